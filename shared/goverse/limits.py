@@ -1,0 +1,68 @@
+"""Every limit, with its reason. What an installation may want to change is a setting whose default is here.
+
+Units are last in the name; relations between limits are asserted at the end.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# --- names and ids: they are part of every record, so they stay small -------------------------------------------------
+ID_BYTES_MAX: Final = 512
+NAME_BYTES_MAX: Final = 128
+NAMESPACE_BYTES_MAX: Final = 128
+IDEMPOTENCY_KEY_BYTES_MAX: Final = 255
+REQUEST_ID_BYTES_MAX: Final = 128
+
+# --- one call: what a single caller may make the process hold ---------------------------------------------------------
+BODY_BYTES_MAX: Final = 1 * MIB
+RESULT_BYTES_MAX: Final = 4 * MIB
+STATE_BYTES_MAX: Final = 4 * MIB
+HEADERS_BYTES_MAX: Final = 64 * KIB  # uvicorn's parser refuses more
+JSON_DEPTH_MAX: Final = 128  # deeper than any honest document; keeps recursive code from running out of stack
+BODY_READ_TIMEOUT_S: Final = 30.0  # a slow sender holds at most its own body for this long
+CHAIN_LENGTH_MAX: Final = 32  # object-to-object calls behind one request; a longer one is a runaway recursion
+
+# --- time -------------------------------------------------------------------------------------------------------------
+CALL_TIMEOUT_S: Final = 30.0
+CREATE_TIMEOUT_S: Final = 10.0
+CALL_TIMEOUT_S_MAX: Final = 300.0  # what GoVerse-Timeout may ask for
+HOOK_TIMEOUT_S: Final = 10.0
+CANCEL_GRACE_S: Final = 1.0  # a cancelled method that does not stop in this time is abandoned with its activation
+DRAIN_TIMEOUT_S: Final = 20.0  # fits Kubernetes' default grace period of 30 s with room for the last save
+
+# --- queues -----------------------------------------------------------------------------------------------------------
+MAILBOX_CALLS_MAX: Final = 1_000  # calls waiting for one object
+INFLIGHT_CALLS_MAX: Final = 20_000  # calls inside one node
+CONNECTIONS_MAX: Final = 20_000
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+ACTIVATIONS_MAX: Final = 100_000
+ACTIVATIONS_BYTES_MAX: Final = 512 * MIB
+IDLE_TIMEOUT_S: Final = 900.0
+
+# --- idempotency ------------------------------------------------------------------------------------------------------
+IDEMPOTENCY_RETENTION_S: Final = 24 * 3600.0
+TOMBSTONE_RETENTION_S: Final = 7 * 24 * 3600.0  # longer than any key that could still name the deleted object
+
+# --- listing ----------------------------------------------------------------------------------------------------------
+LIST_LIMIT: Final = 100
+LIST_LIMIT_MAX: Final = 1_000
+
+# --- embedded store ---------------------------------------------------------------------------------------------------
+WAL_BATCH_MAX_BYTES: Final = 256 * KIB
+WAL_BATCH_MAX_MS: Final = 3.0
+WAL_SEGMENT_BYTES: Final = 256 * MIB
+WAL_SNAPSHOT_BYTES: Final = 256 * MIB  # log written since the last snapshot that starts a new one
+WAL_SNAPSHOTS_KEPT: Final = 2  # the newest may be damaged
+
+assert STATE_BYTES_MAX >= BODY_BYTES_MAX
+assert WAL_SEGMENT_BYTES >= 2 * (STATE_BYTES_MAX + RESULT_BYTES_MAX)
+assert CALL_TIMEOUT_S <= CALL_TIMEOUT_S_MAX
+assert CREATE_TIMEOUT_S <= CALL_TIMEOUT_S
+assert TOMBSTONE_RETENTION_S >= IDEMPOTENCY_RETENTION_S
+assert LIST_LIMIT <= LIST_LIMIT_MAX
+assert WAL_SNAPSHOTS_KEPT >= 1

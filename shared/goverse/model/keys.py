@@ -1,0 +1,115 @@
+"""How an object is named, and which shard a name belongs to.
+
+An object is ``(namespace, type, id)``. Its shard is the top bits of a 64-bit stable hash of the three, so a count can be
+doubled or halved by splitting or merging neighbours. Two reserved id forms choose a place instead of being hashed:
+``shard#N/rest`` lives on shard N, ``node#ID/rest`` on the node of that id.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import NamedTuple
+
+from goverse.errors import MalformedRequest
+from goverse.limits import ID_BYTES_MAX, NAME_BYTES_MAX, NAMESPACE_BYTES_MAX
+
+DEFAULT_NAMESPACE = "default"
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_FIXED_SHARD = re.compile(r"shard#(0|[1-9][0-9]{0,9})/(.+)", re.DOTALL)
+_FIXED_NODE = re.compile(r"node#([^/]+)/(.+)", re.DOTALL)
+
+
+class ObjectKey(NamedTuple):
+    """The full name of one object."""
+
+    namespace: str
+    type: str
+    id: str
+
+    def __str__(self) -> str:
+        """Show ``Type/id``, with the namespace in front where it is not the default one."""
+        name = f"{self.type}/{self.id}"
+        return name if self.namespace == DEFAULT_NAMESPACE else f"{self.namespace}:{name}"
+
+
+class Placement(NamedTuple):
+    """Where an id asks to live; both None for an ordinary id."""
+
+    shard: int | None
+    node: str | None
+
+
+def check_id(value: str) -> str:
+    """Return ``value`` if it is a valid object id: 1 to 512 bytes of UTF-8.
+
+    Raises:
+        MalformedRequest: it is empty, too long, not encodable, or a reserved form that is incomplete.
+    """
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise MalformedRequest("the object id is not valid UTF-8") from error
+    if not 1 <= size <= ID_BYTES_MAX:
+        raise MalformedRequest(f"the object id has {size} bytes; 1 to {ID_BYTES_MAX} are allowed")
+    if value.startswith(("shard#", "node#")):
+        placement_of(value)
+    return value
+
+
+def check_namespace(value: str) -> str:
+    """Return ``value`` if it is a valid namespace.
+
+    Raises:
+        MalformedRequest: it is not 1 to 128 letters, digits, ``.``, ``_`` or ``-``, beginning with a letter or digit.
+    """
+    if len(value) > NAMESPACE_BYTES_MAX or _NAMESPACE.fullmatch(value) is None:
+        raise MalformedRequest(
+            f"the namespace is not 1 to {NAMESPACE_BYTES_MAX} letters, digits, '.', '_', '-' beginning with a letter or digit"
+        )
+    return value
+
+
+def is_name(value: str) -> bool:
+    """Tell whether ``value`` may name a type or a method: an ASCII identifier without leading underscore."""
+    return value.isascii() and value.isidentifier() and value[0] != "_" and len(value) <= NAME_BYTES_MAX
+
+
+def placement_of(object_id: str) -> Placement:
+    """Read the reserved id forms.
+
+    Raises:
+        MalformedRequest: the id begins with a reserved prefix but is not of its form.
+    """
+    if object_id.startswith("shard#"):
+        match = _FIXED_SHARD.fullmatch(object_id)
+        if match is None:
+            raise MalformedRequest("ids that begin with 'shard#' have the form shard#N/name, N a number")
+        return Placement(int(match[1]), None)
+    if object_id.startswith("node#"):
+        match = _FIXED_NODE.fullmatch(object_id)
+        if match is None:
+            raise MalformedRequest("ids that begin with 'node#' have the form node#ID/name")
+        return Placement(None, match[1])
+    return Placement(None, None)
+
+
+def stable_hash(key: ObjectKey) -> int:
+    """Return a 64-bit hash of the key that is the same in every process and release."""
+    parts = b"\x00".join((key.namespace.encode(), key.type.encode(), key.id.encode()))
+    return int.from_bytes(blake2b(parts, digest_size=8, person=b"goverse.shard").digest(), "big")
+
+
+def shard_of(key: ObjectKey, shard_count: int) -> int:
+    """Return the shard of ``key`` in a space of ``shard_count`` shards, a power of two.
+
+    Raises:
+        MalformedRequest: the id names a shard that does not exist.
+    """
+    fixed = placement_of(key.id).shard
+    if fixed is not None:
+        if fixed >= shard_count:
+            raise MalformedRequest(f"shard {fixed} does not exist; there are {shard_count}")
+        return fixed
+    return stable_hash(key) >> (64 - (shard_count.bit_length() - 1)) if shard_count > 1 else 0
