@@ -22,7 +22,6 @@ BODY_BYTES_MAX: Final = 1 * MIB
 RESULT_BYTES_MAX: Final = 4 * MIB
 STATE_BYTES_MAX: Final = 4 * MIB
 HEADERS_BYTES_MAX: Final = 64 * KIB  # uvicorn's parser refuses more
-JSON_DEPTH_MAX: Final = 128  # deeper than any honest document; keeps recursive code from running out of stack
 BODY_READ_TIMEOUT_S: Final = 30.0  # a slow sender holds at most its own body for this long
 CHAIN_LENGTH_MAX: Final = 32  # object-to-object calls behind one request; a longer one is a runaway recursion
 

@@ -11,10 +11,11 @@ from goverse.model.records import ObjectSummary
 
 
 class Readiness(NamedTuple):
-    """Whether requests would be served now; ``reasons`` says why not, one sentence each."""
+    """Whether requests would be served now; ``reasons`` says why not, one sentence each; the newest durable position."""
 
     ready: bool
     reasons: tuple[str, ...]
+    commit_seq: int
 
 
 class Link(Protocol):

@@ -1,0 +1,110 @@
+"""``Object``: the base of every user class. It holds no logic of its own; a node brings it to life."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeVar, overload
+
+from goverse.errors import DefinitionError, GoverseError
+from goverse.model.keys import ObjectKey
+from goverse.objects.context import Context, current_turn
+from goverse.objects.policy import Policy
+from goverse.objects.reference import Reference
+
+T = TypeVar("T", bound="Object")
+
+_OPTIONS = ("state_version", "reentrant", "create_on_call", "idle_timeout_s", "abstract", "name")
+
+
+class Object:
+    """A virtual object: subclass it, annotate the persistent fields, export methods with ``@call``.
+
+    >>> class Counter(Object):
+    ...     value: int = 0
+    ...
+    ...     @call
+    ...     async def increment(self, by: int = 1) -> int:
+    ...         self.value += by
+    ...         return self.value
+
+    Public annotated attributes are the persistent state; names that begin with ``_`` are transient and live as long as
+    the activation. One call runs at a time. When a method raises, the state is what it was before.
+
+    Class options, given as ``class Counter(Object, state_version=2)``:
+
+    * ``state_version``: number of the state's shape; raise it together with a ``@migration``.
+    * ``reentrant``: let call chains come back into the object; default False.
+    * ``create_on_call``: the first call creates the object; default True. False asks for an explicit create.
+    * ``idle_timeout_s``: passivate after this time without a call, instead of the configured time.
+    * ``name``: the type's name in URLs and in the store, instead of the class's name.
+    * ``abstract``: a base for other classes, not an object type itself.
+
+    Hooks, all optional, plain or ``async``: ``on_create(self, ...)`` with the create arguments as parameters,
+    ``on_activate(self)``, ``on_deactivate(self)``, ``on_delete(self)``.
+    """
+
+    goverse_policy: ClassVar[Policy] = Policy(name="Object", abstract=True)
+    _goverse_key: ObjectKey
+
+    def __init__(self) -> None:
+        """Refuse: objects are addressed, never constructed."""
+        raise DefinitionError(
+            f"{type(self).__name__} is a virtual object: use self.ref({type(self).__name__}, id) inside an object, "
+            "or goverse.testing in a test"
+        )
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Read the class options.
+
+        Raises:
+            DefinitionError: an option is unknown or out of range, or the class defines ``__init__``.
+        """
+        super().__init_subclass__()
+        unknown = sorted(options.keys() - set(_OPTIONS))
+        if unknown:
+            raise DefinitionError(f"{cls.__name__}: unknown class option {unknown[0]!r}; there are {', '.join(_OPTIONS)}")
+        if "__init__" in vars(cls):
+            raise DefinitionError(
+                f"{cls.__name__} defines __init__; give fields defaults, use on_create for a new object and on_activate for "
+                "transient attributes"
+            )
+        cls.goverse_policy = Policy.of_class(cls.__name__, cls.goverse_policy, options)
+
+    @property
+    def id(self) -> str:
+        """The object's id."""
+        return self._goverse_key.id
+
+    @property
+    def key(self) -> ObjectKey:
+        """The object's full name: namespace, type and id."""
+        return self._goverse_key
+
+    @property
+    def context(self) -> Context:
+        """The call that is being served.
+
+        Raises:
+            GoverseError: no call is being served.
+        """
+        turn = current_turn.get()
+        if turn is None:
+            raise GoverseError("there is no call context outside a turn")
+        return turn.context
+
+    @overload
+    def ref(self, target: type[T], object_id: str) -> T: ...
+
+    @overload
+    def ref(self, target: str, object_id: str) -> Any: ...
+
+    def ref(self, target: type[T] | str, object_id: str) -> T | Any:
+        """Return a reference to another object of the same namespace; its exported methods are awaited like local ones.
+
+        >>> await self.ref(Account, "alice").deposit(amount=3)
+
+        ``target`` is a class, or a type name where the class is not at hand (arguments by name and plain JSON then).
+
+        Raises:
+            MalformedRequest: ``object_id`` is not a valid id.
+        """
+        return Reference.to(target, self._goverse_key.namespace, object_id)

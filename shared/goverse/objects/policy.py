@@ -1,0 +1,38 @@
+"""Class options of an object type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from goverse.errors import DefinitionError
+from goverse.model.keys import is_name
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How objects of a type behave; see ``Object`` for the meaning of each option."""
+
+    name: str
+    state_version: int = 1
+    reentrant: bool = False
+    create_on_call: bool = True
+    idle_timeout_s: float | None = None
+    abstract: bool = False
+
+    @classmethod
+    def of_class(cls, class_name: str, inherited: Policy, options: Mapping[str, Any]) -> Policy:
+        """Combine what a class inherits with what it declares; name and ``abstract`` are never inherited.
+
+        Raises:
+            DefinitionError: a value is out of range.
+        """
+        merged = replace(inherited, **{"name": class_name, "abstract": False, **options})
+        if not merged.abstract and not is_name(merged.name):
+            raise DefinitionError(f"{class_name}: {merged.name!r} cannot be a type name; use an ASCII identifier without leading '_'")
+        if merged.state_version < 1:
+            raise DefinitionError(f"{class_name}: state_version is {merged.state_version}; it begins at 1")
+        if merged.idle_timeout_s is not None and merged.idle_timeout_s <= 0:
+            raise DefinitionError(f"{class_name}: idle_timeout_s is {merged.idle_timeout_s}; it must be greater than 0")
+        return merged

@@ -1,0 +1,99 @@
+"""References: typed stand-ins for objects that live elsewhere.
+
+A reference turns ``await ref.method(...)`` into a request. Arguments and results are copied through JSON in every case, so
+that a local call and a remote one cannot be told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from goverse.errors import GoverseError, InvalidArguments
+from goverse.model.frames import Reply
+from goverse.model.keys import ObjectKey, check_id
+from goverse.objects.context import current_turn
+from goverse.objects.problems import error_of
+from goverse.objects.spec import TypeSpec
+
+Submit = Callable[[ObjectKey, str, bytes], Awaitable[Reply]]
+
+
+async def _submit_in_turn(key: ObjectKey, method: str, body: bytes) -> Reply:
+    turn = current_turn.get()
+    if turn is None:
+        raise GoverseError(f"{key}.{method} was called outside a turn; await it inside an exported method or a hook")
+    return await turn.call(key, method, body)
+
+
+class Reference:
+    """A stand-in for one object; attribute access gives its exported methods."""
+
+    __slots__ = ("_goverse_key", "_goverse_spec", "_goverse_submit")
+
+    def __init__(self, key: ObjectKey, spec: TypeSpec | None, submit: Submit) -> None:
+        """Stand in for ``key``; without a ``spec`` any method name is passed on."""
+        self._goverse_key = key
+        self._goverse_spec = spec
+        self._goverse_submit = submit
+
+    @classmethod
+    def to(cls, target: type[Any] | str, namespace: str, object_id: str, submit: Submit = _submit_in_turn) -> Any:
+        """Return a reference to an object by class or type name.
+
+        Raises:
+            MalformedRequest: ``object_id`` is not a valid id.
+        """
+        spec = None if isinstance(target, str) else TypeSpec.of(target)
+        name = target if isinstance(target, str) else TypeSpec.of(target).name
+        return cls(ObjectKey(namespace, name, check_id(object_id)), spec, submit)
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        """Return the exported method ``name`` as an awaitable function.
+
+        Raises:
+            AttributeError: the class exports no such method.
+        """
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if self._goverse_spec is None:
+            return self._untyped(name)
+        method = self._goverse_spec.methods.get(name)
+        if method is None:
+            raise AttributeError(f"{self._goverse_key.type} exports no method {name!r}; is it marked with @call?")
+        key, submit = self._goverse_key, self._goverse_submit
+
+        async def invoke(*positional: Any, **named: Any) -> Any:
+            reply = await submit(key, name, method.arguments.encode(positional, named))
+            if reply.problem is not None:
+                raise error_of(reply.problem)
+            return method.result.decode(reply.body)
+
+        return invoke
+
+    def _untyped(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def invoke(**named: Any) -> Any:
+            try:
+                body = orjson.dumps(named)
+            except TypeError as error:
+                raise InvalidArguments(f"the arguments of {self._goverse_key.type}.{name} have no JSON form: {error}") from error
+            reply = await self._goverse_submit(self._goverse_key, name, body)
+            if reply.problem is not None:
+                raise error_of(reply.problem)
+            return orjson.loads(reply.body)
+
+        return invoke
+
+    def __repr__(self) -> str:
+        """Show the object that is meant."""
+        return f"<reference to {self._goverse_key}>"
+
+    def __eq__(self, other: object) -> bool:
+        """Two references are equal when they mean the same object."""
+        return isinstance(other, Reference) and other._goverse_key == self._goverse_key
+
+    def __hash__(self) -> int:
+        """Hash the object that is meant."""
+        return hash(self._goverse_key)

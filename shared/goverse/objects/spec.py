@@ -1,0 +1,217 @@
+"""``TypeSpec``: a user's class, read once and compiled into validators and call options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, get_origin, get_type_hints
+from weakref import WeakKeyDictionary
+
+from goverse.errors import DataNewer, DefinitionError, MethodFailed
+from goverse.objects.codec import Arguments, Result, State, default_maker
+from goverse.objects.method import HOOKS, MIGRATION_ATTRIBUTE, OPTIONS_ATTRIBUTE, CallOptions
+from goverse.objects.policy import Policy
+from goverse.model.keys import is_name
+
+RESERVED: Final = frozenset({"id", "key", "context", "ref", "goverse_policy", *HOOKS})
+
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MethodSpec:
+    """One exported method, or a hook.
+
+    Attributes:
+        name: as callers write it.
+        function: the plain function; takes the object first.
+        is_async: whether calling it gives a coroutine.
+        readonly: it may not change the state.
+        reentrant: a returning call chain may run while it waits.
+        timeout_s: longest time of one call, or None for the configured default.
+        raises: exceptions that it documents.
+        arguments: checks what comes in.
+        result: checks what goes out.
+        summary, description: from the docstring; empty where there is none.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    readonly: bool
+    reentrant: bool
+    timeout_s: float | None
+    raises: tuple[type[Exception], ...]
+    arguments: Arguments
+    result: Result
+    summary: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TypeSpec:
+    """One object type.
+
+    Attributes:
+        cls: the user's class.
+        policy: its class options.
+        state: the codec of its persistent fields.
+        transient: makers of the transient attributes that have a default.
+        methods: the exported methods by name.
+        hooks: the hooks that it defines, by name.
+        migrations: for each older state version, the step to the next.
+        description: the class's docstring.
+    """
+
+    cls: type[Any]
+    policy: Policy
+    state: State
+    transient: Mapping[str, Callable[[], Any]]
+    methods: Mapping[str, MethodSpec]
+    hooks: Mapping[str, MethodSpec]
+    migrations: Mapping[int, Migration] = field(default_factory=dict[int, Migration])
+    description: str = ""
+
+    _compiled: ClassVar[WeakKeyDictionary[type[Any], TypeSpec]] = WeakKeyDictionary()
+
+    @property
+    def name(self) -> str:
+        """The type's name in URLs and in the store."""
+        return self.policy.name
+
+    @classmethod
+    def of(cls, user_class: type[Any]) -> TypeSpec:
+        """Return the spec of a class, compiled at the first use.
+
+        Raises:
+            DefinitionError: the class breaks a rule of the object model.
+        """
+        spec = cls._compiled.get(user_class)
+        if spec is None:
+            spec = cls._compiled[user_class] = compile_class(user_class)
+        return spec
+
+    def migrate(self, values: dict[str, Any], state_version: int) -> dict[str, Any]:
+        """Return JSON values of an older state version as values of the present one.
+
+        Raises:
+            DataNewer: the values were written by a newer class.
+            MethodFailed: a migration is missing or raised.
+        """
+        present = self.policy.state_version
+        if state_version > present:
+            raise DataNewer(f"the state of this {self.name} has version {state_version}; this program knows {present}")
+        for version in range(state_version, present):
+            step = self.migrations.get(version)
+            if step is None:
+                raise MethodFailed(f"{self.name} has no migration from state version {version} to {version + 1}")
+            try:
+                values = step(values)
+            except Exception as error:
+                raise MethodFailed(f"the migration of {self.name} from state version {version} failed") from error
+        return values
+
+
+def compile_class(user_class: type[Any]) -> TypeSpec:
+    """Read a class.
+
+    Raises:
+        DefinitionError: it breaks a rule of the object model.
+    """
+    name = user_class.__name__
+    policy = getattr(user_class, "goverse_policy", None)
+    if not isinstance(policy, Policy) or policy.abstract:
+        raise DefinitionError(f"{name} is not an object type; derive it from goverse.Object, without abstract=True")
+    persistent, transient = _fields(user_class)
+    defaults = {field: getattr(user_class, field) for field in persistent if hasattr(user_class, field)}
+    methods: dict[str, MethodSpec] = {}
+    migrations: dict[int, Migration] = {}
+    for attribute, function in _functions(user_class):
+        options = getattr(function, OPTIONS_ATTRIBUTE, None)
+        if isinstance(options, CallOptions):
+            if not is_name(attribute) or attribute in RESERVED:
+                raise DefinitionError(f"{name}.{attribute} cannot be exported: the name is reserved or begins with '_'")
+            methods[attribute] = _method(f"{name}.{attribute}", function, options, policy)
+        origin = getattr(function, MIGRATION_ATTRIBUTE, None)
+        if isinstance(origin, int):
+            migrations[origin] = function
+    hooks = {
+        hook: _method(f"{name}.{hook}", getattr(user_class, hook), CallOptions(), policy)
+        for hook in HOOKS
+        if inspect.isfunction(getattr(user_class, hook, None))
+    }
+    for hook, spec in hooks.items():
+        if hook != "on_create" and spec.arguments.names:
+            raise DefinitionError(f"{name}.{hook} takes no parameters besides self")
+    missing = [version for version in range(1, policy.state_version) if version not in migrations]
+    if missing and migrations:
+        raise DefinitionError(f"{name} has state_version {policy.state_version} but no migration from version {missing[0]}")
+    return TypeSpec(
+        cls=user_class,
+        policy=policy,
+        state=State(name, persistent, defaults),
+        transient=transient,
+        methods=methods,
+        hooks=hooks,
+        migrations=migrations,
+        description=inspect.cleandoc(user_class.__doc__ or ""),
+    )
+
+
+def _functions(user_class: type[Any]) -> list[tuple[str, Callable[..., Any]]]:
+    """Return the functions that attribute access on the class finds, also those wrapped as static methods."""
+    found: list[tuple[str, Callable[..., Any]]] = []
+    for attribute in dir(user_class):
+        value = inspect.getattr_static(user_class, attribute)
+        function = value.__func__ if isinstance(value, staticmethod) else value
+        if inspect.isfunction(function):
+            found.append((attribute, function))
+    return found
+
+
+def _hints(owner: str, subject: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(subject, include_extras=True)
+    except (NameError, TypeError) as error:
+        raise DefinitionError(f"{owner}: an annotation cannot be resolved: {error}") from error
+
+
+def _fields(user_class: type[Any]) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
+    """Return the persistent fields with their types, and makers for transient ones that have a default."""
+    own = [base for base in user_class.__mro__ if base is not object and base.__module__ != "goverse.objects.object"]
+    hints = _hints(user_class.__name__, user_class)
+    names = [field for base in reversed(own) for field in vars(base).get("__annotations__", {})]
+    persistent: dict[str, Any] = {}
+    transient: dict[str, Callable[[], Any]] = {}
+    for name in dict.fromkeys(names):
+        hint = hints[name]
+        if hint is ClassVar or get_origin(hint) is ClassVar:
+            continue
+        if name in RESERVED:
+            raise DefinitionError(f"{user_class.__name__}.{name}: the name is taken by the object model; choose another")
+        if not name.startswith("_"):
+            persistent[name] = hint
+        elif hasattr(user_class, name):
+            transient[name] = default_maker(getattr(user_class, name))
+    return persistent, transient
+
+
+def _method(owner: str, function: Callable[..., Any], options: CallOptions, policy: Policy) -> MethodSpec:
+    hints = _hints(owner, function)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise DefinitionError(f"{owner} is a generator; an exported method returns one value")
+    summary, _, description = inspect.cleandoc(function.__doc__ or "").partition("\n\n")
+    return MethodSpec(
+        name=function.__name__,
+        function=function,
+        is_async=inspect.iscoroutinefunction(function),
+        readonly=options.readonly,
+        reentrant=policy.reentrant if options.reentrant is None else options.reentrant,
+        timeout_s=options.timeout_s,
+        raises=options.raises,
+        arguments=Arguments(owner, function, hints),
+        result=Result(owner, hints.get("return", Any)),
+        summary=" ".join(summary.split()),
+        description=description.strip(),
+    )
