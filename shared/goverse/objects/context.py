@@ -45,7 +45,7 @@ class Turn(Protocol):
         """The call that the turn serves."""
         ...
 
-    async def call(self, key: ObjectKey, method: str, body: bytes) -> Reply:
+    async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
         """Call another object on behalf of this turn; the outcome is in the reply, also a failure."""
         ...
 

@@ -25,7 +25,7 @@ async def _submit_in_turn(key: ObjectKey, method: str, body: bytes) -> Reply:
     turn = current_turn.get()
     if turn is None:
         raise GoverseError(f"{key}.{method} was called outside a turn; await it inside an exported method or a hook")
-    return await turn.call(key, method, body)
+    return await turn.call_object(key, method, body)
 
 
 class Reference:
