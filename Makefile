@@ -38,6 +38,7 @@ check: static test ## Everything that a change must pass: what CI runs
 
 .PHONY: static
 static: $(DEV_STAMP)
+	@scripts/install_system.sh nodejs # pyright runs on it
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
