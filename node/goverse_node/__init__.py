@@ -1,0 +1,1 @@
+"""The object host: activations, turns, commits, and the stores that make them durable."""
