@@ -40,6 +40,7 @@ PREFIX: Final = Struct("<II")
 CORE_AT: Final = HEAD.size
 STATE_AT: Final = FULL.size
 SEQ_AT: Final = HEAD.size + U64.size
+TIME_AT: Final = SEQ_AT + U64.size
 FLAGS_IN_BLOB: Final = CORE.size - 1
 
 assert FULL.size == HEAD.size + CORE.size  # noqa: S101 - a relation of the format, checked at import
@@ -132,6 +133,12 @@ def seq_of(body: bytes) -> int:
     """Return the position of a record without decoding the rest."""
     seq: int = U64.unpack_from(body, SEQ_AT)[0]
     return seq
+
+
+def at_ms_of(body: bytes) -> int:
+    """Return the time of a record without decoding the rest."""
+    at_ms: int = U64.unpack_from(body, TIME_AT)[0]
+    return at_ms
 
 
 def framed(body: bytes) -> bytes:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from goverse.errors import DataDamaged
 from goverse_node.stores.encoding import seq_of
 from goverse_node.stores.wal.directory import DataDirectory
-from goverse_node.stores.wal.files import Files, Handle
+from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.manifest import Manifest
 from goverse_node.stores.wal.scan import Scan
-from goverse_node.stores.wal.segment import RECORDS_AT, check_header, read_mark
+from goverse_node.stores.wal.segment import RECORDS_AT, Mark, check_header, read_mark
 
 _log = logging.getLogger("goverse.store.wal")
 
@@ -80,14 +80,14 @@ class Log:
         for first, end in zip(segments, following, strict=True):
             if end is not None and end <= after + 1:
                 continue
-            if upto is not None and first > upto:
+            if upto is not None and (first > upto or after >= upto):
                 return
             for body in self._segment(first, end):
                 seq = seq_of(body)
-                if upto is not None and seq > upto:
-                    return
                 if seq > after:
                     yield body
+                if seq == upto:
+                    return  # what follows may be damaged; nobody asked for it
 
     def _segment(self, first: int, following: int | None) -> Iterator[bytes]:
         path = self._directory.segment(first)
@@ -104,10 +104,12 @@ class Log:
                 raise self._damaged(first, 0, trouble)
             if trouble:
                 _log.warning("%s: %s; its records are verified one by one", path, trouble)
+            # Before the records: beside a running store the mark moves on while they are read.
+            mark = read_mark(handle)
             scan = Scan(handle, offset=RECORDS_AT, size=size)
             yield from self._consecutive(scan, first, following, size)
             if following is None:
-                self._judge_tail(handle, scan, first, size)
+                self._judge_tail(mark, scan, first, size)
         except OSError as error:
             raise self._damaged(first, 0, f"it cannot be read: {error}") from error
         finally:
@@ -133,8 +135,7 @@ class Log:
             )
         self._last_seq = expected - 1
 
-    def _judge_tail(self, handle: Handle, scan: Scan, first: int, size: int) -> None:
-        mark = read_mark(handle)
+    def _judge_tail(self, mark: Mark | None, scan: Scan, first: int, size: int) -> None:
         last_seq = self._last_seq
         path = self._directory.segment(first)
         if mark is None:

@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Final
 
 from goverse.errors import DataDamaged
-from goverse_node.stores.encoding import REPLY
 from goverse_node.stores.table import Table
 from goverse_node.stores.wal import manifest as manifests
 from goverse_node.stores.wal.directory import DataDirectory
+from goverse_node.stores.wal.ending import create_segment, settle_pages, take_over
 from goverse_node.stores.wal.files import Files
-from goverse_node.stores.wal.log import Log, Tail
+from goverse_node.stores.wal.log import Log
 from goverse_node.stores.wal.manifest import Manifest, SnapshotEntry
-from goverse_node.stores.wal.segment import RECORDS_AT, Origin, encode_header
+from goverse_node.stores.wal.segment import RECORDS_AT, Origin
 from goverse_node.stores.wal.snapshot import SnapshotReader
-from goverse_node.stores.wal.writer import create_segment
 
 PROGRESS_S: Final = 2.0
 
@@ -75,7 +74,6 @@ class Recovery:
         self._make_table = make_table
         self._make_origin = make_origin
         self._progress_at = time.monotonic() + PROGRESS_S
-        self._found: Manifest | None = None
 
     def run(self) -> Recovered:
         """Recover, or begin an empty store where there is nothing.
@@ -86,10 +84,10 @@ class Recovery:
         """
         if not self._directory.manifest.exists() and not self._directory.holds_data():
             return self._begin()
-        manifest = self._found = self._directory.read_manifest()
+        found = manifest = self._directory.read_manifest()
         self._directory.create(self._files)
         self._remove_strays(manifest)
-        self._settle_tail_pages(manifest)
+        settle_pages(self._directory, manifest, self._files)
         table, manifest, entry = self._load_snapshot(manifest)
         log = Log(self._directory, manifest, self._files, self._report)
         base = entry.seq if entry is not None else 0
@@ -101,10 +99,10 @@ class Recovery:
         tail = log.tail
         if tail is None:
             raise DataDamaged(f"{self._directory.manifest} (offset 0) names no segment to go on with")
-        last_seq = max(base, tail.last_seq)
-        self._cut(tail)
-        manifest = self._begin_segment(manifest, tail, last_seq)
-        return Recovered(table, manifest, last_seq, self._log_bytes(manifest, base), records)
+        usable = take_over(self._directory, manifest, tail, self._files)
+        if usable == manifest != found:
+            manifests.write(manifest, self._directory.manifest, self._files)
+        return Recovered(table, usable, tail.last_seq, self._log_bytes(manifest, base), records)
 
     def _begin(self) -> Recovered:
         self._directory.create(self._files)
@@ -114,18 +112,6 @@ class Recovery:
         table = self._make_table()
         table.settle()
         return Recovered(table, manifest, 0, 0, 0)
-
-    def _settle_tail_pages(self, manifest: Manifest) -> None:
-        """Make what is about to be served durable, and see the disk's view of it.
-
-        After a failed sync the system may believe pages clean that the disk never got: dropping them shows the truth.
-        """
-        handle = self._files.open(self._directory.segment(manifest.segments[-1]), write=True)
-        try:
-            handle.sync()
-            handle.drop_cache()
-        finally:
-            handle.close()
 
     def _load_snapshot(self, manifest: Manifest) -> tuple[Table, Manifest, SnapshotEntry | None]:
         trouble: DataDamaged | None = None
@@ -153,40 +139,6 @@ class Recovery:
                 f"a record of {source} has a valid checksum but {error}", file=source, offset=0
             ) from error
 
-    def _cut(self, tail: Tail) -> None:
-        path = self._directory.segment(tail.first_seq)
-        if tail.torn:
-            _log.warning(
-                "%s: cut at offset %d (%s); nothing behind it was acknowledged, the log ends with %d",
-                path, tail.end, tail.torn, tail.last_seq,
-            )  # fmt: skip
-        if tail.size == tail.end:
-            return
-        handle = self._files.open(path, write=True)
-        try:
-            handle.truncate(tail.end)
-            handle.sync()
-        finally:
-            handle.close()
-
-    def _begin_segment(self, manifest: Manifest, tail: Tail, last_seq: int) -> Manifest:
-        """Go on in a new segment; an empty last one serves again, so that restarts do not pile up files."""
-        first = last_seq + 1
-        if manifest.segments[-1] == first:
-            handle = self._files.open(self._directory.segment(first), write=True)
-            try:
-                handle.write_at(encode_header(manifest.origin, first, manifest.created_ms), 0)
-                handle.sync()
-            finally:
-                handle.close()
-            if self._found == manifest:
-                return manifest
-        else:
-            create_segment(self._directory, manifest, first, self._files)
-            manifest = manifest.with_segment(first)
-        manifests.write(manifest, self._directory.manifest, self._files)
-        return manifest
-
     def _remove_strays(self, manifest: Manifest) -> None:
         """Remove what a crash left behind: files that the manifest does not name yet, or not any more."""
         named = {self._directory.segment(first) for first in manifest.segments}
@@ -197,14 +149,14 @@ class Recovery:
                     self._remove_stray(path, manifest)
 
     def _remove_stray(self, path: Path, manifest: Manifest) -> None:
-        if path.suffix == ".wal" and path.stem.isdigit() and int(path.stem) > manifest.segments[0]:
-            if path.stat().st_size > RECORDS_AT:
-                raise DataDamaged(
-                    f"{path} (offset 0) holds records, but {self._directory.manifest} does not name it: the manifest is "
-                    "older than the log",
-                    file=str(path),
-                    offset=0,
-                )
+        newer = path.suffix == ".wal" and path.stem.isdigit() and int(path.stem) > manifest.segments[0]
+        if newer and path.stat().st_size > RECORDS_AT:
+            raise DataDamaged(
+                f"{path} (offset 0) holds records, but {self._directory.manifest} does not name it: the manifest is "
+                "older than the log",
+                file=str(path),
+                offset=0,
+            )
         if path.suffix in {".wal", ".snap", ".tmp"}:
             _log.info("%s is not part of the store any more; it is removed", path)
             self._files.unlink(path)

@@ -114,3 +114,12 @@ def read_mark(handle: Handle) -> Mark | None:
         if SLOTS[mark.counter % 2] == at and (newest is None or mark.counter > newest.counter):
             newest = mark
     return newest
+
+
+def read_origin(page: bytes) -> Origin | None:
+    """Return whose segment this is, if its header is whole and of this format."""
+    size = _HEADER.size + _CRC.size
+    if len(page) < RECORDS_AT or _CRC.unpack_from(page, _HEADER.size)[0] != crc32(page[: _HEADER.size]):
+        return None
+    _, _, header_size, store_id, generation, _, _ = _HEADER.unpack_from(page)
+    return Origin(store_id.hex(), generation.hex()) if header_size == size else None

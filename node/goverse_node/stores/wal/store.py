@@ -23,9 +23,11 @@ from goverse_node.stores.table import SWEEP_PER_RECORD, Table
 from goverse_node.stores.wal.directory import DataDirectory, Lock
 from goverse_node.stores.wal.feed import Feed
 from goverse_node.stores.wal.files import Files, RealFiles
+from goverse_node.stores.wal.manifest import SnapshotEntry
 from goverse_node.stores.wal.recovery import Recovered, Recovery, new_origin
 from goverse_node.stores.wal.segment import Origin
 from goverse_node.stores.wal.stats import BatchWritten, WalStats
+from goverse_node.stores.wal.upkeep import Trimmed, Upkeep
 from goverse_node.stores.wal.writer import Writer
 
 _log = logging.getLogger("goverse.store.wal")
@@ -80,6 +82,15 @@ class WalStore:
         self._inflight: asyncio.Future[None] | None = None
         self._freed: asyncio.Future[None] | None = None
         self._batch = (0, 0, 0)
+        self._upkeep = Upkeep(
+            self._directory,
+            self._files,
+            self._clock,
+            self._stats,
+            snapshot_bytes=snapshot_bytes,
+            snapshots_kept=snapshots_kept,
+            tombstone_retention_s=tombstone_retention_s,
+        )
         self._feed = Feed(self._directory, self._files, lambda: self._opened().manifest)
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -138,6 +149,7 @@ class WalStore:
         )
         self._writer.start(asyncio.get_running_loop())
         self._trouble = self._failure = ""
+        self._upkeep.start(self._writer)
         _log.info(
             "%s: %d records recovered, last position %d", self._directory.root, recovered.records, self._seq
         )
@@ -147,6 +159,7 @@ class WalStore:
         writer, self._writer = self._writer, None
         self._trouble = self._trouble or "the store is closed"
         if writer is not None:
+            await self._upkeep.stop()
             await asyncio.to_thread(writer.stop)
             # The writer's last messages are on the loop's queue by now; let them arrive.
             await asyncio.sleep(0)
@@ -189,7 +202,8 @@ class WalStore:
 
     def health(self) -> StoreHealth:
         """Tell whether commits are taken."""
-        return StoreHealth(not self._trouble, self._trouble, self._seq)
+        trouble = self._trouble or (self._writer.failure if self._writer is not None else "")
+        return StoreHealth(not trouble, trouble, self._seq)
 
     def living(self) -> dict[tuple[str, str], int]:
         """Return how many living objects each (namespace, type) has."""
@@ -202,6 +216,22 @@ class WalStore:
             return replace(self._stats)
         manifest = writer.manifest
         return replace(self._stats, segments=len(manifest.segments), snapshots=len(manifest.snapshots))
+
+    # --- upkeep ---
+
+    async def snapshot(self) -> SnapshotEntry:
+        """Make a snapshot now, or wait for the one under way; writes go on meanwhile.
+
+        Raises:
+            Unavailable: it failed; the store goes on without it.
+        """
+        self._opened()
+        return await self._upkeep.snapshot()
+
+    async def trim(self, snapshots_kept: int = 1) -> Trimmed:
+        """Give up history: keep the newest snapshots and the log from the oldest of them on."""
+        self._opened()
+        return await self._upkeep.trim(snapshots_kept)
 
     # --- commits ------------------------------------------------------------------------------------------------------
 
@@ -264,6 +294,7 @@ class WalStore:
         stats.log_bytes += size
         stats.sync_seconds += seconds
         self._table.sweep(self._clock.wall_ms(), SWEEP_PER_RECORD * records)
+        self._upkeep.look()
         if self._on_batch is not None:
             self._on_batch(BatchWritten(records, size, seconds))
 

@@ -24,9 +24,10 @@ from goverse.errors import GoverseError, StoreFailed, Unavailable
 from goverse.limits import KIB, MIB
 from goverse_node.stores.wal import manifest as manifests
 from goverse_node.stores.wal.directory import DataDirectory
+from goverse_node.stores.wal.ending import create_segment
 from goverse_node.stores.wal.files import Files, Handle
 from goverse_node.stores.wal.manifest import Manifest
-from goverse_node.stores.wal.segment import RECORDS_AT, SLOTS, encode_header, encode_mark
+from goverse_node.stores.wal.segment import RECORDS_AT, SLOTS, encode_mark
 
 FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CLAIM_BYTES: Final = 64 * KIB  # claimed ahead in a young segment; a newcomer's folder stays small
@@ -125,7 +126,7 @@ class Writer:
             except Unavailable as full:
                 _log.warning("the log goes on in the same segment: %s", full.detail)
             except StoreFailed as failure:
-                _log.error("%s", failure.detail)  # noqa: TRY400 - the cause is in the sentence
+                _log.error("%s", failure.detail)
 
     def _attempt(self, frames: bytes, last_seq: int) -> GoverseError | None:
         if self._failure:
@@ -242,17 +243,6 @@ class Writer:
         # After the loop has closed there is nobody left to tell.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *args)
-
-
-def create_segment(directory: DataDirectory, manifest: Manifest, first_seq: int, files: Files) -> None:
-    """Make an empty segment, durably; it counts once a manifest names it."""
-    handle = files.open(directory.segment(first_seq), create=True)
-    try:
-        handle.write_at(encode_header(manifest.origin, first_seq, manifest.created_ms), 0)
-        handle.sync()
-    finally:
-        handle.close()
-    files.sync_directory(directory.segments)
 
 
 def _settle(future: Future[T], result: T | GoverseError) -> None:
