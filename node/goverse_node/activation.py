@@ -1,14 +1,8 @@
 """An activation: one object in memory, its mailbox, and the order in which its turns run.
 
-    LOADING ──▶ ACTIVE ──▶ CLOSING ──▶ GONE
-       └───────────┴──────────────────▶
-
-* LOADING: the store is asked; calls wait in the mailbox.
-* ACTIVE: calls are admitted in order. A turn that may change the object runs alone; readonly turns run beside each other.
-  A call whose chain already holds this object never waits (its chain would wait for itself): it runs at once where
-  re-entrancy allows, or fails with ``deadlock``.
-* CLOSING: the last commits settle, ``on_deactivate`` runs; calls wait.
-* GONE: out of the node's table. Calls that waited go to a new activation; turns that still run have no effect.
+Calls are admitted in order. A turn that may change the object runs alone; readonly turns run beside each other. A call
+whose chain already holds this object never waits (its chain would wait for itself): it runs at once where re-entrancy
+allows, or fails with ``deadlock``.
 
 A reply leaves when the newest commit that the object had made by then (``tail``) is durable: until then the state that
 the reply speaks of could still be lost.
@@ -18,10 +12,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from enum import Enum
 from typing import TYPE_CHECKING
 
-from goverse.errors import Deadlock, GoverseError, IdempotencyKeyMismatch, Overloaded, Unavailable
+from goverse.errors import GoverseError, IdempotencyKeyMismatch, Overloaded, Unavailable
 from goverse.model.frames import Problem, Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject, StoredReply
@@ -30,20 +23,12 @@ from goverse.objects.spec import TypeSpec
 from goverse_node import isolation, turns
 from goverse_node.call import Call
 from goverse_node.instance import Instance
+from goverse_node.phase import Phase
 from goverse_node.pipeline import PendingCommit
 from goverse_node.turn import Turn
 
 if TYPE_CHECKING:
     from goverse_node.node import Node
-
-
-class Phase(Enum):
-    """Where an activation stands; see the module."""
-
-    LOADING = 1
-    ACTIVE = 2
-    CLOSING = 3
-    GONE = 4
 
 
 class Activation:
@@ -111,7 +96,10 @@ class Activation:
         if error is None:
             self._enliven(answer.result())
         else:
-            self.reset(error if isinstance(error, GoverseError) else Unavailable("the object could not be loaded"), refuse=True)
+            self.reset(
+                error if isinstance(error, GoverseError) else Unavailable("the object could not be loaded"),
+                refuse=True,
+            )
 
     def _enliven(self, stored: StoredObject | None) -> None:
         try:
@@ -337,17 +325,3 @@ def _mismatch(idempotency_key: str) -> IdempotencyKeyMismatch:
     return IdempotencyKeyMismatch(
         f"the idempotency key {idempotency_key!r} was used for this object with another method or body; use a new key"
     )
-
-
-def returning(call: Call, key: ObjectKey, running: list[Turn]) -> Turn:
-    """Return the turn on ``key`` that waits for ``call``.
-
-    Raises:
-        Deadlock: that turn is over; nobody waits for the call any more.
-    """
-    chain = call.request.chain
-    for turn in reversed(running):
-        depth = len(turn.request.chain)
-        if depth < len(chain) and chain[depth] == key and chain[:depth] == turn.request.chain:
-            return turn
-    raise Deadlock(f"the call that led to {key} is over already")

@@ -13,7 +13,17 @@ from goverse_node.stats import NodeStats
 class Call:
     """A request with the future of its reply. Answered exactly once; later answers are dropped."""
 
-    __slots__ = ("answered", "followers", "future", "leads", "method", "print", "readonly", "request", "stats")
+    __slots__ = (
+        "answered",
+        "followers",
+        "future",
+        "leads",
+        "method",
+        "print",
+        "readonly",
+        "request",
+        "stats",
+    )
 
     def __init__(self, request: Request, future: Future[Reply], stats: NodeStats) -> None:
         """Take a request in."""
@@ -59,7 +69,14 @@ class Call:
             for follower in self.followers:
                 follower.stats.deduplicated += 1
                 follower.answer(
-                    Reply(reply.body, reply.version, reply.commit_seq, reply.created, replayed=True, problem=reply.problem)
+                    Reply(
+                        reply.body,
+                        reply.version,
+                        reply.commit_seq,
+                        reply.created,
+                        replayed=True,
+                        problem=reply.problem,
+                    )
                 )
 
     def refuse(self, error: GoverseError) -> None:

@@ -1,7 +1,7 @@
 """Running a method: plain functions at once, coroutines as tasks, and every way of ending turned into one of two.
 
-However a method ends (result, exception, exit, cancellation, a value of the wrong type), the turn's ``done`` hears either
-the result as JSON or a ``GoverseError``; nothing that user code raises gets past this module.
+However a method ends (result, exception, exit, cancellation, a value of the wrong type), the turn's ``done`` hears
+either the result as JSON or a ``GoverseError``; nothing that user code raises gets past this module.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-from goverse.errors import BusinessError, Deadlock, GoverseError, MethodFailed, ReentrancyConflict, TooLarge, TryAgain
+from goverse.errors import (
+    BusinessError,
+    Deadlock,
+    GoverseError,
+    MethodFailed,
+    ReentrancyConflict,
+    TooLarge,
+    TryAgain,
+)
 from goverse.objects.context import current_turn
 from goverse_node.turn import Stepped, Turn
 
@@ -61,7 +69,9 @@ def _succeed(turn: Turn, value: Any) -> None:
     try:
         body = turn.method.result.encode(value)
         if len(body) > limit:
-            raise TooLarge(f"the result of {turn.activation.key.type}.{turn.name} has {len(body)} bytes; {limit} are allowed")
+            raise TooLarge(
+                f"the result of {turn.activation.key.type}.{turn.name} has {len(body)} bytes; {limit} are allowed"
+            )
     except Exception as error:
         turn.done(turn, b"", told(turn, error))
         return
@@ -78,7 +88,11 @@ def told(turn: Turn, error: BaseException) -> GoverseError:
     logger.error(
         "method failed",
         exc_info=error,
-        extra={"object": str(turn.activation.key), "method": turn.name, "request_id": turn.request.request_id},
+        extra={
+            "object": str(turn.activation.key),
+            "method": turn.name,
+            "request_id": turn.request.request_id,
+        },
     )
     if turn.method is not None and turn.method.raises and isinstance(error, turn.method.raises):
         return MethodFailed(f"{name} raised {type(error).__name__}: {error}", exception=type(error).__name__)

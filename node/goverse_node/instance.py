@@ -35,7 +35,7 @@ class Instance:
         self.version = version if stored is None else stored.version
         self.commit_seq = 0 if stored is None else stored.commit_seq
         self._extra: dict[str, Any] = {}
-        self.object: Any = spec.cls.__new__(spec.cls)
+        self.object: Any = object.__new__(spec.cls)
         attributes: dict[str, Any] = self.object.__dict__
         attributes["_goverse_key"] = key
         for name, make in spec.transient.items():
@@ -81,7 +81,8 @@ class Instance:
         for name in attributes:
             if name[0] != "_" and name not in self.spec.state.fields:
                 raise MethodFailed(
-                    f"attribute {name!r} of {self.spec.name} is not declared and would be lost; annotate it in the class, "
+                    f"attribute {name!r} of {self.spec.name} is not declared and would be lost; annotate "
+                    f"it in the class, "
                     "or begin its name with '_' to make it transient"
                 )
         self._attributes = len(attributes)

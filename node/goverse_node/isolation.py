@@ -29,10 +29,13 @@ def observe(activation: Activation, turn: Turn) -> None:
         if state == activation.live:
             return
         if turn.readonly:
-            raise MethodFailed(f"{activation.key.type}.{turn.name} is readonly but changed the state; nothing was changed")
+            raise MethodFailed(
+                f"{activation.key.type}.{turn.name} is readonly but changed the state; nothing was changed"
+            )
         if activation.dirty not in (None, turn):
             raise ReentrancyConflict(
-                f"{activation.key.type}.{turn.name} changed the state while {_name(activation.dirty)} of the same object had "
+                f"{activation.key.type}.{turn.name} changed the state while {_name(activation.dirty)} of "
+                f"the same object had "
                 "changes that are not committed; try again"
             )
     except GoverseError:
@@ -81,11 +84,12 @@ def conclude(activation: Activation, turn: Turn, error: GoverseError | None, *, 
             observe(activation, turn)
             if activation.dirty not in (None, turn):
                 raise ReentrancyConflict(
-                    f"{activation.key.type}.{turn.name} ran beside {_name(activation.dirty)}, which has changes that are not "
+                    f"{activation.key.type}.{turn.name} ran beside {_name(activation.dirty)}, which has "
+                    f"changes that are not "
                     "committed; try again"
                 )
             if activation.dirty is turn or (writes and not instance.exists):
-                _keep(activation, turn)
+                _keep(activation)
             return None
         except GoverseError as refused:
             failure = refused
@@ -94,7 +98,7 @@ def conclude(activation: Activation, turn: Turn, error: GoverseError | None, *, 
     return failure
 
 
-def _keep(activation: Activation, turn: Turn) -> None:
+def _keep(activation: Activation) -> None:
     """Make the live state the committed one (its record follows)."""
     instance = activation.instance
     state = activation.live

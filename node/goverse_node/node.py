@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import Future
-from collections.abc import Sequence
-
+from collections.abc import Callable, Sequence
 
 from goverse.errors import (
     Draining,
@@ -25,10 +24,11 @@ from goverse.objects.registry import Registry
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.link import Readiness
 from goverse.ports.store import Store
-from goverse_node.activation import Activation, Phase
+from goverse_node.activation import Activation
 from goverse_node.call import Call
 from goverse_node.instance import Instance
 from goverse_node.options import NodeOptions
+from goverse_node.phase import Phase
 from goverse_node.pipeline import CommitPipeline
 from goverse_node.residents import Residents
 from goverse_node.stats import NodeStats
@@ -39,13 +39,19 @@ logger = logging.getLogger("goverse.node")
 
 _SWEEP_S = 0.05  # how late a passed deadline may be noticed
 _IDLE_SWEEP_S = 1.0
+_POLL_S = 0.005
 
 
 class Node:
     """Hosts the objects of one process; implements ``goverse.ports.link.Link``."""
 
     def __init__(
-        self, registry: Registry, store: Store, *, clock: Clock | None = None, options: NodeOptions | None = None
+        self,
+        registry: Registry,
+        store: Store,
+        *,
+        clock: Clock | None = None,
+        options: NodeOptions | None = None,
     ) -> None:
         """Host the types of ``registry`` over ``store``, which the caller opens before and closes after."""
         self.registry = registry
@@ -85,24 +91,31 @@ class Node:
             return
         self._draining = True
         deadline = self.now() + drain_timeout_s
-        while self.stats.inflight and self.now() < deadline:
-            await asyncio.sleep(0.01)
+        await self._until(lambda: not self.stats.inflight, deadline)
         for turn in tuple(self._running):
-            turn.expire(Draining("the node is shutting down and the call did not end in time; nothing of it took effect"))
+            turn.expire(
+                Draining("the node is shutting down and the call did not end in time; nothing of it took effect")
+            )
         for call in tuple(self._watched):
             self.unwatch(call)
             call.refuse(Draining())
-        while any(activation.running for activation in self.residents) and self.now() < deadline + self.options.cancel_grace_s:
-            await asyncio.sleep(0.01)
+        await self._until(lambda: not self._running, deadline + self.options.cancel_grace_s)
         for activation in self.residents:
             activation.close()
-        hooks_end = self.now() + self.options.hook_timeout_s + self.options.cancel_grace_s
-        while len(self.residents) and self.now() < hooks_end:
-            await asyncio.sleep(0.01)
+        await self.settled()
         for handle in (self._sweep, self._idle_sweep):
             if handle is not None:
                 handle.cancel()
         await self.pipeline.stop()
+
+    async def settled(self) -> None:
+        """Wait until activations that are being passivated are gone, at most for the time that their hooks have."""
+        end = self.now() + self.options.hook_timeout_s + self.options.cancel_grace_s
+        await self._until(lambda: not self.residents.leaving, end)
+
+    async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
+        while not condition() and self.now() < deadline:  # noqa: ASYNC110  # many counters, only while stopping
+            await asyncio.sleep(_POLL_S)
 
     # --- Link ---------------------------------------------------------------------------------------------------------
 
@@ -221,7 +234,14 @@ class Node:
 
     def own_request(self, key: ObjectKey) -> Request:
         """Return a request for a hook that nobody called."""
-        return Request(Operation.CALL, key, "", b"", self.now() + self.options.hook_timeout_s, request_id=self.options.node_id)
+        return Request(
+            Operation.CALL,
+            key,
+            "",
+            b"",
+            self.now() + self.options.hook_timeout_s,
+            request_id=self.options.node_id,
+        )
 
     def forget(self, activation: Activation) -> None:
         """Take an activation out of the table."""
@@ -297,7 +317,11 @@ class Node:
         self.stats.abandoned += 1
         logger.error(
             "a cancelled method does not stop; its object is reloaded and goes on without it",
-            extra={"object": str(turn.activation.key), "method": turn.name, "request_id": turn.request.request_id},
+            extra={
+                "object": str(turn.activation.key),
+                "method": turn.name,
+                "request_id": turn.request.request_id,
+            },
         )
         turn.activation.leave()
 

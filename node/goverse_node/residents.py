@@ -1,7 +1,7 @@
 """Which activations stay in memory: bounded in number and bytes, least recently used first, and not longer than idle.
 
-Pure bookkeeping. Activations of equal idle time stand in one queue in order of their last use, so both questions (who is
-idle too long, who was used least recently) look only at the heads of a few queues.
+Pure bookkeeping. Activations of equal idle time stand in one queue in order of their last use, so both questions
+(who is idle too long, who was used least recently) look only at the heads of a few queues.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ class Residents:
     def __iter__(self) -> Iterator[Activation]:
         """Go through the activations of this moment."""
         return iter(tuple(self._all.values()))
+
+    @property
+    def leaving(self) -> int:
+        """How many are being passivated."""
+        return len(self._leaving)
 
     def _queue(self, activation: Activation) -> OrderedDict[ObjectKey, Activation]:
         timeout = activation.spec.policy.idle_timeout_s or self._idle_timeout_s

@@ -1,7 +1,7 @@
 """A turn: one method running on one object, what it may do, and how it is watched.
 
-A turn of which others run beside it (readonly, re-entrant) is driven step by step: after each step, that is, whenever it
-waits, the object's state is compared, so a change is always charged to the turn that made it.
+A turn of which others run beside it (readonly, re-entrant) is driven step by step: after each step, that is,
+whenever it waits, the object's state is compared, so a change is always charged to the turn that made it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,13 @@ class Turn:
     )
 
     def __init__(
-        self, activation: Activation, request: Request, method: MethodSpec | None, done: Done, *, deadline: float
+        self,
+        activation: Activation,
+        request: Request,
+        method: MethodSpec | None,
+        done: Done,
+        *,
+        deadline: float,
     ) -> None:
         """Prepare a turn for ``request``; ``done`` is told how it ended."""
         self.activation = activation
@@ -137,7 +143,8 @@ class Turn:
 
 
 class Stepped:
-    """Awaits a coroutine and calls ``after_step`` whenever it pauses or ends; an error from there is raised inside it."""
+    """Awaits a coroutine and calls ``after_step`` whenever it pauses or ends; an error from there is raised inside
+    it."""
 
     __slots__ = ("_after_step", "_coroutine")
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from goverse.errors import BusinessError, Deadlock, GoverseError, ObjectExists, ObjectNotFound, Timeout, VersionMismatch
+from goverse.errors import (
+    BusinessError,
+    Deadlock,
+    GoverseError,
+    ObjectExists,
+    ObjectNotFound,
+    Timeout,
+    VersionMismatch,
+)
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.objects.codec import Arguments
 from goverse.objects.spec import MethodSpec
-from goverse_node import activation as activations
 from goverse_node import execution
 from goverse_node.answers import answer, commit
 from goverse_node.call import Call
 from goverse_node.instance import Instance
 from goverse_node.isolation import conclude, undo
+from goverse_node.phase import Phase
 from goverse_node.turn import Done, Turn
 
 if TYPE_CHECKING:
@@ -97,7 +105,13 @@ def _check_version(instance: Instance, request: Request) -> None:
             raise VersionMismatch(f"the object is at version {present}, not {request.if_match}", version=present)
 
 
-def _start(activation: Activation, call: Call | None, method: MethodSpec | None, arguments: dict[str, Any], done: Done) -> Turn:
+def _start(
+    activation: Activation,
+    call: Call | None,
+    method: MethodSpec | None,
+    arguments: dict[str, Any],
+    done: Done,
+) -> Turn:
     node = activation.node
     request = node.own_request(activation.key) if call is None else call.request
     deadline = request.deadline
@@ -117,12 +131,14 @@ def _start(activation: Activation, call: Call | None, method: MethodSpec | None,
 def reenter(activation: Activation, call: Call) -> None:
     """Run a call whose chain came back to the object, or refuse it: it must not wait for itself."""
     try:
-        turn = activations.returning(call, activation.key, activation.running)
+        turn = _returning(call, activation)
         method = call.method
         if method is None or call.request.operation is not Operation.CALL:
             raise Deadlock(f"{activation.key} cannot be created or deleted by a call that it waits for")
         if turn.readonly and not method.readonly:
-            raise Deadlock(f"{activation.key}.{turn.name} is readonly and waits; {method.name} would change the object meanwhile")
+            raise Deadlock(
+                f"{activation.key}.{turn.name} is readonly and waits; {method.name} would change the object meanwhile"
+            )
         if not turn.readonly and (turn.method is None or not turn.method.reentrant):
             raise Deadlock(
                 f"the call chain returns to {activation.key}, which waits for it in {turn.name}; declare that method "
@@ -130,7 +146,8 @@ def reenter(activation: Activation, call: Call) -> None:
             )
         if activation.dirty is not None:
             raise Deadlock(
-                f"the call chain returns to {activation.key}, whose {activation.dirty.name} waits for it with changes that are "
+                f"the call chain returns to {activation.key}, whose {activation.dirty.name} waits for it "
+                f"with changes that are "
                 "not committed; let that method change the state after its calls, not before"
             )
         arguments = method.arguments.decode(call.request.body)
@@ -142,6 +159,20 @@ def reenter(activation: Activation, call: Call) -> None:
         execution.run(nested, activation.instance.object, arguments)
     except GoverseError as error:
         call.refuse(error)
+
+
+def _returning(call: Call, activation: Activation) -> Turn:
+    """Return the turn of this object that waits for ``call``.
+
+    Raises:
+        Deadlock: that turn is over; nobody waits for the call any more.
+    """
+    chain = call.request.chain
+    for turn in reversed(activation.running):
+        depth = len(turn.request.chain)
+        if depth < len(chain) and chain[depth] == activation.key and chain[:depth] == turn.request.chain:
+            return turn
+    raise Deadlock(f"the call that led back to {activation.key} is over already")
 
 
 def deactivate(activation: Activation) -> None:
@@ -161,7 +192,7 @@ def _end(activation: Activation, turn: Turn) -> None:
 
 def _is_over(activation: Activation, turn: Turn) -> bool:
     """End a turn whose activation is gone; whoever called it has been told."""
-    if activation.phase is not activations.Phase.GONE:
+    if activation.phase is not Phase.GONE:
         return False
     _end(activation, turn)
     if turn.call is not None:
@@ -214,7 +245,12 @@ def _delete_done(turn: Turn, _body: bytes, error: GoverseError | None) -> None:
     if failure is not None:
         activation.node.stats.turns_failed += 1
         problem = Problem.of(failure, call.request.request_id)
-        answer(activation, call, Reply(version=old.version, problem=problem), keep=isinstance(failure, BusinessError))
+        answer(
+            activation,
+            call,
+            Reply(version=old.version, problem=problem),
+            keep=isinstance(failure, BusinessError),
+        )
     else:
         activation.instance = Instance(activation.spec, activation.key, None, old.version + 1)
         activation.live = activation.instance.base

@@ -26,9 +26,7 @@ def test_names_are_few_and_sorted() -> None:
 
 def test_what_is_visible_is_what_is_exported() -> None:
     visible = {
-        name
-        for name, value in vars(goverse).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+        name for name, value in vars(goverse).items() if not name.startswith("_") and not isinstance(value, ModuleType)
     }
 
     assert visible == {name for name in goverse.__all__ if not name.startswith("_")}

@@ -10,9 +10,7 @@ import pytest
 from tests.tree import repository_files, shown
 
 FOREIGN = {
-    "an absolute path of one machine": "|".join(
-        ["(?<![\\w.])/" + "work/", "/tmp/" + "venv", "(?<!\\w)/" + "root/"]
-    ),
+    "an absolute path of one machine": "|".join(["(?<![\\w.])/" + "work/", "/tmp/" + "venv", "(?<!\\w)/" + "root/"]),
     "the host of a package registry": "|".join(
         [
             "pypi" + r"\.org",

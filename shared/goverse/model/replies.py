@@ -1,7 +1,7 @@
 """How a reply is kept under an idempotency key, and what tells two requests with one key apart.
 
-A kept reply is one format byte, the object's version as eight bytes big-endian, one byte that says whether a result (0),
-the result of a creating request (1) or a problem (2) follows, and that, as JSON.
+A kept reply is one format byte, the object's version as eight bytes big-endian, one byte that says whether a result
+(0), the result of a creating request (1) or a problem (2) follows, and that, as JSON.
 """
 
 from __future__ import annotations

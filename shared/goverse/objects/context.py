@@ -1,7 +1,7 @@
 """What a method may know about the call that it serves.
 
-The node sets ``current_turn`` around every turn; tasks that a method starts inherit it. Outside a turn there is none, and
-``Object.context`` and ``Object.ref`` say so.
+The node sets ``current_turn`` around every turn; tasks that a method starts inherit it. Outside a turn there is
+none, and ``Object.context`` and ``Object.ref`` say so.
 """
 
 from __future__ import annotations
