@@ -20,7 +20,10 @@ class ErrorDescription:
 
 @dataclass(frozen=True, slots=True)
 class MethodDescription:
-    """One exported method; schemas are JSON Schema 2020-12, shared definitions under ``$defs``."""
+    """One exported method; schemas are JSON Schema 2020-12, shared definitions under ``$defs``.
+
+    ``timeout_s`` is the time that the method declares for itself; None where the configured default holds.
+    """
 
     name: str
     summary: str
@@ -29,6 +32,7 @@ class MethodDescription:
     arguments: JsonSchema
     result: JsonSchema
     errors: tuple[ErrorDescription, ...] = ()
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

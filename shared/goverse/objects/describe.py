@@ -40,4 +40,5 @@ def _describe_method(method: MethodSpec) -> MethodDescription:
             for error in method.raises
             if issubclass(error, BusinessError)
         ),
+        timeout_s=method.timeout_s,
     )
