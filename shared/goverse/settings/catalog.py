@@ -66,7 +66,8 @@ def sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
 def plain(value: Any) -> Any:
     """Return ``value`` as JSON and YAML know it."""
     if isinstance(value, tuple):
-        return [plain(item) for item in cast("tuple[Any, ...]", value)]
+        items: tuple[Any, ...] = value
+        return [plain(item) for item in items]
     if isinstance(value, ByteSize):
         return int(value)
     return str(value) if isinstance(value, Path) else value

@@ -89,10 +89,10 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
         if variable.endswith(FILE_SUFFIX):
             name = variable.removesuffix(FILE_SUFFIX)
             value = _content(variable, Path(value), beside=name if environ.get(name) else None)
-        path = tuple(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
+        parts = tuple(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
         # A name of another form can be no setting; under its own name it disturbs none and is unknown.
         layer.put(
-            path if len(path) == 2 and all(path) else (variable,), value, f"environment variable {variable}"
+            parts if len(parts) == 2 and all(parts) else (variable,), value, f"environment variable {variable}"
         )
     return layer
 
