@@ -1,7 +1,7 @@
 """GoVerse: virtual objects for Python.
 
-Write a typed class, call any instance of it over HTTP by name; it lives in memory on exactly one node, is durable before
-the caller sees 200, and is called exactly once.
+Write a typed class, call any instance of it over HTTP by name; it lives in memory on exactly one node, is durable
+before the caller sees 200, and is called exactly once.
 """
 
 from goverse.errors import (

@@ -217,7 +217,9 @@ class BusinessError(GoverseError):
         """
         super().__init_subclass__(**kwargs)
         if not 400 <= cls.status <= 499:
-            raise DefinitionError(f"{cls.__name__}.status is {cls.status}; a business error is a client error, 400 to 499")
+            raise DefinitionError(
+                f"{cls.__name__}.status is {cls.status}; a business error is a client error, 400 to 499"
+            )
         if not (cls.code.isidentifier() and cls.code == cls.code.lower()):
             raise DefinitionError(f"{cls.__name__}.code is {cls.code!r}; use a lower-case identifier like 'sold_out'")
 

@@ -20,7 +20,11 @@ class ErrorDescription:
 
 @dataclass(frozen=True, slots=True)
 class MethodDescription:
-    """One exported method; schemas are JSON Schema 2020-12, shared definitions under ``$defs``."""
+    """One exported method.
+
+    Schemas are JSON Schema 2020-12 with shared definitions under ``$defs``; ``timeout_s`` is the method's own limit, or
+    None for the configured default.
+    """
 
     name: str
     summary: str
@@ -28,6 +32,7 @@ class MethodDescription:
     readonly: bool
     arguments: JsonSchema
     result: JsonSchema
+    timeout_s: float | None = None
     errors: tuple[ErrorDescription, ...] = ()
 
 

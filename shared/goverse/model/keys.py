@@ -1,6 +1,7 @@
 """How an object is named, and which shard a name belongs to.
 
-An object is ``(namespace, type, id)``. Its shard is the top bits of a 64-bit stable hash of the three, so a count can be
+An object is ``(namespace, type, id)``. Its shard is the top bits of a 64-bit stable hash of the three, so a count
+can be
 doubled or halved by splitting or merging neighbours. Two reserved id forms choose a place instead of being hashed:
 ``shard#N/rest`` lives on shard N, ``node#ID/rest`` on the node of that id.
 """
@@ -66,7 +67,8 @@ def check_namespace(value: str) -> str:
     """
     if len(value) > NAMESPACE_BYTES_MAX or _NAMESPACE.fullmatch(value) is None:
         raise MalformedRequest(
-            f"the namespace is not 1 to {NAMESPACE_BYTES_MAX} letters, digits, '.', '_', '-' beginning with a letter or digit"
+            f"the namespace is not 1 to {NAMESPACE_BYTES_MAX} letters, digits, '.', '_', '-' beginning "
+            f"with a letter or digit"
         )
     return value
 

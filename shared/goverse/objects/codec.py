@@ -1,6 +1,7 @@
 """Between JSON and Python: arguments, results and states, each checked by Pydantic validators made once per class.
 
-Arguments are strict (the JSON type must be the declared one, unknown names are refused) because they come from anywhere.
+Arguments are strict (the JSON type must be the declared one, unknown names are refused) because they come from
+anywhere.
 States are lax when read (they come from ourselves) and complete when written: what was committed can be loaded again.
 """
 
@@ -9,12 +10,13 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, cast
+from functools import partial
+from typing import Annotated, Any, NotRequired, Required, cast  # Pydantic asks for these below Python 3.12
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, PydanticUndefined
-from typing_extensions import NotRequired, Required, TypedDict  # Pydantic asks for these below Python 3.12
+from typing_extensions import TypedDict
 
 from goverse.errors import DefinitionError, InvalidArguments, MalformedRequest, MethodFailed
 
@@ -25,7 +27,8 @@ _NO_VALUE: Any = PydanticUndefined
 
 
 def _adapter(name: str, members: Mapping[str, Any], config: ConfigDict) -> TypeAdapter[dict[str, Any]]:
-    shape = TypedDict(name, dict(members))  # type: ignore[operator]  # the members are only known at run time
+    make: Any = TypedDict  # a plain call: the members are only known at run time
+    shape = make(name, dict(members))
     shape.__pydantic_config__ = config
     return cast("TypeAdapter[dict[str, Any]]", TypeAdapter(shape))
 
@@ -33,7 +36,10 @@ def _adapter(name: str, members: Mapping[str, Any], config: ConfigDict) -> TypeA
 def field_problems(error: ValidationError) -> list[dict[str, str]]:
     """Return ``[{path, message}]`` of a validation error; the path is a JSON pointer, empty for the whole document."""
     return [
-        {"path": "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in item["loc"]), "message": item["msg"]}
+        {
+            "path": "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in item["loc"]),
+            "message": item["msg"],
+        }
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
 
@@ -50,7 +56,9 @@ class Arguments:
         parameters = list(inspect.signature(function).parameters.values())[1:]
         for parameter in parameters:
             if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                raise DefinitionError(f"{name}: parameter '{parameter}' cannot be passed by name; declare each parameter plainly")
+                raise DefinitionError(
+                    f"{name}: parameter '{parameter}' cannot be passed by name; declare each parameter plainly"
+                )
         self.names: tuple[str, ...] = tuple(parameter.name for parameter in parameters)
         self.required: tuple[str, ...] = tuple(p.name for p in parameters if p.default is p.empty)
         self._positional = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
@@ -93,7 +101,9 @@ class Arguments:
         values = dict(zip(self._positional, positional, strict=False))
         for name, value in named.items():
             if name in values or name not in self.names:
-                raise TypeError(f"got {'multiple values for' if name in values else 'an unexpected keyword'} argument '{name}'")
+                raise TypeError(
+                    f"got {'multiple values for' if name in values else 'an unexpected keyword'} argument '{name}'"
+                )
             values[name] = value
         missing = [name for name in self.required if name not in values]
         if missing:
@@ -165,7 +175,9 @@ class State:
         """
         self._name = name
         self.fields: tuple[str, ...] = tuple(hints)
-        self._makers = {field: default_maker(defaults[field]) for field in hints if _has_default(defaults.get(field, _NO_VALUE))}
+        self._makers = {
+            field: default_maker(defaults[field]) for field in hints if _has_default(defaults.get(field, _NO_VALUE))
+        }
         self.required: tuple[str, ...] = tuple(field for field in hints if field not in self._makers)
         members: dict[str, Any] = {}
         for field, hint in hints.items():
@@ -212,7 +224,9 @@ class State:
         try:
             return self._to_json(values, warnings="error")
         except PydanticSerializationError as error:
-            raise MethodFailed(f"a field of {self._name} holds a value that is not of its declared type: {error}") from error
+            raise MethodFailed(
+                f"a field of {self._name} holds a value that is not of its declared type: {error}"
+            ) from error
 
     def check(self, body: bytes) -> None:
         """Make sure that a state that is about to be committed can be loaded again.
@@ -224,7 +238,8 @@ class State:
             self._validate_json(body)
         except ValidationError as error:
             raise MethodFailed(
-                f"the method left {self._name} in a state that breaks its own declaration", errors=field_problems(error)
+                f"the method left {self._name} in a state that breaks its own declaration",
+                errors=field_problems(error),
             ) from error
 
     def json_schema(self, ref_template: str) -> JsonSchema:
@@ -253,11 +268,17 @@ def default_maker(default: Any) -> Callable[[], Any]:
     if isinstance(default, FieldInfo):
         return lambda: default.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, str | int | float | bool | bytes | None | tuple | frozenset):
-        return lambda: default
+        return partial(_same, default)
     return lambda: copy.deepcopy(default)
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _constrained(hint: Any, declared: FieldInfo) -> Any:
     """Return ``hint`` with the constraints of ``Field(...)`` but without its default, which we handle ourselves."""
-    bare = FieldInfo(annotation=hint, description=declared.description, title=declared.title, examples=declared.examples)
+    bare = FieldInfo(
+        annotation=hint, description=declared.description, title=declared.title, examples=declared.examples
+    )
     return Annotated[(hint, *declared.metadata, bare)]

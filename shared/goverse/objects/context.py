@@ -1,7 +1,7 @@
 """What a method may know about the call that it serves.
 
-The node sets ``current_turn`` around every turn; tasks that a method starts inherit it. Outside a turn there is none, and
-``Object.context`` and ``Object.ref`` say so.
+The node sets ``current_turn`` around every turn; tasks that a method starts inherit it. Outside a turn there is
+none, and ``Object.context`` and ``Object.ref`` say so.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Turn(Protocol):
         """The call that the turn serves."""
         ...
 
-    async def call(self, key: ObjectKey, method: str, body: bytes) -> Reply:
+    async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
         """Call another object on behalf of this turn; the outcome is in the reply, also a failure."""
         ...
 

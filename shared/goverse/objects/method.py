@@ -21,9 +21,11 @@ class CallOptions:
 
     Attributes:
         readonly: the method does not change the state; it runs beside other readonly calls.
-        reentrant: whether a call chain may come back into the object while this method waits; None takes the class's choice.
+        reentrant: whether a call chain may come back into the object while this method waits; None takes the class's
+            choice.
         timeout_s: the longest time that one call may take; None takes the configured default.
-        raises: business errors that the method documents, and other exceptions whose class name and message the caller may see.
+        raises: business errors that the method documents, and other exceptions whose class name and message the
+            caller may see.
     """
 
     readonly: bool = False
@@ -57,13 +59,14 @@ def call(
 ) -> Function | Callable[[Function], Function]:
     """Export a method: callers reach it by name, over HTTP and from other objects. Nothing else is reachable.
 
-    The arguments are a JSON object whose members are the method's parameters; they and the result are checked against the
-    annotations. ``async def`` and plain ``def`` both work; a plain one must not block.
+    The arguments are a JSON object whose members are the method's parameters; they and the result are checked
+    against the annotations. ``async def`` and plain ``def`` both work; a plain one must not block.
 
     Args:
         method: the function, where the decorator is used without parentheses.
         readonly: the method leaves the state as it is (checked) and runs concurrently with other readonly calls.
-        reentrant: let a call chain that comes back run while this method waits for it, instead of failing with ``deadlock``.
+        reentrant: let a call chain that comes back run while this method waits for it, instead of failing with
+            ``deadlock``.
         timeout_s: longest time for one call in seconds, instead of the configured default.
         raises: business errors to document; also other exception classes that the caller may see by name and message.
 
@@ -76,7 +79,9 @@ def call(
 
     def mark(function: Function) -> Function:
         if not callable(function):
-            raise DefinitionError("@call goes on a method; put it below @staticmethod and the like, or leave those away")
+            raise DefinitionError(
+                "@call goes on a method; put it below @staticmethod and the like, or leave those away"
+            )
         setattr(function, OPTIONS_ATTRIBUTE, options)
         return function
 
@@ -103,8 +108,7 @@ def migration(*, from_version: int) -> Callable[[Function], Function]:
         raise DefinitionError(f"from_version is {from_version}; state versions begin at 1")
 
     def mark(function: Function) -> Function:
-        target = function.__func__ if isinstance(function, staticmethod) else function
-        setattr(target, MIGRATION_ATTRIBUTE, from_version)
+        setattr(getattr(function, "__func__", function), MIGRATION_ATTRIBUTE, from_version)
         return function
 
     return mark

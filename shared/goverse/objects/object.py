@@ -61,10 +61,13 @@ class Object:
         super().__init_subclass__()
         unknown = sorted(options.keys() - set(_OPTIONS))
         if unknown:
-            raise DefinitionError(f"{cls.__name__}: unknown class option {unknown[0]!r}; there are {', '.join(_OPTIONS)}")
+            raise DefinitionError(
+                f"{cls.__name__}: unknown class option {unknown[0]!r}; there are {', '.join(_OPTIONS)}"
+            )
         if "__init__" in vars(cls):
             raise DefinitionError(
-                f"{cls.__name__} defines __init__; give fields defaults, use on_create for a new object and on_activate for "
+                f"{cls.__name__} defines __init__; give fields defaults, use on_create for a new object "
+                f"and on_activate for "
                 "transient attributes"
             )
         cls.goverse_policy = Policy.of_class(cls.__name__, cls.goverse_policy, options)

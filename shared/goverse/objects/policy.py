@@ -30,7 +30,9 @@ class Policy:
         """
         merged = replace(inherited, **{"name": class_name, "abstract": False, **options})
         if not merged.abstract and not is_name(merged.name):
-            raise DefinitionError(f"{class_name}: {merged.name!r} cannot be a type name; use an ASCII identifier without leading '_'")
+            raise DefinitionError(
+                f"{class_name}: {merged.name!r} cannot be a type name; use an ASCII identifier without leading '_'"
+            )
         if merged.state_version < 1:
             raise DefinitionError(f"{class_name}: state_version is {merged.state_version}; it begins at 1")
         if merged.idle_timeout_s is not None and merged.idle_timeout_s <= 0:

@@ -1,7 +1,7 @@
 """References: typed stand-ins for objects that live elsewhere.
 
-A reference turns ``await ref.method(...)`` into a request. Arguments and results are copied through JSON in every case, so
-that a local call and a remote one cannot be told apart.
+A reference turns ``await ref.method(...)`` into a request. Arguments and results are copied through JSON in every
+case, so that a local call and a remote one cannot be told apart.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ async def _submit_in_turn(key: ObjectKey, method: str, body: bytes) -> Reply:
     turn = current_turn.get()
     if turn is None:
         raise GoverseError(f"{key}.{method} was called outside a turn; await it inside an exported method or a hook")
-    return await turn.call(key, method, body)
+    return await turn.call_object(key, method, body)
 
 
 class Reference:
@@ -78,7 +78,9 @@ class Reference:
             try:
                 body = orjson.dumps(named)
             except TypeError as error:
-                raise InvalidArguments(f"the arguments of {self._goverse_key.type}.{name} have no JSON form: {error}") from error
+                raise InvalidArguments(
+                    f"the arguments of {self._goverse_key.type}.{name} have no JSON form: {error}"
+                ) from error
             reply = await self._goverse_submit(self._goverse_key, name, body)
             if reply.problem is not None:
                 raise error_of(reply.problem)

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Final, get_origin, get_type_hints
 from weakref import WeakKeyDictionary
 
 from goverse.errors import DataNewer, DefinitionError, MethodFailed
+from goverse.model.keys import is_name
 from goverse.objects.codec import Arguments, Result, State, default_maker
 from goverse.objects.method import HOOKS, MIGRATION_ATTRIBUTE, OPTIONS_ATTRIBUTE, CallOptions
 from goverse.objects.policy import Policy
-from goverse.model.keys import is_name
 
 RESERVED: Final = frozenset({"id", "key", "context", "ref", "goverse_policy", *HOOKS})
 
@@ -146,7 +146,9 @@ def compile_class(user_class: type[Any]) -> TypeSpec:
             raise DefinitionError(f"{name}.{hook} takes no parameters besides self")
     missing = [version for version in range(1, policy.state_version) if version not in migrations]
     if missing and migrations:
-        raise DefinitionError(f"{name} has state_version {policy.state_version} but no migration from version {missing[0]}")
+        raise DefinitionError(
+            f"{name} has state_version {policy.state_version} but no migration from version {missing[0]}"
+        )
     return TypeSpec(
         cls=user_class,
         policy=policy,
@@ -189,7 +191,9 @@ def _fields(user_class: type[Any]) -> tuple[dict[str, Any], dict[str, Callable[[
         if hint is ClassVar or get_origin(hint) is ClassVar:
             continue
         if name in RESERVED:
-            raise DefinitionError(f"{user_class.__name__}.{name}: the name is taken by the object model; choose another")
+            raise DefinitionError(
+                f"{user_class.__name__}.{name}: the name is taken by the object model; choose another"
+            )
         if not name.startswith("_"):
             persistent[name] = hint
         elif hasattr(user_class, name):

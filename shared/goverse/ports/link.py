@@ -11,7 +11,8 @@ from goverse.model.records import ObjectSummary
 
 
 class Readiness(NamedTuple):
-    """Whether requests would be served now; ``reasons`` says why not, one sentence each; the newest durable position."""
+    """Whether requests would be served now; ``reasons`` says why not, one sentence each; the newest durable
+    position."""
 
     ready: bool
     reasons: tuple[str, ...]
@@ -21,7 +22,8 @@ class Readiness(NamedTuple):
 class Link(Protocol):
     """Carries requests to objects.
 
-    ``submit`` never raises and the future never carries an exception: whatever goes wrong is in the reply's ``problem``.
+    ``submit`` never raises and the future never carries an exception: whatever goes wrong is in the reply's
+    ``problem``.
     Cancelling the future tells the other side that nobody waits: a request that has not begun is dropped, one that runs
     goes on to its end. Replies come after the commit that they depend on.
     """

@@ -1,0 +1,69 @@
+# One verb per intent. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+APP ?= sample-app/app.py
+HOST ?= 127.0.0.1
+PORT ?= 8000
+DEV_ARGS ?=
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+# An environment is rebuilt only when what it was made from has changed.
+RECIPE := pyproject.toml constraints.txt scripts/environment.sh
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+
+.PHONY: help
+help: ## List the verbs
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: dev
+dev: $(RUN_STAMP) ## Serve APP with the embedded store and reload on change (HOST, PORT, DEV_ARGS)
+	@exec $(BIN)/goverse dev $(APP) --host $(HOST) --port $(PORT) $(DEV_ARGS)
+
+.PHONY: test
+test: $(DEV_STAMP) ## Run every test (PYTEST_ARGS="-k wal" for some)
+	@scripts/install_system.sh chromium
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: static test ## Everything that a change must pass: what CI runs
+
+.PHONY: static
+static: $(DEV_STAMP)
+	@scripts/install_system.sh nodejs # pyright runs on it
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+.PHONY: bench
+bench: $(DEV_STAMP) ## Measure side by side and write docs/performance.md (BENCH_ARGS)
+	@scripts/install_system.sh wrk postgresql
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+.PHONY: fmt
+fmt: $(DEV_STAMP) ## Format the code and repair what lint can repair
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: clean
+clean: ## Remove the environment, caches and build results (never .goverse, your data)
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN_STAMP): $(RECIPE)
+	@PYTHON=$(PYTHON) scripts/environment.sh $(VENV) .
+	@touch $@
+
+$(DEV_STAMP): $(RECIPE)
+	@PYTHON=$(PYTHON) scripts/environment.sh $(VENV) '.[dev]'
+	@touch $@ $(RUN_STAMP)

@@ -1,0 +1,1 @@
+"""The object host: activations, turns, group commit, stores."""

@@ -1,0 +1,327 @@
+"""An activation: one object in memory, its mailbox, and the order in which its turns run.
+
+Calls are admitted in order. A turn that may change the object runs alone; readonly turns run beside each other. A call
+whose chain already holds this object never waits (its chain would wait for itself): it runs at once where re-entrancy
+allows, or fails with ``deadlock``.
+
+A reply leaves when the newest commit that the object had made by then (``tail``) is durable: until then the state that
+the reply speaks of could still be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from goverse.errors import GoverseError, IdempotencyKeyMismatch, Overloaded, Unavailable
+from goverse.model.frames import Problem, Reply
+from goverse.model.keys import ObjectKey
+from goverse.model.records import StoredObject, StoredReply
+from goverse.model.replies import decode_reply, fingerprint
+from goverse.objects.spec import TypeSpec
+from goverse_node import isolation, turns
+from goverse_node.call import Call
+from goverse_node.instance import Instance
+from goverse_node.phase import Phase
+from goverse_node.pipeline import PendingCommit
+from goverse_node.turn import Turn
+
+if TYPE_CHECKING:
+    from goverse_node.node import Node
+
+
+class Activation:
+    """One object in memory.
+
+    Attributes:
+        instance: the live object; set from ACTIVE on.
+        running: the turns under way; more than one only when all are readonly, or re-entrant.
+        tail: the newest commit that is not durable yet.
+        live: the state as it was last seen; differs from ``instance.base`` while ``dirty`` is set.
+        dirty: the turn that changed the state and is not over yet.
+        activated: ``on_activate`` ran.
+        last_used: when the last call came, on the loop's clock.
+    """
+
+    __slots__ = (
+        "_admitting",
+        "_keyed",
+        "_mailbox",
+        "activated",
+        "counted_bytes",
+        "dirty",
+        "instance",
+        "key",
+        "last_used",
+        "live",
+        "node",
+        "phase",
+        "running",
+        "spec",
+        "tail",
+    )
+
+    instance: Instance
+
+    def __init__(self, node: Node, key: ObjectKey, spec: TypeSpec) -> None:
+        """Make an activation that is still to be loaded."""
+        self.node = node
+        self.key = key
+        self.spec = spec
+        self.phase = Phase.LOADING
+        self.running: list[Turn] = []
+        self.tail: PendingCommit | None = None
+        self.live: bytes | None = None
+        self.dirty: Turn | None = None
+        self.activated = "on_activate" not in spec.hooks
+        self.last_used = 0.0
+        self.counted_bytes = 0
+        self._admitting = False
+        self._mailbox: deque[Call] | None = None
+        self._keyed: dict[str, Call] | None = None
+
+    # --- coming and going --------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Ask the store for the object; admit calls as soon as it answered."""
+        stored = self.node.store.load(self.key)
+        if isinstance(stored, asyncio.Future):
+            stored.add_done_callback(self._loaded)
+        else:
+            self._enliven(stored)
+
+    def _loaded(self, answer: asyncio.Future[StoredObject | None]) -> None:
+        error = answer.exception()
+        if error is None:
+            self._enliven(answer.result())
+        else:
+            self.reset(
+                error if isinstance(error, GoverseError) else Unavailable("the object could not be loaded"),
+                refuse=True,
+            )
+
+    def _enliven(self, stored: StoredObject | None) -> None:
+        try:
+            self.instance = Instance(self.spec, self.key, stored)
+        except GoverseError as error:
+            self.reset(error, refuse=True)
+            return
+        self.live = self.instance.base
+        self.phase = Phase.ACTIVE
+        self.node.resized(self)
+        self.admit()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs, waits or is on its way to the store."""
+        return self.phase is Phase.ACTIVE and not self.running and not self._mailbox and self.tail is None
+
+    def close(self) -> None:
+        """Passivate: let the last commits settle, run ``on_deactivate``, then leave memory."""
+        if self.phase is not Phase.ACTIVE:
+            return
+        self.phase = Phase.CLOSING
+        self.node.residents.release(self)
+        if "on_deactivate" in self.spec.hooks and self.activated and self.instance.exists:
+            turns.deactivate(self)
+        else:
+            self.leave()
+
+    def leave(self) -> None:
+        """Go as soon as everything is durable; calls that came meanwhile begin anew."""
+        self.phase = Phase.CLOSING
+        self.node.residents.release(self)
+        if self.tail is None:
+            self.reset(None)
+        else:
+            self.tail.wait(lambda _seq, _error: self.reset(None))
+
+    def reset(self, error: GoverseError | None, *, refuse: bool = False) -> None:
+        """Go at once. Turns under way end without effect; calls that waited begin anew, or fail if ``refuse``."""
+        if self.phase is Phase.GONE:
+            return
+        self.phase = Phase.GONE
+        self.node.forget(self)
+        lost = error or Unavailable(f"{self.key} was reloaded while the call ran; nothing of it took effect")
+        if error is not None:
+            self.node.pipeline.withdraw(self, error)
+        for turn in tuple(self.running):
+            turn.expire(lost)
+        waiting, self._mailbox = self._mailbox, None
+        for call in waiting or ():
+            self.node.unwatch(call)
+            if call.pointless:
+                call.answer(Reply())
+            elif refuse:
+                call.refuse(lost)
+            else:
+                self.node.deliver(call)
+
+    # --- taking calls in ---------------------------------------------------------------------------------------------
+
+    def deliver(self, call: Call) -> None:
+        """Take a call in: answer a repeated one, run it, or queue it."""
+        request = call.request
+        key = request.idempotency_key
+        if key is not None and (call.leads is None or call.leads is not self._keyed) and self._is_repeated(call, key):
+            return
+        if request.chain and self.key in request.chain:
+            turns.reenter(self, call)
+        elif self.phase is Phase.ACTIVE and not self.running and not self._mailbox:
+            turns.begin(self, call)
+        elif self._mailbox is not None and len(self._mailbox) >= self.node.options.mailbox_calls_max:
+            call.refuse(Overloaded(f"{len(self._mailbox)} calls wait for {self.key} already", retry_after_s=1))
+        else:
+            if self._mailbox is None:
+                self._mailbox = deque()
+            self._mailbox.append(call)
+            self.node.watch(call)
+            self.admit()
+
+    def put_back(self, call: Call) -> None:
+        """Queue a call in front of all others."""
+        if self._mailbox is None:
+            self._mailbox = deque()
+        self._mailbox.appendleft(call)
+        self.node.watch(call)
+
+    def admit(self) -> None:
+        """Run what may run now, in order."""
+        if self._admitting or not self._mailbox:
+            return
+        self._admitting = True
+        try:
+            while self._mailbox and self.phase is Phase.ACTIVE:
+                call = self._mailbox[0]
+                if not call.pointless and not self._may_run(call):
+                    break
+                self._mailbox.popleft()
+                self.node.unwatch(call)
+                if call.pointless:
+                    call.answer(Reply())
+                else:
+                    turns.begin(self, call)
+        finally:
+            self._admitting = False
+        if not self._mailbox:
+            self._mailbox = None
+
+    def _may_run(self, call: Call) -> bool:
+        return not self.running or (call.readonly and all(turn.readonly for turn in self.running))
+
+    # --- the same call twice -----------------------------------------------------------------------------------------
+
+    def _is_repeated(self, call: Call, idempotency_key: str) -> bool:
+        """Attach a call to an equal one that is under way, or answer it from what is kept."""
+        call.print = fingerprint(call.request)
+        if self._keyed is None:
+            self._keyed = {}
+        leader = self._keyed.get(idempotency_key)
+        if leader is not None:
+            if leader.print != call.print:
+                call.refuse(_mismatch(idempotency_key))
+            else:
+                call.follow(leader)
+                self.node.watch(call)
+            return True
+        kept = self.node.store.recall(self.key, idempotency_key)
+        if isinstance(kept, asyncio.Future):
+            call.lead(self._keyed)
+            kept.add_done_callback(lambda answer: self._recalled(call, idempotency_key, answer))
+            return True
+        if kept is not None:
+            self._replay(call, idempotency_key, kept)
+            return True
+        call.lead(self._keyed)
+        return False
+
+    def _recalled(self, call: Call, idempotency_key: str, answer: asyncio.Future[StoredReply | None]) -> None:
+        error = answer.exception()
+        kept = None if error is not None else answer.result()
+        if error is not None:
+            call.refuse(error if isinstance(error, GoverseError) else Unavailable("the store could not be asked"))
+        elif kept is not None:
+            self._replay(call, idempotency_key, kept)
+        elif self.phase is Phase.GONE:
+            self.node.deliver(call)
+        else:
+            self.deliver(call)
+
+    def _replay(self, call: Call, idempotency_key: str, kept: StoredReply) -> None:
+        if kept.fingerprint != call.print:
+            call.refuse(_mismatch(idempotency_key))
+            return
+        self.node.stats.replays += 1
+        call.answer(decode_reply(kept.reply, kept.commit_seq))
+
+    # --- telling outcomes --------------------------------------------------------------------------------------------
+
+    def observe(self, turn: Turn) -> None:
+        """Compare the state after a step of ``turn``; see ``isolation``."""
+        isolation.observe(self, turn)
+
+    def commit(self, pending: PendingCommit) -> None:
+        """Hand a record to the pipeline; later replies wait for it."""
+        self.tail = pending
+        self.node.pipeline.append(pending)
+
+    def settled(self, pending: PendingCommit, commit_seq: int, error: GoverseError | None) -> None:
+        """Answer the call whose commit is durable; if it failed, start over from what is."""
+        if error is None:
+            if self.tail is pending:
+                self.tail = None
+            if pending.call is not None:
+                pending.reply.commit_seq = commit_seq
+                pending.call.answer(pending.reply)
+            if self.phase is Phase.ACTIVE:
+                self.instance.commit_seq = commit_seq
+            return
+        if pending.call is not None:
+            pending.call.refuse(error)
+        self.tail = None if self.tail is pending else self.tail
+        self.reset(error)
+
+    def answer_when_durable(self, call: Call, reply: Reply) -> None:
+        """Answer a call that committed nothing itself, once all that it may have seen is durable."""
+        if self.tail is None:
+            reply.commit_seq = self.instance.commit_seq
+            call.answer(reply)
+            return
+
+        def answer(commit_seq: int, error: GoverseError | None) -> None:
+            if error is not None:
+                call.refuse(error)
+            else:
+                reply.commit_seq = commit_seq
+                call.answer(reply)
+
+        self.tail.wait(answer)
+
+    def refuse_when_durable(self, call: Call, error: GoverseError) -> None:
+        """Refuse a call because of the object's state, once that state is durable."""
+        problem = Problem.of(error, call.request.request_id)
+        self.answer_when_durable(call, Reply(version=self.instance.version, problem=problem))
+
+    async def durable(self) -> None:
+        """Wait until all that the object did so far is durable.
+
+        Raises:
+            GoverseError: it could not be made durable.
+        """
+        if self.tail is None:
+            return
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def wake(_commit_seq: int, error: GoverseError | None) -> None:
+            if not waiting.done():
+                waiting.set_result(None) if error is None else waiting.set_exception(error)
+
+        self.tail.wait(wake)
+        await waiting
+
+
+def _mismatch(idempotency_key: str) -> IdempotencyKeyMismatch:
+    return IdempotencyKeyMismatch(
+        f"the idempotency key {idempotency_key!r} was used for this object with another method or body; use a new key"
+    )

@@ -1,0 +1,84 @@
+"""One request inside a node, and the caller's wait for its answer."""
+
+from __future__ import annotations
+
+from asyncio import Future
+
+from goverse.errors import GoverseError
+from goverse.model.frames import Problem, Reply, Request
+from goverse.objects.spec import MethodSpec
+from goverse_node.stats import NodeStats
+
+
+class Call:
+    """A request with the future of its reply. Answered exactly once; later answers are dropped."""
+
+    __slots__ = (
+        "answered",
+        "followers",
+        "future",
+        "leads",
+        "method",
+        "print",
+        "readonly",
+        "request",
+        "stats",
+    )
+
+    def __init__(self, request: Request, future: Future[Reply], stats: NodeStats) -> None:
+        """Take a request in."""
+        self.request = request
+        self.future = future
+        self.stats = stats
+        self.method: MethodSpec | None = None
+        self.readonly = False
+        self.answered = False
+        self.print = b""
+        self.leads: dict[str, Call] | None = None
+        self.followers: list[Call] | None = None
+        stats.inflight += 1
+
+    @property
+    def pointless(self) -> bool:
+        """Whether nobody waits any more, neither this caller nor one with the same idempotency key."""
+        return self.answered or (self.future.cancelled() and not self.followers)
+
+    def lead(self, calls: dict[str, Call]) -> None:
+        """Stand in ``calls`` under the idempotency key until answered."""
+        if self.request.idempotency_key is not None:
+            calls[self.request.idempotency_key] = self
+            self.leads = calls
+
+    def follow(self, leader: Call) -> None:
+        """Wait for the answer of an equal request instead of running a second time."""
+        if leader.followers is None:
+            leader.followers = []
+        leader.followers.append(self)
+
+    def answer(self, reply: Reply) -> None:
+        """Hand the reply to the caller, and to those that sent the same request meanwhile."""
+        if self.answered:
+            return
+        self.answered = True
+        self.stats.inflight -= 1
+        if self.leads is not None and self.request.idempotency_key is not None:
+            self.leads.pop(self.request.idempotency_key, None)
+        if not self.future.done():
+            self.future.set_result(reply)
+        if self.followers:
+            for follower in self.followers:
+                follower.stats.deduplicated += 1
+                follower.answer(
+                    Reply(
+                        reply.body,
+                        reply.version,
+                        reply.commit_seq,
+                        reply.created,
+                        replayed=True,
+                        problem=reply.problem,
+                    )
+                )
+
+    def refuse(self, error: GoverseError) -> None:
+        """Answer with an error."""
+        self.answer(Reply(problem=Problem.of(error, self.request.request_id)))

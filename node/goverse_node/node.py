@@ -1,0 +1,331 @@
+"""The node: takes requests, finds or makes the activation that they are for, and watches over time and memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import Future
+from collections.abc import Callable, Sequence
+
+from goverse.errors import (
+    Draining,
+    GoverseError,
+    IdempotencyInProgress,
+    MalformedRequest,
+    ObjectNotFound,
+    Overloaded,
+    Timeout,
+    Unavailable,
+)
+from goverse.model.frames import Operation, Reply, Request
+from goverse.model.keys import ObjectKey, placement_of
+from goverse.model.records import ObjectSummary, StoredObject
+from goverse.objects.registry import Registry
+from goverse.ports.clock import Clock, SystemClock
+from goverse.ports.link import Readiness
+from goverse.ports.store import Store
+from goverse_node.activation import Activation
+from goverse_node.call import Call
+from goverse_node.instance import Instance
+from goverse_node.options import NodeOptions
+from goverse_node.phase import Phase
+from goverse_node.pipeline import CommitPipeline
+from goverse_node.residents import Residents
+from goverse_node.stats import NodeStats
+from goverse_node.turn import Turn
+from goverse_node.turns import expire_waiting
+
+logger = logging.getLogger("goverse.node")
+
+_SWEEP_S = 0.05  # how late a passed deadline may be noticed
+_IDLE_SWEEP_S = 1.0
+_POLL_S = 0.005
+
+
+class Node:
+    """Hosts the objects of one process; implements ``goverse.ports.link.Link``."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: Store,
+        *,
+        clock: Clock | None = None,
+        options: NodeOptions | None = None,
+    ) -> None:
+        """Host the types of ``registry`` over ``store``, which the caller opens before and closes after."""
+        self.registry = registry
+        self.store = store
+        self.clock: Clock = clock or SystemClock()
+        self.options = options or NodeOptions()
+        self.stats = NodeStats()
+        self.pipeline = CommitPipeline(store, self.stats, batch_max_bytes=self.options.batch_max_bytes)
+        self.residents = Residents(
+            idle_timeout_s=self.options.idle_timeout_s,
+            count_max=self.options.activations_max,
+            bytes_max=self.options.activations_bytes_max,
+        )
+        self._running: dict[Turn, float | None] = {}
+        self._watched: set[Call] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._idle_sweep: asyncio.TimerHandle | None = None
+        self._started = False
+        self._draining = False
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to take requests."""
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self.pipeline.start()
+        self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)
+        self._started = True
+
+    async def stop(self, drain_timeout_s: float = 20.0) -> None:
+        """Take no new work, let calls that run come to their end, passivate all, commit all.
+
+        Calls that are not over after ``drain_timeout_s`` are cancelled and answered with ``draining``.
+        """
+        if not self._started or self._draining:
+            return
+        self._draining = True
+        deadline = self.now() + drain_timeout_s
+        await self._until(lambda: not self.stats.inflight, deadline)
+        for turn in tuple(self._running):
+            turn.expire(
+                Draining("the node is shutting down and the call did not end in time; nothing of it took effect")
+            )
+        for call in tuple(self._watched):
+            self.unwatch(call)
+            call.refuse(Draining())
+        await self._until(lambda: not self._running, deadline + self.options.cancel_grace_s)
+        for activation in self.residents:
+            activation.close()
+        await self.settled()
+        for handle in (self._sweep, self._idle_sweep):
+            if handle is not None:
+                handle.cancel()
+        await self.pipeline.stop()
+
+    async def settled(self) -> None:
+        """Wait until activations that are being passivated are gone, at most for the time that their hooks have."""
+        end = self.now() + self.options.hook_timeout_s + self.options.cancel_grace_s
+        await self._until(lambda: not self.residents.leaving, end)
+
+    async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
+        while not condition() and self.now() < deadline:  # noqa: ASYNC110  # many counters, only while stopping
+            await asyncio.sleep(_POLL_S)
+
+    # --- Link ---------------------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> Future[Reply]:
+        """Carry a request out; see ``goverse.ports.link.Link``."""
+        future: Future[Reply] = self._loop.create_future()
+        call = Call(request, future, self.stats)
+        if self._draining and not request.chain:
+            call.refuse(Draining())
+        elif self.stats.inflight > self.options.inflight_calls_max:
+            call.refuse(Overloaded(f"{self.stats.inflight} calls are under way in this node already", retry_after_s=1))
+        else:
+            try:
+                self._route(call)
+            except GoverseError as error:
+                call.refuse(error)
+        return future
+
+    def _route(self, call: Call) -> None:
+        request = call.request
+        if request.operation is Operation.CALL:
+            call.method = self.registry.method(request.key.type, request.method)
+            call.readonly = call.method.readonly
+        elif request.operation is Operation.READ:
+            self._read(call)
+            return
+        self.deliver(call)
+
+    def deliver(self, call: Call) -> None:
+        """Hand a call to the object's activation, made if there is none."""
+        key = call.request.key
+        activation = self.residents.get(key)
+        if activation is not None:
+            self.residents.touch(activation, self.now())
+            activation.deliver(call)
+            return
+        try:
+            spec = self.registry.type(key.type)
+            self._check_placement(key)
+        except GoverseError as error:
+            call.refuse(error)
+            return
+        activation = Activation(self, key, spec)
+        activation.last_used = self.now()
+        self.residents.add(activation)
+        self.stats.activations += 1
+        activation.deliver(call)
+        activation.load()
+
+    def _check_placement(self, key: ObjectKey) -> None:
+        if not key.id.startswith(("shard#", "node#")):
+            return
+        shard, node = placement_of(key.id)
+        if shard is not None and shard >= self.options.shard_count:
+            raise MalformedRequest(f"shard {shard} does not exist; there are {self.options.shard_count}")
+        if node is not None and node != self.options.node_id:
+            raise Unavailable(f"node {node!r} is not here; this is {self.options.node_id!r}")
+
+    def _read(self, call: Call) -> None:
+        self.registry.type(call.request.key.type)
+        stored = self.store.load(call.request.key)
+        if isinstance(stored, Future):
+            stored.add_done_callback(lambda answer: self._read_done(call, answer))
+        else:
+            self._answer_read(call, stored)
+
+    def _read_done(self, call: Call, answer: Future[StoredObject | None]) -> None:
+        error = answer.exception()
+        if error is None:
+            self._answer_read(call, answer.result())
+        else:
+            call.refuse(error if isinstance(error, GoverseError) else Unavailable("the store could not be asked"))
+
+    def _answer_read(self, call: Call, stored: StoredObject | None) -> None:
+        """Answer with the durable state, in the shape of the present class."""
+        key = call.request.key
+        if stored is None or stored.state is None:
+            call.refuse(ObjectNotFound(f"{key} does not exist"))
+            return
+        activation = self.residents.get(key)
+        live = activation.instance if activation is not None and activation.phase is Phase.ACTIVE else None
+        try:
+            if live is not None and live.exists and live.version == stored.version and live.base is not None:
+                state = live.base
+            else:
+                state = Instance(self.registry.type(key.type), key, stored).base or b""
+        except GoverseError as error:
+            call.refuse(error)
+            return
+        call.answer(Reply(state, stored.version, stored.commit_seq))
+
+    async def list(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        """List durable objects; see ``goverse.ports.store.Store.list``.
+
+        Raises:
+            UnknownType: there is no such type.
+        """
+        self.registry.type(type_name)
+        return await self.store.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
+
+    def readiness(self) -> Readiness:
+        """Tell whether requests would be served now."""
+        health = self.store.health()
+        reasons: list[str] = []
+        if not self._started:
+            reasons.append("the node is starting")
+        if self._draining:
+            reasons.append("the node is shutting down")
+        if not health.ready:
+            reasons.append(health.reason)
+        return Readiness(not reasons, tuple(reasons), health.commit_seq)
+
+    # --- for activations ----------------------------------------------------------------------------------------------
+
+    def own_request(self, key: ObjectKey) -> Request:
+        """Return a request for a hook that nobody called."""
+        return Request(
+            Operation.CALL,
+            key,
+            "",
+            b"",
+            self.now() + self.options.hook_timeout_s,
+            request_id=self.options.node_id,
+        )
+
+    def forget(self, activation: Activation) -> None:
+        """Take an activation out of the table."""
+        self.residents.discard(activation)
+        self.stats.passivations += 1
+        self.stats.resident_bytes = self.residents.bytes
+
+    def resized(self, activation: Activation) -> None:
+        """Note a changed size, and make room if a bound is passed."""
+        self.residents.resize(activation)
+        self.stats.resident_bytes = self.residents.bytes
+        while (victim := self.residents.surplus()) is not None:
+            victim.close()
+
+    def track(self, turn: Turn) -> None:
+        """Watch the deadline of a turn that did not end at once."""
+        self._running[turn] = None
+        self._arm()
+
+    def untrack(self, turn: Turn) -> None:
+        """Stop to watch a turn."""
+        self._running.pop(turn, None)
+
+    def watch(self, call: Call) -> None:
+        """Watch the deadline of a call that waits."""
+        self._watched.add(call)
+        self._arm()
+
+    def unwatch(self, call: Call) -> None:
+        """Stop to watch a call."""
+        self._watched.discard(call)
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(_SWEEP_S, self._sweep_deadlines)
+
+    def _sweep_deadlines(self) -> None:
+        """Expire what is late: waiting calls, running turns, and turns that ignore their cancellation."""
+        self._sweep = None
+        now = self.now()
+        for call in [call for call in self._watched if call.answered or call.request.deadline <= now]:
+            self._watched.discard(call)
+            if call.leads is None and call.request.idempotency_key is not None and not call.answered:
+                call.refuse(IdempotencyInProgress(retry_after_s=1))
+            elif not call.answered:
+                expire_waiting(call)
+        for turn, expired_at in tuple(self._running.items()):
+            if turn.expired is None and turn.deadline <= now:
+                self._expire(turn)
+            if turn.expired is not None and expired_at is None:
+                self._running[turn] = now
+            elif expired_at is not None and expired_at + self.options.cancel_grace_s <= now:
+                self._abandon(turn)
+        if self._watched or self._running:
+            self._arm()
+
+    def _expire(self, turn: Turn) -> None:
+        self.stats.count_timeout(f"{turn.activation.key.type}.{turn.name}")
+        turn.expire(
+            Timeout(
+                f"{turn.activation.key}.{turn.name} did not end before its deadline; nothing of it took effect",
+                operation=turn.name,
+                object=str(turn.activation.key),
+            )
+        )
+
+    def _abandon(self, turn: Turn) -> None:
+        """Give up on a turn that ignores its cancellation: the object goes on without it."""
+        self.untrack(turn)
+        turn.closed = True
+        self.stats.abandoned += 1
+        logger.error(
+            "a cancelled method does not stop; its object is reloaded and goes on without it",
+            extra={
+                "object": str(turn.activation.key),
+                "method": turn.name,
+                "request_id": turn.request.request_id,
+            },
+        )
+        turn.activation.leave()
+
+    def _passivate_idle(self) -> None:
+        self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)
+        for activation in self.residents.overdue(self.now()):
+            activation.close()

@@ -1,0 +1,30 @@
+"""What a node counts. Plain numbers on the hot path; ``goverse_node.metrics`` turns them into series when asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class NodeStats:
+    """Counters since the start; the last three are gauges."""
+
+    activations: int = 0
+    passivations: int = 0
+    abandoned: int = 0
+    turns_failed: int = 0
+    replays: int = 0
+    deduplicated: int = 0
+    timeouts: dict[str, int] = field(default_factory=dict[str, int])
+    commit_batches: int = 0
+    commit_records: int = 0
+    commit_failures: int = 0
+    commit_seconds: float = 0.0
+    commit_batch_sizes: list[int] = field(default_factory=lambda: [0] * 16)
+    inflight: int = 0
+    waiting: int = 0
+    resident_bytes: int = 0
+
+    def count_timeout(self, operation: str) -> None:
+        """Count one passed deadline."""
+        self.timeouts[operation] = self.timeouts.get(operation, 0) + 1

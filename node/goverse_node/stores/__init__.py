@@ -1,0 +1,1 @@
+"""The stores: where commit records become durable. Each keeps the rules of ``goverse.ports.store``."""

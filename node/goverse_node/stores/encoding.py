@@ -1,0 +1,146 @@
+"""The body of one stored record, as the log, the snapshots and the table in memory share it.
+
+    head    what, lengths of the names, of the state and of the kept reply
+    core    version, position, time, state_version, flags
+    state   JSON, absent for a tombstone
+    reply   until when, position, fingerprint, encoded reply; absent where no idempotency key was given
+    names   namespace, type, id, idempotency key (UTF-8)
+
+``core + state`` is one slice of the body, and so is the reply: these slices are what the table keeps, so reading a log
+back copies bytes and decodes nothing. All integers are little endian. A body knows nothing of its checksum; whoever
+writes it to a file puts PREFIX in front. The checksum starts from the length, so it covers that as well.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from goverse.model.keys import ObjectKey
+from goverse.model.records import StoredObject, StoredReply
+
+COMMIT: Final = 1
+"""The record is a turn's commit, or in a snapshot what remains of one."""
+FLOOR: Final = 2
+"""The record (snapshots only) says the highest version of the forgotten tombstones of its type."""
+
+OBJECT: Final = 1
+"""Flag: the record writes the object; without it only a reply is kept."""
+ALIVE: Final = 2
+"""Flag: the object has a state; without it this is a tombstone."""
+
+FULL: Final = Struct("<BBBHBIIQQQIB")
+HEAD: Final = Struct("<BBBHBII")
+CORE: Final = Struct("<QQQIB")
+REPLY: Final = Struct("<QQB")
+U64: Final = Struct("<Q")
+PREFIX: Final = Struct("<II")
+"""Before each body in a file: its length and its checksum."""
+CORE_AT: Final = HEAD.size
+STATE_AT: Final = FULL.size
+SEQ_AT: Final = HEAD.size + U64.size
+TIME_AT: Final = SEQ_AT + U64.size
+FLAGS_IN_BLOB: Final = CORE.size - 1
+
+assert FULL.size == HEAD.size + CORE.size  # noqa: S101 - a relation of the format, checked at import
+
+
+class Body(NamedTuple):
+    """A decoded record body.
+
+    Attributes:
+        what: COMMIT or FLOOR.
+        namespace, type, id, idempotency_key: the names; the key is None where no reply is kept.
+        version, seq, at_ms, state_version, flags: the core.
+        object: ``core + state``, as the table keeps it.
+        reply: the reply as the table keeps it, or empty.
+    """
+
+    what: int
+    namespace: str
+    type: str
+    id: str
+    idempotency_key: str | None
+    version: int
+    seq: int
+    at_ms: int
+    state_version: int
+    flags: int
+    object: bytes
+    reply: bytes
+
+    @property
+    def key(self) -> ObjectKey:
+        """The object's key."""
+        return ObjectKey(self.namespace, self.type, self.id)
+
+    @property
+    def state(self) -> bytes | None:
+        """The state, or None for a tombstone."""
+        return self.object[CORE.size :] if self.flags & ALIVE else None
+
+
+def decode(body: bytes) -> Body:
+    """Take a body apart; its checksum was verified before.
+
+    Raises:
+        ValueError: the lengths do not add up, or a name is not UTF-8.
+    """
+    if len(body) < STATE_AT:
+        raise ValueError("the record is shorter than its head")
+    fields = FULL.unpack_from(body)
+    what, namespace_len, type_len, id_len, idem_len, state_len, reply_len = fields[:7]
+    reply_at = STATE_AT + state_len
+    names_at = reply_at + reply_len
+    type_at = names_at + namespace_len
+    id_at = type_at + type_len
+    idem_at = id_at + id_len
+    if idem_at + idem_len != len(body):
+        raise ValueError("the lengths in the record do not add up")
+    return Body(
+        what,
+        body[names_at:type_at].decode(),
+        body[type_at:id_at].decode(),
+        body[id_at:idem_at].decode(),
+        body[idem_at:].decode() if reply_len else None,
+        *fields[7:],
+        object=body[CORE_AT:reply_at],
+        reply=body[reply_at:names_at],
+    )
+
+
+def encode_floor(namespace: str, type_name: str, version: int) -> bytes:
+    """Return the record that keeps versions of this type above ``version``."""
+    first, second = namespace.encode(), type_name.encode()
+    return FULL.pack(FLOOR, len(first), len(second), 0, 0, 0, 0, version, 0, 0, 0, 0) + first + second
+
+
+def decode_reply(blob: bytes) -> StoredReply:
+    """Return the reply that ``blob`` keeps."""
+    expires_ms, seq, fingerprint_len = REPLY.unpack_from(blob)
+    at = REPLY.size + fingerprint_len
+    return StoredReply(blob[REPLY.size : at], blob[at:], expires_ms, seq)
+
+
+def decode_object(blob: bytes) -> StoredObject:
+    """Return the object that ``blob`` keeps."""
+    version, seq, at_ms, state_version, flags = CORE.unpack_from(blob)
+    return StoredObject(version, blob[CORE.size :] if flags & ALIVE else None, state_version, seq, at_ms)
+
+
+def seq_of(body: bytes) -> int:
+    """Return the position of a record without decoding the rest."""
+    seq: int = U64.unpack_from(body, SEQ_AT)[0]
+    return seq
+
+
+def at_ms_of(body: bytes) -> int:
+    """Return the time of a record without decoding the rest."""
+    at_ms: int = U64.unpack_from(body, TIME_AT)[0]
+    return at_ms
+
+
+def framed(body: bytes) -> bytes:
+    """Return the body as it stands in a file."""
+    return PREFIX.pack(len(body), crc32(body, len(body))) + body

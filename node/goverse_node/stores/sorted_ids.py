@@ -1,0 +1,76 @@
+"""Ids of one type in order, so that a page of a listing costs its length and not the number of objects.
+
+A list of short sorted lists: a place is found by two bisections, and an insertion moves at most one short list. Python
+orders strings by code point, which is the order of their UTF-8 bytes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator
+
+CHUNK = 512
+
+
+class SortedIds:
+    """A sorted set of strings."""
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        """Take ``ids`` in any order, each once."""
+        ordered = sorted(ids)
+        self._chunks = [ordered[at : at + CHUNK] for at in range(0, len(ordered), CHUNK)]
+        self._last = [chunk[-1] for chunk in self._chunks]
+        self._size = len(ordered)
+
+    def __len__(self) -> int:
+        """Return how many ids there are."""
+        return self._size
+
+    def add(self, value: str) -> None:
+        """Insert an id that is not there yet."""
+        self._size += 1
+        if not self._chunks:
+            self._chunks.append([value])
+            self._last.append(value)
+            return
+        at = min(bisect_left(self._last, value), len(self._chunks) - 1)
+        chunk = self._chunks[at]
+        insort(chunk, value)
+        if len(chunk) > 2 * CHUNK:
+            # Ids often come in rising order: leaving the left part nearly full keeps such a list dense.
+            cut = len(chunk) - CHUNK // 4 if chunk[-1] == value else CHUNK
+            self._chunks.insert(at + 1, chunk[cut:])
+            del chunk[cut:]
+            self._last.insert(at, chunk[-1])
+            at += 1
+        self._last[at] = self._chunks[at][-1]
+
+    def remove(self, value: str) -> None:
+        """Take out an id that is there."""
+        at = bisect_left(self._last, value)
+        chunk = self._chunks[at]
+        del chunk[bisect_left(chunk, value)]
+        self._size -= 1
+        if chunk:
+            self._last[at] = chunk[-1]
+        else:
+            del self._chunks[at], self._last[at]
+
+    def page(self, *, prefix: str, after: str | None, limit: int) -> list[str]:
+        """Return up to ``limit`` ids that begin with ``prefix`` and are greater than ``after``."""
+        found: list[str] = []
+        for value in self._from(prefix, after):
+            if len(found) >= limit or not value.startswith(prefix):
+                break
+            found.append(value)
+        return found
+
+    def _from(self, prefix: str, after: str | None) -> Iterator[str]:
+        if after is None or after < prefix:
+            bound, bisect = prefix, bisect_left
+        else:
+            bound, bisect = after, bisect_right
+        first = bisect_left(self._last, bound)
+        for at in range(first, len(self._chunks)):
+            chunk = self._chunks[at]
+            yield from chunk[bisect(chunk, bound) :] if at == first else chunk

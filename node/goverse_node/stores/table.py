@@ -1,0 +1,248 @@
+"""Objects and kept replies in memory: what both MemoryStore and WalStore answer from.
+
+A batch is *staged* (checked and encoded, not visible), then either *applied* or *discarded*. Nothing is decoded before
+somebody asks for it. Expired replies and old tombstones leave a few at a time, so no call ever pays for all of them. A
+forgotten tombstone leaves a floor behind: an unknown object of its type stands at that version, so versions never go back.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+from zlib import crc32
+
+from goverse.limits import TOMBSTONE_RETENTION_S
+from goverse.model.keys import ObjectKey
+from goverse.model.records import CommitRecord, ObjectSummary, StoredObject, StoredReply
+from goverse.ports.store import CommitOutcome, Conflict
+from goverse_node.stores import encoding
+from goverse_node.stores.encoding import ALIVE, COMMIT, CORE_AT, FULL, OBJECT, PREFIX, REPLY, STATE_AT, U64
+from goverse_node.stores.kind import Kind, place_of
+
+SWEEP_SPAN_MS: Final = 60_000
+SWEEP_PER_RECORD: Final = 4
+
+_Staged = tuple[Kind, str, str, bytes, int, int]
+"""Kind, id, place of the reply (or empty), body, end of the object's slice (0: not written), end of the reply's slice."""
+
+_pack_full = FULL.pack
+_pack_prefix = PREFIX.pack
+_pack_reply = REPLY.pack
+_read_u64 = U64.unpack_from
+
+
+class Table:
+    """Objects and replies by key."""
+
+    def __init__(self, *, tombstone_retention_s: float = TOMBSTONE_RETENTION_S, bulk: bool = False) -> None:
+        """Begin empty; with ``bulk``, ids are put in order by :meth:`settle` after recovery, all at once."""
+        self._kinds: dict[tuple[str, str], Kind] = {}
+        self._ordered = not bulk
+        self._staged: list[_Staged] = []
+        self._due: dict[int, dict[Kind, list[str]]] = {}
+        self._expired: deque[tuple[Kind, list[str]]] = deque()
+        self._swept_ms = 0
+        self._tombstone_retention_ms = round(tombstone_retention_s * 1000)
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def load(self, key: ObjectKey) -> StoredObject | None:
+        """Return the object or its tombstone; an unknown object is None, or a tombstone at its type's floor."""
+        kind = self._kinds.get((key.namespace, key.type))
+        if kind is None:
+            return None
+        blob = kind.objects.get(key.id)
+        if blob is not None:
+            return encoding.decode_object(blob)
+        return StoredObject(kind.floor, None, 0, 0, 0) if kind.floor else None
+
+    def recall(self, key: ObjectKey, idempotency_key: str, now_ms: int) -> StoredReply | None:
+        """Return the reply kept under the key, unless it expired."""
+        kind = self._kinds.get((key.namespace, key.type))
+        blob = kind.replies.get(place_of(idempotency_key, key.id)) if kind is not None else None
+        if blob is None or _read_u64(blob)[0] <= now_ms:
+            return None
+        return encoding.decode_reply(blob)
+
+    def page(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> list[ObjectSummary]:
+        """Return living objects in the order of their ids."""
+        kind = self._kinds.get((namespace, type_name))
+        if kind is None:
+            return []
+        ids = kind.ids.page(prefix=prefix, after=after, limit=limit)
+        return [ObjectSummary(object_id, kind.version_of(object_id)) for object_id in ids]
+
+    def living(self) -> dict[tuple[str, str], int]:
+        """Return how many living objects each (namespace, type) has."""
+        return {name: kind.living for name, kind in self._kinds.items()}
+
+    def kinds(self) -> Sequence[Kind]:
+        """Return the kinds, for reading."""
+        return tuple(self._kinds.values())
+
+    # --- commits ------------------------------------------------------------------------------------------------------
+
+    def stage(
+        self, batch: Sequence[CommitRecord], first_seq: int, now_ms: int
+    ) -> tuple[list[CommitOutcome], list[bytes]]:
+        """Check a batch and encode what passes, with positions from ``first_seq`` on.
+
+        Returns the outcomes and the pieces to write: prefix, body, prefix, body, and so on.
+        """
+        outcomes: list[CommitOutcome] = []
+        pieces: list[bytes] = []
+        seq = first_seq
+        for record in batch:
+            try:
+                refusal = self._stage_one(record, seq, now_ms, pieces)
+            except (struct.error, UnicodeEncodeError) as error:
+                refusal = Conflict(f"the record of {record.key} cannot be encoded: {error}")
+            if refusal is None:
+                outcomes.append(seq)
+                seq += 1
+            else:
+                outcomes.append(refusal)
+        return outcomes, pieces
+
+    def _stage_one(self, record: CommitRecord, seq: int, now_ms: int, pieces: list[bytes]) -> Conflict | None:
+        namespace, type_name, object_id = record.key
+        kind = self._kinds.get((namespace, type_name)) or self._new_kind(namespace, type_name)
+        version = kind.staged.get(object_id)
+        if version is None:
+            version = kind.version_of(object_id)
+        after = record.version
+        if record.expected != version or not version <= after <= version + 1:
+            return Conflict(
+                f"{record.key} is at {version}; the record goes from {record.expected} to {after}"
+            )
+        reply = record.reply
+        idempotency_key = record.idempotency_key
+        place, kept, idem = "", b"", b""
+        if reply is not None and idempotency_key is not None:
+            place = place_of(idempotency_key, object_id)
+            held = kind.replies.get(place)
+            if place in kind.staged_replies or (held is not None and _read_u64(held)[0] > now_ms):
+                return Conflict(f"{record.key} keeps a reply under this idempotency key already")
+            idem = idempotency_key.encode()
+            fingerprint = reply.fingerprint
+            kept = _pack_reply(reply.expires_ms, seq, len(fingerprint)) + fingerprint + reply.reply
+        changes = after != version
+        state = record.state if changes else b""
+        flags = 0 if not changes else OBJECT if state is None else OBJECT | ALIVE
+        state = state or b""
+        reply_at = STATE_AT + len(state)
+        body = _join(record, kind.names, (seq, flags, state, kept, idem))
+        pieces.append(_pack_prefix(len(body), crc32(body, len(body))))
+        pieces.append(body)
+        self._staged.append((kind, object_id, place, body, reply_at if changes else 0, reply_at + len(kept)))
+        if changes:
+            kind.staged[object_id] = after
+        if place:
+            kind.staged_replies.add(place)
+        return None
+
+    def apply_staged(self) -> None:
+        """Make the staged batch visible."""
+        for kind, object_id, place, body, object_end, reply_end in self._staged:
+            if object_end:
+                kind.put(object_id, body[CORE_AT:object_end])
+            if place:
+                self._keep(kind, place, body[object_end or STATE_AT : reply_end])
+        self.discard_staged()
+
+    def discard_staged(self) -> None:
+        """Forget the staged batch."""
+        for staged in self._staged:
+            kind = staged[0]
+            kind.staged.clear()
+            kind.staged_replies.clear()
+        self._staged.clear()
+
+    def _keep(self, kind: Kind, place: str, blob: bytes) -> None:
+        kind.replies[place] = blob
+        span = _read_u64(blob)[0] // SWEEP_SPAN_MS
+        try:
+            self._due[span][kind].append(place)
+        except KeyError:
+            self._due.setdefault(span, {})[kind] = [place]
+
+    def _new_kind(self, namespace: str, type_name: str) -> Kind:
+        kind = self._kinds[namespace, type_name] = Kind((namespace, type_name), ordered=self._ordered)
+        return kind
+
+    # --- recovery -----------------------------------------------------------------------------------------------------
+
+    def replay(self, body: bytes, now_ms: int) -> None:
+        """Take over one recovered record.
+
+        Raises:
+            ValueError: the record is not well formed.
+        """
+        entry = encoding.decode(body)
+        kind = self._kinds.get((entry.namespace, entry.type)) or self._new_kind(entry.namespace, entry.type)
+        if entry.what != COMMIT:
+            kind.floor = max(kind.floor, entry.version)
+            return
+        if entry.flags & OBJECT:
+            kind.put(entry.id, entry.object)
+        if entry.idempotency_key is not None and _read_u64(entry.reply)[0] > now_ms:
+            self._keep(kind, place_of(entry.idempotency_key, entry.id), entry.reply)
+
+    def settle(self) -> None:
+        """Put the ids in order after a recovery."""
+        self._ordered = True
+        for kind in self._kinds.values():
+            _ = kind.ids
+
+    # --- cleaning up --------------------------------------------------------------------------------------------------
+
+    def sweep(self, now_ms: int, limit: int) -> None:
+        """Drop up to ``limit`` expired replies and, once per span, as many tombstones of each type."""
+        if self._expired:
+            self._drop_expired(now_ms, limit)
+        elif now_ms - self._swept_ms >= SWEEP_SPAN_MS or now_ms < self._swept_ms:
+            self._swept_ms = now_ms
+            for span in sorted(span for span in self._due if (span + 1) * SWEEP_SPAN_MS <= now_ms):
+                self._expired.extend(self._due.pop(span).items())
+            before_ms = now_ms - self._tombstone_retention_ms
+            for kind in self._kinds.values():
+                kind.forget_tombstones(before_ms, limit)
+            self._drop_expired(now_ms, limit)
+
+    def _drop_expired(self, now_ms: int, limit: int) -> None:
+        while limit > 0 and self._expired:
+            kind, places = self._expired[0]
+            chunk = places[-limit:]
+            for place in chunk:
+                kind.drop_reply(place, now_ms)
+            del places[-len(chunk) :]
+            limit -= len(chunk)
+            if not places:
+                self._expired.popleft()
+
+
+def _join(
+    record: CommitRecord, names: tuple[bytes, bytes], parts: tuple[int, int, bytes, bytes, bytes]
+) -> bytes:
+    seq, flags, state, kept, idem = parts
+    namespace, type_name = names
+    object_id = record.key[2].encode()
+    head = _pack_full(
+        COMMIT,
+        len(namespace),
+        len(type_name),
+        len(object_id),
+        len(idem),
+        len(state),
+        len(kept),
+        record.version,
+        seq,
+        record.at_ms,
+        record.state_version,
+        flags,
+    )
+    return b"".join((head, state, kept, namespace, type_name, object_id, idem))

@@ -1,0 +1,152 @@
+"""Making a snapshot: the newest whole snapshot and the sealed segments behind it, folded into a new one.
+
+While a store serves, this module runs as a process of its own (``python -m``), because a thread would compete with the
+event loop for the interpreter. It reads sealed segments only, changes nothing but its own files, and ends with its
+parent: a pipe on standard input closes when the parent dies. The manifest is switched by whoever asked.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from goverse.errors import DataDamaged, StoreError
+from goverse_node.stores.wal.directory import DataDirectory
+from goverse_node.stores.wal.files import Files, RealFiles
+from goverse_node.stores.wal.fold import Fold
+from goverse_node.stores.wal.log import Log, Progress
+from goverse_node.stores.wal.manifest import Manifest, SnapshotEntry
+from goverse_node.stores.wal.segment import Origin
+from goverse_node.stores.wal.snapshot import SnapshotReader, write_snapshot
+
+NICENESS = 10
+
+_log = logging.getLogger("goverse.store.wal")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to make a snapshot of.
+
+    Attributes:
+        directory: the data directory.
+        upto: the last position to include.
+        now_ms: replies that expired by then are left out.
+        tombstones_before_ms: tombstones older than this are left out.
+    """
+
+    directory: str
+    upto: int
+    now_ms: int
+    tombstones_before_ms: int
+
+
+def compact(task: Task, files: Files, progress: Progress | None = None) -> SnapshotEntry:
+    """Write the snapshot; the manifest does not name it yet.
+
+    Raises:
+        DataDamaged: records that it needs cannot be read.
+    """
+    directory = DataDirectory(Path(task.directory))
+    manifest = directory.read_manifest()
+    return snapshot_of(directory, manifest, task, files=files, progress=progress)
+
+
+def snapshot_of(
+    directory: DataDirectory,
+    manifest: Manifest,
+    task: Task,
+    *,
+    files: Files,
+    target: Path | None = None,
+    origin: Origin | None = None,
+    seq: int | None = None,
+    progress: Progress | None = None,
+) -> SnapshotEntry:
+    """Write everything up to ``task.upto`` as a snapshot, by default where the directory expects it.
+
+    A restore names another ``target``, the ``origin`` of the new store, and the position ``seq`` that it claims.
+    """
+    base = whole_snapshot(directory, manifest, task.upto, files)
+    after = base.entry.seq if base is not None else 0
+    path = target or directory.snapshot(task.upto)
+    fold = Fold(path.parent, files)
+    try:
+        fold.add(Log(directory, manifest, files, progress).records(after, task.upto))
+        older = base.bodies(files) if base is not None else iter(())
+        bodies = fold.merged(older, now_ms=task.now_ms, tombstones_before_ms=task.tombstones_before_ms)
+        return write_snapshot(
+            path,
+            bodies,
+            origin=origin or manifest.origin,
+            seq=task.upto if seq is None else seq,
+            last_ms=max(fold.last_ms, base.entry.last_ms if base is not None else 0),
+            files=files,
+        )
+    finally:
+        fold.close()
+
+
+def whole_snapshot(
+    directory: DataDirectory, manifest: Manifest, upto: int, files: Files
+) -> SnapshotReader | None:
+    """Return the newest snapshot at or before ``upto`` that is whole; None where the log reaches back to the start.
+
+    Raises:
+        DataDamaged: no snapshot is whole, and the log does not reach back.
+    """
+    trouble: DataDamaged | None = None
+    for entry in reversed(manifest.snapshots):
+        if entry.seq > upto:
+            continue
+        reader = SnapshotReader(directory.snapshot(entry.seq), manifest.origin, entry)
+        try:
+            _drain(reader.bodies(files))
+        except DataDamaged as damage:
+            _log.warning("%s; the one before it is used", damage.detail)
+            trouble = trouble or damage
+        else:
+            return reader
+    if trouble is not None and manifest.segments[0] > 1:
+        raise trouble
+    return None
+
+
+def _drain(bodies: Iterator[bytes]) -> None:
+    for _ in bodies:
+        pass
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)
+    os._exit(4)
+
+
+def main(arguments: list[str]) -> int:
+    """Do the task given as JSON in the first argument; answer with JSON on standard output."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(OSError):
+        os.nice(NICENESS)
+    try:
+        answer: dict[str, object] = {
+            "snapshot": asdict(compact(Task(**json.loads(arguments[0])), RealFiles()))
+        }
+    except StoreError as error:
+        answer = {"error": error.detail}
+    except OSError as error:
+        answer = {"error": str(error)}
+    sys.stdout.write(json.dumps(answer))
+    sys.stdout.flush()
+    return 0 if "snapshot" in answer else 1
+
+
+if __name__ == "__main__":
+    # Without the interpreter's own shutdown, which would wait for the reader of standard input.
+    os._exit(main(sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""The data directory: where each file is, and who may write.
+
+manifest.json   which files count
+lock            held by the one process that writes; its process id stands inside
+wal/            segments, named by their first position
+snapshots/      snapshots, named by the position that they reach
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from goverse.errors import DataDamaged, StoreFailed, StoreLocked
+from goverse_node.stores.wal import manifest as manifests
+from goverse_node.stores.wal.files import Files
+from goverse_node.stores.wal.manifest import Manifest
+from goverse_node.stores.wal.segment import RECORDS_AT
+
+
+class DataDirectory:
+    """Paths below one data directory."""
+
+    def __init__(self, root: Path) -> None:
+        """Name the directory; nothing is touched."""
+        self.root = root
+        self.manifest = root / "manifest.json"
+        self.lock = root / "lock"
+        self.segments = root / "wal"
+        self.snapshots = root / "snapshots"
+
+    def segment(self, first_seq: int) -> Path:
+        """Return the path of a segment."""
+        return self.segments / f"{first_seq:020d}.wal"
+
+    def snapshot(self, seq: int) -> Path:
+        """Return the path of a snapshot."""
+        return self.snapshots / f"{seq:020d}.snap"
+
+    def create(self, files: Files) -> None:
+        """Make the directory and its folders, durably."""
+        for folder in (self.root, self.segments, self.snapshots):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.sync_directory(self.root)
+        files.sync_directory(self.root.parent)
+
+    def holds_data(self) -> bool:
+        """Tell whether there are records, with or without a manifest that names them."""
+        return any(self.snapshots.glob("*.snap")) or any(
+            path.stat().st_size > RECORDS_AT for path in self.segments.glob("*.wal")
+        )
+
+    def read_manifest(self) -> Manifest:
+        """Read the manifest and see that the files that it names are there.
+
+        Raises:
+            DataDamaged: the manifest, or a file that it names, is missing or damaged.
+            DataNewer: a newer release wrote it.
+        """
+        try:
+            content = self.manifest.read_bytes()
+        except FileNotFoundError as error:
+            what = (
+                "the data beside it cannot be used without it"
+                if self.holds_data()
+                else "this is no data directory"
+            )
+            raise DataDamaged(
+                f"{self.manifest} is missing (offset 0); {what}", file=str(self.manifest), offset=0
+            ) from error
+        manifest = manifests.decode(content, self.manifest)
+        named = [self.segment(first) for first in manifest.segments]
+        named += [self.snapshot(entry.seq) for entry in manifest.snapshots]
+        for path in named:
+            if not path.is_file():
+                raise DataDamaged(
+                    f"{path} is missing (offset 0), though {self.manifest.name} names it; put it back from a backup, or "
+                    f"restore what is left: goverse restore --data-dir {self.root} --to-seq N --into NEW",
+                    file=str(path),
+                    offset=0,
+                )
+        return manifest
+
+
+class Lock:
+    """The right to write, held by one process at a time; the system releases it when the process ends."""
+
+    def __init__(self, directory: DataDirectory) -> None:
+        """Take the lock.
+
+        Raises:
+            StoreLocked: another process holds it.
+        """
+        self._descriptor = -1
+        descriptor = os.open(directory.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StoreLocked(
+                f"the data directory {directory.root} is in use by process {holder}; stop it first, or choose another "
+                "directory",
+                directory=str(directory.root),
+                pid=holder,
+            ) from error
+        except OSError as error:
+            os.close(descriptor)
+            raise StoreFailed(f"{directory.lock} cannot be locked: {error}") from error
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let others write; may be called twice."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,113 @@
+"""The change feed: the log, read behind a cursor.
+
+Read in a thread, a slice at a time, so that a reader of a long log never holds the interpreter for long. Where the
+last slices ended is remembered, so a reader that follows the log does not search its place again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from goverse.errors import CursorExpired, DataDamaged
+from goverse.limits import KIB
+from goverse.model.records import Change
+from goverse_node.stores.encoding import FULL, OBJECT, decode, seq_of
+from goverse_node.stores.wal.directory import DataDirectory
+from goverse_node.stores.wal.files import Files
+from goverse_node.stores.wal.manifest import Manifest
+from goverse_node.stores.wal.scan import Scan
+from goverse_node.stores.wal.segment import RECORDS_AT
+
+SLICE_RECORDS: Final = 1_000
+SLICE_BLOCK: Final = 64 * KIB
+PLACES_MAX: Final = 256
+
+
+@dataclass(slots=True)
+class _Slice:
+    """What one pass read: changes, the last position seen, and where it stands (segment, offset)."""
+
+    changes: list[Change]
+    reached: int
+    place: tuple[int, int]
+    records: int = field(default=0)
+
+
+class Feed:
+    """Reads changes out of the segments."""
+
+    def __init__(self, directory: DataDirectory, files: Files, manifest: Callable[[], Manifest]) -> None:
+        """Read what ``manifest`` names at the time of each call."""
+        self._directory = directory
+        self._files = files
+        self._manifest = manifest
+        self._places: OrderedDict[int, tuple[int, int]] = OrderedDict()
+
+    async def read(self, after: int, limit: int, upto: int) -> Sequence[Change]:
+        """Return up to ``limit`` changes with ``after < commit_seq <= upto``, in order.
+
+        Raises:
+            CursorExpired: the log behind ``after`` was trimmed.
+        """
+        found: list[Change] = []
+        while after < upto and len(found) < limit:
+            manifest = self._manifest()
+            if manifest.segments[0] > after + 1:
+                oldest = manifest.segments[0] - 1
+                raise CursorExpired(f"changes behind {after} are not kept any more", oldest=str(oldest))
+            try:
+                part = await asyncio.to_thread(self._slice, manifest, after, (limit - len(found), upto))
+            except FileNotFoundError:
+                if self._manifest() is manifest:
+                    raise
+                continue  # trimmed between the look and the read: look again
+            found += part.changes
+            after = part.reached
+            self._places[after] = part.place
+            self._places.move_to_end(after)
+            if len(self._places) > PLACES_MAX:
+                self._places.popitem(last=False)
+        return found
+
+    def _slice(self, manifest: Manifest, after: int, bounds: tuple[int, int]) -> _Slice:
+        first, offset = self._find(manifest, after)
+        part = _Slice([], after, (first, offset))
+        for segment in (one for one in manifest.segments if one >= first):
+            self._read_segment(segment, offset if segment == first else RECORDS_AT, part, bounds)
+            if part.reached >= bounds[1] or len(part.changes) >= bounds[0] or part.records >= SLICE_RECORDS:
+                return part
+        raise DataDamaged(
+            f"{self._directory.segment(part.place[0])} ends at offset {part.place[1]}, before position {bounds[1]}",
+            file=str(self._directory.segment(part.place[0])),
+            offset=part.place[1],
+        )
+
+    def _find(self, manifest: Manifest, after: int) -> tuple[int, int]:
+        first = max(one for one in manifest.segments if one <= after + 1)
+        known = self._places.get(after)
+        return known if known is not None and known[0] in manifest.segments else (first, RECORDS_AT)
+
+    def _read_segment(self, first: int, offset: int, part: _Slice, bounds: tuple[int, int]) -> None:
+        limit, upto = bounds
+        handle = self._files.open(self._directory.segment(first))
+        try:
+            scan = Scan(handle, offset=offset, size=handle.size(), block=SLICE_BLOCK)
+            for body in scan:
+                seq = seq_of(body)
+                if seq > upto:
+                    return
+                part.records += 1
+                part.place = (first, scan.end)
+                if seq > part.reached:
+                    part.reached = seq
+                    if body[FULL.size - 1] & OBJECT:
+                        entry = decode(body)
+                        part.changes.append(Change(seq, entry.key, entry.version, entry.state, entry.at_ms))
+                if len(part.changes) >= limit or part.records >= SLICE_RECORDS or seq == upto:
+                    return
+        finally:
+            handle.close()

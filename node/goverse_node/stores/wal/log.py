@@ -1,0 +1,163 @@
+"""Reading the log: the records of all segments in order, told apart from damage.
+
+Positions are consecutive within and across segments. A segment that another one follows must reach up to it; only the
+last one may end in a torn write, and only above what was acknowledged. Used by recovery, by the compactor and by every
+administration command; it never changes a file.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from goverse.errors import DataDamaged
+from goverse_node.stores.encoding import seq_of
+from goverse_node.stores.wal.directory import DataDirectory
+from goverse_node.stores.wal.files import Files
+from goverse_node.stores.wal.manifest import Manifest
+from goverse_node.stores.wal.scan import Scan
+from goverse_node.stores.wal.segment import RECORDS_AT, Mark, check_header, read_mark
+
+_log = logging.getLogger("goverse.store.wal")
+
+Progress = Callable[[str, int, int], None]
+"""Told now and then: what is being read, bytes done, bytes in all."""
+PROGRESS_RECORDS = 65_536
+
+
+@dataclass(slots=True)
+class Tail:
+    """How the last segment ends.
+
+    Attributes:
+        first_seq: the segment.
+        end: where its last whole record ends.
+        size: the file's size.
+        torn: why there is something behind ``end`` that is no record and no empty space; empty where there is not.
+        last_seq: the last position in the log.
+        acknowledged_seq: the last position known to be acknowledged.
+    """
+
+    first_seq: int
+    end: int
+    size: int
+    torn: str
+    last_seq: int
+    acknowledged_seq: int
+
+
+class Log:
+    """The segments that a manifest names."""
+
+    def __init__(
+        self, directory: DataDirectory, manifest: Manifest, files: Files, progress: Progress | None = None
+    ) -> None:
+        """Prepare to read; ``tail`` is known once the last segment was read to its end."""
+        self.tail: Tail | None = None
+        self._last_seq = 0
+        self._directory = directory
+        self._manifest = manifest
+        self._files = files
+        self._progress = progress
+
+    def records(self, after: int, upto: int | None = None) -> Iterator[bytes]:
+        """Yield the bodies with ``after < seq <= upto``, in order.
+
+        Raises:
+            DataDamaged: acknowledged records are damaged or missing; names the file and the offset.
+            DataNewer: a newer release wrote a segment.
+        """
+        segments = self._manifest.segments
+        following = (*segments[1:], None)
+        if not segments or segments[0] > after + 1:
+            first = self._directory.segment(segments[0]) if segments else self._directory.segments
+            raise DataDamaged(
+                f"the log begins at {first} (offset 0), records behind position {after} are not there any more",
+                file=str(first),
+                offset=0,
+            )
+        for first, end in zip(segments, following, strict=True):
+            if end is not None and end <= after + 1:
+                continue
+            if upto is not None and (first > upto or after >= upto):
+                return
+            for body in self._segment(first, end):
+                seq = seq_of(body)
+                if seq > after:
+                    yield body
+                if seq == upto:
+                    return  # what follows may be damaged; nobody asked for it
+
+    def _segment(self, first: int, following: int | None) -> Iterator[bytes]:
+        path = self._directory.segment(first)
+        try:
+            handle = self._files.open(path)
+        except OSError as error:
+            raise self._damaged(first, 0, f"it cannot be opened: {error}") from error
+        try:
+            size = handle.size()
+            readable, trouble = check_header(
+                handle.read_at(RECORDS_AT, 0), self._manifest.origin, first, path
+            )
+            if not readable:
+                raise self._damaged(first, 0, trouble)
+            if trouble:
+                _log.warning("%s: %s; its records are verified one by one", path, trouble)
+            # Before the records: beside a running store the mark moves on while they are read.
+            mark = read_mark(handle)
+            scan = Scan(handle, offset=RECORDS_AT, size=size)
+            yield from self._consecutive(scan, first, following, size)
+            if following is None:
+                self._judge_tail(mark, scan, first, size)
+        except OSError as error:
+            raise self._damaged(first, 0, f"it cannot be read: {error}") from error
+        finally:
+            handle.close()
+
+    def _consecutive(self, scan: Scan, first: int, following: int | None, size: int) -> Iterator[bytes]:
+        expected = first
+        offset = scan.end
+        for body in scan:
+            if seq_of(body) != expected:
+                raise self._damaged(first, offset, f"position {expected} should follow, {seq_of(body)} does")
+            yield body
+            offset = scan.end
+            expected += 1
+            if expected == following:
+                break
+            if self._progress is not None and expected % PROGRESS_RECORDS == 0:
+                self._progress(self._directory.segment(first).name, offset, size)
+        if following is not None and expected != following:
+            why = scan.stopped or "it ends too early"
+            raise self._damaged(
+                first, scan.end, f"{why}; records {expected} to {following - 1} cannot be read", expected
+            )
+        self._last_seq = expected - 1
+
+    def _judge_tail(self, mark: Mark | None, scan: Scan, first: int, size: int) -> None:
+        last_seq = self._last_seq
+        path = self._directory.segment(first)
+        if mark is None:
+            if scan.stopped:
+                why = (
+                    f"{scan.stopped}, and what was acknowledged cannot be told because both marks are damaged"
+                )
+                raise self._damaged(first, scan.end, why, last_seq + 1)
+            _log.warning("%s: the acknowledged mark is damaged; the log before it is whole", path)
+        elif mark.offset > scan.end:
+            why = scan.stopped or "acknowledged records are missing"
+            raise self._damaged(first, scan.end, f"{why}; {mark.seq} was acknowledged", last_seq + 1)
+        acknowledged = mark.seq if mark is not None else last_seq
+        self.tail = Tail(first, scan.end, size, scan.stopped, last_seq, acknowledged)
+
+    def _damaged(self, first: int, offset: int, why: str, lost: int | None = None) -> DataDamaged:
+        path = self._directory.segment(first)
+        good = (lost if lost is not None else first) - 1
+        return DataDamaged(
+            f"{path} is damaged at offset {offset}: {why}. To go on with what is before it: goverse restore --data-dir "
+            f"{self._directory.root} --to-seq {good} --into NEW_DIRECTORY",
+            file=str(path),
+            offset=offset,
+            last_good_seq=str(good),
+        )

@@ -1,0 +1,151 @@
+"""``manifest.json``: which files make up the store. What it does not name does not count.
+
+Replaced as a whole (written aside, synced, renamed, directory synced), so a reader sees the old one or the new one. Its
+checksum is taken over the file with the checksum's own digits as zeros; it is verified before anything else is
+believed, in this format and every later one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+from zlib import crc32
+
+from goverse.errors import DataDamaged, DataNewer
+from goverse_node.stores.wal.files import Files
+from goverse_node.stores.wal.segment import Origin
+
+FORMAT: Final = 1
+_CHECKSUM: Final = re.compile(rb'^  "checksum": "([0-9a-f]{8})"', re.MULTILINE)
+_ZEROS: Final = b"00000000"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotEntry:
+    """A snapshot: everything up to position ``seq``, the newest record of it written at ``last_ms``."""
+
+    seq: int
+    size: int
+    checksum: int
+    objects: int
+    replies: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The files of a store, oldest first.
+
+    Attributes:
+        origin: the store's id and the generation of its change feed.
+        created_ms: when this generation began.
+        segments: the first position of each segment; the last one is written to.
+        snapshots: the snapshots.
+    """
+
+    origin: Origin
+    created_ms: int
+    segments: tuple[int, ...]
+    snapshots: tuple[SnapshotEntry, ...] = ()
+
+    def with_segment(self, first_seq: int) -> Manifest:
+        """Return the manifest with one more segment."""
+        return replace(self, segments=(*self.segments, first_seq))
+
+    def with_snapshot(self, entry: SnapshotEntry) -> Manifest:
+        """Return the manifest with one more snapshot."""
+        others = tuple(old for old in self.snapshots if old.seq != entry.seq)
+        return replace(self, snapshots=tuple(sorted((*others, entry), key=lambda one: one.seq)))
+
+    def without_snapshot(self, seq: int) -> Manifest:
+        """Return the manifest without one snapshot."""
+        return replace(self, snapshots=tuple(entry for entry in self.snapshots if entry.seq != seq))
+
+    def trimmed(self, snapshots_kept: int) -> Manifest:
+        """Return the manifest with the newest snapshots and the segments needed to go on from the oldest of them."""
+        snapshots = self.snapshots[-snapshots_kept:]
+        if not snapshots:
+            return self
+        oldest = snapshots[0].seq
+        ends = (*self.segments[1:], None)
+        segments = tuple(
+            first for first, end in zip(self.segments, ends, strict=True) if end is None or end > oldest + 1
+        )
+        return replace(self, snapshots=snapshots, segments=segments)
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Return the file's content."""
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "checksum": _ZEROS.decode(),
+        "store_id": manifest.origin.store_id,
+        "generation": manifest.origin.generation,
+        "created_ms": manifest.created_ms,
+        "snapshots": [
+            {
+                "seq": entry.seq,
+                "size": entry.size,
+                "checksum": f"{entry.checksum:08x}",
+                "objects": entry.objects,
+                "replies": entry.replies,
+                "last_ms": entry.last_ms,
+            }
+            for entry in manifest.snapshots
+        ],
+        "segments": list(manifest.segments),
+    }
+    content = json.dumps(document, indent=2).encode() + b"\n"
+    return content.replace(b'"checksum": "00000000"', b'"checksum": "%08x"' % crc32(content), 1)
+
+
+def decode(content: bytes, path: Path) -> Manifest:
+    """Read the file's content.
+
+    Raises:
+        DataDamaged: the checksum does not match.
+        DataNewer: a newer release wrote it.
+    """
+    match = _CHECKSUM.search(content)
+    if match is None or int(match[1], 16) != crc32(
+        content[: match.start(1)] + _ZEROS + content[match.end(1) :]
+    ):
+        raise DataDamaged(
+            f"{path}: the checksum does not match (at offset {match.start(1) if match else 0}); put back the copy of your "
+            "last backup, the segments and snapshots beside it are not touched",
+            file=str(path),
+            offset=match.start(1) if match else 0,
+        )
+    document: dict[str, Any] = json.loads(content)
+    if document["format"] > FORMAT:
+        raise DataNewer(
+            f"{path} (offset 0) has format {document['format']}, this release reads up to {FORMAT}; "
+            "use the release that wrote it",
+            file=str(path),
+            offset=0,
+        )
+    return Manifest(
+        Origin(document["store_id"], document["generation"]),
+        document["created_ms"],
+        tuple(document["segments"]),
+        tuple(
+            SnapshotEntry(**{**entry, "checksum": int(entry["checksum"], 16)})
+            for entry in document["snapshots"]
+        ),
+    )
+
+
+def write(manifest: Manifest, path: Path, files: Files) -> None:
+    """Replace the manifest durably."""
+    aside = path.with_suffix(".json.tmp")
+    handle = files.open(aside, create=True)
+    try:
+        handle.write_at(encode(manifest), 0)
+        handle.sync()
+    finally:
+        handle.close()
+    files.replace(aside, path)
+    files.sync_directory(path.parent)

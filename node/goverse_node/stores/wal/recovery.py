@@ -1,0 +1,175 @@
+"""From a data directory to a table in memory and a fresh segment to write to.
+
+The newest snapshot that is whole, then the log behind it. A damaged snapshot is set aside and the older one is used; what
+was acknowledged and cannot be read is refused, never skipped. A torn tail is cut off, and the next record goes into a new
+segment, never behind it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from goverse.errors import DataDamaged
+from goverse_node.stores.table import Table
+from goverse_node.stores.wal import manifest as manifests
+from goverse_node.stores.wal.directory import DataDirectory
+from goverse_node.stores.wal.ending import create_segment, settle_pages, take_over
+from goverse_node.stores.wal.files import Files
+from goverse_node.stores.wal.log import Log
+from goverse_node.stores.wal.manifest import Manifest, SnapshotEntry
+from goverse_node.stores.wal.segment import RECORDS_AT, Origin
+from goverse_node.stores.wal.snapshot import SnapshotReader
+
+PROGRESS_S: Final = 2.0
+
+_log = logging.getLogger("goverse.store.wal")
+
+
+def new_origin() -> Origin:
+    """Return the identity of a new store."""
+    return Origin(secrets.token_hex(16), secrets.token_hex(8))
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What recovery found.
+
+    Attributes:
+        table: the objects and replies.
+        manifest: the files, the last segment empty and ready to be written to.
+        last_seq: the last position that was used.
+        log_bytes: bytes of log behind the newest snapshot.
+        records: how many records were read.
+    """
+
+    table: Table
+    manifest: Manifest
+    last_seq: int
+    log_bytes: int
+    records: int
+
+
+class Recovery:
+    """One recovery of one directory. Blocks; run it in a thread."""
+
+    def __init__(
+        self,
+        directory: DataDirectory,
+        files: Files,
+        *,
+        now_ms: int,
+        make_table: Callable[[], Table],
+        make_origin: Callable[[], Origin] = new_origin,
+    ) -> None:
+        """Prepare; nothing is touched before :meth:`run`."""
+        self._directory = directory
+        self._files = files
+        self._now_ms = now_ms
+        self._make_table = make_table
+        self._make_origin = make_origin
+        self._progress_at = time.monotonic() + PROGRESS_S
+
+    def run(self) -> Recovered:
+        """Recover, or begin an empty store where there is nothing.
+
+        Raises:
+            DataDamaged: acknowledged data cannot be read.
+            DataNewer: a newer release wrote it.
+        """
+        if not self._directory.manifest.exists() and not self._directory.holds_data():
+            return self._begin()
+        found = manifest = self._directory.read_manifest()
+        self._directory.create(self._files)
+        self._remove_strays(manifest)
+        settle_pages(self._directory, manifest, self._files)
+        table, manifest, entry = self._load_snapshot(manifest)
+        log = Log(self._directory, manifest, self._files, self._report)
+        base = entry.seq if entry is not None else 0
+        records = entry.objects + entry.replies if entry is not None else 0
+        for body in log.records(base):
+            self._replay(table, body, "the log")
+            records += 1
+        table.settle()
+        tail = log.tail
+        if tail is None:
+            raise DataDamaged(f"{self._directory.manifest} (offset 0) names no segment to go on with")
+        usable = take_over(self._directory, manifest, tail, self._files)
+        if usable == manifest != found:
+            manifests.write(manifest, self._directory.manifest, self._files)
+        return Recovered(table, usable, tail.last_seq, self._log_bytes(manifest, base), records)
+
+    def _begin(self) -> Recovered:
+        self._directory.create(self._files)
+        manifest = Manifest(self._make_origin(), self._now_ms, (1,))
+        create_segment(self._directory, manifest, 1, self._files)
+        manifests.write(manifest, self._directory.manifest, self._files)
+        table = self._make_table()
+        table.settle()
+        return Recovered(table, manifest, 0, 0, 0)
+
+    def _load_snapshot(self, manifest: Manifest) -> tuple[Table, Manifest, SnapshotEntry | None]:
+        trouble: DataDamaged | None = None
+        for entry in reversed(manifest.snapshots):
+            path = self._directory.snapshot(entry.seq)
+            table = self._make_table()
+            try:
+                for body in SnapshotReader(path, manifest.origin, entry).bodies(self._files):
+                    self._replay(table, body, path.name)
+            except DataDamaged as damage:
+                _log.warning("%s; trying the one before it", damage.detail)
+                trouble = trouble or damage
+                manifest = manifest.without_snapshot(entry.seq)
+            else:
+                return table, manifest, entry
+        if trouble is not None and (not manifest.segments or manifest.segments[0] != 1):
+            raise trouble
+        return self._make_table(), manifest, None
+
+    def _replay(self, table: Table, body: bytes, source: str) -> None:
+        try:
+            table.replay(body, self._now_ms)
+        except ValueError as error:
+            raise DataDamaged(
+                f"a record of {source} has a valid checksum but {error}", file=source, offset=0
+            ) from error
+
+    def _remove_strays(self, manifest: Manifest) -> None:
+        """Remove what a crash left behind: files that the manifest does not name yet, or not any more."""
+        named = {self._directory.segment(first) for first in manifest.segments}
+        named |= {self._directory.snapshot(entry.seq) for entry in manifest.snapshots}
+        for folder in (self._directory.segments, self._directory.snapshots):
+            for path in sorted(folder.iterdir()):
+                if path not in named:
+                    self._remove_stray(path, manifest)
+
+    def _remove_stray(self, path: Path, manifest: Manifest) -> None:
+        newer = path.suffix == ".wal" and path.stem.isdigit() and int(path.stem) > manifest.segments[0]
+        if newer and path.stat().st_size > RECORDS_AT:
+            raise DataDamaged(
+                f"{path} (offset 0) holds records, but {self._directory.manifest} does not name it: the manifest is "
+                "older than the log",
+                file=str(path),
+                offset=0,
+            )
+        if path.suffix in {".wal", ".snap", ".tmp"}:
+            _log.info("%s is not part of the store any more; it is removed", path)
+            self._files.unlink(path)
+
+    def _log_bytes(self, manifest: Manifest, base: int) -> int:
+        ends = (*manifest.segments[1:], None)
+        sizes = 0
+        for first, end in zip(manifest.segments, ends, strict=True):
+            if end is None or end > base + 1:
+                sizes += max(0, self._directory.segment(first).stat().st_size - RECORDS_AT)
+        return sizes
+
+    def _report(self, name: str, done: int, total: int) -> None:
+        if time.monotonic() >= self._progress_at:
+            self._progress_at = time.monotonic() + PROGRESS_S
+            _log.info("recovering %s: %d of %d MB", name, done >> 20, total >> 20)

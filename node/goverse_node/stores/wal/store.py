@@ -1,0 +1,304 @@
+"""WalStore: the embedded store, durable on one machine. See docs/design/wal.md.
+
+On the event loop: checking, encoding, the table in memory. In the writer's thread: every change to a file. In a process
+of its own: folding the log into a snapshot. Reads answer at once from memory and see durable data only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from goverse.errors import DataDamaged, GoverseError, StoreFailed, Unavailable
+from goverse.limits import TOMBSTONE_RETENTION_S, WAL_SEGMENT_BYTES, WAL_SNAPSHOT_BYTES, WAL_SNAPSHOTS_KEPT
+from goverse.model.keys import ObjectKey
+from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
+from goverse.ports.clock import Clock, SystemClock
+from goverse.ports.store import CommitOutcome
+from goverse_node.stores.table import SWEEP_PER_RECORD, Table
+from goverse_node.stores.wal.directory import DataDirectory, Lock
+from goverse_node.stores.wal.feed import Feed
+from goverse_node.stores.wal.files import Files, RealFiles
+from goverse_node.stores.wal.manifest import SnapshotEntry
+from goverse_node.stores.wal.recovery import Recovered, Recovery, new_origin
+from goverse_node.stores.wal.segment import Origin
+from goverse_node.stores.wal.stats import BatchWritten, WalStats
+from goverse_node.stores.wal.upkeep import Trimmed, Upkeep
+from goverse_node.stores.wal.writer import Writer
+
+_log = logging.getLogger("goverse.store.wal")
+
+
+class WalStore:
+    """A :class:`goverse.ports.store.Store` in one directory."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        clock: Clock | None = None,
+        files: Files | None = None,
+        create: bool = True,
+        segment_bytes: int = WAL_SEGMENT_BYTES,
+        snapshot_bytes: int = WAL_SNAPSHOT_BYTES,
+        snapshots_kept: int = WAL_SNAPSHOTS_KEPT,
+        tombstone_retention_s: float = TOMBSTONE_RETENTION_S,
+        on_batch: Callable[[BatchWritten], None] | None = None,
+        make_origin: Callable[[], Origin] = new_origin,
+    ) -> None:
+        """Name the directory; nothing is touched before :meth:`open`.
+
+        Args:
+            directory: the data directory.
+            clock: tells the time for expiry and records.
+            files: the file system.
+            create: make the directory where it is missing; without it, a missing directory is an error.
+            segment_bytes: size at which the log goes on in a new file.
+            snapshot_bytes: log that starts a snapshot; 0 leaves snapshots to :meth:`snapshot`.
+            snapshots_kept: how many snapshots, with the log behind the oldest of them, a trim leaves.
+            tombstone_retention_s: how long deleted objects are remembered.
+            on_batch: told after each durable batch, on the loop.
+            make_origin: names a new store.
+        """
+        self._directory = DataDirectory(directory)
+        self._clock: Clock = clock or SystemClock()
+        self._files: Files = files or RealFiles()
+        self._create = create
+        self._segment_bytes = segment_bytes
+        self._tombstone_retention_s = tombstone_retention_s
+        self._on_batch = on_batch
+        self._make_origin = make_origin
+        self._table = Table()
+        self._stats = WalStats()
+        self._lock: Lock | None = None
+        self._writer: Writer | None = None
+        self._seq = 0
+        self._trouble = "the store is not open"
+        self._failure = ""
+        self._inflight: asyncio.Future[None] | None = None
+        self._freed: asyncio.Future[None] | None = None
+        self._batch = (0, 0, 0)
+        self._upkeep = Upkeep(
+            self._directory,
+            self._files,
+            self._clock,
+            self._stats,
+            snapshot_bytes=snapshot_bytes,
+            snapshots_kept=snapshots_kept,
+            tombstone_retention_s=tombstone_retention_s,
+        )
+        self._feed = Feed(self._directory, self._files, lambda: self._opened().manifest)
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Recover and be ready.
+
+        Raises:
+            DataDamaged: acknowledged data cannot be read; names the file and the offset.
+            DataNewer: a newer release wrote it.
+            StoreLocked: another process uses the directory.
+            StoreFailed: the directory cannot be read or written.
+        """
+        if self._writer is not None:
+            return
+        started = time.monotonic()
+        try:
+            recovered = await asyncio.to_thread(self._recover)
+        except OSError as error:
+            self._unlock()
+            raise StoreFailed(f"the data directory {self._directory.root} cannot be used: {error}") from error
+        except BaseException:
+            self._unlock()
+            raise
+        self._stats.recovery_seconds = time.monotonic() - started
+        self._begin(recovered)
+
+    def _recover(self) -> Recovered:
+        root = self._directory.root
+        if not root.is_dir():
+            if not self._create:
+                raise DataDamaged(
+                    f"the data directory {root} is missing (offset 0)", file=str(root), offset=0
+                )
+            root.mkdir(parents=True, mode=0o700)
+        self._lock = Lock(self._directory)
+        return Recovery(
+            self._directory,
+            self._files,
+            now_ms=self._clock.wall_ms(),
+            make_table=lambda: Table(tombstone_retention_s=self._tombstone_retention_s, bulk=True),
+            make_origin=self._make_origin,
+        ).run()
+
+    def _begin(self, recovered: Recovered) -> None:
+        self._table = recovered.table
+        self._seq = recovered.last_seq
+        self._stats.recovered_records = recovered.records
+        self._stats.log_bytes = recovered.log_bytes
+        self._writer = Writer(
+            self._directory,
+            recovered.manifest,
+            self._files,
+            segment_bytes=self._segment_bytes,
+            done=self._written,
+        )
+        self._writer.start(asyncio.get_running_loop())
+        self._trouble = self._failure = ""
+        self._upkeep.start(self._writer)
+        _log.info(
+            "%s: %d records recovered, last position %d", self._directory.root, recovered.records, self._seq
+        )
+
+    async def close(self) -> None:
+        """Finish what was handed over, then let go of files and lock. May be called twice."""
+        writer, self._writer = self._writer, None
+        self._trouble = self._trouble or "the store is closed"
+        if writer is not None:
+            await self._upkeep.stop()
+            await asyncio.to_thread(writer.stop)
+            # The writer's last messages are on the loop's queue by now; let them arrive.
+            await asyncio.sleep(0)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    @property
+    def generation(self) -> str:
+        """The generation of the change feed; a restored store has a new one, and old cursors end."""
+        return self._opened().manifest.origin.generation
+
+    def load(self, key: ObjectKey) -> StoredObject | None:
+        """Return the object, a tombstone, or None if it never existed."""
+        return self._table.load(key)
+
+    def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | None:
+        """Return the reply kept under the key for this object, unless it expired."""
+        return self._table.recall(key, idempotency_key, self._clock.wall_ms())
+
+    async def list(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        """Return up to ``limit`` living objects in the order of their ids."""
+        return self._table.page(namespace, type_name, prefix=prefix, after=after, limit=limit)
+
+    async def changes(self, after: int, limit: int) -> Sequence[Change]:
+        """Return up to ``limit`` changes behind ``after``, in order.
+
+        Raises:
+            CursorExpired: the log behind ``after`` was trimmed; carries ``oldest``.
+        """
+        self._opened()
+        return await self._feed.read(after, limit, self._seq)
+
+    def health(self) -> StoreHealth:
+        """Tell whether commits are taken."""
+        trouble = self._trouble or (self._writer.failure if self._writer is not None else "")
+        return StoreHealth(not trouble, trouble, self._seq)
+
+    def living(self) -> dict[tuple[str, str], int]:
+        """Return how many living objects each (namespace, type) has."""
+        return self._table.living()
+
+    def stats(self) -> WalStats:
+        """Return the present numbers."""
+        writer = self._writer
+        if writer is None:
+            return replace(self._stats)
+        manifest = writer.manifest
+        return replace(self._stats, segments=len(manifest.segments), snapshots=len(manifest.snapshots))
+
+    # --- upkeep ---
+
+    async def snapshot(self) -> SnapshotEntry:
+        """Make a snapshot now, or wait for the one under way; writes go on meanwhile.
+
+        Raises:
+            Unavailable: it failed; the store goes on without it.
+        """
+        self._opened()
+        return await self._upkeep.snapshot()
+
+    async def trim(self, snapshots_kept: int = 1) -> Trimmed:
+        """Give up history: keep the newest snapshots and the log from the oldest of them on."""
+        self._opened()
+        return await self._upkeep.trim(snapshots_kept)
+
+    # --- commits ------------------------------------------------------------------------------------------------------
+
+    async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
+        """Make the batch durable; one outcome per record, in order.
+
+        Raises:
+            Unavailable: nothing of the batch is durable; it may be tried again.
+            StoreFailed: the outcome is unknown; the store takes no more commits.
+        """
+        while self._inflight is not None:
+            await self._free()
+        writer = self._opened()
+        try:
+            outcomes, pieces = self._table.stage(batch, self._seq + 1, self._clock.wall_ms())
+        except BaseException:
+            self._table.discard_staged()
+            raise
+        if pieces:
+            frames = b"".join(pieces)
+            records = len(pieces) >> 1
+            self._batch = (self._seq + records, records, len(frames))
+            inflight = self._inflight = asyncio.get_running_loop().create_future()
+            self._stats.conflicts += len(batch) - records
+            writer.write(frames, self._seq + records)
+            await inflight
+        return outcomes
+
+    async def _free(self) -> None:
+        """Wait until the batch under way is decided; its own caller may have gone away."""
+        if self._freed is None or self._freed.done():
+            self._freed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._freed)
+
+    def _written(self, error: GoverseError | None, seconds: float) -> None:
+        inflight, self._inflight = self._inflight, None
+        if error is None:
+            self._acknowledge(seconds)
+        else:
+            self._table.discard_staged()
+            self._trouble = error.detail
+            self._failure = error.detail if isinstance(error, StoreFailed) else ""
+            self._stats.full_disk += isinstance(error, Unavailable)
+        if inflight is not None and not inflight.done():
+            if error is None:
+                inflight.set_result(None)
+            else:
+                inflight.set_exception(error)
+        if self._freed is not None and not self._freed.done():
+            self._freed.set_result(None)
+
+    def _acknowledge(self, seconds: float) -> None:
+        self._seq, records, size = self._batch
+        self._table.apply_staged()
+        self._trouble = ""
+        stats = self._stats
+        stats.commits += 1
+        stats.records += records
+        stats.bytes_written += size
+        stats.log_bytes += size
+        stats.sync_seconds += seconds
+        self._table.sweep(self._clock.wall_ms(), SWEEP_PER_RECORD * records)
+        self._upkeep.look()
+        if self._on_batch is not None:
+            self._on_batch(BatchWritten(records, size, seconds))
+
+    def _opened(self) -> Writer:
+        if self._failure or self._writer is None:
+            raise StoreFailed(self._failure or self._trouble)
+        return self._writer

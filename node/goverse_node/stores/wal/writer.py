@@ -1,0 +1,254 @@
+"""The one thread that changes files: it writes batches, syncs them, rotates segments, switches the manifest.
+
+It does nearly nothing in Python per batch, because it shares the interpreter's lock with the event loop: one durable
+write, one write of the acknowledged mark, one call back into the loop. Everything else that changes files runs here as
+well, between two batches, so there is one order of events and no lock.
+
+After an error whose outcome is unknown it answers every job with ``StoreFailed``. A full disk is different: what was
+written of the batch is cut off again, so nothing of it remains, and the next batch may try.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import threading
+import time
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Final, TypeVar
+
+from goverse.errors import GoverseError, StoreFailed, Unavailable
+from goverse.limits import KIB, MIB
+from goverse_node.stores.wal import manifest as manifests
+from goverse_node.stores.wal.directory import DataDirectory
+from goverse_node.stores.wal.ending import create_segment
+from goverse_node.stores.wal.files import Files, Handle
+from goverse_node.stores.wal.manifest import Manifest
+from goverse_node.stores.wal.segment import RECORDS_AT, SLOTS, encode_mark
+
+FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+CLAIM_BYTES: Final = 64 * KIB  # claimed ahead in a young segment; a newcomer's folder stays small
+CLAIM_BYTES_MAX: Final = 1 * MIB  # writing more zeros at once would be felt as a pause
+PRESENCE_CHECK_S: Final = 1.0
+
+T = TypeVar("T")
+
+_log = logging.getLogger("goverse.store.wal")
+
+Done = Callable[[GoverseError | None, float], None]
+"""Told on the loop after each batch: the error or None, and the seconds that the durable write took."""
+
+
+class Writer:
+    """Writes the last segment of a data directory."""
+
+    def __init__(
+        self, directory: DataDirectory, manifest: Manifest, files: Files, *, segment_bytes: int, done: Done
+    ) -> None:
+        """Take over the segment that ``manifest`` names last; it must hold no records yet."""
+        self.manifest = manifest
+        self._directory = directory
+        self._files = files
+        self._segment_bytes = segment_bytes
+        self._done = done
+        self._jobs: SimpleQueue[tuple[bytes, int] | Callable[[], None] | None] = SimpleQueue()
+        self._failure = ""
+        self._presence_checked = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="goverse-wal", daemon=True)
+        self._loop: AbstractEventLoop
+        self._handle: Handle
+        self._counter = 0
+        self._end = RECORDS_AT
+        self._last_seq = 0
+        self._claimed = 0
+        self._take_over(manifest.segments[-1])
+
+    @property
+    def failure(self) -> str:
+        """Why nothing is written any more, or an empty string."""
+        return self._failure
+
+    @property
+    def written_bytes(self) -> int:
+        """How far the last segment is acknowledged."""
+        return self._end
+
+    def start(self, loop: AbstractEventLoop) -> None:
+        """Begin to work for ``loop``."""
+        self._loop = loop
+        self._thread.start()
+
+    def write(self, frames: bytes, last_seq: int) -> None:
+        """Hand over a batch whose last record is ``last_seq``; ``done`` is told."""
+        self._jobs.put((frames, last_seq))
+
+    def call(self, action: Callable[[], T]) -> Future[T]:
+        """Run ``action`` in the writer's thread, between two batches."""
+        future: Future[T] = self._loop.create_future()
+
+        def run() -> None:
+            result: T | GoverseError
+            try:
+                result = self._guarded(action)
+            except GoverseError as error:
+                result = error
+            self._tell(_settle, future, result)
+
+        self._jobs.put(run)
+        return future
+
+    def stop(self) -> None:
+        """Finish what was handed over, cut off unused space, close the segment. Blocks; may be called twice."""
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join()
+
+    # --- in the writer's thread ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if callable(job):
+                job()
+            else:
+                self._write(*job)
+        self._finish()
+
+    def _write(self, frames: bytes, last_seq: int) -> None:
+        started = time.perf_counter()
+        error = self._attempt(frames, last_seq)
+        self._tell(self._done, error, time.perf_counter() - started)
+        if error is None and self._end >= self._segment_bytes:
+            try:
+                self._guarded(self.rotate)
+            except Unavailable as full:
+                _log.warning("the log goes on in the same segment: %s", full.detail)
+            except StoreFailed as failure:
+                _log.error("%s", failure.detail)
+
+    def _attempt(self, frames: bytes, last_seq: int) -> GoverseError | None:
+        if self._failure:
+            return StoreFailed(self._failure)
+        end = self._end + len(frames)
+        try:
+            if end > self._claimed:
+                self._claim(end)
+            self._handle.write_durably(frames, self._end)
+            self._handle.write_at(
+                encode_mark(self._counter + 1, end, last_seq), SLOTS[(self._counter + 1) % 2]
+            )
+            if time.monotonic() - self._presence_checked > PRESENCE_CHECK_S:
+                self._check_presence()
+        except OSError as error:
+            return self._cut_back(error)
+        self._counter += 1
+        self._end = end
+        self._last_seq = last_seq
+        return None
+
+    def _claim(self, end: int) -> None:
+        """Write zeros ahead of the records, so that most syncs need not write the file's size."""
+        ahead = min(max(CLAIM_BYTES, self._end), CLAIM_BYTES_MAX)
+        target = end + ahead
+        if target - self._claimed > 2 * CLAIM_BYTES_MAX:
+            self._claimed = end
+            return
+        try:
+            self._handle.write_at(bytes(target - self._claimed), self._claimed)
+        except OSError as error:
+            if error.errno not in FULL_ERRNOS:
+                raise
+            self._handle.truncate(self._claimed)
+        else:
+            self._handle.sync()
+            self._claimed = target
+
+    def _cut_back(self, error: OSError) -> GoverseError:
+        """Undo a write that found no room; give up after any other error."""
+        if error.errno in FULL_ERRNOS:
+            try:
+                self._handle.truncate(self._end)
+                self._claimed = self._end
+                self._handle.sync()
+            except OSError as second:
+                error = second
+            else:
+                return Unavailable(f"the disk is full: {self._path} cannot grow ({error.strerror})")
+        return self._fail(f"writing {self._path} failed at offset {self._end}: {error}")
+
+    def _fail(self, reason: str) -> StoreFailed:
+        self._failure = f"{reason}; nothing is acknowledged until a restart"
+        _log.error("%s", self._failure)
+        return StoreFailed(self._failure)
+
+    def _guarded(self, action: Callable[[], T]) -> T:
+        if self._failure:
+            raise StoreFailed(self._failure)
+        try:
+            return action()
+        except OSError as error:
+            if error.errno in FULL_ERRNOS:
+                raise Unavailable(f"the disk is full: {self._directory.root} ({error.strerror})") from error
+            raise self._fail(f"a file of {self._directory.root} cannot be changed: {error}") from error
+
+    def _check_presence(self) -> None:
+        self._presence_checked = time.monotonic()
+        if self._handle.links() == 0 or not self._directory.manifest.exists():
+            raise FileNotFoundError(errno.ENOENT, f"{self._path} was removed while it was in use")
+
+    def rotate(self) -> Manifest:
+        """Go on in a new segment, unless the present one is empty. In the writer's thread only."""
+        if self._end == RECORDS_AT:
+            return self.manifest
+        old, end = self._handle, self._end
+        first = self._last_seq + 1
+        path = self._directory.segment(first)
+        try:
+            create_segment(self._directory, self.manifest, first, self._files)
+            self.switch(self.manifest.with_segment(first))
+        except OSError:
+            if self.manifest.segments[-1] != first:
+                self._files.unlink(path)
+            raise
+        self._take_over(first)
+        old.truncate(end)
+        old.sync()
+        old.close()
+        return self.manifest
+
+    def switch(self, manifest: Manifest) -> None:
+        """Make ``manifest`` the valid one. In the writer's thread only."""
+        manifests.write(manifest, self._directory.manifest, self._files)
+        self.manifest = manifest
+
+    def _take_over(self, first_seq: int) -> None:
+        self._path = self._directory.segment(first_seq)
+        self._handle = self._files.open(self._path, write=True)
+        self._counter, self._end, self._last_seq = 0, RECORDS_AT, first_seq - 1
+        self._claimed = self._handle.size()
+
+    def _finish(self) -> None:
+        try:
+            if not self._failure:
+                self._handle.truncate(self._end)
+                self._handle.sync()
+        except OSError as error:
+            self._fail(f"closing {self._path} failed: {error}")
+        finally:
+            self._handle.close()
+
+    def _tell(self, callback: Callable[..., None], *args: object) -> None:
+        # After the loop has closed there is nobody left to tell.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, *args)
+
+
+def _settle(future: Future[T], result: T | GoverseError) -> None:
+    if future.done():
+        return
+    if isinstance(result, GoverseError):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

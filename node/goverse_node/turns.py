@@ -1,0 +1,301 @@
+"""The turns of an object: how each kind of request begins, and what its end means for the object and the caller."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from goverse.errors import (
+    BusinessError,
+    Deadlock,
+    GoverseError,
+    ObjectExists,
+    ObjectNotFound,
+    Timeout,
+    VersionMismatch,
+)
+from goverse.model.frames import Operation, Problem, Reply, Request
+from goverse.objects.codec import Arguments
+from goverse.objects.spec import MethodSpec
+from goverse_node import execution
+from goverse_node.answers import answer, commit
+from goverse_node.call import Call
+from goverse_node.instance import Instance
+from goverse_node.isolation import conclude, undo
+from goverse_node.phase import Phase
+from goverse_node.turn import Done, Turn
+
+if TYPE_CHECKING:
+    from goverse_node.activation import Activation
+
+
+def _without_parameters(self: object) -> None: ...
+
+
+NO_PARAMETERS = Arguments("create", _without_parameters, {})
+
+
+# --- beginning -------------------------------------------------------------------------------------------------------
+
+
+def begin(activation: Activation, call: Call) -> None:
+    """Begin the turn of an admitted call, after the hooks that have to run before it."""
+    request = call.request
+    if request.deadline <= activation.node.now():
+        expire_waiting(call)
+        return
+    try:
+        if request.operation is Operation.CALL:
+            if _runs_hook_first(activation, call):
+                return
+            _check_version(activation.instance, request)
+            assert call.method is not None
+            _start(activation, call, call.method, call.method.arguments.decode(request.body), _call_done)
+        elif request.operation is Operation.CREATE:
+            _begin_create(activation, call)
+        else:
+            _begin_delete(activation, call)
+    except GoverseError as error:
+        activation.refuse_when_durable(call, error)
+
+
+def _runs_hook_first(activation: Activation, call: Call) -> bool:
+    """Create or activate the object in a turn of its own if that is due; the call follows it."""
+    instance, spec = activation.instance, activation.spec
+    if not instance.exists:
+        if not spec.policy.create_on_call:
+            raise ObjectNotFound(f"{activation.key} does not exist; create it first with PUT")
+        on_create = spec.hooks.get("on_create")
+        if on_create is not None:
+            if on_create.arguments.required:
+                needed = ", ".join(on_create.arguments.required)
+                raise ObjectNotFound(f"{activation.key} does not exist; create it first with PUT and {needed}")
+            _start(activation, call, on_create, {}, partial(_hook_done, call, "on_create"))
+            return True
+    if not activation.activated:
+        _start(activation, call, spec.hooks["on_activate"], {}, partial(_hook_done, call, "on_activate"))
+        return True
+    return False
+
+
+def _begin_create(activation: Activation, call: Call) -> None:
+    instance, request = activation.instance, call.request
+    hook = activation.spec.hooks.get("on_create")
+    arguments = (hook.arguments if hook else NO_PARAMETERS).decode(request.body)
+    if instance.exists:
+        if request.if_match == 0:
+            raise ObjectExists(f"{activation.key} exists already", version=instance.version)
+        reply = Reply(instance.base or b"", instance.version)
+        answer(activation, call, reply)
+        return
+    _start(activation, call, hook, arguments, _create_done)
+
+
+def _begin_delete(activation: Activation, call: Call) -> None:
+    if not activation.instance.exists:
+        raise ObjectNotFound(f"{activation.key} does not exist")
+    _check_version(activation.instance, call.request)
+    _start(activation, call, activation.spec.hooks.get("on_delete"), {}, _delete_done)
+
+
+def _check_version(instance: Instance, request: Request) -> None:
+    if request.if_match is not None:
+        present = instance.version if instance.exists else 0
+        if request.if_match != present:
+            raise VersionMismatch(f"the object is at version {present}, not {request.if_match}", version=present)
+
+
+def _start(
+    activation: Activation,
+    call: Call | None,
+    method: MethodSpec | None,
+    arguments: dict[str, Any],
+    done: Done,
+) -> Turn:
+    node = activation.node
+    request = node.own_request(activation.key) if call is None else call.request
+    deadline = request.deadline
+    if method is not None:
+        limit = method.timeout_s
+        if limit is None and (call is None or done is not _call_done):
+            limit = node.options.hook_timeout_s
+        if limit is not None:
+            deadline = min(deadline, node.now() + limit)
+    turn = Turn(activation, request, method, done, deadline=deadline)
+    turn.call = call
+    activation.running.append(turn)
+    execution.run(turn, activation.instance.object, arguments)
+    return turn
+
+
+def reenter(activation: Activation, call: Call) -> None:
+    """Run a call whose chain came back to the object, or refuse it: it must not wait for itself."""
+    try:
+        turn = _returning(call, activation)
+        method = call.method
+        if method is None or call.request.operation is not Operation.CALL:
+            raise Deadlock(f"{activation.key} cannot be created or deleted by a call that it waits for")
+        if turn.readonly and not method.readonly:
+            raise Deadlock(
+                f"{activation.key}.{turn.name} is readonly and waits; {method.name} would change the object meanwhile"
+            )
+        if not turn.readonly and (turn.method is None or not turn.method.reentrant):
+            raise Deadlock(
+                f"the call chain returns to {activation.key}, which waits for it in {turn.name}; declare that method "
+                "reentrant=True if calls may come back"
+            )
+        if activation.dirty is not None:
+            raise Deadlock(
+                f"the call chain returns to {activation.key}, whose {activation.dirty.name} waits for it "
+                f"with changes that are "
+                "not committed; let that method change the state after its calls, not before"
+            )
+        arguments = method.arguments.decode(call.request.body)
+        limit = activation.node.now() + (method.timeout_s or activation.node.options.call_timeout_s)
+        nested = Turn(activation, call.request, method, _call_done, deadline=min(call.request.deadline, limit))
+        nested.call = call
+        nested.stepped = method.is_async
+        activation.running.append(nested)
+        execution.run(nested, activation.instance.object, arguments)
+    except GoverseError as error:
+        call.refuse(error)
+
+
+def _returning(call: Call, activation: Activation) -> Turn:
+    """Return the turn of this object that waits for ``call``.
+
+    Raises:
+        Deadlock: that turn is over; nobody waits for the call any more.
+    """
+    chain = call.request.chain
+    for turn in reversed(activation.running):
+        depth = len(turn.request.chain)
+        if depth < len(chain) and chain[depth] == activation.key and chain[:depth] == turn.request.chain:
+            return turn
+    raise Deadlock(f"the call that led back to {activation.key} is over already")
+
+
+def deactivate(activation: Activation) -> None:
+    """Run ``on_deactivate``, keep what it changed, then let the activation go."""
+    _start(activation, None, activation.spec.hooks["on_deactivate"], {}, _deactivate_done)
+
+
+# --- ending ----------------------------------------------------------------------------------------------------------
+
+
+def _end(activation: Activation, turn: Turn) -> None:
+    turn.closed = True
+    activation.running.remove(turn)
+    if turn.task is not None:
+        activation.node.untrack(turn)
+
+
+def _is_over(activation: Activation, turn: Turn) -> bool:
+    """End a turn whose activation is gone; whoever called it has been told."""
+    if activation.phase is not Phase.GONE:
+        return False
+    _end(activation, turn)
+    if turn.call is not None:
+        turn.call.refuse(turn.expired or Timeout("the turn ended too late"))
+    return True
+
+
+def _call_done(turn: Turn, body: bytes, error: GoverseError | None) -> None:
+    activation, call = turn.activation, turn.call
+    assert call is not None
+    if _is_over(activation, turn):
+        return
+    before = activation.instance.version
+    failure = conclude(activation, turn, error, writes=not turn.readonly)
+    _end(activation, turn)
+    version = activation.instance.version
+    if failure is None:
+        answer(activation, call, Reply(body, version if activation.instance.exists else 0), expected=before)
+    else:
+        problem = Problem.of(failure, call.request.request_id)
+        answer(activation, call, Reply(version=version, problem=problem), keep=isinstance(failure, BusinessError))
+    activation.admit()
+
+
+def _create_done(turn: Turn, _body: bytes, error: GoverseError | None) -> None:
+    activation, call = turn.activation, turn.call
+    assert call is not None
+    if _is_over(activation, turn):
+        return
+    before, instance = activation.instance.version, activation.instance
+    failure = conclude(activation, turn, error, writes=True)
+    _end(activation, turn)
+    if failure is None:
+        answer(activation, call, Reply(instance.base or b"", instance.version, created=True), expected=before)
+    else:
+        problem = Problem.of(failure, call.request.request_id)
+        answer(activation, call, Reply(problem=problem), keep=isinstance(failure, BusinessError))
+    activation.admit()
+
+
+def _delete_done(turn: Turn, _body: bytes, error: GoverseError | None) -> None:
+    activation, call = turn.activation, turn.call
+    assert call is not None
+    if _is_over(activation, turn):
+        return
+    old = activation.instance
+    failure = error or turn.expired
+    undo(activation, turn)  # what on_delete changed goes with the object, or is taken back
+    _end(activation, turn)
+    if failure is not None:
+        activation.node.stats.turns_failed += 1
+        problem = Problem.of(failure, call.request.request_id)
+        answer(
+            activation,
+            call,
+            Reply(version=old.version, problem=problem),
+            keep=isinstance(failure, BusinessError),
+        )
+    else:
+        activation.instance = Instance(activation.spec, activation.key, None, old.version + 1)
+        activation.live = activation.instance.base
+        activation.activated = "on_activate" not in activation.spec.hooks
+        answer(activation, call, Reply(version=old.version + 1), expected=old.version)
+    activation.admit()
+
+
+def _hook_done(waiting: Call, hook: str, turn: Turn, _body: bytes, error: GoverseError | None) -> None:
+    """Go on with the call that waited for ``on_create`` or ``on_activate``, or refuse it."""
+    activation = turn.activation
+    if _is_over(activation, turn):
+        return
+    before = activation.instance.version
+    failure = conclude(activation, turn, error, writes=hook == "on_create")
+    _end(activation, turn)
+    if failure is not None:
+        activation.refuse_when_durable(waiting, failure)
+    else:
+        activation.activated = activation.activated or hook == "on_activate"
+        if activation.instance.version != before:
+            commit(activation, None, Reply(version=activation.instance.version), expected=before)
+        activation.put_back(waiting)
+    activation.admit()
+
+
+def _deactivate_done(turn: Turn, _body: bytes, error: GoverseError | None) -> None:
+    activation = turn.activation
+    if _is_over(activation, turn):
+        return
+    before = activation.instance.version
+    conclude(activation, turn, error, writes=False)
+    _end(activation, turn)
+    if activation.instance.version != before:
+        commit(activation, None, Reply(version=activation.instance.version), expected=before)
+    activation.leave()
+
+
+def expire_waiting(call: Call) -> None:
+    """Refuse a call whose deadline passed before its turn began."""
+    call.stats.count_timeout("queue")
+    call.refuse(
+        Timeout(
+            f"{call.request.key} was busy until the deadline; the call was not begun",
+            operation=call.request.method or call.request.operation.name.lower(),
+            object=str(call.request.key),
+        )
+    )

@@ -1,0 +1,35 @@
+"""Modules are named for things of the domain and open by saying what they are for."""
+
+import ast
+
+from tests.tree import PACKAGES, python_files, shown
+
+# Names that hold anything and therefore say nothing.
+EMPTY_NAMES = {
+    *("base", "common", "helper", "helpers", "manager", "managers"),
+    *("misc", "util", "utilities", "utils"),
+}
+OPENING_LINES_MAX = 15
+SOURCE_FOLDERS = (*PACKAGES, "benchmarks", "sample-app", "tests")
+
+
+def test_no_name_says_nothing() -> None:
+    unnamed = [
+        shown(path)
+        for path in python_files(*SOURCE_FOLDERS)
+        for part in path.with_suffix("").parts[-2:]
+        if EMPTY_NAMES & set(part.lower().split("_"))
+    ]
+
+    assert unnamed == []
+
+
+def test_every_module_opens_with_what_it_is_for() -> None:
+    silent: list[str] = []
+    for path in python_files(*SOURCE_FOLDERS):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        opening = ast.get_docstring(tree)
+        if tree.body and not (opening and len(opening.splitlines()) <= OPENING_LINES_MAX):
+            silent.append(shown(path))
+
+    assert silent == []
