@@ -52,9 +52,9 @@ class Body(NamedTuple):
     Attributes:
         what: COMMIT or FLOOR.
         namespace, type, id, idempotency_key: the names; the key is None where no reply is kept.
-        version, seq, at_ms, state_version, flags: the core.
         object: ``core + state``, as the table keeps it.
         reply: the reply as the table keeps it, or empty.
+        version, seq, at_ms, state_version, flags: the core.
     """
 
     what: int
@@ -62,13 +62,13 @@ class Body(NamedTuple):
     type: str
     id: str
     idempotency_key: str | None
+    object: bytes
+    reply: bytes
     version: int
     seq: int
     at_ms: int
     state_version: int
     flags: int
-    object: bytes
-    reply: bytes
 
     @property
     def key(self) -> ObjectKey:
@@ -89,8 +89,7 @@ def decode(body: bytes) -> Body:
     """
     if len(body) < STATE_AT:
         raise ValueError("the record is shorter than its head")
-    fields = FULL.unpack_from(body)
-    what, namespace_len, type_len, id_len, idem_len, state_len, reply_len = fields[:7]
+    what, namespace_len, type_len, id_len, idem_len, state_len, reply_len, *core = FULL.unpack_from(body)
     reply_at = STATE_AT + state_len
     names_at = reply_at + reply_len
     type_at = names_at + namespace_len
@@ -104,9 +103,9 @@ def decode(body: bytes) -> Body:
         body[type_at:id_at].decode(),
         body[id_at:idem_at].decode(),
         body[idem_at:].decode() if reply_len else None,
-        *fields[7:],
-        object=body[CORE_AT:reply_at],
-        reply=body[reply_at:names_at],
+        body[CORE_AT:reply_at],
+        body[reply_at:names_at],
+        *core,
     )
 
 

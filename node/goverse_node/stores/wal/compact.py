@@ -7,6 +7,7 @@ parent: a pipe on standard input closes when the parent dies. The manifest is sw
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from goverse.errors import DataDamaged, StoreError
 from goverse_node.stores.wal.directory import DataDirectory
@@ -48,15 +50,28 @@ class Task:
     tombstones_before_ms: int
 
 
-def compact(task: Task, files: Files, progress: Progress | None = None) -> SnapshotEntry:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new snapshot, and the position of the one that it was made from (0: from the log alone)."""
+
+    snapshot: SnapshotEntry
+    base_seq: int
+
+
+def compact(task: Task, files: Files, progress: Progress | None = None) -> Made:
     """Write the snapshot; the manifest does not name it yet.
 
     Raises:
         DataDamaged: records that it needs cannot be read.
     """
     directory = DataDirectory(Path(task.directory))
-    manifest = directory.read_manifest()
-    return snapshot_of(directory, manifest, task, files=files, progress=progress)
+    # A compactor whose parent was killed may live on for a moment; two must not write the same files.
+    lock = os.open(directory.compaction_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return snapshot_of(directory, directory.read_manifest(), task, files=files, progress=progress)
+    finally:
+        os.close(lock)
 
 
 def snapshot_of(
@@ -69,7 +84,7 @@ def snapshot_of(
     origin: Origin | None = None,
     seq: int | None = None,
     progress: Progress | None = None,
-) -> SnapshotEntry:
+) -> Made:
     """Write everything up to ``task.upto`` as a snapshot, by default where the directory expects it.
 
     A restore names another ``target``, the ``origin`` of the new store, and the position ``seq`` that it claims.
@@ -82,7 +97,7 @@ def snapshot_of(
         fold.add(Log(directory, manifest, files, progress).records(after, task.upto))
         older = base.bodies(files) if base is not None else iter(())
         bodies = fold.merged(older, now_ms=task.now_ms, tombstones_before_ms=task.tombstones_before_ms)
-        return write_snapshot(
+        entry = write_snapshot(
             path,
             bodies,
             origin=origin or manifest.origin,
@@ -90,6 +105,7 @@ def snapshot_of(
             last_ms=max(fold.last_ms, base.entry.last_ms if base is not None else 0),
             files=files,
         )
+        return Made(entry, after)
     finally:
         fold.close()
 
@@ -119,6 +135,16 @@ def whole_snapshot(
     return None
 
 
+def verify_snapshots(directory: DataDirectory, manifest: Manifest, files: Files) -> None:
+    """Read the snapshots that ``manifest`` names.
+
+    Raises:
+        DataDamaged: one of them is damaged.
+    """
+    for entry in manifest.snapshots:
+        _drain(SnapshotReader(directory.snapshot(entry.seq), manifest.origin, entry).bodies(files))
+
+
 def _drain(bodies: Iterator[bytes]) -> None:
     for _ in bodies:
         pass
@@ -130,21 +156,28 @@ def _end_with_parent() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Do the task given as JSON in the first argument; answer with JSON on standard output."""
+    """Do what the first argument asks (JSON: ``compact`` or ``verify``); answer with JSON on standard output."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(OSError):
         os.nice(NICENESS)
     try:
-        answer: dict[str, object] = {
-            "snapshot": asdict(compact(Task(**json.loads(arguments[0])), RealFiles()))
-        }
+        answer = _answer(json.loads(arguments[0]), RealFiles())
     except StoreError as error:
         answer = {"error": error.detail}
     except OSError as error:
         answer = {"error": str(error)}
     sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()
-    return 0 if "snapshot" in answer else 1
+    return 1 if "error" in answer else 0
+
+
+def _answer(request: dict[str, Any], files: Files) -> dict[str, Any]:
+    if "compact" in request:
+        return asdict(compact(Task(**request["compact"]), files))
+    directory = DataDirectory(Path(request["verify"]))
+    manifest = directory.read_manifest()
+    verify_snapshots(directory, manifest.trimmed(request["snapshots_kept"]), files)
+    return {}
 
 
 if __name__ == "__main__":

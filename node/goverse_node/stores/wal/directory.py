@@ -27,6 +27,7 @@ class DataDirectory:
         self.root = root
         self.manifest = root / "manifest.json"
         self.lock = root / "lock"
+        self.compaction_lock = root / "compaction.lock"
         self.segments = root / "wal"
         self.snapshots = root / "snapshots"
 

@@ -71,10 +71,10 @@ class Log:
         segments = self._manifest.segments
         following = (*segments[1:], None)
         if not segments or segments[0] > after + 1:
-            first = self._directory.segment(segments[0]) if segments else self._directory.segments
+            path = self._directory.segment(segments[0]) if segments else self._directory.segments
             raise DataDamaged(
-                f"the log begins at {first} (offset 0), records behind position {after} are not there any more",
-                file=str(first),
+                f"the log begins at {path} (offset 0), records behind position {after} are not there any more",
+                file=str(path),
                 offset=0,
             )
         for first, end in zip(segments, following, strict=True):

@@ -55,9 +55,12 @@ class Manifest:
         """Return the manifest with one more segment."""
         return replace(self, segments=(*self.segments, first_seq))
 
-    def with_snapshot(self, entry: SnapshotEntry) -> Manifest:
-        """Return the manifest with one more snapshot."""
-        others = tuple(old for old in self.snapshots if old.seq != entry.seq)
+    def with_snapshot(self, entry: SnapshotEntry, *, base_seq: int = 0) -> Manifest:
+        """Return the manifest with one more snapshot, made from the one at ``base_seq``.
+
+        Those between the two were passed over because they are damaged; they do not count any more.
+        """
+        others = tuple(old for old in self.snapshots if old.seq <= base_seq or old.seq > entry.seq)
         return replace(self, snapshots=tuple(sorted((*others, entry), key=lambda one: one.seq)))
 
     def without_snapshot(self, seq: int) -> Manifest:
@@ -65,7 +68,7 @@ class Manifest:
         return replace(self, snapshots=tuple(entry for entry in self.snapshots if entry.seq != seq))
 
     def trimmed(self, snapshots_kept: int) -> Manifest:
-        """Return the manifest with the newest snapshots and the segments needed to go on from the oldest of them."""
+        """Return the manifest with the newest snapshots and the segments behind the oldest of them."""
         snapshots = self.snapshots[-snapshots_kept:]
         if not snapshots:
             return self
@@ -75,6 +78,13 @@ class Manifest:
             first for first, end in zip(self.segments, ends, strict=True) if end is None or end > oldest + 1
         )
         return replace(self, snapshots=snapshots, segments=segments)
+
+    def trimmed_to(self, verified: set[int]) -> Manifest:
+        """Return the manifest trimmed to the oldest of the ``verified`` snapshots that is still named."""
+        for at, entry in enumerate(self.snapshots):
+            if entry.seq in verified:
+                return self.trimmed(len(self.snapshots) - at)
+        return self
 
 
 def encode(manifest: Manifest) -> bytes:

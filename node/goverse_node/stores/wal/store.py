@@ -220,7 +220,7 @@ class WalStore:
     # --- upkeep ---
 
     async def snapshot(self) -> SnapshotEntry:
-        """Make a snapshot now, or wait for the one under way; writes go on meanwhile.
+        """Make a snapshot of everything committed so far; writes go on meanwhile.
 
         Raises:
             Unavailable: it failed; the store goes on without it.

@@ -89,17 +89,31 @@ class Upkeep:
             await asyncio.wait({self._task})
 
     async def snapshot(self) -> SnapshotEntry:
-        """Make a snapshot, or wait for the one under way.
+        """Make a snapshot of everything committed so far; one under way is waited for first.
 
         Raises:
             Unavailable: it failed; the store goes on.
             StoreFailed: the store takes no more changes.
         """
+        if self._task is not None:
+            await asyncio.wait({self._task})
+        # Whoever waited beside us may have begun the next one, and it covers what we ask for.
         return await asyncio.shield(self._task or self._begin())
 
     async def trim(self, snapshots_kept: int) -> Trimmed:
-        """Remove all but the newest snapshots, and the log that only the removed ones needed."""
-        return await self._switch(lambda manifest: manifest.trimmed(max(1, snapshots_kept)))
+        """Remove all but the newest snapshots, and the log that only the removed ones needed.
+
+        The snapshots that stay are read first: a trim never leaves a damaged one as the only way back.
+
+        Raises:
+            Unavailable: one of them is damaged; nothing was removed.
+        """
+        if self._task is not None:
+            await asyncio.wait({self._task})
+        kept = max(1, snapshots_kept)
+        verified = {entry.seq for entry in self._writer.manifest.snapshots[-kept:]}
+        await asyncio.to_thread(self._compactor.verify, self._directory.root, kept)
+        return await self._switch(lambda present: present.trimmed_to(verified))
 
     def _begin(self) -> asyncio.Task[SnapshotEntry]:
         task = self._task = asyncio.get_running_loop().create_task(self._make())
@@ -122,8 +136,11 @@ class Upkeep:
         covered = self._stats.log_bytes
         now_ms = self._clock.wall_ms()
         task = Task(str(self._directory.root), upto, now_ms, now_ms - self._tombstone_retention_ms)
-        entry = await asyncio.to_thread(self._compactor.run, task)
-        await self._switch(lambda present: present.with_snapshot(entry).trimmed(self._snapshots_kept))
+        made = await asyncio.to_thread(self._compactor.compact, task)
+        entry = made.snapshot
+        await self._switch(
+            lambda present: present.with_snapshot(entry, base_seq=made.base_seq).trimmed(self._snapshots_kept)
+        )
         self._stats.log_bytes -= covered
         self._stats.snapshots_made += 1
         self._stats.snapshot_seconds += time.monotonic() - started
