@@ -6,9 +6,10 @@
     reply   until when, position, fingerprint, encoded reply; absent where no idempotency key was given
     names   namespace, type, id, idempotency key (UTF-8)
 
-``core + state`` is one slice of the body, and so is the reply: these slices are what the table keeps, so reading a log
-back copies bytes and decodes nothing. All integers are little endian. A body knows nothing of its checksum; whoever
-writes it to a file puts PREFIX in front. The checksum starts from the length, so it covers that as well.
+``core + state`` is one slice of the body, and so is the reply: these slices are what the table keeps, so
+reading a log back copies bytes and decodes nothing. All integers are little endian. A body knows nothing of
+its checksum; whoever writes it to a file puts PREFIX in front. The checksum starts from the length, so it
+covers that as well.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an operator does with a data directory: look whether it is whole, make a snapshot, trim it.
 
-``verify`` reads only, also beside a running server. ``snapshot`` and ``trim`` need the directory for themselves; a
-running server offers both itself.
+``verify`` reads only, also beside a running server. ``snapshot`` and ``trim`` need the directory for
+themselves; a running server offers both itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Inspection:
         last_seq, acknowledged_seq: the last position in the log, and the last one known to be acknowledged.
         oldest_seq: the oldest position that can be restored.
         objects, replies: what the newest whole snapshot holds.
-        torn_tail: why the log ends in something that is no record; nobody was told about it. Empty where it does not.
+        torn_tail: why the log ends in something that is no record; nobody was told about it. Empty where it
+        does not.
         problems: damage, one sentence each with file and offset; empty where everything is whole.
     """
 

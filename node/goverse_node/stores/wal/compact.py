@@ -1,8 +1,9 @@
 """Making a snapshot: the newest whole snapshot and the sealed segments behind it, folded into a new one.
 
-While a store serves, this module runs as a process of its own (``python -m``), because a thread would compete with the
-event loop for the interpreter. It reads sealed segments only, changes nothing but its own files, and ends with its
-parent: a pipe on standard input closes when the parent dies. The manifest is switched by whoever asked.
+While a store serves, this module runs as a process of its own (``python -m``), because a thread would compete
+with the event loop for the interpreter. It reads sealed segments only, changes nothing but its own files, and
+ends with its parent: a pipe on standard input closes when the parent dies. The manifest is switched by
+whoever asked.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def snapshot_of(
 ) -> Made:
     """Write everything up to ``task.upto`` as a snapshot, by default where the directory expects it.
 
-    A restore names another ``target``, the ``origin`` of the new store, and the position ``seq`` that it claims.
+    A restore names another ``target``, the ``origin`` of the new store, and the position ``seq`` that it
+    claims.
     """
     base = whole_snapshot(directory, manifest, task.upto, files)
     after = base.entry.seq if base is not None else 0
@@ -113,7 +115,8 @@ def snapshot_of(
 def whole_snapshot(
     directory: DataDirectory, manifest: Manifest, upto: int, files: Files
 ) -> SnapshotReader | None:
-    """Return the newest snapshot at or before ``upto`` that is whole; None where the log reaches back to the start.
+    """Return the newest snapshot at or before ``upto`` that is whole; None where the log reaches back to the
+    start.
 
     Raises:
         DataDamaged: no snapshot is whole, and the log does not reach back.
@@ -156,7 +159,7 @@ def _end_with_parent() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the first argument asks (JSON: ``compact`` or ``verify``); answer with JSON on standard output."""
+    """Do what the first argument asks, ``compact`` or ``verify`` in JSON; answer in JSON on stdout."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(OSError):
         os.nice(NICENESS)

@@ -82,7 +82,7 @@ class Compactor:
 
 
 def _read_both(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    """Read both outputs to their ends, with standard input left open: closing it would tell the child to end."""
+    """Read both outputs to their ends; standard input stays open, closing it would tell the child to end."""
     complaints: list[bytes] = []
     stdout, stderr = cast(IO[bytes], process.stdout), cast(IO[bytes], process.stderr)
     reader = threading.Thread(target=lambda: complaints.append(stderr.read()))

@@ -1,4 +1,6 @@
-"""What differs between two stores, or two dumps of stores: names, states and versions, not positions and times."""
+"""What differs between two stores, or two dumps of stores: names, states and versions, not positions and
+times.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ class Difference:
 
 
 def diff(a: Path, b: Path, *, replies: bool = False) -> Iterator[Difference]:
-    """Yield what differs between two data directories or dump files, sorted by name; nothing where they are the same.
+    """Yield what differs between two data directories or dump files, sorted by name; nothing where they are
+    the same.
 
     Positions and times are not compared: the same calls at other times leave the same objects.
     """

@@ -1,7 +1,7 @@
 """A store as text: one JSON object per line, sorted by name.
 
-Reads only, also beside a running server: everything that was acknowledged when it began. A dump says what the objects
-are, so two stores with the same dump are the same to every caller.
+Reads only, also beside a running server: everything that was acknowledged when it began. A dump says what the
+objects are, so two stores with the same dump are the same to every caller.
 """
 
 from __future__ import annotations
@@ -107,5 +107,5 @@ def _json(state: bytes) -> Any:
     try:
         return json.loads(state)
     except ValueError:
-        # Nothing but JSON is ever committed by the node; whatever else a caller of the store wrote stays visible.
+        # The node commits nothing but JSON; whatever else a caller of the store wrote stays visible.
         return {"base64": base64.b64encode(state).decode()}

@@ -1,8 +1,8 @@
 """``manifest.json``: which files make up the store. What it does not name does not count.
 
-Replaced as a whole (written aside, synced, renamed, directory synced), so a reader sees the old one or the new one. Its
-checksum is taken over the file with the checksum's own digits as zeros; it is verified before anything else is
-believed, in this format and every later one.
+Replaced as a whole (written aside, synced, renamed, directory synced), so a reader sees the old one or the
+new one. Its checksum is taken over the file with the checksum's own digits as zeros; it is verified before
+anything else is believed, in this format and every later one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
-from goverse.errors import DataDamaged, DataNewer
 from goverse_node.stores.wal.files import Files
+from goverse_node.stores.wal.refusals import damaged, newer
 from goverse_node.stores.wal.segment import Origin
 
 FORMAT: Final = 1
@@ -120,23 +120,14 @@ def decode(content: bytes, path: Path) -> Manifest:
         DataNewer: a newer release wrote it.
     """
     match = _CHECKSUM.search(content)
-    if match is None or int(match[1], 16) != crc32(
-        content[: match.start(1)] + _ZEROS + content[match.end(1) :]
-    ):
-        raise DataDamaged(
-            f"{path}: the checksum does not match (at offset {match.start(1) if match else 0}); put back the copy of your "
-            "last backup, the segments and snapshots beside it are not touched",
-            file=str(path),
-            offset=match.start(1) if match else 0,
-        )
+    at = match.start(1) if match is not None else 0
+    zeroed = content[:at] + _ZEROS + content[at + len(_ZEROS) :]
+    if match is None or int(match[1], 16) != crc32(zeroed):
+        why = "the checksum does not match; the records are not touched, 'goverse restore' finds them"
+        raise damaged(path, at, why)
     document: dict[str, Any] = json.loads(content)
     if document["format"] > FORMAT:
-        raise DataNewer(
-            f"{path} (offset 0) has format {document['format']}, this release reads up to {FORMAT}; "
-            "use the release that wrote it",
-            file=str(path),
-            offset=0,
-        )
+        raise newer(path, document["format"], FORMAT)
     return Manifest(
         Origin(document["store_id"], document["generation"]),
         document["created_ms"],

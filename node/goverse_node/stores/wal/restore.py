@@ -1,8 +1,8 @@
 """Point-in-time restore: the state at a position or a time becomes a new store in a new directory.
 
-The source is only read, and every checksum on the way is verified. The new directory appears under its name when it is
-complete. Its change feed is a new generation, and its positions go on above every one that the source may ever have
-given out, so none is used twice.
+The source is only read, and every checksum on the way is verified. The new directory appears under its name
+when it is complete. Its change feed is a new generation, and its positions go on above every one that the
+source may ever have given out, so none is used twice.
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ class _Point:
         return max(newest, self._read_last_segment()[0]) if self.manifest.segments else newest
 
     def _read_last_segment(self) -> tuple[int, int, int]:
-        """Return its last whole record's position, the acknowledged position, and how many bytes cannot be read."""
+        """Return its last whole record's position, the acknowledged position, and how many bytes cannot be
+        read.
+        """
         first = self.manifest.segments[-1]
         handle = self.files.open(self.directory.segment(first))
         try:
