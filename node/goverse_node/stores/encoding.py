@@ -6,9 +6,10 @@
     reply   until when, position, fingerprint, encoded reply; absent where no idempotency key was given
     names   namespace, type, id, idempotency key (UTF-8)
 
-``core + state`` is one slice of the body, and so is the reply: these slices are what the table keeps, so reading a log
-back copies bytes and decodes nothing. All integers are little endian. A body knows nothing of its checksum; whoever
-writes it to a file puts PREFIX in front. The checksum starts from the length, so it covers that as well.
+``core + state`` is one slice of the body, and so is the reply: these slices are what the table keeps, so
+reading a log back copies bytes and decodes nothing. All integers are little endian. A body knows nothing of
+its checksum; whoever writes it to a file puts PREFIX in front. The checksum starts from the length, so it
+covers that as well.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ class Body(NamedTuple):
     Attributes:
         what: COMMIT or FLOOR.
         namespace, type, id, idempotency_key: the names; the key is None where no reply is kept.
-        version, seq, at_ms, state_version, flags: the core.
         object: ``core + state``, as the table keeps it.
         reply: the reply as the table keeps it, or empty.
+        version, seq, at_ms, state_version, flags: the core.
     """
 
     what: int
@@ -62,13 +63,13 @@ class Body(NamedTuple):
     type: str
     id: str
     idempotency_key: str | None
+    object: bytes
+    reply: bytes
     version: int
     seq: int
     at_ms: int
     state_version: int
     flags: int
-    object: bytes
-    reply: bytes
 
     @property
     def key(self) -> ObjectKey:
@@ -89,8 +90,7 @@ def decode(body: bytes) -> Body:
     """
     if len(body) < STATE_AT:
         raise ValueError("the record is shorter than its head")
-    fields = FULL.unpack_from(body)
-    what, namespace_len, type_len, id_len, idem_len, state_len, reply_len = fields[:7]
+    what, namespace_len, type_len, id_len, idem_len, state_len, reply_len, *core = FULL.unpack_from(body)
     reply_at = STATE_AT + state_len
     names_at = reply_at + reply_len
     type_at = names_at + namespace_len
@@ -104,9 +104,9 @@ def decode(body: bytes) -> Body:
         body[type_at:id_at].decode(),
         body[id_at:idem_at].decode(),
         body[idem_at:].decode() if reply_len else None,
-        *fields[7:],
-        object=body[CORE_AT:reply_at],
-        reply=body[reply_at:names_at],
+        body[CORE_AT:reply_at],
+        body[reply_at:names_at],
+        *core,
     )
 
 

@@ -1,7 +1,7 @@
 """All objects and kept replies of one type in one namespace, as bytes under string keys.
 
-Python's cyclic garbage collector does not track such dictionaries, so a table of millions causes no pauses. A reply
-stands under its *place*: the idempotency key with its length in front, then the object's id.
+Python's cyclic garbage collector does not track such dictionaries, so a table of millions causes no pauses. A
+reply stands under its *place*: the idempotency key with its length in front, then the object's id.
 """
 
 from __future__ import annotations

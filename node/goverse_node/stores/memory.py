@@ -1,7 +1,7 @@
 """The store's twin in memory: the same rules, nothing survives the process.
 
-For unit tests and throw-away runs. It keeps a bounded tail of the change feed, so a reader that falls too far behind
-meets the same ``CursorExpired`` as with a trimmed log.
+For unit tests and throw-away runs. It keeps a bounded tail of the change feed, so a reader that falls too far
+behind meets the same ``CursorExpired`` as with a trimmed log.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Ids of one type in order, so that a page of a listing costs its length and not the number of objects.
 
-A list of short sorted lists: a place is found by two bisections, and an insertion moves at most one short list. Python
-orders strings by code point, which is the order of their UTF-8 bytes.
+A list of short sorted lists: a place is found by two bisections, and an insertion moves at most one short
+list. Python orders strings by code point, which is the order of their UTF-8 bytes.
 """
 
 from __future__ import annotations

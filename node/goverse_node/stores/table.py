@@ -1,8 +1,9 @@
 """Objects and kept replies in memory: what both MemoryStore and WalStore answer from.
 
-A batch is *staged* (checked and encoded, not visible), then either *applied* or *discarded*. Nothing is decoded before
-somebody asks for it. Expired replies and old tombstones leave a few at a time, so no call ever pays for all of them. A
-forgotten tombstone leaves a floor behind: an unknown object of its type stands at that version, so versions never go back.
+A batch is *staged* (checked and encoded, not visible), then either *applied* or *discarded*. Nothing is
+decoded before somebody asks for it. Expired replies and old tombstones leave a few at a time, so no call ever
+pays for all of them. A forgotten tombstone leaves a floor behind: an unknown object of its type stands at
+that version, so versions never go back.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SWEEP_SPAN_MS: Final = 60_000
 SWEEP_PER_RECORD: Final = 4
 
 _Staged = tuple[Kind, str, str, bytes, int, int]
-"""Kind, id, place of the reply (or empty), body, end of the object's slice (0: not written), end of the reply's slice."""
+"""Kind, id, place of the reply or empty, body, end of the object's slice (0: not written), of the reply's."""
 
 _pack_full = FULL.pack
 _pack_prefix = PREFIX.pack
@@ -46,10 +47,10 @@ class Table:
         self._swept_ms = 0
         self._tombstone_retention_ms = round(tombstone_retention_s * 1000)
 
-    # --- answers ------------------------------------------------------------------------------------------------------
+    # --- answers --------------------------------------------------------------------------------------------
 
     def load(self, key: ObjectKey) -> StoredObject | None:
-        """Return the object or its tombstone; an unknown object is None, or a tombstone at its type's floor."""
+        """Return the object or a tombstone; an unknown object is None, or a tombstone at the floor."""
         kind = self._kinds.get((key.namespace, key.type))
         if kind is None:
             return None
@@ -84,7 +85,7 @@ class Table:
         """Return the kinds, for reading."""
         return tuple(self._kinds.values())
 
-    # --- commits ------------------------------------------------------------------------------------------------------
+    # --- commits --------------------------------------------------------------------------------------------
 
     def stage(
         self, batch: Sequence[CommitRecord], first_seq: int, now_ms: int
@@ -174,7 +175,7 @@ class Table:
         kind = self._kinds[namespace, type_name] = Kind((namespace, type_name), ordered=self._ordered)
         return kind
 
-    # --- recovery -----------------------------------------------------------------------------------------------------
+    # --- recovery -------------------------------------------------------------------------------------------
 
     def replay(self, body: bytes, now_ms: int) -> None:
         """Take over one recovered record.
@@ -198,7 +199,7 @@ class Table:
         for kind in self._kinds.values():
             _ = kind.ids
 
-    # --- cleaning up --------------------------------------------------------------------------------------------------
+    # --- cleaning up ----------------------------------------------------------------------------------------
 
     def sweep(self, now_ms: int, limit: int) -> None:
         """Drop up to ``limit`` expired replies and, once per span, as many tombstones of each type."""

@@ -1,1 +1,3 @@
-"""The embedded store: a write-ahead log with snapshots in one folder, for one machine. See docs/design/wal.md."""
+"""The embedded store: a write-ahead log with snapshots in one folder, for one machine. See
+docs/design/wal.md.
+"""

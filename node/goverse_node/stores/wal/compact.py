@@ -1,12 +1,14 @@
 """Making a snapshot: the newest whole snapshot and the sealed segments behind it, folded into a new one.
 
-While a store serves, this module runs as a process of its own (``python -m``), because a thread would compete with the
-event loop for the interpreter. It reads sealed segments only, changes nothing but its own files, and ends with its
-parent: a pipe on standard input closes when the parent dies. The manifest is switched by whoever asked.
+While a store serves, this module runs as a process of its own (``python -m``), because a thread would compete
+with the event loop for the interpreter. It reads sealed segments only, changes nothing but its own files, and
+ends with its parent: a pipe on standard input closes when the parent dies. The manifest is switched by
+whoever asked.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -16,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from goverse.errors import DataDamaged, StoreError
 from goverse_node.stores.wal.directory import DataDirectory
@@ -48,15 +51,28 @@ class Task:
     tombstones_before_ms: int
 
 
-def compact(task: Task, files: Files, progress: Progress | None = None) -> SnapshotEntry:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new snapshot, and the position of the one that it was made from (0: from the log alone)."""
+
+    snapshot: SnapshotEntry
+    base_seq: int
+
+
+def compact(task: Task, files: Files, progress: Progress | None = None) -> Made:
     """Write the snapshot; the manifest does not name it yet.
 
     Raises:
         DataDamaged: records that it needs cannot be read.
     """
     directory = DataDirectory(Path(task.directory))
-    manifest = directory.read_manifest()
-    return snapshot_of(directory, manifest, task, files=files, progress=progress)
+    # A compactor whose parent was killed may live on for a moment; two must not write the same files.
+    lock = os.open(directory.compaction_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return snapshot_of(directory, directory.read_manifest(), task, files=files, progress=progress)
+    finally:
+        os.close(lock)
 
 
 def snapshot_of(
@@ -69,10 +85,11 @@ def snapshot_of(
     origin: Origin | None = None,
     seq: int | None = None,
     progress: Progress | None = None,
-) -> SnapshotEntry:
+) -> Made:
     """Write everything up to ``task.upto`` as a snapshot, by default where the directory expects it.
 
-    A restore names another ``target``, the ``origin`` of the new store, and the position ``seq`` that it claims.
+    A restore names another ``target``, the ``origin`` of the new store, and the position ``seq`` that it
+    claims.
     """
     base = whole_snapshot(directory, manifest, task.upto, files)
     after = base.entry.seq if base is not None else 0
@@ -82,7 +99,7 @@ def snapshot_of(
         fold.add(Log(directory, manifest, files, progress).records(after, task.upto))
         older = base.bodies(files) if base is not None else iter(())
         bodies = fold.merged(older, now_ms=task.now_ms, tombstones_before_ms=task.tombstones_before_ms)
-        return write_snapshot(
+        entry = write_snapshot(
             path,
             bodies,
             origin=origin or manifest.origin,
@@ -90,6 +107,7 @@ def snapshot_of(
             last_ms=max(fold.last_ms, base.entry.last_ms if base is not None else 0),
             files=files,
         )
+        return Made(entry, after)
     finally:
         fold.close()
 
@@ -97,7 +115,8 @@ def snapshot_of(
 def whole_snapshot(
     directory: DataDirectory, manifest: Manifest, upto: int, files: Files
 ) -> SnapshotReader | None:
-    """Return the newest snapshot at or before ``upto`` that is whole; None where the log reaches back to the start.
+    """Return the newest snapshot at or before ``upto`` that is whole; None where the log reaches back to the
+    start.
 
     Raises:
         DataDamaged: no snapshot is whole, and the log does not reach back.
@@ -119,6 +138,16 @@ def whole_snapshot(
     return None
 
 
+def verify_snapshots(directory: DataDirectory, manifest: Manifest, files: Files) -> None:
+    """Read the snapshots that ``manifest`` names.
+
+    Raises:
+        DataDamaged: one of them is damaged.
+    """
+    for entry in manifest.snapshots:
+        _drain(SnapshotReader(directory.snapshot(entry.seq), manifest.origin, entry).bodies(files))
+
+
 def _drain(bodies: Iterator[bytes]) -> None:
     for _ in bodies:
         pass
@@ -130,21 +159,28 @@ def _end_with_parent() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Do the task given as JSON in the first argument; answer with JSON on standard output."""
+    """Do what the first argument asks, ``compact`` or ``verify`` in JSON; answer in JSON on stdout."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(OSError):
         os.nice(NICENESS)
     try:
-        answer: dict[str, object] = {
-            "snapshot": asdict(compact(Task(**json.loads(arguments[0])), RealFiles()))
-        }
+        answer = _answer(json.loads(arguments[0]), RealFiles())
     except StoreError as error:
         answer = {"error": error.detail}
     except OSError as error:
         answer = {"error": str(error)}
     sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()
-    return 0 if "snapshot" in answer else 1
+    return 1 if "error" in answer else 0
+
+
+def _answer(request: dict[str, Any], files: Files) -> dict[str, Any]:
+    if "compact" in request:
+        return asdict(compact(Task(**request["compact"]), files))
+    directory = DataDirectory(Path(request["verify"]))
+    manifest = directory.read_manifest()
+    verify_snapshots(directory, manifest.trimmed(request["snapshots_kept"]), files)
+    return {}
 
 
 if __name__ == "__main__":

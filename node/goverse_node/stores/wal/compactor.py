@@ -1,4 +1,4 @@
-"""The process that makes snapshots while the store serves, seen from its parent.
+"""The process that makes and verifies snapshots while the store serves, seen from its parent.
 
 Its failure is harmless: the log is still there, and the next snapshot tries again.
 """
@@ -11,15 +11,16 @@ import subprocess
 import sys
 import threading
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, cast
 
 from goverse.errors import Unavailable
-from goverse_node.stores.wal.compact import Task
+from goverse_node.stores.wal.compact import Made, Task
 from goverse_node.stores.wal.manifest import SnapshotEntry
 
 
 class Compactor:
-    """Runs one compaction at a time in a process of its own."""
+    """Runs one job at a time in a process of its own. Its methods block."""
 
     def __init__(self) -> None:
         """Nothing runs yet."""
@@ -33,18 +34,37 @@ class Compactor:
         process = self._process
         return process.pid if process is not None else None
 
-    def run(self, task: Task) -> SnapshotEntry:
-        """Make a snapshot; blocks until it is written.
+    def compact(self, task: Task) -> Made:
+        """Make a snapshot.
 
         Raises:
             Unavailable: the process failed or was killed; says why.
         """
+        answer = self._run({"compact": asdict(task)})
+        return Made(SnapshotEntry(**answer["snapshot"]), answer["base_seq"])
+
+    def verify(self, directory: Path, snapshots_kept: int) -> None:
+        """Read the newest snapshots.
+
+        Raises:
+            Unavailable: one is damaged, or the process was killed; says which or why.
+        """
+        self._run({"verify": str(directory), "snapshots_kept": snapshots_kept})
+
+    def stop(self) -> None:
+        """Kill what runs, and start nothing any more."""
+        with self._guard:
+            self._stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _run(self, request: dict[str, Any]) -> dict[str, Any]:
         # A child that finds the same modules, however this process came by them.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-        command = [sys.executable, "-P", "-m", "goverse_node.stores.wal.compact", json.dumps(asdict(task))]
+        command = [sys.executable, "-P", "-m", "goverse_node.stores.wal.compact", json.dumps(request)]
         with self._guard:
             if self._stopped:
-                raise Unavailable("the store is closing; no snapshot is made")
+                raise Unavailable("the store is closing")
             process = self._process = subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
                 command,
                 stdin=subprocess.PIPE,
@@ -55,38 +75,32 @@ class Compactor:
             )
         with process:
             output, complaints = _read_both(process)
-            process.wait()
-        self._process = None
-        return _entry(output, complaints, process.returncode)
-
-    def stop(self) -> None:
-        """Kill what runs, and start nothing any more."""
+            status = process.wait()
         with self._guard:
-            self._stopped = True
-            if self._process is not None:
-                self._process.kill()
+            self._process = None
+        return _answer(output, complaints, status)
 
 
 def _read_both(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    """Read both outputs to their ends, with standard input left open: closing it would tell the child to end."""
+    """Read both outputs to their ends; standard input stays open, closing it would tell the child to end."""
     complaints: list[bytes] = []
-    assert process.stdout is not None and process.stderr is not None  # noqa: S101 - both are pipes
-    reader = threading.Thread(target=lambda stream: complaints.append(stream.read()), args=(process.stderr,))
+    stdout, stderr = cast(IO[bytes], process.stdout), cast(IO[bytes], process.stderr)
+    reader = threading.Thread(target=lambda: complaints.append(stderr.read()))
     reader.start()
-    output = process.stdout.read()
+    output = stdout.read()
     reader.join()
     return output, b"".join(complaints)
 
 
-def _entry(output: bytes, complaints: bytes, status: int) -> SnapshotEntry:
+def _answer(output: bytes, complaints: bytes, status: int) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(output)
     except ValueError:
         answer = {}
-    if "snapshot" in answer:
-        return SnapshotEntry(**answer["snapshot"])
+    if status == 0 and output:
+        return answer
     lines = complaints.decode(errors="replace").strip().splitlines()
     why = answer.get("error") or (
         lines[-1] if lines else "it was killed" if status < 0 else "it said nothing"
     )
-    raise Unavailable(f"the snapshot failed (status {status}): {why}")
+    raise Unavailable(f"the snapshot process failed (status {status}): {why}")

@@ -12,10 +12,11 @@ import fcntl
 import os
 from pathlib import Path
 
-from goverse.errors import DataDamaged, StoreFailed, StoreLocked
+from goverse.errors import StoreFailed, StoreLocked
 from goverse_node.stores.wal import manifest as manifests
 from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.manifest import Manifest
+from goverse_node.stores.wal.refusals import damaged
 from goverse_node.stores.wal.segment import RECORDS_AT
 
 
@@ -27,6 +28,7 @@ class DataDirectory:
         self.root = root
         self.manifest = root / "manifest.json"
         self.lock = root / "lock"
+        self.compaction_lock = root / "compaction.lock"
         self.segments = root / "wal"
         self.snapshots = root / "snapshots"
 
@@ -61,25 +63,14 @@ class DataDirectory:
         try:
             content = self.manifest.read_bytes()
         except FileNotFoundError as error:
-            what = (
-                "the data beside it cannot be used without it"
-                if self.holds_data()
-                else "this is no data directory"
-            )
-            raise DataDamaged(
-                f"{self.manifest} is missing (offset 0); {what}", file=str(self.manifest), offset=0
-            ) from error
+            why = "it is missing, and the records beside it cannot be used without it"
+            raise damaged(self.manifest, 0, why if self.holds_data() else "it is missing") from error
         manifest = manifests.decode(content, self.manifest)
         named = [self.segment(first) for first in manifest.segments]
         named += [self.snapshot(entry.seq) for entry in manifest.snapshots]
         for path in named:
             if not path.is_file():
-                raise DataDamaged(
-                    f"{path} is missing (offset 0), though {self.manifest.name} names it; put it back from a backup, or "
-                    f"restore what is left: goverse restore --data-dir {self.root} --to-seq N --into NEW",
-                    file=str(path),
-                    offset=0,
-                )
+                raise damaged(path, 0, f"it is missing, though {self.manifest.name} names it")
         return manifest
 
 
@@ -102,8 +93,8 @@ class Lock:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise StoreLocked(
-                f"the data directory {directory.root} is in use by process {holder}; stop it first, or choose another "
-                "directory",
+                f"the data directory {directory.root} is in use by process {holder}; "
+                "stop it first, or choose another directory",
                 directory=str(directory.root),
                 pid=holder,
             ) from error

@@ -1,4 +1,6 @@
-"""The end of the log when a process takes over: what was torn is cut, and the next record gets a fresh segment."""
+"""The end of the log when a process takes over: what was torn is cut, and the next record gets a fresh
+segment.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ _log = logging.getLogger("goverse.store.wal")
 def settle_pages(directory: DataDirectory, manifest: Manifest, files: Files) -> None:
     """Make what is about to be served durable, and see the disk's view of it.
 
-    After a failed sync the system may believe pages clean that the disk never got: dropping them shows the truth.
+    After a failed sync the system may believe pages clean that the disk never got: dropping them shows the
+    truth.
     """
     handle = files.open(directory.segment(manifest.segments[-1]), write=True)
     try:
@@ -28,7 +31,8 @@ def settle_pages(directory: DataDirectory, manifest: Manifest, files: Files) -> 
 
 
 def take_over(directory: DataDirectory, manifest: Manifest, tail: Tail, files: Files) -> Manifest:
-    """Cut off what is behind the last whole record and make an empty last segment; return the manifest then valid.
+    """Cut off what is behind the last whole record and make an empty last segment; return the manifest then
+    valid.
 
     An empty last segment serves again, so that restarts do not pile up files.
     """

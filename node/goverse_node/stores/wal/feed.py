@@ -1,7 +1,7 @@
 """The change feed: the log, read behind a cursor.
 
-Read in a thread, a slice at a time, so that a reader of a long log never holds the interpreter for long. Where the
-last slices ended is remembered, so a reader that follows the log does not search its place again.
+Read in a thread, a slice at a time, so that a reader of a long log never holds the interpreter for long.
+Where the last slices ended is remembered, so a reader that follows the log does not search its place again.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from goverse.errors import CursorExpired, DataDamaged
+from goverse.errors import CursorExpired
 from goverse.limits import KIB
 from goverse.model.records import Change
 from goverse_node.stores.encoding import FULL, OBJECT, decode, seq_of
 from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.manifest import Manifest
+from goverse_node.stores.wal.refusals import damaged
 from goverse_node.stores.wal.scan import Scan
 from goverse_node.stores.wal.segment import RECORDS_AT
 
@@ -80,11 +81,8 @@ class Feed:
             self._read_segment(segment, offset if segment == first else RECORDS_AT, part, bounds)
             if part.reached >= bounds[1] or len(part.changes) >= bounds[0] or part.records >= SLICE_RECORDS:
                 return part
-        raise DataDamaged(
-            f"{self._directory.segment(part.place[0])} ends at offset {part.place[1]}, before position {bounds[1]}",
-            file=str(self._directory.segment(part.place[0])),
-            offset=part.place[1],
-        )
+        first, offset = part.place
+        raise damaged(self._directory.segment(first), offset, f"it ends before position {bounds[1]}")
 
     def _find(self, manifest: Manifest, after: int) -> tuple[int, int]:
         first = max(one for one in manifest.segments if one <= after + 1)

@@ -1,7 +1,7 @@
 """The few things the log asks of a file system, so that a test can let each of them fail.
 
-``write_durably`` is one system call where the kernel has ``pwritev2`` with ``RWF_DSYNC``: a thread that shares Python's
-lock with a busy event loop then waits for that lock once instead of twice.
+``write_durably`` is one system call where the kernel has ``pwritev2`` with ``RWF_DSYNC``: a thread that
+shares Python's lock with a busy event loop then waits for that lock once instead of twice.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Folding: an old snapshot and the log behind it become the records of a new snapshot.
 
-Everything is merged in one order, the newest record of a name wins. The log is sorted in runs of bounded size that wait
-in files, so memory does not grow with the log or with the number of objects. Replies that expired and tombstones past
-their retention are left out; the highest version of the tombstones left out becomes the floor of their type.
+Everything is merged in one order, the newest record of a name wins. The log is sorted in runs of bounded size
+that wait in files, so memory does not grow with the log or with the number of objects. Replies that expired
+and tombstones past their retention are left out; the highest version of the tombstones left out becomes the
+floor of their type.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def split(body: bytes) -> list[bytes]:
 
 
 def name_of(body: bytes) -> bytes:
-    """Return what a record is about, to sort by: namespace, type, id, key; then lengths and kind, to be unique."""
+    """Return what a record is about, to sort by: namespace, type, id, key; then lengths and kind, to be
+    unique.
+    """
     _, namespace_len, type_len, id_len, _, state_len, reply_len, *_ = FULL.unpack_from(body)
     at = STATE_AT + state_len + reply_len
     type_at = at + namespace_len

@@ -1,8 +1,8 @@
 """Reading the log: the records of all segments in order, told apart from damage.
 
-Positions are consecutive within and across segments. A segment that another one follows must reach up to it; only the
-last one may end in a torn write, and only above what was acknowledged. Used by recovery, by the compactor and by every
-administration command; it never changes a file.
+Positions are consecutive within and across segments. A segment that another one follows must reach up to it;
+only the last one may end in a torn write, and only above what was acknowledged. Used by recovery, by the
+compactor and by every administration command; it never changes a file.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from goverse.errors import DataDamaged
-from goverse_node.stores.encoding import seq_of
+from goverse_node.stores.encoding import COMMIT, seq_of
 from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.manifest import Manifest
+from goverse_node.stores.wal.refusals import damaged, newer
 from goverse_node.stores.wal.scan import Scan
 from goverse_node.stores.wal.segment import RECORDS_AT, Mark, check_header, read_mark
 
@@ -34,7 +35,8 @@ class Tail:
         first_seq: the segment.
         end: where its last whole record ends.
         size: the file's size.
-        torn: why there is something behind ``end`` that is no record and no empty space; empty where there is not.
+        torn: why there is something behind ``end`` that is no record and no empty space; empty where there is
+        not.
         last_seq: the last position in the log.
         acknowledged_seq: the last position known to be acknowledged.
     """
@@ -71,12 +73,8 @@ class Log:
         segments = self._manifest.segments
         following = (*segments[1:], None)
         if not segments or segments[0] > after + 1:
-            first = self._directory.segment(segments[0]) if segments else self._directory.segments
-            raise DataDamaged(
-                f"the log begins at {first} (offset 0), records behind position {after} are not there any more",
-                file=str(first),
-                offset=0,
-            )
+            path = self._directory.segment(segments[0]) if segments else self._directory.segments
+            raise damaged(path, 0, f"the log begins here, records behind position {after} are not kept")
         for first, end in zip(segments, following, strict=True):
             if end is not None and end <= after + 1:
                 continue
@@ -120,7 +118,10 @@ class Log:
         offset = scan.end
         for body in scan:
             if seq_of(body) != expected:
-                raise self._damaged(first, offset, f"position {expected} should follow, {seq_of(body)} does")
+                why = f"position {expected} should follow, {seq_of(body)} does"
+                raise self._damaged(first, offset, why, expected)
+            if body[0] != COMMIT:
+                raise newer(self._directory.segment(first), body[0], COMMIT, offset)
             yield body
             offset = scan.end
             expected += 1
@@ -152,12 +153,11 @@ class Log:
         self.tail = Tail(first, scan.end, size, scan.stopped, last_seq, acknowledged)
 
     def _damaged(self, first: int, offset: int, why: str, lost: int | None = None) -> DataDamaged:
-        path = self._directory.segment(first)
         good = (lost if lost is not None else first) - 1
-        return DataDamaged(
-            f"{path} is damaged at offset {offset}: {why}. To go on with what is before it: goverse restore --data-dir "
-            f"{self._directory.root} --to-seq {good} --into NEW_DIRECTORY",
-            file=str(path),
-            offset=offset,
+        way_out = f"goverse restore --data-dir {self._directory.root} --to-seq {good} --into NEW_DIRECTORY"
+        return damaged(
+            self._directory.segment(first),
+            offset,
+            f"{why}. To go on with what is before it: {way_out}",
             last_good_seq=str(good),
         )

@@ -1,8 +1,8 @@
 """``manifest.json``: which files make up the store. What it does not name does not count.
 
-Replaced as a whole (written aside, synced, renamed, directory synced), so a reader sees the old one or the new one. Its
-checksum is taken over the file with the checksum's own digits as zeros; it is verified before anything else is
-believed, in this format and every later one.
+Replaced as a whole (written aside, synced, renamed, directory synced), so a reader sees the old one or the
+new one. Its checksum is taken over the file with the checksum's own digits as zeros; it is verified before
+anything else is believed, in this format and every later one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
-from goverse.errors import DataDamaged, DataNewer
 from goverse_node.stores.wal.files import Files
+from goverse_node.stores.wal.refusals import damaged, newer
 from goverse_node.stores.wal.segment import Origin
 
 FORMAT: Final = 1
@@ -55,9 +55,12 @@ class Manifest:
         """Return the manifest with one more segment."""
         return replace(self, segments=(*self.segments, first_seq))
 
-    def with_snapshot(self, entry: SnapshotEntry) -> Manifest:
-        """Return the manifest with one more snapshot."""
-        others = tuple(old for old in self.snapshots if old.seq != entry.seq)
+    def with_snapshot(self, entry: SnapshotEntry, *, base_seq: int = 0) -> Manifest:
+        """Return the manifest with one more snapshot, made from the one at ``base_seq``.
+
+        Those between the two were passed over because they are damaged; they do not count any more.
+        """
+        others = tuple(old for old in self.snapshots if old.seq <= base_seq or old.seq > entry.seq)
         return replace(self, snapshots=tuple(sorted((*others, entry), key=lambda one: one.seq)))
 
     def without_snapshot(self, seq: int) -> Manifest:
@@ -65,7 +68,7 @@ class Manifest:
         return replace(self, snapshots=tuple(entry for entry in self.snapshots if entry.seq != seq))
 
     def trimmed(self, snapshots_kept: int) -> Manifest:
-        """Return the manifest with the newest snapshots and the segments needed to go on from the oldest of them."""
+        """Return the manifest with the newest snapshots and the segments behind the oldest of them."""
         snapshots = self.snapshots[-snapshots_kept:]
         if not snapshots:
             return self
@@ -75,6 +78,13 @@ class Manifest:
             first for first, end in zip(self.segments, ends, strict=True) if end is None or end > oldest + 1
         )
         return replace(self, snapshots=snapshots, segments=segments)
+
+    def trimmed_to(self, verified: set[int]) -> Manifest:
+        """Return the manifest trimmed to the oldest of the ``verified`` snapshots that is still named."""
+        for at, entry in enumerate(self.snapshots):
+            if entry.seq in verified:
+                return self.trimmed(len(self.snapshots) - at)
+        return self
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -110,23 +120,14 @@ def decode(content: bytes, path: Path) -> Manifest:
         DataNewer: a newer release wrote it.
     """
     match = _CHECKSUM.search(content)
-    if match is None or int(match[1], 16) != crc32(
-        content[: match.start(1)] + _ZEROS + content[match.end(1) :]
-    ):
-        raise DataDamaged(
-            f"{path}: the checksum does not match (at offset {match.start(1) if match else 0}); put back the copy of your "
-            "last backup, the segments and snapshots beside it are not touched",
-            file=str(path),
-            offset=match.start(1) if match else 0,
-        )
+    at = match.start(1) if match is not None else 0
+    zeroed = content[:at] + _ZEROS + content[at + len(_ZEROS) :]
+    if match is None or int(match[1], 16) != crc32(zeroed):
+        why = "the checksum does not match; the records are not touched, 'goverse restore' finds them"
+        raise damaged(path, at, why)
     document: dict[str, Any] = json.loads(content)
     if document["format"] > FORMAT:
-        raise DataNewer(
-            f"{path} (offset 0) has format {document['format']}, this release reads up to {FORMAT}; "
-            "use the release that wrote it",
-            file=str(path),
-            offset=0,
-        )
+        raise newer(path, document["format"], FORMAT)
     return Manifest(
         Origin(document["store_id"], document["generation"]),
         document["created_ms"],

@@ -1,8 +1,8 @@
 """From a data directory to a table in memory and a fresh segment to write to.
 
-The newest snapshot that is whole, then the log behind it. A damaged snapshot is set aside and the older one is used; what
-was acknowledged and cannot be read is refused, never skipped. A torn tail is cut off, and the next record goes into a new
-segment, never behind it.
+The newest snapshot that is whole, then the log behind it. A damaged snapshot is set aside and the older one
+is used; what was acknowledged and cannot be read is refused, never skipped. A torn tail is cut off, and the
+next record goes into a new segment, never behind it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from goverse_node.stores.wal.ending import create_segment, settle_pages, take_ov
 from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.log import Log
 from goverse_node.stores.wal.manifest import Manifest, SnapshotEntry
+from goverse_node.stores.wal.refusals import damaged
 from goverse_node.stores.wal.segment import RECORDS_AT, Origin
 from goverse_node.stores.wal.snapshot import SnapshotReader
 
@@ -93,12 +94,12 @@ class Recovery:
         base = entry.seq if entry is not None else 0
         records = entry.objects + entry.replies if entry is not None else 0
         for body in log.records(base):
-            self._replay(table, body, "the log")
+            self._replay(table, body, self._directory.segments)
             records += 1
         table.settle()
         tail = log.tail
         if tail is None:
-            raise DataDamaged(f"{self._directory.manifest} (offset 0) names no segment to go on with")
+            raise damaged(self._directory.manifest, 0, "it names no segment to go on with")
         usable = take_over(self._directory, manifest, tail, self._files)
         if usable == manifest != found:
             manifests.write(manifest, self._directory.manifest, self._files)
@@ -120,7 +121,7 @@ class Recovery:
             table = self._make_table()
             try:
                 for body in SnapshotReader(path, manifest.origin, entry).bodies(self._files):
-                    self._replay(table, body, path.name)
+                    self._replay(table, body, path)
             except DataDamaged as damage:
                 _log.warning("%s; trying the one before it", damage.detail)
                 trouble = trouble or damage
@@ -128,16 +129,17 @@ class Recovery:
             else:
                 return table, manifest, entry
         if trouble is not None and (not manifest.segments or manifest.segments[0] != 1):
-            raise trouble
+            way_out = "no older snapshot is whole and the log does not reach back; put a backup in its place"
+            raise damaged(
+                Path(trouble.extra["file"]), trouble.extra["offset"], f"{way_out} ({trouble.detail})"
+            )
         return self._make_table(), manifest, None
 
-    def _replay(self, table: Table, body: bytes, source: str) -> None:
+    def _replay(self, table: Table, body: bytes, source: Path) -> None:
         try:
             table.replay(body, self._now_ms)
         except ValueError as error:
-            raise DataDamaged(
-                f"a record of {source} has a valid checksum but {error}", file=source, offset=0
-            ) from error
+            raise damaged(source, 0, f"a record has a valid checksum, but {error}") from error
 
     def _remove_strays(self, manifest: Manifest) -> None:
         """Remove what a crash left behind: files that the manifest does not name yet, or not any more."""
@@ -149,14 +151,9 @@ class Recovery:
                     self._remove_stray(path, manifest)
 
     def _remove_stray(self, path: Path, manifest: Manifest) -> None:
-        newer = path.suffix == ".wal" and path.stem.isdigit() and int(path.stem) > manifest.segments[0]
-        if newer and path.stat().st_size > RECORDS_AT:
-            raise DataDamaged(
-                f"{path} (offset 0) holds records, but {self._directory.manifest} does not name it: the manifest is "
-                "older than the log",
-                file=str(path),
-                offset=0,
-            )
+        later = path.suffix == ".wal" and path.stem.isdigit() and int(path.stem) > manifest.segments[0]
+        if later and path.stat().st_size > RECORDS_AT:
+            raise damaged(path, 0, f"{self._directory.manifest.name} does not name it and is older than it")
         if path.suffix in {".wal", ".snap", ".tmp"}:
             _log.info("%s is not part of the store any more; it is removed", path)
             self._files.unlink(path)

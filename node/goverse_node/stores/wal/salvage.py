@@ -1,7 +1,7 @@
 """What can be read when the manifest cannot, or when a file that it names is gone.
 
-Only for restoring into a new directory: a serving store never guesses. Whether the pieces fit together is verified
-afterwards like any other log, by positions and checksums.
+Only for restoring into a new directory: a serving store never guesses. Whether the pieces fit together is
+verified afterwards like any other log, by positions and checksums.
 """
 
 from __future__ import annotations

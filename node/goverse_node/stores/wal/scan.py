@@ -1,7 +1,7 @@
 """Reading framed records one after the other, until the end or the first one that is not whole.
 
-The scan does not judge: it says where it stopped and why; whether that is a torn tail or damage is for the caller, who
-knows what was acknowledged.
+The scan does not judge: it says where it stopped and why; whether that is a torn tail or damage is for the
+caller, who knows what was acknowledged.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One file of the log: a header page, then records with consecutive positions, then perhaps zeros.
 
-The header page says whose log this is and carries the *acknowledged mark*: up to which offset records were durable when
-they were acknowledged. It has two slots, written in turn after each sync and before the acknowledgement. Damage below the
-mark is damage to acknowledged data; above it, a write that nobody was told about. The zeros are space claimed ahead, so
-that a sync has no file size to write.
+The header page says whose log this is and carries the *acknowledged mark*: up to which offset records were
+durable when they were acknowledged. It has two slots, written in turn after each sync and before the
+acknowledgement. Damage below the mark is damage to acknowledged data; above it, a write that nobody was told
+about. The zeros are space claimed ahead, so that a sync has no file size to write.
 
     0     magic, format, header size, store id, generation, first position, time of creation, checksum
     512   mark, slot 0: counter, offset, position, checksum
@@ -19,8 +19,8 @@ from struct import Struct
 from typing import Final
 from zlib import crc32
 
-from goverse.errors import DataNewer
 from goverse_node.stores.wal.files import Handle
+from goverse_node.stores.wal.refusals import newer
 
 FORMAT: Final = 1
 MAGIC: Final = b"GOVERSEW"
@@ -77,7 +77,8 @@ def encode_header(origin: Origin, first_seq: int, created_ms: int) -> bytes:
 def check_header(page: bytes, origin: Origin, first_seq: int, path: Path) -> tuple[bool, str]:
     """Return whether the segment can be read, and what is wrong with its header, if anything.
 
-    A header that is merely damaged does not matter: the manifest names the segment, and each record is verified.
+    A header that is merely damaged does not matter: the manifest names the segment, and each record is
+    verified.
 
     Raises:
         DataNewer: the file has a format that this release does not know.
@@ -91,11 +92,7 @@ def check_header(page: bytes, origin: Origin, first_seq: int, path: Path) -> tup
     if _CRC.unpack_from(page, checked)[0] != crc32(page[:checked]):
         return True, "the checksum of its header does not match"
     if version > FORMAT:
-        raise DataNewer(
-            f"{path} (offset 0) has format {version}, this release reads up to {FORMAT}; use the release that wrote it",
-            file=str(path),
-            offset=0,
-        )
+        raise newer(path, version, FORMAT)
     if (store_id.hex(), generation.hex()) != (origin.store_id, origin.generation):
         return False, f"it belongs to another store ({store_id.hex()}, generation {generation.hex()})"
     return first == first_seq, "" if first == first_seq else f"it begins at position {first}, not {first_seq}"

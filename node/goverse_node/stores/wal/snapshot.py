@@ -4,8 +4,8 @@
     records  framed like in the log, sorted by (namespace, type, id, key)
     footer   magic, counts, checksum over all record bodies, own checksum
 
-Sorted, so that a new snapshot is one merging pass over the old one, in little memory. It is written aside, synced and
-renamed; a manifest names it after that.
+Sorted, so that a new snapshot is one merging pass over the old one, in little memory. It is written aside,
+synced and renamed; a manifest names it after that.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from struct import Struct
 from typing import Final
 from zlib import crc32
 
-from goverse.errors import DataDamaged, DataNewer
-from goverse_node.stores.encoding import COMMIT, FULL, OBJECT, framed
+from goverse.errors import DataDamaged
+from goverse_node.stores.encoding import COMMIT, FLOOR, FULL, OBJECT, framed
 from goverse_node.stores.wal.files import Files, Handle
 from goverse_node.stores.wal.manifest import SnapshotEntry
+from goverse_node.stores.wal.refusals import damaged, newer
 from goverse_node.stores.wal.scan import BLOCK, Scan
 from goverse_node.stores.wal.segment import Origin
 
@@ -110,7 +111,8 @@ class _Output:
 class SnapshotReader:
     """Reads one snapshot and believes nothing that it has not verified.
 
-    ``bodies`` must be read to its end: only then is the count compared, and a record that is missing is noticed.
+    ``bodies`` must be read to its end: only then is the count compared, and a record that is missing is
+    noticed.
     """
 
     path: Path
@@ -146,6 +148,8 @@ class SnapshotReader:
         for body in scan:
             count += 1
             checksum = crc32(body, checksum)
+            if body[0] > FLOOR:
+                raise newer(self.path, body[0], FLOOR, scan.end)
             yield body
         if scan.stopped or scan.end != end:
             raise self._damaged(scan.end, scan.stopped or "a record is not whole")
@@ -161,12 +165,7 @@ class SnapshotReader:
             raise self._damaged(0, "the checksum of its header does not match")
         _, version, _, store_id, generation, seq, _ = _HEADER.unpack_from(header)
         if version > FORMAT:
-            raise DataNewer(
-                f"{self.path} (offset 0) has format {version}, this release reads up to {FORMAT}; use the release that "
-                "wrote it",
-                file=str(self.path),
-                offset=0,
-            )
+            raise newer(self.path, version, FORMAT)
         if (store_id.hex(), generation.hex(), seq) != (
             self.origin.store_id,
             self.origin.generation,
@@ -182,9 +181,7 @@ class SnapshotReader:
         return objects + replies + floors, checksum
 
     def _damaged(self, offset: int, why: str) -> DataDamaged:
-        return DataDamaged(
-            f"{self.path} is damaged at offset {offset}: {why}", file=str(self.path), offset=offset
-        )
+        return damaged(self.path, offset, why)
 
 
 def read_entry(path: Path, files: Files) -> tuple[Origin, SnapshotEntry] | None:

@@ -1,7 +1,8 @@
 """WalStore: the embedded store, durable on one machine. See docs/design/wal.md.
 
-On the event loop: checking, encoding, the table in memory. In the writer's thread: every change to a file. In a process
-of its own: folding the log into a snapshot. Reads answer at once from memory and see durable data only.
+On the event loop: checking, encoding, the table in memory. In the writer's thread: every change to a file. In
+a process of its own: folding the log into a snapshot. Reads answer at once from memory and see durable data
+only.
 """
 
 from __future__ import annotations
@@ -27,14 +28,27 @@ from goverse_node.stores.wal.manifest import SnapshotEntry
 from goverse_node.stores.wal.recovery import Recovered, Recovery, new_origin
 from goverse_node.stores.wal.segment import Origin
 from goverse_node.stores.wal.stats import BatchWritten, WalStats
-from goverse_node.stores.wal.upkeep import Trimmed, Upkeep
+from goverse_node.stores.wal.upkeep import Retention, Trimmed, Upkeep
 from goverse_node.stores.wal.writer import Writer
 
 _log = logging.getLogger("goverse.store.wal")
 
 
 class WalStore:
-    """A :class:`goverse.ports.store.Store` in one directory."""
+    """A :class:`goverse.ports.store.Store` in one directory.
+
+    Args:
+        directory: the data directory.
+        clock: tells the time for expiry.
+        files: the file system.
+        create: make the directory where it is missing; without it, a missing directory is an error.
+        segment_bytes: size at which the log goes on in a new file.
+        snapshot_bytes: log that starts a snapshot; 0 leaves snapshots to :meth:`snapshot`.
+        snapshots_kept: how many snapshots, with the log behind the oldest of them, stay.
+        tombstone_retention_s: how long deleted objects are remembered.
+        on_batch: told after each durable batch, on the loop.
+        make_origin: names a new store.
+    """
 
     def __init__(
         self,
@@ -50,26 +64,12 @@ class WalStore:
         on_batch: Callable[[BatchWritten], None] | None = None,
         make_origin: Callable[[], Origin] = new_origin,
     ) -> None:
-        """Name the directory; nothing is touched before :meth:`open`.
-
-        Args:
-            directory: the data directory.
-            clock: tells the time for expiry and records.
-            files: the file system.
-            create: make the directory where it is missing; without it, a missing directory is an error.
-            segment_bytes: size at which the log goes on in a new file.
-            snapshot_bytes: log that starts a snapshot; 0 leaves snapshots to :meth:`snapshot`.
-            snapshots_kept: how many snapshots, with the log behind the oldest of them, a trim leaves.
-            tombstone_retention_s: how long deleted objects are remembered.
-            on_batch: told after each durable batch, on the loop.
-            make_origin: names a new store.
-        """
+        """Name the directory; nothing is touched before :meth:`open`."""
         self._directory = DataDirectory(directory)
         self._clock: Clock = clock or SystemClock()
         self._files: Files = files or RealFiles()
         self._create = create
         self._segment_bytes = segment_bytes
-        self._tombstone_retention_s = tombstone_retention_s
         self._on_batch = on_batch
         self._make_origin = make_origin
         self._table = Table()
@@ -82,18 +82,11 @@ class WalStore:
         self._inflight: asyncio.Future[None] | None = None
         self._freed: asyncio.Future[None] | None = None
         self._batch = (0, 0, 0)
-        self._upkeep = Upkeep(
-            self._directory,
-            self._files,
-            self._clock,
-            self._stats,
-            snapshot_bytes=snapshot_bytes,
-            snapshots_kept=snapshots_kept,
-            tombstone_retention_s=tombstone_retention_s,
-        )
+        self._retention = Retention(snapshot_bytes, snapshots_kept, tombstone_retention_s)
+        self._upkeep = Upkeep(self._directory, self._files, self._clock, self._stats, self._retention)
         self._feed = Feed(self._directory, self._files, lambda: self._opened().manifest)
 
-    # --- life ---------------------------------------------------------------------------------------------------------
+    # --- life -----------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Recover and be ready.
@@ -131,7 +124,7 @@ class WalStore:
             self._directory,
             self._files,
             now_ms=self._clock.wall_ms(),
-            make_table=lambda: Table(tombstone_retention_s=self._tombstone_retention_s, bulk=True),
+            make_table=lambda: Table(tombstone_retention_s=self._retention.tombstone_retention_s, bulk=True),
             make_origin=self._make_origin,
         ).run()
 
@@ -170,7 +163,7 @@ class WalStore:
             self._lock.release()
             self._lock = None
 
-    # --- answers ------------------------------------------------------------------------------------------------------
+    # --- answers --------------------------------------------------------------------------------------------
 
     @property
     def generation(self) -> str:
@@ -220,7 +213,7 @@ class WalStore:
     # --- upkeep ---
 
     async def snapshot(self) -> SnapshotEntry:
-        """Make a snapshot now, or wait for the one under way; writes go on meanwhile.
+        """Make a snapshot of everything committed so far; writes go on meanwhile.
 
         Raises:
             Unavailable: it failed; the store goes on without it.
@@ -233,7 +226,7 @@ class WalStore:
         self._opened()
         return await self._upkeep.trim(snapshots_kept)
 
-    # --- commits ------------------------------------------------------------------------------------------------------
+    # --- commits --------------------------------------------------------------------------------------------
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
         """Make the batch durable; one outcome per record, in order.

@@ -1,7 +1,7 @@
 """Snapshots and trims while the store serves.
 
-A snapshot begins with a rotation, so that it covers whole segments; then the compactor works in its own process; then
-the manifest is switched, and only after that the files that nothing needs any more are removed.
+A snapshot begins with a rotation, so that it covers whole segments; then the compactor works in its own
+process; then the manifest is switched, and only after that the files that nothing needs any more are removed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,15 @@ _log = logging.getLogger("goverse.store.wal")
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How much log starts a snapshot (0: none does), how many stay, how long deleted objects are remembered."""
+
+    snapshot_bytes: int
+    snapshots_kept: int
+    tombstone_retention_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Trimmed:
     """What a trim removed."""
 
@@ -46,22 +55,17 @@ class Upkeep:
         files: Files,
         clock: Clock,
         stats: WalStats,
-        *,
-        snapshot_bytes: int,
-        snapshots_kept: int,
-        tombstone_retention_s: float,
+        retention: Retention,
     ) -> None:
         """Nothing runs before :meth:`start`."""
         self._directory = directory
         self._files = files
         self._clock = clock
         self._stats = stats
-        self._snapshot_bytes = snapshot_bytes
-        self._snapshots_kept = snapshots_kept
-        self._tombstone_retention_ms = round(tombstone_retention_s * 1000)
+        self._retention = retention
         self._compactor = Compactor()
         self._task: asyncio.Task[SnapshotEntry] | None = None
-        self._due_bytes = snapshot_bytes
+        self._due_bytes = retention.snapshot_bytes
         self._writer: Writer
 
     @property
@@ -73,13 +77,13 @@ class Upkeep:
         """Work with this writer; makes a snapshot at once where one is due."""
         self._writer = writer
         self._set_due(writer.manifest)
-        if self._snapshot_bytes and len(writer.manifest.segments) > SEGMENTS_MAX:
+        if self._retention.snapshot_bytes and len(writer.manifest.segments) > SEGMENTS_MAX:
             self._begin()
         self.look()
 
     def look(self) -> None:
         """Start a snapshot if enough log has come together."""
-        if self._snapshot_bytes and self._stats.log_bytes >= self._due_bytes and self._task is None:
+        if self._retention.snapshot_bytes and self._stats.log_bytes >= self._due_bytes and self._task is None:
             self._begin()
 
     async def stop(self) -> None:
@@ -89,17 +93,31 @@ class Upkeep:
             await asyncio.wait({self._task})
 
     async def snapshot(self) -> SnapshotEntry:
-        """Make a snapshot, or wait for the one under way.
+        """Make a snapshot of everything committed so far; one under way is waited for first.
 
         Raises:
             Unavailable: it failed; the store goes on.
             StoreFailed: the store takes no more changes.
         """
+        if self._task is not None:
+            await asyncio.wait({self._task})
+        # Whoever waited beside us may have begun the next one, and it covers what we ask for.
         return await asyncio.shield(self._task or self._begin())
 
     async def trim(self, snapshots_kept: int) -> Trimmed:
-        """Remove all but the newest snapshots, and the log that only the removed ones needed."""
-        return await self._switch(lambda manifest: manifest.trimmed(max(1, snapshots_kept)))
+        """Remove all but the newest snapshots, and the log that only the removed ones needed.
+
+        The snapshots that stay are read first: a trim never leaves a damaged one as the only way back.
+
+        Raises:
+            Unavailable: one of them is damaged; nothing was removed.
+        """
+        if self._task is not None:
+            await asyncio.wait({self._task})
+        kept = max(1, snapshots_kept)
+        verified = {entry.seq for entry in self._writer.manifest.snapshots[-kept:]}
+        await asyncio.to_thread(self._compactor.verify, self._directory.root, kept)
+        return await self._switch(lambda present: present.trimmed_to(verified))
 
     def _begin(self) -> asyncio.Task[SnapshotEntry]:
         task = self._task = asyncio.get_running_loop().create_task(self._make())
@@ -110,7 +128,7 @@ class Upkeep:
         self._task = None
         if task.cancelled() or task.exception() is not None:
             self._stats.snapshots_failed += 1
-            self._due_bytes = self._stats.log_bytes + max(1, self._snapshot_bytes // 4)
+            self._due_bytes = self._stats.log_bytes + max(1, self._retention.snapshot_bytes // 4)
             _log.warning("no snapshot was made: %s", "cancelled" if task.cancelled() else task.exception())
 
     async def _make(self) -> SnapshotEntry:
@@ -121,9 +139,19 @@ class Upkeep:
             return manifest.snapshots[-1]
         covered = self._stats.log_bytes
         now_ms = self._clock.wall_ms()
-        task = Task(str(self._directory.root), upto, now_ms, now_ms - self._tombstone_retention_ms)
-        entry = await asyncio.to_thread(self._compactor.run, task)
-        await self._switch(lambda present: present.with_snapshot(entry).trimmed(self._snapshots_kept))
+        task = Task(
+            str(self._directory.root),
+            upto,
+            now_ms,
+            now_ms - round(self._retention.tombstone_retention_s * 1000),
+        )
+        made = await asyncio.to_thread(self._compactor.compact, task)
+        entry = made.snapshot
+        await self._switch(
+            lambda present: present.with_snapshot(entry, base_seq=made.base_seq).trimmed(
+                self._retention.snapshots_kept
+            )
+        )
         self._stats.log_bytes -= covered
         self._stats.snapshots_made += 1
         self._stats.snapshot_seconds += time.monotonic() - started
@@ -132,9 +160,9 @@ class Upkeep:
         return entry
 
     def _set_due(self, manifest: Manifest) -> None:
-        # At least as much log as the snapshot is large, so that rewriting it costs no more than the log itself.
+        # At least as much log as the snapshot is large: rewriting it then costs no more than the log did.
         size = manifest.snapshots[-1].size if manifest.snapshots else 0
-        self._due_bytes = max(self._snapshot_bytes, size)
+        self._due_bytes = max(self._retention.snapshot_bytes, size)
 
     async def _switch(self, change: Callable[[Manifest], Manifest]) -> Trimmed:
         def switch() -> tuple[Manifest, Manifest]:

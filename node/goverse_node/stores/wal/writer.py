@@ -1,11 +1,11 @@
 """The one thread that changes files: it writes batches, syncs them, rotates segments, switches the manifest.
 
-It does nearly nothing in Python per batch, because it shares the interpreter's lock with the event loop: one durable
-write, one write of the acknowledged mark, one call back into the loop. Everything else that changes files runs here as
-well, between two batches, so there is one order of events and no lock.
+It does nearly nothing in Python per batch, because it shares the interpreter's lock with the event loop: one
+durable write, one write of the acknowledged mark, one call back into the loop. Everything else that changes
+files runs here as well, between two batches, so there is one order of events and no lock.
 
-After an error whose outcome is unknown it answers every job with ``StoreFailed``. A full disk is different: what was
-written of the batch is cut off again, so nothing of it remains, and the next batch may try.
+After an error whose outcome is unknown it answers every job with ``StoreFailed``. A full disk is different:
+what was written of the batch is cut off again, so nothing of it remains, and the next batch may try.
 """
 
 from __future__ import annotations
@@ -101,12 +101,12 @@ class Writer:
         return future
 
     def stop(self) -> None:
-        """Finish what was handed over, cut off unused space, close the segment. Blocks; may be called twice."""
+        """Finish what was handed over, cut off unused space, close. Blocks; may be called twice."""
         if self._thread.is_alive():
             self._jobs.put(None)
             self._thread.join()
 
-    # --- in the writer's thread ---------------------------------------------------------------------------------------
+    # --- in the writer's thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -1,0 +1,97 @@
+"""``goverse call``: call an object's method from the shell."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from goverse.limits import CALL_TIMEOUT_S
+from goverse_cli.failure import ExitCode, Failure
+from goverse_cli.invocation import invocation_of
+from goverse_cli.server import DEFAULT_URL, Server, call_path
+
+Url = Annotated[str, typer.Option(help="The server.", envvar="GOVERSE_URL")]
+
+
+def call(
+    context: typer.Context,
+    type_name: Annotated[str, typer.Argument(metavar="TYPE", help="Object type.")],
+    object_id: Annotated[str, typer.Argument(metavar="ID", help="Object id, any text.")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="Exported method.")],
+    arguments: Annotated[
+        str,
+        typer.Argument(metavar="[JSON]", help="Arguments: a JSON object, @FILE, or - for standard input.", show_default=False),
+    ] = "{}",
+    *,
+    url: Url = DEFAULT_URL,
+    key: Annotated[
+        str | None, typer.Option(help="Idempotency key: the same call with the same key takes effect once.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the result.", min=0.001)] = CALL_TIMEOUT_S,
+    namespace: Annotated[str | None, typer.Option(help="Namespace of the object.")] = None,
+) -> None:
+    """Call a method of an object and print its result as JSON.
+
+    The object need not exist: the first call creates it, unless its class says otherwise.
+
+    \b
+    Examples:
+      goverse call Counter c1 increment
+      goverse call Counter c1 increment '{"by": 2}'
+      goverse call Wallet alice deposit '{"amount": 5}' --key deposit-4711
+      goverse call Report r1 load @report.json --timeout 60
+      goverse call Counter c1 increment -o json | jq .result
+    """
+    invocation = invocation_of(context)
+    headers = {"Content-Type": "application/json", "GoVerse-Timeout": f"{timeout:g}"}
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    if namespace is not None:
+        headers["GoVerse-Namespace"] = namespace
+    body = _read(arguments)
+    for name, value in headers.items():
+        if not value.isascii() or not value.isprintable():
+            raise Failure(f"{name} cannot carry {value!r}; use printable ASCII", exit_code=ExitCode.USAGE)
+    path = call_path(type_name, object_id, method)
+    answer = Server(url, timeout_s=timeout).request("POST", path, body=body, headers=headers)
+    if not invocation.as_json:
+        typer.echo(answer.text)
+        return
+    document = {
+        "result": orjson.Fragment(answer.content or b"null"),
+        "version": answer.headers.get("ETag", "").strip('"') or None,
+        "commit_seq": answer.headers.get("GoVerse-Commit-Seq"),
+        "request_id": answer.headers.get("GoVerse-Request-Id"),
+        "replayed": answer.headers.get("Idempotency-Replayed") == "true",
+    }
+    typer.echo(orjson.dumps(document).decode())
+
+
+def _read(arguments: str) -> bytes:
+    """Return the arguments as they are sent, after a look whether they are a JSON object."""
+    if arguments == "-":
+        text = sys.stdin.buffer.read()
+    elif arguments.startswith("@"):
+        text = Path(arguments[1:]).read_bytes()
+    else:
+        text = arguments.encode(errors="surrogateescape")
+    try:
+        value = orjson.loads(text or b"{}")
+    except orjson.JSONDecodeError as error:
+        shown = f" near {text[max(0, error.pos - 10) : error.pos + 10].decode(errors='replace')!r}"
+        raise Failure(
+            f"the arguments are not JSON: {error.msg}{shown}",
+            hint="""names and texts take double quotes, the whole single ones: '{"by": 2}'""",
+            exit_code=ExitCode.USAGE,
+        ) from error
+    if not isinstance(value, dict):
+        raise Failure(
+            "the arguments are JSON but no object",
+            hint="""give each argument by its name: '{"by": 2}'""",
+            exit_code=ExitCode.USAGE,
+        )
+    return text

@@ -1,0 +1,109 @@
+"""``goverse dev``: everything in one process on one machine, with reload on change."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from goverse.objects.application import find_target, load_application
+from goverse.settings import EffectiveSettings, Settings
+from goverse.telemetry import logs
+from goverse_cli.invocation import Invocation, invocation_of
+from goverse_cli.listener import bind
+
+
+def dev(
+    context: typer.Context,
+    target: Annotated[
+        str,
+        typer.Argument(metavar="PATH|MODULE", help="app.py, a package folder, a module, or one of these and :attribute."),
+    ],
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (gate.host).", show_default="127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on, 0 for any free one (gate.port).", show_default="8000")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the data is (wal.data_dir).", show_default=".goverse")
+    ] = None,
+    web: Annotated[
+        Path | None, typer.Option(help="Folder of static files to serve at / (gate.web_dir).", show_default=False)
+    ] = None,
+    reload: Annotated[bool, typer.Option("--reload/--no-reload", help="Serve new code when a file changes.")] = True,
+) -> None:
+    """Serve the object types of an application: HTTP, durable storage and API documentation in one process.
+
+    What is committed is kept in the data directory and is there again after a restart, also after a kill.
+
+    \b
+    Examples:
+      goverse dev app.py
+      goverse dev shop/ --port 9000 --data-dir /var/tmp/shop
+      goverse dev shop.objects:SERVED --no-reload
+      goverse dev app.py --web web/
+    """
+    invocation = invocation_of(context)
+    flags = {
+        "gate.host": ("--host", host),
+        "gate.port": ("--port", port),
+        "wal.data_dir": ("--data-dir", data_dir),
+        "gate.web_dir": ("--web", web),
+    }
+    settings = invocation.settings(flags)
+    folder = find_target(target).folder
+    logs.configure(settings.values.log.format, settings.values.log.level, node=settings.values.node.id)
+    code = (
+        _with_reload(invocation, target, folder, settings, flags) if reload else _in_this_process(target, settings)
+    )
+    raise typer.Exit(code)
+
+
+def _with_reload(
+    invocation: Invocation,
+    target: str,
+    folder: Path,
+    settings: EffectiveSettings[Settings],
+    flags: dict[str, tuple[str, Any]],
+) -> int:
+    from goverse_cli.dev.channel import Job  # noqa: PLC0415 - the other way does not need the supervisor
+    from goverse_cli.dev.supervisor import Supervisor  # noqa: PLC0415
+
+    gate = settings.values.gate
+    plain = {path: (flag, str(value) if isinstance(value, Path) else value) for path, (flag, value) in flags.items()}
+    config = invocation.config or invocation.environ.get("GOVERSE_CONFIG")
+    with bind(gate.host, gate.port) as listener:
+        job = Job(target, plain, str(config) if config else None, listener.fileno(), first=True)
+        return asyncio.run(Supervisor(job, folder=folder, drain_timeout_s=gate.drain_timeout_s).run())
+
+
+def _in_this_process(target: str, settings: EffectiveSettings[Settings]) -> int:
+    import uvloop  # noqa: PLC0415 - as above
+
+    from goverse_cli.banner import announce  # noqa: PLC0415
+    from goverse_cli.serve import Running, serve  # noqa: PLC0415
+
+    application = load_application(target)
+
+    async def until_told() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, _drain_or_die, stop)
+
+        def started(running: Running) -> None:
+            announce(running, settings.values, reloads=False)
+
+        await serve(application, settings, listener=listener, started=started, stop=stop)
+
+    with bind(settings.values.gate.host, settings.values.gate.port) as listener:
+        uvloop.run(until_told())
+    return 0
+
+
+def _drain_or_die(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        signal.raise_signal(signal.SIGKILL)  # what is durable is durable; nothing else is worth the wait
+    stop.set()

@@ -1,0 +1,24 @@
+"""``goverse version``."""
+
+from __future__ import annotations
+
+import platform
+
+import typer
+
+from goverse_cli.invocation import invocation_of
+from goverse_cli.terminal import show
+from goverse_cli.version import release
+
+
+def version(context: typer.Context) -> None:
+    """Say which release this is, and on which Python it runs.
+
+    \b
+    Examples:
+      goverse version
+      goverse version -o json
+    """
+    python = platform.python_version()
+    found = {"goverse": release(), "python": python, "platform": platform.platform()}
+    show(invocation_of(context), found, f"goverse {found['goverse']} on Python {python}")

@@ -1,0 +1,226 @@
+"""The rules of the supervisor, without processes and clocks: what happened comes in, what to do goes out.
+
+At any time there is at most one *current* process, which serves, and one *candidate*, which has the newest code:
+
+* A change starts a candidate. It imports the application while the current process goes on serving.
+* A candidate that cannot import is reported and dropped; the current process goes on with the old code.
+* A candidate that can import waits until the current process has drained and ended, then serves.
+* A process that dies unasked is started anew, after a pause that grows; ``QUICK_DEATHS_MAX`` quick deaths in a
+  row end the supervisor.
+* A process that cannot begin to serve (the data, not the code, is in the way) ends the supervisor.
+* The first signal drains, the second one kills.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+QUICK_DEATH_S: Final = 10.0
+QUICK_DEATHS_MAX: Final = 5
+PAUSE_S: Final = 0.2
+PAUSE_S_MAX: Final = 5.0
+
+
+class Phase(Enum):
+    """How far a process has come."""
+
+    IMPORTING = auto()
+    IMPORTED = auto()
+    STARTING = auto()
+    SERVING = auto()
+    STOPPING = auto()
+    ENDED = auto()
+
+
+@dataclass(slots=True)
+class Member:
+    """One process under supervision."""
+
+    number: int
+    phase: Phase = Phase.IMPORTING
+    since: float = 0.0
+
+
+# --- what to do -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start a process; it imports."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class LetServe:
+    """Tell a process to serve."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class LetStop:
+    """Tell a process to drain and end; kill it if it does not."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End a process at once."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Call ``retry`` after this time."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Tell people."""
+
+    level: str
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Nothing is left to do; end with this code."""
+
+    exit_code: int
+
+
+Action = Start | LetServe | LetStop | Kill | Pause | Say | Finish
+Actions = Iterator[Action]
+
+
+class Supervision:
+    """One run of ``goverse dev``."""
+
+    def __init__(self) -> None:
+        """Begin with nothing; :meth:`begin` starts the first process."""
+        self._numbers = 0
+        self._quick_deaths = 0
+        self._current: Member | None = None
+        self._candidate: Member | None = None
+        self._exit_code: int | None = None
+
+    # --- what happened ------------------------------------------------------------------------------------------------
+
+    def begin(self) -> Actions:
+        """Start the first process."""
+        yield from self._start()
+
+    def changed(self, what: str) -> Actions:
+        """A file of the application changed."""
+        if self._exit_code is not None:
+            return
+        yield Say("info", f"{what} changed; importing the application again")
+        self._quick_deaths = 0
+        if self._candidate is not None:
+            yield Kill(self._candidate.number)
+        yield from self._start()
+
+    def retry(self) -> Actions:
+        """The pause is over."""
+        if self._exit_code is None and self._candidate is None and self._current is None:
+            yield from self._start()
+
+    def imported(self, number: int) -> Actions:
+        """A process has imported the application."""
+        member = self._candidate
+        if member is None or member.number != number:
+            return
+        member.phase = Phase.IMPORTED
+        if self._current is None:
+            yield from self._promote()
+        elif self._current.phase is not Phase.STOPPING:
+            self._current.phase = Phase.STOPPING
+            yield LetStop(self._current.number)
+
+    def serving(self, number: int, now: float) -> Actions:
+        """A process serves."""
+        member = self._current
+        if member is None or member.number != number:
+            return
+        if member.phase is Phase.STARTING:
+            member.phase, member.since = Phase.SERVING, now
+        if number > 1:
+            yield Say("info", "the application was reloaded")
+
+    def failed(self, number: int, message: str, exit_code: int) -> Actions:
+        """A process says that it cannot do what it was told, and ends."""
+        if self._candidate is not None and self._candidate.number == number:
+            self._candidate = None
+            rest = "the old code goes on serving" if self._current is not None else "nothing is served"
+            yield Say("error", f"{message}\n{rest}; waiting for the next change")
+        elif self._current is not None and self._current.number == number:
+            yield Say("error", message)
+            self._exit_code = exit_code
+            if self._candidate is not None:
+                yield Kill(self._candidate.number)
+
+    def ended(self, number: int, how: str, now: float) -> Actions:
+        """A process is gone."""
+        if self._candidate is not None and self._candidate.number == number:
+            self._candidate = None
+            if self._exit_code is None:
+                yield Say("error", f"the process that imported the application {how}")
+                if self._current is None:
+                    yield from self._again(quick=True)
+        if self._current is not None and self._current.number == number:
+            gone, self._current = self._current, None
+            if self._exit_code is None and gone.phase is not Phase.STOPPING:
+                yield Say("error", f"the server process {how}; starting it again")
+                quick = gone.phase is not Phase.SERVING or now - gone.since < QUICK_DEATH_S
+                if self._candidate is None:
+                    yield from self._again(quick=quick)
+            if self._exit_code is None and self._candidate is not None and self._candidate.phase is Phase.IMPORTED:
+                yield from self._promote()
+        if self._exit_code is not None and self._current is None and self._candidate is None:
+            yield Finish(self._exit_code)
+
+    def told_to_stop(self) -> Actions:
+        """A signal came: drain the first time, kill the second."""
+        members = [member for member in (self._current, self._candidate) if member is not None]
+        again, self._exit_code = self._exit_code is not None, 0 if self._exit_code is None else 1
+        if not members:
+            yield Finish(self._exit_code)
+        if again:
+            yield Say("warning", "stopping at once")
+        for member in members:
+            if again or member is self._candidate:
+                yield Kill(member.number)
+            elif member.phase is not Phase.STOPPING:
+                member.phase = Phase.STOPPING
+                yield LetStop(member.number)
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _start(self) -> Actions:
+        self._numbers += 1
+        self._candidate = Member(self._numbers)
+        yield Start(self._numbers)
+
+    def _promote(self) -> Actions:
+        member, self._candidate = self._candidate, None
+        if member is not None:
+            member.phase = Phase.STARTING
+            self._current = member
+            yield LetServe(member.number)
+
+    def _again(self, *, quick: bool) -> Actions:
+        self._quick_deaths = self._quick_deaths + 1 if quick else 1
+        if self._quick_deaths > QUICK_DEATHS_MAX:
+            yield Say("error", f"it died {self._quick_deaths} times in a row; giving up")
+            self._exit_code = 1
+            yield Finish(1)
+            return
+        yield Pause(min(PAUSE_S_MAX, PAUSE_S * 2 ** (self._quick_deaths - 1)))

@@ -1,0 +1,145 @@
+"""The supervisor process: carries out what ``Supervision`` decides, with real processes, files and signals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from goverse_cli.dev.channel import Failed, Imported, Job, Message, Serving
+from goverse_cli.dev.process import ServerProcess
+from goverse_cli.dev.supervision import (
+    Action,
+    Actions,
+    Finish,
+    Kill,
+    LetServe,
+    LetStop,
+    Pause,
+    Say,
+    Start,
+    Supervision,
+)
+from goverse_cli.dev.watch import changes
+
+logger = logging.getLogger("goverse.dev")
+
+STOP_MARGIN_S: Final = 15.0  # beyond the drain: hooks of passivated objects, the last commit
+
+
+class Supervisor:
+    """Keeps one server process alive and replaces it when the application changes."""
+
+    def __init__(self, job: Job, *, folder: Path, drain_timeout_s: float) -> None:
+        """Serve ``job``, and watch ``folder``."""
+        self._job = job
+        self._folder = folder
+        self._stop_timeout_s = drain_timeout_s + STOP_MARGIN_S
+        self._rules = Supervision()
+        self._processes: dict[int, ServerProcess] = {}
+        self._doomed: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._finished: asyncio.Future[int]
+
+    async def run(self) -> int:
+        """Supervise until told to stop or nothing can be done; return the exit code."""
+        loop = asyncio.get_running_loop()
+        self._finished = loop.create_future()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        self._spawn(self._watch())
+        self._do(self._rules.begin())
+        try:
+            return await self._finished
+        finally:
+            for process in self._processes.values():
+                process.kill()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def _on_signal(self) -> None:
+        self._do(self._rules.told_to_stop())
+
+    async def _watch(self) -> None:
+        config = Path(self._job.config) if self._job.config is not None else None
+        try:
+            async for what in changes(self._folder, config):
+                self._do(self._rules.changed(what))
+        except (OSError, RuntimeError) as error:
+            logger.warning("changes below %s cannot be watched (%s); restart by hand", self._folder, error)
+
+    async def _run(self, number: int) -> None:
+        process = await ServerProcess.start(replace(self._job, first=number == 1))
+        self._processes[number] = process
+        if number in self._doomed:
+            process.kill()
+        status = await process.follow(lambda message: self._heard(number, message))
+        del self._processes[number]
+        self._do(self._rules.ended(number, _how(status), asyncio.get_running_loop().time()))
+
+    def _heard(self, number: int, message: Message) -> None:
+        match message:
+            case Imported():
+                self._do(self._rules.imported(number))
+            case Serving():
+                self._do(self._rules.serving(number, asyncio.get_running_loop().time()))
+            case Failed(message=text, exit_code=exit_code):
+                self._do(self._rules.failed(number, text, exit_code))
+            case _:
+                logger.error("the server process said %s, which is not for us", type(message).__name__)
+
+    # --- what to do ---------------------------------------------------------------------------------------------------
+
+    def _do(self, actions: Actions) -> None:
+        for action in actions:
+            self._carry_out(action)
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Start(number):
+                self._spawn(self._run(number))
+            case LetServe(number):
+                self._with(number, ServerProcess.serve)
+            case LetStop(number):
+                self._with(number, ServerProcess.stop)
+                asyncio.get_running_loop().call_later(self._stop_timeout_s, self._lose_patience, number)
+            case Kill(number):
+                self._doomed.add(number)  # it may still be on its way into the world
+                self._with(number, ServerProcess.kill)
+            case Pause(seconds):
+                asyncio.get_running_loop().call_later(seconds, lambda: self._do(self._rules.retry()))
+            case Say(level, event):
+                logger.log(logging.getLevelNamesMapping()[level.upper()], event)
+            case Finish(exit_code):
+                with suppress(asyncio.InvalidStateError):
+                    self._finished.set_result(exit_code)
+
+    def _with(self, number: int, do: Callable[[ServerProcess], None]) -> None:
+        process = self._processes.get(number)
+        if process is not None:
+            do(process)
+
+    def _lose_patience(self, number: int) -> None:
+        if number in self._processes:
+            logger.error("the server process did not stop within %g s; killing it", self._stop_timeout_s)
+            self._processes[number].kill()
+
+    def _spawn(self, work: asyncio.Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        with suppress(ValueError):
+            return f"was ended by {signal.Signals(-status).name}"
+    return f"ended by itself with exit code {status}"

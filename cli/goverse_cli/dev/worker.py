@@ -1,0 +1,96 @@
+"""The server process: ``python -m goverse_cli.dev.worker DESCRIPTOR``, started by the supervisor only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import uvloop
+
+from goverse.objects.application import Application, load_application
+from goverse.settings import EffectiveSettings, Settings, load_settings
+from goverse.telemetry import logs
+from goverse_cli.banner import announce
+from goverse_cli.dev.channel import Failed, Imported, Job, Message, Serve, Serving, decode, encode
+from goverse_cli.dev.lifeline import die_with_parent, watch_supervisor
+from goverse_cli.failure import failure_of
+from goverse_cli.serve import Running, serve
+
+logger = logging.getLogger("goverse.dev")
+
+
+def main() -> None:
+    """Do what the supervisor says, and end when it is gone."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    said = channel.makefile("rb")
+    job = _next(said)
+    if not isinstance(job, Job):
+        return
+    try:
+        settings, application = _prepare(job)
+        _say(channel, Imported())
+        if isinstance(_next(said), Serve):
+            with socket.socket(fileno=job.listener) as listener:
+                uvloop.run(_serve(job, settings, application, listener, channel=channel, said=said))
+    except Exception as error:
+        logger.debug("failed", exc_info=True)
+        failure = failure_of(error)
+        _say(channel, Failed(failure.message, failure.exit_code))
+        sys.exit(failure.exit_code)
+
+
+def _prepare(job: Job) -> tuple[EffectiveSettings[Settings], Application]:
+    config = Path(job.config) if job.config is not None else None
+    settings = load_settings(config=config, environ=os.environ, flags=job.flags)
+    logs.configure(settings.values.log.format, settings.values.log.level, node=settings.values.node.id)
+    return settings, load_application(job.target)
+
+
+async def _serve(
+    job: Job,
+    settings: EffectiveSettings[Settings],
+    application: Application,
+    listener: socket.socket,
+    *,
+    channel: socket.socket,
+    said: BinaryIO,
+) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    watch_supervisor(said, lambda: _from_thread(loop, stop))
+
+    def started(running: Running) -> None:
+        if job.first:
+            announce(running, settings.values, reloads=True)
+        _say(channel, Serving())
+
+    await serve(application, settings, listener=listener, started=started, stop=stop)
+
+
+def _from_thread(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    with suppress(RuntimeError):  # the loop is closed: the process is about to end
+        loop.call_soon_threadsafe(stop.set)
+
+
+def _next(said: BinaryIO) -> Message | None:
+    line = said.readline()
+    return decode(line) if line else None
+
+
+def _say(channel: socket.socket, message: Message) -> None:
+    with suppress(OSError):  # nobody listens any more
+        channel.sendall(encode(message))
+
+
+if __name__ == "__main__":
+    main()

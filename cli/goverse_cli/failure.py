@@ -1,0 +1,97 @@
+"""How a command ends: an exit code, and where it failed one clear sentence on standard error.
+
+Standard output carries results only. With ``-o json`` the error is one JSON object. A traceback is shown with
+``--debug`` alone.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from enum import IntEnum
+from typing import Any
+
+import orjson
+import typer
+from typer import TyperException
+
+from goverse.errors import ConfigError, GoverseError, StoreLocked, TryAgain
+
+
+class ExitCode(IntEnum):
+    """What a script may rely on."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+    INTERRUPTED = 130
+
+
+class Failure(Exception):
+    """A command cannot do what it was asked to; ``hint`` is what to do next."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        exit_code: ExitCode = ExitCode.FAILED,
+        document: dict[str, Any] | None = None,
+    ) -> None:
+        """``document`` is what ``-o json`` shows, where there is more to say than the message."""
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.exit_code = exit_code
+        self.document = document
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Return what to tell about any error that reached the top."""
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, TyperException):
+        context = getattr(error, "ctx", None)
+        hint = f"{context.command_path} --help says how to use it" if context is not None else ""
+        message = error.format_message().rstrip(".")
+        return Failure(message[:1].lower() + message[1:], hint=hint, exit_code=ExitCode.USAGE)
+    if isinstance(error, GoverseError):
+        document = {"code": error.code, "detail": error.detail, **error.extra}
+        return Failure(error.detail, exit_code=_exit_code(error), document=document)
+    if isinstance(error, BrokenPipeError):
+        return Failure("nobody reads the output any more")
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return Failure(f"{place}{error.strerror or error}")
+    return Failure(
+        f"something unforeseen happened: {type(error).__name__}: {error}",
+        hint="run the command again with --debug to see where, and please report it",
+    )
+
+
+def _exit_code(error: GoverseError) -> ExitCode:
+    if isinstance(error, ConfigError):
+        return ExitCode.USAGE
+    return ExitCode.UNAVAILABLE if isinstance(error, TryAgain | StoreLocked) else ExitCode.FAILED
+
+
+def tell(error: BaseException, *, as_json: bool, debug: bool) -> ExitCode:
+    """Say on standard error what went wrong, and return the exit code."""
+    failure = failure_of(error)
+    if debug:
+        typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    if as_json:
+        document = failure.document or {"code": "command_failed", "detail": failure.message}
+        if failure.hint:
+            document = {**document, "hint": failure.hint}
+        typer.echo(orjson.dumps(document, default=str), err=True)
+    else:
+        typer.echo(f"{_styled('error:', 'red')} {failure.message}", err=True)
+        if failure.hint:
+            typer.echo(f"{_styled('hint:', 'cyan')} {failure.hint}", err=True)
+    return failure.exit_code
+
+
+def _styled(text: str, color: str) -> str:
+    return text if os.environ.get("NO_COLOR") else typer.style(text, fg=color, bold=True)

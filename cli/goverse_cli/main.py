@@ -1,0 +1,85 @@
+"""Where the command begins: the tree of commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from goverse_cli.commands import call, config, dev, openapi, storage, version
+from goverse_cli.failure import ExitCode, tell
+from goverse_cli.invocation import Invocation, Output, global_options_first
+
+EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 something needed is not available now."
+
+app = typer.Typer(
+    name="goverse",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+app.command()(dev.dev)
+app.command()(call.call)
+app.command()(storage.snapshot)
+app.command()(storage.trim)
+app.command()(storage.restore)
+app.command()(storage.dump)
+app.command()(storage.diff)
+app.add_typer(config.commands, name="config")
+app.add_typer(openapi.commands, name="openapi")
+app.command()(version.version)
+
+
+@app.callback()
+def _globals(
+    context: typer.Context,
+    output: Annotated[Output, typer.Option("-o", "--output", help="Form of results and errors.")] = Output.TEXT,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with settings; also GOVERSE_CONFIG.", show_default=False)
+    ] = None,
+    no_input: Annotated[bool, typer.Option("--no-input", help="Never ask a question; fail instead.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Virtual objects for Python: typed, durable, called over HTTP by name.
+
+    These options may stand anywhere on the line, also behind a command.
+
+    \b
+    Begin with:
+      goverse dev app.py                                  serve the classes in app.py
+      goverse call Counter c1 increment '{"by": 2}'       call one of their objects
+    """
+    context.obj = Invocation(output, config, no_input, debug)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    words = global_options_first(arguments)
+    as_json = any(word in ("-ojson", "-o=json", "--output=json") for word in words) or "json" in _values_of_output(words)
+    try:
+        outcome = app(words, prog_name="goverse", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader left. Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except Exception as error:
+        return tell(error, as_json=as_json, debug="--debug" in words)
+    return outcome if isinstance(outcome, int) else ExitCode.OK
+
+
+def _values_of_output(words: list[str]) -> list[str]:
+    return [value for name, value in zip(words, words[1:], strict=False) if name in ("-o", "--output")]

@@ -1,0 +1,137 @@
+"""One server process, from settings to its end: the only place that names the concrete parts.
+
+build the parts → open the store → start the node → start the gate → serve → drain → stop. Each step that succeeded is
+undone by one exit stack, in reverse order: the gate stops taking requests and finishes those that run, then the node
+passivates and commits, then the store closes its files and its lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from goverse.model.catalog import Catalog
+from goverse.objects.application import Application
+from goverse.objects.describe import describe
+from goverse.objects.registry import Registry
+from goverse.settings import EffectiveSettings, Settings
+from goverse.telemetry.process import register_process_metrics
+from goverse_cli.listener import url_of
+from goverse_cli.version import release
+from goverse_gate.app import create_app
+from goverse_gate.options import GateOptions
+from goverse_gate.server import GateServer
+from goverse_node.node import Node
+from goverse_node.options import NodeOptions
+from goverse_node.stores.memory import MemoryStore
+from goverse_node.stores.wal.store import WalStore
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers: where it is, what it serves, and its API document."""
+
+    url: str
+    catalog: Catalog
+    document: Callable[[], dict[str, Any]]
+
+
+async def serve(
+    application: Application,
+    settings: EffectiveSettings[Settings],
+    *,
+    listener: socket.socket,
+    started: Callable[[Running], None],
+    stop: asyncio.Event,
+) -> None:
+    """Serve on ``listener`` until ``stop``; tell ``started`` as soon as requests are answered.
+
+    Raises:
+        StoreError: the data directory cannot be served as it is.
+    """
+    values = settings.values
+    metrics = CollectorRegistry()
+    register_process_metrics(metrics, version=release())
+    async with AsyncExitStack() as undo:
+        store = _store(values)
+        await store.open()
+        undo.push_async_callback(store.close)
+
+        node = Node(application.registry, store, options=_node_options(values))
+        await node.start()
+        undo.push_async_callback(node.stop, values.gate.drain_timeout_s)
+
+        catalog = describe(application.registry)
+        app = create_app(node, catalog, _gate_options(values), registry=metrics, config=settings.shown)
+        server = GateServer(app, _gate_options(values), sockets=[listener])
+        await server.start()
+        undo.push_async_callback(server.stop)
+
+        started(Running(url_of(listener), catalog, app.openapi))
+        await stop.wait()
+
+
+def api_document(registry: Registry) -> dict[str, Any]:
+    """Return the OpenAPI document of an application, without serving it."""
+    return create_app(Node(registry, MemoryStore()), describe(registry)).openapi()
+
+
+def _store(values: Settings) -> WalStore:
+    wal = values.wal
+    return WalStore(
+        wal.data_dir,
+        segment_bytes=wal.segment_bytes,
+        snapshot_bytes=wal.snapshot_bytes,
+        snapshots_kept=wal.snapshots_kept,
+    )
+
+
+def _node_options(values: Settings) -> NodeOptions:
+    node, wal = values.node, values.wal
+    return NodeOptions(
+        node_id=node.id,
+        create_timeout_s=node.default_create_timeout_s,
+        call_timeout_s=node.default_call_timeout_s,
+        hook_timeout_s=node.hook_timeout_s,
+        idle_timeout_s=node.idle_timeout_s,
+        activations_max=node.activations_max,
+        activations_bytes_max=node.activations_bytes_max,
+        mailbox_calls_max=node.mailbox_calls_max,
+        inflight_calls_max=node.inflight_calls_max,
+        idempotency_retention_s=node.idempotency_retention_s,
+        batch_max_bytes=wal.batch_max_bytes,
+        batch_max_ms=wal.batch_max_ms,
+    )
+
+
+def _gate_options(values: Settings) -> GateOptions:
+    gate, node = values.gate, values.node
+    return GateOptions(
+        allowed_origins=gate.allowed_origins,
+        allowed_hosts=_allowed_hosts(values),
+        default_call_timeout_s=node.default_call_timeout_s,
+        default_create_timeout_s=node.default_create_timeout_s,
+        call_timeout_s_max=node.call_timeout_s_max,
+        body_bytes_max=gate.body_bytes_max,
+        body_read_timeout_s=gate.body_read_timeout_s,
+        inflight_calls_max=node.inflight_calls_max,
+        connections_max=gate.connections_max,
+        drain_timeout_s=gate.drain_timeout_s,
+        access_log=gate.access_log,
+        web_dir=gate.web_dir,
+    )
+
+
+def _allowed_hosts(values: Settings) -> tuple[str, ...]:
+    """Return the names that a ``Host`` header may carry; this machine's own are always among them."""
+    gate = values.gate
+    if gate.allowed_hosts:
+        return gate.allowed_hosts
+    own = f"[{gate.host}]" if ":" in gate.host else gate.host
+    return ("localhost", "127.0.0.1", "[::1]", own)

@@ -1,0 +1,113 @@
+"""A running server, as commands talk to it over HTTP."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any, cast
+from urllib.parse import quote
+
+import httpx
+import orjson
+
+from goverse_cli.failure import ExitCode, Failure
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+_CONNECT_TIMEOUT_S = 5.0
+_READ_MARGIN_S = 5.0  # the server answers `timeout` itself; this is for a server that says nothing at all
+
+
+class Server:
+    """Requests to one server; whatever goes wrong is a ``Failure`` that says what to do."""
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        """Talk to the server at ``url``; nothing is sent yet."""
+        self._url = url.rstrip("/")
+        try:
+            parsed = httpx.URL(self._url)
+        except httpx.InvalidURL as error:
+            raise Failure(f"{url!r} is no URL: {error}", exit_code=ExitCode.USAGE) from error
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise Failure(f"{url!r} is no URL like {DEFAULT_URL}", exit_code=ExitCode.USAGE)
+        self._timeout = httpx.Timeout(timeout_s + _READ_MARGIN_S, connect=_CONNECT_TIMEOUT_S)
+        self._proxied = not _is_local(parsed.host)
+
+    def request(
+        self, method: str, path: str, *, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """Send a request and return a successful answer.
+
+        Raises:
+            Failure: the server cannot be reached, breaks off, or answers with a problem.
+        """
+        url = f"{self._url}{path}"
+        try:
+            # A proxy from the environment would not find this machine's own servers.
+            with httpx.Client(timeout=self._timeout, trust_env=self._proxied) as client:
+                answer = client.request(method, url, content=body, headers=headers)
+        except httpx.ConnectError as error:
+            raise self._unreachable(error) from error
+        except httpx.ConnectTimeout as error:
+            raise self._unreachable(error) from error
+        except httpx.TimeoutException as error:
+            raise Failure(
+                f"{self._url} did not answer in time; whether the request took effect is unknown",
+                hint=_AGAIN,
+                exit_code=ExitCode.UNAVAILABLE,
+            ) from error
+        except httpx.TransportError as error:
+            raise Failure(
+                f"the connection to {self._url} broke ({error}); whether the request took effect is unknown",
+                hint=_AGAIN,
+                exit_code=ExitCode.UNAVAILABLE,
+            ) from error
+        if answer.is_success:
+            return answer
+        raise _problem(answer)
+
+    def _unreachable(self, error: Exception) -> Failure:
+        return Failure(
+            f"no server answers at {self._url} ({error})",
+            hint="start one with: goverse dev app.py    or name another one with --url",
+            exit_code=ExitCode.UNAVAILABLE,
+        )
+
+
+_AGAIN = "with --key K the same command can be repeated safely: it takes effect once"
+
+
+def call_path(type_name: str, object_id: str, method: str) -> str:
+    """Return the path of a method of an object; the id may hold any character."""
+    type_part, id_part, method_part = (quote(part, safe="") for part in (type_name, object_id, method))
+    return f"/objects/{type_part}/{id_part}/call/{method_part}"
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _problem(answer: httpx.Response) -> Failure:
+    """Return the failure that a problem document describes, or any other answer that is no success."""
+    document = _json_object(answer)
+    if document is None:
+        return Failure(
+            f"{answer.url} answered {answer.status_code} {answer.reason_phrase}, and not as a GoVerse server does",
+            hint="see whether --url names the right server",
+        )
+    code, detail = str(document.get("code", "")), str(document.get("detail", ""))
+    fields = [f"\n  {item.get('path') or '/'}: {item.get('message')}" for item in document.get("errors", [])]
+    exit_code = ExitCode.UNAVAILABLE if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else ExitCode.FAILED
+    hint = "this may pass: try again, with the same --key if you gave one" if document.get("retryable") else ""
+    message = f"{detail} ({answer.status_code} {code})" + "".join(fields)
+    return Failure(message, hint=hint, exit_code=exit_code, document=document)
+
+
+def _json_object(answer: httpx.Response) -> dict[str, Any] | None:
+    try:
+        found = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        return None
+    return cast("dict[str, Any]", found) if isinstance(found, dict) and "code" in found else None

@@ -1,0 +1,62 @@
+"""Results on standard output, questions and progress on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from goverse_cli.failure import ExitCode, Failure
+from goverse_cli.invocation import Invocation
+
+ProgressReport = Callable[[str, int, int], None]
+"""What is being done, bytes done, bytes in all."""
+
+
+def show(invocation: Invocation, document: Any, text: str) -> None:
+    """Print a result: the document with ``-o json``, else the text."""
+    if invocation.as_json:
+        typer.echo(orjson.dumps(document, default=str).decode())
+    else:
+        typer.echo(text)
+
+
+def confirm(invocation: Invocation, question: str, *, agreed: bool) -> None:
+    """Ask before something that cannot be undone; ``agreed`` is the command's ``--yes``.
+
+    Raises:
+        Failure: nobody can be asked, or the answer was no.
+    """
+    if agreed:
+        return
+    if invocation.no_input or not sys.stdin.isatty():
+        raise Failure(question, hint="nobody can be asked here: add --yes if that is meant", exit_code=ExitCode.USAGE)
+    if not typer.confirm(question, err=True):
+        raise Failure("nothing was done")
+
+
+@contextmanager
+def progress(invocation: Invocation) -> Iterator[ProgressReport]:
+    """Show a bar for long work where a person watches: standard error is a terminal and results are text."""
+    console = Console(stderr=True)
+    if invocation.as_json or not console.is_terminal or invocation.environ.get("TERM") == "dumb":
+        yield _unseen
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("starting", total=None)
+
+        def report(what: str, done: int, total: int) -> None:
+            bars.update(task, description=what, completed=done, total=total or None)
+
+        yield report
+
+
+def _unseen(what: str, done: int, total: int) -> None:
+    """Take a report that nobody sees."""

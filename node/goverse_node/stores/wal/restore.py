@@ -1,0 +1,188 @@
+"""Point-in-time restore: the state at a position or a time becomes a new store in a new directory.
+
+The source is only read, and every checksum on the way is verified. The new directory appears under its name
+when it is complete. Its change feed is a new generation, and its positions go on above every one that the
+source may ever have given out, so none is used twice.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from goverse.errors import RestoreRefused, StoreFailed
+from goverse_node.stores.encoding import PREFIX, STATE_AT, at_ms_of, seq_of
+from goverse_node.stores.wal import manifest as manifests
+from goverse_node.stores.wal.compact import Task, snapshot_of, whole_snapshot
+from goverse_node.stores.wal.directory import DataDirectory
+from goverse_node.stores.wal.ending import create_segment
+from goverse_node.stores.wal.files import Files, RealFiles
+from goverse_node.stores.wal.log import Log, Progress
+from goverse_node.stores.wal.manifest import Manifest
+from goverse_node.stores.wal.salvage import usable_manifest
+from goverse_node.stores.wal.scan import Scan
+from goverse_node.stores.wal.segment import RECORDS_AT, Origin, read_mark
+
+_RECORD_SIZE_MIN: Final = PREFIX.size + STATE_AT
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A restored store.
+
+    Attributes:
+        directory: where it is.
+        seq: the position that was restored.
+        next_seq: the first position that it will give out.
+        generation: the generation of its change feed.
+        objects, replies: what it holds, tombstones among the objects.
+    """
+
+    directory: Path
+    seq: int
+    next_seq: int
+    generation: str
+    objects: int
+    replies: int
+
+
+def restore(
+    source: Path,
+    into: Path,
+    *,
+    to_seq: int | None = None,
+    to_time_ms: int | None = None,
+    files: Files | None = None,
+    progress: Progress | None = None,
+) -> Restored:
+    """Restore ``source`` at a position, or as it was at a time, or at its end, into the directory ``into``.
+
+    With a time, everything before the first record written after that time is taken.
+
+    Raises:
+        RestoreRefused: the target is in use, or the point is not covered; says what is.
+        DataDamaged: a record up to that point does not match its checksum.
+        DataNewer: a newer release wrote the source.
+    """
+    if to_seq is not None and to_time_ms is not None:
+        raise RestoreRefused("give a position or a time, not both")
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+        raise RestoreRefused(f"{into} is not empty; name a new directory")
+    real: Files = files or RealFiles()
+    directory = DataDirectory(source)
+    manifest = usable_manifest(directory, real)
+    point = _Point(directory, manifest, real, progress)
+    seq = point.at_time(to_time_ms) if to_time_ms is not None else point.at_position(to_seq)
+    building = into.absolute().parent / f".{into.name}.{secrets.token_hex(4)}.restoring"
+    try:
+        restored = _build(building, point, seq)
+        os.replace(building, into)  # noqa: PTH105 - over an empty directory, which Path.rename leaves open
+        real.sync_directory(into.absolute().parent)
+    except OSError as error:
+        raise StoreFailed(f"restoring into {into} failed: {error}") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return Restored(into, seq, *restored)
+
+
+@dataclass(slots=True)
+class _Point:
+    """Finds the position to restore."""
+
+    directory: DataDirectory
+    manifest: Manifest
+    files: Files
+    progress: Progress | None
+
+    def at_position(self, seq: int | None) -> int:
+        last = self._last_readable()
+        if seq is None:
+            return last
+        oldest = self.oldest()
+        if not oldest <= seq <= last:
+            raise RestoreRefused(
+                f"position {seq} is not covered; {self.directory.root} covers {oldest} to {last}",
+                oldest=str(oldest),
+                newest=str(last),
+            )
+        return seq
+
+    def at_time(self, time_ms: int) -> int:
+        usable = [entry.seq for entry in self.manifest.snapshots if entry.last_ms <= time_ms]
+        after = max(usable, default=0)
+        if not usable and self._first() > 1:
+            raise RestoreRefused(f"the log of {self.directory.root} does not reach back to that time")
+        seq = after
+        for body in Log(self.directory, self.manifest, self.files, self.progress).records(after):
+            if at_ms_of(body) > time_ms:
+                break
+            seq = seq_of(body)
+        return seq
+
+    def oldest(self) -> int:
+        """The oldest position that can be restored."""
+        if self._first() == 1:
+            return 0
+        return min((entry.seq for entry in self.manifest.snapshots), default=self._first())
+
+    def floor(self) -> int:
+        """A position that no record of the source is above, readable or not."""
+        newest = max((entry.seq for entry in self.manifest.snapshots), default=0)
+        if not self.manifest.segments:
+            return newest
+        last, mark_seq, unreadable = self._read_last_segment()
+        return max(newest, last + unreadable // _RECORD_SIZE_MIN, mark_seq)
+
+    def _first(self) -> int:
+        return self.manifest.segments[0] if self.manifest.segments else 2
+
+    def _last_readable(self) -> int:
+        newest = max((entry.seq for entry in self.manifest.snapshots), default=0)
+        return max(newest, self._read_last_segment()[0]) if self.manifest.segments else newest
+
+    def _read_last_segment(self) -> tuple[int, int, int]:
+        """Return its last whole record's position, the acknowledged position, and how many bytes cannot be
+        read.
+        """
+        first = self.manifest.segments[-1]
+        handle = self.files.open(self.directory.segment(first))
+        try:
+            mark = read_mark(handle)
+            size = handle.size()
+            scan = Scan(handle, offset=RECORDS_AT, size=size)
+            last = first - 1
+            for body in scan:
+                last = seq_of(body)
+        finally:
+            handle.close()
+        return last, mark.seq if mark is not None else 0, size - scan.end if scan.stopped else 0
+
+
+def _build(building: Path, point: _Point, seq: int) -> tuple[int, str, int, int]:
+    whole_snapshot(point.directory, point.manifest, seq, point.files)
+    origin = Origin(point.manifest.origin.store_id, secrets.token_hex(8))
+    floor = max(point.floor(), seq)
+    target = DataDirectory(building)
+    target.create(point.files)
+    manifest = Manifest(origin, point.manifest.created_ms, (floor + 1,))
+    objects = replies = 0
+    if floor:
+        made = snapshot_of(
+            point.directory,
+            point.manifest,
+            Task(str(point.directory.root), seq, 0, 0),
+            files=point.files,
+            target=target.snapshot(floor),
+            origin=origin,
+            seq=floor,
+            progress=point.progress,
+        )
+        manifest = manifest.with_snapshot(made.snapshot)
+        objects, replies = made.snapshot.objects, made.snapshot.replies
+    create_segment(target, manifest, floor + 1, point.files)
+    manifests.write(manifest, target.manifest, point.files)
+    return floor + 1, origin.generation, objects, replies

@@ -1,0 +1,233 @@
+"""From what a user names on the command line to the object types that are served.
+
+A target is a file (``app.py``), a package folder (``shop/``), a module (``shop.objects``), or one of these and an
+attribute (``shop:OBJECTS``: classes, or a ``Registry``). Without attribute, every object type that the module's
+namespace shows is served, wherever it was defined. What goes wrong in the user's code is shown with the user's
+lines only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, cast
+
+from goverse.errors import ConfigError, DefinitionError
+from goverse.objects.object import Object
+from goverse.objects.registry import Registry
+
+EXAMPLE: Final = """\
+    class Counter(Object):
+        value: int = 0
+
+        @call
+        async def increment(self, by: int = 1) -> int: ..."""
+
+_FOREIGN_CODE: Final = (Path(__file__).resolve().parents[1], *map(Path, sysconfig.get_paths().values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an application is.
+
+    Attributes:
+        module: the name to import it by.
+        folder: goes to the front of ``sys.path``, and is what to watch for changes.
+        file: the module's file, where the target names one.
+        attribute: what to serve of it, or None for all object types in it.
+    """
+
+    module: str
+    folder: Path
+    file: Path | None
+    attribute: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A user's application, imported and compiled."""
+
+    target: Target
+    registry: Registry
+
+
+def find_target(name: str) -> Target:
+    """Return where ``name`` points, without importing anything.
+
+    Raises:
+        ConfigError: there is no such file, folder or package; says which one is nearest.
+    """
+    place, attribute = _split(name)
+    path = Path(place)
+    if path.is_dir():
+        if not (path / "__init__.py").is_file():
+            raise ConfigError(f"{place} is a folder, not a package: it has no __init__.py; {_files_of(path)}")
+        return _inside_packages(path.resolve() / "__init__.py", attribute)
+    if path.is_file():
+        return _inside_packages(path.resolve(), attribute)
+    if place.endswith(".py") or "/" in place or not all(part.isidentifier() for part in place.split(".")):
+        raise ConfigError(f"there is no file or folder {place}{_nearest(path)}")
+    return Target(place, Path.cwd(), None, attribute)
+
+
+def load_application(name: str) -> Application:
+    """Import what ``name`` points to and compile the object types that it serves.
+
+    Raises:
+        ConfigError: it is not there, cannot be imported, or holds no object types.
+    """
+    target = find_target(name)
+    module = _import(target)
+    if target.attribute is None:
+        return Application(target, _compile(target, _object_types(module)))
+    if not hasattr(module, target.attribute):
+        near = get_close_matches(target.attribute, vars(module), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"module {target.module!r} has no attribute {target.attribute!r}{hint}")
+    return Application(target, _compile(target, getattr(module, target.attribute)))
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    place, colon, attribute = name.rpartition(":")
+    if colon and attribute.isidentifier():
+        return place, attribute
+    return name, None
+
+
+def _inside_packages(file: Path, attribute: str | None) -> Target:
+    """Name the file's module from its outermost package on, so that relative imports work as they do elsewhere."""
+    parts = [file.stem] if file.name != "__init__.py" else []
+    folder = file.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return Target(".".join(parts), folder, file, attribute)
+
+
+def _import(target: Target) -> ModuleType:
+    if str(target.folder) not in sys.path:
+        sys.path.insert(0, str(target.folder))
+    importlib.invalidate_caches()
+    try:
+        module = _import_file(target, target.file) if target.file else importlib.import_module(target.module)
+    except ModuleNotFoundError as error:
+        if target.file is None and error.name and f"{target.module}.".startswith(f"{error.name}."):
+            near = _nearest(target.folder / error.name.replace(".", "/"))
+            raise ConfigError(f"there is no file, folder or module {target.module!r} here{near}") from error
+        raise _broken(target, error) from error
+    except (Exception, SystemExit) as error:
+        raise _broken(target, error) from error
+    return module
+
+
+def _import_file(target: Target, file: Path) -> ModuleType:
+    """Import a file by its name, or under a name of its own where another module has that name already."""
+    if target.module not in sys.stdlib_module_names:
+        module = importlib.import_module(target.module)
+        if module.__file__ is not None and Path(module.__file__).resolve() == file:
+            return module
+    name = f"goverse_application_{target.module}"
+    spec = spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{file} is not a Python file")
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _object_types(module: ModuleType) -> list[type[Object]]:
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Object) and not value.goverse_policy.abstract
+    ]
+    if not found:
+        empty_package = module.__file__ is not None and Path(module.__file__).name == "__init__.py"
+        hint = (
+            "\nIn a package, __init__.py has to import the classes that are served." if empty_package else ""
+        )
+        raise ConfigError(
+            f"{module.__file__ or module.__name__} has no object types; an object type looks like this:\n{EXAMPLE}{hint}"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _compile(target: Target, served: Registry | Iterable[Any]) -> Registry:
+    if isinstance(served, Registry):
+        return served
+    try:
+        classes: list[object] = list(served)
+    except TypeError as error:
+        raise ConfigError(
+            f"{target.module}:{target.attribute} is neither a list of classes nor a Registry"
+        ) from error
+    wrong = [value for value in classes if not (isinstance(value, type) and issubclass(value, Object))]
+    if wrong:
+        raise ConfigError(
+            f"{target.module}:{target.attribute} holds {wrong[0]!r}, which is not an object type"
+        )
+    if not classes:
+        raise ConfigError(f"{target.module}:{target.attribute} is empty; put the object types into it")
+    try:
+        return Registry(cast("list[type[Any]]", classes))
+    except DefinitionError as error:
+        raise ConfigError(f"{target.module}: {error.detail}") from error
+
+
+def _broken(target: Target, error: BaseException) -> ConfigError:
+    return ConfigError(f"{target.module} cannot be imported:\n{trimmed_traceback(error).rstrip()}")
+
+
+def trimmed_traceback(error: BaseException) -> str:
+    """Return the traceback of ``error`` with the user's own lines only: not GoVerse's, not the import system's."""
+    shown = traceback.TracebackException.from_exception(error)
+    link: traceback.TracebackException | None = shown
+    while link is not None:
+        link.stack = traceback.StackSummary.from_list(
+            [frame for frame in link.stack if not _foreign(frame.filename)]
+        )
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return "".join(shown.format())
+
+
+def _foreign(filename: str) -> bool:
+    if filename.startswith("<"):
+        return True
+    return any(Path(filename).is_relative_to(root) for root in _FOREIGN_CODE)
+
+
+def _nearest(path: Path) -> str:
+    """Say what stands where ``path`` was expected and has a similar name."""
+    parent = path.parent
+    if not parent.is_dir():
+        return f"; there is no folder {parent} either"
+    there = {entry.name: entry for entry in sorted(parent.iterdir()) if _loadable(entry)}
+    near = get_close_matches(path.name, there, 1, 0.5) or get_close_matches(f"{path.name}.py", there, 1, 0.5)
+    return f"; did you mean {_as_typed(there[near[0]])}?" if near else f"; {_files_of(parent)}"
+
+
+def _files_of(folder: Path) -> str:
+    names = [_as_typed(entry) for entry in sorted(folder.iterdir()) if _loadable(entry)]
+    return (
+        f"what could be served there: {', '.join(names[:5])}" if names else "there are no Python files in it"
+    )
+
+
+def _loadable(entry: Path) -> bool:
+    if entry.name.startswith((".", "__", "test_")):
+        return False
+    return (entry.suffix == ".py" and entry.is_file()) or (entry / "__init__.py").is_file()
+
+
+def _as_typed(entry: Path) -> str:
+    return str(
+        entry.relative_to(Path.cwd()) if entry.is_absolute() and entry.is_relative_to(Path.cwd()) else entry
+    )

@@ -1,0 +1,96 @@
+"""The list of settings, read off the models: for messages, the generated file and the reference page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin
+
+from pydantic import BaseModel, ByteSize, SecretStr
+from pydantic.fields import FieldInfo
+
+ENVIRONMENT_PREFIX = "GOVERSE_"
+PLAIN_NAMES = {"LOG_FORMAT": "log.format", "LOG_LEVEL": "log.level"}
+"""Variables without prefix, by what they set."""
+
+_TYPE_NAMES: dict[Any, str] = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "path",
+    ByteSize: "bytes, or text like `64MiB`",
+    SecretStr: "secret text",
+    tuple: "list, or text with commas",
+}
+_SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: ``path`` as in the file, ``variable`` in the environment, and what it takes."""
+
+    path: str
+    variable: str
+    takes: str
+    default: Any
+    description: str
+    secret: bool
+
+
+def known_settings(model: type[BaseModel]) -> Iterator[Setting]:
+    """Go through the settings of ``model``, section by section."""
+    for section_name, section in sections(model).items():
+        for name, field in section.model_fields.items():
+            yield Setting(
+                path=f"{section_name}.{name}",
+                variable=f"{ENVIRONMENT_PREFIX}{section_name}__{name}".upper(),
+                takes=_takes(field),
+                default=field.get_default(call_default_factory=True, validated_data={}),
+                description=field.description or "",
+                secret=_kind(field.annotation) is SecretStr,
+            )
+
+
+def sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """Return the section models of ``model`` by name."""
+    return {
+        name: field.annotation
+        for name, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON and YAML know it."""
+    if isinstance(value, tuple):
+        items: tuple[Any, ...] = value
+        return [plain(item) for item in items]
+    if isinstance(value, ByteSize):
+        return int(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _kind(annotation: Any) -> Any:
+    """Return the type behind ``X | None`` and ``tuple[X, ...]``."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        return _kind(next(part for part in get_args(annotation) if part is not NoneType))
+    if origin is not None and hasattr(annotation, "__metadata__"):
+        return _kind(get_args(annotation)[0])
+    return tuple if origin is tuple else annotation
+
+
+def _takes(field: FieldInfo) -> str:
+    kind = _kind(field.annotation)
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{choice}`" for choice in get_args(kind))
+    bounds = ", ".join(
+        f"{sign} {getattr(item, name):,}".replace(",", " ")
+        for name, sign in _SIGNS.items()
+        for item in cast("list[object]", field.metadata)
+        if hasattr(item, name)
+    )
+    return ", ".join(part for part in (_TYPE_NAMES[kind], bounds) if part)

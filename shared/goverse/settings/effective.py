@@ -1,0 +1,161 @@
+"""Layers put together and judged: settings that are right, each with its origin, or every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from goverse.errors import ConfigError
+from goverse.settings.catalog import PLAIN_NAMES, known_settings, plain, sections
+from goverse.settings.layers import Layer, SettingPath, read_environment, read_file, read_flags
+from goverse.settings.sections import Settings
+
+S = TypeVar("S", bound=BaseSettings)
+S_co = TypeVar("S_co", bound=BaseSettings, covariant=True)
+
+DEFAULT_ORIGIN = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveSettings(Generic[S_co]):
+    """The settings of a process, and the layers that they came from, strongest first."""
+
+    values: S_co
+    layers: tuple[Layer, ...]
+
+    def origin(self, path: str) -> str:
+        """Return where the value of ``section.name`` was written."""
+        return _origin(self.layers, tuple(path.split("."))) or DEFAULT_ORIGIN
+
+    def shown(self) -> dict[str, dict[str, Any]]:
+        """Return ``{"section.name": {"value", "origin"}}`` for people; secrets are hidden."""
+        shown: dict[str, dict[str, Any]] = {}
+        for setting in known_settings(type(self.values)):
+            section, name = setting.path.split(".")
+            value = getattr(getattr(self.values, section), name)
+            hidden = "********" if value is not None else None
+            shown[setting.path] = {
+                "value": hidden if setting.secret else plain(value),
+                "origin": self.origin(setting.path),
+            }
+        return shown
+
+
+class _LayerSource(PydanticBaseSettingsSource):
+    """One layer, as pydantic-settings merges it."""
+
+    def __init__(self, settings_type: type[BaseSettings], layer: Layer) -> None:
+        super().__init__(settings_type)
+        self._layer = layer
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        return self._layer.values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return self._layer.values
+
+
+def load_settings(
+    *,
+    config: Path | None = None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, tuple[str, Any]] | None = None,
+) -> EffectiveSettings[Settings]:
+    """Return the settings from ``config`` (or ``GOVERSE_CONFIG``), below ``environ``, below ``flags``.
+
+    Raises:
+        ConfigError: something is wrong; says all of it, each with its origin and the way out.
+    """
+    return load(Settings, config=config, environ=environ, flags=flags or {})
+
+
+def load(
+    model: type[S], *, config: Path | None, environ: Mapping[str, str], flags: Mapping[str, tuple[str, Any]]
+) -> EffectiveSettings[S]:
+    """Do as ``load_settings`` for any model of sections.
+
+    Raises:
+        ConfigError: something is wrong.
+    """
+    if config is None and environ.get("GOVERSE_CONFIG"):
+        config = Path(environ["GOVERSE_CONFIG"])
+    layers = (read_flags(flags), read_environment(environ), read_file(config) if config else Layer())
+
+    class Layered(model):  # type: ignore[valid-type, misc]  # bound by a type variable
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            *_: PydanticBaseSettingsSource,
+            **__: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(_LayerSource(settings_cls, layer) for layer in layers)
+
+    try:
+        values = cast("S", Layered())
+    except ValidationError as error:
+        problems = [_problem(model, layers, item) for item in error.errors(include_url=False)]
+        raise _config_error(problems) from error
+    return EffectiveSettings(values, layers)
+
+
+def _config_error(problems: Sequence[dict[str, str]]) -> ConfigError:
+    lines = [
+        f"{item['setting']} ({item['origin']}): {item['message']}"
+        if not item["origin"].endswith(f" {item['setting']}")
+        else f"{item['setting']}: {item['message']}"
+        for item in problems
+    ]
+    if len(lines) == 1:
+        return ConfigError(lines[0], problems=list(problems))
+    listed = "\n".join(f"  - {line}" for line in lines)
+    return ConfigError(f"{len(lines)} settings are wrong:\n{listed}", problems=list(problems))
+
+
+def _problem(model: type[BaseSettings], layers: Sequence[Layer], item: ErrorDetails) -> dict[str, str]:
+    related: tuple[str, ...] = (
+        (item["ctx"]["setting"],) if item["type"] == "relation" and "ctx" in item else ()
+    )
+    path = tuple(str(part) for part in item["loc"]) + related
+    origin = _origin(layers, path) or _origin(layers, path[:2]) or DEFAULT_ORIGIN
+    if item["type"] == "extra_forbidden":
+        return {"setting": ".".join(path), "origin": origin, "message": _unknown(model, path, origin)}
+    given = "" if isinstance(item["input"], dict) or item["type"] == "missing" else f", got {item['input']!r}"
+    message = item["msg"].removeprefix("Value error, ")
+    return {"setting": ".".join(path), "origin": origin, "message": message[0].lower() + message[1:] + given}
+
+
+def _unknown(model: type[BaseSettings], path: SettingPath, origin: str) -> str:
+    """Say which known name is nearest, in the spelling of the place where the unknown one stands."""
+    known = {setting.path: setting for setting in known_settings(model)}
+    dotted = ".".join(path)
+    if origin.startswith("environment"):
+        variables = [setting.variable for setting in known.values()] + list(PLAIN_NAMES)
+        nearest = get_close_matches(origin.rpartition(" ")[2], variables, 1, 0.6)
+        return "no setting has this name" + (f"; did you mean {nearest[0]}?" if nearest else "")
+    if len(path) == 1:
+        own_section = [name for name in known if name.partition(".")[2] == dotted]
+        nearest = own_section or get_close_matches(dotted, sections(model), 1, 0.5)
+        rest = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(sections(model))}"
+        return f"no section has this name; {rest}"
+    siblings = [name for name in known if name.startswith(f"{path[0]}.")]
+    nearest = get_close_matches(dotted, siblings, 1, 0.7) or get_close_matches(dotted, known, 1, 0.6)
+    return "no setting has this name; " + (
+        f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(siblings)}"
+    )
+
+
+def _origin(layers: Sequence[Layer], path: SettingPath) -> str | None:
+    for layer in layers:
+        origin = layer.origin(path)
+        if origin is not None:
+            return origin
+    return None

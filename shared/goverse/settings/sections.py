@@ -1,0 +1,244 @@
+"""The settings themselves, one model per section.
+
+A rule for whoever adds one: the unit last in the name, the default from ``goverse.limits``, bounds, and a
+description that says what happens, not what the name says already. The reference page and
+``goverse config generate`` are made from these models.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, LiteralString, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from goverse import limits
+from goverse.errors import MalformedRequest
+from goverse.model.keys import check_namespace
+
+# A segment takes any single record, with room to spare.
+_SEGMENT_BYTES_MIN = 2 * (limits.STATE_BYTES_MAX + limits.RESULT_BYTES_MAX)
+
+
+def _split(value: Any) -> Any:
+    """Read ``a, b`` as a list, so that an environment variable can hold one."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _expand(value: Path) -> Path:
+    return value.expanduser()
+
+
+def _node_id(value: str) -> str:
+    try:
+        return check_namespace(value)
+    except MalformedRequest as error:
+        raise ValueError("use letters, digits, '.', '_' or '-', beginning with a letter or digit") from error
+
+
+def _relation(setting: str, message: LiteralString, **values: str) -> PydanticCustomError:
+    """Return the error of a setting that is wrong beside another one of its section."""
+    return PydanticCustomError("relation", message, {"setting": setting, **values})
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Directory = Annotated[Path, AfterValidator(_expand)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a server that listens on ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Section(BaseModel):
+    """One section: unknown names are errors, values do not change after start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class GateSettings(Section):
+    """The web face: where it listens, whom it serves, what it refuses."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address or name to listen on.")
+    port: int = Field(
+        default=8000, ge=0, le=65_535, description="TCP port; 0 takes any free one and says which."
+    )
+    allow_unauthenticated_remote: bool = Field(
+        default=False,
+        description="Serve other machines although callers are not authenticated; needed for a `host` "
+        "that is not loopback.",
+    )
+    allowed_hosts: Words = Field(
+        default=(),
+        description="Names that a request's `Host` header may carry, without port; empty allows `localhost`, "
+        "`127.0.0.1`, `[::1]` and `host`. `*` allows any.",
+    )
+    allowed_origins: Words = Field(
+        default=(),
+        description="Web origins, like `https://shop.example`, whose pages may call; the server's own origin "
+        "always may. `*` allows any.",
+    )
+    web_dir: Directory | None = Field(
+        default=None,
+        description="Folder of static files to serve at `/`; none serves the API documentation there.",
+    )
+    access_log: Literal["off", "errors", "all"] = Field(
+        default="errors", description="Which requests are logged: `off`, `errors` or `all`."
+    )
+    body_bytes_max: Annotated[ByteSize, Field(ge=1_024, le=limits.STATE_BYTES_MAX)] = Field(
+        default=ByteSize(limits.BODY_BYTES_MAX),
+        description="Largest request body; a larger one is refused with 413 `too_large`.",
+    )
+    body_read_timeout_s: Seconds = Field(
+        default=limits.BODY_READ_TIMEOUT_S, description="How long a client may take to send a request body."
+    )
+    connections_max: int = Field(
+        default=limits.CONNECTIONS_MAX,
+        ge=1,
+        description="Open connections; further ones are answered with 503 `overloaded`.",
+    )
+    drain_timeout_s: Seconds = Field(
+        default=limits.DRAIN_TIMEOUT_S, description="How long a stopping server waits for the calls that run."
+    )
+
+    @model_validator(mode="after")
+    def _stay_local(self) -> Self:
+        if not is_loopback(self.host) and not self.allow_unauthenticated_remote:
+            raise _relation(
+                "host",
+                "other machines can reach {value}, and callers are not authenticated; listen on 127.0.0.1, "
+                "or set gate.allow_unauthenticated_remote to true if the network is yours",
+                value=self.host,
+            )
+        return self
+
+
+class NodeSettings(Section):
+    """The object host: its name, its memory, its times."""
+
+    id: Annotated[str, AfterValidator(_node_id)] = Field(
+        default="local",
+        max_length=128,
+        description="Name of this node in logs and in `node#ID/...` ids; `POD_NAME` where it is not set.",
+    )
+    activations_max: int = Field(
+        default=limits.ACTIVATIONS_MAX,
+        ge=1,
+        description="Objects held in memory; beyond it the least recently used are passivated.",
+    )
+    activations_bytes_max: Annotated[ByteSize, Field(ge=limits.MIB)] = Field(
+        default=ByteSize(limits.ACTIVATIONS_BYTES_MAX),
+        description="Size of the states held in memory; beyond it as above.",
+    )
+    idle_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default=limits.IDLE_TIMEOUT_S,
+        description="Passivate an object after this time without a call; a class may say otherwise.",
+    )
+    mailbox_calls_max: int = Field(
+        default=limits.MAILBOX_CALLS_MAX,
+        ge=1,
+        description="Calls that may wait for one object; further ones get 503 `overloaded`.",
+    )
+    inflight_calls_max: int = Field(
+        default=limits.INFLIGHT_CALLS_MAX,
+        ge=1,
+        description="Calls inside the node, waiting or running; further ones get 503 `overloaded`.",
+    )
+    default_call_timeout_s: Seconds = Field(
+        default=limits.CALL_TIMEOUT_S, description="Deadline of a call that names none."
+    )
+    default_create_timeout_s: Seconds = Field(
+        default=limits.CREATE_TIMEOUT_S, description="Deadline of a create, read or delete that names none."
+    )
+    call_timeout_s_max: Seconds = Field(
+        default=limits.CALL_TIMEOUT_S_MAX, description="Longest deadline that `GoVerse-Timeout` may ask for."
+    )
+    hook_timeout_s: Seconds = Field(
+        default=limits.HOOK_TIMEOUT_S, description="Longest time of one `on_...` hook."
+    )
+    idempotency_retention_s: Annotated[float, Field(ge=60, le=limits.TOMBSTONE_RETENTION_S)] = Field(
+        default=limits.IDEMPOTENCY_RETENTION_S,
+        description="How long the answer to an idempotency key is kept.",
+    )
+
+    @model_validator(mode="after")
+    def _timeouts_fit(self) -> Self:
+        for name in ("default_call_timeout_s", "default_create_timeout_s"):
+            if getattr(self, name) > self.call_timeout_s_max:
+                raise _relation(
+                    name,
+                    "more than node.call_timeout_s_max, which is {most}",
+                    most=f"{self.call_timeout_s_max:g}",
+                )
+        return self
+
+
+class WalSettings(Section):
+    """The embedded store: where it lives and how it writes."""
+
+    data_dir: Directory = Field(
+        default=Path(".goverse"), description="Folder of the log and the snapshots; created when missing."
+    )
+    batch_max_bytes: Annotated[ByteSize, Field(ge=limits.KIB)] = Field(
+        default=ByteSize(limits.WAL_BATCH_MAX_BYTES),
+        description="Turns that commit together, at most this many bytes.",
+    )
+    batch_max_ms: float = Field(
+        default=limits.WAL_BATCH_MAX_MS,
+        ge=0,
+        le=1_000,
+        description="Longest time that a turn waits for others to commit together.",
+    )
+    segment_bytes: Annotated[ByteSize, Field(ge=_SEGMENT_BYTES_MIN)] = Field(
+        default=ByteSize(limits.WAL_SEGMENT_BYTES),
+        description="Size at which a log file is closed and the next one begun.",
+    )
+    snapshot_bytes: Annotated[ByteSize, Field(ge=limits.MIB)] = Field(
+        default=ByteSize(limits.WAL_SNAPSHOT_BYTES),
+        description="Log written since the last snapshot that starts the next one.",
+    )
+    snapshots_kept: int = Field(
+        default=limits.WAL_SNAPSHOTS_KEPT,
+        ge=1,
+        le=100,
+        description="Snapshots kept, with the log behind the oldest, in case the newest is damaged.",
+    )
+
+
+class LogSettings(Section):
+    """Logs: their form and how much of them."""
+
+    format: Annotated[Literal["auto", "json", "text"], BeforeValidator(_lower)] = Field(
+        default="auto",
+        description="`json`, one object per line; `text`, for people; `auto` takes text on a terminal, JSON "
+        "elsewhere.",
+    )
+    level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        default="info", description="Least severe level that is written; changed at run time over HTTP."
+    )
+
+
+class Settings(BaseSettings):
+    """All sections."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="GOVERSE_", env_nested_delimiter="__"
+    )
+
+    gate: GateSettings = Field(default_factory=GateSettings)
+    node: NodeSettings = Field(default_factory=NodeSettings)
+    wal: WalSettings = Field(default_factory=WalSettings)
+    log: LogSettings = Field(default_factory=LogSettings)

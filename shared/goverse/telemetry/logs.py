@@ -1,0 +1,163 @@
+"""Logs: everything that logs in the process, in one form.
+
+JSON is one object per line with ``ts``, ``level``, ``logger``, ``event``, and whatever the record brings
+along (``extra=`` of the standard library, key words of structlog, bound context such as ``request_id``). Text
+is the same for people. Code logs through ``logging.getLogger("goverse....")``; uvicorn, warnings and the
+user's own loggers end up here as well.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from goverse.errors import ConfigError
+from goverse.telemetry.lines import LineWriter
+
+LogFormat = Literal["auto", "json", "text"]
+LEVELS: Final = ("debug", "info", "warning", "error")
+
+_NOISY: Final = ("asyncio", "httpcore", "httpx", "watchfiles")
+"""Loggers whose information is about their own machinery; their warnings are welcome."""
+
+_FIRST: Final = ("ts", "level", "logger", "event")
+
+
+def configure(
+    log_format: LogFormat,
+    level: str,
+    *,
+    node: str = "",
+    stream: TextIO | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> None:
+    """Send all logs to ``stream`` (standard error) in the given form; may be called again.
+
+    Raises:
+        ConfigError: there is no such level.
+    """
+    target = stream if stream is not None else sys.stderr
+    text = log_format == "text" or (log_format == "auto" and target.isatty())
+    handler = LineWriter(target)
+    handler.setFormatter(_formatter(text, node, colors=text and wants_color(target, environ)))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        if isinstance(old, LineWriter):
+            root.removeHandler(old)
+            old.close()
+    root.addHandler(handler)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_shared(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    change_level(level)
+
+
+def change_level(level: str) -> None:
+    """Write records from ``level`` on, from now on.
+
+    Raises:
+        ConfigError: there is no such level.
+    """
+    if level not in LEVELS:
+        raise ConfigError(f"there is no log level {level!r}; there are {', '.join(LEVELS)}")
+    number = getattr(logging, level.upper())
+    logging.getLogger().setLevel(number)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
+
+
+def current_level() -> str:
+    """Return the least severe level that is written."""
+    return logging.getLevelName(logging.getLogger().level).lower()
+
+
+def wants_color(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Tell whether colours are welcome: a terminal, and no ``NO_COLOR`` (https://no-color.org)."""
+    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        _time,
+    ]
+
+
+def _formatter(text: bool, node: str, *, colors: bool) -> logging.Formatter:
+    last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _tidy]
+    if text:
+        last.append(structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", pad_event_to=0))
+    else:
+        last += [
+            _Node(node),
+            structlog.processors.format_exc_info,
+            _in_order,
+            structlog.processors.JSONRenderer(_json),
+        ]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *_shared()], processors=last
+    )
+
+
+class _Node:
+    """Adds the node's name, so that logs of several can be put together."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+
+    def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        if self._node:
+            event.setdefault("node", self._node)
+        return event
+
+
+def _time(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    record = event.get("_record")
+    at = (
+        datetime.fromtimestamp(record.created, UTC)
+        if isinstance(record, logging.LogRecord)
+        else datetime.now(UTC)
+    )
+    event["ts"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return event
+
+
+def _tidy(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    # uvicorn's second copy of its message, and what other handlers' formatters leave on the record
+    for name in ("color_message", "message", "asctime"):
+        event.pop(name, None)
+    return event
+
+
+def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    first: dict[str, Any] = {name: event.pop(name) for name in _FIRST if name in event}
+    return {**first, **event}
+
+
+def _json(event: Any, **_: Any) -> str:
+    try:
+        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # what orjson refuses, for example text that is not valid Unicode or a huge number
+        return json.dumps(event, default=str, skipkeys=True)

@@ -1,0 +1,20 @@
+"""Metrics of the process itself: memory, processor time, files, garbage collection, and what runs in it."""
+
+from __future__ import annotations
+
+from platform import python_version
+
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, ProcessCollector
+
+
+def register_process_metrics(registry: CollectorRegistry, *, version: str) -> None:
+    """Add the metrics to ``registry``; once per registry."""
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+    build = Gauge(
+        "goverse_build_info",
+        "Always 1; the labels say which release runs.",
+        ("version", "python"),
+        registry=registry,
+    )
+    build.labels(version, python_version()).set(1)

@@ -1,0 +1,53 @@
+"""Every store keeps the rules of the port."""
+
+from pathlib import Path
+
+import pytest
+
+from goverse.ports.store import Store
+from goverse.testing.store_contract import StoreContract
+from goverse_node.stores.memory import MemoryStore
+from goverse_node.stores.wal.store import WalStore
+
+
+@pytest.mark.requirement("DUR-5")
+class TestMemoryStore(StoreContract):
+    def make_store(self) -> Store:
+        return MemoryStore(clock=self.clock)
+
+
+@pytest.mark.requirement("DUR-5")
+class TestMemoryStoreWithAShortFeed(StoreContract):
+    def make_store(self) -> Store:
+        return MemoryStore(clock=self.clock, changes_kept=25)
+
+
+@pytest.mark.requirement("DUR-1", "DUR-2", "DUR-5")
+class TestWalStore(StoreContract):
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path: Path) -> None:
+        self.directory = tmp_path / "data"
+
+    def make_store(self) -> Store:
+        return WalStore(self.directory, clock=self.clock)
+
+    async def restart(self, store: Store) -> Store:
+        await store.close()
+        store = self.make_store()
+        await store.open()
+        return store
+
+
+@pytest.mark.requirement("DUR-1", "DUR-2", "DUR-5", "WAL-1")
+class TestWalStoreThatRotatesAllTheTime(TestWalStore):
+    def make_store(self) -> Store:
+        return WalStore(self.directory, clock=self.clock, segment_bytes=4300)
+
+
+@pytest.mark.requirement("DUR-5", "WAL-2")
+class TestWalStoreThatStartsFromASnapshot(TestWalStore):
+    async def restart(self, store: Store) -> Store:
+        assert isinstance(store, WalStore)
+        await store.snapshot()
+        await store.trim()
+        return await super().restart(store)

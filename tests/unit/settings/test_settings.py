@@ -1,0 +1,286 @@
+"""Settings: which layer wins, what is refused, and that a refusal says where and what instead."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings
+
+from goverse import limits
+from goverse.errors import ConfigError
+from goverse.settings import EffectiveSettings, Settings, load_settings
+from goverse.settings.catalog import known_settings, plain
+from goverse.settings.document import markdown_table, yaml_document
+from goverse.settings.effective import load
+
+PAGE = Path(__file__).parents[3] / "docs" / "guide" / "configuration.md"
+
+
+def refused(**given: object) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(**{"environ": {}, **given})  # type: ignore[arg-type]
+    return caught.value
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "goverse.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_without_anything_the_defaults_are_those_of_the_limits() -> None:
+    settings = load_settings(environ={}).values
+
+    assert (settings.gate.host, settings.gate.port) == ("127.0.0.1", 8000)
+    assert settings.wal.batch_max_bytes == limits.WAL_BATCH_MAX_BYTES == 256 * 1024
+    assert settings.wal.batch_max_ms == 3
+    assert settings.wal.segment_bytes == 256 * 1024 * 1024
+    assert (settings.node.default_call_timeout_s, settings.node.default_create_timeout_s) == (30, 10)
+    assert settings.wal.data_dir == Path(".goverse")
+
+
+def test_flags_win_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    config = written(tmp_path, "gate:\n  port: 1\n  access_log: all\nnode:\n  id: from-file\n")
+    environ = {"GOVERSE_GATE__PORT": "2", "GOVERSE_NODE__ID": "from-environment"}
+    flags = {"gate.port": ("--port", 3), "gate.host": ("--host", None)}
+
+    effective = load_settings(config=config, environ=environ, flags=flags)
+
+    values = effective.values
+    assert (values.gate.port, values.node.id, values.gate.access_log) == (3, "from-environment", "all")
+    assert effective.origin("gate.port") == "flag --port"
+    assert effective.origin("node.id") == "environment variable GOVERSE_NODE__ID"
+    assert effective.origin("gate.access_log") == f"{config}, line 3"
+    assert effective.origin("gate.host") == "default"
+
+
+def test_the_file_may_be_named_by_the_environment_and_a_flag_wins(tmp_path: Path) -> None:
+    named = written(tmp_path, "node:\n  id: named\n")
+    other = tmp_path / "other.yaml"
+    other.write_text("node:\n  id: other\n", encoding="utf-8")
+
+    assert load_settings(environ={"GOVERSE_CONFIG": str(named)}).values.node.id == "named"
+    assert load_settings(config=other, environ={"GOVERSE_CONFIG": str(named)}).values.node.id == "other"
+
+
+def test_text_from_the_environment_becomes_numbers_truths_sizes_and_lists() -> None:
+    environ = {
+        "GOVERSE_GATE__ALLOW_UNAUTHENTICATED_REMOTE": "true",
+        "GOVERSE_GATE__ALLOWED_ORIGINS": "https://a.example, https://b.example",
+        "GOVERSE_WAL__SEGMENT_BYTES": "64MiB",
+        "GOVERSE_NODE__IDLE_TIMEOUT_S": "1.5",
+        "GOVERSE_GATE__WEB_DIR": "",
+    }
+
+    settings = load_settings(environ=environ).values
+
+    assert settings.gate.allow_unauthenticated_remote is True
+    assert settings.gate.allowed_origins == ("https://a.example", "https://b.example")
+    assert settings.wal.segment_bytes == 64 * 1024 * 1024
+    assert settings.node.idle_timeout_s == 1.5
+    assert settings.gate.web_dir is None
+
+
+def test_logs_are_set_without_prefix_and_pod_name_names_the_node() -> None:
+    environ = {"LOG_FORMAT": "JSON", "LOG_LEVEL": "DEBUG", "POD_NAME": "goverse-0"}
+
+    settings = load_settings(environ=environ).values
+
+    assert (settings.log.format, settings.log.level, settings.node.id) == ("json", "debug", "goverse-0")
+    assert load_settings(environ={**environ, "GOVERSE_NODE__ID": "mine"}).values.node.id == "mine"
+    assert load_settings(environ={**environ, "GOVERSE_LOG__LEVEL": "error"}).values.log.level == "error"
+
+
+def test_a_value_may_be_in_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "id").write_text("from-a-file\n", encoding="utf-8")
+    environ = {"GOVERSE_NODE__ID_FILE": str(tmp_path / "id")}
+
+    effective = load_settings(environ=environ)
+
+    assert effective.values.node.id == "from-a-file"
+    assert effective.origin("node.id") == "environment variable GOVERSE_NODE__ID_FILE"
+    missing = refused(environ={"GOVERSE_NODE__ID_FILE": str(tmp_path / "none")})
+    assert str(tmp_path / "none") in missing.detail
+    assert "No such file" in missing.detail
+    assert "keep one of them" in refused(environ={**environ, "GOVERSE_NODE__ID": "x"}).detail
+
+
+class Vault(BaseModel):
+    """A section with a secret."""
+
+    password: SecretStr | None = None
+
+
+class WithSecret(BaseSettings):
+    """Settings with a secret."""
+
+    vault: Vault = Field(default_factory=Vault)
+
+
+def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("open sesame\n", encoding="utf-8")
+
+    effective = load(
+        WithSecret,
+        config=None,
+        environ={"GOVERSE_VAULT__PASSWORD_FILE": str(tmp_path / "password")},
+        flags={},
+    )
+
+    assert effective.values.vault.password is not None
+    assert effective.values.vault.password.get_secret_value() == "open sesame"
+    assert effective.shown()["vault.password"]["value"] == "********"
+    assert "sesame" not in repr(effective.shown())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "gate:\n  prot: 1\n",
+            "gate.prot ({file}, line 2): no setting has this name; did you mean gate.port?",
+        ),
+        ("gaet:\n  port: 1\n", "gaet ({file}, line 1): no section has this name; did you mean gate?"),
+        ("data_dir: x\n", "data_dir ({file}, line 1): no section has this name; did you mean wal.data_dir?"),
+        (
+            "gate:\n  qqqqqq: 1\n",
+            "gate.qqqqqq ({file}, line 2): no setting has this name; there are gate.host, ",
+        ),
+        (
+            "gate:\n  port: 1\n  port: 2\n",
+            "{file}, line 3: gate.port is set twice; the first is in {file}, line 2",
+        ),
+        ("- gate\n", "{file}, line 1: expected `section:`"),
+        ("gate: 3\n", "gate ({file}, line 1): input should be a valid dictionary"),
+        ("gate:\n  port: [\n", "{file}, line 3 is not valid YAML"),
+        ("gate:\n  port: many\n", "gate.port ({file}, line 2): input should be a valid integer"),
+        ("gate:\n  port: 65536\n", "less than or equal to 65535, got 65536"),
+        (
+            "wal:\n  segment_bytes: 1kB\n",
+            "wal.segment_bytes ({file}, line 2): input should be greater than or equal to",
+        ),
+        ("node:\n  id: 'a b'\n", "node.id ({file}, line 2): use letters, digits"),
+        (
+            "node:\n  call_timeout_s_max: 20\n",
+            "node.default_call_timeout_s (default): more than node.call_timeout_s_max, which is 20",
+        ),
+    ],
+)
+def test_a_wrong_file_is_refused_with_line_and_way_out(tmp_path: Path, text: str, said: str) -> None:
+    path = written(tmp_path, text)
+
+    assert said.replace("{file}", str(path)) in refused(config=path).detail
+
+
+def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+
+    assert "No such file" in refused(config=tmp_path / "absent.yaml").detail
+    assert "not UTF-8" in refused(config=tmp_path / "binary").detail
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("GOVERSE_GATE__PROT", "GOVERSE_GATE__PORT"),
+        ("GOVERSE_GATE_PORT", "GOVERSE_GATE__PORT"),
+        ("GOVERSE_GATE__PORT__TCP", "GOVERSE_GATE__PORT"),
+        ("GOVERSE_DATA_DIR", "GOVERSE_WAL__DATA_DIR"),
+        ("GOVERSE_WALL__DATA_DIR", "GOVERSE_WAL__DATA_DIR"),
+        ("GOVERSE_LOG_LEVEL", "GOVERSE_LOG__LEVEL"),
+    ],
+)
+def test_an_unknown_variable_is_refused_and_the_nearest_named(variable: str, nearest: str) -> None:
+    detail = refused(environ={variable: "1", "GOVERSE_GATE__PORT": "8000"}).detail
+
+    assert variable in detail
+    assert f"did you mean {nearest}?" in detail
+
+
+def test_a_section_name_alone_is_no_setting() -> None:
+    assert (
+        "GOVERSE_GATE: no setting has this name"
+        in refused(environ={"GOVERSE_GATE": "x", "GOVERSE_GATE__PORT": "1"}).detail
+    )
+
+
+def test_what_kubernetes_puts_into_a_container_is_no_setting() -> None:
+    environ = {
+        "GOVERSE_GATE_SERVICE_HOST": "10.0.0.1",
+        "GOVERSE_GATE_SERVICE_PORT": "8000",
+        "GOVERSE_GATE_SERVICE_PORT_HTTP": "8000",
+        "GOVERSE_GATE_PORT": "tcp://10.0.0.1:8000",
+        "GOVERSE_GATE_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "GOVERSE_GATE_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "GOVERSE_URL": "http://localhost:8000",
+    }
+
+    assert load_settings(environ=environ).values.gate.port == 8000
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    path = written(tmp_path, "gate:\n  prot: 1\nnode:\n  activations_max: 0\n")
+
+    error = refused(
+        config=path, environ={"GOVERSE_WAL__BATCH_MAX_MS": "soon"}, flags={"gate.port": ("--port", -1)}
+    )
+
+    assert error.detail.startswith("4 settings are wrong:\n")
+    assert {(item["setting"], item["origin"]) for item in error.extra["problems"]} == {
+        ("gate.prot", f"{path}, line 2"),
+        ("node.activations_max", f"{path}, line 4"),
+        ("wal.batch_max_ms", "environment variable GOVERSE_WAL__BATCH_MAX_MS"),
+        ("gate.port", "flag --port"),
+    }
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_loopback_hosts_are_served(host: str) -> None:
+    assert load_settings(environ={"GOVERSE_GATE__HOST": host}).values.gate.host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "shop.example"])
+def test_a_host_that_others_can_reach_needs_a_decision(host: str) -> None:
+    error = refused(environ={"GOVERSE_GATE__HOST": host, "GOVERSE_GATE__PORT": "1"})
+
+    assert error.detail.startswith(
+        "gate.host (environment variable GOVERSE_GATE__HOST): other machines can reach"
+    )
+    assert "gate.allow_unauthenticated_remote" in error.detail
+    allowed = {"GOVERSE_GATE__HOST": host, "GOVERSE_GATE__ALLOW_UNAUTHENTICATED_REMOTE": "1"}
+    assert load_settings(environ=allowed).values.gate.host == host
+
+
+def defaults(effective: EffectiveSettings[Settings]) -> dict[str, object]:
+    return {path: shown["value"] for path, shown in effective.shown().items()}
+
+
+def test_the_generated_file_is_right_as_it_is_and_with_every_line_switched_on(tmp_path: Path) -> None:
+    document = yaml_document()
+    untouched = written(tmp_path, document)
+    assert defaults(load_settings(config=untouched, environ={})) == defaults(load_settings(environ={}))
+
+    switched_on = written(tmp_path, document.replace("\n  # ", "\n  "))
+    effective = load_settings(config=switched_on, environ={})
+
+    assert defaults(effective) == defaults(load_settings(environ={}))
+    assert all(effective.origin(path).startswith(str(switched_on)) for path in effective.shown())
+    named = {
+        f"{section}.{name}"
+        for section, names in yaml.safe_load(switched_on.read_text()).items()
+        for name in names
+    }
+    assert named == {setting.path for setting in known_settings(Settings)}
+
+
+def test_every_setting_has_a_description_and_a_bounded_number() -> None:
+    for setting in known_settings(Settings):
+        assert setting.description.endswith("."), setting.path
+        if isinstance(plain(setting.default), int | float) and not isinstance(setting.default, bool):
+            assert any(sign in setting.takes for sign in "<≤>≥"), setting.path
+
+
+@pytest.mark.parametrize("section", ["gate", "node", "wal", "log"])
+def test_the_reference_page_has_the_table_of_the_models(section: str) -> None:
+    assert markdown_table(section) in PAGE.read_text(encoding="utf-8")

@@ -1,0 +1,215 @@
+"""Logs: one form for all sources, a level that moves, and a slow reader that stops nobody."""
+
+import io
+import json
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry, generate_latest
+
+from goverse.errors import ConfigError
+from goverse.telemetry.lines import LineWriter
+from goverse.telemetry.logs import change_level, configure, current_level
+from goverse.telemetry.process import register_process_metrics
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            root.removeHandler(handler)
+            handler.close()
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+def lines(stream: io.StringIO) -> list[str]:
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LineWriter):
+            handler.close()
+    return stream.getvalue().splitlines()
+
+
+def objects(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in lines(stream)]
+
+
+@pytest.mark.requirement("OBS-3")
+def test_json_has_one_object_per_line_with_time_level_logger_event_and_the_rest() -> None:
+    stream = io.StringIO()
+    configure("json", "info", node="n1", stream=stream)
+
+    logging.getLogger("goverse.gate").info(
+        "answered %s", "200\nOK", extra={"request_id": "r1", "duration_ms": 1.5}
+    )
+
+    (entry,) = objects(stream)
+    assert list(entry)[:4] == ["ts", "level", "logger", "event"]
+    assert str(entry.pop("ts")).endswith("Z")
+    assert entry == {
+        "level": "info",
+        "logger": "goverse.gate",
+        "event": "answered 200\nOK",
+        "request_id": "r1",
+        "duration_ms": 1.5,
+        "node": "n1",
+    }
+
+
+@pytest.mark.requirement("OBS-3")
+def test_structlog_bound_context_uvicorn_and_warnings_flow_into_the_same() -> None:
+    stream = io.StringIO()
+    configure("json", "info", stream=stream)
+
+    with structlog.contextvars.bound_contextvars(request_id="r2", trace_id="t2"):
+        structlog.stdlib.get_logger("mine").info("placed", bid=7)
+        logging.getLogger("users.module").warning("low")
+    logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "\x1b[1mStarted"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old", stacklevel=1)
+
+    bid, low, started, old = objects(stream)
+    assert (bid["event"], bid["bid"], bid["request_id"], bid["trace_id"]) == ("placed", 7, "r2", "t2")
+    assert (low["event"], low["request_id"]) == ("low", "r2")
+    assert (started["event"], started["logger"], "color_message" in started) == (
+        "Started",
+        "uvicorn.error",
+        False,
+    )
+    assert (old["logger"], old["level"]) == ("py.warnings", "warning")
+
+
+def test_an_exception_is_in_the_record_and_odd_values_do_not_break_it() -> None:
+    stream = io.StringIO()
+    configure("json", "info", stream=stream)
+
+    try:
+        raise ValueError("bad \udcff")
+    except ValueError:
+        logging.getLogger("goverse").exception("failed", extra={"what": {1: object}})
+
+    (entry,) = objects(stream)
+    assert "ValueError: bad" in str(entry["exception"])
+    assert "Traceback" in str(entry["exception"])
+
+
+def test_text_is_for_people_and_has_colours_only_where_they_are_welcome() -> None:
+    plain, colored, muted = io.StringIO(), Terminal(), Terminal()
+    for stream, environ in ((plain, {}), (colored, {}), (muted, {"NO_COLOR": "1"})):
+        configure("text", "info", stream=stream, environ=environ)
+        logging.getLogger("goverse").info("serving", extra={"port": 8000})
+        lines(stream)
+
+    assert "serving" in plain.getvalue()
+    assert "port=8000" in plain.getvalue()
+    assert "\x1b[" in colored.getvalue()
+    assert "\x1b[" not in plain.getvalue() + muted.getvalue()
+
+
+def test_auto_takes_text_on_a_terminal_and_json_elsewhere() -> None:
+    terminal, pipe = Terminal(), io.StringIO()
+    for stream in (terminal, pipe):
+        configure("auto", "info", stream=stream, environ={})
+        logging.getLogger("goverse").info("serving")
+        lines(stream)
+
+    assert json.loads(pipe.getvalue())["event"] == "serving"
+    assert not terminal.getvalue().startswith("{")
+
+
+def test_the_level_changes_at_run_time_and_machinery_stays_quiet() -> None:
+    stream = io.StringIO()
+    configure("json", "warning", stream=stream)
+
+    logging.getLogger("goverse").info("unheard")
+    change_level("debug")
+    assert current_level() == "debug"
+    logging.getLogger("goverse").debug("heard")
+    structlog.stdlib.get_logger("mine").debug("heard too")
+    logging.getLogger("watchfiles").info("7 changes detected")
+
+    assert [entry["event"] for entry in objects(stream)] == ["heard", "heard too"]
+    with pytest.raises(ConfigError, match="there is no log level 'loud'"):
+        change_level("loud")
+
+
+class Stuck(io.StringIO):
+    """A stream that lets nothing through until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+        self.released = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.reached.set()
+        assert self.released.wait(30)
+        return super().write(text)
+
+
+def test_a_stuck_reader_stops_nobody_and_the_lost_lines_are_counted() -> None:
+    stream = Stuck()
+    writer = LineWriter(stream, lines_max=3)
+    logger = logging.Logger("goverse")
+    logger.addHandler(writer)
+
+    logger.warning("first")
+    assert stream.reached.wait(30)
+    for number in range(10):
+        logger.warning("line %s", number)
+    stream.released.set()
+    while writer.waiting():
+        stream.reached.wait(0.01)
+    logger.warning("last")
+    writer.close()
+
+    assert stream.getvalue().splitlines() == [
+        "first",
+        "line 0",
+        "line 1",
+        "line 2",
+        "7 log lines were dropped because they could not be written fast enough",
+        "last",
+    ]
+
+
+def test_a_closed_stream_is_no_reason_to_fail() -> None:
+    stream = io.StringIO()
+    writer = LineWriter(stream)
+    logger = logging.Logger("goverse")
+    logger.addHandler(writer)
+    stream.close()
+
+    logger.warning("nobody hears this")
+    writer.close()
+
+    assert not writer.waiting()
+
+
+@pytest.mark.requirement("OBS-1")
+def test_the_process_tells_its_memory_processor_time_and_release() -> None:
+    registry = CollectorRegistry()
+
+    register_process_metrics(registry, version="1.2.3")
+
+    text = generate_latest(registry).decode()
+    assert 'goverse_build_info{python="3.' in text
+    assert 'version="1.2.3"' in text
+    for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "python_gc_collections_total"):
+        assert f"\n{name}" in text
