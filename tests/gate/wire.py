@@ -38,6 +38,8 @@ class Wire:
 
     async def send(self, data: bytes) -> None:
         """Send bytes; a server that hung up meanwhile is no error here, since its answer may still be there."""
+        if self._writer.is_closing():
+            return
         try:
             self._writer.write(data)
             await asyncio.wait_for(self._writer.drain(), PATIENCE_S)

@@ -57,7 +57,7 @@ async def test_a_call_whose_client_went_away_is_dropped_before_it_begins(gate: S
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, b"{}"))
         await until(lambda: gate.link.requests)
-    await until(lambda: gate.link.futures[0].cancelled())
+    await until(gate.link.futures[0].cancelled)
     gate.link.release()
     assert (await gate.client.get("/objects/Counter/c1")).status_code == 404
     await until(lambda: gate.app.objects.inflight == 0)

@@ -20,9 +20,11 @@ class Client:
     def __init__(self) -> None:
         self.gone = Event()
         self.asked = 0
+        self.watched = Event()
 
     async def receive(self) -> Message:
         self.asked += 1
+        self.watched.set()
         await self.gone.wait()
         return {"type": "http.disconnect"}
 
@@ -67,8 +69,7 @@ async def test_the_wait_ends_when_the_client_goes_away_and_the_link_hears_of_it(
 async def test_a_late_reply_is_taken_and_the_watch_ends(waiting: Waiting) -> None:
     client, reply = Client(), future()
     task = asyncio.create_task(waiting.reply(reply, in_s(FAR_S), client.receive))
-    while not client.asked:
-        await asyncio.sleep(0)
+    await client.watched.wait()
     reply.set_result(Reply(b"late"))
     assert (await task).body == b"late"
     assert asyncio.all_tasks() - {asyncio.current_task()} == set()
