@@ -69,7 +69,7 @@ async def serve(
 
         catalog = describe(application.registry)
         app = create_app(node, catalog, _gate_options(values), registry=metrics, config=settings.shown)
-        server = GateServer(app, _gate_options(values), sockets=[listener])
+        server = GateServer(app, _gate_options(values), listener)
         await server.start()
         undo.push_async_callback(server.stop)
 
