@@ -51,5 +51,9 @@ def _refused(host: str, port: int, error: OSError) -> Failure:
             exit_code=ExitCode.UNAVAILABLE,
         )
     if error.errno in (errno.EACCES, errno.EPERM):
-        return Failure(f"port {port} is not for you", hint="choose one above 1023 with --port", exit_code=ExitCode.USAGE)
-    return Failure(f"{host}:{port} cannot be used: {error.strerror}", hint="listen on 127.0.0.1", exit_code=ExitCode.USAGE)
+        return Failure(
+            f"port {port} is not for you", hint="choose one above 1023 with --port", exit_code=ExitCode.USAGE
+        )
+    return Failure(
+        f"{host}:{port} cannot be used: {error.strerror}", hint="listen on 127.0.0.1", exit_code=ExitCode.USAGE
+    )

@@ -13,7 +13,9 @@ from goverse_cli.commands import call, config, dev, openapi, storage, version
 from goverse_cli.failure import ExitCode, tell
 from goverse_cli.invocation import Invocation, Output, global_options_first
 
-EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 something needed is not available now."
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 something needed is not available now."
+)
 
 app = typer.Typer(
     name="goverse",
@@ -66,7 +68,9 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     words = global_options_first(arguments)
-    as_json = any(word in ("-ojson", "-o=json", "--output=json") for word in words) or "json" in _values_of_output(words)
+    as_json = any(word in ("-ojson", "-o=json", "--output=json") for word in words) or "json" in _values_of_output(
+        words
+    )
     try:
         outcome = app(words, prog_name="goverse", standalone_mode=False)
         sys.stdout.flush()

@@ -63,9 +63,7 @@ class Trim(BaseModel):
     dry_run: bool
 
 
-def admin_routes(
-    options: GateOptions, administration: Administration | None, config: ConfigView | None
-) -> APIRouter:
+def admin_routes(options: GateOptions, administration: Administration | None, config: ConfigView | None) -> APIRouter:
     """Return the routes under ``/admin`` that this gate can serve."""
 
     async def only_here(request: Request) -> None:
@@ -92,9 +90,7 @@ def _add_log_level(router: APIRouter) -> None:
     async def get_log_level() -> LogLevel:
         return LogLevel(level=_nearest(root.getEffectiveLevel()))
 
-    @router.put(
-        "/log-level", operation_id="set_log_level", summary="Change the log level until the next start"
-    )
+    @router.put("/log-level", operation_id="set_log_level", summary="Change the log level until the next start")
     async def set_log_level(wanted: LogLevel) -> LogLevel:
         root.setLevel(wanted.level)
         logger.warning("the log level is now %s", wanted.level, extra={"level": wanted.level})

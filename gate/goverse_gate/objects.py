@@ -85,9 +85,7 @@ class Objects:
         except asyncio.CancelledError:
             if not exchange.answered:
                 exchange.close = True
-                await exchange.answer_problem(
-                    Problem.of(Draining("the gate stopped before the object had answered"))
-                )
+                await exchange.answer_problem(Problem.of(Draining("the gate stopped before the object had answered")))
             raise
         except Exception:
             logger.exception("a request failed in the gate", extra={"request_id": exchange.request_id})

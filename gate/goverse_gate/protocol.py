@@ -30,9 +30,7 @@ from goverse.model.frames import Problem
 from goverse_gate.problems import document, retry_after_s, status_of
 
 DISCARDED_BYTES_MAX: Final = 8 * MIB  # lets a client that sends too much by mistake read its answer
-SLICE_BYTES: Final = (
-    4 * KIB
-)  # parsed at a time; holds the headers of few requests, so few are parsed too early
+SLICE_BYTES: Final = 4 * KIB  # parsed at a time; holds the headers of few requests, so few are parsed too early
 
 
 @dataclass(slots=True, frozen=True)
@@ -49,9 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     limits: ConnectionLimits
 
-    def __init__(
-        self, config: Config, server_state: ServerState, app_state: dict[str, Any], **more: Any
-    ) -> None:
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **more: Any) -> None:
         """Begin with a connection that sent nothing yet."""
         super().__init__(config, server_state, app_state, **more)
         self._held = bytearray()  # arrived, not parsed yet

@@ -66,9 +66,7 @@ class Reception:
         self._metrics = metrics
         self._request_ids = request_ids
         self._access_log: AccessLog = access_log
-        self._series = Series(
-            "", "page"
-        )  # pages are counted by the instrumentator; this only serves the access log
+        self._series = Series("", "page")  # pages are counted by the instrumentator; this only serves the access log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
@@ -134,9 +132,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         if isinstance(error.__cause__, GoverseError):
             return _respond(request, error.__cause__)
         if error.status_code == 404:
-            return _respond(
-                request, UnknownPath(f"nothing is served under {shown(request.scope['raw_path'])}")
-            )
+            return _respond(request, UnknownPath(f"nothing is served under {shown(request.scope['raw_path'])}"))
         if error.status_code == 405:
             return _other_method(request, error)
         if error.status_code in (401, 403):

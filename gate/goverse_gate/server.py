@@ -51,9 +51,7 @@ class GateServer:
         self._listener = listener
         self._address = listener.getsockname()[:2]
         self._task: asyncio.Task[None] | None = None
-        limits = ConnectionLimits(
-            options.connections_max, options.head_read_timeout_s, options.write_stall_timeout_s
-        )
+        limits = ConnectionLimits(options.connections_max, options.head_read_timeout_s, options.write_stall_timeout_s)
         config = uvicorn.Config(
             app,
             interface="asgi3",

@@ -8,11 +8,12 @@ retried with the same idempotency key gives its nested calls the same keys again
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
+from pydantic import BaseModel, Field
+
 from auction_house.catalogue import Catalogue, Lot
 from auction_house.refusals import AuctionClosed, AuctionInProgress, BidTooLow, OwnAuction
 from auction_house.wallet import Cents, Wallet
 from goverse import Object, TryAgain, call
-from pydantic import BaseModel, Field
 
 Name = Annotated[str, Field(min_length=1, max_length=80)]
 CATALOGUE = "main"

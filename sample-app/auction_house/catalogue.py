@@ -1,7 +1,8 @@
 """The catalogue: one object that knows what is open, so that a page can list it with one readonly call."""
 
-from goverse import Object, call
 from pydantic import BaseModel
+
+from goverse import Object, call
 
 
 class Lot(BaseModel):

@@ -6,9 +6,10 @@ Every movement that an auction asks for names the auction, so asking twice moves
 
 from typing import Annotated, Any
 
+from pydantic import BaseModel, Field
+
 from auction_house.refusals import InsufficientFunds
 from goverse import Object, call, migration
-from pydantic import BaseModel, Field
 
 Cents = Annotated[int, Field(gt=0, le=10**12)]
 

@@ -110,9 +110,7 @@ class _Reader:
             raise self._error(number, f"unknown directive {match['mode']!r}")
         mode = Mode(match["mode"])
         if bool(argument) != (mode in WITH_ARGUMENT):
-            raise self._error(
-                number, f"{mode.value!r} takes {'an' if mode in WITH_ARGUMENT else 'no'} argument"
-            )
+            raise self._error(number, f"{mode.value!r} takes {'an' if mode in WITH_ARGUMENT else 'no'} argument")
         if mode is Mode.EXIT and not argument.isdecimal():
             raise self._error(number, "'exit' takes a number")
         return Directive(mode, argument, number)

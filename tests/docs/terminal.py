@@ -55,9 +55,7 @@ class Background:
     """A process that runs beside the shell, in a process group of its own."""
 
     def __init__(self, script: str, folder: Path, env: Mapping[str, str]) -> None:
-        self._process = _start(
-            ["bash", "--noprofile", "--norc", "-c", script], folder, env, subprocess.DEVNULL
-        )
+        self._process = _start(["bash", "--noprofile", "--norc", "-c", script], folder, env, subprocess.DEVNULL)
         assert self._process.stdout is not None
         self._output = _Output(self._process.stdout)
 
@@ -110,9 +108,7 @@ class Terminal:
         script = f"{{\n{command}\n}} </dev/null\nprintf '\\n%s %d\\n' {mark} $?\n"
         self._input.write(script.encode())
         self._input.flush()
-        ended = self._output.read_until(
-            lambda text: f"{mark} " in text[before:], time.monotonic() + timeout_s
-        )
+        ended = self._output.read_until(lambda text: f"{mark} " in text[before:], time.monotonic() + timeout_s)
         printed, _, rest = self._output.text[before:].partition(f"\n{mark} ")
         if not ended:
             state = "ended the shell" if self._output.ended else f"did not end within {timeout_s} s"

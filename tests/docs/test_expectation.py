@@ -40,7 +40,5 @@ def test_output_is_compared_as_a_reader_would(expected: list[str], printed: str,
         (["ready"], "not ready\n", False),
     ],
 )
-def test_readiness_is_seen_in_output_that_still_grows(
-    expected: list[str], printed: str, *, appeared: bool
-) -> None:
+def test_readiness_is_seen_in_output_that_still_grows(expected: list[str], printed: str, *, appeared: bool) -> None:
     assert has_appeared(expected, printed) is appeared

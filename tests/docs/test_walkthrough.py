@@ -100,9 +100,7 @@ def test_commands_and_output_are_adapted_alike(folder: Path) -> None:
 
 
 def test_a_server_runs_beside_the_shell_until_it_is_interrupted(folder: Path) -> None:
-    background = (
-        f"<!-- run: background -->\n```console\n$ {sys.executable} server.py\n...listening on ...\n```\n"
-    )
+    background = f"<!-- run: background -->\n```console\n$ {sys.executable} server.py\n...listening on ...\n```\n"
     call = "```console\n$ curl -o /dev/null -w '%{http_code}' localhost:$(cat port)/server.py\n200\n```\n"
     refused = "<!-- run: exit 7 -->\n```console\n$ curl localhost:$(cat port)/\ncurl: (7) ...\n```\n"
     page = _page(

@@ -83,9 +83,7 @@ class _Walk:
         status, printed = self._terminal.run(self._adapt(command.text), self._timeout_s)
         place = f"{self._name}:{command.line}: `{command.text}`"
         if status != expected_status:
-            raise WalkthroughError(
-                f"{place} exited with {status}, not {expected_status}; it printed:\n{printed}"
-            )
+            raise WalkthroughError(f"{place} exited with {status}, not {expected_status}; it printed:\n{printed}")
         expected = self._expected(command)
         if any(expected) and not matches(expected, printed):
             shown = "\n".join(expected)
@@ -93,16 +91,12 @@ class _Walk:
 
     def _start(self, command: Command) -> None:
         expected = self._expected(command)
-        self._terminal.start(
-            self._adapt(command.text), lambda text: has_appeared(expected, text), self._timeout_s
-        )
+        self._terminal.start(self._adapt(command.text), lambda text: has_appeared(expected, text), self._timeout_s)
 
     def _save(self, step: Step) -> None:
         target = (self._folder / step.argument).resolve()
         if not target.is_relative_to(self._folder.resolve()):
-            raise WalkthroughError(
-                f"{self._name}:{step.line}: {step.argument} is outside the reader's folder"
-            )
+            raise WalkthroughError(f"{self._name}:{step.line}: {step.argument} is outside the reader's folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(self._adapt(step.content), encoding="utf-8")
 

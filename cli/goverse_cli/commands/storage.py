@@ -31,7 +31,9 @@ _SERVER_TIMEOUT_S = 600.0
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="The data directory; the setting wal.data_dir where it is not given.", show_default=False),
+    typer.Option(
+        "--data-dir", help="The data directory; the setting wal.data_dir where it is not given.", show_default=False
+    ),
 ]
 
 
@@ -54,7 +56,11 @@ def snapshot(context: typer.Context, data_dir: DataDir = None, *, url: Url = DEF
         return {"commit_seq": str(made.seq), "objects": made.objects, "replies": made.replies, "bytes": made.size}
 
     made = _offline_or_asked(directory, url, "/admin/snapshot", offline)
-    show(invocation, made, f"snapshot at {made.get('commit_seq')}: {made.get('objects')} objects, {made.get('bytes')} bytes")
+    show(
+        invocation,
+        made,
+        f"snapshot at {made.get('commit_seq')}: {made.get('objects')} objects, {made.get('bytes')} bytes",
+    )
 
 
 def trim(
@@ -97,7 +103,8 @@ def restore(
     *,
     to_seq: Annotated[int | None, typer.Option(help="As it was at this commit_seq.", min=0)] = None,
     to_time: Annotated[
-        str | None, typer.Option(help="As it was at this time, like 2026-11-21T09:30:00 (local) or 2026-11-21T09:30:00Z.")
+        str | None,
+        typer.Option(help="As it was at this time, like 2026-11-21T09:30:00 (local) or 2026-11-21T09:30:00Z."),
     ] = None,
 ) -> None:
     """Restore the data at a position or a time into a new directory; the source is only read.
@@ -155,7 +162,9 @@ def diff(
     a: Annotated[Path, typer.Argument(help="Data directory or dump file.")],
     b: Annotated[Path, typer.Argument(help="Data directory or dump file.")],
     *,
-    replies: Annotated[bool, typer.Option("--replies", help="Also compare the answers kept under idempotency keys.")] = False,
+    replies: Annotated[
+        bool, typer.Option("--replies", help="Also compare the answers kept under idempotency keys.")
+    ] = False,
 ) -> None:
     """Compare two data directories or dumps by objects, versions and states. Ends with 1 where they differ.
 

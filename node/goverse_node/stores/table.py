@@ -117,9 +117,7 @@ class Table:
             version = kind.version_of(object_id)
         after = record.version
         if record.expected != version or not version <= after <= version + 1:
-            return Conflict(
-                f"{record.key} is at {version}; the record goes from {record.expected} to {after}"
-            )
+            return Conflict(f"{record.key} is at {version}; the record goes from {record.expected} to {after}")
         reply = record.reply
         idempotency_key = record.idempotency_key
         place, kept, idem = "", b"", b""
@@ -226,9 +224,7 @@ class Table:
                 self._expired.popleft()
 
 
-def _join(
-    record: CommitRecord, names: tuple[bytes, bytes], parts: tuple[int, int, bytes, bytes, bytes]
-) -> bytes:
+def _join(record: CommitRecord, names: tuple[bytes, bytes], parts: tuple[int, int, bytes, bytes, bytes]) -> bytes:
     seq, flags, state, kept, idem = parts
     namespace, type_name = names
     object_id = record.key[2].encode()

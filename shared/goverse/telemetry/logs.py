@@ -135,11 +135,7 @@ class _Node:
 
 def _time(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     record = event.get("_record")
-    at = (
-        datetime.fromtimestamp(record.created, UTC)
-        if isinstance(record, logging.LogRecord)
-        else datetime.now(UTC)
-    )
+    at = datetime.fromtimestamp(record.created, UTC) if isinstance(record, logging.LogRecord) else datetime.now(UTC)
     event["ts"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return event
 
