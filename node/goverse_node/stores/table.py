@@ -244,7 +244,7 @@ def _stale(record: CommitRecord, version: int) -> Conflict:
 
 
 def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int) -> tuple[bytes, int, int]:
-    """Return the body, the end of the object's slice (0 where it is not written) and the end of the reply's."""
+    """Return the body, the end of the object's slice (0: it is not written) and the end of the reply's."""
     both_names, namespace_len, type_len = names
     object_id = record.key[2].encode()
     version = record.version
