@@ -108,7 +108,11 @@ def encode(manifest: Manifest) -> bytes:
         ],
         "segments": list(manifest.segments),
     }
-    content = json.dumps(document, indent=2).encode() + b"\n"
+    return seal(json.dumps(document, indent=2).encode() + b"\n")
+
+
+def seal(content: bytes) -> bytes:
+    """Put the checksum in the place of its zeros."""
     return content.replace(b'"checksum": "00000000"', b'"checksum": "%08x"' % crc32(content), 1)
 
 

@@ -143,15 +143,18 @@ class Writer:
             return self._cut_back(error)
         self._counter += 1
         self._end = end
+        self._claimed = max(self._claimed, end)
         self._last_seq = last_seq
         return None
 
     def _claim(self, end: int) -> None:
-        """Write zeros ahead of the records, so that most syncs need not write the file's size."""
+        """Write zeros ahead of the records, so that most syncs need not write the file's size.
+
+        Never below what was written: ``_claimed`` is at least ``_end`` at all times.
+        """
         ahead = min(max(CLAIM_BYTES, self._end), CLAIM_BYTES_MAX)
         target = end + ahead
         if target - self._claimed > 2 * CLAIM_BYTES_MAX:
-            self._claimed = end
             return
         try:
             self._handle.write_at(bytes(target - self._claimed), self._claimed)
