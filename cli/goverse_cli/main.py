@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,9 @@ from goverse_cli.commands import call, config, dev, openapi, storage, version
 from goverse_cli.failure import ExitCode, tell
 from goverse_cli.invocation import Invocation, Output, global_options_first
 
-EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 something needed is not available now."
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 something needed is not available now."
+)
 
 app = typer.Typer(
     name="goverse",
@@ -66,7 +69,9 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     words = global_options_first(arguments)
-    as_json = any(word in ("-ojson", "-o=json", "--output=json") for word in words) or "json" in _values_of_output(words)
+    as_json = any(word in ("-ojson", "-o=json", "--output=json") for word in words) or "json" in _values_of_output(
+        words
+    )
     try:
         outcome = app(words, prog_name="goverse", standalone_mode=False)
         sys.stdout.flush()
@@ -82,4 +87,4 @@ def run(arguments: list[str]) -> int:
 
 
 def _values_of_output(words: list[str]) -> list[str]:
-    return [value for name, value in zip(words, words[1:], strict=False) if name in ("-o", "--output")]
+    return [value for name, value in pairwise(words) if name in ("-o", "--output")]

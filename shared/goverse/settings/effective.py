@@ -121,9 +121,7 @@ def _config_error(problems: Sequence[dict[str, str]]) -> ConfigError:
 
 
 def _problem(model: type[BaseSettings], layers: Sequence[Layer], item: ErrorDetails) -> dict[str, str]:
-    related: tuple[str, ...] = (
-        (item["ctx"]["setting"],) if item["type"] == "relation" and "ctx" in item else ()
-    )
+    related: tuple[str, ...] = (item["ctx"]["setting"],) if item["type"] == "relation" and "ctx" in item else ()
     path = tuple(str(part) for part in item["loc"]) + related
     origin = _origin(layers, path) or _origin(layers, path[:2]) or DEFAULT_ORIGIN
     if item["type"] == "extra_forbidden":
