@@ -14,7 +14,7 @@ from goverse.errors import (
     Timeout,
     VersionMismatch,
 )
-from goverse.model.frames import Operation, Problem, Reply, Request
+from goverse.model.frames import MUST_EXIST, Operation, Problem, Reply, Request
 from goverse.objects.codec import Arguments
 from goverse.objects.spec import MethodSpec
 from goverse_node import execution
@@ -101,7 +101,9 @@ def _begin_delete(activation: Activation, call: Call) -> None:
 def _check_version(instance: Instance, request: Request) -> None:
     if request.if_match is not None:
         present = instance.version if instance.exists else 0
-        if request.if_match != present:
+        if request.if_match == MUST_EXIST and not present:
+            raise VersionMismatch("the object does not exist", version=0)
+        if request.if_match not in (present, MUST_EXIST):
             raise VersionMismatch(f"the object is at version {present}, not {request.if_match}", version=present)
 
 

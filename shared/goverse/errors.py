@@ -5,7 +5,7 @@ The branches say what the caller should do:
     GoverseError
     ├── RequestError            fix the request; the same one will fail again
     │   ├── MalformedRequest · InvalidArguments · TooLarge · AccessDenied · MethodNotAllowed
-    │   └── UnknownType · UnknownMethod · ObjectNotFound · CursorExpired
+    │   └── UnknownPath · UnknownType · UnknownMethod · ObjectNotFound · CursorExpired
     ├── ConflictError           something moved; read the object, then decide
     │   ├── IdempotencyKeyMismatch · IdempotencyInProgress · ObjectExists · VersionMismatch
     │   └── Deadlock · ReentrancyConflict
@@ -77,6 +77,12 @@ class MethodNotAllowed(RequestError):
     """The resource does not support this HTTP method."""
 
     code = "method_not_allowed"
+
+
+class UnknownPath(RequestError):
+    """Nothing is served under this path."""
+
+    code = "unknown_path"
 
 
 class UnknownType(RequestError):

@@ -23,12 +23,14 @@ RESULT_BYTES_MAX: Final = 4 * MIB
 STATE_BYTES_MAX: Final = 4 * MIB
 HEADERS_BYTES_MAX: Final = 64 * KIB  # uvicorn's parser refuses more
 BODY_READ_TIMEOUT_S: Final = 30.0  # a slow sender holds at most its own body for this long
+BODIES_BYTES_MAX: Final = 256 * MIB  # bodies that arrive in pieces, all together; many slow senders share it
 CHAIN_LENGTH_MAX: Final = 32  # object-to-object calls behind one request; a longer one is a runaway recursion
 
 # --- time -------------------------------------------------------------------------------------------------------------
 CALL_TIMEOUT_S: Final = 30.0
 CREATE_TIMEOUT_S: Final = 10.0
 CALL_TIMEOUT_S_MAX: Final = 300.0  # what GoVerse-Timeout may ask for
+CALL_TIMEOUT_S_MIN: Final = 0.1  # less is raised to this: the gate looks at deadlines about every 50 ms
 HOOK_TIMEOUT_S: Final = 10.0
 CANCEL_GRACE_S: Final = 1.0  # a cancelled method that does not stop in this time is abandoned with its activation
 DRAIN_TIMEOUT_S: Final = 20.0  # fits Kubernetes' default grace period of 30 s with room for the last save
@@ -37,6 +39,12 @@ DRAIN_TIMEOUT_S: Final = 20.0  # fits Kubernetes' default grace period of 30 s w
 MAILBOX_CALLS_MAX: Final = 1_000  # calls waiting for one object
 INFLIGHT_CALLS_MAX: Final = 20_000  # calls inside one node
 CONNECTIONS_MAX: Final = 20_000
+LISTEN_BACKLOG: Final = 2_048  # connections that wait in the kernel, for example while a process restarts
+
+# --- one connection: what it may hold without getting on --------------------------------------------------------------
+HEAD_READ_TIMEOUT_S: Final = 10.0  # from the first byte of a request to the end of its headers; also for the first byte
+KEEP_ALIVE_TIMEOUT_S: Final = 75.0  # longer than the 60 s that load balancers and client pools keep a connection
+WRITE_STALL_TIMEOUT_S: Final = 30.0  # a reader that takes nothing of its answer for this long is cut off
 
 # --- memory -----------------------------------------------------------------------------------------------------------
 ACTIVATIONS_MAX: Final = 100_000
@@ -60,8 +68,9 @@ WAL_SNAPSHOTS_KEPT: Final = 2  # the newest may be damaged
 
 assert STATE_BYTES_MAX >= BODY_BYTES_MAX
 assert WAL_SEGMENT_BYTES >= 2 * (STATE_BYTES_MAX + RESULT_BYTES_MAX)
-assert CALL_TIMEOUT_S <= CALL_TIMEOUT_S_MAX
+assert CALL_TIMEOUT_S_MIN <= CALL_TIMEOUT_S <= CALL_TIMEOUT_S_MAX
 assert CREATE_TIMEOUT_S <= CALL_TIMEOUT_S
 assert TOMBSTONE_RETENTION_S >= IDEMPOTENCY_RETENTION_S
 assert LIST_LIMIT <= LIST_LIMIT_MAX
+assert BODIES_BYTES_MAX >= 16 * BODY_BYTES_MAX
 assert WAL_SNAPSHOTS_KEPT >= 1

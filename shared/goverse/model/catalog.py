@@ -20,10 +20,9 @@ class ErrorDescription:
 
 @dataclass(frozen=True, slots=True)
 class MethodDescription:
-    """One exported method.
+    """One exported method; schemas are JSON Schema 2020-12, shared definitions under ``$defs``.
 
-    Schemas are JSON Schema 2020-12 with shared definitions under ``$defs``; ``timeout_s`` is the method's own limit, or
-    None for the configured default.
+    ``timeout_s`` is the time that the method declares for itself; None where the configured default holds.
     """
 
     name: str
@@ -32,8 +31,8 @@ class MethodDescription:
     readonly: bool
     arguments: JsonSchema
     result: JsonSchema
-    timeout_s: float | None = None
     errors: tuple[ErrorDescription, ...] = ()
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

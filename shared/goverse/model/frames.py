@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 from goverse.errors import GoverseError
 from goverse.model.keys import ObjectKey
+
+
+MUST_EXIST: Final = -1
+"""As ``Request.if_match``: any version will do, but the object must exist (``If-Match: *``)."""
 
 
 class Operation(IntEnum):
@@ -37,7 +41,8 @@ class Request:
         deadline: when the caller stops waiting, in seconds of the monotonic clock.
         request_id: names the request in logs, answers and traces.
         idempotency_key: the caller's key, or None.
-        if_match: the version that the object must have, or None for any; 0 means that it must not exist.
+        if_match: the version that the object must have, or None for any; 0 means that it must not exist, ``MUST_EXIST``
+            that it must, at whatever version.
         caller: who asks, as the gate established it; empty for an anonymous caller.
         traceparent: W3C trace context, or empty.
         chain: the objects whose turns wait for this call, outermost first.

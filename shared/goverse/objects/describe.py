@@ -35,10 +35,10 @@ def _describe_method(method: MethodSpec) -> MethodDescription:
         readonly=method.readonly,
         arguments=method.arguments.json_schema(REF_TEMPLATE),
         result=method.result.json_schema(REF_TEMPLATE),
-        timeout_s=method.timeout_s,
         errors=tuple(
             ErrorDescription(error.status, error.code, " ".join((error.__doc__ or "").split("\n\n")[0].split()))
             for error in method.raises
             if issubclass(error, BusinessError)
         ),
+        timeout_s=method.timeout_s,
     )

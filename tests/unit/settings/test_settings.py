@@ -222,9 +222,7 @@ def test_what_kubernetes_puts_into_a_container_is_no_setting() -> None:
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     path = written(tmp_path, "gate:\n  prot: 1\nnode:\n  activations_max: 0\n")
 
-    error = refused(
-        config=path, environ={"GOVERSE_WAL__BATCH_MAX_MS": "soon"}, flags={"gate.port": ("--port", -1)}
-    )
+    error = refused(config=path, environ={"GOVERSE_WAL__BATCH_MAX_MS": "soon"}, flags={"gate.port": ("--port", -1)})
 
     assert error.detail.startswith("4 settings are wrong:\n")
     assert {(item["setting"], item["origin"]) for item in error.extra["problems"]} == {
@@ -244,9 +242,7 @@ def test_loopback_hosts_are_served(host: str) -> None:
 def test_a_host_that_others_can_reach_needs_a_decision(host: str) -> None:
     error = refused(environ={"GOVERSE_GATE__HOST": host, "GOVERSE_GATE__PORT": "1"})
 
-    assert error.detail.startswith(
-        "gate.host (environment variable GOVERSE_GATE__HOST): other machines can reach"
-    )
+    assert error.detail.startswith("gate.host (environment variable GOVERSE_GATE__HOST): other machines can reach")
     assert "gate.allow_unauthenticated_remote" in error.detail
     allowed = {"GOVERSE_GATE__HOST": host, "GOVERSE_GATE__ALLOW_UNAUTHENTICATED_REMOTE": "1"}
     assert load_settings(environ=allowed).values.gate.host == host
@@ -267,9 +263,7 @@ def test_the_generated_file_is_right_as_it_is_and_with_every_line_switched_on(tm
     assert defaults(effective) == defaults(load_settings(environ={}))
     assert all(effective.origin(path).startswith(str(switched_on)) for path in effective.shown())
     named = {
-        f"{section}.{name}"
-        for section, names in yaml.safe_load(switched_on.read_text()).items()
-        for name in names
+        f"{section}.{name}" for section, names in yaml.safe_load(switched_on.read_text()).items() for name in names
     }
     assert named == {setting.path for setting in known_settings(Settings)}
 

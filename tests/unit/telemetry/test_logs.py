@@ -54,9 +54,7 @@ def test_json_has_one_object_per_line_with_time_level_logger_event_and_the_rest(
     stream = io.StringIO()
     configure("json", "info", node="n1", stream=stream)
 
-    logging.getLogger("goverse.gate").info(
-        "answered %s", "200\nOK", extra={"request_id": "r1", "duration_ms": 1.5}
-    )
+    logging.getLogger("goverse.gate").info("answered %s", "200\nOK", extra={"request_id": "r1", "duration_ms": 1.5})
 
     (entry,) = objects(stream)
     assert list(entry)[:4] == ["ts", "level", "logger", "event"]

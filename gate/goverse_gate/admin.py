@@ -1,0 +1,150 @@
+"""Routes for operators under ``/admin``.
+
+Without tokens in this release, they answer only peers on this machine, unless an option says otherwise; the
+guard has already refused foreign web pages. A route exists only where somebody can carry it out.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Body, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from goverse.errors import AccessDenied
+from goverse.ports.administration import Administration
+from goverse_gate.options import GateOptions
+
+ConfigView = Callable[[], Mapping[str, Any]]
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+REMOTE_SETTING: Final = "gate.allow_remote_admin"
+
+logger = logging.getLogger("goverse.gate.admin")
+
+
+class LogLevel(BaseModel):
+    """The level below which nothing is logged."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    level: Level
+
+
+class Snapshot(BaseModel):
+    """A snapshot that is complete and durable."""
+
+    name: str
+    commit_seq: str
+    objects: int
+    size_bytes: int
+
+
+class TrimRequest(BaseModel):
+    """What to trim."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    before_seq: str | None = Field(
+        default=None, pattern="^[0-9]{1,19}$", description="Only what is older than this position."
+    )
+    dry_run: bool = Field(default=False, strict=True, description="Only say what would be removed.")
+
+
+class Trim(BaseModel):
+    """What a trim removed, or would remove."""
+
+    removed: list[str]
+    freed_bytes: int
+    oldest_seq: str
+    dry_run: bool
+
+
+def admin_routes(
+    options: GateOptions, administration: Administration | None, config: ConfigView | None
+) -> APIRouter:
+    """Return the routes under ``/admin`` that this gate can serve."""
+
+    async def only_here(request: Request) -> None:
+        peer = request.client.host if request.client else ""
+        if not options.allow_remote_admin and not _is_loopback(peer):
+            raise AccessDenied(
+                f"administration is served to this machine only; see the setting {REMOTE_SETTING}",
+                setting=REMOTE_SETTING,
+            )
+
+    router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(only_here)])
+    _add_log_level(router)
+    if config is not None:
+        _add_config(router, config)
+    if administration is not None:
+        _add_store(router, administration)
+    return router
+
+
+def _add_log_level(router: APIRouter) -> None:
+    root = logging.getLogger("goverse")
+
+    @router.get("/log-level", operation_id="get_log_level", summary="The log level")
+    async def get_log_level() -> LogLevel:
+        return LogLevel(level=_nearest(root.getEffectiveLevel()))
+
+    @router.put(
+        "/log-level", operation_id="set_log_level", summary="Change the log level until the next start"
+    )
+    async def set_log_level(wanted: LogLevel) -> LogLevel:
+        root.setLevel(wanted.level)
+        logger.warning("the log level is now %s", wanted.level, extra={"level": wanted.level})
+        return wanted
+
+
+def _add_config(router: APIRouter, config: ConfigView) -> None:
+    @router.get("/config", operation_id="get_config", summary="The effective settings, secrets hidden")
+    async def get_config() -> dict[str, Any]:
+        return dict(config())
+
+
+def _add_store(router: APIRouter, administration: Administration) -> None:
+    @router.post("/snapshot", operation_id="snapshot", summary="Write a snapshot now")
+    async def snapshot() -> Snapshot:
+        done = await administration.snapshot()
+        return Snapshot(
+            name=done.name, commit_seq=str(done.commit_seq), objects=done.objects, size_bytes=done.size_bytes
+        )
+
+    @router.post("/trim", operation_id="trim", summary="Remove what recovery no longer needs")
+    async def trim(wanted: Annotated[TrimRequest | None, Body()] = None) -> Trim:
+        wanted = wanted or TrimRequest()
+        before_seq = None if wanted.before_seq is None else int(wanted.before_seq)
+        done = await administration.trim(before_seq=before_seq, dry_run=wanted.dry_run)
+        return Trim(
+            removed=list(done.removed),
+            freed_bytes=done.freed_bytes,
+            oldest_seq=str(done.oldest_seq),
+            dry_run=done.dry_run,
+        )
+
+    @router.get("/manifest", operation_id="get_manifest", summary="What the store consists of")
+    async def manifest() -> dict[str, Any]:
+        return dict(await administration.manifest())
+
+
+def _is_loopback(peer: str) -> bool:
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _nearest(level: int) -> Level:
+    names: tuple[tuple[int, Level], ...] = (
+        (logging.DEBUG, "DEBUG"),
+        (logging.INFO, "INFO"),
+        (logging.WARNING, "WARNING"),
+    )
+    return next((name for bound, name in names if level <= bound), "ERROR")

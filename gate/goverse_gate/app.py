@@ -1,0 +1,157 @@
+"""The gate's application: FastAPI for everything that people and operators look at, the raw path for objects.
+
+``GateApp`` is itself the ASGI entry. It looks at the path and sends ``/objects`` to the raw path, so that
+calls never pass a middleware; whatever else comes passes the same guard and then goes through FastAPI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_fastapi_instrumentator import Instrumentator
+from starlette.middleware.gzip import GZipMiddleware
+
+from goverse.model.catalog import Catalog
+from goverse.ports.administration import Administration
+from goverse.ports.link import Link
+from goverse_gate.admin import ConfigView, admin_routes
+from goverse_gate.bodies import Bodies
+from goverse_gate.exchange import Receive, Scope, Send
+from goverse_gate.guard import Guard
+from goverse_gate.health import health_routes
+from goverse_gate.identity import ObjectIds, RequestIds
+from goverse_gate.metrics import GateMetrics
+from goverse_gate.objects import Objects
+from goverse_gate.openapi.document import API_VERSION, ApiDocument
+from goverse_gate.options import GateOptions
+from goverse_gate.pages import add_pages
+from goverse_gate.reception import Reception, add_problem_handlers
+from goverse_gate.waiting import Waiting
+
+OBJECT_PREFIXES: Final = (b"/objects/", b"/v1/objects/")
+COMPRESSED_BYTES_MIN: Final = 2_048  # less fits into one packet or two anyway
+
+
+class GateApp(FastAPI):
+    """The ASGI application of a gate.
+
+    Attributes:
+        objects: the raw path.
+    """
+
+    objects: Objects
+    reception: Reception
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:  # type: ignore[override]
+        """Send objects to the raw path, and the rest through the reception to FastAPI."""
+        if scope["type"] != "http":
+            return super().__call__(scope, receive, send)
+        if scope["raw_path"].startswith(OBJECT_PREFIXES):
+            return self.objects(scope, receive, send)
+        return self.reception(scope, receive, send)
+
+    def drain(self) -> None:
+        """Say in readiness and in answers that this gate goes away; what runs goes on."""
+        self.objects.draining = True
+
+
+def create_app(
+    link: Link,
+    catalog: Catalog,
+    options: GateOptions | None = None,
+    *,
+    title: str = "GoVerse",
+    registry: CollectorRegistry | None = None,
+    administration: Administration | None = None,
+    config: ConfigView | None = None,
+    object_ids: ObjectIds | None = None,
+) -> GateApp:
+    """Build a gate.
+
+    Args:
+        link: reaches the objects.
+        catalog: the object types to offer.
+        options: see ``GateOptions``.
+        title: the name of the API in its documentation.
+        registry: where metrics are kept; node and store may have registered theirs.
+        administration: what operators can do to the store; without it there are no such routes.
+        config: gives the effective settings for ``/admin/config``, secrets hidden.
+        object_ids: makes the ids of objects that are created without one.
+
+    Raises:
+        ConfigError: an option cannot work.
+    """
+    options = options or GateOptions()
+    registry = registry or CollectorRegistry()
+    metrics = GateMetrics(catalog)
+    registry.register(metrics)
+    guard, request_ids = Guard(options), RequestIds()
+    app = GateApp(
+        title=title,
+        version=API_VERSION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    waiting = Waiting()
+    bodies = Bodies(options, waiting)
+    app.objects = Objects(
+        link,
+        catalog,
+        options,
+        bodies=bodies,
+        waiting=waiting,
+        guard=guard,
+        metrics=metrics,
+        request_ids=request_ids,
+        object_ids=object_ids or ObjectIds(),
+    )
+    app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES_MIN)
+    Instrumentator(registry=registry).instrument(app)
+    add_problem_handlers(app)
+    app.include_router(health_routes(link, app.objects))
+    app.include_router(admin_routes(options, administration, config))
+    _add_metrics(app, registry)
+    _add_document(app, title, catalog)
+    add_pages(app, options.web_dir)
+    app.reception = Reception(
+        app,
+        app.objects,
+        bodies,
+        guard=guard,
+        metrics=metrics,
+        request_ids=request_ids,
+        access_log=options.access_log,
+    )
+    return app
+
+
+def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        operation_id="metrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+    )
+    async def metrics() -> Response:
+        # On the loop, not in a thread: the numbers are plain Python values that the loop changes
+        return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+def _add_document(app: FastAPI, title: str, catalog: Catalog) -> None:
+    routes = get_openapi(title=title, version=API_VERSION, routes=app.routes)
+    document = ApiDocument(catalog, routes).as_json(title)
+    encoded = orjson.dumps(document, option=orjson.OPT_INDENT_2)
+    app.openapi_schema = document
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi_json(_: Request) -> Response:
+        return Response(encoded, media_type="application/json", headers={"cache-control": "no-cache"})

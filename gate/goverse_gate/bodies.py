@@ -1,0 +1,89 @@
+"""Request bodies: read within a size, a time, and a share of memory that all slow senders have together.
+
+A body that is refused for its size leaves the connection usable: the server throws the rest away as it comes,
+up to a bound. One that does not come in time ends the connection, because nobody knows where the next request
+would begin.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Final
+
+from goverse.errors import MalformedRequest, Overloaded, TooLarge
+from goverse_gate.exchange import Exchange, Message
+from goverse_gate.options import GateOptions
+from goverse_gate.waiting import ClientGone, Expired, Waiting
+
+_DIGITS_MAX: Final = 18
+
+
+class Bodies:
+    """Reads the bodies of one gate."""
+
+    def __init__(self, options: GateOptions, waiting: Waiting) -> None:
+        """Take the limits from the options."""
+        self._waiting = waiting
+        self._bytes_max = options.body_bytes_max
+        self._timeout_s = options.body_read_timeout_s
+        self._held_max = options.bodies_bytes_max
+        self._held = 0
+
+    async def read(self, exchange: Exchange) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            TooLarge: it is larger than allowed; found out before it is read where the client says its size.
+            Overloaded: too many slow bodies are being read.
+            MalformedRequest: it did not come in time.
+            ClientGone: the client went away.
+        """
+        if exchange.content_length and self._is_too_large(exchange.content_length):
+            raise self._too_large()
+        deadline = exchange.started + self._timeout_s
+        message = await self._next(exchange, deadline)
+        body: bytes = message.get("body", b"")
+        if len(body) > self._bytes_max:
+            raise self._too_large()
+        if not message.get("more_body", False):
+            return body
+        return await self._read_on(body, exchange, deadline)
+
+    async def _read_on(self, first: bytes, exchange: Exchange, deadline: float) -> bytes:
+        body = bytearray()
+        try:
+            chunk, more = first, True
+            while True:
+                body += chunk
+                self._held += len(chunk)
+                if len(body) > self._bytes_max:
+                    raise self._too_large()
+                if self._held > self._held_max:
+                    exchange.close = True
+                    raise Overloaded("too many request bodies are being read at the same time")
+                if not more:
+                    return bytes(body)
+                message = await self._next(exchange, deadline)
+                chunk, more = message.get("body", b""), message.get("more_body", False)
+        finally:
+            self._held -= len(body)
+
+    async def _next(self, exchange: Exchange, deadline: float) -> Message:
+        try:
+            if deadline <= monotonic():
+                raise Expired
+            message = await self._waiting.message(exchange.receive, deadline)
+        except Expired:
+            exchange.close = True
+            raise MalformedRequest(f"the body did not arrive within {self._timeout_s:g} s") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        return message
+
+    def _is_too_large(self, content_length: bytes) -> bool:
+        if not content_length.isdigit():
+            raise MalformedRequest("Content-Length is not a number")
+        return len(content_length) > _DIGITS_MAX or int(content_length) > self._bytes_max
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is larger than {self._bytes_max} bytes", bytes_max=self._bytes_max)

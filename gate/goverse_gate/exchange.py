@@ -1,0 +1,167 @@
+"""One request and its answer on the raw path: what both need, and the writing of answers.
+
+Each answer is one ``http.response.start`` and one ``http.response.body``. Headers that never change are
+encoded once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from time import monotonic
+from typing import Any, Final
+
+from goverse.model.frames import Problem, Reply
+from goverse_gate.guard import Header, Headers
+from goverse_gate.metrics import Series
+from goverse_gate.options import AccessLog
+from goverse_gate.problems import document, retry_after_s, status_of
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+JSON: Final[Header] = (b"content-type", b"application/json")
+PROBLEM_JSON: Final[Header] = (b"content-type", b"application/problem+json")
+REPLAYED: Final[Header] = (b"idempotency-replayed", b"true")
+CLOSE: Final[Header] = (b"connection", b"close")
+NO_STORE: Final[Header] = (b"cache-control", b"no-store")
+NO_CACHE: Final[Header] = (
+    b"cache-control",
+    b"no-cache",
+)  # keep it, but ask with If-None-Match before using it
+CLIENT_GONE: Final = "client_gone"
+SUCCESS: Final = "success"
+
+_NOTHING: Final[Mapping[bytes, bytes]] = {}
+_LENGTHS: Final = tuple((b"content-length", b"%d" % size) for size in range(1_024))
+
+logger = logging.getLogger("goverse.gate.access")
+
+
+class Exchange:
+    """One request on its way through the raw path.
+
+    Attributes:
+        scope, receive, send: of ASGI.
+        content_length: as the client says it, or empty.
+        found: the other headers that mean something to a gate.
+        request_id: names the request.
+        cors: headers that every answer to this client carries.
+        series: where the request is counted.
+        logged: which requests leave a line in the access log.
+        started: when it arrived, on the monotonic clock.
+        close: end the connection after the answer.
+        answered: an answer has begun.
+    """
+
+    __slots__ = (
+        "answered",
+        "close",
+        "content_length",
+        "cors",
+        "found",
+        "logged",
+        "receive",
+        "request_id",
+        "scope",
+        "send",
+        "series",
+        "started",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str, series: Series) -> None:
+        """Begin with a request that nothing is known of yet."""
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.request_id = request_id
+        self.series = series
+        self.logged: AccessLog = "off"
+        self.content_length = b""
+        self.found: Mapping[bytes, bytes] = _NOTHING
+        self.cors: tuple[Header, ...] = ()
+        self.started = monotonic()
+        self.close = False
+        self.answered = False
+
+    async def answer(self, status: int, body: bytes, headers: Headers) -> None:
+        """Send a success; ``headers`` is used up."""
+        size = len(body)
+        headers.append(_LENGTHS[size] if size < 1_024 else (b"content-length", b"%d" % size))
+        await self._write(status, body, headers)
+        self.finish(SUCCESS, status)
+
+    async def answer_reply(self, status: int, reply: Reply, headers: Headers) -> None:
+        """Send the outcome of an operation that succeeded; ``headers`` is used up."""
+        _add_position(headers, reply)
+        await self.answer(status, reply.body, headers)
+
+    async def answer_nothing(self, status: int, headers: Headers, reply: Reply | None = None) -> None:
+        """Send a success that has no content (204, 304); ``headers`` is used up."""
+        if reply is not None:
+            _add_position(headers, reply)
+        await self._write(status, b"", headers)
+        self.finish(SUCCESS, status)
+
+    async def answer_problem(
+        self, problem: Problem, reply: Reply | None = None, headers: Headers | None = None
+    ) -> None:
+        """Send an error; ``reply`` is the one that carried it, if any."""
+        status = status_of(problem)
+        body = document(problem, status, self.request_id)
+        headers = headers or []
+        headers += (PROBLEM_JSON, NO_STORE, (b"content-length", b"%d" % len(body)))
+        wait_s = retry_after_s(problem, status)
+        if wait_s is not None:
+            headers.append((b"retry-after", b"%d" % wait_s))
+        if reply is not None:
+            _add_position(headers, reply)
+        await self._write(status, body, headers)
+        self.finish(problem.code, status)
+
+    async def _write(self, status: int, body: bytes, headers: Headers) -> None:
+        headers += self.own_headers()
+        self.answered = True
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        if self.scope["method"] == "HEAD":
+            body = b""
+        await self.send({"type": "http.response.body", "body": body})
+
+    def own_headers(self) -> Headers:
+        """Return the headers that every answer to this request carries."""
+        headers: Headers = [(b"goverse-request-id", self.request_id.encode()), *self.cors]
+        if self.close:
+            headers.append(CLOSE)
+        return headers
+
+    def finish(self, outcome: str, status: int) -> None:
+        """Count the request, and log it where that is wanted."""
+        duration_s = monotonic() - self.started
+        self.series.record(outcome, duration_s)
+        if self.logged == "off" or (self.logged == "errors" and status < 400):
+            return
+        level = logging.WARNING if status >= 500 else logging.INFO
+        if logger.isEnabledFor(level):
+            fields = {
+                "request_id": self.request_id,
+                "http_method": self.scope["method"],
+                "path": self.scope["raw_path"].decode("latin-1"),
+                "object_type": self.series.object_type,
+                "method": self.series.method,
+                "status": status,
+                "code": outcome,
+                "duration_ms": round(duration_s * 1000, 3),
+            }
+            logger.log(level, "%s %s → %s", fields["http_method"], fields["path"], status, extra=fields)
+
+
+def _add_position(headers: Headers, reply: Reply) -> None:
+    """Say which state of the object, and which commit, the answer reflects."""
+    if reply.version:
+        headers.append((b"etag", b'"%d"' % reply.version))
+    if reply.commit_seq:
+        headers.append((b"goverse-commit-seq", b"%d" % reply.commit_seq))
+    if reply.replayed:
+        headers.append(REPLAYED)

@@ -1,0 +1,130 @@
+"""Who may talk to the gate at all: the Host header, the Origin of web pages, and CORS.
+
+A gate on a developer's machine is reachable from every web page that the developer opens. So, before anything
+runs:
+
+* ``Host`` must be an allowed one. A page that makes its own name point to 127.0.0.1 (DNS rebinding) sends its
+  own name.
+* ``Origin`` must be the gate's own host or an allowed origin, for every method.
+* A browser's cross-site request without ``Origin`` (an image, a script) is refused as well; following a link
+  is not.
+
+Refusals name the setting that would allow the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from goverse.errors import AccessDenied, MalformedRequest
+from goverse_gate.options import GateOptions
+
+Header = tuple[bytes, bytes]
+Headers = list[Header]
+
+EXPOSED: Final = b"ETag, GoVerse-Commit-Seq, GoVerse-Request-Id, Idempotency-Replayed, Location, Retry-After"
+ALLOWED_METHODS: Final = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
+ALLOWED_HEADERS: Final = (
+    b"Authorization, Content-Type, GoVerse-Min-Seq, GoVerse-Namespace, GoVerse-Request-Id, GoVerse-Timeout, "
+    b"Idempotency-Key, If-Match, If-None-Match, Prefer, traceparent, X-Request-Id"
+)
+PREFLIGHT_AGE_S: Final = b"600"
+VARY_ORIGIN: Final[Header] = (b"vary", b"Origin")
+
+_KNOWN_HOSTS_MAX: Final = 1_024  # an allowed name may come with any of 65 535 ports
+
+
+class Guard:
+    """Decides by headers alone."""
+
+    def __init__(self, options: GateOptions) -> None:
+        """Read the options."""
+        self._any_host = "*" in options.allowed_hosts
+        self._hosts = frozenset(host.lower() for host in options.allowed_hosts)
+        self._any_origin = "*" in options.allowed_origins
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in options.allowed_origins)
+        self.vary: tuple[Header, ...] = (VARY_ORIGIN,) if self._origins and not self._any_origin else ()
+        self.known_hosts: set[bytes] = set()
+
+    def check_host(self, host: bytes, http_version: str = "1.1") -> None:
+        """Pass an allowed Host header, and remember it.
+
+        Raises:
+            MalformedRequest: HTTP/1.1 without a Host header.
+            AccessDenied: the host is not served.
+        """
+        if host in self.known_hosts:
+            return
+        if not host:
+            if http_version == "1.0":
+                return  # no browser speaks it, so no page hides behind it
+            raise MalformedRequest("the request has no Host header")
+        name = host.decode("latin-1").lower()
+        if not (self._any_host or name in self._hosts or _without_port(name) in self._hosts):
+            raise AccessDenied(
+                f"the host {name!r} is not served here; add it to the setting gate.allowed_hosts",
+                setting="gate.allowed_hosts",
+            )
+        if len(self.known_hosts) < _KNOWN_HOSTS_MAX:
+            self.known_hosts.add(host)
+
+    def check_page(self, method: str, host: bytes, headers: Mapping[bytes, bytes]) -> tuple[Header, ...]:
+        """Pass requests that no foreign web page sent; return the CORS headers of the answer.
+
+        Raises:
+            AccessDenied: a page of another origin sent it.
+        """
+        origin = headers.get(b"origin")
+        if origin is None:
+            self._check_fetch_site(method, headers)
+            return self.vary
+        text = origin.decode("latin-1").lower()
+        if self._any_origin:
+            return ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", EXPOSED))
+        if text in self._origins:
+            allow = (b"access-control-allow-origin", origin)
+            return (allow, (b"access-control-expose-headers", EXPOSED), VARY_ORIGIN)
+        scheme, _, authority = text.partition("://")
+        if scheme in ("http", "https") and host and authority == host.decode("latin-1").lower():
+            return self.vary
+        raise AccessDenied(
+            f"pages of the origin {text!r} may not call this; add it to the setting gate.allowed_origins",
+            setting="gate.allowed_origins",
+        )
+
+    def _check_fetch_site(self, method: str, headers: Mapping[bytes, bytes]) -> None:
+        site = headers.get(b"sec-fetch-site")
+        if site is None or site in (b"same-origin", b"none") or self._any_origin:
+            return
+        if headers.get(b"sec-fetch-mode") == b"navigate" and method in ("GET", "HEAD"):
+            return
+        raise AccessDenied(
+            "a page of another site may not load this; let it use fetch() and add its origin to the setting "
+            "gate.allowed_origins",
+            setting="gate.allowed_origins",
+        )
+
+
+def is_preflight(method: str, headers: Mapping[bytes, bytes]) -> bool:
+    """Tell whether a browser asks for permission before its real request."""
+    return method == "OPTIONS" and b"origin" in headers and b"access-control-request-method" in headers
+
+
+def preflight_headers(cors: Iterable[Header], headers: Mapping[bytes, bytes]) -> Headers:
+    """Return what the answer to a preflight says besides ``cors``: nothing, unless they let the origin in."""
+    if not any(name == b"access-control-allow-origin" for name, _ in cors):
+        return []
+    answer = [
+        (b"access-control-allow-methods", ALLOWED_METHODS),
+        (b"access-control-allow-headers", ALLOWED_HEADERS),
+        (b"access-control-max-age", PREFLIGHT_AGE_S),
+    ]
+    if headers.get(b"access-control-request-private-network") == b"true":
+        answer.append((b"access-control-allow-private-network", b"true"))
+    return answer
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host

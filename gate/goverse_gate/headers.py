@@ -1,0 +1,168 @@
+"""Request headers: one loop over what arrived, then the meaning of those that matter.
+
+Most calls carry none of ours; for them nothing is built. A header that is there and wrong is refused, never
+ignored, with two exceptions: ``traceparent`` (the W3C says so) and request ids (they only help reading logs).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from goverse.errors import MalformedRequest
+from goverse.limits import CALL_TIMEOUT_S_MIN, IDEMPOTENCY_KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX
+from goverse.model.frames import MUST_EXIST
+from goverse.model.keys import check_namespace
+
+MEANINGFUL: Final = frozenset(
+    {
+        b"access-control-request-method",
+        b"access-control-request-private-network",
+        b"expect",
+        b"goverse-min-seq",
+        b"goverse-namespace",
+        b"goverse-request-id",
+        b"goverse-timeout",
+        b"idempotency-key",
+        b"if-match",
+        b"if-none-match",
+        b"origin",
+        b"sec-fetch-mode",
+        b"sec-fetch-site",
+        b"traceparent",
+        b"x-request-id",
+    }
+)
+_MAY_REPEAT: Final = frozenset({b"if-none-match"})
+
+_TIMEOUT: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,9})?")
+_KEY: Final = re.compile(rb'"([ !#-\[\]-~]+)"|([ !#-~]+)')
+_SEQ: Final = re.compile(rb"[0-9]{1,20}")
+_VERSION: Final = re.compile(rb'"([0-9]{1,18})"|([0-9]{1,18})')
+_ETAG: Final = re.compile(rb'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~:/+=@-]+")
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+
+
+@dataclass(slots=True, frozen=True)
+class CallHeaders:
+    """What the headers of one request ask for; the defaults are those of a request without any."""
+
+    namespace: str
+    timeout_s: float | None = None
+    idempotency_key: str | None = None
+    if_match: int | None = None
+    min_seq: int = 0
+    traceparent: str = ""
+
+
+def collect(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes, dict[bytes, bytes]]:
+    """Return Host, Content-Length, and the other headers that mean something to a gate.
+
+    Raises:
+        MalformedRequest: one that may come once came twice.
+    """
+    host = length = b""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name == b"host":
+            if host:
+                raise MalformedRequest("the header Host came more than once")
+            host = value
+        elif name == b"content-length":
+            length = value
+        elif name in MEANINGFUL:
+            if name in found:
+                if name not in _MAY_REPEAT:
+                    raise MalformedRequest(f"the header {name.decode()} came more than once")
+                value = found[name] + b", " + value  # noqa: PLW2901  # the list goes on
+            found[name] = value
+    return host, length, found
+
+
+def read(found: Mapping[bytes, bytes], default_namespace: str, timeout_s_max: float) -> CallHeaders:
+    """Return what the headers ask for.
+
+    Raises:
+        MalformedRequest: a header is not of its form.
+    """
+    namespace = found.get(b"goverse-namespace")
+    timeout = found.get(b"goverse-timeout")
+    key = found.get(b"idempotency-key")
+    if_match = found.get(b"if-match")
+    min_seq = found.get(b"goverse-min-seq")
+    trace = found.get(b"traceparent")
+    return CallHeaders(
+        default_namespace if namespace is None else check_namespace(namespace.decode("latin-1")),
+        None if timeout is None else _timeout_s(timeout, timeout_s_max),
+        None if key is None else _idempotency_key(key),
+        None if if_match is None else _if_match(if_match),
+        0 if min_seq is None else _min_seq(min_seq),
+        trace.decode("ascii") if trace is not None and _TRACEPARENT.fullmatch(trace) else "",
+    )
+
+
+def request_id_of(found: Mapping[bytes, bytes]) -> str | None:
+    """Return the client's own request id if it is a harmless one."""
+    value = found.get(b"goverse-request-id") or found.get(b"x-request-id")
+    if value and len(value) <= REQUEST_ID_BYTES_MAX and _REQUEST_ID.fullmatch(value):
+        return value.decode("ascii")
+    return None
+
+
+def is_exclusive_create(found: Mapping[bytes, bytes]) -> bool:
+    """Tell whether a create may not meet an existing object.
+
+    Raises:
+        MalformedRequest: ``If-None-Match`` is not ``*``, the only form with a meaning for a create.
+    """
+    value = found.get(b"if-none-match")
+    if value is None:
+        return False
+    if value.strip() != b"*":
+        raise MalformedRequest("If-None-Match on a create can only be *")
+    return True
+
+
+def matches_version(if_none_match: bytes | None, version: int) -> bool:
+    """Tell whether ``If-None-Match`` names the version that the client has already."""
+    if if_none_match is None:
+        return False
+    value = if_none_match.strip()
+    return value == b"*" or b"%d" % version in _ETAG.findall(value)
+
+
+def _timeout_s(value: bytes, timeout_s_max: float) -> float:
+    if _TIMEOUT.fullmatch(value) is None:
+        raise MalformedRequest("GoVerse-Timeout is not a number of seconds, like 2.5")
+    return min(max(float(value), CALL_TIMEOUT_S_MIN), timeout_s_max)
+
+
+def _idempotency_key(value: bytes) -> str:
+    match = _KEY.fullmatch(value)
+    key = b"" if match is None else match[1] or match[2]
+    if not 1 <= len(key) <= IDEMPOTENCY_KEY_BYTES_MAX:
+        raise MalformedRequest(
+            f"Idempotency-Key is not 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters, bare or in "
+            "double quotes"
+        )
+    return key.decode("ascii")
+
+
+def _if_match(value: bytes) -> int:
+    if value.strip() == b"*":
+        return MUST_EXIST
+    match = _VERSION.fullmatch(value.strip())
+    if match is None:
+        raise MalformedRequest('If-Match is not one version, like "7", or *')
+    return int(match[1] or match[2])
+
+
+def _min_seq(value: bytes) -> int:
+    if _SEQ.fullmatch(value) is None:
+        raise MalformedRequest("GoVerse-Min-Seq is not a commit_seq, a whole number")
+    return int(value)

@@ -1,0 +1,60 @@
+"""Liveness and readiness. Liveness has no dependencies; readiness is the live truth, with reasons."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from goverse.ports.link import Link
+from goverse_gate.objects import Objects
+
+
+class Liveness(BaseModel):
+    """The process runs and its event loop turns."""
+
+    status: str = Field(default="ok", examples=["ok"])
+
+
+class ReadinessReport(BaseModel):
+    """Whether requests would be served now."""
+
+    ready: bool = Field(description="Requests would be served now.")
+    reasons: list[str] = Field(description="Why not, one sentence each; empty when ready.")
+    commit_seq: str = Field(description="The newest durable position of the store.", examples=["42"])
+
+
+def health_routes(link: Link, objects: Objects) -> APIRouter:
+    """Return the routes ``/healthz``, ``/livez``, ``/ready`` and ``/readyz``."""
+    router = APIRouter(tags=["health"])
+
+    async def healthz() -> Liveness:
+        return Liveness()
+
+    async def ready(response: Response) -> ReadinessReport:
+        state = link.readiness()
+        reasons = [*state.reasons]
+        if objects.draining:
+            reasons.append("the gate is shutting down")
+        response.headers["cache-control"] = "no-store"
+        if reasons or not state.ready:
+            response.status_code = 503
+        return ReadinessReport(
+            ready=response.status_code != 503, reasons=reasons, commit_seq=str(state.commit_seq)
+        )
+
+    for path in ("/healthz", "/livez"):
+        router.add_api_route(
+            path, healthz, operation_id=path[1:], summary="Is the process alive?", response_model=Liveness
+        )
+    for path in ("/ready", "/readyz"):
+        router.add_api_route(
+            path,
+            ready,
+            operation_id=path[1:],
+            summary="Would requests be served now?",
+            response_model=ReadinessReport,
+            response_class=JSONResponse,
+            responses={503: {"model": ReadinessReport, "description": "Not ready; the reasons say why."}},
+        )
+    return router

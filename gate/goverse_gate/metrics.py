@@ -1,0 +1,155 @@
+"""What the raw path counts: plain numbers on the event loop, turned into Prometheus metrics when somebody asks.
+
+Labels come from the catalog and from the table of problem codes only, so no client can make a new series:
+other types and methods are ``unknown``, other outcomes ``business_error``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from goverse.errors import AccessDenied
+from goverse.model.catalog import Catalog
+from goverse_gate.problems import STATUS
+
+BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+UNKNOWN: Final = "unknown"
+OPERATIONS: Final = ("create", "delete", "list", "read")
+
+_OUTCOMES: Final = frozenset({"success", "client_gone", *STATUS})
+
+
+class Tally:
+    """Requests with one outcome."""
+
+    __slots__ = ("buckets", "count", "sum_s")
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        self.count = 0
+        self.sum_s = 0.0
+        self.buckets = [0] * (len(BUCKETS_S) + 1)
+
+
+class Series:
+    """The requests to one method, or of one other operation, by outcome."""
+
+    __slots__ = ("_outcomes", "method", "object_type", "tallies")
+
+    def __init__(self, object_type: str, method: str, outcomes: Iterable[str] = ()) -> None:
+        """Start without any; ``outcomes`` are further ones that may become labels."""
+        self.object_type = object_type
+        self.method = method
+        self.tallies: dict[str, Tally] = {}
+        self._outcomes = _OUTCOMES.union(outcomes)
+
+    def record(self, outcome: str, duration_s: float) -> None:
+        """Count one request."""
+        tally = self.tallies.get(outcome)
+        if tally is None:
+            label = outcome if outcome in self._outcomes else "business_error"
+            tally = self.tallies.setdefault(label, Tally())
+        tally.count += 1
+        tally.sum_s += duration_s
+        tally.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
+
+    def count(self, outcome: str) -> int:
+        """Return how many requests had this outcome."""
+        tally = self.tallies.get(outcome)
+        return tally.count if tally else 0
+
+
+def _histogram(tallies: Iterable[Tally]) -> tuple[list[tuple[str, float]], float]:
+    """Return Prometheus' cumulative buckets and the sum."""
+    chosen = list(tallies)
+    total = 0
+    buckets: list[tuple[str, float]] = []
+    for index, bound in enumerate((*map(str, BUCKETS_S), "+Inf")):
+        total += sum(tally.buckets[index] for tally in chosen)
+        buckets.append((bound, total))
+    return buckets, sum(tally.sum_s for tally in chosen)
+
+
+class GateMetrics(Collector):
+    """All series of one gate."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        """Make a series for each method of each type; it appears in an export once it counted something."""
+        self.methods: Mapping[tuple[str, str], Series] = {
+            (name, method): Series(name, method, (error.code for error in described.errors))
+            for name, type_ in catalog.items()
+            for method, described in type_.methods.items()
+        }
+        self.operations: Mapping[str, Series] = {name: Series("", name) for name in OPERATIONS}
+        self.unknown = Series(UNKNOWN, UNKNOWN)
+        self.denied: dict[str, int] = {}
+        self.replays = 0
+        self.inflight: Callable[[], int] = lambda: 0
+
+    def deny(self, error: AccessDenied) -> None:
+        """Count a request that was refused before anything ran, by the setting that the error names."""
+        reason = str(error.extra.get("setting", "rule"))
+        self.denied[reason] = self.denied.get(reason, 0) + 1
+
+    def collect(self) -> Iterator[Metric]:
+        """Export everything; called by the registry."""
+        called = [series for series in (*self.methods.values(), self.unknown) if series.tallies]
+        calls = CounterMetricFamily(
+            "goverse_method_calls",
+            "Calls of exported methods over HTTP.",
+            labels=("object_type", "method", "status"),
+        )
+        durations = HistogramMetricFamily(
+            "goverse_method_call_duration_seconds",
+            "Time from the arrival of a call at the gate to its answer.",
+            labels=("object_type", "method"),
+        )
+        for series in called:
+            for outcome, tally in series.tallies.items():
+                calls.add_metric((series.object_type, series.method, outcome), tally.count)
+            buckets, total_s = _histogram(series.tallies.values())
+            durations.add_metric((series.object_type, series.method), buckets, total_s)
+        yield calls
+        yield durations
+        yield from self._collect_operations(called)
+        denied = CounterMetricFamily(
+            "goverse_access_denied",
+            "Requests refused before anything ran, by the setting that refused them.",
+            labels=("reason",),
+        )
+        for reason, count in self.denied.items():
+            denied.add_metric((reason,), count)
+        yield denied
+        yield CounterMetricFamily(
+            "goverse_idempotency_replays",
+            "Answers that came from the record of an earlier request.",
+            value=self.replays,
+        )
+        yield GaugeMetricFamily(
+            "goverse_gate_inflight_requests",
+            "Requests to objects now inside the gate.",
+            value=self.inflight(),
+        )
+
+    def _collect_operations(self, called: Iterable[Series]) -> Iterator[Metric]:
+        durations = HistogramMetricFamily(
+            "goverse_operation_duration_seconds",
+            "Time of requests other than calls.",
+            labels=("operation", "status"),
+        )
+        timeouts = CounterMetricFamily(
+            "goverse_operation_timeouts", "Requests that met their deadline.", labels=("operation",)
+        )
+        for name, series in self.operations.items():
+            for outcome, tally in series.tallies.items():
+                buckets, total_s = _histogram((tally,))
+                durations.add_metric((name, outcome), buckets, total_s)
+            timeouts.add_metric((name,), series.count("timeout"))
+        timeouts.add_metric(("call",), sum(series.count("timeout") for series in called))
+        yield durations
+        yield timeouts

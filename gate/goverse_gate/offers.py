@@ -1,0 +1,76 @@
+"""The catalog as the raw path needs it: types and methods by the bytes of a path, with deadlines and series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from goverse.errors import UnknownMethod, UnknownType
+from goverse.model.catalog import Catalog, TypeDescription
+from goverse_gate.metrics import GateMetrics, Series
+from goverse_gate.target import Names, shown
+
+
+@dataclass(slots=True, frozen=True)
+class OfferedMethod:
+    """A method that may be called."""
+
+    name: str
+    timeout_s: float
+    series: Series
+
+
+@dataclass(slots=True, frozen=True)
+class OfferedType:
+    """An object type and its methods."""
+
+    name: str
+    methods: Names[OfferedMethod]
+    method_names: str
+
+    def method(self, segment: bytes) -> OfferedMethod:
+        """Return the method that a path segment names.
+
+        Raises:
+            UnknownMethod: there is none; says which there are.
+        """
+        method = self.methods.find(segment)
+        if method is None:
+            raise UnknownMethod(f"{self.name} exports no method {shown(segment)}; it has {self.method_names}")
+        return method
+
+
+class Offers:
+    """Everything that one gate offers."""
+
+    def __init__(self, catalog: Catalog, metrics: GateMetrics, default_timeout_s: float) -> None:
+        """Look up once what does not depend on a request."""
+
+        def offer(described: TypeDescription) -> OfferedType:
+            methods = {
+                name: OfferedMethod(
+                    name, method.timeout_s or default_timeout_s, metrics.methods[described.name, name]
+                )
+                for name, method in described.methods.items()
+            }
+            return OfferedType(described.name, Names(methods), _listed(methods))
+
+        self._types = Names({name: offer(described) for name, described in catalog.items()})
+        self._type_names = _listed(catalog)
+
+    def type(self, segment: bytes) -> OfferedType:
+        """Return the type that a path segment names.
+
+        Raises:
+            UnknownType: there is none; says which there are.
+        """
+        offered = self._types.find(segment)
+        if offered is None:
+            raise UnknownType(
+                f"there is no object type {shown(segment)}; this application has {self._type_names}"
+            )
+        return offered
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

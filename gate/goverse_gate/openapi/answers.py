@@ -1,0 +1,272 @@
+"""What operations share in the document: parameters, headers, the problem schema, and the error responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import goverse.errors
+from goverse.errors import GoverseError
+from goverse.limits import LIST_LIMIT, LIST_LIMIT_MAX
+from goverse.model.catalog import ErrorDescription
+from goverse_gate.openapi.components import Schema
+from goverse_gate.problems import PROBLEM_TYPE_PREFIX, STATUS, title_of
+
+Responses = dict[str, Any]
+
+# Which errors an operation may answer, besides those of the application
+REQUEST_ERRORS: Final = ("malformed_request", "access_denied", "unknown_type", "overloaded", "internal_error")
+MOMENT_ERRORS: Final = ("unavailable", "draining", "store_failed", "timeout")
+BODY_ERRORS: Final = ("too_large", "invalid_arguments")
+KEY_ERRORS: Final = ("idempotency_key_mismatch", "idempotency_in_progress")
+
+CALL_ERRORS: Final = (
+    *REQUEST_ERRORS,
+    *BODY_ERRORS,
+    *KEY_ERRORS,
+    *MOMENT_ERRORS,
+    "unknown_method",
+    "object_not_found",
+    "version_mismatch",
+    "deadlock",
+    "reentrancy_conflict",
+    "method_failed",
+)
+CREATE_ERRORS: Final = (
+    *REQUEST_ERRORS,
+    *BODY_ERRORS,
+    *KEY_ERRORS,
+    *MOMENT_ERRORS,
+    "object_exists",
+    "version_mismatch",
+    "method_failed",
+)
+READ_ERRORS: Final = (
+    *REQUEST_ERRORS,
+    *MOMENT_ERRORS,
+    "object_not_found",
+    "version_mismatch",
+    "method_failed",
+)
+DELETE_ERRORS: Final = (*READ_ERRORS, *KEY_ERRORS, "too_large", "deadlock")
+PAGE_ERRORS: Final = ("malformed_request", "access_denied", "internal_error")
+LIST_ERRORS: Final = (*REQUEST_ERRORS, *MOMENT_ERRORS)
+
+PROBLEM: Final[Schema] = {
+    "title": "Problem",
+    "description": "An error (RFC 9457). `code` is stable; further members depend on it.",
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "format": "uri", "description": "Names the kind of error."},
+        "title": {"type": "string", "description": "The kind of error in a few words."},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
+        "detail": {"type": "string", "description": "What went wrong this time, for people."},
+        "code": {"type": "string", "description": "Stable name of the error, for programs."},
+        "retryable": {"type": "boolean", "description": "The same request may succeed later."},
+        "request_id": {"type": "string", "description": "Finds the request in the logs."},
+        "errors": {
+            "type": "array",
+            "description": "The bad fields, where the arguments do not fit.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "path": {"type": "string", "description": "JSON pointer to the field."},
+                    "message": {"type": "string"},
+                },
+                "required": ["path", "message"],
+            },
+        },
+    },
+    "required": ["type", "title", "status", "detail", "code", "retryable", "request_id"],
+}
+SUMMARY: Final[Schema] = {
+    "title": "ObjectSummary",
+    "description": "An object's id and present version.",
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "version": {"type": "integer", "minimum": 1}},
+    "required": ["id", "version"],
+}
+PAGE: Final[Schema] = {
+    "title": "ObjectPage",
+    "description": "One page of a listing.",
+    "type": "object",
+    "properties": {
+        "items": {"type": "array", "items": {"$ref": "#/components/schemas/ObjectSummary"}},
+        "cursor": {
+            "type": ["string", "null"],
+            "description": "Give it back for the next page; null on the last one.",
+        },
+    },
+    "required": ["items", "cursor"],
+}
+
+HEADERS: Final[dict[str, Any]] = {
+    "ETag": {"description": "The object's version.", "schema": {"type": "string", "pattern": '^"[0-9]+"$'}},
+    "GoVerse-Commit-Seq": {
+        "description": "The newest commit that the answer depends on.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+    "GoVerse-Request-Id": {"description": "Names the request in the logs.", "schema": {"type": "string"}},
+    "Idempotency-Replayed": {
+        "description": "The answer is the stored one of an earlier request with the same key.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "Location": {"description": "Where the new object is.", "schema": {"type": "string"}},
+    "Retry-After": {
+        "description": "When to try again, in seconds.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+}
+PARAMETERS: Final[dict[str, Any]] = {
+    "ObjectId": {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "description": "The object's id: 1 to 512 bytes of UTF-8, percent-encoded (also `/`).",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 512},
+        "example": "c1",
+    },
+    "IdempotencyKey": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "Makes a repetition harmless: the same key, the same answer, no second effect.",
+        "schema": {"type": "string", "pattern": r'^("[ !#-\[\]-~]{1,255}"|[!#-~]([ !#-~]{0,253}[!#-~])?)$'},
+    },
+    "IfMatch": {
+        "name": "If-Match",
+        "in": "header",
+        "description": 'Only if the object has this version: `"7"`; or `*` for any, but it must exist.',
+        "schema": {"type": "string", "pattern": r'^("[0-9]{1,18}"|\*)$'},
+    },
+    "IfNoneMatchVersion": {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "Only if the object has another version than this; else 304.",
+        "schema": {"type": "string", "pattern": r'^("[0-9]{1,18}"|\*)$'},
+    },
+    "IfNoneMatchAny": {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "`*`: fail with `object_exists` if the object exists already.",
+        "schema": {"type": "string", "enum": ["*"]},
+    },
+    "Namespace": {
+        "name": "GoVerse-Namespace",
+        "in": "header",
+        "description": "The namespace; `default` where it is left away.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"},
+    },
+    "Timeout": {
+        "name": "GoVerse-Timeout",
+        "in": "header",
+        "description": "How long to wait at most, in seconds; raised or cut to what the gate allows.",
+        "schema": {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$"},
+        "example": "5",
+    },
+    "Cursor": {
+        "name": "cursor",
+        "in": "query",
+        "description": "The `cursor` of the page before.",
+        "schema": {"type": "string", "minLength": 2, "pattern": "^[A-Za-z0-9_-]+$"},
+    },
+    "Limit": {
+        "name": "limit",
+        "in": "query",
+        "description": "How many objects a page has at most.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": LIST_LIMIT_MAX, "default": LIST_LIMIT},
+    },
+    "Prefix": {
+        "name": "prefix",
+        "in": "query",
+        "description": "Only ids that begin with this.",
+        "schema": {"type": "string", "maxLength": 512},
+    },
+}
+
+
+def reference(kind: str, name: str) -> dict[str, str]:
+    """Return a reference to a component."""
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def success_headers(*names: str) -> dict[str, Any]:
+    """Return the headers of a success; every answer has a request id."""
+    return {name: reference("headers", name) for name in sorted((*names, "GoVerse-Request-Id"))}
+
+
+class ErrorResponses:
+    """Error responses by status; those without business errors are shared by operations with the same codes."""
+
+    def __init__(self) -> None:
+        """Nothing is shared yet."""
+        self.shared: Responses = {}
+
+    def of(self, codes: Iterable[str], business: Iterable[ErrorDescription] = ()) -> Responses:
+        """Return the error responses of an operation."""
+        details: dict[int, dict[str, str]] = {}
+        for code in sorted(set(codes)):
+            details.setdefault(STATUS[code], {})[code] = _DETAILS[code]
+        own: set[int] = set()
+        for error in business:
+            status = STATUS.get(error.code, error.status)
+            details.setdefault(status, {})[error.code] = error.detail
+            own.add(status)
+        return {
+            str(status): _response(status, found) if status in own else self._share(status, found)
+            for status, found in sorted(details.items())
+        }
+
+    def _share(self, status: int, details: Mapping[str, str]) -> Responses:
+        base = HTTPStatus(status).phrase.title().replace(" ", "").replace("-", "")
+        response = _response(status, details)
+        name, number = base, 2
+        while self.shared.setdefault(name, response) != response:
+            name = f"{base}{number}"
+            number += 1
+        return reference("responses", name)
+
+
+def _response(status: int, details: Mapping[str, str]) -> Responses:
+    headers = {"GoVerse-Request-Id": reference("headers", "GoVerse-Request-Id")}
+    if status in (429, 503):
+        headers["Retry-After"] = reference("headers", "Retry-After")
+    return {
+        "description": "\n".join(f"* `{code}`: {detail}" for code, detail in details.items()),
+        "headers": headers,
+        "content": {
+            "application/problem+json": {
+                "schema": reference("schemas", "Problem"),
+                "examples": {
+                    code: {"value": _example(status, code, detail)} for code, detail in details.items()
+                },
+            }
+        },
+    }
+
+
+def _example(status: int, code: str, detail: str) -> dict[str, Any]:
+    return {
+        "type": PROBLEM_TYPE_PREFIX + code,
+        "title": title_of(code),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "retryable": code in _RETRYABLE,
+        "request_id": "5f0c2a9be1d7-2a",
+    }
+
+
+def _known_errors() -> list[type[GoverseError]]:
+    found = [
+        value
+        for value in vars(goverse.errors).values()
+        if isinstance(value, type) and issubclass(value, GoverseError)
+    ]
+    return sorted(found, key=lambda error: error.code)
+
+
+_DETAILS: Final = {
+    error.code: " ".join((error.__doc__ or "").partition("\n\n")[0].split()) for error in _known_errors()
+}
+_RETRYABLE: Final = {error.code for error in _known_errors() if error.retryable}

@@ -1,0 +1,196 @@
+"""The whole document: paths of every type, the gate's own routes, and the components that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from goverse.model.catalog import Catalog, MethodDescription, TypeDescription
+from goverse_gate.openapi import answers
+from goverse_gate.openapi.answers import ErrorResponses, reference, success_headers
+from goverse_gate.openapi.components import Components, Schema
+from goverse_gate.openapi.examples import NoExample, example_of
+
+API_VERSION: Final = "0.1.0"
+OPENAPI_VERSION: Final = "3.1.0"
+DESCRIPTION: Final = """\
+Objects are called by name: `POST /objects/{type}/{id}/call/{method}` with the arguments as a JSON object. The
+answer to a call comes when its effect is durable. Paths under `/v1/objects` are the same.
+
+Further request headers that every operation takes: `GoVerse-Request-Id` (names the request in logs),
+`traceparent` (W3C trace context), `GoVerse-Min-Seq` (a `GoVerse-Commit-Seq` that the answer must have seen;
+`unavailable` otherwise).
+
+Errors are `application/problem+json` with a stable `code`."""
+
+Operation = dict[str, Any]
+
+_FASTAPI_ERRORS: Final = ("HTTPValidationError", "ValidationError")
+
+
+class ApiDocument:
+    """Puts the document together, type by type."""
+
+    def __init__(self, catalog: Catalog, routes: Mapping[str, Any]) -> None:
+        """Describe the types of ``catalog``; ``routes`` is the document of the gate's other routes."""
+        own = {"ObjectPage": answers.PAGE, "ObjectSummary": answers.SUMMARY, "Problem": answers.PROBLEM}
+        theirs = routes.get("components", {}).get("schemas", {})
+        self.components = Components(
+            {**{name: theirs[name] for name in theirs if name not in _FASTAPI_ERRORS}, **own}
+        )
+        self.errors = ErrorResponses()
+        self.paths: dict[str, Any] = {}
+        self.tags: list[dict[str, str]] = []
+        self._operation_ids: set[str] = set()
+        for _, described in sorted(catalog.items()):
+            self._add_type(described)
+        for path, item in sorted(routes.get("paths", {}).items()):
+            self.paths[path] = {verb: self._adopt(operation) for verb, operation in item.items()}
+
+    def as_json(self, title: str) -> dict[str, Any]:
+        """Return the document."""
+        return {
+            "openapi": OPENAPI_VERSION,
+            "info": {"title": title, "version": API_VERSION, "description": DESCRIPTION},
+            "servers": [{"url": "/"}],
+            "tags": self.tags,
+            "paths": self.paths,
+            "components": {
+                "schemas": dict(sorted(self.components.schemas.items())),
+                "responses": dict(sorted(self.errors.shared.items())),
+                "parameters": answers.PARAMETERS,
+                "headers": answers.HEADERS,
+            },
+        }
+
+    def _add_type(self, described: TypeDescription) -> None:
+        name = described.name
+        self.tags.append(
+            {"name": name, "description": described.description} if described.description else {"name": name}
+        )
+        self.paths[f"/objects/{name}"] = {"get": self._list(name), "post": self._create(described)}
+        self.paths[f"/objects/{name}/{{id}}"] = {
+            "parameters": [reference("parameters", "ObjectId")],
+            "get": self._get(described),
+            "put": self._put(described),
+            "delete": self._delete(name),
+        }
+        for method_name, method in sorted(described.methods.items()):
+            self.paths[f"/objects/{name}/{{id}}/call/{method_name}"] = {
+                "parameters": [reference("parameters", "ObjectId")],
+                "post": self._call(name, method),
+            }
+
+    def _adopt(self, operation: Mapping[str, Any]) -> Operation:
+        """Take over an operation of FastAPI, whose errors are problems like all others."""
+        responses = {code: answer for code, answer in operation["responses"].items() if code != "422"}
+        codes = answers.PAGE_ERRORS + (answers.BODY_ERRORS if "422" in operation["responses"] else ())
+        for code, answer in self.errors.of(codes).items():
+            responses.setdefault(code, answer)
+        return {**operation, "responses": dict(sorted(responses.items()))}
+
+    def _operation(self, type_name: str, verb: str, summary: str, *parameters: str) -> Operation:
+        names = ("Namespace", "Timeout", *parameters)
+        return {
+            "operationId": self._operation_id(type_name, verb),
+            "tags": [type_name],
+            "summary": summary,
+            "parameters": [reference("parameters", name) for name in sorted(names)],
+        }
+
+    def _operation_id(self, type_name: str, verb: str) -> str:
+        """Return a short id; a method named like one of the gate's own operations gets a longer one."""
+        wanted, number = f"{type_name}_{verb}", 1
+        while wanted in self._operation_ids:
+            wanted = f"{type_name}_call_{verb}" if number == 1 else f"{type_name}_call_{verb}_{number}"
+            number += 1
+        self._operation_ids.add(wanted)
+        return wanted
+
+    def _list(self, name: str) -> Operation:
+        operation = self._operation(name, "list", f"List {name} objects", "Cursor", "Limit", "Prefix")
+        content = {"application/json": {"schema": reference("schemas", "ObjectPage")}}
+        page = {"description": "Ids and versions, by id.", "headers": success_headers(), "content": content}
+        return {**operation, "responses": {"200": page, **self.errors.of(answers.LIST_ERRORS)}}
+
+    def _create(self, described: TypeDescription) -> Operation:
+        operation = self._operation(
+            described.name, "create", f"Create a {described.name} with a new id", "IdempotencyKey"
+        )
+        operation["requestBody"] = self._create_body(described)
+        responses = {"201": self._created("The object was created."), **self.errors.of(answers.CREATE_ERRORS)}
+        return {**operation, "responses": responses}
+
+    def _put(self, described: TypeDescription) -> Operation:
+        summary = f"Create a {described.name} under this id"
+        operation = self._operation(
+            described.name, "put", summary, "IdempotencyKey", "IfMatch", "IfNoneMatchAny"
+        )
+        operation["requestBody"] = self._create_body(described)
+        responses = {
+            "200": self._created("The object existed already and was left as it is."),
+            "201": self._created("The object was created."),
+            **self.errors.of(answers.CREATE_ERRORS),
+        }
+        return {**operation, "responses": responses}
+
+    def _get(self, described: TypeDescription) -> Operation:
+        name = described.name
+        operation = self._operation(name, "get", f"Read a {name}'s state", "IfMatch", "IfNoneMatchVersion")
+        schema = self.components.named(f"{name}_state", described.state, name)
+        headers = success_headers("ETag", "GoVerse-Commit-Seq")
+        state = {"description": "The state.", "headers": headers, "content": self._json(schema)}
+        unchanged = {"description": "The state is still the one of If-None-Match.", "headers": headers}
+        return {
+            **operation,
+            "responses": {"200": state, "304": unchanged, **self.errors.of(answers.READ_ERRORS)},
+        }
+
+    def _delete(self, name: str) -> Operation:
+        operation = self._operation(name, "delete", f"Delete a {name}", "IdempotencyKey", "IfMatch")
+        headers = success_headers("GoVerse-Commit-Seq", "Idempotency-Replayed")
+        deleted = {"description": "The object is deleted, durably.", "headers": headers}
+        return {**operation, "responses": {"204": deleted, **self.errors.of(answers.DELETE_ERRORS)}}
+
+    def _call(self, type_name: str, method: MethodDescription) -> Operation:
+        owner = f"{type_name}_{method.name}"
+        summary = method.summary or f"Call {method.name}"
+        operation = self._operation(type_name, method.name, summary, "IdempotencyKey", "IfMatch")
+        if method.description:
+            operation["description"] = method.description
+        if method.readonly:
+            operation["x-goverse-readonly"] = True
+        arguments = self.components.named(f"{owner}_arguments", method.arguments, owner)
+        operation["requestBody"] = self._body(arguments, required=bool(method.arguments.get("required")))
+        result = self.components.inline(method.result, owner)
+        if result.get("type") == "object" and "title" in result:
+            result = self.components.named(str(result["title"]), method.result, owner)
+        headers = success_headers("ETag", "GoVerse-Commit-Seq", "Idempotency-Replayed")
+        success = {"description": "The result.", "headers": headers, "content": self._json(result)}
+        return {
+            **operation,
+            "responses": {"200": success, **self.errors.of(answers.CALL_ERRORS, method.errors)},
+        }
+
+    def _create_body(self, described: TypeDescription) -> dict[str, Any]:
+        arguments = described.create_arguments
+        schema = self.components.named(f"{described.name}_create_arguments", arguments, described.name)
+        return self._body(schema, required=bool(arguments.get("required")))
+
+    def _body(self, schema: Schema, *, required: bool) -> dict[str, Any]:
+        return {"required": required, "description": "The arguments.", "content": self._json(schema)}
+
+    def _created(self, description: str) -> dict[str, Any]:
+        headers = success_headers("ETag", "GoVerse-Commit-Seq", "Idempotency-Replayed", "Location")
+        return {
+            "description": description,
+            "headers": headers,
+            "content": self._json(reference("schemas", "ObjectSummary")),
+        }
+
+    def _json(self, schema: Schema) -> dict[str, Any]:
+        content: dict[str, Any] = {"schema": schema}
+        with suppress(NoExample):
+            content["example"] = example_of(schema, self.components)
+        return {"application/json": content}

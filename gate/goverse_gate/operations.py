@@ -1,0 +1,253 @@
+"""What can be asked of objects over HTTP: an exchange becomes a request, and the reply becomes an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+
+from goverse.errors import MethodNotAllowed, Timeout, Unavailable
+from goverse.model.frames import Operation, Problem, Reply, Request
+from goverse.model.keys import ObjectKey
+from goverse.ports.link import Link
+from goverse_gate.bodies import Bodies
+from goverse_gate.exchange import JSON, NO_CACHE, Exchange
+from goverse_gate.guard import Headers
+from goverse_gate.headers import CallHeaders, is_exclusive_create, matches_version, read
+from goverse_gate.identity import ObjectIds
+from goverse_gate.listing import page, parse_query
+from goverse_gate.metrics import GateMetrics
+from goverse_gate.offers import OfferedMethod, OfferedType
+from goverse_gate.options import GateOptions
+from goverse_gate.target import object_id
+from goverse_gate.waiting import Expired, LinkBroken, Waiting
+
+CALL_METHODS: Final = b"OPTIONS, POST"
+OBJECT_METHODS: Final = b"DELETE, GET, HEAD, OPTIONS, PUT"
+TYPE_METHODS: Final = b"GET, HEAD, OPTIONS, POST"
+
+
+class Operations:
+    """The operations of one gate over one link."""
+
+    def __init__(
+        self,
+        link: Link,
+        options: GateOptions,
+        *,
+        bodies: Bodies,
+        waiting: Waiting,
+        metrics: GateMetrics,
+        object_ids: ObjectIds,
+        is_draining: Callable[[], bool],
+    ) -> None:
+        """Make what all operations share."""
+        self._link = link
+        self._submit = link.submit
+        self._options = options
+        self._metrics = metrics
+        self._object_ids = object_ids
+        self._waiting = waiting
+        self._bodies = bodies
+        self._is_draining = is_draining
+        self._plain = CallHeaders(options.default_namespace)
+
+    async def call(
+        self, exchange: Exchange, offered: OfferedType, method: OfferedMethod, segment: bytes
+    ) -> None:
+        """``POST /objects/{type}/{id}/call/{method}``."""
+        exchange.series = method.series
+        if exchange.scope["method"] != "POST":
+            return await _other_method(exchange, CALL_METHODS)
+        headers = self._headers(exchange)
+        key = ObjectKey(headers.namespace, offered.name, object_id(segment))
+        body = await self._bodies.read(exchange)
+        exchange.close = exchange.close and self._is_draining()
+        request = Request(
+            Operation.CALL,
+            key,
+            method.name,
+            body,
+            exchange.started + (headers.timeout_s or method.timeout_s),
+            exchange.request_id,
+            headers.idempotency_key,
+            headers.if_match,
+            "",
+            headers.traceparent,
+        )
+        reply = await self._send(request, exchange, headers.min_seq)
+        if reply.problem is None:
+            return await exchange.answer_reply(200, reply, [JSON])
+        return await exchange.answer_problem(reply.problem, reply)
+
+    async def on_object(self, exchange: Exchange, offered: OfferedType, segment: bytes) -> None:
+        """``GET``, ``PUT``, ``DELETE /objects/{type}/{id}``."""
+        method = exchange.scope["method"]
+        if method in ("GET", "HEAD"):
+            return await self._read(exchange, offered, segment)
+        if method == "PUT":
+            return await self._put(exchange, offered, segment)
+        if method == "DELETE":
+            return await self._delete(exchange, offered, segment)
+        return await _other_method(exchange, OBJECT_METHODS)
+
+    async def on_type(self, exchange: Exchange, offered: OfferedType) -> None:
+        """``GET``, ``POST /objects/{type}``."""
+        method = exchange.scope["method"]
+        if method in ("GET", "HEAD"):
+            return await self._list(exchange, offered)
+        if method == "POST":
+            return await self._post(exchange, offered)
+        return await _other_method(exchange, TYPE_METHODS)
+
+    # --- one resource, one HTTP method ----------------------------------------------------------------------
+
+    async def _read(self, exchange: Exchange, offered: OfferedType, segment: bytes) -> None:
+        exchange.series = self._metrics.operations["read"]
+        headers = self._headers(exchange)
+        key = ObjectKey(headers.namespace, offered.name, object_id(segment))
+        request = self._request(Operation.READ, key, exchange, headers)
+        reply = await self._send(request, exchange, headers.min_seq)
+        if reply.problem is not None:
+            return await exchange.answer_problem(reply.problem, reply)
+        if matches_version(exchange.found.get(b"if-none-match"), reply.version):
+            return await exchange.answer_nothing(304, [NO_CACHE], reply)
+        return await exchange.answer_reply(200, reply, [JSON, NO_CACHE])
+
+    async def _put(self, exchange: Exchange, offered: OfferedType, segment: bytes) -> None:
+        exchange.series = self._metrics.operations["create"]
+        headers = self._headers(exchange)
+        key = ObjectKey(headers.namespace, offered.name, object_id(segment))
+        exclusive = is_exclusive_create(exchange.found)
+        body = await self._bodies.read(exchange)
+        exchange.close = self._is_draining()
+        if_match = 0 if exclusive else headers.if_match
+        request = self._request(Operation.CREATE, key, exchange, headers, body=body, if_match=if_match)
+        await self._create(request, exchange, headers, exchange.scope["raw_path"])
+
+    async def _post(self, exchange: Exchange, offered: OfferedType) -> None:
+        exchange.series = self._metrics.operations["create"]
+        headers = self._headers(exchange)
+        body = await self._bodies.read(exchange)
+        exchange.close = self._is_draining()
+        if headers.idempotency_key is None:
+            name = self._object_ids.new()
+        else:
+            name = self._object_ids.of_request(headers.namespace, offered.name, headers.idempotency_key)
+        key = ObjectKey(headers.namespace, offered.name, name)
+        request = self._request(Operation.CREATE, key, exchange, headers, body=body, if_match=0)
+        await self._create(request, exchange, headers, exchange.scope["raw_path"] + b"/" + name.encode())
+
+    async def _create(
+        self, request: Request, exchange: Exchange, headers: CallHeaders, location: bytes
+    ) -> None:
+        reply = await self._send(request, exchange, headers.min_seq)
+        if reply.problem is not None:
+            return await exchange.answer_problem(reply.problem, reply)
+        answer: Headers = [JSON]
+        if reply.created:
+            answer.append((b"location", location))
+        if not reply.body:
+            reply.body = orjson.dumps({"id": request.key.id, "version": reply.version})
+        return await exchange.answer_reply(201 if reply.created else 200, reply, answer)
+
+    async def _delete(self, exchange: Exchange, offered: OfferedType, segment: bytes) -> None:
+        exchange.series = self._metrics.operations["delete"]
+        headers = self._headers(exchange)
+        key = ObjectKey(headers.namespace, offered.name, object_id(segment))
+        request = self._request(Operation.DELETE, key, exchange, headers, if_match=headers.if_match)
+        reply = await self._send(request, exchange, headers.min_seq)
+        if reply.problem is not None:
+            return await exchange.answer_problem(reply.problem, reply)
+        reply.version = 0  # there is nothing left that could have one
+        return await exchange.answer_nothing(204, [], reply)
+
+    async def _list(self, exchange: Exchange, offered: OfferedType) -> None:
+        exchange.series = self._metrics.operations["list"]
+        headers = self._headers(exchange)
+        query = parse_query(exchange.scope["query_string"])
+        self._check_seq(headers.min_seq)
+        timeout_s = headers.timeout_s or self._options.default_call_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                items = await self._link.list(
+                    headers.namespace, offered.name, prefix=query.prefix, after=query.after, limit=query.limit
+                )
+        except TimeoutError:
+            raise _timeout("list", offered.name, timeout_s) from None
+        await exchange.answer(200, page(items, query.limit), [JSON, NO_CACHE])
+
+    # --- what they share ------------------------------------------------------------------------------------
+
+    def _headers(self, exchange: Exchange) -> CallHeaders:
+        if not exchange.found:
+            return self._plain
+        return read(exchange.found, self._options.default_namespace, self._options.call_timeout_s_max)
+
+    def _request(
+        self,
+        operation: Operation,
+        key: ObjectKey,
+        exchange: Exchange,
+        headers: CallHeaders,
+        *,
+        body: bytes = b"",
+        if_match: int | None = None,
+    ) -> Request:
+        options = self._options
+        create = operation is Operation.CREATE
+        default_s = options.default_create_timeout_s if create else options.default_call_timeout_s
+        return Request(
+            operation,
+            key,
+            "",
+            body,
+            exchange.started + (headers.timeout_s or default_s),
+            exchange.request_id,
+            headers.idempotency_key,
+            if_match,
+            "",
+            headers.traceparent,
+        )
+
+    def _check_seq(self, min_seq: int) -> None:
+        if min_seq and self._link.readiness().commit_seq < min_seq:
+            raise Unavailable(f"commit_seq {min_seq} has not arrived here yet", min_seq=str(min_seq))
+
+    async def _send(self, request: Request, exchange: Exchange, min_seq: int) -> Reply:
+        if min_seq:
+            self._check_seq(min_seq)
+        future = self._submit(request)
+        try:
+            if future.done() and not future.cancelled():
+                reply = future.result()
+            else:
+                reply = await self._waiting.reply(future, request.deadline, exchange.receive)
+        except Expired:
+            operation = request.method or request.operation.name.lower()
+            raise _timeout(operation, str(request.key), request.deadline - exchange.started) from None
+        except LinkBroken:
+            raise Unavailable("the node gave the request up; whether it was carried out is unknown") from None
+        if reply.replayed:
+            self._metrics.replays += 1
+        return reply
+
+
+def _timeout(operation: str, subject: str, seconds: float) -> Timeout:
+    rounded = round(seconds, 3)
+    return Timeout(
+        f"{operation} of {subject} did not finish within {rounded:g} s",
+        operation=operation,
+        object=subject,
+        seconds=rounded,
+    )
+
+
+async def _other_method(exchange: Exchange, allow: bytes) -> None:
+    """Answer OPTIONS with what is allowed, and refuse any other HTTP method."""
+    if exchange.scope["method"] == "OPTIONS":
+        return await exchange.answer_nothing(204, [(b"allow", allow)])
+    error = MethodNotAllowed(f"this resource takes {allow.decode()}")
+    return await exchange.answer_problem(Problem.of(error), headers=[(b"allow", allow)])

@@ -1,0 +1,202 @@
+"""HTTP/1.1 as uvicorn speaks it over httptools, with bounds on what a connection may hold without getting on.
+
+uvicorn bounds neither the headers of a request nor the time that they take, reads a refused body without end, parses
+whatever is pipelined, and answers a broken request in plain text. This class closes those gaps:
+
+* headers (and trailers) of a request are at most ``HEADERS_BYTES_MAX`` and arrive within ``head_read_timeout_s``;
+* of a body that was refused at most ``DISCARDED_BYTES_MAX`` are read;
+* pipelined requests are parsed one or a few at a time; the bytes of the others wait, and the socket with them;
+* one connection too many, and what is no HTTP, is answered with a problem document;
+* a client that takes nothing of its answer for ``write_stall_timeout_s`` is cut off.
+
+The times are kept by one sweep over all connections, not by a timer for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from goverse.errors import GoverseError, MalformedRequest, Overloaded, TooLarge
+from goverse.limits import HEADERS_BYTES_MAX, KIB, MIB
+from goverse.model.frames import Problem
+from goverse_gate.problems import document, retry_after_s, status_of
+
+DISCARDED_BYTES_MAX: Final = 8 * MIB  # lets a client that sends too much by mistake read its answer
+SLICE_BYTES: Final = (
+    4 * KIB
+)  # parsed at a time; holds the headers of few requests, so few are parsed too early
+
+
+@dataclass(slots=True, frozen=True)
+class ConnectionLimits:
+    """What connections may hold."""
+
+    connections_max: int
+    head_read_timeout_s: float
+    write_stall_timeout_s: float
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    limits: ConnectionLimits
+
+    def __init__(
+        self, config: Config, server_state: ServerState, app_state: dict[str, Any], **more: Any
+    ) -> None:
+        """Begin with a connection that sent nothing yet."""
+        super().__init__(config, server_state, app_state, **more)
+        self._held = bytearray()  # arrived, not parsed yet
+        self._idle_bytes = 0  # parsed since the last request, end of headers, or piece of a body
+        self._discarded_bytes = 0
+        self._head_since: float | None = monotonic()  # None while no headers are awaited
+        self._head_begun = False
+        self._stalled: tuple[float, int] | None = None  # since when, and how much was still to be taken
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, unless there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.connections_max:
+            self._refuse(Overloaded("there are as many connections as there may be"))
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, or keep it while earlier requests wait."""
+        self._unset_keepalive_if_required()
+        if self.pipeline or self._held or len(data) > SLICE_BYTES:
+            self._held += data
+            self._parse_held()
+        else:
+            self._parse(data)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request."""
+        super().on_response_complete()
+        if self._held:
+            self._unset_keepalive_if_required()
+            self._parse_held()
+
+    def _parse_held(self) -> None:
+        while self._held and not self.pipeline and not self.transport.is_closing():
+            piece = bytes(self._held[:SLICE_BYTES])
+            del self._held[:SLICE_BYTES]
+            self._parse(piece)
+        if self._held:
+            self.flow.pause_reading()
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.cycle.keep_alive = False  # answered as plain HTTP; what follows may be another protocol
+        except httptools.HttpParserError:
+            self._refuse(MalformedRequest("the request is not well-formed HTTP/1.1"))
+        else:
+            self._idle_bytes += len(data)
+            if self._idle_bytes > HEADERS_BYTES_MAX:
+                self._refuse(TooLarge(f"the headers are larger than {HEADERS_BYTES_MAX} bytes"))
+
+    # --- callbacks of the parser --------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Begin with a request."""
+        super().on_message_begin()
+        self._head_since = monotonic()
+        self._head_begun = True
+        self._idle_bytes = self._discarded_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; trailers are of no use to anybody here."""
+        if self._head_since is not None:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Start the request."""
+        self._head_since = None
+        self._head_begun = False
+        self._idle_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body, or throw it away when the request was answered already."""
+        self._idle_bytes = 0
+        if self.cycle.response_complete:
+            self._discarded_bytes += len(body)
+            if self._discarded_bytes > DISCARDED_BYTES_MAX:
+                self.transport.close()
+        else:
+            super().on_body(body)
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """Note that the client does not take its answer."""
+        super().pause_writing()
+        self._stalled = (monotonic(), self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """Note that it does."""
+        super().resume_writing()
+        self._stalled = None
+
+    def _refuse(self, error: GoverseError) -> None:
+        """Answer and close, if nothing of another answer can be under way; else only close."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not self.pipeline:
+            if cycle.more_body and not cycle.response_started:
+                cycle.disconnected = True  # its body is broken; nothing that the application says will count
+                cycle.message_event.set()
+                self._answer(error)
+        elif cycle is None or not cycle.more_body:
+            self._answer(error)
+        self.transport.close()
+
+    def _answer(self, error: GoverseError) -> None:
+        problem = Problem.of(error)
+        status = status_of(problem)
+        body = document(problem, status, "")
+        wait_s = retry_after_s(problem, status)
+        lines = [
+            STATUS_LINE[status],
+            b"content-type: application/problem+json\r\ncache-control: no-store\r\n",
+            b"" if wait_s is None else b"retry-after: %d\r\n" % wait_s,
+            b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body),
+            body,
+        ]
+        self.transport.write(b"".join(lines))
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def sweep(self, now: float) -> None:
+        """End the connection if its client has kept it waiting for too long."""
+        if self._stalled is not None:
+            since, size = self._stalled
+            left = self.transport.get_write_buffer_size()
+            if left < size:
+                self._stalled = (now, left)
+            elif now - since > self.limits.write_stall_timeout_s:
+                self.transport.abort()
+            return
+        if self._head_since is None:
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._head_since = now  # the next request waits for us, not we for it
+        elif now - self._head_since > self.limits.head_read_timeout_s:
+            if self._head_begun:
+                self._refuse(MalformedRequest("the headers of the request did not arrive in time"))
+            else:
+                self.transport.close()
+
+
+def bounded_protocol(limits: ConnectionLimits) -> type[BoundedProtocol]:
+    """Return the protocol with these limits, as a class since that is what uvicorn wants."""
+    return type("GateProtocol", (BoundedProtocol,), {"limits": limits})

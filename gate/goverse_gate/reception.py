@@ -1,0 +1,193 @@
+"""What a request that is not for an object passes: the guard, request ids, CORS, and problem documents.
+
+Plain ASGI around FastAPI, with the same rules as the raw path. Health checks come from probes that name hosts
+by address, so they alone are served under any Host.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from goverse.errors import (
+    AccessDenied,
+    GoverseError,
+    InvalidArguments,
+    MalformedRequest,
+    MethodNotAllowed,
+    RequestError,
+    UnknownPath,
+)
+from goverse.model.frames import Problem
+from goverse_gate.bodies import Bodies
+from goverse_gate.exchange import CLIENT_GONE, SUCCESS, Exchange, Message, Receive, Scope, Send
+from goverse_gate.guard import Guard, is_preflight, preflight_headers
+from goverse_gate.headers import collect, request_id_of
+from goverse_gate.identity import RequestIds
+from goverse_gate.metrics import GateMetrics, Series
+from goverse_gate.objects import CLIENT_CLOSED_REQUEST, UNFORESEEN, Objects
+from goverse_gate.options import AccessLog
+from goverse_gate.problems import document, retry_after_s, status_of
+from goverse_gate.target import shown
+from goverse_gate.waiting import ClientGone
+
+PROBE_PATHS: Final = frozenset({"/healthz", "/livez", "/ready", "/readyz"})
+REQUEST_ID: Final = "goverse.request_id"  # in the ASGI scope
+
+_BODILESS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "TRACE"})
+
+logger = logging.getLogger("goverse.gate")
+
+
+class Reception:
+    """Stands in front of FastAPI."""
+
+    def __init__(
+        self,
+        app: FastAPI,
+        objects: Objects,
+        bodies: Bodies,
+        *,
+        guard: Guard,
+        metrics: GateMetrics,
+        request_ids: RequestIds,
+        access_log: AccessLog,
+    ) -> None:
+        """Stand in front of ``app``."""
+        self._app = app
+        self._objects = objects
+        self._bodies = bodies
+        self._guard = guard
+        self._metrics = metrics
+        self._request_ids = request_ids
+        self._access_log: AccessLog = access_log
+        self._series = Series(
+            "", "page"
+        )  # pages are counted by the instrumentator; this only serves the access log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens."""
+        exchange = Exchange(scope, receive, send, self._request_ids(), self._series)
+        exchange.logged = self._access_log
+        exchange.close = self._objects.draining
+        try:
+            self._admit(exchange)
+            if is_preflight(scope["method"], exchange.found):
+                return await exchange.answer_nothing(204, preflight_headers(exchange.cors, exchange.found))
+            body = b"" if scope["method"] in _BODILESS else await self._bodies.read(exchange)
+            await self._pass_on(exchange, body)
+        except GoverseError as error:
+            if isinstance(error, AccessDenied):
+                self._metrics.deny(error)
+            await exchange.answer_problem(Problem.of(error))
+        except ClientGone:
+            exchange.finish(CLIENT_GONE, CLIENT_CLOSED_REQUEST)
+
+    def _admit(self, exchange: Exchange) -> None:
+        scope = exchange.scope
+        host, exchange.content_length, exchange.found = collect(scope["headers"])
+        exchange.request_id = request_id_of(exchange.found) or exchange.request_id
+        if scope["path"] not in PROBE_PATHS:
+            self._guard.check_host(host, scope["http_version"])
+        exchange.cors = self._guard.check_page(scope["method"], host, exchange.found)
+
+    async def _pass_on(self, exchange: Exchange, body: bytes) -> None:
+        status = 500
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Message:
+            return whole.pop() if whole else await exchange.receive()
+
+        async def send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                exchange.answered = True
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *exchange.own_headers()]
+            elif exchange.scope["method"] == "HEAD":
+                message["body"] = b""
+            await exchange.send(message)
+
+        scope = {**exchange.scope, REQUEST_ID: exchange.request_id}
+        if scope["method"] == "HEAD":
+            scope["method"] = "GET"
+        try:
+            await FastAPI.__call__(self._app, scope, receive, send)
+        except Exception:
+            logger.exception("a page failed in the gate", extra={"request_id": exchange.request_id})
+            if not exchange.answered:
+                raise GoverseError(UNFORESEEN) from None
+        exchange.finish(SUCCESS if status < 400 else "problem", status)
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Let every error of FastAPI and of its routes become a problem document."""
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        if isinstance(error.__cause__, GoverseError):
+            return _respond(request, error.__cause__)
+        if error.status_code == 404:
+            return _respond(
+                request, UnknownPath(f"nothing is served under {shown(request.scope['raw_path'])}")
+            )
+        if error.status_code == 405:
+            return _other_method(request, error)
+        if error.status_code in (401, 403):
+            return _respond(request, AccessDenied())
+        return _respond(request, RequestError(str(error.detail)))
+
+    async def on_invalid(request: Request, error: Exception) -> Response:
+        if not isinstance(error, RequestValidationError):
+            raise error
+        problems = [{"path": _pointer(item["loc"]), "message": str(item["msg"])} for item in error.errors()]
+        if any(item["type"] == "json_invalid" for item in error.errors()):
+            return _respond(request, MalformedRequest("the body is not JSON"))
+        return _respond(request, InvalidArguments("the request does not fit", errors=problems))
+
+    async def on_known(request: Request, error: Exception) -> Response:
+        return _respond(request, error if isinstance(error, GoverseError) else GoverseError(UNFORESEEN))
+
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(GoverseError, on_known)
+    app.add_exception_handler(Exception, on_known)
+
+
+def _other_method(request: Request, error: HTTPException) -> Response:
+    """Answer OPTIONS with what is allowed, and refuse any other HTTP method."""
+    paths: Mapping[str, Any] = request.app.openapi_schema["paths"]
+    known = {verb.upper() for verb in paths.get(request.url.path, ())}
+    listed = known or {verb.strip() for verb in (error.headers or {}).get("Allow", "GET").split(",")}
+    allow = ", ".join(sorted({*listed, "OPTIONS", *(("HEAD",) if "GET" in listed else ())}))
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers={"allow": allow})
+    return _respond(request, MethodNotAllowed(f"this resource takes {allow}"), {"allow": allow})
+
+
+def _respond(request: Request, error: GoverseError, headers: Mapping[str, str] | None = None) -> Response:
+    problem = Problem.of(error)
+    status = status_of(problem)
+    wait_s = retry_after_s(problem, status)
+    return Response(
+        document(problem, status, request.scope[REQUEST_ID]),
+        status,
+        {
+            "content-type": "application/problem+json",
+            "cache-control": "no-store",
+            **({} if wait_s is None else {"retry-after": str(wait_s)}),
+            **(headers or {}),
+        },
+    )
+
+
+def _pointer(location: Iterable[object]) -> str:
+    """Return the JSON pointer of a bad field; the first part only says that it was in the body."""
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
+    return "".join(f"/{part}" for part in parts[1:])

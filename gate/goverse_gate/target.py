@@ -1,0 +1,89 @@
+"""Paths of the object API: which object, which method.
+
+Works on the path as it came over the wire, because an id may contain an encoded ``/`` and dot segments are
+ids like any other. Types and methods are found by their encoded bytes; only what is not found that way is
+decoded and looked up again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Generic, TypeVar
+from urllib.parse import unquote_to_bytes
+
+from goverse.errors import MalformedRequest, UnknownPath
+from goverse.limits import ID_BYTES_MAX
+from goverse.model.keys import check_id
+
+T = TypeVar("T")
+
+_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_SHOWN_MAX: Final = 64
+
+
+class Names(Generic[T]):
+    """Things by name, found by the bytes of a path segment."""
+
+    __slots__ = ("_by_segment",)
+
+    def __init__(self, things: dict[str, T]) -> None:
+        """Encode the names once."""
+        self._by_segment = {name.encode("ascii"): thing for name, thing in things.items()}
+
+    def find(self, segment: bytes) -> T | None:
+        """Return what the segment names, or None.
+
+        Raises:
+            MalformedRequest: the segment is not well encoded.
+        """
+        found = self._by_segment.get(segment)
+        if found is None and b"%" in segment:
+            found = self._by_segment.get(decode(segment).encode())
+        return found
+
+
+def split(raw_path: bytes) -> list[bytes]:
+    """Return the segments behind ``/objects``.
+
+    Raises:
+        UnknownPath: the path is not of the object API.
+    """
+    segments = raw_path.split(b"/")
+    if segments[1] == b"objects":
+        return segments[2:]
+    if segments[1] == b"v1" and len(segments) > 2 and segments[2] == b"objects":
+        return segments[3:]
+    raise UnknownPath(f"nothing is served under {shown(raw_path)}")
+
+
+def object_id(segment: bytes) -> str:
+    """Return the id in a path segment.
+
+    Raises:
+        MalformedRequest: it is not 1 to 512 bytes of UTF-8, or of a reserved form that is incomplete.
+    """
+    if b"%" not in segment and 1 <= len(segment) <= ID_BYTES_MAX and segment.isascii():
+        return segment.decode("ascii")  # '#' is never bare in a path, so this is no reserved form
+    return check_id(decode(segment))
+
+
+def decode(segment: bytes) -> str:
+    """Undo the percent-encoding of one segment.
+
+    Raises:
+        MalformedRequest: an escape is incomplete, or the bytes are not UTF-8.
+    """
+    if _BAD_ESCAPE.search(segment):
+        raise MalformedRequest(f"{shown(segment)} has a % that is not followed by two hexadecimal digits")
+    try:
+        return unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError as error:
+        raise MalformedRequest(
+            f"{shown(segment)} is not UTF-8 once its percent-encoding is undone"
+        ) from error
+
+
+def shown(raw: bytes) -> str:
+    """Return bytes from a client so that they can stand in a message."""
+    text = raw[:_SHOWN_MAX].decode("latin-1")
+    return repr(text if len(raw) <= _SHOWN_MAX else text + "…")
