@@ -43,9 +43,7 @@ _SEQ: Final = re.compile(rb"[0-9]{1,20}")
 _VERSION: Final = re.compile(rb'"([0-9]{1,18})"|([0-9]{1,18})')
 _ETAG: Final = re.compile(rb'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~:/+=@-]+")
-_TRACEPARENT: Final = re.compile(
-    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-)
+_TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(slots=True, frozen=True)

@@ -39,9 +39,7 @@ def health_routes(link: Link, objects: Objects) -> APIRouter:
         response.headers["cache-control"] = "no-store"
         if reasons or not state.ready:
             response.status_code = 503
-        return ReadinessReport(
-            ready=response.status_code != 503, reasons=reasons, commit_seq=str(state.commit_seq)
-        )
+        return ReadinessReport(ready=response.status_code != 503, reasons=reasons, commit_seq=str(state.commit_seq))
 
     for path in ("/healthz", "/livez"):
         router.add_api_route(

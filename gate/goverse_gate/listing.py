@@ -56,9 +56,7 @@ def parse_query(query_string: bytes) -> Query:
     values = dict(pairs)
     unknown = sorted(values.keys() - set(_PARAMETERS))
     if unknown:
-        raise MalformedRequest(
-            f"there is no query parameter {unknown[0][:64]!r}; there are {', '.join(_PARAMETERS)}"
-        )
+        raise MalformedRequest(f"there is no query parameter {unknown[0][:64]!r}; there are {', '.join(_PARAMETERS)}")
     if len(values) != len(pairs):
         raise MalformedRequest("a query parameter came more than once")
     return Query(
@@ -71,9 +69,7 @@ def parse_query(query_string: bytes) -> Query:
 def page(items: Sequence[ObjectSummary], limit: int) -> bytes:
     """Return one page as JSON; a full one has a cursor to the next."""
     cursor = make_cursor(items[-1].id) if len(items) >= limit else None
-    return orjson.dumps(
-        {"items": [{"id": item.id, "version": item.version} for item in items], "cursor": cursor}
-    )
+    return orjson.dumps({"items": [{"id": item.id, "version": item.version} for item in items], "cursor": cursor})
 
 
 def make_cursor(last_id: str) -> str:

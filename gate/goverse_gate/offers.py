@@ -48,9 +48,7 @@ class Offers:
 
         def offer(described: TypeDescription) -> OfferedType:
             methods = {
-                name: OfferedMethod(
-                    name, method.timeout_s or default_timeout_s, metrics.methods[described.name, name]
-                )
+                name: OfferedMethod(name, method.timeout_s or default_timeout_s, metrics.methods[described.name, name])
                 for name, method in described.methods.items()
             }
             return OfferedType(described.name, Names(methods), _listed(methods))
@@ -66,9 +64,7 @@ class Offers:
         """
         offered = self._types.find(segment)
         if offered is None:
-            raise UnknownType(
-                f"there is no object type {shown(segment)}; this application has {self._type_names}"
-            )
+            raise UnknownType(f"there is no object type {shown(segment)}; this application has {self._type_names}")
         return offered
 
 

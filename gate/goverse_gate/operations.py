@@ -54,13 +54,11 @@ class Operations:
         self._is_draining = is_draining
         self._plain = CallHeaders(options.default_namespace)
 
-    async def call(
-        self, exchange: Exchange, offered: OfferedType, method: OfferedMethod, segment: bytes
-    ) -> None:
+    async def call(self, exchange: Exchange, offered: OfferedType, method: OfferedMethod, segment: bytes) -> None:
         """``POST /objects/{type}/{id}/call/{method}``."""
-        exchange.series = method.series
         if exchange.scope["method"] != "POST":
             return await _other_method(exchange, CALL_METHODS)
+        exchange.series = method.series
         headers = self._headers(exchange)
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
         body = await self._bodies.read(exchange)
@@ -140,9 +138,7 @@ class Operations:
         request = self._request(Operation.CREATE, key, exchange, headers, body=body, if_match=0)
         await self._create(request, exchange, headers, exchange.scope["raw_path"] + b"/" + name.encode())
 
-    async def _create(
-        self, request: Request, exchange: Exchange, headers: CallHeaders, location: bytes
-    ) -> None:
+    async def _create(self, request: Request, exchange: Exchange, headers: CallHeaders, location: bytes) -> None:
         reply = await self._send(request, exchange, headers.min_seq)
         if reply.problem is not None:
             return await exchange.answer_problem(reply.problem, reply)

@@ -25,7 +25,7 @@ from goverse.errors import (
 )
 from goverse.model.frames import Problem
 from goverse_gate.bodies import Bodies
-from goverse_gate.exchange import CLIENT_GONE, SUCCESS, Exchange, Message, Receive, Scope, Send
+from goverse_gate.exchange import CLIENT_GONE, JSON, SUCCESS, Exchange, Message, Receive, Scope, Send
 from goverse_gate.guard import Guard, is_preflight, preflight_headers
 from goverse_gate.headers import collect, request_id_of
 from goverse_gate.identity import RequestIds
@@ -66,9 +66,7 @@ class Reception:
         self._metrics = metrics
         self._request_ids = request_ids
         self._access_log: AccessLog = access_log
-        self._series = Series(
-            "", "page"
-        )  # pages are counted by the instrumentator; this only serves the access log
+        self._series = Series("", "page")  # pages are counted by the instrumentator; this only serves the access log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
@@ -114,6 +112,9 @@ class Reception:
             await exchange.send(message)
 
         scope = {**exchange.scope, REQUEST_ID: exchange.request_id}
+        if body:  # is JSON whatever Content-Type a bare ``curl -d`` sends
+            others = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
+            scope["headers"] = [*others, JSON]
         if scope["method"] == "HEAD":
             scope["method"] = "GET"
         try:
@@ -134,9 +135,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         if isinstance(error.__cause__, GoverseError):
             return _respond(request, error.__cause__)
         if error.status_code == 404:
-            return _respond(
-                request, UnknownPath(f"nothing is served under {shown(request.scope['raw_path'])}")
-            )
+            return _respond(request, UnknownPath(f"nothing is served under {shown(request.scope['raw_path'])}"))
         if error.status_code == 405:
             return _other_method(request, error)
         if error.status_code in (401, 403):

@@ -78,9 +78,7 @@ def decode(segment: bytes) -> str:
     try:
         return unquote_to_bytes(segment).decode()
     except UnicodeDecodeError as error:
-        raise MalformedRequest(
-            f"{shown(segment)} is not UTF-8 once its percent-encoding is undone"
-        ) from error
+        raise MalformedRequest(f"{shown(segment)} is not UTF-8 once its percent-encoding is undone") from error
 
 
 def shown(raw: bytes) -> str:

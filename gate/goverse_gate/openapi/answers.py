@@ -237,9 +237,7 @@ def _response(status: int, details: Mapping[str, str]) -> Responses:
         "content": {
             "application/problem+json": {
                 "schema": reference("schemas", "Problem"),
-                "examples": {
-                    code: {"value": _example(status, code, detail)} for code, detail in details.items()
-                },
+                "examples": {code: {"value": _example(status, code, detail)} for code, detail in details.items()},
             }
         },
     }
@@ -259,9 +257,7 @@ def _example(status: int, code: str, detail: str) -> dict[str, Any]:
 
 def _known_errors() -> list[type[GoverseError]]:
     found = [
-        value
-        for value in vars(goverse.errors).values()
-        if isinstance(value, type) and issubclass(value, GoverseError)
+        value for value in vars(goverse.errors).values() if isinstance(value, type) and issubclass(value, GoverseError)
     ]
     return sorted(found, key=lambda error: error.code)
 

@@ -36,9 +36,7 @@ class ApiDocument:
         """Describe the types of ``catalog``; ``routes`` is the document of the gate's other routes."""
         own = {"ObjectPage": answers.PAGE, "ObjectSummary": answers.SUMMARY, "Problem": answers.PROBLEM}
         theirs = routes.get("components", {}).get("schemas", {})
-        self.components = Components(
-            {**{name: theirs[name] for name in theirs if name not in _FASTAPI_ERRORS}, **own}
-        )
+        self.components = Components({**{name: theirs[name] for name in theirs if name not in _FASTAPI_ERRORS}, **own})
         self.errors = ErrorResponses()
         self.paths: dict[str, Any] = {}
         self.tags: list[dict[str, str]] = []
@@ -124,9 +122,7 @@ class ApiDocument:
 
     def _put(self, described: TypeDescription) -> Operation:
         summary = f"Create a {described.name} under this id"
-        operation = self._operation(
-            described.name, "put", summary, "IdempotencyKey", "IfMatch", "IfNoneMatchAny"
-        )
+        operation = self._operation(described.name, "put", summary, "IdempotencyKey", "IfMatch", "IfNoneMatchAny")
         operation["requestBody"] = self._create_body(described)
         responses = {
             "200": self._created("The object existed already and was left as it is."),
