@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import TyperException
 
 from goverse_cli.commands import call, config, dev, openapi, storage, version
 from goverse_cli.failure import ExitCode, tell
@@ -80,10 +82,15 @@ def run(arguments: list[str]) -> int:
         # The reader left. Python would complain once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
+    except TyperException as error:
+        if error.message.startswith("Usage:"):  # a command of several was called without saying which
+            typer.echo(error.message)
+            return ExitCode.USAGE
+        return tell(error, as_json=as_json, debug="--debug" in words)
     except Exception as error:
         return tell(error, as_json=as_json, debug="--debug" in words)
     return outcome if isinstance(outcome, int) else ExitCode.OK
 
 
 def _values_of_output(words: list[str]) -> list[str]:
-    return [value for name, value in zip(words, words[1:], strict=False) if name in ("-o", "--output")]
+    return [value for name, value in pairwise(words) if name in ("-o", "--output")]

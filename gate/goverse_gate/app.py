@@ -6,7 +6,7 @@ calls never pass a middleware; whatever else comes passes the same guard and the
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from types import CoroutineType
 from typing import Any, Final
 
 import orjson
@@ -48,7 +48,7 @@ class GateApp(FastAPI):
     objects: Objects
     reception: Reception
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:  # type: ignore[override]
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> CoroutineType[Any, Any, None]:
         """Send objects to the raw path, and the rest through the reception to FastAPI."""
         if scope["type"] != "http":
             return super().__call__(scope, receive, send)

@@ -22,7 +22,7 @@ from goverse_gate.identity import ObjectIds, RequestIds
 from goverse_gate.metrics import GateMetrics
 from goverse_gate.offers import Offers
 from goverse_gate.operations import Operations
-from goverse_gate.options import GateOptions
+from goverse_gate.options import AccessLog, GateOptions
 from goverse_gate.target import shown, split
 from goverse_gate.waiting import ClientGone, Waiting
 
@@ -50,7 +50,7 @@ class Objects:
         object_ids: ObjectIds,
     ) -> None:
         """Look up everything that does not depend on a request."""
-        self._access_log = options.access_log
+        self._access_log: AccessLog = options.access_log
         self._inflight_max = options.inflight_calls_max
         self._guard = guard
         self._metrics = metrics

@@ -56,9 +56,9 @@ class Operations:
 
     async def call(self, exchange: Exchange, offered: OfferedType, method: OfferedMethod, segment: bytes) -> None:
         """``POST /objects/{type}/{id}/call/{method}``."""
-        exchange.series = method.series
         if exchange.scope["method"] != "POST":
             return await _other_method(exchange, CALL_METHODS)
+        exchange.series = method.series
         headers = self._headers(exchange)
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
         body = await self._bodies.read(exchange)

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from goverse.errors import GoverseError, MalformedRequest, Overloaded, TooLarge
@@ -90,8 +90,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _parse(self, data: bytes) -> None:
+        parser: httptools.HttpRequestParser | None = self.parser
+        if parser is None:
+            return  # the connection is gone
         try:
-            self.parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self.cycle.keep_alive = False  # answered as plain HTTP; what follows may be another protocol
         except httptools.HttpParserError:
@@ -144,9 +147,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
         self._stalled = None
 
+    def _newest(self) -> RequestResponseCycle | None:
+        return self.cycle  # declared as always there, but None before the first request
+
     def _refuse(self, error: GoverseError) -> None:
         """Answer and close, if nothing of another answer can be under way; else only close."""
-        cycle = self.cycle
+        cycle = self._newest()
         if cycle is not None and not cycle.response_complete and not self.pipeline:
             if cycle.more_body and not cycle.response_started:
                 cycle.disconnected = True  # its body is broken; nothing that the application says will count
@@ -184,7 +190,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._head_since is None:
             return
-        if self.cycle is not None and not self.cycle.response_complete:
+        cycle = self._newest()
+        if cycle is not None and not cycle.response_complete:
             self._head_since = now  # the next request waits for us, not we for it
         elif now - self._head_since > self.limits.head_read_timeout_s:
             if self._head_begun:

@@ -25,7 +25,7 @@ from goverse.errors import (
 )
 from goverse.model.frames import Problem
 from goverse_gate.bodies import Bodies
-from goverse_gate.exchange import CLIENT_GONE, SUCCESS, Exchange, Message, Receive, Scope, Send
+from goverse_gate.exchange import CLIENT_GONE, JSON, SUCCESS, Exchange, Message, Receive, Scope, Send
 from goverse_gate.guard import Guard, is_preflight, preflight_headers
 from goverse_gate.headers import collect, request_id_of
 from goverse_gate.identity import RequestIds
@@ -112,6 +112,9 @@ class Reception:
             await exchange.send(message)
 
         scope = {**exchange.scope, REQUEST_ID: exchange.request_id}
+        if body:  # is JSON whatever Content-Type a bare ``curl -d`` sends
+            others = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
+            scope["headers"] = [*others, JSON]
         if scope["method"] == "HEAD":
             scope["method"] = "GET"
         try:
