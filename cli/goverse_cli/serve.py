@@ -78,7 +78,7 @@ async def serve(
             administration=WalAdministration(store, values.wal.data_dir),
             config=settings.shown,
         )
-        server = GateServer(app, options, listener)
+        server = GateServer(app, options, sockets=[listener])
         await server.start()
         undo.push_async_callback(server.stop)
         undo.push_async_callback(server.drain)
