@@ -287,4 +287,4 @@ async def _next(here: Object, path: list[str], method: str) -> Any:
     there = here.ref(type(here), path[0])
     if len(path) == 1:
         return await getattr(there, method)()
-    return await getattr(there, "walk")(path=path[1:], method=method)
+    return await there.walk(path=path[1:], method=method)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from goverse.errors import Timeout
 from tests.unit.node.rig import rig
 from tests.unit.node.shapes import Counter, Plain
 
@@ -131,3 +132,12 @@ async def test_stop_ends_calls_that_do_not_end_in_time(gate: asyncio.Event) -> N
             assert problem is not None
             assert problem.code == "draining"
         gate.set()
+
+
+async def test_method_that_is_given_up_before_its_first_step_ends_all_the_same() -> None:
+    async with rig(Counter) as here:
+        call = here.send("a", "never")
+        [turn] = here.node._running
+        turn.expire(Timeout("at once"))
+        assert (await call).problem is not None
+        assert await here.call("a", "add") == 1

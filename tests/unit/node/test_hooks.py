@@ -117,7 +117,9 @@ async def test_object_that_is_created_on_purpose_is_not_found_before() -> None:
         assert await here.call("a", "rename", title="x") == "x"
 
 
-@pytest.mark.parametrize(("trouble", "code"), [("refuses", "refused"), ("fails", "method_failed"), ("hangs", "timeout")])
+@pytest.mark.parametrize(
+    ("trouble", "code"), [("refuses", "refused"), ("fails", "method_failed"), ("hangs", "timeout")]
+)
 async def test_on_create_that_fails_leaves_no_object(trouble: str, code: str) -> None:
     async with rig(Hooked, hook_timeout_s=0.1) as here:
         Hooked.trouble = f"on_create {trouble}"
@@ -128,7 +130,9 @@ async def test_on_create_that_fails_leaves_no_object(trouble: str, code: str) ->
         assert await here.call("a", "who") == "somebody"
 
 
-@pytest.mark.parametrize(("trouble", "code"), [("refuses", "refused"), ("fails", "method_failed"), ("hangs", "timeout")])
+@pytest.mark.parametrize(
+    ("trouble", "code"), [("refuses", "refused"), ("fails", "method_failed"), ("hangs", "timeout")]
+)
 async def test_on_activate_that_fails_fails_the_call_and_the_next_one_tries_again(trouble: str, code: str) -> None:
     async with rig(Hooked, hook_timeout_s=0.1) as here:
         Hooked.trouble = f"on_activate {trouble}"
@@ -156,7 +160,9 @@ async def test_calls_that_come_during_on_deactivate_run_afterwards() -> None:
         assert replies == ["slept"] * 5
 
 
-@pytest.mark.parametrize(("trouble", "code"), [("refuses", "refused"), ("fails", "method_failed"), ("hangs", "timeout")])
+@pytest.mark.parametrize(
+    ("trouble", "code"), [("refuses", "refused"), ("fails", "method_failed"), ("hangs", "timeout")]
+)
 async def test_on_delete_that_fails_keeps_the_object(trouble: str, code: str) -> None:
     async with rig(Hooked, hook_timeout_s=0.1) as here:
         await here.call("a", "who")
