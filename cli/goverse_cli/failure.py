@@ -54,7 +54,7 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, TyperException):
         context = getattr(error, "ctx", None)
         hint = f"{context.command_path} --help says how to use it" if context is not None else ""
-        message = error.format_message().rstrip(".")
+        message = error.format_message().rstrip(".") or "wrong usage"
         return Failure(message[:1].lower() + message[1:], hint=hint, exit_code=ExitCode.USAGE)
     if isinstance(error, GoverseError):
         document = {"code": error.code, "detail": error.detail, **error.extra}

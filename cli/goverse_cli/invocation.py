@@ -67,7 +67,11 @@ def global_options_first(arguments: Sequence[str]) -> list[str]:
         name = word.partition("=")[0]
         if word in _WITH_VALUE:
             front += [word, *([value] if (value := next(words, None)) is not None else [])]
-        elif word in _ALONE or (name in _WITH_VALUE and "=" in word) or (word[:2] == "-o" and word[2:] in ("json", "text")):
+        elif (
+            word in _ALONE
+            or (name in _WITH_VALUE and "=" in word)
+            or (word[:2] == "-o" and word[2:] in ("json", "text"))
+        ):
             front.append(word)
         else:
             rest.append(word)

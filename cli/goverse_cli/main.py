@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import TyperException
 
 from goverse_cli.commands import call, config, dev, openapi, storage, version
 from goverse_cli.failure import ExitCode, tell
 from goverse_cli.invocation import Invocation, Output, global_options_first
 
-EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 something needed is not available now."
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 something needed is not available now."
+)
 
 app = typer.Typer(
     name="goverse",
@@ -66,7 +70,9 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     words = global_options_first(arguments)
-    as_json = any(word in ("-ojson", "-o=json", "--output=json") for word in words) or "json" in _values_of_output(words)
+    as_json = any(word in ("-ojson", "-o=json", "--output=json") for word in words) or "json" in _values_of_output(
+        words
+    )
     try:
         outcome = app(words, prog_name="goverse", standalone_mode=False)
         sys.stdout.flush()
@@ -76,10 +82,15 @@ def run(arguments: list[str]) -> int:
         # The reader left. Python would complain once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
+    except TyperException as error:
+        if error.message.startswith("Usage:"):  # a command of several was called without saying which
+            typer.echo(error.message)
+            return ExitCode.USAGE
+        return tell(error, as_json=as_json, debug="--debug" in words)
     except Exception as error:
         return tell(error, as_json=as_json, debug="--debug" in words)
     return outcome if isinstance(outcome, int) else ExitCode.OK
 
 
 def _values_of_output(words: list[str]) -> list[str]:
-    return [value for name, value in zip(words, words[1:], strict=False) if name in ("-o", "--output")]
+    return [value for name, value in pairwise(words) if name in ("-o", "--output")]

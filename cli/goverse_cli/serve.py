@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse.settings import EffectiveSettings, Settings
 from goverse.telemetry.process import register_process_metrics
+from goverse_cli.administration import WalAdministration
 from goverse_cli.listener import url_of
 from goverse_cli.version import release
 from goverse_gate.app import create_app
@@ -39,7 +40,7 @@ class Running:
 
     url: str
     catalog: Catalog
-    document: Callable[[], dict[str, Any]]
+    document: Mapping[str, Any]
 
 
 async def serve(
@@ -68,18 +69,27 @@ async def serve(
         undo.push_async_callback(node.stop, values.gate.drain_timeout_s)
 
         catalog = describe(application.registry)
-        app = create_app(node, catalog, _gate_options(values), registry=metrics, config=settings.shown)
-        server = GateServer(app, _gate_options(values), sockets=[listener])
+        options = _gate_options(values)
+        app = create_app(
+            node,
+            catalog,
+            options,
+            registry=metrics,
+            administration=WalAdministration(store, values.wal.data_dir),
+            config=settings.shown,
+        )
+        server = GateServer(app, options, sockets=[listener])
         await server.start()
         undo.push_async_callback(server.stop)
+        undo.push_async_callback(server.drain)
 
-        started(Running(url_of(listener), catalog, app.openapi))
+        started(Running(url_of(listener), catalog, app.openapi_schema or {}))
         await stop.wait()
 
 
 def api_document(registry: Registry) -> dict[str, Any]:
     """Return the OpenAPI document of an application, without serving it."""
-    return create_app(Node(registry, MemoryStore()), describe(registry)).openapi()
+    return create_app(Node(registry, MemoryStore()), describe(registry)).openapi_schema or {}
 
 
 def _store(values: Settings) -> WalStore:

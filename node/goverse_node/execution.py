@@ -52,6 +52,11 @@ def run(turn: Turn, target: Any, arguments: dict[str, Any]) -> None:
 
 
 async def _drive(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
+    turn.begun = True
+    if turn.expired is not None:
+        coroutine.close()
+        turn.done(turn, b"", turn.expired)
+        return
     try:
         if turn.stepped:
             value = await Stepped(coroutine, partial(turn.activation.observe, turn))

@@ -35,6 +35,7 @@ class Turn:
         call: whom to answer when the deadline passes; None for a hook that runs on its own.
         deadline: when it is cancelled, on the loop's clock.
         expired: its deadline passed; whatever it still returns has no effect.
+        begun: its task made its first step.
         closed: it is over, or its activation is; it may not call other objects any more.
     """
 
@@ -42,6 +43,7 @@ class Turn:
         "_calls",
         "_context",
         "activation",
+        "begun",
         "call",
         "closed",
         "deadline",
@@ -74,6 +76,7 @@ class Turn:
         self.deadline = deadline
         self.expired: GoverseError | None = None
         self.closed = False
+        self.begun = False
         self.task: asyncio.Task[None] | None = None
         self._context: Context | None = None
         self._calls: dict[tuple[ObjectKey, str], int] | None = None
@@ -105,7 +108,9 @@ class Turn:
             self.expired = error
             if self.call is not None:
                 self.call.refuse(error)
-            if self.task is not None:
+            if (
+                self.task is not None and self.begun
+            ):  # a task that is cancelled before its first step never ends its turn
                 self.task.cancel()
 
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:

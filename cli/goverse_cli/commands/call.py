@@ -24,7 +24,9 @@ def call(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="Exported method.")],
     arguments: Annotated[
         str,
-        typer.Argument(metavar="[JSON]", help="Arguments: a JSON object, @FILE, or - for standard input.", show_default=False),
+        typer.Argument(
+            metavar="[JSON]", help="Arguments: a JSON object, @FILE, or - for standard input.", show_default=False
+        ),
     ] = "{}",
     *,
     url: Url = DEFAULT_URL,

@@ -52,7 +52,8 @@ def show_settings(
         shown = {path: entry for path, entry in shown.items() if entry["origin"] != "default"}
     width = max((len(path) for path in shown), default=0)
     lines = [
-        f"{path:<{width}}  {orjson.dumps(entry['value']).decode():<14}  {entry['origin']}" for path, entry in shown.items()
+        f"{path:<{width}}  {orjson.dumps(entry['value']).decode():<14}  {entry['origin']}"
+        for path, entry in shown.items()
     ]
     show(invocation, shown, "\n".join(lines) or "every setting has its default")
 

@@ -20,10 +20,14 @@ def dev(
     context: typer.Context,
     target: Annotated[
         str,
-        typer.Argument(metavar="PATH|MODULE", help="app.py, a package folder, a module, or one of these and :attribute."),
+        typer.Argument(
+            metavar="PATH|MODULE", help="app.py, a package folder, a module, or one of these and :attribute."
+        ),
     ],
     *,
-    host: Annotated[str | None, typer.Option(help="Address to listen on (gate.host).", show_default="127.0.0.1")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on (gate.host).", show_default="127.0.0.1")
+    ] = None,
     port: Annotated[
         int | None, typer.Option(help="Port to listen on, 0 for any free one (gate.port).", show_default="8000")
     ] = None,
@@ -56,9 +60,7 @@ def dev(
     settings = invocation.settings(flags)
     folder = find_target(target).folder
     logs.configure(settings.values.log.format, settings.values.log.level, node=settings.values.node.id)
-    code = (
-        _with_reload(invocation, target, folder, settings, flags) if reload else _in_this_process(target, settings)
-    )
+    code = _with_reload(invocation, target, folder, settings, flags) if reload else _in_this_process(target, settings)
     raise typer.Exit(code)
 
 

@@ -25,11 +25,14 @@ def _family() -> None:
 @commands.command()
 def export(
     target: Annotated[
-        str | None, typer.Argument(metavar="[PATH|MODULE]", help="Application, as for `goverse dev`.", show_default=False)
+        str | None,
+        typer.Argument(metavar="[PATH|MODULE]", help="Application, as for `goverse dev`.", show_default=False),
     ] = None,
     *,
     url: Annotated[str | None, typer.Option(help="A running server to ask instead.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; standard output without it.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; standard output without it.", show_default=False)
+    ] = None,
 ) -> None:
     """Print the OpenAPI 3.1 document of an application: its types, methods, schemas and errors.
 
@@ -60,7 +63,9 @@ def _of_server(url: str) -> object:
     try:
         return orjson.loads(answer.content)
     except orjson.JSONDecodeError as error:
-        raise Failure(f"{answer.url} is no OpenAPI document", hint="see whether --url names the right server") from error
+        raise Failure(
+            f"{answer.url} is no OpenAPI document", hint="see whether --url names the right server"
+        ) from error
 
 
 def _of_application(target: str) -> object:

@@ -17,6 +17,8 @@ import orjson
 import typer
 
 from goverse.errors import StoreLocked
+from goverse.ports.administration import SnapshotReport, TrimReport
+from goverse_cli.administration import TrimPlan, snapshot_report
 from goverse_cli.commands.call import Url
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import Invocation, invocation_of
@@ -26,12 +28,15 @@ from goverse_node.stores.wal import admin
 from goverse_node.stores.wal import diff as differences
 from goverse_node.stores.wal import dump as dumping
 from goverse_node.stores.wal import restore as restoring
+from goverse_node.stores.wal.directory import DataDirectory
 
 _SERVER_TIMEOUT_S = 600.0
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="The data directory; the setting wal.data_dir where it is not given.", show_default=False),
+    typer.Option(
+        "--data-dir", help="The data directory; the setting wal.data_dir where it is not given.", show_default=False
+    ),
 ]
 
 
@@ -46,15 +51,16 @@ def snapshot(context: typer.Context, data_dir: DataDir = None, *, url: Url = DEF
       goverse snapshot --data-dir /var/lib/goverse
     """
     invocation = invocation_of(context)
-    directory = _data_dir(invocation, data_dir)
+    directory = DataDirectory(_data_dir(invocation, data_dir))
 
-    def offline() -> dict[str, Any]:
+    def at_rest() -> dict[str, Any]:
         with progress(invocation) as report:
-            made = admin.snapshot(directory, progress=report)
-        return {"commit_seq": str(made.seq), "objects": made.objects, "replies": made.replies, "bytes": made.size}
+            made = admin.snapshot(directory.root, progress=report)
+        return _plain(snapshot_report(directory, made))
 
-    made = _offline_or_asked(directory, url, "/admin/snapshot", offline)
-    show(invocation, made, f"snapshot at {made.get('commit_seq')}: {made.get('objects')} objects, {made.get('bytes')} bytes")
+    made = _at_rest_or_asked(at_rest, url, "/admin/snapshot", {})
+    size = f"{made['objects']} objects, {made['size_bytes']} bytes"
+    show(invocation, made, f"snapshot {made['name']} at {made['commit_seq']}: {size}")
 
 
 def trim(
@@ -63,6 +69,7 @@ def trim(
     *,
     url: Url = DEFAULT_URL,
     keep: Annotated[int, typer.Option(help="Snapshots to keep, with the log behind the oldest of them.", min=1)] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove old snapshots and log. The objects stay; points in time before the kept snapshots are gone.
@@ -71,23 +78,28 @@ def trim(
 
     \b
     Examples:
+      goverse trim --dry-run
       goverse trim --yes
-      goverse trim --keep 2 --data-dir /var/lib/goverse
+      goverse trim --keep 2 --data-dir /var/lib/goverse --yes
     """
     invocation = invocation_of(context)
-    directory = _data_dir(invocation, data_dir)
-    confirm(invocation, f"earlier points in time of {directory} can then no longer be restored; go on?", agreed=yes)
+    directory = DataDirectory(_data_dir(invocation, data_dir))
+    question = f"earlier points in time of {directory.root} can then no longer be restored; go on?"
+    confirm(invocation, question, agreed=yes or dry_run)
+    kept = directory.read_manifest().snapshots[-keep:]
+    before_seq = kept[0].seq if kept else 0
 
-    def offline() -> dict[str, Any]:
-        removed = admin.trim(directory, snapshots_kept=keep)
-        return {"segments": removed.segments, "snapshots": removed.snapshots, "bytes": removed.size}
+    def at_rest() -> dict[str, Any]:
+        plan = TrimPlan(directory, before_seq)
+        if not dry_run:
+            admin.trim(directory.root, snapshots_kept=plan.snapshots_kept)
+        return _plain(plan.report(plan.new if dry_run else directory.read_manifest(), dry_run=dry_run))
 
-    removed = _offline_or_asked(directory, url, f"/admin/trim?snapshots_kept={keep}", offline)
-    show(
-        invocation,
-        removed,
-        f"removed {removed.get('segments')} log files and {removed.get('snapshots')} snapshots, {removed.get('bytes')} bytes",
-    )
+    done = _at_rest_or_asked(at_rest, url, "/admin/trim", {"before_seq": str(before_seq), "dry_run": dry_run})
+    verb = "would remove" if dry_run else "removed"
+    lines = [f"{verb} {name}" for name in done["removed"]]
+    summary = f"{verb} {done['freed_bytes']} bytes; the oldest position that can be restored is {done['oldest_seq']}"
+    show(invocation, done, "\n".join([*lines, summary]))
 
 
 def restore(
@@ -97,7 +109,8 @@ def restore(
     *,
     to_seq: Annotated[int | None, typer.Option(help="As it was at this commit_seq.", min=0)] = None,
     to_time: Annotated[
-        str | None, typer.Option(help="As it was at this time, like 2026-11-21T09:30:00 (local) or 2026-11-21T09:30:00Z.")
+        str | None,
+        typer.Option(help="As it was at this time, like 2026-11-21T09:30:00 (local) or 2026-11-21T09:30:00Z."),
     ] = None,
 ) -> None:
     """Restore the data at a position or a time into a new directory; the source is only read.
@@ -122,7 +135,7 @@ def restore(
     show(
         invocation,
         document,
-        f"restored {made.objects} objects as of {made.seq} into {made.directory}; use it with --data-dir {made.directory}",
+        f"restored {made.objects} objects as of {made.seq}; serve them with --data-dir {made.directory}",
     )
 
 
@@ -155,7 +168,9 @@ def diff(
     a: Annotated[Path, typer.Argument(help="Data directory or dump file.")],
     b: Annotated[Path, typer.Argument(help="Data directory or dump file.")],
     *,
-    replies: Annotated[bool, typer.Option("--replies", help="Also compare the answers kept under idempotency keys.")] = False,
+    replies: Annotated[
+        bool, typer.Option("--replies", help="Also compare the answers kept under idempotency keys.")
+    ] = False,
 ) -> None:
     """Compare two data directories or dumps by objects, versions and states. Ends with 1 where they differ.
 
@@ -190,19 +205,31 @@ def _data_dir(invocation: Invocation, given: Path | None) -> Path:
     return directory
 
 
-def _offline_or_asked(directory: Path, url: str, path: str, offline: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _at_rest_or_asked(
+    at_rest: Callable[[], dict[str, Any]], url: str, path: str, wanted: dict[str, Any]
+) -> dict[str, Any]:
+    """Do it here, or let the server do it that holds the directory."""
     try:
-        return offline()
+        return at_rest()
     except StoreLocked as locked:
         try:
-            answer = Server(url, timeout_s=_SERVER_TIMEOUT_S).request("POST", path)
+            body = orjson.dumps(wanted)
+            answer = Server(url, timeout_s=_SERVER_TIMEOUT_S).request(
+                "POST", path, body=body, headers={"Content-Type": "application/json"}
+            )
         except Failure as failure:
             raise Failure(
-                f"{locked.detail}; and the server that could do it failed: {failure.message}",
+                f"{locked.detail}; and the server that was asked to do it did not: {failure.message}",
                 hint="name the server that uses the directory with --url, or stop it",
                 exit_code=ExitCode.UNAVAILABLE,
             ) from failure
         return dict(orjson.loads(answer.content))
+
+
+def _plain(report: SnapshotReport | TrimReport) -> dict[str, Any]:
+    """Return a report as the administration routes show it: positions are text."""
+    document: dict[str, Any] = report._asdict()
+    return {name: str(value) if name.endswith("_seq") else value for name, value in document.items()}
 
 
 def _milliseconds(text: str) -> int:

@@ -20,7 +20,7 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to serve: the target, flags by setting as ``(flag, value)``, the settings file, and the socket's descriptor."""
+    """What to serve: the target, flags by setting as ``(flag, value)``, the settings file, the socket's descriptor."""
 
     target: str
     flags: dict[str, tuple[str, Any]]

@@ -14,7 +14,6 @@ from typing import Final
 
 from goverse_cli.dev.channel import Job, Message, Serve, Stop, decode, encode
 
-
 MESSAGE_BYTES_MAX: Final = 1 << 20  # the longest is a traceback of the user's code
 
 

@@ -151,12 +151,9 @@ def _object_types(module: ModuleType) -> list[type[Object]]:
     ]
     if not found:
         empty_package = module.__file__ is not None and Path(module.__file__).name == "__init__.py"
-        hint = (
-            "\nIn a package, __init__.py has to import the classes that are served." if empty_package else ""
-        )
-        raise ConfigError(
-            f"{module.__file__ or module.__name__} has no object types; an object type looks like this:\n{EXAMPLE}{hint}"
-        )
+        hint = "\nIn a package, __init__.py has to import the classes that are served." if empty_package else ""
+        where = module.__file__ or module.__name__
+        raise ConfigError(f"{where} has no object types; an object type looks like this:\n{EXAMPLE}{hint}")
     return list(dict.fromkeys(found))
 
 
@@ -166,14 +163,10 @@ def _compile(target: Target, served: Registry | Iterable[Any]) -> Registry:
     try:
         classes: list[object] = list(served)
     except TypeError as error:
-        raise ConfigError(
-            f"{target.module}:{target.attribute} is neither a list of classes nor a Registry"
-        ) from error
-    wrong = [value for value in classes if not (isinstance(value, type) and issubclass(value, Object))]
+        raise ConfigError(f"{target.module}:{target.attribute} is neither a list of classes nor a Registry") from error
+    wrong: list[object] = [value for value in classes if not (isinstance(value, type) and issubclass(value, Object))]
     if wrong:
-        raise ConfigError(
-            f"{target.module}:{target.attribute} holds {wrong[0]!r}, which is not an object type"
-        )
+        raise ConfigError(f"{target.module}:{target.attribute} holds {wrong[0]!r}, which is not an object type")
     if not classes:
         raise ConfigError(f"{target.module}:{target.attribute} is empty; put the object types into it")
     try:
@@ -191,9 +184,7 @@ def trimmed_traceback(error: BaseException) -> str:
     shown = traceback.TracebackException.from_exception(error)
     link: traceback.TracebackException | None = shown
     while link is not None:
-        link.stack = traceback.StackSummary.from_list(
-            [frame for frame in link.stack if not _foreign(frame.filename)]
-        )
+        link.stack = traceback.StackSummary.from_list([frame for frame in link.stack if not _foreign(frame.filename)])
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return "".join(shown.format())
 
@@ -216,9 +207,7 @@ def _nearest(path: Path) -> str:
 
 def _files_of(folder: Path) -> str:
     names = [_as_typed(entry) for entry in sorted(folder.iterdir()) if _loadable(entry)]
-    return (
-        f"what could be served there: {', '.join(names[:5])}" if names else "there are no Python files in it"
-    )
+    return f"what could be served there: {', '.join(names[:5])}" if names else "there are no Python files in it"
 
 
 def _loadable(entry: Path) -> bool:
@@ -228,6 +217,4 @@ def _loadable(entry: Path) -> bool:
 
 
 def _as_typed(entry: Path) -> str:
-    return str(
-        entry.relative_to(Path.cwd()) if entry.is_absolute() and entry.is_relative_to(Path.cwd()) else entry
-    )
+    return str(entry.relative_to(Path.cwd()) if entry.is_absolute() and entry.is_relative_to(Path.cwd()) else entry)

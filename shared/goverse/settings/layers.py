@@ -77,11 +77,7 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
     if environ.get("POD_NAME"):
         layer.put(("node", "id"), environ["POD_NAME"], "environment variable POD_NAME")
     for variable in sorted(environ):
-        if (
-            not variable.startswith(ENVIRONMENT_PREFIX)
-            or variable in OTHER_VARIABLES
-            or not environ[variable]
-        ):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in OTHER_VARIABLES or not environ[variable]:
             continue
         if "__" not in variable and _SERVICE_LINK.fullmatch(f"{variable}={environ[variable]}"):
             continue
@@ -91,9 +87,7 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
             value = _content(variable, Path(value), beside=name if environ.get(name) else None)
         parts = tuple(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
         # A name of another form can be no setting; under its own name it disturbs none and is unknown.
-        layer.put(
-            parts if len(parts) == 2 and all(parts) else (variable,), value, f"environment variable {variable}"
-        )
+        layer.put(parts if len(parts) == 2 and all(parts) else (variable,), value, f"environment variable {variable}")
     return layer
 
 
@@ -123,9 +117,7 @@ def read_file(path: Path) -> Layer:
             _walk(layer, loader, root, (), path)
     except yaml.MarkedYAMLError as error:
         place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(
-            f"the configuration file {path}{place} is not valid YAML: {error.problem}"
-        ) from error
+        raise ConfigError(f"the configuration file {path}{place} is not valid YAML: {error.problem}") from error
     finally:
         loader.dispose()
     return layer
@@ -142,9 +134,7 @@ def _walk(layer: Layer, loader: SafeLoader, node: yaml.Node, prefix: SettingPath
         place = f"{path}, line {key_node.start_mark.line + 1}"
         here = (*prefix, str(key))
         if here in layer.origins:
-            raise ConfigError(
-                f"{place}: {'.'.join(here)} is set twice; the first is in {layer.origins[here]}"
-            )
+            raise ConfigError(f"{place}: {'.'.join(here)} is set twice; the first is in {layer.origins[here]}")
         if not prefix and isinstance(value_node, yaml.MappingNode):
             layer.values[str(key)] = {}
             layer.origins[here] = place

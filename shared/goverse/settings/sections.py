@@ -73,9 +73,7 @@ class GateSettings(Section):
     """The web face: where it listens, whom it serves, what it refuses."""
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address or name to listen on.")
-    port: int = Field(
-        default=8000, ge=0, le=65_535, description="TCP port; 0 takes any free one and says which."
-    )
+    port: int = Field(default=8000, ge=0, le=65_535, description="TCP port; 0 takes any free one and says which.")
     allow_unauthenticated_remote: bool = Field(
         default=False,
         description="Serve other machines although callers are not authenticated; needed for a `host` "
@@ -166,9 +164,7 @@ class NodeSettings(Section):
     call_timeout_s_max: Seconds = Field(
         default=limits.CALL_TIMEOUT_S_MAX, description="Longest deadline that `GoVerse-Timeout` may ask for."
     )
-    hook_timeout_s: Seconds = Field(
-        default=limits.HOOK_TIMEOUT_S, description="Longest time of one `on_...` hook."
-    )
+    hook_timeout_s: Seconds = Field(default=limits.HOOK_TIMEOUT_S, description="Longest time of one `on_...` hook.")
     idempotency_retention_s: Annotated[float, Field(ge=60, le=limits.TOMBSTONE_RETENTION_S)] = Field(
         default=limits.IDEMPOTENCY_RETENTION_S,
         description="How long the answer to an idempotency key is kept.",
@@ -223,8 +219,7 @@ class LogSettings(Section):
 
     format: Annotated[Literal["auto", "json", "text"], BeforeValidator(_lower)] = Field(
         default="auto",
-        description="`json`, one object per line; `text`, for people; `auto` takes text on a terminal, JSON "
-        "elsewhere.",
+        description="`json`, one object per line; `text`, for people; `auto` takes text on a terminal, JSON elsewhere.",
     )
     level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         default="info", description="Least severe level that is written; changed at run time over HTTP."
@@ -234,9 +229,7 @@ class LogSettings(Section):
 class Settings(BaseSettings):
     """All sections."""
 
-    model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix="GOVERSE_", env_nested_delimiter="__"
-    )
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="GOVERSE_", env_nested_delimiter="__")
 
     gate: GateSettings = Field(default_factory=GateSettings)
     node: NodeSettings = Field(default_factory=NodeSettings)

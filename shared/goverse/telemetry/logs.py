@@ -26,7 +26,7 @@ from goverse.telemetry.lines import LineWriter
 LogFormat = Literal["auto", "json", "text"]
 LEVELS: Final = ("debug", "info", "warning", "error")
 
-_NOISY: Final = ("asyncio", "httpcore", "httpx", "watchfiles")
+_NOISY: Final = ("asyncio", "httpcore", "httpx", "uvicorn", "watchfiles")
 """Loggers whose information is about their own machinery; their warnings are welcome."""
 
 _FIRST: Final = ("ts", "level", "logger", "event")
@@ -135,11 +135,7 @@ class _Node:
 
 def _time(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     record = event.get("_record")
-    at = (
-        datetime.fromtimestamp(record.created, UTC)
-        if isinstance(record, logging.LogRecord)
-        else datetime.now(UTC)
-    )
+    at = datetime.fromtimestamp(record.created, UTC) if isinstance(record, logging.LogRecord) else datetime.now(UTC)
     event["ts"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return event
 
