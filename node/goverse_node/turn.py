@@ -35,7 +35,7 @@ class Turn:
         call: whom to answer when the deadline passes; None for a hook that runs on its own.
         deadline: when it is cancelled, on the loop's clock.
         expired: its deadline passed; whatever it still returns has no effect.
-        closed: it is over, or its activation is; it may not call other objects any more.
+        closed: it is over, expired, or without its activation; it may not call other objects any more.
     """
 
     __slots__ = (
@@ -103,6 +103,7 @@ class Turn:
         """Cancel the turn; the caller hears ``error`` now, and whatever the method still does has no effect."""
         if self.expired is None:
             self.expired = error
+            self.closed = True
             if self.call is not None:
                 self.call.refuse(error)
             if self.task is not None:
