@@ -42,6 +42,7 @@ class Activation:
         dirty: the turn that changed the state and is not over yet.
         activated: ``on_activate`` ran.
         last_used: when the last call came, on the loop's clock.
+        failure: why its commits fail from now on, or None.
         keyed: the calls under way that have an idempotency key, by that key.
     """
 
@@ -51,6 +52,7 @@ class Activation:
         "activated",
         "counted_bytes",
         "dirty",
+        "failure",
         "instance",
         "key",
         "keyed",
@@ -76,6 +78,7 @@ class Activation:
         self.live: bytes | None = None
         self.dirty: Turn | None = None
         self.activated = "on_activate" not in spec.hooks
+        self.failure: GoverseError | None = None
         self.last_used = 0.0
         self.counted_bytes = 0
         self._admitting = False
@@ -125,19 +128,21 @@ class Activation:
             return
         self.phase = Phase.CLOSING
         self.node.residents.release(self)
-        if "on_deactivate" in self.spec.hooks and self.activated and self.instance.exists:
+        if "on_deactivate" in self.spec.hooks and self.activated and self.instance.exists and not self.running:
             turns.deactivate(self)
         else:
             self.leave()
 
     def leave(self) -> None:
         """Go as soon as everything is durable; calls that came meanwhile begin anew."""
+        if self.phase is Phase.GONE:
+            return
         self.phase = Phase.CLOSING
         self.node.residents.release(self)
         if self.tail is None:
             self.reset(None)
         else:
-            self.tail.wait(lambda _seq, _error: self.reset(None))
+            self.tail.wait(lambda _seq, _error: self.leave())
 
     def reset(self, error: GoverseError | None, *, refuse: bool = False) -> None:
         """Go at once. Turns under way end without effect; calls that waited begin anew, or fail if ``refuse``."""
@@ -146,8 +151,7 @@ class Activation:
         self.phase = Phase.GONE
         self.node.forget(self)
         lost = error or Unavailable(f"{self.key} was reloaded while the call ran; nothing of it took effect")
-        if error is not None:
-            self.node.pipeline.withdraw(self, error)
+        self.failure = error
         for turn in tuple(self.running):
             turn.expire(lost)
         waiting, self._mailbox = self._mailbox, None

@@ -65,6 +65,7 @@ class Node:
         self.track = self.deadlines.track
         self.untrack = self.deadlines.untrack
         self._idle_sweep: asyncio.TimerHandle | None = None
+        self._makes_room = False
         self._started = False
         self._draining = False
 
@@ -99,7 +100,7 @@ class Node:
         self.deadlines.stop()
         if self._idle_sweep is not None:
             self._idle_sweep.cancel()
-        await self.pipeline.stop()
+        await self.pipeline.stop(self.options.cancel_grace_s)
 
     async def settled(self) -> None:
         """Wait until activations that are being passivated are gone, at most for the time that their hooks have."""
@@ -252,8 +253,14 @@ class Node:
         """Note a changed size, and make room if a bound is passed."""
         self.residents.resize(activation)
         self.stats.resident_bytes = self.residents.bytes
-        while (victim := self.residents.surplus()) is not None:
-            victim.close()
+        if self._makes_room:
+            return  # a hook of a victim changed its state; the loop below goes on
+        self._makes_room = True
+        try:
+            while (victim := self.residents.surplus()) is not None:
+                victim.close()
+        finally:
+            self._makes_room = False
 
     def _passivate_idle(self) -> None:
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)
