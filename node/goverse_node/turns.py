@@ -45,9 +45,9 @@ def begin(activation: Activation, call: Call) -> None:
         return
     try:
         if request.operation is Operation.CALL:
+            _check_version(activation.instance, request)
             if _runs_hook_first(activation, call):
                 return
-            _check_version(activation.instance, request)
             assert call.method is not None
             _start(activation, call, call.method, call.method.arguments.decode(request.body), call_done)
         elif request.operation is Operation.CREATE:
@@ -84,9 +84,12 @@ def _begin_create(activation: Activation, call: Call) -> None:
     if instance.exists:
         if request.if_match == 0:
             raise ObjectExists(f"{activation.key} exists already", version=instance.version)
+        _check_version(instance, request)
         reply = Reply(instance.base or b"", instance.version)
         answer(activation, call, reply)
         return
+    if request.if_match != 0:
+        _check_version(instance, request)
     _start(activation, call, hook, arguments, _create_done)
 
 
@@ -222,7 +225,9 @@ def _hook_done(waiting: Call, hook: str, turn: Turn, _body: bytes, error: Govers
     failure = conclude(activation, turn, error, writes=hook == "on_create")
     _end(activation, turn)
     if failure is not None:
-        activation.refuse_when_durable(waiting, failure)
+        problem = Problem.of(failure, waiting.request.request_id)
+        reply = Reply(version=before, problem=problem)
+        answer(activation, waiting, reply, keep=isinstance(failure, BusinessError))
     else:
         activation.activated = activation.activated or hook == "on_activate"
         if activation.instance.version != before:
