@@ -36,7 +36,7 @@ class Turn:
         deadline: when it is cancelled, on the loop's clock.
         expired: its deadline passed; whatever it still returns has no effect.
         begun: its task made its first step.
-        closed: it is over, or its activation is; it may not call other objects any more.
+        closed: it is over, expired, or without its activation; it may not call other objects any more.
     """
 
     __slots__ = (
@@ -106,11 +106,11 @@ class Turn:
         """Cancel the turn; the caller hears ``error`` now, and whatever the method still does has no effect."""
         if self.expired is None:
             self.expired = error
+            self.closed = True
             if self.call is not None:
                 self.call.refuse(error)
-            if (
-                self.task is not None and self.begun
-            ):  # a task that is cancelled before its first step never ends its turn
+            # A task that is cancelled before its first step would never end its turn
+            if self.task is not None and self.begun:
                 self.task.cancel()
 
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:

@@ -94,12 +94,12 @@ class Rig:
     def assert_quiet(self) -> None:
         """Nothing is left over: no call in flight, watched, running, or standing under a key."""
         assert self.node.stats.inflight == 0
-        assert not self.node._watched
-        assert not self.node._running
+        assert not self.node.deadlines.waiting
+        assert not self.node.deadlines.running
         for activation in self.node.residents:
             assert activation.running == []
             assert activation.tail is None
-            assert not activation._keyed
+            assert not activation.keyed
             assert not activation._mailbox
 
 
@@ -111,7 +111,7 @@ async def rig(*classes: type[Any], **options: Any) -> AsyncIterator[Rig]:
     await made.node.start()
     yield made
     made.store.release()
-    await made.until(lambda: not (made.node.stats.inflight or made.node._running or made.node._watched))
+    await made.until(lambda: not (made.node.stats.inflight or made.node.deadlines.running or made.node.deadlines.waiting))
     await made.node.pipeline.drain()
     made.assert_quiet()
     await made.node.stop(1.0)

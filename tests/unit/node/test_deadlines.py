@@ -77,7 +77,7 @@ async def test_queued_call_that_nobody_waits_for_is_dropped_and_a_running_one_go
     async with rig(Counter) as here:
         running = here.send("a", "add_at_gate", by=1)
         queued = here.send("a", "add", by=10)
-        await here.until(lambda: here.node._running)
+        await here.until(lambda: here.node.deadlines.running)
         running.cancel()
         queued.cancel()
         gate.set()
@@ -111,7 +111,7 @@ async def test_mailbox_and_node_are_bounded(gate: asyncio.Event) -> None:
 async def test_stop_lets_running_calls_end_and_refuses_new_ones(gate: asyncio.Event) -> None:
     async with rig(Counter) as here:
         running = here.send("a", "add_at_gate")
-        await here.until(lambda: here.node._running)
+        await here.until(lambda: here.node.deadlines.running)
         stopping = asyncio.create_task(here.node.stop(5.0))
         await asyncio.sleep(0)
         assert not here.node.readiness().ready
@@ -125,7 +125,7 @@ async def test_stop_lets_running_calls_end_and_refuses_new_ones(gate: asyncio.Ev
 async def test_stop_ends_calls_that_do_not_end_in_time(gate: asyncio.Event) -> None:
     async with rig(Counter, cancel_grace_s=0.1) as here:
         running, waiting = here.send("a", "never"), here.send("a", "add")
-        await here.until(lambda: here.node._running)
+        await here.until(lambda: here.node.deadlines.running)
         await here.node.stop(0.05)
         for future in (running, waiting):
             problem = (await future).problem
@@ -137,7 +137,7 @@ async def test_stop_ends_calls_that_do_not_end_in_time(gate: asyncio.Event) -> N
 async def test_method_that_is_given_up_before_its_first_step_ends_all_the_same() -> None:
     async with rig(Counter) as here:
         call = here.send("a", "never")
-        [turn] = here.node._running
+        [turn] = here.node.deadlines.running
         turn.expire(Timeout("at once"))
         assert (await call).problem is not None
         assert await here.call("a", "add") == 1

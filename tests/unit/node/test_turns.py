@@ -54,7 +54,7 @@ async def test_interleaved_calls_run_one_after_the_other() -> None:
 async def test_readonly_calls_run_beside_each_other_but_not_beside_a_change(gate: asyncio.Event) -> None:
     async with rig(Counter) as here:
         readers = [here.send("a", "get_at_gate") for _ in range(3)]
-        await here.until(lambda: len(here.node._running) == 3)
+        await here.until(lambda: len(here.node.deadlines.running) == 3)
         writer, late_reader = here.send("a", "add"), here.send("a", "get")
         await asyncio.sleep(0.01)
         assert not writer.done()
