@@ -19,7 +19,7 @@ from enum import Enum, auto
 from typing import Final
 
 QUICK_DEATH_S: Final = 10.0
-QUICK_DEATHS_MAX: Final = 5
+QUICK_DEATHS_MAX: Final = 4
 PAUSE_S: Final = 0.2
 PAUSE_S_MAX: Final = 5.0
 
@@ -193,8 +193,8 @@ class Supervision:
         again, self._exit_code = self._exit_code is not None, 0 if self._exit_code is None else 1
         if not members:
             yield Finish(self._exit_code)
-        if again:
-            yield Say("warning", "stopping at once")
+        how = ("warning", "stopping at once") if again else ("info", "stopping when the calls that run are done")
+        yield Say(*how)
         for member in members:
             if again or member is self._candidate:
                 yield Kill(member.number)
