@@ -8,10 +8,10 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-APP ?= sample-app/app.py
+APP ?= sample-app/auction_house
 HOST ?= 127.0.0.1
 PORT ?= 8000
-DEV_ARGS ?=
+DEV_ARGS ?= --web sample-app/web
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 

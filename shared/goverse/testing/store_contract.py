@@ -262,9 +262,7 @@ class StoreContract:
             ids = ["b", "a/2", "a", "ä", "B", "\U0001f600", "�", "a/1"]
             await seqs_of(store, [put(KEY._replace(id=one), 0) for one in ids])
             await seqs_of(store, [delete(KEY._replace(id="b"), 1)])
-            await seqs_of(
-                store, [put(KEY._replace(type="Elsewhere"), 0), put(KEY._replace(namespace="n"), 0)]
-            )
+            await seqs_of(store, [put(KEY._replace(type="Elsewhere"), 0), put(KEY._replace(namespace="n"), 0)])
 
             listed = await store.list("default", "Counter", prefix="", after=None, limit=100)
             assert [one.id for one in listed] == sorted(set(ids) - {"b"}, key=str.encode)

@@ -78,7 +78,5 @@ def _parsed(lines: Iterable[str], path: Path) -> Iterator[_Line]:
             value: dict[str, Any] = json.loads(line)
             name = (value["namespace"], value["type"], value["id"], value.get("idempotency_key") or "")
         except (ValueError, KeyError, TypeError) as error:
-            raise DataDamaged(
-                f"{path}, line {number}: not a line of a dump ({error})", file=str(path)
-            ) from error
+            raise DataDamaged(f"{path}, line {number}: not a line of a dump ({error})", file=str(path)) from error
         yield name, value

@@ -108,7 +108,11 @@ def encode(manifest: Manifest) -> bytes:
         ],
         "segments": list(manifest.segments),
     }
-    content = json.dumps(document, indent=2).encode() + b"\n"
+    return seal(json.dumps(document, indent=2).encode() + b"\n")
+
+
+def seal(content: bytes) -> bytes:
+    """Put the checksum in the place of its zeros."""
     return content.replace(b'"checksum": "00000000"', b'"checksum": "%08x"' % crc32(content), 1)
 
 
@@ -132,10 +136,7 @@ def decode(content: bytes, path: Path) -> Manifest:
         Origin(document["store_id"], document["generation"]),
         document["created_ms"],
         tuple(document["segments"]),
-        tuple(
-            SnapshotEntry(**{**entry, "checksum": int(entry["checksum"], 16)})
-            for entry in document["snapshots"]
-        ),
+        tuple(SnapshotEntry(**{**entry, "checksum": int(entry["checksum"], 16)}) for entry in document["snapshots"]),
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from struct import Struct
 from typing import Final
@@ -126,6 +127,10 @@ class SnapshotReader:
             DataDamaged: anything does not match; names the offset.
             DataNewer: a newer release wrote it.
         """
+        return chain.from_iterable(self.blocks(files))
+
+    def blocks(self, files: Files) -> Iterator[list[bytes]]:
+        """Yield the same as :meth:`bodies`, many at a time."""
         try:
             handle = files.open(self.path)
         except OSError as error:
@@ -142,15 +147,17 @@ class SnapshotReader:
         finally:
             handle.close()
 
-    def _records(self, handle: Handle, end: int, footer: tuple[int, int]) -> Iterator[bytes]:
+    def _records(self, handle: Handle, end: int, footer: tuple[int, int]) -> Iterator[list[bytes]]:
         count = checksum = 0
         scan = Scan(handle, offset=HEADER_SIZE, size=end)
-        for body in scan:
-            count += 1
-            checksum = crc32(body, checksum)
-            if body[0] > FLOOR:
-                raise newer(self.path, body[0], FLOOR, scan.end)
-            yield body
+        for bodies in scan.blocks():
+            count += len(bodies)
+            for body in bodies:
+                checksum = crc32(body, checksum)
+            kind = max(body[0] for body in bodies)
+            if kind > FLOOR:
+                raise newer(self.path, kind, FLOOR, scan.end)
+            yield bodies
         if scan.stopped or scan.end != end:
             raise self._damaged(scan.end, scan.stopped or "a record is not whole")
         if (count, checksum) != footer:
@@ -193,17 +200,11 @@ def read_entry(path: Path, files: Files) -> tuple[Origin, SnapshotEntry] | None:
         footer = handle.read_at(FOOTER_SIZE, max(0, size - FOOTER_SIZE))
     finally:
         handle.close()
-    if len(header) < HEADER_SIZE or _CRC.unpack_from(header, _HEADER.size)[0] != crc32(
-        header[: _HEADER.size]
-    ):
+    if len(header) < HEADER_SIZE or _CRC.unpack_from(header, _HEADER.size)[0] != crc32(header[: _HEADER.size]):
         return None
-    if len(footer) < FOOTER_SIZE or _CRC.unpack_from(footer, _FOOTER.size)[0] != crc32(
-        footer[: _FOOTER.size]
-    ):
+    if len(footer) < FOOTER_SIZE or _CRC.unpack_from(footer, _FOOTER.size)[0] != crc32(footer[: _FOOTER.size]):
         return None
     _, _, _, store_id, generation, seq, last_ms = _HEADER.unpack_from(header)
     _, objects, replies, _, _ = _FOOTER.unpack_from(footer)
     checksum: int = _CRC.unpack_from(footer, _FOOTER.size)[0]
-    return Origin(store_id.hex(), generation.hex()), SnapshotEntry(
-        seq, size, checksum, objects, replies, last_ms
-    )
+    return Origin(store_id.hex(), generation.hex()), SnapshotEntry(seq, size, checksum, objects, replies, last_ms)

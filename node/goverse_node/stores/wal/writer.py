@@ -136,24 +136,25 @@ class Writer:
             if end > self._claimed:
                 self._claim(end)
             self._handle.write_durably(frames, self._end)
-            self._handle.write_at(
-                encode_mark(self._counter + 1, end, last_seq), SLOTS[(self._counter + 1) % 2]
-            )
+            self._handle.write_at(encode_mark(self._counter + 1, end, last_seq), SLOTS[(self._counter + 1) % 2])
             if time.monotonic() - self._presence_checked > PRESENCE_CHECK_S:
                 self._check_presence()
         except OSError as error:
             return self._cut_back(error)
         self._counter += 1
         self._end = end
+        self._claimed = max(self._claimed, end)
         self._last_seq = last_seq
         return None
 
     def _claim(self, end: int) -> None:
-        """Write zeros ahead of the records, so that most syncs need not write the file's size."""
+        """Write zeros ahead of the records, so that most syncs need not write the file's size.
+
+        Never below what was written: ``_claimed`` is at least ``_end`` at all times.
+        """
         ahead = min(max(CLAIM_BYTES, self._end), CLAIM_BYTES_MAX)
         target = end + ahead
         if target - self._claimed > 2 * CLAIM_BYTES_MAX:
-            self._claimed = end
             return
         try:
             self._handle.write_at(bytes(target - self._claimed), self._claimed)

@@ -1,0 +1,82 @@
+"""Every command of the README and of the getting-started pages works as written.
+
+Each page is carried out from its top in a copy of the repository of its own, without an environment, as on a
+fresh machine. Only the port differs, so that the tests can run beside a server of the developer's.
+"""
+
+import re
+import shutil
+import socket
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.docs.document import Mode, read_document
+from tests.docs.walkthrough import walk_through
+from tests.tree import ROOT, repository_files, shown
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "getting-started").glob("*.md"))]
+
+# Reasons for which a page may show commands that are not run here.
+ACCEPTED_SKIPS = {
+    "this runs the tests, and these are the tests",
+}
+
+DOCUMENTED_PORT = 8000
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    folder = tmp_path / "goverse"
+    for path in repository_files():
+        target = folder / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+    return folder
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _on_port(text: str, *, port: int) -> str:
+    """The same text for another port, also where a command relies on the default."""
+    moved = re.sub(rf"\b{DOCUMENTED_PORT}\b", str(port), text)
+    return re.sub(r"((?:^|[\s/])goverse dev)(?! --?h)(?!.*--port)", rf"\1 --port {port}", moved)
+
+
+def _skips() -> set[str]:
+    return {step.argument for page in PAGES for step in read_document(page) if step.mode is Mode.SKIP}
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("DOC-1", "QUA-1")
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_the_commands_of_a_page_work_as_written(page: Path, copy: Path) -> None:
+    port = _free_port()
+
+    steps = walk_through(page, copy, env={"PORT": str(port)}, adapt=partial(_on_port, port=port))
+
+    assert steps, "a page of this kind shows commands"
+
+
+def test_nothing_is_skipped_without_an_accepted_reason() -> None:
+    assert _skips() == ACCEPTED_SKIPS
+
+
+@pytest.mark.parametrize(
+    ("command", "moved"),
+    [
+        ("curl localhost:8000/ready", "curl localhost:9/ready"),
+        ("goverse dev app.py", "goverse dev --port 9 app.py"),
+        (".venv/bin/goverse dev app.py --no-reload", ".venv/bin/goverse dev --port 9 app.py --no-reload"),
+        ("goverse dev app.py --port 8000", "goverse dev app.py --port 9"),
+        ("goverse dev --help", "goverse dev --help"),
+        ("echo 80001", "echo 80001"),
+    ],
+)
+def test_commands_move_to_a_free_port(command: str, moved: str) -> None:
+    assert _on_port(command, port=9) == moved
