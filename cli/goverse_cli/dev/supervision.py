@@ -56,9 +56,10 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class LetServe:
-    """Tell a process to serve."""
+    """Tell a process to serve; ``announce`` where nothing was served before, so that it says where it is."""
 
     number: int
+    announce: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ class Supervision:
         self._current: Member | None = None
         self._candidate: Member | None = None
         self._exit_code: int | None = None
+        self._announced = False
 
     # --- what happened ------------------------------------------------------------------------------------------------
 
@@ -152,8 +154,9 @@ class Supervision:
             return
         if member.phase is Phase.STARTING:
             member.phase, member.since = Phase.SERVING, now
-        if number > 1:
+        if self._announced:
             yield Say("info", "the application was reloaded")
+        self._announced = True
 
     def failed(self, number: int, message: str, exit_code: int) -> Actions:
         """A process says that it cannot do what it was told, and ends."""
@@ -214,13 +217,12 @@ class Supervision:
         if member is not None:
             member.phase = Phase.STARTING
             self._current = member
-            yield LetServe(member.number)
+            yield LetServe(member.number, announce=not self._announced)
 
     def _again(self, *, quick: bool) -> Actions:
         self._quick_deaths = self._quick_deaths + 1 if quick else 1
         if self._quick_deaths > QUICK_DEATHS_MAX:
             yield Say("error", f"it died {self._quick_deaths} times in a row; giving up")
             self._exit_code = 1
-            yield Finish(1)
             return
         yield Pause(min(PAUSE_S_MAX, PAUSE_S * 2 ** (self._quick_deaths - 1)))

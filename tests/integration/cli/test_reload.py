@@ -91,7 +91,7 @@ def test_a_broken_edit_is_shown_and_the_old_code_goes_on(server: Dev, tmp_path: 
     edit(tmp_path / "app.py", "value: int = 0", "value: int = 1 / 0")
 
     shown = str(server.wait_for("ZeroDivisionError")["event"])
-    assert "app.py\", line 8" in shown
+    assert 'app.py", line 8' in shown
     assert "the old code goes on serving; waiting for the next change" in shown
     assert server.increment() == 1
 

@@ -37,7 +37,7 @@ def serving() -> Supervision:
     """Return a run in which the first process serves since 0."""
     rules = Supervision()
     assert deeds(rules.begin()) == [Start(1)]
-    assert deeds(rules.imported(1)) == [LetServe(1)]
+    assert deeds(rules.imported(1)) == [LetServe(1, announce=True)]
     assert deeds(rules.serving(1, 0.0)) == []
     return rules
 
@@ -47,7 +47,7 @@ def test_new_code_is_imported_first_then_takes_over() -> None:
 
     assert deeds(rules.changed("app.py")) == [Start(2)]
     assert deeds(rules.imported(2)) == [LetStop(1)]
-    assert deeds(rules.ended(1, "ended", 1.0)) == [LetServe(2)]
+    assert deeds(rules.ended(1, "ended", 1.0)) == [LetServe(2, announce=False)]
     assert words(rules.serving(2, 1.1)) == "the application was reloaded"
 
 
@@ -71,7 +71,7 @@ def test_a_change_during_a_change_starts_over() -> None:
     assert deeds(rules.imported(3)) == [LetStop(1)]
     assert deeds(rules.changed("c.py")) == [Kill(3), Start(4)]
     assert deeds(rules.ended(1, "ended", 2.0)) == []
-    assert deeds(rules.imported(4)) == [LetServe(4)]
+    assert deeds(rules.imported(4)) == [LetServe(4, announce=False)]
 
 
 def test_a_process_that_dies_is_started_again_after_a_pause_that_grows() -> None:
@@ -84,7 +84,7 @@ def test_a_process_that_dies_is_started_again_after_a_pause_that_grows() -> None
         assert isinstance(pause, Pause)
         pauses.append(pause.seconds)
         assert deeds(rules.retry()) == [Start(number + 1)]
-        assert deeds(rules.imported(number + 1)) == [LetServe(number + 1)]
+        assert deeds(rules.imported(number + 1)) == [LetServe(number + 1, announce=False)]
         assert deeds(rules.serving(number + 1, now)) == []
 
     assert pauses == [PAUSE_S * 2**step for step in range(QUICK_DEATHS_MAX)]
@@ -107,7 +107,7 @@ def test_a_change_while_nothing_runs_does_not_wait_for_the_pause() -> None:
     assert deeds(rules.ended(1, "died", 1.0)) == [Pause(PAUSE_S)]
     assert deeds(rules.changed("app.py")) == [Start(2)]
     assert deeds(rules.retry()) == []
-    assert deeds(rules.imported(2)) == [LetServe(2)]
+    assert deeds(rules.imported(2)) == [LetServe(2, announce=False)]
 
 
 def test_data_that_cannot_be_served_ends_it() -> None:
@@ -153,7 +153,7 @@ def test_never_two_processes_serve_and_a_signal_always_ends_it(steps: list[str],
             match action:
                 case Start(number):
                     alive[number] = "importing"
-                case LetServe(number):
+                case LetServe(number=number):
                     assert not [n for n, state in alive.items() if state == "serving"], "two would serve"
                     alive[number] = "serving"
                 case Kill(number):
@@ -198,8 +198,8 @@ def test_never_two_processes_serve_and_a_signal_always_ends_it(steps: list[str],
 @pytest.mark.parametrize(
     "message",
     [
-        Job("app.py", {"gate.port": ("--port", 0)}, None, 7, first=True),
-        Serve(),
+        Job("app.py", {"gate.port": ("--port", 0)}, None, 7),
+        Serve(announce=True),
         Stop(),
         Imported(),
         Serving(),
