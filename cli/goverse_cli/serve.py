@@ -81,7 +81,6 @@ async def serve(
         server = GateServer(app, options, sockets=[listener])
         await server.start()
         undo.push_async_callback(server.stop)
-        undo.push_async_callback(server.drain)
 
         started(Running(url_of(listener), catalog, app.openapi_schema or {}))
         await stop.wait()
@@ -129,12 +128,17 @@ def _gate_options(values: Settings) -> GateOptions:
         default_create_timeout_s=node.default_create_timeout_s,
         call_timeout_s_max=node.call_timeout_s_max,
         body_bytes_max=gate.body_bytes_max,
+        bodies_bytes_max=gate.bodies_bytes_max,
         body_read_timeout_s=gate.body_read_timeout_s,
+        head_read_timeout_s=gate.head_read_timeout_s,
+        keep_alive_timeout_s=gate.keep_alive_timeout_s,
+        write_stall_timeout_s=gate.write_stall_timeout_s,
         inflight_calls_max=node.inflight_calls_max,
         connections_max=gate.connections_max,
         drain_timeout_s=gate.drain_timeout_s,
         access_log=gate.access_log,
         web_dir=gate.web_dir,
+        allow_remote_admin=gate.allow_remote_admin,
     )
 
 

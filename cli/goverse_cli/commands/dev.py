@@ -78,7 +78,7 @@ def _with_reload(
     plain = {path: (flag, str(value) if isinstance(value, Path) else value) for path, (flag, value) in flags.items()}
     config = invocation.config or invocation.environ.get("GOVERSE_CONFIG")
     with bind(gate.host, gate.port) as listener:
-        job = Job(target, plain, str(config) if config else None, listener.fileno(), first=True)
+        job = Job(target, plain, str(config) if config else None, listener.fileno())
         return asyncio.run(Supervisor(job, folder=folder, drain_timeout_s=gate.drain_timeout_s).run())
 
 

@@ -17,8 +17,6 @@ import orjson
 import typer
 
 from goverse.errors import StoreLocked
-from goverse.ports.administration import SnapshotReport, TrimReport
-from goverse_cli.administration import TrimPlan, snapshot_report
 from goverse_cli.commands.call import Url
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import Invocation, invocation_of
@@ -28,7 +26,6 @@ from goverse_node.stores.wal import admin
 from goverse_node.stores.wal import diff as differences
 from goverse_node.stores.wal import dump as dumping
 from goverse_node.stores.wal import restore as restoring
-from goverse_node.stores.wal.directory import DataDirectory
 
 _SERVER_TIMEOUT_S = 600.0
 
@@ -51,16 +48,15 @@ def snapshot(context: typer.Context, data_dir: DataDir = None, *, url: Url = DEF
       goverse snapshot --data-dir /var/lib/goverse
     """
     invocation = invocation_of(context)
-    directory = DataDirectory(_data_dir(invocation, data_dir))
+    directory = _data_dir(invocation, data_dir)
 
     def at_rest() -> dict[str, Any]:
         with progress(invocation) as report:
-            made = admin.snapshot(directory.root, progress=report)
-        return _plain(snapshot_report(directory, made))
+            made = admin.snapshot(directory, progress=report)
+        return {"commit_seq": str(made.seq), "objects": made.objects, "replies": made.replies, "bytes": made.size}
 
-    made = _at_rest_or_asked(at_rest, url, "/admin/snapshot", {})
-    size = f"{made['objects']} objects, {made['size_bytes']} bytes"
-    show(invocation, made, f"snapshot {made['name']} at {made['commit_seq']}: {size}")
+    made = _at_rest_or_asked(at_rest, url, "/admin/snapshot")
+    show(invocation, made, f"snapshot at {made['commit_seq']}: {made['objects']} objects, {made['bytes']} bytes")
 
 
 def trim(
@@ -69,7 +65,6 @@ def trim(
     *,
     url: Url = DEFAULT_URL,
     keep: Annotated[int, typer.Option(help="Snapshots to keep, with the log behind the oldest of them.", min=1)] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove old snapshots and log. The objects stay; points in time before the kept snapshots are gone.
@@ -78,28 +73,20 @@ def trim(
 
     \b
     Examples:
-      goverse trim --dry-run
       goverse trim --yes
       goverse trim --keep 2 --data-dir /var/lib/goverse --yes
     """
     invocation = invocation_of(context)
-    directory = DataDirectory(_data_dir(invocation, data_dir))
-    question = f"earlier points in time of {directory.root} can then no longer be restored; go on?"
-    confirm(invocation, question, agreed=yes or dry_run)
-    kept = directory.read_manifest().snapshots[-keep:]
-    before_seq = kept[0].seq if kept else 0
+    directory = _data_dir(invocation, data_dir)
+    confirm(invocation, f"earlier points in time of {directory} can then no longer be restored; go on?", agreed=yes)
 
     def at_rest() -> dict[str, Any]:
-        plan = TrimPlan(directory, before_seq)
-        if not dry_run:
-            admin.trim(directory.root, snapshots_kept=plan.snapshots_kept)
-        return _plain(plan.report(plan.new if dry_run else directory.read_manifest(), dry_run=dry_run))
+        removed = admin.trim(directory, snapshots_kept=keep)
+        return {"segments": removed.segments, "snapshots": removed.snapshots, "bytes": removed.size}
 
-    done = _at_rest_or_asked(at_rest, url, "/admin/trim", {"before_seq": str(before_seq), "dry_run": dry_run})
-    verb = "would remove" if dry_run else "removed"
-    lines = [f"{verb} {name}" for name in done["removed"]]
-    summary = f"{verb} {done['freed_bytes']} bytes; the oldest position that can be restored is {done['oldest_seq']}"
-    show(invocation, done, "\n".join([*lines, summary]))
+    removed = _at_rest_or_asked(at_rest, url, f"/admin/trim?snapshots_kept={keep}")
+    what = f"{removed['segments']} log files and {removed['snapshots']} snapshots, {removed['bytes']} bytes"
+    show(invocation, removed, f"removed {what}")
 
 
 def restore(
@@ -205,18 +192,13 @@ def _data_dir(invocation: Invocation, given: Path | None) -> Path:
     return directory
 
 
-def _at_rest_or_asked(
-    at_rest: Callable[[], dict[str, Any]], url: str, path: str, wanted: dict[str, Any]
-) -> dict[str, Any]:
+def _at_rest_or_asked(at_rest: Callable[[], dict[str, Any]], url: str, path: str) -> dict[str, Any]:
     """Do it here, or let the server do it that holds the directory."""
     try:
         return at_rest()
     except StoreLocked as locked:
         try:
-            body = orjson.dumps(wanted)
-            answer = Server(url, timeout_s=_SERVER_TIMEOUT_S).request(
-                "POST", path, body=body, headers={"Content-Type": "application/json"}
-            )
+            answer = Server(url, timeout_s=_SERVER_TIMEOUT_S).request("POST", path)
         except Failure as failure:
             raise Failure(
                 f"{locked.detail}; and the server that was asked to do it did not: {failure.message}",
@@ -224,12 +206,6 @@ def _at_rest_or_asked(
                 exit_code=ExitCode.UNAVAILABLE,
             ) from failure
         return dict(orjson.loads(answer.content))
-
-
-def _plain(report: SnapshotReport | TrimReport) -> dict[str, Any]:
-    """Return a report as the administration routes show it: positions are text."""
-    document: dict[str, Any] = report._asdict()
-    return {name: str(value) if name.endswith("_seq") else value for name, value in document.items()}
 
 
 def _milliseconds(text: str) -> int:
