@@ -128,6 +128,9 @@ async def test_what_is_in_front_of_the_damage_can_be_restored(tmp_path: Path) ->
     with pytest.raises(DataDamaged) as refused:
         await store.open()
 
+    for asked in (None, 7, 9):
+        with pytest.raises(DataDamaged, match="--to-seq 6"):
+            restore(tmp_path / "source", tmp_path / "new", to_seq=asked)
     good = int(refused.value.extra["last_good_seq"])
     restored = restore(tmp_path / "source", tmp_path / "new", to_seq=good)
 

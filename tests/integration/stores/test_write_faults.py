@@ -26,7 +26,9 @@ from tests.integration.stores.samples import (
 
 @pytest.mark.requirement("WAL-1", "DUR-1")
 @pytest.mark.parametrize("operation", ["write_durably", "write"])
-async def test_a_failed_write_or_sync_stops_acknowledging_until_a_restart(tmp_path: Path, operation: str) -> None:
+async def test_a_failed_write_or_sync_stops_acknowledging_until_a_restart(
+    tmp_path: Path, operation: str
+) -> None:
     files = FaultyFiles()
     store = wal_store(tmp_path, files=files)
     await store.open()
@@ -68,7 +70,9 @@ async def test_a_failed_sync_of_space_claimed_ahead_stops_acknowledging(tmp_path
 
 @pytest.mark.requirement("WAL-1")
 @pytest.mark.parametrize("half_written", [0, 1, 60, 200, 100_000])
-async def test_a_full_disk_refuses_the_batch_and_nothing_of_it_remains(tmp_path: Path, half_written: int) -> None:
+async def test_a_full_disk_refuses_the_batch_and_nothing_of_it_remains(
+    tmp_path: Path, half_written: int
+) -> None:
     files = FaultyFiles()
     store = wal_store(tmp_path, files=files)
     await store.open()
@@ -98,7 +102,9 @@ async def test_a_full_disk_that_cannot_be_cut_back_stops_acknowledging(tmp_path:
     store = wal_store(tmp_path, files=files)
     await store.open()
     await call_many(store, range(3))
-    files.fault = lambda operation, path: {"write_durably": errno.ENOSPC, "truncate": errno.EIO}.get(operation)
+    files.fault = lambda operation, path: {"write_durably": errno.ENOSPC, "truncate": errno.EIO}.get(
+        operation
+    )
     with pytest.raises(StoreFailed):
         await call_many(store, range(3, 4))
     files.heal()
