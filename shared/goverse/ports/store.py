@@ -8,8 +8,12 @@ Rules that every implementation keeps (``goverse.testing.store_contract`` checks
 3. Records of one batch apply in order; a later record of the batch may build on an earlier one of the same object.
 4. Positions (``commit_seq``) grow with every record and are never used twice, over restarts, damage and restores.
 5. After a failed write or sync whose outcome is unknown the store acknowledges nothing more: every later commit raises
-   ``StoreFailed``. A write that provably left nothing behind (disk full) fails its batch with ``Unavailable`` and may be tried again.
+   ``StoreFailed``. A write that provably left nothing behind (disk full) fails its batch with ``Unavailable`` and
+   may be tried again.
 6. ``load`` and ``recall`` see durable data only.
+7. Versions never go back. A store may forget a tombstone that is older than its retention; from then on ``load`` answers
+   for every unknown object of that type with a tombstone that is at least as high as the forgotten ones, and rule 2
+   measures against it.
 """
 
 from __future__ import annotations
@@ -47,11 +51,11 @@ class Store(Protocol):
         """Finish what was handed over, then let go of files and locks. May be called twice."""
         ...
 
-    def load(self, key: ObjectKey) -> StoredObject | None | Future[StoredObject | None]:
+    def load(self, key: ObjectKey) -> StoredObject | Future[StoredObject | None] | None:
         """Return the object, a tombstone, or None if it never existed; at once where it is in memory, else a future."""
         ...
 
-    def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | None | Future[StoredReply | None]:
+    def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | Future[StoredReply | None] | None:
         """Return the reply kept under the key for this object, unless it expired; at once where it is in memory."""
         ...
 
@@ -67,7 +71,8 @@ class Store(Protocol):
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
     ) -> Sequence[ObjectSummary]:
-        """Return up to ``limit`` living objects whose id begins with ``prefix`` and is greater than ``after``, by UTF-8 bytes of the id."""
+        """Return up to ``limit`` living objects whose id begins with ``prefix`` and is greater than ``after``, by
+        UTF-8 bytes of the id."""
         ...
 
     async def changes(self, after: int, limit: int) -> Sequence[Change]:

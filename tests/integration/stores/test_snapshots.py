@@ -1,4 +1,6 @@
-"""Snapshots and trims while serving: they are quick to start from, safe to lose, and forget only what may be forgotten."""
+"""Snapshots and trims while serving: they are quick to start from, safe to lose, and forget only what may be
+forgotten.
+"""
 
 import asyncio
 import logging
@@ -39,8 +41,13 @@ DAY_S = 24 * 3600.0
 async def until(condition: Callable[[], bool], *, within_s: float = 30.0) -> None:
     """Wait until the condition holds."""
     async with asyncio.timeout(within_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in another process
             await asyncio.sleep(0.005)
+
+
+def leftovers(directory: Path) -> list[Path]:
+    """Return files that were never finished."""
+    return list(directory.rglob("*.tmp"))
 
 
 def damage(path: Path, at: int) -> None:
@@ -197,9 +204,7 @@ async def test_a_trim_refuses_to_rely_on_a_damaged_snapshot(tmp_path: Path) -> N
 
 
 @pytest.mark.requirement("WAL-4")
-async def test_newer_snapshots_and_segments_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_newer_snapshots_and_segments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as later:
         later.setattr("goverse_node.stores.wal.segment.FORMAT", 2)
         await filled(tmp_path / "segment", 5)
@@ -235,7 +240,7 @@ async def test_a_compactor_that_is_killed_is_harmless(tmp_path: Path) -> None:
         assert entry.seq == 2_010
     async with opened(tmp_path) as store:
         assert calls_seen(store) == 2_010
-    assert list(tmp_path.rglob("*.tmp")) == []
+    assert leftovers(tmp_path) == []
 
 
 @pytest.mark.requirement("WAL-2")
@@ -262,7 +267,7 @@ async def test_what_a_crash_between_snapshot_and_manifest_leaves_is_removed(tmp_
     async with opened(tmp_path) as store:
         assert calls_seen(store) == 10
     assert not stray.exists()
-    assert list(tmp_path.rglob("*.tmp")) == []
+    assert leftovers(tmp_path) == []
 
 
 @pytest.mark.requirement("DUR-2", "WAL-2")

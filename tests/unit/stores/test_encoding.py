@@ -28,9 +28,7 @@ def records(draw: st.DrawFn) -> CommitRecord:
     state = draw(st.none() | st.binary(min_size=1, max_size=300))
     changes = draw(st.booleans())
     idempotency_key, reply = draw(st.tuples(TEXT, REPLIES) | st.just((None, None)))
-    return CommitRecord(
-        key, 0, int(changes), state, draw(st.integers(0, 2**32 - 1)), draw(U64), idempotency_key, reply
-    )
+    return CommitRecord(key, 0, int(changes), state, draw(st.integers(0, 2**32 - 1)), draw(U64), idempotency_key, reply)
 
 
 def encoded(record: CommitRecord, seq: int) -> bytes:

@@ -138,9 +138,7 @@ def test_old_tombstones_leave_a_floor() -> None:
         assert forgotten is not None
         assert (forgotten.version, forgotten.state, forgotten.commit_seq) == (2, None, 0)
     assert table.load(KEYS[2]) is None, "another namespace has a floor of its own"
-    outcomes, _ = table.stage(
-        [record_of(KEYS[1], 0, "put", None, 0), record_of(KEYS[1], 2, "put", None, 0)], 3, NOW_MS
-    )
+    outcomes, _ = table.stage([record_of(KEYS[1], 0, "put", None, 0), record_of(KEYS[1], 2, "put", None, 0)], 3, NOW_MS)
     assert [isinstance(outcome, Conflict) for outcome in outcomes] == [True, False]
 
 

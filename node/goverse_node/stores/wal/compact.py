@@ -112,9 +112,7 @@ def snapshot_of(
         fold.close()
 
 
-def whole_snapshot(
-    directory: DataDirectory, manifest: Manifest, upto: int, files: Files
-) -> SnapshotReader | None:
+def whole_snapshot(directory: DataDirectory, manifest: Manifest, upto: int, files: Files) -> SnapshotReader | None:
     """Return the newest snapshot at or before ``upto`` that is whole; None where the log reaches back to the
     start.
 

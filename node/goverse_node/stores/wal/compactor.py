@@ -100,7 +100,5 @@ def _answer(output: bytes, complaints: bytes, status: int) -> dict[str, Any]:
     if status == 0 and output:
         return answer
     lines = complaints.decode(errors="replace").strip().splitlines()
-    why = answer.get("error") or (
-        lines[-1] if lines else "it was killed" if status < 0 else "it said nothing"
-    )
+    why = answer.get("error") or (lines[-1] if lines else "it was killed" if status < 0 else "it said nothing")
     raise Unavailable(f"the snapshot process failed (status {status}): {why}")

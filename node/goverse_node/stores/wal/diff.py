@@ -1,6 +1,4 @@
-"""What differs between two stores, or two dumps of stores: names, states and versions, not positions and
-times.
-"""
+"""What differs between two stores, or two dumps of stores: names, states and versions, not positions and times."""
 
 from __future__ import annotations
 
@@ -78,7 +76,5 @@ def _parsed(lines: Iterable[str], path: Path) -> Iterator[_Line]:
             value: dict[str, Any] = json.loads(line)
             name = (value["namespace"], value["type"], value["id"], value.get("idempotency_key") or "")
         except (ValueError, KeyError, TypeError) as error:
-            raise DataDamaged(
-                f"{path}, line {number}: not a line of a dump ({error})", file=str(path)
-            ) from error
+            raise DataDamaged(f"{path}, line {number}: not a line of a dump ({error})", file=str(path)) from error
         yield name, value

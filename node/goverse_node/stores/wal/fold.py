@@ -39,9 +39,7 @@ _Keyed = tuple[bytes, int, bytes]
 
 def split(body: bytes) -> list[bytes]:
     """Take a commit record apart: one record for the object, one for the reply."""
-    what, namespace_len, type_len, id_len, idem_len, state_len, reply_len, *core, flags = FULL.unpack_from(
-        body
-    )
+    what, namespace_len, type_len, id_len, idem_len, state_len, reply_len, *core, flags = FULL.unpack_from(body)
     if not reply_len:
         return [body] if flags & OBJECT else []
     if not flags & OBJECT:
@@ -51,26 +49,20 @@ def split(body: bytes) -> list[bytes]:
     names_end = len(body) - idem_len
     lengths = (what, namespace_len, type_len, id_len)
     return [
-        FULL.pack(*lengths, 0, state_len, 0, *core, flags)
-        + body[STATE_AT:reply_at]
-        + body[names_at:names_end],
+        FULL.pack(*lengths, 0, state_len, 0, *core, flags) + body[STATE_AT:reply_at] + body[names_at:names_end],
         FULL.pack(*lengths, idem_len, 0, reply_len, *core, 0) + body[reply_at:],
     ]
 
 
 def name_of(body: bytes) -> bytes:
-    """Return what a record is about, to sort by: namespace, type, id, key; then lengths and kind, to be
-    unique.
-    """
+    """Return what a record is about, to sort by: namespace, type, id, key; then lengths and kind, to be unique."""
     _, namespace_len, type_len, id_len, _, state_len, reply_len, *_ = FULL.unpack_from(body)
     at = STATE_AT + state_len + reply_len
     type_at = at + namespace_len
     id_at = type_at + type_len
     key_at = id_at + id_len
     kind = b"\1" if reply_len else b"\0"
-    return b"\0".join(
-        (body[at:type_at], body[type_at:id_at], body[id_at:key_at], body[key_at:], body[1:6] + kind)
-    )
+    return b"\0".join((body[at:type_at], body[type_at:id_at], body[id_at:key_at], body[key_at:], body[1:6] + kind))
 
 
 class Fold:

@@ -103,9 +103,7 @@ class Log:
             raise self._damaged(first, 0, f"it cannot be opened: {error}") from error
         try:
             size = handle.size()
-            readable, trouble = check_header(
-                handle.read_at(RECORDS_AT, 0), self._manifest.origin, first, path
-            )
+            readable, trouble = check_header(handle.read_at(RECORDS_AT, 0), self._manifest.origin, first, path)
             if not readable:
                 raise self._damaged(first, 0, trouble)
             if trouble:
@@ -158,9 +156,7 @@ class Log:
         path = self._directory.segment(first)
         if mark is None:
             if scan.stopped:
-                why = (
-                    f"{scan.stopped}, and what was acknowledged cannot be told because both marks are damaged"
-                )
+                why = f"{scan.stopped}, and what was acknowledged cannot be told because both marks are damaged"
                 raise self._damaged(first, scan.end, why, last_seq + 1)
             _log.warning("%s: the acknowledged mark is damaged; the log before it is whole", path)
         elif mark.offset > scan.end:

@@ -139,10 +139,7 @@ def decode(content: bytes, path: Path) -> Manifest:
         Origin(document["store_id"], document["generation"]),
         document["created_ms"],
         tuple(document["segments"]),
-        tuple(
-            SnapshotEntry(**{**entry, "checksum": int(entry["checksum"], 16)})
-            for entry in document["snapshots"]
-        ),
+        tuple(SnapshotEntry(**{**entry, "checksum": int(entry["checksum"], 16)}) for entry in document["snapshots"]),
     )
 
 

@@ -127,9 +127,7 @@ class Recovery:
                 return table, manifest, entry
         if trouble is not None and (not manifest.segments or manifest.segments[0] != 1):
             way_out = "no older snapshot is whole and the log does not reach back; put a backup in its place"
-            raise damaged(
-                Path(trouble.extra["file"]), trouble.extra["offset"], f"{way_out} ({trouble.detail})"
-            )
+            raise damaged(Path(trouble.extra["file"]), trouble.extra["offset"], f"{way_out} ({trouble.detail})")
         return self._make_table(), manifest, None
 
     def _replay(self, table: Table, blocks: Iterator[list[bytes]], source: Path) -> int:

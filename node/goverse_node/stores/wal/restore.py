@@ -157,9 +157,7 @@ class _Point:
                 pass
 
     def _read_last_segment(self) -> tuple[int, int, int]:
-        """Return its last whole record's position, the acknowledged position, and how many bytes cannot be
-        read.
-        """
+        """Return its last whole record's position, the acknowledged position, and how many bytes cannot be read."""
         first = self.manifest.segments[-1]
         handle = self.files.open(self.directory.segment(first))
         try:

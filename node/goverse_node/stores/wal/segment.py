@@ -103,9 +103,7 @@ def read_mark(handle: Handle) -> Mark | None:
     newest: Mark | None = None
     for at in SLOTS:
         data = handle.read_at(_MARK.size + _CRC.size, at)
-        if len(data) < _MARK.size + _CRC.size or _CRC.unpack_from(data, _MARK.size)[0] != crc32(
-            data[: _MARK.size]
-        ):
+        if len(data) < _MARK.size + _CRC.size or _CRC.unpack_from(data, _MARK.size)[0] != crc32(data[: _MARK.size]):
             continue
         mark = Mark(*_MARK.unpack_from(data))
         if SLOTS[mark.counter % 2] == at and (newest is None or mark.counter > newest.counter):

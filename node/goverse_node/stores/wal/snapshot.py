@@ -200,17 +200,11 @@ def read_entry(path: Path, files: Files) -> tuple[Origin, SnapshotEntry] | None:
         footer = handle.read_at(FOOTER_SIZE, max(0, size - FOOTER_SIZE))
     finally:
         handle.close()
-    if len(header) < HEADER_SIZE or _CRC.unpack_from(header, _HEADER.size)[0] != crc32(
-        header[: _HEADER.size]
-    ):
+    if len(header) < HEADER_SIZE or _CRC.unpack_from(header, _HEADER.size)[0] != crc32(header[: _HEADER.size]):
         return None
-    if len(footer) < FOOTER_SIZE or _CRC.unpack_from(footer, _FOOTER.size)[0] != crc32(
-        footer[: _FOOTER.size]
-    ):
+    if len(footer) < FOOTER_SIZE or _CRC.unpack_from(footer, _FOOTER.size)[0] != crc32(footer[: _FOOTER.size]):
         return None
     _, _, _, store_id, generation, seq, last_ms = _HEADER.unpack_from(header)
     _, objects, replies, _, _ = _FOOTER.unpack_from(footer)
     checksum: int = _CRC.unpack_from(footer, _FOOTER.size)[0]
-    return Origin(store_id.hex(), generation.hex()), SnapshotEntry(
-        seq, size, checksum, objects, replies, last_ms
-    )
+    return Origin(store_id.hex(), generation.hex()), SnapshotEntry(seq, size, checksum, objects, replies, last_ms)

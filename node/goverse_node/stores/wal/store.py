@@ -115,9 +115,7 @@ class WalStore:
         root = self._directory.root
         if not root.is_dir():
             if not self._create:
-                raise DataDamaged(
-                    f"the data directory {root} is missing (offset 0)", file=str(root), offset=0
-                )
+                raise DataDamaged(f"the data directory {root} is missing (offset 0)", file=str(root), offset=0)
             root.mkdir(parents=True, mode=0o700)
         self._lock = Lock(self._directory)
         return Recovery(
@@ -143,9 +141,7 @@ class WalStore:
         self._writer.start(asyncio.get_running_loop())
         self._trouble = self._failure = ""
         self._upkeep.start(self._writer)
-        _log.info(
-            "%s: %d records recovered, last position %d", self._directory.root, recovered.records, self._seq
-        )
+        _log.info("%s: %d records recovered, last position %d", self._directory.root, recovered.records, self._seq)
 
     async def close(self) -> None:
         """Finish what was handed over, then let go of files and lock. May be called twice."""

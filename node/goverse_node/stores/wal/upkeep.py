@@ -148,9 +148,7 @@ class Upkeep:
         made = await asyncio.to_thread(self._compactor.compact, task)
         entry = made.snapshot
         await self._switch(
-            lambda present: present.with_snapshot(entry, base_seq=made.base_seq).trimmed(
-                self._retention.snapshots_kept
-            )
+            lambda present: present.with_snapshot(entry, base_seq=made.base_seq).trimmed(self._retention.snapshots_kept)
         )
         self._stats.log_bytes -= covered
         self._stats.snapshots_made += 1

@@ -136,9 +136,7 @@ class Writer:
             if end > self._claimed:
                 self._claim(end)
             self._handle.write_durably(frames, self._end)
-            self._handle.write_at(
-                encode_mark(self._counter + 1, end, last_seq), SLOTS[(self._counter + 1) % 2]
-            )
+            self._handle.write_at(encode_mark(self._counter + 1, end, last_seq), SLOTS[(self._counter + 1) % 2])
             if time.monotonic() - self._presence_checked > PRESENCE_CHECK_S:
                 self._check_presence()
         except OSError as error:
