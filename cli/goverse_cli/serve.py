@@ -70,13 +70,9 @@ async def serve(
 
         catalog = describe(application.registry)
         options = _gate_options(values)
+        administration = WalAdministration(store, values.wal.data_dir)
         app = create_app(
-            node,
-            catalog,
-            options,
-            registry=metrics,
-            administration=WalAdministration(store, values.wal.data_dir),
-            config=settings.shown,
+            node, catalog, options, registry=metrics, administration=administration, config=settings.shown
         )
         server = GateServer(app, options, sockets=[listener])
         await server.start()
