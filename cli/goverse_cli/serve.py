@@ -78,13 +78,13 @@ async def serve(
         await server.start()
         undo.push_async_callback(server.stop)
 
-        started(Running(url_of(listener), catalog, app.openapi_schema or {}))
+        started(Running(url_of(listener), catalog, app.openapi()))
         await stop.wait()
 
 
 def api_document(registry: Registry) -> dict[str, Any]:
     """Return the OpenAPI document of an application, without serving it."""
-    return create_app(Node(registry, MemoryStore()), describe(registry)).openapi_schema or {}
+    return create_app(Node(registry, MemoryStore()), describe(registry)).openapi()
 
 
 def _store(values: Settings) -> WalStore:

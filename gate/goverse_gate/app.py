@@ -6,11 +6,10 @@ calls never pass a middleware; whatever else comes passes the same guard and the
 
 from __future__ import annotations
 
-from types import CoroutineType
 from typing import Any, Final
 
 import orjson
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -43,18 +42,28 @@ class GateApp(FastAPI):
 
     Attributes:
         objects: the raw path.
+        reception: stands before everything else.
+        catalog: the object types that it offers.
     """
 
     objects: Objects
     reception: Reception
+    catalog: Catalog
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> CoroutineType[Any, Any, None]:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:  # a coroutine; no frame of its own
         """Send objects to the raw path, and the rest through the reception to FastAPI."""
         if scope["type"] != "http":
             return super().__call__(scope, receive, send)
         if scope["raw_path"].startswith(OBJECT_PREFIXES):
             return self.objects(scope, receive, send)
         return self.reception(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, made when it is first asked for."""
+        if self.openapi_schema is None:
+            routes = get_openapi(title=self.title, version=API_VERSION, routes=self.routes)
+            self.openapi_schema = ApiDocument(self.catalog, routes).as_json(self.title)
+        return self.openapi_schema
 
     def drain(self) -> None:
         """Say in readiness and in answers that this gate goes away; what runs goes on."""
@@ -102,6 +111,7 @@ def create_app(
     )
     waiting = Waiting()
     bodies = Bodies(options, waiting)
+    app.catalog = catalog
     app.objects = Objects(
         link,
         catalog,
@@ -119,7 +129,7 @@ def create_app(
     app.include_router(health_routes(link, app.objects))
     app.include_router(admin_routes(options, administration, config))
     _add_metrics(app, registry)
-    _add_document(app, title, catalog)
+    _add_document(app)
     add_pages(app, options.web_dir)
     app.reception = Reception(
         app,
@@ -146,12 +156,8 @@ def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
         return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
-def _add_document(app: FastAPI, title: str, catalog: Catalog) -> None:
-    routes = get_openapi(title=title, version=API_VERSION, routes=app.routes)
-    document = ApiDocument(catalog, routes).as_json(title)
-    encoded = orjson.dumps(document, option=orjson.OPT_INDENT_2)
-    app.openapi_schema = document
-
+def _add_document(app: FastAPI) -> None:
     @app.get("/openapi.json", include_in_schema=False)
-    async def openapi_json(_: Request) -> Response:
+    async def openapi_json() -> Response:
+        encoded = orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2)
         return Response(encoded, media_type="application/json", headers={"cache-control": "no-cache"})

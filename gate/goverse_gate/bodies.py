@@ -59,7 +59,6 @@ class Bodies:
                 if len(body) > self._bytes_max:
                     raise self._too_large()
                 if self._held > self._held_max:
-                    exchange.close = True
                     raise Overloaded("too many request bodies are being read at the same time")
                 if not more:
                     return bytes(body)

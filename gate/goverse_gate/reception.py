@@ -161,7 +161,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 def _other_method(request: Request, error: HTTPException) -> Response:
     """Answer OPTIONS with what is allowed, and refuse any other HTTP method."""
-    paths: Mapping[str, Any] = request.app.openapi_schema["paths"]
+    paths: Mapping[str, Any] = request.app.openapi()["paths"]
     known = {verb.upper() for verb in paths.get(request.url.path, ())}
     listed = known or {verb.strip() for verb in (error.headers or {}).get("Allow", "GET").split(",")}
     allow = ", ".join(sorted({*listed, "OPTIONS", *(("HEAD",) if "GET" in listed else ())}))

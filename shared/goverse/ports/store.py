@@ -11,6 +11,9 @@ Rules that every implementation keeps (``goverse.testing.store_contract`` checks
    ``StoreFailed``. A write that provably left nothing behind (disk full) fails its batch with ``Unavailable`` and
    may be tried again.
 6. ``load`` and ``recall`` see durable data only.
+7. Versions never go back. A store may forget a tombstone that is older than its retention; from then on ``load`` answers
+   for every unknown object of that type with a tombstone that is at least as high as the forgotten ones, and rule 2
+   measures against it.
 """
 
 from __future__ import annotations

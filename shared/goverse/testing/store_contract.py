@@ -1,7 +1,7 @@
 """The rules of ``goverse.ports.store`` as tests that every store passes.
 
-Subclass :class:`StoreContract` in a test file, say how a store is made and restarted, and let an asyncio-aware test
-runner collect it:
+Subclass :class:`StoreContract` in a test file, say how a store is made and restarted, and let an
+asyncio-aware test runner collect it:
 
 >>> class TestMyStore(StoreContract):
 ...     def make_store(self) -> Store:
@@ -9,14 +9,12 @@ runner collect it:
 
 The suite needs no test framework of its own: it asserts, and it moves :attr:`StoreContract.clock` by hand.
 """
-# ruff: noqa: S101 - asserting is what this module is for
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncIterator, Sequence
+from asyncio import Future
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 from goverse.errors import CursorExpired, StoreError
 from goverse.model.keys import ObjectKey
@@ -49,16 +47,14 @@ def keep(
 
 async def load(store: Store, key: ObjectKey) -> StoredObject | None:
     """Load, whether the store answers at once or later."""
-    return await _settled(store.load(key))
+    answer = store.load(key)
+    return await answer if isinstance(answer, Future) else answer
 
 
 async def recall(store: Store, key: ObjectKey, idempotency_key: str) -> StoredReply | None:
     """Recall, whether the store answers at once or later."""
-    return await _settled(store.recall(key, idempotency_key))
-
-
-async def _settled(answer: Any) -> Any:
-    return await answer if inspect.isawaitable(answer) else answer
+    answer = store.recall(key, idempotency_key)
+    return await answer if isinstance(answer, Future) else answer
 
 
 async def seqs_of(store: Store, batch: Sequence[CommitRecord]) -> list[int]:
@@ -84,7 +80,7 @@ class StoreContract:
         return store
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Store]:
+    async def opened(self) -> AsyncGenerator[Store, None]:
         """Give an open store, and close it."""
         self.clock = ManualClock()
         store = self.make_store()
@@ -245,17 +241,17 @@ class StoreContract:
                 ],
             )
             before = [await load(store, KEY), await load(store, OTHER), await recall(store, KEY, "k")]
-            store = await self.restart(store)
+            again = await self.restart(store)
             try:
                 assert [
-                    await load(store, KEY),
-                    await load(store, OTHER),
-                    await recall(store, KEY, "k"),
+                    await load(again, KEY),
+                    await load(again, OTHER),
+                    await recall(again, KEY, "k"),
                 ] == before
-                assert store.health().commit_seq == seqs[-1]
-                assert (await seqs_of(store, [put(KEY, 2)]))[0] > seqs[-1]
+                assert again.health().commit_seq == seqs[-1]
+                assert (await seqs_of(again, [put(KEY, 2)]))[0] > seqs[-1]
             finally:
-                await store.close()
+                await again.close()
 
     async def test_a_listing_is_in_order_of_the_ids_bytes_and_leaves_out_the_dead(self) -> None:
         async with self.opened() as store:

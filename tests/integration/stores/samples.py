@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def call(
 
 
 @asynccontextmanager
-async def opened(directory: Path, **options: Any) -> AsyncIterator[WalStore]:
+async def opened(directory: Path, **options: Any) -> AsyncGenerator[WalStore, None]:
     """Give an open store on ``directory`` and close it."""
     store = wal_store(directory, **options)
     await store.open()
@@ -78,7 +78,9 @@ async def call_many(store: WalStore, numbers: Iterable[int], *, objects: int = 3
 
 
 def calls_seen(store: WalStore, *, objects: int = 3) -> int:
-    """Return how many calls of :func:`call_many` the store holds; fails where they are not the first ones, each once."""
+    """Return how many calls of :func:`call_many` the store holds; fails where they are not the first ones,
+    each once.
+    """
     versions = [_version(store.load(key(f"c{n}"))) for n in range(objects)]
     count = sum(versions)
     assert versions == [(count - n + objects - 1) // objects for n in range(objects)]

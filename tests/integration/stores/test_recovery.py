@@ -83,9 +83,7 @@ async def test_a_tail_cut_below_the_mark_is_refused_at_any_byte(tmp_path: Path) 
 
 
 @pytest.mark.requirement("WAL-1")
-async def test_a_torn_tail_is_cut_with_a_line_in_the_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_torn_tail_is_cut_with_a_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     await filled(tmp_path, 3)
     segment = segments_of(tmp_path)[-1]
     size = segment.stat().st_size

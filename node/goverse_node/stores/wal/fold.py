@@ -55,9 +55,7 @@ def split(body: bytes) -> list[bytes]:
 
 
 def name_of(body: bytes) -> bytes:
-    """Return what a record is about, to sort by: namespace, type, id, key; then lengths and kind, to be
-    unique.
-    """
+    """Return what a record is about, to sort by: namespace, type, id, key; then lengths and kind, to be unique."""
     _, namespace_len, type_len, id_len, _, state_len, reply_len, *_ = FULL.unpack_from(body)
     at = STATE_AT + state_len + reply_len
     type_at = at + namespace_len

@@ -166,6 +166,11 @@ class WalStore:
         """The generation of the change feed; a restored store has a new one, and old cursors end."""
         return self._opened().manifest.origin.generation
 
+    @property
+    def compactor_pid(self) -> int | None:
+        """The process that makes a snapshot now, if any."""
+        return self._upkeep.compactor_pid
+
     def load(self, key: ObjectKey) -> StoredObject | None:
         """Return the object, a tombstone, or None if it never existed."""
         return self._table.load(key)
@@ -205,8 +210,6 @@ class WalStore:
             return replace(self._stats)
         manifest = writer.manifest
         return replace(self._stats, segments=len(manifest.segments), snapshots=len(manifest.snapshots))
-
-    # --- upkeep ---
 
     async def snapshot(self) -> SnapshotEntry:
         """Make a snapshot of everything committed so far; writes go on meanwhile.
