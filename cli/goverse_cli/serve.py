@@ -71,9 +71,7 @@ async def serve(
         catalog = describe(application.registry)
         options = _gate_options(values)
         administration = WalAdministration(store, values.wal.data_dir)
-        app = create_app(
-            node, catalog, options, registry=metrics, administration=administration, config=settings.shown
-        )
+        app = create_app(node, catalog, options, registry=metrics, administration=administration, config=settings.shown)
         server = GateServer(app, options, sockets=[listener])
         await server.start()
         undo.push_async_callback(server.stop)

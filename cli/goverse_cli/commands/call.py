@@ -21,7 +21,9 @@ ObjectId = Annotated[str, typer.Argument(metavar="ID", help="Object id, any text
 Method = Annotated[str, typer.Argument(metavar="METHOD", help="Exported method.")]
 Json = Annotated[
     str,
-    typer.Argument(metavar="JSON", help="Arguments: a JSON object, @FILE, or - for standard input.", show_default=False),
+    typer.Argument(
+        metavar="JSON", help="Arguments: a JSON object, @FILE, or - for standard input.", show_default=False
+    ),
 ]
 Key = Annotated[str | None, typer.Option(help="Idempotency key: the same call with the same key takes effect once.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for the result.", min=0.001)]

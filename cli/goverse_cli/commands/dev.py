@@ -15,9 +15,9 @@ from goverse.telemetry import logs
 from goverse_cli.invocation import Invocation, invocation_of
 from goverse_cli.listener import bind
 
-
 Target = Annotated[
-    str, typer.Argument(metavar="PATH|MODULE", help="app.py, a package folder, a module, or one of these and :attribute.")
+    str,
+    typer.Argument(metavar="PATH|MODULE", help="app.py, a package folder, a module, or one of these and :attribute."),
 ]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (gate.host).", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="Port, 0 for any free one (gate.port).", show_default="8000")]

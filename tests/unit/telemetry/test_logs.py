@@ -87,9 +87,6 @@ def test_structlog_bound_context_uvicorn_and_warnings_flow_into_the_same() -> No
     assert (bid["event"], bid["bid"], bid["request_id"], bid["trace_id"]) == ("placed", 7, "r2", "t2")
     assert (low["event"], low["request_id"]) == ("low", "r2")
     assert (slow["event"], slow["logger"], "color_message" in slow) == ("Slow", "uvicorn.error", False)
-        "uvicorn.error",
-        False,
-    )
     assert (old["logger"], old["level"]) == ("py.warnings", "warning")
 
 
