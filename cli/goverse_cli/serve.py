@@ -70,14 +70,8 @@ async def serve(
 
         catalog = describe(application.registry)
         options = _gate_options(values)
-        app = create_app(
-            node,
-            catalog,
-            options,
-            registry=metrics,
-            administration=WalAdministration(store, values.wal.data_dir),
-            config=settings.shown,
-        )
+        administration = WalAdministration(store, values.wal.data_dir)
+        app = create_app(node, catalog, options, registry=metrics, administration=administration, config=settings.shown)
         server = GateServer(app, options, sockets=[listener])
         await server.start()
         undo.push_async_callback(server.stop)

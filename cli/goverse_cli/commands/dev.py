@@ -15,29 +15,26 @@ from goverse.telemetry import logs
 from goverse_cli.invocation import Invocation, invocation_of
 from goverse_cli.listener import bind
 
+Target = Annotated[
+    str,
+    typer.Argument(metavar="PATH|MODULE", help="app.py, a package folder, a module, or one of these and :attribute."),
+]
+Host = Annotated[str | None, typer.Option(help="Address to listen on (gate.host).", show_default="127.0.0.1")]
+Port = Annotated[int | None, typer.Option(help="Port, 0 for any free one (gate.port).", show_default="8000")]
+DataDir = Annotated[Path | None, typer.Option(help="Where the data is (wal.data_dir).", show_default=".goverse")]
+Web = Annotated[Path | None, typer.Option(help="Static files to serve at / (gate.web_dir).", show_default=False)]
+Reload = Annotated[bool, typer.Option("--reload/--no-reload", help="Serve new code when a file changes.")]
+
 
 def dev(
     context: typer.Context,
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="PATH|MODULE", help="app.py, a package folder, a module, or one of these and :attribute."
-        ),
-    ],
+    target: Target,
     *,
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on (gate.host).", show_default="127.0.0.1")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port to listen on, 0 for any free one (gate.port).", show_default="8000")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Where the data is (wal.data_dir).", show_default=".goverse")
-    ] = None,
-    web: Annotated[
-        Path | None, typer.Option(help="Folder of static files to serve at / (gate.web_dir).", show_default=False)
-    ] = None,
-    reload: Annotated[bool, typer.Option("--reload/--no-reload", help="Serve new code when a file changes.")] = True,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    web: Web = None,
+    reload: Reload = True,
 ) -> None:
     """Serve the object types of an application: HTTP, durable storage and API documentation in one process.
 

@@ -22,11 +22,11 @@ def _family() -> None:
     """Keep ``export`` a command of its own: without this the only command would take its family's place."""
 
 
-@commands.command()
+@commands.command(short_help="Print the OpenAPI document of an application or a server.")
 def export(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[PATH|MODULE]", help="Application, as for `goverse dev`.", show_default=False),
+        typer.Argument(metavar="PATH|MODULE", help="Application, as for `goverse dev`.", show_default=False),
     ] = None,
     *,
     url: Annotated[str | None, typer.Option(help="A running server to ask instead.", show_default=False)] = None,
