@@ -130,6 +130,16 @@ class Bench:
     def resident(self, target: type[Any], object_id: str) -> bool:
         return self.node.residents.get(key_of(target, object_id)) is not None
 
+    async def finish(self, future: Future[Reply]) -> Reply:
+        """Wait for a reply, answering what the node asks the store meanwhile."""
+
+        def done() -> bool:
+            self.store.answer()
+            return future.done()
+
+        await until(done)
+        return future.result()
+
     async def passivate(self) -> None:
         """Take every idle object out of memory."""
         for activation in self.node.residents:
