@@ -15,7 +15,7 @@ from goverse.ports.link import Link
 from goverse_gate.bodies import Bodies
 from goverse_gate.exchange import JSON, NO_CACHE, Exchange
 from goverse_gate.guard import Headers
-from goverse_gate.headers import CallHeaders, is_exclusive_create, matches_version, read
+from goverse_gate.headers import CallHeaders, check_etags, is_exclusive_create, matches_version, read
 from goverse_gate.identity import ObjectIds
 from goverse_gate.listing import page, parse_query
 from goverse_gate.metrics import GateMetrics
@@ -105,12 +105,15 @@ class Operations:
     async def _read(self, exchange: Exchange, offered: OfferedType, segment: bytes) -> None:
         exchange.series = self._metrics.operations["read"]
         headers = self._headers(exchange)
+        known = exchange.found.get(b"if-none-match")
+        if known is not None:
+            check_etags(known)
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
-        request = self._request(Operation.READ, key, exchange, headers)
+        request = self._request(Operation.READ, key, exchange, headers, if_match=headers.if_match)
         reply = await self._send(request, exchange, headers.min_seq)
         if reply.problem is not None:
             return await exchange.answer_problem(reply.problem, reply)
-        if matches_version(exchange.found.get(b"if-none-match"), reply.version):
+        if known is not None and matches_version(known, reply.version):
             return await exchange.answer_nothing(304, [NO_CACHE], reply)
         return await exchange.answer_reply(200, reply, [JSON, NO_CACHE])
 
@@ -145,8 +148,7 @@ class Operations:
         answer: Headers = [JSON]
         if reply.created:
             answer.append((b"location", location))
-        if not reply.body:
-            reply.body = orjson.dumps({"id": request.key.id, "version": reply.version})
+        reply.body = orjson.dumps({"id": request.key.id, "version": reply.version})
         return await exchange.answer_reply(201 if reply.created else 200, reply, answer)
 
     async def _delete(self, exchange: Exchange, offered: OfferedType, segment: bytes) -> None:

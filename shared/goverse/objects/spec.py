@@ -141,7 +141,7 @@ def compile_class(user_class: type[Any]) -> TypeSpec:
         if isinstance(origin, int):
             migrations[origin] = function
     hooks = {
-        hook: _method(f"{name}.{hook}", getattr(user_class, hook), CallOptions(), policy)
+        hook: _method(f"{name}.{hook}", getattr(user_class, hook), CallOptions(reentrant=False), policy)
         for hook in HOOKS
         if inspect.isfunction(getattr(user_class, hook, None))
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,6 @@ def store() -> Store:
 async def full(store: Store) -> AsyncIterator[Serving]:
     async with serving(administration=store, config=lambda: {"wal": {"data_dir": "x"}}) as gate:
         yield gate
-
-
-@pytest.fixture(autouse=True)
-def level() -> Iterator[None]:
-    before = logging.getLogger("goverse").level
-    yield
-    logging.getLogger("goverse").setLevel(before)
 
 
 @pytest.mark.requirement("GATE-1")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,13 @@ def _version(found: StoredObject | None) -> int:
 def fixed_origin(store: str = "a", generation: str = "1") -> Origin:
     """Return an identity that is the same in every run."""
     return Origin(store * 32, generation * 16)
+
+
+async def until(condition: Callable[[], bool], *, within_s: float = 30.0) -> None:
+    """Wait until the condition holds."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in another process or thread
+            await asyncio.sleep(0.005)
 
 
 def files_of(directory: Path) -> dict[str, bytes]:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,17 +31,11 @@ from tests.integration.stores.samples import (
     put,
     segments_of,
     snapshots_of,
+    until,
     wal_store,
 )
 
 DAY_S = 24 * 3600.0
-
-
-async def until(condition: Callable[[], bool], *, within_s: float = 30.0) -> None:
-    """Wait until the condition holds."""
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in another process
-            await asyncio.sleep(0.005)
 
 
 def leftovers(directory: Path) -> list[Path]:

@@ -21,6 +21,7 @@ from tests.integration.stores.samples import (
     opened,
     put,
     segments_of,
+    until,
     wal_store,
 )
 
@@ -91,6 +92,26 @@ async def test_a_full_disk_refuses_the_batch_and_nothing_of_it_remains(tmp_path:
 
     async with opened(tmp_path) as store:
         assert calls_seen(store) == 7, "nothing of the refused batches comes back"
+
+
+@pytest.mark.requirement("WAL-1")
+async def test_room_on_the_disk_is_noticed_without_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("goverse_node.stores.wal.writer.ROOM_CHECK_S", 0.001)
+    files = FaultyFiles()
+    store = wal_store(tmp_path, files=files)
+    await store.open()
+    files.fail(errno.ENOSPC, "write_durably", "write", name=".wal")
+    with pytest.raises(Unavailable):
+        await call_many(store, range(1))
+    tried = len(files.operations)
+    await until(lambda: len(files.operations) > tried + 10)
+    assert not store.health().ready
+    files.heal()
+    await until(lambda: store.health().ready)
+    await call_many(store, range(3))
+    await store.close()
+    async with opened(tmp_path) as store:
+        assert calls_seen(store) == 3
 
 
 @pytest.mark.requirement("WAL-1")

@@ -6,7 +6,15 @@ import pytest
 
 from goverse.errors import MalformedRequest
 from goverse.model.frames import MUST_EXIST
-from goverse_gate.headers import CallHeaders, collect, is_exclusive_create, matches_version, read, request_id_of
+from goverse_gate.headers import (
+    CallHeaders,
+    check_etags,
+    collect,
+    is_exclusive_create,
+    matches_version,
+    read,
+    request_id_of,
+)
 
 
 def reading(**headers: str) -> CallHeaders:
@@ -76,10 +84,31 @@ def test_what_is_no_version_is_refused(value: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "matches"),
-    [('"7"', True), ('W/"7"', True), ('"6", "7"', True), ("*", True), ('"8"', False), ("7", False), ('"77"', False)],
+    [
+        ('"7"', True),
+        ('W/"7"', True),
+        ('"6", "7"', True),
+        ("*", True),
+        ('"8"', False),
+        ('"77"', False),
+        ("7", True),
+        ("77", False),
+        ('"a", W/"7"', True),
+    ],
 )
 def test_if_none_match_compares_weakly(value: str, matches: bool) -> None:
     assert matches_version(value.encode(), 7) is matches
+
+
+@pytest.mark.parametrize("value", ["*", '"7"', 'W/"7"', '"6", "7"', '"6","7"', '"anything"', '""'])
+def test_a_list_of_entity_tags_is_one(value: str) -> None:
+    check_etags(value.encode())
+
+
+@pytest.mark.parametrize("value", ["", "x", "7, 8", '"7', '"7" "8"', '"7",', "*, *", 'w/"7"'])
+def test_what_is_no_list_of_entity_tags_is_refused(value: str) -> None:
+    with pytest.raises(MalformedRequest):
+        check_etags(value.encode())
 
 
 def test_only_a_star_makes_a_create_exclusive() -> None:

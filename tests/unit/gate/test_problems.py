@@ -74,8 +74,18 @@ def test_a_stored_problem_keeps_the_request_id_of_the_request_that_met_it() -> N
     assert shown(Problem("sold_out", "gone", status=409, request_id="first"), "second")["request_id"] == "first"
 
 
-def test_a_value_without_a_json_form_does_not_break_the_answer() -> None:
-    assert shown(Problem("conflict", "x", extra={"what": {1, 2}}))["what"] == "{1, 2}"
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [({1, 2}, "{1, 2}"), (2**80, 2**80), ("\ud800", "\ud800"), ({1: 2}, {"1": 2}), (float("nan"), None)],
+)
+def test_a_value_without_a_json_form_does_not_break_the_answer(value: object, seen: object) -> None:
+    assert shown(Problem("conflict", "x", extra={"what": value}))["what"] == seen
+
+
+def test_where_nothing_helps_the_members_of_the_contract_remain() -> None:
+    loop: list[object] = [2**80]
+    loop.append(loop)
+    assert shown(Problem("conflict", "half \ud800", extra={"what": loop}))["detail"] == "half \ud800"
 
 
 def test_only_a_retryable_problem_of_the_moment_says_when_to_come_back() -> None:

@@ -137,6 +137,7 @@ class WalStore:
             self._files,
             segment_bytes=self._segment_bytes,
             done=self._written,
+            room=self._has_room,
         )
         self._writer.start(asyncio.get_running_loop())
         self._trouble = self._failure = ""
@@ -274,6 +275,9 @@ class WalStore:
                 inflight.set_exception(error)
         if self._freed is not None and not self._freed.done():
             self._freed.set_result(None)
+
+    def _has_room(self) -> None:
+        self._trouble = self._failure
 
     def _acknowledge(self, seconds: float) -> None:
         self._seq, records, size = self._batch
