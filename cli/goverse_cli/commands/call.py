@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import httpx
 import orjson
 import typer
 
 from goverse.limits import CALL_TIMEOUT_S
 from goverse_cli.failure import ExitCode, Failure
-from goverse_cli.invocation import invocation_of
-from goverse_cli.server import DEFAULT_URL, Server, call_path
+from goverse_cli.invocation import DEFAULT_URL, Url, invocation_of
 
-Url = Annotated[str, typer.Option(help="The server.", envvar="GOVERSE_URL")]
+if TYPE_CHECKING:
+    import httpx
+
 TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="Object type.")]
 ObjectId = Annotated[str, typer.Argument(metavar="ID", help="Object id, any text.")]
 Method = Annotated[str, typer.Argument(metavar="METHOD", help="Exported method.")]
@@ -54,6 +54,8 @@ def call(
       goverse call Report r1 load @report.json --timeout 60
       goverse call Counter c1 increment -o json | jq .result
     """
+    from goverse_cli.server import Server, call_path  # noqa: PLC0415 - the HTTP client, which other commands do not need
+
     headers = {"Content-Type": "application/json", "GoVerse-Timeout": f"{timeout:g}"}
     headers |= {"Idempotency-Key": key} if key is not None else {}
     headers |= {"GoVerse-Namespace": namespace} if namespace is not None else {}

@@ -43,8 +43,9 @@ def main() -> None:
             with socket.socket(fileno=job.listener) as listener:
                 uvloop.run(_serve(told, settings, application, listener, channel=channel, said=said))
     except Exception as error:
-        logger.debug("failed", exc_info=True)
         failure = failure_of(error)
+        if failure.unforeseen:
+            logger.exception("the server process failed")
         _say(channel, Failed(failure.message, failure.exit_code))
         sys.exit(failure.exit_code)
 
