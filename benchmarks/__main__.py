@@ -16,7 +16,9 @@ def main() -> int:
     """Run; 1 when a target is missed or, with ``--check``, when a recorded ratio got worse."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round: to see that it works, not to publish")
-    parser.add_argument("--check", action="store_true", help="compare with benchmarks/results.json instead of writing it")
+    parser.add_argument(
+        "--check", action="store_true", help="compare with benchmarks/results.json instead of writing it"
+    )
     parser.add_argument("--dir", type=Path, default=Path.cwd(), help="where the data goes: a disk, not memory")
     options = parser.parse_args()
     rounds, seconds = (1, 2.0) if options.quick else (5, 5.0)

@@ -26,7 +26,18 @@ class Throughput:
 
 def wrk(url: str, arguments: Sequence[str], *, seconds: float, connections: int = 64) -> Throughput:
     """Send calls over ``connections`` connections from one thread, each as soon as the last was answered."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(SCRIPT), url, "--", *arguments]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds:g}s",
+        "--latency",
+        "-s",
+        str(SCRIPT),
+        url,
+        "--",
+        *arguments,
+    ]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", printed)
     errors = re.search(r"Non-2xx or 3xx responses: (\d+)", printed)

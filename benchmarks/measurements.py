@@ -66,7 +66,9 @@ class Results:
         return statistics.median(one.calls_per_s / other.calls_per_s for one, other in pairs)
 
 
-def throughput(results: Results, folder: Path, dsn: str, *, rounds: int, seconds: float, say: Callable[[str], None]) -> None:
+def throughput(
+    results: Results, folder: Path, dsn: str, *, rounds: int, seconds: float, say: Callable[[str], None]
+) -> None:
     """Measure all candidates at 64 connections."""
     with servers.echo() as echo, servers.handwritten(dsn) as handwritten, servers.goverse(folder / "calls") as goverse:
         plan: list[tuple[str, Server, tuple[str, ...]]] = [

@@ -43,9 +43,7 @@ def postgres(parent: Path) -> Iterator[tuple[str, str]]:
             os.chown(folder, owner.pw_uid, owner.pw_gid)
         _as_postgres(str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync")
         options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
-        _as_postgres(
-            str(binaries / "pg_ctl"), "-D", str(data), "-w", "-o", options, "-l", str(folder / "log"), "start"
-        )
+        _as_postgres(str(binaries / "pg_ctl"), "-D", str(data), "-w", "-o", options, "-l", str(folder / "log"), "start")
         try:
             version = _as_postgres(str(binaries / "postgres"), "--version").strip()
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres", version

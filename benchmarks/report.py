@@ -73,7 +73,9 @@ def _machine() -> str:
 
 
 def _page(results: Results, command: str) -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("uvicorn", "uvloop", "httptools", "pydantic", "asyncpg"))
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("uvicorn", "uvloop", "httptools", "pydantic", "asyncpg")
+    )
     lines = [
         "# Performance",
         "",
@@ -100,7 +102,13 @@ def _page(results: Results, command: str) -> str:
     lines += ["", "| target | reached | wanted | |", "| --- | ---: | ---: | --- |"]
     for what, ratio, wanted, reached in verdicts(results):
         lines.append(f"| {what} | {ratio:.2f} | {wanted:.2f} | {'PASS' if reached else 'FAIL'} |")
-    lines += ["", "## Latency at a fixed rate", "", "| | rate | p50 | p99 | worst |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines += [
+        "",
+        "## Latency at a fixed rate",
+        "",
+        "| | rate | p50 | p99 | worst |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
     for name, seen in results.latencies.items():
         lines.append(
             f"| {name} | {seen.rate_per_s}/s | {seen.p50_ms:.2f} ms | {seen.p99_ms:.2f} ms | {seen.worst_ms:.1f} ms |"

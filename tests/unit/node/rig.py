@@ -111,7 +111,9 @@ async def rig(*classes: type[Any], **options: Any) -> AsyncIterator[Rig]:
     await made.node.start()
     yield made
     made.store.release()
-    await made.until(lambda: not (made.node.stats.inflight or made.node.deadlines.running or made.node.deadlines.waiting))
+    await made.until(
+        lambda: not (made.node.stats.inflight or made.node.deadlines.running or made.node.deadlines.waiting)
+    )
     await made.node.pipeline.drain()
     made.assert_quiet()
     await made.node.stop(1.0)
