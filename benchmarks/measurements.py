@@ -1,6 +1,7 @@
 """What is measured, in which order, and what it has to reach.
 
-Throughput is taken in rounds that go through all candidates, so that a noisy minute hits all of them; the median counts.
+Throughput is taken in rounds that go through all candidates, so that a noisy minute hits all of them; the median
+counts.
 """
 
 from __future__ import annotations

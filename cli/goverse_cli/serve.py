@@ -28,9 +28,11 @@ from goverse_cli.version import release
 from goverse_gate.app import create_app
 from goverse_gate.options import GateOptions
 from goverse_gate.server import GateServer
+from goverse_node.metrics import NodeMetrics
 from goverse_node.node import Node
 from goverse_node.options import NodeOptions
 from goverse_node.stores.memory import MemoryStore
+from goverse_node.stores.wal.metrics import WalMetrics
 from goverse_node.stores.wal.store import WalStore
 
 
@@ -67,6 +69,8 @@ async def serve(
         node = Node(application.registry, store, options=_node_options(values))
         await node.start()
         undo.push_async_callback(node.stop, values.gate.drain_timeout_s)
+        metrics.register(NodeMetrics(node))
+        metrics.register(WalMetrics(store))
 
         catalog = describe(application.registry)
         options = _gate_options(values)

@@ -88,7 +88,7 @@ class Rig:
     async def until(self, condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
         """Wait for a condition, at most so long."""
         async with asyncio.timeout(timeout_s):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - any condition will do
                 await asyncio.sleep(0.001)
 
     def assert_quiet(self) -> None:
