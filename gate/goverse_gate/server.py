@@ -51,7 +51,8 @@ class _Uvicorn(uvicorn.Server):
         for server in self.servers:
             server.close()
         end = asyncio.get_running_loop().time() + FIRST_REQUEST_GRACE_S
-        while self.server_state.connections and not self.force_exit and asyncio.get_running_loop().time() < end:
+        connections, now = self.server_state.connections, asyncio.get_running_loop().time
+        while connections and not self.force_exit and now() < end:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(_POLL_S)
         await super().shutdown(sockets)
 

@@ -1,9 +1,9 @@
 """Who waits for whom: finds two call chains of one node that wait for each other, before they do.
 
 A nested call that has to queue adds an edge: its chain waits for the object's running turns, and those wait for the
-objects that they have called. If that leads back to an object of the chain, nobody would ever go on. A cycle is closed by
-its last edge, so it is enough to look whenever a nested call is about to queue. Cycles over several nodes end with the
-deadline.
+objects that they have called. If that leads back to an object of the chain, nobody would ever go on. A cycle is closed
+by its last edge, so it is enough to look whenever a nested call is about to queue. Cycles over several nodes end with
+the deadline.
 """
 
 from __future__ import annotations

@@ -250,6 +250,11 @@ async def test_an_idle_connection_ends_after_its_time() -> None:
         assert await wire.is_closed()
 
 
+def _connections(gate: Serving) -> list[BoundedProtocol]:
+    served = gate.server._uvicorn.server_state.connections
+    return [connection for connection in served if isinstance(connection, BoundedProtocol)]
+
+
 async def test_a_client_that_does_not_take_its_answer_is_cut_off() -> None:
     async with serving(GateOptions(write_stall_timeout_s=0.2)) as gate:
         await gate.client.put("/objects/Room/r", json={"topic": "x"})
@@ -259,7 +264,7 @@ async def test_a_client_that_does_not_take_its_answer_is_cut_off() -> None:
         async with connected(gate.server.url) as wire:
             before = len(connections)
             await wire.send(request("GET", "/objects/Room/r"))
-            await until(lambda: any(connection._stalled for connection in connections))
+            await until(lambda: any(connection._stalled for connection in _connections(gate)))
             await until(lambda: len(connections) < before)
 
 
@@ -275,11 +280,6 @@ async def test_pipelined_requests_are_answered_in_order(gate: Serving) -> None:
         bodies = [(await wire.answer()).body for _ in range(count)]
         assert bodies == [b"%d" % number for number in range(1, count + 1)]
         assert (await wire.answer()).status == 200
-
-
-def _connections(gate: Serving) -> list[BoundedProtocol]:
-    served = gate.server._uvicorn.server_state.connections
-    return [connection for connection in served if isinstance(connection, BoundedProtocol)]
 
 
 async def test_pipelined_requests_behind_a_slow_one_wait_unparsed(gate: Serving) -> None:
