@@ -2,15 +2,14 @@
 
     python benchmarks/store_commit.py [--seconds 3] [--objects 1000000]
 
-For batches of 1, 16 and 64: records per second, microseconds of loop time per record (everything that runs in the
-loop's thread), and the share of the time that passed in durable writes. Then resident bytes per object and per kept
-reply, and records per second of a recovery from the log and from a snapshot.
+For batches of 1, 16 and 64: records per second, microseconds of loop time per record (everything that runs in
+the loop's thread), and the share of the time that passed in durable writes. Then resident bytes per object
+and per kept reply, and records per second of a recovery from the log and from a snapshot.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import resource
 import shutil
@@ -42,9 +41,7 @@ def batches(size: int, objects: int, count: int) -> list[list[CommitRecord]]:
             key = ObjectKey("default", "Counter", f"counter-{at}")
             reply = StoredReply(FINGERPRINT, REPLY, now_ms + 3_600_000)
             batch.append(
-                CommitRecord(
-                    key, versions[at], versions[at] + 1, STATE, 1, now_ms, f"key-{number:016d}", reply
-                )
+                CommitRecord(key, versions[at], versions[at] + 1, STATE, 1, now_ms, f"key-{number:016d}", reply)
             )
             versions[at] += 1
             number += 1
@@ -71,8 +68,9 @@ async def commit_for(seconds: float, size: int, directory: Path) -> None:
     await store.close()
     print(
         f"batch {size:3d}: {done / elapsed:9,.0f} records/s  {busy / done * 1e6:6.2f} µs/record on the loop  "
-        f"{busy / stats.commits * 1e6:6.1f} µs/batch on the loop  {stats.sync_seconds / stats.commits * 1e6:5.0f} µs/durable "
-        f"write  durable share {stats.sync_seconds / elapsed:4.0%}  {stats.bytes_written / done:5.1f} B/record"
+        f"{busy / stats.commits * 1e6:6.1f} µs/batch on the loop  "
+        f"{stats.sync_seconds / stats.commits * 1e6:5.0f} µs/durable write  "
+        f"durable share {stats.sync_seconds / elapsed:4.0%}  {stats.bytes_written / done:5.1f} B/record"
     )
 
 
@@ -141,9 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--objects", type=int, default=300_000)
-    parser.add_argument(
-        "--directory", type=Path, default=None, help="where to write; by default a temporary folder"
-    )
+    parser.add_argument("--directory", type=Path, default=None, help="where to write; by default a temporary folder")
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="goverse-bench-", dir=options.directory))
     try:

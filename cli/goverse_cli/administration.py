@@ -1,4 +1,4 @@
-"""Administration of an embedded store in the words of the administration port: while it serves, and at rest."""
+"""What operators ask of a running server's embedded store, in the words of the administration port."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 from goverse.ports.administration import SnapshotReport, TrimReport
 from goverse_node.stores.wal.directory import DataDirectory
-from goverse_node.stores.wal.manifest import Manifest, SnapshotEntry
 from goverse_node.stores.wal.store import WalStore
 
 
@@ -27,80 +26,40 @@ class WalAdministration:
         Raises:
             Unavailable: it failed; the store goes on.
         """
-        return snapshot_report(self._directory, await self._store.snapshot())
+        made = await self._store.snapshot()
+        return SnapshotReport(made.seq, made.objects, made.replies, made.size)
 
-    async def trim(self, *, before_seq: int | None, dry_run: bool) -> TrimReport:
-        """Remove old snapshots and the log that only they need; positions from ``before_seq`` on stay restorable.
+    async def trim(self, snapshots_kept: int) -> TrimReport:
+        """Remove all but the newest snapshots, and the log that only the removed ones needed.
 
         Raises:
             Unavailable: a snapshot that would stay is damaged; nothing was removed.
         """
-        plan = await asyncio.to_thread(TrimPlan, self._directory, before_seq)
-        if dry_run:
-            return plan.report(plan.new, dry_run=True)
-        await self._store.trim(plan.snapshots_kept)
-        return plan.report(await asyncio.to_thread(self._directory.read_manifest), dry_run=False)
+        removed = await self._store.trim(snapshots_kept)
+        return TrimReport(removed.segments, removed.snapshots, removed.size)
 
     async def manifest(self) -> Mapping[str, Any]:
         """Return what the store consists of."""
-        return await asyncio.to_thread(describe_files, self._directory)
+        return await asyncio.to_thread(self._describe)
 
-
-class TrimPlan:
-    """What a trim would remove; made before, because afterwards nobody knows the sizes any more."""
-
-    def __init__(self, directory: DataDirectory, before_seq: int | None) -> None:
-        """Keep all snapshots that positions from ``before_seq`` on need, or only the newest one."""
-        old = directory.read_manifest()
-        newer = sum(before_seq is not None and entry.seq > before_seq for entry in old.snapshots)
-        reaches = before_seq is not None and any(entry.seq <= before_seq for entry in old.snapshots)
-        self.snapshots_kept = max(1, newer + reaches)
-        self.new = old.trimmed(self.snapshots_kept)
-        self._directory = directory
-        self._sizes = {path.name: path.stat().st_size for path in _files(directory, old) if path.exists()}
-
-    def report(self, new: Manifest, *, dry_run: bool) -> TrimReport:
-        """Return what is no longer there in ``new``."""
-        kept = {path.name for path in _files(self._directory, new)}
-        removed = tuple(name for name in self._sizes if name not in kept)
-        return TrimReport(removed, sum(self._sizes[name] for name in removed), _oldest_seq(new), dry_run)
-
-
-def snapshot_report(directory: DataDirectory, made: SnapshotEntry) -> SnapshotReport:
-    """Return a store's word on a snapshot in the port's words."""
-    return SnapshotReport(directory.snapshot(made.seq).name, made.seq, made.objects, made.size)
-
-
-def describe_files(directory: DataDirectory) -> dict[str, Any]:
-    """Return the manifest as JSON values."""
-    manifest = directory.read_manifest()
-    return {
-        "store_id": manifest.origin.store_id,
-        "generation": manifest.origin.generation,
-        "created_ms": manifest.created_ms,
-        "oldest_seq": str(_oldest_seq(manifest)),
-        "segments": [{"name": directory.segment(first).name, "first_seq": str(first)} for first in manifest.segments],
-        "snapshots": [
-            {
-                "name": directory.snapshot(entry.seq).name,
-                "commit_seq": str(entry.seq),
-                "objects": entry.objects,
-                "replies": entry.replies,
-                "size_bytes": entry.size,
-                "last_ms": entry.last_ms,
-            }
-            for entry in manifest.snapshots
-        ],
-    }
-
-
-def _files(directory: DataDirectory, manifest: Manifest) -> list[Path]:
-    segments = [directory.segment(first) for first in manifest.segments]
-    return segments + [directory.snapshot(entry.seq) for entry in manifest.snapshots]
-
-
-def _oldest_seq(manifest: Manifest) -> int:
-    """Return the oldest position that can be restored; a log that begins at 1 holds them all."""
-    if manifest.segments[0] == 1 or not manifest.snapshots:
-        return manifest.segments[0] - 1
-    return manifest.snapshots[0].seq
+    def _describe(self) -> dict[str, Any]:
+        manifest = self._directory.read_manifest()
+        return {
+            "store_id": manifest.origin.store_id,
+            "generation": manifest.origin.generation,
+            "created_ms": manifest.created_ms,
+            "segments": [
+                {"name": self._directory.segment(first).name, "first_seq": str(first)} for first in manifest.segments
+            ],
+            "snapshots": [
+                {
+                    "name": self._directory.snapshot(entry.seq).name,
+                    "commit_seq": str(entry.seq),
+                    "objects": entry.objects,
+                    "replies": entry.replies,
+                    "bytes": entry.size,
+                    "last_ms": entry.last_ms,
+                }
+                for entry in manifest.snapshots
+            ],
+        }

@@ -28,16 +28,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_CODES,
 )
-app.command()(dev.dev)
-app.command()(call.call)
-app.command()(storage.snapshot)
-app.command()(storage.trim)
-app.command()(storage.restore)
-app.command()(storage.dump)
-app.command()(storage.diff)
+app.command(short_help="Serve an application on this machine.")(dev.dev)
+app.command(short_help="Call a method of an object.")(call.call)
+app.command(short_help="Make a snapshot now.")(storage.snapshot)
+app.command(short_help="Remove old snapshots and log.")(storage.trim)
+app.command(short_help="Restore a position or a time into a new directory.")(storage.restore)
+app.command(short_help="Print all objects, one JSON object per line.")(storage.dump)
+app.command(short_help="Compare two data directories or dumps.")(storage.diff)
 app.add_typer(config.commands, name="config")
 app.add_typer(openapi.commands, name="openapi")
-app.command()(version.version)
+app.command(short_help="Say which release this is.")(version.version)
 
 
 @app.callback()

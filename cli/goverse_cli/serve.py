@@ -28,9 +28,11 @@ from goverse_cli.version import release
 from goverse_gate.app import create_app
 from goverse_gate.options import GateOptions
 from goverse_gate.server import GateServer
+from goverse_node.metrics import NodeMetrics
 from goverse_node.node import Node
 from goverse_node.options import NodeOptions
 from goverse_node.stores.memory import MemoryStore
+from goverse_node.stores.wal.metrics import WalMetrics
 from goverse_node.stores.wal.store import WalStore
 
 
@@ -67,29 +69,24 @@ async def serve(
         node = Node(application.registry, store, options=_node_options(values))
         await node.start()
         undo.push_async_callback(node.stop, values.gate.drain_timeout_s)
+        metrics.register(NodeMetrics(node))
+        metrics.register(WalMetrics(store))
 
         catalog = describe(application.registry)
         options = _gate_options(values)
-        app = create_app(
-            node,
-            catalog,
-            options,
-            registry=metrics,
-            administration=WalAdministration(store, values.wal.data_dir),
-            config=settings.shown,
-        )
+        administration = WalAdministration(store, values.wal.data_dir)
+        app = create_app(node, catalog, options, registry=metrics, administration=administration, config=settings.shown)
         server = GateServer(app, options, sockets=[listener])
         await server.start()
         undo.push_async_callback(server.stop)
-        undo.push_async_callback(server.drain)
 
-        started(Running(url_of(listener), catalog, app.openapi_schema or {}))
+        started(Running(url_of(listener), catalog, app.openapi()))
         await stop.wait()
 
 
 def api_document(registry: Registry) -> dict[str, Any]:
     """Return the OpenAPI document of an application, without serving it."""
-    return create_app(Node(registry, MemoryStore()), describe(registry)).openapi_schema or {}
+    return create_app(Node(registry, MemoryStore()), describe(registry)).openapi()
 
 
 def _store(values: Settings) -> WalStore:
@@ -129,12 +126,17 @@ def _gate_options(values: Settings) -> GateOptions:
         default_create_timeout_s=node.default_create_timeout_s,
         call_timeout_s_max=node.call_timeout_s_max,
         body_bytes_max=gate.body_bytes_max,
+        bodies_bytes_max=gate.bodies_bytes_max,
         body_read_timeout_s=gate.body_read_timeout_s,
+        head_read_timeout_s=gate.head_read_timeout_s,
+        keep_alive_timeout_s=gate.keep_alive_timeout_s,
+        write_stall_timeout_s=gate.write_stall_timeout_s,
         inflight_calls_max=node.inflight_calls_max,
         connections_max=gate.connections_max,
         drain_timeout_s=gate.drain_timeout_s,
         access_log=gate.access_log,
         web_dir=gate.web_dir,
+        allow_remote_admin=gate.allow_remote_admin,
     )
 
 

@@ -10,8 +10,7 @@ import httpx
 import orjson
 
 from goverse_cli.failure import ExitCode, Failure
-
-DEFAULT_URL = "http://127.0.0.1:8000"
+from goverse_cli.invocation import DEFAULT_URL
 
 _CONNECT_TIMEOUT_S = 5.0
 _SERVICE_UNAVAILABLE = 503

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from goverse.errors import GoverseError, MalformedRequest, Overloaded, TooLarge
@@ -185,7 +185,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._answer(error)
 
     def _is_body_broken(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle  # declared as always there, but None before the first request
+        cycle: Any = self.cycle  # declared as always there, but None before the first request
         return cycle is not None and cycle.response_complete and cycle.more_body
 
     def _give_up_newest(self) -> None:

@@ -22,7 +22,9 @@ from goverse_gate.options import GateOptions
 from goverse_gate.protocol import BoundedProtocol, ConnectionLimits, bounded_protocol
 
 SWEEP_PERIOD_S: Final = 1.0
+FIRST_REQUEST_GRACE_S: Final = 0.25
 CANCELLED_GRACE_S: Final = 1.0  # for calls that were cut off to still send their 503
+_POLL_S: Final = 0.01
 
 
 class _Uvicorn(uvicorn.Server):
@@ -39,6 +41,20 @@ class _Uvicorn(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.serving.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop to listen, and only then, after a moment, close connections that are idle.
+
+        A connection that was accepted just now looks idle until its first request arrives; closing it at once would
+        fail that request although another process may already listen on the same socket.
+        """
+        for server in self.servers:
+            server.close()
+        end = asyncio.get_running_loop().time() + FIRST_REQUEST_GRACE_S
+        connections, now = self.server_state.connections, asyncio.get_running_loop().time
+        while connections and not self.force_exit and now() < end:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(_POLL_S)
+        await super().shutdown(sockets)
 
 
 class GateServer:

@@ -14,18 +14,19 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from goverse.errors import GoverseError, IdempotencyKeyMismatch, Overloaded, Unavailable
+from goverse.errors import Deadlock, GoverseError, Overloaded, Unavailable
 from goverse.model.frames import Problem, Reply
 from goverse.model.keys import ObjectKey
-from goverse.model.records import StoredObject, StoredReply
-from goverse.model.replies import decode_reply, fingerprint
+from goverse.model.records import StoredObject
 from goverse.objects.spec import TypeSpec
-from goverse_node import isolation, turns
+from goverse_node import isolation, reentry, repeats, turns
 from goverse_node.call import Call
 from goverse_node.instance import Instance
+from goverse_node.lookup import outcome, refusal
 from goverse_node.phase import Phase
 from goverse_node.pipeline import PendingCommit
 from goverse_node.turn import Turn
+from goverse_node.waits import closes_cycle
 
 if TYPE_CHECKING:
     from goverse_node.node import Node
@@ -42,17 +43,20 @@ class Activation:
         dirty: the turn that changed the state and is not over yet.
         activated: ``on_activate`` ran.
         last_used: when the last call came, on the loop's clock.
+        failure: why its commits fail from now on, or None.
+        keyed: the calls under way that have an idempotency key, by that key.
     """
 
     __slots__ = (
         "_admitting",
-        "_keyed",
         "_mailbox",
         "activated",
         "counted_bytes",
         "dirty",
+        "failure",
         "instance",
         "key",
+        "keyed",
         "last_used",
         "live",
         "node",
@@ -75,31 +79,33 @@ class Activation:
         self.live: bytes | None = None
         self.dirty: Turn | None = None
         self.activated = "on_activate" not in spec.hooks
+        self.failure: GoverseError | None = None
         self.last_used = 0.0
         self.counted_bytes = 0
         self._admitting = False
         self._mailbox: deque[Call] | None = None
-        self._keyed: dict[str, Call] | None = None
+        self.keyed: dict[str, Call] | None = None
 
     # --- coming and going --------------------------------------------------------------------------------------------
 
     def load(self) -> None:
         """Ask the store for the object; admit calls as soon as it answered."""
-        stored = self.node.store.load(self.key)
+        try:
+            stored = self.node.store.load(self.key)
+        except Exception as error:
+            self.reset(refusal(error), refuse=True)
+            return
         if isinstance(stored, asyncio.Future):
             stored.add_done_callback(self._loaded)
         else:
             self._enliven(stored)
 
     def _loaded(self, answer: asyncio.Future[StoredObject | None]) -> None:
-        error = answer.exception()
-        if error is None:
-            self._enliven(answer.result())
+        stored, error = outcome(answer)
+        if error is not None:
+            self.reset(error, refuse=True)
         else:
-            self.reset(
-                error if isinstance(error, GoverseError) else Unavailable("the object could not be loaded"),
-                refuse=True,
-            )
+            self._enliven(stored)
 
     def _enliven(self, stored: StoredObject | None) -> None:
         try:
@@ -123,19 +129,21 @@ class Activation:
             return
         self.phase = Phase.CLOSING
         self.node.residents.release(self)
-        if "on_deactivate" in self.spec.hooks and self.activated and self.instance.exists:
+        if "on_deactivate" in self.spec.hooks and self.activated and self.instance.exists and not self.running:
             turns.deactivate(self)
         else:
             self.leave()
 
     def leave(self) -> None:
         """Go as soon as everything is durable; calls that came meanwhile begin anew."""
+        if self.phase is Phase.GONE:
+            return
         self.phase = Phase.CLOSING
         self.node.residents.release(self)
         if self.tail is None:
             self.reset(None)
         else:
-            self.tail.wait(lambda _seq, _error: self.reset(None))
+            self.tail.wait(lambda _seq, _error: self.leave())
 
     def reset(self, error: GoverseError | None, *, refuse: bool = False) -> None:
         """Go at once. Turns under way end without effect; calls that waited begin anew, or fail if ``refuse``."""
@@ -144,8 +152,7 @@ class Activation:
         self.phase = Phase.GONE
         self.node.forget(self)
         lost = error or Unavailable(f"{self.key} was reloaded while the call ran; nothing of it took effect")
-        if error is not None:
-            self.node.pipeline.withdraw(self, error)
+        self.failure = error
         for turn in tuple(self.running):
             turn.expire(lost)
         waiting, self._mailbox = self._mailbox, None
@@ -164,14 +171,20 @@ class Activation:
         """Take a call in: answer a repeated one, run it, or queue it."""
         request = call.request
         key = request.idempotency_key
-        if key is not None and (call.leads is None or call.leads is not self._keyed) and self._is_repeated(call, key):
+        if (
+            key is not None
+            and (call.leads is None or call.leads is not self.keyed)
+            and repeats.is_repeated(self, call, key)
+        ):
             return
         if request.chain and self.key in request.chain:
-            turns.reenter(self, call)
+            reentry.reenter(self, call)
         elif self.phase is Phase.ACTIVE and not self.running and not self._mailbox:
             turns.begin(self, call)
         elif self._mailbox is not None and len(self._mailbox) >= self.node.options.mailbox_calls_max:
             call.refuse(Overloaded(f"{len(self._mailbox)} calls wait for {self.key} already", retry_after_s=1))
+        elif request.chain and closes_cycle(self, request.chain):
+            call.refuse(Deadlock(f"{self.key} waits for the call chain that this call belongs to; try again"))
         else:
             if self._mailbox is None:
                 self._mailbox = deque()
@@ -209,51 +222,6 @@ class Activation:
 
     def _may_run(self, call: Call) -> bool:
         return not self.running or (call.readonly and all(turn.readonly for turn in self.running))
-
-    # --- the same call twice -----------------------------------------------------------------------------------------
-
-    def _is_repeated(self, call: Call, idempotency_key: str) -> bool:
-        """Attach a call to an equal one that is under way, or answer it from what is kept."""
-        call.print = fingerprint(call.request)
-        if self._keyed is None:
-            self._keyed = {}
-        leader = self._keyed.get(idempotency_key)
-        if leader is not None:
-            if leader.print != call.print:
-                call.refuse(_mismatch(idempotency_key))
-            else:
-                call.follow(leader)
-                self.node.watch(call)
-            return True
-        kept = self.node.store.recall(self.key, idempotency_key)
-        if isinstance(kept, asyncio.Future):
-            call.lead(self._keyed)
-            kept.add_done_callback(lambda answer: self._recalled(call, idempotency_key, answer))
-            return True
-        if kept is not None:
-            self._replay(call, idempotency_key, kept)
-            return True
-        call.lead(self._keyed)
-        return False
-
-    def _recalled(self, call: Call, idempotency_key: str, answer: asyncio.Future[StoredReply | None]) -> None:
-        error = answer.exception()
-        kept = None if error is not None else answer.result()
-        if error is not None:
-            call.refuse(error if isinstance(error, GoverseError) else Unavailable("the store could not be asked"))
-        elif kept is not None:
-            self._replay(call, idempotency_key, kept)
-        elif self.phase is Phase.GONE:
-            self.node.deliver(call)
-        else:
-            self.deliver(call)
-
-    def _replay(self, call: Call, idempotency_key: str, kept: StoredReply) -> None:
-        if kept.fingerprint != call.print:
-            call.refuse(_mismatch(idempotency_key))
-            return
-        self.node.stats.replays += 1
-        call.answer(decode_reply(kept.reply, kept.commit_seq))
 
     # --- telling outcomes --------------------------------------------------------------------------------------------
 
@@ -319,9 +287,3 @@ class Activation:
 
         self.tail.wait(wake)
         await waiting
-
-
-def _mismatch(idempotency_key: str) -> IdempotencyKeyMismatch:
-    return IdempotencyKeyMismatch(
-        f"the idempotency key {idempotency_key!r} was used for this object with another method or body; use a new key"
-    )

@@ -43,6 +43,11 @@ class Call:
         """Whether nobody waits any more, neither this caller nor one with the same idempotency key."""
         return self.answered or (self.future.cancelled() and not self.followers)
 
+    @property
+    def follows(self) -> bool:
+        """Whether it waits for an equal call instead of its own turn."""
+        return self.leads is None and self.request.idempotency_key is not None
+
     def lead(self, calls: dict[str, Call]) -> None:
         """Stand in ``calls`` under the idempotency key until answered."""
         if self.request.idempotency_key is not None:

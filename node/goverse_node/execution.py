@@ -12,6 +12,8 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
+import orjson
+
 from goverse.errors import (
     BusinessError,
     Deadlock,
@@ -20,7 +22,9 @@ from goverse.errors import (
     ReentrancyConflict,
     TooLarge,
     TryAgain,
+    Unavailable,
 )
+from goverse.model.frames import Problem
 from goverse.objects.context import current_turn
 from goverse_node.turn import Stepped, Turn
 
@@ -34,7 +38,7 @@ def run(turn: Turn, target: Any, arguments: dict[str, Any]) -> None:
     """Start the turn's method on ``target``; a turn without one is done at once."""
     method = turn.method
     if method is None:
-        turn.done(turn, NO_RESULT, None)
+        _end(turn, NO_RESULT, None)
         return
     token = current_turn.set(turn)
     try:
@@ -43,8 +47,8 @@ def run(turn: Turn, target: Any, arguments: dict[str, Any]) -> None:
             turn.task = asyncio.get_running_loop().create_task(_drive(turn, value))
             turn.activation.node.track(turn)
             return
-    except (Exception, SystemExit, asyncio.CancelledError) as error:
-        turn.done(turn, b"", told(turn, error))
+    except BaseException as error:
+        _fail(turn, error)
         return
     finally:
         current_turn.reset(token)
@@ -62,8 +66,10 @@ async def _drive(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
             value = await Stepped(coroutine, partial(turn.activation.observe, turn))
         else:
             value = await coroutine
-    except (Exception, SystemExit, asyncio.CancelledError) as error:
-        turn.done(turn, b"", told(turn, error))
+    except GeneratorExit:  # the loop is gone, and with it everybody who could be told
+        raise
+    except BaseException as error:
+        _fail(turn, error)
     else:
         _succeed(turn, value)
 
@@ -78,27 +84,63 @@ def _succeed(turn: Turn, value: Any) -> None:
                 f"the result of {turn.activation.key.type}.{turn.name} has {len(body)} bytes; {limit} are allowed"
             )
     except Exception as error:
-        turn.done(turn, b"", told(turn, error))
+        _end(turn, b"", told(turn, error))
         return
-    turn.done(turn, body, None)
+    _end(turn, body, None)
+
+
+def _fail(turn: Turn, error: BaseException) -> None:
+    _end(turn, b"", told(turn, error))
+    if isinstance(error, KeyboardInterrupt):
+        raise error  # somebody wants the process to stop
+
+
+def _end(turn: Turn, body: bytes, error: GoverseError | None) -> None:
+    """Tell that the turn is over. Should that fail, the caller is answered all the same and the object starts over."""
+    try:
+        turn.done(turn, body, error)
+    except Exception:
+        logger.exception("a turn could not be ended", extra=_place(turn))
+        failure = Unavailable("the call could not be brought to its end; it may or may not have taken effect")
+        turn.closed = True
+        turn.activation.node.untrack(turn)
+        turn.activation.leave()
+        if turn.call is not None:
+            turn.call.refuse(failure)
 
 
 def told(turn: Turn, error: BaseException) -> GoverseError:
     """Return what the caller hears of ``error``: no more than the method declares public."""
     if turn.expired is not None:
         return turn.expired
-    if isinstance(error, _PASSED_ON):
+    if isinstance(error, _PASSED_ON) and _can_be_told(error):
         return error
+    logger.error("method failed", exc_info=error, extra=_place(turn))
     name = f"{turn.activation.key.type}.{turn.name}"
-    logger.error(
-        "method failed",
-        exc_info=error,
-        extra={
-            "object": str(turn.activation.key),
-            "method": turn.name,
-            "request_id": turn.request.request_id,
-        },
-    )
     if turn.method is not None and turn.method.raises and isinstance(error, turn.method.raises):
-        return MethodFailed(f"{name} raised {type(error).__name__}: {error}", exception=type(error).__name__)
+        kind = type(error).__name__
+        public = MethodFailed(f"{name} raised {kind}: {_text(error)}", exception=kind)
+        if _can_be_told(public):
+            return public
     return MethodFailed(f"{name} raised an error; the state is as it was before the call, the log has the cause")
+
+
+def _can_be_told(error: GoverseError) -> bool:
+    """Whether an error can become a problem document; what users put into theirs is up to them."""
+    try:
+        problem = Problem.of(error)
+        orjson.dumps(problem)
+    except Exception:
+        return False
+    return problem.status is None or 400 <= problem.status <= 499
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(an error that cannot be shown)"
+
+
+def _place(turn: Turn) -> dict[str, str]:
+    return {"object": str(turn.activation.key), "method": turn.name, "request_id": turn.request.request_id}

@@ -79,7 +79,7 @@ class Instance:
 
     def _refuse_undeclared(self, attributes: dict[str, Any]) -> None:
         for name in attributes:
-            if name[0] != "_" and name not in self.spec.state.fields:
+            if not name.startswith("_") and name not in self.spec.state.fields:
                 raise MethodFailed(
                     f"attribute {name!r} of {self.spec.name} is not declared and would be lost; annotate "
                     f"it in the class, "
@@ -102,14 +102,16 @@ class Instance:
         self.spec.state.check(state)
 
     def restore(self, state: bytes | None) -> None:
-        """Put the persistent fields back to ``state``; None puts back the defaults."""
+        """Put the persistent fields back to ``state``; None puts back the defaults.
+
+        Raises:
+            MethodFailed: ``state`` breaks a constraint of the class; nothing was changed.
+        """
+        values = self.spec.state.fresh() if state is None else self.spec.state.load(state)
         attributes: dict[str, Any] = self.object.__dict__
-        for name in [name for name in attributes if name[0] != "_"]:
+        for name in [name for name in attributes if not name.startswith("_")]:
             del attributes[name]
-        if state is None:
-            attributes.update(self.spec.state.fresh())
-        else:
-            self._adopt(self.spec.state.load(state))
+        self._adopt(values)
         self._attributes = len(attributes)
 
     def rebase(self) -> None:

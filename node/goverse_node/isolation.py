@@ -23,9 +23,8 @@ def observe(activation: Activation, turn: Turn) -> None:
         MethodFailed: a readonly turn changed the state, or it has no JSON form; the state is put back.
         ReentrancyConflict: another turn has changes that are not committed; the state is put back to those.
     """
-    instance = activation.instance
     try:
-        state = instance.dump()
+        state = _look(activation)
         if state == activation.live:
             return
         if turn.readonly:
@@ -45,12 +44,28 @@ def observe(activation: Activation, turn: Turn) -> None:
     activation.live = state
 
 
+def _look(activation: Activation) -> bytes | None:
+    """Return the state as it is now; None while an object that was never stored still lacks a field."""
+    instance = activation.instance
+    if activation.live is None and instance.missing():
+        return None
+    return instance.dump()
+
+
 def _put_back(activation: Activation, state: bytes | None) -> None:
     """Make ``state``, which is the base or the last seen one, the live state again."""
     instance = activation.instance
-    at_base = state == instance.base
-    instance.restore(state)
-    if at_base:
+    try:
+        instance.restore(state)
+    except GoverseError:
+        # What another turn left half way breaks a constraint of the class: nobody can rebuild it, so that turn ends.
+        state, loser, activation.dirty = instance.base, activation.dirty, None
+        instance.restore(state)
+        if loser is not None:
+            loser.expire(
+                ReentrancyConflict(f"{_name(loser)} was interrupted by another turn of {activation.key}; try again")
+            )
+    if state == instance.base:
         instance.rebase()
         activation.live = instance.base
     else:
@@ -64,7 +79,7 @@ def undo(activation: Activation, turn: Turn) -> None:
         activation.dirty = None
         activation.live = instance.base
     try:
-        unchanged = instance.dump() == activation.live
+        unchanged = activation.live is not None and instance.dump() == activation.live
     except GoverseError:
         unchanged = False
     if not unchanged:
@@ -90,6 +105,8 @@ def conclude(activation: Activation, turn: Turn, error: GoverseError | None, *, 
                 )
             if activation.dirty is turn or (writes and not instance.exists):
                 _keep(activation)
+            elif turn.readonly and activation.live is None:
+                undo(activation, turn)  # fields of an object that is not there yet
             return None
         except GoverseError as refused:
             failure = refused

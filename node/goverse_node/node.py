@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from asyncio import Future
 from collections.abc import Callable, Sequence
 
 from goverse.errors import (
     Draining,
     GoverseError,
-    IdempotencyInProgress,
     MalformedRequest,
     ObjectNotFound,
     Overloaded,
-    Timeout,
     Unavailable,
 )
 from goverse.model.frames import Operation, Reply, Request
@@ -26,18 +23,15 @@ from goverse.ports.link import Readiness
 from goverse.ports.store import Store
 from goverse_node.activation import Activation
 from goverse_node.call import Call
+from goverse_node.deadlines import Deadlines
 from goverse_node.instance import Instance
+from goverse_node.lookup import outcome, refusal
 from goverse_node.options import NodeOptions
 from goverse_node.phase import Phase
 from goverse_node.pipeline import CommitPipeline
 from goverse_node.residents import Residents
 from goverse_node.stats import NodeStats
-from goverse_node.turn import Turn
-from goverse_node.turns import expire_waiting
 
-logger = logging.getLogger("goverse.node")
-
-_SWEEP_S = 0.05  # how late a passed deadline may be noticed
 _IDLE_SWEEP_S = 1.0
 _POLL_S = 0.005
 
@@ -65,10 +59,13 @@ class Node:
             count_max=self.options.activations_max,
             bytes_max=self.options.activations_bytes_max,
         )
-        self._running: dict[Turn, float | None] = {}
-        self._watched: set[Call] = set()
-        self._sweep: asyncio.TimerHandle | None = None
+        self.deadlines = Deadlines(self.options, self.stats)
+        self.watch = self.deadlines.watch
+        self.unwatch = self.deadlines.unwatch
+        self.track = self.deadlines.track
+        self.untrack = self.deadlines.untrack
         self._idle_sweep: asyncio.TimerHandle | None = None
+        self._makes_room = False
         self._started = False
         self._draining = False
 
@@ -78,6 +75,7 @@ class Node:
         """Begin to take requests."""
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
+        self.deadlines.start(self._loop)
         self.pipeline.start()
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)
         self._started = True
@@ -92,21 +90,17 @@ class Node:
         self._draining = True
         deadline = self.now() + drain_timeout_s
         await self._until(lambda: not self.stats.inflight, deadline)
-        for turn in tuple(self._running):
-            turn.expire(
-                Draining("the node is shutting down and the call did not end in time; nothing of it took effect")
-            )
-        for call in tuple(self._watched):
-            self.unwatch(call)
-            call.refuse(Draining())
-        await self._until(lambda: not self._running, deadline + self.options.cancel_grace_s)
+        self.deadlines.end_all(
+            Draining("the node is shutting down and the call did not end in time; nothing of it took effect")
+        )
+        await self._until(lambda: not self.deadlines.running, deadline + self.options.cancel_grace_s)
         for activation in self.residents:
             activation.close()
         await self.settled()
-        for handle in (self._sweep, self._idle_sweep):
-            if handle is not None:
-                handle.cancel()
-        await self.pipeline.stop()
+        self.deadlines.stop()
+        if self._idle_sweep is not None:
+            self._idle_sweep.cancel()
+        await self.pipeline.stop(self.options.cancel_grace_s)
 
     async def settled(self) -> None:
         """Wait until activations that are being passivated are gone, at most for the time that their hooks have."""
@@ -176,18 +170,24 @@ class Node:
 
     def _read(self, call: Call) -> None:
         self.registry.type(call.request.key.type)
-        stored = self.store.load(call.request.key)
+        try:
+            stored = self.store.load(call.request.key)
+        except Exception as error:
+            call.refuse(refusal(error))
+            return
         if isinstance(stored, Future):
+            self.watch(call)
             stored.add_done_callback(lambda answer: self._read_done(call, answer))
         else:
             self._answer_read(call, stored)
 
     def _read_done(self, call: Call, answer: Future[StoredObject | None]) -> None:
-        error = answer.exception()
-        if error is None:
-            self._answer_read(call, answer.result())
+        self.unwatch(call)
+        stored, error = outcome(answer)
+        if error is not None:
+            call.refuse(error)
         else:
-            call.refuse(error if isinstance(error, GoverseError) else Unavailable("the store could not be asked"))
+            self._answer_read(call, stored)
 
     def _answer_read(self, call: Call, stored: StoredObject | None) -> None:
         """Answer with the durable state, in the shape of the present class."""
@@ -253,77 +253,14 @@ class Node:
         """Note a changed size, and make room if a bound is passed."""
         self.residents.resize(activation)
         self.stats.resident_bytes = self.residents.bytes
-        while (victim := self.residents.surplus()) is not None:
-            victim.close()
-
-    def track(self, turn: Turn) -> None:
-        """Watch the deadline of a turn that did not end at once."""
-        self._running[turn] = None
-        self._arm()
-
-    def untrack(self, turn: Turn) -> None:
-        """Stop to watch a turn."""
-        self._running.pop(turn, None)
-
-    def watch(self, call: Call) -> None:
-        """Watch the deadline of a call that waits."""
-        self._watched.add(call)
-        self._arm()
-
-    def unwatch(self, call: Call) -> None:
-        """Stop to watch a call."""
-        self._watched.discard(call)
-
-    # --- time ---------------------------------------------------------------------------------------------------------
-
-    def _arm(self) -> None:
-        if self._sweep is None:
-            self._sweep = self._loop.call_later(_SWEEP_S, self._sweep_deadlines)
-
-    def _sweep_deadlines(self) -> None:
-        """Expire what is late: waiting calls, running turns, and turns that ignore their cancellation."""
-        self._sweep = None
-        now = self.now()
-        for call in [call for call in self._watched if call.answered or call.request.deadline <= now]:
-            self._watched.discard(call)
-            if call.leads is None and call.request.idempotency_key is not None and not call.answered:
-                call.refuse(IdempotencyInProgress(retry_after_s=1))
-            elif not call.answered:
-                expire_waiting(call)
-        for turn, expired_at in tuple(self._running.items()):
-            if turn.expired is None and turn.deadline <= now:
-                self._expire(turn)
-            if turn.expired is not None and expired_at is None:
-                self._running[turn] = now
-            elif expired_at is not None and expired_at + self.options.cancel_grace_s <= now:
-                self._abandon(turn)
-        if self._watched or self._running:
-            self._arm()
-
-    def _expire(self, turn: Turn) -> None:
-        self.stats.count_timeout(f"{turn.activation.key.type}.{turn.name}")
-        turn.expire(
-            Timeout(
-                f"{turn.activation.key}.{turn.name} did not end before its deadline; nothing of it took effect",
-                operation=turn.name,
-                object=str(turn.activation.key),
-            )
-        )
-
-    def _abandon(self, turn: Turn) -> None:
-        """Give up on a turn that ignores its cancellation: the object goes on without it."""
-        self.untrack(turn)
-        turn.closed = True
-        self.stats.abandoned += 1
-        logger.error(
-            "a cancelled method does not stop; its object is reloaded and goes on without it",
-            extra={
-                "object": str(turn.activation.key),
-                "method": turn.name,
-                "request_id": turn.request.request_id,
-            },
-        )
-        turn.activation.leave()
+        if self._makes_room:
+            return  # a hook of a victim changed its state; the loop below goes on
+        self._makes_room = True
+        try:
+            while (victim := self.residents.surplus()) is not None:
+                victim.close()
+        finally:
+            self._makes_room = False
 
     def _passivate_idle(self) -> None:
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)

@@ -7,6 +7,7 @@ call never waits for others. Answers leave through ``PendingCommit.settle``, in 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -27,7 +28,13 @@ _RECORD_OVERHEAD_BYTES = 128
 
 
 class Owner(Protocol):
-    """Who waits for commits of one object."""
+    """Who waits for commits of one object.
+
+    Attributes:
+        failure: why nothing of it may be committed any more, or None.
+    """
+
+    failure: GoverseError | None
 
     def settled(self, pending: PendingCommit, commit_seq: int, error: GoverseError | None) -> None:
         """Take note of a record's position, or of what went wrong."""
@@ -37,7 +44,7 @@ class Owner(Protocol):
 class PendingCommit:
     """A record on its way. ``waiters`` are told after the owner, with the position or with what went wrong."""
 
-    __slots__ = ("call", "owner", "record", "reply", "waiters", "withdrawn")
+    __slots__ = ("call", "owner", "record", "reply", "waiters")
 
     def __init__(self, record: CommitRecord, owner: Owner, call: Call | None, reply: Reply) -> None:
         """Bind a record to the object that waits for it, and to the call that it answers."""
@@ -46,14 +53,18 @@ class PendingCommit:
         self.call = call
         self.reply = reply
         self.waiters: list[Waiter] | None = None
-        self.withdrawn: GoverseError | None = None
 
     def settle(self, commit_seq: int, error: GoverseError | None) -> None:
-        """Tell everybody, once."""
-        self.owner.settled(self, commit_seq, error)
-        if self.waiters is not None:
-            for waiter in self.waiters:
+        """Tell everybody, once. Whoever fails to take it in keeps nobody else from hearing it."""
+        try:
+            self.owner.settled(self, commit_seq, error)
+        except Exception:
+            logger.exception("a commit could not be taken note of")
+        for waiter in self.waiters or ():
+            try:
                 waiter(commit_seq, error)
+            except Exception:
+                logger.exception("a waiter could not be told of a commit")
 
     def wait(self, waiter: Waiter) -> None:
         """Have ``waiter`` told as well."""
@@ -73,8 +84,9 @@ class CommitPipeline:
         self._queue: deque[PendingCommit] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._under_way: list[PendingCommit] = []
+        self._stopping = False
         self._idle = asyncio.Event()
-        self._idle.set()
 
     def start(self) -> None:
         """Begin to commit."""
@@ -82,29 +94,31 @@ class CommitPipeline:
 
     def append(self, pending: PendingCommit) -> None:
         """Queue a record for the next batch."""
+        if self._stopping:
+            self._fail([pending], Unavailable("the node stopped; nothing of the call took effect"))
+            return
         self._queue.append(pending)
         if self._wake is not None:
             self._wake.set_result(None)
             self._wake = None
             self._idle.clear()
 
-    def withdraw(self, owner: Owner, error: GoverseError) -> None:
-        """Fail what ``owner`` has queued and what is not under way yet."""
-        for pending in self._queue:
-            if pending.owner is owner:
-                pending.withdrawn = error
-
     async def drain(self) -> None:
         """Wait until nothing is queued or under way."""
         await self._idle.wait()
 
-    async def stop(self) -> None:
-        """Drain, then end."""
-        await self.drain()
+    async def stop(self, timeout_s: float) -> None:
+        """Drain, then end. What the store did not answer in time fails: it may or may not be durable."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.drain(), timeout_s)
+        self._stopping = True
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=timeout_s)
             self._task = None
+        left = [*self._under_way, *self._queue]
+        self._queue.clear()
+        self._fail(left, Unavailable("the node stopped before the store answered; retry with an idempotency key"))
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -118,12 +132,12 @@ class CommitPipeline:
                 await self._commit(batch)
 
     def _take(self) -> list[PendingCommit]:
-        """Take the next batch off the queue; settle what was withdrawn meanwhile."""
+        """Take the next batch off the queue; settle what its owner gave up meanwhile."""
         queue, batch, size = self._queue, list[PendingCommit](), 0
         while queue:
             pending = queue[0]
-            if pending.withdrawn is not None:
-                queue.popleft().settle(0, pending.withdrawn)
+            if pending.owner.failure is not None:
+                queue.popleft().settle(0, pending.owner.failure)
                 continue
             record = pending.record
             size += _RECORD_OVERHEAD_BYTES + len(record.state or b"") + (len(record.reply.reply) if record.reply else 0)
@@ -134,32 +148,39 @@ class CommitPipeline:
 
     async def _commit(self, batch: list[PendingCommit]) -> None:
         stats, began = self._stats, perf_counter()
+        self._under_way = batch
         try:
             outcomes = await self._store.commit([pending.record for pending in batch])
+            answers = list(zip(batch, outcomes, strict=True))
         except GoverseError as error:
-            stats.commit_failures += len(batch)
             logger.error("commit failed", extra={"records": len(batch), "error": error.detail})
-            failure = _told_to_callers(error)
-            for pending in batch:
-                pending.settle(0, failure)
+            self._fail(batch, _told_to_callers(error))
             return
-        except Exception:
-            stats.commit_failures += len(batch)
-            logger.exception("the store raised an unexpected error")
-            failure = Unavailable("the store failed in an unexpected way; the call may or may not have taken effect")
-            for pending in batch:
-                pending.settle(0, failure)
+        except (Exception, asyncio.CancelledError) as error:
+            if self._stopping:
+                raise
+            logger.error("the store raised an unexpected error", exc_info=error)
+            self._fail(
+                batch, Unavailable("the store failed in an unexpected way; the call may or may not have taken effect")
+            )
             return
+        self._under_way = []
         stats.commit_batches += 1
         stats.commit_records += len(batch)
         stats.commit_seconds += perf_counter() - began
         stats.commit_batch_sizes[min(len(batch).bit_length(), 16) - 1] += 1
-        for pending, outcome in zip(batch, outcomes, strict=True):
+        for pending, outcome in answers:
             if isinstance(outcome, Conflict):
                 stats.commit_failures += 1
                 pending.settle(0, Unavailable(f"the commit was refused: {outcome.reason}; try again"))
             else:
                 pending.settle(outcome, None)
+
+    def _fail(self, batch: list[PendingCommit], error: GoverseError) -> None:
+        self._under_way = []
+        self._stats.commit_failures += len(batch)
+        for pending in batch:
+            pending.settle(0, error)
 
 
 def _told_to_callers(error: GoverseError) -> GoverseError:

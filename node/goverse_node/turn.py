@@ -35,8 +35,9 @@ class Turn:
         call: whom to answer when the deadline passes; None for a hook that runs on its own.
         deadline: when it is cancelled, on the loop's clock.
         expired: its deadline passed; whatever it still returns has no effect.
+        waits_for: the objects that it has called and that have not answered.
         begun: its task made its first step.
-        closed: it is over, or its activation is; it may not call other objects any more.
+        closed: it is over, expired, or without its activation; it may not call other objects any more.
     """
 
     __slots__ = (
@@ -54,6 +55,7 @@ class Turn:
         "request",
         "stepped",
         "task",
+        "waits_for",
     )
 
     def __init__(
@@ -77,6 +79,7 @@ class Turn:
         self.expired: GoverseError | None = None
         self.closed = False
         self.begun = False
+        self.waits_for: tuple[ObjectKey, ...] = ()
         self.task: asyncio.Task[None] | None = None
         self._context: Context | None = None
         self._calls: dict[tuple[ObjectKey, str], int] | None = None
@@ -106,11 +109,11 @@ class Turn:
         """Cancel the turn; the caller hears ``error`` now, and whatever the method still does has no effect."""
         if self.expired is None:
             self.expired = error
+            self.closed = True
             if self.call is not None:
                 self.call.refuse(error)
-            if (
-                self.task is not None and self.begun
-            ):  # a task that is cancelled before its first step never ends its turn
+            # A task that is cancelled before its first step would never end its turn
+            if self.task is not None and self.begun:
                 self.task.cancel()
 
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
@@ -134,7 +137,13 @@ class Turn:
             traceparent=self.request.traceparent,
             chain=chain,
         )
-        return await self.activation.node.submit(request)
+        self.waits_for = (*self.waits_for, key)
+        try:
+            return await self.activation.node.submit(request)
+        finally:
+            left = list(self.waits_for)
+            left.remove(key)
+            self.waits_for = tuple(left)
 
     def _derived_key(self, key: ObjectKey, method: str) -> str | None:
         """Give the nth call to a method the same key in every attempt, so that a repeated turn repeats no effect."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from goverse.errors import (
     BusinessError,
-    Deadlock,
     GoverseError,
     ObjectExists,
     ObjectNotFound,
@@ -46,11 +45,11 @@ def begin(activation: Activation, call: Call) -> None:
         return
     try:
         if request.operation is Operation.CALL:
+            _check_version(activation.instance, request)
             if _runs_hook_first(activation, call):
                 return
-            _check_version(activation.instance, request)
             assert call.method is not None
-            _start(activation, call, call.method, call.method.arguments.decode(request.body), _call_done)
+            _start(activation, call, call.method, call.method.arguments.decode(request.body), call_done)
         elif request.operation is Operation.CREATE:
             _begin_create(activation, call)
         else:
@@ -85,9 +84,12 @@ def _begin_create(activation: Activation, call: Call) -> None:
     if instance.exists:
         if request.if_match == 0:
             raise ObjectExists(f"{activation.key} exists already", version=instance.version)
+        _check_version(instance, request)
         reply = Reply(instance.base or b"", instance.version)
         answer(activation, call, reply)
         return
+    if request.if_match != 0:
+        _check_version(instance, request)
     _start(activation, call, hook, arguments, _create_done)
 
 
@@ -119,7 +121,7 @@ def _start(
     deadline = request.deadline
     if method is not None:
         limit = method.timeout_s
-        if limit is None and (call is None or done is not _call_done):
+        if limit is None and (call is None or done is not call_done):
             limit = node.options.hook_timeout_s
         if limit is not None:
             deadline = min(deadline, node.now() + limit)
@@ -128,53 +130,6 @@ def _start(
     activation.running.append(turn)
     execution.run(turn, activation.instance.object, arguments)
     return turn
-
-
-def reenter(activation: Activation, call: Call) -> None:
-    """Run a call whose chain came back to the object, or refuse it: it must not wait for itself."""
-    try:
-        turn = _returning(call, activation)
-        method = call.method
-        if method is None or call.request.operation is not Operation.CALL:
-            raise Deadlock(f"{activation.key} cannot be created or deleted by a call that it waits for")
-        if turn.readonly and not method.readonly:
-            raise Deadlock(
-                f"{activation.key}.{turn.name} is readonly and waits; {method.name} would change the object meanwhile"
-            )
-        if not turn.readonly and (turn.method is None or not turn.method.reentrant):
-            raise Deadlock(
-                f"the call chain returns to {activation.key}, which waits for it in {turn.name}; declare that method "
-                "reentrant=True if calls may come back"
-            )
-        if activation.dirty is not None:
-            raise Deadlock(
-                f"the call chain returns to {activation.key}, whose {activation.dirty.name} waits for it "
-                f"with changes that are "
-                "not committed; let that method change the state after its calls, not before"
-            )
-        arguments = method.arguments.decode(call.request.body)
-        limit = activation.node.now() + (method.timeout_s or activation.node.options.call_timeout_s)
-        nested = Turn(activation, call.request, method, _call_done, deadline=min(call.request.deadline, limit))
-        nested.call = call
-        nested.stepped = method.is_async
-        activation.running.append(nested)
-        execution.run(nested, activation.instance.object, arguments)
-    except GoverseError as error:
-        call.refuse(error)
-
-
-def _returning(call: Call, activation: Activation) -> Turn:
-    """Return the turn of this object that waits for ``call``.
-
-    Raises:
-        Deadlock: that turn is over; nobody waits for the call any more.
-    """
-    chain = call.request.chain
-    for turn in reversed(activation.running):
-        depth = len(turn.request.chain)
-        if depth < len(chain) and chain[depth] == activation.key and chain[:depth] == turn.request.chain:
-            return turn
-    raise Deadlock(f"the call that led back to {activation.key} is over already")
 
 
 def deactivate(activation: Activation) -> None:
@@ -202,7 +157,7 @@ def _is_over(activation: Activation, turn: Turn) -> bool:
     return True
 
 
-def _call_done(turn: Turn, body: bytes, error: GoverseError | None) -> None:
+def call_done(turn: Turn, body: bytes, error: GoverseError | None) -> None:
     activation, call = turn.activation, turn.call
     assert call is not None
     if _is_over(activation, turn):
@@ -270,7 +225,9 @@ def _hook_done(waiting: Call, hook: str, turn: Turn, _body: bytes, error: Govers
     failure = conclude(activation, turn, error, writes=hook == "on_create")
     _end(activation, turn)
     if failure is not None:
-        activation.refuse_when_durable(waiting, failure)
+        problem = Problem.of(failure, waiting.request.request_id)
+        reply = Reply(version=before, problem=problem)
+        answer(activation, waiting, reply, keep=isinstance(failure, BusinessError))
     else:
         activation.activated = activation.activated or hook == "on_activate"
         if activation.instance.version != before:

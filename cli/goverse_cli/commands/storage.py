@@ -1,7 +1,8 @@
 """``goverse snapshot|trim|restore|dump|diff``: what an operator does with a data directory.
 
 ``dump``, ``diff`` and ``restore`` only read their source, also beside a running server. ``snapshot`` and ``trim``
-write: where a server holds the directory, that server is asked to do it.
+write: where a server holds the directory, that server is asked to do it. The store is imported by the commands
+that use it, so that all others start faster.
 """
 
 from __future__ import annotations
@@ -17,18 +18,9 @@ import orjson
 import typer
 
 from goverse.errors import StoreLocked
-from goverse.ports.administration import SnapshotReport, TrimReport
-from goverse_cli.administration import TrimPlan, snapshot_report
-from goverse_cli.commands.call import Url
 from goverse_cli.failure import ExitCode, Failure
-from goverse_cli.invocation import Invocation, invocation_of
-from goverse_cli.server import DEFAULT_URL, Server
+from goverse_cli.invocation import DEFAULT_URL, Invocation, Url, invocation_of
 from goverse_cli.terminal import confirm, progress, show
-from goverse_node.stores.wal import admin
-from goverse_node.stores.wal import diff as differences
-from goverse_node.stores.wal import dump as dumping
-from goverse_node.stores.wal import restore as restoring
-from goverse_node.stores.wal.directory import DataDirectory
 
 _SERVER_TIMEOUT_S = 600.0
 
@@ -50,17 +42,18 @@ def snapshot(context: typer.Context, data_dir: DataDir = None, *, url: Url = DEF
       goverse snapshot
       goverse snapshot --data-dir /var/lib/goverse
     """
+    from goverse_node.stores.wal import admin  # noqa: PLC0415
+
     invocation = invocation_of(context)
-    directory = DataDirectory(_data_dir(invocation, data_dir))
+    directory = _data_dir(invocation, data_dir)
 
     def at_rest() -> dict[str, Any]:
         with progress(invocation) as report:
-            made = admin.snapshot(directory.root, progress=report)
-        return _plain(snapshot_report(directory, made))
+            made = admin.snapshot(directory, progress=report)
+        return {"commit_seq": str(made.seq), "objects": made.objects, "replies": made.replies, "bytes": made.size}
 
-    made = _at_rest_or_asked(at_rest, url, "/admin/snapshot", {})
-    size = f"{made['objects']} objects, {made['size_bytes']} bytes"
-    show(invocation, made, f"snapshot {made['name']} at {made['commit_seq']}: {size}")
+    made = _at_rest_or_asked(at_rest, url, "/admin/snapshot")
+    show(invocation, made, f"snapshot at {made['commit_seq']}: {made['objects']} objects, {made['bytes']} bytes")
 
 
 def trim(
@@ -69,7 +62,6 @@ def trim(
     *,
     url: Url = DEFAULT_URL,
     keep: Annotated[int, typer.Option(help="Snapshots to keep, with the log behind the oldest of them.", min=1)] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove old snapshots and log. The objects stay; points in time before the kept snapshots are gone.
@@ -78,28 +70,22 @@ def trim(
 
     \b
     Examples:
-      goverse trim --dry-run
       goverse trim --yes
       goverse trim --keep 2 --data-dir /var/lib/goverse --yes
     """
+    from goverse_node.stores.wal import admin  # noqa: PLC0415
+
     invocation = invocation_of(context)
-    directory = DataDirectory(_data_dir(invocation, data_dir))
-    question = f"earlier points in time of {directory.root} can then no longer be restored; go on?"
-    confirm(invocation, question, agreed=yes or dry_run)
-    kept = directory.read_manifest().snapshots[-keep:]
-    before_seq = kept[0].seq if kept else 0
+    directory = _data_dir(invocation, data_dir)
+    confirm(invocation, f"earlier points in time of {directory} can then no longer be restored; go on?", agreed=yes)
 
     def at_rest() -> dict[str, Any]:
-        plan = TrimPlan(directory, before_seq)
-        if not dry_run:
-            admin.trim(directory.root, snapshots_kept=plan.snapshots_kept)
-        return _plain(plan.report(plan.new if dry_run else directory.read_manifest(), dry_run=dry_run))
+        removed = admin.trim(directory, snapshots_kept=keep)
+        return {"segments": removed.segments, "snapshots": removed.snapshots, "bytes": removed.size}
 
-    done = _at_rest_or_asked(at_rest, url, "/admin/trim", {"before_seq": str(before_seq), "dry_run": dry_run})
-    verb = "would remove" if dry_run else "removed"
-    lines = [f"{verb} {name}" for name in done["removed"]]
-    summary = f"{verb} {done['freed_bytes']} bytes; the oldest position that can be restored is {done['oldest_seq']}"
-    show(invocation, done, "\n".join([*lines, summary]))
+    removed = _at_rest_or_asked(at_rest, url, f"/admin/trim?snapshots_kept={keep}")
+    what = f"{removed['segments']} log files and {removed['snapshots']} snapshots, {removed['bytes']} bytes"
+    show(invocation, removed, f"removed {what}")
 
 
 def restore(
@@ -124,6 +110,8 @@ def restore(
       goverse restore --to-time 2026-11-21T09:30:00Z --into restored
       goverse dev app.py --data-dir restored
     """
+    from goverse_node.stores.wal import restore as restoring  # noqa: PLC0415
+
     invocation = invocation_of(context)
     if to_seq is not None and to_time is not None:
         raise Failure("give --to-seq or --to-time, not both", exit_code=ExitCode.USAGE)
@@ -156,6 +144,8 @@ def dump(
       goverse dump > today.ndjson
       goverse dump --to-seq 4711 | jq 'select(.type == "Counter") | .state.value'
     """
+    from goverse_node.stores.wal import dump as dumping  # noqa: PLC0415
+
     invocation = invocation_of(context)
     directory = _data_dir(invocation, data_dir)
     with progress(invocation) as report:
@@ -179,6 +169,8 @@ def diff(
       goverse diff .goverse restored
       goverse diff yesterday.ndjson .goverse -o json
     """
+    from goverse_node.stores.wal import diff as differences  # noqa: PLC0415
+
     invocation = invocation_of(context)
     for path in (a, b):
         if not path.exists():
@@ -205,18 +197,15 @@ def _data_dir(invocation: Invocation, given: Path | None) -> Path:
     return directory
 
 
-def _at_rest_or_asked(
-    at_rest: Callable[[], dict[str, Any]], url: str, path: str, wanted: dict[str, Any]
-) -> dict[str, Any]:
+def _at_rest_or_asked(at_rest: Callable[[], dict[str, Any]], url: str, path: str) -> dict[str, Any]:
     """Do it here, or let the server do it that holds the directory."""
     try:
         return at_rest()
     except StoreLocked as locked:
         try:
-            body = orjson.dumps(wanted)
-            answer = Server(url, timeout_s=_SERVER_TIMEOUT_S).request(
-                "POST", path, body=body, headers={"Content-Type": "application/json"}
-            )
+            from goverse_cli.server import Server  # noqa: PLC0415
+
+            answer = Server(url, timeout_s=_SERVER_TIMEOUT_S).request("POST", path)
         except Failure as failure:
             raise Failure(
                 f"{locked.detail}; and the server that was asked to do it did not: {failure.message}",
@@ -224,12 +213,6 @@ def _at_rest_or_asked(
                 exit_code=ExitCode.UNAVAILABLE,
             ) from failure
         return dict(orjson.loads(answer.content))
-
-
-def _plain(report: SnapshotReport | TrimReport) -> dict[str, Any]:
-    """Return a report as the administration routes show it: positions are text."""
-    document: dict[str, Any] = report._asdict()
-    return {name: str(value) if name.endswith("_seq") else value for name, value in document.items()}
 
 
 def _milliseconds(text: str) -> int:

@@ -26,12 +26,13 @@ class Job:
     flags: dict[str, tuple[str, Any]]
     config: str | None
     listener: int
-    first: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """The way is free: the data directory and the socket are yours."""
+    """The way is free: the data directory and the socket are yours. ``announce``: nothing was served before."""
+
+    announce: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,9 @@ class ServerProcess:
         self._writer.close()
         return status
 
-    def serve(self) -> None:
+    def serve(self, *, announce: bool) -> None:
         """Let it open the store and serve."""
-        self._say(Serve())
+        self._say(Serve(announce))
 
     def stop(self) -> None:
         """Let it drain and end."""

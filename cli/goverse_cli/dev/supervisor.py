@@ -7,7 +7,6 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,7 +76,7 @@ class Supervisor:
             logger.warning("changes below %s cannot be watched (%s); restart by hand", self._folder, error)
 
     async def _run(self, number: int) -> None:
-        process = await ServerProcess.start(replace(self._job, first=number == 1))
+        process = await ServerProcess.start(self._job)
         self._processes[number] = process
         if number in self._doomed:
             process.kill()
@@ -106,8 +105,8 @@ class Supervisor:
         match action:
             case Start(number):
                 self._spawn(self._run(number))
-            case LetServe(number):
-                self._with(number, ServerProcess.serve)
+            case LetServe(number, announce):
+                self._with(number, lambda process: process.serve(announce=announce))
             case LetStop(number):
                 self._with(number, ServerProcess.stop)
                 asyncio.get_running_loop().call_later(self._stop_timeout_s, self._lose_patience, number)

@@ -198,9 +198,7 @@ class Table:
     def _replayed_kind(self, body: bytes, names_at: int, namespace_len: int, id_at: int) -> Kind:
         type_at = names_at + namespace_len
         name = (body[names_at:type_at].decode(), body[type_at:id_at].decode())
-        kind = self._replayed[namespace_len, body[names_at:id_at]] = self._kinds.get(name) or self._new_kind(
-            *name
-        )
+        kind = self._replayed[namespace_len, body[names_at:id_at]] = self._kinds.get(name) or self._new_kind(*name)
         return kind
 
     def settle(self) -> None:
@@ -238,9 +236,7 @@ class Table:
 
 
 def _stale(record: CommitRecord, version: int) -> Conflict:
-    return Conflict(
-        f"{record.key} is at version {version}; the record goes from {record.expected} to {record.version}"
-    )
+    return Conflict(f"{record.key} is at version {version}; the record goes from {record.expected} to {record.version}")
 
 
 def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int) -> tuple[bytes, int, int]:

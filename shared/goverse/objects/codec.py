@@ -7,23 +7,31 @@ States are lax when read (they come from ourselves) and complete when written: w
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Annotated, Any, NotRequired, Required, cast  # Pydantic asks for these below Python 3.12
+from contextlib import suppress
+from typing import Any, NotRequired, Required, cast  # Pydantic asks for these below Python 3.12
 
+import orjson
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticSerializationError, PydanticUndefined
+from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer
 from typing_extensions import TypedDict
 
 from goverse.errors import DefinitionError, InvalidArguments, MalformedRequest, MethodFailed
+from goverse.objects.defaults import NO_VALUE, constrained, default_maker, has_default
 
 JsonSchema = dict[str, Any]
 
 _EMPTY_OBJECT = b"{}"
-_NO_VALUE: Any = PydanticUndefined
+_PROBLEMS_MAX = 100
+# Bytes travel as base64: in UTF-8, the default, most of them have no form.
+_ARGUMENTS = ConfigDict(
+    extra="forbid", strict=True, allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64"
+)
+_RESULT = ConfigDict(allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64")
+_STATE = ConfigDict(extra="allow", allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64")
+_WRITING: CoreConfig = {"ser_json_bytes": "base64"}
 
 
 def _adapter(name: str, members: Mapping[str, Any], config: ConfigDict) -> TypeAdapter[dict[str, Any]]:
@@ -33,8 +41,24 @@ def _adapter(name: str, members: Mapping[str, Any], config: ConfigDict) -> TypeA
     return cast("TypeAdapter[dict[str, Any]]", TypeAdapter(shape))
 
 
+def _writer(adapter: TypeAdapter[dict[str, Any]]) -> Callable[..., bytes]:
+    """Return what turns values into JSON; a serializer does not read the configuration of a typed dict by itself."""
+    return SchemaSerializer(adapter.core_schema, _WRITING).to_json
+
+
+def _show_default(schema: JsonSchema, to_json: Callable[..., bytes], field: str, make: Callable[[], Any]) -> None:
+    """Add a default to the schema of a field; one without a JSON form is simply not shown."""
+    with suppress(MethodFailed, ValueError):
+        schema["properties"][field].setdefault("default", orjson.loads(to_json({field: make()}))[field])
+
+
 def field_problems(error: ValidationError) -> list[dict[str, str]]:
-    """Return ``[{path, message}]`` of a validation error; the path is a JSON pointer, empty for the whole document."""
+    """Return ``[{path, message}]`` of a validation error; the path is a JSON pointer, empty for the whole document.
+
+    A body with very many wrong values is described as a whole: to list them takes seconds and hundreds of megabytes.
+    """
+    if error.error_count() > _PROBLEMS_MAX:
+        return [{"path": "", "message": f"{error.error_count()} values are not of their declared types"}]
     return [
         {
             "path": "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in item["loc"]),
@@ -66,12 +90,12 @@ class Arguments:
         members = {
             p.name: (Required if p.default is p.empty else NotRequired)[hints.get(p.name, Any)] for p in parameters
         }
-        config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
         try:
-            self._adapter = _adapter(name, members, config)
+            self._adapter = _adapter(name, members, _ARGUMENTS)
         except (PydanticUserError, TypeError) as error:
             raise DefinitionError(f"{name}: {error}") from error
         self._validate_json = self._adapter.validator.validate_json
+        self._to_json = _writer(self._adapter)
 
     def decode(self, body: bytes) -> dict[str, Any]:
         """Return the keyword arguments in ``body``, a JSON object or nothing.
@@ -84,10 +108,14 @@ class Arguments:
             return cast("dict[str, Any]", self._validate_json(body or _EMPTY_OBJECT))
         except ValidationError as error:
             problems = field_problems(error)
-            if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
+            if error.error_count() == 1 and error.errors(include_url=False, include_input=False)[0]["type"] == (
+                "json_invalid"
+            ):
                 raise MalformedRequest(f"the body is not JSON: {problems[0]['message']}") from error
             where = ", ".join(item["path"] or "the body" for item in problems[:3])
             raise InvalidArguments(f"the arguments do not fit the method: {where}", errors=problems) from error
+        except Exception as error:
+            raise MethodFailed("a validator of the arguments raised an error of its own") from error
 
     def encode(self, positional: tuple[Any, ...], named: Mapping[str, Any]) -> bytes:
         """Return the arguments of an outgoing call as JSON.
@@ -109,7 +137,7 @@ class Arguments:
         if missing:
             raise TypeError(f"missing required arguments: {', '.join(missing)}")
         try:
-            return self._adapter.serializer.to_json(values, warnings="error")
+            return self._to_json(values, warnings="error")
         except PydanticSerializationError as error:
             raise InvalidArguments(f"the arguments do not fit the method: {error}") from error
 
@@ -117,10 +145,7 @@ class Arguments:
         """Return the JSON schema of the arguments object, defaults included."""
         schema = self._adapter.json_schema(ref_template=ref_template)
         for name, default in self._defaults.items():
-            try:
-                schema["properties"][name].setdefault("default", TypeAdapter(Any).dump_python(default, mode="json"))
-            except PydanticSerializationError:
-                continue  # a default without a JSON form is simply not shown
+            _show_default(schema, self._to_json, name, default_maker(default))
         return schema
 
 
@@ -136,7 +161,7 @@ class Result:
         self._name = name
         try:
             try:
-                self._adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
+                self._adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=_RESULT)
             except PydanticUserError:  # models and dataclasses bring their own configuration
                 self._adapter = TypeAdapter(annotation)
         except (PydanticUserError, TypeError) as error:
@@ -176,21 +201,35 @@ class State:
         self._name = name
         self.fields: tuple[str, ...] = tuple(hints)
         self._makers = {
-            field: default_maker(defaults[field]) for field in hints if _has_default(defaults.get(field, _NO_VALUE))
+            field: default_maker(defaults[field]) for field in hints if has_default(defaults.get(field, NO_VALUE))
         }
         self.required: tuple[str, ...] = tuple(field for field in hints if field not in self._makers)
         members: dict[str, Any] = {}
         for field, hint in hints.items():
-            default = defaults.get(field, _NO_VALUE)
-            typed = _constrained(hint, default) if isinstance(default, FieldInfo) else hint
+            default = defaults.get(field, NO_VALUE)
+            typed = constrained(hint, default) if isinstance(default, FieldInfo) else hint
             members[field] = NotRequired[typed] if field in self._makers else Required[typed]
-        config = ConfigDict(extra="allow", allow_inf_nan=False)
         try:
-            self._adapter = _adapter(f"{name}State", members, config)
+            self._adapter = _adapter(f"{name}State", members, _STATE)
         except (PydanticUserError, TypeError) as error:
             raise DefinitionError(f"{name}: {error}") from error
         self._validate_json = self._adapter.validator.validate_json
-        self._to_json = self._adapter.serializer.to_json
+        self._to_json = _writer(self._adapter)
+        self._check_defaults()
+
+    def _check_defaults(self) -> None:
+        """Make sure that the defaults are of their declared types: a new object has to be storable."""
+        try:
+            self._validate_json(self.dump(self.fresh()))
+        except MethodFailed as error:
+            raise DefinitionError(f"{self._name}: a default does not fit its field: {error.detail}") from error
+        except ValidationError as error:
+            wrong = [item for item in error.errors() if item["type"] != "missing"]
+            if wrong:
+                field = wrong[0]["loc"][0]
+                raise DefinitionError(
+                    f"{self._name}.{field}: the default does not fit the field: {wrong[0]['msg']}"
+                ) from error
 
     def fresh(self) -> dict[str, Any]:
         """Return the values of an object that was never stored; required fields are missing."""
@@ -209,6 +248,8 @@ class State:
                 f"the stored state does not fit class {self._name}; raise its state_version and add a migration",
                 errors=field_problems(error),
             ) from error
+        except Exception as error:
+            raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
         if len(values) < len(self.fields) or values.keys() != set(self.fields):
             for field, make in self._makers.items():
                 if field not in values:
@@ -223,7 +264,7 @@ class State:
         """
         try:
             return self._to_json(values, warnings="error")
-        except PydanticSerializationError as error:
+        except Exception as error:
             raise MethodFailed(
                 f"a field of {self._name} holds a value that is not of its declared type: {error}"
             ) from error
@@ -241,6 +282,8 @@ class State:
                 f"the method left {self._name} in a state that breaks its own declaration",
                 errors=field_problems(error),
             ) from error
+        except Exception as error:
+            raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
 
     def json_schema(self, ref_template: str) -> JsonSchema:
         """Return the JSON schema of the state."""
@@ -250,35 +293,5 @@ class State:
             del schema["required"]
         schema.pop("additionalProperties", None)
         for field, make in self._makers.items():
-            try:
-                schema["properties"][field].setdefault("default", TypeAdapter(Any).dump_python(make(), mode="json"))
-            except PydanticSerializationError:
-                continue
+            _show_default(schema, self._to_json, field, make)
         return schema
-
-
-def _has_default(default: Any) -> bool:
-    if isinstance(default, FieldInfo):
-        return not default.is_required()
-    return default is not _NO_VALUE
-
-
-def default_maker(default: Any) -> Callable[[], Any]:
-    """Return a function that gives each object a default of its own."""
-    if isinstance(default, FieldInfo):
-        return lambda: default.get_default(call_default_factory=True, validated_data={})
-    if isinstance(default, str | int | float | bool | bytes | None | tuple | frozenset):
-        return partial(_same, default)
-    return lambda: copy.deepcopy(default)
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _constrained(hint: Any, declared: FieldInfo) -> Any:
-    """Return ``hint`` with the constraints of ``Field(...)`` but without its default, which we handle ourselves."""
-    bare = FieldInfo(
-        annotation=hint, description=declared.description, title=declared.title, examples=declared.examples
-    )
-    return Annotated[(hint, *declared.metadata, bare)]

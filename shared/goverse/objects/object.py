@@ -8,7 +8,7 @@ from goverse.errors import DefinitionError, GoverseError
 from goverse.model.keys import ObjectKey
 from goverse.objects.context import Context, current_turn
 from goverse.objects.policy import Policy
-from goverse.objects.reference import Reference
+from goverse.objects.reference import reference_to
 
 T = TypeVar("T", bound="Object")
 
@@ -110,4 +110,4 @@ class Object:
         Raises:
             MalformedRequest: ``object_id`` is not a valid id.
         """
-        return Reference.to(target, self._goverse_key.namespace, object_id)
+        return reference_to(target, self._goverse_key.namespace, object_id)

@@ -23,18 +23,18 @@ def error_of(problem: Problem) -> GoverseError:
         for business in _descendants(BusinessError):
             if business.code == problem.code and business.status == problem.status:
                 return _filled(business.__new__(business), problem)
-        refusal = BusinessError(problem.detail, **problem.extra)
+        refusal = _filled(BusinessError(), problem)
         refusal.code, refusal.status = problem.code, problem.status  # type: ignore[misc]  # this instance only
         return refusal
     for known in _descendants(GoverseError):
         if known.code == problem.code:
             return _filled(known.__new__(known), problem)
-    failure = GoverseError(problem.detail, **problem.extra)
+    failure = _filled(GoverseError(), problem)
     failure.code, failure.retryable = problem.code, problem.retryable  # type: ignore[misc]  # this instance only
     return failure
 
 
 def _filled(error: E, problem: Problem) -> E:
     """Fill in an instance without calling a user's ``__init__``, whose parameters nobody knows here."""
-    GoverseError.__init__(error, problem.detail, **problem.extra)
+    error.detail, error.extra, error.args = problem.detail, problem.extra, (problem.detail,)
     return error

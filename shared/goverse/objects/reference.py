@@ -29,7 +29,7 @@ async def _submit_in_turn(key: ObjectKey, method: str, body: bytes) -> Reply:
 
 
 class Reference:
-    """A stand-in for one object; attribute access gives its exported methods."""
+    """A stand-in for one object; attribute access gives its exported methods, so it has no public names of its own."""
 
     __slots__ = ("_goverse_key", "_goverse_spec", "_goverse_submit")
 
@@ -38,17 +38,6 @@ class Reference:
         self._goverse_key = key
         self._goverse_spec = spec
         self._goverse_submit = submit
-
-    @classmethod
-    def to(cls, target: type[Any] | str, namespace: str, object_id: str, submit: Submit = _submit_in_turn) -> Any:
-        """Return a reference to an object by class or type name.
-
-        Raises:
-            MalformedRequest: ``object_id`` is not a valid id.
-        """
-        spec = None if isinstance(target, str) else TypeSpec.of(target)
-        name = target if isinstance(target, str) else TypeSpec.of(target).name
-        return cls(ObjectKey(namespace, name, check_id(object_id)), spec, submit)
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         """Return the exported method ``name`` as an awaitable function.
@@ -99,3 +88,14 @@ class Reference:
     def __hash__(self) -> int:
         """Hash the object that is meant."""
         return hash(self._goverse_key)
+
+
+def reference_to(target: type[Any] | str, namespace: str, object_id: str, submit: Submit = _submit_in_turn) -> Any:
+    """Return a reference to an object by class or type name.
+
+    Raises:
+        MalformedRequest: ``object_id`` is not a valid id.
+    """
+    spec = None if isinstance(target, str) else TypeSpec.of(target)
+    name = target if isinstance(target, str) else TypeSpec.of(target).name
+    return Reference(ObjectKey(namespace, name, check_id(object_id)), spec, submit)

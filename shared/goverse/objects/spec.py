@@ -5,16 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, ClassVar, Final, get_origin, get_type_hints
 from weakref import WeakKeyDictionary
 
 from goverse.errors import DataNewer, DefinitionError, MethodFailed
 from goverse.model.keys import is_name
-from goverse.objects.codec import Arguments, Result, State, default_maker
+from goverse.objects.codec import Arguments, Result, State
+from goverse.objects.defaults import default_maker
 from goverse.objects.method import HOOKS, MIGRATION_ATTRIBUTE, OPTIONS_ATTRIBUTE, CallOptions
 from goverse.objects.policy import Policy
 
 RESERVED: Final = frozenset({"id", "key", "context", "ref", "goverse_policy", *HOOKS})
+
+_NOT_DEFAULTS: Final = (FunctionType, property, classmethod, staticmethod)
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -137,7 +141,7 @@ def compile_class(user_class: type[Any]) -> TypeSpec:
         if isinstance(origin, int):
             migrations[origin] = function
     hooks = {
-        hook: _method(f"{name}.{hook}", getattr(user_class, hook), CallOptions(), policy)
+        hook: _method(f"{name}.{hook}", getattr(user_class, hook), CallOptions(reentrant=False), policy)
         for hook in HOOKS
         if inspect.isfunction(getattr(user_class, hook, None))
     }
@@ -190,11 +194,13 @@ def _fields(user_class: type[Any]) -> tuple[dict[str, Any], dict[str, Callable[[
         hint = hints[name]
         if hint is ClassVar or get_origin(hint) is ClassVar:
             continue
-        if name in RESERVED:
+        if name in RESERVED or name.startswith("_goverse"):
             raise DefinitionError(
                 f"{user_class.__name__}.{name}: the name is taken by the object model; choose another"
             )
         if not name.startswith("_"):
+            if isinstance(inspect.getattr_static(user_class, name, None), _NOT_DEFAULTS):
+                raise DefinitionError(f"{user_class.__name__}.{name} is a field and a method; choose another name")
             persistent[name] = hint
         elif hasattr(user_class, name):
             transient[name] = default_maker(getattr(user_class, name))
@@ -207,7 +213,7 @@ def _method(owner: str, function: Callable[..., Any], options: CallOptions, poli
         raise DefinitionError(f"{owner} is a generator; an exported method returns one value")
     summary, _, description = inspect.cleandoc(function.__doc__ or "").partition("\n\n")
     return MethodSpec(
-        name=function.__name__,
+        name=owner.rpartition(".")[2],
         function=function,
         is_async=inspect.iscoroutinefunction(function),
         readonly=options.readonly,

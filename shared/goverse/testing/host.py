@@ -15,7 +15,7 @@ import orjson
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey, check_id
 from goverse.objects.problems import error_of
-from goverse.objects.reference import Reference
+from goverse.objects.reference import reference_to
 from goverse.objects.registry import Registry
 from goverse.objects.spec import TypeSpec
 
@@ -92,7 +92,7 @@ class TestHost:
         async def submit(key: ObjectKey, method: str, body: bytes) -> Reply:
             return await self._submit(Operation.CALL, key, method, body, idempotency_key=idempotency_key, caller=caller)
 
-        return cast("T", Reference.to(target, namespace, object_id, submit))
+        return cast("T", reference_to(target, namespace, object_id, submit))
 
     async def create(self, target: type[Any], object_id: str, **arguments: Any) -> dict[str, Any]:
         """Create an object, with the parameters of its ``on_create`` hook; return its state.

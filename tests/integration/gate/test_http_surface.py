@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from asyncio import Future
 from typing import Any
 
 import httpx
 import pytest
 
-from goverse.model.frames import MUST_EXIST
+from goverse.model.frames import MUST_EXIST, Reply, Request
 from goverse_gate.options import GateOptions
 from tests.gate.serving import Serving, serving
 
@@ -78,12 +79,12 @@ async def test_an_unforeseen_error_of_the_object_shows_nothing_of_itself(gate: S
 
 
 async def test_an_unforeseen_error_of_the_gate_is_logged_and_not_shown(
-    gate: Serving, caplog: pytest.LogCaptureFixture
+    gate: Serving, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: object) -> Any:
-        raise ZeroDivisionError("inside")
+    def broken(request: Request) -> Future[Reply]:
+        raise ZeroDivisionError(f"inside {request.method}")
 
-    gate.app.objects._operations._submit = broken
+    monkeypatch.setattr(gate.app.objects._operations, "_submit", broken)
     answer = await gate.client.post(INCREMENT)
     is_problem(answer, 500, "internal_error")
     assert "inside" not in answer.text

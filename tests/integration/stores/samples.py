@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def call(
 
 
 @asynccontextmanager
-async def opened(directory: Path, **options: Any) -> AsyncIterator[WalStore]:
+async def opened(directory: Path, **options: Any) -> AsyncGenerator[WalStore, None]:
     """Give an open store on ``directory`` and close it."""
     store = wal_store(directory, **options)
     await store.open()
@@ -78,7 +79,9 @@ async def call_many(store: WalStore, numbers: Iterable[int], *, objects: int = 3
 
 
 def calls_seen(store: WalStore, *, objects: int = 3) -> int:
-    """Return how many calls of :func:`call_many` the store holds; fails where they are not the first ones, each once."""
+    """Return how many calls of :func:`call_many` the store holds; fails where they are not the first ones,
+    each once.
+    """
     versions = [_version(store.load(key(f"c{n}"))) for n in range(objects)]
     count = sum(versions)
     assert versions == [(count - n + objects - 1) // objects for n in range(objects)]
@@ -100,6 +103,13 @@ def _version(found: StoredObject | None) -> int:
 def fixed_origin(store: str = "a", generation: str = "1") -> Origin:
     """Return an identity that is the same in every run."""
     return Origin(store * 32, generation * 16)
+
+
+async def until(condition: Callable[[], bool], *, within_s: float = 30.0) -> None:
+    """Wait until the condition holds."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in another process or thread
+            await asyncio.sleep(0.005)
 
 
 def files_of(directory: Path) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from goverse.errors import StoreFailed, Unavailable
+from goverse_node.stores.wal.store import WalStore
 from goverse_node.stores.wal.writer import CLAIM_BYTES_MAX
 from tests.integration.stores.disk import FaultyFiles
 from tests.integration.stores.samples import (
@@ -20,6 +21,7 @@ from tests.integration.stores.samples import (
     opened,
     put,
     segments_of,
+    until,
     wal_store,
 )
 
@@ -90,6 +92,26 @@ async def test_a_full_disk_refuses_the_batch_and_nothing_of_it_remains(tmp_path:
 
     async with opened(tmp_path) as store:
         assert calls_seen(store) == 7, "nothing of the refused batches comes back"
+
+
+@pytest.mark.requirement("WAL-1")
+async def test_room_on_the_disk_is_noticed_without_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("goverse_node.stores.wal.writer.ROOM_CHECK_S", 0.001)
+    files = FaultyFiles()
+    store = wal_store(tmp_path, files=files)
+    await store.open()
+    files.fail(errno.ENOSPC, "write_durably", "write", name=".wal")
+    with pytest.raises(Unavailable):
+        await call_many(store, range(1))
+    tried = len(files.operations)
+    await until(lambda: len(files.operations) > tried + 10)
+    assert not store.health().ready
+    files.heal()
+    await until(lambda: store.health().ready)
+    await call_many(store, range(3))
+    await store.close()
+    async with opened(tmp_path) as store:
+        assert calls_seen(store) == 3
 
 
 @pytest.mark.requirement("WAL-1")
@@ -171,37 +193,47 @@ async def test_a_directory_that_is_removed_under_the_store_stops_it(
     await store.close()
 
 
+def mount(*arguments: str) -> None:
+    """Mount or change a file system."""
+    subprocess.run(["mount", *arguments], check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 400 KB."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(mount)], check=True)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount("-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk))
     try:
-        yield mount
+        yield disk
     finally:
-        subprocess.run(["umount", str(mount)], check=True)
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+async def fill_up(store: WalStore, first: int) -> int:
+    """Call until there is no room; return how many calls were acknowledged in all."""
+    while True:
+        try:
+            await call_many(store, range(first, first + 50), batch=50)
+        except Unavailable:
+            assert "disk is full" in store.health().reason
+            return first
+        first += 50
 
 
 @pytest.mark.requirement("WAL-1", "DUR-1")
 async def test_a_disk_that_is_really_full(small_disk: Path) -> None:
-    store = wal_store(small_disk / "data")
-    await store.open()
-    acknowledged = 0
-    with pytest.raises(Unavailable, match="disk is full"):
-        while True:
-            await call_many(store, range(acknowledged, acknowledged + 50), batch=50)
-            acknowledged += 50
-    assert acknowledged > 500
-    assert calls_seen(store) == acknowledged
-    await store.close()
+    async with opened(small_disk / "data") as store:
+        acknowledged = await fill_up(store, 0)
+        assert acknowledged > 500
+        assert await fill_up(store, acknowledged) == acknowledged
+        assert calls_seen(store) == acknowledged
+        assert not store.health().ready
 
     store = wal_store(small_disk / "data")
-    with pytest.raises((Unavailable, StoreFailed)):
+    with pytest.raises(StoreFailed, match="No space left"):
         await store.open()
-        await call_many(store, range(acknowledged, acknowledged + 50), batch=50)
-    await store.close()
-    subprocess.run(["mount", "-o", "remount,size=2m", str(small_disk)], check=True)
+    mount("-o", "remount,size=2m", str(small_disk))
     async with opened(small_disk / "data") as store:
         assert calls_seen(store) == acknowledged
         await call_many(store, range(acknowledged, acknowledged + 50), batch=50)

@@ -12,7 +12,7 @@ from goverse.errors import MalformedRequest
 from goverse.model.records import ObjectSummary
 from goverse_gate.listing import Query, make_cursor, page, parse_query, read_cursor
 
-ids = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60).filter(
+ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60).filter(
     lambda name: not name.startswith(("shard#", "node#"))
 )
 

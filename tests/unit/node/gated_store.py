@@ -55,7 +55,7 @@ class GatedStore:
             return value
         loop = asyncio.get_running_loop()
         future: Future[T] = loop.create_future()
-        loop.call_later(0.001, lambda: future.done() or future.set_result(value))
+        loop.call_later(0.001, future.set_result, value)
         return future
 
     def load(self, key: ObjectKey) -> StoredObject | Future[StoredObject | None] | None:

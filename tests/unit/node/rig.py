@@ -88,18 +88,18 @@ class Rig:
     async def until(self, condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
         """Wait for a condition, at most so long."""
         async with asyncio.timeout(timeout_s):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - any condition will do
                 await asyncio.sleep(0.001)
 
     def assert_quiet(self) -> None:
         """Nothing is left over: no call in flight, watched, running, or standing under a key."""
         assert self.node.stats.inflight == 0
-        assert not self.node._watched
-        assert not self.node._running
+        assert not self.node.deadlines.waiting
+        assert not self.node.deadlines.running
         for activation in self.node.residents:
             assert activation.running == []
             assert activation.tail is None
-            assert not activation._keyed
+            assert not activation.keyed
             assert not activation._mailbox
 
 
@@ -111,7 +111,9 @@ async def rig(*classes: type[Any], **options: Any) -> AsyncIterator[Rig]:
     await made.node.start()
     yield made
     made.store.release()
-    await made.until(lambda: not (made.node.stats.inflight or made.node._running or made.node._watched))
+    await made.until(
+        lambda: not (made.node.stats.inflight or made.node.deadlines.running or made.node.deadlines.waiting)
+    )
     await made.node.pipeline.drain()
     made.assert_quiet()
     await made.node.stop(1.0)

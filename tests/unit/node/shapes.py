@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -141,10 +142,8 @@ class Counter(Object):
     @call
     async def swallow_and_return(self) -> int:
         self.value += 5
-        try:
+        with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            pass
         return self.value
 
 
@@ -207,7 +206,7 @@ class Knot(Object, reentrant=True):
     async def change_beside(self, other: str) -> str:
         """Change the state while a call that comes back has changed it and waits."""
         task = asyncio.create_task(self.ref(Knot, other).bounce(to=self.id))
-        while "bounced" not in self.seen:
+        while "bounced" not in self.seen:  # noqa: ASYNC110 - the state is what is watched
             await asyncio.sleep(0)
         self.value += 1
         await asyncio.sleep(0)

@@ -1,143 +1,252 @@
-"""Every wait ends: in the queue, in the method, in a method that does not listen."""
-
-from __future__ import annotations
+"""Deadlines, cancellation by the caller, and the bounds of queues: every wait ends, with an error that says why."""
 
 import asyncio
+import time
+from typing import Any
 
 import pytest
 
-from goverse.errors import Timeout
-from tests.unit.node.rig import rig
-from tests.unit.node.shapes import Counter, Plain
+from goverse import Object, call
+from tests.nodes import Meeting, bench, code, key_of, problem, settle, until, value
 
-pytestmark = pytest.mark.requirement("GATE-6", "OBJ-9")
+PLACE = Meeting()
+RELEASED: dict[str, bool] = {}
+
+
+class Worker(Object):
+    value: int = 0
+
+    @call
+    async def work(self, name: str = "work") -> int:
+        self.value += 1
+        await PLACE.wait(name)
+        return self.value
+
+    @call(timeout_s=0.05)
+    async def work_briefly(self) -> int:
+        self.value += 1
+        await PLACE.wait("briefly")
+        return self.value
+
+    @call
+    async def ignore_cancellation(self) -> int:
+        self.value += 1
+        while not RELEASED.get("stubborn"):
+            try:
+                await PLACE.wait("stubborn")
+            except asyncio.CancelledError:
+                PLACE.note("swallowed")
+        self.value += 1
+        return self.value
+
+    @call
+    async def return_when_cancelled(self) -> int:
+        self.value += 1
+        try:
+            await PLACE.wait("returning")
+        except asyncio.CancelledError:
+            return 99
+        return self.value
+
+    @call
+    async def hand_on(self, target: str, method: str) -> Any:
+        self.value += 1
+        return await getattr(self.ref("Worker", target), method)()
+
+    @call
+    def block(self) -> int:
+        end = time.monotonic() + 0.03
+        while time.monotonic() < end:
+            pass
+        self.value += 1
+        return self.value
+
+    @call(readonly=True)
+    async def look(self) -> int:
+        return self.value
+
+    @call(readonly=True)
+    async def look_slowly(self) -> int:
+        await PLACE.wait("looking")
+        return self.value
 
 
 @pytest.fixture(autouse=True)
-async def gate() -> asyncio.Event:
-    Counter._gate = asyncio.Event()
-    return Counter._gate
+def fresh() -> None:
+    RELEASED.clear()
 
 
-async def test_method_that_never_ends_is_cancelled_and_undone() -> None:
-    async with rig(Counter) as here:
-        await here.call("a", "add", by=7)
-        reply = await here.send("a", "never", timeout_s=0.1)
-        assert reply.problem is not None
-        assert (reply.problem.code, reply.problem.retryable) == ("timeout", True)
-        assert reply.problem.extra == {"operation": "never", "object": "Counter/a"}
-        assert await here.call("a", "get") == 7
-        assert here.node.stats.timeouts == {"Counter.never": 1}
+@pytest.mark.requirement("GATE-6", "OBJ-9")
+@pytest.mark.parametrize("method", ["work", "return_when_cancelled"])
+async def test_a_turn_that_takes_too_long_is_cancelled_without_a_trace(method: str, meeting: Meeting) -> None:
+    async with bench(Worker) as b:
+        reply = await b.call(Worker, "a", method, timeout_s=0.05)
+
+        assert code(reply) == "timeout"
+        assert problem(reply).retryable
+        assert problem(reply).extra == {"operation": method, "object": "Worker/a"}
+        assert value(await b.call(Worker, "a", "look")) == 0
+        assert code(await b.read(Worker, "a")) == "object_not_found"
+        assert b.node.stats.timeouts == {f"Worker.{method}": 1}
 
 
-async def test_method_may_declare_its_own_limit() -> None:
-    async with rig(Counter) as here:
-        assert await here.code("a", "never_by_declaration") == "timeout"
+@pytest.mark.requirement("GATE-6")
+async def test_a_method_may_have_a_limit_of_its_own(meeting: Meeting) -> None:
+    async with bench(Worker) as b:
+        assert code(await b.call(Worker, "a", "work_briefly")) == "timeout"
 
 
-async def test_method_that_swallows_its_cancellation_has_no_effect() -> None:
-    async with rig(Counter) as here:
-        assert await here.code("a", "swallow_and_return", timeout_s=0.1) == "timeout"
-        assert await here.call("a", "get") == 0
-        assert await here.state("a") is None
+@pytest.mark.requirement("GATE-6")
+async def test_a_call_that_waits_too_long_is_not_begun(meeting: Meeting) -> None:
+    async with bench(Worker) as b:
+        running = b.call(Worker, "a", "work")
+        await meeting.reached("work")
+        waiting = await b.call(Worker, "a", "work", {"name": "never"}, timeout_s=0.05)
+        assert code(waiting) == "timeout"
+        assert "not begun" in problem(waiting).detail
+        assert code(await b.call(Worker, "b", "work", timeout_s=-1)) == "timeout"
+        meeting.let_go("work")
+        assert value(await running) == 1
+        assert meeting.happened == ["work"]
+        assert b.node.stats.timeouts == {"queue": 2}
 
 
-async def test_object_goes_on_without_a_method_that_does_not_stop(gate: asyncio.Event) -> None:
-    async with rig(Counter, cancel_grace_s=0.1) as here:
-        await here.call("a", "add", by=7)
-        stuck = here.send("a", "stubborn", timeout_s=0.1)
-        waiting = here.send("a", "add")
-        assert (await stuck).problem is not None
-        assert (await waiting).body == b"8"
-        assert here.node.stats.abandoned == 1
-        gate.set()
-        await asyncio.sleep(0.01)
-        assert await here.state("a") == {"value": 8, "words": []}
+@pytest.mark.requirement("GATE-6", "OBJ-9")
+async def test_a_method_that_ignores_its_cancellation_holds_its_object_no_longer_than_the_grace(
+    meeting: Meeting, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench(Worker, cancel_grace_s=0.1) as b:
+        stubborn = b.call(Worker, "a", "ignore_cancellation", timeout_s=0.05)
+        queued = b.call(Worker, "a", "look")
+        assert code(await stubborn) == "timeout"
+        assert not queued.done()
+
+        assert value(await queued) == 0
+        assert b.node.stats.abandoned == 1
+        RELEASED["stubborn"] = True
+        meeting.let_go("stubborn")
+        await settle()
+        assert value(await b.call(Worker, "a", "look")) == 0
+        assert code(await b.read(Worker, "a")) == "object_not_found"
 
 
-async def test_call_that_waits_too_long_is_refused_and_never_runs(gate: asyncio.Event) -> None:
-    async with rig(Counter) as here:
-        running = here.send("a", "add_at_gate")
-        late = await here.send("a", "add", timeout_s=0.1)
-        assert late.problem is not None
-        assert late.problem.code == "timeout"
-        assert "not begun" in late.problem.detail
-        gate.set()
-        assert (await running).body == b"1"
-        assert await here.call("a", "get") == 1
+@pytest.mark.requirement("GATE-6", "DUR-1")
+async def test_an_object_that_is_given_up_first_commits_what_it_did(
+    meeting: Meeting, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench(Worker, cancel_grace_s=0.05) as b:
+        b.store.hold()
+        committed = b.call(Worker, "a", "block")
+        stubborn = b.call(Worker, "a", "ignore_cancellation", timeout_s=0.05)
+        queued = b.call(Worker, "a", "look")
+        assert code(await stubborn) == "timeout"
+        await until(lambda: b.node.stats.abandoned == 1)
+        assert not queued.done()
+        assert not committed.done()
+        b.store.release()
+        assert value(await committed) == 1
+        assert value(await queued) == 1
+        RELEASED["stubborn"] = True
+        meeting.let_go("stubborn")
 
 
-async def test_call_whose_deadline_passed_on_the_way_is_not_begun() -> None:
-    async with rig(Counter) as here:
-        assert await here.code("a", "add", timeout_s=-1.0) == "timeout"
-        assert await here.state("a") is None
+@pytest.mark.requirement("GATE-6", "OBJ-8")
+async def test_the_deadline_goes_with_the_chain(meeting: Meeting) -> None:
+    async with bench(Worker) as b:
+        reply = await b.call(Worker, "a", "hand_on", {"target": "b", "method": "work"}, timeout_s=0.05)
+        assert code(reply) == "timeout"
+        assert "Worker/a.hand_on" in problem(reply).detail
+        await until(lambda: b.at_rest)
+        assert value(await b.call(Worker, "a", "look")) == 0
+        assert value(await b.call(Worker, "b", "look")) == 0
 
 
-async def test_queued_call_that_nobody_waits_for_is_dropped_and_a_running_one_goes_on(gate: asyncio.Event) -> None:
-    async with rig(Counter) as here:
-        running = here.send("a", "add_at_gate", by=1)
-        queued = here.send("a", "add", by=10)
-        await here.until(lambda: here.node._running)
+@pytest.mark.requirement("GATE-6", "OBJ-8")
+async def test_a_nested_timeout_is_an_error_that_the_outer_caller_understands(meeting: Meeting) -> None:
+    async with bench(Worker) as b:
+        reply = await b.call(Worker, "a", "hand_on", {"target": "b", "method": "work_briefly"})
+        assert code(reply) == "timeout"
+        assert problem(reply).extra == {"operation": "work_briefly", "object": "Worker/b"}
+        assert value(await b.call(Worker, "a", "look")) == 0
+
+
+@pytest.mark.requirement("GATE-6")
+async def test_a_plain_function_ends_by_itself_and_its_effect_is_told() -> None:
+    async with bench(Worker) as b:
+        assert value(await b.call(Worker, "a", "block", timeout_s=0.01)) == 1
+        assert value(await b.call(Worker, "a", "look")) == 1
+
+
+@pytest.mark.requirement("OBJ-2", "GATE-6")
+async def test_a_caller_that_goes_away_takes_its_waiting_call_along_but_not_a_running_one(meeting: Meeting) -> None:
+    async with bench(Worker) as b:
+        running = b.call(Worker, "a", "work")
+        waiting = b.call(Worker, "a", "work", {"name": "never"})
+        last = b.call(Worker, "a", "look")
+        await meeting.reached("work")
         running.cancel()
-        queued.cancel()
-        gate.set()
-        await here.until(lambda: here.node.stats.inflight == 0)
-        assert await here.call("a", "get") == 1
+        waiting.cancel()
+        meeting.let_go("work")
 
-
-async def test_nested_call_has_no_more_time_than_the_call_it_serves() -> None:
-    async with rig(Plain, Counter) as here:
-        began = here.node.now()
-        code = await here.code("a", "walk", path=["b", "c"], method="nothing", timeout_s=0.2)
-        assert code in {"method_failed", "timeout"}
-        assert here.node.now() - began < 5
+        assert value(await last) == 1
+        assert meeting.happened == ["work"]
 
 
 @pytest.mark.requirement("GATE-9")
-async def test_mailbox_and_node_are_bounded(gate: asyncio.Event) -> None:
-    async with rig(Counter, mailbox_calls_max=3, inflight_calls_max=6) as here:
-        running = here.send("a", "add_at_gate")
-        queued = [here.send("a", "add") for _ in range(3)]
-        reply = await here.send("a", "add")
-        assert reply.problem is not None
-        assert (reply.problem.code, reply.problem.retryable) == ("overloaded", True)
-        others = [here.send("b", "add_at_gate"), here.send("b", "add")]
-        assert await here.code("c", "add") == "overloaded"
-        gate.set()
-        for future in [running, *queued, *others]:
-            assert (await future).problem is None
+async def test_a_mailbox_has_a_bound(meeting: Meeting) -> None:
+    async with bench(Worker, mailbox_calls_max=2) as b:
+        running = b.call(Worker, "a", "work")
+        await meeting.reached("work")
+        waiting = [b.call(Worker, "a", "look") for _ in range(2)]
+        refused = await b.call(Worker, "a", "look", idempotency_key="k")
+        assert code(refused) == "overloaded"
+        assert problem(refused).retryable
+        meeting.let_go("work")
+        assert [value(await each) for each in (running, *waiting)] == [1, 1, 1]
+        assert value(await b.call(Worker, "a", "look", idempotency_key="k")) == 1
 
 
-async def test_stop_lets_running_calls_end_and_refuses_new_ones(gate: asyncio.Event) -> None:
-    async with rig(Counter) as here:
-        running = here.send("a", "add_at_gate")
-        await here.until(lambda: here.node._running)
-        stopping = asyncio.create_task(here.node.stop(5.0))
-        await asyncio.sleep(0)
-        assert not here.node.readiness().ready
-        assert await here.code("a", "add") == "draining"
-        gate.set()
-        assert (await running).body == b"1"
-        await stopping
-        assert len(here.node.residents) == 0
+@pytest.mark.requirement("GATE-9")
+async def test_the_calls_in_a_node_have_a_bound(meeting: Meeting) -> None:
+    async with bench(Worker, inflight_calls_max=3) as b:
+        inside = [b.call(Worker, object_id, "work") for object_id in "abc"]
+        refused = await b.call(Worker, "d", "look")
+        assert code(refused) == "overloaded"
+        await meeting.reached("work", 3)
+        meeting.let_go("work")
+        assert [value(await each) for each in inside] == [1, 1, 1]
+        assert value(await b.call(Worker, "d", "look")) == 0
 
 
-async def test_stop_ends_calls_that_do_not_end_in_time(gate: asyncio.Event) -> None:
-    async with rig(Counter, cancel_grace_s=0.1) as here:
-        running, waiting = here.send("a", "never"), here.send("a", "add")
-        await here.until(lambda: here.node._running)
-        await here.node.stop(0.05)
-        for future in (running, waiting):
-            problem = (await future).problem
-            assert problem is not None
-            assert problem.code == "draining"
-        gate.set()
+@pytest.mark.requirement("GATE-6", "OBJ-2")
+async def test_readers_beside_one_that_is_given_up_may_try_again(
+    meeting: Meeting, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Reader(Object):
+        value: int = 0
 
+        @call(readonly=True)
+        async def stubborn(self) -> None:
+            while not RELEASED.get("stubborn"):
+                try:
+                    await PLACE.wait("stubborn")
+                except asyncio.CancelledError:
+                    continue
 
-async def test_method_that_is_given_up_before_its_first_step_ends_all_the_same() -> None:
-    async with rig(Counter) as here:
-        call = here.send("a", "never")
-        [turn] = here.node._running
-        turn.expire(Timeout("at once"))
-        assert (await call).problem is not None
-        assert await here.call("a", "add") == 1
+        @call(readonly=True)
+        async def patient(self) -> int:
+            await PLACE.wait("patient")
+            return self.value
+
+    async with bench(Reader, cancel_grace_s=0.05) as b:
+        stubborn = b.call(Reader, "a", "stubborn", timeout_s=0.05)
+        patient = b.call(Reader, "a", "patient")
+        await meeting.reached("patient")
+        assert code(await stubborn) == "timeout"
+        reply = await patient
+        assert code(reply) == "unavailable"
+        assert problem(reply).retryable
+        RELEASED["stubborn"] = True
+        meeting.let_go("stubborn")
+        await settle()
+        assert b.node.residents.get(key_of(Reader, "a")) is None

@@ -129,12 +129,12 @@ class Log:
             if any(body[0] != COMMIT for body in bodies):
                 kinds = {body[0] for body in bodies}
                 raise newer(self._directory.segment(first), max(kinds), COMMIT, scan.end)
+            if self._progress is not None:
+                self._progress(self._directory.segment(first).name, scan.end, size)
             yield bodies
             expected += len(bodies)
             if expected == following:
                 break
-            if self._progress is not None:
-                self._progress(self._directory.segment(first).name, scan.end, size)
         if following is not None and expected != following:
             why = scan.stopped or "it ends too early"
             why = f"{why}; records {expected} to {following - 1} cannot be read"

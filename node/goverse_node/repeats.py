@@ -1,0 +1,86 @@
+"""The same call twice: one idempotency key, one execution, one answer.
+
+A key belongs to one object. A call whose key is under way follows the call that brought it first; a call whose key was
+answered before gets that answer from the store. The answer is kept by the same commit as the effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from goverse.errors import GoverseError, IdempotencyKeyMismatch
+from goverse.model.frames import Reply
+from goverse.model.records import StoredReply
+from goverse.model.replies import decode_reply, fingerprint
+from goverse_node.call import Call
+from goverse_node.lookup import outcome, refusal
+from goverse_node.phase import Phase
+
+if TYPE_CHECKING:
+    from goverse_node.activation import Activation
+
+
+def is_repeated(activation: Activation, call: Call, idempotency_key: str) -> bool:
+    """Attach a call to an equal one that is under way, or answer it from what is kept; tell whether that was so."""
+    call.print = fingerprint(call.request)
+    if activation.keyed is None:
+        activation.keyed = {}
+    calls = activation.keyed
+    leader = calls.get(idempotency_key)
+    if leader is not None:
+        if leader.print != call.print:
+            call.refuse(_mismatch(idempotency_key))
+        else:
+            call.follow(leader)
+            activation.node.watch(call)
+        return True
+    try:
+        kept = activation.node.store.recall(activation.key, idempotency_key)
+    except Exception as error:
+        call.refuse(refusal(error))
+        return True
+    if isinstance(kept, asyncio.Future):
+        call.lead(calls)
+        activation.node.watch(call)
+        kept.add_done_callback(lambda answer: _recalled(activation, call, answer))
+        return True
+    if kept is not None:
+        _replay(activation, call, kept)
+        return True
+    call.lead(calls)
+    return False
+
+
+def _recalled(activation: Activation, call: Call, answer: asyncio.Future[StoredReply | None]) -> None:
+    activation.node.unwatch(call)
+    kept, error = outcome(answer)
+    if call.pointless:
+        call.answer(Reply())
+    elif error is not None:
+        call.refuse(error)
+    elif kept is not None:
+        _replay(activation, call, kept)
+    elif activation.phase is Phase.GONE:
+        activation.node.deliver(call)
+    else:
+        activation.deliver(call)
+
+
+def _replay(activation: Activation, call: Call, kept: StoredReply) -> None:
+    if kept.fingerprint != call.print:
+        call.refuse(_mismatch(call.request.idempotency_key))
+        return
+    try:
+        reply = decode_reply(kept.reply, kept.commit_seq)
+    except GoverseError as error:
+        call.refuse(error)
+        return
+    activation.node.stats.replays += 1
+    call.answer(reply)
+
+
+def _mismatch(idempotency_key: str | None) -> IdempotencyKeyMismatch:
+    return IdempotencyKeyMismatch(
+        f"the idempotency key {idempotency_key!r} was used for this object with another method or body; use a new key"
+    )

@@ -1,0 +1,124 @@
+"""A store whose doors a test opens and shuts: commits are held, released, failed, and questions answered late.
+
+It is a whole store: what passes the door is in the memory store behind it, durable in the sense of the port. `durable`
+lists what became so, in order, and `seq` says how far that is at this instant.
+"""
+
+import asyncio
+from asyncio import Future
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from goverse.model.keys import ObjectKey
+from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
+from goverse.ports.store import CommitOutcome, Conflict
+from goverse_node.stores.memory import MemoryStore
+
+T = TypeVar("T")
+
+Refusing = Callable[[CommitRecord], bool]
+"""Which records of a batch fail alone."""
+
+
+class GatedStore:
+    """A memory store behind doors."""
+
+    def __init__(self, inner: MemoryStore | None = None) -> None:
+        self.inner = inner or MemoryStore()
+        self.durable: list[tuple[int, CommitRecord]] = []
+        self.arrived = 0
+        self.deferring = False
+        self._shut: Future[None] | None = None
+        self._failures: deque[Exception | Refusing] = deque()
+        self._asked: list[Callable[[], None]] = []
+
+    @property
+    def seq(self) -> int:
+        return self.durable[-1][0] if self.durable else 0
+
+    # --- the doors ----------------------------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Let no commit pass."""
+        if self._shut is None:
+            self._shut = asyncio.get_running_loop().create_future()
+
+    def release(self) -> None:
+        """Let commits pass again."""
+        shut, self._shut = self._shut, None
+        if shut is not None and not shut.done():
+            shut.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Let the next commit that has no failure planned yet raise `error`."""
+        self._failures.append(error)
+
+    def refuse(self, which: Refusing) -> None:
+        """Let the next commit refuse some of its records."""
+        self._failures.append(which)
+
+    def answer(self) -> None:
+        """Answer what was asked while `deferring`."""
+        asked, self._asked = self._asked, []
+        for answer in asked:
+            answer()
+
+    @property
+    def asked(self) -> int:
+        return len(self._asked)
+
+    def _later(self, question: Callable[[], T]) -> T | Future[T]:
+        if not self.deferring:
+            return question()
+        future: Future[T] = asyncio.get_running_loop().create_future()
+
+        def answer() -> None:
+            if not future.done():
+                try:
+                    future.set_result(question())
+                except Exception as error:
+                    future.set_exception(error)
+
+        self._asked.append(answer)
+        return future
+
+    # --- Store --------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        await self.inner.open()
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    def load(self, key: ObjectKey) -> StoredObject | Future[StoredObject | None] | None:
+        return self._later(lambda: self.inner.load(key))
+
+    def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | Future[StoredReply | None] | None:
+        return self._later(lambda: self.inner.recall(key, idempotency_key))
+
+    async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
+        self.arrived += 1
+        while self._shut is not None:
+            await self._shut
+        failure = self._failures.popleft() if self._failures else None
+        if isinstance(failure, Exception):
+            raise failure
+        taken = [record for record in batch if failure is None or not failure(record)]
+        passed = dict(zip(map(id, taken), await self.inner.commit(taken), strict=True))
+        outcomes = [passed.get(id(record), Conflict("the test refuses it")) for record in batch]
+        self.durable.extend(
+            (outcome, record) for outcome, record in zip(outcomes, batch, strict=True) if isinstance(outcome, int)
+        )
+        return outcomes
+
+    async def list(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        return await self.inner.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
+
+    async def changes(self, after: int, limit: int) -> Sequence[Change]:
+        return await self.inner.changes(after, limit)
+
+    def health(self) -> StoreHealth:
+        return self.inner.health()
