@@ -81,12 +81,10 @@ def create_app(
     config: ConfigView | None = None,
     object_ids: ObjectIds | None = None,
 ) -> GateApp:
-    """Build a gate.
+    """Build a gate that offers the types of ``catalog`` and reaches their objects over ``link``.
 
     Args:
-        link: reaches the objects.
-        catalog: the object types to offer.
-        options: see ``GateOptions``.
+        link, catalog, options: what to serve, and how.
         title: the name of the API in its documentation.
         registry: where metrics are kept; node and store may have registered theirs.
         administration: what operators can do to the store; without it there are no such routes.
@@ -98,31 +96,11 @@ def create_app(
     """
     options = options or GateOptions()
     registry = registry or CollectorRegistry()
-    metrics = GateMetrics(catalog)
-    registry.register(metrics)
-    guard, request_ids = Guard(options), RequestIds()
     app = GateApp(
-        title=title,
-        version=API_VERSION,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
+        title=title, version=API_VERSION, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
-    waiting = Waiting()
-    bodies = Bodies(options, waiting)
     app.catalog = catalog
-    app.objects = Objects(
-        link,
-        catalog,
-        options,
-        bodies=bodies,
-        waiting=waiting,
-        guard=guard,
-        metrics=metrics,
-        request_ids=request_ids,
-        object_ids=object_ids or ObjectIds(),
-    )
+    _add_entries(app, link, options, registry, object_ids=object_ids or ObjectIds())
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES_MIN)
     Instrumentator(registry=registry).instrument(app)
     add_problem_handlers(app)
@@ -131,6 +109,28 @@ def create_app(
     _add_metrics(app, registry)
     _add_document(app)
     add_pages(app, options.web_dir)
+    return app
+
+
+def _add_entries(
+    app: GateApp, link: Link, options: GateOptions, registry: CollectorRegistry, *, object_ids: ObjectIds
+) -> None:
+    """Build the two ways in, with what they share."""
+    metrics = GateMetrics(app.catalog)
+    registry.register(metrics)
+    guard, request_ids, waiting = Guard(options), RequestIds(), Waiting()
+    bodies = Bodies(options, waiting)
+    app.objects = Objects(
+        link,
+        app.catalog,
+        options,
+        bodies=bodies,
+        waiting=waiting,
+        guard=guard,
+        metrics=metrics,
+        request_ids=request_ids,
+        object_ids=object_ids,
+    )
     app.reception = Reception(
         app,
         app.objects,
@@ -140,7 +140,6 @@ def create_app(
         request_ids=request_ids,
         access_log=options.access_log,
     )
-    return app
 
 
 def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
