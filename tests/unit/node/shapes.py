@@ -283,7 +283,7 @@ _failed: list[str] = []
 
 
 async def _next(here: Object, path: list[str], method: str) -> Any:
-    there = here.ref(type(here), path[0])
+    there = here.ref(type(here).__name__, path[0])
     if len(path) == 1:
         return await getattr(there, method)()
     return await there.walk(path=path[1:], method=method)
