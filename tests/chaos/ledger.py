@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass
 
-from tests.gate.wire import Answer
+from tests.gate.wire import Answer, Wire, request
 
 ACCOUNT = '''
 from goverse import Object, call
@@ -115,3 +115,16 @@ class Ledger:
     def entries(self, account: str) -> int:
         """How many postings of an account were answered."""
         return sum(posting.account == account for posting in self.told)
+
+
+async def post(wire: Wire, posting: Posting) -> Answer:
+    """Call once."""
+    await wire.send(
+        request(
+            "POST",
+            f"/objects/Account/{posting.account}/call/post",
+            posting.body,
+            headers={"Idempotency-Key": posting.key},
+        )
+    )
+    return await wire.answer()

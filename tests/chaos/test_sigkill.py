@@ -21,8 +21,8 @@ import httpx
 import pytest
 
 from goverse_node.stores.wal.admin import verify
-from tests.chaos.ledger import ACCOUNT, Ledger, Posting, Told
-from tests.gate.wire import Answer, Wire, connected, request
+from tests.chaos.ledger import ACCOUNT, Ledger, Posting, Told, post
+from tests.gate.wire import Wire, connected, request
 from tests.integration.cli.processes import application, dev, environment
 from tests.tree import ROOT
 
@@ -131,23 +131,10 @@ class Callers:
         return Posting(f"a{chance.randrange(ACCOUNTS)}", f"k{self._made}", chance.randrange(1_000))
 
     async def _post(self, wire: Wire, posting: Posting) -> None:
-        while (answer := await post(wire, posting)).status == 503:
+        while (answer := await post(wire, posting)).status == 503:  # noqa: ASYNC110  # the server is elsewhere
             await asyncio.sleep(0.01)
         self.ledger.note(posting, answer)
         self._progress.set()
-
-
-async def post(wire: Wire, posting: Posting) -> Answer:
-    """Call once."""
-    await wire.send(
-        request(
-            "POST",
-            f"/objects/Account/{posting.account}/call/post",
-            posting.body,
-            headers={"Idempotency-Key": posting.key},
-        )
-    )
-    return await wire.answer()
 
 
 async def snapshot(url: str) -> None:
