@@ -56,6 +56,11 @@ def run(turn: Turn, target: Any, arguments: dict[str, Any]) -> None:
 
 
 async def _drive(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
+    turn.started = True
+    if turn.expired is not None:
+        coroutine.close()
+        _end(turn, b"", turn.expired)
+        return
     try:
         if turn.stepped:
             value = await Stepped(coroutine, partial(turn.activation.observe, turn))

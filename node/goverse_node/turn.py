@@ -35,6 +35,7 @@ class Turn:
         call: whom to answer when the deadline passes; None for a hook that runs on its own.
         deadline: when it is cancelled, on the loop's clock.
         expired: its deadline passed; whatever it still returns has no effect.
+        started: its task took its first step.
         closed: it is over, expired, or without its activation; it may not call other objects any more.
     """
 
@@ -50,6 +51,7 @@ class Turn:
         "method",
         "readonly",
         "request",
+        "started",
         "stepped",
         "task",
     )
@@ -75,6 +77,7 @@ class Turn:
         self.expired: GoverseError | None = None
         self.closed = False
         self.task: asyncio.Task[None] | None = None
+        self.started = False
         self._context: Context | None = None
         self._calls: dict[tuple[ObjectKey, str], int] | None = None
 
@@ -106,7 +109,7 @@ class Turn:
             self.closed = True
             if self.call is not None:
                 self.call.refuse(error)
-            if self.task is not None:
+            if self.task is not None and self.started:  # one that is cancelled before could not tell that it ended
                 self.task.cancel()
 
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
