@@ -50,6 +50,18 @@ class GateApp(FastAPI):
     reception: Reception
     catalog: Catalog
 
+    def __init__(self, title: str, catalog: Catalog) -> None:
+        """Begin without routes: FastAPI's own pages load their scripts from the internet."""
+        super().__init__(
+            title=title,
+            version=API_VERSION,
+            docs_url=None,
+            redoc_url=None,
+            openapi_url=None,
+            redirect_slashes=False,
+        )
+        self.catalog = catalog
+
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:  # a coroutine; no frame of its own
         """Send objects to the raw path, and the rest through the reception to FastAPI."""
         if scope["type"] != "http":
@@ -81,10 +93,12 @@ def create_app(
     config: ConfigView | None = None,
     object_ids: ObjectIds | None = None,
 ) -> GateApp:
-    """Build a gate that offers the types of ``catalog`` and reaches their objects over ``link``.
+    """Build a gate.
 
     Args:
-        link, catalog, options: what to serve, and how.
+        link: reaches the objects.
+        catalog: the object types to offer.
+        options: see ``GateOptions``.
         title: the name of the API in its documentation.
         registry: where metrics are kept; node and store may have registered theirs.
         administration: what operators can do to the store; without it there are no such routes.
@@ -96,13 +110,11 @@ def create_app(
     """
     options = options or GateOptions()
     registry = registry or CollectorRegistry()
-    app = GateApp(
-        title=title, version=API_VERSION, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
-    )
-    app.catalog = catalog
-    _add_entries(app, link, options, registry, object_ids=object_ids or ObjectIds())
+    app = GateApp(title, catalog)
+    metrics = GateMetrics(catalog)
+    registry.register(metrics)
+    _add_fronts(app, link, options, metrics, object_ids or ObjectIds())
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES_MIN)
-    Instrumentator(registry=registry).instrument(app)
     add_problem_handlers(app)
     app.include_router(health_routes(link, app.objects))
     app.include_router(admin_routes(options, administration, config))
@@ -112,13 +124,10 @@ def create_app(
     return app
 
 
-def _add_entries(
-    app: GateApp, link: Link, options: GateOptions, registry: CollectorRegistry, *, object_ids: ObjectIds
-) -> None:
-    """Build the two ways in, with what they share."""
-    metrics = GateMetrics(app.catalog)
-    registry.register(metrics)
-    guard, request_ids, waiting = Guard(options), RequestIds(), Waiting()
+def _add_fronts(app: GateApp, link: Link, options: GateOptions, metrics: GateMetrics, object_ids: ObjectIds) -> None:
+    """Put the two ways in, for objects and for everything else, behind one guard."""
+    guard, request_ids = Guard(options), RequestIds()
+    waiting = Waiting()
     bodies = Bodies(options, waiting)
     app.objects = Objects(
         link,
@@ -143,6 +152,8 @@ def _add_entries(
 
 
 def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
+    Instrumentator(registry=registry).instrument(app)
+
     @app.get(
         "/metrics",
         tags=["health"],

@@ -145,14 +145,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_since = None
         self._head_begun = False
         self._idle_bytes = 0
-        parser: httptools.HttpRequestParser | None = self.parser
-        if parser is not None and parser.should_upgrade() and self._announces_body():
+        parser: Any = self.parser  # uvicorn declares that it may be gone, but not while it calls back
+        if parser.should_upgrade() and any(name in _BODY_HEADERS and value != b"0" for name, value in self.headers):
             raise MalformedRequest("this server does not change protocols; send the body without Upgrade")
         super().on_headers_complete()
         self._outstanding += 1
-
-    def _announces_body(self) -> bool:
-        return any(name in _BODY_HEADERS and value != b"0" for name, value in self.headers)
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body, or throw it away when the request was answered already."""

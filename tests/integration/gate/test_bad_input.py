@@ -6,7 +6,7 @@ import asyncio
 import resource
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,7 +14,9 @@ from goverse.limits import HEADERS_BYTES_MAX, KIB, MIB
 from goverse_gate.options import GateOptions
 from goverse_gate.protocol import DISCARDED_BYTES_MAX, BoundedProtocol
 from tests.gate.serving import Serving, serving
-from tests.gate.wire import Answer, connected, request, until
+from tests.gate.wire import connected, request, until
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.requirement("GATE-9")
 
@@ -123,8 +125,8 @@ async def test_slow_senders_share_a_bound_for_what_they_sent() -> None:
         assert gate.app.objects._operations._bodies._held == 0
 
 
-async def _first(answers: list[Coroutine[Any, Any, Answer]]) -> Answer:
-    tasks = [asyncio.create_task(answer) for answer in answers]
+async def _first(answers: list[Coroutine[Any, Any, T]]) -> T:
+    tasks = [asyncio.ensure_future(answer) for answer in answers]
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
@@ -268,7 +270,6 @@ async def test_a_client_that_does_not_take_its_answer_is_cut_off() -> None:
             await wire.send(request("GET", "/objects/Room/r"))
             await until(lambda: any(connection._stalled for connection in _connections(gate)))
             await until(lambda: len(connections) < before)
-        assert (await gate.client.get("/healthz")).status_code == 200
 
 
 # --- number -----------------------------------------------------------------------------------------------------------
