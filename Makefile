@@ -26,7 +26,7 @@ help: ## List the verbs
 
 .PHONY: dev
 dev: $(RUN_STAMP) ## Serve APP with the embedded store and reload on change (HOST, PORT, DEV_ARGS)
-	@exec $(BIN)/goverse dev $(APP) --host $(HOST) --port $(PORT) $(DEV_ARGS)
+	@LOG_FORMAT=$${LOG_FORMAT:-text} exec $(BIN)/goverse dev $(APP) --host $(HOST) --port $(PORT) $(DEV_ARGS)
 
 .PHONY: test
 test: $(DEV_STAMP) ## Run every test (PYTEST_ARGS="-k wal" for some)

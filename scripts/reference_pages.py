@@ -1,24 +1,39 @@
-"""Write the generated parts of the reference pages again: run it after changing a setting.
+"""Write the generated parts of the reference pages again: run it after changing a setting or a command.
 
-A part stands between `<!-- settings: SECTION -->` and `<!-- end -->`. Tests compare the pages with their
-source.
+A part stands between `<!-- settings: SECTION -->` or `<!-- help: COMMAND -->` and `<!-- end -->`. Tests compare the
+pages with their source.
 """
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from goverse.settings.document import markdown_table
 
-ROOT = Path(__file__).parents[1]
-CONFIGURATION = ROOT / "docs" / "guide" / "configuration.md"
-PART = re.compile(r"(<!-- settings: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+GUIDE = Path(__file__).parents[1] / "docs" / "guide"
+PART = re.compile(r"(<!-- (settings|help): ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def help_block(command: str) -> str:
+    """Return what `COMMAND --help` prints, as a block of the page."""
+    words = [sys.executable, "-m", "goverse_cli", *command.split()[1:], "--help"]
+    environment = {**os.environ, "COLUMNS": "80", "TERM": "dumb"}
+    ran = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    return f"```text\n{ran.stdout.strip()}\n```\n"
+
+
+def content(part: re.Match[str]) -> str:
+    """Return a part of a page with what belongs into it now."""
+    made = markdown_table(part[3]) if part[2] == "settings" else help_block(part[3])
+    return f"{part[1]}{made}{part[4]}"
 
 
 def main() -> None:
     """Write the pages."""
-    page = CONFIGURATION.read_text(encoding="utf-8")
-    filled = PART.sub(lambda part: f"{part[1]}{markdown_table(part[2])}{part[3]}", page)
-    CONFIGURATION.write_text(filled, encoding="utf-8")
+    for page in (GUIDE / "configuration.md", GUIDE / "command-line.md"):
+        page.write_text(PART.sub(content, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from textwrap import indent
 from typing import Any
 
@@ -71,7 +72,7 @@ def first_call(running: Running) -> str | None:
         return None
     type_name, method = found
     url = f"{running.url}/objects/{type_name}/{type_name.lower()}-1/call/{method.name}"
-    arguments = _example(running.document(), type_name, method.name)
+    arguments = _example(running.document, type_name, method.name)
     body = f" -d {shlex.quote(orjson.dumps(arguments).decode())}" if arguments else ""
     return f"curl -X POST {shlex.quote(url)}{body}"
 
@@ -84,7 +85,7 @@ def _inviting(catalog: Catalog) -> tuple[str, MethodDescription] | None:
     )
 
 
-def _example(document: dict[str, Any], type_name: str, method: str) -> Any:
+def _example(document: Mapping[str, Any], type_name: str, method: str) -> Any:
     """Return the arguments that the API document shows for a method; None where it shows none."""
     operation = document["paths"].get(f"/objects/{type_name}/{{id}}/call/{method}", {}).get("post", {})
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})

@@ -38,13 +38,23 @@ class Failure(Exception):
         hint: str = "",
         exit_code: ExitCode = ExitCode.FAILED,
         document: dict[str, Any] | None = None,
+        unforeseen: bool = False,
     ) -> None:
-        """``document`` is what ``-o json`` shows, where there is more to say than the message."""
+        """Describe a failure.
+
+        Args:
+            message: one sentence.
+            hint: what to do next.
+            exit_code: how the command ends.
+            document: what ``-o json`` shows, where there is more to say than the message.
+            unforeseen: nobody expected this; a traceback is worth more than the sentence.
+        """
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.exit_code = exit_code
         self.document = document
+        self.unforeseen = unforeseen
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -54,7 +64,7 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, TyperException):
         context = getattr(error, "ctx", None)
         hint = f"{context.command_path} --help says how to use it" if context is not None else ""
-        message = error.format_message().rstrip(".")
+        message = error.format_message().rstrip(".") or "wrong usage"
         return Failure(message[:1].lower() + message[1:], hint=hint, exit_code=ExitCode.USAGE)
     if isinstance(error, GoverseError):
         document = {"code": error.code, "detail": error.detail, **error.extra}
@@ -67,6 +77,7 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(
         f"something unforeseen happened: {type(error).__name__}: {error}",
         hint="run the command again with --debug to see where, and please report it",
+        unforeseen=True,
     )
 
 

@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from goverse.settings import EffectiveSettings, Settings, load_settings
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+Url = Annotated[str, typer.Option(help="The server.", envvar="GOVERSE_URL")]
+"""For commands that talk to a server."""
 
 _WITH_VALUE = ("-o", "--output", "--config")
 _ALONE = ("--no-input", "--debug")

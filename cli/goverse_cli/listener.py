@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from ipaddress import ip_address
 
 from goverse_cli.failure import ExitCode, Failure
 
@@ -38,7 +39,7 @@ def bind(host: str, port: int) -> socket.socket:
 def url_of(listener: socket.socket) -> str:
     """Return where a browser on this machine finds the server."""
     host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
+    if ip_address(host).is_unspecified:
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import TyperException
 
 from goverse_cli.commands import call, config, dev, openapi, storage, version
 from goverse_cli.failure import ExitCode, tell
@@ -26,16 +28,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_CODES,
 )
-app.command()(dev.dev)
-app.command()(call.call)
-app.command()(storage.snapshot)
-app.command()(storage.trim)
-app.command()(storage.restore)
-app.command()(storage.dump)
-app.command()(storage.diff)
+app.command(short_help="Serve an application on this machine.")(dev.dev)
+app.command(short_help="Call a method of an object.")(call.call)
+app.command(short_help="Make a snapshot now.")(storage.snapshot)
+app.command(short_help="Remove old snapshots and log.")(storage.trim)
+app.command(short_help="Restore a position or a time into a new directory.")(storage.restore)
+app.command(short_help="Print all objects, one JSON object per line.")(storage.dump)
+app.command(short_help="Compare two data directories or dumps.")(storage.diff)
 app.add_typer(config.commands, name="config")
 app.add_typer(openapi.commands, name="openapi")
-app.command()(version.version)
+app.command(short_help="Say which release this is.")(version.version)
 
 
 @app.callback()
@@ -80,10 +82,15 @@ def run(arguments: list[str]) -> int:
         # The reader left. Python would complain once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
+    except TyperException as error:
+        if error.message.startswith("Usage:"):  # a command of several was called without saying which
+            typer.echo(error.message)
+            return ExitCode.USAGE
+        return tell(error, as_json=as_json, debug="--debug" in words)
     except Exception as error:
         return tell(error, as_json=as_json, debug="--debug" in words)
     return outcome if isinstance(outcome, int) else ExitCode.OK
 
 
 def _values_of_output(words: list[str]) -> list[str]:
-    return [value for name, value in zip(words, words[1:], strict=False) if name in ("-o", "--output")]
+    return [value for name, value in pairwise(words) if name in ("-o", "--output")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -22,14 +22,17 @@ from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse.settings import EffectiveSettings, Settings
 from goverse.telemetry.process import register_process_metrics
+from goverse_cli.administration import WalAdministration
 from goverse_cli.listener import url_of
 from goverse_cli.version import release
 from goverse_gate.app import create_app
 from goverse_gate.options import GateOptions
 from goverse_gate.server import GateServer
+from goverse_node.metrics import NodeMetrics
 from goverse_node.node import Node
 from goverse_node.options import NodeOptions
 from goverse_node.stores.memory import MemoryStore
+from goverse_node.stores.wal.metrics import WalMetrics
 from goverse_node.stores.wal.store import WalStore
 
 
@@ -39,7 +42,7 @@ class Running:
 
     url: str
     catalog: Catalog
-    document: Callable[[], dict[str, Any]]
+    document: Mapping[str, Any]
 
 
 async def serve(
@@ -66,14 +69,18 @@ async def serve(
         node = Node(application.registry, store, options=_node_options(values))
         await node.start()
         undo.push_async_callback(node.stop, values.gate.drain_timeout_s)
+        metrics.register(NodeMetrics(node))
+        metrics.register(WalMetrics(store))
 
         catalog = describe(application.registry)
-        app = create_app(node, catalog, _gate_options(values), registry=metrics, config=settings.shown)
-        server = GateServer(app, _gate_options(values), listener)
+        options = _gate_options(values)
+        administration = WalAdministration(store, values.wal.data_dir)
+        app = create_app(node, catalog, options, registry=metrics, administration=administration, config=settings.shown)
+        server = GateServer(app, options, sockets=[listener])
         await server.start()
         undo.push_async_callback(server.stop)
 
-        started(Running(url_of(listener), catalog, app.openapi))
+        started(Running(url_of(listener), catalog, app.openapi()))
         await stop.wait()
 
 
@@ -119,12 +126,17 @@ def _gate_options(values: Settings) -> GateOptions:
         default_create_timeout_s=node.default_create_timeout_s,
         call_timeout_s_max=node.call_timeout_s_max,
         body_bytes_max=gate.body_bytes_max,
+        bodies_bytes_max=gate.bodies_bytes_max,
         body_read_timeout_s=gate.body_read_timeout_s,
+        head_read_timeout_s=gate.head_read_timeout_s,
+        keep_alive_timeout_s=gate.keep_alive_timeout_s,
+        write_stall_timeout_s=gate.write_stall_timeout_s,
         inflight_calls_max=node.inflight_calls_max,
         connections_max=gate.connections_max,
         drain_timeout_s=gate.drain_timeout_s,
         access_log=gate.access_log,
         web_dir=gate.web_dir,
+        allow_remote_admin=gate.allow_remote_admin,
     )
 
 

@@ -10,10 +10,10 @@ import httpx
 import orjson
 
 from goverse_cli.failure import ExitCode, Failure
-
-DEFAULT_URL = "http://127.0.0.1:8000"
+from goverse_cli.invocation import DEFAULT_URL
 
 _CONNECT_TIMEOUT_S = 5.0
+_SERVICE_UNAVAILABLE = 503
 _READ_MARGIN_S = 5.0  # the server answers `timeout` itself; this is for a server that says nothing at all
 
 
@@ -99,7 +99,7 @@ def _problem(answer: httpx.Response) -> Failure:
         )
     code, detail = str(document.get("code", "")), str(document.get("detail", ""))
     fields = [f"\n  {item.get('path') or '/'}: {item.get('message')}" for item in document.get("errors", [])]
-    exit_code = ExitCode.UNAVAILABLE if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else ExitCode.FAILED
+    exit_code = ExitCode.UNAVAILABLE if answer.status_code == _SERVICE_UNAVAILABLE else ExitCode.FAILED
     hint = "this may pass: try again, with the same --key if you gave one" if document.get("retryable") else ""
     message = f"{detail} ({answer.status_code} {code})" + "".join(fields)
     return Failure(message, hint=hint, exit_code=exit_code, document=document)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,7 +42,7 @@ def confirm(invocation: Invocation, question: str, *, agreed: bool) -> None:
 
 
 @contextmanager
-def progress(invocation: Invocation) -> Iterator[ProgressReport]:
+def progress(invocation: Invocation) -> Generator[ProgressReport]:
     """Show a bar for long work where a person watches: standard error is a terminal and results are text."""
     console = Console(stderr=True)
     if invocation.as_json or not console.is_terminal or invocation.environ.get("TERM") == "dumb":

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Body, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from goverse.errors import AccessDenied
@@ -22,6 +22,14 @@ ConfigView = Callable[[], Mapping[str, Any]]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 REMOTE_SETTING: Final = "gate.allow_remote_admin"
+
+SNAPSHOTS_KEPT_MAX: Final = 1_000
+
+_LEVELS: Final[tuple[tuple[int, Level], ...]] = (
+    (logging.DEBUG, "DEBUG"),
+    (logging.INFO, "INFO"),
+    (logging.WARNING, "WARNING"),
+)
 
 logger = logging.getLogger("goverse.gate.admin")
 
@@ -37,30 +45,18 @@ class LogLevel(BaseModel):
 class Snapshot(BaseModel):
     """A snapshot that is complete and durable."""
 
-    name: str
-    commit_seq: str
+    commit_seq: str = Field(description="The position that it reflects.")
     objects: int
-    size_bytes: int
-
-
-class TrimRequest(BaseModel):
-    """What to trim."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    before_seq: str | None = Field(
-        default=None, pattern="^[0-9]{1,19}$", description="Only what is older than this position."
-    )
-    dry_run: bool = Field(default=False, strict=True, description="Only say what would be removed.")
+    replies: int
+    bytes: int
 
 
 class Trim(BaseModel):
-    """What a trim removed, or would remove."""
+    """What a trim removed."""
 
-    removed: list[str]
-    freed_bytes: int
-    oldest_seq: str
-    dry_run: bool
+    segments: int
+    snapshots: int
+    bytes: int
 
 
 def admin_routes(options: GateOptions, administration: Administration | None, config: ConfigView | None) -> APIRouter:
@@ -104,24 +100,17 @@ def _add_config(router: APIRouter, config: ConfigView) -> None:
 
 
 def _add_store(router: APIRouter, administration: Administration) -> None:
-    @router.post("/snapshot", operation_id="snapshot", summary="Write a snapshot now")
+    @router.post("/snapshot", operation_id="snapshot", summary="Make a snapshot now")
     async def snapshot() -> Snapshot:
-        done = await administration.snapshot()
+        made = await administration.snapshot()
         return Snapshot(
-            name=done.name, commit_seq=str(done.commit_seq), objects=done.objects, size_bytes=done.size_bytes
+            commit_seq=str(made.commit_seq), objects=made.objects, replies=made.replies, bytes=made.size_bytes
         )
 
-    @router.post("/trim", operation_id="trim", summary="Remove what recovery no longer needs")
-    async def trim(wanted: Annotated[TrimRequest | None, Body()] = None) -> Trim:
-        wanted = wanted or TrimRequest()
-        before_seq = None if wanted.before_seq is None else int(wanted.before_seq)
-        done = await administration.trim(before_seq=before_seq, dry_run=wanted.dry_run)
-        return Trim(
-            removed=list(done.removed),
-            freed_bytes=done.freed_bytes,
-            oldest_seq=str(done.oldest_seq),
-            dry_run=done.dry_run,
-        )
+    @router.post("/trim", operation_id="trim", summary="Remove old snapshots, and the log that only they needed")
+    async def trim(snapshots_kept: Annotated[int, Query(ge=1, le=SNAPSHOTS_KEPT_MAX)] = 1) -> Trim:
+        removed = await administration.trim(snapshots_kept)
+        return Trim(segments=removed.segments, snapshots=removed.snapshots, bytes=removed.size_bytes)
 
     @router.get("/manifest", operation_id="get_manifest", summary="What the store consists of")
     async def manifest() -> dict[str, Any]:
@@ -138,9 +127,7 @@ def _is_loopback(peer: str) -> bool:
 
 
 def _nearest(level: int) -> Level:
-    names: tuple[tuple[int, Level], ...] = (
-        (logging.DEBUG, "DEBUG"),
-        (logging.INFO, "INFO"),
-        (logging.WARNING, "WARNING"),
-    )
-    return next((name for bound, name in names if level <= bound), "ERROR")
+    for bound, name in _LEVELS:
+        if level <= bound:
+            return name
+    return "ERROR"

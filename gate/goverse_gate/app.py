@@ -6,11 +6,10 @@ calls never pass a middleware; whatever else comes passes the same guard and the
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from typing import Any, Final
 
 import orjson
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -43,18 +42,40 @@ class GateApp(FastAPI):
 
     Attributes:
         objects: the raw path.
+        reception: stands before everything else.
+        catalog: the object types that it offers.
     """
 
     objects: Objects
     reception: Reception
+    catalog: Catalog
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:  # type: ignore[override]
+    def __init__(self, title: str, catalog: Catalog) -> None:
+        """Begin without routes: FastAPI's own pages load their scripts from the internet."""
+        super().__init__(
+            title=title,
+            version=API_VERSION,
+            docs_url=None,
+            redoc_url=None,
+            openapi_url=None,
+            redirect_slashes=False,
+        )
+        self.catalog = catalog
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:  # a coroutine; no frame of its own
         """Send objects to the raw path, and the rest through the reception to FastAPI."""
         if scope["type"] != "http":
             return super().__call__(scope, receive, send)
         if scope["raw_path"].startswith(OBJECT_PREFIXES):
             return self.objects(scope, receive, send)
         return self.reception(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, made when it is first asked for."""
+        if self.openapi_schema is None:
+            routes = get_openapi(title=self.title, version=API_VERSION, routes=self.routes)
+            self.openapi_schema = ApiDocument(self.catalog, routes).as_json(self.title)
+        return self.openapi_schema
 
     def drain(self) -> None:
         """Say in readiness and in answers that this gate goes away; what runs goes on."""
@@ -89,38 +110,36 @@ def create_app(
     """
     options = options or GateOptions()
     registry = registry or CollectorRegistry()
+    app = GateApp(title, catalog)
     metrics = GateMetrics(catalog)
     registry.register(metrics)
+    _add_fronts(app, link, options, metrics, object_ids or ObjectIds())
+    app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES_MIN)
+    add_problem_handlers(app)
+    app.include_router(health_routes(link, app.objects))
+    app.include_router(admin_routes(options, administration, config))
+    _add_metrics(app, registry)
+    _add_document(app)
+    add_pages(app, options.web_dir)
+    return app
+
+
+def _add_fronts(app: GateApp, link: Link, options: GateOptions, metrics: GateMetrics, object_ids: ObjectIds) -> None:
+    """Put the two ways in, for objects and for everything else, behind one guard."""
     guard, request_ids = Guard(options), RequestIds()
-    app = GateApp(
-        title=title,
-        version=API_VERSION,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-    )
     waiting = Waiting()
     bodies = Bodies(options, waiting)
     app.objects = Objects(
         link,
-        catalog,
+        app.catalog,
         options,
         bodies=bodies,
         waiting=waiting,
         guard=guard,
         metrics=metrics,
         request_ids=request_ids,
-        object_ids=object_ids or ObjectIds(),
+        object_ids=object_ids,
     )
-    app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES_MIN)
-    Instrumentator(registry=registry).instrument(app)
-    add_problem_handlers(app)
-    app.include_router(health_routes(link, app.objects))
-    app.include_router(admin_routes(options, administration, config))
-    _add_metrics(app, registry)
-    _add_document(app, title, catalog)
-    add_pages(app, options.web_dir)
     app.reception = Reception(
         app,
         app.objects,
@@ -130,10 +149,11 @@ def create_app(
         request_ids=request_ids,
         access_log=options.access_log,
     )
-    return app
 
 
 def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
+    Instrumentator(registry=registry).instrument(app)
+
     @app.get(
         "/metrics",
         tags=["health"],
@@ -146,12 +166,8 @@ def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
         return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
-def _add_document(app: FastAPI, title: str, catalog: Catalog) -> None:
-    routes = get_openapi(title=title, version=API_VERSION, routes=app.routes)
-    document = ApiDocument(catalog, routes).as_json(title)
-    encoded = orjson.dumps(document, option=orjson.OPT_INDENT_2)
-    app.openapi_schema = document
-
+def _add_document(app: FastAPI) -> None:
     @app.get("/openapi.json", include_in_schema=False)
-    async def openapi_json(_: Request) -> Response:
+    async def openapi_json() -> Response:
+        encoded = orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2)
         return Response(encoded, media_type="application/json", headers={"cache-control": "no-cache"})

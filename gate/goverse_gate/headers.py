@@ -42,6 +42,8 @@ _KEY: Final = re.compile(rb'"([ !#-\[\]-~]+)"|([ !#-~]+)')
 _SEQ: Final = re.compile(rb"[0-9]{1,20}")
 _VERSION: Final = re.compile(rb'"([0-9]{1,18})"|([0-9]{1,18})')
 _ETAG: Final = re.compile(rb'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_ETAGS: Final = re.compile(rb"%s(?:[ \t]*,[ \t]*%s)*" % (_ETAG.pattern, _ETAG.pattern))
+_BARE_VERSION: Final = re.compile(rb"[0-9]{1,18}")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~:/+=@-]+")
 _TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -126,12 +128,21 @@ def is_exclusive_create(found: Mapping[bytes, bytes]) -> bool:
     return True
 
 
-def matches_version(if_none_match: bytes | None, version: int) -> bool:
+def matches_version(if_none_match: bytes, version: int) -> bool:
     """Tell whether ``If-None-Match`` names the version that the client has already."""
-    if if_none_match is None:
-        return False
-    value = if_none_match.strip()
-    return value == b"*" or b"%d" % version in _ETAG.findall(value)
+    value, wanted = if_none_match.strip(), b"%d" % version
+    return value in (b"*", wanted) or wanted in _ETAG.findall(value)
+
+
+def check_etags(value: bytes) -> None:
+    """Pass what ``If-None-Match`` can be on a read.
+
+    Raises:
+        MalformedRequest: it is neither ``*``, nor a bare version, nor a list of entity tags.
+    """
+    value = value.strip()
+    if value != b"*" and _BARE_VERSION.fullmatch(value) is None and _ETAGS.fullmatch(value) is None:
+        raise MalformedRequest('If-None-Match is neither * nor a list of versions like "7"')
 
 
 def _timeout_s(value: bytes, timeout_s_max: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import Future
 from collections.abc import Callable
 from typing import Final
 
@@ -15,7 +16,7 @@ from goverse.ports.link import Link
 from goverse_gate.bodies import Bodies
 from goverse_gate.exchange import JSON, NO_CACHE, Exchange
 from goverse_gate.guard import Headers
-from goverse_gate.headers import CallHeaders, is_exclusive_create, matches_version, read
+from goverse_gate.headers import CallHeaders, check_etags, is_exclusive_create, matches_version, read
 from goverse_gate.identity import ObjectIds
 from goverse_gate.listing import page, parse_query
 from goverse_gate.metrics import GateMetrics
@@ -56,9 +57,9 @@ class Operations:
 
     async def call(self, exchange: Exchange, offered: OfferedType, method: OfferedMethod, segment: bytes) -> None:
         """``POST /objects/{type}/{id}/call/{method}``."""
-        exchange.series = method.series
         if exchange.scope["method"] != "POST":
             return await _other_method(exchange, CALL_METHODS)
+        exchange.series = method.series
         headers = self._headers(exchange)
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
         body = await self._bodies.read(exchange)
@@ -75,7 +76,12 @@ class Operations:
             "",
             headers.traceparent,
         )
-        reply = await self._send(request, exchange, headers.min_seq)
+        if headers.min_seq:
+            self._check_seq(headers.min_seq)
+        future = self._submit(request)
+        reply = future.result() if _is_there(future) else await self._wait(future, request, exchange)
+        if reply.replayed:
+            self._metrics.replays += 1
         if reply.problem is None:
             return await exchange.answer_reply(200, reply, [JSON])
         return await exchange.answer_problem(reply.problem, reply)
@@ -105,12 +111,15 @@ class Operations:
     async def _read(self, exchange: Exchange, offered: OfferedType, segment: bytes) -> None:
         exchange.series = self._metrics.operations["read"]
         headers = self._headers(exchange)
+        known = exchange.found.get(b"if-none-match")
+        if known is not None:
+            check_etags(known)
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
-        request = self._request(Operation.READ, key, exchange, headers)
+        request = self._request(Operation.READ, key, exchange, headers, if_match=headers.if_match)
         reply = await self._send(request, exchange, headers.min_seq)
         if reply.problem is not None:
             return await exchange.answer_problem(reply.problem, reply)
-        if matches_version(exchange.found.get(b"if-none-match"), reply.version):
+        if known is not None and matches_version(known, reply.version):
             return await exchange.answer_nothing(304, [NO_CACHE], reply)
         return await exchange.answer_reply(200, reply, [JSON, NO_CACHE])
 
@@ -145,8 +154,7 @@ class Operations:
         answer: Headers = [JSON]
         if reply.created:
             answer.append((b"location", location))
-        if not reply.body:
-            reply.body = orjson.dumps({"id": request.key.id, "version": reply.version})
+        reply.body = orjson.dumps({"id": request.key.id, "version": reply.version})
         return await exchange.answer_reply(201 if reply.created else 200, reply, answer)
 
     async def _delete(self, exchange: Exchange, offered: OfferedType, segment: bytes) -> None:
@@ -213,22 +221,25 @@ class Operations:
             raise Unavailable(f"commit_seq {min_seq} has not arrived here yet", min_seq=str(min_seq))
 
     async def _send(self, request: Request, exchange: Exchange, min_seq: int) -> Reply:
-        if min_seq:
-            self._check_seq(min_seq)
+        self._check_seq(min_seq)
         future = self._submit(request)
+        reply = future.result() if _is_there(future) else await self._wait(future, request, exchange)
+        if reply.replayed:
+            self._metrics.replays += 1
+        return reply
+
+    async def _wait(self, future: Future[Reply], request: Request, exchange: Exchange) -> Reply:
         try:
-            if future.done() and not future.cancelled():
-                reply = future.result()
-            else:
-                reply = await self._waiting.reply(future, request.deadline, exchange.receive)
+            return await self._waiting.reply(future, request.deadline, exchange.receive)
         except Expired:
             operation = request.method or request.operation.name.lower()
             raise _timeout(operation, str(request.key), request.deadline - exchange.started) from None
         except LinkBroken:
             raise Unavailable("the node gave the request up; whether it was carried out is unknown") from None
-        if reply.replayed:
-            self._metrics.replays += 1
-        return reply
+
+
+def _is_there(future: Future[Reply]) -> bool:
+    return future.done() and not future.cancelled()
 
 
 def _timeout(operation: str, subject: str, seconds: float) -> Timeout:

@@ -6,6 +6,7 @@ under the same request id.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -92,6 +93,16 @@ def document(problem: Problem, status: int, request_id: str) -> bytes:
         "retryable": problem.retryable,
         "request_id": problem.request_id or request_id,
     }
-    for name, value in problem.extra.items():
-        members.setdefault(name, value)
-    return orjson.dumps(members, default=str)
+    whole = members | {name: value for name, value in problem.extra.items() if name not in members}
+    try:
+        return orjson.dumps(whole, default=str)
+    except TypeError:  # an integer beyond 64 bits, half a character, a key that is no string
+        return _encode_patiently(whole, members)
+
+
+def _encode_patiently(whole: Mapping[str, Any], members: Mapping[str, Any]) -> bytes:
+    """Encode what the fast encoder does not know; where there is no JSON for it, only the members of the contract."""
+    try:
+        return json.dumps(whole, default=str, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps(members).encode()

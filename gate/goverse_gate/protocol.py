@@ -32,6 +32,8 @@ from goverse_gate.problems import document, retry_after_s, status_of
 DISCARDED_BYTES_MAX: Final = 8 * MIB  # lets a client that sends too much by mistake read its answer
 SLICE_BYTES: Final = 4 * KIB  # parsed at a time; holds the headers of few requests, so few are parsed too early
 
+_BODY_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
+
 
 @dataclass(slots=True, frozen=True)
 class ConnectionLimits:
@@ -55,6 +57,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._discarded_bytes = 0
         self._head_since: float | None = monotonic()  # None while no headers are awaited
         self._head_begun = False
+        self._outstanding = 0  # requests whose headers came and whose answer is not complete
+        self._refusal: GoverseError | None = None  # nothing more is parsed; what was asked before is still answered
+        self._refused_since: float | None = None  # the refusal was sent; the client may take its time to read it
         self._stalled: tuple[float, int] | None = None  # since when, and how much was still to be taken
 
     # --- reading ----------------------------------------------------------------------------------------------
@@ -68,7 +73,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came, or keep it while earlier requests wait."""
         self._unset_keepalive_if_required()
-        if self.pipeline or self._held or len(data) > SLICE_BYTES:
+        if self._refusal is not None:
+            self._discard(len(data))
+        elif self.pipeline or self._held or len(data) > SLICE_BYTES:
             self._held += data
             self._parse_held()
         else:
@@ -76,10 +83,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request."""
+        self._outstanding -= 1
         super().on_response_complete()
-        if self._held:
+        if self._refusal is not None:
+            if not self._outstanding and self._refused_since is None and not self.transport.is_closing():
+                self._answer(self._refusal)
+        elif self._held:
             self._unset_keepalive_if_required()
             self._parse_held()
+
+    def _discard(self, size: int) -> None:
+        self._discarded_bytes += size
+        if self._discarded_bytes > DISCARDED_BYTES_MAX:
+            self.transport.close()
 
     def _parse_held(self) -> None:
         while self._held and not self.pipeline and not self.transport.is_closing():
@@ -90,12 +106,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _parse(self, data: bytes) -> None:
+        parser: httptools.HttpRequestParser | None = self.parser
+        if parser is None:
+            return  # the connection is gone
         try:
-            self.parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self.cycle.keep_alive = False  # answered as plain HTTP; what follows may be another protocol
-        except httptools.HttpParserError:
-            self._refuse(MalformedRequest("the request is not well-formed HTTP/1.1"))
+        except httptools.HttpParserError as error:
+            ours = error.__context__
+            plain = MalformedRequest("the request is not well-formed HTTP/1.1")
+            self._refuse(ours if isinstance(ours, GoverseError) else plain)
         else:
             self._idle_bytes += len(data)
             if self._idle_bytes > HEADERS_BYTES_MAX:
@@ -116,19 +137,25 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start the request."""
+        """Start the request.
+
+        Raises:
+            MalformedRequest: it offers another protocol and has a body, which the parser would take for that protocol.
+        """
         self._head_since = None
         self._head_begun = False
         self._idle_bytes = 0
+        parser: Any = self.parser  # uvicorn declares that it may be gone, but not while it calls back
+        if parser.should_upgrade() and any(name in _BODY_HEADERS and value != b"0" for name, value in self.headers):
+            raise MalformedRequest("this server does not change protocols; send the body without Upgrade")
         super().on_headers_complete()
+        self._outstanding += 1
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body, or throw it away when the request was answered already."""
         self._idle_bytes = 0
         if self.cycle.response_complete:
-            self._discarded_bytes += len(body)
-            if self._discarded_bytes > DISCARDED_BYTES_MAX:
-                self.transport.close()
+            self._discard(len(body))
         else:
             super().on_body(body)
 
@@ -145,16 +172,31 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stalled = None
 
     def _refuse(self, error: GoverseError) -> None:
-        """Answer and close, if nothing of another answer can be under way; else only close."""
-        cycle = self.cycle
-        if cycle is not None and not cycle.response_complete and not self.pipeline:
-            if cycle.more_body and not cycle.response_started:
-                cycle.disconnected = True  # its body is broken; nothing that the application says will count
-                cycle.message_event.set()
-                self._answer(error)
-        elif cycle is None or not cycle.more_body:
+        """Parse nothing more, answer what was asked before, then send the refusal and end the connection."""
+        self._refusal = error
+        self._held.clear()
+        self._unset_keepalive_if_required()
+        if self._outstanding and self.cycle.more_body:
+            self._give_up_newest()
+        elif not self._outstanding and self._is_body_broken():
+            self.transport.close()  # that request has its answer; this is still about its body
+        if not self._outstanding and not self.transport.is_closing():
             self._answer(error)
-        self.transport.close()
+
+    def _is_body_broken(self) -> bool:
+        cycle: Any = self.cycle  # declared as always there, but None before the first request
+        return cycle is not None and cycle.response_complete and cycle.more_body
+
+    def _give_up_newest(self) -> None:
+        """Withdraw the request whose body is broken; the refusal is its answer."""
+        self._outstanding -= 1
+        if self.pipeline:
+            self.pipeline.popleft()
+        elif self.cycle.response_started:
+            self.transport.close()
+        else:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def _answer(self, error: GoverseError) -> None:
         problem = Problem.of(error)
@@ -169,6 +211,10 @@ class BoundedProtocol(HttpToolsProtocol):
             body,
         ]
         self.transport.write(b"".join(lines))
+        self._refused_since = monotonic()
+        self.flow.resume_reading()  # closing now would throw away what the client sent, and with it the answer
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -182,9 +228,13 @@ class BoundedProtocol(HttpToolsProtocol):
             elif now - since > self.limits.write_stall_timeout_s:
                 self.transport.abort()
             return
+        if self._refused_since is not None:
+            if now - self._refused_since > self.limits.head_read_timeout_s:
+                self.transport.close()
+            return
         if self._head_since is None:
             return
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._outstanding:
             self._head_since = now  # the next request waits for us, not we for it
         elif now - self._head_since > self.limits.head_read_timeout_s:
             if self._head_begun:

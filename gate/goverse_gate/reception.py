@@ -25,7 +25,7 @@ from goverse.errors import (
 )
 from goverse.model.frames import Problem
 from goverse_gate.bodies import Bodies
-from goverse_gate.exchange import CLIENT_GONE, SUCCESS, Exchange, Message, Receive, Scope, Send
+from goverse_gate.exchange import CLIENT_GONE, JSON, SUCCESS, Exchange, Message, Receive, Scope, Send
 from goverse_gate.guard import Guard, is_preflight, preflight_headers
 from goverse_gate.headers import collect, request_id_of
 from goverse_gate.identity import RequestIds
@@ -106,12 +106,16 @@ class Reception:
             if message["type"] == "http.response.start":
                 exchange.answered = True
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *exchange.own_headers()]
+                message["headers"] = headers = list(message.get("headers", ()))
+                exchange.add_own_headers(headers)
             elif exchange.scope["method"] == "HEAD":
                 message["body"] = b""
             await exchange.send(message)
 
         scope = {**exchange.scope, REQUEST_ID: exchange.request_id}
+        if body:  # is JSON whatever Content-Type a bare ``curl -d`` sends
+            others = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
+            scope["headers"] = [*others, JSON]
         if scope["method"] == "HEAD":
             scope["method"] = "GET"
         try:
@@ -158,7 +162,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 def _other_method(request: Request, error: HTTPException) -> Response:
     """Answer OPTIONS with what is allowed, and refuse any other HTTP method."""
-    paths: Mapping[str, Any] = request.app.openapi_schema["paths"]
+    paths: Mapping[str, Any] = request.app.openapi()["paths"]
     known = {verb.upper() for verb in paths.get(request.url.path, ())}
     listed = known or {verb.strip() for verb in (error.headers or {}).get("Allow", "GET").split(",")}
     allow = ", ".join(sorted({*listed, "OPTIONS", *(("HEAD",) if "GET" in listed else ())}))

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from typing import Final
 
 import uvicorn
@@ -22,7 +22,9 @@ from goverse_gate.options import GateOptions
 from goverse_gate.protocol import BoundedProtocol, ConnectionLimits, bounded_protocol
 
 SWEEP_PERIOD_S: Final = 1.0
+FIRST_REQUEST_GRACE_S: Final = 0.25
 CANCELLED_GRACE_S: Final = 1.0  # for calls that were cut off to still send their 503
+_POLL_S: Final = 0.01
 
 
 class _Uvicorn(uvicorn.Server):
@@ -33,41 +35,39 @@ class _Uvicorn(uvicorn.Server):
         self.serving = asyncio.Event()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.serving.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop to listen, and only then, after a moment, close connections that are idle.
+
+        A connection that was accepted just now looks idle until its first request arrives; closing it at once would
+        fail that request although another process may already listen on the same socket.
+        """
+        for server in self.servers:
+            server.close()
+        end = asyncio.get_running_loop().time() + FIRST_REQUEST_GRACE_S
+        connections, now = self.server_state.connections, asyncio.get_running_loop().time
+        while connections and not self.force_exit and now() < end:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(_POLL_S)
+        await super().shutdown(sockets)
+
 
 class GateServer:
-    """Serves one gate on one socket."""
+    """Serves one gate."""
 
-    def __init__(self, app: GateApp, options: GateOptions, listener: socket.socket) -> None:
-        """Prepare to serve on ``listener``, which this server closes in the end."""
+    def __init__(self, app: GateApp, options: GateOptions, *, sockets: Sequence[socket.socket]) -> None:
+        """Prepare to serve on listening ``sockets``, which this server closes in the end."""
         self._app = app
-        self._options = options
-        self._listener = listener
-        self._address = listener.getsockname()[:2]
-        self._task: asyncio.Task[None] | None = None
-        limits = ConnectionLimits(options.connections_max, options.head_read_timeout_s, options.write_stall_timeout_s)
-        config = uvicorn.Config(
-            app,
-            interface="asgi3",
-            http=bounded_protocol(limits),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=LISTEN_BACKLOG,
-            timeout_keep_alive=math.ceil(options.keep_alive_timeout_s),
-            timeout_graceful_shutdown=math.ceil(options.drain_timeout_s),
-        )
-        self._uvicorn = _Uvicorn(config)
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._sockets = list(sockets)
+        self._address = self._sockets[0].getsockname()[:2]
+        self._uvicorn = _Uvicorn(_uvicorn_config(app, options))
+        self._serving: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
 
     @property
     def url(self) -> str:
@@ -75,56 +75,76 @@ class GateServer:
         host, port = self._address
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return int(self._address[1])
-
     async def start(self) -> None:
         """Serve; returns once connections are accepted."""
-        self._task = asyncio.create_task(self._uvicorn.serve([self._listener]), name="goverse gate server")
-        serving = asyncio.create_task(self._uvicorn.serving.wait())
-        await asyncio.wait((self._task, serving), return_when=asyncio.FIRST_COMPLETED)
-        serving.cancel()
-        if self._task.done():
-            await self._task
+        self._serving = asyncio.create_task(self._uvicorn.serve(self._sockets), name="goverse gate server")
+        accepting = asyncio.create_task(self._uvicorn.serving.wait())
+        await asyncio.wait((self._serving, accepting), return_when=asyncio.FIRST_COMPLETED)
+        accepting.cancel()
+        if self._serving.done():
+            await self._serving
         self._sweep()
 
     async def drain(self, delay_s: float = 0.0) -> None:
-        """Turn readiness off, wait ``delay_s`` for load balancers to see it, then let what runs come to its end."""
+        """Turn readiness off and let each answer end its connection; give load balancers ``delay_s`` to notice."""
         self._app.drain()
         await asyncio.sleep(delay_s)
-        self._uvicorn.should_exit = True
-        await self._ended()
 
     async def stop(self) -> None:
-        """End at once; requests that run are answered with ``draining`` as far as their clients still listen."""
+        """Stop gracefully: readiness off, no new connections, what runs comes to its end within the drain timeout.
+
+        Requests that do not come to their end are answered with ``draining``.
+        """
         self._app.drain()
         self._uvicorn.should_exit = True
-        self._uvicorn.force_exit = True
-        await self._ended()
+        await self._end()
 
-    async def _ended(self) -> None:
-        if self._task is not None:
-            await asyncio.shield(self._task)
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+    async def abort(self) -> None:
+        """Stop at once; requests that run are answered with ``draining``."""
+        self._uvicorn.force_exit = True
+        await self.stop()
+
+    async def _end(self) -> None:
+        if self._serving is not None:
+            await asyncio.shield(self._serving)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         state = self._uvicorn.server_state
-        if state.tasks:
-            for task in state.tasks:
-                task.cancel()
-            await asyncio.wait(state.tasks, timeout=CANCELLED_GRACE_S)
+        tasks = set(state.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCELLED_GRACE_S)
         for connection in list(state.connections):
-            connection.transport.abort()
-        self._listener.close()
+            connection.transport.close()
+        for listener in self._sockets:
+            listener.close()
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for connection in list(self._uvicorn.server_state.connections):
+        for connection in list[object](self._uvicorn.server_state.connections):
             if isinstance(connection, BoundedProtocol):
                 connection.sweep(now)
-        self._sweeper = loop.call_later(SWEEP_PERIOD_S, self._sweep)
+        self._sweeping = loop.call_later(SWEEP_PERIOD_S, self._sweep)
+
+
+def _uvicorn_config(app: GateApp, options: GateOptions) -> uvicorn.Config:
+    limits = ConnectionLimits(options.connections_max, options.head_read_timeout_s, options.write_stall_timeout_s)
+    return uvicorn.Config(
+        app,
+        interface="asgi3",
+        http=bounded_protocol(limits),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=LISTEN_BACKLOG,
+        timeout_keep_alive=math.ceil(options.keep_alive_timeout_s),
+        timeout_graceful_shutdown=math.ceil(options.drain_timeout_s),
+    )
 
 
 def open_listener(host: str, port: int) -> socket.socket:

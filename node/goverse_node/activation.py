@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from goverse.errors import GoverseError, Overloaded, Unavailable
+from goverse.errors import Deadlock, GoverseError, Overloaded, Unavailable
 from goverse.model.frames import Problem, Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
@@ -26,6 +26,7 @@ from goverse_node.lookup import outcome, refusal
 from goverse_node.phase import Phase
 from goverse_node.pipeline import PendingCommit
 from goverse_node.turn import Turn
+from goverse_node.waits import closes_cycle
 
 if TYPE_CHECKING:
     from goverse_node.node import Node
@@ -182,6 +183,8 @@ class Activation:
             turns.begin(self, call)
         elif self._mailbox is not None and len(self._mailbox) >= self.node.options.mailbox_calls_max:
             call.refuse(Overloaded(f"{len(self._mailbox)} calls wait for {self.key} already", retry_after_s=1))
+        elif request.chain and closes_cycle(self, request.chain):
+            call.refuse(Deadlock(f"{self.key} waits for the call chain that this call belongs to; try again"))
         else:
             if self._mailbox is None:
                 self._mailbox = deque()

@@ -35,6 +35,7 @@ class Turn:
         call: whom to answer when the deadline passes; None for a hook that runs on its own.
         deadline: when it is cancelled, on the loop's clock.
         expired: its deadline passed; whatever it still returns has no effect.
+        waits_for: the objects that it has called and that have not answered.
         started: its task took its first step.
         closed: it is over, expired, or without its activation; it may not call other objects any more.
     """
@@ -54,6 +55,7 @@ class Turn:
         "started",
         "stepped",
         "task",
+        "waits_for",
     )
 
     def __init__(
@@ -76,6 +78,7 @@ class Turn:
         self.deadline = deadline
         self.expired: GoverseError | None = None
         self.closed = False
+        self.waits_for: tuple[ObjectKey, ...] = ()
         self.task: asyncio.Task[None] | None = None
         self.started = False
         self._context: Context | None = None
@@ -133,7 +136,13 @@ class Turn:
             traceparent=self.request.traceparent,
             chain=chain,
         )
-        return await self.activation.node.submit(request)
+        self.waits_for = (*self.waits_for, key)
+        try:
+            return await self.activation.node.submit(request)
+        finally:
+            left = list(self.waits_for)
+            left.remove(key)
+            self.waits_for = tuple(left)
 
     def _derived_key(self, key: ObjectKey, method: str) -> str | None:
         """Give the nth call to a method the same key in every attempt, so that a repeated turn repeats no effect."""

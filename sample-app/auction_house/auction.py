@@ -1,21 +1,26 @@
 """Auctions: the rules of bidding, and who pays whom in the end.
 
-Each method first asks everything that may say no (the rules here, then the bidder's wallet) and changes its own state
-last: when something raises, nothing of the turn is left. Calls to wallets are repeated safely, because a call that is
-retried with the same idempotency key gives its nested calls the same keys again.
+An auction and a wallet are two objects, and each commits on its own. Two rules keep the money right between them:
+
+* ``bid`` and ``close`` first ask everything that may say no and change the auction last: a refusal leaves nothing
+  behind. If they end half-way, what the wallet did is too careful, never too generous: it holds what it need not.
+* ``settle`` tells the others what has become of the auction, in a turn that follows: only what is durable frees money.
+  It is safe to ask at any time, and as often as one likes.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
 from auction_house.catalogue import Catalogue, Lot
 from auction_house.refusals import AuctionClosed, AuctionInProgress, BidTooLow, OwnAuction
 from auction_house.wallet import Cents, Wallet
-from goverse import Object, TryAgain, call
+from goverse import GoverseError, Object, call
 
-Name = Annotated[str, Field(min_length=1, max_length=80)]
+Title = Annotated[str, Field(min_length=1, max_length=80)]
+Name = Annotated[str, Field(min_length=1, max_length=80, pattern="^[^#]+$")]  # a wallet's id; some with # are reserved
+Reserve = Annotated[int, Field(ge=0, le=10**12)]
 CATALOGUE = "main"
 
 
@@ -41,12 +46,11 @@ class Auction(Object, create_on_call=False):
     seller: str
     starting_price: int
     reserve: int
-    status: Literal["open", "closed"] = "open"
     bids: list[Bid] = []
     outcome: Outcome | None = None
     to_release: list[str] = []
 
-    async def on_create(self, title: Name, seller: Name, starting_price: Cents = 100, reserve: int = 0) -> None:
+    async def on_create(self, title: Title, seller: Name, starting_price: Cents = 100, reserve: Reserve = 0) -> None:
         """Open the auction; prices are in cents, the reserve is what the seller wants at least."""
         self.title = title
         self.seller = seller
@@ -56,14 +60,14 @@ class Auction(Object, create_on_call=False):
 
     async def on_delete(self) -> None:
         """Refuse to forget an auction that people have money in."""
-        if self.status == "open" and self.bids:
-            raise AuctionInProgress(f"{self.title} has {len(self.bids)} bids; close it first")
+        if self.to_release or (self.bids and self.outcome is None):
+            raise AuctionInProgress(f"{self.title} has {len(self.bids)} bids; close and settle it first")
         await self.ref(Catalogue, CATALOGUE).withdraw(auction=self.id)
 
     @call(raises=(BidTooLow, AuctionClosed, OwnAuction))
     async def bid(self, bidder: Name, amount: Cents) -> Bid:
         """Bid; the amount is held in the bidder's wallet until somebody bids more."""
-        if self.status == "closed":
+        if self.outcome is not None:
             raise AuctionClosed(f"{self.title} is closed")
         if bidder == self.seller:
             raise OwnAuction()
@@ -73,31 +77,43 @@ class Auction(Object, create_on_call=False):
         await self.ref(Wallet, bidder).hold(auction=self.id, amount=amount)
 
         bid = Bid(bidder=bidder, amount=amount, at=datetime.now(UTC))
-        outbid = self._leader()
+        self.to_release = [name for name in self._involved() if name != bidder]
         self.bids.append(bid)
-        if outbid is not None and outbid != bidder:
-            self.to_release.append(outbid)
-        await self._release()
-        await self._show()
         return bid
 
     @call
     async def close(self) -> Outcome:
-        """End the auction: the winner pays the seller, everybody else has their money free again."""
+        """End the auction; the winner pays the seller. Closing again tells the outcome again."""
         if self.outcome is not None:
             return self.outcome
         leader, price = self._leader(), self._price()
         if leader is not None and price >= self.reserve:
-            await self.ref(Wallet, leader).capture(auction=self.id)
+            await self.ref(Wallet, leader).pay(auction=self.id, amount=price)
             await self.ref(Wallet, self.seller).receive(auction=self.id, amount=price)
             self.outcome = Outcome(winner=leader, price=price)
         else:
+            self.to_release = self._involved()
             self.outcome = Outcome(winner=None, price=0)
-            self.to_release += [leader] if leader is not None else []
-        self.status = "closed"
-        await self._release()
-        await self.ref(Catalogue, CATALOGUE).withdraw(auction=self.id)
         return self.outcome
+
+    @call
+    async def settle(self, also: Name | None = None) -> None:
+        """Free the money of those who were outbid, and bring the catalogue up to date; ask for it after bid and close.
+
+        A bidder who does not know what became of a bid gives their name as ``also``: if they do not lead, nothing of
+        their money stays held. A wallet that cannot be reached now stays on the list for the next time.
+        """
+        free = set(self.to_release)
+        if also is not None and also != self._leader():
+            free.add(also)
+        unreached: list[str] = []
+        for bidder in sorted(free):
+            try:
+                await self.ref(Wallet, bidder).release(auction=self.id)
+            except GoverseError:
+                unreached.append(bidder)
+        await self._show()
+        self.to_release = unreached
 
     @call(readonly=True)
     async def history(self, limit: Annotated[int, Field(ge=1, le=1000)] = 20) -> list[Bid]:
@@ -110,24 +126,15 @@ class Auction(Object, create_on_call=False):
     def _price(self) -> int:
         return self.bids[-1].amount if self.bids else 0
 
-    async def _release(self) -> None:
-        """Free the money of those who were outbid; who cannot be reached now is tried again with the next bid."""
-        for bidder in list(self.to_release):
-            if bidder == self._leader() and self.status == "open":
-                self.to_release.remove(bidder)  # leads again with a newer hold
-                continue
-            try:
-                await self.ref(Wallet, bidder).release(auction=self.id)
-            except TryAgain:
-                continue
-            self.to_release.remove(bidder)
+    def _involved(self) -> list[str]:
+        """Whose wallets hold money for this auction: the leader, and the outbid that were not settled yet."""
+        return [*self.to_release, *(bid.bidder for bid in self.bids[-1:])]
 
     async def _show(self) -> None:
-        lot = Lot(
-            auction=self.id,
-            title=self.title,
-            seller=self.seller,
-            price=self._price() or self.starting_price,
-            bids=len(self.bids),
-        )
-        await self.ref(Catalogue, CATALOGUE).show(lot=lot)
+        catalogue = self.ref(Catalogue, CATALOGUE)
+        if self.outcome is not None:
+            await catalogue.withdraw(auction=self.id)
+            return
+        price = self._price() or self.starting_price
+        lot = Lot(auction=self.id, title=self.title, seller=self.seller, price=price, bids=len(self.bids))
+        await catalogue.show(lot=lot)

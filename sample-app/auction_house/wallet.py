@@ -1,7 +1,10 @@
 """Wallets: money in cents, some of it held for auctions.
 
 A wallet calls nobody. That is what keeps the house free of deadlocks: calls go from auctions to wallets, never back.
-Every movement that an auction asks for names the auction, so asking twice moves the money once.
+
+What an auction asks of a wallet says how things *should be* between the two ("70.00 are held for the clock"), not what
+to add or take away. So asking twice is harmless, and whatever an auction asked before it failed half-way is put right
+by what it asks next.
 """
 
 from typing import Annotated, Any
@@ -30,6 +33,7 @@ class Wallet(Object, state_version=2):
 
     balance_cents: Annotated[int, Field(ge=0)] = 0
     holds: dict[str, int] = {}
+    purchases: dict[str, int] = {}
     sales: dict[str, int] = {}
 
     @call
@@ -45,8 +49,9 @@ class Wallet(Object, state_version=2):
 
     @call(raises=(InsufficientFunds,))
     async def hold(self, auction: str, amount: Cents) -> Statement:
-        """Set money aside for the leading bid of an auction, in place of what was held for it before."""
-        free = self._free() + self.holds.get(auction, 0)
+        """Have just this amount set aside for the leading bid of an auction."""
+        self._forget(auction)
+        free = self._statement().free
         if amount > free:
             raise InsufficientFunds(f"{self.id} has {free / 100:.2f} free, the bid needs {amount / 100:.2f}", free=free)
         self.holds[auction] = amount
@@ -54,32 +59,34 @@ class Wallet(Object, state_version=2):
 
     @call
     async def release(self, auction: str) -> Statement:
-        """Give back what was held for an auction, if anything."""
-        self.holds.pop(auction, None)
+        """Have nothing to do with an auction: what was held or paid for it is free."""
+        self._forget(auction)
         return self._statement()
 
     @call
-    async def capture(self, auction: str) -> int:
-        """Take what is held for a won auction out of the wallet; return the amount, 0 the second time."""
-        amount = self.holds.pop(auction, 0)
+    async def pay(self, auction: str, amount: Cents) -> Statement:
+        """Have paid just this price for what was won; what was held beyond it is free."""
+        self._forget(auction)
+        self.purchases[auction] = amount
         self.balance_cents -= amount
-        return amount
+        return self._statement()
 
     @call
     async def receive(self, auction: str, amount: Cents) -> Statement:
-        """Take in the price of something sold; once per auction."""
-        if auction not in self.sales:
-            self.sales[auction] = amount
-            self.balance_cents += amount
+        """Have received just this price for what was sold."""
+        self.balance_cents += amount - self.sales.get(auction, 0)
+        self.sales[auction] = amount
         return self._statement()
 
-    def _free(self) -> int:
-        return self.balance_cents - sum(self.holds.values())
+    def _forget(self, auction: str) -> None:
+        self.holds.pop(auction, None)
+        self.balance_cents += self.purchases.pop(auction, 0)
 
     def _statement(self) -> Statement:
-        return Statement(balance=self.balance_cents, held=sum(self.holds.values()), free=self._free())
+        held = sum(self.holds.values())
+        return Statement(balance=self.balance_cents, held=held, free=self.balance_cents - held)
 
     @migration(from_version=1)
     @staticmethod
     def _euros_to_cents(state: dict[str, Any]) -> dict[str, Any]:
-        return {"balance_cents": round(state["balance"] * 100), "holds": {}, "sales": {}}
+        return {"balance_cents": round(state["balance"] * 100)}

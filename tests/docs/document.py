@@ -129,10 +129,8 @@ class _Reader:
             return []
         if mode is Mode.SKIP:
             return [Step(number, mode, argument)]
-        if language == "bash":
-            commands = [Command(number + 1, "\n".join(body), [])]
-        else:
-            commands = self._commands(body, number)
+        script = language == "bash"
+        commands = [Command(number + 1, "\n".join(body), [])] if script else self._commands(body, number)
         self._validate(mode, commands, number)
         return [Step(number, mode, argument, commands)]
 

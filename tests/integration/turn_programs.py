@@ -5,6 +5,7 @@ objects are passivated and the node is restarted. The runner writes down what ea
 """
 
 import asyncio
+import contextlib
 import itertools
 from asyncio import Future
 from collections import defaultdict
@@ -125,10 +126,8 @@ class Log(Object):
         if early:
             self.entries.append(entry)
         CAUSES[nested[0]] = (self.id, () if early else tuple(self.entries))
-        try:
+        with contextlib.suppress(GoverseError):
             await self.ref(Log, through).bounce(to=self.id, entry=nested[0])
-        except GoverseError:
-            pass
         if not early:
             self.entries.append(entry)
         return self.entries

@@ -4,37 +4,43 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 
 from goverse.limits import CALL_TIMEOUT_S
 from goverse_cli.failure import ExitCode, Failure
-from goverse_cli.invocation import invocation_of
-from goverse_cli.server import DEFAULT_URL, Server, call_path
+from goverse_cli.invocation import DEFAULT_URL, Url, invocation_of
 
-Url = Annotated[str, typer.Option(help="The server.", envvar="GOVERSE_URL")]
+if TYPE_CHECKING:
+    import httpx
+
+TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="Object type.")]
+ObjectId = Annotated[str, typer.Argument(metavar="ID", help="Object id, any text.")]
+Method = Annotated[str, typer.Argument(metavar="METHOD", help="Exported method.")]
+Json = Annotated[
+    str,
+    typer.Argument(
+        metavar="JSON", help="Arguments: a JSON object, @FILE, or - for standard input.", show_default=False
+    ),
+]
+Key = Annotated[str | None, typer.Option(help="Idempotency key: the same call with the same key takes effect once.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for the result.", min=0.001)]
+Namespace = Annotated[str | None, typer.Option(help="Namespace of the object.")]
 
 
 def call(
     context: typer.Context,
-    type_name: Annotated[str, typer.Argument(metavar="TYPE", help="Object type.")],
-    object_id: Annotated[str, typer.Argument(metavar="ID", help="Object id, any text.")],
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="Exported method.")],
-    arguments: Annotated[
-        str,
-        typer.Argument(
-            metavar="[JSON]", help="Arguments: a JSON object, @FILE, or - for standard input.", show_default=False
-        ),
-    ] = "{}",
+    type_name: TypeName,
+    object_id: ObjectId,
+    method: Method,
+    arguments: Json = "{}",
     *,
     url: Url = DEFAULT_URL,
-    key: Annotated[
-        str | None, typer.Option(help="Idempotency key: the same call with the same key takes effect once.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the result.", min=0.001)] = CALL_TIMEOUT_S,
-    namespace: Annotated[str | None, typer.Option(help="Namespace of the object.")] = None,
+    key: Key = None,
+    timeout: Timeout = CALL_TIMEOUT_S,
+    namespace: Namespace = None,
 ) -> None:
     """Call a method of an object and print its result as JSON.
 
@@ -48,21 +54,24 @@ def call(
       goverse call Report r1 load @report.json --timeout 60
       goverse call Counter c1 increment -o json | jq .result
     """
-    invocation = invocation_of(context)
+    from goverse_cli.server import Server, call_path  # noqa: PLC0415 - the HTTP client, which other commands do not need
+
     headers = {"Content-Type": "application/json", "GoVerse-Timeout": f"{timeout:g}"}
-    if key is not None:
-        headers["Idempotency-Key"] = key
-    if namespace is not None:
-        headers["GoVerse-Namespace"] = namespace
-    body = _read(arguments)
+    headers |= {"Idempotency-Key": key} if key is not None else {}
+    headers |= {"GoVerse-Namespace": namespace} if namespace is not None else {}
+    path, body = call_path(type_name, object_id, method), _read(arguments)
+    _check_headers(headers)
+    answer = Server(url, timeout_s=timeout).request("POST", path, body=body, headers=headers)
+    typer.echo(_as_json(answer) if invocation_of(context).as_json else answer.text)
+
+
+def _check_headers(headers: dict[str, str]) -> None:
     for name, value in headers.items():
         if not value.isascii() or not value.isprintable():
             raise Failure(f"{name} cannot carry {value!r}; use printable ASCII", exit_code=ExitCode.USAGE)
-    path = call_path(type_name, object_id, method)
-    answer = Server(url, timeout_s=timeout).request("POST", path, body=body, headers=headers)
-    if not invocation.as_json:
-        typer.echo(answer.text)
-        return
+
+
+def _as_json(answer: httpx.Response) -> str:
     document = {
         "result": orjson.Fragment(answer.content or b"null"),
         "version": answer.headers.get("ETag", "").strip('"') or None,
@@ -70,7 +79,7 @@ def call(
         "request_id": answer.headers.get("GoVerse-Request-Id"),
         "replayed": answer.headers.get("Idempotency-Replayed") == "true",
     }
-    typer.echo(orjson.dumps(document).decode())
+    return orjson.dumps(document).decode()
 
 
 def _read(arguments: str) -> bytes:

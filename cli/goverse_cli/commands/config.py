@@ -14,7 +14,7 @@ from goverse_cli.terminal import show
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check, show and generate the configuration.")
 
 
-@commands.command()
+@commands.command(short_help="Say whether the settings are right.")
 def check(context: typer.Context) -> None:
     """Say whether the settings are right: file, environment and all.
 
@@ -33,7 +33,7 @@ def check(context: typer.Context) -> None:
     show(invocation, {"valid": True, "set": changed}, f"the settings are right: {summary}")
 
 
-@commands.command(name="show")
+@commands.command(name="show", short_help="Show the settings in effect and where they come from.")
 def show_settings(
     context: typer.Context,
     changed: Annotated[bool, typer.Option("--changed", help="Only settings that differ from their default.")] = False,
@@ -58,7 +58,7 @@ def show_settings(
     show(invocation, shown, "\n".join(lines) or "every setting has its default")
 
 
-@commands.command()
+@commands.command(short_help="Print a file with every setting and its default.")
 def generate() -> None:
     """Print a YAML file with every setting, its default and what it means.
 

@@ -15,29 +15,26 @@ from goverse.telemetry import logs
 from goverse_cli.invocation import Invocation, invocation_of
 from goverse_cli.listener import bind
 
+Target = Annotated[
+    str,
+    typer.Argument(metavar="PATH|MODULE", help="app.py, a package folder, a module, or one of these and :attribute."),
+]
+Host = Annotated[str | None, typer.Option(help="Address to listen on (gate.host).", show_default="127.0.0.1")]
+Port = Annotated[int | None, typer.Option(help="Port, 0 for any free one (gate.port).", show_default="8000")]
+DataDir = Annotated[Path | None, typer.Option(help="Where the data is (wal.data_dir).", show_default=".goverse")]
+Web = Annotated[Path | None, typer.Option(help="Static files to serve at / (gate.web_dir).", show_default=False)]
+Reload = Annotated[bool, typer.Option("--reload/--no-reload", help="Serve new code when a file changes.")]
+
 
 def dev(
     context: typer.Context,
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="PATH|MODULE", help="app.py, a package folder, a module, or one of these and :attribute."
-        ),
-    ],
+    target: Target,
     *,
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on (gate.host).", show_default="127.0.0.1")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port to listen on, 0 for any free one (gate.port).", show_default="8000")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Where the data is (wal.data_dir).", show_default=".goverse")
-    ] = None,
-    web: Annotated[
-        Path | None, typer.Option(help="Folder of static files to serve at / (gate.web_dir).", show_default=False)
-    ] = None,
-    reload: Annotated[bool, typer.Option("--reload/--no-reload", help="Serve new code when a file changes.")] = True,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    web: Web = None,
+    reload: Reload = True,
 ) -> None:
     """Serve the object types of an application: HTTP, durable storage and API documentation in one process.
 
@@ -78,7 +75,7 @@ def _with_reload(
     plain = {path: (flag, str(value) if isinstance(value, Path) else value) for path, (flag, value) in flags.items()}
     config = invocation.config or invocation.environ.get("GOVERSE_CONFIG")
     with bind(gate.host, gate.port) as listener:
-        job = Job(target, plain, str(config) if config else None, listener.fileno(), first=True)
+        job = Job(target, plain, str(config) if config else None, listener.fileno())
         return asyncio.run(Supervisor(job, folder=folder, drain_timeout_s=gate.drain_timeout_s).run())
 
 

@@ -10,7 +10,6 @@ import typer
 
 from goverse.objects.application import load_application
 from goverse_cli.failure import ExitCode, Failure
-from goverse_cli.server import Server
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The HTTP interface as an OpenAPI document.")
 
@@ -22,11 +21,11 @@ def _family() -> None:
     """Keep ``export`` a command of its own: without this the only command would take its family's place."""
 
 
-@commands.command()
+@commands.command(short_help="Print the OpenAPI document of an application or a server.")
 def export(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[PATH|MODULE]", help="Application, as for `goverse dev`.", show_default=False),
+        typer.Argument(metavar="PATH|MODULE", help="Application, as for `goverse dev`.", show_default=False),
     ] = None,
     *,
     url: Annotated[str | None, typer.Option(help="A running server to ask instead.", show_default=False)] = None,
@@ -59,6 +58,8 @@ def export(
 
 
 def _of_server(url: str) -> object:
+    from goverse_cli.server import Server  # noqa: PLC0415 - the HTTP client, which the other way does not need
+
     answer = Server(url, timeout_s=_TIMEOUT_S).request("GET", "/openapi.json")
     try:
         return orjson.loads(answer.content)

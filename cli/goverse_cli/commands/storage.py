@@ -1,7 +1,8 @@
 """``goverse snapshot|trim|restore|dump|diff``: what an operator does with a data directory.
 
 ``dump``, ``diff`` and ``restore`` only read their source, also beside a running server. ``snapshot`` and ``trim``
-write: where a server holds the directory, that server is asked to do it.
+write: where a server holds the directory, that server is asked to do it. The store is imported by the commands
+that use it, so that all others start faster.
 """
 
 from __future__ import annotations
@@ -17,15 +18,9 @@ import orjson
 import typer
 
 from goverse.errors import StoreLocked
-from goverse_cli.commands.call import Url
 from goverse_cli.failure import ExitCode, Failure
-from goverse_cli.invocation import Invocation, invocation_of
-from goverse_cli.server import DEFAULT_URL, Server
+from goverse_cli.invocation import DEFAULT_URL, Invocation, Url, invocation_of
 from goverse_cli.terminal import confirm, progress, show
-from goverse_node.stores.wal import admin
-from goverse_node.stores.wal import diff as differences
-from goverse_node.stores.wal import dump as dumping
-from goverse_node.stores.wal import restore as restoring
 
 _SERVER_TIMEOUT_S = 600.0
 
@@ -47,20 +42,18 @@ def snapshot(context: typer.Context, data_dir: DataDir = None, *, url: Url = DEF
       goverse snapshot
       goverse snapshot --data-dir /var/lib/goverse
     """
+    from goverse_node.stores.wal import admin  # noqa: PLC0415
+
     invocation = invocation_of(context)
     directory = _data_dir(invocation, data_dir)
 
-    def offline() -> dict[str, Any]:
+    def at_rest() -> dict[str, Any]:
         with progress(invocation) as report:
             made = admin.snapshot(directory, progress=report)
         return {"commit_seq": str(made.seq), "objects": made.objects, "replies": made.replies, "bytes": made.size}
 
-    made = _offline_or_asked(directory, url, "/admin/snapshot", offline)
-    show(
-        invocation,
-        made,
-        f"snapshot at {made.get('commit_seq')}: {made.get('objects')} objects, {made.get('bytes')} bytes",
-    )
+    made = _at_rest_or_asked(at_rest, url, "/admin/snapshot")
+    show(invocation, made, f"snapshot at {made['commit_seq']}: {made['objects']} objects, {made['bytes']} bytes")
 
 
 def trim(
@@ -78,22 +71,21 @@ def trim(
     \b
     Examples:
       goverse trim --yes
-      goverse trim --keep 2 --data-dir /var/lib/goverse
+      goverse trim --keep 2 --data-dir /var/lib/goverse --yes
     """
+    from goverse_node.stores.wal import admin  # noqa: PLC0415
+
     invocation = invocation_of(context)
     directory = _data_dir(invocation, data_dir)
     confirm(invocation, f"earlier points in time of {directory} can then no longer be restored; go on?", agreed=yes)
 
-    def offline() -> dict[str, Any]:
+    def at_rest() -> dict[str, Any]:
         removed = admin.trim(directory, snapshots_kept=keep)
         return {"segments": removed.segments, "snapshots": removed.snapshots, "bytes": removed.size}
 
-    removed = _offline_or_asked(directory, url, f"/admin/trim?snapshots_kept={keep}", offline)
-    show(
-        invocation,
-        removed,
-        f"removed {removed.get('segments')} log files and {removed.get('snapshots')} snapshots, {removed.get('bytes')} bytes",
-    )
+    removed = _at_rest_or_asked(at_rest, url, f"/admin/trim?snapshots_kept={keep}")
+    what = f"{removed['segments']} log files and {removed['snapshots']} snapshots, {removed['bytes']} bytes"
+    show(invocation, removed, f"removed {what}")
 
 
 def restore(
@@ -118,6 +110,8 @@ def restore(
       goverse restore --to-time 2026-11-21T09:30:00Z --into restored
       goverse dev app.py --data-dir restored
     """
+    from goverse_node.stores.wal import restore as restoring  # noqa: PLC0415
+
     invocation = invocation_of(context)
     if to_seq is not None and to_time is not None:
         raise Failure("give --to-seq or --to-time, not both", exit_code=ExitCode.USAGE)
@@ -129,7 +123,7 @@ def restore(
     show(
         invocation,
         document,
-        f"restored {made.objects} objects as of {made.seq} into {made.directory}; use it with --data-dir {made.directory}",
+        f"restored {made.objects} objects as of {made.seq}; serve them with --data-dir {made.directory}",
     )
 
 
@@ -150,6 +144,8 @@ def dump(
       goverse dump > today.ndjson
       goverse dump --to-seq 4711 | jq 'select(.type == "Counter") | .state.value'
     """
+    from goverse_node.stores.wal import dump as dumping  # noqa: PLC0415
+
     invocation = invocation_of(context)
     directory = _data_dir(invocation, data_dir)
     with progress(invocation) as report:
@@ -173,6 +169,8 @@ def diff(
       goverse diff .goverse restored
       goverse diff yesterday.ndjson .goverse -o json
     """
+    from goverse_node.stores.wal import diff as differences  # noqa: PLC0415
+
     invocation = invocation_of(context)
     for path in (a, b):
         if not path.exists():
@@ -199,15 +197,18 @@ def _data_dir(invocation: Invocation, given: Path | None) -> Path:
     return directory
 
 
-def _offline_or_asked(directory: Path, url: str, path: str, offline: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _at_rest_or_asked(at_rest: Callable[[], dict[str, Any]], url: str, path: str) -> dict[str, Any]:
+    """Do it here, or let the server do it that holds the directory."""
     try:
-        return offline()
+        return at_rest()
     except StoreLocked as locked:
         try:
+            from goverse_cli.server import Server  # noqa: PLC0415
+
             answer = Server(url, timeout_s=_SERVER_TIMEOUT_S).request("POST", path)
         except Failure as failure:
             raise Failure(
-                f"{locked.detail}; and the server that could do it failed: {failure.message}",
+                f"{locked.detail}; and the server that was asked to do it did not: {failure.message}",
                 hint="name the server that uses the directory with --url, or stop it",
                 exit_code=ExitCode.UNAVAILABLE,
             ) from failure

@@ -20,18 +20,19 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to serve: the target, flags by setting as ``(flag, value)``, the settings file, and the socket's descriptor."""
+    """What to serve: the target, flags by setting as ``(flag, value)``, the settings file, the socket's descriptor."""
 
     target: str
     flags: dict[str, tuple[str, Any]]
     config: str | None
     listener: int
-    first: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """The way is free: the data directory and the socket are yours."""
+    """The way is free: the data directory and the socket are yours. ``announce``: nothing was served before."""
+
+    announce: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """A server process never outlives its supervisor, however that one ended.
 
-Two ways, because each alone has a hole: the kernel signals the child when its parent dies (Linux only), and a thread reads
-the channel, whose end says the same everywhere. The thread also makes an end of a process whose event loop is
-stuck in the user's code and cannot drain.
+Two ways, because each alone has a hole: the kernel signals the child when its parent dies (Linux only), and a
+thread reads the channel, whose end says the same everywhere. The thread also makes an end of a process whose
+event loop is stuck in the user's code and cannot drain.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def die_with_parent() -> None:
 
 
 def watch_supervisor(said: BinaryIO, stop: Callable[[], None]) -> None:
-    """Call ``stop`` when the supervisor says so or is gone; if it is gone, end within ``ORPHAN_DRAIN_S`` in any case."""
+    """Call ``stop`` when the supervisor says so or is gone; then, in the latter case, end within ``ORPHAN_DRAIN_S``."""
     Thread(target=_watch, args=(said, stop), name="goverse-lifeline", daemon=True).start()
 
 

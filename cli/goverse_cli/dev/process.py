@@ -14,7 +14,6 @@ from typing import Final
 
 from goverse_cli.dev.channel import Job, Message, Serve, Stop, decode, encode
 
-
 MESSAGE_BYTES_MAX: Final = 1 << 20  # the longest is a traceback of the user's code
 
 
@@ -59,9 +58,9 @@ class ServerProcess:
         self._writer.close()
         return status
 
-    def serve(self) -> None:
+    def serve(self, *, announce: bool) -> None:
         """Let it open the store and serve."""
-        self._say(Serve())
+        self._say(Serve(announce))
 
     def stop(self) -> None:
         """Let it drain and end."""

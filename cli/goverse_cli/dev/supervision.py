@@ -19,7 +19,7 @@ from enum import Enum, auto
 from typing import Final
 
 QUICK_DEATH_S: Final = 10.0
-QUICK_DEATHS_MAX: Final = 5
+QUICK_DEATHS_MAX: Final = 4
 PAUSE_S: Final = 0.2
 PAUSE_S_MAX: Final = 5.0
 
@@ -56,9 +56,10 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class LetServe:
-    """Tell a process to serve."""
+    """Tell a process to serve; ``announce`` where nothing was served before, so that it says where it is."""
 
     number: int
+    announce: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ class Supervision:
         self._current: Member | None = None
         self._candidate: Member | None = None
         self._exit_code: int | None = None
+        self._announced = False
 
     # --- what happened ------------------------------------------------------------------------------------------------
 
@@ -152,8 +154,9 @@ class Supervision:
             return
         if member.phase is Phase.STARTING:
             member.phase, member.since = Phase.SERVING, now
-        if number > 1:
+        if self._announced:
             yield Say("info", "the application was reloaded")
+        self._announced = True
 
     def failed(self, number: int, message: str, exit_code: int) -> Actions:
         """A process says that it cannot do what it was told, and ends."""
@@ -193,8 +196,8 @@ class Supervision:
         again, self._exit_code = self._exit_code is not None, 0 if self._exit_code is None else 1
         if not members:
             yield Finish(self._exit_code)
-        if again:
-            yield Say("warning", "stopping at once")
+        how = ("warning", "stopping at once") if again else ("info", "stopping when the calls that run are done")
+        yield Say(*how)
         for member in members:
             if again or member is self._candidate:
                 yield Kill(member.number)
@@ -214,13 +217,12 @@ class Supervision:
         if member is not None:
             member.phase = Phase.STARTING
             self._current = member
-            yield LetServe(member.number)
+            yield LetServe(member.number, announce=not self._announced)
 
     def _again(self, *, quick: bool) -> Actions:
         self._quick_deaths = self._quick_deaths + 1 if quick else 1
         if self._quick_deaths > QUICK_DEATHS_MAX:
             yield Say("error", f"it died {self._quick_deaths} times in a row; giving up")
             self._exit_code = 1
-            yield Finish(1)
             return
         yield Pause(min(PAUSE_S_MAX, PAUSE_S * 2 ** (self._quick_deaths - 1)))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from goverse_cli.dev.channel import Failed, Imported, Job, Message, Serving
 from goverse_cli.dev.process import ServerProcess
@@ -38,7 +37,8 @@ class Supervisor:
     def __init__(self, job: Job, *, folder: Path, drain_timeout_s: float) -> None:
         """Serve ``job``, and watch ``folder``."""
         self._job = job
-        self._folder = folder
+        self._folder = folder.resolve()
+        self._config = Path(job.config).resolve() if job.config is not None else None
         self._stop_timeout_s = drain_timeout_s + STOP_MARGIN_S
         self._rules = Supervision()
         self._processes: dict[int, ServerProcess] = {}
@@ -69,15 +69,14 @@ class Supervisor:
         self._do(self._rules.told_to_stop())
 
     async def _watch(self) -> None:
-        config = Path(self._job.config) if self._job.config is not None else None
         try:
-            async for what in changes(self._folder, config):
+            async for what in changes(self._folder, self._config):
                 self._do(self._rules.changed(what))
         except (OSError, RuntimeError) as error:
             logger.warning("changes below %s cannot be watched (%s); restart by hand", self._folder, error)
 
     async def _run(self, number: int) -> None:
-        process = await ServerProcess.start(replace(self._job, first=number == 1))
+        process = await ServerProcess.start(self._job)
         self._processes[number] = process
         if number in self._doomed:
             process.kill()
@@ -106,8 +105,8 @@ class Supervisor:
         match action:
             case Start(number):
                 self._spawn(self._run(number))
-            case LetServe(number):
-                self._with(number, ServerProcess.serve)
+            case LetServe(number, announce):
+                self._with(number, lambda process: process.serve(announce=announce))
             case LetStop(number):
                 self._with(number, ServerProcess.stop)
                 asyncio.get_running_loop().call_later(self._stop_timeout_s, self._lose_patience, number)
@@ -132,7 +131,7 @@ class Supervisor:
             logger.error("the server process did not stop within %g s; killing it", self._stop_timeout_s)
             self._processes[number].kill()
 
-    def _spawn(self, work: asyncio.Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

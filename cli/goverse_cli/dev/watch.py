@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from watchfiles import Change, DefaultFilter, awatch
+from watchfiles import Change, DefaultFilter, awatch  # pyright: ignore[reportUnknownVariableType]
 
 
 class SourceFilter(DefaultFilter):
@@ -15,7 +15,7 @@ class SourceFilter(DefaultFilter):
         """Look below ``folder``, and at ``config``."""
         super().__init__()
         self._folder = folder
-        self._config = config.resolve() if config is not None else None
+        self._config = config
 
     def __call__(self, change: Change, path: str) -> bool:
         """Tell whether a change concerns the application."""
@@ -28,13 +28,12 @@ class SourceFilter(DefaultFilter):
 
 
 async def changes(folder: Path, config: Path | None) -> AsyncIterator[str]:
-    """Yield a word for each change, several at once as one.
+    """Yield a word for each change below ``folder`` or to ``config``, both resolved; several at once are one.
 
     Raises:
         OSError, RuntimeError: the system cannot watch the folder.
     """
-    folder = folder.resolve()
-    watched = [folder] if config is None or config.resolve().is_relative_to(folder) else [folder, config.resolve()]
+    watched = [folder] if config is None or config.is_relative_to(folder) else [folder, config]
     async for found in awatch(*watched, watch_filter=SourceFilter(folder, config)):
         names = sorted({_shown(Path(path), folder) for _, path in found})
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""

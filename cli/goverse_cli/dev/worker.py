@@ -38,12 +38,14 @@ def main() -> None:
     try:
         settings, application = _prepare(job)
         _say(channel, Imported())
-        if isinstance(_next(said), Serve):
+        told = _next(said)
+        if isinstance(told, Serve):
             with socket.socket(fileno=job.listener) as listener:
-                uvloop.run(_serve(job, settings, application, listener, channel=channel, said=said))
+                uvloop.run(_serve(told, settings, application, listener, channel=channel, said=said))
     except Exception as error:
-        logger.debug("failed", exc_info=True)
         failure = failure_of(error)
+        if failure.unforeseen:
+            logger.exception("the server process failed")
         _say(channel, Failed(failure.message, failure.exit_code))
         sys.exit(failure.exit_code)
 
@@ -56,7 +58,7 @@ def _prepare(job: Job) -> tuple[EffectiveSettings[Settings], Application]:
 
 
 async def _serve(
-    job: Job,
+    told: Serve,
     settings: EffectiveSettings[Settings],
     application: Application,
     listener: socket.socket,
@@ -70,7 +72,7 @@ async def _serve(
     watch_supervisor(said, lambda: _from_thread(loop, stop))
 
     def started(running: Running) -> None:
-        if job.first:
+        if told.announce:
             announce(running, settings.values, reloads=True)
         _say(channel, Serving())
 

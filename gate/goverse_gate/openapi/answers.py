@@ -137,13 +137,13 @@ PARAMETERS: Final[dict[str, Any]] = {
         "name": "If-Match",
         "in": "header",
         "description": 'Only if the object has this version: `"7"`; or `*` for any, but it must exist.',
-        "schema": {"type": "string", "pattern": r'^("[0-9]{1,18}"|\*)$'},
+        "schema": {"type": "string", "pattern": r'^("[0-9]{1,18}"|[0-9]{1,18}|\*)$'},
     },
     "IfNoneMatchVersion": {
         "name": "If-None-Match",
         "in": "header",
         "description": "Only if the object has another version than this; else 304.",
-        "schema": {"type": "string", "pattern": r'^("[0-9]{1,18}"|\*)$'},
+        "schema": {"type": "string", "pattern": r'^(\*|[0-9]{1,18}|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'},
     },
     "IfNoneMatchAny": {
         "name": "If-None-Match",
@@ -162,7 +162,6 @@ PARAMETERS: Final[dict[str, Any]] = {
         "in": "header",
         "description": "How long to wait at most, in seconds; raised or cut to what the gate allows.",
         "schema": {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$"},
-        "example": "5",
     },
     "Cursor": {
         "name": "cursor",

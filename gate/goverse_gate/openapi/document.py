@@ -69,14 +69,12 @@ class ApiDocument:
         )
         self.paths[f"/objects/{name}"] = {"get": self._list(name), "post": self._create(described)}
         self.paths[f"/objects/{name}/{{id}}"] = {
-            "parameters": [reference("parameters", "ObjectId")],
             "get": self._get(described),
             "put": self._put(described),
             "delete": self._delete(name),
         }
         for method_name, method in sorted(described.methods.items()):
             self.paths[f"/objects/{name}/{{id}}/call/{method_name}"] = {
-                "parameters": [reference("parameters", "ObjectId")],
                 "post": self._call(name, method),
             }
 
@@ -89,12 +87,12 @@ class ApiDocument:
         return {**operation, "responses": dict(sorted(responses.items()))}
 
     def _operation(self, type_name: str, verb: str, summary: str, *parameters: str) -> Operation:
-        names = ("Namespace", "Timeout", *parameters)
+        names = (*parameters, "Namespace", "Timeout")
         return {
             "operationId": self._operation_id(type_name, verb),
             "tags": [type_name],
             "summary": summary,
-            "parameters": [reference("parameters", name) for name in sorted(names)],
+            "parameters": [reference("parameters", name) for name in names],
         }
 
     def _operation_id(self, type_name: str, verb: str) -> str:
@@ -107,7 +105,7 @@ class ApiDocument:
         return wanted
 
     def _list(self, name: str) -> Operation:
-        operation = self._operation(name, "list", f"List {name} objects", "Cursor", "Limit", "Prefix")
+        operation = self._operation(name, "list", f"List {name} objects", "Prefix", "Limit", "Cursor")
         content = {"application/json": {"schema": reference("schemas", "ObjectPage")}}
         page = {"description": "Ids and versions, by id.", "headers": success_headers(), "content": content}
         return {**operation, "responses": {"200": page, **self.errors.of(answers.LIST_ERRORS)}}
@@ -122,7 +120,9 @@ class ApiDocument:
 
     def _put(self, described: TypeDescription) -> Operation:
         summary = f"Create a {described.name} under this id"
-        operation = self._operation(described.name, "put", summary, "IdempotencyKey", "IfMatch", "IfNoneMatchAny")
+        operation = self._operation(
+            described.name, "put", summary, "ObjectId", "IdempotencyKey", "IfMatch", "IfNoneMatchAny"
+        )
         operation["requestBody"] = self._create_body(described)
         responses = {
             "200": self._created("The object existed already and was left as it is."),
@@ -133,7 +133,7 @@ class ApiDocument:
 
     def _get(self, described: TypeDescription) -> Operation:
         name = described.name
-        operation = self._operation(name, "get", f"Read a {name}'s state", "IfMatch", "IfNoneMatchVersion")
+        operation = self._operation(name, "get", f"Read a {name}'s state", "ObjectId", "IfMatch", "IfNoneMatchVersion")
         schema = self.components.named(f"{name}_state", described.state, name)
         headers = success_headers("ETag", "GoVerse-Commit-Seq")
         state = {"description": "The state.", "headers": headers, "content": self._json(schema)}
@@ -144,7 +144,7 @@ class ApiDocument:
         }
 
     def _delete(self, name: str) -> Operation:
-        operation = self._operation(name, "delete", f"Delete a {name}", "IdempotencyKey", "IfMatch")
+        operation = self._operation(name, "delete", f"Delete a {name}", "ObjectId", "IdempotencyKey", "IfMatch")
         headers = success_headers("GoVerse-Commit-Seq", "Idempotency-Replayed")
         deleted = {"description": "The object is deleted, durably.", "headers": headers}
         return {**operation, "responses": {"204": deleted, **self.errors.of(answers.DELETE_ERRORS)}}
@@ -152,7 +152,7 @@ class ApiDocument:
     def _call(self, type_name: str, method: MethodDescription) -> Operation:
         owner = f"{type_name}_{method.name}"
         summary = method.summary or f"Call {method.name}"
-        operation = self._operation(type_name, method.name, summary, "IdempotencyKey", "IfMatch")
+        operation = self._operation(type_name, method.name, summary, "ObjectId", "IdempotencyKey", "IfMatch")
         if method.description:
             operation["description"] = method.description
         if method.readonly:

@@ -44,7 +44,7 @@ SEQ_AT: Final = HEAD.size + U64.size
 TIME_AT: Final = SEQ_AT + U64.size
 FLAGS_IN_BLOB: Final = CORE.size - 1
 
-assert FULL.size == HEAD.size + CORE.size  # noqa: S101 - a relation of the format, checked at import
+assert FULL.size == HEAD.size + CORE.size
 
 
 class Body(NamedTuple):

@@ -25,6 +25,7 @@ class Kind:
     """The objects of one (namespace, type).
 
     Attributes:
+        names: both names as a record holds them, and the length of each.
         objects: ``core + state`` by id, tombstones included.
         replies: kept replies by place.
         floor: the highest version of a forgotten tombstone; an unknown object stands at it.
@@ -46,7 +47,8 @@ class Kind:
     def __init__(self, name: tuple[str, str], *, ordered: bool = True) -> None:
         """Begin empty; without ``ordered`` the ids are put in order when they are first needed."""
         self.name = name
-        self.names = (name[0].encode(), name[1].encode())
+        encoded = (name[0].encode(), name[1].encode())
+        self.names = (encoded[0] + encoded[1], len(encoded[0]), len(encoded[1]))
         self.objects: dict[str, bytes] = {}
         self.replies: dict[str, bytes] = {}
         self.floor = 0
@@ -73,9 +75,11 @@ class Kind:
         objects = self.objects
         old = objects.get(object_id)
         objects[object_id] = blob
-        alive = blob[FLAGS_IN_BLOB] & ALIVE
-        if old is not None and old[FLAGS_IN_BLOB] & ALIVE == alive and alive:
-            return
+        if old is None or not old[FLAGS_IN_BLOB] & blob[FLAGS_IN_BLOB] & ALIVE:
+            self._note(object_id, old, blob[FLAGS_IN_BLOB] & ALIVE)
+
+    def _note(self, object_id: str, old: bytes | None, alive: int) -> None:
+        """Keep order and graves right where an object begins or ends to live."""
         if alive:
             self._graves.pop(object_id, None)
             if self._ids is not None:

@@ -32,6 +32,8 @@ _pack_full = FULL.pack
 _pack_prefix = PREFIX.pack
 _pack_reply = REPLY.pack
 _read_u64 = U64.unpack_from
+_read_full = FULL.unpack_from
+_REPLY_SIZE = REPLY.size
 
 
 class Table:
@@ -42,6 +44,7 @@ class Table:
         self._kinds: dict[tuple[str, str], Kind] = {}
         self._ordered = not bulk
         self._staged: list[_Staged] = []
+        self._replayed: dict[tuple[int, bytes], Kind] = {}
         self._due: dict[int, dict[Kind, list[str]]] = {}
         self._expired: deque[tuple[Kind, list[str]]] = deque()
         self._swept_ms = 0
@@ -98,51 +101,42 @@ class Table:
         pieces: list[bytes] = []
         seq = first_seq
         for record in batch:
+            namespace, type_name, object_id = record.key
+            kind = self._kinds.get((namespace, type_name)) or self._new_kind(namespace, type_name)
+            version = kind.staged.get(object_id)
+            if version is None:
+                blob = kind.objects.get(object_id)
+                version = kind.floor if blob is None else _read_u64(blob)[0]
+            after = record.version
+            if record.expected != version or not version <= after <= version + 1:
+                outcomes.append(_stale(record, version))
+                continue
+            idempotency_key, place = record.idempotency_key, ""
+            if idempotency_key is not None and record.reply is not None:
+                place = f"{len(idempotency_key)}:{idempotency_key}{object_id}"
+                held = kind.replies.get(place)
+                if place in kind.staged_replies or (held is not None and _read_u64(held)[0] > now_ms):
+                    outcomes.append(Conflict(f"{record.key} keeps a reply under this key already"))
+                    continue
             try:
-                refusal = self._stage_one(record, seq, now_ms, pieces)
+                pieces += self._take(record, kind, seq, place)
             except (struct.error, UnicodeEncodeError) as error:
-                refusal = Conflict(f"the record of {record.key} cannot be encoded: {error}")
-            if refusal is None:
-                outcomes.append(seq)
-                seq += 1
-            else:
-                outcomes.append(refusal)
+                outcomes.append(Conflict(f"the record of {record.key} cannot be encoded: {error}"))
+                continue
+            outcomes.append(seq)
+            seq += 1
         return outcomes, pieces
 
-    def _stage_one(self, record: CommitRecord, seq: int, now_ms: int, pieces: list[bytes]) -> Conflict | None:
-        namespace, type_name, object_id = record.key
-        kind = self._kinds.get((namespace, type_name)) or self._new_kind(namespace, type_name)
-        version = kind.staged.get(object_id)
-        if version is None:
-            version = kind.version_of(object_id)
-        after = record.version
-        if record.expected != version or not version <= after <= version + 1:
-            return Conflict(f"{record.key} is at {version}; the record goes from {record.expected} to {after}")
-        reply = record.reply
-        idempotency_key = record.idempotency_key
-        place, kept, idem = "", b"", b""
-        if reply is not None and idempotency_key is not None:
-            place = place_of(idempotency_key, object_id)
-            held = kind.replies.get(place)
-            if place in kind.staged_replies or (held is not None and _read_u64(held)[0] > now_ms):
-                return Conflict(f"{record.key} keeps a reply under this idempotency key already")
-            idem = idempotency_key.encode()
-            fingerprint = reply.fingerprint
-            kept = _pack_reply(reply.expires_ms, seq, len(fingerprint)) + fingerprint + reply.reply
-        changes = after != version
-        state = record.state if changes else b""
-        flags = 0 if not changes else OBJECT if state is None else OBJECT | ALIVE
-        state = state or b""
-        reply_at = STATE_AT + len(state)
-        body = _join(record, kind.names, (seq, flags, state, kept, idem))
-        pieces.append(_pack_prefix(len(body), crc32(body, len(body))))
-        pieces.append(body)
-        self._staged.append((kind, object_id, place, body, reply_at if changes else 0, reply_at + len(kept)))
-        if changes:
-            kind.staged[object_id] = after
+    def _take(self, record: CommitRecord, kind: Kind, seq: int, place: str) -> tuple[bytes, bytes]:
+        body, object_end, reply_end = _encode(record, kind.names, seq)
+        object_id = record.key[2]
+        self._staged.append((kind, object_id, place, body, object_end, reply_end))
+        if object_end:
+            kind.staged[object_id] = record.version
         if place:
             kind.staged_replies.add(place)
-        return None
+        size = len(body)
+        return _pack_prefix(size, crc32(body, size)), body
 
     def apply_staged(self) -> None:
         """Make the staged batch visible."""
@@ -175,25 +169,42 @@ class Table:
 
     # --- recovery -------------------------------------------------------------------------------------------
 
-    def replay(self, body: bytes, now_ms: int) -> None:
-        """Take over one recovered record.
+    def replay(self, bodies: Sequence[bytes], now_ms: int) -> None:
+        """Take over recovered records, in order.
 
         Raises:
-            ValueError: the record is not well formed.
+            ValueError: one of them is not well formed.
         """
-        entry = encoding.decode(body)
-        kind = self._kinds.get((entry.namespace, entry.type)) or self._new_kind(entry.namespace, entry.type)
-        if entry.what != COMMIT:
-            kind.floor = max(kind.floor, entry.version)
-            return
-        if entry.flags & OBJECT:
-            kind.put(entry.id, entry.object)
-        if entry.idempotency_key is not None and _read_u64(entry.reply)[0] > now_ms:
-            self._keep(kind, place_of(entry.idempotency_key, entry.id), entry.reply)
+        for body in bodies:
+            what, namespace_len, type_len, id_len, key_len, state_len, kept_len, *core = _read_full(body)
+            reply_at = STATE_AT + state_len
+            names_at = reply_at + kept_len
+            id_at = names_at + namespace_len + type_len
+            key_at = id_at + id_len
+            if key_at + key_len != len(body):
+                raise ValueError("the lengths in it do not add up")
+            kind = self._replayed.get((namespace_len, body[names_at:id_at]))
+            if kind is None:
+                kind = self._replayed_kind(body, names_at, namespace_len, id_at)
+            if what != COMMIT:
+                kind.floor = max(kind.floor, core[0])
+                continue
+            object_id = body[id_at:key_at].decode()
+            if core[4] & OBJECT:
+                kind.put(object_id, body[CORE_AT:reply_at])
+            if kept_len and _read_u64(body, reply_at)[0] > now_ms:
+                self._keep(kind, place_of(body[key_at:].decode(), object_id), body[reply_at:names_at])
+
+    def _replayed_kind(self, body: bytes, names_at: int, namespace_len: int, id_at: int) -> Kind:
+        type_at = names_at + namespace_len
+        name = (body[names_at:type_at].decode(), body[type_at:id_at].decode())
+        kind = self._replayed[namespace_len, body[names_at:id_at]] = self._kinds.get(name) or self._new_kind(*name)
+        return kind
 
     def settle(self) -> None:
         """Put the ids in order after a recovery."""
         self._ordered = True
+        self._replayed.clear()
         for kind in self._kinds.values():
             _ = kind.ids
 
@@ -224,22 +235,35 @@ class Table:
                 self._expired.popleft()
 
 
-def _join(record: CommitRecord, names: tuple[bytes, bytes], parts: tuple[int, int, bytes, bytes, bytes]) -> bytes:
-    seq, flags, state, kept, idem = parts
-    namespace, type_name = names
+def _stale(record: CommitRecord, version: int) -> Conflict:
+    return Conflict(f"{record.key} is at version {version}; the record goes from {record.expected} to {record.version}")
+
+
+def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int) -> tuple[bytes, int, int]:
+    """Return the body, the end of the object's slice (0: it is not written) and the end of the reply's."""
+    both_names, namespace_len, type_len = names
     object_id = record.key[2].encode()
-    head = _pack_full(
-        COMMIT,
-        len(namespace),
-        len(type_name),
-        len(object_id),
-        len(idem),
-        len(state),
-        len(kept),
-        record.version,
-        seq,
-        record.at_ms,
-        record.state_version,
-        flags,
-    )
-    return b"".join((head, state, kept, namespace, type_name, object_id, idem))
+    version = record.version
+    state = record.state
+    if version == record.expected:
+        flags, state = 0, b""
+    elif state is None:
+        flags, state = OBJECT, b""
+    else:
+        flags = OBJECT | ALIVE
+    idempotency_key = record.idempotency_key
+    reply = record.reply
+    if reply is None or idempotency_key is None:
+        key = kept = fingerprint = answer = b""
+        kept_len = 0
+    else:
+        key = idempotency_key.encode()
+        fingerprint, answer, expires_ms, _ = reply
+        kept = _pack_reply(expires_ms, seq, len(fingerprint))
+        kept_len = _REPLY_SIZE + len(fingerprint) + len(answer)
+    state_len = len(state)
+    lengths = (COMMIT, namespace_len, type_len, len(object_id), len(key), state_len, kept_len)
+    head = _pack_full(*lengths, version, seq, record.at_ms, record.state_version, flags)
+    body = b"".join((head, state, kept, fingerprint, answer, both_names, object_id, key))
+    object_end = STATE_AT + state_len
+    return body, object_end if flags else 0, object_end + kept_len

@@ -6,6 +6,7 @@ import pytest
 
 from auction_house import Auction, Catalogue, Wallet
 from auction_house.refusals import AuctionClosed, AuctionInProgress, BidTooLow, InsufficientFunds, OwnAuction
+from auction_house.wallet import Statement
 from goverse import ObjectNotFound
 from goverse.testing import TestHost
 
@@ -21,14 +22,29 @@ async def host() -> AsyncIterator[TestHost]:
         yield host
 
 
+async def _statement(host: TestHost, name: str) -> Statement:
+    return await host.ref(Wallet, name).statement()
+
+
 async def test_bid_holds_the_money_of_the_leader_only(host: TestHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
-    assert (await host.ref(Wallet, "ann").statement()).free == 4_000
+    assert (await _statement(host, "ann")).free == 4_000
     await clock.bid(bidder="ben", amount=7_000)
-    assert (await host.ref(Wallet, "ann").statement()).held == 0
-    assert (await host.ref(Wallet, "ben").statement()).held == 7_000
+    await clock.settle()
+    assert (await _statement(host, "ann")).held == 0
+    assert (await _statement(host, "ben")).held == 7_000
     assert [bid.bidder for bid in await clock.history()] == ["ben", "ann"]
+
+
+async def test_who_leads_again_keeps_the_newer_hold(host: TestHost) -> None:
+    clock = host.ref(Auction, "clock")
+    await clock.bid(bidder="ann", amount=6_000)
+    await clock.bid(bidder="ben", amount=7_000)
+    await clock.bid(bidder="ann", amount=8_000)
+    await clock.settle()
+    assert (await _statement(host, "ann")).held == 8_000
+    assert (await _statement(host, "ben")).held == 0
 
 
 async def test_winner_pays_the_seller_once(host: TestHost) -> None:
@@ -36,9 +52,10 @@ async def test_winner_pays_the_seller_once(host: TestHost) -> None:
     await clock.bid(bidder="ann", amount=6_000)
     outcome = await clock.close()
     assert await clock.close() == outcome
+    await clock.settle(also="ann")
     assert (outcome.winner, outcome.price) == ("ann", 6_000)
-    assert (await host.ref(Wallet, "ann").statement()).balance == 4_000
-    assert (await host.ref(Wallet, "zoe").statement()).balance == 6_000
+    assert await _statement(host, "ann") == Statement(balance=4_000, held=0, free=4_000)
+    assert (await _statement(host, "zoe")).balance == 6_000
     with pytest.raises(AuctionClosed):
         await clock.bid(bidder="ben", amount=9_000)
 
@@ -47,7 +64,8 @@ async def test_reserve_that_is_not_reached_sells_nothing(host: TestHost) -> None
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=2_000)
     assert (await clock.close()).winner is None
-    assert (await host.ref(Wallet, "ann").statement()).free == 10_000
+    await clock.settle()
+    assert (await _statement(host, "ann")).free == 10_000
 
 
 async def test_refused_bid_leaves_no_trace(host: TestHost) -> None:
@@ -61,7 +79,14 @@ async def test_refused_bid_leaves_no_trace(host: TestHost) -> None:
     with pytest.raises(OwnAuction):
         await clock.bid(bidder="zoe", amount=2_000)
     assert await host.state(Auction, "clock") == before
-    assert (await host.ref(Wallet, "ann").statement()).held == 0
+    assert (await _statement(host, "ann")).held == 0
+
+
+async def test_refused_raise_keeps_what_is_held(host: TestHost) -> None:
+    await host.ref(Auction, "clock").bid(bidder="ann", amount=6_000)
+    with pytest.raises(InsufficientFunds):
+        await host.ref(Auction, "clock").bid(bidder="ann", amount=10_001)
+    assert (await _statement(host, "ann")).held == 6_000
 
 
 async def test_retry_with_the_same_key_bids_once(host: TestHost) -> None:
@@ -71,21 +96,55 @@ async def test_retry_with_the_same_key_bids_once(host: TestHost) -> None:
     assert len(await host.ref(Auction, "clock").history()) == 1
 
 
+async def test_hold_of_a_bid_that_ended_half_way_is_settled(host: TestHost) -> None:
+    clock = host.ref(Auction, "clock")
+    await clock.bid(bidder="ben", amount=6_000)
+    await host.ref(Wallet, "ann").hold(auction="clock", amount=7_000)  # and then the auction failed
+    await clock.settle(also="ann")
+    assert (await _statement(host, "ann")).held == 0
+    await clock.settle(also="ben")
+    assert (await _statement(host, "ben")).held == 6_000
+
+
+async def test_close_that_ended_half_way_is_put_right_by_the_next_one(host: TestHost) -> None:
+    clock = host.ref(Auction, "clock")
+    await clock.bid(bidder="ann", amount=6_000)
+    await host.ref(Wallet, "ann").pay(auction="clock", amount=6_000)
+    await host.ref(Wallet, "zoe").receive(auction="clock", amount=6_000)  # and then the auction failed
+    await clock.bid(bidder="ben", amount=8_000)
+    await clock.close()
+    await clock.settle()
+    assert [(await _statement(host, name)).free for name in ("ann", "ben", "zoe")] == [10_000, 12_000, 8_000]
+
+
 async def test_catalogue_follows_and_all_survives_a_restart(host: TestHost) -> None:
-    await host.ref(Auction, "clock").bid(bidder="ben", amount=8_000)
+    clock = host.ref(Auction, "clock")
+    await clock.bid(bidder="ben", amount=8_000)
+    await clock.settle()
     await host.restart()
     [lot] = await host.ref(Catalogue, "main").open_lots()
     assert (lot.title, lot.price, lot.bids) == ("Clock", 8_000, 1)
-    await host.ref(Auction, "clock").close()
+    await clock.close()
+    await clock.settle()
     assert await host.ref(Catalogue, "main").open_lots() == []
 
 
 async def test_auctions_are_created_on_purpose_and_not_deleted_by_accident(host: TestHost) -> None:
     with pytest.raises(ObjectNotFound):
         await host.ref(Auction, "nothing").history()
-    await host.ref(Auction, "clock").bid(bidder="ann", amount=6_000)
+    await host.ref(Auction, "clock").bid(bidder="ann", amount=2_000)
     with pytest.raises(AuctionInProgress):
         await host.delete(Auction, "clock")
     await host.ref(Auction, "clock").close()
+    with pytest.raises(AuctionInProgress):
+        await host.delete(Auction, "clock")
+    await host.ref(Auction, "clock").settle()
     await host.delete(Auction, "clock")
     assert await host.state(Auction, "clock") is None
+
+
+@pytest.mark.requirement("OBJ-11")
+async def test_wallets_of_the_first_release_are_read_in_cents(host: TestHost) -> None:
+    await host.store_state(Wallet, "old", {"balance": 12.5}, state_version=1)
+    assert (await host.ref(Wallet, "old").deposit(amount=50)).balance == 1_300
+    assert await host.state(Wallet, "old") == {"balance_cents": 1_300, "holds": {}, "purchases": {}, "sales": {}}

@@ -15,7 +15,6 @@ from typing import Any, Final
 from goverse.errors import GoverseError
 from goverse.model.keys import ObjectKey
 
-
 MUST_EXIST: Final = -1
 """As ``Request.if_match``: any version will do, but the object must exist (``If-Match: *``)."""
 

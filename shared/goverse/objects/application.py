@@ -152,9 +152,8 @@ def _object_types(module: ModuleType) -> list[type[Object]]:
     if not found:
         empty_package = module.__file__ is not None and Path(module.__file__).name == "__init__.py"
         hint = "\nIn a package, __init__.py has to import the classes that are served." if empty_package else ""
-        raise ConfigError(
-            f"{module.__file__ or module.__name__} has no object types; an object type looks like this:\n{EXAMPLE}{hint}"
-        )
+        where = module.__file__ or module.__name__
+        raise ConfigError(f"{where} has no object types; an object type looks like this:\n{EXAMPLE}{hint}")
     return list(dict.fromkeys(found))
 
 
@@ -165,7 +164,7 @@ def _compile(target: Target, served: Registry | Iterable[Any]) -> Registry:
         classes: list[object] = list(served)
     except TypeError as error:
         raise ConfigError(f"{target.module}:{target.attribute} is neither a list of classes nor a Registry") from error
-    wrong = [value for value in classes if not (isinstance(value, type) and issubclass(value, Object))]
+    wrong: list[object] = [value for value in classes if not (isinstance(value, type) and issubclass(value, Object))]
     if wrong:
         raise ConfigError(f"{target.module}:{target.attribute} holds {wrong[0]!r}, which is not an object type")
     if not classes:

@@ -10,32 +10,30 @@ class SnapshotReport(NamedTuple):
     """A snapshot that is complete and durable.
 
     Attributes:
-        name: how the store calls it.
         commit_seq: the position that it reflects.
-        objects: how many living objects it holds.
+        objects: how many objects it holds.
+        replies: how many replies under idempotency keys it holds.
         size_bytes: its size.
     """
 
-    name: str
     commit_seq: int
     objects: int
+    replies: int
     size_bytes: int
 
 
 class TrimReport(NamedTuple):
-    """What a trim removed, or would remove.
+    """What a trim removed.
 
     Attributes:
-        removed: names of what is no longer needed.
-        freed_bytes: their size together.
-        oldest_seq: the oldest position that can still be restored.
-        dry_run: nothing was removed yet.
+        segments: how many files of the log.
+        snapshots: how many snapshots.
+        size_bytes: their size together.
     """
 
-    removed: tuple[str, ...]
-    freed_bytes: int
-    oldest_seq: int
-    dry_run: bool
+    segments: int
+    snapshots: int
+    size_bytes: int
 
 
 class Administration(Protocol):
@@ -49,8 +47,8 @@ class Administration(Protocol):
         """
         ...
 
-    async def trim(self, *, before_seq: int | None, dry_run: bool) -> TrimReport:
-        """Remove what recovery no longer needs; with ``before_seq`` only what is older than that position.
+    async def trim(self, snapshots_kept: int) -> TrimReport:
+        """Remove all but the newest snapshots, and the log that only the removed ones needed.
 
         Raises:
             GoverseError: it would take away what recovery needs.

@@ -11,6 +11,8 @@ Rules that every implementation keeps (``goverse.testing.store_contract`` checks
    ``StoreFailed``. A write that provably left nothing behind (disk full) fails its batch with ``Unavailable`` and
    may be tried again.
 6. ``load`` and ``recall`` see durable data only.
+7. Versions never go back. Where tombstones past their retention are forgotten, ``load`` answers for every unknown
+   object of their type with a tombstone at least as high, and rule 2 measures against that.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -66,8 +66,7 @@ def sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
 def plain(value: Any) -> Any:
     """Return ``value`` as JSON and YAML know it."""
     if isinstance(value, tuple):
-        items: tuple[Any, ...] = value
-        return [plain(item) for item in items]
+        return [plain(item) for item in cast("Iterable[Any]", value)]
     if isinstance(value, ByteSize):
         return int(value)
     return str(value) if isinstance(value, Path) else value

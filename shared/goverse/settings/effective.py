@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from goverse.errors import ConfigError
-from goverse.settings.catalog import PLAIN_NAMES, known_settings, plain, sections
+from goverse.settings.catalog import ENVIRONMENT_PREFIX, PLAIN_NAMES, known_settings, plain, sections
 from goverse.settings.layers import Layer, SettingPath, read_environment, read_file, read_flags
 from goverse.settings.sections import Settings
 
@@ -136,9 +136,12 @@ def _unknown(model: type[BaseSettings], path: SettingPath, origin: str) -> str:
     known = {setting.path: setting for setting in known_settings(model)}
     dotted = ".".join(path)
     if origin.startswith("environment"):
-        variables = [setting.variable for setting in known.values()] + list(PLAIN_NAMES)
-        nearest = get_close_matches(origin.rpartition(" ")[2], variables, 1, 0.6)
-        return "no setting has this name" + (f"; did you mean {nearest[0]}?" if nearest else "")
+        # Without the prefix, or everything would be near to everything.
+        variables = {setting.variable.removeprefix(ENVIRONMENT_PREFIX): setting.variable for setting in known.values()}
+        variables |= {name: name for name in PLAIN_NAMES}
+        given = origin.rpartition(" ")[2].removeprefix(ENVIRONMENT_PREFIX)
+        nearest = get_close_matches(given, variables, 1, 0.6)
+        return "no setting has this name" + (f"; did you mean {variables[nearest[0]]}?" if nearest else "")
     if len(path) == 1:
         own_section = [name for name in known if name.partition(".")[2] == dotted]
         nearest = own_section or get_close_matches(dotted, sections(model), 1, 0.5)

@@ -79,6 +79,9 @@ class GateSettings(Section):
         description="Serve other machines although callers are not authenticated; needed for a `host` "
         "that is not loopback.",
     )
+    allow_remote_admin: bool = Field(
+        default=False, description="Let other machines use `/admin`, which is otherwise for this machine only."
+    )
     allowed_hosts: Words = Field(
         default=(),
         description="Names that a request's `Host` header may carry, without port; empty allows `localhost`, "
@@ -102,6 +105,19 @@ class GateSettings(Section):
     )
     body_read_timeout_s: Seconds = Field(
         default=limits.BODY_READ_TIMEOUT_S, description="How long a client may take to send a request body."
+    )
+    bodies_bytes_max: Annotated[ByteSize, Field(ge=limits.STATE_BYTES_MAX)] = Field(
+        default=ByteSize(limits.BODIES_BYTES_MAX),
+        description="All bodies that arrive in pieces, together; beyond it requests get 503 `overloaded`.",
+    )
+    head_read_timeout_s: Seconds = Field(
+        default=limits.HEAD_READ_TIMEOUT_S, description="How long a client may take to send the headers of a request."
+    )
+    keep_alive_timeout_s: Seconds = Field(
+        default=limits.KEEP_ALIVE_TIMEOUT_S, description="How long a connection may be idle between two requests."
+    )
+    write_stall_timeout_s: Seconds = Field(
+        default=limits.WRITE_STALL_TIMEOUT_S, description="How long a client may take nothing of an answer."
     )
     connections_max: int = Field(
         default=limits.CONNECTIONS_MAX,

@@ -26,7 +26,7 @@ from goverse.telemetry.lines import LineWriter
 LogFormat = Literal["auto", "json", "text"]
 LEVELS: Final = ("debug", "info", "warning", "error")
 
-_NOISY: Final = ("asyncio", "httpcore", "httpx", "watchfiles")
+_NOISY: Final = ("asyncio", "httpcore", "httpx", "uvicorn", "watchfiles")
 """Loggers whose information is about their own machinery; their warnings are welcome."""
 
 _FIRST: Final = ("ts", "level", "logger", "event")

@@ -6,6 +6,8 @@ those of production. The node is looked up when a host starts: ``goverse`` itsel
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -14,6 +16,7 @@ import orjson
 
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey, check_id
+from goverse.model.records import CommitRecord
 from goverse.objects.problems import error_of
 from goverse.objects.reference import reference_to
 from goverse.objects.registry import Registry
@@ -123,6 +126,20 @@ class TestHost:
         if reply.problem is not None:
             raise error_of(reply.problem)
         return cast("dict[str, Any]", orjson.loads(reply.body))
+
+    async def store_state(
+        self, target: type[Any], object_id: str, state: Mapping[str, Any], *, state_version: int
+    ) -> None:
+        """Leave a state in the store as an earlier release of the class wrote it; the next call migrates it.
+
+        Raises:
+            ValueError: the object exists already.
+        """
+        key, body = self._key(target, object_id), orjson.dumps(state)
+        record = CommitRecord(key, 0, 1, body, state_version, at_ms=time.time_ns() // 1_000_000)
+        [outcome] = await self._store.commit([record])
+        if not isinstance(outcome, int):
+            raise ValueError(f"{key} exists already; store an earlier state before the first call")
 
     async def _checked(self, operation: Operation, key: ObjectKey, body: bytes, if_match: int | None = None) -> Reply:
         reply = await self._submit(operation, key, "", body, if_match=if_match)

@@ -1,7 +1,7 @@
 """The rules of ``goverse.ports.store`` as tests that every store passes.
 
-Subclass :class:`StoreContract` in a test file, say how a store is made and restarted, and let an asyncio-aware test
-runner collect it:
+Subclass :class:`StoreContract` in a test file, say how a store is made and restarted, and let an
+asyncio-aware test runner collect it:
 
 >>> class TestMyStore(StoreContract):
 ...     def make_store(self) -> Store:
@@ -9,94 +9,18 @@ runner collect it:
 
 The suite needs no test framework of its own: it asserts, and it moves :attr:`StoreContract.clock` by hand.
 """
-# ruff: noqa: S101 - asserting is what this module is for
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
-
-from goverse.errors import CursorExpired, StoreError
-from goverse.model.keys import ObjectKey
-from goverse.model.records import Change, CommitRecord, StoredObject, StoredReply
-from goverse.ports.clock import ManualClock
-from goverse.ports.store import Conflict, Store
-
-KEY = ObjectKey("default", "Counter", "c1")
-OTHER = ObjectKey("default", "Counter", "c2")
-NOW_MS = ManualClock().wall_ms()
+from goverse.errors import StoreError
+from goverse.model.records import CommitRecord, StoredObject
+from goverse.ports.store import Conflict
+from goverse.testing.store_place import KEY, OTHER, delete, keep, load, put, recall, seqs_of
+from goverse.testing.store_reading import ReadingContract
 
 
-def put(key: ObjectKey, expected: int, state: bytes = b"{}", *, at_ms: int = NOW_MS) -> CommitRecord:
-    """Return a record that writes ``state`` over version ``expected``."""
-    return CommitRecord(key, expected, expected + 1, state, 1, at_ms)
-
-
-def delete(key: ObjectKey, expected: int, *, at_ms: int = NOW_MS) -> CommitRecord:
-    """Return a record that deletes the object at version ``expected``."""
-    return CommitRecord(key, expected, expected + 1, None, 1, at_ms)
-
-
-def keep(
-    key: ObjectKey, expected: int, idempotency_key: str, reply: StoredReply, *, changes: bool = False
-) -> CommitRecord:
-    """Return a record that keeps a reply, with or without a new state."""
-    version = expected + 1 if changes else expected
-    return CommitRecord(key, expected, version, b'{"kept":true}', 1, NOW_MS, idempotency_key, reply)
-
-
-async def load(store: Store, key: ObjectKey) -> StoredObject | None:
-    """Load, whether the store answers at once or later."""
-    return await _settled(store.load(key))
-
-
-async def recall(store: Store, key: ObjectKey, idempotency_key: str) -> StoredReply | None:
-    """Recall, whether the store answers at once or later."""
-    return await _settled(store.recall(key, idempotency_key))
-
-
-async def _settled(answer: Any) -> Any:
-    return await answer if inspect.isawaitable(answer) else answer
-
-
-async def seqs_of(store: Store, batch: Sequence[CommitRecord]) -> list[int]:
-    """Commit a batch in which nothing conflicts; return the positions."""
-    outcomes = await store.commit(batch)
-    assert all(isinstance(outcome, int) for outcome in outcomes), outcomes
-    return [outcome for outcome in outcomes if isinstance(outcome, int)]
-
-
-class StoreContract:
+class StoreContract(ReadingContract):
     """What every store does; subclasses say how one is made."""
-
-    clock: ManualClock
-
-    def make_store(self) -> Store:
-        """Return a store that is not open yet, with ``self.clock`` and a place of its own."""
-        raise NotImplementedError
-
-    async def restart(self, store: Store) -> Store:
-        """Return the store as the next process finds it; by default, the same one closed and opened again."""
-        await store.close()
-        await store.open()
-        return store
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Store]:
-        """Give an open store, and close it."""
-        self.clock = ManualClock()
-        store = self.make_store()
-        await store.open()
-        try:
-            yield store
-        finally:
-            await store.close()
-
-    def reply(self, body: bytes = b"2", *, lives_s: float = 60.0) -> StoredReply:
-        """Return a reply that expires ``lives_s`` from now."""
-        return StoredReply(b"fingerprint", body, self.clock.wall_ms() + round(lives_s * 1000))
 
     async def test_an_object_that_never_existed_is_none(self) -> None:
         async with self.opened() as store:
@@ -245,75 +169,17 @@ class StoreContract:
                 ],
             )
             before = [await load(store, KEY), await load(store, OTHER), await recall(store, KEY, "k")]
-            store = await self.restart(store)
+            again = await self.restart(store)
             try:
                 assert [
-                    await load(store, KEY),
-                    await load(store, OTHER),
-                    await recall(store, KEY, "k"),
+                    await load(again, KEY),
+                    await load(again, OTHER),
+                    await recall(again, KEY, "k"),
                 ] == before
-                assert store.health().commit_seq == seqs[-1]
-                assert (await seqs_of(store, [put(KEY, 2)]))[0] > seqs[-1]
+                assert again.health().commit_seq == seqs[-1]
+                assert (await seqs_of(again, [put(KEY, 2)]))[0] > seqs[-1]
             finally:
-                await store.close()
-
-    async def test_a_listing_is_in_order_of_the_ids_bytes_and_leaves_out_the_dead(self) -> None:
-        async with self.opened() as store:
-            ids = ["b", "a/2", "a", "ä", "B", "\U0001f600", "�", "a/1"]
-            await seqs_of(store, [put(KEY._replace(id=one), 0) for one in ids])
-            await seqs_of(store, [delete(KEY._replace(id="b"), 1)])
-            await seqs_of(store, [put(KEY._replace(type="Elsewhere"), 0), put(KEY._replace(namespace="n"), 0)])
-
-            listed = await store.list("default", "Counter", prefix="", after=None, limit=100)
-            assert [one.id for one in listed] == sorted(set(ids) - {"b"}, key=str.encode)
-            assert {one.version for one in listed} == {1}
-
-    async def test_a_listing_is_read_page_by_page_within_a_prefix(self) -> None:
-        async with self.opened() as store:
-            await seqs_of(store, [put(KEY._replace(id=f"x{n:03d}"), 0) for n in range(50)])
-            await seqs_of(store, [put(KEY._replace(id=f"y{n:03d}"), 0) for n in range(50)])
-
-            seen: list[str] = []
-            after: str | None = None
-            while page := await store.list("default", "Counter", prefix="x", after=after, limit=7):
-                assert len(page) <= 7
-                seen += [one.id for one in page]
-                after = seen[-1]
-            assert seen == [f"x{n:03d}" for n in range(50)]
-            rest = await store.list("default", "Counter", prefix="y", after="x049", limit=3)
-            assert [one.id for one in rest] == ["y000", "y001", "y002"]
-            assert await store.list("default", "Nothing", prefix="", after=None, limit=3) == []
-
-    async def test_the_feed_has_every_change_once_and_in_order(self) -> None:
-        async with self.opened() as store:
-            seqs: list[int] = []
-            for n in range(20):
-                seqs += await seqs_of(
-                    store, [put(KEY, n, b"%d" % n, at_ms=NOW_MS + n), keep(OTHER, 0, f"k{n}", self.reply())]
-                )
-            last = await seqs_of(store, [delete(KEY, 20, at_ms=NOW_MS + 99)])
-            seen: list[Change] = []
-            after = 0
-            while changes := await store.changes(after, 3):
-                assert len(changes) <= 3
-                seen += changes
-                after = seen[-1].commit_seq
-            assert [change.commit_seq for change in seen] == [*seqs[::2], *last]
-            assert seen[3] == Change(seqs[6], KEY, 4, b"3", NOW_MS + 3)
-            assert seen[-1] == Change(last[0], KEY, 21, None, NOW_MS + 99)
-            assert list(await store.changes(last[0], 10)) == []
-
-    async def test_the_feed_never_skips_what_it_no_longer_has(self) -> None:
-        async with self.opened() as store:
-            seqs = [seq for n in range(30) for seq in await seqs_of(store, [put(KEY, n)])]
-            try:
-                changes = await store.changes(0, 1000)
-            except CursorExpired as expired:
-                oldest = int(expired.extra["oldest"])
-                changes = await store.changes(oldest, 1000)
-                assert [change.commit_seq for change in changes] == [seq for seq in seqs if seq > oldest]
-            else:
-                assert [change.commit_seq for change in changes] == seqs
+                await again.close()
 
     async def test_a_closed_store_takes_nothing_and_says_so(self) -> None:
         async with self.opened() as store:

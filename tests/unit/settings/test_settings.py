@@ -188,7 +188,7 @@ def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
         ("GOVERSE_GATE__PORT__TCP", "GOVERSE_GATE__PORT"),
         ("GOVERSE_DATA_DIR", "GOVERSE_WAL__DATA_DIR"),
         ("GOVERSE_WALL__DATA_DIR", "GOVERSE_WAL__DATA_DIR"),
-        ("GOVERSE_LOG_LEVEL", "GOVERSE_LOG__LEVEL"),
+        ("GOVERSE_LOG_LEVEL", "LOG_LEVEL"),
     ],
 )
 def test_an_unknown_variable_is_refused_and_the_nearest_named(variable: str, nearest: str) -> None:

@@ -77,19 +77,16 @@ def test_structlog_bound_context_uvicorn_and_warnings_flow_into_the_same() -> No
     with structlog.contextvars.bound_contextvars(request_id="r2", trace_id="t2"):
         structlog.stdlib.get_logger("mine").info("placed", bid=7)
         logging.getLogger("users.module").warning("low")
-    logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "\x1b[1mStarted"})
+    logging.getLogger("uvicorn.error").info("Started server process")
+    logging.getLogger("uvicorn.error").warning("Slow", extra={"color_message": "\x1b[1mSlow"})
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("old", stacklevel=1)
 
-    bid, low, started, old = objects(stream)
+    bid, low, slow, old = objects(stream)
     assert (bid["event"], bid["bid"], bid["request_id"], bid["trace_id"]) == ("placed", 7, "r2", "t2")
     assert (low["event"], low["request_id"]) == ("low", "r2")
-    assert (started["event"], started["logger"], "color_message" in started) == (
-        "Started",
-        "uvicorn.error",
-        False,
-    )
+    assert (slow["event"], slow["logger"], "color_message" in slow) == ("Slow", "uvicorn.error", False)
     assert (old["logger"], old["level"]) == ("py.warnings", "warning")
 
 

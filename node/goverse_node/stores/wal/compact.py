@@ -9,6 +9,7 @@ whoever asked.
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -159,6 +160,7 @@ def _end_with_parent() -> None:
 def main(arguments: list[str]) -> int:
     """Do what the first argument asks, ``compact`` or ``verify`` in JSON; answer in JSON on stdout."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.disable()  # a short life among millions of bytes objects and no cycles
     with suppress(OSError):
         os.nice(NICENESS)
     try:

@@ -1,6 +1,4 @@
-"""What differs between two stores, or two dumps of stores: names, states and versions, not positions and
-times.
-"""
+"""What differs between two stores, or two dumps of stores: names, states and versions, not positions and times."""
 
 from __future__ import annotations
 

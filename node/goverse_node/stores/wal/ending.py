@@ -1,6 +1,4 @@
-"""The end of the log when a process takes over: what was torn is cut, and the next record gets a fresh
-segment.
-"""
+"""The end of the log when a process takes over: what was torn is cut, and the next record gets a fresh segment."""
 
 from __future__ import annotations
 

@@ -80,6 +80,10 @@ class RealHandle:
         """Own an open descriptor."""
         self._descriptor = descriptor
 
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._descriptor
+
     def read_at(self, size: int, offset: int) -> bytes:
         """Return up to ``size`` bytes; fewer only at the end of the file."""
         data = os.pread(self._descriptor, size, offset)

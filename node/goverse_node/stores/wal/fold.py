@@ -55,9 +55,7 @@ def split(body: bytes) -> list[bytes]:
 
 
 def name_of(body: bytes) -> bytes:
-    """Return what a record is about, to sort by: namespace, type, id, key; then lengths and kind, to be
-    unique.
-    """
+    """Return what a record is about, to sort by: namespace, type, id, key; then lengths and kind, to be unique."""
     _, namespace_len, type_len, id_len, _, state_len, reply_len, *_ = FULL.unpack_from(body)
     at = STATE_AT + state_len + reply_len
     type_at = at + namespace_len
@@ -99,8 +97,8 @@ class Fold:
         floors: dict[tuple[str, str], int] = {}
         previous = b""
         with ExitStack() as opened:
-            sources = [self._keyed(_without_floors(base, floors)), self._keyed(self._sorted())]
-            sources += [self._keyed(self._run(path, opened)) for path in self._runs]
+            sources = [_keyed(_without_floors(base, floors)), self._sorted()]
+            sources += [_keyed(self._run(path, opened)) for path in self._runs]
             for name, _, body in heapq.merge(*sources):
                 if name == previous:
                     continue
@@ -122,11 +120,8 @@ class Fold:
             self._files.unlink(path)
         self._runs.clear()
 
-    def _keyed(self, bodies: Iterable[bytes]) -> Iterator[_Keyed]:
-        return ((name_of(body), -seq_of(body), body) for body in bodies)
-
-    def _sorted(self) -> Iterator[bytes]:
-        return (self._newest[name] for name in sorted(self._newest))
+    def _sorted(self) -> Iterator[_Keyed]:
+        return ((name, -seq_of(body), body) for name, body in sorted(self._newest.items()))
 
     def _spill(self) -> None:
         path = self._folder / f"run-{len(self._runs)}.tmp"
@@ -135,7 +130,7 @@ class Fold:
         try:
             offset = 0
             pending = bytearray()
-            for body in self._sorted():
+            for _, _, body in self._sorted():
                 pending += framed(body)
                 if len(pending) >= BLOCK:
                     handle.write_at(bytes(pending), offset)
@@ -155,6 +150,10 @@ class Fold:
         yield from scan
         if scan.end != size:
             raise OSError(f"{path} could not be read back: {scan.stopped}")
+
+
+def _keyed(bodies: Iterable[bytes]) -> Iterator[_Keyed]:
+    return ((name_of(body), -seq_of(body), body) for body in bodies)
 
 
 def _without_floors(base: Iterable[bytes], floors: dict[tuple[str, str], int]) -> Iterator[bytes]:

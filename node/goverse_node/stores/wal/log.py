@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from goverse.errors import DataDamaged
-from goverse_node.stores.encoding import COMMIT, seq_of
+from goverse_node.stores.encoding import COMMIT, PREFIX, SEQ_AT, U64, seq_of
 from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.manifest import Manifest
@@ -24,7 +25,8 @@ _log = logging.getLogger("goverse.store.wal")
 
 Progress = Callable[[str, int, int], None]
 """Told now and then: what is being read, bytes done, bytes in all."""
-PROGRESS_RECORDS = 65_536
+
+_read_seq = U64.unpack_from
 
 
 @dataclass(slots=True)
@@ -70,6 +72,10 @@ class Log:
             DataDamaged: acknowledged records are damaged or missing; names the file and the offset.
             DataNewer: a newer release wrote a segment.
         """
+        return chain.from_iterable(self.blocks(after, upto))
+
+    def blocks(self, after: int, upto: int | None = None) -> Iterator[list[bytes]]:
+        """Yield the same as :meth:`records`, many at a time."""
         segments = self._manifest.segments
         following = (*segments[1:], None)
         if not segments or segments[0] > after + 1:
@@ -78,16 +84,18 @@ class Log:
         for first, end in zip(segments, following, strict=True):
             if end is not None and end <= after + 1:
                 continue
-            if upto is not None and (first > upto or after >= upto):
+            if upto is not None and after >= upto:
                 return
-            for body in self._segment(first, end):
-                seq = seq_of(body)
-                if seq > after:
-                    yield body
-                if seq == upto:
-                    return  # what follows may be damaged; nobody asked for it
+            expected = first
+            for block in self._segment(first, end):
+                # Positions are consecutive, so the wanted ones are found by counting.
+                begin = max(0, after + 1 - expected)
+                yield block[begin : None if upto is None else upto + 1 - expected]
+                expected += len(block)
+                if upto is not None and expected > upto:
+                    return  # what follows may be damaged, and nobody asked for it
 
-    def _segment(self, first: int, following: int | None) -> Iterator[bytes]:
+    def _segment(self, first: int, following: int | None) -> Iterator[list[bytes]]:
         path = self._directory.segment(first)
         try:
             handle = self._files.open(path)
@@ -111,28 +119,37 @@ class Log:
         finally:
             handle.close()
 
-    def _consecutive(self, scan: Scan, first: int, following: int | None, size: int) -> Iterator[bytes]:
+    def _consecutive(self, scan: Scan, first: int, following: int | None, size: int) -> Iterator[list[bytes]]:
         expected = first
-        offset = scan.end
-        for body in scan:
-            if seq_of(body) != expected:
-                why = f"position {expected} should follow, {seq_of(body)} does"
-                raise self._damaged(first, offset, why, expected)
-            if body[0] != COMMIT:
-                raise newer(self._directory.segment(first), body[0], COMMIT, offset)
-            yield body
-            offset = scan.end
-            expected += 1
+        for block in scan.blocks():
+            bodies = block if following is None else block[: following - expected]
+            seqs = [_read_seq(body, SEQ_AT)[0] for body in bodies]
+            if seqs != list(range(expected, expected + len(bodies))):
+                raise self._out_of_order(first, block, expected, scan.end)
+            if any(body[0] != COMMIT for body in bodies):
+                kinds = {body[0] for body in bodies}
+                raise newer(self._directory.segment(first), max(kinds), COMMIT, scan.end)
+            if self._progress is not None:
+                self._progress(self._directory.segment(first).name, scan.end, size)
+            yield bodies
+            expected += len(bodies)
             if expected == following:
                 break
-            if self._progress is not None and expected % PROGRESS_RECORDS == 0:
-                self._progress(self._directory.segment(first).name, offset, size)
         if following is not None and expected != following:
             why = scan.stopped or "it ends too early"
-            raise self._damaged(
-                first, scan.end, f"{why}; records {expected} to {following - 1} cannot be read", expected
-            )
+            why = f"{why}; records {expected} to {following - 1} cannot be read"
+            raise self._damaged(first, scan.end, why, expected)
         self._last_seq = expected - 1
+
+    def _out_of_order(self, first: int, bodies: list[bytes], expected: int, end: int) -> DataDamaged:
+        offset = end - sum(PREFIX.size + len(body) for body in bodies)
+        for body in bodies:
+            if seq_of(body) != expected:
+                why = f"position {expected} should follow, {seq_of(body)} does"
+                return self._damaged(first, offset, why, expected)
+            offset += PREFIX.size + len(body)
+            expected += 1
+        return self._damaged(first, end, "positions are not consecutive", expected)
 
     def _judge_tail(self, mark: Mark | None, scan: Scan, first: int, size: int) -> None:
         last_seq = self._last_seq

@@ -68,10 +68,13 @@ class Manifest:
         return replace(self, snapshots=tuple(entry for entry in self.snapshots if entry.seq != seq))
 
     def trimmed(self, snapshots_kept: int) -> Manifest:
-        """Return the manifest with the newest snapshots and the segments behind the oldest of them."""
-        snapshots = self.snapshots[-snapshots_kept:]
-        if not snapshots:
+        """Return the manifest with the newest snapshots and the segments behind the oldest of them.
+
+        While there are fewer snapshots than that, the log stays whole: it is the way back if one is damaged.
+        """
+        if len(self.snapshots) < snapshots_kept:
             return self
+        snapshots = self.snapshots[-snapshots_kept:]
         oldest = snapshots[0].seq
         ends = (*self.segments[1:], None)
         segments = tuple(
@@ -108,7 +111,11 @@ def encode(manifest: Manifest) -> bytes:
         ],
         "segments": list(manifest.segments),
     }
-    content = json.dumps(document, indent=2).encode() + b"\n"
+    return seal(json.dumps(document, indent=2).encode() + b"\n")
+
+
+def seal(content: bytes) -> bytes:
+    """Put the checksum in the place of its zeros."""
     return content.replace(b'"checksum": "00000000"', b'"checksum": "%08x"' % crc32(content), 1)
 
 

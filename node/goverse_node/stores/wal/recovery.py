@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -93,9 +93,7 @@ class Recovery:
         log = Log(self._directory, manifest, self._files, self._report)
         base = entry.seq if entry is not None else 0
         records = entry.objects + entry.replies if entry is not None else 0
-        for body in log.records(base):
-            self._replay(table, body, self._directory.segments)
-            records += 1
+        records += self._replay(table, log.blocks(base), self._directory.segments)
         table.settle()
         tail = log.tail
         if tail is None:
@@ -120,8 +118,7 @@ class Recovery:
             path = self._directory.snapshot(entry.seq)
             table = self._make_table()
             try:
-                for body in SnapshotReader(path, manifest.origin, entry).bodies(self._files):
-                    self._replay(table, body, path)
+                self._replay(table, SnapshotReader(path, manifest.origin, entry).blocks(self._files), path)
             except DataDamaged as damage:
                 _log.warning("%s; trying the one before it", damage.detail)
                 trouble = trouble or damage
@@ -133,11 +130,15 @@ class Recovery:
             raise damaged(Path(trouble.extra["file"]), trouble.extra["offset"], f"{way_out} ({trouble.detail})")
         return self._make_table(), manifest, None
 
-    def _replay(self, table: Table, body: bytes, source: Path) -> None:
+    def _replay(self, table: Table, blocks: Iterator[list[bytes]], source: Path) -> int:
+        count = 0
         try:
-            table.replay(body, self._now_ms)
+            for bodies in blocks:
+                table.replay(bodies, self._now_ms)
+                count += len(bodies)
         except ValueError as error:
             raise damaged(source, 0, f"a record has a valid checksum, but {error}") from error
+        return count
 
     def _remove_strays(self, manifest: Manifest) -> None:
         """Remove what a crash left behind: files that the manifest does not name yet, or not any more."""

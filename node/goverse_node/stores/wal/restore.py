@@ -99,7 +99,9 @@ class _Point:
     progress: Progress | None
 
     def at_position(self, seq: int | None) -> int:
-        last = self._last_readable()
+        last, marked = self._ends()
+        if seq is None or last < seq <= marked:
+            self._refuse_damaged_tail()
         if seq is None:
             return last
         oldest = self.oldest()
@@ -140,14 +142,22 @@ class _Point:
     def _first(self) -> int:
         return self.manifest.segments[0] if self.manifest.segments else 2
 
-    def _last_readable(self) -> int:
+    def _ends(self) -> tuple[int, int]:
+        """Return the last position that can be read, and the last one known to be acknowledged."""
         newest = max((entry.seq for entry in self.manifest.snapshots), default=0)
-        return max(newest, self._read_last_segment()[0]) if self.manifest.segments else newest
+        if not self.manifest.segments:
+            return newest, newest
+        last, marked, _ = self._read_last_segment()
+        return max(newest, last), marked
+
+    def _refuse_damaged_tail(self) -> None:
+        """Raise where acknowledged records at the end cannot be read: that loss must be asked for by position."""
+        if self.manifest.segments:
+            for _ in Log(self.directory, self.manifest, self.files).blocks(self.manifest.segments[-1] - 1):
+                pass
 
     def _read_last_segment(self) -> tuple[int, int, int]:
-        """Return its last whole record's position, the acknowledged position, and how many bytes cannot be
-        read.
-        """
+        """Return its last whole record's position, the acknowledged position, and how many bytes cannot be read."""
         first = self.manifest.segments[-1]
         handle = self.files.open(self.directory.segment(first))
         try:

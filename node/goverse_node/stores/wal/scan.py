@@ -20,7 +20,7 @@ class Scan:
     """The records of one file from ``offset`` on, no further than ``size``.
 
     Attributes:
-        end: where the last whole record ended.
+        end: where the last whole record handed out ended.
         stopped: after the iteration, why it stopped; empty where the file simply ended.
     """
 
@@ -34,41 +34,59 @@ class Scan:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bodies whose checksums hold."""
-        unpack = PREFIX.unpack_from
-        prefix_size = PREFIX.size
-        buffer, base, at = b"", self.end, 0
+        for bodies in self.blocks():
+            end = self.end - sum(PREFIX.size + len(body) for body in bodies)
+            for body in bodies:
+                end += PREFIX.size + len(body)
+                self.end = end
+                yield body
+
+    def blocks(self) -> Iterator[list[bytes]]:
+        """Yield the same bodies a block at a time, which is faster."""
+        unpack, prefix_size = PREFIX.unpack_from, PREFIX.size
+        buffer, wanted = b"", prefix_size
+        base = self.end
         while True:
-            if len(buffer) - at < prefix_size:
-                buffer, base, at = self._more(buffer, base, at, prefix_size)
-                if len(buffer) < prefix_size:
-                    self.stopped = "the file ends inside a record" if buffer.strip(b"\0") else ""
-                    return
-            length, checksum = unpack(buffer, at)
-            start = at + prefix_size
-            if length < STATE_AT or base + start + length > self._size:
-                self.stopped = self._judge_length(length, checksum)
+            buffer += self._read(base + len(buffer), wanted - len(buffer))
+            if len(buffer) < wanted:
+                self.stopped = "the file ends inside a record" if buffer.strip(b"\0") else ""
                 return
-            if len(buffer) - start < length:
-                buffer, base, at = self._more(buffer, base, at, prefix_size + length)
+            bodies: list[bytes] = []
+            at, length, checksum, size = 0, 0, 0, len(buffer)
+            while at + prefix_size <= size:
+                length, checksum = unpack(buffer, at)
                 start = at + prefix_size
-            body = buffer[start : start + length]
-            if crc32(body, length) != checksum:
-                self.stopped = "the checksum does not match"
-                return
-            at = start + length
-            self.end = base + at
-            yield body
+                end = start + length
+                if length < STATE_AT or end > size:
+                    break
+                body = buffer[start:end]
+                if crc32(body, length) != checksum:
+                    break
+                bodies.append(body)
+                at = end
+            self.end = base = base + at
+            if bodies:
+                yield bodies
+            rest = len(buffer) - at
+            if rest >= prefix_size:
+                wanted = prefix_size + length
+                if rest >= wanted or base + wanted > self._size or length < STATE_AT:
+                    self.stopped = self._judge(length, checksum)
+                    return
+            else:
+                wanted = prefix_size
+            buffer = buffer[at:]
 
-    def _more(self, buffer: bytes, base: int, at: int, wanted: int) -> tuple[bytes, int, int]:
-        rest = buffer[at:]
-        read_at = base + len(buffer)
-        size = min(max(wanted - len(rest), self._block), self._size - read_at)
-        return rest + (self._handle.read_at(size, read_at) if size > 0 else b""), base + at, 0
+    def _read(self, offset: int, missing: int) -> bytes:
+        size = min(max(missing, self._block), self._size - offset)
+        return self._handle.read_at(size, offset) if size > 0 else b""
 
-    def _judge_length(self, length: int, checksum: int) -> str:
+    def _judge(self, length: int, checksum: int) -> str:
         if length == 0 and checksum == 0 and self._only_zeros(self.end):
             return ""
-        return "the length of a record is wrong"
+        if length < STATE_AT or self.end + PREFIX.size + length > self._size:
+            return "the length of a record is wrong"
+        return "the checksum does not match"
 
     def _only_zeros(self, offset: int) -> bool:
         while offset < self._size:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from struct import Struct
 from typing import Final
@@ -126,6 +127,10 @@ class SnapshotReader:
             DataDamaged: anything does not match; names the offset.
             DataNewer: a newer release wrote it.
         """
+        return chain.from_iterable(self.blocks(files))
+
+    def blocks(self, files: Files) -> Iterator[list[bytes]]:
+        """Yield the same as :meth:`bodies`, many at a time."""
         try:
             handle = files.open(self.path)
         except OSError as error:
@@ -142,15 +147,17 @@ class SnapshotReader:
         finally:
             handle.close()
 
-    def _records(self, handle: Handle, end: int, footer: tuple[int, int]) -> Iterator[bytes]:
+    def _records(self, handle: Handle, end: int, footer: tuple[int, int]) -> Iterator[list[bytes]]:
         count = checksum = 0
         scan = Scan(handle, offset=HEADER_SIZE, size=end)
-        for body in scan:
-            count += 1
-            checksum = crc32(body, checksum)
-            if body[0] > FLOOR:
-                raise newer(self.path, body[0], FLOOR, scan.end)
-            yield body
+        for bodies in scan.blocks():
+            count += len(bodies)
+            for body in bodies:
+                checksum = crc32(body, checksum)
+            kind = max(body[0] for body in bodies)
+            if kind > FLOOR:
+                raise newer(self.path, kind, FLOOR, scan.end)
+            yield bodies
         if scan.stopped or scan.end != end:
             raise self._damaged(scan.end, scan.stopped or "a record is not whole")
         if (count, checksum) != footer:

@@ -137,6 +137,7 @@ class WalStore:
             self._files,
             segment_bytes=self._segment_bytes,
             done=self._written,
+            room=self._has_room,
         )
         self._writer.start(asyncio.get_running_loop())
         self._trouble = self._failure = ""
@@ -165,6 +166,11 @@ class WalStore:
     def generation(self) -> str:
         """The generation of the change feed; a restored store has a new one, and old cursors end."""
         return self._opened().manifest.origin.generation
+
+    @property
+    def compactor_pid(self) -> int | None:
+        """The process that makes a snapshot now, if any."""
+        return self._upkeep.compactor_pid
 
     def load(self, key: ObjectKey) -> StoredObject | None:
         """Return the object, a tombstone, or None if it never existed."""
@@ -205,8 +211,6 @@ class WalStore:
             return replace(self._stats)
         manifest = writer.manifest
         return replace(self._stats, segments=len(manifest.segments), snapshots=len(manifest.snapshots))
-
-    # --- upkeep ---
 
     async def snapshot(self) -> SnapshotEntry:
         """Make a snapshot of everything committed so far; writes go on meanwhile.
@@ -271,6 +275,9 @@ class WalStore:
                 inflight.set_exception(error)
         if self._freed is not None and not self._freed.done():
             self._freed.set_result(None)
+
+    def _has_room(self) -> None:
+        self._trouble = self._failure
 
     def _acknowledge(self, seconds: float) -> None:
         self._seq, records, size = self._batch

@@ -30,7 +30,7 @@ _log = logging.getLogger("goverse.store.wal")
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much log starts a snapshot (0: none does), how many stay, how long deleted objects are remembered."""
+    """How much log starts a snapshot (0: none), how many stay, how long deleted objects are remembered."""
 
     snapshot_bytes: int
     snapshots_kept: int

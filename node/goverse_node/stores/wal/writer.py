@@ -17,7 +17,7 @@ import threading
 import time
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
 from goverse.errors import GoverseError, StoreFailed, Unavailable
@@ -33,6 +33,7 @@ FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CLAIM_BYTES: Final = 64 * KIB  # claimed ahead in a young segment; a newcomer's folder stays small
 CLAIM_BYTES_MAX: Final = 1 * MIB  # writing more zeros at once would be felt as a pause
 PRESENCE_CHECK_S: Final = 1.0
+ROOM_CHECK_S: Final = 1.0  # how often a full disk is tried again while no batch comes
 
 T = TypeVar("T")
 
@@ -46,14 +47,26 @@ class Writer:
     """Writes the last segment of a data directory."""
 
     def __init__(
-        self, directory: DataDirectory, manifest: Manifest, files: Files, *, segment_bytes: int, done: Done
+        self,
+        directory: DataDirectory,
+        manifest: Manifest,
+        files: Files,
+        *,
+        segment_bytes: int,
+        done: Done,
+        room: Callable[[], None],
     ) -> None:
-        """Take over the segment that ``manifest`` names last; it must hold no records yet."""
+        """Take over the segment that ``manifest`` names last; it must hold no records yet.
+
+        Both callbacks run on the loop: ``done`` after each batch, ``room`` when a full disk has room again.
+        """
         self.manifest = manifest
         self._directory = directory
         self._files = files
         self._segment_bytes = segment_bytes
         self._done = done
+        self._room = room
+        self._full = False
         self._jobs: SimpleQueue[tuple[bytes, int] | Callable[[], None] | None] = SimpleQueue()
         self._failure = ""
         self._presence_checked = time.monotonic()
@@ -109,7 +122,14 @@ class Writer:
     # --- in the writer's thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=ROOM_CHECK_S if self._full else None)
+            except Empty:
+                self._look_for_room()
+                continue
+            if job is None:
+                break
             if callable(job):
                 job()
             else:
@@ -143,15 +163,30 @@ class Writer:
             return self._cut_back(error)
         self._counter += 1
         self._end = end
+        self._claimed = max(self._claimed, end)
+        self._full = False
         self._last_seq = last_seq
         return None
 
+    def _look_for_room(self) -> None:
+        """See whether the disk has room again: who heeds our health sends no batch that would find out."""
+        before = self._claimed
+        try:
+            self._claim(self._end + CLAIM_BYTES)
+        except OSError as error:
+            self._fail(f"claiming space for {self._path} failed: {error}")
+        self._full = not self._failure and self._claimed == before
+        if self._claimed > before:
+            self._tell(self._room)
+
     def _claim(self, end: int) -> None:
-        """Write zeros ahead of the records, so that most syncs need not write the file's size."""
+        """Write zeros ahead of the records, so that most syncs need not write the file's size.
+
+        Never below what was written: ``_claimed`` is at least ``_end`` at all times.
+        """
         ahead = min(max(CLAIM_BYTES, self._end), CLAIM_BYTES_MAX)
         target = end + ahead
         if target - self._claimed > 2 * CLAIM_BYTES_MAX:
-            self._claimed = end
             return
         try:
             self._handle.write_at(bytes(target - self._claimed), self._claimed)
@@ -173,6 +208,7 @@ class Writer:
             except OSError as second:
                 error = second
             else:
+                self._full = True
                 return Unavailable(f"the disk is full: {self._path} cannot grow ({error.strerror})")
         return self._fail(f"writing {self._path} failed at offset {self._end}: {error}")
 

@@ -1,0 +1,193 @@
+"""What the gate costs: calls per second through it, beside a raw ASGI echo on the same server.
+
+    python benchmarks/gate_echo.py [--seconds 5] [--connections 64] [--rounds 3]
+
+Runs, one after the other in the same invocation, each in a fresh process with uvloop and httptools and no access log:
+
+* ``echo``: reads the body, answers a number. Nothing in Python on uvicorn beats it.
+* ``gate``: the whole gate over a link that answers in the next turn of the event loop, many calls at a time, like a
+  node that commits in groups.
+* ``gate, at once``: the same over a link whose reply is there when ``submit`` returns, like a read-only call.
+
+Read the ratios, not the numbers: the load generator shares the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import socket
+import statistics
+import subprocess
+import sys
+from asyncio import Future
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from goverse.model.catalog import MethodDescription, TypeDescription
+from goverse.model.frames import Reply, Request
+from goverse.model.records import ObjectSummary
+from goverse.ports.link import Readiness
+from goverse_gate.app import create_app
+from goverse_gate.options import GateOptions
+from goverse_gate.server import GateServer, open_listener
+
+SCRIPT = Path(__file__).with_name("increment.lua")
+INCREMENT = MethodDescription(
+    "increment",
+    "Add to the counter",
+    "",
+    False,
+    {"type": "object", "properties": {"by": {"type": "integer", "default": 1}}},
+    {"type": "integer"},
+)
+CATALOG = {
+    "Counter": TypeDescription("Counter", "Counts.", {"type": "object"}, {"type": "object"}, {"increment": INCREMENT})
+}
+
+
+class InstantLink:
+    """Answers before ``submit`` returns."""
+
+    def __init__(self) -> None:
+        """Start with one future that stands for all."""
+        self._loop = asyncio.get_running_loop()
+
+    def submit(self, request: Request) -> Future[Reply]:
+        """Answer a number."""
+        del request
+        future: Future[Reply] = self._loop.create_future()
+        future.set_result(Reply(b"1", 7, 123_456))
+        return future
+
+    async def list(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        """Return nothing."""
+        del namespace, type_name, prefix, after, limit
+        return []
+
+    def readiness(self) -> Readiness:
+        """Be ready."""
+        return Readiness(True, (), 0)
+
+
+class BatchingLink(InstantLink):
+    """Answers all calls of one turn of the event loop in the next one."""
+
+    def __init__(self) -> None:
+        """Start without calls."""
+        super().__init__()
+        self._batch: list[Future[Reply]] = []
+
+    def submit(self, request: Request) -> Future[Reply]:
+        """Add the call to the batch."""
+        del request
+        future: Future[Reply] = self._loop.create_future()
+        if not self._batch:
+            self._loop.call_soon(self._answer)
+        self._batch.append(future)
+        return future
+
+    def _answer(self) -> None:
+        batch, self._batch = self._batch, []
+        for future in batch:
+            if not future.done():
+                future.set_result(Reply(b"1", 7, 123_456))
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Read the body, answer a number."""
+    del scope
+    more = True
+    while more:
+        more = (await receive())["more_body"]
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"1")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"1"})
+
+
+async def serve_gate(listener: socket.socket, link_type: type[InstantLink]) -> None:
+    """Serve a gate until the process ends."""
+    options = GateOptions()
+    server = GateServer(create_app(link_type(), CATALOG, options), options, sockets=[listener])
+    await server.start()
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+
+async def serve_echo(listener: socket.socket) -> None:
+    """Serve the echo until the process ends."""
+    config = uvicorn.Config(
+        echo, interface="asgi3", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False,
+    )  # fmt: skip
+    print("ready", flush=True)
+    await uvicorn.Server(config).serve([listener])
+
+
+def serve(subject: str, port: int) -> None:
+    """Serve one subject in this process."""
+    listener = open_listener("127.0.0.1", port)
+    if subject == "echo":
+        uvloop.run(serve_echo(listener))
+    else:
+        uvloop.run(serve_gate(listener, BatchingLink if subject == "gate" else InstantLink))
+
+
+def measure(subject: str, seconds: int, connections: int) -> tuple[float, str]:
+    """Return calls per second and the median latency of one subject."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, __file__, "--serve", subject, "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            if process.stdout.readline().strip() != "ready":
+                raise SystemExit(f"{subject} did not start")
+            load = ["wrk", "-t1", f"-c{connections}", "--latency", "-s", str(SCRIPT)]
+            url = f"http://127.0.0.1:{port}"
+            subprocess.run([*load, "-d1s", url], check=True, capture_output=True)
+            output = subprocess.run([*load, f"-d{seconds}s", url], check=True, capture_output=True, text=True).stdout
+        finally:
+            process.kill()
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise SystemExit(output)
+    rate, median = re.search(r"Requests/sec:\s+([0-9.]+)", output), re.search(r"50%\s+(\S+)", output)
+    if rate is None or median is None:
+        raise SystemExit(output)
+    return float(rate[1]), median[1]
+
+
+def main() -> None:
+    """Measure everything and print the ratios."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        return serve(arguments.serve, arguments.port)
+    subjects = ("echo", "gate", "gate, at once")
+    rounds = [
+        {subject: measure(subject, arguments.seconds, arguments.connections) for subject in subjects}
+        for _ in range(arguments.rounds)
+    ]
+    print(f"{'':<16}{'calls/s':>10}{'p50':>10}{'of the echo':>14}")
+    for subject in subjects:
+        rate = statistics.median(found[subject][0] for found in rounds)
+        ratio = statistics.median(found[subject][0] / found["echo"][0] for found in rounds)
+        print(f"{subject:<16}{rate:>10.0f}{rounds[-1][subject][1]:>10}{ratio:>14.2f}")
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+-- Calls of Counter.increment over a thousand objects, one connection after the other through the ids.
+local key = 0
+
+wrk.method = "POST"
+wrk.body = '{"by":1}'
+
+function request()
+  key = (key + 1) % 1000
+  return wrk.format(nil, "/objects/Counter/c" .. key .. "/call/increment")
+end

@@ -1,0 +1,98 @@
+"""Load: wrk for as much as goes, and a client of our own for latencies at a fixed rate."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import statistics
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+SCRIPT = Path(__file__).with_name("calls.lua")
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What wrk saw."""
+
+    calls_per_s: float
+    p50_ms: float
+    p99_ms: float
+    errors: int
+
+
+def wrk(url: str, arguments: Sequence[str], *, seconds: float, connections: int = 64) -> Throughput:
+    """Send calls over ``connections`` connections from one thread, each as soon as the last was answered."""
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds:g}s",
+        "--latency",
+        "-s",
+        str(SCRIPT),
+        url,
+        "--",
+        *arguments,
+    ]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", printed)
+    errors = re.search(r"Non-2xx or 3xx responses: (\d+)", printed)
+    if rate is None:
+        raise SystemExit(f"wrk printed no rate:\n{printed}")
+    return Throughput(
+        float(rate[1]), _latency_ms(printed, "50"), _latency_ms(printed, "99"), int(errors[1]) if errors else 0
+    )
+
+
+def _latency_ms(printed: str, percentile: str) -> float:
+    found = re.search(rf"^\s+{percentile}%\s+([\d.]+)(us|ms|s)\s*$", printed, re.MULTILINE)
+    return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]] if found else float("nan")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds from the moment a call was due to its answer, at a fixed rate."""
+
+    rate_per_s: int
+    calls: int
+    p50_ms: float
+    p99_ms: float
+    worst_ms: float
+
+
+def at_rate(url: str, path: str, body: bytes, *, rate_per_s: int, seconds: float) -> Latency:
+    """Send calls at a fixed rate, whether or not earlier ones were answered (no coordinated omission)."""
+    return asyncio.run(_at_rate(url, path, body, rate_per_s, seconds))
+
+
+async def _at_rate(url: str, path: str, body: bytes, rate_per_s: int, seconds: float) -> Latency:
+    host, port = url.removeprefix("http://").split(":")
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    taken: list[float] = []
+
+    async def one(due: float, index: int) -> None:
+        reader, writer = idle.pop() if idle else await asyncio.open_connection(host, int(port))
+        head = f"POST {path % (index % 1000)} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", answer)
+        await reader.readexactly(int(length[1]) if length else 0)
+        if not answer.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"an answer was not 200: {answer!r}")
+        taken.append(perf_counter() - due)
+        idle.append((reader, writer))
+
+    began, total = perf_counter() + 0.1, round(rate_per_s * seconds)
+    async with asyncio.TaskGroup() as group:
+        for index in range(total):
+            due = began + index / rate_per_s
+            await asyncio.sleep(max(0.0, due - perf_counter()))
+            group.create_task(one(due, index))
+    for _, writer in idle:
+        writer.close()
+    cuts = statistics.quantiles(taken, n=100)
+    return Latency(rate_per_s, total, cuts[49] * 1e3, cuts[98] * 1e3, max(taken) * 1e3)

@@ -1,0 +1,125 @@
+"""What is measured, in which order, and what it has to reach.
+
+Throughput is taken in rounds that go through all candidates, so that a noisy minute hits all of them; the median
+counts.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import servers
+from benchmarks.load import Latency, Throughput, at_rate, wrk
+from benchmarks.servers import Server
+
+RATE_PER_S = 500
+
+ECHO, HANDWRITTEN = "raw ASGI echo", "FastAPI + asyncpg upsert"
+DURABLE, KEYED, ASYNC, HOT = "durable call", "durable call with a key", "durable call, async method", "one hot object"
+PEEK, GET = "read-only call", "GET of the state"
+
+CANDIDATES: dict[str, tuple[str, ...]] = {
+    DURABLE: ("increment", "1000"),
+    KEYED: ("increment", "1000", "keyed"),
+    ASYNC: ("increment_async", "1000"),
+    HOT: ("increment", "1"),
+    PEEK: ("peek", "1000"),
+    GET: ("get", "1000"),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A ratio that has to be reached."""
+
+    name: str
+    of: str
+    at_least: float
+
+
+TARGETS = (
+    Target(DURABLE, ECHO, 0.35),
+    Target(DURABLE, HANDWRITTEN, 3.0),
+    Target(PEEK, ECHO, 0.5),
+    Target(HOT, DURABLE, 0.7),
+)
+
+
+@dataclass
+class Results:
+    """Everything that one run found out."""
+
+    rounds: dict[str, list[Throughput]] = field(default_factory=dict[str, list[Throughput]])
+    latencies: dict[str, Latency] = field(default_factory=dict[str, Latency])
+    figures: dict[str, float] = field(default_factory=dict[str, float])
+    postgres: str = ""
+
+    def calls_per_s(self, name: str) -> float:
+        """The median over the rounds."""
+        return statistics.median(each.calls_per_s for each in self.rounds[name])
+
+    def ratio(self, name: str, of: str) -> float:
+        """The median over the rounds of the ratio within one round."""
+        pairs = zip(self.rounds[name], self.rounds[of], strict=True)
+        return statistics.median(one.calls_per_s / other.calls_per_s for one, other in pairs)
+
+
+def throughput(
+    results: Results, folder: Path, dsn: str, *, rounds: int, seconds: float, say: Callable[[str], None]
+) -> None:
+    """Measure all candidates at 64 connections."""
+    with servers.echo() as echo, servers.handwritten(dsn) as handwritten, servers.goverse(folder / "calls") as goverse:
+        plan: list[tuple[str, Server, tuple[str, ...]]] = [
+            (ECHO, echo, CANDIDATES[DURABLE]),
+            (HANDWRITTEN, handwritten, CANDIDATES[DURABLE]),
+            *((name, goverse, arguments) for name, arguments in CANDIDATES.items()),
+        ]
+        for _, server, arguments in plan:
+            wrk(server.url, arguments, seconds=1)
+        for number in range(rounds):
+            for name, server, arguments in plan:
+                seen = wrk(server.url, arguments, seconds=seconds)
+                if seen.errors:
+                    raise SystemExit(f"{name}: {seen.errors} answers were errors")
+                results.rounds.setdefault(name, []).append(seen)
+                say(f"round {number + 1}: {name}: {seen.calls_per_s:,.0f} calls/s, p99 {seen.p99_ms:.1f} ms")
+
+
+def latency(results: Results, folder: Path, *, seconds: float, say: Callable[[str], None]) -> None:
+    """Measure a warm server at a modest fixed rate."""
+    with servers.goverse(folder / "latency") as server:
+        for name, method, body in (("write", "increment", b'{"by":1}'), ("read", "peek", b"")):
+            path = f"/objects/Counter/c%d/call/{method}"
+            at_rate(server.url, path, body, rate_per_s=RATE_PER_S, seconds=2)
+            seen = at_rate(server.url, path, body, rate_per_s=RATE_PER_S, seconds=seconds)
+            results.latencies[name] = seen
+            say(f"{name} at {RATE_PER_S}/s: p50 {seen.p50_ms:.2f} ms, p99 {seen.p99_ms:.2f} ms")
+
+
+def footprint(results: Results, folder: Path, *, seconds: float, say: Callable[[str], None]) -> None:
+    """Measure start, disk and memory."""
+    data = folder / "footprint"
+    with servers.goverse(data) as server:
+        results.figures["start to first answer, empty (s)"] = server.started_s
+        wrk(server.url, ("increment", "10"), seconds=1)
+        before, disk = server.resident_bytes(), _disk_bytes(data)
+        made = round(wrk(server.url, ("increment", "1000000000"), seconds=seconds).calls_per_s * seconds)
+        results.figures["resident bytes per active object"] = (server.resident_bytes() - before) / made
+        results.figures["bytes on disk per call"] = (_disk_bytes(data) - disk) / made
+    with servers.goverse(data) as server:
+        results.figures[f"start to first answer, {made // 1000} thousand objects (s)"] = server.started_s
+    for name, value in results.figures.items():
+        say(f"{name}: {value:,.2f}")
+
+
+def _disk_bytes(folder: Path) -> int:
+    """What the files hold, without space that was only reserved."""
+    return sum(_used_bytes(path) for path in folder.rglob("*") if path.is_file())
+
+
+def _used_bytes(path: Path) -> int:
+    data = path.read_bytes()
+    return len(data.rstrip(b"\x00"))

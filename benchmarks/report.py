@@ -1,0 +1,119 @@
+"""The report: ``docs/performance.md`` for people, ``benchmarks/results.json`` for the next run to compare with."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measurements import ECHO, HANDWRITTEN, TARGETS, Results
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "performance.md"
+FIGURES = ROOT / "benchmarks" / "results.json"
+LIMITS = ROOT / "benchmarks" / "limits.md"
+SLACK = 0.8  # a ratio below this part of the recorded one is a regression
+
+
+def verdicts(results: Results) -> list[tuple[str, float, float, bool]]:
+    """Return (what, ratio, target, reached) for each target."""
+    found: list[tuple[str, float, float, bool]] = []
+    for target in TARGETS:
+        ratio = results.ratio(target.name, target.of)
+        found.append((f"{target.name} / {target.of}", ratio, target.at_least, ratio >= target.at_least))
+    return found
+
+
+def ratios(results: Results) -> dict[str, float]:
+    """Return every candidate's ratio to the floor."""
+    return {name: round(results.ratio(name, ECHO), 3) for name in results.rounds}
+
+
+def regressions(results: Results) -> list[str]:
+    """Compare with the recorded ratios."""
+    recorded: dict[str, float] = json.loads(FIGURES.read_text(encoding="utf-8"))["ratios"]
+    present = ratios(results)
+    return [
+        f"{name}: {present[name]:.2f} of the echo, recorded were {before:.2f}"
+        for name, before in recorded.items()
+        if name in present and present[name] < SLACK * before
+    ]
+
+
+def write(results: Results, command: str) -> None:
+    """Write both files."""
+    FIGURES.write_text(json.dumps(_figures(results, command), indent=2) + "\n", encoding="utf-8")
+    PAGE.write_text(_page(results, command), encoding="utf-8")
+
+
+def _figures(results: Results, command: str) -> dict[str, Any]:
+    return {
+        "command": command,
+        "machine": _machine(),
+        "ratios": ratios(results),
+        "rounds": {name: [vars(each) for each in rounds] for name, rounds in results.rounds.items()},
+        "latencies": {name: vars(each) for name, each in results.latencies.items()},
+        "figures": results.figures,
+    }
+
+
+def _machine() -> str:
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return f"{os.cpu_count()} cores of {model}, Linux {platform.release().split('-')[0]}"
+
+
+def _page(results: Results, command: str) -> str:
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("uvicorn", "uvloop", "httptools", "pydantic", "asyncpg")
+    )
+    lines = [
+        "# Performance",
+        "",
+        "Measured side by side in one run on one machine, written by the run itself. Read the ratios: the absolute",
+        "numbers belong to this machine, where the load generator has one of the two cores.",
+        "",
+        f"* machine: {_machine()}, local disk",
+        f"* software: Python {platform.python_version()}, {packages}, {results.postgres}",
+        f"* command: `{command}`",
+        "* load: wrk, one thread, 64 connections, 1 000 objects; each server is one process with default settings;",
+        "  rounds go through all candidates in turn, medians over the rounds",
+        "",
+        "## Throughput",
+        "",
+        "| | calls/s | of the echo | of FastAPI + asyncpg | p50 | p99 |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, rounds in results.rounds.items():
+        middle = sorted(rounds, key=lambda each: each.calls_per_s)[len(rounds) // 2]
+        lines.append(
+            f"| {name} | {results.calls_per_s(name):,.0f} | {results.ratio(name, ECHO):.2f} "
+            f"| {results.ratio(name, HANDWRITTEN):.1f} | {middle.p50_ms:.1f} ms | {middle.p99_ms:.1f} ms |"
+        )
+    lines += ["", "| target | reached | wanted | |", "| --- | ---: | ---: | --- |"]
+    for what, ratio, wanted, reached in verdicts(results):
+        lines.append(f"| {what} | {ratio:.2f} | {wanted:.2f} | {'PASS' if reached else 'FAIL'} |")
+    lines += [
+        "",
+        "## Latency at a fixed rate",
+        "",
+        "| | rate | p50 | p99 | worst |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, seen in results.latencies.items():
+        lines.append(
+            f"| {name} | {seen.rate_per_s}/s | {seen.p50_ms:.2f} ms | {seen.p99_ms:.2f} ms | {seen.worst_ms:.1f} ms |"
+        )
+    lines += ["", "Counted from the moment a call was due, so a stall is charged to every call that it delays.", ""]
+    lines += ["## Footprint", "", "| | |", "| --- | ---: |"]
+    lines += [f"| {name} | {value:,.2f} |" for name, value in results.figures.items()]
+    return "\n".join([*lines, "", LIMITS.read_text(encoding="utf-8").strip(), ""])

@@ -1,0 +1,69 @@
+"""The node's series for Prometheus, made from plain counters when somebody asks.
+
+Labels are object types and operations of the application's own classes, never ids: their number is fixed by the code.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from goverse_node.node import Node
+
+
+def gauge(name: str, help_text: str, value: float) -> Metric:
+    """Return a gauge without labels."""
+    return GaugeMetricFamily(f"goverse_{name}", help_text, value=value)
+
+
+def counter(name: str, help_text: str, value: float) -> Metric:
+    """Return a counter without labels."""
+    return CounterMetricFamily(f"goverse_{name}", help_text, value=value)
+
+
+class NodeMetrics(Collector):
+    """Activations, turns, commits."""
+
+    def __init__(self, node: Node) -> None:
+        """Describe ``node``."""
+        self._node = node
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the series of this moment."""
+        stats, residents = self._node.stats, self._node.residents
+        active = GaugeMetricFamily("goverse_activations", "Objects in memory.", labels=["object_type"])
+        by_type = Counter(activation.spec.name for activation in residents)
+        for spec in self._node.registry:
+            active.add_metric([spec.name], by_type.get(spec.name, 0))
+        yield active
+        yield gauge("activations_resident_bytes", "Estimated memory of the objects in memory.", residents.bytes)
+        yield counter("activations_started", "Objects that were brought into memory.", stats.activations)
+        yield counter("passivations", "Objects that left memory.", stats.passivations)
+        yield counter("activations_abandoned", "Objects reloaded because a method did not stop.", stats.abandoned)
+        yield gauge("calls_inflight", "Requests inside the node.", stats.inflight)
+        yield gauge("calls_waiting", "Requests that wait in mailboxes.", len(self._node.deadlines.waiting))
+        yield gauge("turns_running", "Asynchronous turns under way.", len(self._node.deadlines.running))
+        yield counter("turns_failed", "Turns that were undone.", stats.turns_failed)
+        yield counter("idempotency_replays", "Calls answered from a kept reply.", stats.replays)
+        yield counter("idempotency_followers", "Calls that waited for an equal one.", stats.deduplicated)
+        yield from self._commits()
+        timeouts = CounterMetricFamily("goverse_turn_timeouts", "Deadlines that passed.", labels=["operation"])
+        for operation, count in stats.timeouts.items():
+            timeouts.add_metric([operation], count)
+        yield timeouts
+
+    def _commits(self) -> Iterator[Metric]:
+        stats = self._node.stats
+        yield counter("commit_failures", "Records that did not become durable.", stats.commit_failures)
+        yield counter("commit_seconds", "Time between handing a batch over and its durability.", stats.commit_seconds)
+        buckets, total = list[tuple[str, float]](), 0
+        for power, count in enumerate(stats.commit_batch_sizes[:-1]):
+            total += count
+            buckets.append((str(float(2 ** (power + 1) - 1)), total))
+        buckets.append(("+Inf", stats.commit_batches))
+        sizes = HistogramMetricFamily("goverse_commit_batch_records", "Records that became durable together.")
+        sizes.add_metric([], buckets, stats.commit_records)
+        yield sizes

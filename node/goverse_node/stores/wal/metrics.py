@@ -1,0 +1,43 @@
+"""The embedded store's series for Prometheus: objects, log, snapshots."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from goverse_node.metrics import counter, gauge
+from goverse_node.stores.wal.store import WalStore
+
+
+class WalMetrics(Collector):
+    """What the store counted."""
+
+    def __init__(self, store: WalStore) -> None:
+        """Describe ``store``."""
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the series of this moment."""
+        stats = self._store.stats()
+        objects = GaugeMetricFamily("goverse_objects_total", "Objects that exist.", labels=["object_type"])
+        by_type: Counter[str] = Counter()
+        for (_, type_name), count in self._store.living().items():
+            by_type[type_name] += count
+        for type_name, count in sorted(by_type.items()):
+            objects.add_metric([type_name], count)
+        yield objects
+        yield counter("wal_written_bytes", "Bytes that became durable.", stats.bytes_written)
+        yield counter("wal_records", "Records that became durable.", stats.records)
+        yield counter("wal_syncs", "Durable writes.", stats.commits)
+        yield counter("wal_sync_seconds", "Time spent in durable writes.", stats.sync_seconds)
+        yield counter("wal_conflicts", "Records that were refused.", stats.conflicts)
+        yield counter("wal_full_disk", "Batches refused because the disk was full.", stats.full_disk)
+        yield gauge("wal_segments", "Log segments on disk.", stats.segments)
+        yield gauge("wal_log_bytes", "Log behind the newest snapshot.", stats.log_bytes)
+        yield gauge("snapshots", "Snapshots on disk.", stats.snapshots)
+        yield counter("snapshots_made", "Snapshots that were completed.", stats.snapshots_made)
+        yield counter("snapshots_failed", "Snapshots that failed.", stats.snapshots_failed)
+        yield gauge("recovery_seconds", "How long the store took to open.", stats.recovery_seconds)

@@ -1,0 +1,84 @@
+"""Where a store contract runs: a store of its own, a clock moved by hand, and the records that its tests commit."""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from goverse.model.keys import ObjectKey
+from goverse.model.records import CommitRecord, StoredObject, StoredReply
+from goverse.ports.clock import ManualClock
+from goverse.ports.store import Store
+
+KEY = ObjectKey("default", "Counter", "c1")
+OTHER = ObjectKey("default", "Counter", "c2")
+NOW_MS = ManualClock().wall_ms()
+
+
+def put(key: ObjectKey, expected: int, state: bytes = b"{}", *, at_ms: int = NOW_MS) -> CommitRecord:
+    """Return a record that writes ``state`` over version ``expected``."""
+    return CommitRecord(key, expected, expected + 1, state, 1, at_ms)
+
+
+def delete(key: ObjectKey, expected: int, *, at_ms: int = NOW_MS) -> CommitRecord:
+    """Return a record that deletes the object at version ``expected``."""
+    return CommitRecord(key, expected, expected + 1, None, 1, at_ms)
+
+
+def keep(
+    key: ObjectKey, expected: int, idempotency_key: str, reply: StoredReply, *, changes: bool = False
+) -> CommitRecord:
+    """Return a record that keeps a reply, with or without a new state."""
+    version = expected + 1 if changes else expected
+    return CommitRecord(key, expected, version, b'{"kept":true}', 1, NOW_MS, idempotency_key, reply)
+
+
+async def load(store: Store, key: ObjectKey) -> StoredObject | None:
+    """Load, whether the store answers at once or later."""
+    answer = store.load(key)
+    return await answer if isinstance(answer, Future) else answer
+
+
+async def recall(store: Store, key: ObjectKey, idempotency_key: str) -> StoredReply | None:
+    """Recall, whether the store answers at once or later."""
+    answer = store.recall(key, idempotency_key)
+    return await answer if isinstance(answer, Future) else answer
+
+
+async def seqs_of(store: Store, batch: Sequence[CommitRecord]) -> list[int]:
+    """Commit a batch in which nothing conflicts; return the positions."""
+    outcomes = await store.commit(batch)
+    assert all(isinstance(outcome, int) for outcome in outcomes), outcomes
+    return [outcome for outcome in outcomes if isinstance(outcome, int)]
+
+
+class StorePlace:
+    """Gives each test a store; subclasses say how one is made."""
+
+    clock: ManualClock
+
+    def make_store(self) -> Store:
+        """Return a store that is not open yet, with ``self.clock`` and a place of its own."""
+        raise NotImplementedError
+
+    async def restart(self, store: Store) -> Store:
+        """Return the store as the next process finds it; by default, the same one closed and opened again."""
+        await store.close()
+        await store.open()
+        return store
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[Store, None]:
+        """Give an open store, and close it."""
+        self.clock = ManualClock()
+        store = self.make_store()
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    def reply(self, body: bytes = b"2", *, lives_s: float = 60.0) -> StoredReply:
+        """Return a reply that expires ``lives_s`` from now."""
+        return StoredReply(b"fingerprint", body, self.clock.wall_ms() + round(lives_s * 1000))

@@ -1,0 +1,69 @@
+"""The part of the store contract that is about listings and the change feed."""
+
+from __future__ import annotations
+
+from goverse.errors import CursorExpired
+from goverse.model.records import Change
+from goverse.testing.store_place import KEY, NOW_MS, OTHER, StorePlace, delete, keep, put, seqs_of
+
+
+class ReadingContract(StorePlace):
+    """What every store lists and tells of changes."""
+
+    async def test_a_listing_is_in_order_of_the_ids_bytes_and_leaves_out_the_dead(self) -> None:
+        async with self.opened() as store:
+            ids = ["b", "a/2", "a", "ä", "B", "\U0001f600", "�", "a/1"]
+            await seqs_of(store, [put(KEY._replace(id=one), 0) for one in ids])
+            await seqs_of(store, [delete(KEY._replace(id="b"), 1)])
+            await seqs_of(store, [put(KEY._replace(type="Elsewhere"), 0), put(KEY._replace(namespace="n"), 0)])
+
+            listed = await store.list("default", "Counter", prefix="", after=None, limit=100)
+            assert [one.id for one in listed] == sorted(set(ids) - {"b"}, key=str.encode)
+            assert {one.version for one in listed} == {1}
+
+    async def test_a_listing_is_read_page_by_page_within_a_prefix(self) -> None:
+        async with self.opened() as store:
+            await seqs_of(store, [put(KEY._replace(id=f"x{n:03d}"), 0) for n in range(50)])
+            await seqs_of(store, [put(KEY._replace(id=f"y{n:03d}"), 0) for n in range(50)])
+
+            seen: list[str] = []
+            after: str | None = None
+            while page := await store.list("default", "Counter", prefix="x", after=after, limit=7):
+                assert len(page) <= 7
+                seen += [one.id for one in page]
+                after = seen[-1]
+            assert seen == [f"x{n:03d}" for n in range(50)]
+            rest = await store.list("default", "Counter", prefix="y", after="x049", limit=3)
+            assert [one.id for one in rest] == ["y000", "y001", "y002"]
+            assert await store.list("default", "Nothing", prefix="", after=None, limit=3) == []
+
+    async def test_the_feed_has_every_change_once_and_in_order(self) -> None:
+        async with self.opened() as store:
+            seqs: list[int] = []
+            for n in range(20):
+                seqs += await seqs_of(
+                    store, [put(KEY, n, b"%d" % n, at_ms=NOW_MS + n), keep(OTHER, 0, f"k{n}", self.reply())]
+                )
+            last = await seqs_of(store, [delete(KEY, 20, at_ms=NOW_MS + 99)])
+            seen: list[Change] = []
+            after = 0
+            while changes := await store.changes(after, 3):
+                assert len(changes) <= 3
+                seen += changes
+                after = seen[-1].commit_seq
+            assert [change.commit_seq for change in seen] == [*seqs[::2], *last]
+            assert seen[3] == Change(seqs[6], KEY, 4, b"3", NOW_MS + 3)
+            assert seen[-1] == Change(last[0], KEY, 21, None, NOW_MS + 99)
+            assert list(await store.changes(last[0], 10)) == []
+
+    async def test_the_feed_never_skips_what_it_no_longer_has(self) -> None:
+        async with self.opened() as store:
+            seqs = [seq for n in range(30) for seq in await seqs_of(store, [put(KEY, n)])]
+            try:
+                changes = await store.changes(0, 1000)
+            except CursorExpired as expired:
+                oldest = int(expired.extra["oldest"])
+                changes = await store.changes(oldest, 1000)
+                assert [change.commit_seq for change in changes] == [seq for seq in seqs if seq > oldest]
+            else:
+                assert [change.commit_seq for change in changes] == seqs

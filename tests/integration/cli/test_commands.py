@@ -1,0 +1,346 @@
+"""The commands beside ``goverse dev``: results on standard output, errors on standard error, exit codes as promised."""
+
+import json
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.processes import COUNTER, Dev, application, dev, goverse
+
+REFUSAL = """
+from goverse import BusinessError
+
+
+class SoldOut(BusinessError):
+    \"\"\"Nothing is left.\"\"\"
+
+    status = 409
+    code = "sold_out"
+"""
+
+SHOP = (
+    REFUSAL
+    + COUNTER
+    + """
+    @call(raises=(SoldOut,))
+    async def buy(self) -> None:
+        raise SoldOut(left=0)
+
+    @call
+    async def nap(self, seconds: float) -> None:
+        import asyncio
+        await asyncio.sleep(seconds)
+
+    @call
+    async def echo(self, text: str) -> str:
+        return text
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an application."""
+    path = tmp_path_factory.mktemp("shop")
+    application(path, SHOP)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Dev]:
+    """A server that serves it."""
+    with dev(folder, "app.py", "--no-reload") as running:
+        running.wait_for("serving")
+        yield running
+
+
+@pytest.mark.requirement("QUA-1", "GATE-1")
+def test_a_call_prints_the_result(server: Dev, folder: Path) -> None:
+    first = goverse("call", "Counter", "printed", "increment", '{"by": 2}', "--url", server.url, cwd=folder)
+    second = goverse("call", "Counter", "printed", "increment", cwd=folder, GOVERSE_URL=server.url)
+
+    assert (first.returncode, first.stdout, first.stderr) == (0, "2\n", "")
+    assert (second.returncode, second.stdout, second.stderr) == (0, "3\n", "")
+
+
+def test_a_call_as_json_tells_version_position_and_replay(server: Dev, folder: Path) -> None:
+    command = ("call", "-o", "json", "Counter", "keyed", "increment", "--key", "k1", "--url", server.url)
+
+    first, again = (json.loads(goverse(*command, cwd=folder).stdout) for _ in range(2))
+
+    assert (first["result"], first["version"], first["replayed"]) == (1, "1", False)
+    assert int(first["commit_seq"]) > 0
+    assert (again["result"], again["version"], again["replayed"]) == (1, "1", True)
+
+
+def test_arguments_come_from_a_file_or_standard_input_and_ids_are_any_text(server: Dev, folder: Path) -> None:
+    (folder / "arguments.json").write_text('{"text": "grüße"}', encoding="utf-8")
+    odd = "a/b ?#%ä"
+
+    filed = goverse("call", "Counter", odd, "echo", "@arguments.json", "--url", server.url, cwd=folder)
+    piped = goverse("call", "Counter", odd, "echo", "-", "--url", server.url, cwd=folder, stdin='{"text": "x"}')
+
+    assert (filed.returncode, json.loads(filed.stdout)) == (0, "grüße")
+    assert (piped.returncode, json.loads(piped.stdout)) == (0, "x")
+
+
+def test_a_namespace_is_another_world(server: Dev, folder: Path) -> None:
+    call = ("call", "Counter", "n", "increment", "--url", server.url)
+
+    outcomes = [
+        goverse(*call, *more, cwd=folder).stdout for more in ((), ("--namespace", "other"), ("--namespace", "other"))
+    ]
+
+    assert outcomes == ["1\n", "1\n", "2\n"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["Counter", "x", "buy"], 1, "Nothing is left. (409 sold_out)"),
+        (["Counter", "x", "increment", '{"by": "much"}'], 1, "/by: "),
+        (["Counter", "x", "incremet"], 1, "unknown_method"),
+        (["Conter", "x", "increment"], 1, "unknown_type"),
+        (["Counter", "x", "nap", '{"seconds": 60}', "--timeout", "0.2"], 1, "(504 timeout)"),
+        (["Counter", "x", "increment", "{by: 2}"], 2, "the arguments are not JSON"),
+        (["Counter", "x", "increment", "[2]"], 2, "the arguments are JSON but no object"),
+        (["Counter", "x", "increment", "@absent.json"], 1, "absent.json: No such file or directory"),
+        (["Counter", "x", "increment", "--key", "ä"], 2, "Idempotency-Key cannot carry"),
+        (["Counter", "x"], 2, "missing argument 'METHOD'"),
+        (["Counter", "x", "increment", "--timeout", "never"], 2, "--timeout"),
+        (["Counter", "x", "increment", "--ur", "x"], 2, "no such option"),
+    ],
+)
+def test_a_call_that_fails_says_why_in_a_sentence(
+    server: Dev, folder: Path, arguments: list[str], code: int, said: str
+) -> None:
+    ended = goverse("call", *arguments, cwd=folder, GOVERSE_URL=server.url)
+
+    assert ended.returncode == code
+    assert said.lower() in ended.stderr.lower()
+    assert ended.stderr.startswith("error: ")
+    assert ended.stdout == ""
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_problem_as_json_is_the_problem_document(server: Dev, folder: Path) -> None:
+    ended = goverse("call", "Counter", "x", "buy", "-o", "json", "--url", server.url, cwd=folder)
+
+    problem = json.loads(ended.stderr)
+    assert (ended.returncode, problem["code"], problem["status"], problem["left"]) == (1, "sold_out", 409, 0)
+    assert problem["request_id"]
+
+
+def test_without_a_server_a_call_ends_with_3_and_says_how_to_start_one(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+    ended = goverse("call", "Counter", "c1", "increment", "--url", f"http://127.0.0.1:{port}", cwd=folder)
+
+    assert ended.returncode == 3
+    assert f"no server answers at http://127.0.0.1:{port}" in ended.stderr
+    assert "goverse dev" in ended.stderr
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(server: Dev, folder: Path) -> None:
+    proxy = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
+
+    ended = goverse("call", "Counter", "proxied", "increment", "--url", server.url, cwd=folder, **proxy)
+
+    assert (ended.returncode, ended.stdout) == (0, "1\n")
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "http://"])
+def test_what_is_no_url_is_a_usage_error(folder: Path, url: str) -> None:
+    ended = goverse("call", "Counter", "c1", "increment", "--url", url, cwd=folder)
+
+    assert ended.returncode == 2
+    assert "is no URL" in ended.stderr
+
+
+def test_the_api_document_is_the_same_from_code_and_from_the_server(server: Dev, folder: Path) -> None:
+    from_code = goverse("openapi", "export", "app.py", cwd=folder)
+    from_server = goverse("openapi", "export", "--url", server.url, "--out", "served.json", cwd=folder)
+
+    assert (from_code.returncode, from_server.returncode) == (0, 0)
+    document = json.loads(from_code.stdout)
+    assert "/objects/Counter/{id}/call/increment" in document["paths"]
+    served = json.loads((folder / "served.json").read_text())
+    assert {path: item for path, item in served["paths"].items() if path.startswith("/objects")} == {
+        path: item for path, item in document["paths"].items() if path.startswith("/objects")
+    }
+    assert goverse("openapi", "export", "app.py", cwd=folder).stdout == from_code.stdout
+    assert goverse("openapi", "export", cwd=folder).returncode == 2
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder with data of a server that was stopped: c1 was counted up to 1, 2, 3."""
+    application(tmp_path)
+    with dev(tmp_path, "app.py", "--no-reload") as running:
+        assert [running.increment() for _ in range(3)] == [1, 2, 3]
+        running.increment(object_id="c2")
+    return tmp_path
+
+
+@pytest.mark.requirement("WAL-3")
+def test_dump_restore_and_diff(data: Path) -> None:
+    dumped = goverse("dump", cwd=data)
+    lines = [json.loads(line) for line in dumped.stdout.splitlines()]
+    assert [(line["id"], line["version"], line["state"]) for line in lines] == [
+        ("c1", 3, {"value": 3}),
+        ("c2", 1, {"value": 1}),
+    ]
+    (data / "today.ndjson").write_text(dumped.stdout)
+
+    made = goverse("restore", "--to-seq", "2", "--into", "restored", "-o", "json", cwd=data)
+    assert (made.returncode, json.loads(made.stdout)["seq"]) == (0, "2")
+    same = goverse("diff", ".goverse", "today.ndjson", cwd=data)
+    assert (same.returncode, same.stdout) == (0, "")
+    differs = goverse("diff", ".goverse", "restored", cwd=data)
+    assert differs.returncode == 1
+    assert differs.stdout.splitlines() == ["Counter/c1 (default): version, state", "Counter/c2 (default): only in a"]
+    assert (
+        json.loads(goverse("diff", ".goverse", "restored", "-o", "json", cwd=data).stdout.splitlines()[1])["id"] == "c2"
+    )
+
+    with dev(data, "app.py", "--data-dir", "restored") as running:
+        assert running.increment() == 3
+
+
+@pytest.mark.requirement("WAL-3")
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["restore", "--to-seq", "99", "--into", "new"], 1, "position 99 is not covered"),
+        (["restore", "--into", "."], 1, ". is not empty; name a new directory"),
+        (["restore"], 2, "missing option '--into'"),
+        (["restore", "--to-seq", "1", "--to-time", "2026-01-01", "--into", "new"], 2, "not both"),
+        (["restore", "--to-time", "yesterday", "--into", "new"], 2, "'yesterday' is no time"),
+        (["dump", "--data-dir", "absent"], 1, "there is no data directory absent"),
+        (["diff", ".goverse", "absent"], 2, "absent does not exist"),
+        (["trim"], 2, "can then no longer be restored"),
+        (["trim", "--no-input"], 2, "--yes"),
+        (["snapshot", "--data-dir", "empty"], 1, "empty is no data directory"),
+    ],
+)
+def test_storage_commands_say_what_is_in_the_way(data: Path, arguments: list[str], code: int, said: str) -> None:
+    (data / "empty").mkdir()
+
+    ended = goverse(*arguments, cwd=data)
+
+    assert ended.returncode == code
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (data / "new").exists()
+
+
+@pytest.mark.requirement("WAL-3")
+def test_restore_to_a_time_takes_what_was_before(data: Path) -> None:
+    at_ms = json.loads(goverse("dump", "--to-seq", "1", cwd=data).stdout)["modified_ms"]
+    seconds, milliseconds = divmod(at_ms, 1000)
+    from datetime import UTC, datetime
+
+    exact = datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000)
+    ended = goverse("restore", "--to-time", exact.isoformat(), "--into", "then", "-o", "json", cwd=data)
+    early = goverse("restore", "--to-time", "2001-01-01T00:00:00Z", "--into", "dawn", "-o", "json", cwd=data)
+
+    assert ended.returncode == 0
+    assert 1 <= int(json.loads(ended.stdout)["seq"]) <= 4
+    assert (early.returncode, json.loads(early.stdout)["seq"]) == (0, "0")
+
+
+@pytest.mark.requirement("WAL-2")
+def test_snapshot_and_trim_at_rest(data: Path) -> None:
+    made = goverse("snapshot", "-o", "json", cwd=data)
+    trimmed = goverse("trim", "--yes", "-o", "json", cwd=data)
+
+    assert (made.returncode, json.loads(made.stdout)["objects"]) == (0, 2)
+    assert (trimmed.returncode, set(json.loads(trimmed.stdout))) == (0, {"segments", "snapshots", "bytes"})
+    with dev(data, "app.py") as running:
+        assert running.increment() == 4
+
+
+@pytest.mark.requirement("WAL-2")
+def test_snapshot_and_trim_go_through_the_server_that_holds_the_directory(data: Path) -> None:
+    with dev(data, "app.py", "--no-reload") as running:
+        made = goverse("snapshot", "-o", "json", "--url", running.url, cwd=data)
+        trimmed = goverse("trim", "--yes", "--url", running.url, cwd=data)
+        nobody = goverse("snapshot", "--url", "http://127.0.0.1:9", cwd=data)
+        dumped = goverse("dump", cwd=data)
+
+        assert (made.returncode, json.loads(made.stdout)["objects"]) == (0, 2), made.stderr
+        assert (trimmed.returncode, trimmed.stdout[:8]) == (0, "removed "), trimmed.stderr
+        assert nobody.returncode == 3
+        assert "is in use by process" in nobody.stderr
+        assert len(dumped.stdout.splitlines()) == 2
+        assert running.increment() == 4
+
+
+def test_a_reader_that_leaves_early_is_no_reason_to_complain(data: Path) -> None:
+    import subprocess
+    import sys
+
+    from tests.integration.cli.processes import environment
+
+    with (data / "many.ndjson").open("w") as many:
+        line = '{"namespace":"default","type":"T","id":"%07d","version":1,"state":{}}\n'
+        many.writelines(line % number for number in range(50_000))
+    shutil.copy(data / "many.ndjson", data / "none.ndjson")
+    (data / "none.ndjson").write_text("")
+    command = f"{sys.executable} -m goverse_cli diff many.ndjson none.ndjson | head -1"
+    ended = subprocess.run(
+        ["bash", "-c", command], cwd=data, env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert ended.stdout == "T/0000000 (default): only in a\n"
+    assert ended.stderr == ""
+
+
+def test_config_check_show_and_generate(tmp_path: Path) -> None:
+    generated = goverse("config", "generate", cwd=tmp_path)
+    (tmp_path / "goverse.yaml").write_text(generated.stdout)
+
+    assert goverse("config", "check", "--config", "goverse.yaml", cwd=tmp_path).returncode == 0
+    shown = goverse("config", "show", "-o", "json", cwd=tmp_path, GOVERSE_GATE__PORT="9000", LOG_LEVEL="debug")
+    values = json.loads(shown.stdout)
+    assert values["gate.port"] == {"value": 9000, "origin": "environment variable GOVERSE_GATE__PORT"}
+    assert values["log.level"] == {"value": "debug", "origin": "environment variable LOG_LEVEL"}
+    assert values["wal.data_dir"] == {"value": ".goverse", "origin": "default"}
+    changed = goverse("config", "show", "--changed", cwd=tmp_path, GOVERSE_GATE__PORT="9000")
+    assert changed.stdout.split() == ["gate.port", "9000", "environment", "variable", "GOVERSE_GATE__PORT"]
+
+
+def test_config_check_tells_everything_that_is_wrong_and_ends_with_2(tmp_path: Path) -> None:
+    (tmp_path / "goverse.yaml").write_text("gate:\n  prot: 1\n  port: x\n")
+
+    text = goverse("config", "check", cwd=tmp_path, GOVERSE_CONFIG="goverse.yaml")
+    as_json = goverse("config", "check", "-o", "json", cwd=tmp_path, GOVERSE_CONFIG="goverse.yaml")
+
+    assert text.returncode == as_json.returncode == 2
+    assert "gate.prot (goverse.yaml, line 2): no setting has this name; did you mean gate.port?" in text.stderr
+    assert [problem["setting"] for problem in json.loads(as_json.stderr)["problems"]] == ["gate.port", "gate.prot"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [([], 2), (["config"], 2), (["--help"], 0), (["dev", "--help"], 0), (["frobnicate"], 2), (["version"], 0)],
+)
+def test_help_and_usage(tmp_path: Path, arguments: list[str], code: int) -> None:
+    ended = goverse(*arguments, cwd=tmp_path)
+
+    assert ended.returncode == code
+    assert "Traceback" not in ended.stderr
+    assert (ended.stdout if code == 0 or not arguments or arguments == ["config"] else ended.stderr) != ""
+
+
+def test_a_traceback_is_shown_to_whoever_asks_for_it(tmp_path: Path) -> None:
+    quiet = goverse("dump", "--data-dir", "absent", cwd=tmp_path)
+    loud = goverse("dump", "--data-dir", "absent", "--debug", cwd=tmp_path)
+
+    assert "Traceback" not in quiet.stderr
+    assert "Traceback" in loud.stderr
+    assert quiet.returncode == loud.returncode == 1

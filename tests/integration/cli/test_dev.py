@@ -1,0 +1,225 @@
+"""``goverse dev``: a fresh folder serves, what is in the way is said clearly, and an end is an end."""
+
+import json
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.cli.processes import COUNTER, application, dev, goverse, runs, until
+
+RELOAD = pytest.mark.parametrize("mode", ["--reload", "--no-reload"])
+
+SLOW = (
+    COUNTER
+    + """
+    @call
+    async def dawdle(self) -> str:
+        import asyncio
+        import pathlib
+        pathlib.Path("begun").touch()
+        await asyncio.sleep(1.5)
+        return "done"
+"""
+)
+
+
+@RELOAD
+@pytest.mark.requirement("QUA-1", "DUR-1", "GATE-1")
+def test_a_fresh_folder_serves_at_once_and_remembers_after_a_kill(tmp_path: Path, mode: str) -> None:
+    application(tmp_path)
+
+    with dev(tmp_path, "app.py", mode) as server:
+        record = server.wait_for("serving")
+        assert record["types"] == ["Counter"]
+        assert record["docs"] == f"{record['url']}/docs"
+        assert server.increment(by=2) == 2
+        state = httpx.get(f"{server.url}/objects/Counter/c1")
+        assert (state.json(), state.headers["ETag"]) == ({"value": 2}, '"1"')
+        assert httpx.get(f"{server.url}/ready").json()["ready"] is True
+        assert httpx.get(record["docs"]).status_code == 200
+        assert "goverse_build_info" in httpx.get(f"{server.url}/metrics").text
+        server.close()
+
+    assert (tmp_path / ".goverse" / "manifest.json").is_file()
+    with dev(tmp_path, "app.py", mode) as again:
+        assert again.increment(by=2) == 4
+
+
+@RELOAD
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_lets_running_calls_finish(tmp_path: Path, mode: str, number: signal.Signals) -> None:
+    application(tmp_path, SLOW)
+    answers: list[httpx.Response] = []
+
+    with dev(tmp_path, "app.py", mode) as server:
+        url = f"{server.url}/objects/Counter/c1/call/dawdle"
+        caller = threading.Thread(target=lambda: answers.append(httpx.post(url, timeout=60)))
+        caller.start()
+        until((tmp_path / "begun").exists, "the call to begin")
+        server.signal(number)
+        assert server.wait() == 0
+        caller.join(60)
+
+    assert [answer.json() for answer in answers] == ["done"]
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    application(tmp_path, SLOW.replace("1.5", "1000"))
+
+    with dev(tmp_path, "app.py") as server:
+        url = f"{server.url}/objects/Counter/c1/call/dawdle"
+        pid = server.server_pid()
+        caller = threading.Thread(target=_post_and_forget, args=(url,))
+        caller.start()
+        until((tmp_path / "begun").exists, "the call to begin")
+        server.signal(signal.SIGTERM)
+        server.wait_for("stopping when the calls that run are done")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 1
+        caller.join(60)
+
+    assert not runs(pid)
+
+
+def _post_and_forget(url: str) -> None:
+    try:
+        httpx.post(url, timeout=60)
+    except httpx.TransportError:
+        return
+
+
+@RELOAD
+def test_a_port_in_use_is_said_with_a_way_out(tmp_path: Path, mode: str) -> None:
+    application(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        ended = goverse("dev", "app.py", mode, "--port", str(port), cwd=tmp_path)
+
+    assert ended.returncode == 3
+    assert f"port {port} of 127.0.0.1 is in use by another program" in ended.stderr
+    assert "--port" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@RELOAD
+@pytest.mark.requirement("WAL-1")
+def test_a_data_directory_in_use_is_said_with_a_way_out(tmp_path: Path, mode: str) -> None:
+    application(tmp_path)
+    with dev(tmp_path, "app.py") as server:
+        server.wait_for("serving")
+
+        ended = goverse("dev", "app.py", mode, "--port", "0", cwd=tmp_path)
+
+        assert ended.returncode == 3
+        assert "is in use by process" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert server.increment() == 1
+
+
+@RELOAD
+@pytest.mark.requirement("WAL-4")
+def test_damaged_data_is_refused_and_the_file_is_named(tmp_path: Path, mode: str) -> None:
+    application(tmp_path)
+    with dev(tmp_path, "app.py") as server:
+        server.increment()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+    (tmp_path / ".goverse" / "manifest.json").write_text("{}")
+
+    ended = goverse("dev", "app.py", mode, "--port", "0", cwd=tmp_path)
+
+    assert ended.returncode == 1
+    assert "manifest.json" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@RELOAD
+def test_a_data_directory_that_cannot_be_written_is_named(tmp_path: Path, mode: str) -> None:
+    application(tmp_path)
+
+    ended = goverse("dev", "app.py", mode, "--port", "0", "--data-dir", "/proc/goverse", cwd=tmp_path)
+
+    assert ended.returncode == 1
+    assert "/proc/goverse" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ap.py"], "there is no file or folder ap.py; did you mean app.py?"),
+        (["app.py", "--host", "0.0.0.0"], "gate.host (flag --host): other machines can reach 0.0.0.0"),
+        (["app.py", "--port", "65536"], "gate.port (flag --port): input should be less than or equal to 65535"),
+        (["app.py", "--config", "none.yaml"], "none.yaml cannot be read"),
+        (["app.py", "--host", "192.0.2.7.x"], "other machines can reach 192.0.2.7.x"),
+        (["empty.py", "--no-reload"], "empty.py has no object types"),
+        (["broken.py", "--no-reload"], "ZeroDivisionError"),
+    ],
+)
+def test_what_is_wrong_with_the_command_is_said_before_anything_starts(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    application(tmp_path)
+    application(tmp_path, "x = 1\n", "empty.py")
+    application(tmp_path, "x = 1 / 0\n", "broken.py")
+
+    ended = goverse("dev", *arguments, cwd=tmp_path)
+
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert not (tmp_path / ".goverse").exists()
+
+
+def test_serving_other_machines_is_possible_and_warned_about(tmp_path: Path) -> None:
+    application(tmp_path)
+    allow = {"GOVERSE_GATE__ALLOW_UNAUTHENTICATED_REMOTE": "true"}
+
+    with dev(tmp_path, "app.py", "--host", "0.0.0.0", **allow) as server:
+        warning = server.wait_for("other machines can reach 0.0.0.0")
+        assert warning["level"] == "warning"
+        assert server.url.startswith("http://127.0.0.1:")
+        assert server.increment() == 1
+
+
+def test_people_see_where_what_and_a_first_call_to_paste(tmp_path: Path) -> None:
+    application(tmp_path)
+
+    with dev(tmp_path, "app.py", "--no-reload", LOG_FORMAT="text") as server:
+        first = server.wait_for("curl -X POST")["event"].split()
+        shown = "\n".join(record["event"] for record in server.records)
+        url = first[3]
+        arguments = json.loads(first[5].strip("'")) if "-d" in first else {}
+        answer = httpx.post(url, json=arguments)
+
+    assert answer.status_code == 200
+    assert "/docs" in shown
+    assert str(tmp_path / ".goverse") in shown
+    assert "Counter" in shown
+    assert "\x1b[" not in shown
+
+
+def test_a_web_page_is_served_beside_the_objects(tmp_path: Path) -> None:
+    application(tmp_path)
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "index.html").write_text("<h1>Counters</h1>")
+
+    with dev(tmp_path, "app.py", "--web", "web") as server:
+        assert "Counters" in httpx.get(server.url + "/").text
+        assert server.increment() == 1
+
+
+def test_the_log_level_changes_while_it_runs(tmp_path: Path) -> None:
+    application(tmp_path)
+
+    with dev(tmp_path, "app.py", "--no-reload") as server:
+        changed = httpx.put(f"{server.url}/admin/log-level", json={"level": "DEBUG"})
+
+        assert changed.status_code == 200
+        assert httpx.get(f"{server.url}/admin/log-level").json() == {"level": "DEBUG"}
+        shown = httpx.get(f"{server.url}/admin/config").json()
+        assert shown["gate.port"] == {"value": 0, "origin": "flag --port"}

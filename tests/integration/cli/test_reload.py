@@ -1,0 +1,210 @@
+"""``goverse dev`` with reload: new code is served without a failed request, and no process is left alone or behind."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.cli.processes import COUNTER, Dev, application, dev, edit, runs, until
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Dev]:
+    """A served counter."""
+    application(tmp_path)
+    with dev(tmp_path, "app.py") as running:
+        running.wait_for("serving")
+        yield running
+
+
+class Caller(threading.Thread):
+    """Calls without a pause and remembers every answer; a call that fails ends it."""
+
+    def __init__(self, server: Dev, *, keep_alive: bool) -> None:
+        super().__init__()
+        limits = httpx.Limits(max_keepalive_connections=1 if keep_alive else 0)
+        self._client = httpx.Client(limits=limits, timeout=60)
+        self._url = f"{server.url}/objects/Counter/busy/call/increment"
+        self._enough = threading.Event()
+        self.values: list[int] = []
+        self.failure = ""
+
+    def run(self) -> None:
+        while not self._enough.is_set() and not self.failure:
+            answer = self._client.post(self._url, json={"by": 1})
+            if answer.status_code == 200:
+                self.values.append(answer.json())
+            else:
+                self.failure = answer.text
+
+    def finish(self) -> None:
+        self._enough.set()
+        self.join(60)
+        self._client.close()
+
+
+@pytest.mark.requirement("QUA-1")
+def test_edits_are_served_and_no_request_fails_meanwhile(server: Dev, tmp_path: Path) -> None:
+    caller = Caller(server, keep_alive=False)
+    caller.start()
+
+    for step in (10, 100, 1000):
+        edit(tmp_path / "app.py", "return self.value", f"return self.value + {step} - {step}")
+        reloads = server.count("the application was reloaded")
+        until(lambda n=reloads: server.count("the application was reloaded") > n, "a reload")  # type: ignore[misc]
+        seen = len(caller.values)
+        until(lambda n=seen: len(caller.values) > n + 5, "calls after the reload")  # type: ignore[misc]
+    caller.finish()
+
+    assert caller.failure == ""
+    assert caller.values == list(range(1, len(caller.values) + 1))
+
+
+def test_an_edit_changes_what_is_answered(server: Dev, tmp_path: Path) -> None:
+    assert server.increment(by=2) == 2
+
+    edit(tmp_path / "app.py", "self.value += by", "self.value += 10 * by")
+
+    until(lambda: server.increment(by=0, object_id="other") == 0 and server.said("reloaded") is not None, "a reload")
+    assert server.increment(by=2) == 22
+
+
+def test_a_module_beside_the_application_and_a_new_type_are_noticed(tmp_path: Path) -> None:
+    application(tmp_path, "from counting import Counter\n")
+    application(tmp_path, COUNTER, "counting.py")
+
+    with dev(tmp_path, "app.py") as server:
+        server.wait_for("serving")
+        edit(tmp_path / "counting.py", "+= by", "+= 2 * by")
+        server.wait_for("the application was reloaded")
+        assert server.increment() == 2
+        (tmp_path / "app.py").write_text("from counting import Counter\n\nclass Cart(Counter):\n    pass\n")
+        until(lambda: httpx.get(f"{server.url}/objects/Cart").status_code == 200, "the new type")
+
+
+def test_a_broken_edit_is_shown_and_the_old_code_goes_on(server: Dev, tmp_path: Path) -> None:
+    edit(tmp_path / "app.py", "value: int = 0", "value: int = 1 / 0")
+
+    shown = str(server.wait_for("ZeroDivisionError")["event"])
+    assert 'app.py", line 8' in shown
+    assert "the old code goes on serving; waiting for the next change" in shown
+    assert server.increment() == 1
+
+    edit(tmp_path / "app.py", "value: int = 1 / 0", "value: int = 0")
+    server.wait_for("the application was reloaded")
+    assert server.increment() == 2
+
+
+def test_a_program_that_is_broken_from_the_start_is_served_when_it_is_repaired(tmp_path: Path) -> None:
+    path = application(tmp_path, COUNTER.replace("int = 0", "int = 0 +"))
+
+    with dev(tmp_path, "app.py") as server:
+        assert "nothing is served; waiting for the next change" in str(server.wait_for("SyntaxError")["event"])
+        edit(path, "int = 0 +", "int = 0")
+        assert server.increment() == 1
+
+
+def test_files_that_are_no_part_of_the_program_change_nothing(server: Dev, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no code")
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden" / "code.py").write_text("x = 1\n")
+    assert server.increment() == 1
+
+    edit(tmp_path / "app.py", "+= by", "+= 2 * by")
+    server.wait_for("the application was reloaded")
+
+    assert [record["event"] for record in server.records if "changed" in str(record["event"])] == [
+        "app.py changed; importing the application again"
+    ]
+
+
+def test_settings_in_a_file_are_read_again(tmp_path: Path) -> None:
+    application(tmp_path)
+    config = tmp_path / "goverse.yaml"
+    config.write_text("gate:\n  body_bytes_max: 1024\n")
+
+    with dev(tmp_path, "app.py", "--config", "goverse.yaml") as server:
+        url = f"{server.url}/objects/Counter/c1/call/increment"
+        padded = b'{"by": 1' + b" " * 2048 + b"}"
+        assert httpx.post(url, content=padded).status_code == 413
+        config.write_text("gate:\n  body_bytes_maxx: 4096\n")
+        assert "did you mean gate.body_bytes_max?" in str(server.wait_for("body_bytes_maxx")["event"])
+        config.write_text("gate:\n  body_bytes_max: 4096\n")
+        server.wait_for("the application was reloaded")
+        assert httpx.post(url, content=padded).status_code == 200
+
+
+@pytest.mark.chaos
+@pytest.mark.requirement("DUR-1")
+def test_a_killed_server_process_is_replaced_and_requests_wait_for_it(server: Dev) -> None:
+    assert server.increment() == 1
+    pid = server.server_pid()
+
+    os.kill(pid, signal.SIGKILL)
+
+    until(lambda: not runs(pid), "the end of the process")
+    assert server.increment() == 2
+    assert "the server process was ended by SIGKILL; starting it again" in str(server.wait_for("SIGKILL")["event"])
+    assert server.server_pid() != pid
+
+
+@pytest.mark.chaos
+def test_a_server_process_that_keeps_dying_is_given_up(tmp_path: Path) -> None:
+    suicide = "import os, threading\nthreading.Timer(0.3, os._exit, (9,)).start()\n"
+    application(tmp_path, suicide + COUNTER)
+
+    with dev(tmp_path, "app.py") as server:
+        assert server.wait() == 1
+        assert server.said("ended by itself with exit code 9") is not None
+        assert server.said("times in a row; giving up") is not None
+
+
+@pytest.mark.chaos
+@pytest.mark.requirement("WAL-1")
+def test_a_killed_supervisor_leaves_nothing_behind(server: Dev, tmp_path: Path) -> None:
+    port = httpx.URL(server.url).port
+    assert port is not None
+    assert server.increment() == 1
+    pid = server.server_pid()
+
+    os.kill(server.pid, signal.SIGKILL)
+
+    until(lambda: not runs(pid), "the end of the server process")
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", port))
+    with dev(tmp_path, "app.py", "--port", str(port)) as again:
+        assert again.increment() == 2
+
+
+@pytest.mark.chaos
+def test_a_killed_supervisor_takes_along_a_server_that_is_stuck_in_the_users_code(tmp_path: Path) -> None:
+    stuck = COUNTER + (
+        "\n    @call\n    def hang(self) -> None:\n        import pathlib, time\n"
+        '        pathlib.Path("begun").touch()\n        time.sleep(1000)\n'
+    )
+    application(tmp_path, stuck)
+
+    with dev(tmp_path, "app.py") as server:
+        url = f"{server.url}/objects/Counter/c1/call/hang"
+        pid = server.server_pid()
+        caller = threading.Thread(target=_post_and_forget, args=(url,))
+        caller.start()
+        until((tmp_path / "begun").exists, "the call to begin")
+        os.kill(server.pid, signal.SIGKILL)
+
+        until(lambda: not runs(pid), "the end of the server process")
+        caller.join(60)
+        assert not caller.is_alive()
+
+
+def _post_and_forget(url: str) -> None:
+    try:
+        httpx.post(url, timeout=60)
+    except httpx.TransportError:
+        return

@@ -1,0 +1,32 @@
+"""A gate on a real socket for each test."""
+
+from __future__ import annotations
+
+import logging
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import uvloop
+
+from tests.gate.serving import Serving, serving
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], AbstractEventLoop]]:
+    """Run on the event loop that a gate runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """Leave the log level as it was, since a gate can change it."""
+    before = logging.getLogger("goverse").level
+    yield
+    logging.getLogger("goverse").setLevel(before)
+
+
+@pytest.fixture
+async def gate() -> AsyncIterator[Serving]:
+    """Serve the test objects with default options."""
+    async with serving() as served:
+        yield served

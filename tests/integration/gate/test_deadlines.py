@@ -1,0 +1,91 @@
+"""Deadlines, and clients that go away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from goverse.model.frames import Problem, Reply
+from goverse_gate.options import GateOptions
+from tests.gate.serving import Serving, serving
+from tests.gate.wire import connected, request, until
+
+INCREMENT = "/objects/Counter/c1/call/increment"
+
+
+@pytest.mark.requirement("GATE-6")
+async def test_a_call_that_the_link_never_answers_ends_at_its_deadline(gate: Serving) -> None:
+    gate.link.held = True
+    answer = await gate.client.post(INCREMENT, headers={"GoVerse-Timeout": "0.15"})
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["retryable"]) == (504, "timeout", True)
+    assert (problem["operation"], problem["object"], problem["seconds"]) == ("increment", "Counter/c1", 0.15)
+    assert gate.link.futures[0].cancelled()
+    metrics = (await gate.client.get("/metrics")).text
+    assert 'goverse_operation_timeouts_total{operation="call"} 1.0' in metrics
+
+
+@pytest.mark.requirement("GATE-6")
+async def test_without_a_header_the_default_holds_for_each_operation() -> None:
+    async with serving(GateOptions(default_call_timeout_s=0.1, default_create_timeout_s=0.12)) as gate:
+        gate.link.held = True
+        answers = await asyncio.gather(
+            gate.client.post(INCREMENT), gate.client.put("/objects/Counter/c2"), gate.client.get("/objects/Counter/c1")
+        )
+    assert [answer.json()["seconds"] for answer in answers] == [0.1, 0.12, 0.1]
+    assert [answer.json()["operation"] for answer in answers] == ["increment", "create", "read"]
+
+
+async def test_the_deadline_goes_with_the_request(gate: Serving) -> None:
+    before = asyncio.get_running_loop().time()
+    await gate.client.post(INCREMENT, headers={"GoVerse-Timeout": "7"})
+    after = asyncio.get_running_loop().time()
+    assert before + 7 <= gate.link.requests[0].deadline <= after + 7
+
+
+async def test_a_call_that_takes_its_time_is_answered(gate: Serving) -> None:
+    gate.link.held = True
+    call = asyncio.create_task(gate.client.post(INCREMENT))
+    await until(lambda: gate.link.requests and gate.app.objects._operations._waiting._old)
+    gate.link.release()
+    assert (await call).text == "1"
+
+
+async def test_a_call_whose_client_went_away_is_dropped_before_it_begins(gate: Serving) -> None:
+    gate.link.held = True
+    async with connected(gate.server.url) as wire:
+        await wire.send(request("POST", INCREMENT, b"{}"))
+        await until(lambda: gate.link.requests)
+    await until(gate.link.futures[0].cancelled)
+    gate.link.release()
+    assert (await gate.client.get("/objects/Counter/c1")).status_code == 404
+    await until(lambda: gate.app.objects.inflight == 0)
+    assert 'status="client_gone"' in (await gate.client.get("/metrics")).text
+
+
+async def test_a_link_that_gives_a_request_up_makes_the_gate_unavailable(gate: Serving) -> None:
+    gate.link.held = True
+    call = asyncio.create_task(gate.client.post(INCREMENT))
+    await until(lambda: gate.link.futures)
+    gate.link.futures[0].cancel()
+    answer = await call
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+@pytest.mark.parametrize(("code", "status"), [("overloaded", 429), ("draining", 503), ("unavailable", 503)])
+async def test_what_can_be_tried_again_says_when(gate: Serving, code: str, status: int) -> None:
+    gate.link.replies = lambda _: Reply(problem=Problem(code, "later", True))
+    answer = await gate.client.post(INCREMENT)
+    assert (answer.status_code, answer.headers["retry-after"]) == (status, "1")
+
+
+async def test_more_requests_than_the_gate_carries_are_told_to_come_back() -> None:
+    async with serving(GateOptions(inflight_calls_max=3)) as gate:
+        gate.link.held = True
+        calls = [asyncio.create_task(gate.client.post(INCREMENT)) for _ in range(3)]
+        await until(lambda: len(gate.link.requests) == 3)
+        refused = await gate.client.post(INCREMENT)
+        assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
+        gate.link.release()
+        assert sorted([(await call).text for call in calls]) == ["1", "2", "3"]

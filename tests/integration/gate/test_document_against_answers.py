@@ -1,0 +1,34 @@
+"""The live document and the live answers agree, whatever schemathesis thinks of, with a real node behind the gate."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.gate.serving import serving_node
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+SEED = "20261121"
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("GATE-1")
+async def test_no_server_error_and_no_undocumented_answer(tmp_path: Path) -> None:
+    async with serving_node() as client:
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).with_name("schemathesis"),
+            *("--config-file", CONFIG, "run", str(client.base_url.join("/openapi.json"))),
+            *("--checks", "all", "--max-examples", "15", "--seed", SEED, "--no-color"),
+            *("--generation-database", "none"),
+            # It fails on purpose, with a documented 500
+            *("--exclude-operation-id", "Counter_fail"),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()[-8_000:]
+    assert b"29 selected / 30 total" in output

@@ -1,0 +1,189 @@
+"""Pages for people and operators: docs without internet, metrics, administration, a folder of web pages."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from goverse.errors import ConfigError, Unavailable
+from goverse.objects.describe import describe
+from goverse.ports.administration import SnapshotReport, TrimReport
+from goverse_gate.app import create_app
+from goverse_gate.options import GateOptions
+from tests.gate.serving import Serving, new_link, serving
+
+
+class Store:
+    """A store that can be administrated."""
+
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+        self.full = False
+
+    async def snapshot(self) -> SnapshotReport:
+        if self.full:
+            raise Unavailable("the disk is full")
+        return SnapshotReport(commit_seq=2**60, objects=3, replies=1, size_bytes=512)
+
+    async def trim(self, snapshots_kept: int) -> TrimReport:
+        self.kept.append(snapshots_kept)
+        return TrimReport(segments=2, snapshots=1, size_bytes=1_024)
+
+    async def manifest(self) -> Mapping[str, Any]:
+        return {"segments": [1]}
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+async def full(store: Store) -> AsyncIterator[Serving]:
+    async with serving(administration=store, config=lambda: {"wal": {"data_dir": "x"}}) as gate:
+        yield gate
+
+
+@pytest.mark.requirement("GATE-1")
+async def test_the_docs_name_nothing_but_local_files(gate: Serving) -> None:
+    page = await gate.client.get("/docs")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    local = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(local) == 5
+    assert all(re.match(r"/[^/]", url) for url in local)
+    for url in local:
+        assert (await gate.client.get(url)).status_code == 200
+    assert (await gate.client.get("/docs/assets/../secret")).status_code == 404
+    assert (await gate.client.get("/docs/assets/core.py")).json()["code"] == "unknown_path"
+
+
+@pytest.mark.requirement("GATE-10")
+async def test_what_is_large_is_compressed(gate: Serving) -> None:
+    for path in ("/openapi.json", "/docs/assets/swagger-ui-bundle.js"):
+        answer = await gate.client.get(path, headers={"Accept-Encoding": "gzip"})
+        assert answer.headers["content-encoding"] == "gzip"
+        assert "accept-encoding" in answer.headers["vary"].lower()
+    assert "content-encoding" not in (await gate.client.get("/healthz")).headers
+
+
+@pytest.mark.requirement("OBS-1")
+async def test_metrics_show_calls_and_pages(gate: Serving) -> None:
+    await gate.client.post("/objects/Counter/c1/call/increment")
+    await gate.client.get("/objects/Counter/c1")
+    await gate.client.get("/objects/Nope/secret-id")
+    await gate.client.get("/healthz")
+    await gate.client.get("/no/such/secret-path")
+    metrics = (await gate.client.get("/metrics")).text
+    assert 'goverse_method_calls_total{method="increment",object_type="Counter",status="success"} 1.0' in metrics
+    assert 'goverse_method_calls_total{method="unknown",object_type="unknown",status="unknown_type"} 1.0' in metrics
+    assert 'goverse_operation_duration_seconds_count{operation="read",status="success"} 1.0' in metrics
+    assert "goverse_gate_inflight_requests 0.0" in metrics
+    assert 'http_requests_total{handler="/healthz",method="GET",status="2xx"} 1.0' in metrics
+    assert "secret" not in metrics
+
+
+async def test_unknown_pages_are_problems(gate: Serving) -> None:
+    answer = await gate.client.get("/nothing/here")
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_path")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (await gate.client.get("/healthz/")).status_code == 404
+
+
+async def test_without_web_pages_the_root_leads_to_the_docs(gate: Serving) -> None:
+    answer = await gate.client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+
+
+async def test_a_folder_of_web_pages_is_served_at_the_root(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<h1>Shop</h1>")
+    (tmp_path / "app.js").write_text("1")
+    async with serving(GateOptions(web_dir=tmp_path)) as gate:
+        assert (await gate.client.get("/")).text == "<h1>Shop</h1>"
+        assert "javascript" in (await gate.client.get("/app.js")).headers["content-type"]
+        assert (await gate.client.get("/none.html")).json()["code"] == "unknown_path"
+        assert (await gate.client.get("/%2e%2e/%2e%2e/etc/passwd")).json()["code"] == "unknown_path"
+        assert (await gate.client.post("/index.html")).status_code == 405
+        assert (await gate.client.get("/docs")).status_code == 200
+        assert (await gate.client.post("/objects/Counter/c1/call/increment")).text == "1"
+
+
+def test_a_folder_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:
+    link = new_link()
+    with pytest.raises(ConfigError, match="does not exist"):
+        create_app(link, describe(link.registry), GateOptions(web_dir=tmp_path / "none"))
+
+
+@pytest.mark.requirement("OBS-3")
+async def test_the_log_level_is_changed_while_it_runs(gate: Serving) -> None:
+    changed = await gate.client.put("/admin/log-level", json={"level": "DEBUG"})
+    assert (changed.status_code, changed.json()) == (200, {"level": "DEBUG"})
+    assert logging.getLogger("goverse").level == logging.DEBUG
+    assert (await gate.client.get("/admin/log-level")).json() == {"level": "DEBUG"}
+
+
+async def test_an_admin_body_is_checked(gate: Serving) -> None:
+    wrong = await gate.client.put("/admin/log-level", json={"level": "LOUD"})
+    assert (wrong.status_code, wrong.json()["code"], wrong.json()["errors"][0]["path"]) == (
+        422,
+        "invalid_arguments",
+        "/level",
+    )
+    assert (await gate.client.put("/admin/log-level", content=b"{")).json()["code"] == "malformed_request"
+    assert (await gate.client.put("/admin/log-level", content=b" " * 2_000_000)).json()["code"] == "too_large"
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert (await gate.client.put("/admin/log-level", content=b'{"level":"INFO"}', headers=form)).status_code == 200
+
+
+async def test_administration_is_there_where_somebody_can_carry_it_out(
+    gate: Serving, full: Serving, store: Store
+) -> None:
+    for path in ("/admin/config", "/admin/manifest"):
+        assert (await gate.client.get(path)).json()["code"] == "unknown_path"
+    assert (await full.client.get("/admin/config")).json() == {"wal": {"data_dir": "x"}}
+    assert (await full.client.get("/admin/manifest")).json() == {"segments": [1]}
+    made = await full.client.post("/admin/snapshot")
+    assert made.json() == {"commit_seq": str(2**60), "objects": 3, "replies": 1, "bytes": 512}
+    assert (await full.client.post("/admin/trim?snapshots_kept=2")).json() == {
+        "segments": 2,
+        "snapshots": 1,
+        "bytes": 1_024,
+    }
+    assert store.kept == [2]
+    assert (await full.client.post("/admin/trim?snapshots_kept=0")).json()["code"] == "invalid_arguments"
+
+
+async def test_an_error_of_the_store_is_a_problem(full: Serving, store: Store) -> None:
+    store.full = True
+    answer = await full.client.post("/admin/snapshot")
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "unavailable", "1")
+
+
+@pytest.mark.parametrize(
+    ("peer", "allowed"), [("127.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("10.0.0.7", False)]
+)
+async def test_administration_is_for_this_machine_only(peer: str, allowed: bool) -> None:
+    link = new_link()
+    for options, expected in ((GateOptions(), allowed), (GateOptions(allow_remote_admin=True), True)):
+        transport = httpx.ASGITransport(create_app(link, describe(link.registry), options), client=(peer, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answer = await client.get("/admin/log-level")
+        assert (answer.status_code == 200) is expected
+        if not expected:
+            assert answer.json()["code"] == "access_denied"
+
+
+async def test_an_unforeseen_error_of_a_page_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Mapping[str, Any]:
+        raise ZeroDivisionError("inside")
+
+    async with serving(config=broken) as gate:
+        answer = await gate.client.get("/admin/config")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert "inside" not in answer.text
+    assert "ZeroDivisionError" in caplog.text

@@ -1,0 +1,110 @@
+"""The guard keeps foreign web pages away from a gate on a developer's machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from goverse.errors import AccessDenied, MalformedRequest
+from goverse_gate.guard import Guard, Header, is_preflight, preflight_headers
+from goverse_gate.options import GateOptions
+
+HOST = b"localhost:8000"
+
+
+def checked(guard: Guard, method: str = "GET", **headers: str) -> dict[bytes, bytes]:
+    found = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    cors: tuple[Header, ...] = guard.check_page(method, HOST, found)
+    return dict(cors)
+
+
+@pytest.mark.parametrize(
+    "host", [b"localhost", b"localhost:8000", b"LocalHost:1", b"127.0.0.1:80", b"[::1]", b"[::1]:9"]
+)
+def test_loopback_names_are_served_under_any_port(host: bytes) -> None:
+    guard = Guard(GateOptions())
+    guard.check_host(host)
+    assert host in guard.known_hosts
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"evil.example", b"localhost.evil.example", b"localhost.", b"127.0.0.1.nip.io:8000", b"localhost:x", b"\xff"],
+)
+def test_a_name_that_a_page_made_point_here_is_refused(host: bytes) -> None:
+    with pytest.raises(AccessDenied, match=r"gate\.allowed_hosts"):
+        Guard(GateOptions()).check_host(host)
+
+
+def test_only_http_1_0_may_come_without_a_host() -> None:
+    Guard(GateOptions()).check_host(b"", "1.0")
+    with pytest.raises(MalformedRequest):
+        Guard(GateOptions()).check_host(b"", "1.1")
+
+
+def test_hosts_can_be_named_with_a_port_or_all_allowed() -> None:
+    guard = Guard(GateOptions(allowed_hosts=("api.example:443",)))
+    guard.check_host(b"api.example:443")
+    with pytest.raises(AccessDenied):
+        guard.check_host(b"api.example:80")
+    Guard(GateOptions(allowed_hosts=("*",))).check_host(b"whatever")
+
+
+def test_clients_cannot_fill_the_memory_with_ports() -> None:
+    guard = Guard(GateOptions())
+    for port in range(1, 3_000):
+        guard.check_host(b"localhost:%d" % port)
+    assert len(guard.known_hosts) == 1_024
+
+
+@pytest.mark.requirement("GATE-10")
+def test_the_gates_own_pages_and_programs_may_call() -> None:
+    assert checked(Guard(GateOptions())) == {}
+    assert checked(Guard(GateOptions()), "POST", origin="http://localhost:8000") == {}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "http://localhost:3000", "http://localhost", "null", "ftp://localhost:8000", ""]
+)
+def test_pages_of_other_origins_may_not(origin: str, method: str) -> None:
+    with pytest.raises(AccessDenied, match=r"gate\.allowed_origins"):
+        checked(Guard(GateOptions()), method, origin=origin)
+
+
+def test_an_allowed_origin_may_read_answers_and_caches_know_that_they_depend_on_it() -> None:
+    guard = Guard(GateOptions(allowed_origins=("https://shop.example/",)))
+    cors = checked(guard, origin="https://Shop.example")
+    assert cors[b"access-control-allow-origin"] == b"https://Shop.example"
+    assert cors[b"vary"] == b"Origin"
+    assert checked(guard) == {b"vary": b"Origin"}
+    with pytest.raises(AccessDenied):
+        checked(guard, origin="https://evil.example")
+
+
+def test_a_star_lets_every_page_in() -> None:
+    guard = Guard(GateOptions(allowed_origins=("*",)))
+    assert checked(guard, origin="null")[b"access-control-allow-origin"] == b"*"
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_foreign_page_may_link_here_but_not_embed(site: str) -> None:
+    guard = Guard(GateOptions())
+    assert checked(guard, sec_fetch_site=site, sec_fetch_mode="navigate") == {}
+    with pytest.raises(AccessDenied):
+        checked(guard, sec_fetch_site=site, sec_fetch_mode="no-cors")
+    with pytest.raises(AccessDenied):
+        checked(guard, "POST", sec_fetch_site=site, sec_fetch_mode="navigate")
+
+
+def test_a_preflight_of_an_allowed_origin_learns_what_it_may_send() -> None:
+    guard = Guard(GateOptions(allowed_origins=("https://shop.example",)))
+    headers = {
+        b"origin": b"https://shop.example",
+        b"access-control-request-method": b"POST",
+        b"access-control-request-private-network": b"true",
+    }
+    assert is_preflight("OPTIONS", headers)
+    answer = dict(preflight_headers(guard.check_page("OPTIONS", HOST, headers), headers))
+    assert b"Idempotency-Key" in answer[b"access-control-allow-headers"]
+    assert answer[b"access-control-allow-private-network"] == b"true"
+    assert preflight_headers(guard.vary, headers) == []

@@ -1,0 +1,155 @@
+"""The OpenAPI document is valid, typed, deterministic, and keeps types apart that only share a name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from goverse.objects.describe import describe
+from goverse_gate.app import create_app
+from goverse_gate.openapi.components import Components
+from goverse_gate.openapi.examples import NoExample, example_of
+from tests.gate.serving import new_link
+
+
+def made() -> dict[str, Any]:
+    link = new_link()
+    return create_app(link, describe(link.registry)).openapi()
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return made()
+
+
+def resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        target: Any = document
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        node = target
+    return node
+
+
+@pytest.mark.requirement("GATE-1")
+def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
+
+
+def test_the_same_classes_give_the_same_bytes(document: dict[str, Any]) -> None:
+    assert json.dumps(document) == json.dumps(made())
+
+
+@pytest.mark.requirement("GATE-1")
+def test_each_method_has_a_path_of_its_own_with_schemas(document: dict[str, Any]) -> None:
+    operation = document["paths"]["/objects/Counter/{id}/call/increment"]["post"]
+    assert operation["operationId"] == "Counter_increment"
+    assert operation["summary"] == "Add to the counter."
+    assert operation["requestBody"]["required"] is False
+    content = operation["requestBody"]["content"]["application/json"]
+    assert resolved(document, content["schema"])["properties"]["by"]["type"] == "integer"
+    assert content["example"] == {"by": 1}
+    assert operation["responses"]["200"]["content"]["application/json"]["schema"]["type"] == "integer"
+
+
+def test_a_body_is_required_where_an_argument_is(document: dict[str, Any]) -> None:
+    assert document["paths"]["/objects/Room/{id}/call/say"]["post"]["requestBody"]["required"]
+    assert document["paths"]["/objects/Room"]["post"]["requestBody"]["required"]
+    assert not document["paths"]["/objects/Counter"]["post"]["requestBody"]["required"]
+
+
+def test_business_errors_stand_under_their_status(document: dict[str, Any]) -> None:
+    responses = document["paths"]["/objects/Counter/{id}/call/withdraw"]["post"]["responses"]
+    assert "insufficient_funds" in responses["402"]["description"]
+    assert "402" not in document["paths"]["/objects/Counter/{id}/call/increment"]["post"]["responses"]
+
+
+def test_operation_ids_are_short_and_unique_even_for_methods_named_like_operations(document: dict[str, Any]) -> None:
+    ids = [
+        operation["operationId"]
+        for item in document["paths"].values()
+        for operation in item.values()
+        if "operationId" in operation
+    ]
+    assert len(ids) == len(set(ids))
+    assert {"Store_get", "Store_put", "Store_call_get", "Store_call_put"} <= set(ids)
+
+
+def test_two_models_of_one_name_do_not_become_one(document: dict[str, Any]) -> None:
+    def item_of(path: str) -> dict[str, Any]:
+        body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        return resolved(document, resolved(document, body)["properties"]["item"])
+
+    assert set(item_of("/objects/Room/{id}/call/say")["properties"]) == {"author", "text", "kind", "day"}
+    assert set(item_of("/objects/Store/{id}/call/put")["properties"]) == {"part"}
+
+
+def test_every_example_fits_its_schema(document: dict[str, Any]) -> None:
+    checked = 0
+    for item in document["paths"].values():
+        for operation in item.values():
+            bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+            for content in (resolved(document, body).get("content", {}).get("application/json", {}) for body in bodies):
+                if "example" in content:
+                    schema = {**content["schema"], "components": document["components"]}
+                    Draft202012Validator(schema).validate(content["example"])
+                    checked += 1
+    assert checked > 20
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "minLength": 9},
+        {"type": "string", "maxLength": 2},
+        {"type": "string", "format": "date-time"},
+        {"type": "integer", "minimum": 10, "multipleOf": 7},
+        {"type": "integer", "exclusiveMaximum": 0},
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 10},
+        {"type": "array", "items": {"type": "boolean"}, "minItems": 3},
+        {"type": "array", "items": {"type": "string", "pattern": "x"}},
+        {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "null"}], "items": False},
+        {"type": "object", "properties": {"a": {"enum": ["x"]}, "b": {"const": 4}}, "required": ["a"]},
+        {"anyOf": [{"type": "string", "pattern": "x"}, {"type": "null"}]},
+        {"type": "integer", "examples": [42]},
+        {},
+    ],
+)
+def test_an_example_fits_whatever_the_schema_asks(schema: dict[str, Any]) -> None:
+    Draft202012Validator(schema).validate(example_of(schema, Components({})))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "pattern": "^x$"},
+        {"type": "integer", "minimum": 5, "maximum": 5, "multipleOf": 3},
+        {"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}, "required": ["a"]},
+        {"type": "array", "items": {"type": "integer"}, "minItems": 2, "uniqueItems": True},
+        {"$ref": "#/components/schemas/Loop"},
+    ],
+)
+def test_where_nothing_can_be_made_up_there_is_no_example(schema: dict[str, Any]) -> None:
+    loop = {"type": "object", "properties": {"next": {"$ref": "#/components/schemas/Loop"}}, "required": ["next"]}
+    with pytest.raises(NoExample):
+        example_of(schema, Components({"Loop": loop}))
+
+
+def test_equal_definitions_share_a_component_and_recursive_ones_work() -> None:
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}
+    components = Components({"Problem": {"type": "object"}})
+    source = {"$ref": "#/$defs/Node", "$defs": {"Node": node}}
+    assert components.inline(source, "A") == components.inline(source, "B") == {"$ref": "#/components/schemas/Node"}
+    assert components.schemas["Node"]["properties"]["next"] == {"$ref": "#/components/schemas/Node"}
+
+
+def test_a_users_definition_never_takes_the_name_of_ours() -> None:
+    components = Components({"Problem": {"type": "object"}})
+    theirs = {"$ref": "#/$defs/Problem", "$defs": {"Problem": {"type": "string"}}}
+    assert components.inline(theirs, "Quiz_ask") == {"$ref": "#/components/schemas/Quiz_ask_Problem"}
+    assert components.schemas["Problem"] == {"type": "object"}
