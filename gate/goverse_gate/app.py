@@ -50,6 +50,18 @@ class GateApp(FastAPI):
     reception: Reception
     catalog: Catalog
 
+    def __init__(self, title: str, catalog: Catalog) -> None:
+        """Begin without routes: FastAPI's own pages load their scripts from the internet."""
+        super().__init__(
+            title=title,
+            version=API_VERSION,
+            docs_url=None,
+            redoc_url=None,
+            openapi_url=None,
+            redirect_slashes=False,
+        )
+        self.catalog = catalog
+
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:  # a coroutine; no frame of its own
         """Send objects to the raw path, and the rest through the reception to FastAPI."""
         if scope["type"] != "http":
@@ -98,39 +110,36 @@ def create_app(
     """
     options = options or GateOptions()
     registry = registry or CollectorRegistry()
+    app = GateApp(title, catalog)
     metrics = GateMetrics(catalog)
     registry.register(metrics)
-    guard, request_ids = Guard(options), RequestIds()
-    app = GateApp(
-        title=title,
-        version=API_VERSION,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-    )
-    waiting = Waiting()
-    bodies = Bodies(options, waiting)
-    app.catalog = catalog
-    app.objects = Objects(
-        link,
-        catalog,
-        options,
-        bodies=bodies,
-        waiting=waiting,
-        guard=guard,
-        metrics=metrics,
-        request_ids=request_ids,
-        object_ids=object_ids or ObjectIds(),
-    )
+    _add_fronts(app, link, options, metrics, object_ids or ObjectIds())
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES_MIN)
-    Instrumentator(registry=registry).instrument(app)
     add_problem_handlers(app)
     app.include_router(health_routes(link, app.objects))
     app.include_router(admin_routes(options, administration, config))
     _add_metrics(app, registry)
     _add_document(app)
     add_pages(app, options.web_dir)
+    return app
+
+
+def _add_fronts(app: GateApp, link: Link, options: GateOptions, metrics: GateMetrics, object_ids: ObjectIds) -> None:
+    """Put the two ways in, for objects and for everything else, behind one guard."""
+    guard, request_ids = Guard(options), RequestIds()
+    waiting = Waiting()
+    bodies = Bodies(options, waiting)
+    app.objects = Objects(
+        link,
+        app.catalog,
+        options,
+        bodies=bodies,
+        waiting=waiting,
+        guard=guard,
+        metrics=metrics,
+        request_ids=request_ids,
+        object_ids=object_ids,
+    )
     app.reception = Reception(
         app,
         app.objects,
@@ -140,10 +149,11 @@ def create_app(
         request_ids=request_ids,
         access_log=options.access_log,
     )
-    return app
 
 
 def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
+    Instrumentator(registry=registry).instrument(app)
+
     @app.get(
         "/metrics",
         tags=["health"],

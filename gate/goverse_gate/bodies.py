@@ -28,6 +28,7 @@ class Bodies:
         self._timeout_s = options.body_read_timeout_s
         self._held_max = options.bodies_bytes_max
         self._held = 0
+        self._digits = len(str(self._bytes_max))  # fewer digits are never too large
 
     async def read(self, exchange: Exchange) -> bytes:
         """Return the whole body.
@@ -38,10 +39,16 @@ class Bodies:
             MalformedRequest: it did not come in time.
             ClientGone: the client went away.
         """
-        if exchange.content_length and self._is_too_large(exchange.content_length):
+        length = exchange.content_length
+        if len(length) >= self._digits and self._is_too_large(length):
             raise self._too_large()
         deadline = exchange.started + self._timeout_s
-        message = await self._next(exchange, deadline)
+        try:
+            message = await self._waiting.message(exchange.receive, deadline)
+        except Expired:
+            raise self._too_slow(exchange) from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
         body: bytes = message.get("body", b"")
         if len(body) > self._bytes_max:
             raise self._too_large()
@@ -73,8 +80,7 @@ class Bodies:
                 raise Expired
             message = await self._waiting.message(exchange.receive, deadline)
         except Expired:
-            exchange.close = True
-            raise MalformedRequest(f"the body did not arrive within {self._timeout_s:g} s") from None
+            raise self._too_slow(exchange) from None
         if message["type"] == "http.disconnect":
             raise ClientGone
         return message
@@ -83,6 +89,10 @@ class Bodies:
         if not content_length.isdigit():
             raise MalformedRequest("Content-Length is not a number")
         return len(content_length) > _DIGITS_MAX or int(content_length) > self._bytes_max
+
+    def _too_slow(self, exchange: Exchange) -> MalformedRequest:
+        exchange.close = True
+        return MalformedRequest(f"the body did not arrive within {self._timeout_s:g} s")
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is larger than {self._bytes_max} bytes", bytes_max=self._bytes_max)

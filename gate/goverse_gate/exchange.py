@@ -1,5 +1,8 @@
 """One request and its answer on the raw path: what both need, and the writing of answers.
 
+What happens once per call is a plain function where it can be: a coroutine that only passes an await on costs as
+much as the work that it wraps.
+
 Each answer is one ``http.response.start`` and one ``http.response.body``. Headers that never change are
 encoded once.
 """
@@ -86,28 +89,26 @@ class Exchange:
         self.close = False
         self.answered = False
 
-    async def answer(self, status: int, body: bytes, headers: Headers) -> None:
+    def answer(self, status: int, body: bytes, headers: Headers) -> Awaitable[None]:
         """Send a success; ``headers`` is used up."""
         size = len(body)
         headers.append(_LENGTHS[size] if size < 1_024 else (b"content-length", b"%d" % size))
-        await self._write(status, body, headers)
-        self.finish(SUCCESS, status)
+        return self._write(status, body, headers, SUCCESS)
 
-    async def answer_reply(self, status: int, reply: Reply, headers: Headers) -> None:
+    def answer_reply(self, status: int, reply: Reply, headers: Headers) -> Awaitable[None]:
         """Send the outcome of an operation that succeeded; ``headers`` is used up."""
         _add_position(headers, reply)
-        await self.answer(status, reply.body, headers)
+        return self.answer(status, reply.body, headers)
 
-    async def answer_nothing(self, status: int, headers: Headers, reply: Reply | None = None) -> None:
+    def answer_nothing(self, status: int, headers: Headers, reply: Reply | None = None) -> Awaitable[None]:
         """Send a success that has no content (204, 304); ``headers`` is used up."""
         if reply is not None:
             _add_position(headers, reply)
-        await self._write(status, b"", headers)
-        self.finish(SUCCESS, status)
+        return self._write(status, b"", headers, SUCCESS)
 
-    async def answer_problem(
+    def answer_problem(
         self, problem: Problem, reply: Reply | None = None, headers: Headers | None = None
-    ) -> None:
+    ) -> Awaitable[None]:
         """Send an error; ``reply`` is the one that carried it, if any."""
         status = status_of(problem)
         body = document(problem, status, self.request_id)
@@ -118,23 +119,24 @@ class Exchange:
             headers.append((b"retry-after", b"%d" % wait_s))
         if reply is not None:
             _add_position(headers, reply)
-        await self._write(status, body, headers)
-        self.finish(problem.code, status)
+        return self._write(status, body, headers, problem.code)
 
-    async def _write(self, status: int, body: bytes, headers: Headers) -> None:
-        headers += self.own_headers()
+    def add_own_headers(self, headers: Headers) -> None:
+        """Add the headers that every answer to this request carries."""
+        headers.append((b"goverse-request-id", self.request_id.encode()))
+        if self.cors:
+            headers += self.cors
+        if self.close:
+            headers.append(CLOSE)
+
+    async def _write(self, status: int, body: bytes, headers: Headers, outcome: str) -> None:
+        self.add_own_headers(headers)
         self.answered = True
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         if self.scope["method"] == "HEAD":
             body = b""
         await self.send({"type": "http.response.body", "body": body})
-
-    def own_headers(self) -> Headers:
-        """Return the headers that every answer to this request carries."""
-        headers: Headers = [(b"goverse-request-id", self.request_id.encode()), *self.cors]
-        if self.close:
-            headers.append(CLOSE)
-        return headers
+        self.finish(outcome, status)
 
     def finish(self, outcome: str, status: int) -> None:
         """Count the request, and log it where that is wanted."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from typing import Final
 
 from goverse.errors import AccessDenied, Draining, GoverseError, Overloaded, UnknownPath
@@ -117,14 +118,14 @@ class Objects:
             raise Overloaded("the gate carries as many requests as it may")
         return await self._route(exchange)
 
-    async def _route(self, exchange: Exchange) -> None:
+    def _route(self, exchange: Exchange) -> Awaitable[None]:
         segments = split(exchange.scope["raw_path"])
         depth = len(segments)
         if depth == 4 and segments[2] == b"call":
             offered = self._offers.type(segments[0])
-            return await self._operations.call(exchange, offered, offered.method(segments[3]), segments[1])
+            return self._operations.call(exchange, offered, offered.method(segments[3]), segments[1])
         if depth == 2:
-            return await self._operations.on_object(exchange, self._offers.type(segments[0]), segments[1])
+            return self._operations.on_object(exchange, self._offers.type(segments[0]), segments[1])
         if depth == 1:
-            return await self._operations.on_type(exchange, self._offers.type(segments[0]))
+            return self._operations.on_type(exchange, self._offers.type(segments[0]))
         raise UnknownPath(f"nothing is served under {shown(exchange.scope['raw_path'])}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import Future
 from collections.abc import Callable
 from typing import Final
 
@@ -75,7 +76,12 @@ class Operations:
             "",
             headers.traceparent,
         )
-        reply = await self._send(request, exchange, headers.min_seq)
+        if headers.min_seq:
+            self._check_seq(headers.min_seq)
+        future = self._submit(request)
+        reply = future.result() if _is_there(future) else await self._wait(future, request, exchange)
+        if reply.replayed:
+            self._metrics.replays += 1
         if reply.problem is None:
             return await exchange.answer_reply(200, reply, [JSON])
         return await exchange.answer_problem(reply.problem, reply)
@@ -215,22 +221,25 @@ class Operations:
             raise Unavailable(f"commit_seq {min_seq} has not arrived here yet", min_seq=str(min_seq))
 
     async def _send(self, request: Request, exchange: Exchange, min_seq: int) -> Reply:
-        if min_seq:
-            self._check_seq(min_seq)
+        self._check_seq(min_seq)
         future = self._submit(request)
+        reply = future.result() if _is_there(future) else await self._wait(future, request, exchange)
+        if reply.replayed:
+            self._metrics.replays += 1
+        return reply
+
+    async def _wait(self, future: Future[Reply], request: Request, exchange: Exchange) -> Reply:
         try:
-            if future.done() and not future.cancelled():
-                reply = future.result()
-            else:
-                reply = await self._waiting.reply(future, request.deadline, exchange.receive)
+            return await self._waiting.reply(future, request.deadline, exchange.receive)
         except Expired:
             operation = request.method or request.operation.name.lower()
             raise _timeout(operation, str(request.key), request.deadline - exchange.started) from None
         except LinkBroken:
             raise Unavailable("the node gave the request up; whether it was carried out is unknown") from None
-        if reply.replayed:
-            self._metrics.replays += 1
-        return reply
+
+
+def _is_there(future: Future[Reply]) -> bool:
+    return future.done() and not future.cancelled()
 
 
 def _timeout(operation: str, subject: str, seconds: float) -> Timeout:

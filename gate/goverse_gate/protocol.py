@@ -145,9 +145,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_since = None
         self._head_begun = False
         self._idle_bytes = 0
-        if self.parser.should_upgrade() and any(
-            name in _BODY_HEADERS and value != b"0" for name, value in self.headers
-        ):
+        parser: Any = self.parser  # uvicorn declares that it may be gone, but not while it calls back
+        if parser.should_upgrade() and any(name in _BODY_HEADERS and value != b"0" for name, value in self.headers):
             raise MalformedRequest("this server does not change protocols; send the body without Upgrade")
         super().on_headers_complete()
         self._outstanding += 1

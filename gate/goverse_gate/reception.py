@@ -106,7 +106,8 @@ class Reception:
             if message["type"] == "http.response.start":
                 exchange.answered = True
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *exchange.own_headers()]
+                message["headers"] = headers = list(message.get("headers", ()))
+                exchange.add_own_headers(headers)
             elif exchange.scope["method"] == "HEAD":
                 message["body"] = b""
             await exchange.send(message)

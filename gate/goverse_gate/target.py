@@ -62,9 +62,9 @@ def object_id(segment: bytes) -> str:
     Raises:
         MalformedRequest: it is not 1 to 512 bytes of UTF-8, or of a reserved form that is incomplete.
     """
-    if b"%" not in segment and 1 <= len(segment) <= ID_BYTES_MAX and segment.isascii():
-        return segment.decode("ascii")  # '#' is never bare in a path, so this is no reserved form
-    return check_id(decode(segment))
+    if b"%" in segment or not segment.isascii() or not 1 <= len(segment) <= ID_BYTES_MAX:
+        return check_id(decode(segment))
+    return segment.decode("ascii")  # '#' is never bare in a path, so this is no reserved form
 
 
 def decode(segment: bytes) -> str:

@@ -134,10 +134,13 @@ class Waiting:
             future.cancel()
 
     async def _watch(self, future: Future[Reply], receive: Receive) -> None:
-        message = await receive()
-        while message["type"] != "http.disconnect":
+        ends = 0  # a body that nobody asked for may still be there, and ends once
+        while ends < 2:
             message = await receive()
-        self._give_up(future, ClientGone)
+            if message["type"] == "http.disconnect":
+                self._give_up(future, ClientGone)
+                return
+            ends += not message.get("more_body", False)
 
 
 def _is_being_cancelled() -> bool:

@@ -56,10 +56,10 @@ def run(turn: Turn, target: Any, arguments: dict[str, Any]) -> None:
 
 
 async def _drive(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
-    turn.begun = True
+    turn.started = True
     if turn.expired is not None:
         coroutine.close()
-        turn.done(turn, b"", turn.expired)
+        _end(turn, b"", turn.expired)
         return
     try:
         if turn.stepped:

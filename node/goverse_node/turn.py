@@ -36,7 +36,7 @@ class Turn:
         deadline: when it is cancelled, on the loop's clock.
         expired: its deadline passed; whatever it still returns has no effect.
         waits_for: the objects that it has called and that have not answered.
-        begun: its task made its first step.
+        started: its task took its first step.
         closed: it is over, expired, or without its activation; it may not call other objects any more.
     """
 
@@ -44,7 +44,6 @@ class Turn:
         "_calls",
         "_context",
         "activation",
-        "begun",
         "call",
         "closed",
         "deadline",
@@ -53,6 +52,7 @@ class Turn:
         "method",
         "readonly",
         "request",
+        "started",
         "stepped",
         "task",
         "waits_for",
@@ -78,9 +78,9 @@ class Turn:
         self.deadline = deadline
         self.expired: GoverseError | None = None
         self.closed = False
-        self.begun = False
         self.waits_for: tuple[ObjectKey, ...] = ()
         self.task: asyncio.Task[None] | None = None
+        self.started = False
         self._context: Context | None = None
         self._calls: dict[tuple[ObjectKey, str], int] | None = None
 
@@ -112,8 +112,7 @@ class Turn:
             self.closed = True
             if self.call is not None:
                 self.call.refuse(error)
-            # A task that is cancelled before its first step would never end its turn
-            if self.task is not None and self.begun:
+            if self.task is not None and self.started:  # one that is cancelled before could not tell that it ended
                 self.task.cancel()
 
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:

@@ -1,7 +1,8 @@
 """Tests tell the truth: they do not sleep, are not skipped, and assert something.
 
 A test counts as asserting when it, or a function that it calls in the same file, holds an `assert`, a
-`pytest.raises` or `pytest.fail`, or calls something whose name says that it checks.
+`pytest.raises` or `pytest.fail`, or calls something whose name says that it checks; `until` waits for a
+condition and fails at its bound.
 """
 
 import ast
@@ -13,7 +14,7 @@ import pytest
 
 from tests.tree import ROOT, FunctionNode, functions, python_files, shown
 
-CHECKING_NAME = re.compile(r"(^|_)(assert|check|expect|verify|raises|fail|fails)(_|$|s$)")
+CHECKING_NAME = re.compile(r"(^|_)(assert|check|expect|validate|verify|raises|fail|fails|until)(_|$|s$)")
 SKIPPING = re.compile(r"pytest\.(mark\.(skip|skipif|xfail)|skip|xfail|importorskip)$")
 
 

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from auction_house.counter import Counter
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse_gate.app import create_app
@@ -16,7 +17,6 @@ from goverse_node.metrics import NodeMetrics
 from goverse_node.node import Node
 from goverse_node.stores.wal.metrics import WalMetrics
 from goverse_node.stores.wal.store import WalStore
-from tests.unit.node.shapes import Counter
 
 NAMES = {
     "goverse_objects_total",
@@ -48,8 +48,8 @@ async def test_scrape_has_the_series_of_gate_node_and_store(tmp_path: Path) -> N
     app = create_app(node, describe(node.registry), registry=metrics)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         for _ in range(3):
-            await client.post("/objects/Counter/secret-id/call/add", headers={"Idempotency-Key": "k"})
-        await client.post("/objects/Nothing/secret-id/call/add")
+            await client.post("/objects/Counter/secret-id/call/increment", headers={"Idempotency-Key": "k"})
+        await client.post("/objects/Nothing/secret-id/call/increment")
         scrape = (await client.get("/metrics")).text
     await node.stop()
     await store.close()

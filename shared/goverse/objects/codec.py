@@ -1,7 +1,7 @@
 """Between JSON and Python: arguments, results and states, each checked by Pydantic validators made once per class.
 
 Arguments are strict (the JSON type must be the declared one, unknown names are refused) because they come from
-anywhere.
+anywhere; models among them keep their own configuration.
 States are lax when read (they come from ourselves) and complete when written: what was committed can be loaded again.
 """
 

@@ -97,6 +97,7 @@ def migration(*, from_version: int) -> Callable[[Function], Function]:
     >>> class Counter(Object, state_version=2):
     ...     total: int = 0
     ...
+    ...     @staticmethod
     ...     @migration(from_version=1)
     ...     def _rename(state: dict[str, Any]) -> dict[str, Any]:
     ...         return {"total": state["value"]}

@@ -129,17 +129,34 @@ def compile_class(user_class: type[Any]) -> TypeSpec:
         raise DefinitionError(f"{name} is not an object type; derive it from goverse.Object, without abstract=True")
     persistent, transient = _fields(user_class)
     defaults = {field: getattr(user_class, field) for field in persistent if hasattr(user_class, field)}
+    return TypeSpec(
+        cls=user_class,
+        policy=policy,
+        state=State(name, persistent, defaults),
+        transient=transient,
+        methods=_methods(user_class, policy),
+        hooks=_hooks(user_class, policy),
+        migrations=_migrations(user_class, policy),
+        description=inspect.cleandoc(user_class.__doc__ or ""),
+    )
+
+
+def _methods(user_class: type[Any], policy: Policy) -> dict[str, MethodSpec]:
+    """Return the exported methods by name."""
     methods: dict[str, MethodSpec] = {}
-    migrations: dict[int, Migration] = {}
     for attribute, function in _functions(user_class):
         options = getattr(function, OPTIONS_ATTRIBUTE, None)
         if isinstance(options, CallOptions):
+            owner = f"{user_class.__name__}.{attribute}"
             if not is_name(attribute) or attribute in RESERVED:
-                raise DefinitionError(f"{name}.{attribute} cannot be exported: the name is reserved or begins with '_'")
-            methods[attribute] = _method(f"{name}.{attribute}", function, options, policy)
-        origin = getattr(function, MIGRATION_ATTRIBUTE, None)
-        if isinstance(origin, int):
-            migrations[origin] = function
+                raise DefinitionError(f"{owner} cannot be exported: the name is reserved or begins with '_'")
+            methods[attribute] = _method(owner, function, options, policy)
+    return methods
+
+
+def _hooks(user_class: type[Any], policy: Policy) -> dict[str, MethodSpec]:
+    """Return the hooks that the class defines, by name."""
+    name = user_class.__name__
     hooks = {
         hook: _method(f"{name}.{hook}", getattr(user_class, hook), CallOptions(reentrant=False), policy)
         for hook in HOOKS
@@ -148,21 +165,22 @@ def compile_class(user_class: type[Any]) -> TypeSpec:
     for hook, spec in hooks.items():
         if hook != "on_create" and spec.arguments.names:
             raise DefinitionError(f"{name}.{hook} takes no parameters besides self")
+    return hooks
+
+
+def _migrations(user_class: type[Any], policy: Policy) -> dict[int, Migration]:
+    """Return the migrations by the version that they begin from: none at all, or one for every older version."""
+    migrations: dict[int, Migration] = {}
+    for _, function in _functions(user_class):
+        origin = getattr(function, MIGRATION_ATTRIBUTE, None)
+        if isinstance(origin, int):
+            migrations[origin] = function
     missing = [version for version in range(1, policy.state_version) if version not in migrations]
     if missing and migrations:
         raise DefinitionError(
-            f"{name} has state_version {policy.state_version} but no migration from version {missing[0]}"
+            f"{user_class.__name__} has state_version {policy.state_version} but no migration from version {missing[0]}"
         )
-    return TypeSpec(
-        cls=user_class,
-        policy=policy,
-        state=State(name, persistent, defaults),
-        transient=transient,
-        methods=methods,
-        hooks=hooks,
-        migrations=migrations,
-        description=inspect.cleandoc(user_class.__doc__ or ""),
-    )
+    return migrations
 
 
 def _functions(user_class: type[Any]) -> list[tuple[str, Callable[..., Any]]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from typing import Any, TypeVar
 
 import pytest
 
@@ -13,6 +15,8 @@ from goverse_gate.options import GateOptions
 from goverse_gate.protocol import DISCARDED_BYTES_MAX, BoundedProtocol
 from tests.gate.serving import Serving, serving
 from tests.gate.wire import connected, request, until
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.requirement("GATE-9")
 
@@ -121,7 +125,7 @@ async def test_slow_senders_share_a_bound_for_what_they_sent() -> None:
         assert gate.app.objects._operations._bodies._held == 0
 
 
-async def _first(answers):  # type: ignore[no-untyped-def]
+async def _first(answers: list[Coroutine[Any, Any, T]]) -> T:
     tasks = [asyncio.ensure_future(answer) for answer in answers]
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:

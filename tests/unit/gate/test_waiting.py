@@ -102,6 +102,14 @@ async def test_a_message_that_does_not_come_ends_the_wait_and_not_the_task(waiti
     assert await asyncio.create_task(read()) == "expired"
 
 
+async def test_a_server_that_never_says_that_the_client_is_gone_does_not_keep_the_loop_busy(waiting: Waiting) -> None:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    with pytest.raises(Expired):
+        await waiting.reply(future(), in_s(0.02), receive)
+
+
 async def test_thousands_wait_with_one_timer(waiting: Waiting) -> None:
     loop = asyncio.get_running_loop()
     replies = [future() for _ in range(2_000)]

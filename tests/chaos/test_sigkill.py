@@ -1,0 +1,226 @@
+"""A server is killed again and again while many callers write: what they were told holds, exactly once.
+
+Each call carries an idempotency key and is repeated until it is answered. Kills come during starts, under load and
+while snapshots are made; the seed that they follow is printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from goverse_node.stores.wal.admin import verify
+from tests.chaos.ledger import ACCOUNT, Ledger, Posting, Told, post
+from tests.gate.wire import Wire, connected, request
+from tests.integration.cli.processes import application, dev, environment
+from tests.tree import ROOT
+
+KILLS = 110
+WRITERS = 32
+ACCOUNTS = 24
+PATIENCE_S = 60.0
+RUN_S = 600.0
+SETTINGS = {"GOVERSE_WAL__SNAPSHOT_BYTES": "1MiB", "LOG_FORMAT": "json"}
+
+
+def free_port() -> int:
+    """Return a port that no outgoing connection takes while the server is down."""
+    for port in random.SystemRandom().sample(range(12_000, 30_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+class Server:
+    """A server that can be started and killed at once, many times."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        """Take the process that starts servers."""
+        self._process = process
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+
+    async def start(self) -> int:
+        """Start it, and do not wait until it answers."""
+        return await self._ask(["dev", "app.py", "--no-reload", "--port", str(self.port)])
+
+    async def kill(self, pid: int) -> None:
+        """Kill it; it must have been alive until then."""
+        os.kill(pid, signal.SIGKILL)
+        assert await self._ask(None) == -signal.SIGKILL, "the server ended by itself"
+
+    async def _ask(self, question: list[str] | None) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(question).encode() + b"\n")
+        async with asyncio.timeout(PATIENCE_S):
+            return int(await self._process.stdout.readline())
+
+
+@asynccontextmanager
+async def preloaded(folder: Path, port: int) -> AsyncGenerator[Server]:
+    """Give a server in ``folder`` that is not started yet."""
+    with (folder / "server.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.chaos.preloaded"),
+            cwd=folder,
+            env=environment(**SETTINGS, PYTHONPATH=f"{environment()['PYTHONPATH']}{os.pathsep}{ROOT}"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+    try:
+        yield Server(process, port)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await asyncio.wait_for(process.wait(), PATIENCE_S)
+
+
+class Callers:
+    """Writers that repeat each call until it is answered, and now and then one that was answered long ago."""
+
+    def __init__(self, url: str, seed: int) -> None:
+        """Call the server at ``url``."""
+        self._url = url
+        self._seed = seed
+        self._progress = asyncio.Event()
+        self._made = 0
+        self.ledger = Ledger()
+        self.enough = False
+
+    async def progress(self) -> None:
+        """Wait until a call was answered from now on."""
+        self._progress.clear()
+        async with asyncio.timeout(PATIENCE_S):
+            await self._progress.wait()
+
+    async def write(self, writer: int) -> None:
+        """Be one writer until it is enough."""
+        chance = random.Random(self._seed * 1_000 + writer)
+        own: list[Posting] = []
+        pending: Posting | None = None
+        while True:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                async with connected(self._url) as wire:
+                    while pending is not None or not self.enough:
+                        pending = pending or self._next(chance, writer, own)
+                        await self._post(wire, pending)
+                        own.append(pending)
+                        pending = None
+                    return
+            await asyncio.sleep(0.01)
+
+    def _next(self, chance: random.Random, writer: int, own: list[Posting]) -> Posting:
+        if own and chance.random() < 0.1:
+            return chance.choice(own)
+        self._made += 1
+        return Posting(f"a{chance.randrange(ACCOUNTS)}", f"k{self._made}", chance.randrange(1_000))
+
+    async def _post(self, wire: Wire, posting: Posting) -> None:
+        while (answer := await post(wire, posting)).status == 503:  # noqa: ASYNC110  # the server is elsewhere
+            await asyncio.sleep(0.01)
+        self.ledger.note(posting, answer)
+        self._progress.set()
+
+
+async def snapshot(url: str) -> None:
+    """Have a snapshot made, by a server that may die over it."""
+    with suppress(ConnectionError, asyncio.IncompleteReadError):
+        async with connected(url) as wire:
+            await wire.send(request("POST", "/admin/snapshot", b""))
+            await wire.answer()
+
+
+async def kill_often(server: Server, callers: Callers, chance: random.Random) -> None:
+    """Start and kill at instants of all kinds: at the start, under load, during a snapshot."""
+    for _ in range(KILLS):
+        pid = await server.start()
+        kind = chance.choice(("start", "load", "load", "snapshot"))
+        if kind == "start":
+            await asyncio.sleep(chance.uniform(0, 0.3))
+        else:
+            await callers.progress()
+            making = asyncio.create_task(snapshot(server.url)) if kind == "snapshot" else None
+            await asyncio.sleep(chance.uniform(0, 0.4))
+            if making is not None:
+                making.cancel()
+        await server.kill(pid)
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+@pytest.mark.requirement("DUR-1", "DUR-2", "WAL-1", "WAL-2")
+async def test_no_acknowledged_call_is_lost_or_applied_twice_over_a_hundred_kills(tmp_path: Path) -> None:
+    seed = int(os.environ.get("GOVERSE_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
+    sys.stdout.write(f"GOVERSE_TEST_SEED={seed}\n")
+    application(tmp_path, ACCOUNT)
+    port = free_port()
+    async with preloaded(tmp_path, port) as server:
+        callers = Callers(server.url, seed)
+        async with asyncio.timeout(RUN_S), asyncio.TaskGroup() as group:
+            for writer in range(WRITERS):
+                group.create_task(callers.write(writer))
+            await kill_often(server, callers, random.Random(seed))
+            pid = await server.start()
+            await callers.progress()
+            callers.enough = True
+        await server.kill(pid)
+
+    ledger = callers.ledger
+    found = verify(tmp_path / ".goverse")
+    sys.stdout.write(f"{len(ledger.told)} calls, {ledger.replays} replays, {ledger.unheard} of lost answers; {found}\n")
+    assert ledger.unheard > 0, "no kill came between a commit and its answer"
+    ledger.check_gapless()
+    ledger.check_positions()
+    assert "Traceback" not in (tmp_path / "server.log").read_text()
+    assert found.problems == []
+    assert found.snapshots > 0
+    with dev(tmp_path, "app.py", "--no-reload", "--port", str(port), **SETTINGS) as again:
+        await check_state(again.url, ledger)
+        await check_replays(again.url, ledger)
+
+
+async def check_state(url: str, ledger: Ledger) -> None:
+    """Each account holds what was acknowledged and nothing else, and the next position is a new one."""
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
+        for number in range(ACCOUNTS):
+            name = f"a{number}"
+            state = await client.get(f"/objects/Account/{name}")
+            assert state.json()["entries"] == ledger.entries(name)
+            assert state.headers["etag"] == f'"{ledger.entries(name)}"'
+            assert state.json()["balance"] == sum(p.amount for p in ledger.told if p.account == name)
+        ready = await client.get("/ready")
+        assert int(ready.json()["commit_seq"]) >= ledger.last_seq
+
+
+async def check_replays(url: str, ledger: Ledger) -> None:
+    """Every call that was ever answered gets the same answer again."""
+    answered = list(ledger.told.items())
+
+    async def repeat(share: list[tuple[Posting, Told]]) -> None:
+        async with connected(url) as wire:
+            for posting, told in share:
+                answer = await post(wire, posting)
+                assert answer.headers.get("idempotency-replayed") == "true", posting
+                assert Told.by(answer) == told
+
+    async with asyncio.TaskGroup() as group:
+        for first in range(8):
+            group.create_task(repeat(answered[first::8]))
+    async with connected(url) as wire:
+        fresh = Told.by(await post(wire, Posting("a0", "fresh", 1)))
+        assert fresh.commit_seq > ledger.last_seq
