@@ -145,6 +145,7 @@ def _end(activation: Activation, turn: Turn) -> None:
     activation.running.remove(turn)
     if turn.task is not None:
         activation.node.untrack(turn)
+        turn.task = None  # its context holds the turn: a ring that only the cyclic collector could open
 
 
 def _is_over(activation: Activation, turn: Turn) -> bool:

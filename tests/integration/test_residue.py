@@ -16,6 +16,7 @@ from goverse_node.activation import Activation
 from goverse_node.node import Node
 from goverse_node.options import NodeOptions
 from goverse_node.stores.memory import MemoryStore
+from goverse_node.turn import Turn
 from tests.nodes import bench, code, value
 
 CYCLES = 50_000
@@ -111,5 +112,20 @@ async def test_an_object_that_left_memory_is_freed_without_the_garbage_collector
             await b.passivate()
             await asyncio.sleep(0)
             assert gone() is None
+        finally:
+            gc.enable()
+
+
+@pytest.mark.requirement("OBJ-5")
+async def test_a_call_leaves_nothing_for_the_garbage_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("goverse.node.turn"), "disabled", True)
+    async with bench(Visitor) as b:
+        gc.collect()
+        gc.disable()
+        try:
+            assert value(await b.call(Visitor, "a", "come_in")) == 1
+            assert code(await b.call(Visitor, "a", "come_and_fail")) == "method_failed"
+            await asyncio.sleep(0)
+            assert [one for one in gc.get_objects() if isinstance(one, Turn)] == []
         finally:
             gc.enable()
