@@ -64,7 +64,7 @@ class Auction(Object, create_on_call=False):
             raise AuctionInProgress(f"{self.title} has {len(self.bids)} bids; close and settle it first")
         await self.ref(Catalogue, CATALOGUE).withdraw(auction=self.id)
 
-    @call(raises=(BidTooLow, AuctionClosed, OwnAuction, InsufficientFunds))
+    @call(raises=(BidTooLow, InsufficientFunds, AuctionClosed, OwnAuction))
     async def bid(self, bidder: Name, amount: Cents) -> Bid:
         """Bid; the amount is held in the bidder's wallet until somebody bids more."""
         if self.outcome is not None:

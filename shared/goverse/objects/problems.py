@@ -1,12 +1,8 @@
-"""From a problem that came over a link back to the exception that a calling object can catch.
-
-A code is unique within what one method declares, not within a process: two parts of an application may each have a
-``sold_out``. What the called method declares in ``raises`` therefore goes first.
-"""
+"""From a problem that came over a link back to the exception that a calling object can catch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TypeVar
 
 from goverse.errors import BusinessError, GoverseError
@@ -21,20 +17,14 @@ def _descendants(root: type[E]) -> Iterator[type[E]]:
         yield from _descendants(child)
 
 
-def _business_classes(declared: Sequence[type[Exception]]) -> Iterator[type[BusinessError]]:
-    for business in declared:
-        if issubclass(business, BusinessError):
-            yield business
-    yield from _descendants(BusinessError)
+def error_of(problem: Problem, declared: tuple[type[Exception], ...] = ()) -> GoverseError:
+    """Return the exception for ``problem``: the class that declares its code, else a plain one that carries it.
 
-
-def error_of(problem: Problem, declared: Sequence[type[Exception]] = ()) -> GoverseError:
-    """Return the exception for ``problem``: the class that has its code, else a plain one that carries it.
-
-    ``declared`` are the classes that the called method names in ``raises``; they go before others of the same code.
+    Two applications may use one code for classes of their own: those that the called method declares come first.
     """
     if problem.status is not None:
-        for business in _business_classes(declared):
+        own = (error for error in declared if issubclass(error, BusinessError))
+        for business in (*own, *_descendants(BusinessError)):
             if business.code == problem.code and business.status == problem.status:
                 return _filled(business.__new__(business), problem)
         refusal = _filled(BusinessError(), problem)
