@@ -139,7 +139,7 @@ onSubmit(byId("bid"), async (fields) => {
   try {
     const bid = await call("Auction", auction, "bid", { bidder, amount: cents(fields.amount.value) });
     fields.amount.value = "";
-    return `You lead with ${euros(bid.amount)}.`;
+    return `Your bid of ${euros(bid.amount)} is in.`;
   } finally {
     await settle(auction, bidder);
   }

@@ -10,19 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
+from tests.browser import CHROMIUM, FLAGS
 from tests.integration.cli.processes import Dev, dev
 from tests.tree import ROOT
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PATIENCE_MS = 30_000
 SAMPLE = ROOT / "sample-app"
 
@@ -117,7 +108,7 @@ def test_two_people_bid_and_a_kill_loses_and_doubles_nothing(browser: Browser, t
         zoe.sell("Clock", start="10.00", reserve="50.00")
         ann.choose("Clock")
         ann.bid("60")
-        ann.told("You lead with 60.00.")
+        ann.told("Your bid of 60.00 is in.")
         ann.has("40.00 free, 60.00 held")
         ben.page.route("**/deposit", _lose_the_answer, times=1)
         ben.deposit("20.00")
@@ -137,7 +128,7 @@ def test_two_people_bid_and_a_kill_loses_and_doubles_nothing(browser: Browser, t
         ben.told("ben has 110.00 free, the bid needs 110.01")
         ben.has("110.00 free, 0.00 held")
         ben.bid("70")
-        ben.told("You lead with 70.00.")
+        ben.told("Your bid of 70.00 is in.")
         ann.stands("You were outbid.")
         ann.has("105.00 free, 0.00 held")
         zoe.sees_bids("70.00 by ben", "60.00 by ann")
