@@ -23,6 +23,7 @@ from goverse.objects.registry import Registry
 from goverse.settings import EffectiveSettings, Settings
 from goverse.telemetry.process import register_process_metrics
 from goverse_cli.administration import WalAdministration
+from goverse_cli.collector import calm_collector
 from goverse_cli.listener import url_of
 from goverse_cli.version import release
 from goverse_gate.app import create_app
@@ -80,6 +81,7 @@ async def serve(
         await server.start()
         undo.push_async_callback(server.stop)
 
+        calm_collector()
         started(Running(url_of(listener), catalog, app.openapi()))
         await stop.wait()
 
