@@ -69,9 +69,8 @@ async def test_many_cycles_of_activation_and_passivation_leave_nothing_behind() 
         replies = await asyncio.gather(*map(node.submit, requests))
         assert [reply.problem for reply in replies] == [None] * BATCH
         assert len(node.residents) <= BATCH
-    for activation in node.residents:
-        activation.close()
-    del activation
+    while len(node.residents):
+        next(iter(node.residents)).close()
     await node.settled()
 
     assert len(node.residents) == 0

@@ -10,7 +10,6 @@ from goverse import Object, call
 from tests.nodes import Meeting, bench, code, key_of, problem, settle, until, value
 
 PLACE = Meeting()
-RELEASED: dict[str, bool] = {}
 
 
 class Worker(Object):
@@ -31,11 +30,7 @@ class Worker(Object):
     @call
     async def ignore_cancellation(self) -> int:
         self.value += 1
-        while not RELEASED.get("stubborn"):
-            try:
-                await PLACE.wait("stubborn")
-            except asyncio.CancelledError:
-                PLACE.note("swallowed")
+        await PLACE.wait_stubbornly("stubborn")
         self.value += 1
         return self.value
 
@@ -69,11 +64,6 @@ class Worker(Object):
     async def look_slowly(self) -> int:
         await PLACE.wait("looking")
         return self.value
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> None:
-    RELEASED.clear()
 
 
 @pytest.mark.requirement("GATE-6", "OBJ-9")
@@ -123,7 +113,6 @@ async def test_a_method_that_ignores_its_cancellation_holds_its_object_no_longer
 
         assert value(await queued) == 0
         assert b.node.stats.abandoned == 1
-        RELEASED["stubborn"] = True
         meeting.let_go("stubborn")
         await settle()
         assert value(await b.call(Worker, "a", "look")) == 0
@@ -146,7 +135,6 @@ async def test_an_object_that_is_given_up_first_commits_what_it_did(
         b.store.release()
         assert value(await committed) == 1
         assert value(await queued) == 1
-        RELEASED["stubborn"] = True
         meeting.let_go("stubborn")
 
 
@@ -227,11 +215,7 @@ async def test_readers_beside_one_that_is_given_up_may_try_again(
 
         @call(readonly=True)
         async def stubborn(self) -> None:
-            while not RELEASED.get("stubborn"):
-                try:
-                    await PLACE.wait("stubborn")
-                except asyncio.CancelledError:
-                    continue
+            await PLACE.wait_stubbornly("stubborn")
 
         @call(readonly=True)
         async def patient(self) -> int:
@@ -246,7 +230,6 @@ async def test_readers_beside_one_that_is_given_up_may_try_again(
         reply = await patient
         assert code(reply) == "unavailable"
         assert problem(reply).retryable
-        RELEASED["stubborn"] = True
         meeting.let_go("stubborn")
         await settle()
         assert b.node.residents.get(key_of(Reader, "a")) is None
