@@ -120,7 +120,7 @@ async def test_large_states_make_room_for_themselves() -> None:
         for number in range(20):
             await b.call(Note, f"{number:02}", "write", {"text": "x" * 1_000})
         assert len(b.node.residents) > 10
-        await b.call(Note, "large", "write", {"text": "x" * 25_000})
+        await b.call(Note, "large", "write", {"text": "x" * 20_000})
 
         assert b.node.residents.bytes <= 200_000
         assert b.node.stats.resident_bytes == b.node.residents.bytes
@@ -158,7 +158,7 @@ async def test_making_room_for_one_by_many_whose_last_act_changes_them() -> None
         await until(lambda: b.at_rest)
         assert len(b.node.residents) == 2_000
 
-        await b.call(Note, "large", "write", {"text": "x" * 900_000})
+        await b.call(Note, "large", "write", {"text": "x" * 650_000})
         await until(lambda: not b.node.residents.leaving)
         assert b.node.residents.bytes <= 6_000_000
         assert len(b.node.residents) < 1_000
