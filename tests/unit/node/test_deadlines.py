@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from goverse import Object, call
+from goverse import Object, Unavailable, call
 from tests.nodes import Meeting, bench, code, key_of, problem, settle, until, value
 
 PLACE = Meeting()
@@ -136,6 +136,24 @@ async def test_an_object_that_is_given_up_first_commits_what_it_did(
         assert value(await committed) == 1
         assert value(await queued) == 1
         meeting.let_go("stubborn")
+
+
+@pytest.mark.requirement("GATE-6", "OBJ-9")
+async def test_a_turn_that_is_cancelled_before_its_first_step_is_over_at_once(meeting: Meeting) -> None:
+    async with bench(Worker) as b:
+        await b.call(Worker, "a", "look")
+        unbegun = b.call(Worker, "a", "work")
+        activation = b.node.residents.get(key_of(Worker, "a"))
+        assert activation is not None
+        activation.reset(Unavailable("loaded again"))
+        queued = b.call(Worker, "a", "look")
+
+        assert code(await unbegun) == "unavailable"
+        assert value(await queued) == 0
+        await settle()
+        assert b.at_rest
+        assert meeting.happened == []
+        assert b.node.stats.abandoned == 0
 
 
 @pytest.mark.requirement("GATE-6", "OBJ-8")
