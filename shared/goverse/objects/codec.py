@@ -113,7 +113,9 @@ class Arguments:
             ):
                 raise MalformedRequest(f"the body is not JSON: {problems[0]['message']}") from error
             where = ", ".join(item["path"] or "the body" for item in problems[:3])
-            raise InvalidArguments(f"the arguments do not fit the method: {where}", errors=problems) from error
+            takes = ", ".join(self.names) or "nothing"
+            detail = f"the arguments do not fit the method: {where} (it takes: {takes})"
+            raise InvalidArguments(detail, errors=problems) from error
         except Exception as error:
             raise MethodFailed("a validator of the arguments raised an error of its own") from error
 

@@ -328,6 +328,13 @@ def test_arguments_that_do_not_fit_are_told_one_by_one(body: bytes, paths: list[
     assert all(problem["message"] for problem in raised.value.extra["errors"])
 
 
+@pytest.mark.requirement("OBJ-1")
+def test_who_misspells_a_parameter_is_told_which_there_are() -> None:
+    with pytest.raises(InvalidArguments) as raised:
+        ARGUMENTS.decode(b'{"nubmer":1}')
+    assert f"(it takes: {', '.join(ARGUMENTS.names)})" in raised.value.detail
+
+
 @pytest.mark.requirement("OBJ-1", "GATE-9")
 @pytest.mark.parametrize(
     "body", [b"{", b'{"number":1', b"\xff", b'{"number":1}x', b"[" * 10_000, b'{"text":"\xed\xa0\x80"}', b"nope"]
