@@ -73,6 +73,14 @@ class Meeting:
         self.happened.append(name)
         await future
 
+    async def wait_stubbornly(self, name: str) -> None:
+        """Called by a method that takes no notice of being cancelled, the first time."""
+        try:
+            await self.wait(name)
+        except asyncio.CancelledError:
+            self.note("swallowed")
+            await self.wait(name)
+
     async def reached(self, name: str, count: int = 1) -> None:
         await until(lambda: len(self._waiting.get(name, ())) >= count)
 
@@ -145,7 +153,7 @@ class Bench:
         for activation in self.node.residents:
             if activation.idle:
                 activation.close()
-        await self.node.settled()
+        await until(lambda: not self.node.residents.leaving)
 
     async def restart(self, drain_timeout_s: float = PATIENCE_S) -> None:
         """Another node over the same store."""

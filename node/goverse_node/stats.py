@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class NodeStats:
-    """Counters since the start; the last three are gauges."""
+    """Counters since the start; the last two are gauges."""
 
     activations: int = 0
     passivations: int = 0
@@ -22,7 +22,6 @@ class NodeStats:
     commit_seconds: float = 0.0
     commit_batch_sizes: list[int] = field(default_factory=lambda: [0] * 16)
     inflight: int = 0
-    waiting: int = 0
     resident_bytes: int = 0
 
     def count_timeout(self, operation: str) -> None:

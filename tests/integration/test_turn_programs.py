@@ -8,8 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from goverse.model.frames import Reply
+from goverse_node import isolation
+from goverse_node.activation import Activation
+from goverse_node.call import Call
 from tests.integration.turn_programs import CAUSES, OBJECTS, Action, Log, Run, WatchedStore
 from tests.nodes import bench
+
+pytestmark = pytest.mark.slow
 
 PAUSES = st.integers(0, 4)
 TARGETS = st.sampled_from(OBJECTS)
@@ -121,3 +127,27 @@ def test_programs_with_deadlines_and_restarts_keep_every_promise(program: list[A
 def test_programs_keep_every_promise_where_memory_and_queues_are_short(program: list[Action]) -> None:
     note(str(program))
     assert run(program, activations_max=1, mailbox_calls_max=3, inflight_calls_max=12) == []
+
+
+def a_call(method: str, **arguments: Any) -> Action:
+    return Action("call", {"target": "a", "method": method, "attempts": 0, **arguments})
+
+
+PAUSE = Action("pass_time", {"turns": 10})
+
+
+def test_a_node_that_answers_too_early_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer_at_once(activation: Activation, call: Call, reply: Reply) -> None:
+        call.answer(reply)
+
+    program = [Action("hold"), a_call("append"), PAUSE, a_call("look"), PAUSE]
+    assert run(program) == []
+    monkeypatch.setattr(Activation, "answer_when_durable", answer_at_once)
+    assert any("was told (1,) when [] was durable" in each for each in run(program))
+
+
+def test_a_node_that_does_not_undo_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = [a_call("fail"), PAUSE, a_call("append"), PAUSE]
+    assert run(program) == []
+    monkeypatch.setattr(isolation, "undo", lambda activation, turn: None)
+    assert any("failed and took effect" in each for each in run(program))

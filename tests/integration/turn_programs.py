@@ -355,7 +355,7 @@ class Run:
     async def _final(self, object_id: str) -> list[int]:
         warm = await self.bench.call(Log, object_id, "look", timeout_s=PATIENCE_S)
         self.bench.node.residents.get(key_of(Log, object_id)).close()  # type: ignore[union-attr]
-        await self.bench.node.settled()
+        await until(lambda: not self.bench.node.residents.leaving)
         cold = await self.bench.call(Log, object_id, "look", timeout_s=PATIENCE_S)
         if warm.body != cold.body:
             return [-1]

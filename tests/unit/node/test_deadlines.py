@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from goverse import Object, call
+from goverse import Object, Unavailable, call
 from tests.nodes import Meeting, bench, code, key_of, problem, settle, until, value
 
 PLACE = Meeting()
-RELEASED: dict[str, bool] = {}
 
 
 class Worker(Object):
@@ -31,11 +30,7 @@ class Worker(Object):
     @call
     async def ignore_cancellation(self) -> int:
         self.value += 1
-        while not RELEASED.get("stubborn"):
-            try:
-                await PLACE.wait("stubborn")
-            except asyncio.CancelledError:
-                PLACE.note("swallowed")
+        await PLACE.wait_stubbornly("stubborn")
         self.value += 1
         return self.value
 
@@ -69,11 +64,6 @@ class Worker(Object):
     async def look_slowly(self) -> int:
         await PLACE.wait("looking")
         return self.value
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> None:
-    RELEASED.clear()
 
 
 @pytest.mark.requirement("GATE-6", "OBJ-9")
@@ -123,7 +113,6 @@ async def test_a_method_that_ignores_its_cancellation_holds_its_object_no_longer
 
         assert value(await queued) == 0
         assert b.node.stats.abandoned == 1
-        RELEASED["stubborn"] = True
         meeting.let_go("stubborn")
         await settle()
         assert value(await b.call(Worker, "a", "look")) == 0
@@ -146,8 +135,25 @@ async def test_an_object_that_is_given_up_first_commits_what_it_did(
         b.store.release()
         assert value(await committed) == 1
         assert value(await queued) == 1
-        RELEASED["stubborn"] = True
         meeting.let_go("stubborn")
+
+
+@pytest.mark.requirement("GATE-6", "OBJ-9")
+async def test_a_turn_that_is_cancelled_before_its_first_step_is_over_at_once(meeting: Meeting) -> None:
+    async with bench(Worker) as b:
+        await b.call(Worker, "a", "look")
+        unbegun = b.call(Worker, "a", "work")
+        activation = b.node.residents.get(key_of(Worker, "a"))
+        assert activation is not None
+        activation.reset(Unavailable("loaded again"))
+        queued = b.call(Worker, "a", "look")
+
+        assert code(await unbegun) == "unavailable"
+        assert value(await queued) == 0
+        await settle()
+        assert b.at_rest
+        assert meeting.happened == []
+        assert b.node.stats.abandoned == 0
 
 
 @pytest.mark.requirement("GATE-6", "OBJ-8")
@@ -227,11 +233,7 @@ async def test_readers_beside_one_that_is_given_up_may_try_again(
 
         @call(readonly=True)
         async def stubborn(self) -> None:
-            while not RELEASED.get("stubborn"):
-                try:
-                    await PLACE.wait("stubborn")
-                except asyncio.CancelledError:
-                    continue
+            await PLACE.wait_stubbornly("stubborn")
 
         @call(readonly=True)
         async def patient(self) -> int:
@@ -246,7 +248,6 @@ async def test_readers_beside_one_that_is_given_up_may_try_again(
         reply = await patient
         assert code(reply) == "unavailable"
         assert problem(reply).retryable
-        RELEASED["stubborn"] = True
         meeting.let_go("stubborn")
         await settle()
         assert b.node.residents.get(key_of(Reader, "a")) is None

@@ -83,7 +83,7 @@ class Hooked(Object, reentrant=True):
         if mood == "hang":
             await asyncio.get_running_loop().create_future()
         if mood == "swallow":
-            await _swallow_everything()
+            await PLACE.wait_stubbornly("stubborn")
         if mood == "exit":
             raise SystemExit(1)
         if mood == "break":
@@ -107,23 +107,12 @@ class Returning(Object):
         return await self.ref(Hooked, hooked).poke()
 
 
-async def _swallow_everything() -> None:
-    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    while not RELEASED.get("stubborn"):
-        try:
-            await asyncio.wait_for(asyncio.shield(never), 0.01)
-        except (TimeoutError, asyncio.CancelledError):
-            continue
-
-
 MOOD: dict[str, str] = {}
-RELEASED: dict[str, bool] = {}
 
 
 @pytest.fixture(autouse=True)
 def fresh_mood() -> None:
     MOOD.clear()
-    RELEASED.clear()
 
 
 @pytest.mark.requirement("OBJ-3")
@@ -280,7 +269,8 @@ async def test_an_object_leaves_memory_whatever_on_deactivate_does(
         assert not b.resident(Hooked, "a")
         after = await b.read(Hooked, "a")
         assert (after.body, after.version) == (before.body, before.version)
-        RELEASED["stubborn"] = True
+        if mood == "swallow":
+            meeting.let_go("stubborn")
         MOOD.clear()
         assert value(await b.call(Hooked, "a", "poke"))[-2:] == ["on_activate", "poke"]
 

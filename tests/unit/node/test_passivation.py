@@ -33,12 +33,9 @@ class Note(Object):
 
     @call
     async def hold_on_for_good(self) -> str:
-        while True:
-            try:
-                await PLACE.wait("for good")
-                return "released"
-            except asyncio.CancelledError:
-                self.text = "half"
+        self.text = "half"
+        await PLACE.wait_stubbornly("for good")
+        return "released"
 
     @call
     async def hand_on(self, target: str) -> Any:
@@ -123,7 +120,7 @@ async def test_large_states_make_room_for_themselves() -> None:
         for number in range(20):
             await b.call(Note, f"{number:02}", "write", {"text": "x" * 1_000})
         assert len(b.node.residents) > 10
-        await b.call(Note, "large", "write", {"text": "x" * 25_000})
+        await b.call(Note, "large", "write", {"text": "x" * 20_000})
 
         assert b.node.residents.bytes <= 200_000
         assert b.node.stats.resident_bytes == b.node.residents.bytes
@@ -161,8 +158,8 @@ async def test_making_room_for_one_by_many_whose_last_act_changes_them() -> None
         await until(lambda: b.at_rest)
         assert len(b.node.residents) == 2_000
 
-        await b.call(Note, "large", "write", {"text": "x" * 900_000})
-        await b.node.settled()
+        await b.call(Note, "large", "write", {"text": "x" * 650_000})
+        await until(lambda: not b.node.residents.leaving)
         assert b.node.residents.bytes <= 6_000_000
         assert len(b.node.residents) < 1_000
         assert value(await b.call(Leaving, "0", "write", {"text": "y"})) == 1
@@ -233,11 +230,7 @@ async def test_a_stop_does_not_commit_what_a_stubborn_turn_left_half_way(
         @call
         async def hold(self) -> None:
             self.text = "half"
-            while "released" not in PLACE.happened:
-                try:
-                    await PLACE.wait("hold")
-                except asyncio.CancelledError:
-                    continue
+            await PLACE.wait_stubbornly("hold")
 
     async with bench(Stubborn, cancel_grace_s=10.0) as b:
         await b.call(Stubborn, "a", "begin")
@@ -246,10 +239,10 @@ async def test_a_stop_does_not_commit_what_a_stubborn_turn_left_half_way(
         activation = b.node.residents.get(key_of(Stubborn, "a"))
         assert activation is not None
         activation.close()
-        await b.node.settled()
+        await until(lambda: not b.node.residents.leaving)
         assert "deactivated" not in meeting.happened
         assert value(await b.read(Stubborn, "a")) == {"text": "whole"}
-        meeting.note("released")
+        await until(lambda: "swallowed" in meeting.happened)
         meeting.let_go("hold")
 
 

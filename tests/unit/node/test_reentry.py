@@ -37,6 +37,7 @@ class Ledger(Object):
 
     @call
     async def add(self, by: int = 1) -> int:
+        PLACE.note("add")
         self.value += by
         return self.value
 
@@ -176,6 +177,7 @@ async def test_a_nested_call_beside_one_with_uncommitted_changes_conflicts(meeti
         meeting.let_go("half way")
 
         assert value(await outer) == [2, "reentrancy_conflict"]
+        assert "add" not in meeting.happened
         assert value(await _ask(b, "look")) == 2
 
 
