@@ -159,7 +159,7 @@ def measure(subject: str, seconds: int, connections: int) -> tuple[float, str]:
             process.kill()
     if "Non-2xx" in output or "Socket errors" in output:
         raise SystemExit(output)
-    rate, median = re.search(r"Requests/sec:\s+([0-9.]+)", output), re.search(r"50%\s+(\S+)", output)
+    rate, median = re.search(r"Requests/sec:\s+([0-9.]+)", output), re.search(r"^\s+50%\s+(\S+)", output, re.MULTILINE)
     if rate is None or median is None:
         raise SystemExit(output)
     return float(rate[1]), median[1]

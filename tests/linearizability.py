@@ -82,5 +82,5 @@ def _place(one: Observation, final: Sequence[int]) -> int | None:
 
 
 def _overtakes(early: int, late: int, second: Observation) -> bool:
-    appends = second.entry is not None and second.outcome is not Outcome.FAILED
+    appends = second.entry is not None and (second.seen is None or second.seen[-1:] == (second.entry,))
     return late <= early if appends else late < early

@@ -40,9 +40,9 @@ KNOWN_GAPS: dict[str, str] = {
     "DUR-1": "Shown for the embedded store; PostgreSQL comes with the cluster.",
     "DUR-2": "Migration between nodes comes with the cluster.",
     "DUR-5": "Memory and WAL; PostgreSQL and further backends come with the cluster.",
-    "GATE-1": "Without streams, query, tokens and administration routes; the OpenAPI is that of one process.",
+    "GATE-1": "Without streams, query and tokens; the OpenAPI is that of one process.",
     "GATE-9": "There are no streams to count yet.",
     "OBS-1": "Without the metrics of shards, streams and tokens, without dashboards and recording rules.",
-    "OBS-3": "Without trace, node and shard in the record; the level is set at start.",
+    "OBS-3": "Without trace, node and shard in the record.",
     "DOC-1": "Locally; Kubernetes comes with the chart.",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import copy_context
 from typing import Final
 
 from goverse.errors import GoverseError, IdempotencyInProgress, Timeout
@@ -41,6 +42,7 @@ class Deadlines:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Use the clock of ``loop``."""
         self._loop = loop
+        self._context = copy_context()  # not that of the turn that happens to arm the timer, which it would keep alive
 
     def stop(self) -> None:
         """Look no more."""
@@ -75,7 +77,7 @@ class Deadlines:
 
     def _arm(self) -> None:
         if self._timer is None:
-            self._timer = self._loop.call_later(_SWEEP_S, self._sweep)
+            self._timer = self._loop.call_later(_SWEEP_S, self._sweep, context=self._context)
 
     def _sweep(self) -> None:
         self._timer = None

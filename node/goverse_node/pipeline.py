@@ -127,9 +127,7 @@ class CommitPipeline:
                 self._idle.set()
                 self._wake = loop.create_future()
                 await self._wake
-            batch = self._take()
-            if batch:
-                await self._commit(batch)
+            await self._commit(self._take())  # no name for the batch: it would be kept until the next one
 
     def _take(self) -> list[PendingCommit]:
         """Take the next batch off the queue; settle what its owner gave up meanwhile."""
@@ -147,6 +145,8 @@ class CommitPipeline:
         return batch
 
     async def _commit(self, batch: list[PendingCommit]) -> None:
+        if not batch:
+            return
         stats, began = self._stats, perf_counter()
         self._under_way = batch
         try:

@@ -1,179 +1,269 @@
 // The page of the auction house. It speaks plain HTTP to the objects; there is no server code of its own.
 
 const POLL_MS = 1000;
+const ATTEMPTS = 10; // some twenty seconds: a server that is started again is back by then
+const SILENT = "The server does not answer. Try again: nothing will happen twice.";
+
 const byId = (id) => document.getElementById(id);
 const euros = (cents) => (cents / 100).toFixed(2);
 const cents = (text) => Math.round(Number(text) * 100);
+const pause = (ms) => new Promise((wake) => setTimeout(wake, ms));
+const personField = byId("person").elements.name;
 
-let chosen = location.hash.slice(1) || null;
+// --- talking to objects -----------------------------------------------------------------------------------------------
+
 const seen = new Map(); // path → {etag, body}: an unchanged object is not sent again
+const unanswered = new Map(); // path and body → key of a call that may have run: sent again, it must not run twice
 
-class Refusal extends Error {}
-
-/** Call a method. The key makes a retry after a lost answer harmless: the call runs once. */
-async function call(type, id, method, args) {
-  const key = crypto.randomUUID();
-  const path = `/objects/${type}/${encodeURIComponent(id)}/call/${method}`;
-  return request(path, { method: "POST", body: JSON.stringify(args), headers: { "Idempotency-Key": key } });
+class Refusal extends Error {
+  constructor({ detail, retryable = false }) {
+    super(detail);
+    this.retryable = retryable;
+  }
 }
 
-async function request(path, options, attempts = 5) {
+const objectPath = (type, id) => `/objects/${type}/${encodeURIComponent(id)}`;
+
+/** Call a method, once: the key makes a retry harmless, also one by hand after no answer came. */
+async function call(type, id, method, args) {
+  const path = `${objectPath(type, id)}/call/${method}`;
+  const body = JSON.stringify(args);
+  const key = unanswered.get(path + body) ?? crypto.randomUUID();
+  unanswered.set(path + body, key);
+  try {
+    const result = await request(path, { method: "POST", body, headers: { "Idempotency-Key": key } });
+    unanswered.delete(path + body);
+    return result;
+  } catch (error) {
+    if (error instanceof Refusal && !error.retryable) unanswered.delete(path + body);
+    throw error;
+  }
+}
+
+/** Send a request; again, later and later, while the server is silent or says that a retry makes sense. */
+async function request(path, options, attempts = ATTEMPTS) {
   for (let attempt = 1; ; attempt++) {
     try {
       const response = await fetch(path, options);
-      if (response.ok) return response.status === 204 ? null : await response.json();
-      const problem = await response.json();
-      if (!problem.retryable || attempt === attempts) throw new Refusal(problem.detail);
+      if (response.ok) return await response.json();
+      const refusal = new Refusal(await response.json());
+      if (!refusal.retryable || attempt === attempts) throw refusal;
     } catch (error) {
-      if (error instanceof Refusal || attempt === attempts) throw error;
+      if (error instanceof Refusal) throw error;
+      if (attempt === attempts) throw new Error(SILENT);
     }
-    await new Promise((wake) => setTimeout(wake, 200 * 2 ** attempt));
+    await pause(Math.min(200 * 2 ** attempt, 3000));
   }
 }
 
 /** Read an object's state; null when it does not exist. */
 async function read(type, id) {
-  const path = `/objects/${type}/${encodeURIComponent(id)}`;
+  const path = objectPath(type, id);
   const known = seen.get(path);
   const response = await fetch(path, { headers: known ? { "If-None-Match": known.etag } : {} });
   if (response.status === 304) return known.body;
-  if (!response.ok) return null;
+  if (response.status === 404) return null;
+  if (!response.ok) throw new Error(SILENT);
   const body = await response.json();
   seen.set(path, { etag: response.headers.get("ETag"), body });
   return body;
 }
 
-function tell(text, bad = false) {
-  const notice = byId("notice");
-  notice.textContent = text;
-  notice.className = bad ? "bad" : "";
-  notice.hidden = false;
+/** Have the auction free what it need not hold. If this is lost, the settling after the next bid does it. */
+async function settle(auction, also) {
+  const options = { method: "POST", body: JSON.stringify({ also }) };
+  await request(`${objectPath("Auction", auction)}/call/settle`, options, 1).catch(() => null);
+}
+
+// --- what people do ---------------------------------------------------------------------------------------------------
+
+let chosen = location.hash.slice(1) || null;
+
+function choose(id) {
+  chosen = id || null;
+  history.replaceState(null, "", `#${id}`);
+  return refresh();
 }
 
 function person() {
-  const name = byId("person").elements.name;
-  if (!name.reportValidity()) throw new Refusal("Say who you are first.");
-  return name.value.trim();
+  if (!personField.reportValidity()) throw new Refusal({ detail: "Say who you are first." });
+  return personField.value.trim();
 }
 
-/** Run what a form asks for, once at a time, and say how it went. */
+/** Run what a form or button asks for, one at a time, and say how it went. */
+async function perform(button, action) {
+  button.disabled = true;
+  try {
+    tell(await action());
+  } catch (error) {
+    tell(error.message, "bad");
+  } finally {
+    button.disabled = false;
+  }
+  await refresh();
+}
+
 function onSubmit(form, action) {
-  form.addEventListener("submit", async (event) => {
+  form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const button = event.submitter;
-    button.disabled = true;
-    try {
-      tell(await action(form.elements));
-      await refresh();
-    } catch (error) {
-      tell(error.message, true);
-    } finally {
-      button.disabled = false;
-    }
+    perform(event.submitter ?? form.querySelector("button"), () => action(form.elements));
   });
 }
 
 onSubmit(byId("person"), async (fields) => {
-  if (!fields.amount.value) return `Hello, ${person()}.`;
+  const name = person();
+  localStorage.setItem("name", name);
+  if (!fields.amount.value) return `Hello, ${name}.`;
   const amount = cents(fields.amount.value);
-  await call("Wallet", person(), "deposit", { amount });
+  await call("Wallet", name, "deposit", { amount });
   fields.amount.value = "";
   return `${euros(amount)} deposited.`;
 });
 
 onSubmit(byId("sell"), async (fields) => {
   const id = crypto.randomUUID();
-  const lot = { title: fields.title.value.trim(), seller: person(), starting_price: cents(fields.start.value), reserve: cents(fields.reserve.value || 0) };
-  await request(`/objects/Auction/${id}`, { method: "PUT", body: JSON.stringify(lot) });
-  choose(id);
+  const lot = {
+    title: fields.title.value.trim(),
+    seller: person(),
+    starting_price: cents(fields.start.value),
+    reserve: cents(fields.reserve.value),
+  };
+  await request(objectPath("Auction", id), { method: "PUT", body: JSON.stringify(lot) });
   fields.title.value = "";
+  await choose(id);
   return `${lot.title} is open for bids.`;
 });
 
 onSubmit(byId("bid"), async (fields) => {
-  const bid = await call("Auction", chosen, "bid", { bidder: person(), amount: cents(fields.amount.value) });
-  fields.amount.value = "";
-  return `You lead with ${euros(bid.amount)}.`;
-});
-
-byId("close").addEventListener("click", async () => {
+  const [auction, bidder] = [chosen, person()];
   try {
-    const outcome = await call("Auction", chosen, "close", {});
-    tell(outcome.winner ? `Sold to ${outcome.winner} for ${euros(outcome.price)}.` : "Closed without a sale.");
-    await refresh();
-  } catch (error) {
-    tell(error.message, true);
+    const bid = await call("Auction", auction, "bid", { bidder, amount: cents(fields.amount.value) });
+    fields.amount.value = "";
+    return `You lead with ${euros(bid.amount)}.`;
+  } finally {
+    await settle(auction, bidder);
   }
 });
 
-byId("person").elements.name.addEventListener("change", () => {
-  localStorage.setItem("name", person());
+byId("close").addEventListener("click", ({ target }) =>
+  perform(target, async () => {
+    const auction = chosen;
+    const { winner, price } = await call("Auction", auction, "close", {});
+    await settle(auction, null);
+    return winner ? `Sold to ${winner} for ${euros(price)}.` : "Closed without a sale.";
+  }),
+);
+
+personField.addEventListener("change", () => {
+  localStorage.setItem("name", personField.value.trim());
   refresh();
 });
 
-function choose(id) {
-  chosen = id;
-  history.replaceState(null, "", `#${id}`);
-  refresh();
+window.addEventListener("hashchange", () => choose(location.hash.slice(1)));
+
+// --- what people see --------------------------------------------------------------------------------------------------
+
+function tell(text, kind = "good") {
+  const notice = byId("notice");
+  notice.textContent = text;
+  notice.className = kind;
+  notice.hidden = false;
 }
 
-function showLots(lots) {
+const drawn = new Map();
+
+/** Draw a part of the page when what it shows has changed; else focus and selection would be lost with each poll. */
+function redraw(part, data, draw) {
+  const text = JSON.stringify(data);
+  if (drawn.get(part) === text) return;
+  drawn.set(part, text);
+  draw(data);
+}
+
+function drawLots({ lots, current }) {
+  const focused = document.activeElement?.dataset.auction;
   byId("empty").hidden = lots.length > 0;
-  byId("lots").replaceChildren(...lots.map((lot) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.setAttribute("aria-current", String(lot.auction === chosen));
-    button.append(lot.title);
-    const price = document.createElement("small");
-    price.textContent = `${euros(lot.price)} · ${lot.bids} bids`;
-    button.append(price);
-    button.addEventListener("click", () => choose(lot.auction));
-    const item = document.createElement("li");
-    item.append(button);
-    return item;
-  }));
+  byId("lots").replaceChildren(
+    ...lots.map((lot) => {
+      const price = document.createElement("small");
+      price.textContent = `${euros(lot.price)} · ${lot.bids} ${lot.bids === 1 ? "bid" : "bids"}`;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.dataset.auction = lot.auction;
+      button.setAttribute("aria-current", String(lot.auction === current));
+      button.append(lot.title, price);
+      button.addEventListener("click", () => choose(lot.auction));
+      const item = document.createElement("li");
+      item.append(button);
+      return item;
+    }),
+  );
+  if (focused) byId("lots").querySelector(`[data-auction="${CSS.escape(focused)}"]`)?.focus();
 }
 
-function showAuction(auction) {
+function standing(auction, name) {
+  const leads = auction.bids.at(-1)?.bidder === name;
+  const took = auction.bids.some((bid) => bid.bidder === name);
+  if (auction.outcome !== null) return auction.outcome.winner === name ? "You won." : "";
+  return leads ? "You lead." : took ? "You were outbid." : "";
+}
+
+function drawAuction({ auction, name }) {
   byId("auction").hidden = auction === null;
   if (auction === null) return;
+  const { outcome, bids } = auction;
+  const sold = outcome?.winner ? `sold to ${outcome.winner} for ${euros(outcome.price)}` : "closed without a sale";
+  const state = outcome === null ? "open" : sold;
+  const lowest = Math.max(auction.starting_price, (bids.at(-1)?.amount ?? 0) + 1);
   byId("auction-title").textContent = auction.title;
-  const { outcome } = auction;
-  const ended = outcome?.winner ? `sold to ${outcome.winner} for ${euros(outcome.price)}` : "closed without a sale";
-  byId("summary").textContent = `Sold by ${auction.seller}, from ${euros(auction.starting_price)} · ${auction.status === "open" ? "open" : ended}`;
-  byId("bid").hidden = auction.status !== "open";
-  byId("bids").replaceChildren(...auction.bids.slice(-20).reverse().map((bid) => {
-    const item = document.createElement("li");
-    const when = document.createElement("time");
-    when.dateTime = bid.at;
-    when.textContent = new Date(bid.at).toLocaleTimeString();
-    item.append(`${euros(bid.amount)} by ${bid.bidder} `, when);
-    return item;
-  }));
+  byId("summary").textContent = `Sold by ${auction.seller}, from ${euros(auction.starting_price)} · ${state}`;
+  byId("standing").textContent = standing(auction, name);
+  byId("bid").hidden = outcome !== null || auction.seller === name;
+  byId("bid").elements.amount.placeholder = euros(lowest);
+  byId("close").hidden = outcome !== null || auction.seller !== name;
+  byId("no-bids").hidden = bids.length > 0;
+  byId("bids").replaceChildren(
+    ...bids.slice(-20).reverse().map((bid) => {
+      const when = document.createElement("time");
+      when.dateTime = bid.at;
+      when.textContent = new Date(bid.at).toLocaleTimeString();
+      const item = document.createElement("li");
+      item.append(`${euros(bid.amount)} by ${bid.bidder} `, when);
+      return item;
+    }),
+  );
 }
 
-function showMoney(wallet) {
+function drawMoney(wallet) {
   const held = Object.values(wallet?.holds ?? {}).reduce((sum, amount) => sum + amount, 0);
-  const balance = wallet?.balance_cents ?? 0;
-  byId("money").textContent = `${euros(balance - held)} free, ${euros(held)} held`;
+  byId("money").textContent = `${euros((wallet?.balance_cents ?? 0) - held)} free, ${euros(held)} held`;
 }
 
+let asked = 0;
+
+/** Read and draw everything that is shown. Of several at a time the one that was begun last counts. */
 async function refresh() {
-  const name = byId("person").elements.name.value.trim();
+  const question = ++asked;
+  const [name, current] = [personField.value.trim(), chosen];
   try {
     const [catalogue, auction, wallet] = await Promise.all([
-      read("Catalogue", "main"), chosen && read("Auction", chosen), name ? read("Wallet", name) : null,
+      read("Catalogue", "main"),
+      current ? read("Auction", current) : null,
+      name ? read("Wallet", name) : null,
     ]);
-    showLots(Object.values(catalogue?.lots ?? {}).sort((a, b) => a.title.localeCompare(b.title)));
-    showAuction(auction || null);
-    showMoney(wallet);
-    document.documentElement.dataset.fresh = String(Date.now());
+    if (question !== asked) return;
+    const lots = Object.values(catalogue?.lots ?? {}).sort((a, b) => a.title.localeCompare(b.title));
+    redraw("lots", { lots, current }, drawLots);
+    redraw("auction", { auction, name }, drawAuction);
+    redraw("money", wallet, drawMoney);
+    byId("offline").hidden = true;
   } catch {
-    tell("The server does not answer; the page goes on trying.", true);
+    byId("offline").hidden = false;
   }
 }
 
-byId("person").elements.name.value = localStorage.getItem("name") ?? "";
-window.addEventListener("hashchange", () => choose(location.hash.slice(1)));
-await refresh();
-setInterval(refresh, POLL_MS);
+personField.value = localStorage.getItem("name") ?? "";
+for (;;) {
+  await refresh();
+  await pause(POLL_MS);
+}

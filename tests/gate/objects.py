@@ -28,7 +28,7 @@ class Counter(Object):
     value: int = 0
 
     @call
-    async def increment(self, by: int = 1) -> int:
+    async def increment(self, by: Annotated[int, Field(ge=-(2**53), le=2**53)] = 1) -> int:
         """Add to the counter.
 
         Returns the new value.

@@ -24,6 +24,7 @@ def test_histories_that_one_copy_could_have_shown_are_accepted() -> None:
     assert complaints([Observation(1, 0, 1, UNKNOWN), read(2, 3)], []) == []
     assert complaints([Observation(1, 0, 1, FAILED), read(2, 3)], []) == []
     assert complaints([wrote(1, 0, 1), Observation(2, 2, 3, FAILED, (1,))], [1]) == []
+    assert complaints([wrote(1, 0, 1), Observation(2, 2, 3, UNKNOWN, (1,))], [1]) == []
 
 
 @pytest.mark.parametrize(

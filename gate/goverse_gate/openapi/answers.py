@@ -205,7 +205,7 @@ class ErrorResponses:
         """Return the error responses of an operation."""
         details: dict[int, dict[str, str]] = {}
         for code in sorted(set(codes)):
-            details.setdefault(STATUS[code], {})[code] = _DETAILS[code]
+            details.setdefault(STATUS[code], {})[code] = DETAILS[code]
         own: set[int] = set()
         for error in business:
             status = STATUS.get(error.code, error.status)
@@ -249,7 +249,7 @@ def _example(status: int, code: str, detail: str) -> dict[str, Any]:
         "status": status,
         "detail": detail,
         "code": code,
-        "retryable": code in _RETRYABLE,
+        "retryable": code in RETRYABLE,
         "request_id": "5f0c2a9be1d7-2a",
     }
 
@@ -261,7 +261,5 @@ def _known_errors() -> list[type[GoverseError]]:
     return sorted(found, key=lambda error: error.code)
 
 
-_DETAILS: Final = {
-    error.code: " ".join((error.__doc__ or "").partition("\n\n")[0].split()) for error in _known_errors()
-}
-_RETRYABLE: Final = {error.code for error in _known_errors() if error.retryable}
+DETAILS: Final = {error.code: " ".join((error.__doc__ or "").partition("\n\n")[0].split()) for error in _known_errors()}
+RETRYABLE: Final = {error.code for error in _known_errors() if error.retryable}

@@ -121,7 +121,7 @@ def test_every_example_fits_its_schema(document: dict[str, Any]) -> None:
     ],
 )
 def test_an_example_fits_whatever_the_schema_asks(schema: dict[str, Any]) -> None:
-    Draft202012Validator(schema).validate(example_of(schema, Components({})))
+    assert Draft202012Validator(schema).is_valid(example_of(schema, Components({})))
 
 
 @pytest.mark.parametrize(
