@@ -87,7 +87,7 @@ def _server(status: Callable[[int], int]) -> Iterator[str]:
         def send_header(self, keyword: str, value: str) -> None:
             super().send_header(keyword.lower(), value)
 
-        def log_message(self, *_: object) -> None:
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
