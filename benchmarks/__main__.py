@@ -21,7 +21,7 @@ def main() -> int:
     )
     parser.add_argument("--dir", type=Path, default=Path.cwd(), help="where the data goes: a disk, not memory")
     options = parser.parse_args()
-    rounds, seconds = (1, 2.0) if options.quick else (3, 4.0)
+    rounds, seconds = (1, 2.0) if options.quick else (3, 3.0)
     results = Results()
     with tempfile.TemporaryDirectory(prefix=".benchmark-", dir=options.dir) as name:
         folder = Path(name)

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from auction_house.catalogue import Catalogue, Lot
-from auction_house.refusals import AuctionClosed, AuctionInProgress, BidTooLow, OwnAuction
+from auction_house.refusals import AuctionClosed, AuctionInProgress, BidTooLow, InsufficientFunds, OwnAuction
 from auction_house.wallet import Cents, Wallet
 from goverse import GoverseError, Object, call
 
@@ -64,7 +64,7 @@ class Auction(Object, create_on_call=False):
             raise AuctionInProgress(f"{self.title} has {len(self.bids)} bids; close and settle it first")
         await self.ref(Catalogue, CATALOGUE).withdraw(auction=self.id)
 
-    @call(raises=(BidTooLow, AuctionClosed, OwnAuction))
+    @call(raises=(BidTooLow, InsufficientFunds, AuctionClosed, OwnAuction))
     async def bid(self, bidder: Name, amount: Cents) -> Bid:
         """Bid; the amount is held in the bidder's wallet until somebody bids more."""
         if self.outcome is not None:

@@ -46,6 +46,11 @@ class Visitor(Object):
         return self.visits
 
 
+def _close_all(node: Node) -> None:
+    for activation in node.residents:
+        activation.close()
+
+
 @pytest.mark.slow
 @pytest.mark.requirement("OBJ-5")
 async def test_many_cycles_of_activation_and_passivation_leave_nothing_behind() -> None:
@@ -69,9 +74,7 @@ async def test_many_cycles_of_activation_and_passivation_leave_nothing_behind() 
         replies = await asyncio.gather(*map(node.submit, requests))
         assert [reply.problem for reply in replies] == [None] * BATCH
         assert len(node.residents) <= BATCH
-    for activation in node.residents:
-        activation.close()
-    del activation
+    _close_all(node)
     await node.settled()
 
     assert len(node.residents) == 0

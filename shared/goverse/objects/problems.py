@@ -17,10 +17,14 @@ def _descendants(root: type[E]) -> Iterator[type[E]]:
         yield from _descendants(child)
 
 
-def error_of(problem: Problem) -> GoverseError:
-    """Return the exception for ``problem``: the class that declares its code, else a plain one that carries it."""
+def error_of(problem: Problem, declared: tuple[type[Exception], ...] = ()) -> GoverseError:
+    """Return the exception for ``problem``: the class that declares its code, else a plain one that carries it.
+
+    Two applications may use one code for classes of their own: those that the called method declares come first.
+    """
     if problem.status is not None:
-        for business in _descendants(BusinessError):
+        own = (error for error in declared if issubclass(error, BusinessError))
+        for business in (*own, *_descendants(BusinessError)):
             if business.code == problem.code and business.status == problem.status:
                 return _filled(business.__new__(business), problem)
         refusal = _filled(BusinessError(), problem)

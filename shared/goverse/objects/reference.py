@@ -57,7 +57,7 @@ class Reference:
         async def invoke(*positional: Any, **named: Any) -> Any:
             reply = await submit(key, name, method.arguments.encode(positional, named))
             if reply.problem is not None:
-                raise error_of(reply.problem)
+                raise error_of(reply.problem, method.raises)
             return method.result.decode(reply.body)
 
         return invoke
