@@ -72,27 +72,34 @@ def at_rate(url: str, path: str, body: bytes, *, rate_per_s: int, seconds: float
 async def _at_rate(url: str, path: str, body: bytes, rate_per_s: int, seconds: float) -> Latency:
     host, port = url.removeprefix("http://").split(":")
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    opened: list[asyncio.StreamWriter] = []
     taken: list[float] = []
 
     async def one(due: float, index: int) -> None:
-        reader, writer = idle.pop() if idle else await asyncio.open_connection(host, int(port))
+        if not idle:
+            idle.append(await asyncio.open_connection(host, int(port)))
+            opened.append(idle[-1][1])
+        reader, writer = idle.pop()
         head = f"POST {path % (index % 1000)} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         answer = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", answer)
         await reader.readexactly(int(length[1]) if length else 0)
         if not answer.startswith(b"HTTP/1.1 200"):
-            raise SystemExit(f"an answer was not 200: {answer!r}")
+            raise RuntimeError(f"an answer was not 200: {answer!r}")
         taken.append(perf_counter() - due)
         idle.append((reader, writer))
 
     began, total = perf_counter() + 0.1, round(rate_per_s * seconds)
-    async with asyncio.TaskGroup() as group:
-        for index in range(total):
-            due = began + index / rate_per_s
-            await asyncio.sleep(max(0.0, due - perf_counter()))
-            group.create_task(one(due, index))
-    for _, writer in idle:
-        writer.close()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for index in range(total):
+                due = began + index / rate_per_s
+                await asyncio.sleep(max(0.0, due - perf_counter()))
+                group.create_task(one(due, index))
+    finally:
+        for writer in opened:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in opened), return_exceptions=True)
     cuts = statistics.quantiles(taken, n=100)
     return Latency(rate_per_s, total, cuts[49] * 1e3, cuts[98] * 1e3, max(taken) * 1e3)
