@@ -48,6 +48,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "definition_error": 500,
         "try_again": 503,
         "unavailable": 503,
+        "moving": 503,
         "draining": 503,
         "store_error": 503,
         "store_failed": 503,

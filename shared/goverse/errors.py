@@ -10,7 +10,7 @@ The branches say what the caller should do:
     │   ├── IdempotencyKeyMismatch · IdempotencyInProgress · ObjectExists · VersionMismatch
     │   └── Deadlock · ReentrancyConflict
     ├── TryAgain                nothing is wrong with the request; retry later with the same idempotency key
-    │   └── Overloaded · Unavailable · Draining · Timeout
+    │   └── Overloaded · Unavailable · Moving · Draining · Timeout
     ├── MethodFailed            the object's own code broke its contract
     ├── BusinessError           the object says no, in its own words (subclass it)
     ├── StoreError              an operator has to look
@@ -176,6 +176,12 @@ class Unavailable(TryAgain):
     """The service cannot carry out the request now."""
 
     code = "unavailable"
+
+
+class Moving(TryAgain):
+    """The object's shard is on its way to another node; nothing of the request was executed."""
+
+    code = "moving"
 
 
 class Draining(TryAgain):

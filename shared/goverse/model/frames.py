@@ -45,6 +45,7 @@ class Request:
         caller: who asks, as the gate established it; empty for an anonymous caller.
         traceparent: W3C trace context, or empty.
         chain: the objects whose turns wait for this call, outermost first.
+        attempt: how often it was sent before; more than 0 means that an earlier attempt may have been executed.
     """
 
     operation: Operation
@@ -58,6 +59,7 @@ class Request:
     caller: str = ""
     traceparent: str = ""
     chain: tuple[ObjectKey, ...] = ()
+    attempt: int = 0
 
 
 @dataclass(slots=True)

@@ -60,6 +60,9 @@ class CommitRecord:
         at_ms: wall-clock time of the turn, in milliseconds since the epoch.
         idempotency_key: the call's key, or None.
         reply: what to keep under that key; None where there is no key.
+        shard: the object's shard; not looked at where ``epoch`` is 0.
+        epoch: the claim under which the turn ran, or 0 where nobody else could write (one process, one store). A record
+            that neither changes the object nor keeps a reply only checks that claim.
     """
 
     key: ObjectKey
@@ -70,6 +73,8 @@ class CommitRecord:
     at_ms: int
     idempotency_key: str | None = None
     reply: StoredReply | None = None
+    shard: int = 0
+    epoch: int = 0
 
     @property
     def changes_object(self) -> bool:

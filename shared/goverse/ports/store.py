@@ -26,9 +26,15 @@ from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObj
 
 
 class Conflict(NamedTuple):
-    """Why one record of a batch was not committed."""
+    """Why one record of a batch was not committed.
+
+    Attributes:
+        reason: a sentence for people.
+        fenced: the record's epoch is not the newest one of its shard: another node claimed it.
+    """
 
     reason: str
+    fenced: bool = False
 
 
 CommitOutcome = int | Conflict
