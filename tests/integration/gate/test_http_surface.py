@@ -84,7 +84,7 @@ async def test_an_unforeseen_error_of_the_gate_is_logged_and_not_shown(
     def broken(request: Request) -> Future[Reply]:
         raise ZeroDivisionError(f"inside {request.method}")
 
-    monkeypatch.setattr(gate.app.objects._operations, "_submit", broken)
+    monkeypatch.setattr(gate.app.objects.operations, "_submit", broken)
     answer = await gate.client.post(INCREMENT)
     is_problem(answer, 500, "internal_error")
     assert "inside" not in answer.text
