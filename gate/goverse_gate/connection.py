@@ -11,7 +11,6 @@ from time import monotonic
 from types import SimpleNamespace
 from typing import Any, Final
 
-import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -81,7 +80,7 @@ class LaneProtocol(HttpToolsProtocol):
 
     def _is_plain(self) -> bool:
         """Whether a request asks nothing of its connection, so that the lane may have it."""
-        parser: httptools.HttpRequestParser = self.parser
+        parser: Any = self.parser  # uvicorn declares that it may be gone, but not while it calls back
         return (
             parser.get_method() == b"POST"
             and not self.expect_100_continue

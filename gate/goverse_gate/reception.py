@@ -38,6 +38,8 @@ from goverse_gate.waiting import ClientGone
 
 PROBE_PATHS: Final = frozenset({"/healthz", "/livez", "/ready", "/readyz"})
 REQUEST_ID: Final = "goverse.request_id"  # in the ASGI scope
+CODE: Final = "goverse.code"  # the same, of the problem that was answered
+UNKNOWN_PROBLEM: Final = "problem"
 
 _BODILESS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "TRACE"})
 
@@ -123,7 +125,7 @@ class Reception:
             logger.exception("a page failed in the gate", extra={"request_id": exchange.request_id})
             if not exchange.answered:
                 raise GoverseError(UNFORESEEN) from None
-        exchange.finish(SUCCESS if status < 400 else "problem", status)
+        exchange.finish(SUCCESS if status < 400 else scope.get(CODE, UNKNOWN_PROBLEM), status)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -172,6 +174,7 @@ def _other_method(request: Request, error: HTTPException) -> Response:
 
 def _respond(request: Request, error: GoverseError, headers: Mapping[str, str] | None = None) -> Response:
     problem = Problem.of(error)
+    request.scope[CODE] = problem.code
     status = status_of(problem)
     wait_s = retry_after_s(problem, status)
     return Response(
