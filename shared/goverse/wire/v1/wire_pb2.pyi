@@ -62,7 +62,7 @@ class Envelope(_message.Message):
     PING_FIELD_NUMBER: _builtins.int
     PONG_FIELD_NUMBER: _builtins.int
     ping: _builtins.int
-    """A question for a sign of life; the answer is an envelope with the same number in `pong`."""
+    """A question for a sign of life, from either side; the answer is an envelope with the same number in `pong`."""
     pong: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
@@ -123,7 +123,6 @@ class Hello(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     INFLIGHT_MAX_FIELD_NUMBER: _builtins.int
-    KEEPALIVE_MS_FIELD_NUMBER: _builtins.int
     release: _builtins.str
     kind: _builtins.str
     """"gate" or "node" """
@@ -131,9 +130,7 @@ class Hello(_message.Message):
     incarnation: _builtins.str
     """differs with each start of the same id"""
     inflight_max: _builtins.int
-    """How many requests the speaker takes at one time on this stream; 0: none."""
-    keepalive_ms: _builtins.int
-    """The speaker asks for a sign of life whenever it heard nothing for this long; 0: never."""
+    """How many requests the speaker takes at one time on this stream; more are refused."""
     @_builtins.property
     def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The versions of this protocol that the speaker understands. Both sides use the highest that they share."""
@@ -152,11 +149,10 @@ class Hello(_message.Message):
         id: _builtins.str = ...,
         incarnation: _builtins.str = ...,
         inflight_max: _builtins.int = ...,
-        keepalive_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "id", b"id", "incarnation", b"incarnation", "inflight_max", b"inflight_max", "keepalive_ms", b"keepalive_ms", "kind", b"kind", "release", b"release", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "id", b"id", "incarnation", b"incarnation", "inflight_max", b"inflight_max", "kind", b"kind", "release", b"release", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -209,7 +205,7 @@ class Request(_message.Message):
     CHAIN_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     id: _builtins.int
-    """Chosen by the sender, never used twice on one stream, shared with list requests."""
+    """Chosen by the sender; grows from request to request of one stream."""
     operation: Global___Operation.ValueType
     namespace: _builtins.str
     type: _builtins.str
@@ -346,6 +342,7 @@ class ListRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     id: _builtins.int
+    """Grows from one list request of a stream to the next; has nothing to do with the ids of requests."""
     namespace: _builtins.str
     type: _builtins.str
     prefix: _builtins.str
