@@ -82,6 +82,7 @@ STUCK_AVOID_S: Final = 30.0  # for how long a node gets none of the shards that 
 REJOIN_GRACE_S: Final = 5.0  # how long the shards of a node that restarts wait for it
 GATHER_S: Final = 1.0  # a new leader waits this long for members that start at the same time
 PLAN_PAUSE_S: Final = 0.25  # between two plans
+LOAD_PAUSE_S: Final = 5.0  # between two plans that only new load figures ask for
 MOVES_PER_ROUND: Final = 256  # healthy shards that one plan moves
 MOVES_IN_FLIGHT: Final = 512  # healthy shards on the way at any time
 DECISIONS_KEPT: Final = 1_000  # what the leader can tell of its past decisions

@@ -29,11 +29,13 @@ class ShardTable:
 
     Attributes:
         routes: per shard its route, or None; read it, do not change it.
+        changes: grows with every update that changed a route.
     """
 
     def __init__(self, shard_count: int) -> None:
         """Know no route yet."""
         self.routes: list[Route | None] = [None] * shard_count
+        self.changes = 0
         self._claims: dict[str, Mapping[int, int]] = {}
         self._addresses: dict[str, str] = {}
         self._waiters: dict[int, list[Waiter]] = {}
@@ -75,6 +77,7 @@ class ShardTable:
                 else:
                     self._claims.pop(node, None)
         changed = self._follow({shard for shard in touched if shard < len(self.routes)})
+        self.changes += bool(changed)
         self._tell(changed)
         return changed
 

@@ -30,7 +30,7 @@ class Targets:
     @classmethod
     def nobody(cls, shard_count: int) -> Targets:
         """Return targets that leave every shard to nobody."""
-        return cls((), bytes(shard_count))
+        return cls((), [0] * shard_count)
 
     @classmethod
     def of(cls, owners: Sequence[str | None]) -> Targets:

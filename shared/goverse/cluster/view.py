@@ -4,8 +4,8 @@ Rules:
 
 1. Changes come in the order of their revisions, over all kinds of keys: one watch on the cluster's prefix. Whoever has
    seen the targets of a revision has therefore seen every claim that was written before them.
-2. A value that cannot be read counts as not written: what was there before stays, and ``faults`` says why. Its revision
-   counts, so that a write guarded by what was last understood fails.
+2. A value that cannot be read counts as not written: what was there before stays, and ``faults`` says why. A write
+   that is guarded by the targets that were last understood fails then.
 3. The view tells states, not events: whoever uses it compares with what it did last.
 """
 
@@ -46,6 +46,7 @@ class ClusterView:
         gates: the gates that are registered.
         claims: what each node claims.
         targets: who should own what; None before the first plan.
+        targets_revision: the revision that wrote them; 0 while there are none.
         pins: per pinned shard, its node.
         drains: the nodes that an operator drains.
         loads: what each node has to do.
@@ -53,7 +54,8 @@ class ClusterView:
         shard_count: how many shards the cluster has; None before that was written.
         faults: per key whose value cannot be read, why.
         members_revision: the newest revision of any node's registration.
-        intents_revision: the newest revision of any pin, drain or load.
+        intents_revision: the newest revision of any pin or drain.
+        loads_revision: the newest revision of any load.
     """
 
     def __init__(self, layout: KeyLayout) -> None:
@@ -62,6 +64,7 @@ class ClusterView:
         self.revision = 0
         self.members_revision = 0
         self.intents_revision = 0
+        self.loads_revision = 0
         self.faults: dict[str, str] = {}
         self._revisions: dict[str, int] = {}
         self._clear()
@@ -71,6 +74,7 @@ class ClusterView:
         self.gates: dict[str, Member] = {}
         self.claims: dict[str, Claims] = {}
         self.targets: Targets | None = None
+        self.targets_revision = 0
         self.pins: dict[int, str] = {}
         self.drains: set[str] = set()
         self.loads: dict[str, Load] = {}
@@ -86,7 +90,7 @@ class ClusterView:
         self._clear()
         self._revisions.clear()
         self.faults.clear()
-        self.revision = self.members_revision = self.intents_revision = revision
+        self.revision = self.members_revision = self.intents_revision = self.loads_revision = revision
         for entry in entries:
             self.put(entry)
 
@@ -119,6 +123,7 @@ class ClusterView:
             self.leader = None
         elif kind is Kind.TARGETS:
             self.targets = None
+            self.targets_revision = 0
         elif kind is Kind.PIN:
             self.pins.pop(int(name), None)
         elif kind is Kind.DRAIN:
@@ -135,8 +140,10 @@ class ClusterView:
     def _note(self, place: Place, revision: int) -> None:
         if place.kind is Kind.NODE:
             self.members_revision = revision
-        elif place.kind in (Kind.PIN, Kind.DRAIN, Kind.LOAD):
+        elif place.kind in (Kind.PIN, Kind.DRAIN):
             self.intents_revision = revision
+        elif place.kind is Kind.LOAD:
+            self.loads_revision = revision
 
     def _read(self, place: Place, entry: Entry) -> None:
         kind, name = place
@@ -152,6 +159,7 @@ class ClusterView:
             self.leader = Leadership(entry.value, entry.create_revision)
         elif kind is Kind.TARGETS:
             self.targets = Targets.decode(entry.value)
+            self.targets_revision = entry.mod_revision
         elif kind is Kind.PIN:
             self.pins[int(name)] = _node_id(entry.value)
         elif kind is Kind.DRAIN:
