@@ -2,10 +2,10 @@
 
 Rules that every implementation keeps:
 
-1. Every write gets a revision of its own, larger than all before. A key knows the revision that created it and the one that
-   wrote it last; both are 0 for a key that is not there.
-2. ``write`` is one transaction: all changes or none, only if every guard holds. An error says nothing about whether it was
-   carried out, unless it says so; reading tells.
+1. Every write gets a revision of its own, larger than all before. A key knows the revision that created it and the one
+   that wrote it last; both are 0 for a key that is not there.
+2. ``write`` is one transaction: all changes or none, only if every guard holds. An error says nothing about whether it
+   was carried out, unless it says so; reading tells.
 3. A key that was put under a lease goes when the lease ends. A lease ends ``ttl_s`` after its last refresh was answered, or
    later, never earlier; whoever holds it counts from when it *sent* the refresh.
 4. A watch yields every change behind ``after`` once, in the order of the revisions, over all reconnects. Where changes
