@@ -6,8 +6,10 @@ Runs, one after the other in the same invocation, each in fresh processes with u
 
 * ``echo``: reads the body, answers a number. Nothing in Python on uvicorn beats it.
 * ``gate``: the whole gate over a link in the same process that answers at once.
-* ``wire``: the same gate over a ``GrpcLink`` to a ``LinkServer`` in a second process, before a link that answers at once.
+* ``wire``: the same gate over a ``GrpcLink`` to a ``LinkServer`` in a second process, before a link that answers at
+  once.
 * ``wire, batched``: the same before a link that answers all calls of one turn of the loop in the next one.
+* ``bare wire``: the echo's few lines instead of the gate, over the same wire: what the wire alone leaves of the floor.
 
 Read the ratios, not the numbers: the load generator shares the machine.
 """
@@ -23,10 +25,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import uvicorn
 import uvloop
 
 from benchmarks.gate_echo import CATALOG, SCRIPT, BatchingLink, InstantLink, serve_echo
+from goverse.model.frames import Operation, Request
+from goverse.model.keys import ObjectKey
 from goverse.ports.link import Link
 from goverse.wire.introduction import Introduction
 from goverse.wire.link import GrpcLink
@@ -35,7 +41,7 @@ from goverse_gate.app import create_app
 from goverse_gate.options import GateOptions
 from goverse_gate.server import GateServer, open_listener
 
-SUBJECTS = ("echo", "gate", "wire", "wire, batched")
+SUBJECTS = ("echo", "gate", "wire", "wire, batched", "bare wire")
 
 
 async def serve_gate(listener: socket.socket, node: str) -> None:
@@ -52,6 +58,29 @@ async def serve_gate(listener: socket.socket, node: str) -> None:
     await asyncio.Event().wait()
 
 
+async def serve_bare(listener: socket.socket, node: str) -> None:
+    """Serve an application that does nothing but ask the node."""
+    link = GrpcLink(node, Introduction(kind="gate", id="benchmark"))
+    link.start()
+    loop = asyncio.get_running_loop()
+
+    async def application(_scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        key = ObjectKey("default", "Counter", "c1")
+        request = Request(Operation.CALL, key, "increment", message["body"], loop.time() + 30.0, "r1")
+        reply = await link.submit(request)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply.body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+    config = uvicorn.Config(
+        application, interface="asgi3", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False,
+    )  # fmt: skip
+    print("ready", flush=True)
+    await uvicorn.Server(config).serve([listener])
+
+
 async def serve_node(link_type: type[InstantLink], port: int) -> None:
     """Serve a link until the process ends."""
     server = LinkServer(link_type(), Introduction(kind="node", id="benchmark"))
@@ -66,6 +95,8 @@ def serve(role: str, port: int, node: str) -> None:
         uvloop.run(serve_echo(open_listener("127.0.0.1", port)))
     elif role == "gate":
         uvloop.run(serve_gate(open_listener("127.0.0.1", port), node))
+    elif role == "bare":
+        uvloop.run(serve_bare(open_listener("127.0.0.1", port), node))
     else:
         uvloop.run(serve_node(BatchingLink if role == "batching node" else InstantLink, port))
 
@@ -92,8 +123,8 @@ def measure(subject: str, seconds: int, connections: int) -> tuple[float, str]:
         if subject in ("echo", "gate"):
             address = running.enter_context(process(subject))
         else:
-            node = running.enter_context(process("node" if subject == "wire" else "batching node"))
-            address = running.enter_context(process("gate", node))
+            node = running.enter_context(process("batching node" if subject == "wire, batched" else "node"))
+            address = running.enter_context(process("bare" if subject == "bare wire" else "gate", node))
         load = ["wrk", "-t1", f"-c{connections}", "--latency", "-s", str(SCRIPT)]
         url = f"http://{address}"
         subprocess.run([*load, "-d1s", url], check=True, capture_output=True)

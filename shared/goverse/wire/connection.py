@@ -191,8 +191,7 @@ class Connection:
         answered, read_reply, commit_seq = self._outgoing.answered, codec.read_reply, self.commit_seq
         for message in envelope.replies:
             reply = read_reply(message)  # before the table forgets who waits: it may raise
-            if reply.commit_seq > commit_seq:
-                commit_seq = reply.commit_seq
+            commit_seq = max(commit_seq, reply.commit_seq)
             entry = answered(message.id)
             if entry is not None and not entry.waiter.done():
                 entry.waiter.set_result(reply)
