@@ -58,7 +58,17 @@ Step = Send | Park | Fail
 class Delivery:
     """One call's way. ``next`` says what to do; ``missed`` takes note of a send that gave no result."""
 
-    __slots__ = ("_avoided", "_began_at", "_deadline", "_lost", "_pause_s", "_retry_at", "_sent_to", "idempotency_key")
+    __slots__ = (
+        "_avoided",
+        "_began_at",
+        "_deadline",
+        "_lost",
+        "_pause_s",
+        "_retry_at",
+        "_sent_to",
+        "_under_way",
+        "idempotency_key",
+    )
 
     def __init__(
         self, now: float, deadline: float, *, changes: bool, idempotency_key: str | None, router_key: str
@@ -70,6 +80,7 @@ class Delivery:
         self._began_at = now
         self._deadline = deadline
         self._lost = 0
+        self._under_way = False
         self._sent_to: Route | None = None
         self._avoided: Route | None = None
         self._retry_at = now
@@ -78,24 +89,26 @@ class Delivery:
     def next(self, route: Route | None, now: float) -> Step:
         """Return what to do now that the table shows ``route``."""
         if now >= self._deadline:
-            return Fail(self._timeout(route, now))
+            return self.expire(route, now)
         if route is None or (route == self._avoided and now < self._retry_at):
             return Park(self._deadline if route is None else min(self._retry_at, self._deadline))
         if route != self._avoided:
             self._pause_s = PARK_RETRY_S
-        self._sent_to = route
+        self._sent_to, self._under_way = route, True
         return Send(route, self._lost, self.idempotency_key)
 
     def missed(self, miss: Miss, now: float) -> None:
         """Note that the last send gave no result."""
         if miss is Miss.LOST:
             self._lost += 1
-        self._avoided = self._sent_to
+        self._avoided, self._under_way = self._sent_to, False
         self._retry_at = now + self._pause_s
         self._pause_s = min(2 * self._pause_s, PARK_RETRY_S_MAX)
 
-    def _timeout(self, route: Route | None, now: float) -> Timeout:
+    def expire(self, route: Route | None, now: float) -> Fail:
+        """Return what the caller is told at the deadline, whether the call waits here or for its answer."""
         seconds = round(now - self._began_at, 3)
-        waited = "no node served the object's shard" if route is None else f"{route.node} did not take the call"
-        executed = "unknown" if self._lost else "no"
-        return Timeout(f"{waited} within {seconds} s", seconds=seconds, executed=executed)
+        what = "answer" if self._under_way else "take"
+        waited = "no node served the object's shard" if route is None else f"{route.node} did not {what} the call"
+        executed = "unknown" if self._lost or self._under_way else "no"
+        return Fail(Timeout(f"{waited} within {seconds} s", seconds=seconds, executed=executed))
