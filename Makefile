@@ -55,6 +55,10 @@ fmt: $(DEV_STAMP) ## Format the code and repair what lint can repair
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+.PHONY: proto
+proto: $(DEV_STAMP) ## Write the modules and stubs of the .proto files again, after a change of one
+	@PYTHON=$(BIN)/python scripts/generate_protobuf.sh
+
 .PHONY: clean
 clean: ## Remove the environment, caches and build results (never .goverse, your data)
 	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

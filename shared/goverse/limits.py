@@ -46,6 +46,22 @@ HEAD_READ_TIMEOUT_S: Final = 10.0  # from the first byte of a request to the end
 KEEP_ALIVE_TIMEOUT_S: Final = 75.0  # longer than the 60 s that load balancers and client pools keep a connection
 WRITE_STALL_TIMEOUT_S: Final = 30.0  # a reader that takes nothing of its answer for this long is cut off
 
+# --- the stream between two processes ---------------------------------------------------------------------------------
+WIRE_INFLIGHT_MAX: Final = INFLIGHT_CALLS_MAX  # one gate may use the whole node
+WIRE_STREAMS_MAX: Final = 1_024  # gates' workers and nodes that one node serves
+WIRE_MESSAGE_BYTES: Final = 256 * KIB  # a message that reached this size is sent; a larger one would only wait longer
+WIRE_MESSAGE_BYTES_MAX: Final = 16 * MIB
+WIRE_REQUESTS_BYTES_MAX: Final = 64 * MIB  # bodies of requests under way on one stream
+WIRE_REPLIES_BYTES: Final = 16 * MIB  # replies that a peer did not take yet; from here on nothing more is read from it
+WIRE_REPLIES_BYTES_MAX: Final = 128 * MIB  # what was under way by then may still add up to this; then the stream is cut
+WIRE_CONNECT_TIMEOUT_S: Final = 5.0
+WIRE_BACKOFF_S: Final = 0.05  # before the second attempt to connect; doubles from there
+WIRE_BACKOFF_S_MAX: Final = 5.0
+WIRE_KEEPALIVE_S: Final = 2.0  # silence after which a sign of life is asked for
+WIRE_SILENCE_S_MAX: Final = (
+    8.0  # silence that means a frozen peer: below the lease's 10 s, above a long garbage collection
+)
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 ACTIVATIONS_MAX: Final = 100_000
 ACTIVATIONS_BYTES_MAX: Final = 512 * MIB
@@ -74,3 +90,7 @@ assert TOMBSTONE_RETENTION_S >= IDEMPOTENCY_RETENTION_S
 assert LIST_LIMIT <= LIST_LIMIT_MAX
 assert BODIES_BYTES_MAX >= 16 * BODY_BYTES_MAX
 assert WAL_SNAPSHOTS_KEPT >= 1
+assert WIRE_MESSAGE_BYTES + max(BODY_BYTES_MAX, RESULT_BYTES_MAX, STATE_BYTES_MAX) + MIB <= WIRE_MESSAGE_BYTES_MAX
+assert WIRE_REQUESTS_BYTES_MAX >= 16 * BODY_BYTES_MAX
+assert WIRE_REPLIES_BYTES_MAX >= WIRE_REPLIES_BYTES >= WIRE_MESSAGE_BYTES_MAX
+assert 2 * WIRE_KEEPALIVE_S <= WIRE_SILENCE_S_MAX

@@ -1,0 +1,42 @@
+"""Every link keeps the rules of the port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from goverse.ports.link import Link
+from goverse.testing.link_contract import LinkContract
+from goverse.testing.link_objects import Door
+from tests.links import ledgers, pair
+
+
+@pytest.fixture(autouse=True)
+def shut_door() -> None:
+    Door.waiting = []
+
+
+@pytest.mark.requirement("OBJ-2")
+class TestNode(LinkContract):
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Link]:
+        async with ledgers() as node:
+            yield node
+
+
+@pytest.mark.requirement("GATE-6", "QUA-6")
+class TestGrpcLink(LinkContract):
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Link]:
+        async with pair() as ends:
+            yield ends.link
+
+
+@pytest.mark.requirement("QUA-6")
+class TestGrpcLinkWithTinyMessages(LinkContract):
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Link]:
+        async with pair(message_bytes=300) as ends:
+            yield ends.link
