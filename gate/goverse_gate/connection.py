@@ -15,7 +15,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from goverse_gate.express import HELD_BYTES_MAX, Express, ExpressCall
+from goverse_gate.express import Express, ExpressCall
 from goverse_gate.guard import Header
 
 _UNFINISHED: Final[Any] = SimpleNamespace(response_complete=False)  # uvicorn queues requests that come after such a one
@@ -113,7 +113,7 @@ class LaneProtocol(HttpToolsProtocol):
             super().on_body(body)
             return
         call.body += body
-        if len(call.body) > HELD_BYTES_MAX:
+        if len(call.body) > self.lane.held_bytes_max:
             self.leave_lane()
 
     def on_message_complete(self) -> None:

@@ -192,10 +192,12 @@ class Express:
 
     Attributes:
         objects, operations: what it shares with the way through ASGI.
+        held_bytes_max: the longest body that it takes.
     """
 
-    def __init__(self, objects: Objects) -> None:
-        """Run beside the ASGI application of ``objects``."""
+    def __init__(self, objects: Objects, body_bytes_max: int) -> None:
+        """Run beside the ASGI application of ``objects``, which refuses bodies of more than ``body_bytes_max``."""
+        self.held_bytes_max = min(HELD_BYTES_MAX, body_bytes_max)
         self.objects = objects
         self.operations = objects.operations
         self._default_headers: list[Header] = []

@@ -142,7 +142,7 @@ def _uvicorn_config(app: GateApp, options: GateOptions) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http=bounded_protocol(limits, Express(app.objects)),
+        http=bounded_protocol(limits, Express(app.objects, options.body_bytes_max)),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -17,6 +17,7 @@ The branches say what the caller should do:
     │   └── DataDamaged · DataNewer · StoreLocked · StoreFailed · RestoreRefused
     ├── PeerError               two processes of a cluster do not understand each other; an operator has to look
     │   └── ProtocolViolation · VersionsIncompatible
+    ├── CoordinatorError        etcd refuses what is asked of it, and will again; an operator has to look
     ├── ConfigError             a setting is wrong; says which and what would be right
     └── DefinitionError         a class breaks a rule of the object model; raised while it is defined
 
@@ -303,6 +304,12 @@ class VersionsIncompatible(PeerError):
     """The peer speaks no version of the protocol that this process speaks."""
 
     code = "versions_incompatible"
+
+
+class CoordinatorError(GoverseError):
+    """The coordinator refuses what was asked of it."""
+
+    code = "coordinator_error"
 
 
 class ConfigError(GoverseError):

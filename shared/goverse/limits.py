@@ -62,6 +62,21 @@ WIRE_SILENCE_S_MAX: Final = (
     8.0  # silence that means a frozen peer: below the lease's 10 s, above a long garbage collection
 )
 
+# --- etcd -------------------------------------------------------------------------------------------------------------
+ETCD_OPERATION_TIMEOUT_S: Final = 60.0
+ETCD_ATTEMPT_TIMEOUT_S: Final = 2.0  # one member's first chance to answer; doubles with each round, for a slow cluster
+ETCD_CONNECT_TIMEOUT_S: Final = 2.0
+ETCD_BACKOFF_S: Final = 0.05  # before the second round over the members; doubles from there
+ETCD_BACKOFF_S_MAX: Final = 1.0
+ETCD_KEEPALIVE_S: Final = 6.0  # pings; a server with its defaults hangs up on whoever sends more than one in 5 s
+ETCD_KEEPALIVE_TIMEOUT_S: Final = 3.0
+ETCD_WATCH_ASK_S: Final = 1.5  # silence of a watch after which a sign of life is asked for
+ETCD_WATCH_SILENCE_S_MAX: Final = 5.0  # silence after which another member is asked; below the lease's 10 s
+ETCD_MESSAGE_BYTES_MAX: Final = 64 * MIB  # everything of a cluster in one answer: 65 536 pins, 1 000 nodes with claims
+COORDINATOR_CHANGES_MAX: Final = 128  # of one transaction, and as many guards: etcd's --max-txn-ops
+COORDINATOR_KEY_BYTES_MAX: Final = 4 * KIB
+COORDINATOR_VALUE_BYTES_MAX: Final = 1 * MIB  # all of one transaction; etcd takes 1.5 MiB with everything around them
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 ACTIVATIONS_MAX: Final = 100_000
 ACTIVATIONS_BYTES_MAX: Final = 512 * MIB
@@ -130,3 +145,6 @@ assert REJOIN_GRACE_S < LEASE_TTL_S
 assert MOVES_PER_ROUND <= MOVES_IN_FLIGHT
 assert PARK_RETRY_S <= PARK_RETRY_S_MAX
 assert ROUTER_KEY_RETENTION_S >= 2 * CALL_TIMEOUT_S_MAX
+assert 2 * ETCD_WATCH_ASK_S <= ETCD_WATCH_SILENCE_S_MAX
+assert ETCD_ATTEMPT_TIMEOUT_S <= ETCD_OPERATION_TIMEOUT_S
+assert ETCD_KEEPALIVE_S > 5.0

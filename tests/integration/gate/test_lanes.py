@@ -90,6 +90,15 @@ async def test_both_ways_let_the_same_pages_in(origins: tuple[str, ...]) -> None
             assert comparable(plain) == comparable(other)
 
 
+@pytest.mark.parametrize("length", [100, 101, HELD_BYTES_MAX, HELD_BYTES_MAX + 1])
+async def test_both_ways_refuse_the_same_bodies_for_their_size(length: int) -> None:
+    async with serving(GateOptions(body_bytes_max=100)) as gate, connected(gate.server.url) as wire:
+        body = b"{}".ljust(length)
+        plain, other = await asked(wire, READ, body), await asked(wire, f"{READ}?", body)
+        assert comparable(plain) == comparable(other)
+        assert plain.status == (200 if length <= 100 else 413)
+
+
 async def test_a_replay_is_the_same_whichever_way_it_comes(gate: Serving) -> None:
     async with connected(gate.server.url) as wire:
         answers = [
