@@ -273,6 +273,8 @@ async def test_a_batch_that_may_wait_takes_what_comes_meanwhile() -> None:
             await settle()
         assert b.node.stats.commit_batches == 1
         assert b.node.stats.commit_records > 3
+        b.node.pipeline.hurry()
+        assert [code(await call) for call in calls] == [""] * len(calls)
 
 
 @pytest.mark.requirement("DUR-1")
