@@ -210,9 +210,7 @@ class Faults:
 
     def _when_gone(self, node: SimulatedNode, life: int) -> None:
         """Start `node` again a little after this life of it ended."""
-        if self._over and node.alive and node.life == life:
-            self._world.after(0.3, lambda: self._when_gone(node, life))
-        elif node.alive and node.life == life:
+        if (self._over and node.alive and node.life == life) or (node.alive and node.life == life):
             self._world.after(0.3, lambda: self._when_gone(node, life))
         elif node.life == life and node.name not in self._removed:
             node.start()

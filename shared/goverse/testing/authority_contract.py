@@ -14,7 +14,6 @@ from goverse.ports.authority import Authority, Holding
 from goverse.ports.store import CommitOutcome, Conflict, Store
 from goverse.testing.store_place import KEY, OTHER, keep, load, put, recall
 
-
 REPLY = StoredReply(b"fingerprint", b"2", 2**50)
 
 
