@@ -70,9 +70,7 @@ class SimulatedClient:
             cluster.world.random.choice(gates).call(number, entry, key, done)
         cluster.world.after(PATIENCE_S, lambda: done(None))
 
-    def _note(
-        self, number: int, entry: int | None, called: int, result: tuple[int, ...] | GoverseError | None
-    ) -> None:
+    def _note(self, number: int, entry: int | None, called: int, result: tuple[int, ...] | GoverseError | None) -> None:
         history = self._cluster.watchers.history[number]
         if isinstance(result, tuple):
             history.append(Observation(entry, called, self._now(), Outcome.DONE, result))

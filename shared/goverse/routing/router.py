@@ -50,6 +50,7 @@ class Router:
     Attributes:
         table: who serves which shard.
         parking: the calls that wait for an owner.
+        own: the id of this process's node, and the node; None in a gate.
         retries: how many sends ended without a result, by how.
     """
 
@@ -78,7 +79,7 @@ class Router:
         self.retries: dict[Miss, int] = dict.fromkeys(Miss, 0)
         self._connect = connect
         self._readonly = readonly
-        self._own = own
+        self.own = own
         self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"
         self._numbers = count(1)
         self._links: dict[str, NodeLink] = {}
@@ -94,7 +95,7 @@ class Router:
     def follow(self, view: ClusterView) -> None:
         """Take in what etcd says now: connect to new nodes, let go of old ones, wake calls whose shard has moved."""
         self._nodes = {node: member.address for node, member in view.nodes.items()}
-        present = {address for node, address in self._nodes.items() if self._own is None or node != self._own[0]}
+        present = {address for node, address in self._nodes.items() if self.own is None or node != self.own[0]}
         for address in present - self._links.keys():
             self._links[address] = self._connect(address)
         changed = self.table.update(view)
@@ -206,15 +207,15 @@ class Router:
         return request.operation is not Operation.READ
 
     def _everyone(self) -> Iterable[Link]:
-        if self._own is not None:
-            yield self._own[1]
+        if self.own is not None:
+            yield self.own[1]
         yield from tuple(self._links.values())
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
     def _send(self, journey: Journey, route: Route) -> None:
-        if self._own is not None and route.node == self._own[0]:
-            link: Link | None = self._own[1]
+        if self.own is not None and route.node == self.own[0]:
+            link: Link | None = self.own[1]
         else:
             link = self._links.get(route.address)
         if link is None:
