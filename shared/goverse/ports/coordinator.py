@@ -3,7 +3,7 @@
 Rules that every implementation keeps (``goverse.testing.coordinator_contract`` checks them on each):
 
 1. A write that changes anything gets a revision of its own, larger than all before. A key knows the revision that
-   created it and the one that wrote it last; a key that is not there has 0 for both: a guard of 0 asks for that.
+   created it and the one that wrote it last; a key that is not there has 0 for both, so a guard of 0 asks for absence.
 2. ``write`` is one transaction: all changes or none, only if every guard holds. After ``Unavailable`` it may have been
    carried out, or still be: reading tells, and a guard on what was read makes a second attempt safe.
 3. A key goes with the lease that it was put under last. A lease lives at least its time after a refresh was *sent*, so
