@@ -16,6 +16,7 @@ from goverse.cluster.member import Member, MemberState
 from goverse.cluster.table import ShardTable
 from goverse.cluster.view import ClusterView
 from goverse.errors import GoverseError, MalformedRequest
+from goverse.model.catalog import Catalog, encode_catalog
 from goverse.model.keys import ObjectKey, shard_of
 from goverse.ports.authority import Authority
 from goverse.ports.coordinator import Coordinator, Guard, Put
@@ -47,6 +48,7 @@ class Keeper:
         *,
         table: ShardTable,
         lease_ttl_s: float,
+        catalog: Catalog | None = None,
         limits: OwnershipLimits | None = None,
         leader_limits: LeaderLimits | None = None,
     ) -> None:
@@ -57,6 +59,7 @@ class Keeper:
         self._authority = authority
         self._leases = LeaseKeeper(coordinator, lease_ttl_s, changed=self._look_soon)
         self._shard_count = len(table)
+        self._catalog = encode_catalog(catalog) if catalog is not None else None
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop_task: asyncio.Task[None] | None = None
@@ -217,12 +220,13 @@ class Keeper:
         self._evacuation.close(action.shards, action.cancel_at, emptied)
 
     async def _register(self, action: Register) -> None:
-        key = self._watch.view.layout.node(action.member.id)
+        layout = self._watch.view.layout
+        key = layout.node(action.member.id)
+        changes = [Put(key, action.member.encode(), action.lease_id)]
+        if self._catalog is not None:
+            changes.append(Put(layout.catalog(action.member.id), self._catalog, action.lease_id))
         try:
-            await self._coordinator.write(
-                [Guard(key, mod_revision=action.own_revision)],
-                [Put(key, action.member.encode(), action.lease_id)],
-            )
+            await self._coordinator.write([Guard(key, mod_revision=action.own_revision)], changes)
         except GoverseError as error:
             logger.warning("the node could not be registered", extra={"reason": error.detail})
         finally:
