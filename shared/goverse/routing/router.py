@@ -87,6 +87,7 @@ class Router:
         self._shift = 64 - (shard_count.bit_length() - 1)
         self._closing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._look_at = 0.0
         self._served = 0
         self._closed = False
 
@@ -275,9 +276,10 @@ class Router:
     def _arm(self, at: float) -> None:
         loop = asyncio.get_running_loop()
         if self._timer is not None:
-            if self._timer.when() <= at:
+            if self._look_at <= at:
                 return
             self._timer.cancel()
+        self._look_at = at
         self._timer = loop.call_at(at, self._look)
 
     def _look(self) -> None:
