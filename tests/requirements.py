@@ -21,6 +21,7 @@ DELIVERED: dict[str, str] = {
     "WAL-2": "Snapshot and trim while serving; start from the newest valid snapshot and the tail after it.",
     "WAL-3": "Point-in-time restore, dump, and a diff that can fail; restore verifies every checksum.",
     "WAL-4": "A format with a version; a newer one is refused with a clear error.",
+    "CLU-2": "Epochs of shards, checked in every commit; stale writers rejected; replies fenced by the lease.",
     "CLU-1": "etcd membership with leases: all endpoints, TLS, authentication; outages of any kind survived.",
     "CLU-12": "Deterministic simulation of clusters, seeded, in virtual time.",
     "GATE-1": "The HTTP surface, a typed OpenAPI 3.1 of the classes, Swagger UI from local files.",

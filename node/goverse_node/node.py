@@ -10,6 +10,7 @@ from goverse.errors import (
     Draining,
     GoverseError,
     MalformedRequest,
+    Moving,
     ObjectNotFound,
     Overloaded,
     Unavailable,
@@ -19,11 +20,12 @@ from goverse.model.keys import ObjectKey, placement_of
 from goverse.model.records import ObjectSummary, StoredObject
 from goverse.objects.registry import Registry
 from goverse.ports.clock import Clock, SystemClock
-from goverse.ports.link import Readiness
+from goverse.ports.link import Link, Readiness
 from goverse.ports.store import Store
 from goverse_node.activation import Activation
 from goverse_node.call import Call
 from goverse_node.deadlines import Deadlines
+from goverse_node.evacuation import Evacuation
 from goverse_node.instance import Instance
 from goverse_node.lookup import outcome, refusal
 from goverse_node.options import NodeOptions
@@ -31,6 +33,7 @@ from goverse_node.phase import Phase
 from goverse_node.pipeline import CommitPipeline
 from goverse_node.residents import Residents
 from goverse_node.stats import NodeStats
+from goverse_node.tenure import WHOLE, Tenure
 
 _IDLE_SWEEP_S = 1.0
 _POLL_S = 0.005
@@ -46,12 +49,19 @@ class Node:
         *,
         clock: Clock | None = None,
         options: NodeOptions | None = None,
+        tenure: Tenure = WHOLE,
     ) -> None:
-        """Host the types of ``registry`` over ``store``, which the caller opens before and closes after."""
+        """Host the types of ``registry`` over ``store``, which the caller opens before and closes after.
+
+        ``calls`` is the link that objects call each other through: the node itself unless somebody sets another one.
+        """
         self.registry = registry
         self.store = store
         self.clock: Clock = clock or SystemClock()
         self.options = options or NodeOptions()
+        self.tenure = tenure
+        self.calls: Link = self
+        self.evacuation = Evacuation()
         self.stats = NodeStats()
         self.pipeline = CommitPipeline(
             store,
@@ -155,12 +165,18 @@ class Node:
         try:
             spec = self.registry.type(key.type)
             self._check_placement(key)
+            shard = self.tenure.shard_of(key)
         except GoverseError as error:
             call.refuse(error)
             return
-        activation = Activation(self, key, spec)
+        epoch = self.tenure.epoch(shard)
+        if epoch is None:
+            call.refuse(Moving())
+            return
+        activation = Activation(self, key, spec, shard=shard, epoch=epoch)
         activation.last_used = self.now()
         self.residents.add(activation)
+        self.evacuation.came(activation)
         self.stats.activations += 1
         activation.deliver(call)
         activation.load()
@@ -176,6 +192,10 @@ class Node:
 
     def _read(self, call: Call) -> None:
         self.registry.type(call.request.key.type)
+        known = self._known(call.request.key)
+        if known is not None:
+            call.answer(known)
+            return
         try:
             stored = self.store.load(call.request.key)
         except Exception as error:
@@ -186,6 +206,20 @@ class Node:
             stored.add_done_callback(lambda answer: self._read_done(call, answer))
         else:
             self._answer_read(call, stored)
+
+    def _known(self, key: ObjectKey) -> Reply | None:
+        """Return the durable state of an object that is in memory, where nobody else can have a newer one."""
+        activation = self.residents.get(key)
+        if activation is None or activation.phase is not Phase.ACTIVE or activation.tail is not None:
+            return None
+        instance = activation.instance
+        if (
+            not instance.exists
+            or instance.base is None
+            or not self.tenure.may_answer(activation.shard, activation.epoch)
+        ):
+            return None
+        return Reply(instance.base, instance.version, instance.commit_seq)
 
     def _read_done(self, call: Call, answer: Future[StoredObject | None]) -> None:
         self.unwatch(call)
@@ -201,13 +235,8 @@ class Node:
         if stored is None or stored.state is None:
             call.refuse(ObjectNotFound(f"{key} does not exist"))
             return
-        activation = self.residents.get(key)
-        live = activation.instance if activation is not None and activation.phase is Phase.ACTIVE else None
         try:
-            if live is not None and live.exists and live.version == stored.version and live.base is not None:
-                state = live.base
-            else:
-                state = Instance(self.registry.type(key.type), key, stored).base or b""
+            state = Instance(self.registry.type(key.type), key, stored).base or b""
         except GoverseError as error:
             call.refuse(error)
             return
@@ -254,6 +283,7 @@ class Node:
         self.residents.discard(activation)
         self.stats.passivations += 1
         self.stats.resident_bytes = self.residents.bytes
+        self.evacuation.went(activation)
 
     def resized(self, activation: Activation) -> None:
         """Note a changed size, and make room if a bound is passed."""

@@ -135,10 +135,11 @@ class Turn:
             caller=self.request.caller,
             traceparent=self.request.traceparent,
             chain=chain,
+            fresh_key=self.request.fresh_key,
         )
         self.waits_for = (*self.waits_for, key)
         try:
-            return await self.activation.node.submit(request)
+            return await self.activation.node.calls.submit(request)
         finally:
             left = list(self.waits_for)
             left.remove(key)

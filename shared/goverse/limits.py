@@ -97,6 +97,33 @@ WAL_SEGMENT_BYTES: Final = 256 * MIB
 WAL_SNAPSHOT_BYTES: Final = 256 * MIB  # log written since the last snapshot that starts a new one
 WAL_SNAPSHOTS_KEPT: Final = 2  # the newest may be damaged
 
+# --- cluster ----------------------------------------------------------------------------------------------------------
+CLUSTER_SHARDS: Final = 8_192
+CLUSTER_SHARDS_MAX: Final = 65_536  # targets and claims stay one value far below what etcd takes
+EPOCH_MAX: Final = 2**63 - 1  # a bigint in the store
+LEASE_TTL_S: Final = 10.0
+LEASE_REFRESHES: Final = 5  # keepalives within a lease's time: four may fail
+LEASE_RETRY_S: Final = 0.25  # after a keepalive without an answer
+LEASE_CLOCK_DRIFT: Final = 0.01  # the part of a lease that is not used: clocks may run unequally fast
+CAMPAIGN_RETRY_S: Final = 0.5
+CLAIM_RETRY_S: Final = 0.25  # after a claim, a publication or a check that failed
+CLOSE_BUDGET_S: Final = 5.0  # turns of a shard that moves away and outlive this are cancelled
+STUCK_AFTER_S: Final = 15.0  # a move that takes longer is stuck: reported, and resolved by force or by another target
+STUCK_AVOID_S: Final = 30.0  # for how long a node gets none of the shards that it did not take
+REJOIN_GRACE_S: Final = 5.0  # how long the shards of a node that restarts wait for it
+GATHER_S: Final = 1.0  # a new leader waits this long for members that start at the same time
+PLAN_PAUSE_S: Final = 0.25  # between two plans
+LOAD_PAUSE_S: Final = 5.0  # between two plans that only new load figures ask for
+MOVES_PER_ROUND: Final = 256  # healthy shards that one plan moves
+MOVES_IN_FLIGHT: Final = 512  # healthy shards on the way at any time
+DECISIONS_KEPT: Final = 1_000  # what the leader can tell of its past decisions
+
+# --- routing ----------------------------------------------------------------------------------------------------------
+PARKED_CALLS_MAX: Final = 20_000  # calls in one router that wait for a shard's owner
+PARK_RETRY_S: Final = 0.05  # first pause before a call tries the owner that did not take it; doubles
+PARK_RETRY_S_MAX: Final = 1.0
+ROUTER_KEY_RETENTION_S: Final = 900.0  # keys that a router made; no call lives this long
+
 assert STATE_BYTES_MAX >= BODY_BYTES_MAX
 assert WAL_SEGMENT_BYTES >= 2 * (STATE_BYTES_MAX + RESULT_BYTES_MAX)
 assert CALL_TIMEOUT_S_MIN <= CALL_TIMEOUT_S <= CALL_TIMEOUT_S_MAX
@@ -109,6 +136,15 @@ assert WIRE_MESSAGE_BYTES + max(BODY_BYTES_MAX, RESULT_BYTES_MAX, STATE_BYTES_MA
 assert WIRE_REQUESTS_BYTES_MAX >= 16 * BODY_BYTES_MAX
 assert WIRE_REPLIES_BYTES_MAX >= WIRE_REPLIES_BYTES >= WIRE_MESSAGE_BYTES_MAX
 assert 2 * WIRE_KEEPALIVE_S <= WIRE_SILENCE_S_MAX
+assert CLUSTER_SHARDS & (CLUSTER_SHARDS - 1) == 0
+assert CLUSTER_SHARDS <= CLUSTER_SHARDS_MAX
+assert LEASE_TTL_S / LEASE_REFRESHES + LEASE_RETRY_S < LEASE_TTL_S * (1 - LEASE_CLOCK_DRIFT)
+assert CLOSE_BUDGET_S < STUCK_AFTER_S
+assert CLOSE_BUDGET_S + CANCEL_GRACE_S < DRAIN_TIMEOUT_S
+assert REJOIN_GRACE_S < LEASE_TTL_S
+assert MOVES_PER_ROUND <= MOVES_IN_FLIGHT
+assert PARK_RETRY_S <= PARK_RETRY_S_MAX
+assert ROUTER_KEY_RETENTION_S >= 2 * CALL_TIMEOUT_S_MAX
 assert 2 * ETCD_WATCH_ASK_S <= ETCD_WATCH_SILENCE_S_MAX
 assert ETCD_ATTEMPT_TIMEOUT_S <= ETCD_OPERATION_TIMEOUT_S
 assert ETCD_KEEPALIVE_S > 5.0

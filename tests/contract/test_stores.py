@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from goverse.ports.store import Store
+from goverse.testing.authority_contract import AuthorityContract, AuthorityStore
 from goverse.testing.store_contract import StoreContract
 from goverse_node.stores.memory import MemoryStore
 from goverse_node.stores.wal.store import WalStore
@@ -14,6 +15,12 @@ from goverse_node.stores.wal.store import WalStore
 class TestMemoryStore(StoreContract):
     def make_store(self) -> Store:
         return MemoryStore(clock=self.clock)
+
+
+@pytest.mark.requirement("CLU-2", "DUR-5")
+class TestAuthorityOfTheMemoryStore(AuthorityContract):
+    def make_authority(self) -> AuthorityStore:
+        return MemoryStore()
 
 
 @pytest.mark.requirement("DUR-5")

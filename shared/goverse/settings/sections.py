@@ -11,29 +11,22 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, LiteralString, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from goverse import limits
 from goverse.errors import MalformedRequest
 from goverse.model.keys import check_namespace
+from goverse.settings.cluster_sections import ClusterSettings, EtcdSettings, PostgresSettings
+from goverse.settings.section import Directory, Seconds, Section, Words
 
 # A segment takes any single record, with room to spare.
 _SEGMENT_BYTES_MIN = 2 * (limits.STATE_BYTES_MAX + limits.RESULT_BYTES_MAX)
 
 
-def _split(value: Any) -> Any:
-    """Read ``a, b`` as a list, so that an environment variable can hold one."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
-
-
-def _expand(value: Path) -> Path:
-    return value.expanduser()
 
 
 def _node_id(value: str) -> str:
@@ -48,11 +41,6 @@ def _relation(setting: str, message: LiteralString, **values: str) -> PydanticCu
     return PydanticCustomError("relation", message, {"setting": setting, **values})
 
 
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Directory = Annotated[Path, AfterValidator(_expand)]
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-
-
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach a server that listens on ``host``."""
     if host == "localhost":
@@ -61,12 +49,6 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-class Section(BaseModel):
-    """One section: unknown names are errors, values do not change after start."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class GateSettings(Section):
@@ -250,4 +232,7 @@ class Settings(BaseSettings):
     gate: GateSettings = Field(default_factory=GateSettings)
     node: NodeSettings = Field(default_factory=NodeSettings)
     wal: WalSettings = Field(default_factory=WalSettings)
+    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
+    etcd: EtcdSettings = Field(default_factory=EtcdSettings)
+    postgres: PostgresSettings = Field(default_factory=PostgresSettings)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -1,0 +1,142 @@
+"""A plan in the making: the owners so far, how full each node is, and what may still move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from goverse.cluster.member import MemberState
+from goverse.cluster.targets import Targets
+from goverse_node.ownership.capacity import capacities
+from goverse_node.ownership.rendezvous import Ring
+from goverse_node.ownership.situation import Decision, Plan, Reason, Situation
+
+
+class Draft:
+    """The owners of all shards while they are being decided.
+
+    Attributes:
+        situation: what the plan is for.
+        owners: per shard its target so far.
+        present: the nodes that live or are awaited: what they have stays theirs.
+        open: the nodes that take shards.
+        drained: the nodes that give theirs away.
+        capacity: per node that takes shards or is awaited, its share and bounds.
+        counts: how many shards each present node has.
+        budget: how many more served shards may move.
+        deferred: how many moves wait for a later round.
+    """
+
+    def __init__(self, situation: Situation) -> None:
+        """Begin with the targets as they are."""
+        self.situation = situation
+        nodes = situation.nodes
+        self.owners = situation.targets.owners()
+        self.present = nodes.keys() | situation.awaited.keys()
+        serving = {node for node, one in nodes.items() if one.state is MemberState.SERVING} - situation.drains
+        staying = {node for node, one in nodes.items() if one.state is not MemberState.RESTARTING}
+        self.open = serving or staying or set(nodes)
+        self.drained = staying - self.open
+        weights = {node: nodes[node].weight for node in self.open}
+        kept = {node: one.weight for node, one in nodes.items() if one.state is MemberState.RESTARTING}
+        weights = {**kept, **situation.awaited, **weights}
+        self.capacity = capacities(weights, situation.loads, len(self.owners), situation.limits.slack)
+        self.counts = dict.fromkeys(self.present, 0)
+        self._decided: dict[int, Reason] = {}
+        self._on_the_way = self._count()
+        limits = situation.limits
+        self.budget = max(0, min(limits.moves_per_round, limits.moves_in_flight - self._on_the_way))
+        self.deferred = 0
+        self._ring = Ring({node: weights[node] for node in self.open if self.counts[node] < self.capacity[node].share})
+
+    def _count(self) -> int:
+        on_the_way = 0
+        for owner, claimant in zip(self.owners, self.situation.claimants, strict=True):
+            if owner in self.counts:
+                self.counts[owner] += 1
+                on_the_way += claimant is not None and claimant != owner
+        return on_the_way
+
+    @cached_property
+    def belongings(self) -> Mapping[str, Sequence[int]]:
+        """The shards that each node had before anything was decided."""
+        found: dict[str, list[int]] = {node: [] for node in self.present}
+        for shard, owner in enumerate(self.situation.targets.owners()):
+            if owner in found:
+                found[owner].append(shard)
+        return found
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def servant(self, shard: int) -> str | None:
+        """Return the node that serves ``shard`` all the same, where it may go on."""
+        claimant = self.situation.claimants[shard]
+        return claimant if self._takes(claimant, shard) else None
+
+    def pinned(self, shard: int) -> str | None:
+        """Return the node that ``shard`` is pinned to, where that node can take it."""
+        node = self.situation.pins.get(shard)
+        return node if self._takes(node, shard) else None
+
+    def _takes(self, node: str | None, shard: int) -> bool:
+        return node in self.open and node not in self.situation.refused.get(shard, ())
+
+    def settled(self, shard: int) -> bool:
+        """Tell whether ``shard`` is served by its target, pinned nowhere and not decided about yet."""
+        return (
+            shard not in self._decided
+            and self.situation.claimants[shard] == self.owners[shard]
+            and shard not in self.situation.pins
+        )
+
+    def allowed(self, shard: int) -> bool:
+        """Tell whether ``shard`` may be moved now; one that nobody serves, or that moves already, costs nothing."""
+        served = self.situation.claimants[shard] is not None
+        if shard in self._decided:
+            return False
+        if self.budget or not served or self.situation.claimants[shard] != self.owners[shard]:
+            return True
+        self.deferred += 1
+        return False
+
+    def place_for(self, shard: int) -> str | None:
+        """Return the node that suits ``shard`` best: one below its share, else the emptiest that takes it."""
+        refused = self.situation.refused.get(shard, frozenset())
+        found = self._ring.best(shard, refused)
+        if found is None:
+            candidates = (self.open - refused) or self.open
+            found = min(candidates, key=self.fill, default=None)
+        return found if found != self.owners[shard] else None
+
+    def fill(self, node: str) -> tuple[float, str]:
+        """Order nodes by how full they are."""
+        return self.counts[node] / self.capacity[node].share, node
+
+    # --- deciding -----------------------------------------------------------------------------------------------------
+
+    def move(self, shard: int, target: str, reason: Reason) -> None:
+        """Make ``target`` the owner of ``shard``."""
+        source, claimant = self.owners[shard], self.situation.claimants[shard]
+        if source in self.counts:
+            self.counts[source] -= 1
+        self.owners[shard] = target
+        self._decided[shard] = reason
+        self.counts[target] += 1
+        if claimant is not None and claimant == source and self.budget:
+            self.budget -= 1
+        before = self.counts[target] - 1
+        share = self.capacity[target].share
+        if before < share <= self.counts[target]:
+            self._ring.remove(target)
+
+    def plan(self) -> Plan:
+        """Return what was decided."""
+        before = self.situation.targets
+        decisions = [
+            Decision(shard, before.owner(shard), target, reason)
+            for shard, reason in sorted(self._decided.items())
+            if (target := self.owners[shard]) is not None and target != before.owner(shard)
+        ]
+        targets = Targets.of(self.owners) if decisions else before
+        fullest = max((self.fill(node)[0] for node in self.open), default=0.0)
+        return Plan(targets, decisions, self.deferred, fullest)

@@ -1,0 +1,180 @@
+"""What the leading node does: plan when something changed, and write the new targets while it still leads.
+
+Rules:
+
+1. A new leader first waits for members that start at the same time. Later it plans when something changed, at most once
+   in ``plan_pause_s``; load figures alone are looked at every ``load_pause_s``.
+2. Targets are written only while the leader key has the create revision of this leadership, and only over the targets
+   that the plan began with. One write is under way at a time; until the view shows its end there is no further plan.
+3. The shards of a node that said it would come back, and left, wait for it for ``rejoin_grace_s``.
+4. What it decided, and why, can be read: the latest decisions, and totals by reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from goverse.cluster.member import MemberState
+from goverse.cluster.table import ShardTable
+from goverse.cluster.targets import Targets
+from goverse.cluster.view import ClusterView
+from goverse.limits import (
+    CLAIM_RETRY_S,
+    DECISIONS_KEPT,
+    GATHER_S,
+    LOAD_PAUSE_S,
+    PLAN_PAUSE_S,
+    REJOIN_GRACE_S,
+    STUCK_AFTER_S,
+    STUCK_AVOID_S,
+)
+from goverse_node.ownership.journeys import Journeys
+from goverse_node.ownership.planner import plan
+from goverse_node.ownership.situation import Decision, Plan, PlanLimits, Reason, Situation
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderLimits:
+    """Times of the leader, and what bounds its plans."""
+
+    gather_s: float = GATHER_S
+    plan_pause_s: float = PLAN_PAUSE_S
+    load_pause_s: float = LOAD_PAUSE_S
+    rejoin_grace_s: float = REJOIN_GRACE_S
+    stuck_after_s: float = STUCK_AFTER_S
+    stuck_avoid_s: float = STUCK_AVOID_S
+    plan: PlanLimits = field(default_factory=PlanLimits)
+
+
+class WriteTargets(NamedTuple):
+    """Write these targets if the leader key was created at ``leader_revision`` and ``targets`` is at
+    ``targets_revision``."""
+
+    targets: Targets
+    leader_revision: int
+    targets_revision: int
+
+
+class Leader:
+    """The leader's rounds; ``step`` after every change of the view, and at ``wake_at``.
+
+    Attributes:
+        decisions: the latest decisions, each with when it was written.
+        reasons: how many decisions were written, by reason.
+        journeys: shards on their way, and totals of that.
+        latest: the latest plan, or None.
+    """
+
+    def __init__(self, view: ClusterView, table: ShardTable, *, limits: LeaderLimits | None = None) -> None:
+        """Lead nothing yet; ``view`` and ``table`` are kept up to date by the caller, ``table`` first."""
+        self.limits = limits or LeaderLimits()
+        self.decisions: deque[tuple[float, Decision]] = deque(maxlen=DECISIONS_KEPT)
+        self.reasons: Counter[Reason] = Counter()
+        self.latest: Plan | None = None
+        self._view = view
+        self._table = table
+        self._leads: int | None = None
+        self._restarting: dict[str, float] = {}
+        self._awaited: dict[str, tuple[float, float]] = {}
+        self._begin(None, 0.0)
+
+    def _begin(self, leads: int | None, now: float) -> None:
+        self._leads = leads
+        self.journeys = Journeys(self.limits.stuck_after_s, self.limits.stuck_avoid_s)
+        self._plan_at = now + self.limits.gather_s
+        self._look_at = float("-inf")
+        self._seen: tuple[int, ...] = ()
+        self._written_at: int | None = None
+        self._writing: Plan | None = None
+        self._awaited.clear()
+
+    def step(self, leads: int | None, now: float) -> WriteTargets | None:
+        """Plan if it is time; ``leads`` is the create revision of this node's leadership, or None."""
+        if leads != self._leads:
+            self._begin(leads, now)
+        if leads is None:
+            return None
+        self._watch_members(now)
+        if now < self._plan_at or self._writing is not None or not self._caught_up() or not self._news(now):
+            return None
+        self._plan_at = now + self.limits.plan_pause_s
+        self.latest = made = plan(self._situation(now))
+        self._look_at = self._next_look(now)
+        if not made.decisions:
+            return None
+        self._writing = made
+        return WriteTargets(made.targets, leads, self._view.targets_revision)
+
+    def written(self, revision: int | None, now: float) -> None:
+        """Note the end of a write: the revision that it got, or None where it failed or nobody knows."""
+        made, self._writing = self._writing, None
+        if revision is None or made is None:
+            self._plan_at = now + CLAIM_RETRY_S
+            self._seen = ()
+            return
+        self._written_at = revision
+        self.decisions.extend((now, decision) for decision in made.decisions)
+        self.reasons.update(decision.reason for decision in made.decisions)
+
+    def wake_at(self) -> float | None:
+        """Return when ``step`` may have something to do without a further input; None if never."""
+        if self._leads is None or self._writing is not None:
+            return None
+        return self._plan_at if self._signature() != self._seen else max(self._plan_at, self._look_at)
+
+    def _signature(self) -> tuple[int, ...]:
+        view = self._view
+        return view.targets_revision, view.members_revision, view.intents_revision, self._table.changes
+
+    def _news(self, now: float) -> bool:
+        """Tell whether a plan could come out differently from the last one."""
+        signature = self._signature()
+        if signature == self._seen and now < self._look_at:
+            return False
+        self._seen = signature
+        return True
+
+    def _next_look(self, now: float) -> float:
+        """Return when time alone, or new load figures, give a reason to plan again."""
+        times = [until for _, until in self._awaited.values()]
+        times += self.journeys.changes_at(now)
+        return min([now + self.limits.load_pause_s, *times])
+
+    def _caught_up(self) -> bool:
+        """Tell whether the view shows the latest write of targets, and how many shards there are."""
+        if self._view.shard_count is None or len(self._table) != self._view.shard_count:
+            return False
+        return self._written_at is None or self._view.revision >= self._written_at
+
+    def _watch_members(self, now: float) -> None:
+        nodes = self._view.nodes
+        for node in self._restarting.keys() - nodes.keys():
+            self._awaited[node] = self._restarting[node], now + self.limits.rejoin_grace_s
+        self._restarting = {
+            node: member.weight for node, member in nodes.items() if member.state is MemberState.RESTARTING
+        }
+        self._awaited = {
+            node: (weight, until)
+            for node, (weight, until) in self._awaited.items()
+            if node not in nodes and now < until
+        }
+
+    def _situation(self, now: float) -> Situation:
+        view = self._view
+        count = len(self._table)
+        targets = view.targets if view.targets is not None else Targets.nobody(count)
+        claimants = [route.node if route is not None else None for route in self._table.routes]
+        self.journeys.follow(targets, claimants, now)
+        return Situation(
+            targets,
+            claimants,
+            dict(view.nodes),
+            pins={shard: node for shard, node in view.pins.items() if shard < count},
+            drains=frozenset(view.drains),
+            loads=dict(view.loads),
+            refused=self.journeys.refuse_stuck(now),
+            awaited={node: weight for node, (weight, _) in self._awaited.items()},
+            limits=self.limits.plan,
+        )

@@ -1,0 +1,303 @@
+"""A node's ownership of shards: the view of etcd, answers of the store and the time go in, actions come out.
+
+Rules, beyond the table of ``phases``:
+
+1. A claim begins only while the lease lives, and is published only if the targets have not changed since they were
+   seen: either the publication comes before another node sees that the shard is meant for it, or it fails.
+2. A shard may be answered for without asking the store (``may_answer``) only while the lease lives under which it was
+   published, and only if nobody can have claimed it since its epoch was last known to be the newest: it was claimed
+   and published under the same targets, or the store was asked after it was published.
+3. One request of each kind is under way at a time. What an answer leaves open is asked again; nothing is done twice
+   because two looks at the same state say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from goverse.cluster.claims import Claims
+from goverse.cluster.lease import Lease
+from goverse.cluster.member import Member, MemberState
+from goverse.cluster.view import ClusterView
+from goverse.limits import CLAIM_RETRY_S, CLOSE_BUDGET_S, STUCK_AFTER_S
+from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
+from goverse_node.ownership.phases import Event, Phase
+from goverse_node.ownership.shards import Shards
+
+
+class Shutdown(Enum):
+    """How a node leaves."""
+
+    GRACEFUL = auto()  # the leader moves its shards away first
+    FAST = auto()  # it closes them all at once and comes back soon
+    FINAL = auto()  # it closes them all at once; the budget of a graceful shutdown is spent
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipLimits:
+    """Times of one node's ownership."""
+
+    claim_retry_s: float = CLAIM_RETRY_S
+    close_budget_s: float = CLOSE_BUDGET_S
+    stuck_after_s: float = STUCK_AFTER_S
+
+
+class Ownership:
+    """One node's side; call ``step`` after every input, and at ``wake_at``.
+
+    Attributes:
+        shards: what it has of each shard.
+        shutdown: how it is leaving, or None.
+        left: it has given everything away.
+    """
+
+    def __init__(
+        self, member: Member, view: ClusterView, lease: Lease, *, limits: OwnershipLimits | None = None
+    ) -> None:
+        """Own nothing yet; ``view`` and ``lease`` are kept up to date by the caller."""
+        self.shards = Shards()
+        self.shutdown: Shutdown | None = None
+        self.left = False
+        self._member = member
+        self._view = view
+        self._lease = lease
+        self._limits = limits or OwnershipLimits()
+        self._key = view.layout.node(member.id)
+        self._claims_key = view.layout.claims(member.id)
+        self._wanted: set[int] = set()
+        self._wanted_at = 0
+        self._registering = self._publishing = self._checking = False
+        self._known: Mapping[int, int] = {}  # what etcd says we claim, as far as we know
+        self._known_at = 0
+        self._claim_at = self._publish_at = self._register_at = self._check_at = float("-inf")
+        self._fenced_at: dict[int, float] = {}
+        self._sent: Publish | None = None
+
+    # --- answering ----------------------------------------------------------------------------------------------------
+
+    def epoch(self, shard: int) -> int | None:
+        """Return the epoch for a new turn of ``shard``; None where it must be answered with ``moving``."""
+        held = self.shards.get(shard)
+        return held.epoch if held is not None and held.phase is Phase.OPEN else None
+
+    def may_answer(self, shard: int, epoch: int, now: float) -> bool:
+        """Tell whether what was read under ``epoch`` may be told without asking the store."""
+        held = self.shards.get(shard)
+        return (
+            held is not None
+            and held.epoch == epoch
+            and held.sure_under is not None
+            and held.sure_under == self._lease.id
+            and self._lease.alive(now)
+        )
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many shards are open, and how many should be."""
+        return self.shards.count(Phase.OPEN), len(self._wanted)
+
+    def waits_for_id(self) -> bool:
+        """Tell whether another process of this node's id is registered; its lease has to end first."""
+        other = self._view.nodes.get(self._member.id)
+        return other is not None and other.incarnation != self._member.incarnation
+
+    # --- what happened ------------------------------------------------------------------------------------------------
+
+    def shut_down(self, how: Shutdown) -> None:
+        """Begin to leave; a later, harsher word counts."""
+        self.shutdown = how
+        state = MemberState.RESTARTING if how is Shutdown.FAST else MemberState.DRAINING
+        self._member = replace(self._member, state=state)
+
+    def registered(self, now: float) -> None:
+        """Note the end of a registration; the view tells whether it stands."""
+        self._registering = False
+        self._register_at = now + self._limits.claim_retry_s
+
+    def claimed(self, epochs: Mapping[int, int]) -> None:
+        """Note the epochs that the store gave us."""
+        for shard, epoch in epochs.items():
+            self.shards.granted(shard, epoch)
+
+    def denied(self, shards: Iterable[int], now: float) -> None:
+        """Note that a claim failed; the store may have raised the epochs or not."""
+        for shard in shards:
+            self.shards.turn(shard, Event.DENIED)
+        self._claim_at = now + self._limits.claim_retry_s
+
+    def published(self, revision: int | None, now: float) -> None:
+        """Note the end of a publication: the revision that it got, or None where it failed or nobody knows."""
+        sent, self._sent, self._publishing = self._sent, None, False
+        if revision is None or sent is None:
+            self._publish_at = now + self._limits.claim_retry_s
+        elif revision >= self._known_at:
+            self._learn(sent.claims.epochs, revision)
+            self._entered(sent)
+
+    def checked(self, epochs: Mapping[int, int]) -> None:
+        """Note what the store says we claimed last: what it does not name at our epoch is somebody else's."""
+        self._checking = False
+        for shard in self.shards.unsure(self._lease.id):
+            held = self.shards[shard]
+            if epochs.get(shard, 0) != held.epoch:
+                self.shards.turn(shard, Event.FENCED)
+            elif held.checking_under == self._lease.id:
+                held.sure_under = held.checking_under
+
+    def unchecked(self, now: float) -> None:
+        """Note that the store did not answer a check."""
+        self._checking = False
+        self._check_at = now + self._limits.claim_retry_s
+
+    def emptied(self, shards: Iterable[int]) -> None:
+        """Note that closed shards have no activation, and that all their turns are durable."""
+        for shard in shards:
+            self.shards.turn(shard, Event.EMPTIED)
+
+    def fenced(self, shard: int, epoch: int, now: float) -> None:
+        """Note that the store refused a record of ``epoch``, because there is a newer one."""
+        held = self.shards.get(shard)
+        if held is not None and held.epoch == epoch and self.shards.turn(shard, Event.FENCED):
+            self._fenced_at[shard] = now
+
+    # --- what to do ---------------------------------------------------------------------------------------------------
+
+    def step(self, now: float) -> list[Action]:
+        """Return what is to be done now."""
+        if self.left:
+            return []
+        actions: list[Action] = []
+        self._follow_view()
+        self._let_go(now)
+        self._overdue(now)
+        closing, dropped = self.shards.take_news()
+        if closing:
+            actions.append(Close(tuple(sorted(closing)), now + self._limits.close_budget_s))
+        if dropped:
+            actions.append(Drop(tuple(sorted(dropped))))
+        if self._departs(now):
+            self.left = True
+            return [*actions, Leave()]
+        for action in (self._register(now), self._claim(now), self._publish(now), self._check(now)):
+            if action is not None:
+                actions.append(action)
+        return actions
+
+    def wake_at(self, now: float) -> float | None:
+        """Return when ``step`` may have something to do without a further input; None if never."""
+        times = [at for at in (self._claim_at, self._publish_at, self._register_at, self._check_at) if at > now]
+        times += [at + 4 * self._limits.claim_retry_s for at in self._fenced_at.values()]
+        since = self.shards.closing_since()
+        if since is not None:
+            times.append(since + self._limits.stuck_after_s)
+        return min(times, default=None)
+
+    def _follow_view(self) -> None:
+        view = self._view
+        if view.targets_revision != self._wanted_at:
+            self._wanted_at = view.targets_revision
+            self._wanted = view.targets.shards_of(self._member.id) if view.targets is not None else set()
+        claims, at = view.claims.get(self._member.id), view.revision_of(self._claims_key)
+        if at > self._known_at:
+            ours = claims is not None and claims.incarnation == self._member.incarnation
+            self._learn(claims.epochs if claims is not None and ours else {}, at)
+        elif at == 0 and self._known and self._known_at <= view.revision:
+            self._learn({}, view.revision)
+
+    def _learn(self, epochs: Mapping[int, int], revision: int) -> None:
+        """Take in what etcd now says that we claim; what it does not say was not published all the time."""
+        self._known, self._known_at = dict(epochs), revision
+        for shard, held in self.shards.items():
+            if epochs.get(shard) != held.epoch:
+                held.published_under = held.sure_under = held.checking_under = None
+
+    def _entered(self, sent: Publish) -> None:
+        """Open what was published; be sure of what was claimed for the targets under which it was published."""
+        for shard, epoch in sent.claims.epochs.items():
+            held = self.shards.get(shard)
+            if held is None or held.epoch != epoch or held.published_under == sent.lease_id:
+                continue
+            held.published_under = sent.lease_id
+            if self.shards.turn(shard, Event.PUBLISHED) and held.claimed_at == sent.targets_revision:
+                held.sure_under = sent.lease_id
+
+    def _let_go(self, now: float) -> None:
+        leaving = self.shutdown in (Shutdown.FAST, Shutdown.FINAL)
+        for shard in [shard for shard in self.shards if leaving or shard not in self._wanted]:
+            held = self.shards[shard]
+            target = self._view.targets.owner(shard) if self._view.targets is not None else None
+            elsewhere = target is not None and target != self._member.id and target in self._view.nodes
+            if leaving or elsewhere or (held.phase is Phase.HELD):
+                self.shards.turn(shard, Event.UNWANTED, now)
+
+    def _overdue(self, now: float) -> None:
+        for shard in self.shards.closing_before(now - self._limits.stuck_after_s):
+            self.shards.turn(shard, Event.OVERDUE)
+
+    def _departs(self, now: float) -> bool:
+        if self.shutdown is None or self._publishing or self.shards:
+            return False
+        if self.shutdown is Shutdown.GRACEFUL and self._wanted and self._lease.alive(now):
+            return False
+        return not self._known or not self._lease.alive(now)
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def _is_registered(self) -> bool:
+        member = self._view.nodes.get(self._member.id)
+        return member is not None and member.incarnation == self._member.incarnation
+
+    def _register(self, now: float) -> Register | None:
+        if self._registering or not self._lease.alive(now) or now < self._register_at or self.waits_for_id():
+            return None
+        if self._view.nodes.get(self._member.id) == self._member or self._lease.id is None:
+            return None
+        self._registering = True
+        return Register(self._member, self._lease.id, self._view.revision_of(self._key))
+
+    def _claim(self, now: float) -> Claim | None:
+        if self.shutdown in (Shutdown.FAST, Shutdown.FINAL) or now < self._claim_at or self.shards.claiming:
+            return None
+        if not self._lease.alive(now) or not self._is_registered():
+            return None
+        self._fenced_at = {
+            shard: at for shard, at in self._fenced_at.items() if now < at + 4 * self._limits.claim_retry_s
+        }
+        wanted = self._wanted - self.shards.keys() - self._fenced_at.keys()
+        for node, claims in self._view.claims.items():
+            if node != self._member.id and wanted:
+                wanted -= claims.epochs.keys()
+        if not wanted:
+            return None
+        for shard in wanted:
+            self.shards.want(shard, self._wanted_at)
+        return Claim(tuple(sorted(wanted)))
+
+    def _publish(self, now: float) -> Publish | None:
+        lease_id = self._lease.id
+        if self._publishing or now < self._publish_at or lease_id is None or not self._is_registered():
+            return None
+        epochs = self.shards.epochs()
+        if epochs == self._known and not self.shards.unpublished(lease_id):
+            return None
+        self._publishing = True
+        claims = Claims(self._member.incarnation, epochs)
+        self._sent = Publish(claims, lease_id, self._wanted_at, self._view.revision_of(self._claims_key))
+        return self._sent
+
+    def _check(self, now: float) -> Check | None:
+        lease_id = self._lease.id
+        if self._checking or now < self._check_at or lease_id is None:
+            return None
+        found = [
+            held
+            for shard in self.shards.unsure(lease_id)
+            if (held := self.shards[shard]).published_under == lease_id and shard in self._wanted
+        ]
+        if not found:
+            return None
+        for held in found:
+            held.checking_under = lease_id
+        self._checking = True
+        return Check()

@@ -1,0 +1,116 @@
+"""Where what is kept in etcd: every key of a cluster, written and read in this one place.
+
+Ids stand at the end of a key and are percent-encoded there, so that no id can reach into another key.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Final, NamedTuple
+from urllib.parse import quote, unquote
+
+from goverse.errors import ConfigError
+
+_CLUSTER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SHARD: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+
+
+class Kind(Enum):
+    """What a key holds; the value is its part of the path."""
+
+    SHARDS = "shards"
+    NODE = "nodes"
+    GATE = "gates"
+    CLAIMS = "claims"
+    LEADER = "leader"
+    TARGETS = "targets"
+    PIN = "pins"
+    DRAIN = "drains"
+    LOAD = "loads"
+    CATALOG = "catalogs"
+
+
+_SINGLE: Final = frozenset((Kind.SHARDS, Kind.LEADER, Kind.TARGETS))
+
+
+class Place(NamedTuple):
+    """What a key is for: its kind, and the node, gate or shard that it is about; empty for the single ones."""
+
+    kind: Kind
+    name: str = ""
+
+
+class KeyLayout:
+    """The keys of one cluster.
+
+    Attributes:
+        prefix: what all of them begin with; one watch on it sees the whole cluster in the order of its revisions.
+        shards: the key of the shard count.
+        leader: the key that makes its creator the leader.
+        targets: the key of the targets.
+    """
+
+    def __init__(self, cluster: str) -> None:
+        """Lay out the keys of ``cluster``.
+
+        Raises:
+            ConfigError: the name would not fit into a key.
+        """
+        if _CLUSTER.fullmatch(cluster) is None:
+            raise ConfigError(
+                f"the cluster's name {cluster!r} is not 1 to 64 letters, digits, '.', '_', '-' beginning with a "
+                f"letter or digit"
+            )
+        self.prefix = f"/goverse/{cluster}/"
+        self.shards = self.key(Kind.SHARDS)
+        self.leader = self.key(Kind.LEADER)
+        self.targets = self.key(Kind.TARGETS)
+
+    def key(self, kind: Kind, name: str = "") -> str:
+        """Return the key for ``kind``, of ``name`` where there is one of them per node, gate or shard."""
+        return f"{self.prefix}{kind.value}" if kind in _SINGLE else f"{self.prefix}{kind.value}/{quote(name, safe='')}"
+
+    def node(self, node: str) -> str:
+        """Return the key under which ``node`` registers."""
+        return self.key(Kind.NODE, node)
+
+    def gate(self, gate: str) -> str:
+        """Return the key under which ``gate`` registers."""
+        return self.key(Kind.GATE, gate)
+
+    def claims(self, node: str) -> str:
+        """Return the key of the claims of ``node``."""
+        return self.key(Kind.CLAIMS, node)
+
+    def pin(self, shard: int) -> str:
+        """Return the key that pins ``shard``."""
+        return self.key(Kind.PIN, str(shard))
+
+    def drain(self, node: str) -> str:
+        """Return the key that drains ``node``."""
+        return self.key(Kind.DRAIN, node)
+
+    def load(self, node: str) -> str:
+        """Return the key of the load figures of ``node``."""
+        return self.key(Kind.LOAD, node)
+
+    def catalog(self, node: str) -> str:
+        """Return the key of the object types that ``node`` serves."""
+        return self.key(Kind.CATALOG, node)
+
+    def place(self, key: str) -> Place | None:
+        """Return what ``key`` is for; None for a key that this release does not know."""
+        if not key.startswith(self.prefix):
+            return None
+        word, slash, name = key[len(self.prefix) :].partition("/")
+        try:
+            kind = Kind(word)
+        except ValueError:
+            return None
+        if (kind in _SINGLE) is bool(slash):
+            return None
+        place = Place(kind, unquote(name))
+        if self.key(*place) != key or (kind is Kind.PIN and _SHARD.fullmatch(place.name) is None):
+            return None
+        return place if kind in _SINGLE or place.name else None

@@ -1,0 +1,175 @@
+"""Who takes part: the value that a node or a gate registers, and the load figures of a node.
+
+Both are JSON. Members that this release does not know are ignored, so that releases can be mixed; a value that lacks
+what it must have, or has it in another type, is damage.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any, cast
+
+from goverse.errors import DataDamaged
+
+
+class MemberState(Enum):
+    """What a member is up to."""
+
+    SERVING = "serving"
+    DRAINING = "draining"  # gives its shards away and gets no new ones
+    RESTARTING = "restarting"  # about to leave and to come back: its shards wait for it for a while
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node or a gate.
+
+    Attributes:
+        id: its name; one living process at a time has it.
+        address: where its link is served, ``host:port``.
+        incarnation: names this process; another one of the same id has another incarnation.
+        release: the release that it runs.
+        wire: the wire versions that it speaks, the oldest and the newest.
+        weight: how many shards it takes compared with others; more than 0.
+        state: what it is up to.
+    """
+
+    id: str
+    address: str
+    incarnation: str
+    release: str = ""
+    wire: tuple[int, int] = (1, 1)
+    weight: float = 1.0
+    state: MemberState = MemberState.SERVING
+
+    def encode(self) -> bytes:
+        """Return the bytes for etcd."""
+        return _json({**asdict(self), "state": self.state.value})
+
+    @classmethod
+    def decode(cls, value: bytes) -> Member:
+        """Read the bytes back.
+
+        Raises:
+            DataDamaged: they do not describe a member.
+        """
+        fields = _Fields(value, "a member")
+        oldest, newest = fields.wire()
+        try:
+            state = MemberState(fields.text("state"))
+        except ValueError:
+            state = MemberState.SERVING  # a newer release's word; it is alive and takes part
+        weight = fields.number("weight")
+        if not weight > 0:
+            raise fields.damaged("weight")
+        return cls(
+            fields.text("id"),
+            fields.text("address"),
+            fields.text("incarnation"),
+            fields.text("release"),
+            (oldest, newest),
+            weight,
+            state,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a node has to do.
+
+    Attributes:
+        activations: objects in memory.
+        calls_per_s: turns per second.
+        processor: share of the processors that it may use, 0 to 1.
+        memory: share of the memory that it may use, 0 to 1.
+        busiest: calls per second of its busiest shards.
+    """
+
+    activations: int = 0
+    calls_per_s: float = 0.0
+    processor: float = 0.0
+    memory: float = 0.0
+    busiest: Mapping[int, float] = field(default_factory=dict[int, float])
+
+    def encode(self) -> bytes:
+        """Return the bytes for etcd."""
+        return _json({**asdict(self), "busiest": {str(shard): calls for shard, calls in self.busiest.items()}})
+
+    @classmethod
+    def decode(cls, value: bytes) -> Load:
+        """Read the bytes back.
+
+        Raises:
+            DataDamaged: they do not describe a load.
+        """
+        fields = _Fields(value, "a load")
+        return cls(
+            int(fields.number("activations")),
+            fields.number("calls_per_s"),
+            fields.number("processor"),
+            fields.number("memory"),
+            fields.busiest(),
+        )
+
+
+def _json(members: Mapping[str, Any]) -> bytes:
+    return json.dumps(members, separators=(",", ":"), sort_keys=True).encode()
+
+
+class _Fields:
+    """The members of a JSON object, checked as they are read."""
+
+    def __init__(self, value: bytes, what: str) -> None:
+        self._what = what
+        try:
+            fields = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise DataDamaged(f"{what} is not JSON") from error
+        if not isinstance(fields, dict):
+            raise DataDamaged(f"{what} is not a JSON object")
+        self._fields = cast("dict[str, Any]", fields)
+
+    def damaged(self, name: str) -> DataDamaged:
+        return DataDamaged(f"{self._what} has no usable {name!r}")
+
+    def text(self, name: str) -> str:
+        value = self._fields.get(name)
+        if not isinstance(value, str):
+            raise self.damaged(name)
+        return value
+
+    def number(self, name: str) -> float:
+        return self._checked(self._fields.get(name), name)
+
+    def wire(self) -> tuple[int, int]:
+        match self._fields.get("wire"):
+            case [int(oldest), int(newest)] if 0 < oldest <= newest:
+                return oldest, newest
+            case _:
+                raise self.damaged("wire")
+
+    def busiest(self) -> dict[int, float]:
+        value = self._fields.get("busiest")
+        if not isinstance(value, dict):
+            raise self.damaged("busiest")
+        found: dict[int, float] = {}
+        for shard, calls in cast("dict[str, Any]", value).items():
+            if not (shard.isascii() and shard.isdecimal() and len(shard) <= 9):
+                raise self.damaged("busiest")
+            found[int(shard)] = self._checked(calls, "busiest")
+        return found
+
+    def _checked(self, value: object, name: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.damaged(name)
+        try:
+            number = float(value)
+        except OverflowError as error:
+            raise self.damaged(name) from error
+        if not math.isfinite(number) or number < 0:
+            raise self.damaged(name)
+        return number

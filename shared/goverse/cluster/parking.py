@@ -1,0 +1,83 @@
+"""Calls that wait for a shard's owner: bounded, first come first served within a shard, none forgotten.
+
+The router parks a call with ``park`` and takes back what may go on: all calls of the shards whose route changed, in the
+order in which they came, and those whose time has come. When it is full a call is refused with ``overloaded`` rather
+than kept.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from itertools import count
+from typing import Final, Generic, TypeVar
+
+from goverse.errors import Overloaded
+
+Call = TypeVar("Call")
+
+_STALE_MAX: Final = 1_000
+
+
+class Parking(Generic[Call]):
+    """Waiting calls, by shard and by time."""
+
+    def __init__(self, calls_max: int) -> None:
+        """Hold at most ``calls_max``."""
+        self._calls_max = calls_max
+        self._calls: dict[int, tuple[int, Call]] = {}
+        self._shards: dict[int, dict[int, None]] = {}
+        self._times: list[tuple[float, int]] = []
+        self._tickets = count(1)
+
+    def __len__(self) -> int:
+        """Return how many calls wait."""
+        return len(self._calls)
+
+    def park(self, call: Call, shard: int, until: float) -> int:
+        """Take ``call`` in until the route of ``shard`` changes or ``until``; return its ticket.
+
+        Raises:
+            Overloaded: too many calls wait already.
+        """
+        if len(self._calls) >= self._calls_max:
+            raise Overloaded(f"{len(self._calls)} calls wait for shards that move already", retry_after_s=1)
+        if len(self._times) > 2 * len(self._calls) + _STALE_MAX:  # most of those calls went on long ago
+            self._times = [entry for entry in self._times if entry[1] in self._calls]
+            heapq.heapify(self._times)
+        ticket = next(self._tickets)
+        self._calls[ticket] = (shard, call)
+        self._shards.setdefault(shard, {})[ticket] = None
+        heapq.heappush(self._times, (until, ticket))
+        return ticket
+
+    def leave(self, ticket: int) -> None:
+        """Forget a call whose caller does not wait any more; without effect where it went on already."""
+        if ticket in self._calls:
+            self._take(ticket)
+
+    def moved(self, shards: Iterable[int]) -> list[Call]:
+        """Return the calls that waited for one of ``shards``, in the order in which they came."""
+        tickets = sorted(ticket for shard in shards for ticket in self._shards.get(shard, ()))
+        return [self._take(ticket) for ticket in tickets if ticket in self._calls]
+
+    def due(self, now: float) -> list[Call]:
+        """Return the calls whose time has come."""
+        found: list[Call] = []
+        while (at := self.next_at()) is not None and at <= now:
+            found.append(self._take(heapq.heappop(self._times)[1]))
+        return found
+
+    def next_at(self) -> float | None:
+        """Return when ``due`` has something to return; None while nothing waits."""
+        while self._times and self._times[0][1] not in self._calls:
+            heapq.heappop(self._times)
+        return self._times[0][0] if self._times else None
+
+    def _take(self, ticket: int) -> Call:
+        shard, call = self._calls.pop(ticket)
+        waiting = self._shards[shard]
+        del waiting[ticket]
+        if not waiting:
+            del self._shards[shard]
+        return call

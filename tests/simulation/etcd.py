@@ -1,0 +1,235 @@
+"""The twin of etcd: keys with revisions, leases, guarded writes, and watches that deliver in order or not at all.
+
+A request may be lost, its answer may be lost, and it may be applied after its sender gave it up: the sender hears None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from goverse.cluster.view import ClusterView, Entry
+from tests.simulation.world import Process, World
+
+NAME = "etcd"
+REQUEST_TIMEOUT_S = 1.0
+WATCH_RETRY_S = 0.3
+
+
+@dataclass
+class Kept:
+    """A key's value."""
+
+    value: bytes
+    created: int
+    modified: int
+    lease: int | None
+
+
+@dataclass
+class LeaseRecord:
+    """A lease and what hangs on it."""
+
+    ttl_s: float
+    ends: float
+    keys: set[str] = field(default_factory=set)
+
+
+class SimulatedEtcd:
+    """One etcd for the whole cluster; `stop` and `start` stand for an outage of all its members."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.up = True
+        self.revision = 1
+        self.keys: dict[str, Kept] = {}
+        self._leases: dict[int, LeaseRecord] = {}
+        self._lease_ids = 100
+        self._log: list[tuple[str, Entry | None, int]] = []
+        self._watches: list[Watch] = []
+
+    # --- what clients ask ---------------------------------------------------------------------------------------------
+
+    def request(self, process: Process, apply: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Carry `apply` out here and tell `done`, or tell it None."""
+        answered = False
+        life = process.life
+
+        def finish(result: Any) -> None:
+            nonlocal answered
+            if not answered:
+                answered = True
+                done(result)
+
+        def serve() -> None:
+            if self.up:
+                result = apply()
+                self.world.send(NAME, process.name, lambda: process.take(life, lambda: finish(result)))
+
+        self.world.send(process.name, NAME, serve)
+        process.after(REQUEST_TIMEOUT_S, lambda: finish(None))
+
+    def grant(self, ttl_s: float) -> int:
+        """Make a lease."""
+        self._lease_ids += 1
+        self._leases[self._lease_ids] = LeaseRecord(ttl_s, 0.0)
+        self.refresh(self._lease_ids)
+        return self._lease_ids
+
+    def refresh(self, lease_id: int) -> float:
+        """Extend a lease; 0 where it is gone."""
+        lease = self._leases.get(lease_id)
+        if lease is None:
+            return 0.0
+        lease.ends = self.world.now + lease.ttl_s
+        self.world.at(lease.ends, lambda: self._expire(lease_id))
+        return lease.ttl_s
+
+    def revoke(self, lease_id: int) -> bool:
+        """End a lease."""
+        lease = self._leases.pop(lease_id, None)
+        for key in sorted(lease.keys) if lease is not None else ():
+            self._delete(key)
+        self._wake()
+        return True
+
+    def write(
+        self,
+        key: str,
+        value: bytes | None,
+        *,
+        lease: int | None = None,
+        guards: dict[str, tuple[str, int]] | None = None,
+    ) -> int:
+        """Put or delete `key` if all guards hold; return the revision, or 0.
+
+        A guard is, per key, ("mod" | "create", revision); revision 0: the key must not exist.
+        """
+        for guarded, (what, revision) in (guards or {}).items():
+            kept = self.keys.get(guarded)
+            found = 0 if kept is None else kept.modified if what == "mod" else kept.created
+            if found != revision:
+                return 0
+        if lease is not None and lease not in self._leases:
+            return 0
+        if value is None:
+            self._delete(key)
+        else:
+            self._put(key, value, lease)
+        self._wake()
+        return self.revision
+
+    def _put(self, key: str, value: bytes, lease: int | None) -> None:
+        self.revision += 1
+        kept = self.keys.get(key)
+        if kept is not None and kept.lease is not None and kept.lease in self._leases:
+            self._leases[kept.lease].keys.discard(key)
+        created = kept.created if kept is not None else self.revision
+        self.keys[key] = Kept(value, created, self.revision, lease)
+        if lease is not None:
+            self._leases[lease].keys.add(key)
+        self._log.append((key, Entry(key, value, created, self.revision), self.revision))
+
+    def _delete(self, key: str) -> None:
+        if self.keys.pop(key, None) is not None:
+            self.revision += 1
+            self._log.append((key, None, self.revision))
+
+    def _expire(self, lease_id: int) -> None:
+        lease = self._leases.get(lease_id)
+        if self.up and lease is not None and lease.ends <= self.world.now:
+            self.world.note(f"etcd: lease {lease_id} expires: {sorted(lease.keys)}")
+            self.revoke(lease_id)
+
+    # --- outage and watches -------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Answer nobody."""
+        self.up = False
+
+    def start(self) -> None:
+        """Answer again; like the real one, give every lease its whole time anew."""
+        self.up = True
+        for lease_id in list(self._leases):
+            self.refresh(lease_id)
+        self._wake()
+
+    def watch(self, process: Process, view: ClusterView, changed: Callable[[], None]) -> None:
+        """Keep `view` up to date for this life of `process`."""
+        self._watches = [watch for watch in self._watches if watch.lives()]
+        watch = Watch(self, process, view, changed)
+        self._watches.append(watch)
+        watch.poll()
+
+    def _wake(self) -> None:
+        for watch in self._watches:
+            watch.wake()
+
+    def entries(self) -> list[Entry]:
+        """Return all keys."""
+        return [Entry(key, kept.value, kept.created, kept.modified) for key, kept in self.keys.items()]
+
+    def log_from(self, cursor: int) -> list[tuple[str, Entry | None, int]]:
+        """Return the changes behind `cursor`."""
+        return self._log[cursor:]
+
+    def log_end(self) -> int:
+        """Return where the next change will stand."""
+        return len(self._log)
+
+
+class Watch:
+    """One process's stream of changes; it comes back by itself, now and then to find the log compacted."""
+
+    def __init__(self, etcd: SimulatedEtcd, process: Process, view: ClusterView, changed: Callable[[], None]) -> None:
+        self._etcd = etcd
+        self._process = process
+        self._life = process.life
+        self._view = view
+        self._changed = changed
+        self._cursor = -1
+
+    def lives(self) -> bool:
+        """Tell whether the process is still in the life that watches."""
+        return self._process.alive and self._process.life == self._life
+
+    def poll(self) -> None:
+        """Look for what was missed while the stream was broken."""
+        self.wake()
+        self._process.after(WATCH_RETRY_S, self.poll)
+
+    def wake(self) -> None:
+        """Send what is new."""
+        etcd, world = self._etcd, self._etcd.world
+        if not etcd.up or not self.lives() or self._cursor >= etcd.log_end():
+            return
+        end = etcd.log_end()
+        if self._cursor < 0 or (end - self._cursor > 20 and world.random.random() < 0.3):
+            entries, revision = etcd.entries(), etcd.revision
+            self._send(lambda: self._reload(entries, revision, end))
+        else:
+            begin = self._cursor
+            batch = etcd.log_from(begin)
+            self._send(lambda: self._apply(batch, begin))
+
+    def _send(self, deliver: Callable[[], None]) -> None:
+        process, life = self._process, self._life
+        self._etcd.world.send(NAME, process.name, lambda: process.take(life, deliver))
+
+    def _reload(self, entries: list[Entry], revision: int, end: int) -> None:
+        if end > self._cursor:
+            self._cursor = end
+            self._view.reload(entries, revision)
+            self._changed()
+
+    def _apply(self, batch: list[tuple[str, Entry | None, int]], begin: int) -> None:
+        news = batch[self._cursor - begin :] if begin <= self._cursor else []
+        for key, entry, revision in news:
+            if entry is None:
+                self._view.delete(key, revision)
+            else:
+                self._view.put(entry)
+        if news:
+            self._cursor += len(news)
+            self._changed()

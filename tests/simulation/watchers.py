@@ -1,0 +1,49 @@
+"""Who sees the whole run and knows what must never happen in it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from tests.linearizability import Observation, complaints
+
+
+class Watchers:
+    """Notes of a run, and what is wrong with it.
+
+    Attributes:
+        found: what went wrong so far.
+        history: what callers saw, by object.
+        planned_moves_only: nothing fails in this run, so no turn may be fenced off either.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self.history: dict[int, list[Observation]] = defaultdict(list)
+        self.planned_moves_only = False
+        self.commits = self.fences = 0
+        self._owners: dict[tuple[int, int], str] = {}
+
+    def claimed(self, shard: int, epoch: int, owner: str) -> None:
+        """An epoch was given: nobody else has it."""
+        if (shard, epoch) in self._owners:
+            self.found.append(f"epoch {epoch} of shard {shard} was given to {self._owners[shard, epoch]} and {owner}")
+        self._owners[shard, epoch] = owner
+
+    def committed(self, shard: int, epoch: int, owner: str, newest: int) -> None:
+        """A record became durable: under the newest epoch, by the process that claimed it."""
+        self.commits += 1
+        if epoch != newest:
+            self.found.append(f"{owner} committed to shard {shard} with epoch {epoch}; the newest one is {newest}")
+        if self._owners.get((shard, epoch)) != owner:
+            self.found.append(f"{owner} committed with epoch {epoch} of shard {shard}, which it never claimed")
+
+    def fenced(self, shard: int, epoch: int, owner: str) -> None:
+        """A record was refused because of its epoch."""
+        self.fences += 1
+        if self.planned_moves_only:
+            self.found.append(f"a turn of {owner} in shard {shard}, epoch {epoch}, was lost in a planned move")
+
+    def finish(self, logs: dict[int, tuple[int, ...]]) -> None:
+        """Check what the callers saw against what is there at the end."""
+        for number, history in sorted(self.history.items()):
+            self.found.extend(f"object {number}: {line}" for line in complaints(history, logs.get(number, ()))[:5])
