@@ -62,11 +62,18 @@ class EtcdMember:
         return int(self.url.rpartition(":")[2])
 
     def start(self) -> None:
-        """Start it, and do not wait until it answers."""
+        """Start it, and do not wait until it answers. It dies with the test, however that ends."""
         assert self.process is None, f"{self.name} runs already"
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "log").open("ab") as log:
-            command = ["etcd", f"--name={self.name}", f"--data-dir={self.folder / 'data'}", *self.arguments]
+            command = [
+                "setpriv",
+                "--pdeathsig=KILL",
+                "etcd",
+                f"--name={self.name}",
+                f"--data-dir={self.folder / 'data'}",
+                *self.arguments,
+            ]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     def kill(self) -> None:

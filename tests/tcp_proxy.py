@@ -17,8 +17,9 @@ class TcpProxy:
         streams_begun: how many connections were made through it.
     """
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, host: str) -> None:
         self.port = 0
+        self._host = host
         self.streams_begun = 0
         self._target_port = target_port
         self._refusing = False
@@ -30,7 +31,7 @@ class TcpProxy:
 
     async def start(self) -> None:
         """Listen; on the same port again where it listened before."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, self._host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
@@ -99,9 +100,9 @@ class TcpProxy:
 
 
 @contextlib.asynccontextmanager
-async def proxy_to(target_port: int) -> AsyncIterator[TcpProxy]:
+async def proxy_to(target_port: int, *, host: str = "127.0.0.1") -> AsyncIterator[TcpProxy]:
     """A proxy that listens, until the block ends."""
-    proxy = TcpProxy(target_port)
+    proxy = TcpProxy(target_port, host)
     await proxy.start()
     try:
         yield proxy

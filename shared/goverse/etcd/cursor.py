@@ -26,7 +26,7 @@ class Turn(Enum):
     COMPARE = auto()  # this member knows less than was seen: it is behind, or the history is another one
     RELOAD = auto()  # changes are lost
     REOPEN = auto()  # the member ended the watch
-    NEW_TOKEN = auto()  # the member may not know the token
+    DENIED = auto()  # the member did not let it begin: it does not know the token, the user or a right
 
 
 class WatchCursor:
@@ -61,7 +61,7 @@ class WatchCursor:
             return Turn.RELOAD
         if answer.canceled:
             self.reason = answer.cancel_reason or "the member ended the watch"
-            return Turn.NEW_TOKEN if _about_access(self.reason) else Turn.REOPEN
+            return Turn.DENIED if answer.created else Turn.REOPEN
         if answer.header.cluster_id not in (0, self._cluster_id):
             if self._cluster_id:
                 return Turn.RELOAD
@@ -85,7 +85,3 @@ class WatchCursor:
         if event.type == messages.Event.DELETE:
             return Deleted(self._names.outside(event.kv.key), event.kv.mod_revision)
         return self._names.entry(event.kv)
-
-
-def _about_access(reason: str) -> bool:
-    return "permission denied" in reason or "auth" in reason

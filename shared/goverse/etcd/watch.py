@@ -96,7 +96,7 @@ class Watch:
             return
         if turn is Turn.RELOAD:
             yield await self._reload()
-        elif turn is Turn.NEW_TOKEN:
+        elif turn is Turn.DENIED:
             self._denied()
 
     def _request(self) -> messages.WatchRequest:
