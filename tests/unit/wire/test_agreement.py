@@ -8,7 +8,7 @@ from goverse.errors import Moving, Overloaded, VersionsIncompatible
 from goverse.model.frames import Problem
 from goverse.ports.link import Executed, executed
 from goverse.wire.backoff import HELD_S, Backoff
-from goverse.wire.introduction import CANCEL, FEATURES, LIST, Introduction, agree
+from goverse.wire.introduction import CANCEL, FEATURES, LIST, Agreement, Introduction, agree
 from goverse.wire.liveness import Liveness, Verdict
 
 OURS = Introduction(kind="gate", id="g1", release="1.1", versions=(1, 2))
@@ -19,8 +19,8 @@ def test_the_highest_version_and_the_features_that_both_know_are_used() -> None:
     older = Introduction(kind="node", id="n1", release="1.0", versions=(1,), features=frozenset({CANCEL}))
     newer = Introduction(kind="node", id="n1", versions=(2, 3), features=FEATURES | {"telepathy"})
 
-    assert agree(OURS, older) == (1, {CANCEL})
-    assert agree(OURS, newer) == (2, FEATURES)
+    assert agree(OURS, older) == Agreement(1, frozenset({CANCEL}))
+    assert agree(OURS, newer) == Agreement(2, FEATURES)
     assert LIST in agree(OURS, newer).features
 
 
