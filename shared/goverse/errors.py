@@ -16,7 +16,6 @@ The branches say what the caller should do:
     ├── StoreError              an operator has to look
     │   └── DataDamaged · DataNewer · StoreLocked · StoreFailed · RestoreRefused
     ├── PeerError               two processes of a cluster do not understand each other; an operator has to look
-    │   └── ProtocolViolation · VersionsIncompatible
     ├── ConfigError             a setting is wrong; says which and what would be right
     └── DefinitionError         a class breaks a rule of the object model; raised while it is defined
 
@@ -281,18 +280,6 @@ class PeerError(GoverseError):
     """Two processes of the cluster do not understand each other."""
 
     code = "peer_error"
-
-
-class ProtocolViolation(PeerError):
-    """The peer sent what the protocol does not allow."""
-
-    code = "protocol_violation"
-
-
-class VersionsIncompatible(PeerError):
-    """The peer speaks no version of the protocol that this process speaks."""
-
-    code = "versions_incompatible"
 
 
 class ConfigError(GoverseError):

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from google.protobuf.message import DecodeError
 
-from goverse.errors import GoverseError, MalformedRequest, ProtocolViolation
+from goverse.errors import GoverseError, MalformedRequest, PeerError
 from goverse.limits import ID_BYTES_MAX, LIST_LIMIT_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey, check_namespace, is_name
@@ -35,12 +35,12 @@ def parse(data: bytes) -> messages.Envelope:
     """Return the envelope.
 
     Raises:
-        ProtocolViolation: ``data`` is none.
+        PeerError: ``data`` is none.
     """
     try:
         return messages.Envelope.FromString(data)
     except DecodeError as error:
-        raise ProtocolViolation("the peer sent something that is no envelope") from error
+        raise PeerError("the peer sent something that is no envelope") from error
 
 
 # --- introductions ----------------------------------------------------------------------------------------------------
@@ -65,10 +65,10 @@ def read_hello(envelope: messages.Envelope) -> Introduction:
     """Return who the peer is.
 
     Raises:
-        ProtocolViolation: the envelope holds no introduction.
+        PeerError: the envelope holds no introduction.
     """
     if not envelope.HasField("hello"):
-        raise ProtocolViolation("the peer did not introduce itself")
+        raise PeerError("the peer did not introduce itself")
     hello = envelope.hello
     return Introduction(
         kind=hello.kind,
@@ -233,7 +233,7 @@ def read_reply(message: messages.Reply) -> Reply:
     """Return the reply.
 
     Raises:
-        ProtocolViolation: its problem makes no sense.
+        PeerError: its problem makes no sense.
     """
     return Reply(
         message.body,

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import uvloop
+
 from goverse.testing.link_objects import Door
 from tests.links import ledgers, server_of
 from tests.nodes import PATIENCE_S
@@ -58,4 +60,4 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    uvloop.run(_serve())

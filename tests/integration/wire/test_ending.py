@@ -12,10 +12,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from goverse.errors import ConfigError
 from goverse.model.keys import ObjectKey
 from goverse.testing.link_objects import Door
+from goverse.wire import codec
+from goverse.wire.connection import METHOD
 from goverse.wire.link import Phase
 from goverse.wire.server import SERVICE, LinkServer
+from goverse.wire.v1 import wire_pb2 as messages
 from tests.integration.wire.asking import ask, outcome
-from tests.links import LOCAL_CHANNEL, LOCAL_SERVER, NODE, ledgers, link_to, pair, server_of
+from tests.links import GATE, LOCAL_CHANNEL, LOCAL_SERVER, NODE, ledgers, link_to, pair, server_of
 from tests.nodes import until
 
 pytestmark = pytest.mark.requirement("GATE-8")
@@ -55,6 +58,42 @@ async def test_a_draining_server_still_takes_what_one_of_its_turns_waits_for() -
         Door.open()
         assert (await running).body == b"1"
         await draining
+
+
+async def test_what_is_on_its_way_when_a_drain_begins_is_answered_and_nothing_is_unknown() -> None:
+    async with pair() as ends:
+        answers = [ask(ends.link, "add", f"o{index}") for index in range(300)]
+        draining = asyncio.create_task(ends.server.drain(10.0))
+        for index in range(200):
+            answers.append(ask(ends.link, "add", f"p{index}"))
+            await asyncio.sleep(0)
+        found = {outcome(await future) for future in answers}
+        await draining
+
+        assert found <= {("", None), ("draining", "no"), ("unavailable", "no")}
+        assert ("draining", "no") in found
+
+
+async def test_a_drain_waits_for_what_the_peer_sent_before_it_knew() -> None:
+    async with ledgers() as node, server_of(node) as (server, address):
+        async with grpc.aio.insecure_channel(address) as channel:
+            call = cast("Any", channel).stream_stream(METHOD)()
+            hello = messages.Envelope()
+            codec.write_hello(GATE, hello.hello)
+            await call.write(hello.SerializeToString())
+            draining = asyncio.create_task(server.drain(10.0))
+            while not (told := messages.Envelope.FromString(await call.read())).HasField("goaway"):
+                continue
+            request = messages.Request(
+                id=1, operation=messages.OPERATION_CALL, namespace="default", type="Ledger", object_id="a", method="add"
+            )
+            await call.write(messages.Envelope(requests=[request]).SerializeToString())
+            answered = messages.Envelope.FromString(await call.read())
+            await call.write(messages.Envelope(pong=told.ping).SerializeToString())
+            await draining
+
+            assert answered.replies[0].problem.code == "draining"
+            assert await call.read() is grpc.aio.EOF
 
 
 async def test_a_drain_ends_in_time_although_calls_go_on() -> None:

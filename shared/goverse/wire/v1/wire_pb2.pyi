@@ -86,7 +86,9 @@ class Envelope(_message.Message):
 
     @_builtins.property
     def goaway(self) -> Global___Goaway:
-        """The answering side will end: it takes no more work, answers what it has, and closes the stream."""
+        """The answering side will end: it takes no more work, answers what it has, and closes the stream. It asks for a sign
+        of life with it: what was sent before the pong is still answered, if only with a refusal.
+        """
 
     def __init__(
         self,
