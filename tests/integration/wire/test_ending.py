@@ -75,25 +75,29 @@ async def test_what_is_on_its_way_when_a_drain_begins_is_answered_and_nothing_is
 
 
 async def test_a_drain_waits_for_what_the_peer_sent_before_it_knew() -> None:
-    async with ledgers() as node, server_of(node) as (server, address):
-        async with grpc.aio.insecure_channel(address) as channel:
-            call = cast("Any", channel).stream_stream(METHOD)()
-            hello = messages.Envelope()
-            codec.write_hello(GATE, hello.hello)
-            await call.write(hello.SerializeToString())
-            draining = asyncio.create_task(server.drain(10.0))
-            while not (told := messages.Envelope.FromString(await call.read())).HasField("goaway"):
-                continue
-            request = messages.Request(
-                id=1, operation=messages.OPERATION_CALL, namespace="default", type="Ledger", object_id="a", method="add"
-            )
-            await call.write(messages.Envelope(requests=[request]).SerializeToString())
-            answered = messages.Envelope.FromString(await call.read())
-            await call.write(messages.Envelope(pong=told.ping).SerializeToString())
-            await draining
+    async with (
+        ledgers() as node,
+        server_of(node) as (server, address),
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        call = cast("Any", channel).stream_stream(METHOD)()
+        hello = messages.Envelope()
+        codec.write_hello(GATE, hello.hello)
+        await call.write(hello.SerializeToString())
+        await until(lambda: len(server.peers) == 1)
+        draining = asyncio.create_task(server.drain(10.0))
+        while not (told := messages.Envelope.FromString(await call.read())).HasField("goaway"):
+            continue
+        request = messages.Request(
+            id=1, operation=messages.OPERATION_CALL, namespace="default", type="Ledger", object_id="a", method="add"
+        )
+        await call.write(messages.Envelope(requests=[request]).SerializeToString())
+        answered = messages.Envelope.FromString(await call.read())
+        await call.write(messages.Envelope(pong=told.ping).SerializeToString())
+        await draining
 
-            assert answered.replies[0].problem.code == "draining"
-            assert await call.read() is grpc.aio.EOF
+        assert answered.replies[0].problem.code == "draining"
+        assert await call.read() is grpc.aio.EOF
 
 
 async def test_a_drain_ends_in_time_although_calls_go_on() -> None:
