@@ -88,6 +88,8 @@ async def test_a_drain_waits_for_what_the_peer_sent_before_it_knew() -> None:
         draining = asyncio.create_task(server.drain(10.0))
         while not (told := messages.Envelope.FromString(await call.read())).HasField("goaway"):
             continue
+        await asyncio.wait([draining], timeout=0.1)
+        assert not draining.done()
         request = messages.Request(
             id=1, operation=messages.OPERATION_CALL, namespace="default", type="Ledger", object_id="a", method="add"
         )
