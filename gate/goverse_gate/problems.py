@@ -51,8 +51,6 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "moving": 503,
         "draining": 503,
         "peer_error": 503,
-        "protocol_violation": 503,
-        "versions_incompatible": 503,
         "store_error": 503,
         "store_failed": 503,
         "store_locked": 503,

@@ -134,7 +134,7 @@ class Node:
         future: Future[Reply] = self._loop.create_future()
         call = Call(request, future, self.stats)
         if self._draining and not request.chain:
-            call.refuse(Draining())
+            call.refuse(Draining(executed="no"))
         elif self.stats.inflight > self.options.inflight_calls_max:
             call.refuse(Overloaded(f"{self.stats.inflight} calls are under way in this node already", retry_after_s=1))
         else:

@@ -8,13 +8,11 @@ committed for itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
-from goverse.model.keys import ObjectKey
+from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey
 from goverse.model.records import CommitRecord
 from goverse.ports.authority import is_check
-
-ROUTER_KEYS: Final = "gv-"
 
 
 class _Folded:
@@ -53,7 +51,7 @@ def folded(batch: Sequence[CommitRecord]) -> list[Any] | None:
                 return None
             keys.add((record.key, record.idempotency_key))
             kept = record.reply
-            fresh = record.idempotency_key.startswith(ROUTER_KEYS)
+            fresh = record.idempotency_key.startswith(ROUTER_KEY_PREFIX)
             replies.append(
                 (
                     *_name(record.key),
