@@ -113,7 +113,7 @@ class Processes:
 @asynccontextmanager
 async def cluster(folder: Path, *, nodes: int = 3, shards: int = 256) -> AsyncIterator[Processes]:
     """Run a cluster whose files are under ``folder``."""
-    folder.chmod(0o755)
+    folder.chmod(0o755)  # noqa: ASYNC240  # before anything runs
     with postgres(Path("/var/tmp")) as (dsn, _):
         async with etcd_cluster(folder) as etcd:
             processes = Processes(folder, etcd, dsn, shards=shards)

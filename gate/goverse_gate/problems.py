@@ -56,6 +56,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "store_locked": 503,
         "data_damaged": 503,
         "data_newer": 503,
+        "coordinator_error": 503,
         "timeout": 504,
     }
 )

@@ -34,7 +34,7 @@ async def goes_on(load: Load) -> None:
     """Wait until each caller has been answered many times more."""
     goal = load.made + CALLS_PER_STEP
     async with asyncio.timeout(60):
-        while load.made < goal and not load.wrong:
+        while load.made < goal and not load.wrong:  # noqa: ASYNC110  # counted by others
             await asyncio.sleep(0.02)
     assert load.wrong == []
 
@@ -66,7 +66,9 @@ async def _start(processes: Processes, name: str) -> None:
 
 async def _serves(processes: Processes, name: str) -> None:
     async with asyncio.timeout(40):
-        while f"{name}  " not in (listed := await asyncio.to_thread(processes.command, "nodes", "list")):
+        while f"{name}  " not in (  # noqa: ASYNC110  # another process
+            listed := await asyncio.to_thread(processes.command, "nodes", "list")
+        ):
             await asyncio.sleep(0.1)
         while " 0 shards" in next(line for line in listed.splitlines() if line.startswith(f"{name}  ")):
             await asyncio.sleep(0.1)
@@ -114,7 +116,9 @@ async def test_an_operator_sees_pins_and_drains(tmp_path: Path) -> None:
         assert "shard 17 is pinned to n1" in processes.command("shards", "list")
         processes.command("nodes", "drain", "n2")
         async with asyncio.timeout(30):
-            while "n2: serves" in await asyncio.to_thread(processes.command, "shards", "list"):
+            while "n2: serves" in await asyncio.to_thread(  # noqa: ASYNC110  # another process
+                processes.command, "shards", "list"
+            ):
                 await asyncio.sleep(0.1)
         await processes.ready()
         processes.command("nodes", "drain", "n2", "--undo")

@@ -1,7 +1,7 @@
 """One node, from settings to its end: the only place that names its parts.
 
-connect to etcd and PostgreSQL → follow the cluster → start the node → take calls → register and claim → serve → give the
-shards away → stop. Each step that succeeded is undone in reverse order.
+connect to etcd and PostgreSQL → follow the cluster → start the node → take calls → register and claim → serve → give
+the shards away → stop. Each step that succeeded is undone in reverse order.
 """
 
 from __future__ import annotations

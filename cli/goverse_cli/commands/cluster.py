@@ -43,7 +43,7 @@ def list_shards(context: typer.Context) -> None:
     wanted = view.targets.owners() if view.targets is not None else [None] * total
     moving = [shard for shard in range(total) if claimed.get(shard) != wanted[shard]]
     serving, intended = Counter(claimed.values()), Counter(node for node in wanted if node is not None)
-    document = {
+    document: dict[str, Any] = {
         "shards": total,
         "claimed": len(claimed),
         "nodes": {

@@ -20,9 +20,9 @@ Id = Annotated[str | None, typer.Option("--id", help="Name of the node (node.id)
 def node(context: typer.Context, target: Target, *, listen: Listen = None, node_id: Id = None) -> None:
     """Serve the object types of an application as one node of a cluster.
 
-    The cluster is what etcd says under its name; objects are in PostgreSQL (see `goverse db migrate`). SIGTERM and SIGINT
-    give the shards away first and end then; SIGQUIT ends at once and keeps them for a restart of the same node; a second
-    signal ends without a word.
+    The cluster is what etcd says under its name; objects are in PostgreSQL (see `goverse db migrate`). SIGTERM and
+    SIGINT give the shards away first and end then; SIGQUIT ends soon, and the shards wait a little for a restart of the
+    same node; a second signal ends at once.
 
     \b
     Examples:
