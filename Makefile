@@ -30,7 +30,7 @@ dev: $(RUN_STAMP) ## Serve APP with the embedded store and reload on change (HOS
 
 .PHONY: test
 test: $(DEV_STAMP) ## Run every test (PYTEST_ARGS="-k wal" for some)
-	@scripts/install_system.sh chromium
+	@scripts/install_system.sh chromium etcd-server
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: check

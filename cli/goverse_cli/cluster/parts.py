@@ -7,7 +7,6 @@ import secrets
 from goverse.cluster.keys import KeyLayout
 from goverse.errors import ConfigError
 from goverse.etcd.coordinator import EtcdCoordinator
-from goverse.etcd.options import Endpoint, EtcdOptions
 from goverse.settings import Settings
 from goverse_node.stores.postgres.options import PostgresOptions
 
@@ -30,19 +29,7 @@ def coordinator_of(values: Settings) -> EtcdCoordinator:
     Raises:
         ConfigError: the settings do not fit together.
     """
-    etcd = values.etcd
-    return EtcdCoordinator(
-        EtcdOptions(
-            endpoints=tuple(Endpoint.parse(text) for text in etcd.endpoints),
-            namespace=etcd.namespace,
-            username=etcd.username,
-            password=etcd.password.get_secret_value(),
-            tls_ca=etcd.tls_ca,
-            tls_cert=etcd.tls_cert,
-            tls_key=etcd.tls_key,
-            operation_timeout_s=etcd.operation_timeout_s,
-        )
-    )
+    return EtcdCoordinator(values.etcd.options())
 
 
 def postgres_of(values: Settings) -> PostgresOptions:
@@ -50,7 +37,7 @@ def postgres_of(values: Settings) -> PostgresOptions:
     postgres = values.postgres
     return PostgresOptions(
         dsn=postgres.dsn,
-        password=postgres.password.get_secret_value() or None,
+        password=postgres.password.get_secret_value() if postgres.password else None,
         pool_max=postgres.pool_max,
         connect_timeout_s=postgres.connect_timeout_s,
         statement_timeout_s=postgres.statement_timeout_s,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from goverse import limits
-from goverse.settings.section import Directory, Seconds, Section, Words
+from goverse.errors import ConfigError
+from goverse.etcd.options import Endpoint, EtcdOptions
+from goverse.settings.section import Directory, Seconds, Section, Words, relation
 
 
 class ClusterSettings(Section):
@@ -42,22 +44,56 @@ class ClusterSettings(Section):
 
 
 class EtcdSettings(Section):
-    """Where etcd is."""
+    """Where etcd is, and who we are there."""
 
     endpoints: Words = Field(
-        default=("http://127.0.0.1:2379",), description="All members, as `http://host:port` or `https://host:port`."
+        default=("http://127.0.0.1:2379",),
+        description="All members, as `http://host:port` or `https://host:port`; any of them will do.",
     )
-    namespace: str = Field(default="", description="What every key begins with, where an etcd is shared.")
-    username: str = Field(default="", description="User, where etcd asks for one.")
-    password: SecretStr = Field(default=SecretStr(""), description="The user's password.")
+    namespace: str = Field(
+        default="", max_length=256, description="What every key begins with, where an etcd is shared."
+    )
+    username: str = Field(default="", description="User, where etcd asks for one; with `password`.")
+    password: SecretStr | None = Field(default=None, description="The user's password.")
     tls_ca: Directory | None = Field(
-        default=None, description="File with the authorities that sign etcd's certificates."
+        default=None,
+        description="File with the authorities that sign etcd's certificates, in PEM form; none trusts those of the "
+        "system.",
     )
-    tls_cert: Directory | None = Field(default=None, description="File with the certificate to show.")
-    tls_key: Directory | None = Field(default=None, description="File with its key.")
+    tls_cert: Directory | None = Field(
+        default=None, description="File with the certificate to show, in PEM form; with `tls_key`."
+    )
+    tls_key: Directory | None = Field(default=None, description="File with the certificate's key, in PEM form.")
     operation_timeout_s: Seconds = Field(
-        default=limits.ETCD_OPERATION_TIMEOUT_S, description="Longest time of one operation, over all members."
+        default=limits.ETCD_OPERATION_TIMEOUT_S,
+        description="Longest time of one operation, over all attempts and members.",
     )
+
+    def options(self) -> EtcdOptions:
+        """Return what the client takes.
+
+        Raises:
+            ConfigError: settings that do not go together.
+        """
+        return EtcdOptions(
+            endpoints=tuple(map(Endpoint.parse, self.endpoints)),
+            namespace=self.namespace,
+            username=self.username,
+            password=self.password.get_secret_value() if self.password else "",
+            tls_ca=self.tls_ca,
+            tls_cert=self.tls_cert,
+            tls_key=self.tls_key,
+            operation_timeout_s=self.operation_timeout_s,
+        )
+
+    @model_validator(mode="after")
+    def _make_options(self) -> Self:
+        try:
+            self.options()
+        except ConfigError as error:
+            setting = str(error.extra["setting"]).rpartition(".")[2]
+            raise relation(setting, "{reason}", reason=error.detail) from error
+        return self
 
 
 class PostgresSettings(Section):
@@ -67,7 +103,7 @@ class PostgresSettings(Section):
         default="postgresql://goverse@127.0.0.1:5432/goverse",
         description="Data source name; several hosts may be named for a failover.",
     )
-    password: SecretStr = Field(default=SecretStr(""), description="The user's password, where the name holds none.")
+    password: SecretStr | None = Field(default=None, description="The user's password, where the name holds none.")
     pool_max: Annotated[int, Field(ge=1, le=1_000)] = Field(
         default=4, description="Connections for reading; each node has one more for commits."
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, LiteralString
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 
 def split(value: Any) -> Any:
@@ -20,6 +21,11 @@ def _expand(value: Path) -> Path:
 Words = Annotated[tuple[str, ...], BeforeValidator(split)]
 Directory = Annotated[Path, AfterValidator(_expand)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+def relation(setting: str, message: LiteralString, **values: str) -> PydanticCustomError:
+    """Return the error of a setting that is wrong beside another one of its section."""
+    return PydanticCustomError("relation", message, {"setting": setting, **values})
 
 
 class Section(BaseModel):

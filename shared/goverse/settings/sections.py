@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, LiteralString, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, model_validator
-from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from goverse import limits
 from goverse.errors import MalformedRequest
 from goverse.model.keys import check_namespace
 from goverse.settings.cluster_sections import ClusterSettings, EtcdSettings, PostgresSettings
-from goverse.settings.section import Directory, Seconds, Section, Words
+from goverse.settings.section import Directory, Seconds, Section, Words, relation
 
 # A segment takes any single record, with room to spare.
 _SEGMENT_BYTES_MIN = 2 * (limits.STATE_BYTES_MAX + limits.RESULT_BYTES_MAX)
@@ -34,11 +33,6 @@ def _node_id(value: str) -> str:
         return check_namespace(value)
     except MalformedRequest as error:
         raise ValueError("use letters, digits, '.', '_' or '-', beginning with a letter or digit") from error
-
-
-def _relation(setting: str, message: LiteralString, **values: str) -> PydanticCustomError:
-    """Return the error of a setting that is wrong beside another one of its section."""
-    return PydanticCustomError("relation", message, {"setting": setting, **values})
 
 
 def is_loopback(host: str) -> bool:
@@ -113,7 +107,7 @@ class GateSettings(Section):
     @model_validator(mode="after")
     def _stay_local(self) -> Self:
         if not is_loopback(self.host) and not self.allow_unauthenticated_remote:
-            raise _relation(
+            raise relation(
                 "host",
                 "other machines can reach {value}, and callers are not authenticated; listen on 127.0.0.1, "
                 "or set gate.allow_unauthenticated_remote to true if the network is yours",
@@ -172,7 +166,7 @@ class NodeSettings(Section):
     def _timeouts_fit(self) -> Self:
         for name in ("default_call_timeout_s", "default_create_timeout_s"):
             if getattr(self, name) > self.call_timeout_s_max:
-                raise _relation(
+                raise relation(
                     name,
                     "more than node.call_timeout_s_max, which is {most}",
                     most=f"{self.call_timeout_s_max:g}",
