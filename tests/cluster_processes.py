@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
+import signal as signals
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -74,10 +74,10 @@ class Processes:
     def log(self, name: str) -> str:
         return (self._folder / f"{name}.log").read_text(errors="replace")
 
-    def signal(self, name: str, number: signal.Signals) -> None:
+    def signal(self, name: str, number: signals.Signals) -> None:
         self._running[name].send_signal(number)
 
-    async def end(self, name: str, number: signal.Signals) -> int:
+    async def end(self, name: str, number: signals.Signals) -> int:
         """Send a signal, and wait for the process's end; return its exit code."""
         process = self._running.pop(name)
         process.send_signal(number)

@@ -91,12 +91,11 @@ class Keeper:
         return self._left.is_set()
 
     async def stop(self) -> None:
-        """Take no part any more. The lease ends now, so that the others need not wait for it."""
+        """Take no part any more, and end the lease, so that the others need not wait for it."""
         for task in (self._loop_task, *self._tasks):
             if task is not None:
                 task.cancel()
-        waiting = [task for task in (self._loop_task, *self._tasks) if task is not None]
-        if waiting:
+        if waiting := [task for task in (self._loop_task, *self._tasks) if task is not None]:
             await asyncio.wait(waiting)
         await self._leases.stop(revoke=True)
 

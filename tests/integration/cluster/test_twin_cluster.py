@@ -1,6 +1,7 @@
 """Real nodes, keepers and routers over the twins of etcd and the store: who serves what, and what a call meets."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -89,7 +90,7 @@ async def test_a_killed_node_loses_nothing_and_doubles_nothing() -> None:
         tally = asyncio.create_task(_load(cluster, done))
         for name in ("a", "b"):
             cluster.hosts[name].kill()
-            await until(lambda name=name: name not in cluster.owners() and None not in cluster.owners())
+            await until(partial(_gone, cluster, name))
         done.set()
         made = await tally
         assert sum([value(await cluster.call(Tally, f"t{number}", "look")) for number in range(16)]) == made > 0
@@ -180,6 +181,10 @@ async def test_an_outage_of_etcd_stops_nobody() -> None:
         await until(lambda: all(host.keeper._leases.lease.alive(now()) for host in cluster.hosts.values()))
         await cluster.served("a", "b")
         await everywhere(cluster, 3)
+
+
+def _gone(cluster: TwinCluster, name: str) -> bool:
+    return name not in cluster.owners() and None not in cluster.owners()
 
 
 def _owner(cluster: TwinCluster, object_id: str) -> str | None:

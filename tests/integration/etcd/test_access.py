@@ -88,11 +88,15 @@ async def test_a_token_that_expired_is_replaced(locked: EtcdCluster) -> None:
         client_of([f"http://127.0.0.1:{proxy.port}"], **USER) as client,
         following(client, "/n/") as follower,
     ):
+
+        async def cut() -> None:
+            proxy.cut()
+
         for operation in (
             lambda: client.read("/n/"),
             lambda: put(client, "/n/x", b""),
             lambda: client.grant(5.0),
-            lambda: asyncio.sleep(0, proxy.cut()),  # the watch needs a new token itself
+            cut,  # the watch needs a new token itself
         ):
             await expired(locked)
             await operation()

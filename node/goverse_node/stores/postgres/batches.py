@@ -57,7 +57,9 @@ class _Batch:
             return False
         self.keys.add(place)
         fresh = record.idempotency_key.startswith(ROUTER_KEY_PREFIX)
-        self.replies.append((*_name(place[0]), place[1], kept.fingerprint, kept.reply, kept.expires_ms, ordinal, fresh))
+        self.replies.append(
+            (*_name(place[0]), place[1].encode(), kept.fingerprint, kept.reply, kept.expires_ms, ordinal, fresh)
+        )
         return True
 
 
@@ -95,7 +97,7 @@ def each(batch: Sequence[CommitRecord]) -> list[Any]:
             record.at_ms,
             record.shard,
             record.epoch,
-            record.idempotency_key if record.reply is not None else None,
+            _key(record),
             record.reply.fingerprint if record.reply is not None else None,
             record.reply.reply if record.reply is not None else None,
             record.reply.expires_ms if record.reply is not None else None,
@@ -103,6 +105,11 @@ def each(batch: Sequence[CommitRecord]) -> list[Any]:
         for record in batch
     ]
     return _columns(rows, 14)
+
+
+def _key(record: CommitRecord) -> bytes | None:
+    kept = record.idempotency_key is not None and record.reply is not None
+    return record.idempotency_key.encode() if kept and record.idempotency_key is not None else None
 
 
 def _name(key: ObjectKey) -> tuple[str, str, bytes]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-import asyncpg
-
+from goverse_node.stores.postgres.driver import asyncpg
 from goverse_node.stores.postgres.failures import told
 from goverse_node.stores.postgres.options import PostgresOptions
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-import asyncpg
-
 from goverse.errors import ConfigError, GoverseError, StoreError, Unavailable
+from goverse_node.stores.postgres.driver import asyncpg
 
 GIVEN_UP: Final = "GV001"
 CONFLICT: Final = "GV002"

@@ -220,7 +220,7 @@ class PostgresStore:
         return [_object(found.get(place)) for place in range(1, len(keys) + 1)]
 
     async def _recall_all(self, questions: Sequence[tuple[ObjectKey, str]]) -> Sequence[StoredReply | None]:
-        rows = [(key[0], key[1], key[2].encode(), idempotency_key) for key, idempotency_key in questions]
+        rows = [(key[0], key[1], key[2].encode(), used.encode()) for key, used in questions]
         columns = [list(column) for column in zip(*rows, strict=True)]
         now_ms = self._clock.wall_ms()
         kept = await self._read(lambda connection: connection.fetch(query("recall"), *columns, now_ms))

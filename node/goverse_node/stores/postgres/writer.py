@@ -13,12 +13,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-import asyncpg
-
 from goverse.errors import StoreFailed
 from goverse.model.records import CommitRecord
 from goverse_node.stores.postgres import batches
 from goverse_node.stores.postgres.connections import Connections
+from goverse_node.stores.postgres.driver import asyncpg
 from goverse_node.stores.postgres.failures import CONFLICT, passes, told
 from goverse_node.stores.postgres.statements import query
 

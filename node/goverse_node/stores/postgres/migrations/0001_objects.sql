@@ -67,7 +67,7 @@ CREATE TABLE goverse.replies (
     namespace text COLLATE "C" NOT NULL,
     type text COLLATE "C" NOT NULL,
     id bytea NOT NULL,
-    idempotency_key text COLLATE "C" NOT NULL,
+    idempotency_key bytea NOT NULL,
     fingerprint bytea NOT NULL,
     reply bytea NOT NULL,
     expires_ms bigint NOT NULL,
@@ -153,7 +153,7 @@ CREATE FUNCTION goverse.commit_batch(
     c_namespace text[], c_type text[], c_id bytea[], c_version bigint[], c_state bytea[], c_at_ms bigint[],
     c_ordinal integer[],
     -- the replies to keep; fresh ones need not be looked for
-    r_namespace text[], r_type text[], r_id bytea[], r_key text[], r_fingerprint bytea[], r_reply bytea[],
+    r_namespace text[], r_type text[], r_id bytea[], r_key bytea[], r_fingerprint bytea[], r_reply bytea[],
     r_expires_ms bigint[], r_ordinal integer[], r_fresh boolean[]
 ) RETURNS bigint LANGUAGE plpgsql AS $$
 -- Commits a batch in which nothing conflicts, and returns its first position; else raises GV002 and leaves nothing.
@@ -236,7 +236,7 @@ CREATE FUNCTION goverse.commit_each(
     p_writer bigint, p_owner integer, p_session integer, p_batch bigint, p_now_ms bigint,
     r_namespace text[], r_type text[], r_id bytea[], r_expected bigint[], r_version bigint[], r_state bytea[],
     r_state_version integer[], r_at_ms bigint[], r_shard integer[], r_epoch bigint[],
-    r_key text[], r_fingerprint bytea[], r_reply bytea[], r_expires_ms bigint[]
+    r_key bytea[], r_fingerprint bytea[], r_reply bytea[], r_expires_ms bigint[]
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 -- Commits what can be committed of a batch, record by record; returns the first position and why the others were not:
 -- {"base": ..., "refused": {"<ordinal>": ["fenced" | "version" | "key", detail]}}.
