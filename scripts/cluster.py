@@ -2,8 +2,8 @@
 
     python scripts/cluster.py APP [--nodes 3] [--gates 2] [--port 8000]
 
-Each process says its address in a line; kill one with the number that is shown and watch the others take over. Everything
-is private to this run and goes away with it.
+Each process says its address in a line; kill one with the number that is shown and watch the others take over.
+Everything is private to this run and goes away with it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+from benchmarks.postgres import free_port, postgres  # noqa: E402  # found by the line above
+
 PATIENCE_S = 60.0
 
 
@@ -41,51 +45,55 @@ def main() -> int:
     return 0
 
 
+class Processes:
+    """What runs, ended in reverse order."""
+
+    def __init__(self, folder: Path, undo: ExitStack) -> None:
+        """Keep logs in ``folder``."""
+        self._folder = folder
+        self._undo = undo
+        self.environment = {"LOG_FORMAT": "text", **os.environ}
+
+    def start(self, name: str, address: str, command: Sequence[str], **variables: str) -> None:
+        """Start a process that ends with this one, in order."""
+        log = self._undo.enter_context((self._folder / f"{name}.log").open("wb"))
+        environment = {**self.environment, **variables}
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        self._undo.callback(end, process)
+        say(name, address, f"pid {process.pid}")
+
+    def start_etcd(self) -> str:
+        """Start one member, and return its address."""
+        url, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        arguments = [f"--data-dir={self._folder / 'etcd'}", f"--listen-client-urls={url}"]
+        arguments += [f"--advertise-client-urls={url}", f"--listen-peer-urls={peer}"]
+        arguments += [f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}"]
+        self.start("etcd", url, ["etcd", *arguments])
+        return url
+
+
 def serve(options: argparse.Namespace, undo: ExitStack) -> None:
     """Start everything, then wait."""
-    from benchmarks.postgres import free_port, postgres
-
     folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="goverse-cluster-")))
     folder.chmod(0o755)
+    processes = Processes(folder, undo)
     dsn, version = undo.enter_context(postgres(Path(tempfile.gettempdir())))
     say("postgresql", dsn, version)
-    etcd = start_etcd(folder, free_port(), free_port(), undo)
-    environment = {**os.environ, "GOVERSE_ETCD__ENDPOINTS": etcd, "GOVERSE_POSTGRES__DSN": dsn}
-    environment.setdefault("LOG_FORMAT", "text")
+    etcd = processes.start_etcd()
+    processes.environment |= {"GOVERSE_ETCD__ENDPOINTS": etcd, "GOVERSE_POSTGRES__DSN": dsn}
     command = [sys.executable, "-m", "goverse_cli"]
-    subprocess.run([*command, "db", "migrate"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, "db", "migrate"], env=processes.environment, check=True, stdout=subprocess.DEVNULL)
     for number in range(1, options.nodes + 1):
         address = f"127.0.0.1:{free_port()}"
-        arguments = ["node", options.app, "--id", f"node-{number}", "--listen", address]
-        start(f"node-{number}", address, [*command, *arguments], environment, folder, undo)
+        name = f"node-{number}"
+        processes.start(name, address, [*command, "node", options.app, "--id", name, "--listen", address])
     for number in range(options.gates):
-        port = str(options.port + number)
-        arguments = ["gate", "--port", port]
-        named = {**environment, "GOVERSE_NODE__ID": f"gate-{number + 1}"}
-        start(f"gate-{number + 1}", f"http://127.0.0.1:{port}", [*command, *arguments], named, folder, undo)
+        port, name = str(options.port + number), f"gate-{number + 1}"
+        processes.start(name, f"http://127.0.0.1:{port}", [*command, "gate", "--port", port], GOVERSE_NODE__ID=name)
     wait_until_ready(f"http://127.0.0.1:{options.port}")
     print(f"ready: http://127.0.0.1:{options.port}/docs, logs in {folder}; for other commands:")
     print(f"  export GOVERSE_ETCD__ENDPOINTS={etcd} GOVERSE_POSTGRES__DSN={dsn}", flush=True)
     signal.pause()
-
-
-def start_etcd(folder: Path, client_port: int, peer_port: int, undo: ExitStack) -> str:
-    """Start one member, and return its address."""
-    url, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
-    arguments = [f"--data-dir={folder / 'etcd'}", f"--listen-client-urls={url}", f"--advertise-client-urls={url}"]
-    arguments += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"]
-    start("etcd", url, ["etcd", *arguments, f"--initial-cluster=default={peer}"], dict(os.environ), folder, undo)
-    return url
-
-
-def start(
-    name: str, address: str, command: list[str], environment: dict[str, str], folder: Path, undo: ExitStack
-) -> None:
-    """Start a process that ends with this one, in order."""
-    log = undo.enter_context((folder / f"{name}.log").open("wb"))
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    undo.callback(end, process)
-    say(name, address, f"pid {process.pid}")
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
