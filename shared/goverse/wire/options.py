@@ -54,10 +54,16 @@ class WireOptions:
 
     @property
     def channel(self) -> list[tuple[str, int]]:
-        """Options of a gRPC channel or server."""
+        """Options of a gRPC channel."""
         return [
             ("grpc.max_receive_message_length", self.message_bytes_max),
             ("grpc.max_send_message_length", self.message_bytes_max),
             ("grpc.use_local_subchannel_pool", 1),  # a shared one would add its own pauses to our attempts
             ("grpc.so_reuseport", 0),  # two nodes on one port is a mistake, not a wish
         ]
+
+    @property
+    def server(self) -> list[tuple[str, int]]:
+        """Options of a gRPC server: it also pings, so that what a cut stream had queued for a dead peer is let go."""
+        silence_ms = round(self.silence_s_max * 1000)
+        return [*self.channel, ("grpc.keepalive_time_ms", silence_ms), ("grpc.keepalive_timeout_ms", silence_ms)]

@@ -72,7 +72,7 @@ class LinkServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        server = grpc.aio.server(options=self._options.channel)
+        server = grpc.aio.server(options=self._options.server)
         handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(cast("Any", self._connect))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Connect": handler}),))
         health_pb2_grpc.add_HealthServicer_to_server(cast("Any", self._health), server)
@@ -147,6 +147,8 @@ class LinkServer:
             raise PeerError("the peer hung up without a word")
         introduction = codec.read_hello(codec.parse(data))
         agreement = agree(self._introduction, introduction)
+        # Before the first message: were that one cancelled on its way, gRPC would try to send the metadata twice.
+        await context.send_initial_metadata(())
         peer = Peer(introduction, agreement, link=self._link, options=self._options, occupancy=self._occupancy)
         hello = messages.Envelope()
         codec.write_hello(self._introduction, hello.hello)
