@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import grpc
 
@@ -15,7 +15,7 @@ from goverse.testing.link_objects import CLASSES
 from goverse.wire.introduction import Introduction
 from goverse.wire.link import GrpcLink, Phase
 from goverse.wire.options import WireOptions
-from goverse.wire.server import LinkServer
+from goverse.wire.server import SERVICE, LinkServer
 from goverse_node.node import Node
 from goverse_node.stores.memory import MemoryStore
 from tests.nodes import until
@@ -42,9 +42,10 @@ async def ledgers() -> AsyncIterator[Node]:
 @asynccontextmanager
 async def server_of(link: Link, **parts: Any) -> AsyncIterator[tuple[LinkServer, str]]:
     """Serve a link on a free port; give the server and its address."""
+    wanted = parts.pop("address", "127.0.0.1:0")
     server = LinkServer(link, parts.pop("introduction", NODE), **{"options": QUICK, **parts})
-    port = await server.start("127.0.0.1:0")
     try:
+        port = await server.start(wanted)
         yield server, f"127.0.0.1:{port}"
     finally:
         await server.abort()
@@ -84,6 +85,20 @@ async def pair(**options: Any) -> AsyncIterator[Pair]:
         link_to(address, options=chosen) as link,
     ):
         yield Pair(node, server, link, address)
+
+
+@asynccontextmanager
+async def stranger(connect: Callable[[Any, Any], Awaitable[None]]) -> AsyncIterator[str]:
+    """A server that answers a link's stream with ``connect``, whatever that does; give its address."""
+    handler: Any = grpc.stream_stream_rpc_method_handler(cast("Any", connect))
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Connect": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
 
 
 LOCAL_CHANNEL = grpc.local_channel_credentials

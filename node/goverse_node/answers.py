@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from goverse.errors import GoverseError
+from goverse.limits import ROUTER_KEY_RETENTION_S
 from goverse.model.frames import Problem, Reply
+from goverse.model.keys import ROUTER_KEY_PREFIX
 from goverse.model.records import CommitRecord, StoredReply
 from goverse.model.replies import encode_reply
 from goverse_node.call import Call
@@ -62,7 +64,9 @@ def commit(activation: Activation, call: Call | None, reply: Reply, *, expected:
     key = None if call is None else call.request.idempotency_key
     kept: StoredReply | None = None
     if key is not None and call is not None:
-        expires_ms = at_ms + round(node.options.idempotency_retention_s * 1000)
+        made_here = key.startswith(ROUTER_KEY_PREFIX)
+        retention_s = ROUTER_KEY_RETENTION_S if made_here else node.options.idempotency_retention_s
+        expires_ms = at_ms + round(retention_s * 1000)
         kept = StoredReply(call.print, encode_reply(reply), expires_ms)
     record = CommitRecord(
         activation.key,

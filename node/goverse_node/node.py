@@ -53,7 +53,7 @@ class Node:
     ) -> None:
         """Host the types of ``registry`` over ``store``, which the caller opens before and closes after.
 
-        ``calls`` is the link that objects call each other through: the node itself unless somebody sets another one.
+        ``calls`` is the link through which objects call each other; in a cluster somebody sets another one.
         """
         self.registry = registry
         self.store = store
@@ -63,16 +63,14 @@ class Node:
         self.calls: Link = self
         self.evacuation = Evacuation()
         self.stats = NodeStats()
+        bounds = self.options
         self.pipeline = CommitPipeline(
-            store,
-            self.stats,
-            batch_max_bytes=self.options.batch_max_bytes,
-            batch_max_s=self.options.batch_max_ms / 1000,
+            store, self.stats, batch_max_bytes=bounds.batch_max_bytes, batch_max_s=bounds.batch_max_ms / 1000
         )
         self.residents = Residents(
-            idle_timeout_s=self.options.idle_timeout_s,
-            count_max=self.options.activations_max,
-            bytes_max=self.options.activations_bytes_max,
+            idle_timeout_s=bounds.idle_timeout_s,
+            count_max=bounds.activations_max,
+            bytes_max=bounds.activations_bytes_max,
         )
         self.deadlines = Deadlines(self.options, self.stats)
         self.watch = self.deadlines.watch
@@ -134,7 +132,7 @@ class Node:
         future: Future[Reply] = self._loop.create_future()
         call = Call(request, future, self.stats)
         if self._draining and not request.chain:
-            call.refuse(Draining())
+            call.refuse(Draining(executed="no"))
         elif self.stats.inflight > self.options.inflight_calls_max:
             call.refuse(Overloaded(f"{self.stats.inflight} calls are under way in this node already", retry_after_s=1))
         else:
@@ -224,10 +222,7 @@ class Node:
     def _read_done(self, call: Call, answer: Future[StoredObject | None]) -> None:
         self.unwatch(call)
         stored, error = outcome(answer)
-        if error is not None:
-            call.refuse(error)
-        else:
-            self._answer_read(call, stored)
+        call.refuse(error) if error is not None else self._answer_read(call, stored)
 
     def _answer_read(self, call: Call, stored: StoredObject | None) -> None:
         """Answer with the durable state, in the shape of the present class."""
@@ -239,8 +234,8 @@ class Node:
             state = Instance(self.registry.type(key.type), key, stored).base or b""
         except GoverseError as error:
             call.refuse(error)
-            return
-        call.answer(Reply(state, stored.version, stored.commit_seq))
+        else:
+            call.answer(Reply(state, stored.version, stored.commit_seq))
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int

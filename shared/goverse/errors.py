@@ -294,18 +294,6 @@ class PeerError(GoverseError):
     code = "peer_error"
 
 
-class ProtocolViolation(PeerError):
-    """The peer sent what the protocol does not allow."""
-
-    code = "protocol_violation"
-
-
-class VersionsIncompatible(PeerError):
-    """The peer speaks no version of the protocol that this process speaks."""
-
-    code = "versions_incompatible"
-
-
 class CoordinatorError(GoverseError):
     """The coordinator refuses what was asked of it."""
 

@@ -11,6 +11,7 @@ from goverse.ports.link import Link
 from goverse.testing.link_contract import LinkContract
 from goverse.testing.link_objects import Door
 from tests.links import ledgers, pair
+from tests.nodes import until
 
 
 @pytest.fixture(autouse=True)
@@ -30,13 +31,16 @@ class TestNode(LinkContract):
 class TestGrpcLink(LinkContract):
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Link]:
-        async with pair() as ends:
-            yield ends.link
+        async with pair() as self.ends:
+            yield self.ends.link
+
+    async def told(self, waiting: int) -> None:
+        await until(lambda: self.ends.server.inflight == waiting)
 
 
 @pytest.mark.requirement("QUA-6")
-class TestGrpcLinkWithTinyMessages(LinkContract):
+class TestGrpcLinkWithTinyMessages(TestGrpcLink):
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Link]:
-        async with pair(message_bytes=300) as ends:
-            yield ends.link
+        async with pair(message_bytes=300) as self.ends:
+            yield self.ends.link

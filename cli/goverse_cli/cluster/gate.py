@@ -16,12 +16,11 @@ from goverse.model.catalog import Catalog, TypeDescription
 from goverse.ports.coordinator import Coordinator, Put
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.lease_keeper import LeaseKeeper
-from goverse.routing.router import NodeLink, Router
+from goverse.routing.router import Router
 from goverse.settings import EffectiveSettings, Settings
 from goverse.telemetry.process import register_process_metrics
 from goverse.wire.introduction import Introduction
-from goverse.wire.link import GrpcLink
-from goverse_cli.cluster.parts import coordinator_of, layout_of, new_incarnation
+from goverse_cli.cluster.parts import connect, coordinator_of, layout_of, new_incarnation
 from goverse_cli.listener import url_of
 from goverse_cli.serve import gate_options
 from goverse_cli.version import release
@@ -67,41 +66,46 @@ async def serve_gate(
         ConfigError: the settings do not fit together, or the cluster's.
         Unavailable: etcd does not answer.
     """
-    values, incarnation = settings.values, new_incarnation()
+    values = settings.values
+    introduction = Introduction(kind="gate", id=values.node.id, incarnation=new_incarnation())
     metrics = CollectorRegistry()
     register_process_metrics(metrics, version=release())
     async with AsyncExitStack() as undo:
         coordinator = coordinator_of(values)
         undo.push_async_callback(coordinator.close)
-        layout = layout_of(values)
-        watch = ClusterWatch(coordinator, layout)
+        watch = ClusterWatch(coordinator, layout_of(values))
         offered = Offered()
-        introduction = Introduction(kind="gate", id=values.node.id, incarnation=incarnation)
-        router = Router(
-            lambda address: _connect(address, introduction),
-            shard_count=values.cluster.shards,
-            readonly=offered.readonly,
-            incarnation=incarnation,
-        )
-        undo.push_async_callback(router.close)
-        watch.add(offered.follow)
-        watch.add(router.follow)
-        await watch.start(values.cluster.shards)
-        undo.push_async_callback(watch.stop)
-
-        registration = _Registration(values, coordinator, watch, url_of(listener), incarnation)
+        router = await _follow(values, watch, offered, introduction, undo)
+        registration = _Registration(values, coordinator, watch, url_of(listener), introduction.incarnation)
         registration.start()
         undo.push_async_callback(registration.stop)
 
         options = gate_options(values)
-        app = create_app(router, offered.catalog, options, registry=metrics, config=settings.shown)
-        offered.app = app
+        app = offered.app = create_app(router, offered.catalog, options, registry=metrics, config=settings.shown)
         server = GateServer(app, options, sockets=[listener])
         await server.start()
         undo.push_async_callback(server.stop)
         started(url_of(listener))
         await stop.wait()
         await server.drain(values.cluster.pre_stop_delay_s)
+
+
+async def _follow(
+    values: Settings, watch: ClusterWatch, offered: Offered, introduction: Introduction, undo: AsyncExitStack
+) -> Router:
+    """Read what etcd says, and follow it with the router and with the types that are offered."""
+    router = Router(
+        lambda address: connect(address, introduction),
+        shard_count=values.cluster.shards,
+        readonly=offered.readonly,
+        incarnation=introduction.incarnation,
+    )
+    undo.push_async_callback(router.close)
+    watch.add(offered.follow)
+    watch.add(router.follow)
+    await watch.start(values.cluster.shards)
+    undo.push_async_callback(watch.stop)
+    return router
 
 
 class _Registration:
@@ -138,9 +142,3 @@ class _Registration:
                 await asyncio.sleep(1.0)
             else:
                 return
-
-
-def _connect(address: str, introduction: Introduction) -> NodeLink:
-    link = GrpcLink(address, introduction)
-    link.start()
-    return link

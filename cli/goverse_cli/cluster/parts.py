@@ -7,7 +7,10 @@ import secrets
 from goverse.cluster.keys import KeyLayout
 from goverse.errors import ConfigError
 from goverse.etcd.coordinator import EtcdCoordinator
+from goverse.routing.router import NodeLink
 from goverse.settings import Settings
+from goverse.wire.introduction import Introduction
+from goverse.wire.link import GrpcLink
 from goverse_node.stores.postgres.options import PostgresOptions
 
 
@@ -47,3 +50,10 @@ def postgres_of(values: Settings) -> PostgresOptions:
 def new_incarnation() -> str:
     """Return a name for this process that no other one ever has."""
     return secrets.token_hex(8)
+
+
+def connect(address: str, introduction: Introduction) -> NodeLink:
+    """Return a link to the node at ``address`` that connects in the background."""
+    link = GrpcLink(address, introduction)
+    link.start()
+    return link

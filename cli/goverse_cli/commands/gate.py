@@ -15,8 +15,8 @@ from goverse_cli.listener import bind
 def gate(context: typer.Context, *, host: Host = None, port: Port = None) -> None:
     """Serve a cluster's objects over HTTP.
 
-    A gate has no state: run as many as you like. It learns from etcd which nodes there are, which object types they serve,
-    and which shards are where.
+    A gate has no state: run as many as you like. It learns from etcd which nodes there are, which object types they
+    serve, and which shards are where.
 
     \b
     Examples:

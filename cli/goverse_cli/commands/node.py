@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from goverse_cli.commands.dev import Target
 from goverse_cli.invocation import invocation_of
+
+if TYPE_CHECKING:
+    from goverse_node.ownership.ownership import Shutdown
 
 Listen = Annotated[
     str | None, typer.Option(help="Address and port for calls (cluster.listen).", show_default="127.0.0.1:7400")
@@ -20,9 +23,9 @@ Id = Annotated[str | None, typer.Option("--id", help="Name of the node (node.id)
 def node(context: typer.Context, target: Target, *, listen: Listen = None, node_id: Id = None) -> None:
     """Serve the object types of an application as one node of a cluster.
 
-    The cluster is what etcd says under its name; objects are in PostgreSQL (see `goverse db migrate`). SIGTERM and SIGINT
-    give the shards away first and end then; SIGQUIT ends at once and keeps them for a restart of the same node; a second
-    signal ends without a word.
+    The cluster is what etcd says under its name; objects are in PostgreSQL (see `goverse db migrate`). SIGTERM and
+    SIGINT give the shards away first and end then; SIGQUIT ends soon, and the shards wait a little for a restart of the
+    same node; a second signal ends at once.
 
     \b
     Examples:
@@ -34,7 +37,6 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
     from goverse.objects.application import load_application  # noqa: PLC0415
     from goverse.telemetry import logs  # noqa: PLC0415
     from goverse_cli.cluster.node import ServingNode, serve_node  # noqa: PLC0415
-    from goverse_node.ownership.ownership import Shutdown  # noqa: PLC0415
 
     flags = {"cluster.listen": ("--listen", listen), "node.id": ("--id", node_id)}
     values = invocation_of(context).settings(flags).values
@@ -42,17 +44,7 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
     application = load_application(target)
 
     async def until_told() -> None:
-        loop = asyncio.get_running_loop()
-        stop: asyncio.Future[Shutdown] = loop.create_future()
-
-        def told(how: Shutdown) -> None:
-            if stop.done():
-                signal.raise_signal(signal.SIGKILL)  # what is durable is durable
-            stop.set_result(how)
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, told, Shutdown.GRACEFUL)
-        loop.add_signal_handler(signal.SIGQUIT, told, Shutdown.FAST)
+        stop = _listen_to_signals()
 
         def started(serving: ServingNode) -> None:
             typer.echo(f"node {serving.id} takes calls on {serving.address}", err=True)
@@ -60,3 +52,20 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
         await serve_node(application, values, started=started, stop=stop)
 
     uvloop.run(until_told())
+
+
+def _listen_to_signals() -> asyncio.Future[Shutdown]:
+    from goverse_node.ownership.ownership import Shutdown  # noqa: PLC0415
+
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[Shutdown] = loop.create_future()
+
+    def told(how: Shutdown) -> None:
+        if stop.done():
+            signal.raise_signal(signal.SIGKILL)  # what is durable is durable
+        stop.set_result(how)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told, Shutdown.GRACEFUL)
+    loop.add_signal_handler(signal.SIGQUIT, told, Shutdown.FAST)
+    return stop

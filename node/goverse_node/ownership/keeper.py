@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 from goverse.cluster.election import Election
@@ -84,12 +85,10 @@ class Keeper:
         """Give the shards away as ``how`` says; tell whether that was done in time."""
         self.ownership.shut_down(how)
         self._look_soon()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._left.wait()
-        except TimeoutError:
-            return False
-        return True
+        return self._left.is_set()
 
     async def stop(self) -> None:
         """Take no part any more. The lease ends now, so that the others need not wait for it."""
@@ -148,11 +147,9 @@ class Keeper:
                 logger.exception("a look at the cluster failed")
             if self.ownership.left:
                 self._left.set()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._pause_s()):
                     await self._news.wait()
-            except TimeoutError:
-                continue
 
     def _pause_s(self) -> float:
         now = self._now()

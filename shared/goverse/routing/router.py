@@ -14,14 +14,14 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from itertools import count
 from typing import Any, Final, Protocol
 
-from goverse.cluster.delivery import ROUTER_KEY_PREFIX, Miss, Park, Send
+from goverse.cluster.delivery import Miss, Park, Send
 from goverse.cluster.parking import Parking
 from goverse.cluster.table import Route, ShardTable
 from goverse.cluster.view import ClusterView
 from goverse.errors import GoverseError, Overloaded, Unavailable
 from goverse.limits import CALL_TIMEOUT_S, PARKED_CALLS_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
-from goverse.model.keys import ObjectKey, placement_of, stable_hash
+from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, placement_of, stable_hash
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Link, Readiness
 from goverse.routing.journey import Journey, delivery_of

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from google.protobuf.message import DecodeError
 
-from goverse.errors import GoverseError, MalformedRequest, ProtocolViolation
+from goverse.errors import GoverseError, MalformedRequest, PeerError
 from goverse.limits import ID_BYTES_MAX, LIST_LIMIT_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey, check_namespace, is_name
@@ -35,12 +35,12 @@ def parse(data: bytes) -> messages.Envelope:
     """Return the envelope.
 
     Raises:
-        ProtocolViolation: ``data`` is none.
+        PeerError: ``data`` is none.
     """
     try:
         return messages.Envelope.FromString(data)
     except DecodeError as error:
-        raise ProtocolViolation("the peer sent something that is no envelope") from error
+        raise PeerError("the peer sent something that is no envelope") from error
 
 
 # --- introductions ----------------------------------------------------------------------------------------------------
@@ -65,10 +65,10 @@ def read_hello(envelope: messages.Envelope) -> Introduction:
     """Return who the peer is.
 
     Raises:
-        ProtocolViolation: the envelope holds no introduction.
+        PeerError: the envelope holds no introduction.
     """
     if not envelope.HasField("hello"):
-        raise ProtocolViolation("the peer did not introduce itself")
+        raise PeerError("the peer did not introduce itself")
     hello = envelope.hello
     return Introduction(
         kind=hello.kind,
@@ -121,6 +121,8 @@ def _write_request(request: Request, now: float, message: messages.Request) -> N
         message.traceparent = request.traceparent
     if request.attempt:
         message.attempt = request.attempt
+    if request.fresh_key:
+        message.fresh_key = True
     if request.chain:
         for namespace, type_name, object_id in request.chain:
             message.chain.add(namespace=namespace, type=type_name, id=object_id)
@@ -167,6 +169,7 @@ class RequestReader:
             message.traceparent,
             tuple(ObjectKey(link.namespace, link.type, link.id) for link in chain) if chain else (),
             message.attempt,
+            message.fresh_key,
         )
 
     def _key(self, namespace: str, type_name: str, object_id: str) -> ObjectKey:
@@ -233,7 +236,7 @@ def read_reply(message: messages.Reply) -> Reply:
     """Return the reply.
 
     Raises:
-        ProtocolViolation: its problem makes no sense.
+        PeerError: its problem makes no sense.
     """
     return Reply(
         message.body,

@@ -13,8 +13,7 @@ from typing import Any, Final, cast
 
 import grpc
 
-from goverse.errors import GoverseError, ProtocolViolation, Unavailable
-from goverse.model.frames import Problem, Reply
+from goverse.errors import GoverseError, PeerError, Unavailable
 from goverse.model.records import ObjectSummary
 from goverse.objects.problems import error_of
 from goverse.ports.link import Readiness
@@ -87,7 +86,7 @@ class Connection:
         await self._call.write(hello.SerializeToString())
         data = await self._call.read()
         if data is grpc.aio.EOF:
-            raise ProtocolViolation("the peer hung up without a word")
+            raise PeerError("the peer hung up without a word")
         envelope = codec.parse(data)
         self.peer = codec.read_hello(envelope)
         self._features = agree(introduction, self.peer).features
@@ -204,7 +203,7 @@ class Connection:
             self.readiness = codec.read_readiness(envelope.readiness)
             self.commit_seq = max(self.commit_seq, self.readiness.commit_seq)
         if envelope.HasField("goaway"):
-            self._outgoing.draining = envelope.goaway.reason or "the node is shutting down"
+            self._outgoing.drain(envelope.goaway.reason or "the node is shutting down")
             self._on_goaway()
 
     def _listed(self, message: messages.ListReply) -> None:
@@ -241,14 +240,11 @@ class Connection:
             now = self._loop.time()
             envelope, self._extra = self._extra or messages.Envelope(), None
             for number, error in codec.write_requests(outgoing.take(target), now, envelope):
-                self._refuse(number, error)
+                entry = outgoing.answered(number)
+                if entry is not None:
+                    entry.refuse(error)
             self._writing_since = now
             await call.write(envelope.SerializeToString())
-
-    def _refuse(self, number: int, error: GoverseError) -> None:
-        entry = self._outgoing.answered(number)
-        if entry is not None and not entry.waiter.done():
-            entry.waiter.set_result(Reply(problem=Problem.of(error, entry.request.request_id)))
 
 
 def reason_of(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from asyncio import Future
 from typing import NamedTuple
 
-from goverse.errors import Draining, GoverseError, Overloaded, ProtocolViolation, TooLarge
+from goverse.errors import Draining, GoverseError, Overloaded, PeerError, TooLarge
 from goverse.model.frames import Problem, Reply, Request
 from goverse.ports.link import EXECUTED, Executed
 from goverse.wire.options import WireOptions
@@ -65,7 +65,7 @@ class Incoming:
         """Return why the request is not taken, or None.
 
         Raises:
-            ProtocolViolation: its id does not grow.
+            PeerError: its id does not grow.
         """
         self.check_number(number)
         options, occupancy, size = self._options, self._occupancy, len(request.body)
@@ -89,10 +89,10 @@ class Incoming:
         """Check that ids grow.
 
         Raises:
-            ProtocolViolation: this one does not.
+            PeerError: this one does not.
         """
         if number <= self._last:
-            raise ProtocolViolation(f"request {number} came after request {self._last}")
+            raise PeerError(f"request {number} came after request {self._last}")
         self._last = number
 
     def hold(self, number: int, future: Future[Reply], size: int) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NamedTuple
 
-from goverse.errors import VersionsIncompatible
+from goverse.errors import PeerError
 from goverse.limits import WIRE_INFLIGHT_MAX
 
 VERSIONS: Final = (1,)
@@ -71,11 +71,11 @@ def agree(own: Introduction, peer: Introduction) -> Agreement:
     """Return what both sides understand.
 
     Raises:
-        VersionsIncompatible: there is no version that both know.
+        PeerError: there is no version that both know.
     """
     shared = set(own.versions) & set(peer.versions)
     if not shared:
-        raise VersionsIncompatible(
+        raise PeerError(
             f"{peer} speaks versions {_shown(peer.versions)} of the protocol, {own} speaks {_shown(own.versions)}",
             own=list(own.versions),
             peer=list(peer.versions),

@@ -30,7 +30,7 @@ from goverse.wire.backoff import Backoff
 from goverse.wire.connection import Connection, ConnectionBroken, reason_of
 from goverse.wire.introduction import Introduction
 from goverse.wire.options import WireOptions
-from goverse.wire.outgoing import Entry, Outgoing
+from goverse.wire.outgoing import Outgoing
 
 _POLL_S: Final = 0.005
 
@@ -109,7 +109,7 @@ class GrpcLink:
         if self._task is None:
             return
         task, self._task = self._task, None
-        self._outgoing.draining = "the link is being closed"
+        self._outgoing.draining = "the link is being closed"  # what it took already it still carries
         end = self._loop.time() + drain_timeout_s
         while len(self._outgoing) and self._loop.time() < end:  # noqa: ASYNC110  # only while stopping
             await asyncio.sleep(_POLL_S)
@@ -259,7 +259,7 @@ class GrpcLink:
 
     def _lose(self, reason: str) -> None:
         for entry, executed in self._outgoing.lose():
-            _give(entry, self._unreachable(reason, executed))
+            entry.refuse(self._unreachable(reason, executed))
 
     def _tick(self) -> None:
         """Look after deadlines, requests that were given up, and the peer's signs of life."""
@@ -269,18 +269,13 @@ class GrpcLink:
         for entry, executed in overdue.expired:
             request = entry.request
             operation = request.method or request.operation.name.lower()
-            _give(
-                entry,
+            entry.refuse(
                 Timeout(
                     f"{operation} of {request.key} was not answered before its deadline",
                     operation=operation,
                     object=str(request.key),
                     executed=executed.value,
-                ),
+                )
             )
         if self._connection is not None:
             self._connection.tick(now, overdue.cancels)
-
-
-def _give(entry: Entry, error: GoverseError) -> None:
-    entry.waiter.set_result(Reply(problem=Problem.of(error, entry.request.request_id)))

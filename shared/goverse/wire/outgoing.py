@@ -13,7 +13,7 @@ from collections import deque
 from typing import Final, NamedTuple, Protocol
 
 from goverse.errors import Draining, GoverseError, Overloaded, TooLarge
-from goverse.model.frames import Reply, Request
+from goverse.model.frames import Problem, Reply, Request
 from goverse.ports.link import Executed
 
 FRAME_OVERHEAD_BYTES: Final = 256
@@ -37,6 +37,11 @@ class Entry(NamedTuple):
 
     request: Request
     waiter: Waiter
+
+    def refuse(self, error: GoverseError) -> None:
+        """Answer with an error, if anybody waits."""
+        if not self.waiter.done():
+            self.waiter.set_result(Reply(problem=Problem.of(error, self.request.request_id)))
 
 
 class Overdue(NamedTuple):
@@ -133,6 +138,22 @@ class Outgoing:
     def answered(self, number: int) -> Entry | None:
         """Return the request that ``number`` answers, once; None where nobody waits for it any more."""
         return self._entries.pop(number, None)
+
+    def drain(self, reason: str) -> None:
+        """The peer takes no new work: refuse it from now on, and what was not sent yet as well."""
+        self.draining = reason
+        kept: deque[int] = deque()
+        for number in self._unsent:
+            entry = self._entries.get(number)
+            if entry is None:
+                continue
+            if entry.request.chain:
+                kept.append(number)
+                continue
+            del self._entries[number]
+            self._unsent_bytes -= len(entry.request.body)
+            entry.refuse(Draining(reason, executed=Executed.NO.value))
+        self._unsent = kept
 
     def overdue(self, now: float) -> Overdue:
         """Take out the requests whose deadline passed, and those that were given up."""

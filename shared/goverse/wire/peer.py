@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 import grpc
 
-from goverse.errors import GoverseError, ProtocolViolation, Unavailable
+from goverse.errors import GoverseError, PeerError, Unavailable
 from goverse.model.frames import Problem, Reply, Request
 from goverse.ports.link import Executed, Link, Readiness
 from goverse.wire import codec
@@ -63,6 +63,7 @@ class Peer:
         self._told: Readiness | None = None
         self._listings: set[asyncio.Task[None]] = set()
         self._pings = 0
+        self._parting = 0
         self._ended: Future[str | None] = self._loop.create_future()
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ class Peer:
         """Serve until the peer hangs up, breaks a rule, or ``end`` is called.
 
         Raises:
-            ProtocolViolation: the peer broke a rule.
+            PeerError: the peer broke a rule.
         """
         self._extra = hello
         self.tell_readiness(self._link.readiness())
@@ -101,26 +102,30 @@ class Peer:
         """Return why the stream is over.
 
         Raises:
-            ProtocolViolation: because the peer broke a rule.
+            PeerError: because the peer broke a rule.
         """
         if self._ended.done():
             return self._ended.result() or "it was ended here"
         for task in tasks:
             error = task.exception() if task.done() and not task.cancelled() else None
-            if isinstance(error, ProtocolViolation):
+            if isinstance(error, PeerError):
                 raise error
             if error is not None and not isinstance(error, grpc.RpcError | asyncio.InvalidStateError):
                 raise error
         return "the peer hung up"
 
     def go_away(self, reason: str) -> None:
-        """Ask the peer to send no more work."""
-        self._envelope().goaway.reason = reason
+        """Ask the peer to send no more work; whatever it sent before it heard this comes before its pong."""
+        envelope = self._envelope()
+        envelope.goaway.reason = reason
+        self._pings += 1
+        envelope.ping = self._parting = self._pings
 
     @property
     def owes(self) -> bool:
-        """Whether the peer waits for anything."""
-        return bool(self.incoming.owes or self._listings or self._extra or self._writing_since is not None)
+        """Whether the peer waits for anything, or may have sent something that was not seen yet."""
+        unwritten = self._extra is not None or self._writing_since is not None
+        return bool(self.incoming.owes or self._listings or unwritten or self._parting)
 
     def tick(self, now: float, readiness: Readiness) -> None:
         """Look after silence, stalls and readiness; called every ``tick_s``."""
@@ -175,6 +180,8 @@ class Peer:
             self._list(listing)
         if envelope.ping:
             self._envelope().pong = envelope.ping
+        if envelope.pong == self._parting:
+            self._parting = 0
 
     def _submit(self, number: int, request: Request) -> None:
         incoming = self.incoming
@@ -191,7 +198,7 @@ class Peer:
 
     def _cancel(self, numbers: Any) -> None:
         if CANCEL not in self._agreement.features:
-            raise ProtocolViolation("the peer cancels requests without having said that it can")
+            raise PeerError("the peer cancels requests without having said that it can")
         for number in numbers:
             future = self.incoming.release(number)
             if future is not None:
@@ -225,7 +232,7 @@ class Peer:
 
     def _list(self, message: messages.ListRequest) -> None:
         if LIST not in self._agreement.features:
-            raise ProtocolViolation("the peer lists without having said that it can")
+            raise PeerError("the peer lists without having said that it can")
         if len(self._listings) >= LISTINGS_MAX:
             busy = Unavailable(f"{LISTINGS_MAX} listings are under way here already", retry_after_s=1)
             reply = self._envelope().list_replies.add(id=message.id)

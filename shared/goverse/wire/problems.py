@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import orjson
 
-from goverse.errors import ProtocolViolation
+from goverse.errors import PeerError
 from goverse.model.frames import Problem
 from goverse.ports.link import EXECUTED
 from goverse.wire.v1 import wire_pb2 as messages
@@ -30,10 +30,10 @@ def read_problem(message: messages.Problem) -> Problem:
     """Return the problem.
 
     Raises:
-        ProtocolViolation: it has no code, or its further members are no JSON object.
+        PeerError: it has no code, or its further members are no JSON object.
     """
     if not message.code:
-        raise ProtocolViolation("the peer sent a problem without a code")
+        raise PeerError("the peer sent a problem without a code")
     return Problem(
         message.code,
         message.detail,
@@ -66,7 +66,7 @@ def _members(data: bytes) -> dict[str, Any]:
     try:
         members: object = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ProtocolViolation("the peer sent a problem whose members are no JSON") from error
+        raise PeerError("the peer sent a problem whose members are no JSON") from error
     if not isinstance(members, dict):
-        raise ProtocolViolation("the peer sent a problem whose members are no JSON object")
+        raise PeerError("the peer sent a problem whose members are no JSON object")
     return cast("dict[str, Any]", members)

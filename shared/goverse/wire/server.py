@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from goverse.errors import ConfigError, GoverseError, PeerError, ProtocolViolation, VersionsIncompatible
+from goverse.errors import ConfigError, PeerError
 from goverse.ports.link import Link, Readiness
 from goverse.wire import codec
 from goverse.wire.incoming import Occupancy
@@ -123,14 +123,14 @@ class LinkServer:
             peer, hello = await self._meet(context)
         except PeerError as error:
             logger.warning("a stream was refused", extra={"peer": context.peer(), "reason": error.detail})
-            await context.abort(_status_of(error), error.detail)
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
         self._peers.add(peer)
         logger.info("a stream was opened", extra={"peer": str(peer.introduction), "address": context.peer()})
         try:
             await peer.run(context, hello)
         except PeerError as error:
             logger.warning("a stream was cut", extra={"peer": str(peer.introduction), "reason": error.detail})
-            await context.abort(_status_of(error), error.detail)
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
         finally:
             self._peers.discard(peer)
 
@@ -142,9 +142,9 @@ class LinkServer:
             async with asyncio.timeout(self._options.connect_timeout_s):
                 data = await cast("Any", context).read()
         except TimeoutError:
-            raise ProtocolViolation("the peer did not introduce itself in time") from None
+            raise PeerError("the peer did not introduce itself in time") from None
         if data is grpc.aio.EOF:
-            raise ProtocolViolation("the peer hung up without a word")
+            raise PeerError("the peer hung up without a word")
         introduction = codec.read_hello(codec.parse(data))
         agreement = agree(self._introduction, introduction)
         peer = Peer(introduction, agreement, link=self._link, options=self._options, occupancy=self._occupancy)
@@ -174,9 +174,3 @@ class LinkServer:
         status = health_pb2.HealthCheckResponse
         for service in ("", SERVICE):
             await self._health.set(service, status.SERVING if ready else status.NOT_SERVING)
-
-
-def _status_of(error: GoverseError) -> grpc.StatusCode:
-    if isinstance(error, VersionsIncompatible):
-        return grpc.StatusCode.FAILED_PRECONDITION
-    return grpc.StatusCode.INVALID_ARGUMENT

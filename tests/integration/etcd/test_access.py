@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -88,14 +88,16 @@ async def test_a_token_that_expired_is_replaced(locked: EtcdCluster) -> None:
         client_of([f"http://127.0.0.1:{proxy.port}"], **USER) as client,
         following(client, "/n/") as follower,
     ):
-        for operation in (
+        operations: list[Callable[[], Awaitable[object]]] = [
             lambda: client.read("/n/"),
             lambda: put(client, "/n/x", b""),
             lambda: client.grant(5.0),
-            lambda: asyncio.sleep(0, proxy.cut()),  # the watch needs a new token itself
-        ):
+        ]
+        for operation in operations:
             await expired(locked)
             await operation()
+        await expired(locked)
+        proxy.cut()  # and the watch needs a new one itself
         last = await put(client, "/n/x", b"last")
         await until(lambda: follower.revision == last)
 

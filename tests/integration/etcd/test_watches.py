@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from goverse.errors import Unavailable
-from goverse.ports.coordinator import Changed, Put
+from goverse.ports.coordinator import Changed, Coordinator, KeyEntry, Put
 from goverse.testing.coordinator_place import put
 from tests.etcd_server import etcd_cluster
 from tests.integration.etcd.clients import client_of, following, until
@@ -32,11 +32,11 @@ async def test_a_burst_arrives_whole_once_and_in_order(tmp_path: Path) -> None:
         }
 
 
-async def burst(client: object) -> list[int]:
+async def burst(client: Coordinator) -> list[int]:
     """Write from many tasks at once."""
 
     async def write(writer: int) -> list[int]:
-        return [await put(client, f"/n/{writer}/{number % 10}", b"x" * 100) for number in range(BURST // WRITERS)]  # type: ignore[arg-type]
+        return [await put(client, f"/n/{writer}/{number % 10}", b"x" * 100) for number in range(BURST // WRITERS)]
 
     written = await asyncio.gather(*map(write, range(WRITERS)))
     return sorted(revision for revisions in written for revision in revisions)
@@ -121,8 +121,8 @@ async def test_a_network_that_drops_everything_is_left_for_another_member(tmp_pa
         assert (await client.read("/n/")).entries[0].value == b"2"
 
 
-async def until_seen(state: dict[str, object], revision: int) -> None:
-    await until(lambda: any(getattr(entry, "mod_revision", 0) == revision for entry in state.values()))
+async def until_seen(state: dict[str, KeyEntry], revision: int) -> None:
+    await until(lambda: any(entry.mod_revision == revision for entry in state.values()))
 
 
 async def test_an_idle_watch_stays_on_its_stream(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ requests = st.builds(
     traceparent=texts,
     chain=st.lists(keys, max_size=4).map(tuple),
     attempt=st.integers(0, 1000),
+    fresh_key=st.booleans(),
 )
 problems = st.builds(
     Problem,

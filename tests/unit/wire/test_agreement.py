@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from goverse.errors import Moving, Overloaded, VersionsIncompatible
+from goverse.errors import Moving, Overloaded, PeerError
 from goverse.model.frames import Problem
 from goverse.ports.link import Executed, executed
 from goverse.wire.backoff import HELD_S, Backoff
-from goverse.wire.introduction import CANCEL, FEATURES, LIST, Introduction, agree
+from goverse.wire.introduction import CANCEL, FEATURES, LIST, Agreement, Introduction, agree
 from goverse.wire.liveness import Liveness, Verdict
 
 OURS = Introduction(kind="gate", id="g1", release="1.1", versions=(1, 2))
@@ -19,8 +19,8 @@ def test_the_highest_version_and_the_features_that_both_know_are_used() -> None:
     older = Introduction(kind="node", id="n1", release="1.0", versions=(1,), features=frozenset({CANCEL}))
     newer = Introduction(kind="node", id="n1", versions=(2, 3), features=FEATURES | {"telepathy"})
 
-    assert agree(OURS, older) == (1, {CANCEL})
-    assert agree(OURS, newer) == (2, FEATURES)
+    assert agree(OURS, older) == Agreement(1, frozenset({CANCEL}))
+    assert agree(OURS, newer) == Agreement(2, FEATURES)
     assert LIST in agree(OURS, newer).features
 
 
@@ -28,11 +28,9 @@ def test_the_highest_version_and_the_features_that_both_know_are_used() -> None:
 def test_without_a_common_version_the_error_names_both() -> None:
     stranger = Introduction(kind="node", id="n1", release="9.0", versions=(7, 8))
 
-    with pytest.raises(
-        VersionsIncompatible, match=r"node n1 \(9.0\) speaks versions 7, 8.*gate g1 \(1.1\) speaks 1, 2"
-    ):
+    with pytest.raises(PeerError, match=r"node n1 \(9.0\) speaks versions 7, 8.*gate g1 \(1.1\) speaks 1, 2"):
         agree(OURS, stranger)
-    with pytest.raises(VersionsIncompatible, match="none"):
+    with pytest.raises(PeerError, match="none"):
         agree(OURS, Introduction(kind="node", id="n1", versions=()))
 
 
@@ -75,7 +73,7 @@ def test_pauses_double_up_to_a_bound_and_a_connection_that_held_ends_them() -> N
 
 def test_pauses_are_spread() -> None:
     early, late = Backoff(1.0, 9.0, lambda: 0.0), Backoff(1.0, 9.0, lambda: 0.999)
-    early.next_s(), late.next_s()
+    assert early.next_s() == late.next_s() == 0.0
 
     assert (early.next_s(), round(late.next_s(), 2)) == (0.5, 1.0)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goverse.errors import GoverseError, MalformedRequest, ProtocolViolation
+from goverse.errors import GoverseError, MalformedRequest, PeerError
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.records import ObjectSummary
@@ -59,7 +59,7 @@ def test_replies_arrive_as_they_were_sent(reply: Reply) -> None:
 
 @given(st.binary(max_size=300))
 def test_whatever_bytes_come_the_answer_is_an_envelope_or_a_typed_error(data: bytes) -> None:
-    with suppress(ProtocolViolation):
+    with suppress(PeerError):
         assert read_everything(codec.parse(data))
 
 
@@ -71,7 +71,7 @@ def test_damaged_envelopes_give_frames_or_typed_errors(data: st.DataObject) -> N
     raw = bytearray(envelope.SerializeToString() or b"\x00")
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
-    with suppress(ProtocolViolation):
+    with suppress(PeerError):
         assert read_everything(codec.parse(bytes(raw)))
 
 
@@ -82,9 +82,9 @@ def read_everything(envelope: messages.Envelope) -> bool:
         with suppress(MalformedRequest):
             assert isinstance(reader.read(request, NOW), Request)
     for reply in envelope.replies:
-        with suppress(ProtocolViolation):
+        with suppress(PeerError):
             assert isinstance(codec.read_reply(reply), Reply)
-    with suppress(ProtocolViolation):
+    with suppress(PeerError):
         assert isinstance(codec.read_hello(envelope), Introduction)
     return isinstance(codec.read_readiness(envelope.readiness), Readiness)
 
@@ -192,7 +192,7 @@ def test_members_without_any_json_are_left_out_but_for_what_a_router_has_to_know
 
 @pytest.mark.parametrize("extra", [b"{", b"[1]", b"\xff", b"[" * 100_000])
 def test_a_problem_with_nonsense_for_members_is_a_violation(extra: bytes) -> None:
-    with pytest.raises(ProtocolViolation):
+    with pytest.raises(PeerError):
         read_problem(messages.Problem(code="c", extra=extra))
 
 
@@ -200,7 +200,7 @@ def test_a_problem_without_a_code_is_a_violation() -> None:
     message = messages.Problem()
     write_problem(Problem("", "d"), message)
 
-    with pytest.raises(ProtocolViolation, match="code"):
+    with pytest.raises(PeerError, match="code"):
         read_problem(message)
 
 

@@ -7,7 +7,7 @@ from asyncio import Future
 
 import pytest
 
-from goverse.errors import GoverseError, ProtocolViolation
+from goverse.errors import GoverseError, PeerError
 from goverse.model.frames import Reply
 from goverse.ports.link import EXECUTED
 from goverse.wire.incoming import Incoming, Occupancy
@@ -33,7 +33,7 @@ async def test_ids_grow() -> None:
     side = incoming()
     assert side.refusal(3, request()) is None
     for number in (3, 2, 0):
-        with pytest.raises(ProtocolViolation):
+        with pytest.raises(PeerError):
             side.refusal(number, request())
 
 

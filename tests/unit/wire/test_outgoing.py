@@ -56,6 +56,23 @@ def test_a_draining_peer_is_only_sent_what_one_of_its_turns_may_wait_for() -> No
     assert table.add(request(chain=(request().key,)), Slot()) is None
 
 
+@pytest.mark.requirement("GATE-8")
+def test_what_was_not_sent_when_the_peer_began_to_drain_is_refused() -> None:
+    table = outgoing(bytes_max=30)
+    table.add(request(), sent := Slot())
+    table.take(10_000)
+    table.add(request(b"x" * 30), unsent := Slot())
+    table.add(request(chain=(request().key,)), needed := Slot())
+    table.drain("bye")
+
+    assert unsent.reply is not None
+    assert unsent.reply.problem is not None
+    assert (unsent.reply.problem.code, unsent.reply.problem.extra[EXECUTED]) == ("draining", "no")
+    assert (sent.done(), needed.done()) == (False, False)
+    assert len(table.take(10_000)) == 1
+    assert table.add(request(b"x" * 30, chain=(request().key,)), Slot()) is None
+
+
 def test_a_message_ends_where_it_is_large_enough() -> None:
     table = outgoing()
     for _ in range(5):
@@ -104,7 +121,8 @@ def test_a_lost_stream_tells_what_was_sent_from_what_was_not() -> None:
         (first, Executed.UNKNOWN),
         (second, Executed.NO),
     ]
-    assert (len(table), table.unsent, table.draining) == (0, 0, None)
+    assert (len(table), table.unsent) == (0, 0)
+    assert table.draining is None
 
 
 class Program(RuleBasedStateMachine):

@@ -8,13 +8,11 @@ committed for itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
-from goverse.model.keys import ObjectKey
+from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey
 from goverse.model.records import CommitRecord
 from goverse.ports.authority import is_check
-
-ROUTER_KEYS: Final = "gv-"
 
 
 class _Folded:
@@ -28,56 +26,60 @@ class _Folded:
         self.ordinal = 0
 
 
-def folded(batch: Sequence[CommitRecord]) -> list[Any] | None:
-    """Return the arguments of ``commit_batch`` behind ``p_now_ms``; None where the batch is unfit for it."""
-    objects: dict[ObjectKey, _Folded] = {}
-    keys: set[tuple[ObjectKey, str]] = set()
-    claims: dict[int, int] = {}
-    changes: list[tuple[Any, ...]] = []
-    replies: list[tuple[Any, ...]] = []
-    for ordinal, record in enumerate(batch):
-        if record.epoch and claims.setdefault(record.shard, record.epoch) != record.epoch:
-            return None
+class _Batch:
+    """What a batch comes to, object by object."""
+
+    def __init__(self) -> None:
+        self.objects: dict[ObjectKey, _Folded] = {}
+        self.keys: set[tuple[ObjectKey, str]] = set()
+        self.claims: dict[int, int] = {}
+        self.changes: list[tuple[Any, ...]] = []
+        self.replies: list[tuple[Any, ...]] = []
+
+    def add(self, ordinal: int, record: CommitRecord) -> bool:
+        """Take a record in; tell whether the batch is still fit."""
+        if record.epoch and self.claims.setdefault(record.shard, record.epoch) != record.epoch:
+            return False
         if is_check(record):
-            continue
-        entry = objects.get(record.key)
+            return True
+        entry = self.objects.get(record.key)
         if entry is None:
-            entry = objects[record.key] = _Folded(record.expected)
+            entry = self.objects[record.key] = _Folded(record.expected)
         if entry.version != record.expected or record.version not in (record.expected, record.expected + 1):
-            return None
+            return False
         if record.changes_object:
             entry.version, entry.last, entry.ordinal = record.version, record, ordinal
-            changes.append((*_name(record.key), record.version, record.state, record.at_ms, ordinal))
-        if record.idempotency_key is not None and record.reply is not None:
-            if (record.key, record.idempotency_key) in keys:
-                return None
-            keys.add((record.key, record.idempotency_key))
-            kept = record.reply
-            fresh = record.idempotency_key.startswith(ROUTER_KEYS)
-            replies.append(
-                (
-                    *_name(record.key),
-                    record.idempotency_key,
-                    kept.fingerprint,
-                    kept.reply,
-                    kept.expires_ms,
-                    ordinal,
-                    fresh,
-                )
-            )
+            self.changes.append((*_name(record.key), record.version, record.state, record.at_ms, ordinal))
+        if record.idempotency_key is None or record.reply is None:
+            return True
+        place, kept = (record.key, record.idempotency_key), record.reply
+        if place in self.keys:
+            return False
+        self.keys.add(place)
+        fresh = record.idempotency_key.startswith(ROUTER_KEY_PREFIX)
+        self.replies.append((*_name(place[0]), place[1], kept.fingerprint, kept.reply, kept.expires_ms, ordinal, fresh))
+        return True
+
+
+def folded(batch: Sequence[CommitRecord]) -> list[Any] | None:
+    """Return the arguments of ``commit_batch`` behind ``p_now_ms``; None where the batch is unfit for it."""
+    found = _Batch()
+    for ordinal, record in enumerate(batch):
+        if not found.add(ordinal, record):
+            return None
     written = [
         (*_name(key), e.expected, e.version, e.last.state, e.last.state_version, e.last.at_ms, e.ordinal)
-        for key, e in objects.items()
+        for key, e in found.objects.items()
         if e.last is not None
     ]
-    unwritten = [(*_name(key), e.expected) for key, e in objects.items() if e.last is None]
+    unwritten = [(*_name(key), e.expected) for key, e in found.objects.items() if e.last is None]
     return [
-        list(claims),
-        list(claims.values()),
+        list(found.claims),
+        list(found.claims.values()),
         *_columns(written, 9),
         *_columns(unwritten, 4),
-        *_columns(changes, 7),
-        *_columns(replies, 9),
+        *_columns(found.changes, 7),
+        *_columns(found.replies, 9),
     ]
 
 

@@ -43,5 +43,5 @@ def told(error: BaseException) -> GoverseError:
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedFunctionError | asyncpg.InvalidSchemaNameError):
         return StoreError(f"the database has no schema for this release: {error}; run `goverse db migrate`")
     if passes(error):
-        return Unavailable(f"PostgreSQL does not answer: {error or type(error).__name__}")
+        return Unavailable(f"PostgreSQL does not answer: {str(error) or type(error).__name__}")
     return StoreError(f"PostgreSQL: {error}")

@@ -1,8 +1,8 @@
 """The one connection that commits, and what became of a batch whose answer was lost.
 
-Every process has a row in ``goverse.writers`` that each batch updates. Whoever lost its connection in a commit asks that
-row: it waits for a transaction that is still under way, tells whether the batch was carried out, and raises the session,
-so that the batch can never be carried out later. That costs time and never correctness.
+Every process has a row in ``goverse.writers`` that each batch updates. Whoever lost its connection in a commit asks
+that row: it waits for a transaction that is still under way, tells whether the batch was carried out, and raises the
+session, so that the batch can never be carried out later. That costs time and never correctness.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Writer:
         return Carried(row["base"], _refused(json.loads(row["refused"] or "{}")))
 
     def _is_lost(self, error: BaseException) -> bool:
-        """Whether the answer was lost, so that nobody knows what became of the batch; or it may simply be tried again."""
+        """Whether nobody knows what became of the batch, or it may simply be tried again."""
         if isinstance(error, TimeoutError | asyncpg.TransactionRollbackError):
             return True
         return passes(error) and (self._connection is None or self._connection.is_closed())

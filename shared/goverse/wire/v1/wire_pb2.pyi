@@ -86,7 +86,9 @@ class Envelope(_message.Message):
 
     @_builtins.property
     def goaway(self) -> Global___Goaway:
-        """The answering side will end: it takes no more work, answers what it has, and closes the stream."""
+        """The answering side will end: it takes no more work, answers what it has, and closes the stream. It asks for a sign
+        of life with it: what was sent before the pong is still answered, if only with a refusal.
+        """
 
     def __init__(
         self,
@@ -204,6 +206,7 @@ class Request(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     CHAIN_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    FRESH_KEY_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Chosen by the sender; grows from request to request of one stream."""
     operation: Global___Operation.ValueType
@@ -220,6 +223,8 @@ class Request(_message.Message):
     caller: _builtins.str
     traceparent: _builtins.str
     attempt: _builtins.int
+    fresh_key: _builtins.bool
+    """The idempotency key was made for this attempt; nobody can have used it before."""
     @_builtins.property
     def chain(self) -> _containers.RepeatedCompositeFieldContainer[Global___Key]: ...
     def __init__(
@@ -240,10 +245,11 @@ class Request(_message.Message):
         traceparent: _builtins.str = ...,
         chain: _abc.Iterable[Global___Key] | None = ...,
         attempt: _builtins.int = ...,
+        fresh_key: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "idempotency_key", b"idempotency_key", "if_match", b"if_match"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "attempt", b"attempt", "body", b"body", "caller", b"caller", "chain", b"chain", "id", b"id", "idempotency_key", b"idempotency_key", "if_match", b"if_match", "method", b"method", "namespace", b"namespace", "object_id", b"object_id", "operation", b"operation", "remaining_ms", b"remaining_ms", "request_id", b"request_id", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "attempt", b"attempt", "body", b"body", "caller", b"caller", "chain", b"chain", "fresh_key", b"fresh_key", "id", b"id", "idempotency_key", b"idempotency_key", "if_match", b"if_match", "method", b"method", "namespace", b"namespace", "object_id", b"object_id", "operation", b"operation", "remaining_ms", b"remaining_ms", "request_id", b"request_id", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__idempotency_key: _TypeAlias = _typing.Literal["idempotency_key"]  # noqa: Y015
     _WhichOneofArgType__idempotency_key: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key"]  # noqa: Y015
