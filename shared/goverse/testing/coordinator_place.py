@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
@@ -35,7 +35,7 @@ class CoordinatorPlace:
         await asyncio.sleep(seconds)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[tuple[Coordinator, str]]:
+    async def opened(self) -> AsyncGenerator[tuple[Coordinator, str]]:
         """Give a coordinator, and a prefix that nobody else uses."""
         coordinator = await self.make_coordinator()
         try:
@@ -97,7 +97,7 @@ class Follower:
                 self.log.append((change.key, change.value, change.mod_revision))
 
     @asynccontextmanager
-    async def following(self, watch: AsyncGenerator[News]) -> AsyncIterator[Follower]:
+    async def following(self, watch: AsyncGenerator[News]) -> AsyncGenerator[Follower]:
         """Follow a watch in the background while the block runs; what it raises is raised here."""
         task = asyncio.create_task(self._follow(watch))
         try:
