@@ -86,6 +86,7 @@ async def test_a_token_that_expired_is_replaced(locked: EtcdCluster) -> None:
     async with (
         proxy_to(locked.members[0].port) as proxy,
         client_of([f"http://127.0.0.1:{proxy.port}"], **USER) as client,
+        client_of(locked.urls, **USER) as writer,
         following(client, "/n/") as follower,
     ):
         operations: list[Callable[[], Awaitable[object]]] = [
@@ -97,8 +98,8 @@ async def test_a_token_that_expired_is_replaced(locked: EtcdCluster) -> None:
             await expired(locked)
             await operation()
         await expired(locked)
-        proxy.cut()  # and the watch needs a new one itself
-        last = await put(client, "/n/x", b"last")
+        proxy.cut()  # and the watch needs a new one itself: nobody else uses this client
+        last = await put(writer, "/n/x", b"last")
         await until(lambda: follower.revision == last)
 
         assert follower.reloads == 0
