@@ -40,6 +40,7 @@ class Connection:
         """Use ``channel``, which leads to ``endpoint``."""
         self.endpoint = endpoint
         self._channel = channel
+        self._unary: dict[str, Any] = {}
 
     async def stands(self, timeout_s: float) -> bool:
         """Return whether requests can be sent, after an attempt of up to ``timeout_s`` to make it so."""
@@ -57,9 +58,12 @@ class Connection:
         Raises:
             Failure: there is none, or it says no.
         """
-        call = cast("Any", self._channel).unary_unary(
-            method.path, request_serializer=_written, response_deserializer=method.response.FromString
-        )(request, metadata=metadata, timeout=timeout_s)
+        send = self._unary.get(method.path)
+        if send is None:
+            send = self._unary[method.path] = cast("Any", self._channel).unary_unary(
+                method.path, request_serializer=_written, response_deserializer=method.response.FromString
+            )
+        call = send(request, metadata=metadata, timeout=timeout_s)
         with failures_of(call):
             return cast("Res", await call)
 

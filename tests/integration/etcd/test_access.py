@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -86,6 +86,7 @@ async def test_a_token_that_expired_is_replaced(locked: EtcdCluster) -> None:
     async with (
         proxy_to(locked.members[0].port) as proxy,
         client_of([f"http://127.0.0.1:{proxy.port}"], **USER) as client,
+        client_of(locked.urls, **USER) as writer,
         following(client, "/n/") as follower,
     ):
 
@@ -98,9 +99,17 @@ async def test_a_token_that_expired_is_replaced(locked: EtcdCluster) -> None:
             lambda: client.grant(5.0),
             cut,  # the watch needs a new token itself
         ):
+        operations: list[Callable[[], Awaitable[object]]] = [
+            lambda: client.read("/n/"),
+            lambda: put(client, "/n/x", b""),
+            lambda: client.grant(5.0),
+        ]
+        for operation in operations:
             await expired(locked)
             await operation()
-        last = await put(client, "/n/x", b"last")
+        await expired(locked)
+        proxy.cut()  # and the watch needs a new one itself: nobody else uses this client
+        last = await put(writer, "/n/x", b"last")
         await until(lambda: follower.revision == last)
 
         assert follower.reloads == 0
