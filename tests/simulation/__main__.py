@@ -16,9 +16,7 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="tell everything that happened")
     options = parser.parse_args()
     faults = tuple(name for name in options.faults.split(",") if name)
-    cluster = SimulatedCluster(
-        options.seed, Settings(faults=faults, bugs=frozenset(Bug[name] for name in options.bug))
-    )
+    cluster = SimulatedCluster(options.seed, Settings(faults=faults, bugs=frozenset(Bug[name] for name in options.bug)))
     found = cluster.run().found
     if options.trace:
         sys.stdout.write("\n".join(cluster.world.trace) + "\n")

@@ -134,9 +134,7 @@ class Activation:
         if request.entry is None:
             self._answer(request)
         else:
-            record = Record(
-                self.shard, self.epoch, self.number, len(self.entries), request.entry, request.key
-            )
+            record = Record(self.shard, self.epoch, self.number, len(self.entries), request.entry, request.key)
             self.entries = (*self.entries, request.entry)
             self.tail = Pending(record, self, [request.reply], request)
             if request.key is not None:

@@ -41,7 +41,9 @@ class SimulatedClient:
         self._calls += 1
         random = self._cluster.world.random
         number = random.randrange(OBJECTS)
-        kind = random.choice(("read", "keyed", "keyed", "unkeyed"))
+        kind = (
+            "read" if random.random() < self._cluster.settings.reads else random.choice(("keyed", "keyed", "unkeyed"))
+        )
         entry = None if kind == "read" else self._number * 1_000_000 + self._calls
         key = f"c{self._number}.{self._calls}" if kind == "keyed" else None
         self.busy = f"{kind} call {entry} to object {number}"
@@ -70,9 +72,7 @@ class SimulatedClient:
             cluster.world.random.choice(gates).call(number, entry, key, done)
         cluster.world.after(PATIENCE_S, lambda: done(None))
 
-    def _note(
-        self, number: int, entry: int | None, called: int, result: tuple[int, ...] | GoverseError | None
-    ) -> None:
+    def _note(self, number: int, entry: int | None, called: int, result: tuple[int, ...] | GoverseError | None) -> None:
         history = self._cluster.watchers.history[number]
         if isinstance(result, tuple):
             history.append(Observation(entry, called, self._now(), Outcome.DONE, result))

@@ -70,9 +70,7 @@ class Connection:
             if not world.send(node.name, gate.name, lambda: gate.take(gate_life, lambda: answered(answer))):
                 self._doom()
 
-        arriving = Request(
-            request.object, request.shard, request.entry, request.key, request.attempt, reply
-        )
+        arriving = Request(request.object, request.shard, request.entry, request.key, request.attempt, reply)
         if not world.send(gate.name, node.name, lambda: node.take(life, lambda: node.receive(arriving))):
             self._doom()
 

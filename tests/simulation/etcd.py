@@ -95,7 +95,12 @@ class SimulatedEtcd:
         return True
 
     def write(
-        self, key: str, value: bytes | None, *, lease: int | None = None, guards: dict[str, tuple[str, int]] | None = None
+        self,
+        key: str,
+        value: bytes | None,
+        *,
+        lease: int | None = None,
+        guards: dict[str, tuple[str, int]] | None = None,
     ) -> int:
         """Put or delete `key` if all guards hold; return the revision, or 0.
 
