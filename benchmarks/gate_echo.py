@@ -9,13 +9,15 @@ Runs, one after the other in the same invocation, each in a fresh process with u
   node that commits in groups.
 * ``gate, at once``: the same over a link whose reply is there when ``submit`` returns, like a read-only call.
 
-Read the ratios, not the numbers: the load generator shares the machine.
+Read the ratios, not the numbers: the load generator shares the machine. The ratio of processor time per call holds
+also where others use the machine at the same time; that of calls per second does not.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import socket
 import statistics
@@ -24,7 +26,7 @@ import sys
 from asyncio import Future
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 import uvloop
@@ -140,8 +142,22 @@ def serve(subject: str, port: int) -> None:
         uvloop.run(serve_gate(listener, BatchingLink if subject == "gate" else InstantLink))
 
 
-def measure(subject: str, seconds: int, connections: int) -> tuple[float, str]:
-    """Return calls per second and the median latency of one subject."""
+class Measured(NamedTuple):
+    """What one run of the load generator found about one subject."""
+
+    calls_per_s: float
+    cpu_us: float
+    p50: str
+
+
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(subject: str, seconds: int, connections: int) -> Measured:
+    """Put one subject under load."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -154,15 +170,18 @@ def measure(subject: str, seconds: int, connections: int) -> tuple[float, str]:
             load = ["wrk", "-t1", f"-c{connections}", "--latency", "-s", str(SCRIPT)]
             url = f"http://127.0.0.1:{port}"
             subprocess.run([*load, "-d1s", url], check=True, capture_output=True)
+            before_s = cpu_s(process.pid)
             output = subprocess.run([*load, f"-d{seconds}s", url], check=True, capture_output=True, text=True).stdout
+            used_s = cpu_s(process.pid) - before_s
         finally:
             process.kill()
     if "Non-2xx" in output or "Socket errors" in output:
         raise SystemExit(output)
     rate, median = re.search(r"Requests/sec:\s+([0-9.]+)", output), re.search(r"^\s+50%\s+(\S+)", output, re.MULTILINE)
-    if rate is None or median is None:
+    calls = re.search(r"(\d+) requests in", output)
+    if rate is None or median is None or calls is None:
         raise SystemExit(output)
-    return float(rate[1]), median[1]
+    return Measured(float(rate[1]), used_s / int(calls[1]) * 1e6, median[1])
 
 
 def main() -> None:
@@ -181,11 +200,14 @@ def main() -> None:
         {subject: measure(subject, arguments.seconds, arguments.connections) for subject in subjects}
         for _ in range(arguments.rounds)
     ]
-    print(f"{'':<16}{'calls/s':>10}{'p50':>10}{'of the echo':>14}")
+    print(f"{'':<16}{'calls/s':>10}{'of the echo':>13}{'p50':>10}{'CPU µs/call':>13}{'of the echo':>13}")
     for subject in subjects:
-        rate = statistics.median(found[subject][0] for found in rounds)
-        ratio = statistics.median(found[subject][0] / found["echo"][0] for found in rounds)
-        print(f"{subject:<16}{rate:>10.0f}{rounds[-1][subject][1]:>10}{ratio:>14.2f}")
+        rate = statistics.median(found[subject].calls_per_s for found in rounds)
+        share = statistics.median(found[subject].calls_per_s / found["echo"].calls_per_s for found in rounds)
+        cpu_us = statistics.median(found[subject].cpu_us for found in rounds)
+        economy = statistics.median(found["echo"].cpu_us / found[subject].cpu_us for found in rounds)
+        p50 = rounds[-1][subject].p50
+        print(f"{subject:<16}{rate:>10.0f}{share:>13.2f}{p50:>10}{cpu_us:>13.1f}{economy:>13.2f}")
     return None
 
 

@@ -89,9 +89,13 @@ def throughput(
 
 
 def latency(results: Results, folder: Path, *, seconds: float, say: Callable[[str], None]) -> None:
-    """Measure a warm server at a modest fixed rate."""
-    with servers.goverse(folder / "latency") as server:
-        for name, method, body in (("write", "increment", b'{"by":1}'), ("read", "peek", b"")):
+    """Measure a warm server at a modest fixed rate, and the floor the same way."""
+    with servers.goverse(folder / "latency") as goverse, servers.echo() as echo:
+        for name, server, method, body in (
+            (ECHO, echo, "increment", b'{"by":1}'),
+            ("write", goverse, "increment", b'{"by":1}'),
+            ("read", goverse, "peek", b""),
+        ):
             path = f"/objects/Counter/c%d/call/{method}"
             at_rate(server.url, path, body, rate_per_s=RATE_PER_S, seconds=2)
             seen = at_rate(server.url, path, body, rate_per_s=RATE_PER_S, seconds=seconds)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from goverse.errors import AccessDenied
 from goverse.ports.administration import Administration
+from goverse.telemetry.logs import change_level
 from goverse_gate.options import GateOptions
 
 ConfigView = Callable[[], Mapping[str, Any]]
@@ -80,15 +81,13 @@ def admin_routes(options: GateOptions, administration: Administration | None, co
 
 
 def _add_log_level(router: APIRouter) -> None:
-    root = logging.getLogger("goverse")
-
     @router.get("/log-level", operation_id="get_log_level", summary="The log level")
     async def get_log_level() -> LogLevel:
-        return LogLevel(level=_nearest(root.getEffectiveLevel()))
+        return LogLevel(level=_nearest(logging.getLogger().level))
 
     @router.put("/log-level", operation_id="set_log_level", summary="Change the log level until the next start")
     async def set_log_level(wanted: LogLevel) -> LogLevel:
-        root.setLevel(wanted.level)
+        change_level(wanted.level.lower())
         logger.warning("the log level is now %s", wanted.level, extra={"level": wanted.level})
         return wanted
 

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Final
 
 from goverse.errors import MalformedRequest, Overloaded, TooLarge
-from goverse_gate.exchange import Exchange, Message
+from goverse_gate.exchange import AsgiExchange, Message
 from goverse_gate.options import GateOptions
 from goverse_gate.waiting import ClientGone, Expired, Waiting
 
@@ -30,7 +30,7 @@ class Bodies:
         self._held = 0
         self._digits = len(str(self._bytes_max))  # fewer digits are never too large
 
-    async def read(self, exchange: Exchange) -> bytes:
+    async def read(self, exchange: AsgiExchange) -> bytes:
         """Return the whole body.
 
         Raises:
@@ -56,7 +56,7 @@ class Bodies:
             return body
         return await self._read_on(body, exchange, deadline)
 
-    async def _read_on(self, first: bytes, exchange: Exchange, deadline: float) -> bytes:
+    async def _read_on(self, first: bytes, exchange: AsgiExchange, deadline: float) -> bytes:
         body = bytearray()
         try:
             chunk, more = first, True
@@ -74,7 +74,7 @@ class Bodies:
         finally:
             self._held -= len(body)
 
-    async def _next(self, exchange: Exchange, deadline: float) -> Message:
+    async def _next(self, exchange: AsgiExchange, deadline: float) -> Message:
         try:
             if deadline <= monotonic():
                 raise Expired
@@ -90,7 +90,7 @@ class Bodies:
             raise MalformedRequest("Content-Length is not a number")
         return len(content_length) > _DIGITS_MAX or int(content_length) > self._bytes_max
 
-    def _too_slow(self, exchange: Exchange) -> MalformedRequest:
+    def _too_slow(self, exchange: AsgiExchange) -> MalformedRequest:
         exchange.close = True
         return MalformedRequest(f"the body did not arrive within {self._timeout_s:g} s")
 

@@ -1,15 +1,16 @@
 """One request and its answer on the raw path: what both need, and the writing of answers.
 
 What happens once per call is a plain function where it can be: a coroutine that only passes an await on costs as
-much as the work that it wraps.
+much as the work that it wraps. Headers that never change are encoded once.
 
-Each answer is one ``http.response.start`` and one ``http.response.body``. Headers that never change are
-encoded once.
+An exchange says what an answer consists of; how it leaves is up to its kind: as messages of ASGI here, straight on the
+connection in ``goverse_gate.express``.
 """
 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from time import monotonic
 from typing import Any, Final
@@ -43,11 +44,11 @@ _LENGTHS: Final = tuple((b"content-length", b"%d" % size) for size in range(1_02
 logger = logging.getLogger("goverse.gate.access")
 
 
-class Exchange:
+class Exchange(ABC):
     """One request on its way through the raw path.
 
     Attributes:
-        scope, receive, send: of ASGI.
+        method, raw_path: the HTTP method, and the path as it came.
         content_length: as the client says it, or empty.
         found: the other headers that mean something to a gate.
         request_id: names the request.
@@ -66,22 +67,20 @@ class Exchange:
         "cors",
         "found",
         "logged",
-        "receive",
+        "method",
+        "raw_path",
         "request_id",
-        "scope",
-        "send",
         "series",
         "started",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str, series: Series) -> None:
+    def __init__(self, method: str, raw_path: bytes, request_id: str, series: Series, logged: AccessLog) -> None:
         """Begin with a request that nothing is known of yet."""
-        self.scope = scope
-        self.receive = receive
-        self.send = send
+        self.method = method
+        self.raw_path = raw_path
         self.request_id = request_id
         self.series = series
-        self.logged: AccessLog = "off"
+        self.logged: AccessLog = logged
         self.content_length = b""
         self.found: Mapping[bytes, bytes] = _NOTHING
         self.cors: tuple[Header, ...] = ()
@@ -129,14 +128,9 @@ class Exchange:
         if self.close:
             headers.append(CLOSE)
 
-    async def _write(self, status: int, body: bytes, headers: Headers, outcome: str) -> None:
-        self.add_own_headers(headers)
-        self.answered = True
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        if self.scope["method"] == "HEAD":
-            body = b""
-        await self.send({"type": "http.response.body", "body": body})
-        self.finish(outcome, status)
+    @abstractmethod
+    def _write(self, status: int, body: bytes, headers: Headers, outcome: str) -> Awaitable[None]:
+        """Send an answer, and count it."""
 
     def finish(self, outcome: str, status: int) -> None:
         """Count the request, and log it where that is wanted."""
@@ -148,8 +142,8 @@ class Exchange:
         if logger.isEnabledFor(level):
             fields = {
                 "request_id": self.request_id,
-                "http_method": self.scope["method"],
-                "path": self.scope["raw_path"].decode("latin-1"),
+                "http_method": self.method,
+                "path": self.raw_path.decode("latin-1"),
                 "object_type": self.series.object_type,
                 "method": self.series.method,
                 "status": status,
@@ -157,6 +151,30 @@ class Exchange:
                 "duration_ms": round(duration_s * 1000, 3),
             }
             logger.log(level, "%s %s → %s", fields["http_method"], fields["path"], status, extra=fields)
+
+
+class AsgiExchange(Exchange):
+    """A request that came through ASGI; each answer is one ``http.response.start`` and one ``http.response.body``.
+
+    Attributes:
+        scope, receive, send: of ASGI.
+    """
+
+    __slots__ = ("receive", "scope", "send")
+
+    def __init__(self, asgi: tuple[Scope, Receive, Send], request_id: str, series: Series, logged: AccessLog) -> None:
+        """Begin with a request that nothing is known of yet."""
+        self.scope, self.receive, self.send = asgi
+        super().__init__(self.scope["method"], self.scope["raw_path"], request_id, series, logged)
+
+    async def _write(self, status: int, body: bytes, headers: Headers, outcome: str) -> None:
+        self.add_own_headers(headers)
+        self.answered = True
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        if self.method == "HEAD":
+            body = b""
+        await self.send({"type": "http.response.body", "body": body})
+        self.finish(outcome, status)
 
 
 def _add_position(headers: Headers, reply: Reply) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Final
 
 from goverse.errors import AccessDenied, Draining, GoverseError, Overloaded, UnknownPath
@@ -16,7 +16,7 @@ from goverse.model.catalog import Catalog
 from goverse.model.frames import Problem
 from goverse.ports.link import Link
 from goverse_gate.bodies import Bodies
-from goverse_gate.exchange import CLIENT_GONE, Exchange, Receive, Scope, Send
+from goverse_gate.exchange import CLIENT_GONE, AsgiExchange, Exchange, Receive, Scope, Send
 from goverse_gate.guard import Guard, is_preflight, preflight_headers
 from goverse_gate.headers import collect, request_id_of
 from goverse_gate.identity import ObjectIds, RequestIds
@@ -29,6 +29,7 @@ from goverse_gate.waiting import ClientGone, Waiting
 
 CLIENT_CLOSED_REQUEST: Final = 499  # never sent; only logged
 
+STOPPED: Final = "the gate stopped before the object had answered"
 UNFORESEEN: Final = "something went wrong in the gate; its log has more under the request id"
 
 logger = logging.getLogger("goverse.gate")
@@ -51,13 +52,14 @@ class Objects:
         object_ids: ObjectIds,
     ) -> None:
         """Look up everything that does not depend on a request."""
-        self._access_log: AccessLog = options.access_log
+        self.access_log: AccessLog = options.access_log
         self._inflight_max = options.inflight_calls_max
         self._guard = guard
-        self._metrics = metrics
-        self._request_ids = request_ids
-        self._offers = Offers(catalog, metrics, options.default_call_timeout_s)
-        self._operations = Operations(
+        self.metrics = metrics
+        self.request_ids = request_ids
+        self.waiting = waiting
+        self.offers = Offers(catalog, metrics, options.default_call_timeout_s)
+        self.operations = Operations(
             link,
             options,
             bodies=bodies,
@@ -72,60 +74,86 @@ class Objects:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        exchange = Exchange(scope, receive, send, self._request_ids(), self._metrics.unknown)
-        exchange.logged = self._access_log
+        exchange = AsgiExchange((scope, receive, send), self.request_ids(), self.metrics.unknown, self.access_log)
         self.inflight += 1
         try:
             await self._answer(exchange)
         except GoverseError as error:
-            if isinstance(error, AccessDenied):
-                self._metrics.deny(error)
-            await exchange.answer_problem(Problem.of(error))
+            await self.refuse(exchange, error)
         except ClientGone:
             exchange.finish(CLIENT_GONE, CLIENT_CLOSED_REQUEST)
         except asyncio.CancelledError:
             if not exchange.answered:
                 exchange.close = True
-                await exchange.answer_problem(Problem.of(Draining("the gate stopped before the object had answered")))
+                await exchange.answer_problem(Problem.of(Draining(STOPPED)))
             raise
         except Exception:
-            logger.exception("a request failed in the gate", extra={"request_id": exchange.request_id})
             if exchange.answered:
                 raise
-            await exchange.answer_problem(Problem.of(GoverseError(UNFORESEEN)))
+            await self.fail(exchange)
         finally:
             self.inflight -= 1
 
-    async def _answer(self, exchange: Exchange) -> None:
+    async def _answer(self, exchange: AsgiExchange) -> None:
         scope = exchange.scope
+        self.admit(exchange, scope["headers"], scope["http_version"])
+        if exchange.found:
+            if b"expect" in exchange.found:
+                exchange.close = True  # until the body was asked for, nobody knows whether it will come
+            if is_preflight(exchange.method, exchange.found):
+                return await exchange.answer_nothing(204, preflight_headers(exchange.cors, exchange.found))
+        self.check_load()
+        return await self._route(exchange)
+
+    def _route(self, exchange: AsgiExchange) -> Awaitable[None]:
+        segments = split(exchange.raw_path)
+        depth = len(segments)
+        if depth == 4 and segments[2] == b"call":
+            offered = self.offers.type(segments[0])
+            return self.operations.call(exchange, offered, offered.method(segments[3]), segments[1])
+        if depth == 2:
+            return self.operations.on_object(exchange, self.offers.type(segments[0]), segments[1])
+        if depth == 1:
+            return self.operations.on_type(exchange, self.offers.type(segments[0]))
+        raise UnknownPath(f"nothing is served under {shown(exchange.raw_path)}")
+
+    # --- what every way in shares -------------------------------------------------------------------------------
+
+    def admit(self, exchange: Exchange, headers: Iterable[tuple[bytes, bytes]], http_version: str) -> None:
+        """Pass a request that may come in, and note what its headers say.
+
+        Raises:
+            GoverseError: it may not, or a header is not well formed.
+        """
         guard = self._guard
-        host, exchange.content_length, found = collect(scope["headers"])
+        host, exchange.content_length, found = collect(headers)
         if host not in guard.known_hosts:
-            guard.check_host(host, scope["http_version"])
+            guard.check_host(host, http_version)
         if self.draining:
             exchange.close = True
         if found:
             exchange.found = found
             exchange.request_id = request_id_of(found) or exchange.request_id
-            exchange.cors = guard.check_page(scope["method"], host, found)
-            if b"expect" in found:
-                exchange.close = True  # until the body was asked for, nobody knows whether it will come
-            if is_preflight(scope["method"], found):
-                return await exchange.answer_nothing(204, preflight_headers(exchange.cors, found))
+            exchange.cors = guard.check_page(exchange.method, host, found)
         elif guard.vary:
             exchange.cors = guard.vary
+
+    def check_load(self) -> None:
+        """Pass while the gate carries no more requests than it may.
+
+        Raises:
+            Overloaded: it does.
+        """
         if self.inflight > self._inflight_max:
             raise Overloaded("the gate carries as many requests as it may")
-        return await self._route(exchange)
 
-    def _route(self, exchange: Exchange) -> Awaitable[None]:
-        segments = split(exchange.scope["raw_path"])
-        depth = len(segments)
-        if depth == 4 and segments[2] == b"call":
-            offered = self._offers.type(segments[0])
-            return self._operations.call(exchange, offered, offered.method(segments[3]), segments[1])
-        if depth == 2:
-            return self._operations.on_object(exchange, self._offers.type(segments[0]), segments[1])
-        if depth == 1:
-            return self._operations.on_type(exchange, self._offers.type(segments[0]))
-        raise UnknownPath(f"nothing is served under {shown(exchange.scope['raw_path'])}")
+    def refuse(self, exchange: Exchange, error: GoverseError) -> Awaitable[None]:
+        """Answer with an error."""
+        if isinstance(error, AccessDenied):
+            self.metrics.deny(error)
+        return exchange.answer_problem(Problem.of(error))
+
+    def fail(self, exchange: Exchange) -> Awaitable[None]:
+        """Answer a request that failed in a way that nobody foresaw; the cause goes into the log."""
+        logger.exception("a request failed in the gate", extra={"request_id": exchange.request_id})
+        return exchange.answer_problem(Problem.of(GoverseError(UNFORESEEN)))

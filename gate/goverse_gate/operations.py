@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import orjson
@@ -14,7 +14,7 @@ from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.ports.link import Link
 from goverse_gate.bodies import Bodies
-from goverse_gate.exchange import JSON, NO_CACHE, Exchange
+from goverse_gate.exchange import JSON, NO_CACHE, AsgiExchange, Exchange
 from goverse_gate.guard import Headers
 from goverse_gate.headers import CallHeaders, check_etags, is_exclusive_create, matches_version, read
 from goverse_gate.identity import ObjectIds
@@ -27,6 +27,7 @@ from goverse_gate.waiting import Expired, LinkBroken, Waiting
 
 CALL_METHODS: Final = b"OPTIONS, POST"
 OBJECT_METHODS: Final = b"DELETE, GET, HEAD, OPTIONS, PUT"
+GIVEN_UP: Final = "the node gave the request up; whether it was carried out is unknown"
 TYPE_METHODS: Final = b"GET, HEAD, OPTIONS, POST"
 
 
@@ -55,16 +56,40 @@ class Operations:
         self._is_draining = is_draining
         self._plain = CallHeaders(options.default_namespace)
 
-    async def call(self, exchange: Exchange, offered: OfferedType, method: OfferedMethod, segment: bytes) -> None:
+    async def call(self, exchange: AsgiExchange, offered: OfferedType, method: OfferedMethod, segment: bytes) -> None:
         """``POST /objects/{type}/{id}/call/{method}``."""
-        if exchange.scope["method"] != "POST":
+        if exchange.method != "POST":
             return await _other_method(exchange, CALL_METHODS)
         exchange.series = method.series
         headers = self._headers(exchange)
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
         body = await self._bodies.read(exchange)
         exchange.close = exchange.close and self._is_draining()
-        request = Request(
+        request = self._call(exchange, key, method, headers, body)
+        future = self._submit(request)
+        reply = future.result() if is_there(future) else await self._wait(future, request, exchange)
+        return await self.answer_call(exchange, reply)
+
+    def submit_call(
+        self, exchange: Exchange, offered: OfferedType, method: OfferedMethod, *, segment: bytes, body: bytes
+    ) -> tuple[Request, Future[Reply]]:
+        """Send a call whose body is there already.
+
+        Raises:
+            GoverseError: a header or the id is not well formed.
+        """
+        exchange.series = method.series
+        headers = self._headers(exchange)
+        key = ObjectKey(headers.namespace, offered.name, object_id(segment))
+        request = self._call(exchange, key, method, headers, body)
+        return request, self._submit(request)
+
+    def _call(
+        self, exchange: Exchange, key: ObjectKey, method: OfferedMethod, headers: CallHeaders, body: bytes
+    ) -> Request:
+        if headers.min_seq:
+            self._check_seq(headers.min_seq)
+        return Request(
             Operation.CALL,
             key,
             method.name,
@@ -76,19 +101,18 @@ class Operations:
             "",
             headers.traceparent,
         )
-        if headers.min_seq:
-            self._check_seq(headers.min_seq)
-        future = self._submit(request)
-        reply = future.result() if _is_there(future) else await self._wait(future, request, exchange)
+
+    def answer_call(self, exchange: Exchange, reply: Reply) -> Awaitable[None]:
+        """Answer a call with the link's reply."""
         if reply.replayed:
             self._metrics.replays += 1
         if reply.problem is None:
-            return await exchange.answer_reply(200, reply, [JSON])
-        return await exchange.answer_problem(reply.problem, reply)
+            return exchange.answer_reply(200, reply, [JSON])
+        return exchange.answer_problem(reply.problem, reply)
 
-    async def on_object(self, exchange: Exchange, offered: OfferedType, segment: bytes) -> None:
+    async def on_object(self, exchange: AsgiExchange, offered: OfferedType, segment: bytes) -> None:
         """``GET``, ``PUT``, ``DELETE /objects/{type}/{id}``."""
-        method = exchange.scope["method"]
+        method = exchange.method
         if method in ("GET", "HEAD"):
             return await self._read(exchange, offered, segment)
         if method == "PUT":
@@ -97,9 +121,9 @@ class Operations:
             return await self._delete(exchange, offered, segment)
         return await _other_method(exchange, OBJECT_METHODS)
 
-    async def on_type(self, exchange: Exchange, offered: OfferedType) -> None:
+    async def on_type(self, exchange: AsgiExchange, offered: OfferedType) -> None:
         """``GET``, ``POST /objects/{type}``."""
-        method = exchange.scope["method"]
+        method = exchange.method
         if method in ("GET", "HEAD"):
             return await self._list(exchange, offered)
         if method == "POST":
@@ -108,7 +132,7 @@ class Operations:
 
     # --- one resource, one HTTP method ----------------------------------------------------------------------
 
-    async def _read(self, exchange: Exchange, offered: OfferedType, segment: bytes) -> None:
+    async def _read(self, exchange: AsgiExchange, offered: OfferedType, segment: bytes) -> None:
         exchange.series = self._metrics.operations["read"]
         headers = self._headers(exchange)
         known = exchange.found.get(b"if-none-match")
@@ -123,7 +147,7 @@ class Operations:
             return await exchange.answer_nothing(304, [NO_CACHE], reply)
         return await exchange.answer_reply(200, reply, [JSON, NO_CACHE])
 
-    async def _put(self, exchange: Exchange, offered: OfferedType, segment: bytes) -> None:
+    async def _put(self, exchange: AsgiExchange, offered: OfferedType, segment: bytes) -> None:
         exchange.series = self._metrics.operations["create"]
         headers = self._headers(exchange)
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
@@ -132,9 +156,9 @@ class Operations:
         exchange.close = self._is_draining()
         if_match = 0 if exclusive else headers.if_match
         request = self._request(Operation.CREATE, key, exchange, headers, body=body, if_match=if_match)
-        await self._create(request, exchange, headers, exchange.scope["raw_path"])
+        await self._create(request, exchange, headers, exchange.raw_path)
 
-    async def _post(self, exchange: Exchange, offered: OfferedType) -> None:
+    async def _post(self, exchange: AsgiExchange, offered: OfferedType) -> None:
         exchange.series = self._metrics.operations["create"]
         headers = self._headers(exchange)
         body = await self._bodies.read(exchange)
@@ -145,9 +169,9 @@ class Operations:
             name = self._object_ids.of_request(headers.namespace, offered.name, headers.idempotency_key)
         key = ObjectKey(headers.namespace, offered.name, name)
         request = self._request(Operation.CREATE, key, exchange, headers, body=body, if_match=0)
-        await self._create(request, exchange, headers, exchange.scope["raw_path"] + b"/" + name.encode())
+        await self._create(request, exchange, headers, exchange.raw_path + b"/" + name.encode())
 
-    async def _create(self, request: Request, exchange: Exchange, headers: CallHeaders, location: bytes) -> None:
+    async def _create(self, request: Request, exchange: AsgiExchange, headers: CallHeaders, location: bytes) -> None:
         reply = await self._send(request, exchange, headers.min_seq)
         if reply.problem is not None:
             return await exchange.answer_problem(reply.problem, reply)
@@ -157,7 +181,7 @@ class Operations:
         reply.body = orjson.dumps({"id": request.key.id, "version": reply.version})
         return await exchange.answer_reply(201 if reply.created else 200, reply, answer)
 
-    async def _delete(self, exchange: Exchange, offered: OfferedType, segment: bytes) -> None:
+    async def _delete(self, exchange: AsgiExchange, offered: OfferedType, segment: bytes) -> None:
         exchange.series = self._metrics.operations["delete"]
         headers = self._headers(exchange)
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
@@ -168,7 +192,7 @@ class Operations:
         reply.version = 0  # there is nothing left that could have one
         return await exchange.answer_nothing(204, [], reply)
 
-    async def _list(self, exchange: Exchange, offered: OfferedType) -> None:
+    async def _list(self, exchange: AsgiExchange, offered: OfferedType) -> None:
         exchange.series = self._metrics.operations["list"]
         headers = self._headers(exchange)
         query = parse_query(exchange.scope["query_string"])
@@ -194,7 +218,7 @@ class Operations:
         self,
         operation: Operation,
         key: ObjectKey,
-        exchange: Exchange,
+        exchange: AsgiExchange,
         headers: CallHeaders,
         *,
         body: bytes = b"",
@@ -220,26 +244,32 @@ class Operations:
         if min_seq and self._link.readiness().commit_seq < min_seq:
             raise Unavailable(f"commit_seq {min_seq} has not arrived here yet", min_seq=str(min_seq))
 
-    async def _send(self, request: Request, exchange: Exchange, min_seq: int) -> Reply:
+    async def _send(self, request: Request, exchange: AsgiExchange, min_seq: int) -> Reply:
         self._check_seq(min_seq)
         future = self._submit(request)
-        reply = future.result() if _is_there(future) else await self._wait(future, request, exchange)
+        reply = future.result() if is_there(future) else await self._wait(future, request, exchange)
         if reply.replayed:
             self._metrics.replays += 1
         return reply
 
-    async def _wait(self, future: Future[Reply], request: Request, exchange: Exchange) -> Reply:
+    async def _wait(self, future: Future[Reply], request: Request, exchange: AsgiExchange) -> Reply:
         try:
             return await self._waiting.reply(future, request.deadline, exchange.receive)
         except Expired:
-            operation = request.method or request.operation.name.lower()
-            raise _timeout(operation, str(request.key), request.deadline - exchange.started) from None
+            raise timeout_of(request, exchange) from None
         except LinkBroken:
-            raise Unavailable("the node gave the request up; whether it was carried out is unknown") from None
+            raise Unavailable(GIVEN_UP) from None
 
 
-def _is_there(future: Future[Reply]) -> bool:
+def is_there(future: Future[Reply]) -> bool:
+    """Tell whether the link answered already."""
     return future.done() and not future.cancelled()
+
+
+def timeout_of(request: Request, exchange: Exchange) -> Timeout:
+    """Return the error for a request that met its deadline."""
+    operation = request.method or request.operation.name.lower()
+    return _timeout(operation, str(request.key), request.deadline - exchange.started)
 
 
 def _timeout(operation: str, subject: str, seconds: float) -> Timeout:
@@ -252,9 +282,9 @@ def _timeout(operation: str, subject: str, seconds: float) -> Timeout:
     )
 
 
-async def _other_method(exchange: Exchange, allow: bytes) -> None:
+async def _other_method(exchange: AsgiExchange, allow: bytes) -> None:
     """Answer OPTIONS with what is allowed, and refuse any other HTTP method."""
-    if exchange.scope["method"] == "OPTIONS":
+    if exchange.method == "OPTIONS":
         return await exchange.answer_nothing(204, [(b"allow", allow)])
     error = MethodNotAllowed(f"this resource takes {allow.decode()}")
     return await exchange.answer_problem(Problem.of(error), headers=[(b"allow", allow)])

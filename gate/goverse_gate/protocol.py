@@ -21,12 +21,14 @@ from typing import Any, Final
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from goverse.errors import GoverseError, MalformedRequest, Overloaded, TooLarge
 from goverse.limits import HEADERS_BYTES_MAX, KIB, MIB
 from goverse.model.frames import Problem
+from goverse_gate.connection import LaneProtocol
+from goverse_gate.express import Express
 from goverse_gate.problems import document, retry_after_s, status_of
 
 DISCARDED_BYTES_MAX: Final = 8 * MIB  # lets a client that sends too much by mistake read its answer
@@ -42,9 +44,10 @@ class ConnectionLimits:
     connections_max: int
     head_read_timeout_s: float
     write_stall_timeout_s: float
+    keep_alive_timeout_s: float
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(LaneProtocol):
     """One connection."""
 
     limits: ConnectionLimits
@@ -57,7 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._discarded_bytes = 0
         self._head_since: float | None = monotonic()  # None while no headers are awaited
         self._head_begun = False
-        self._outstanding = 0  # requests whose headers came and whose answer is not complete
+        self._parsing = False
         self._refusal: GoverseError | None = None  # nothing more is parsed; what was asked before is still answered
         self._refused_since: float | None = None  # the refusal was sent; the client may take its time to read it
         self._stalled: tuple[float, int] | None = None  # since when, and how much was still to be taken
@@ -72,10 +75,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, or keep it while earlier requests wait."""
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         if self._refusal is not None:
             self._discard(len(data))
-        elif self.pipeline or self._held or len(data) > SLICE_BYTES:
+        elif self._held or self.pipeline or self.calls or len(data) > SLICE_BYTES:
             self._held += data
             self._parse_held()
         else:
@@ -83,13 +87,17 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request."""
-        self._outstanding -= 1
         super().on_response_complete()
+        self.went_idle()
+
+    def went_idle(self) -> None:
+        """Parse what was held back, or send the refusal that waited for the answers before it."""
         if self._refusal is not None:
-            if not self._outstanding and self._refused_since is None and not self.transport.is_closing():
+            if not self.outstanding and self._refused_since is None and not self.transport.is_closing():
                 self._answer(self._refusal)
-        elif self._held:
+        elif self._held and not self._parsing:
             self._unset_keepalive_if_required()
+            self.flow.resume_reading()
             self._parse_held()
 
     def _discard(self, size: int) -> None:
@@ -98,7 +106,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _parse_held(self) -> None:
-        while self._held and not self.pipeline and not self.transport.is_closing():
+        while self._held and not self.pipeline and not self.calls and not self.transport.is_closing():
             piece = bytes(self._held[:SLICE_BYTES])
             del self._held[:SLICE_BYTES]
             self._parse(piece)
@@ -109,6 +117,7 @@ class BoundedProtocol(HttpToolsProtocol):
         parser: httptools.HttpRequestParser | None = self.parser
         if parser is None:
             return  # the connection is gone
+        self._parsing = True
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -121,6 +130,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._idle_bytes += len(data)
             if self._idle_bytes > HEADERS_BYTES_MAX:
                 self._refuse(TooLarge(f"the headers are larger than {HEADERS_BYTES_MAX} bytes"))
+        finally:
+            self._parsing = False
 
     # --- callbacks of the parser --------------------------------------------------------------------------------
 
@@ -130,11 +141,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_since = monotonic()
         self._head_begun = True
         self._idle_bytes = self._discarded_bytes = 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; trailers are of no use to anybody here."""
-        if self._head_since is not None:
-            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Start the request.
@@ -149,12 +155,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if parser.should_upgrade() and any(name in _BODY_HEADERS and value != b"0" for name, value in self.headers):
             raise MalformedRequest("this server does not change protocols; send the body without Upgrade")
         super().on_headers_complete()
-        self._outstanding += 1
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body, or throw it away when the request was answered already."""
         self._idle_bytes = 0
-        if self.cycle.response_complete:
+        if not self.awaits_body and self.cycle.response_complete:
             self._discard(len(body))
         else:
             super().on_body(body)
@@ -176,11 +181,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refusal = error
         self._held.clear()
         self._unset_keepalive_if_required()
-        if self._outstanding and self.cycle.more_body:
+        if self.awaits_body:
+            self.drop_call()
+        elif self.outstanding > self.calls and self.cycle.more_body:
             self._give_up_newest()
-        elif not self._outstanding and self._is_body_broken():
+        elif not self.outstanding and self._is_body_broken():
             self.transport.close()  # that request has its answer; this is still about its body
-        if not self._outstanding and not self.transport.is_closing():
+        if not self.outstanding and not self.transport.is_closing():
             self._answer(error)
 
     def _is_body_broken(self) -> bool:
@@ -189,7 +196,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _give_up_newest(self) -> None:
         """Withdraw the request whose body is broken; the refusal is its answer."""
-        self._outstanding -= 1
+        self.outstanding -= 1
         if self.pipeline:
             self.pipeline.popleft()
         elif self.cycle.response_started:
@@ -232,9 +239,13 @@ class BoundedProtocol(HttpToolsProtocol):
             if now - self._refused_since > self.limits.head_read_timeout_s:
                 self.transport.close()
             return
+        if self.awaits_body:
+            self.leave_lane()  # to where its time is watched
+        if self.idle_since is not None and now - self.idle_since > self.limits.keep_alive_timeout_s:
+            self.transport.close()
         if self._head_since is None:
             return
-        if self._outstanding:
+        if self.outstanding:
             self._head_since = now  # the next request waits for us, not we for it
         elif now - self._head_since > self.limits.head_read_timeout_s:
             if self._head_begun:
@@ -243,6 +254,6 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.close()
 
 
-def bounded_protocol(limits: ConnectionLimits) -> type[BoundedProtocol]:
+def bounded_protocol(limits: ConnectionLimits, lane: Express) -> type[BoundedProtocol]:
     """Return the protocol with these limits, as a class since that is what uvicorn wants."""
-    return type("GateProtocol", (BoundedProtocol,), {"limits": limits})
+    return type("GateProtocol", (BoundedProtocol,), {"limits": limits, "lane": lane})

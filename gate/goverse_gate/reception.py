@@ -25,7 +25,7 @@ from goverse.errors import (
 )
 from goverse.model.frames import Problem
 from goverse_gate.bodies import Bodies
-from goverse_gate.exchange import CLIENT_GONE, JSON, SUCCESS, Exchange, Message, Receive, Scope, Send
+from goverse_gate.exchange import CLIENT_GONE, JSON, SUCCESS, AsgiExchange, Message, Receive, Scope, Send
 from goverse_gate.guard import Guard, is_preflight, preflight_headers
 from goverse_gate.headers import collect, request_id_of
 from goverse_gate.identity import RequestIds
@@ -38,6 +38,8 @@ from goverse_gate.waiting import ClientGone
 
 PROBE_PATHS: Final = frozenset({"/healthz", "/livez", "/ready", "/readyz"})
 REQUEST_ID: Final = "goverse.request_id"  # in the ASGI scope
+CODE: Final = "goverse.code"  # the same, of the problem that was answered
+UNKNOWN_PROBLEM: Final = "problem"
 
 _BODILESS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "TRACE"})
 
@@ -70,8 +72,7 @@ class Reception:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        exchange = Exchange(scope, receive, send, self._request_ids(), self._series)
-        exchange.logged = self._access_log
+        exchange = AsgiExchange((scope, receive, send), self._request_ids(), self._series, self._access_log)
         exchange.close = self._objects.draining
         try:
             self._admit(exchange)
@@ -86,7 +87,7 @@ class Reception:
         except ClientGone:
             exchange.finish(CLIENT_GONE, CLIENT_CLOSED_REQUEST)
 
-    def _admit(self, exchange: Exchange) -> None:
+    def _admit(self, exchange: AsgiExchange) -> None:
         scope = exchange.scope
         host, exchange.content_length, exchange.found = collect(scope["headers"])
         exchange.request_id = request_id_of(exchange.found) or exchange.request_id
@@ -94,7 +95,7 @@ class Reception:
             self._guard.check_host(host, scope["http_version"])
         exchange.cors = self._guard.check_page(scope["method"], host, exchange.found)
 
-    async def _pass_on(self, exchange: Exchange, body: bytes) -> None:
+    async def _pass_on(self, exchange: AsgiExchange, body: bytes) -> None:
         status = 500
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -124,7 +125,7 @@ class Reception:
             logger.exception("a page failed in the gate", extra={"request_id": exchange.request_id})
             if not exchange.answered:
                 raise GoverseError(UNFORESEEN) from None
-        exchange.finish(SUCCESS if status < 400 else "problem", status)
+        exchange.finish(SUCCESS if status < 400 else scope.get(CODE, UNKNOWN_PROBLEM), status)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -173,6 +174,7 @@ def _other_method(request: Request, error: HTTPException) -> Response:
 
 def _respond(request: Request, error: GoverseError, headers: Mapping[str, str] | None = None) -> Response:
     problem = Problem.of(error)
+    request.scope[CODE] = problem.code
     status = status_of(problem)
     wait_s = retry_after_s(problem, status)
     return Response(

@@ -18,6 +18,7 @@ import uvicorn
 from goverse.errors import ConfigError
 from goverse.limits import LISTEN_BACKLOG
 from goverse_gate.app import GateApp
+from goverse_gate.express import Express
 from goverse_gate.options import GateOptions
 from goverse_gate.protocol import BoundedProtocol, ConnectionLimits, bounded_protocol
 
@@ -113,8 +114,10 @@ class GateServer:
         tasks = set(state.tasks)
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=CANCELLED_GRACE_S)
+        for connection in list[object](state.connections):
+            if isinstance(connection, BoundedProtocol):
+                connection.cut_off()
+        await asyncio.wait([*tasks, asyncio.ensure_future(asyncio.sleep(0))], timeout=CANCELLED_GRACE_S)
         for connection in list(state.connections):
             connection.transport.close()
         for listener in self._sockets:
@@ -130,11 +133,16 @@ class GateServer:
 
 
 def _uvicorn_config(app: GateApp, options: GateOptions) -> uvicorn.Config:
-    limits = ConnectionLimits(options.connections_max, options.head_read_timeout_s, options.write_stall_timeout_s)
+    limits = ConnectionLimits(
+        options.connections_max,
+        options.head_read_timeout_s,
+        options.write_stall_timeout_s,
+        options.keep_alive_timeout_s,
+    )
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http=bounded_protocol(limits),
+        http=bounded_protocol(limits, Express(app.objects, options.body_bytes_max)),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -8,14 +8,15 @@ went away.
 * When the client goes away the wait ends with ``ClientGone``.
 
 Either way the future is cancelled, which tells the link that nobody waits: a request that has not begun is
-dropped.
+dropped. Calls that have no task (``goverse_gate.express``) learn of their client's departure from the connection; here
+they only have their deadline.
 """
 
 from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError, Future, Task
-from typing import Final
+from typing import Final, Protocol
 
 from goverse.model.frames import Reply
 from goverse_gate.exchange import Message, Receive
@@ -33,6 +34,14 @@ class ClientGone(Exception):
 
 class LinkBroken(Exception):
     """The link gave the future up without a reply."""
+
+
+class Expiring(Protocol):
+    """Something that is told when its deadline passed."""
+
+    def expire(self) -> None:
+        """The deadline passed; may be told more than once."""
+        ...
 
 
 class _Old:
@@ -56,6 +65,7 @@ class Waiting:
         self._old: dict[Future[Reply], _Old] = {}
         self._reading: dict[Task[object], float] = {}
         self._late: set[Task[object]] = set()
+        self._expiring: dict[Expiring, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def reply(self, future: Future[Reply], deadline: float, receive: Receive) -> Reply:
@@ -104,6 +114,16 @@ class Waiting:
             del self._reading[task]
             self._late.discard(task)
 
+    def expect(self, call: Expiring, deadline: float) -> None:
+        """Tell ``call`` when its deadline passed, until it is forgotten."""
+        if self._loop is None:
+            self._arm()
+        self._expiring[call] = deadline
+
+    def forget(self, call: Expiring) -> None:
+        """Stop waiting for a deadline."""
+        self._expiring.pop(call, None)
+
     def _arm(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.call_later(self._period_s, self._look)
@@ -111,7 +131,7 @@ class Waiting:
     def _look(self) -> None:
         """Go round once; stop the timer when nobody waits."""
         loop = self._loop
-        if loop is None or not (self._young or self._old or self._reading):
+        if loop is None or not (self._young or self._old or self._reading or self._expiring):
             self._loop = None
             return
         now = loop.time()
@@ -121,6 +141,8 @@ class Waiting:
         for future, old in self._old.items():
             if old.deadline <= now:
                 self._give_up(future, Expired)
+        for call in [call for call, deadline in self._expiring.items() if deadline <= now]:
+            call.expire()
         for task, deadline in self._reading.items():
             if deadline <= now and task not in self._late:
                 self._late.add(task)

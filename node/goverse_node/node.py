@@ -53,7 +53,12 @@ class Node:
         self.clock: Clock = clock or SystemClock()
         self.options = options or NodeOptions()
         self.stats = NodeStats()
-        self.pipeline = CommitPipeline(store, self.stats, batch_max_bytes=self.options.batch_max_bytes)
+        self.pipeline = CommitPipeline(
+            store,
+            self.stats,
+            batch_max_bytes=self.options.batch_max_bytes,
+            batch_max_s=self.options.batch_max_ms / 1000,
+        )
         self.residents = Residents(
             idle_timeout_s=self.options.idle_timeout_s,
             count_max=self.options.activations_max,
@@ -88,6 +93,7 @@ class Node:
         if not self._started or self._draining:
             return
         self._draining = True
+        self.pipeline.hurry()
         deadline = self.now() + drain_timeout_s
         await self._until(lambda: not self.stats.inflight, deadline)
         self.deadlines.end_all(

@@ -1,7 +1,8 @@
 """Group commit: records of many objects and many turns become durable together.
 
 One batch is under way at a time; what arrives meanwhile is the next one, so the batch size follows the load and a lone
-call never waits for others. Answers leave through ``PendingCommit.settle``, in the order in which records came.
+call need not wait for others. An installation whose commits are dear may have each batch wait a little for more all the
+same (``batch_max_s``). Answers leave through ``PendingCommit.settle``, in the order in which records came.
 """
 
 from __future__ import annotations
@@ -42,9 +43,12 @@ class Owner(Protocol):
 
 
 class PendingCommit:
-    """A record on its way. ``waiters`` are told after the owner, with the position or with what went wrong."""
+    """A record on its way. ``waiters`` are told after the owner, with the position or with what went wrong.
 
-    __slots__ = ("call", "owner", "record", "reply", "waiters")
+    ``size`` is what it weighs in a batch, in bytes.
+    """
+
+    __slots__ = ("call", "owner", "record", "reply", "size", "waiters")
 
     def __init__(self, record: CommitRecord, owner: Owner, call: Call | None, reply: Reply) -> None:
         """Bind a record to the object that waits for it, and to the call that it answers."""
@@ -52,6 +56,9 @@ class PendingCommit:
         self.owner = owner
         self.call = call
         self.reply = reply
+        self.size = _RECORD_OVERHEAD_BYTES + len(record.state or b"")
+        if record.reply is not None:
+            self.size += len(record.reply.reply)
         self.waiters: list[Waiter] | None = None
 
     def settle(self, commit_seq: int, error: GoverseError | None) -> None:
@@ -76,11 +83,14 @@ class PendingCommit:
 class CommitPipeline:
     """Feeds a store with batches."""
 
-    def __init__(self, store: Store, stats: NodeStats, *, batch_max_bytes: int) -> None:
-        """Feed ``store``; a batch holds at most ``batch_max_bytes``, or one record."""
+    def __init__(self, store: Store, stats: NodeStats, *, batch_max_bytes: int, batch_max_s: float = 0.0) -> None:
+        """Feed ``store``; a batch holds at most ``batch_max_bytes`` or one record, and waits ``batch_max_s``."""
         self._store = store
         self._stats = stats
         self._batch_max_bytes = batch_max_bytes
+        self._batch_max_s = batch_max_s
+        self._queued_bytes = 0
+        self._full = asyncio.Event()
         self._queue: deque[PendingCommit] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -98,10 +108,18 @@ class CommitPipeline:
             self._fail([pending], Unavailable("the node stopped; nothing of the call took effect"))
             return
         self._queue.append(pending)
+        self._queued_bytes += pending.size
+        if self._queued_bytes >= self._batch_max_bytes:
+            self._full.set()
         if self._wake is not None:
             self._wake.set_result(None)
             self._wake = None
             self._idle.clear()
+
+    def hurry(self) -> None:
+        """Let no batch wait any more: the node is about to stop."""
+        self._batch_max_s = 0.0
+        self._full.set()
 
     async def drain(self) -> None:
         """Wait until nothing is queued or under way."""
@@ -127,7 +145,15 @@ class CommitPipeline:
                 self._idle.set()
                 self._wake = loop.create_future()
                 await self._wake
+            if self._batch_max_s:
+                await self._gather()
             await self._commit(self._take())  # no name for the batch: it would be kept until the next one
+
+    async def _gather(self) -> None:
+        """Let the batch fill, for its time or until it is full."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._batch_max_s):
+                await self._full.wait()
 
     def _take(self) -> list[PendingCommit]:
         """Take the next batch off the queue; settle what its owner gave up meanwhile."""
@@ -135,13 +161,16 @@ class CommitPipeline:
         while queue:
             pending = queue[0]
             if pending.owner.failure is not None:
+                self._queued_bytes -= pending.size
                 queue.popleft().settle(0, pending.owner.failure)
                 continue
-            record = pending.record
-            size += _RECORD_OVERHEAD_BYTES + len(record.state or b"") + (len(record.reply.reply) if record.reply else 0)
+            size += pending.size
             if batch and size > self._batch_max_bytes:
                 break
+            self._queued_bytes -= pending.size
             batch.append(queue.popleft())
+        if self._queued_bytes < self._batch_max_bytes:
+            self._full.clear()
         return batch
 
     async def _commit(self, batch: list[PendingCommit]) -> None:

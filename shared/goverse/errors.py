@@ -225,7 +225,7 @@ class BusinessError(GoverseError):
         """Check the declaration.
 
         Raises:
-            DefinitionError: ``status`` is no client error, or ``code`` is not a lower-case identifier of its own.
+            DefinitionError: ``status`` is no client error, ``code`` no lower-case identifier, or one of GoVerse's.
         """
         super().__init_subclass__(**kwargs)
         if not 400 <= cls.status <= 499:
@@ -234,6 +234,16 @@ class BusinessError(GoverseError):
             )
         if not (cls.code.isidentifier() and cls.code == cls.code.lower()):
             raise DefinitionError(f"{cls.__name__}.code is {cls.code!r}; use a lower-case identifier like 'sold_out'")
+        if cls.code in _own_codes():
+            raise DefinitionError(
+                f"{cls.__name__}.code is {cls.code!r}, which callers know as GoVerse's own; choose another"
+            )
+
+
+def _own_codes() -> frozenset[str]:
+    """Return the codes of this module; they mean something else to callers than an application's refusal."""
+    classes = (value for value in globals().values() if isinstance(value, type) and issubclass(value, GoverseError))
+    return frozenset(error.code for error in classes if error is not BusinessError)
 
 
 # --- an operator has to look -----------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ LIST_LIMIT_MAX: Final = 1_000
 
 # --- embedded store ---------------------------------------------------------------------------------------------------
 WAL_BATCH_MAX_BYTES: Final = 256 * KIB
-WAL_BATCH_MAX_MS: Final = 3.0
+WAL_BATCH_MAX_MS: Final = 0.0  # what comes during a commit is batched anyway; waiting for more cost throughput as well
 WAL_SEGMENT_BYTES: Final = 256 * MIB
 WAL_SNAPSHOT_BYTES: Final = 256 * MIB  # log written since the last snapshot that starts a new one
 WAL_SNAPSHOTS_KEPT: Final = 2  # the newest may be damaged

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from goverse.errors import DefinitionError, UnknownMethod, UnknownType
+from goverse.errors import BusinessError, DefinitionError, UnknownMethod, UnknownType
 from goverse.objects.spec import MethodSpec, TypeSpec
 
 
@@ -16,7 +16,8 @@ class Registry:
         """Compile the classes.
 
         Raises:
-            DefinitionError: a class breaks a rule of the object model, or two have the same name.
+            DefinitionError: a class breaks a rule of the object model, two have the same name, or two unrelated
+                business errors the same code.
         """
         types: dict[str, TypeSpec] = {}
         for user_class in classes:
@@ -24,6 +25,7 @@ class Registry:
             if spec.name in types and types[spec.name].cls is not user_class:
                 raise DefinitionError(f"two classes are named {spec.name!r}; give one of them name='...'")
             types[spec.name] = spec
+        _check_codes(types.values())
         self.types: Mapping[str, TypeSpec] = dict(sorted(types.items()))
 
     def __iter__(self) -> Iterator[TypeSpec]:
@@ -53,6 +55,24 @@ class Registry:
         if method is None:
             raise UnknownMethod(f"{type_name} exports no method {name!r}; it has {_names(spec.methods)}")
         return method
+
+
+def _check_codes(types: Iterable[TypeSpec]) -> None:
+    """Pass if a caller can tell every declared business error by its code."""
+    declared: dict[str, type[BusinessError]] = {}
+    for error in (error for spec in types for method in spec.methods.values() for error in method.raises):
+        if not issubclass(error, BusinessError):
+            continue
+        other = declared.setdefault(error.code, error)
+        if not (issubclass(error, other) or issubclass(other, error)):
+            raise DefinitionError(
+                f"{_place(other)} and {_place(error)} have the same code {error.code!r}; "
+                "callers could not tell them apart"
+            )
+
+
+def _place(error: type[BusinessError]) -> str:
+    return f"{error.__module__}.{error.__qualname__}"
 
 
 def _names(names: Iterable[str]) -> str:

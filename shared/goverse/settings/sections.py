@@ -212,7 +212,7 @@ class WalSettings(Section):
         default=limits.WAL_BATCH_MAX_MS,
         ge=0,
         le=1_000,
-        description="Longest time that a turn waits for others to commit together.",
+        description="Time that a batch waits for more turns; what comes during a commit is together anyway.",
     )
     segment_bytes: Annotated[ByteSize, Field(ge=_SEGMENT_BYTES_MIN)] = Field(
         default=ByteSize(limits.WAL_SEGMENT_BYTES),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import uvloop
 
+from goverse.telemetry.logs import change_level, current_level
 from tests.gate.serving import Serving, serving
 
 
@@ -20,9 +20,9 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], AbstractEventLoop]
 @pytest.fixture(autouse=True)
 def log_level() -> Iterator[None]:
     """Leave the log level as it was, since a gate can change it."""
-    before = logging.getLogger("goverse").level
+    before = current_level()
     yield
-    logging.getLogger("goverse").setLevel(before)
+    change_level(before)
 
 
 @pytest.fixture

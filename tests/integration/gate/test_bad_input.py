@@ -122,7 +122,7 @@ async def test_slow_senders_share_a_bound_for_what_they_sent() -> None:
         for wire in wires:
             wire.close()
         await until(lambda: gate.app.objects.inflight == 0)
-        assert gate.app.objects._operations._bodies._held == 0
+        assert gate.app.objects.operations._bodies._held == 0
 
 
 async def _first(answers: list[Coroutine[Any, Any, T]]) -> T:
@@ -290,8 +290,8 @@ async def test_pipelined_requests_behind_a_slow_one_wait_unparsed(gate: Serving)
     gate.link.held = True
     async with connected(gate.server.url) as wire:
         sender = asyncio.create_task(wire.send(request("POST", INCREMENT, b"{}") * 200_000))
-        await until(lambda: gate.link.requests and gate.app.objects._operations._waiting._old)
-        (connection,) = (connection for connection in _connections(gate) if connection.pipeline)
+        (connection,) = _connections(gate)
+        await until(lambda: connection._held and connection.pipeline)
         assert len(connection.pipeline) < 200
         assert len(connection._held) < 2 * MIB
         assert len(gate.link.requests) == 1

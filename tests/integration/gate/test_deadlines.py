@@ -8,6 +8,7 @@ import pytest
 
 from goverse.model.frames import Problem, Reply
 from goverse_gate.options import GateOptions
+from goverse_gate.waiting import PERIOD_S
 from tests.gate.serving import Serving, serving
 from tests.gate.wire import connected, request, until
 
@@ -44,10 +45,13 @@ async def test_the_deadline_goes_with_the_request(gate: Serving) -> None:
     assert before + 7 <= gate.link.requests[0].deadline <= after + 7
 
 
-async def test_a_call_that_takes_its_time_is_answered(gate: Serving) -> None:
+@pytest.mark.parametrize("path", [INCREMENT, f"{INCREMENT}?"])  # the second one goes through ASGI
+async def test_a_call_that_takes_its_time_is_answered(gate: Serving, path: str) -> None:
     gate.link.held = True
-    call = asyncio.create_task(gate.client.post(INCREMENT))
-    await until(lambda: gate.link.requests and gate.app.objects._operations._waiting._old)
+    call = asyncio.create_task(gate.client.post(path))
+    await until(lambda: gate.link.requests)
+    rounds = asyncio.get_running_loop().time() + 2 * PERIOD_S
+    await until(lambda: asyncio.get_running_loop().time() > rounds)
     gate.link.release()
     assert (await call).text == "1"
 

@@ -84,7 +84,7 @@ async def test_an_unforeseen_error_of_the_gate_is_logged_and_not_shown(
     def broken(request: Request) -> Future[Reply]:
         raise ZeroDivisionError(f"inside {request.method}")
 
-    monkeypatch.setattr(gate.app.objects._operations, "_submit", broken)
+    monkeypatch.setattr(gate.app.objects.operations, "_submit", broken)
     answer = await gate.client.post(INCREMENT)
     is_problem(answer, 500, "internal_error")
     assert "inside" not in answer.text
@@ -306,9 +306,10 @@ async def test_failed_requests_leave_a_line_and_good_ones_only_if_wanted(caplog:
     async with serving() as gate:
         await gate.client.post(INCREMENT)
         await gate.client.post(f"{C1}/call/nope", headers={"X-Request-Id": "r7"})
-    lines = [record for record in caplog.records if record.name == "goverse.gate.access"]
-    assert [vars(line)["request_id"] for line in lines] == ["r7"]
-    assert vars(lines[0])["status"] == 404
+        await gate.client.get("/nope", headers={"X-Request-Id": "r8"})
+    lines = [vars(record) for record in caplog.records if record.name == "goverse.gate.access"]
+    seen = [(line["request_id"], line["status"], line["code"]) for line in lines]
+    assert seen == [("r7", 404, "unknown_method"), ("r8", 404, "unknown_path")]
     caplog.clear()
     async with serving(GateOptions(access_log="all")) as gate:
         await gate.client.post(INCREMENT)

@@ -260,3 +260,26 @@ async def test_a_listener_that_breaks_does_not_stop_the_commits(
         assert [value(await reader), value(await late)] == [2, 2]
         assert value(await b.call(Tally, "a", "add")) == 3
         assert "a waiter could not be told" in caplog.text
+
+
+@pytest.mark.requirement("DUR-1")
+async def test_a_batch_that_may_wait_takes_what_comes_meanwhile() -> None:
+    async with bench(Tally, batch_max_ms=60_000, batch_max_bytes=2_000) as b:
+        calls = [b.call(Tally, f"t{number}", "add") for number in range(3)]
+        await settle()
+        assert not any(call.done() for call in calls)
+        while not calls[0].done():  # the batch is full before its time is over
+            calls.append(b.call(Tally, f"t{len(calls)}", "add"))
+            await settle()
+        assert b.node.stats.commit_batches == 1
+        assert b.node.stats.commit_records > 3
+        b.node.pipeline.hurry()
+        assert [code(await call) for call in calls] == [""] * len(calls)
+
+
+@pytest.mark.requirement("DUR-1")
+async def test_a_lone_call_does_not_wait_for_others() -> None:
+    async with bench(Tally) as b:
+        for number in range(3):
+            assert value(await b.call(Tally, "t", "add")) == number + 1
+        assert b.node.stats.commit_batches == 3

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from goverse import BusinessError
+from goverse import BusinessError, DefinitionError, Object, call
 from goverse.model.frames import Problem
 from goverse.objects.problems import error_of
+from goverse.objects.registry import Registry
 
 
 class SoldOutHere(BusinessError):
@@ -29,3 +30,36 @@ def test_declared_class_comes_before_another_of_the_same_code(declared: type[Bus
     error = error_of(Problem("sold_out_twice", "none left", extra={"left": 0}, status=409), (KeyError, declared))
     assert type(error) is declared
     assert (error.detail, error.extra) == ("none left", {"left": 0})
+
+
+@pytest.mark.requirement("OBJ-8")
+def test_one_application_cannot_use_a_code_for_two_errors() -> None:
+    class Shop(Object):
+        @call(raises=(SoldOutHere,))
+        async def buy(self) -> None: ...
+
+    class Market(Object):
+        @call(raises=(SoldOutThere,))
+        async def buy(self) -> None: ...
+
+    with pytest.raises(DefinitionError, match=r"SoldOutHere and .*SoldOutThere have the same code 'sold_out_twice'"):
+        Registry([Shop, Market])
+
+
+@pytest.mark.requirement("OBJ-8")
+def test_a_special_case_of_an_error_may_keep_its_code() -> None:
+    class SoldOutForToday(SoldOutHere):
+        """Come back tomorrow."""
+
+    class Shop(Object):
+        @call(raises=(SoldOutHere, SoldOutForToday))
+        async def buy(self) -> None: ...
+
+    assert list(Registry([Shop]).types) == ["Shop"]
+
+
+@pytest.mark.requirement("OBJ-8")
+@pytest.mark.parametrize("code", ["unavailable", "timeout", "internal_error", "moving"])
+def test_a_code_of_goverse_is_not_for_business_errors(code: str) -> None:
+    with pytest.raises(DefinitionError, match=f"'{code}', which callers know as GoVerse's own"):
+        type("Odd", (BusinessError,), {"code": code, "status": 409})

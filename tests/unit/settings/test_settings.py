@@ -34,7 +34,7 @@ def test_without_anything_the_defaults_are_those_of_the_limits() -> None:
 
     assert (settings.gate.host, settings.gate.port) == ("127.0.0.1", 8000)
     assert settings.wal.batch_max_bytes == limits.WAL_BATCH_MAX_BYTES == 256 * 1024
-    assert settings.wal.batch_max_ms == 3
+    assert settings.wal.batch_max_ms == limits.WAL_BATCH_MAX_MS == 0
     assert settings.wal.segment_bytes == 256 * 1024 * 1024
     assert (settings.node.default_call_timeout_s, settings.node.default_create_timeout_s) == (30, 10)
     assert settings.wal.data_dir == Path(".goverse")

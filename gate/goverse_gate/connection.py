@@ -1,0 +1,194 @@
+"""uvicorn's connection with a lane for plain calls.
+
+Each request is offered to the lane (``goverse_gate.express``) as soon as its headers are complete and nothing else of
+the connection is under way; what it does not take is started as uvicorn does. While a call of the lane is under way
+``_express`` holds it, and requests that follow on the same connection queue behind it as behind any other.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from types import SimpleNamespace
+from typing import Any, Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from goverse_gate.express import Express, ExpressCall
+from goverse_gate.guard import Header
+
+_UNFINISHED: Final[Any] = SimpleNamespace(response_complete=False)  # uvicorn queues requests that come after such a one
+
+
+class LaneProtocol(HttpToolsProtocol):
+    """One connection.
+
+    Attributes:
+        lane: takes plain calls.
+        outstanding: requests whose headers came and whose answer is not complete.
+        idle_since: when the lane answered last, while no request came since; after other answers uvicorn has a timer.
+    """
+
+    lane: Express
+
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **more: Any) -> None:
+        """Begin with a connection that sent nothing yet."""
+        super().__init__(config, server_state, app_state, **more)
+        self.outstanding = 0
+        self.idle_since: float | None = None
+        self._express: ExpressCall | None = None
+        self._express_begun = False  # all of it came
+        self._in_head = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell a call that its client went away."""
+        super().connection_lost(exc)
+        if self._express is not None:
+            self._express.leave()
+            self._express = None
+
+    # --- callbacks of the parser --------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Begin with a request; what only ASGI needs of it is made when it goes there."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self.idle_since = None
+        self._in_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; trailers are of no use to anybody here."""
+        if not self._in_head:
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Start the request, or let the lane have it."""
+        self._in_head = False
+        if not self.outstanding and self._is_plain():
+            self._express = self.lane.take(self, self.url, self.headers)
+        if self._express is None:
+            self._start_asgi()
+        elif self.outstanding:
+            self._queue()
+        self.outstanding += 1
+
+    def _is_plain(self) -> bool:
+        """Whether a request asks nothing of its connection, so that the lane may have it."""
+        parser: Any = self.parser  # uvicorn declares that it may be gone, but not while it calls back
+        return (
+            parser.get_method() == b"POST"
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+        )
+
+    def _start_asgi(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        self.scope["headers"] = headers
+        super().on_headers_complete()
+
+    def _queue(self) -> None:
+        """Start a request behind a call of the lane."""
+        before, self.cycle = self.cycle, _UNFINISHED
+        try:
+            self._start_asgi()
+        finally:
+            if self.cycle is _UNFINISHED:
+                self.cycle = before  # what it asks for is no URL
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body."""
+        call = self._express
+        if call is None or self._express_begun:
+            super().on_body(body)
+            return
+        call.body += body
+        if len(call.body) > self.lane.held_bytes_max:
+            self.leave_lane()
+
+    def on_message_complete(self) -> None:
+        """Carry a plain call out; tell other requests that their body is complete."""
+        if self._express is None or self._express_begun:
+            super().on_message_complete()
+        else:
+            self._express_begun = True
+            self._express.begin()
+
+    # --- the lane -----------------------------------------------------------------------------------------------
+
+    @property
+    def default_headers(self) -> list[Header]:
+        """What uvicorn adds to every answer."""
+        return self.server_state.default_headers
+
+    @property
+    def calls(self) -> bool:
+        """Whether a call of the lane is carried out."""
+        return self._express_begun
+
+    @property
+    def awaits_body(self) -> bool:
+        """Whether the newest request is a call of the lane that is not complete: nothing happened to it yet."""
+        return self._express is not None and not self._express_begun
+
+    def leave_lane(self) -> None:
+        """Let a call that is not complete go the long way."""
+        call, self._express = self._express, None
+        if call is not None:
+            self._start_asgi()
+            if call.body:
+                super().on_body(call.body)
+
+    def drop_call(self) -> None:
+        """Forget a call that is not complete."""
+        self._express = None
+        self.outstanding -= 1
+
+    def finish_express(self, answer: bytes, *, close: bool) -> None:
+        """Send the answer to the call, and go on with the next request, or close."""
+        self._express = None
+        self._express_begun = False
+        if self.transport.is_closing():
+            return
+        self.transport.write(answer)
+        if close:
+            self.transport.close()
+        elif self.pipeline:
+            self.on_response_complete()
+        else:
+            self.outstanding -= 1
+            self.server_state.total_requests += 1
+            self.idle_since = monotonic()
+            self.went_idle()
+
+    def went_idle(self) -> None:
+        """A call was answered, and no other request of the connection is under way."""
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request."""
+        self.outstanding -= 1
+        super().on_response_complete()
+
+    def shutdown(self) -> None:
+        """Stop gracefully: end the connection now if it is idle, else with the answer that is under way."""
+        if self.awaits_body:
+            self.leave_lane()
+        if self._express is None:
+            super().shutdown()
+        else:
+            self._express.close = True
+
+    def cut_off(self) -> None:
+        """Answer a call that is still under way, since nobody waits for it any longer."""
+        if self._express is not None:
+            self._express.cut_off()

@@ -1,0 +1,220 @@
+"""Calls without a task: the lane for a request to a method whose body is short.
+
+ASGI costs a task, a dictionary of a dozen entries, an event and five messages per request, which is more than a whole
+call. So a connection asks this lane first. It takes ``POST /objects/{type}/{id}/call/{method}`` where nothing but the
+body is still to come and nothing else of the same connection waits; the call is submitted in the parser's callback and
+answered in the callback of its future. Everything else goes through ASGI, and so does what was taken but does not keep
+to the bounds (``HELD_BYTES_MAX``, one sweep of time): until its last byte is there, nothing has happened to a request.
+
+What a call means is told in ``operations`` and ``objects``, for both ways alike.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import Future
+from collections.abc import Awaitable, Generator
+from typing import Any, Final, Protocol
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from goverse.errors import Draining, GoverseError, Unavailable
+from goverse.limits import KIB
+from goverse.model.frames import Problem, Reply, Request
+from goverse_gate.exchange import CLIENT_GONE, SUCCESS, Exchange
+from goverse_gate.guard import Header, Headers
+from goverse_gate.objects import CLIENT_CLOSED_REQUEST, STOPPED, Objects
+from goverse_gate.operations import GIVEN_UP, is_there, timeout_of
+
+HELD_BYTES_MAX: Final = 4 * KIB  # of a body that came in part; more is read with the care of ``bodies``
+
+_USUAL: Final = (
+    b'HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\netag: "%d"\r\ngoverse-commit-seq: %d\r\n'
+    b"content-length: %d\r\ngoverse-request-id: %b\r\n\r\n%b"
+)
+
+logger = logging.getLogger("goverse.gate")
+
+
+class _Written:
+    """The awaitable of an answer that was written before the method returned."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+_WRITTEN: Final = _Written()
+
+
+class Connection(Protocol):
+    """Where an answer goes."""
+
+    @property
+    def default_headers(self) -> list[Header]:
+        """What the server adds to every answer; another list when it is something else."""
+        ...
+
+    def finish_express(self, answer: bytes, *, close: bool) -> None:
+        """Send the answer to the call that was taken last, and go on with the next request, or close."""
+        ...
+
+
+class ExpressCall(Exchange):
+    """A call in the lane.
+
+    Attributes:
+        headers: as they came.
+        segments: the path, split.
+        body: what came of it so far.
+    """
+
+    __slots__ = ("_connection", "_ended", "_future", "_gone", "_lane", "_request", "body", "headers", "segments")
+
+    def __init__(self, lane: Express, connection: Connection, segments: list[bytes], headers: Headers) -> None:
+        """Take a request whose headers are complete."""
+        objects = lane.objects
+        super().__init__(
+            "POST", b"/".join(segments), objects.request_ids(), objects.metrics.unknown, objects.access_log
+        )
+        self._lane = lane
+        self._connection = connection
+        self._request: Request | None = None
+        self._future: Future[Reply] | None = None
+        self._ended: GoverseError | None = None
+        self._gone = False
+        self.segments = segments
+        self.headers = headers
+        self.body = b""
+
+    # --- carrying it out --------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Carry out the call, which is complete; it is answered now, or when its reply is there."""
+        objects, operations = self._lane.objects, self._lane.operations
+        objects.inflight += 1
+        try:
+            objects.admit(self, self.headers, "1.1")
+            objects.check_load()
+            _, _, type_segment, id_segment, _, method_segment = self.segments
+            offered = objects.offers.type(type_segment)
+            method = offered.method(method_segment)
+            request, future = operations.submit_call(self, offered, method, segment=id_segment, body=self.body)
+            if not is_there(future):
+                self._request, self._future = request, future
+                objects.waiting.expect(self, request.deadline)
+                future.add_done_callback(self._replied)
+                return
+            operations.answer_call(self, future.result())
+        except GoverseError as error:
+            objects.refuse(self, error)
+        except Exception:
+            self._fail()
+        objects.inflight -= 1
+
+    def _replied(self, future: Future[Reply]) -> None:
+        objects = self._lane.objects
+        objects.inflight -= 1
+        objects.waiting.forget(self)
+        try:
+            if not future.cancelled():
+                self._lane.operations.answer_call(self, future.result())
+            elif self._gone:
+                self.finish(CLIENT_GONE, CLIENT_CLOSED_REQUEST)
+            else:
+                self.answer_problem(Problem.of(self._ended or Unavailable(GIVEN_UP)))
+        except Exception:
+            self._fail()
+
+    def _fail(self) -> None:
+        if self.answered:
+            logger.exception("a request failed after its answer", extra={"request_id": self.request_id})
+        else:
+            self._lane.objects.fail(self)
+
+    # --- ending it early --------------------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """The client went away."""
+        self._gone = True
+        if self._future is not None:
+            self._future.cancel()
+
+    def expire(self) -> None:
+        """The deadline passed."""
+        if self._request is not None:
+            self._end(timeout_of(self._request, self))
+
+    def cut_off(self) -> None:
+        """The gate stops and waits no longer."""
+        self.close = True
+        self._end(Draining(STOPPED))
+
+    def _end(self, error: GoverseError) -> None:
+        if self._future is not None and not self._future.done():
+            self._ended = error
+            self._future.cancel()
+
+    # --- answering --------------------------------------------------------------------------------------------------
+
+    def answer_reply(self, status: int, reply: Reply, headers: Headers) -> Awaitable[None]:
+        """Send the outcome of a call that succeeded; the usual one is written in one piece."""
+        if self.cors or self.close or reply.replayed or not reply.version or not reply.commit_seq:
+            return super().answer_reply(status, reply, headers)
+        body = reply.body
+        answer = _USUAL % (
+            self._lane.common_headers(self._connection.default_headers),
+            reply.version,
+            reply.commit_seq,
+            len(body),
+            self.request_id.encode(),
+            body,
+        )
+        return self._send(answer, 200, SUCCESS)
+
+    def _write(self, status: int, body: bytes, headers: Headers, outcome: str) -> Awaitable[None]:
+        self.add_own_headers(headers)
+        lines = [STATUS_LINE[status], self._lane.common_headers(self._connection.default_headers)]
+        lines += [b"%b: %b\r\n" % header for header in headers]
+        lines += (b"\r\n", body)
+        return self._send(b"".join(lines), status, outcome)
+
+    def _send(self, answer: bytes, status: int, outcome: str) -> Awaitable[None]:
+        self.answered = True
+        if not self._gone:
+            self._connection.finish_express(answer, close=self.close)
+        self.finish(outcome, status)
+        return _WRITTEN
+
+
+class Express:
+    """The lane of one gate.
+
+    Attributes:
+        objects, operations: what it shares with the way through ASGI.
+        held_bytes_max: the longest body that it takes.
+    """
+
+    def __init__(self, objects: Objects, body_bytes_max: int) -> None:
+        """Run beside the ASGI application of ``objects``, which refuses bodies of more than ``body_bytes_max``."""
+        self.held_bytes_max = min(HELD_BYTES_MAX, body_bytes_max)
+        self.objects = objects
+        self.operations = objects.operations
+        self._default_headers: list[Header] = []
+        self._encoded_headers = b""
+
+    def take(self, connection: Connection, target: bytes, headers: Headers) -> ExpressCall | None:
+        """Take a POST to this target, if it is a call."""
+        segments = target.split(b"/", 6)
+        if len(segments) != 6 or segments[4] != b"call" or segments[1] != b"objects" or segments[0]:
+            return None
+        if b"?" in target or b"#" in target or not target.isascii():
+            return None
+        return ExpressCall(self, connection, segments, headers)
+
+    def common_headers(self, headers: list[Header]) -> bytes:
+        """Encode what every answer carries; the server makes a new list once a second, for the date."""
+        if headers is not self._default_headers:
+            self._default_headers = headers
+            self._encoded_headers = b"".join([b"%b: %b\r\n" % header for header in headers])
+        return self._encoded_headers
