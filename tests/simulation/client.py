@@ -41,7 +41,9 @@ class SimulatedClient:
         self._calls += 1
         random = self._cluster.world.random
         number = random.randrange(OBJECTS)
-        kind = random.choice(("read", "keyed", "keyed", "unkeyed"))
+        kind = (
+            "read" if random.random() < self._cluster.settings.reads else random.choice(("keyed", "keyed", "unkeyed"))
+        )
         entry = None if kind == "read" else self._number * 1_000_000 + self._calls
         key = f"c{self._number}.{self._calls}" if kind == "keyed" else None
         self.busy = f"{kind} call {entry} to object {number}"

@@ -35,7 +35,7 @@ class Faults:
         while at < seconds - 1:
             name = self._random.choice(names)
             self._world.after(at, lambda name=name: self._strike(name))  # type: ignore[misc]
-            at += self._random.expovariate(1 / 2.5)
+            at += self._random.expovariate(1 / 1.5)
 
     def _strike(self, name: str) -> None:
         self._world.note(f"fault: {name}")
@@ -53,12 +53,12 @@ class Faults:
         if not cluster.etcd.up:
             cluster.etcd.start()
         for node in cluster.nodes.values():
-            node.paused_until = min(node.paused_until, world.now)
+            node.go_on(at_once=True)
             node.slow_turn = 0.0
             if not node.alive and node.name not in self._removed:
                 node.start()
         for gate in cluster.gates:
-            gate.paused_until = min(gate.paused_until, world.now)
+            gate.go_on(at_once=True)
             if not gate.alive:
                 gate.start()
         self._write(cluster.layout.drain(self._any_node().name), None)
@@ -108,8 +108,7 @@ class Faults:
                 self._restart(node, self._random.uniform(0.1, 12.0))
 
     def pause(self) -> None:
-        node = self._any_node()
-        node.paused_until = self._world.now + self._random.choice((0.5, 3.0, 11.0, 15.0))
+        self._any_node().pause(self._random.choice((0.5, 3.0, 11.0, 15.0)))
 
     def clock_jump(self) -> None:
         self._any_node().jump(self._random.choice((1.0, 5.0, 30.0)))
@@ -127,6 +126,15 @@ class Faults:
     def cut_gate_from_etcd(self) -> None:
         gate = self._random.choice(self._cluster.gates)
         self._cut(gate.name, etcd.NAME, self._random.choice((1.0, 6.0)))
+
+    def split(self) -> None:
+        """Cut off a node and a gate together: they reach each other and the store, and hear nothing of the others."""
+        seconds = self._random.choice((5.0, 18.0))
+        side = {self._any_node().name, self._random.choice(self._cluster.gates).name}
+        rest = {etcd.NAME, *self._cluster.nodes, *(gate.name for gate in self._cluster.gates)} - side
+        ways = {way for one in side for other in rest for way in ((one, other), (other, one))}
+        self._world.cut.update(ways)
+        self._later(seconds, lambda: self._world.cut.difference_update(ways))
 
     def cut_connections(self) -> None:
         self._random.choice(self._cluster.gates).cut_connections()
@@ -215,6 +223,7 @@ class Faults:
     def _when_gone(self, node: SimulatedNode, life: int) -> None:
         """Start `node` again a little after this life of it ended."""
         if (self._over and node.alive and node.life == life) or (node.alive and node.life == life):
+        if node.alive and node.life == life:
             self._world.after(0.3, lambda: self._when_gone(node, life))
         elif node.life == life and node.name not in self._removed:
             node.start()
@@ -225,4 +234,4 @@ ALL: dict[str, Callable[[Faults], object]] = {
     for name, fault in vars(Faults).items()
     if callable(fault) and not name.startswith("_") and name not in ("begin", "heal")
 }
-PLANNED = ("drain", "pin", "scale_up", "scale_down", "restart_gracefully", "slow_turns")
+PLANNED = ("drain", "pin", "scale_up", "scale_down", "restart_gracefully", "slow_turns", "slow_store")

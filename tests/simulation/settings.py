@@ -27,6 +27,7 @@ class Settings:
     gates: int = 2
     clients: int = 6
     think_s: float = 0.5
+    reads: float = 0.25
     faults_s: float = 25.0
     calm_s: float = 20.0
     faults: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ class Process:
         name: what it is called.
         life: grows with every start; 0 before the first.
         alive: it runs, paused or not.
-        paused_until: events wait until then.
+        paused_until: events wait until then, or until it is told to go on.
     """
 
     def __init__(self, world: World, name: str) -> None:
@@ -30,6 +30,7 @@ class Process:
         self.life = 0
         self.alive = False
         self.paused_until = 0.0
+        self._held: list[tuple[int, Event]] = []
         self._rate = world.random.uniform(0.998, 1.002)
         self._offset = world.random.uniform(0, 1e6)
 
@@ -51,9 +52,23 @@ class Process:
         if not self.alive or life != self.life:
             return
         if self.paused_until > self.world.now:
-            self.world.at(self.paused_until, lambda: self.take(life, event))
+            self._held.append((life, event))
         else:
             event()
+
+    def pause(self, seconds: float) -> None:
+        """Let nothing happen to it for a while."""
+        self.paused_until = max(self.paused_until, self.world.now + seconds)
+        self.world.at(self.paused_until, self.go_on)
+
+    def go_on(self, *, at_once: bool = False) -> None:
+        """Take what was held back, once the pause is over."""
+        if at_once:
+            self.paused_until = self.world.now
+        if self.paused_until <= self.world.now:
+            held, self._held = self._held, []
+            for life, event in held:
+                self.take(life, event)
 
 
 class World:

@@ -47,7 +47,9 @@ class Draft:
         limits = situation.limits
         self.budget = max(0, min(limits.moves_per_round, limits.moves_in_flight - self._on_the_way))
         self.deferred = 0
-        self._ring = Ring({node: weights[node] for node in self.open if self.counts[node] < self.capacity[node].share})
+        self._ring = Ring({node: weights[node] for node in self.open})
+        for node in self.open:
+            self._note_room(node)
 
     def _count(self) -> int:
         on_the_way = 0
@@ -117,17 +119,24 @@ class Draft:
     def move(self, shard: int, target: str, reason: Reason) -> None:
         """Make ``target`` the owner of ``shard``."""
         source, claimant = self.owners[shard], self.situation.claimants[shard]
-        if source in self.counts:
-            self.counts[source] -= 1
         self.owners[shard] = target
         self._decided[shard] = reason
+        if source is not None and source in self.counts:
+            self.counts[source] -= 1
+            self._note_room(source)
         self.counts[target] += 1
+        self._note_room(target)
         if claimant is not None and claimant == source and self.budget:
             self.budget -= 1
-        before = self.counts[target] - 1
-        share = self.capacity[target].share
-        if before < share <= self.counts[target]:
-            self._ring.remove(target)
+
+    def _note_room(self, node: str) -> None:
+        """Keep those on the ring that take shards and are below their share."""
+        if node in self.open:
+            weight = self.situation.nodes[node].weight
+            if self.counts[node] < self.capacity[node].share:
+                self._ring.add(node, weight)
+            else:
+                self._ring.remove(node, weight)
 
     def plan(self) -> Plan:
         """Return what was decided."""

@@ -52,16 +52,21 @@ class Ring:
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         """Hold the nodes of ``weights``, each more than 0."""
-        placed = sorted((node_hash(node), weight, node) for node, weight in weights.items())
-        self._hashes = [entry[0] for entry in placed]
-        self._entries = placed
+        self._entries = sorted((node_hash(node), weight, node) for node, weight in weights.items())
 
-    def remove(self, node: str) -> None:
-        """Take a node off the ring."""
-        at = bisect_left(self._hashes, node_hash(node))
-        while self._entries[at][2] != node:
-            at += 1
-        del self._hashes[at], self._entries[at]
+    def add(self, node: str, weight: float) -> None:
+        """Put a node on the ring; without effect where it is there."""
+        entry = (node_hash(node), weight, node)
+        at = bisect_left(self._entries, entry)
+        if self._entries[at : at + 1] != [entry]:
+            self._entries.insert(at, entry)
+
+    def remove(self, node: str, weight: float) -> None:
+        """Take a node off the ring; without effect where it is not there."""
+        entry = (node_hash(node), weight, node)
+        at = bisect_left(self._entries, entry)
+        if self._entries[at : at + 1] == [entry]:
+            del self._entries[at]
 
     def best(self, shard: int, refused: Collection[str] = ()) -> str | None:
         """Return the node that suits ``shard`` best, leaving out the ``refused`` ones; None if nobody is left."""
