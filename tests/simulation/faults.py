@@ -155,11 +155,7 @@ class Faults:
     def slow_network(self) -> None:
         name = self._random.choice([*self._cluster.nodes, etcd.NAME, store.NAME])
         self._world.slow[name] = 50.0
-
-        def recover() -> None:
-            self._world.slow.pop(name, None)
-
-        self._later(4.0, recover)
+        self._later(4.0, lambda: self._world.slow.pop(name, None) and None)
 
     def slow_store(self) -> None:
         self._cluster.store.delay_s = self._random.choice((0.1, 1.0))
@@ -222,14 +218,13 @@ class Faults:
 
     def _when_gone(self, node: SimulatedNode, life: int) -> None:
         """Start `node` again a little after this life of it ended."""
-        if (self._over and node.alive and node.life == life) or (node.alive and node.life == life):
         if node.alive and node.life == life:
             self._world.after(0.3, lambda: self._when_gone(node, life))
         elif node.life == life and node.name not in self._removed:
             node.start()
 
 
-ALL: dict[str, Callable[[Faults], object]] = {
+ALL: dict[str, Callable[[Faults], None]] = {
     name: fault
     for name, fault in vars(Faults).items()
     if callable(fault) and not name.startswith("_") and name not in ("begin", "heal")

@@ -89,16 +89,6 @@ async def test_a_token_that_expired_is_replaced(locked: EtcdCluster) -> None:
         client_of(locked.urls, **USER) as writer,
         following(client, "/n/") as follower,
     ):
-
-        async def cut() -> None:
-            proxy.cut()
-
-        for operation in (
-            lambda: client.read("/n/"),
-            lambda: put(client, "/n/x", b""),
-            lambda: client.grant(5.0),
-            cut,  # the watch needs a new token itself
-        ):
         operations: list[Callable[[], Awaitable[object]]] = [
             lambda: client.read("/n/"),
             lambda: put(client, "/n/x", b""),

@@ -112,9 +112,6 @@ async def test_a_member_that_the_client_is_connected_to_dies(tmp_path: Path) -> 
         client_of(cluster.urls) as client,
         following(client, "/n/") as follower,
     ):
-        revisions: list[int] = []
-        for member in cluster.members:
-            revisions = await write_on(client, 10)
         revisions = await write_on(client, 10)
         for member in cluster.members:  # one of them is the one in use, and one leads
             member.kill()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -122,8 +121,6 @@ async def test_a_network_that_drops_everything_is_left_for_another_member(tmp_pa
         assert (await client.read("/n/")).entries[0].value == b"2"
 
 
-async def until_seen(state: Mapping[str, object], revision: int) -> None:
-    await until(lambda: any(getattr(entry, "mod_revision", 0) == revision for entry in state.values()))
 async def until_seen(state: dict[str, KeyEntry], revision: int) -> None:
     await until(lambda: any(entry.mod_revision == revision for entry in state.values()))
 
