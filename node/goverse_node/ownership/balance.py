@@ -26,7 +26,7 @@ def shed_surplus(draft: Draft) -> None:
             continue
         for shard in _by_fit(draft, node, node)[:surplus]:
             target = draft.place_for(shard)
-            if target is not None and draft.allowed(shard):
+            if target is not None and draft.counts[target] < draft.capacity[target].most and draft.allowed(shard):
                 draft.move(shard, target, Reason.SURPLUS)
 
 

@@ -20,8 +20,9 @@ class Draft:
         owners: per shard its target so far.
         present: the nodes that live or are awaited: what they have stays theirs.
         open: the nodes that take shards.
+        last_resort: all of them are about to leave: they take what has no home, and nothing is evened out.
         drained: the nodes that give theirs away.
-        capacity: per node that takes shards or is awaited, its share and bounds.
+        capacity: per node that takes shards, its share of what restarting nodes do not keep, and its bounds.
         counts: how many shards each present node has.
         budget: how many more served shards may move.
         deferred: how many moves wait for a later round.
@@ -32,18 +33,18 @@ class Draft:
         self.situation = situation
         nodes = situation.nodes
         self.owners = situation.targets.owners()
-        self.present = nodes.keys() | situation.awaited.keys()
+        self.present = nodes.keys() | situation.awaited
         serving = {node for node, one in nodes.items() if one.state is MemberState.SERVING} - situation.drains
         staying = {node for node, one in nodes.items() if one.state is not MemberState.RESTARTING}
+        self.last_resort = not serving
         self.open = serving or staying or set(nodes)
         self.drained = staying - self.open
-        weights = {node: nodes[node].weight for node in self.open}
-        kept = {node: one.weight for node, one in nodes.items() if one.state is MemberState.RESTARTING}
-        weights = {**kept, **situation.awaited, **weights}
-        self.capacity = capacities(weights, situation.loads, len(self.owners), situation.limits.slack)
         self.counts = dict.fromkeys(self.present, 0)
         self._decided: dict[int, Reason] = {}
         self._on_the_way = self._count()
+        kept = sum(self.counts[node] for node in self.present - self.open - self.drained)
+        weights = {node: nodes[node].weight for node in self.open}
+        self.capacity = capacities(weights, situation.loads, len(self.owners) - kept, situation.limits.slack)
         limits = situation.limits
         self.budget = max(0, min(limits.moves_per_round, limits.moves_in_flight - self._on_the_way))
         self.deferred = 0
@@ -112,7 +113,7 @@ class Draft:
 
     def fill(self, node: str) -> tuple[float, str]:
         """Order nodes by how full they are."""
-        return self.counts[node] / self.capacity[node].share, node
+        return self.counts[node] / max(self.capacity[node].share, 1e-9), node
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
