@@ -1,7 +1,7 @@
 """Virtual time, processes and the network between them; everything that is random comes from one seed.
 
-An event belongs to a process or to nobody. A process that crashed gets none of the events meant for its earlier life; one that
-is paused gets them all, late, when it goes on: as a real one does under SIGSTOP.
+An event belongs to a process or to nobody. A process that crashed gets none of the events meant for its earlier life;
+one that is paused gets them all, late, when it goes on: as a real one does under SIGSTOP.
 """
 
 from __future__ import annotations

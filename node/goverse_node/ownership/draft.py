@@ -21,6 +21,7 @@ class Draft:
         present: the nodes that live or are awaited: what they have stays theirs.
         open: the nodes that take shards.
         last_resort: all of them are about to leave: they take what has no home, and nothing is evened out.
+        willing: those of them that took every shard they were given lately; the others get none meanwhile.
         drained: the nodes that give theirs away.
         capacity: per node that takes shards, its share of what restarting nodes do not keep, and its bounds.
         counts: how many shards each present node has.
@@ -39,6 +40,8 @@ class Draft:
         self.last_resort = not serving
         self.open = serving or staying or set(nodes)
         self.drained = staying - self.open
+        passed_over = frozenset[str]().union(*situation.refused.values())
+        self.willing = (self.open - passed_over) or self.open
         self.counts = dict.fromkeys(self.present, 0)
         self._decided: dict[int, Reason] = {}
         self._on_the_way = self._count()
@@ -48,8 +51,8 @@ class Draft:
         limits = situation.limits
         self.budget = max(0, min(limits.moves_per_round, limits.moves_in_flight - self._on_the_way))
         self.deferred = 0
-        self._ring = Ring({node: weights[node] for node in self.open})
-        for node in self.open:
+        self._ring = Ring({node: weights[node] for node in self.willing})
+        for node in self.willing:
             self._note_room(node)
 
     def _count(self) -> int:
@@ -107,7 +110,7 @@ class Draft:
         refused = self.situation.refused.get(shard, frozenset())
         found = self._ring.best(shard, refused)
         if found is None:
-            candidates = (self.open - refused) or self.open
+            candidates = (self.willing - refused) or (self.open - refused) or self.open
             found = min(candidates, key=self.fill, default=None)
         return found if found != self.owners[shard] else None
 
@@ -131,8 +134,8 @@ class Draft:
             self.budget -= 1
 
     def _note_room(self, node: str) -> None:
-        """Keep those on the ring that take shards and are below their share."""
-        if node in self.open:
+        """Keep those on the ring that get shards and are below their share."""
+        if node in self.willing:
             weight = self.situation.nodes[node].weight
             if self.counts[node] < self.capacity[node].share:
                 self._ring.add(node, weight)

@@ -150,7 +150,7 @@ class Leader:
 
     def _watch_members(self, now: float) -> None:
         nodes = self._view.nodes
-        for node in self._restarting.keys() - nodes.keys():
+        for node in self._restarting - nodes.keys():
             self._awaited[node] = now + self.limits.rejoin_grace_s
         self._restarting = {node for node, member in nodes.items() if member.state is MemberState.RESTARTING}
         self._awaited = {node: until for node, until in self._awaited.items() if node not in nodes and now < until}
