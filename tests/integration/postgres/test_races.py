@@ -1,4 +1,4 @@
-"""A stale owner against the one that replaced it: once a claim has returned, nothing of an old epoch becomes durable."""
+"""A stale owner against its successor: once a claim has returned, nothing of an old epoch becomes durable."""
 
 from __future__ import annotations
 
