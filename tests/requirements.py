@@ -26,6 +26,7 @@ DELIVERED: dict[str, str] = {
     "CLU-12": "Deterministic simulation of clusters, seeded, in virtual time.",
     "CLU-3": "A shard moves under load without a failed call.",
     "CLU-4": "The leader plans with minimal movement, weights, pins, drains, bounded moves, a reason for each.",
+    "CLU-5": "Stuck migrations are noticed in time, reported, and resolved.",
     "CLU-6": "Nodes leave in order: shards first, or soon and back again.",
     "CLU-9": "A killed node's shards serve again soon after its lease; calls under way succeed.",
     "CLU-11": "Nodes restart one after the other under load: none failed, lost or doubled.",
