@@ -29,6 +29,7 @@ DELIVERED: dict[str, str] = {
     "CLU-5": "Stuck migrations are noticed in time, reported, and resolved.",
     "CLU-6": "Nodes leave in order: shards first, or soon and back again.",
     "CLU-9": "A killed node's shards serve again soon after its lease; calls under way succeed.",
+    "CLU-10": "A minimum of nodes before shards are placed; readiness says claimed N of M.",
     "CLU-11": "Nodes restart one after the other under load: none failed, lost or doubled.",
     "GATE-1": "The HTTP surface, a typed OpenAPI 3.1 of the classes, Swagger UI from local files.",
     "GATE-6": "Default timeouts everywhere, the deadline passed end to end, `timeout` errors and metrics.",
