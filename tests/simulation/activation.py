@@ -148,7 +148,7 @@ class Activation:
         self.node.look_for_emptied(self.shard)
 
     def _answer(self, request: Request) -> None:
-        """Answer what committed nothing: behind the newest commit, or when nobody else can be the owner."""
+        """Answer what committed nothing: behind the newest commit, else at once, else when its epoch is checked."""
         entries = self.entries
 
         def answer(told: Answer) -> None:

@@ -155,11 +155,7 @@ class Faults:
     def slow_network(self) -> None:
         name = self._random.choice([*self._cluster.nodes, etcd.NAME, store.NAME])
         self._world.slow[name] = 50.0
-
-        def recover() -> None:
-            self._world.slow.pop(name, None)
-
-        self._later(4.0, recover)
+        self._later(4.0, lambda: self._world.slow.update({name: 1.0}))
 
     def slow_store(self) -> None:
         self._cluster.store.delay_s = self._random.choice((0.1, 1.0))

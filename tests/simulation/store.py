@@ -1,7 +1,7 @@
 """The twin of the store and of the authority over shards: logs of numbers, replies under keys, epochs.
 
-A commit or a claim happens at one instant, when its message arrives. What a sender did not hear of it can ask about by
-the batch's name; a batch that was asked about and had not come can never come later.
+A commit or a claim happens at one instant, when its message arrives. What a sender did not hear of it can ask about
+by the batch's name; a batch that was asked about and had not come can never come later.
 """
 
 from __future__ import annotations

@@ -26,13 +26,13 @@ def shed_surplus(draft: Draft) -> None:
             continue
         for shard in _by_fit(draft, node, node)[:surplus]:
             target = draft.place_for(shard)
-            if target is not None and draft.allowed(shard):
+            if target is not None and draft.counts[target] < draft.capacity[target].most and draft.allowed(shard):
                 draft.move(shard, target, Reason.SURPLUS)
 
 
 def fill_shortage(draft: Draft) -> None:
     """Move shards to nodes below their bound, from the fullest nodes, those first that suit the new node best."""
-    for node in sorted(draft.open):
+    for node in sorted(draft.willing):
         missing = draft.capacity[node].least - draft.counts[node]
         if missing <= 0:
             continue
@@ -110,7 +110,9 @@ def _relief(draft: Draft, shard: int, node: str, calls: dict[str, float]) -> str
         return None
     nodes, refused = draft.situation.nodes, draft.situation.refused.get(shard, frozenset())
     roomy = [
-        one for one in calls if one != node and one not in refused and draft.counts[one] < draft.capacity[one].most
+        one
+        for one in calls
+        if one != node and one in draft.willing and one not in refused and draft.counts[one] < draft.capacity[one].most
     ]
     return min(roomy, key=lambda one: (calls[one] / nodes[one].weight, one), default=None)
 

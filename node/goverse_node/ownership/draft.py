@@ -20,8 +20,10 @@ class Draft:
         owners: per shard its target so far.
         present: the nodes that live or are awaited: what they have stays theirs.
         open: the nodes that take shards.
+        last_resort: all of them are about to leave: they take what has no home, and nothing is evened out.
+        willing: those of them that took every shard they were given lately; the others get none meanwhile.
         drained: the nodes that give theirs away.
-        capacity: per node that takes shards or is awaited, its share and bounds.
+        capacity: per node that takes shards, its share of what restarting nodes do not keep, and its bounds.
         counts: how many shards each present node has.
         budget: how many more served shards may move.
         deferred: how many moves wait for a later round.
@@ -32,23 +34,25 @@ class Draft:
         self.situation = situation
         nodes = situation.nodes
         self.owners = situation.targets.owners()
-        self.present = nodes.keys() | situation.awaited.keys()
+        self.present = nodes.keys() | situation.awaited
         serving = {node for node, one in nodes.items() if one.state is MemberState.SERVING} - situation.drains
         staying = {node for node, one in nodes.items() if one.state is not MemberState.RESTARTING}
+        self.last_resort = not serving
         self.open = serving or staying or set(nodes)
         self.drained = staying - self.open
-        weights = {node: nodes[node].weight for node in self.open}
-        kept = {node: one.weight for node, one in nodes.items() if one.state is MemberState.RESTARTING}
-        weights = {**kept, **situation.awaited, **weights}
-        self.capacity = capacities(weights, situation.loads, len(self.owners), situation.limits.slack)
+        passed_over = frozenset[str]().union(*situation.refused.values())
+        self.willing = (self.open - passed_over) or self.open
         self.counts = dict.fromkeys(self.present, 0)
         self._decided: dict[int, Reason] = {}
         self._on_the_way = self._count()
+        kept = sum(self.counts[node] for node in self.present - self.open - self.drained)
+        weights = {node: nodes[node].weight for node in self.open}
+        self.capacity = capacities(weights, situation.loads, len(self.owners) - kept, situation.limits.slack)
         limits = situation.limits
         self.budget = max(0, min(limits.moves_per_round, limits.moves_in_flight - self._on_the_way))
         self.deferred = 0
-        self._ring = Ring({node: weights[node] for node in self.open})
-        for node in self.open:
+        self._ring = Ring({node: weights[node] for node in self.willing})
+        for node in self.willing:
             self._note_room(node)
 
     def _count(self) -> int:
@@ -106,13 +110,13 @@ class Draft:
         refused = self.situation.refused.get(shard, frozenset())
         found = self._ring.best(shard, refused)
         if found is None:
-            candidates = (self.open - refused) or self.open
+            candidates = (self.willing - refused) or (self.open - refused) or self.open
             found = min(candidates, key=self.fill, default=None)
         return found if found != self.owners[shard] else None
 
     def fill(self, node: str) -> tuple[float, str]:
         """Order nodes by how full they are."""
-        return self.counts[node] / self.capacity[node].share, node
+        return self.counts[node] / max(self.capacity[node].share, 1e-9), node
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
@@ -130,8 +134,8 @@ class Draft:
             self.budget -= 1
 
     def _note_room(self, node: str) -> None:
-        """Keep those on the ring that take shards and are below their share."""
-        if node in self.open:
+        """Keep those on the ring that get shards and are below their share."""
+        if node in self.willing:
             weight = self.situation.nodes[node].weight
             if self.counts[node] < self.capacity[node].share:
                 self._ring.add(node, weight)

@@ -76,8 +76,8 @@ class Leader:
         self._view = view
         self._table = table
         self._leads: int | None = None
-        self._restarting: dict[str, float] = {}
-        self._awaited: dict[str, tuple[float, float]] = {}
+        self._restarting: set[str] = set()
+        self._awaited: dict[str, float] = {}
         self._begin(None, 0.0)
 
     def _begin(self, leads: int | None, now: float) -> None:
@@ -138,7 +138,7 @@ class Leader:
 
     def _next_look(self, now: float) -> float:
         """Return when time alone, or new load figures, give a reason to plan again."""
-        times = [until for _, until in self._awaited.values()]
+        times = list(self._awaited.values())
         times += self.journeys.changes_at(now)
         return min([now + self.limits.load_pause_s, *times])
 
@@ -150,16 +150,10 @@ class Leader:
 
     def _watch_members(self, now: float) -> None:
         nodes = self._view.nodes
-        for node in self._restarting.keys() - nodes.keys():
-            self._awaited[node] = self._restarting[node], now + self.limits.rejoin_grace_s
-        self._restarting = {
-            node: member.weight for node, member in nodes.items() if member.state is MemberState.RESTARTING
-        }
-        self._awaited = {
-            node: (weight, until)
-            for node, (weight, until) in self._awaited.items()
-            if node not in nodes and now < until
-        }
+        for node in self._restarting - nodes.keys():
+            self._awaited[node] = now + self.limits.rejoin_grace_s
+        self._restarting = {node for node, member in nodes.items() if member.state is MemberState.RESTARTING}
+        self._awaited = {node: until for node, until in self._awaited.items() if node not in nodes and now < until}
 
     def _situation(self, now: float) -> Situation:
         view = self._view
@@ -175,6 +169,6 @@ class Leader:
             drains=frozenset(view.drains),
             loads=dict(view.loads),
             refused=self.journeys.refuse_stuck(now),
-            awaited={node: weight for node, (weight, _) in self._awaited.items()},
+            awaited=frozenset(self._awaited),
             limits=self.limits.plan,
         )

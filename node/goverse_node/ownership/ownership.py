@@ -109,6 +109,7 @@ class Ownership:
         self.shutdown = how
         state = MemberState.RESTARTING if how is Shutdown.FAST else MemberState.DRAINING
         self._member = replace(self._member, state=state)
+        self._register_at = float("-inf")
 
     def registered(self, now: float) -> None:
         """Note the end of a registration; the view tells whether it stands."""

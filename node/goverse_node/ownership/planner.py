@@ -8,7 +8,8 @@ Rules, in the order in which they are applied:
 3. Shards that are served move only within the bounds per round and in flight: to their pins, away from draining
    nodes, from nodes above their bound, to nodes below theirs, away from nodes that have much more to do than others.
    A shard on its way is let alone.
-4. A draining node gets nothing while another one lives; a pin to a node that cannot take the shard waits for that node.
+4. A draining node gets nothing while another one serves; a pin to a node that cannot take the shard waits for that
+   node.
 
 The same situation gives the same plan, and a plan that came true gives an empty one.
 """
@@ -30,9 +31,10 @@ def plan(situation: Situation) -> Plan:
     _place_homeless(draft)
     _follow_pins(draft)
     _drain(draft)
-    balance.shed_surplus(draft)
-    balance.fill_shortage(draft)
-    balance.spread_load(draft)
+    if not draft.last_resort:
+        balance.shed_surplus(draft)
+        balance.fill_shortage(draft)
+        balance.spread_load(draft)
     return draft.plan()
 
 

@@ -65,7 +65,7 @@ class Situation:
         drains: nodes that an operator drains.
         loads: what each node has to do.
         refused: per shard that was stuck, the nodes that do not get it for now.
-        awaited: nodes that left in order to come back soon, with their weights.
+        awaited: nodes that left in order to come back soon.
         limits: what bounds the plan.
     """
 
@@ -76,7 +76,7 @@ class Situation:
     drains: frozenset[str] = frozenset()
     loads: Mapping[str, Load] = field(default_factory=dict[str, Load])
     refused: Mapping[int, frozenset[str]] = field(default_factory=dict[int, frozenset[str]])
-    awaited: Mapping[str, float] = field(default_factory=dict[str, float])
+    awaited: frozenset[str] = frozenset()
     limits: PlanLimits = field(default_factory=PlanLimits)
 
 

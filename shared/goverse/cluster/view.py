@@ -122,7 +122,9 @@ class ClusterView:
         self.faults.pop(key, None)
         self._note(place, revision)
         kind, name = place
-        if kind is Kind.LEADER:
+        if kind is Kind.SHARDS:
+            self.shard_count = None
+        elif kind is Kind.LEADER:
             self.leader = None
         elif kind is Kind.TARGETS:
             self.targets = None

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from goverse.errors import StoreFailed
+from goverse.errors import GoverseError, StoreFailed
 from goverse.model.records import CommitRecord
 from goverse_node.stores.postgres import batches
 from goverse_node.stores.postgres.connections import Connections
@@ -89,8 +89,8 @@ class Writer:
             try:
                 found = await self._resolve()
             except Exception as error:
-                if not passes(error):
-                    raise
+                if isinstance(error, GoverseError) or (isinstance(error, asyncpg.PostgresError) and not passes(error)):
+                    raise told(error) from error
                 self._note_trouble(error)
                 continue
             self.trouble = ""
@@ -130,11 +130,16 @@ class Writer:
             return None
         return Carried(row["base"], _refused(json.loads(row["refused"] or "{}")))
 
-    def _is_lost(self, error: BaseException) -> bool:
-        """Whether nobody knows what became of the batch, or it may simply be tried again."""
-        if isinstance(error, TimeoutError | asyncpg.TransactionRollbackError):
+    def _is_lost(self, error: Exception) -> bool:
+        """Whether nobody knows what became of the batch, or it may simply be tried again.
+
+        Only what the server itself said on a connection that lives tells that nothing was done.
+        """
+        if isinstance(error, GoverseError):
+            return False
+        if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.TransactionRollbackError):
             return True
-        return passes(error) and (self._connection is None or self._connection.is_closed())
+        return self._connection is None or bool(self._connection.is_closed())
 
     def _note_trouble(self, error: BaseException) -> None:
         reason = told(error).detail

@@ -1,0 +1,103 @@
+"""A call is sent again exactly when that cannot run it twice."""
+
+import pytest
+
+from goverse.cluster.delivery import Delivery, Fail, Miss, Park, Send
+from goverse.cluster.table import Route
+from goverse.errors import Timeout
+from goverse.limits import PARK_RETRY_S, PARK_RETRY_S_MAX
+
+pytestmark = pytest.mark.requirement("CLU-3", "DUR-2")
+
+A1, A2, B3 = Route("a", 1, "a:1"), Route("a", 2, "a:1"), Route("b", 3, "b:1")
+
+
+def delivery(*, changes: bool = True, key: str | None = None) -> Delivery:
+    return Delivery(100.0, 130.0, changes=changes, idempotency_key=key, router_key="g1.1")
+
+
+def test_a_call_goes_to_the_owner_with_a_key_if_it_changes_anything() -> None:
+    assert delivery().next(A1, 100.0) == Send(A1, 0, "gv-g1.1")
+    assert delivery(key="mine").next(A1, 100.0) == Send(A1, 0, "mine")
+    assert delivery(changes=False).next(A1, 100.0) == Send(A1, 0, None)
+
+
+def test_without_an_owner_it_waits_for_one_until_its_deadline() -> None:
+    call = delivery()
+    assert call.next(None, 100.0) == Park(130.0)
+    assert call.next(B3, 101.0) == Send(B3, 0, "gv-g1.1")
+
+
+@pytest.mark.parametrize("miss", [Miss.MOVING, Miss.UNSENT])
+def test_what_was_not_executed_is_no_attempt_and_waits_for_another_route(miss: Miss) -> None:
+    call = delivery()
+    call.next(A1, 100.0)
+    call.missed(miss, 100.0)
+
+    assert call.next(A1, 100.0) == Park(100.0 + PARK_RETRY_S)
+    assert call.next(None, 100.0) == Park(130.0)
+    assert call.next(A2, 100.0) == Send(A2, 0, "gv-g1.1")
+
+
+def test_what_was_lost_is_a_further_attempt_with_the_same_key() -> None:
+    call = delivery()
+    call.next(A1, 100.0)
+    call.missed(Miss.LOST, 100.0)
+    assert call.next(B3, 100.0) == Send(B3, 1, "gv-g1.1")
+    call.missed(Miss.MOVING, 100.0)
+
+    assert call.next(A2, 100.0) == Send(A2, 1, "gv-g1.1")
+
+
+def test_the_same_owner_is_tried_again_after_pauses_that_double() -> None:
+    call, now, pauses = delivery(), 100.0, list[float]()
+    for _ in range(7):
+        assert isinstance(call.next(A1, now), Send)
+        call.missed(Miss.UNSENT, now)
+        step = call.next(A1, now)
+        assert isinstance(step, Park)
+        pauses.append(round(step.until - now, 6))
+        now = step.until
+
+    assert pauses == [min(PARK_RETRY_S * 2**n, PARK_RETRY_S_MAX) for n in range(7)]
+    call.next(B3, now)
+    call.missed(Miss.MOVING, now)
+    assert call.next(B3, now) == Park(now + PARK_RETRY_S)
+
+
+def test_a_pause_never_reaches_past_the_deadline() -> None:
+    call = delivery()
+    call.next(A1, 129.99)
+    call.missed(Miss.UNSENT, 129.99)
+
+    assert call.next(A1, 129.99) == Park(130.0)
+
+
+def told(step: object) -> Timeout:
+    assert isinstance(step, Fail)
+    assert isinstance(step.error, Timeout)
+    return step.error
+
+
+@pytest.mark.parametrize(
+    ("misses", "executed"),
+    [((), "no"), ((Miss.MOVING, Miss.UNSENT), "no"), ((Miss.LOST,), "unknown"), ((Miss.LOST, Miss.MOVING), "unknown")],
+)
+def test_past_the_deadline_the_caller_hears_whether_it_may_have_run(misses: tuple[Miss, ...], executed: str) -> None:
+    call = delivery()
+    for number, miss in enumerate(misses):
+        call.next(Route("a", number, "a:1"), 101.0)
+        call.missed(miss, 101.0)
+    error = told(call.next(A1, 130.0))
+
+    assert error.extra == {"seconds": 30.0, "executed": executed}
+    assert "a did not take the call" in error.detail
+    assert "no node served" in told(call.next(None, 130.0)).detail
+
+
+def test_a_call_that_is_on_its_way_at_the_deadline_may_have_run() -> None:
+    call = delivery()
+    call.next(A1, 101.0)
+    error = told(call.expire(A1, 130.0))
+
+    assert (error.extra["executed"], "a did not answer" in error.detail) == ("unknown", True)

@@ -1,0 +1,63 @@
+"""Every key has one reading, and no id reaches into another key."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from goverse.cluster.keys import KeyLayout, Kind, Place
+from goverse.errors import ConfigError
+
+pytestmark = pytest.mark.requirement("CLU-1")
+
+LAYOUT = KeyLayout("main")
+NAMED = st.sampled_from([Kind.NODE, Kind.GATE, Kind.CLAIMS, Kind.DRAIN, Kind.LOAD])
+
+
+def test_keys_stand_where_the_design_says() -> None:
+    assert [LAYOUT.shards, LAYOUT.leader, LAYOUT.targets] == [
+        "/goverse/main/shards",
+        "/goverse/main/leader",
+        "/goverse/main/targets",
+    ]
+    assert LAYOUT.node("n1") == "/goverse/main/nodes/n1"
+    assert LAYOUT.gate("g/1") == "/goverse/main/gates/g%2F1"
+    assert LAYOUT.claims("n1") == "/goverse/main/claims/n1"
+    assert LAYOUT.pin(17) == "/goverse/main/pins/17"
+    assert LAYOUT.drain("n1") == "/goverse/main/drains/n1"
+    assert LAYOUT.load("n1") == "/goverse/main/loads/n1"
+
+
+@given(NAMED, st.text(min_size=1))
+def test_a_key_reads_back_whatever_the_id(kind: Kind, name: str) -> None:
+    assert LAYOUT.place(LAYOUT.key(kind, name)) == Place(kind, name)
+
+
+@given(NAMED, st.text(min_size=1), NAMED, st.text(min_size=1))
+def test_different_things_have_different_keys(kind: Kind, name: str, other: Kind, other_name: str) -> None:
+    same = (kind, name) == (other, other_name)
+    assert (LAYOUT.key(kind, name) == LAYOUT.key(other, other_name)) is same
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "/goverse/other/nodes/n1",
+        "/goverse/main/moods/n1",
+        "/goverse/main/nodes",
+        "/goverse/main/nodes/",
+        "/goverse/main/nodes/a/b",
+        "/goverse/main/leader/n1",
+        "/goverse/main/pins/x",
+        "/goverse/main/pins/007",
+        "/goverse/main/pins/1234567890",
+        "",
+    ],
+)
+def test_what_is_not_a_key_of_this_cluster_is_none(key: str) -> None:
+    assert LAYOUT.place(key) is None
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a/b", "ä", "x" * 65])
+def test_a_clusters_name_must_fit_into_a_key(name: str) -> None:
+    with pytest.raises(ConfigError, match="1 to 64"):
+        KeyLayout(name)

@@ -1,0 +1,79 @@
+"""The table shows the newest claim of a node that can be reached, and tells who waits."""
+
+import pytest
+
+from goverse.cluster.table import Route, ShardTable
+from tests.unit.cluster.views import FedView
+
+pytestmark = pytest.mark.requirement("CLU-3")
+
+
+def test_claims_become_routes_and_the_higher_epoch_counts() -> None:
+    view, table = FedView(), ShardTable(4)
+    view.node("a")
+    view.node("b")
+    view.claim("a", {0: 1, 1: 5})
+    view.claim("b", {1: 4, 2: 1, 99: 1})
+
+    assert table.update(view) == {0, 1, 2}
+    assert table.routes == [Route("a", 1, "a:1"), Route("a", 5, "a:1"), Route("b", 1, "b:1"), None]
+    view.claim("b", {1: 6, 2: 1})
+    assert table.update(view) == {1}
+    assert table.route(1) == Route("b", 6, "b:1")
+    view.claim("b", {})
+    assert table.update(view) == {1, 2}
+    assert table.route(1) == Route("a", 5, "a:1")
+    assert (table.update(view), table.changes) == (set(), 3)
+
+
+def test_a_node_without_registration_is_no_route() -> None:
+    view, table = FedView(), ShardTable(2)
+    view.claim("a", {0: 1})
+    assert table.update(view) == set()
+    view.node("a")
+    assert table.update(view) == {0}
+    view.remove(view.layout.node("a"))
+    assert table.update(view) == {0}
+    assert table.route(0) is None
+
+
+def test_a_node_that_came_back_elsewhere_is_another_route() -> None:
+    view, table = FedView(), ShardTable(2)
+    view.node("a")
+    view.claim("a", {0: 1})
+    table.update(view)
+    view.node("a", address="a:2")
+
+    assert table.update(view) == {0}
+    assert table.route(0) == Route("a", 1, "a:2")
+
+
+def test_a_reload_is_followed_like_any_change() -> None:
+    view, table = FedView(), ShardTable(2)
+    view.node("a")
+    view.claim("a", {0: 1})
+    table.update(view)
+    view.reload([], 50)
+
+    assert table.update(view) == {0}
+    assert table.routes == [None, None]
+
+
+def test_who_waits_is_told_once_and_only_of_its_shard() -> None:
+    view, table, told = FedView(), ShardTable(3), list[str]()
+    view.node("a")
+    table.wait(0, lambda: told.append("first"))
+    table.wait(0, lambda: told.append("second"))
+    table.wait(1, lambda: told.append("other"))
+    left = lambda: told.append("left")  # noqa: E731
+    table.wait(0, left)
+    table.forget(0, left)
+    table.forget(0, left)
+    table.forget(2, left)
+    view.claim("a", {0: 1})
+    table.update(view)
+    view.claim("a", {0: 2})
+    table.update(view)
+
+    assert told == ["first", "second"]
+    assert len(table) == 3

@@ -1,0 +1,79 @@
+"""The view is what etcd says, and does not lose its head over what it cannot read."""
+
+import pytest
+
+from goverse.cluster.claims import Claims
+from goverse.cluster.member import Load, Member
+from goverse.cluster.view import Entry, Leadership
+from tests.unit.cluster.views import FedView
+
+pytestmark = pytest.mark.requirement("CLU-1")
+
+
+def test_every_kind_of_key_is_read_and_forgotten() -> None:
+    view = FedView()
+    layout = view.layout
+    gate = Member("g", "g:1", "g.1")
+    writes = {
+        layout.shards: b"64",
+        layout.gate("g"): gate.encode(),
+        layout.load("n"): Load(3).encode(),
+        layout.leader: b"n n.1",
+        layout.pin(7): b"n",
+        layout.drain("n"): b"",
+    }
+    for key, value in writes.items():
+        view.write(key, value)
+    view.node("n")
+    view.claim("n", {1: 2})
+    view.aim(["n", None])
+    assert view.targets is not None
+
+    assert (view.shard_count, view.gates, view.loads, view.pins) == (64, {"g": gate}, {"n": Load(3)}, {7: "n"})
+    assert (view.drains, view.targets.owners()) == ({"n"}, ["n", None])
+    assert view.leader == Leadership(b"n n.1", view.revision_of(layout.leader))
+    assert view.claims == {"n": Claims("n.1", {1: 2})}
+    assert view.targets_revision == view.revision == view.revision_of(layout.targets)
+
+    view.die("n")
+    view.remove(*writes, layout.targets)
+    assert not any([view.nodes, view.gates, view.claims, view.loads, view.pins, view.drains])
+    assert [view.leader, view.targets, view.targets_revision, view.shard_count] == [None, None, 0, None]
+
+
+def test_a_reload_replaces_everything() -> None:
+    view = FedView()
+    view.node("old")
+    view.claim("old", {1: 1})
+    view.reload([Entry(view.layout.node("new"), Member("new", "a", "i").encode(), 3, 9)], 12)
+
+    assert (list(view.nodes), view.claims, view.revision) == (["new"], {}, 12)
+    assert view.revision_of(view.layout.node("old")) == 0
+
+
+def test_a_value_that_cannot_be_read_leaves_what_was_there_and_is_told() -> None:
+    view = FedView()
+    view.claim("n", {1: 1})
+    view.aim(["n"])
+    understood = view.targets_revision
+    for key in (view.layout.claims("n"), view.layout.targets, view.layout.shards, view.layout.pin(1)):
+        view.write(key, b"\xff\xff")
+    view.write(view.layout.node("n"), Member("m", "a", "i").encode())
+
+    assert view.claims["n"].epochs == {1: 1}
+    assert view.targets_revision == understood < view.revision_of(view.layout.targets)
+    assert (view.nodes, view.pins, view.shard_count) == ({}, {}, None)
+    assert len(view.faults) == 5
+    view.claim("n", {1: 2})
+    view.remove(view.layout.shards)
+    assert view.claims["n"].epochs == {1: 2}
+    assert len(view.faults) == 3
+
+
+def test_keys_of_a_newer_release_are_let_alone() -> None:
+    view = FedView()
+    revision = view.write("/goverse/test/moods/n", b"good")
+    view.remove("/goverse/test/moods/n")
+
+    assert view.revision == revision + 1
+    assert not view.faults

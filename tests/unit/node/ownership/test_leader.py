@@ -1,0 +1,242 @@
+"""The leader plans when it should, writes as long as it leads, and untangles what is stuck."""
+
+from __future__ import annotations
+
+import pytest
+
+from goverse.cluster.member import Load, MemberState
+from goverse.cluster.table import ShardTable
+from goverse.cluster.targets import Targets
+from goverse_node.ownership.journeys import Journeys
+from goverse_node.ownership.leader import Leader, LeaderLimits, WriteTargets
+from goverse_node.ownership.situation import PlanLimits, Reason
+from tests.unit.cluster.views import FedView
+
+pytestmark = pytest.mark.requirement("CLU-4")
+
+LIMITS = LeaderLimits(
+    gather_s=1.0,
+    plan_pause_s=0.5,
+    load_pause_s=5.0,
+    rejoin_grace_s=4.0,
+    stuck_after_s=10.0,
+    stuck_avoid_s=20.0,
+    plan=PlanLimits(moves_per_round=2, moves_in_flight=2),
+)
+SHARDS = 6
+
+
+class Scene:
+    """A leader over a cluster that the test plays; claims follow targets when told to."""
+
+    def __init__(self, *nodes: str) -> None:
+        self.view = FedView()
+        self.table = ShardTable(SHARDS)
+        self.leader = Leader(self.view, self.table, limits=LIMITS)
+        self.now = 0.0
+        self.view.write(self.view.layout.shards, str(SHARDS).encode())
+        for node in nodes:
+            self.view.node(node)
+
+    def step(self, *, leads: int | None = 5, wait: float = 0.0) -> WriteTargets | None:
+        self.now += wait
+        self.table.update(self.view)
+        return self.leader.step(leads, self.now)
+
+    def write(self, *, wait: float = 0.0) -> Targets:
+        """Let the leader plan, and etcd take it."""
+        made = self.step(wait=wait)
+        assert made is not None
+        self.leader.written(self.view.write(self.view.layout.targets, made.targets.encode()), self.now)
+        return made.targets
+
+    def arrive(self) -> None:
+        """Let every node claim what it should."""
+        assert self.view.targets is not None
+        for node in self.view.nodes:
+            epochs = dict.fromkeys(self.view.targets.shards_of(node), 1)
+            self.view.claim(node, epochs)
+
+    def settle(self) -> Targets:
+        self.step()
+        self.write(wait=1.0)
+        self.arrive()
+        assert self.step(wait=1.0) is None
+        assert self.view.targets is not None
+        return self.view.targets
+
+
+def test_a_new_leader_gathers_then_plans_under_its_own_leadership() -> None:
+    scene = Scene("a")
+    assert scene.step() is None
+    scene.view.node("b")
+    assert scene.step(wait=0.9) is None
+    made = scene.step(wait=0.1)
+    assert made is not None
+    assert (made.leader_revision, made.targets_revision) == (5, 0)
+    assert {owner for owner in made.targets.owners() if owner} == {"a", "b"}
+    assert scene.step(wait=9.0) is None
+    revision = scene.view.write(scene.view.layout.targets, made.targets.encode())
+    scene.leader.written(revision, scene.now)
+
+    assert scene.leader.reasons == {Reason.UNPLACED: SHARDS}
+    assert len(scene.leader.decisions) == SHARDS
+
+
+def test_who_does_not_lead_plans_nothing_and_who_leads_again_gathers_again() -> None:
+    scene = Scene("a")
+    assert scene.step(leads=None, wait=9.0) is None
+    assert scene.leader.wake_at() is None
+    assert scene.step() is None
+    assert scene.step(wait=1.0) is not None
+    assert scene.step(leads=None) is None
+    assert scene.step(leads=9) is None
+    made = scene.step(leads=9, wait=1.0)
+    assert made is not None
+    assert made.leader_revision == 9
+
+
+def test_a_write_that_failed_is_planned_again() -> None:
+    scene = Scene("a")
+    scene.step()
+    assert scene.step(wait=1.0) is not None
+    scene.leader.written(None, scene.now)
+    assert scene.step() is None
+    assert scene.step(wait=1.0) is not None
+    assert not scene.leader.decisions
+
+
+def test_no_plan_before_the_view_shows_the_last_one() -> None:
+    scene = Scene("a")
+    scene.step()
+    made = scene.step(wait=1.0)
+    assert made is not None
+    scene.leader.written(scene.view.revision + 1, scene.now)
+    scene.view.remove(scene.view.layout.node("a"))
+    scene.view.revision -= 1
+    assert scene.step(wait=9.0) is None
+
+
+def test_nothing_is_planned_before_the_shard_count_is_known() -> None:
+    scene = Scene("a")
+    scene.view.remove(scene.view.layout.shards)
+    scene.step()
+    assert scene.step(wait=5.0) is None
+
+
+def test_without_news_nothing_is_planned_and_load_figures_alone_are_not_urgent() -> None:
+    scene = Scene("a", "b")
+    scene.settle()
+    latest = scene.leader.latest
+    scene.view.write(scene.view.layout.load("a"), Load(1).encode())
+    assert scene.step(wait=1.0) is None
+    assert scene.leader.latest is latest
+    wake_at = scene.leader.wake_at()
+    assert wake_at is not None
+    scene.now = wake_at
+    assert scene.step() is None
+    assert scene.leader.latest is not latest
+
+
+def test_a_dead_nodes_shards_move_at_once() -> None:
+    scene = Scene("a", "b")
+    scene.settle()
+    scene.view.die("b")
+    made = scene.step(wait=0.5)
+
+    assert made is not None
+    assert set(made.targets.owners()) == {"a"}
+
+
+@pytest.mark.requirement("CLU-6")
+def test_a_restarting_nodes_shards_wait_for_it_for_a_while() -> None:
+    scene = Scene("a", "b")
+    before = scene.settle()
+    scene.view.node("b", state=MemberState.RESTARTING)
+    assert scene.step(wait=1.0) is None
+    scene.view.die("b")
+    assert scene.step(wait=1.0) is None
+    assert scene.step(wait=2.0) is None
+    wake_at = scene.leader.wake_at()
+    assert wake_at is not None
+    assert wake_at <= scene.now + 2.0
+    made = scene.step(wait=2.0)
+    assert made is not None
+    assert set(made.targets.owners()) == {"a"}
+    assert set(before.owners()) == {"a", "b"}
+
+
+@pytest.mark.requirement("CLU-6")
+def test_a_restarted_node_finds_its_shards() -> None:
+    scene = Scene("a", "b")
+    before = scene.settle()
+    scene.view.node("b", state=MemberState.RESTARTING)
+    scene.step(wait=1.0)
+    scene.view.die("b")
+    scene.step(wait=1.0)
+    scene.view.node("b", life=2)
+
+    assert scene.step(wait=9.0) is None
+    assert scene.view.targets == before
+
+
+# --- journeys ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("CLU-5")
+def test_a_shard_that_its_new_owner_does_not_take_goes_to_another_one() -> None:
+    scene = Scene("a", "b", "c")
+    scene.step()
+    silent = scene.write(wait=1.0).shards_of("b")
+    for node in ("a", "c"):
+        assert scene.view.targets is not None
+        scene.view.claim(node, dict.fromkeys(scene.view.targets.shards_of(node), 1))
+    assert scene.step(wait=1.0) is None
+    assert scene.leader.journeys.under_way.keys() == silent
+    made = scene.step(wait=LIMITS.stuck_after_s)
+    assert made is not None
+    assert made.targets.shards_of("b") == set()
+    assert scene.leader.journeys.counts.stuck == len(silent)
+
+
+@pytest.mark.requirement("CLU-5")
+def test_a_shard_that_its_owner_does_not_give_stays_with_it() -> None:
+    scene = Scene("a")
+    scene.settle()
+    scene.view.node("b")
+    moving = scene.write(wait=1.0).shards_of("b")
+    assert len(moving) == LIMITS.plan.moves_per_round
+    assert scene.step(wait=1.0) is None
+    made = scene.step(wait=LIMITS.stuck_after_s)
+
+    assert made is not None
+    assert {made.targets.owner(shard) for shard in moving} == {"a"}
+    assert {one.reason for one in scene.leader.latest.decisions if one.shard in moving} == {Reason.STUCK}  # type: ignore[union-attr]
+
+
+def test_moves_that_arrive_are_counted() -> None:
+    scene = Scene("a")
+    scene.settle()
+    arrived = scene.leader.journeys.counts.migrations
+    scene.view.node("b")
+    scene.write(wait=1.0)
+    scene.step(wait=1.0)
+    scene.arrive()
+    scene.step(wait=1.0)
+
+    assert scene.leader.journeys.counts.migrations == arrived + LIMITS.plan.moves_per_round
+
+
+def test_a_journey_is_stuck_only_without_news_of_it_and_passes_its_target_over_for_a_while() -> None:
+    journeys = Journeys(stuck_after_s=10.0, avoid_s=20.0)
+    targets = Targets.of(["b"])
+    journeys.follow(targets, ["a"], 0.0)
+    journeys.follow(targets, [None], 9.0)
+    assert journeys.refuse_stuck(18.0) == {}
+    assert journeys.changes_at(18.0) == [19.0]
+    assert journeys.refuse_stuck(19.0) == {0: frozenset({"b"})}
+    assert journeys.changes_at(19.0) == [39.0]
+    assert journeys.refuse_stuck(20.0) == {0: frozenset({"b"})}
+    assert journeys.counts.stuck == 1
+    journeys.follow(Targets.of(["c"]), ["c"], 21.0)
+    assert journeys.refuse_stuck(39.0) == {}

@@ -1,0 +1,433 @@
+"""A node claims what it should, opens what it published, gives back what it closed, and asks when it is not sure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import TypeVar
+
+import pytest
+
+from goverse.cluster.lease import Lease
+from goverse.cluster.member import Member, MemberState
+from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
+from goverse_node.ownership.ownership import Ownership, Shutdown
+from goverse_node.ownership.phases import NEXT, Event, Phase
+from tests.unit.cluster.views import FedView
+
+pytestmark = pytest.mark.requirement("CLU-2", "CLU-3")
+
+TTL_S = 10.0
+T = TypeVar("T", bound=Action)
+
+
+class Scene:
+    """A node `a` with a lease, in a cluster whose etcd and store the test plays."""
+
+    def __init__(self, shards: int = 3) -> None:
+        self.view = FedView()
+        self.lease = Lease(TTL_S)
+        self.ownership = Ownership(Member("a", "a:1", "a.1"), self.view, self.lease)
+        self.now = 100.0
+        self.epoch = 10
+        self.shards = shards
+        self.grant(1)
+        self.view.node("b")
+
+    def grant(self, lease_id: int) -> None:
+        self.lease.asked(self.now)
+        self.lease.granted(lease_id, TTL_S)
+
+    def step(self) -> list[Action]:
+        return self.ownership.step(self.now)
+
+    def only(self, kind: type[T], actions: Sequence[Action] | None = None) -> T:
+        found = [one for one in (self.step() if actions is None else actions) if isinstance(one, kind)]
+        assert len(found) == 1, found
+        return found[0]
+
+    def wait(self) -> list[Action]:
+        """Sleep as long as the rules say, until there is something to do."""
+        for _ in range(10):
+            wake_at = self.ownership.wake_at(self.now)
+            assert wake_at is not None
+            self.now = wake_at
+            if actions := self.step():
+                return actions
+        raise AssertionError("nothing happens any more")
+
+    def register(self) -> None:
+        action = self.only(Register)
+        self.view.write(self.view.layout.node("a"), action.member.encode())
+        self.ownership.registered(self.now)
+
+    def grant_claim(self, action: Claim) -> None:
+        self.epoch += 1
+        self.ownership.claimed(dict.fromkeys(action.shards, self.epoch))
+
+    def carry_out(self, action: Publish) -> int:
+        revision = self.view.write(self.view.layout.claims("a"), action.claims.encode())
+        self.ownership.published(revision, self.now)
+        return revision
+
+    def open(self, owners: Sequence[str]) -> None:
+        """Bring the node to where it serves what `owners` gives it."""
+        self.view.aim(owners)
+        self.register()
+        self.grant_claim(self.only(Claim))
+        self.carry_out(self.only(Publish))
+        self.step()
+
+
+def test_the_way_to_an_open_shard_is_register_claim_publish() -> None:
+    scene = Scene()
+    scene.view.aim(["a", "b", "a"])
+    scene.register()
+    claim = scene.only(Claim)
+    assert claim.shards == (0, 2)
+    assert scene.ownership.epoch(0) is None
+    scene.grant_claim(claim)
+    publish = scene.only(Publish)
+    assert (publish.claims.epochs, publish.lease_id) == ({0: 11, 2: 11}, 1)
+    assert publish.targets_revision == scene.view.targets_revision
+    assert scene.ownership.epoch(0) is None
+    scene.carry_out(publish)
+
+    assert [scene.ownership.epoch(shard) for shard in range(3)] == [11, None, 11]
+    assert scene.ownership.progress() == (2, 2)
+    assert scene.step() == []
+    assert scene.ownership.shards.counts.claims == 2
+
+
+def test_nothing_is_asked_for_twice_while_the_answer_is_awaited() -> None:
+    scene = Scene()
+    scene.view.aim(["a", "a"])
+    action = scene.only(Register)
+    assert scene.step() == []
+    scene.view.write(scene.view.layout.node("a"), action.member.encode())
+    scene.ownership.registered(scene.now)
+    claim = scene.only(Claim)
+    assert scene.step() == []
+    scene.grant_claim(claim)
+    scene.only(Publish)
+    assert scene.step() == []
+
+
+def test_what_failed_is_asked_for_again_after_a_pause() -> None:
+    scene = Scene()
+    scene.view.aim(["a"])
+    scene.register()
+    claim = scene.only(Claim)
+    scene.ownership.denied(claim.shards, scene.now)
+    assert scene.step() == []
+    scene.grant_claim(scene.only(Claim, scene.wait()))
+    scene.only(Publish)
+    scene.ownership.published(None, scene.now)
+    assert scene.step() == []
+    scene.now += 1
+    scene.carry_out(scene.only(Publish))
+
+    assert scene.ownership.epoch(0) == 11
+
+
+def test_a_shard_that_somebody_alive_claims_is_waited_for() -> None:
+    scene = Scene()
+    scene.view.claim("b", {0: 4})
+    scene.view.aim(["a"])
+    scene.register()
+    assert scene.step() == []
+    scene.view.claim("b", {})
+
+    assert scene.only(Claim).shards == (0,)
+
+
+def test_an_id_that_another_process_has_is_waited_for() -> None:
+    scene = Scene()
+    scene.view.node("a", life=7)
+    scene.view.aim(["a"])
+    assert (scene.step(), scene.ownership.waits_for_id()) == ([], True)
+    scene.view.die("a")
+
+    assert scene.only(Register).own_revision == 0
+
+
+def test_without_a_living_lease_nothing_is_claimed_and_what_is_open_stays_open_but_is_not_sure() -> None:
+    scene = Scene()
+    scene.open(["a", "b"])
+    assert scene.ownership.may_answer(0, 11, scene.now)
+    assert not scene.ownership.may_answer(0, 10, scene.now)
+    assert not scene.ownership.may_answer(1, 11, scene.now)
+    scene.now += TTL_S
+    scene.view.aim(["a", "a"])
+
+    assert scene.step() == []
+    assert scene.ownership.epoch(0) == 11
+    assert not scene.ownership.may_answer(0, 11, scene.now)
+
+
+# --- handing over -----------------------------------------------------------------------------------------------------
+
+
+def test_a_shard_that_belongs_elsewhere_closes_and_is_given_back_when_it_is_empty() -> None:
+    scene = Scene()
+    scene.open(["a", "a"])
+    scene.view.aim(["b", "a"])
+    close = scene.only(Close)
+    assert (close.shards, close.cancel_at > scene.now) == ((0,), True)
+    assert (scene.ownership.epoch(0), scene.ownership.epoch(1)) == (None, 11)
+    assert scene.step() == []
+    scene.ownership.emptied([0])
+    publish = scene.only(Publish)
+    assert publish.claims.epochs == {1: 11}
+    scene.carry_out(publish)
+
+    assert scene.step() == []
+    assert scene.ownership.shards.counts.releases == 1
+    assert scene.ownership.may_answer(1, 11, scene.now)
+
+
+def test_a_shard_whose_new_owner_does_not_live_is_kept() -> None:
+    scene = Scene()
+    scene.open(["a"])
+    scene.view.die("b")
+    scene.view.aim(["b"])
+    assert scene.step() == []
+    scene.view.node("b")
+
+    assert scene.only(Close).shards == (0,)
+
+
+@pytest.mark.requirement("CLU-5")
+def test_a_shard_that_does_not_close_in_time_is_given_up_by_force() -> None:
+    scene = Scene()
+    scene.open(["a"])
+    scene.view.aim(["b"])
+    scene.only(Close)
+    actions = scene.wait()
+
+    assert scene.only(Drop, actions).shards == (0,)
+    assert scene.only(Publish, actions).claims.epochs == {}
+    assert scene.ownership.shards.counts.forced == 1
+
+
+def test_a_shard_that_comes_back_while_it_closes_is_claimed_anew() -> None:
+    scene = Scene()
+    scene.open(["a"])
+    scene.view.aim(["b"])
+    scene.only(Close)
+    scene.view.aim(["a"])
+    assert scene.step() == []
+    scene.ownership.emptied([0])
+    actions = scene.step()
+    scene.grant_claim(scene.only(Claim, actions))
+    scene.carry_out(scene.only(Publish, actions))
+    scene.carry_out(scene.only(Publish))
+
+    assert scene.ownership.epoch(0) == 12
+
+
+def test_a_claim_that_is_not_wanted_any_more_is_never_opened() -> None:
+    scene = Scene()
+    scene.view.aim(["a"])
+    scene.register()
+    claim = scene.only(Claim)
+    scene.view.aim(["b"])
+    assert scene.step() == []
+    scene.grant_claim(claim)
+
+    assert scene.step() == []
+    assert scene.ownership.epoch(0) is None
+    assert not scene.ownership.shards
+
+
+# --- losing -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_fenced_shard_is_dropped_and_claimed_again_only_after_a_pause() -> None:
+    scene = Scene()
+    scene.open(["a", "a"])
+    scene.ownership.fenced(0, 10, scene.now)
+    assert scene.step() == []
+    scene.ownership.fenced(0, 11, scene.now)
+    actions = scene.step()
+    assert scene.only(Drop, actions).shards == (0,)
+    scene.carry_out(scene.only(Publish, actions))
+    assert scene.step() == []
+
+    assert scene.only(Claim, scene.wait()).shards == (0,)
+    assert scene.ownership.epoch(1) == 11
+
+
+def lapse(scene: Scene) -> None:
+    """Let the lease end, and a new one begin."""
+    scene.now += 2 * TTL_S
+    scene.view.die("a")
+    scene.lease.lost()
+    scene.step()
+    scene.grant(2)
+
+
+def test_after_a_lost_lease_everything_is_published_again_and_checked_before_it_is_sure() -> None:
+    scene = Scene()
+    scene.open(["a", "a", "a"])
+    lapse(scene)
+    assert not scene.ownership.may_answer(0, 11, scene.now)
+    scene.register()
+    publish = scene.only(Publish)
+    assert (publish.lease_id, publish.claims.epochs) == (2, {0: 11, 1: 11, 2: 11})
+    scene.carry_out(publish)
+    assert not scene.ownership.may_answer(0, 11, scene.now)
+    scene.only(Check)
+    scene.ownership.checked({0: 11, 1: 10})
+
+    assert scene.only(Drop).shards == (1, 2)
+    assert scene.ownership.may_answer(0, 11, scene.now)
+    assert not scene.ownership.may_answer(1, 11, scene.now)
+
+
+def test_a_check_without_an_answer_is_asked_again() -> None:
+    scene = Scene()
+    scene.open(["a"])
+    lapse(scene)
+    scene.register()
+    scene.carry_out(scene.only(Publish))
+    scene.only(Check)
+    scene.ownership.unchecked(scene.now)
+    assert scene.step() == []
+    scene.now += 1
+    scene.only(Check)
+    scene.ownership.checked({0: 11})
+
+    assert scene.ownership.may_answer(0, 11, scene.now)
+
+
+def test_a_claim_that_was_made_for_other_targets_than_it_was_published_under_is_checked_first() -> None:
+    scene = Scene()
+    scene.view.aim(["a"])
+    scene.register()
+    claim = scene.only(Claim)
+    scene.view.aim(["a", "a"])
+    scene.grant_claim(claim)
+    actions = scene.step()
+    scene.carry_out(scene.only(Publish, actions))
+    assert scene.ownership.epoch(0) == 11
+    assert not scene.ownership.may_answer(0, 11, scene.now)
+    scene.only(Check)
+    scene.ownership.checked({0: 11})
+
+    assert scene.ownership.may_answer(0, 11, scene.now)
+
+
+def test_claims_that_vanish_from_etcd_are_written_again_and_are_not_sure_before_a_check() -> None:
+    scene = Scene()
+    scene.open(["a"])
+    scene.view.remove(scene.view.layout.claims("a"))
+    publish = scene.only(Publish)
+    assert publish.own_revision == 0
+    assert not scene.ownership.may_answer(0, 11, scene.now)
+    scene.carry_out(publish)
+    scene.only(Check)
+    scene.ownership.checked({})
+
+    assert scene.only(Drop).shards == (0,)
+
+
+def test_a_publication_that_nobody_heard_the_end_of_is_made_again_over_what_the_view_shows() -> None:
+    scene = Scene()
+    scene.view.aim(["a"])
+    scene.register()
+    scene.grant_claim(scene.only(Claim))
+    first = scene.only(Publish)
+    revision = scene.view.write(scene.view.layout.claims("a"), first.claims.encode())
+    scene.ownership.published(None, scene.now)
+    scene.now += 1
+    again = scene.only(Publish)
+
+    assert (again.own_revision, scene.ownership.epoch(0)) == (revision, None)
+    scene.carry_out(again)
+    assert scene.ownership.epoch(0) == 11
+
+
+# --- leaving ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("CLU-6")
+def test_a_graceful_node_leaves_when_the_leader_has_moved_everything_away() -> None:
+    scene = Scene()
+    scene.open(["a", "b"])
+    scene.ownership.shut_down(Shutdown.GRACEFUL)
+    action = scene.only(Register)
+    assert action.member.state is MemberState.DRAINING
+    scene.view.write(scene.view.layout.node("a"), action.member.encode())
+    scene.ownership.registered(scene.now)
+    assert scene.step() == []
+    assert scene.ownership.epoch(0) == 11
+    scene.view.aim(["b", "b"])
+    scene.only(Close)
+    scene.ownership.emptied([0])
+    assert not scene.ownership.left
+    scene.carry_out(scene.only(Publish))
+
+    assert [scene.step(), scene.step()] == [[Leave()], []]
+
+
+@pytest.mark.requirement("CLU-6")
+@pytest.mark.parametrize(
+    ("how", "state"), [(Shutdown.FAST, MemberState.RESTARTING), (Shutdown.FINAL, MemberState.DRAINING)]
+)
+def test_a_node_in_a_hurry_closes_everything_at_once_and_leaves(how: Shutdown, state: MemberState) -> None:
+    scene = Scene()
+    scene.open(["a", "a"])
+    scene.ownership.shut_down(how)
+    actions = scene.step()
+    assert scene.only(Close, actions).shards == (0, 1)
+    assert scene.only(Register, actions).member.state is state
+    scene.ownership.emptied([0, 1])
+    publish = scene.only(Publish)
+    assert publish.claims.epochs == {}
+    scene.carry_out(publish)
+
+    assert scene.step() == [Leave()]
+
+
+def test_a_node_without_lease_leaves_without_waiting_for_etcd() -> None:
+    scene = Scene()
+    scene.open(["a"])
+    scene.now += TTL_S
+    scene.ownership.shut_down(Shutdown.GRACEFUL)
+    scene.step()
+    scene.ownership.shut_down(Shutdown.FINAL)
+    scene.only(Close)
+    scene.ownership.emptied([0])
+
+    assert scene.step() == [Leave()]
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_no_dead_end_and_no_way_to_open_but_through_claim_and_publication() -> None:
+    assert {(before, event) for (before, event), after in NEXT.items() if after is Phase.OPEN} == {
+        (Phase.HELD, Event.PUBLISHED)
+    }
+    assert {before for (before, event), after in NEXT.items() if after is Phase.HELD} == {Phase.CLAIMING}
+    for phase in Phase:
+        assert any((phase, event) in NEXT for event in Event)
+    lost = [NEXT.get((phase, Event.FENCED)) for phase in (Phase.HELD, Phase.OPEN, Phase.CLOSING)]
+    assert lost == [Phase.ABSENT] * 3
+
+
+@pytest.mark.parametrize(("phase", "event"), [pair for pair in product(Phase, Event) if pair not in NEXT])
+def test_late_news_changes_nothing(phase: Phase, event: Event) -> None:
+    scene = Scene()
+    shards = scene.ownership.shards
+    if phase is not Phase.ABSENT:
+        shards.want(0, 1)
+    for step in (Event.GRANTED, Event.PUBLISHED, Event.UNWANTED):
+        if phase in (Phase.HELD, Phase.OPEN, Phase.CLOSING) and shards[0].phase is not phase:
+            shards.turn(0, step)
+    before = shards.get(0)
+
+    assert not shards.turn(0, event)
+    assert shards.get(0) is before
+    assert before is None or before.phase is phase
