@@ -13,8 +13,9 @@ from goverse.errors import (
     ObjectNotFound,
     Overloaded,
     Unavailable,
+    VersionMismatch,
 )
-from goverse.model.frames import Operation, Reply, Request
+from goverse.model.frames import MUST_EXIST, Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey, placement_of
 from goverse.model.records import ObjectSummary, StoredObject
 from goverse.objects.registry import Registry
@@ -201,6 +202,12 @@ class Node:
         if stored is None or stored.state is None:
             call.refuse(ObjectNotFound(f"{key} does not exist"))
             return
+        if call.request.if_match not in (None, MUST_EXIST, stored.version):
+            error = VersionMismatch(
+                f"the object is at version {stored.version}, not {call.request.if_match}", version=stored.version
+            )
+            call.answer(Reply(version=stored.version, problem=Problem.of(error, call.request.request_id)))
+            return
         activation = self.residents.get(key)
         live = activation.instance if activation is not None and activation.phase is Phase.ACTIVE else None
         try:
@@ -263,7 +270,7 @@ class Node:
             return  # a hook of a victim changed its state; the loop below goes on
         self._makes_room = True
         try:
-            while (victim := self.residents.surplus()) is not None:
+            while (victim := self.residents.surplus(self.now())) is not None:
                 victim.close()
         finally:
             self._makes_room = False
