@@ -132,8 +132,10 @@ class Bench:
         timeout_s = further.pop("timeout_s", PATIENCE_S)
         return self.submit(Operation.DELETE, key_of(target, object_id), "", b"", timeout_s=timeout_s, **further)
 
-    def read(self, target: type[Any] | str, object_id: str, *, timeout_s: float = PATIENCE_S) -> Future[Reply]:
-        return self.submit(Operation.READ, key_of(target, object_id), "", b"", timeout_s=timeout_s)
+    def read(
+        self, target: type[Any] | str, object_id: str, *, timeout_s: float = PATIENCE_S, **further: Any
+    ) -> Future[Reply]:
+        return self.submit(Operation.READ, key_of(target, object_id), "", b"", timeout_s=timeout_s, **further)
 
     def resident(self, target: type[Any], object_id: str) -> bool:
         return self.node.residents.get(key_of(target, object_id)) is not None

@@ -27,7 +27,7 @@ class LaneProtocol(HttpToolsProtocol):
     Attributes:
         lane: takes plain calls.
         outstanding: requests whose headers came and whose answer is not complete.
-        idle_since: when the lane answered last, while no request came since; after other answers uvicorn has a timer.
+        idle_since: when the last answer was complete, while no whole head of a request came since.
     """
 
     lane: Express
@@ -70,6 +70,7 @@ class LaneProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start the request, or let the lane have it."""
         self._in_head = False
+        self.idle_since = None  # the request may have begun before the answer to the one before it
         if not self.outstanding and self._is_plain():
             self._express = self.lane.take(self, self.url, self.headers)
         if self._express is None:
@@ -178,6 +179,8 @@ class LaneProtocol(HttpToolsProtocol):
         """Go on with the next request."""
         self.outstanding -= 1
         super().on_response_complete()
+        if not self.outstanding:
+            self.idle_since = monotonic()  # uvicorn's own timer ends with the next byte, be it part of a request or not
 
     def shutdown(self) -> None:
         """Stop gracefully: end the connection now if it is idle, else with the answer that is under way."""

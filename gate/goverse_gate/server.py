@@ -126,10 +126,10 @@ class GateServer:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
+        self._sweeping = loop.call_later(SWEEP_PERIOD_S, self._sweep)
         for connection in list[object](self._uvicorn.server_state.connections):
             if isinstance(connection, BoundedProtocol):
                 connection.sweep(now)
-        self._sweeping = loop.call_later(SWEEP_PERIOD_S, self._sweep)
 
 
 def _uvicorn_config(app: GateApp, options: GateOptions) -> uvicorn.Config:

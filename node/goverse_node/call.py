@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from asyncio import Future
+from typing import TYPE_CHECKING
 
 from goverse.errors import GoverseError
 from goverse.model.frames import Problem, Reply, Request
 from goverse.objects.spec import MethodSpec
 from goverse_node.stats import NodeStats
 
+if TYPE_CHECKING:
+    from goverse_node.instance import Instance
+
 
 class Call:
-    """A request with the future of its reply. Answered exactly once; later answers are dropped."""
+    """A request with the future of its reply. Answered exactly once; later answers are dropped.
+
+    Attributes:
+        created_for: the object that was created for this call: its condition held before, and is not asked again.
+    """
 
     __slots__ = (
         "answered",
+        "created_for",
         "followers",
         "future",
         "leads",
@@ -33,6 +42,7 @@ class Call:
         self.method: MethodSpec | None = None
         self.readonly = False
         self.answered = False
+        self.created_for: Instance | None = None
         self.print = b""
         self.leads: dict[str, Call] | None = None
         self.followers: list[Call] | None = None

@@ -11,13 +11,12 @@ from goverse.errors import (
     GoverseError,
     MalformedRequest,
     Moving,
-    ObjectNotFound,
     Overloaded,
     Unavailable,
 )
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import ObjectKey, placement_of
-from goverse.model.records import ObjectSummary, StoredObject
+from goverse.model.records import ObjectSummary
 from goverse.objects.registry import Registry
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.link import Link, Readiness
@@ -26,11 +25,9 @@ from goverse_node.activation import Activation
 from goverse_node.call import Call
 from goverse_node.deadlines import Deadlines
 from goverse_node.evacuation import Evacuation
-from goverse_node.instance import Instance
-from goverse_node.lookup import outcome, refusal
 from goverse_node.options import NodeOptions
-from goverse_node.phase import Phase
 from goverse_node.pipeline import CommitPipeline
+from goverse_node.reading import read
 from goverse_node.residents import Residents
 from goverse_node.stats import NodeStats
 from goverse_node.tenure import WHOLE, Tenure
@@ -148,7 +145,7 @@ class Node:
             call.method = self.registry.method(request.key.type, request.method)
             call.readonly = call.method.readonly
         elif request.operation is Operation.READ:
-            self._read(call)
+            read(self, call)
             return
         self.deliver(call)
 
@@ -187,55 +184,6 @@ class Node:
             raise MalformedRequest(f"shard {shard} does not exist; there are {self.options.shard_count}")
         if node is not None and node != self.options.node_id:
             raise Unavailable(f"node {node!r} is not here; this is {self.options.node_id!r}")
-
-    def _read(self, call: Call) -> None:
-        self.registry.type(call.request.key.type)
-        known = self._known(call.request.key)
-        if known is not None:
-            call.answer(known)
-            return
-        try:
-            stored = self.store.load(call.request.key)
-        except Exception as error:
-            call.refuse(refusal(error))
-            return
-        if isinstance(stored, Future):
-            self.watch(call)
-            stored.add_done_callback(lambda answer: self._read_done(call, answer))
-        else:
-            self._answer_read(call, stored)
-
-    def _known(self, key: ObjectKey) -> Reply | None:
-        """Return the durable state of an object that is in memory, where nobody else can have a newer one."""
-        activation = self.residents.get(key)
-        if activation is None or activation.phase is not Phase.ACTIVE or activation.tail is not None:
-            return None
-        instance = activation.instance
-        if (
-            not instance.exists
-            or instance.base is None
-            or not self.tenure.may_answer(activation.shard, activation.epoch)
-        ):
-            return None
-        return Reply(instance.base, instance.version, instance.commit_seq)
-
-    def _read_done(self, call: Call, answer: Future[StoredObject | None]) -> None:
-        self.unwatch(call)
-        stored, error = outcome(answer)
-        call.refuse(error) if error is not None else self._answer_read(call, stored)
-
-    def _answer_read(self, call: Call, stored: StoredObject | None) -> None:
-        """Answer with the durable state, in the shape of the present class."""
-        key = call.request.key
-        if stored is None or stored.state is None:
-            call.refuse(ObjectNotFound(f"{key} does not exist"))
-            return
-        try:
-            state = Instance(self.registry.type(key.type), key, stored).base or b""
-        except GoverseError as error:
-            call.refuse(error)
-        else:
-            call.answer(Reply(state, stored.version, stored.commit_seq))
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
@@ -288,7 +236,7 @@ class Node:
             return  # a hook of a victim changed its state; the loop below goes on
         self._makes_room = True
         try:
-            while (victim := self.residents.surplus()) is not None:
+            while (victim := self.residents.surplus(self.now())) is not None:
                 victim.close()
         finally:
             self._makes_room = False

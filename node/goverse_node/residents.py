@@ -83,19 +83,23 @@ class Residents:
             self.bytes += size - activation.counted_bytes
             activation.counted_bytes = size
 
-    def surplus(self) -> Activation | None:
-        """Return the idle activation that should go because a bound is passed, or None."""
+    def surplus(self, now: float) -> Activation | None:
+        """Return the idle activation that should go because a bound is passed, or None.
+
+        Busy ones that stand before it are in use now, so they go to the end of their queue: however many they are, they
+        are passed over once and hide nobody for long.
+        """
         if len(self._all) - len(self._leaving) <= self._count_max and self.bytes <= self._bytes_max:
             return None
         best: Activation | None = None
         for queue in self._queues.values():
-            for scanned, candidate in enumerate(queue.values()):
+            for _ in range(min(_SCAN_MAX, len(queue))):
+                candidate = next(iter(queue.values()))
                 if candidate.idle:
                     if best is None or candidate.last_used < best.last_used:
                         best = candidate
                     break
-                if scanned >= _SCAN_MAX:
-                    break
+                self.touch(candidate, now)
         return best
 
     def overdue(self, now: float) -> list[Activation]:

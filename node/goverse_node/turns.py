@@ -45,7 +45,8 @@ def begin(activation: Activation, call: Call) -> None:
         return
     try:
         if request.operation is Operation.CALL:
-            _check_version(activation.instance, request)
+            if call.created_for is not activation.instance:
+                _check_version(activation.instance, request)
             if _runs_hook_first(activation, call):
                 return
             assert call.method is not None
@@ -233,6 +234,8 @@ def _hook_done(waiting: Call, hook: str, turn: Turn, _body: bytes, error: Govers
         activation.activated = activation.activated or hook == "on_activate"
         if activation.instance.version != before:
             commit(activation, None, Reply(version=activation.instance.version), expected=before)
+        if hook == "on_create":
+            waiting.created_for = activation.instance
         activation.put_back(waiting)
     activation.admit()
 

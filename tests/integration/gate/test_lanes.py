@@ -200,6 +200,32 @@ async def test_a_connection_that_is_idle_for_too_long_ends() -> None:
         assert await wire.is_closed()
 
 
+@pytest.mark.parametrize("second", [INCREMENT, f"{INCREMENT}?"])
+async def test_a_call_that_began_before_the_answer_to_another_is_no_idleness(second: str) -> None:
+    async with serving(GateOptions(keep_alive_timeout_s=1)) as gate, connected(gate.server.url) as wire:
+        gate.link.held = True
+        whole = request("POST", second, b"{}")
+        await wire.send(request("POST", INCREMENT, b"{}") + whole[:20])
+        await until(lambda: gate.link.requests)
+        gate.link.release()
+        assert (await wire.answer()).body == b"1"
+        gate.link.held = True
+        await wire.send(whole[20:])
+        await until(lambda: len(gate.link.requests) == 2)
+        await asyncio.sleep(2.5)
+        gate.link.release()
+        assert (await wire.answer()).body == b"2"
+
+
+@pytest.mark.parametrize("path", [INCREMENT, f"{INCREMENT}?"])
+async def test_an_empty_line_does_not_keep_an_idle_connection_alive(path: str) -> None:
+    async with serving(GateOptions(keep_alive_timeout_s=1)) as gate, connected(gate.server.url) as wire:
+        assert (await asked(wire, path)).body == b"1"
+        await wire.send(b"\r\n")
+        async with asyncio.timeout(5):
+            assert await wire.is_closed()
+
+
 async def test_a_client_that_does_not_read_is_not_answered_from_memory_without_end(gate: Serving) -> None:
     gate.link.replies = lambda _: Reply(b'"' + b"x" * 500_000 + b'"', 1, 1)
     async with connected(gate.server.url) as wire:

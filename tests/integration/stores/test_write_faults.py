@@ -1,5 +1,7 @@
 """A disk that fails: what was not acknowledged is not there, what was is, and nothing is acknowledged in doubt."""
 
+import asyncio
+import contextlib
 import errno
 import resource
 import subprocess
@@ -175,6 +177,88 @@ async def test_a_rotation_that_fails_loses_nothing(tmp_path: Path, operation: st
     await store.close()
     async with opened(tmp_path) as store:
         assert calls_seen(store) >= acknowledged
+
+
+@pytest.mark.requirement("WAL-1", "DUR-1")
+@pytest.mark.parametrize("step", ["the manifest's name is synced", "the new segment is opened"])
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EMFILE])
+async def test_a_rotation_that_fails_around_the_manifest_loses_nothing(tmp_path: Path, step: str, error: int) -> None:
+    files = FaultyFiles()
+    store = wal_store(tmp_path, files=files)
+    await store.open()
+    await call_many(store, range(6))
+    switched: list[bool] = []
+
+    def fault(operation: str, path: Path) -> int | None:
+        if step == "the manifest's name is synced":
+            return error if (operation, path) == ("sync_directory", tmp_path) else None
+        new_one = operation == "open" and path.suffix == ".wal" and path != segments_of(tmp_path)[0]
+        switched.extend([True] * new_one)
+        return error if new_one and len(switched) == 2 else None
+
+    files.fault = fault
+    with pytest.raises((StoreFailed, Unavailable)):
+        await store.snapshot()
+    files.heal()
+    acknowledged = 6
+    with contextlib.suppress(StoreFailed):
+        await call_many(store, range(6, 9))
+        acknowledged = 9
+    await store.close()
+
+    async with opened(tmp_path) as store:
+        assert calls_seen(store) == acknowledged
+        await call_many(store, range(acknowledged, acknowledged + 3))
+        assert store.health().ready
+
+
+@pytest.mark.requirement("WAL-1", "DUR-1")
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE])
+async def test_too_many_open_files_end_nothing_but_the_rotation(tmp_path: Path, error: int) -> None:
+    files = FaultyFiles()
+    store = wal_store(tmp_path, files=files)
+    await store.open()
+    await call_many(store, range(3))
+    files.fail(error, "open")
+    with pytest.raises(Unavailable, match="open files"):
+        await store.snapshot()
+    await call_many(store, range(3, 6))
+    assert store.health().ready
+    files.heal()
+    await store.snapshot()
+    await call_many(store, range(6, 9))
+    await store.close()
+    async with opened(tmp_path) as store:
+        assert calls_seen(store) == 9
+
+
+class NoMemory(FaultyFiles):
+    """Files for which there is no memory at times."""
+
+    def check(self, operation: str, path: Path) -> None:
+        if self.fault(operation, path) is not None:
+            raise MemoryError
+
+
+@pytest.mark.requirement("WAL-1", "DUR-1")
+@pytest.mark.parametrize("operation", ["write_durably", "replace"])
+async def test_a_fault_that_nobody_foresaw_stops_acknowledging_and_leaves_nobody_waiting(
+    tmp_path: Path, operation: str
+) -> None:
+    files = NoMemory()
+    store = wal_store(tmp_path, files=files)
+    await store.open()
+    await call_many(store, range(3))
+    files.fail(errno.ENOMEM, operation, times=1)
+    async with asyncio.timeout(10):
+        with pytest.raises(StoreFailed, match="MemoryError"):
+            await (call_many(store, range(3, 4)) if operation == "write_durably" else store.snapshot())
+        with pytest.raises(StoreFailed):
+            await call_many(store, range(3, 4))
+        assert not store.health().ready
+        await store.close()
+    async with opened(tmp_path) as store:
+        assert calls_seen(store) in {3, 4}
 
 
 @pytest.mark.requirement("WAL-1")

@@ -200,6 +200,28 @@ async def test_conditions_name_the_version_that_must_be() -> None:
         assert (await b.delete(Plain, "a", if_match=3)).version == 4
 
 
+@pytest.mark.requirement("OBJ-3")
+async def test_a_call_that_wants_no_object_there_may_create_it_by_its_hook() -> None:
+    class Opened(Plain):
+        def on_create(self) -> None:
+            self.value = 100
+
+    async with bench(Opened) as b:
+        assert value(await b.call(Opened, "a", "add", if_match=0)) == 101
+        assert code(await b.call(Opened, "a", "add", if_match=0)) == "version_mismatch"
+        assert value(await b.call(Opened, "a", "add", if_match=2)) == 102
+
+
+@pytest.mark.requirement("OBJ-3")
+async def test_a_read_may_ask_for_a_version() -> None:
+    async with bench(Plain) as b:
+        await b.call(Plain, "a", "add")
+        for wanted in (None, 1, MUST_EXIST):
+            assert value(await b.read(Plain, "a", if_match=wanted)) == {"value": 1}
+        refused = await b.read(Plain, "a", if_match=2)
+        assert (code(refused), refused.version) == ("version_mismatch", 1)
+
+
 @pytest.mark.requirement("OBJ-3", "OBJ-4")
 async def test_a_condition_is_looked_at_before_a_hook_creates_the_object(meeting: Meeting) -> None:
     async with bench(Hooked) as b:

@@ -133,6 +133,18 @@ async def test_large_states_make_room_for_themselves() -> None:
 
 
 @pytest.mark.requirement("OBJ-5")
+async def test_many_busy_objects_do_not_lift_the_bound(meeting: Meeting) -> None:
+    async with bench(Note, activations_max=100) as b:
+        holding = [b.call(Note, f"busy-{number}", "hold") for number in range(90)]
+        for number in range(500):
+            await b.call(Note, f"{number:03}", "write", {"text": "x"})
+        assert len(b.node.residents) <= 100
+        assert "499" in residents(b)
+        meeting.let_go("hold")
+        assert {value(await call) for call in holding} == {"!"}
+
+
+@pytest.mark.requirement("OBJ-5")
 async def test_busy_objects_are_spared_and_others_leave_in_their_place(meeting: Meeting) -> None:
     async with bench(Note, activations_max=2) as b:
         holding = b.call(Note, "a", "hold")

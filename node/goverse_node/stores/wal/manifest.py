@@ -145,6 +145,16 @@ def decode(content: bytes, path: Path) -> Manifest:
 
 def write(manifest: Manifest, path: Path, files: Files) -> None:
     """Replace the manifest durably."""
+    install(manifest, path, files)
+    files.sync_directory(path.parent)
+
+
+def install(manifest: Manifest, path: Path, files: Files) -> None:
+    """Replace the manifest; the change is durable once its directory is synced.
+
+    Raises:
+        OSError: it was not replaced.
+    """
     aside = path.with_suffix(".json.tmp")
     handle = files.open(aside, create=True)
     try:
@@ -153,4 +163,3 @@ def write(manifest: Manifest, path: Path, files: Files) -> None:
     finally:
         handle.close()
     files.replace(aside, path)
-    files.sync_directory(path.parent)

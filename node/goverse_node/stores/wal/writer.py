@@ -30,6 +30,7 @@ from goverse_node.stores.wal.manifest import Manifest
 from goverse_node.stores.wal.segment import RECORDS_AT, SLOTS, encode_mark
 
 FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DESCRIPTOR_ERRNOS: Final = frozenset({errno.EMFILE, errno.ENFILE})  # nothing was touched, and it passes
 CLAIM_BYTES: Final = 64 * KIB  # claimed ahead in a young segment; a newcomer's folder stays small
 CLAIM_BYTES_MAX: Final = 1 * MIB  # writing more zeros at once would be felt as a pause
 PRESENCE_CHECK_S: Final = 1.0
@@ -77,7 +78,8 @@ class Writer:
         self._end = RECORDS_AT
         self._last_seq = 0
         self._claimed = 0
-        self._take_over(manifest.segments[-1])
+        last = manifest.segments[-1]
+        self._take_over(last, files.open(directory.segment(last), write=True))
 
     @property
     def failure(self) -> str:
@@ -161,6 +163,8 @@ class Writer:
                 self._check_presence()
         except OSError as error:
             return self._cut_back(error)
+        except Exception as error:  # no memory, for example; a thread that ended would leave everybody waiting
+            return self._fail(f"writing {self._path} failed at offset {self._end}: {error!r}")
         self._counter += 1
         self._end = end
         self._claimed = max(self._claimed, end)
@@ -225,7 +229,13 @@ class Writer:
         except OSError as error:
             if error.errno in FULL_ERRNOS:
                 raise Unavailable(f"the disk is full: {self._directory.root} ({error.strerror})") from error
+            if error.errno in DESCRIPTOR_ERRNOS:
+                raise Unavailable(f"there are too many open files: {self._directory.root}") from error
             raise self._fail(f"a file of {self._directory.root} cannot be changed: {error}") from error
+        except GoverseError:
+            raise
+        except Exception as error:
+            raise self._fail(f"a file of {self._directory.root} cannot be changed: {error!r}") from error
 
     def _check_presence(self) -> None:
         self._presence_checked = time.monotonic()
@@ -239,27 +249,40 @@ class Writer:
         old, end = self._handle, self._end
         first = self._last_seq + 1
         path = self._directory.segment(first)
+        handle: Handle | None = None
         try:
             create_segment(self._directory, self.manifest, first, self._files)
+            handle = self._files.open(path, write=True)  # from the switch on, no record may go into the old one
             self.switch(self.manifest.with_segment(first))
         except OSError:
-            if self.manifest.segments[-1] != first:
-                self._files.unlink(path)
+            if handle is not None:
+                handle.close()
+            self._files.unlink(path)
             raise
-        self._take_over(first)
+        self._take_over(first, handle)
         old.truncate(end)
         old.sync()
         old.close()
         return self.manifest
 
     def switch(self, manifest: Manifest) -> None:
-        """Make ``manifest`` the valid one. In the writer's thread only."""
-        manifests.write(manifest, self._directory.manifest, self._files)
+        """Make ``manifest`` the valid one. In the writer's thread only.
+
+        Raises:
+            OSError: the old one is still valid.
+            StoreFailed: which one the next start will find is unknown.
+        """
+        path = self._directory.manifest
+        manifests.install(manifest, path, self._files)
+        try:
+            self._files.sync_directory(path.parent)
+        except OSError as error:
+            raise self._fail(f"{path} was replaced, but perhaps not durably: {error}") from error
         self.manifest = manifest
 
-    def _take_over(self, first_seq: int) -> None:
+    def _take_over(self, first_seq: int, handle: Handle) -> None:
         self._path = self._directory.segment(first_seq)
-        self._handle = self._files.open(self._path, write=True)
+        self._handle = handle
         self._counter, self._end, self._last_seq = 0, RECORDS_AT, first_seq - 1
         self._claimed = self._handle.size()
 
