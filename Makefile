@@ -14,6 +14,7 @@ PORT ?= 8000
 DEV_ARGS ?= --web sample-app/web
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+CLUSTER_ARGS ?=
 
 # An environment is rebuilt only when what it was made from has changed.
 RECIPE := pyproject.toml constraints.txt scripts/environment.sh
@@ -28,9 +29,14 @@ help: ## List the verbs
 dev: $(RUN_STAMP) ## Serve APP with the embedded store and reload on change (HOST, PORT, DEV_ARGS)
 	@LOG_FORMAT=$${LOG_FORMAT:-text} exec $(BIN)/goverse dev $(APP) --host $(HOST) --port $(PORT) $(DEV_ARGS)
 
+.PHONY: cluster
+cluster: $(DEV_STAMP) ## Run APP on a cluster: etcd, PostgreSQL, 3 nodes and 2 gates on loopback (PORT, CLUSTER_ARGS)
+	@scripts/install_system.sh etcd-server postgresql
+	@exec $(BIN)/python scripts/cluster.py $(APP) --port $(PORT) $(CLUSTER_ARGS)
+
 .PHONY: test
 test: $(DEV_STAMP) ## Run every test (PYTEST_ARGS="-k wal" for some)
-	@scripts/install_system.sh chromium
+	@scripts/install_system.sh chromium etcd-server postgresql
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: check
@@ -54,6 +60,10 @@ bench: $(DEV_STAMP) ## Measure side by side and write docs/performance.md (BENCH
 fmt: $(DEV_STAMP) ## Format the code and repair what lint can repair
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+.PHONY: proto
+proto: $(DEV_STAMP) ## Write the modules and stubs of the .proto files again, after a change of one
+	@PYTHON=$(BIN)/python scripts/generate_protobuf.sh
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build results (never .goverse, your data)

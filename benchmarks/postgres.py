@@ -9,7 +9,8 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -29,25 +30,57 @@ def _as_postgres(*command: str) -> str:
     return done.stdout
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server that can be stopped and started again."""
+
+    dsn: str
+    version: str
+    _binaries: Path
+    _folder: Path
+    _options: str
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._control("-o", self._options, "-l", str(self._folder / "log"), "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it: ``fast`` ends all connections, ``immediate`` is a crash."""
+        self._control("-m", mode, "stop")
+
+    def _control(self, *arguments: str) -> None:
+        _as_postgres(str(self._binaries / "pg_ctl"), "-D", str(self._folder / "data"), "-w", *arguments)
+
+
 @contextmanager
-def postgres(parent: Path) -> Iterator[tuple[str, str]]:
-    """Run a server whose data is under ``parent``; give its DSN and version."""
+def server(parent: Path) -> Iterator[Server]:
+    """Run a server whose data is under ``parent``."""
     if not BINARIES:
         raise SystemExit("PostgreSQL is not installed: scripts/install_system.sh postgresql")
     binaries = BINARIES[-1]
     folder = Path(tempfile.mkdtemp(prefix="goverse-postgres-", dir=parent))
-    data, port = folder / "data", free_port()
+    port = free_port()
     try:
         if os.geteuid() == 0:
             owner = pwd.getpwnam("postgres")
             os.chown(folder, owner.pw_uid, owner.pw_gid)
-        _as_postgres(str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync")
+        initdb = str(binaries / "initdb")
+        _as_postgres(initdb, "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "--no-sync")
+        version = _as_postgres(str(binaries / "postgres"), "--version").strip()
         options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
-        _as_postgres(str(binaries / "pg_ctl"), "-D", str(data), "-w", "-o", options, "-l", str(folder / "log"), "start")
+        running = Server(f"postgresql://postgres@127.0.0.1:{port}/postgres", version, binaries, folder, options)
+        running.start()
         try:
-            version = _as_postgres(str(binaries / "postgres"), "--version").strip()
-            yield f"postgresql://postgres@127.0.0.1:{port}/postgres", version
+            yield running
         finally:
-            _as_postgres(str(binaries / "pg_ctl"), "-D", str(data), "-w", "-m", "fast", "stop")
+            with suppress(subprocess.CalledProcessError):  # a test may have stopped it
+                running.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def postgres(parent: Path) -> Iterator[tuple[str, str]]:
+    """Run a server whose data is under ``parent``; give its DSN and version."""
+    with server(parent) as running:
+        yield running.dsn, running.version

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make sure that programs which are not Python packages are there: silent when they are, otherwise
 # installed from Debian's or Ubuntu's packages, otherwise a sentence about what to do.
-#   usage: scripts/install_system.sh chromium|nodejs|postgresql|python3-venv|wrk ...
+#   usage: scripts/install_system.sh chromium|etcd-server|nodejs|postgresql|python3-venv|wrk ...
 # A Chromium-like browser under another name is taken from $GOVERSE_CHROMIUM.
 set -euo pipefail
 
@@ -9,6 +9,9 @@ is_present() {
     case $1 in
     chromium)
         [ -x "${GOVERSE_CHROMIUM:-}" ] || command -v chromium >/dev/null
+        ;;
+    etcd-server)
+        command -v etcd >/dev/null
         ;;
     nodejs)
         command -v node >/dev/null

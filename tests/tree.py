@@ -54,8 +54,12 @@ def repository_files(root: Path = ROOT) -> tuple[Path, ...]:
 
 
 def python_files(*folders: str) -> list[Path]:
-    """The Python files below these folders of the repository."""
-    return [path for path in repository_files() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in folders]
+    """The Python files below these folders of the repository, without those that protoc writes."""
+    return [
+        path
+        for path in repository_files()
+        if path.suffix == ".py" and not path.name.endswith("_pb2.py") and path.relative_to(ROOT).parts[0] in folders
+    ]
 
 
 def shown(path: Path) -> str:

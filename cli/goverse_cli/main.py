@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer import TyperException
 
-from goverse_cli.commands import call, config, dev, openapi, storage, version
+from goverse_cli.commands import call, cluster, config, db, dev, gate, node, openapi, storage, version
 from goverse_cli.failure import ExitCode, tell
 from goverse_cli.invocation import Invocation, Output, global_options_first
 
@@ -29,6 +29,11 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 app.command(short_help="Serve an application on this machine.")(dev.dev)
+app.command(short_help="Serve an application as one node of a cluster.")(node.node)
+app.command(short_help="Serve a cluster over HTTP.")(gate.gate)
+app.add_typer(cluster.nodes, name="nodes")
+app.add_typer(cluster.shards, name="shards")
+app.add_typer(db.commands, name="db")
 app.command(short_help="Call a method of an object.")(call.call)
 app.command(short_help="Make a snapshot now.")(storage.snapshot)
 app.command(short_help="Remove old snapshots and log.")(storage.trim)

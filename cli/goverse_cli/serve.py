@@ -67,14 +67,14 @@ async def serve(
         await store.open()
         undo.push_async_callback(store.close)
 
-        node = Node(application.registry, store, options=_node_options(values))
+        node = Node(application.registry, store, options=node_options(values))
         await node.start()
         undo.push_async_callback(node.stop, values.gate.drain_timeout_s)
         metrics.register(NodeMetrics(node))
         metrics.register(WalMetrics(store))
 
         catalog = describe(application.registry)
-        options = _gate_options(values)
+        options = gate_options(values)
         administration = WalAdministration(store, values.wal.data_dir)
         app = create_app(node, catalog, options, registry=metrics, administration=administration, config=settings.shown)
         server = GateServer(app, options, sockets=[listener])
@@ -101,7 +101,8 @@ def _store(values: Settings) -> WalStore:
     )
 
 
-def _node_options(values: Settings) -> NodeOptions:
+def node_options(values: Settings) -> NodeOptions:
+    """Return what the settings say about a node."""
     node, wal = values.node, values.wal
     return NodeOptions(
         node_id=node.id,
@@ -119,7 +120,8 @@ def _node_options(values: Settings) -> NodeOptions:
     )
 
 
-def _gate_options(values: Settings) -> GateOptions:
+def gate_options(values: Settings) -> GateOptions:
+    """Return what the settings say about a gate."""
     gate, node = values.gate, values.node
     return GateOptions(
         allowed_origins=gate.allowed_origins,

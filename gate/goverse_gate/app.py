@@ -77,6 +77,12 @@ class GateApp(FastAPI):
             self.openapi_schema = ApiDocument(self.catalog, routes).as_json(self.title)
         return self.openapi_schema
 
+    def offer(self, catalog: Catalog) -> None:
+        """Offer other object types from now on."""
+        self.catalog = catalog
+        self.openapi_schema = None
+        self.objects.offer(catalog)
+
     def drain(self) -> None:
         """Say in readiness and in answers that this gate goes away; what runs goes on."""
         self.objects.draining = True

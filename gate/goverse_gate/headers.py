@@ -14,7 +14,7 @@ from typing import Final
 from goverse.errors import MalformedRequest
 from goverse.limits import CALL_TIMEOUT_S_MIN, IDEMPOTENCY_KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX
 from goverse.model.frames import MUST_EXIST
-from goverse.model.keys import check_namespace
+from goverse.model.keys import ROUTER_KEY_PREFIX, check_namespace
 
 MEANINGFUL: Final = frozenset(
     {
@@ -35,6 +35,7 @@ MEANINGFUL: Final = frozenset(
         b"x-request-id",
     }
 )
+_RESERVED: Final = ROUTER_KEY_PREFIX.encode()
 _MAY_REPEAT: Final = frozenset({b"if-none-match"})
 
 _TIMEOUT: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -159,6 +160,8 @@ def _idempotency_key(value: bytes) -> str:
             f"Idempotency-Key is not 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters, bare or in "
             "double quotes"
         )
+    if key.startswith(_RESERVED):
+        raise MalformedRequest(f"an Idempotency-Key cannot begin with {ROUTER_KEY_PREFIX!r}; those are GoVerse's own")
     return key.decode("ascii")
 
 

@@ -80,16 +80,20 @@ class GateMetrics(Collector):
 
     def __init__(self, catalog: Catalog) -> None:
         """Make a series for each method of each type; it appears in an export once it counted something."""
-        self.methods: Mapping[tuple[str, str], Series] = {
-            (name, method): Series(name, method, (error.code for error in described.errors))
-            for name, type_ in catalog.items()
-            for method, described in type_.methods.items()
-        }
+        self.methods: dict[tuple[str, str], Series] = {}
+        self.add(catalog)
         self.operations: Mapping[str, Series] = {name: Series("", name) for name in OPERATIONS}
         self.unknown = Series(UNKNOWN, UNKNOWN)
         self.denied: dict[str, int] = {}
         self.replays = 0
         self.inflight: Callable[[], int] = lambda: 0
+
+    def add(self, catalog: Catalog) -> None:
+        """Make a series for each method that has none yet."""
+        for name, type_ in catalog.items():
+            for method, described in type_.methods.items():
+                codes = (error.code for error in described.errors)
+                self.methods.setdefault((name, method), Series(name, method, codes))
 
     def deny(self, error: AccessDenied) -> None:
         """Count a request that was refused before anything ran, by the setting that the error names."""

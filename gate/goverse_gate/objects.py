@@ -58,6 +58,7 @@ class Objects:
         self.metrics = metrics
         self.request_ids = request_ids
         self.waiting = waiting
+        self._default_timeout_s = options.default_call_timeout_s
         self.offers = Offers(catalog, metrics, options.default_call_timeout_s)
         self.operations = Operations(
             link,
@@ -71,6 +72,11 @@ class Objects:
         self.inflight = 0
         self.draining = False
         metrics.inflight = lambda: self.inflight
+
+    def offer(self, catalog: Catalog) -> None:
+        """Offer other object types from now on."""
+        self.metrics.add(catalog)
+        self.offers = Offers(catalog, self.metrics, self._default_timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""

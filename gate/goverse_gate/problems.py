@@ -50,11 +50,13 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "unavailable": 503,
         "moving": 503,
         "draining": 503,
+        "peer_error": 503,
         "store_error": 503,
         "store_failed": 503,
         "store_locked": 503,
         "data_damaged": 503,
         "data_newer": 503,
+        "coordinator_error": 503,
         "timeout": 504,
     }
 )

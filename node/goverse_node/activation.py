@@ -14,8 +14,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from goverse.errors import Deadlock, GoverseError, Overloaded, Unavailable
-from goverse.model.frames import Problem, Reply
+from goverse.errors import Deadlock, GoverseError, Moving, Overloaded, Unavailable
+from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
 from goverse.objects.spec import TypeSpec
@@ -45,6 +45,8 @@ class Activation:
         last_used: when the last call came, on the loop's clock.
         failure: why its commits fail from now on, or None.
         keyed: the calls under way that have an idempotency key, by that key.
+        shard, epoch: where it belongs, and the claim under which its commits are made.
+        vacating: it takes no new call and goes as soon as nothing runs.
     """
 
     __slots__ = (
@@ -53,6 +55,7 @@ class Activation:
         "activated",
         "counted_bytes",
         "dirty",
+        "epoch",
         "failure",
         "instance",
         "key",
@@ -62,13 +65,15 @@ class Activation:
         "node",
         "phase",
         "running",
+        "shard",
         "spec",
         "tail",
+        "vacating",
     )
 
     instance: Instance
 
-    def __init__(self, node: Node, key: ObjectKey, spec: TypeSpec) -> None:
+    def __init__(self, node: Node, key: ObjectKey, spec: TypeSpec, *, shard: int = 0, epoch: int = 0) -> None:
         """Make an activation that is still to be loaded."""
         self.node = node
         self.key = key
@@ -85,6 +90,9 @@ class Activation:
         self._admitting = False
         self._mailbox: deque[Call] | None = None
         self.keyed: dict[str, Call] | None = None
+        self.shard = shard
+        self.epoch = epoch
+        self.vacating = False
 
     # --- coming and going --------------------------------------------------------------------------------------------
 
@@ -134,6 +142,20 @@ class Activation:
         else:
             self.leave()
 
+    def vacate(self) -> None:
+        """Take no new call, and go when those under way have ended: another node will serve the object."""
+        if self.vacating:
+            return
+        self.vacating = True
+        waiting, self._mailbox = self._mailbox, None
+        for call in waiting or ():
+            self.node.unwatch(call)
+            call.refuse(Moving())
+        if self.phase is Phase.LOADING:
+            self.reset(Moving(), refuse=True)
+        elif not self.running:
+            self.close()
+
     def leave(self) -> None:
         """Go as soon as everything is durable; calls that came meanwhile begin anew."""
         if self.phase is Phase.GONE:
@@ -179,6 +201,8 @@ class Activation:
             return
         if request.chain and self.key in request.chain:
             reentry.reenter(self, call)
+        elif self.vacating:
+            call.refuse(Moving())
         elif self.phase is Phase.ACTIVE and not self.running and not self._mailbox:
             turns.begin(self, call)
         elif self._mailbox is not None and len(self._mailbox) >= self.node.options.mailbox_calls_max:
@@ -201,6 +225,8 @@ class Activation:
 
     def admit(self) -> None:
         """Run what may run now, in order."""
+        if self.vacating and not self.running and not self._mailbox:
+            self.close()
         if self._admitting or not self._mailbox:
             return
         self._admitting = True
@@ -250,26 +276,10 @@ class Activation:
         self.tail = None if self.tail is pending else self.tail
         self.reset(error)
 
-    def answer_when_durable(self, call: Call, reply: Reply) -> None:
-        """Answer a call that committed nothing itself, once all that it may have seen is durable."""
-        if self.tail is None:
-            reply.commit_seq = self.instance.commit_seq
-            call.answer(reply)
-            return
-
-        def answer(commit_seq: int, error: GoverseError | None) -> None:
-            if error is not None:
-                call.refuse(error)
-            else:
-                reply.commit_seq = commit_seq
-                call.answer(reply)
-
-        self.tail.wait(answer)
-
-    def refuse_when_durable(self, call: Call, error: GoverseError) -> None:
-        """Refuse a call because of the object's state, once that state is durable."""
-        problem = Problem.of(error, call.request.request_id)
-        self.answer_when_durable(call, Reply(version=self.instance.version, problem=problem))
+    def fenced(self) -> None:
+        """Note that the store refused a commit: another node claimed the shard."""
+        self.vacating = True
+        self.node.tenure.fenced(self.shard, self.epoch)
 
     async def durable(self) -> None:
         """Wait until all that the object did so far is durable.

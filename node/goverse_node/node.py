@@ -10,6 +10,7 @@ from goverse.errors import (
     Draining,
     GoverseError,
     MalformedRequest,
+    Moving,
     ObjectNotFound,
     Overloaded,
     Unavailable,
@@ -19,11 +20,12 @@ from goverse.model.keys import ObjectKey, placement_of
 from goverse.model.records import ObjectSummary, StoredObject
 from goverse.objects.registry import Registry
 from goverse.ports.clock import Clock, SystemClock
-from goverse.ports.link import Readiness
+from goverse.ports.link import Link, Readiness
 from goverse.ports.store import Store
 from goverse_node.activation import Activation
 from goverse_node.call import Call
 from goverse_node.deadlines import Deadlines
+from goverse_node.evacuation import Evacuation
 from goverse_node.instance import Instance
 from goverse_node.lookup import outcome, refusal
 from goverse_node.options import NodeOptions
@@ -31,6 +33,7 @@ from goverse_node.phase import Phase
 from goverse_node.pipeline import CommitPipeline
 from goverse_node.residents import Residents
 from goverse_node.stats import NodeStats
+from goverse_node.tenure import WHOLE, Tenure
 
 _IDLE_SWEEP_S = 1.0
 _POLL_S = 0.005
@@ -46,23 +49,28 @@ class Node:
         *,
         clock: Clock | None = None,
         options: NodeOptions | None = None,
+        tenure: Tenure = WHOLE,
     ) -> None:
-        """Host the types of ``registry`` over ``store``, which the caller opens before and closes after."""
+        """Host the types of ``registry`` over ``store``, which the caller opens before and closes after.
+
+        ``calls`` is the link through which objects call each other; in a cluster somebody sets another one.
+        """
         self.registry = registry
         self.store = store
         self.clock: Clock = clock or SystemClock()
         self.options = options or NodeOptions()
+        self.tenure = tenure
+        self.calls: Link = self
+        self.evacuation = Evacuation()
         self.stats = NodeStats()
+        bounds = self.options
         self.pipeline = CommitPipeline(
-            store,
-            self.stats,
-            batch_max_bytes=self.options.batch_max_bytes,
-            batch_max_s=self.options.batch_max_ms / 1000,
+            store, self.stats, batch_max_bytes=bounds.batch_max_bytes, batch_max_s=bounds.batch_max_ms / 1000
         )
         self.residents = Residents(
-            idle_timeout_s=self.options.idle_timeout_s,
-            count_max=self.options.activations_max,
-            bytes_max=self.options.activations_bytes_max,
+            idle_timeout_s=bounds.idle_timeout_s,
+            count_max=bounds.activations_max,
+            bytes_max=bounds.activations_bytes_max,
         )
         self.deadlines = Deadlines(self.options, self.stats)
         self.watch = self.deadlines.watch
@@ -124,7 +132,7 @@ class Node:
         future: Future[Reply] = self._loop.create_future()
         call = Call(request, future, self.stats)
         if self._draining and not request.chain:
-            call.refuse(Draining())
+            call.refuse(Draining(executed="no"))
         elif self.stats.inflight > self.options.inflight_calls_max:
             call.refuse(Overloaded(f"{self.stats.inflight} calls are under way in this node already", retry_after_s=1))
         else:
@@ -155,12 +163,18 @@ class Node:
         try:
             spec = self.registry.type(key.type)
             self._check_placement(key)
+            shard = self.tenure.shard_of(key)
         except GoverseError as error:
             call.refuse(error)
             return
-        activation = Activation(self, key, spec)
+        epoch = self.tenure.epoch(shard)
+        if epoch is None:
+            call.refuse(Moving())
+            return
+        activation = Activation(self, key, spec, shard=shard, epoch=epoch)
         activation.last_used = self.now()
         self.residents.add(activation)
+        self.evacuation.came(activation)
         self.stats.activations += 1
         activation.deliver(call)
         activation.load()
@@ -176,6 +190,10 @@ class Node:
 
     def _read(self, call: Call) -> None:
         self.registry.type(call.request.key.type)
+        known = self._known(call.request.key)
+        if known is not None:
+            call.answer(known)
+            return
         try:
             stored = self.store.load(call.request.key)
         except Exception as error:
@@ -187,13 +205,24 @@ class Node:
         else:
             self._answer_read(call, stored)
 
+    def _known(self, key: ObjectKey) -> Reply | None:
+        """Return the durable state of an object that is in memory, where nobody else can have a newer one."""
+        activation = self.residents.get(key)
+        if activation is None or activation.phase is not Phase.ACTIVE or activation.tail is not None:
+            return None
+        instance = activation.instance
+        if (
+            not instance.exists
+            or instance.base is None
+            or not self.tenure.may_answer(activation.shard, activation.epoch)
+        ):
+            return None
+        return Reply(instance.base, instance.version, instance.commit_seq)
+
     def _read_done(self, call: Call, answer: Future[StoredObject | None]) -> None:
         self.unwatch(call)
         stored, error = outcome(answer)
-        if error is not None:
-            call.refuse(error)
-        else:
-            self._answer_read(call, stored)
+        call.refuse(error) if error is not None else self._answer_read(call, stored)
 
     def _answer_read(self, call: Call, stored: StoredObject | None) -> None:
         """Answer with the durable state, in the shape of the present class."""
@@ -201,17 +230,12 @@ class Node:
         if stored is None or stored.state is None:
             call.refuse(ObjectNotFound(f"{key} does not exist"))
             return
-        activation = self.residents.get(key)
-        live = activation.instance if activation is not None and activation.phase is Phase.ACTIVE else None
         try:
-            if live is not None and live.exists and live.version == stored.version and live.base is not None:
-                state = live.base
-            else:
-                state = Instance(self.registry.type(key.type), key, stored).base or b""
+            state = Instance(self.registry.type(key.type), key, stored).base or b""
         except GoverseError as error:
             call.refuse(error)
-            return
-        call.answer(Reply(state, stored.version, stored.commit_seq))
+        else:
+            call.answer(Reply(state, stored.version, stored.commit_seq))
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
@@ -254,6 +278,7 @@ class Node:
         self.residents.discard(activation)
         self.stats.passivations += 1
         self.stats.resident_bytes = self.residents.bytes
+        self.evacuation.went(activation)
 
     def resized(self, activation: Activation) -> None:
         """Note a changed size, and make room if a bound is passed."""

@@ -27,15 +27,22 @@ logger = logging.getLogger("goverse.node.commit")
 Waiter = Callable[[int, GoverseError | None], None]
 _RECORD_OVERHEAD_BYTES = 128
 
+BEGUN = {"executed": "unknown"}
+"""Says of a call whose turn began and had no effect: it may be sent again, but not as if it had never been sent, since
+calls that it made to other objects may have had theirs (``goverse.ports.link``)."""
+
 
 class Owner(Protocol):
-    """Who waits for commits of one object.
+    """Who waits for commits of one object."""
 
-    Attributes:
-        failure: why nothing of it may be committed any more, or None.
-    """
+    @property
+    def failure(self) -> GoverseError | None:
+        """Why nothing of it may be committed any more, or None."""
+        ...
 
-    failure: GoverseError | None
+    def fenced(self) -> None:
+        """Take note that the store refused a record because of its epoch; ``settled`` follows."""
+        ...
 
     def settled(self, pending: PendingCommit, commit_seq: int, error: GoverseError | None) -> None:
         """Take note of a record's position, or of what went wrong."""
@@ -201,7 +208,9 @@ class CommitPipeline:
         for pending, outcome in answers:
             if isinstance(outcome, Conflict):
                 stats.commit_failures += 1
-                pending.settle(0, Unavailable(f"the commit was refused: {outcome.reason}; try again"))
+                if outcome.fenced:
+                    pending.owner.fenced()
+                pending.settle(0, _of_conflict(outcome))
             else:
                 pending.settle(outcome, None)
 
@@ -210,6 +219,12 @@ class CommitPipeline:
         self._stats.commit_failures += len(batch)
         for pending in batch:
             pending.settle(0, error)
+
+
+def _of_conflict(conflict: Conflict) -> GoverseError:
+    if conflict.fenced:
+        return Unavailable("another node serves the object by now; nothing of the call took effect", **BEGUN)
+    return Unavailable(f"the commit was refused: {conflict.reason}; try again")
 
 
 def _told_to_callers(error: GoverseError) -> GoverseError:

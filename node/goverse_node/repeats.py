@@ -1,7 +1,8 @@
 """The same call twice: one idempotency key, one execution, one answer.
 
 A key belongs to one object. A call whose key is under way follows the call that brought it first; a call whose key was
-answered before gets that answer from the store. The answer is kept by the same commit as the effect.
+answered before gets that answer from the store. The answer is kept by the same commit as the effect. A key that was
+made for this very attempt (``fresh_key``) is not looked up: nobody can have used it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ def is_repeated(activation: Activation, call: Call, idempotency_key: str) -> boo
             call.follow(leader)
             activation.node.watch(call)
         return True
+    if call.request.fresh_key:
+        call.lead(calls)
+        return False
     try:
         kept = activation.node.store.recall(activation.key, idempotency_key)
     except Exception as error:

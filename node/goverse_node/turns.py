@@ -17,7 +17,7 @@ from goverse.model.frames import MUST_EXIST, Operation, Problem, Reply, Request
 from goverse.objects.codec import Arguments
 from goverse.objects.spec import MethodSpec
 from goverse_node import execution
-from goverse_node.answers import answer, commit
+from goverse_node.answers import answer, commit, refuse_when_durable
 from goverse_node.call import Call
 from goverse_node.instance import Instance
 from goverse_node.isolation import conclude, undo
@@ -55,7 +55,7 @@ def begin(activation: Activation, call: Call) -> None:
         else:
             _begin_delete(activation, call)
     except GoverseError as error:
-        activation.refuse_when_durable(call, error)
+        refuse_when_durable(activation, call, error)
 
 
 def _runs_hook_first(activation: Activation, call: Call) -> bool:

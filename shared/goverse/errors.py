@@ -15,6 +15,9 @@ The branches say what the caller should do:
     ├── BusinessError           the object says no, in its own words (subclass it)
     ├── StoreError              an operator has to look
     │   └── DataDamaged · DataNewer · StoreLocked · StoreFailed · RestoreRefused
+    ├── PeerError               two processes of a cluster do not understand each other; an operator has to look
+    │   └── ProtocolViolation · VersionsIncompatible
+    ├── CoordinatorError        etcd refuses what is asked of it, and will again; an operator has to look
     ├── ConfigError             a setting is wrong; says which and what would be right
     └── DefinitionError         a class breaks a rule of the object model; raised while it is defined
 
@@ -283,6 +286,18 @@ class RestoreRefused(StoreError):
     """The requested point cannot be restored."""
 
     code = "restore_refused"
+
+
+class PeerError(GoverseError):
+    """Two processes of the cluster do not understand each other."""
+
+    code = "peer_error"
+
+
+class CoordinatorError(GoverseError):
+    """The coordinator refuses what was asked of it."""
+
+    code = "coordinator_error"
 
 
 class ConfigError(GoverseError):

@@ -46,6 +46,37 @@ HEAD_READ_TIMEOUT_S: Final = 10.0  # from the first byte of a request to the end
 KEEP_ALIVE_TIMEOUT_S: Final = 75.0  # longer than the 60 s that load balancers and client pools keep a connection
 WRITE_STALL_TIMEOUT_S: Final = 30.0  # a reader that takes nothing of its answer for this long is cut off
 
+# --- the stream between two processes ---------------------------------------------------------------------------------
+WIRE_INFLIGHT_MAX: Final = INFLIGHT_CALLS_MAX  # one gate may use the whole node
+WIRE_STREAMS_MAX: Final = 1_024  # gates' workers and nodes that one node serves
+WIRE_MESSAGE_BYTES: Final = 256 * KIB  # a message that reached this size is sent; a larger one would only wait longer
+WIRE_MESSAGE_BYTES_MAX: Final = 16 * MIB
+WIRE_REQUESTS_BYTES_MAX: Final = 64 * MIB  # bodies of requests under way on one stream
+WIRE_REPLIES_BYTES: Final = 16 * MIB  # replies that a peer did not take yet; from here on nothing more is read from it
+WIRE_REPLIES_BYTES_MAX: Final = 128 * MIB  # what was under way by then may still add up to this; then the stream is cut
+WIRE_CONNECT_TIMEOUT_S: Final = 5.0
+WIRE_BACKOFF_S: Final = 0.05  # before the second attempt to connect; doubles from there
+WIRE_BACKOFF_S_MAX: Final = 5.0
+WIRE_KEEPALIVE_S: Final = 2.0  # silence after which a sign of life is asked for
+WIRE_SILENCE_S_MAX: Final = (
+    8.0  # silence that means a frozen peer: below the lease's 10 s, above a long garbage collection
+)
+
+# --- etcd -------------------------------------------------------------------------------------------------------------
+ETCD_OPERATION_TIMEOUT_S: Final = 60.0
+ETCD_ATTEMPT_TIMEOUT_S: Final = 2.0  # one member's first chance to answer; doubles with each round, for a slow cluster
+ETCD_CONNECT_TIMEOUT_S: Final = 2.0
+ETCD_BACKOFF_S: Final = 0.05  # before the second round over the members; doubles from there
+ETCD_BACKOFF_S_MAX: Final = 1.0
+ETCD_KEEPALIVE_S: Final = 6.0  # pings; a server with its defaults hangs up on whoever sends more than one in 5 s
+ETCD_KEEPALIVE_TIMEOUT_S: Final = 3.0
+ETCD_WATCH_ASK_S: Final = 1.5  # silence of a watch after which a sign of life is asked for
+ETCD_WATCH_SILENCE_S_MAX: Final = 5.0  # silence after which another member is asked; below the lease's 10 s
+ETCD_MESSAGE_BYTES_MAX: Final = 64 * MIB  # everything of a cluster in one answer: 65 536 pins, 1 000 nodes with claims
+COORDINATOR_CHANGES_MAX: Final = 128  # of one transaction, and as many guards: etcd's --max-txn-ops
+COORDINATOR_KEY_BYTES_MAX: Final = 4 * KIB
+COORDINATOR_VALUE_BYTES_MAX: Final = 1 * MIB  # all of one transaction; etcd takes 1.5 MiB with everything around them
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 ACTIVATIONS_MAX: Final = 100_000
 ACTIVATIONS_BYTES_MAX: Final = 512 * MIB
@@ -101,6 +132,10 @@ assert TOMBSTONE_RETENTION_S >= IDEMPOTENCY_RETENTION_S
 assert LIST_LIMIT <= LIST_LIMIT_MAX
 assert BODIES_BYTES_MAX >= 16 * BODY_BYTES_MAX
 assert WAL_SNAPSHOTS_KEPT >= 1
+assert WIRE_MESSAGE_BYTES + max(BODY_BYTES_MAX, RESULT_BYTES_MAX, STATE_BYTES_MAX) + MIB <= WIRE_MESSAGE_BYTES_MAX
+assert WIRE_REQUESTS_BYTES_MAX >= 16 * BODY_BYTES_MAX
+assert WIRE_REPLIES_BYTES_MAX >= WIRE_REPLIES_BYTES >= WIRE_MESSAGE_BYTES_MAX
+assert 2 * WIRE_KEEPALIVE_S <= WIRE_SILENCE_S_MAX
 assert CLUSTER_SHARDS & (CLUSTER_SHARDS - 1) == 0
 assert CLUSTER_SHARDS <= CLUSTER_SHARDS_MAX
 assert LEASE_TTL_S / LEASE_REFRESHES + LEASE_RETRY_S < LEASE_TTL_S * (1 - LEASE_CLOCK_DRIFT)
@@ -110,3 +145,6 @@ assert REJOIN_GRACE_S < LEASE_TTL_S
 assert MOVES_PER_ROUND <= MOVES_IN_FLIGHT
 assert PARK_RETRY_S <= PARK_RETRY_S_MAX
 assert ROUTER_KEY_RETENTION_S >= 2 * CALL_TIMEOUT_S_MAX
+assert 2 * ETCD_WATCH_ASK_S <= ETCD_WATCH_SILENCE_S_MAX
+assert ETCD_ATTEMPT_TIMEOUT_S <= ETCD_OPERATION_TIMEOUT_S
+assert ETCD_KEEPALIVE_S > 5.0

@@ -1,12 +1,19 @@
 """Every store keeps the rules of the port."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from benchmarks.postgres import postgres
 from goverse.ports.store import Store
+from goverse.testing.authority_contract import AuthorityContract, AuthorityStore
 from goverse.testing.store_contract import StoreContract
 from goverse_node.stores.memory import MemoryStore
+from goverse_node.stores.postgres import schema
+from goverse_node.stores.postgres.options import PostgresOptions
+from goverse_node.stores.postgres.store import PostgresStore
 from goverse_node.stores.wal.store import WalStore
 
 
@@ -14,6 +21,12 @@ from goverse_node.stores.wal.store import WalStore
 class TestMemoryStore(StoreContract):
     def make_store(self) -> Store:
         return MemoryStore(clock=self.clock)
+
+
+@pytest.mark.requirement("CLU-2", "DUR-5")
+class TestAuthorityOfTheMemoryStore(AuthorityContract):
+    def make_authority(self) -> AuthorityStore:
+        return MemoryStore()
 
 
 @pytest.mark.requirement("DUR-5")
@@ -51,3 +64,46 @@ class TestWalStoreThatStartsFromASnapshot(TestWalStore):
         await store.snapshot()
         await store.trim()
         return await super().restart(store)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A PostgreSQL of our own, as a data source name."""
+    with postgres(Path("/var/tmp")) as (dsn, _):
+        yield dsn
+
+
+@pytest.fixture
+async def database(server: str) -> str:
+    """The server with a schema that holds nothing."""
+    connection = await asyncpg.connect(server)
+    await connection.execute("DROP SCHEMA IF EXISTS goverse CASCADE")
+    await schema.migrate(connection)
+    await connection.close()
+    return server
+
+
+@pytest.mark.requirement("DUR-1", "DUR-2", "DUR-5")
+class TestPostgresStore(StoreContract):
+    @pytest.fixture(autouse=True)
+    def place(self, database: str) -> None:
+        self.options = PostgresOptions(dsn=database)
+
+    def make_store(self) -> Store:
+        return PostgresStore(self.options, clock=self.clock)
+
+    async def restart(self, store: Store) -> Store:
+        await store.close()
+        store = self.make_store()
+        await store.open()
+        return store
+
+
+@pytest.mark.requirement("CLU-2")
+class TestAuthorityOfPostgres(AuthorityContract):
+    @pytest.fixture(autouse=True)
+    def place(self, database: str) -> None:
+        self.options = PostgresOptions(dsn=database)
+
+    def make_authority(self) -> AuthorityStore:
+        return PostgresStore(self.options, owner="a")

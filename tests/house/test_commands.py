@@ -8,7 +8,7 @@ import pytest
 
 from tests.tree import ROOT
 
-VERBS = ["dev", "test", "check", "bench", "fmt", "clean", "help"]
+VERBS = ["dev", "cluster", "test", "check", "bench", "fmt", "proto", "clean", "help"]
 
 
 def _words(name: str) -> list[str]:

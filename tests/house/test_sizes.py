@@ -13,7 +13,9 @@ MODULE_LINES_MAX = 300
 FUNCTION_LINES_MAX = 40
 POSITIONAL_PARAMETERS_MAX = 5
 
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "shared/goverse/errors.py": "one tree of errors, drawn at its top, read as a whole",
+}
 
 
 def _oversized() -> Iterator[tuple[str, str]]:

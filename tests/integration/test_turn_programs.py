@@ -142,7 +142,7 @@ def test_a_node_that_answers_too_early_is_caught(monkeypatch: pytest.MonkeyPatch
 
     program = [Action("hold"), a_call("append"), PAUSE, a_call("look"), PAUSE]
     assert run(program) == []
-    monkeypatch.setattr(Activation, "answer_when_durable", answer_at_once)
+    monkeypatch.setattr("goverse_node.answers.answer_when_durable", answer_at_once)
     assert any("was told (1,) when [] was durable" in each for each in run(program))
 
 

@@ -235,7 +235,7 @@ class Faults:
             node.start()
 
 
-ALL: dict[str, Callable[[Faults], None]] = {
+ALL: dict[str, Callable[[Faults], object]] = {
     name: fault
     for name, fault in vars(Faults).items()
     if callable(fault) and not name.startswith("_") and name not in ("begin", "heal")

@@ -5,8 +5,8 @@ Rules, beyond the table of ``phases``:
 1. A claim begins only while the lease lives, and is published only if the targets have not changed since they were
    seen: either the publication comes before another node sees that the shard is meant for it, or it fails.
 2. A shard may be answered for without asking the store (``may_answer``) only while the lease lives under which it was
-   published, and only if nobody can have claimed it since its epoch was last known to be the newest: it was claimed
-   and published under the same targets, or the store was asked after it was published.
+   published, and if nobody can have claimed it since: it was claimed and published under the same targets, or the
+   store was asked after it was published.
 3. One request of each kind is under way at a time. What an answer leaves open is asked again; nothing is done twice
    because two looks at the same state say the same.
 """
@@ -262,9 +262,8 @@ class Ownership:
             return None
         if not self._lease.alive(now) or not self._is_registered():
             return None
-        self._fenced_at = {
-            shard: at for shard, at in self._fenced_at.items() if now < at + 4 * self._limits.claim_retry_s
-        }
+        until = 4 * self._limits.claim_retry_s
+        self._fenced_at = {shard: at for shard, at in self._fenced_at.items() if now < at + until}
         wanted = self._wanted - self.shards.keys() - self._fenced_at.keys()
         for node, claims in self._view.claims.items():
             if node != self._member.id and wanted:
@@ -291,11 +290,8 @@ class Ownership:
         lease_id = self._lease.id
         if self._checking or now < self._check_at or lease_id is None:
             return None
-        found = [
-            held
-            for shard in self.shards.unsure(lease_id)
-            if (held := self.shards[shard]).published_under == lease_id and shard in self._wanted
-        ]
+        unsure = (shard for shard in self.shards.unsure(lease_id) if shard in self._wanted)
+        found = [held for held in map(self.shards.__getitem__, unsure) if held.published_under == lease_id]
         if not found:
             return None
         for held in found:

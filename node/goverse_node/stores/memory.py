@@ -1,4 +1,4 @@
-"""The store's twin in memory: the same rules, nothing survives the process.
+"""The store's twin in memory, with the authority over shards: the same rules, nothing survives the process.
 
 For unit tests and throw-away runs. It keeps a bounded tail of the change feed, so a reader that falls too far
 behind meets the same ``CursorExpired`` as with a trimmed log.
@@ -7,22 +7,23 @@ behind meets the same ``CursorExpired`` as with a trimmed log.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from goverse.errors import CursorExpired, StoreFailed
+from goverse.errors import CursorExpired, StoreFailed, Unavailable
 from goverse.limits import TOMBSTONE_RETENTION_S
 from goverse.model.keys import ObjectKey
 from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
+from goverse.ports.authority import Holding, is_check
 from goverse.ports.clock import Clock, SystemClock
-from goverse.ports.store import CommitOutcome
+from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores.table import SWEEP_PER_RECORD, Table
 
 CHANGES_KEPT: Final = 100_000
 
 
 class MemoryStore:
-    """A :class:`goverse.ports.store.Store` in memory."""
+    """A :class:`goverse.ports.store.Store`, and :class:`goverse.ports.authority.Authority`, in memory."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class MemoryStore:
         self._trimmed_seq = 0
         self._seq = 0
         self._open = False
+        self._holdings: dict[int, Holding] = {}
 
     async def open(self) -> None:
         """Be ready; what was committed before stays, as it would with a store on disk."""
@@ -60,15 +62,45 @@ class MemoryStore:
         if not self._open:
             raise StoreFailed("the store is not open")
         now_ms = self._clock.wall_ms()
-        outcomes, _ = self._table.stage(batch, self._seq + 1, now_ms)
+        held = [record for record in batch if not self._is_fenced(record)]
+        written = [record for record in held if not is_check(record)]
+        staged, _ = self._table.stage(written, self._seq + 1, now_ms)
         self._table.apply_staged()
-        for record, outcome in zip(batch, outcomes, strict=True):
+        for record, outcome in zip(written, staged, strict=True):
             if isinstance(outcome, int):
                 self._seq = outcome
                 if record.changes_object:
                     self._note(Change(outcome, record.key, record.version, record.state, record.at_ms))
         self._table.sweep(now_ms, SWEEP_PER_RECORD * len(batch) + SWEEP_PER_RECORD)
-        return outcomes
+        told = iter(staged)
+        checked = iter([self._seq if is_check(record) else next(told) for record in held])
+        return [self._fence(record) if self._is_fenced(record) else next(checked) for record in batch]
+
+    # --- Authority ------------------------------------------------------------------------------------------
+
+    async def claim(self, shards: Sequence[int], owner: str) -> Mapping[int, int]:
+        """Raise the epochs of ``shards`` in the name of ``owner``."""
+        if not self._open:
+            raise Unavailable("the store is not open")
+        for shard in shards:
+            before = self._holdings.get(shard)
+            self._holdings[shard] = Holding(owner, before.epoch + 1 if before is not None else 1)
+        return {shard: self._holdings[shard].epoch for shard in shards}
+
+    async def holdings(self) -> Mapping[int, Holding]:
+        """Return who claimed each shard last."""
+        if not self._open:
+            raise Unavailable("the store is not open")
+        return dict(self._holdings)
+
+    def _is_fenced(self, record: CommitRecord) -> bool:
+        held = self._holdings.get(record.shard) if record.epoch else None
+        return bool(record.epoch) and (held is None or held.epoch != record.epoch)
+
+    def _fence(self, record: CommitRecord) -> Conflict:
+        held = self._holdings.get(record.shard)
+        newest = "nobody claimed it" if held is None else f"{held.owner} claimed it at epoch {held.epoch}"
+        return Conflict(f"epoch {record.epoch} of shard {record.shard} is not the newest: {newest}", fenced=True)
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int

@@ -15,13 +15,12 @@ Rules:
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from goverse.cluster.table import Route
 from goverse.errors import GoverseError, Timeout
 from goverse.limits import PARK_RETRY_S, PARK_RETRY_S_MAX
-
-ROUTER_KEY_PREFIX: Final = "gv-"
+from goverse.model.keys import ROUTER_KEY_PREFIX
 
 
 class Miss(Enum):

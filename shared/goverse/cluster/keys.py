@@ -28,6 +28,7 @@ class Kind(Enum):
     PIN = "pins"
     DRAIN = "drains"
     LOAD = "loads"
+    CATALOG = "catalogs"
 
 
 _SINGLE: Final = frozenset((Kind.SHARDS, Kind.LEADER, Kind.TARGETS))
@@ -93,6 +94,10 @@ class KeyLayout:
     def load(self, node: str) -> str:
         """Return the key of the load figures of ``node``."""
         return self.key(Kind.LOAD, node)
+
+    def catalog(self, node: str) -> str:
+        """Return the key of the object types that ``node`` serves."""
+        return self.key(Kind.CATALOG, node)
 
     def place(self, key: str) -> Place | None:
         """Return what ``key`` is for; None for a key that this release does not know."""

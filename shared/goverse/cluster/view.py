@@ -19,6 +19,7 @@ from goverse.cluster.keys import KeyLayout, Kind, Place
 from goverse.cluster.member import Load, Member
 from goverse.cluster.targets import Targets
 from goverse.errors import DataDamaged, DataNewer
+from goverse.model.catalog import Catalog, decode_catalog
 
 
 class Entry(NamedTuple):
@@ -50,6 +51,7 @@ class ClusterView:
         pins: per pinned shard, its node.
         drains: the nodes that an operator drains.
         loads: what each node has to do.
+        catalogs: the object types that each node serves.
         leader: the leader key, or None.
         shard_count: how many shards the cluster has; None before that was written.
         faults: per key whose value cannot be read, why.
@@ -78,6 +80,7 @@ class ClusterView:
         self.pins: dict[int, str] = {}
         self.drains: set[str] = set()
         self.loads: dict[str, Load] = {}
+        self.catalogs: dict[str, Catalog] = {}
         self.leader: Leadership | None = None
         self.shard_count: int | None = None
 
@@ -138,6 +141,8 @@ class ClusterView:
             self.claims.pop(name, None)
         elif kind is Kind.LOAD:
             self.loads.pop(name, None)
+        elif kind is Kind.CATALOG:
+            self.catalogs.pop(name, None)
 
     def _note(self, place: Place, revision: int) -> None:
         if place.kind is Kind.NODE:
@@ -166,6 +171,8 @@ class ClusterView:
             self.pins[int(name)] = _node_id(entry.value)
         elif kind is Kind.DRAIN:
             self.drains.add(name)
+        elif kind is Kind.CATALOG:
+            self.catalogs[name] = decode_catalog(entry.value)
         else:
             self.loads[name] = Load.decode(entry.value)
 

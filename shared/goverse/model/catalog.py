@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from goverse.errors import DataDamaged
 
 JsonSchema = Mapping[str, Any]
 
@@ -47,3 +51,48 @@ class TypeDescription:
 
 
 Catalog = Mapping[str, TypeDescription]
+
+
+def encode_catalog(catalog: Catalog) -> bytes:
+    """Return a catalog as compressed JSON, as a node publishes it to gates."""
+    types = [
+        asdict(described) | {"methods": list(map(asdict, described.methods.values()))} for described in catalog.values()
+    ]
+    return zlib.compress(json.dumps(types, separators=(",", ":")).encode())
+
+
+def decode_catalog(value: bytes) -> Catalog:
+    """Read a catalog back; members that this release does not know are left out.
+
+    Raises:
+        DataDamaged: it is not what ``encode_catalog`` wrote.
+    """
+    try:
+        types = json.loads(zlib.decompress(value))
+        return {each["name"]: _type(each) for each in types}
+    except (zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataDamaged(f"a catalog cannot be read: {error}") from error
+
+
+def _type(told: Mapping[str, Any]) -> TypeDescription:
+    methods = (_method(each) for each in told["methods"])
+    return TypeDescription(
+        told["name"],
+        told["description"],
+        told["state"],
+        told["create_arguments"],
+        {method.name: method for method in methods},
+    )
+
+
+def _method(told: Mapping[str, Any]) -> MethodDescription:
+    return MethodDescription(
+        told["name"],
+        told["summary"],
+        told["description"],
+        told["readonly"],
+        told["arguments"],
+        told["result"],
+        tuple(ErrorDescription(each["status"], each["code"], each["detail"]) for each in told["errors"]),
+        told["timeout_s"],
+    )

@@ -46,6 +46,7 @@ class Request:
         traceparent: W3C trace context, or empty.
         chain: the objects whose turns wait for this call, outermost first.
         attempt: how often it was sent before; more than 0 means that an earlier attempt may have been executed.
+        fresh_key: the idempotency key was made for this attempt, so it cannot have been used before.
     """
 
     operation: Operation
@@ -60,6 +61,7 @@ class Request:
     traceparent: str = ""
     chain: tuple[ObjectKey, ...] = ()
     attempt: int = 0
+    fresh_key: bool = False
 
 
 @dataclass(slots=True)

@@ -17,6 +17,9 @@ from goverse.limits import ID_BYTES_MAX, NAME_BYTES_MAX, NAMESPACE_BYTES_MAX
 
 DEFAULT_NAMESPACE = "default"
 
+ROUTER_KEY_PREFIX = "gv-"
+"""Idempotency keys that begin so were made by a router, for calls that came without one; callers cannot use it."""
+
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _FIXED_SHARD = re.compile(r"shard#(0|[1-9][0-9]{0,9})/(.+)", re.DOTALL)
 _FIXED_NODE = re.compile(r"node#([^/]+)/(.+)", re.DOTALL)

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from goverse.model.records import CommitRecord
+
 
 class Holding(NamedTuple):
     """Who claimed a shard last, and at which epoch."""
@@ -40,3 +42,8 @@ class Authority(Protocol):
             Unavailable: the store does not answer.
         """
         ...
+
+
+def is_check(record: CommitRecord) -> bool:
+    """Tell whether a record only has its epoch checked (rule 3)."""
+    return bool(record.epoch) and not record.changes_object and record.reply is None

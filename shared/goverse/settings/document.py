@@ -43,7 +43,7 @@ def _variable(setting: Setting) -> str:
 
 def _default(setting: Setting) -> str:
     value = plain(setting.default)
-    return "none" if value in (None, []) else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+    return "none" if value in (None, "", []) else f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
 def _yaml_entry(setting: Setting) -> str:

@@ -9,31 +9,23 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, LiteralString, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from goverse import limits
 from goverse.errors import MalformedRequest
 from goverse.model.keys import check_namespace
+from goverse.settings.cluster_sections import ClusterSettings, EtcdSettings, PostgresSettings
+from goverse.settings.section import Directory, Seconds, Section, Words, relation
 
 # A segment takes any single record, with room to spare.
 _SEGMENT_BYTES_MIN = 2 * (limits.STATE_BYTES_MAX + limits.RESULT_BYTES_MAX)
 
 
-def _split(value: Any) -> Any:
-    """Read ``a, b`` as a list, so that an environment variable can hold one."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
-
-
-def _expand(value: Path) -> Path:
-    return value.expanduser()
 
 
 def _node_id(value: str) -> str:
@@ -41,16 +33,6 @@ def _node_id(value: str) -> str:
         return check_namespace(value)
     except MalformedRequest as error:
         raise ValueError("use letters, digits, '.', '_' or '-', beginning with a letter or digit") from error
-
-
-def _relation(setting: str, message: LiteralString, **values: str) -> PydanticCustomError:
-    """Return the error of a setting that is wrong beside another one of its section."""
-    return PydanticCustomError("relation", message, {"setting": setting, **values})
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Directory = Annotated[Path, AfterValidator(_expand)]
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
 def is_loopback(host: str) -> bool:
@@ -61,12 +43,6 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-class Section(BaseModel):
-    """One section: unknown names are errors, values do not change after start."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class GateSettings(Section):
@@ -131,7 +107,7 @@ class GateSettings(Section):
     @model_validator(mode="after")
     def _stay_local(self) -> Self:
         if not is_loopback(self.host) and not self.allow_unauthenticated_remote:
-            raise _relation(
+            raise relation(
                 "host",
                 "other machines can reach {value}, and callers are not authenticated; listen on 127.0.0.1, "
                 "or set gate.allow_unauthenticated_remote to true if the network is yours",
@@ -190,7 +166,7 @@ class NodeSettings(Section):
     def _timeouts_fit(self) -> Self:
         for name in ("default_call_timeout_s", "default_create_timeout_s"):
             if getattr(self, name) > self.call_timeout_s_max:
-                raise _relation(
+                raise relation(
                     name,
                     "more than node.call_timeout_s_max, which is {most}",
                     most=f"{self.call_timeout_s_max:g}",
@@ -250,4 +226,7 @@ class Settings(BaseSettings):
     gate: GateSettings = Field(default_factory=GateSettings)
     node: NodeSettings = Field(default_factory=NodeSettings)
     wal: WalSettings = Field(default_factory=WalSettings)
+    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
+    etcd: EtcdSettings = Field(default_factory=EtcdSettings)
+    postgres: PostgresSettings = Field(default_factory=PostgresSettings)
     log: LogSettings = Field(default_factory=LogSettings)

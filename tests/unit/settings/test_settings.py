@@ -278,3 +278,44 @@ def test_every_setting_has_a_description_and_a_bounded_number() -> None:
 @pytest.mark.parametrize("section", ["gate", "node", "wal", "log"])
 def test_the_reference_page_has_the_table_of_the_models(section: str) -> None:
     assert markdown_table(section) in PAGE.read_text(encoding="utf-8")
+
+
+def test_etcd_is_described_as_its_client_takes_it(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("geheim\n", encoding="utf-8")
+    environ = {
+        "GOVERSE_ETCD__ENDPOINTS": "https://etcd-0:2379, https://etcd-1",
+        "GOVERSE_ETCD__USERNAME": "goverse",
+        "GOVERSE_ETCD__PASSWORD_FILE": str(tmp_path / "password"),
+        "GOVERSE_ETCD__TLS_CA": str(tmp_path / "ca.pem"),
+    }
+
+    effective = load_settings(environ=environ)
+    options = effective.values.etcd.options()
+
+    assert [str(endpoint) for endpoint in options.endpoints] == ["https://etcd-0:2379", "https://etcd-1:2379"]
+    assert (options.username, options.password, options.tls_ca) == ("goverse", "geheim", tmp_path / "ca.pem")
+    assert options.operation_timeout_s == limits.ETCD_OPERATION_TIMEOUT_S == 60
+    assert "geheim" not in repr(effective.shown())
+    assert [str(endpoint) for endpoint in load_settings(environ={}).values.etcd.options().endpoints] == [
+        "http://127.0.0.1:2379"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "origin", "said"),
+    [
+        ({"GOVERSE_ETCD__ENDPOINTS": "ftp://x"}, "GOVERSE_ETCD__ENDPOINTS", "is no address of etcd"),
+        (
+            {"GOVERSE_ETCD__ENDPOINTS": "http://a,https://b"},
+            "GOVERSE_ETCD__ENDPOINTS",
+            "some endpoints of etcd use TLS",
+        ),
+        ({"GOVERSE_ETCD__USERNAME": "me"}, "GOVERSE_ETCD__USERNAME", "name and password together"),
+        ({"GOVERSE_ETCD__TLS_CA": "ca.pem"}, "etcd.endpoints", "certificates are for endpoints with https"),
+    ],
+)
+def test_settings_of_etcd_that_do_not_go_together_are_refused(environ: dict[str, str], origin: str, said: str) -> None:
+    problem = refused(environ=environ)
+
+    assert said in problem.detail
+    assert origin in problem.detail

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
+from typing import Final
 
 from goverse.errors import StoreFailed, StoreLocked
 from goverse_node.stores.wal import manifest as manifests
@@ -18,6 +20,8 @@ from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.manifest import Manifest
 from goverse_node.stores.wal.refusals import damaged
 from goverse_node.stores.wal.segment import RECORDS_AT
+
+LOCK_PATIENCE_S: Final = 0.5
 
 
 class DataDirectory:
@@ -75,7 +79,11 @@ class DataDirectory:
 
 
 class Lock:
-    """The right to write, held by one process at a time; the system releases it when the process ends."""
+    """The right to write, held by one process at a time; the system releases it when the process ends.
+
+    A process that was killed while it started another one leaves that one holding the lock until its first
+    instruction, so a lock that is taken is asked for again for a moment.
+    """
 
     def __init__(self, directory: DataDirectory) -> None:
         """Take the lock.
@@ -86,7 +94,7 @@ class Lock:
         self._descriptor = -1
         descriptor = os.open(directory.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(descriptor)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError as error:
@@ -108,3 +116,21 @@ class Lock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _take(descriptor: int) -> None:
+    """Lock, at once or a moment later.
+
+    Raises:
+        BlockingIOError: somebody else holds the lock.
+    """
+    end = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.01)
+        else:
+            return

@@ -1,0 +1,144 @@
+"""One gate of a cluster, from settings to its end: the only place that names its parts."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from prometheus_client import CollectorRegistry
+
+from goverse.cluster.member import Member
+from goverse.cluster.view import ClusterView
+from goverse.errors import Unavailable
+from goverse.model.catalog import Catalog, TypeDescription
+from goverse.ports.coordinator import Coordinator, Put
+from goverse.routing.cluster_watch import ClusterWatch
+from goverse.routing.lease_keeper import LeaseKeeper
+from goverse.routing.router import Router
+from goverse.settings import EffectiveSettings, Settings
+from goverse.telemetry.process import register_process_metrics
+from goverse.wire.introduction import Introduction
+from goverse_cli.cluster.parts import connect, coordinator_of, layout_of, new_incarnation
+from goverse_cli.listener import url_of
+from goverse_cli.serve import gate_options
+from goverse_cli.version import release
+from goverse_gate.app import GateApp, create_app
+from goverse_gate.server import GateServer
+
+
+class Offered:
+    """The object types of the nodes that are there, as a gate offers them."""
+
+    def __init__(self) -> None:
+        """Know of none."""
+        self.catalog: Catalog = {}
+        self.app: GateApp | None = None
+
+    def follow(self, view: ClusterView) -> None:
+        """Take in what the nodes serve; where they differ, the latest to register is believed."""
+        catalog: dict[str, TypeDescription] = {}
+        for node in sorted(view.catalogs, key=lambda node: view.revision_of(view.layout.catalog(node))):
+            catalog.update(view.catalogs[node])
+        if catalog and catalog != self.catalog:
+            self.catalog = catalog
+            if self.app is not None:
+                self.app.offer(catalog)
+
+    def readonly(self, type_name: str, method: str) -> bool:
+        """Tell whether a method changes nothing; one that is not known may change something."""
+        described = self.catalog.get(type_name)
+        known = described.methods.get(method) if described is not None else None
+        return known is not None and known.readonly
+
+
+async def serve_gate(
+    settings: EffectiveSettings[Settings],
+    *,
+    listener: socket.socket,
+    started: Callable[[str], None],
+    stop: asyncio.Event,
+) -> None:
+    """Serve the cluster's objects over HTTP on ``listener`` until ``stop``.
+
+    Raises:
+        ConfigError: the settings do not fit together, or the cluster's.
+        Unavailable: etcd does not answer.
+    """
+    values = settings.values
+    introduction = Introduction(kind="gate", id=values.node.id, incarnation=new_incarnation())
+    metrics = CollectorRegistry()
+    register_process_metrics(metrics, version=release())
+    async with AsyncExitStack() as undo:
+        coordinator = coordinator_of(values)
+        undo.push_async_callback(coordinator.close)
+        watch = ClusterWatch(coordinator, layout_of(values))
+        offered = Offered()
+        router = await _follow(values, watch, offered, introduction, undo)
+        registration = _Registration(values, coordinator, watch, url_of(listener), introduction.incarnation)
+        registration.start()
+        undo.push_async_callback(registration.stop)
+
+        options = gate_options(values)
+        app = offered.app = create_app(router, offered.catalog, options, registry=metrics, config=settings.shown)
+        server = GateServer(app, options, sockets=[listener])
+        await server.start()
+        undo.push_async_callback(server.stop)
+        started(url_of(listener))
+        await stop.wait()
+        await server.drain(values.cluster.pre_stop_delay_s)
+
+
+async def _follow(
+    values: Settings, watch: ClusterWatch, offered: Offered, introduction: Introduction, undo: AsyncExitStack
+) -> Router:
+    """Read what etcd says, and follow it with the router and with the types that are offered."""
+    router = Router(
+        lambda address: connect(address, introduction),
+        shard_count=values.cluster.shards,
+        readonly=offered.readonly,
+        incarnation=introduction.incarnation,
+    )
+    undo.push_async_callback(router.close)
+    watch.add(offered.follow)
+    watch.add(router.follow)
+    await watch.start(values.cluster.shards)
+    undo.push_async_callback(watch.stop)
+    return router
+
+
+class _Registration:
+    """Keeps the gate's own key under a lease, so that operators see it."""
+
+    def __init__(
+        self, values: Settings, coordinator: Coordinator, watch: ClusterWatch, url: str, incarnation: str
+    ) -> None:
+        self._coordinator = coordinator
+        self._member = Member(values.node.id, url, incarnation, release())
+        self._key = watch.view.layout.gate(values.node.id)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._leases = LeaseKeeper(coordinator, values.cluster.lease_ttl_s, changed=self._register)
+
+    def start(self) -> None:
+        self._leases.start()
+
+    async def stop(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        await self._leases.stop(revoke=True)
+
+    def _register(self) -> None:
+        if self._leases.lease.id is not None:
+            task = asyncio.create_task(self._put(self._leases.lease.id))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _put(self, lease_id: int) -> None:
+        while self._leases.lease.id == lease_id:
+            try:
+                await self._coordinator.write([], [Put(self._key, self._member.encode(), lease_id)])
+            except Unavailable:
+                await asyncio.sleep(1.0)
+            else:
+                return

@@ -1,0 +1,59 @@
+"""What the processes of a cluster share, made from the settings."""
+
+from __future__ import annotations
+
+import secrets
+
+from goverse.cluster.keys import KeyLayout
+from goverse.errors import ConfigError
+from goverse.etcd.coordinator import EtcdCoordinator
+from goverse.routing.router import NodeLink
+from goverse.settings import Settings
+from goverse.wire.introduction import Introduction
+from goverse.wire.link import GrpcLink
+from goverse_node.stores.postgres.options import PostgresOptions
+
+
+def layout_of(values: Settings) -> KeyLayout:
+    """Return the keys of the cluster.
+
+    Raises:
+        ConfigError: its name cannot be part of a key, or the number of shards is no power of two.
+    """
+    shards = values.cluster.shards
+    if shards & (shards - 1):
+        raise ConfigError(f"cluster.shards is {shards}; it has to be a power of two", setting="cluster.shards")
+    return KeyLayout(values.cluster.name)
+
+
+def coordinator_of(values: Settings) -> EtcdCoordinator:
+    """Return the client of etcd; it connects when it is first asked.
+
+    Raises:
+        ConfigError: the settings do not fit together.
+    """
+    return EtcdCoordinator(values.etcd.options())
+
+
+def postgres_of(values: Settings) -> PostgresOptions:
+    """Return how the store reaches PostgreSQL."""
+    postgres = values.postgres
+    return PostgresOptions(
+        dsn=postgres.dsn,
+        password=postgres.password.get_secret_value() if postgres.password else None,
+        pool_max=postgres.pool_max,
+        connect_timeout_s=postgres.connect_timeout_s,
+        statement_timeout_s=postgres.statement_timeout_s,
+    )
+
+
+def new_incarnation() -> str:
+    """Return a name for this process that no other one ever has."""
+    return secrets.token_hex(8)
+
+
+def connect(address: str, introduction: Introduction) -> NodeLink:
+    """Return a link to the node at ``address`` that connects in the background."""
+    link = GrpcLink(address, introduction)
+    link.start()
+    return link

@@ -1,0 +1,182 @@
+"""``goverse shards`` and ``goverse nodes``: what a cluster looks like, and what its operator wants of it.
+
+Both talk to etcd alone, so they work whatever the nodes are doing; the leader carries out what is written there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from goverse.cluster.view import ClusterView
+from goverse.settings import Settings
+from goverse_cli.failure import Failure
+from goverse_cli.invocation import Invocation, invocation_of
+from goverse_cli.terminal import show
+
+T = TypeVar("T")
+
+shards = typer.Typer(no_args_is_help=True, help="Which node serves which shard, and which one should.")
+nodes = typer.Typer(no_args_is_help=True, help="The nodes of a cluster.")
+
+Shard = Annotated[int, typer.Argument(metavar="SHARD", min=0, help="Number of the shard.")]
+Node = Annotated[str, typer.Argument(metavar="NODE", help="Name of the node.")]
+
+
+@shards.command("list", short_help="Show who serves which shards.")
+def list_shards(context: typer.Context) -> None:
+    """Show for each node how many shards it serves and should serve, and which ones are on their way.
+
+    \b
+    Examples:
+      goverse shards list
+      goverse -o json shards list
+    """
+    invocation = invocation_of(context)
+    view = _run(invocation, _view)
+    total = view.shard_count or 0
+    claimed = {shard: node for node, claims in view.claims.items() for shard in claims.epochs}
+    wanted = view.targets.owners() if view.targets is not None else [None] * total
+    moving = [shard for shard in range(total) if claimed.get(shard) != wanted[shard]]
+    serving, intended = Counter(claimed.values()), Counter(node for node in wanted if node is not None)
+    document: dict[str, Any] = {
+        "shards": total,
+        "claimed": len(claimed),
+        "nodes": {
+            node: {"serves": serving[node], "should_serve": intended[node]} for node in sorted({*serving, *intended})
+        },
+        "moving": {str(shard): {"from": claimed.get(shard), "to": wanted[shard]} for shard in moving},
+        "pins": {str(shard): node for shard, node in sorted(view.pins.items())},
+    }
+    lines = [f"claimed {len(claimed)} of {total} shards"]
+    lines += [f"{node}: serves {serving[node]}, should serve {intended[node]}" for node in document["nodes"]]
+    lines += [
+        f"shard {shard}: from {claimed.get(shard) or 'nobody'} to {wanted[shard] or 'nobody'}" for shard in moving
+    ]
+    lines += [f"shard {shard} is pinned to {node}" for shard, node in sorted(view.pins.items())]
+    show(invocation, document, "\n".join(lines))
+
+
+@shards.command(short_help="Have a node serve a shard, whatever the plan says.")
+def pin(context: typer.Context, shard: Shard, node: Node) -> None:
+    """Have a node serve a shard as long as it lives.
+
+    \b
+    Examples:
+      goverse shards pin 17 node-1
+    """
+    invocation = invocation_of(context)
+    view = _run(invocation, _view)
+    if view.shard_count is not None and shard >= view.shard_count:
+        raise Failure(f"there is no shard {shard}; there are {view.shard_count}")
+    if node not in view.nodes:
+        raise Failure(f"there is no node {node!r} now", hint=f"there are {', '.join(sorted(view.nodes)) or 'none'}")
+    _run(invocation, lambda coordinator, layout: _put(coordinator, layout.pin(shard), node.encode()))
+    show(invocation, {"shard": shard, "node": node}, f"shard {shard} is pinned to {node}")
+
+
+@shards.command(short_help="Let the plan decide about a shard again.")
+def unpin(context: typer.Context, shard: Shard) -> None:
+    """Let the plan decide about a shard again.
+
+    \b
+    Examples:
+      goverse shards unpin 17
+    """
+    invocation = invocation_of(context)
+    _run(invocation, lambda coordinator, layout: _delete(coordinator, layout.pin(shard)))
+    show(invocation, {"shard": shard, "node": None}, f"shard {shard} is not pinned")
+
+
+@nodes.command("list", short_help="Show the nodes that are there.")
+def list_nodes(context: typer.Context) -> None:
+    """Show each node with its address, its state and its shards, and who leads.
+
+    \b
+    Examples:
+      goverse nodes list
+    """
+    invocation = invocation_of(context)
+    view = _run(invocation, _view)
+    leader = view.leader.value.decode(errors="replace").partition(" ")[0] if view.leader is not None else ""
+    document = {
+        node: {
+            "address": member.address,
+            "state": "draining" if node in view.drains else member.state.value,
+            "release": member.release,
+            "weight": member.weight,
+            "shards": len(view.claims[node].epochs) if node in view.claims else 0,
+            "leader": node == leader,
+        }
+        for node, member in sorted(view.nodes.items())
+    }
+    lines = [
+        f"{node}  {each['address']}  {each['state']}  {each['shards']} shards{'  leader' if each['leader'] else ''}"
+        for node, each in document.items()
+    ]
+    show(invocation, document, "\n".join(lines) or "no node is registered")
+
+
+@nodes.command(short_help="Move all shards away from a node.")
+def drain(
+    context: typer.Context, node: Node, *, undo: Annotated[bool, typer.Option(help="Let it have shards again.")] = False
+) -> None:
+    """Move all shards away from a node; it stays, and gets none until `--undo`.
+
+    \b
+    Examples:
+      goverse nodes drain node-2
+      goverse nodes drain node-2 --undo
+    """
+    invocation = invocation_of(context)
+    if undo:
+        _run(invocation, lambda coordinator, layout: _delete(coordinator, layout.drain(node)))
+        show(invocation, {"node": node, "draining": False}, f"{node} may have shards again")
+        return
+    _run(invocation, lambda coordinator, layout: _put(coordinator, layout.drain(node), b""))
+    show(invocation, {"node": node, "draining": True}, f"the shards of {node} move away; see `goverse nodes list`")
+
+
+def _run(invocation: Invocation, work: Callable[[Any, Any], Coroutine[Any, Any, T]]) -> T:
+    from goverse_cli.cluster.parts import coordinator_of, layout_of  # noqa: PLC0415 - other commands start faster
+
+    values: Settings = invocation.settings(
+        {"etcd.operation_timeout_s": ("the time that people wait", _PATIENCE_S)}
+    ).values
+
+    async def run() -> T:
+        coordinator = coordinator_of(values)
+        try:
+            return await work(coordinator, layout_of(values))
+        finally:
+            await coordinator.close()
+
+    return asyncio.run(run())
+
+
+async def _view(coordinator: Any, layout: Any) -> ClusterView:
+    from goverse.cluster.view import Entry  # noqa: PLC0415
+
+    snapshot = await coordinator.read(layout.prefix)
+    view = ClusterView(layout)
+    view.reload((Entry(*entry) for entry in snapshot.entries), snapshot.revision)
+    return view
+
+
+async def _put(coordinator: Any, key: str, value: bytes) -> None:
+    from goverse.ports.coordinator import Put  # noqa: PLC0415
+
+    await coordinator.write([], [Put(key, value)])
+
+
+async def _delete(coordinator: Any, key: str) -> None:
+    from goverse.ports.coordinator import Delete  # noqa: PLC0415
+
+    await coordinator.write([], [Delete(key)])
+
+
+_PATIENCE_S = 10.0

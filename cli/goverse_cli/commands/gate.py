@@ -1,0 +1,52 @@
+"""``goverse gate``: one gate of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import typer
+
+from goverse_cli.commands.dev import Host, Port
+from goverse_cli.invocation import invocation_of
+from goverse_cli.listener import bind
+
+
+def gate(context: typer.Context, *, host: Host = None, port: Port = None) -> None:
+    """Serve a cluster's objects over HTTP.
+
+    A gate has no state: run as many as you like. It learns from etcd which nodes there are, which object types they
+    serve, and which shards are where.
+
+    \b
+    Examples:
+      goverse gate --port 8000
+      GOVERSE_ETCD__ENDPOINTS=http://etcd:2379 goverse gate
+    """
+    import uvloop  # noqa: PLC0415 - other commands start faster without
+
+    from goverse.telemetry import logs  # noqa: PLC0415
+    from goverse_cli.cluster.gate import serve_gate  # noqa: PLC0415
+
+    settings = invocation_of(context).settings({"gate.host": ("--host", host), "gate.port": ("--port", port)})
+    values = settings.values
+    logs.configure(values.log.format, values.log.level, node=values.node.id)
+
+    async def until_told() -> None:
+        stop = asyncio.Event()
+
+        def told() -> None:
+            if stop.is_set():
+                signal.raise_signal(signal.SIGKILL)
+            stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, told)
+
+        def started(url: str) -> None:
+            typer.echo(f"gate {values.node.id} serves {url}, its documentation is {url}/docs", err=True)
+
+        await serve_gate(settings, listener=listener, started=started, stop=stop)
+
+    with bind(values.gate.host, values.gate.port) as listener:
+        uvloop.run(until_told())

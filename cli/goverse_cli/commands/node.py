@@ -1,0 +1,71 @@
+"""``goverse node``: one node of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from goverse_cli.commands.dev import Target
+from goverse_cli.invocation import invocation_of
+
+if TYPE_CHECKING:
+    from goverse_node.ownership.ownership import Shutdown
+
+Listen = Annotated[
+    str | None, typer.Option(help="Address and port for calls (cluster.listen).", show_default="127.0.0.1:7400")
+]
+Id = Annotated[str | None, typer.Option("--id", help="Name of the node (node.id).", show_default="POD_NAME or local")]
+
+
+def node(context: typer.Context, target: Target, *, listen: Listen = None, node_id: Id = None) -> None:
+    """Serve the object types of an application as one node of a cluster.
+
+    The cluster is what etcd says under its name; objects are in PostgreSQL (see `goverse db migrate`). SIGTERM and
+    SIGINT give the shards away first and end then; SIGQUIT ends soon, and the shards wait a little for a restart of the
+    same node; a second signal ends at once.
+
+    \b
+    Examples:
+      goverse node app.py --id node-1 --listen 127.0.0.1:7401
+      GOVERSE_ETCD__ENDPOINTS=http://etcd:2379 GOVERSE_POSTGRES__DSN=postgresql://db/goverse goverse node shop/
+    """
+    import uvloop  # noqa: PLC0415 - other commands start faster without
+
+    from goverse.objects.application import load_application  # noqa: PLC0415
+    from goverse.telemetry import logs  # noqa: PLC0415
+    from goverse_cli.cluster.node import ServingNode, serve_node  # noqa: PLC0415
+
+    flags = {"cluster.listen": ("--listen", listen), "node.id": ("--id", node_id)}
+    values = invocation_of(context).settings(flags).values
+    logs.configure(values.log.format, values.log.level, node=values.node.id)
+    application = load_application(target)
+
+    async def until_told() -> None:
+        stop = _listen_to_signals()
+
+        def started(serving: ServingNode) -> None:
+            typer.echo(f"node {serving.id} takes calls on {serving.address}", err=True)
+
+        await serve_node(application, values, started=started, stop=stop)
+
+    uvloop.run(until_told())
+
+
+def _listen_to_signals() -> asyncio.Future[Shutdown]:
+    from goverse_node.ownership.ownership import Shutdown  # noqa: PLC0415
+
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[Shutdown] = loop.create_future()
+
+    def told(how: Shutdown) -> None:
+        if stop.done():
+            signal.raise_signal(signal.SIGKILL)  # what is durable is durable
+        stop.set_result(how)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told, Shutdown.GRACEFUL)
+    loop.add_signal_handler(signal.SIGQUIT, told, Shutdown.FAST)
+    return stop

@@ -1,0 +1,46 @@
+"""PostgreSQL's errors as ours, in one place."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from goverse.errors import ConfigError, GoverseError, StoreError, Unavailable
+from goverse_node.stores.postgres.driver import asyncpg
+
+GIVEN_UP: Final = "GV001"
+CONFLICT: Final = "GV002"
+
+_PASSING: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    OSError,
+    TimeoutError,
+    asyncio.TimeoutError,
+)
+"""Errors that time may heal: a server that restarts, a cancelled statement, too many connections, a full disk."""
+
+
+def passes(error: BaseException) -> bool:
+    """Tell whether the same request may succeed later."""
+    return isinstance(error, _PASSING)
+
+
+def told(error: BaseException) -> GoverseError:
+    """Return what callers and operators hear."""
+    if isinstance(error, GoverseError):
+        return error
+    if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
+        return ConfigError(f"PostgreSQL refuses the user: {error}", setting="postgres.dsn")
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return ConfigError(f"PostgreSQL has no such database: {error}", setting="postgres.dsn")
+    if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedFunctionError | asyncpg.InvalidSchemaNameError):
+        return StoreError(f"the database has no schema for this release: {error}; run `goverse db migrate`")
+    if passes(error):
+        return Unavailable(f"PostgreSQL does not answer: {str(error) or type(error).__name__}")
+    return StoreError(f"PostgreSQL: {error}")

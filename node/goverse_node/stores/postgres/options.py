@@ -1,0 +1,28 @@
+"""How a store reaches PostgreSQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresOptions:
+    """Options of one store.
+
+    Attributes:
+        dsn: ``postgresql://user@host:port/database?sslmode=...``; of several hosts the first primary is used.
+        password: for the user, where the DSN holds none.
+        pool_max: connections for reading; one more is for commits.
+        connect_timeout_s: for one attempt to connect.
+        statement_timeout_s: for one statement.
+        changes_retention_days: whole days that changes are kept for readers of the feed.
+        replies_retention_days: whole days that partitions of kept replies outlive their day.
+    """
+
+    dsn: str
+    password: str | None = None
+    pool_max: int = 4
+    connect_timeout_s: float = 10.0
+    statement_timeout_s: float = 30.0
+    changes_retention_days: int = 7
+    replies_retention_days: int = 2

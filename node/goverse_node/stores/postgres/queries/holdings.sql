@@ -1,0 +1,1 @@
+SELECT shard, epoch, name FROM goverse.shards JOIN goverse.owners ON number = owner

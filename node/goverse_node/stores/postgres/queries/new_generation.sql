@@ -1,0 +1,1 @@
+UPDATE goverse.feed SET generation = gen_random_uuid(), seq_offset = seq_offset + $1 WHERE seq_offset = $2

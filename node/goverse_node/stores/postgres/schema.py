@@ -1,0 +1,92 @@
+"""Migrations: forward only, in order, each once, checked by digest, one process at a time."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+from goverse.errors import DataNewer, StoreError
+from goverse_node.stores.postgres.statements import migrations
+
+_LOCK: Final = 71_022
+_TABLE: Final = """
+CREATE SCHEMA IF NOT EXISTS goverse;
+CREATE TABLE IF NOT EXISTS goverse.migrations (
+    number integer PRIMARY KEY, name text NOT NULL, digest text NOT NULL, applied timestamptz NOT NULL DEFAULT now()
+);
+"""
+
+Connection = Any  # asyncpg ships no types
+
+
+class Migration(NamedTuple):
+    """One step of the schema, and when it was applied, or None."""
+
+    number: int
+    name: str
+    digest: str
+    applied: str | None
+
+
+def _known() -> dict[int, tuple[str, str, str]]:
+    return {number: (name, sql, sha256(sql.encode()).hexdigest()) for number, name, sql in migrations()}
+
+
+async def status(connection: Connection) -> list[Migration]:
+    """Return every migration that this release or the database knows, in order.
+
+    Raises:
+        StoreError: an applied migration is not the one of this release.
+        DataNewer: the database has migrations that this release does not know.
+    """
+    known = _known()
+    applied: dict[int, Any] = {}
+    if await connection.fetchval("SELECT to_regclass('goverse.migrations')") is not None:
+        applied = {row["number"]: row for row in await connection.fetch("SELECT * FROM goverse.migrations")}
+    for number, row in applied.items():
+        if number not in known:
+            raise DataNewer(
+                f"the database has migration {row['name']}, which this release does not know; use a newer release"
+            )
+        if row["digest"] != known[number][2]:
+            raise StoreError(
+                f"migration {row['name']} was applied in another form than this release has; the schema was edited by "
+                "hand, or belongs to a development version"
+            )
+    return [
+        Migration(number, name, digest, str(applied[number]["applied"]) if number in applied else None)
+        for number, (name, _, digest) in sorted(known.items())
+    ]
+
+
+async def migrate(connection: Connection) -> list[str]:
+    """Apply what is missing, all or nothing; return the names.
+
+    Raises:
+        StoreError, DataNewer: as ``status``.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await connection.execute(_TABLE)
+        missing = [each for each in await status(connection) if each.applied is None]
+        for each in missing:
+            await connection.execute(_known()[each.number][1])
+            await connection.execute(
+                "INSERT INTO goverse.migrations (number, name, digest) VALUES ($1, $2, $3)",
+                each.number,
+                each.name,
+                each.digest,
+            )
+    return [each.name for each in missing]
+
+
+async def check(connection: Connection) -> None:
+    """Pass if the schema is the one of this release.
+
+    Raises:
+        StoreError: migrations are missing; says what to run.
+        DataNewer: the database is newer.
+    """
+    missing = [each.name for each in await status(connection) if each.applied is None]
+    if missing:
+        raise StoreError(f"the database lacks {', '.join(missing)}; run `goverse db migrate`")

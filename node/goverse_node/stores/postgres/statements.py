@@ -1,0 +1,23 @@
+"""The SQL of this store, read from its files once."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+
+@cache
+def query(name: str) -> str:
+    """Return the statement in ``queries/{name}.sql``."""
+    return (files(__package__ or "") / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
+def migrations() -> tuple[tuple[int, str, str], ...]:
+    """Return (number, name, SQL) of every migration, in order."""
+    found = [
+        (int(entry.name.partition("_")[0]), entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8"))
+        for entry in (files(__package__ or "") / "migrations").iterdir()
+        if entry.name.endswith(".sql")
+    ]
+    return tuple(sorted(found))

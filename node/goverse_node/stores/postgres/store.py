@@ -1,0 +1,274 @@
+"""``PostgresStore``: the store of a cluster, and its authority over shards.
+
+Rules of the ports are kept by the SQL functions (``migrations/``); here are the conversation with them, and what a lost
+connection means: reads are tried again, commits are resolved (``writer``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from goverse.errors import CursorExpired, StoreFailed, Unavailable
+from goverse.model.keys import ObjectKey
+from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
+from goverse.ports.authority import Holding, is_check
+from goverse.ports.clock import Clock, SystemClock
+from goverse.ports.store import CommitOutcome, Conflict
+from goverse_node.stores.postgres import schema
+from goverse_node.stores.postgres.connections import Connections
+from goverse_node.stores.postgres.failures import passes, told
+from goverse_node.stores.postgres.lookups import Lookups
+from goverse_node.stores.postgres.options import PostgresOptions
+from goverse_node.stores.postgres.statements import query
+from goverse_node.stores.postgres.writer import Carried, Writer
+
+T = TypeVar("T")
+
+DAYS_AHEAD: Final = 2
+HOUSEKEEPING_S: Final = 3_600.0
+_READ_TRIES: Final = 4
+_READ_RETRY_S: Final = 0.05
+
+logger = logging.getLogger("goverse.node.store")
+
+
+class PostgresStore:
+    """Implements ``goverse.ports.store.Store`` and ``goverse.ports.authority.Authority``."""
+
+    def __init__(self, options: PostgresOptions, *, owner: str = "local", clock: Clock | None = None) -> None:
+        """Keep objects in the database that ``options`` name; shards are claimed and written as ``owner``."""
+        self._options = options
+        self._clock: Clock = clock or SystemClock()
+        self._connections = Connections(options)
+        self._writer = Writer(self._connections, owner)
+        self._load: Lookups[ObjectKey, StoredObject | None] = Lookups(self._load_all)
+        self._recall: Lookups[tuple[ObjectKey, str], StoredReply | None] = Lookups(self._recall_all)
+        self._housekeeping: asyncio.Task[None] | None = None
+        self._seq = 0
+        self._open = False
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect, and check that the schema is ours.
+
+        Raises:
+            ConfigError: PostgreSQL refuses the user or has no such database.
+            StoreError: the schema is missing or of another release; says what to run.
+            Unavailable: PostgreSQL does not answer.
+        """
+        await self._connections.open()
+        try:
+            async with self._connections.pool.acquire() as connection:
+                await schema.check(connection)
+                await connection.execute("SELECT goverse.prepare_days($1)", DAYS_AHEAD)
+                await self._take_position(connection)
+            await self._writer.open()
+        except Exception as error:
+            await self._connections.close()
+            raise told(error) from error
+        self._open = True
+        self._housekeeping = asyncio.create_task(self._keep_house(), name="goverse-postgres")
+
+    async def _take_position(self, connection: Any) -> None:
+        """Continue behind the newest position; a restored database, whose transactions begin lower, gets an offset."""
+        row = await connection.fetchrow(query("newest"))
+        if row["newest"] >= row["next"]:
+            more = row["newest"] - row["next"] + (1 << 20)
+            await connection.execute(query("new_generation"), more, row["seq_offset"])
+            logger.warning("the database was restored from another server; positions go on in a new generation")
+        self._seq = max(self._seq, row["newest"])
+
+    async def close(self) -> None:
+        """Hang up."""
+        self._open = False
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+            await asyncio.wait([self._housekeeping])
+            self._housekeeping = None
+        await self._load.stop()
+        await self._recall.stop()
+        await self._writer.close()
+        await self._connections.close()
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            try:
+                await self._read(lambda connection: connection.execute("SELECT goverse.prepare_days($1)", DAYS_AHEAD))
+                await self.cleanup()
+            except Exception as error:
+                logger.warning("housekeeping failed; it is tried again later", extra={"reason": told(error).detail})
+
+    async def cleanup(self, *, dry_run: bool = False) -> Sequence[tuple[str, int]]:
+        """Drop the days of changes and kept replies that are past their retention; return their names and bytes.
+
+        Raises:
+            Unavailable: PostgreSQL does not answer.
+        """
+        options = self._options
+
+        async def work(connection: Any) -> list[tuple[str, int]]:
+            rows = await connection.fetch(
+                "SELECT * FROM goverse.expired_days($1, $2)",
+                options.changes_retention_days,
+                options.replies_retention_days,
+            )
+            for row in rows if not dry_run else ():
+                await connection.execute("SELECT goverse.drop_day($1)", row["partition"])
+            return [(row["partition"], row["bytes"]) for row in rows]
+
+        return await self._read(work)
+
+    # --- Store ------------------------------------------------------------------------------------------------
+
+    def load(self, key: ObjectKey) -> Future[StoredObject | None]:
+        """Return the object, a tombstone, or None if it never existed."""
+        return self._load(key)
+
+    def recall(self, key: ObjectKey, idempotency_key: str) -> Future[StoredReply | None]:
+        """Return the reply kept under the key for this object, unless it expired."""
+        return self._recall((key, idempotency_key))
+
+    async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
+        """Make the batch durable; one outcome per record, in order.
+
+        Raises:
+            Unavailable: nothing of the batch is durable; it may be tried again.
+            StoreFailed: the database is another one now.
+        """
+        if not self._open:
+            raise StoreFailed("the store is not open")
+        carried = await self._writer.commit(batch, self._clock.wall_ms())
+        return [self._outcome(ordinal, record, carried) for ordinal, record in enumerate(batch)]
+
+    def _outcome(self, ordinal: int, record: CommitRecord, carried: Carried) -> CommitOutcome:
+        refused = carried.refused.get(ordinal)
+        if refused is not None:
+            return _conflict(record, *refused)
+        if not is_check(record):
+            self._seq = max(self._seq, carried.base + ordinal)
+        return self._seq
+
+    async def list(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        """Return up to ``limit`` living objects in the order of their ids."""
+        first = prefix.encode()
+        arguments = (namespace, type_name, (after or "").encode(), first, _behind(first), limit)
+        rows = await self._read(lambda connection: connection.fetch(query("list"), *arguments))
+        return [ObjectSummary(row["id"].decode(), row["version"]) for row in rows]
+
+    async def changes(self, after: int, limit: int) -> Sequence[Change]:
+        """Return up to ``limit`` changes behind ``after``, in order.
+
+        Raises:
+            CursorExpired: changes behind ``after`` are not kept any more.
+        """
+        rows = await self._read(lambda connection: connection.fetch(query("changes"), after, limit))
+        trimmed = await self._read(lambda connection: connection.fetchval("SELECT trimmed_seq FROM goverse.feed"))
+        if after < trimmed:
+            raise CursorExpired(f"changes behind {after} are gone", oldest=str(trimmed))
+        return [
+            Change(
+                row["commit_seq"],
+                ObjectKey(row["namespace"], row["type"], row["id"].decode()),
+                row["version"],
+                row["state"],
+                row["at_ms"],
+            )
+            for row in rows
+        ]
+
+    def health(self) -> StoreHealth:
+        """Tell whether commits are taken."""
+        reason = self._writer.trouble if self._open else "the store is not open"
+        return StoreHealth(not reason, reason, self._seq)
+
+    # --- Authority --------------------------------------------------------------------------------------------
+
+    async def claim(self, shards: Sequence[int], owner: str) -> Mapping[int, int]:
+        """Raise the epochs of ``shards`` in the name of ``owner``.
+
+        Raises:
+            Unavailable: nothing was claimed, or it is not known whether it was.
+        """
+        rows = await self._ask(
+            lambda connection: connection.fetch("SELECT * FROM goverse.claim($1, $2)", owner, sorted(set(shards)))
+        )
+        return {row["claimed"]: row["raised"] for row in rows}
+
+    async def holdings(self) -> Mapping[int, Holding]:
+        """Return who claimed each shard last.
+
+        Raises:
+            Unavailable: PostgreSQL does not answer.
+        """
+        rows = await self._read(lambda connection: connection.fetch(query("holdings")))
+        return {row["shard"]: Holding(row["name"], row["epoch"]) for row in rows}
+
+    # --- asking -----------------------------------------------------------------------------------------------
+
+    async def _load_all(self, keys: Sequence[ObjectKey]) -> Sequence[StoredObject | None]:
+        names = [list(column) for column in zip(*((key[0], key[1], key[2].encode()) for key in keys), strict=True)]
+        rows = await self._read(lambda connection: connection.fetch(query("load"), *names))
+        found = {row["place"]: row for row in rows}
+        return [_object(found.get(place)) for place in range(1, len(keys) + 1)]
+
+    async def _recall_all(self, questions: Sequence[tuple[ObjectKey, str]]) -> Sequence[StoredReply | None]:
+        rows = [(key[0], key[1], key[2].encode(), used.encode()) for key, used in questions]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        now_ms = self._clock.wall_ms()
+        kept = await self._read(lambda connection: connection.fetch(query("recall"), *columns, now_ms))
+        found = {row["place"]: row for row in kept}
+        return [_reply(found.get(place)) for place in range(1, len(questions) + 1)]
+
+    async def _read(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Ask something that changes nothing; a lost connection is no reason to fail."""
+        for _ in range(_READ_TRIES - 1):
+            try:
+                return await self._ask(work)
+            except Unavailable:
+                await asyncio.sleep(_READ_RETRY_S)
+        return await self._ask(work)
+
+    async def _ask(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        if self._connections.pool is None:
+            raise Unavailable("the store is not open")
+        try:
+            async with self._connections.pool.acquire(timeout=self._options.connect_timeout_s) as connection:
+                return await work(connection)
+        except Exception as error:
+            if not passes(error):
+                logger.error("PostgreSQL refused a request", exc_info=error)
+            raise told(error) from error
+
+
+def _object(row: Any) -> StoredObject | None:
+    if row is None:
+        return None
+    return StoredObject(row["version"], row["state"], row["state_version"], row["commit_seq"], row["modified_ms"])
+
+
+def _reply(row: Any) -> StoredReply | None:
+    return None if row is None else StoredReply(row["fingerprint"], row["reply"], row["expires_ms"], row["commit_seq"])
+
+
+def _conflict(record: CommitRecord, why: str, present: int) -> Conflict:
+    if why == "fenced":
+        return Conflict(
+            f"epoch {record.epoch} of shard {record.shard} is not the newest, which is {present}", fenced=True
+        )
+    if why == "key":
+        return Conflict(f"{record.key} keeps a reply under this key already")
+    return Conflict(f"{record.key} is at version {present}, not {record.expected}")
+
+
+def _behind(prefix: bytes) -> bytes | None:
+    """Return the smallest bytes behind all that begin with ``prefix``; None where there are none."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None

@@ -1,0 +1,160 @@
+"""The one connection that commits, and what became of a batch whose answer was lost.
+
+Every process has a row in ``goverse.writers`` that each batch updates. Whoever lost its connection in a commit asks
+that row: it waits for a transaction that is still under way, tells whether the batch was carried out, and raises the
+session, so that the batch can never be carried out later. That costs time and never correctness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from goverse.errors import GoverseError, StoreFailed
+from goverse.model.records import CommitRecord
+from goverse_node.stores.postgres import batches
+from goverse_node.stores.postgres.connections import Connections
+from goverse_node.stores.postgres.driver import asyncpg
+from goverse_node.stores.postgres.failures import CONFLICT, passes, told
+from goverse_node.stores.postgres.statements import query
+
+RETRY_S: Final = 0.05
+RETRY_S_MAX: Final = 2.0
+
+logger = logging.getLogger("goverse.node.store")
+
+
+class Carried(NamedTuple):
+    """A batch that was carried out: its first position, and why records in it were refused, by ordinal."""
+
+    base: int
+    refused: Mapping[int, tuple[str, int]]
+
+
+class Writer:
+    """Commits batches, one at a time.
+
+    Attributes:
+        trouble: why nothing can be committed now, or empty.
+    """
+
+    def __init__(self, connections: Connections, owner: str) -> None:
+        """Write as ``owner``."""
+        self.trouble = ""
+        self._connections = connections
+        self._owner_name = owner
+        self._number = self._owner = self._session = self._batch = 0
+        self._connection: Any = None
+
+    async def open(self) -> None:
+        """Take a row of our own.
+
+        Raises:
+            GoverseError: the database is not there, or not as it has to be.
+        """
+        self._connection = await self._connections.dedicated()
+        row = await self._connection.fetchrow(query("open_writer"), self._owner_name)
+        self._number, self._owner, self._session = row["number"], row["owner"], row["session"]
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._connection is not None:
+            await self._connections.hang_up(self._connection)
+            self._connection = None
+
+    async def commit(self, batch: Sequence[CommitRecord], now_ms: int) -> Carried:
+        """Carry a batch out, however long that takes.
+
+        Raises:
+            Unavailable: PostgreSQL refused it, and nothing of it is durable.
+            StoreFailed: it is not known what became of it, since the database is another one now.
+        """
+        self._batch += 1
+        pause_s = RETRY_S
+        while True:
+            try:
+                carried = await self._attempt(batch, now_ms)
+            except Exception as error:
+                if not self._is_lost(error):
+                    raise told(error) from error
+                self._note_trouble(error)
+            else:
+                self.trouble = ""
+                return carried
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RETRY_S_MAX)
+            try:
+                found = await self._resolve()
+            except Exception as error:
+                if isinstance(error, GoverseError) or (isinstance(error, asyncpg.PostgresError) and not passes(error)):
+                    raise told(error) from error
+                self._note_trouble(error)
+                continue
+            self.trouble = ""
+            if found is not None:
+                return found
+
+    async def _attempt(self, batch: Sequence[CommitRecord], now_ms: int) -> Carried:
+        if self._connection is None:
+            raise ConnectionError("not connected")
+        head = (self._number, self._owner, self._session, self._batch, now_ms)
+        folded = batches.folded(batch)
+        if folded is not None:
+            try:
+                base = await self._connection.fetchval(_COMMIT_BATCH, *head, *folded)
+            except asyncpg.PostgresError as error:
+                if error.sqlstate != CONFLICT:
+                    raise
+            else:
+                return Carried(base, {})
+        answer = json.loads(await self._connection.fetchval(_COMMIT_EACH, *head, *batches.each(batch)))
+        return Carried(answer["base"], _refused(answer["refused"]))
+
+    async def _resolve(self) -> Carried | None:
+        """Connect anew, and tell what became of the batch; None where it was not and will never be carried out."""
+        if self._connection is not None:
+            await self._connections.hang_up(self._connection)
+            self._connection = None
+        connection = await self._connections.dedicated()
+        row = await connection.fetchrow(query("resolve"), self._number)
+        if row is None:
+            await self._connections.hang_up(connection)
+            raise StoreFailed(
+                "the database lost what this process wrote; it was replaced or restored. Restart the node."
+            )
+        self._connection, self._session = connection, row["session"]
+        if row["batch"] != self._batch:
+            return None
+        return Carried(row["base"], _refused(json.loads(row["refused"] or "{}")))
+
+    def _is_lost(self, error: Exception) -> bool:
+        """Whether nobody knows what became of the batch, or it may simply be tried again.
+
+        Only what the server itself said on a connection that lives tells that nothing was done.
+        """
+        if isinstance(error, GoverseError):
+            return False
+        if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.TransactionRollbackError):
+            return True
+        return self._connection is None or bool(self._connection.is_closed())
+
+    def _note_trouble(self, error: BaseException) -> None:
+        reason = told(error).detail
+        if not self.trouble:
+            logger.error("commits wait for PostgreSQL", extra={"reason": reason})
+        self.trouble = reason
+
+
+def _refused(answer: Mapping[str, Sequence[Any]]) -> dict[int, tuple[str, int]]:
+    return {int(ordinal): (why[0], why[1]) for ordinal, why in answer.items()}
+
+
+def _function(name: str, parameters: int) -> str:
+    return f"SELECT goverse.{name}({', '.join(f'${number}' for number in range(1, parameters + 1))})"
+
+
+_COMMIT_BATCH: Final = _function("commit_batch", 36)
+_COMMIT_EACH: Final = _function("commit_each", 19)

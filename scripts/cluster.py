@@ -1,0 +1,126 @@
+"""A cluster on this machine: etcd, PostgreSQL, nodes and gates as real processes on loopback, until Ctrl-C.
+
+    python scripts/cluster.py APP [--nodes 3] [--gates 2] [--port 8000]
+
+Each process says its address in a line; kill one with the number that is shown and watch the others take over.
+Everything is private to this run and goes away with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.postgres import free_port, postgres  # noqa: E402  # found by the line above
+
+PATIENCE_S = 60.0
+
+
+def main() -> int:
+    """Run until interrupted."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("app")
+    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--gates", type=int, default=2)
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    with ExitStack() as undo:
+        try:
+            serve(options, undo)
+        except KeyboardInterrupt:
+            print("stopping")
+    return 0
+
+
+class Processes:
+    """What runs, ended in reverse order."""
+
+    def __init__(self, folder: Path, undo: ExitStack) -> None:
+        """Keep logs in ``folder``."""
+        self._folder = folder
+        self._undo = undo
+        self.environment = {"LOG_FORMAT": "text", **os.environ}
+
+    def start(self, name: str, address: str, command: Sequence[str], **variables: str) -> None:
+        """Start a process that ends with this one, in order."""
+        log = self._undo.enter_context((self._folder / f"{name}.log").open("wb"))
+        environment = {**self.environment, **variables}
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        self._undo.callback(end, process)
+        say(name, address, f"pid {process.pid}")
+
+    def start_etcd(self) -> str:
+        """Start one member, and return its address."""
+        url, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        arguments = [f"--data-dir={self._folder / 'etcd'}", f"--listen-client-urls={url}"]
+        arguments += [f"--advertise-client-urls={url}", f"--listen-peer-urls={peer}"]
+        arguments += [f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}"]
+        self.start("etcd", url, ["etcd", *arguments])
+        return url
+
+
+def serve(options: argparse.Namespace, undo: ExitStack) -> None:
+    """Start everything, then wait."""
+    folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="goverse-cluster-")))
+    folder.chmod(0o755)
+    processes = Processes(folder, undo)
+    dsn, version = undo.enter_context(postgres(Path(tempfile.gettempdir())))
+    say("postgresql", dsn, version)
+    etcd = processes.start_etcd()
+    processes.environment |= {"GOVERSE_ETCD__ENDPOINTS": etcd, "GOVERSE_POSTGRES__DSN": dsn}
+    command = [sys.executable, "-m", "goverse_cli"]
+    subprocess.run([*command, "db", "migrate"], env=processes.environment, check=True, stdout=subprocess.DEVNULL)
+    for number in range(1, options.nodes + 1):
+        address = f"127.0.0.1:{free_port()}"
+        name = f"node-{number}"
+        processes.start(name, address, [*command, "node", options.app, "--id", name, "--listen", address])
+    for number in range(options.gates):
+        port, name = str(options.port + number), f"gate-{number + 1}"
+        processes.start(name, f"http://127.0.0.1:{port}", [*command, "gate", "--port", port], GOVERSE_NODE__ID=name)
+    wait_until_ready(f"http://127.0.0.1:{options.port}")
+    print(f"ready: http://127.0.0.1:{options.port}/docs, logs in {folder}; for other commands:")
+    print(f"  export GOVERSE_ETCD__ENDPOINTS={etcd} GOVERSE_POSTGRES__DSN={dsn}", flush=True)
+    signal.pause()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, by force if need be."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def wait_until_ready(url: str) -> None:
+    """Wait until every shard is served."""
+    end_at = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end_at:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit(f"{url} was not ready within {PATIENCE_S:g} s; the logs tell why")
+
+
+def say(name: str, address: str, more: str) -> None:
+    """Print one line about a process."""
+    print(f"{name:<12}{address:<48}{more}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""Connections to the members of etcd, of which one at a time is used: the one that answered last.
+
+A connection is used once it stands, so what could not be sent never counts as sent. What fails moves the choice on to
+the next member; a frozen member is noticed by pings, and earlier by whoever waits for an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Final, TypeVar, cast
+
+import grpc
+from google.protobuf.message import Message
+
+from goverse import limits
+from goverse.errors import ConfigError, Unavailable
+from goverse.etcd.failures import Failure
+from goverse.etcd.methods import Method
+from goverse.etcd.options import Endpoint, EtcdOptions
+from goverse.wire.backoff import Backoff
+
+Req = TypeVar("Req", bound=Message)
+Res = TypeVar("Res", bound=Message)
+
+Metadata = Sequence[tuple[str, str]]
+
+logger = logging.getLogger("goverse.etcd")
+
+_READY: Final = grpc.ChannelConnectivity.READY
+_HOPELESS: Final = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
+
+
+class Connection:
+    """The connection to one member; it comes back by itself."""
+
+    def __init__(self, endpoint: Endpoint, channel: grpc.aio.Channel) -> None:
+        """Use ``channel``, which leads to ``endpoint``."""
+        self.endpoint = endpoint
+        self._channel = channel
+        self._unary: dict[str, Any] = {}
+
+    async def stands(self, timeout_s: float) -> bool:
+        """Return whether requests can be sent, after an attempt of up to ``timeout_s`` to make it so."""
+        state = self._channel.get_state(try_to_connect=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while state is not _READY and state not in _HOPELESS:
+                    await self._channel.wait_for_state_change(state)
+                    state = self._channel.get_state(try_to_connect=True)
+        return state is _READY
+
+    async def ask(self, method: Method[Req, Res], request: Req, metadata: Metadata, timeout_s: float) -> Res:
+        """Send a request and return the answer.
+
+        Raises:
+            Failure: there is none, or it says no.
+        """
+        send = self._unary.get(method.path)
+        if send is None:
+            send = self._unary[method.path] = cast("Any", self._channel).unary_unary(
+                method.path, request_serializer=_written, response_deserializer=method.response.FromString
+            )
+        call = send(request, metadata=metadata, timeout=timeout_s)
+        with failures_of(call):
+            return cast("Res", await call)
+
+    def open(self, method: Method[Req, Res], metadata: Metadata, timeout_s: float | None = None) -> Stream[Req, Res]:
+        """Open a stream."""
+        return Stream(
+            cast("Any", self._channel).stream_stream(
+                method.path, request_serializer=_written, response_deserializer=method.response.FromString
+            )(metadata=metadata, timeout=timeout_s)
+        )
+
+    async def close(self) -> None:
+        """Hang up; what is under way fails."""
+        await self._channel.close()
+
+
+class Stream(contextlib.AbstractContextManager["Stream[Req, Res]"]):
+    """Requests and answers over one stream, which ends with the context."""
+
+    def __init__(self, call: Any) -> None:
+        """Use ``call``."""
+        self._call = call
+
+    def __exit__(self, *_: object) -> None:
+        """Hang up."""
+        self._call.cancel()
+
+    async def send(self, request: Req) -> None:
+        """Send a request.
+
+        Raises:
+            Failure: the stream is over.
+        """
+        with failures_of(self._call):
+            await self._call.write(request)
+
+    async def receive(self) -> Res:
+        """Wait for the next answer; cancelling this ends the stream.
+
+        Raises:
+            Failure: the stream is over.
+        """
+        with failures_of(self._call):
+            answer = await self._call.read()
+            if answer is grpc.aio.EOF:
+                raise Failure(await self._call.code(), await self._call.details() or "the stream was ended")
+            return cast("Res", answer)
+
+
+@contextlib.contextmanager
+def failures_of(call: Any) -> Generator[None]:
+    """Translate what gRPC raises, once and here.
+
+    Raises:
+        Failure: the call failed.
+    """
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise Failure(error.code(), error.details() or "") from error
+    except asyncio.InvalidStateError as error:  # written to a stream that had ended
+        raise Failure(grpc.StatusCode.UNAVAILABLE, "the stream had ended") from error
+    except grpc.aio.UsageError as error:  # the channel is closed
+        raise Failure(grpc.StatusCode.CANCELLED, str(error)) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if call.cancelled() and task is not None and not task.cancelling():
+            raise Failure(grpc.StatusCode.CANCELLED, "the connection was closed") from error
+        raise
+
+
+class Connections:
+    """One connection per member.
+
+    Attributes:
+        closed: nothing more is sent.
+    """
+
+    def __init__(self, options: EtcdOptions, random: Callable[[], float]) -> None:
+        """Connect to nobody yet; ``random`` gives numbers in [0, 1).
+
+        Raises:
+            ConfigError: a certificate cannot be read.
+        """
+        self.closed = False
+        self._options = options
+        self._random = random
+        credentials = _credentials(options) if options.tls else None
+        self._all = [Connection(endpoint, _channel(endpoint, credentials, options)) for endpoint in options.endpoints]
+        self._chosen = int(random() * len(self._all))  # clients spread over the members
+
+    def __len__(self) -> int:
+        """Return how many members there are."""
+        return len(self._all)
+
+    async def standing(self, deadline: float) -> Connection:
+        """Wait for a connection that stands, until ``deadline`` on the loop's clock.
+
+        Raises:
+            Unavailable: there was none, or ``close`` was called.
+        """
+        now = asyncio.get_running_loop().time
+        backoff = Backoff(limits.ETCD_BACKOFF_S, limits.ETCD_BACKOFF_S_MAX, self._random)
+        backoff.next_s()
+        while True:
+            for _ in self._all:
+                if self.closed:
+                    raise Unavailable("the connection to etcd is closed")
+                connection = self._all[self._chosen]
+                left_s = deadline - now()
+                if left_s > 0 and await connection.stands(min(left_s, self._options.connect_timeout_s)):
+                    return connection
+                self.blame(connection)
+            pause_s = min(backoff.next_s(), deadline - now())
+            if pause_s <= 0:
+                raise Unavailable(f"no member of etcd can be reached: {', '.join(map(str, self._options.endpoints))}")
+            await asyncio.sleep(pause_s)
+
+    def blame(self, connection: Connection) -> None:
+        """Ask another member from now on, unless another one was chosen meanwhile."""
+        if self._all[self._chosen] is connection:
+            self._chosen = (self._chosen + 1) % len(self._all)
+
+    async def close(self) -> None:
+        """Hang up."""
+        self.closed = True
+        for connection in self._all:
+            await connection.close()
+
+
+def _written(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _credentials(options: EtcdOptions) -> grpc.ChannelCredentials:
+    try:
+        ca, key, cert = (
+            path.read_bytes() if path else None for path in (options.tls_ca, options.tls_key, options.tls_cert)
+        )
+        return grpc.ssl_channel_credentials(ca, key, cert)
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be read: {error.strerror}", setting="etcd.tls_ca") from error
+
+
+def _channel(endpoint: Endpoint, credentials: grpc.ChannelCredentials | None, options: EtcdOptions) -> grpc.aio.Channel:
+    settings: list[tuple[str, Any]] = [
+        ("grpc.keepalive_time_ms", round(limits.ETCD_KEEPALIVE_S * 1000)),
+        ("grpc.keepalive_timeout_ms", round(limits.ETCD_KEEPALIVE_TIMEOUT_S * 1000)),
+        ("grpc.http2.max_pings_without_data", 0),  # a watch may be silent for ever
+        ("grpc.initial_reconnect_backoff_ms", round(limits.ETCD_BACKOFF_S * 1000)),
+        ("grpc.min_reconnect_backoff_ms", round(options.connect_timeout_s * 1000)),  # an attempt takes no longer
+        ("grpc.max_reconnect_backoff_ms", round(limits.ETCD_BACKOFF_S_MAX * 1000)),
+        ("grpc.max_receive_message_length", limits.ETCD_MESSAGE_BYTES_MAX),
+        ("grpc.max_send_message_length", limits.ETCD_MESSAGE_BYTES_MAX),
+        ("grpc.use_local_subchannel_pool", 1),  # closed with the channel, never shared
+        ("grpc.enable_http_proxy", 0),
+    ]
+    if credentials is None:
+        return grpc.aio.insecure_channel(endpoint.address, options=settings)
+    return grpc.aio.secure_channel(endpoint.address, credentials, options=settings)

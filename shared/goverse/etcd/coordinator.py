@@ -1,0 +1,141 @@
+"""``EtcdCoordinator``: the port on etcd."""
+
+from __future__ import annotations
+
+import math
+import random as randomness
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+from goverse.errors import CoordinatorError
+from goverse.etcd.client import Client
+from goverse.etcd.cursor import WatchCursor
+from goverse.etcd.failures import LEASE_ENDED
+from goverse.etcd.methods import LEASE_GRANT, LEASE_KEEP_ALIVE, LEASE_REVOKE, RANGE, TXN
+from goverse.etcd.options import EtcdOptions
+from goverse.etcd.ranges import Names, Range
+from goverse.etcd.v3 import etcd_pb2 as messages
+from goverse.etcd.watch import Watch
+from goverse.ports.coordinator import (
+    Changed,
+    Delete,
+    Granted,
+    Guard,
+    Put,
+    Reloaded,
+    Snapshot,
+    check_write,
+)
+
+
+class EtcdCoordinator:
+    """Keys in etcd. Everything is called on one event loop, on which it was made."""
+
+    def __init__(self, options: EtcdOptions, *, random: Callable[[], float] = randomness.random) -> None:
+        """Connect to nobody yet; ``random`` spreads clients over members and attempts over time.
+
+        Raises:
+            ConfigError: a certificate cannot be read.
+        """
+        self._client = Client(options, random=random)
+        self._names = Names(options.namespace)
+        self._cluster_id = 0
+
+    async def read(self, prefix: str) -> Snapshot:
+        """Return all keys that begin with ``prefix``.
+
+        Raises:
+            Unavailable: no answer.
+            CoordinatorError: etcd refuses.
+        """
+        snapshot, self._cluster_id = await self._read(self._names.below(prefix))
+        return snapshot
+
+    async def _read(self, keys: Range) -> tuple[Snapshot, int]:
+        answer = await self._client.call(RANGE, messages.RangeRequest(key=keys.first, range_end=keys.end))
+        return Snapshot(answer.header.revision, list(map(self._names.entry, answer.kvs))), answer.header.cluster_id
+
+    async def write(self, guards: Sequence[Guard], changes: Sequence[Put | Delete]) -> int | None:
+        """Make the changes if every guard holds.
+
+        Raises:
+            Unavailable: no answer; it may have been carried out.
+            CoordinatorError: etcd refuses.
+        """
+        check_write(guards, changes)
+        request = messages.TxnRequest(
+            compare=[comparison for guard in guards for comparison in self._comparisons(guard)],
+            success=map(self._operation, changes),
+        )
+        try:
+            answer = await self._client.call(TXN, request)
+        except CoordinatorError as error:
+            if error.extra.get("words") == LEASE_ENDED:
+                return None
+            raise
+        return answer.header.revision if answer.succeeded else None
+
+    async def grant(self, ttl_s: float) -> Granted:
+        """Begin a lease; etcd counts whole seconds.
+
+        Raises:
+            Unavailable: no answer.
+            CoordinatorError: etcd refuses.
+        """
+        answer = await self._client.call(LEASE_GRANT, messages.LeaseGrantRequest(TTL=math.ceil(ttl_s)))
+        return Granted(answer.ID, float(answer.TTL))
+
+    async def refresh(self, lease_id: int) -> float | None:
+        """Extend a lease.
+
+        Raises:
+            Unavailable: no answer.
+            CoordinatorError: etcd refuses.
+        """
+        answer = await self._client.call(LEASE_KEEP_ALIVE, messages.LeaseKeepAliveRequest(ID=lease_id))
+        return float(answer.TTL) if answer.TTL > 0 else None
+
+    async def revoke(self, lease_id: int) -> None:
+        """End a lease.
+
+        Raises:
+            Unavailable: no answer.
+            CoordinatorError: etcd refuses.
+        """
+        try:
+            await self._client.call(LEASE_REVOKE, messages.LeaseRevokeRequest(ID=lease_id))
+        except CoordinatorError as error:
+            if error.extra.get("words") != LEASE_ENDED:
+                raise
+
+    def watch(self, prefix: str, after: int) -> AsyncGenerator[Changed | Reloaded]:
+        """Yield the changes behind ``after``.
+
+        Raises:
+            CoordinatorError: etcd refuses.
+        """
+        keys = self._names.below(prefix)
+        cursor = WatchCursor(self._names, after, self._cluster_id)
+        return Watch(self._client, keys, cursor, lambda: self._read(keys)).changes()
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._client.close()
+
+    def _comparisons(self, guard: Guard) -> list[messages.Compare]:
+        key = self._names.inside(guard.key)
+        comparisons: list[messages.Compare] = []
+        if guard.create_revision is not None:
+            comparisons.append(
+                messages.Compare(key=key, target=messages.Compare.CREATE, create_revision=guard.create_revision)
+            )
+        if guard.mod_revision is not None:
+            comparisons.append(messages.Compare(key=key, target=messages.Compare.MOD, mod_revision=guard.mod_revision))
+        return comparisons
+
+    def _operation(self, change: Put | Delete) -> messages.RequestOp:
+        key = self._names.inside(change.key)
+        if isinstance(change, Put):
+            return messages.RequestOp(
+                request_put=messages.PutRequest(key=key, value=change.value, lease=change.lease_id)
+            )
+        return messages.RequestOp(request_delete_range=messages.DeleteRangeRequest(key=key))

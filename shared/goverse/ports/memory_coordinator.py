@@ -1,0 +1,189 @@
+"""The coordinator in memory: the twin of etcd for tests and simulations, deterministic and without threads.
+
+One ``MemoryKeys`` for all, one ``MemoryCoordinator`` per process, and between them a ``Reach``, by which a test cuts a
+process off, loses answers or slows it down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import TypeVar
+
+from goverse import limits
+from goverse.errors import Unavailable
+from goverse.ports.coordinator import Changed, Delete, Granted, Guard, Put, Reloaded, Snapshot
+from goverse.ports.memory_keys import MemoryKeys
+
+T = TypeVar("T")
+
+
+class Reach:
+    """What lies between one client and the keys; set it at any time.
+
+    Attributes:
+        requests: whether requests arrive.
+        answers: whether answers, and changes to watches, arrive; a write whose answer is lost happens all the same.
+        delay_s: how long each of them takes, one way.
+    """
+
+    def __init__(self) -> None:
+        """Let everything pass at once."""
+        self.requests = True
+        self.answers = True
+        self.delay_s = 0.0
+        self._wakers: list[Callable[[], None]] = []
+
+    def cut(self, *, requests: bool = True, answers: bool = True) -> None:
+        """Let nothing pass, or nothing in one direction."""
+        self.requests = self.requests and not requests
+        self.answers = self.answers and not answers
+
+    def heal(self) -> None:
+        """Let everything pass at once again."""
+        self.requests, self.answers, self.delay_s = True, True, 0.0
+        for waker in tuple(self._wakers):
+            waker()
+
+    def subscribe(self, waker: Callable[[], None]) -> None:
+        """Call ``waker`` when everything passes again."""
+        self._wakers.append(waker)
+
+    def unsubscribe(self, waker: Callable[[], None]) -> None:
+        """Call ``waker`` no more."""
+        self._wakers.remove(waker)
+
+
+class MemoryCoordinator:
+    """One client's view of the keys.
+
+    Attributes:
+        reach: what lies between.
+    """
+
+    def __init__(
+        self,
+        keys: MemoryKeys,
+        *,
+        reach: Reach | None = None,
+        operation_timeout_s: float = limits.ETCD_OPERATION_TIMEOUT_S,
+    ) -> None:
+        """See ``keys`` through ``reach``."""
+        self.reach = reach or Reach()
+        self._keys = keys
+        self._operation_timeout_s = operation_timeout_s
+        self._closed = False
+        self._travelling: set[asyncio.Task[object]] = set()
+        self._wakers: list[Callable[[], None]] = []
+
+    async def read(self, prefix: str) -> Snapshot:
+        """Return all keys that begin with ``prefix``.
+
+        Raises:
+            Unavailable: no answer.
+        """
+        return await self._ask(lambda: self._keys.read(prefix))
+
+    async def write(self, guards: Sequence[Guard], changes: Sequence[Put | Delete]) -> int | None:
+        """Make the changes if every guard holds.
+
+        Raises:
+            Unavailable: no answer; it may have been carried out.
+            CoordinatorError: the write is not one that a coordinator takes.
+        """
+        return await self._ask(lambda: self._keys.write(guards, changes))
+
+    async def grant(self, ttl_s: float) -> Granted:
+        """Begin a lease.
+
+        Raises:
+            Unavailable: no answer.
+        """
+        return await self._ask(lambda: self._keys.grant(ttl_s))
+
+    async def refresh(self, lease_id: int) -> float | None:
+        """Extend a lease.
+
+        Raises:
+            Unavailable: no answer.
+        """
+        return await self._ask(lambda: self._keys.refresh(lease_id))
+
+    async def revoke(self, lease_id: int) -> None:
+        """End a lease.
+
+        Raises:
+            Unavailable: no answer.
+        """
+        await self._ask(lambda: self._keys.revoke(lease_id))
+
+    async def watch(self, prefix: str, after: int) -> AsyncGenerator[Changed | Reloaded]:
+        """Yield the changes behind ``after``."""
+        something = asyncio.Event()
+        for wakers in (self._keys, self.reach):
+            wakers.subscribe(something.set)
+        self._wakers.append(something.set)
+        try:
+            while not self._closed:
+                something.clear()
+                news = self._news(prefix, after) if self._passes() else None
+                if news is None:
+                    await something.wait()
+                    continue
+                await asyncio.sleep(self.reach.delay_s)
+                if self._passes():
+                    after = news.snapshot.revision if isinstance(news, Reloaded) else news.revision
+                    yield news
+        finally:
+            for wakers in (self._keys, self.reach):
+                wakers.unsubscribe(something.set)
+            self._wakers.remove(something.set)
+
+    def _news(self, prefix: str, after: int) -> Changed | Reloaded | None:
+        changed = self._keys.changes(prefix, after)
+        if changed is None:
+            return Reloaded(self._keys.read(prefix))
+        return changed if changed.changes else None
+
+    async def close(self) -> None:
+        """Answer no more; watches end."""
+        self._closed = True
+        for waker in tuple(self._wakers):
+            waker()
+
+    def _passes(self) -> bool:
+        return not self._closed and self._keys.up and self.reach.requests and self.reach.answers
+
+    async def _ask(self, operation: Callable[[], T]) -> T:
+        if not self.reach.delay_s:
+            return self._answer(self._arrive(operation))
+        # What is on its way arrives, although nobody may wait for it any more.
+        journey = asyncio.ensure_future(self._travel(operation))
+        self._travelling.add(journey)
+        journey.add_done_callback(self._arrived)
+        try:
+            async with asyncio.timeout(self._operation_timeout_s):
+                return await asyncio.shield(journey)
+        except TimeoutError as error:
+            raise Unavailable("the coordinator did not answer in time") from error
+
+    async def _travel(self, operation: Callable[[], T]) -> T:
+        await asyncio.sleep(self.reach.delay_s)
+        result = self._arrive(operation)
+        await asyncio.sleep(self.reach.delay_s)
+        return self._answer(result)
+
+    def _arrived(self, journey: asyncio.Task[object]) -> None:
+        self._travelling.discard(journey)
+        if not journey.cancelled():
+            journey.exception()  # whoever waited has it; nobody else wants it
+
+    def _arrive(self, operation: Callable[[], T]) -> T:
+        if self._closed or not self._keys.up or not self.reach.requests:
+            raise Unavailable("the coordinator cannot be reached")
+        return operation()
+
+    def _answer(self, result: T) -> T:
+        if self._closed or not self._keys.up or not self.reach.answers:
+            raise Unavailable("the coordinator's answer was lost")
+        return result

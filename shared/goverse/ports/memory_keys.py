@@ -1,0 +1,212 @@
+"""Keys, leases and their history in memory: what all ``MemoryCoordinator`` share.
+
+Nothing here waits. Leases end by the clock that is given: at the next request, when ``expire`` is called, and, where an
+event loop runs, at the moment itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from goverse.ports.clock import Clock
+from goverse.ports.coordinator import (
+    Changed,
+    Delete,
+    Deleted,
+    Granted,
+    Guard,
+    KeyEntry,
+    Put,
+    Snapshot,
+    check_write,
+)
+
+Waker = Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Lease:
+    ttl_s: float
+    ends: float
+    keys: set[str] = field(default_factory=set[str])
+
+
+class MemoryKeys:
+    """The keys.
+
+    Attributes:
+        up: whether anybody is served. Leases do not end meanwhile, and begin anew with ``start``, as in etcd.
+        revision: that of the last write.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """Hold nothing."""
+        self.up = True
+        self.revision = 1
+        self._clock = clock
+        self._entries: dict[str, KeyEntry] = {}
+        self._leases: dict[int, _Lease] = {}
+        self._leases_granted = 0
+        self._history: list[Changed] = []
+        self._compacted = 1
+        self._wakers: list[Waker] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def read(self, prefix: str) -> Snapshot:
+        """Return all keys that begin with ``prefix``."""
+        self.expire()
+        names = sorted((name for name in self._entries if name.startswith(prefix)), key=_order)
+        return Snapshot(self.revision, [self._entries[name] for name in names])
+
+    def write(self, guards: Sequence[Guard], changes: Sequence[Put | Delete]) -> int | None:
+        """Make the changes if every guard holds and every lease lives.
+
+        Raises:
+            CoordinatorError: the write is not one that a coordinator takes.
+        """
+        check_write(guards, changes)
+        self.expire()
+        if not all(map(self._holds, guards)):
+            return None
+        if any(isinstance(change, Put) and change.lease_id not in (0, *self._leases) for change in changes):
+            return None
+        self._commit(changes)
+        return self.revision
+
+    def grant(self, ttl_s: float) -> Granted:
+        """Begin a lease."""
+        self.expire()
+        self._leases_granted += 1
+        self._leases[self._leases_granted] = _Lease(ttl_s, self._clock.monotonic() + ttl_s)
+        self._arm()
+        return Granted(self._leases_granted, ttl_s)
+
+    def refresh(self, lease_id: int) -> float | None:
+        """Extend a lease; None where it has ended."""
+        self.expire()
+        lease = self._leases.get(lease_id)
+        if lease is None:
+            return None
+        lease.ends = self._clock.monotonic() + lease.ttl_s
+        self._arm()
+        return lease.ttl_s
+
+    def revoke(self, lease_id: int) -> None:
+        """End a lease."""
+        self.expire()
+        self._end(lease_id)
+
+    def changes(self, prefix: str, after: int) -> Changed | None:
+        """Return what changed below ``prefix`` behind ``after``, perhaps nothing; None where that is not kept."""
+        self.expire()
+        if not self._compacted <= after + 1 <= self.revision + 1:
+            return None
+        behind = [write for write in self._later(after) if write.revision > after]
+        news = [change for write in behind for change in write.changes if change.key.startswith(prefix)]
+        return Changed(behind[-1].revision if behind else after, news)
+
+    def _later(self, after: int) -> Iterator[Changed]:
+        """Return the end of the history; watches are nearly up to date, so it is looked through from there."""
+        index = len(self._history)
+        while index and self._history[index - 1].revision > after:
+            index -= 1
+        return iter(self._history[index:])
+
+    # --- what a test or a simulation does to it -----------------------------------------------------------------------
+
+    def compact(self) -> None:
+        """Forget the history."""
+        self._history.clear()
+        self._compacted = self.revision + 1
+
+    def stop(self) -> None:
+        """Serve nobody."""
+        self.expire()
+        self.up = False
+
+    def start(self) -> None:
+        """Serve again; every lease has its whole time."""
+        self.up = True
+        for lease in self._leases.values():
+            lease.ends = self._clock.monotonic() + lease.ttl_s
+        self._arm()
+        self._wake()
+
+    def expire(self) -> None:
+        """End the leases whose time is over."""
+        if self.up:
+            now = self._clock.monotonic()
+            over = sorted((lease.ends, lease_id) for lease_id, lease in self._leases.items() if lease.ends <= now)
+            for _, lease_id in over:
+                self._end(lease_id)
+
+    def subscribe(self, waker: Waker) -> None:
+        """Call ``waker`` after every change."""
+        self._wakers.append(waker)
+
+    def unsubscribe(self, waker: Waker) -> None:
+        """Call ``waker`` no more."""
+        self._wakers.remove(waker)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _holds(self, guard: Guard) -> bool:
+        entry = self._entries.get(guard.key)
+        created, modified = (entry.create_revision, entry.mod_revision) if entry else (0, 0)
+        return guard.create_revision in (None, created) and guard.mod_revision in (None, modified)
+
+    def _commit(self, changes: Sequence[Put | Delete]) -> None:
+        revision = self.revision + 1
+        done: list[KeyEntry | Deleted] = []
+        for change in changes:
+            before = self._entries.pop(change.key, None)
+            for lease in self._leases.values():
+                lease.keys.discard(change.key)
+            if isinstance(change, Put):
+                entry = KeyEntry(change.key, change.value, before.create_revision if before else revision, revision)
+                self._entries[change.key] = entry
+                if change.lease_id:
+                    self._leases[change.lease_id].keys.add(change.key)
+                done.append(entry)
+            elif before is not None:
+                done.append(Deleted(change.key, revision))
+        if done:
+            self.revision = revision
+            self._history.append(Changed(revision, done))
+            self._wake()
+
+    def _end(self, lease_id: int) -> None:
+        lease = self._leases.pop(lease_id, None)
+        if lease is not None:
+            self._commit([Delete(key) for key in sorted(lease.keys, key=_order)])
+
+    def _wake(self) -> None:
+        for waker in tuple(self._wakers):
+            waker()
+
+    def _arm(self) -> None:
+        """Look at the leases again when the next one should end."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._leases or not self.up:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no loop runs: whoever moves the clock calls `expire`
+            return
+        left_s = min(lease.ends for lease in self._leases.values()) - self._clock.monotonic()
+        self._timer = loop.call_later(max(left_s, 0.0), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.expire()
+        self._arm()
+
+
+def _order(key: str) -> bytes:
+    return key.encode()

@@ -1,0 +1,100 @@
+"""One call on its way through a router: a future of the reply that knows how to try again.
+
+The first try costs next to nothing beyond the link's own future. Only a call that met a problem gets a ``Delivery``,
+whose rules say whether it is sent again, where, and as which attempt (``goverse.cluster.delivery``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from typing import TYPE_CHECKING, Any
+
+from goverse.cluster.delivery import Delivery, Miss
+from goverse.cluster.table import Route
+from goverse.model.frames import Problem, Reply, Request
+from goverse.ports.link import Executed, executed
+
+if TYPE_CHECKING:
+    from goverse.routing.router import Router
+
+
+class Journey(Future[Reply]):
+    """The reply to one request, whichever node gives it in the end.
+
+    Attributes:
+        request: as it is sent next.
+        shard: the object's.
+        route: where it was sent last.
+        delivery: the rules of trying again; None while the first try is under way.
+        ticket: under which it is parked, or None.
+    """
+
+    def __init__(self, router: Router, request: Request, shard: int, *, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin with a request that was not sent yet."""
+        super().__init__(loop=loop)
+        self.request = request
+        self.shard = shard
+        self.began_at = loop.time()
+        self.delivery: Delivery | None = None
+        self.ticket: int | None = None
+        self.route: Route | None = None
+        self._router = router
+        self._under_way: Future[Reply] | None = None
+
+    def travel(self, under_way: Future[Reply]) -> None:
+        """Wait for a link's answer."""
+        self._under_way = under_way
+        under_way.add_done_callback(self._arrived)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Give up: the node is told that nobody waits."""
+        given_up = super().cancel(msg)
+        if given_up:
+            if self._under_way is not None:
+                self._under_way.cancel()
+            self._router.gave_up(self)
+        return given_up
+
+    def answer(self, reply: Reply) -> None:
+        """Give the reply, unless nobody waits for it."""
+        if not self.done():
+            self.set_result(reply)
+
+    def _arrived(self, under_way: Future[Reply]) -> None:
+        self._under_way = None
+        if self.done():
+            return
+        if under_way.cancelled():
+            self.cancel()
+            return
+        reply = under_way.result()
+        miss = None if reply.problem is None else miss_of(reply.problem)
+        if miss is None:
+            self.set_result(reply)
+        else:
+            self._router.missed(self, miss)
+
+
+def miss_of(problem: Problem) -> Miss | None:
+    """Return how a send ended without a result; None where the problem is the answer."""
+    if problem.code == "timeout":
+        return None  # no time is left for another try
+    known = executed(problem)
+    if known is None:
+        return None
+    if known is Executed.UNKNOWN:
+        return Miss.LOST
+    return Miss.MOVING if problem.code == "moving" else Miss.UNSENT
+
+
+def delivery_of(journey: Journey, sent_to: Route | None) -> Delivery:
+    """Return the rules for a call whose first try went to ``sent_to``, or that found no owner to go to."""
+    request = journey.request
+    # What has no key by now changes nothing, and may be sent again without one
+    delivery = Delivery(
+        journey.began_at, request.deadline, changes=False, idempotency_key=request.idempotency_key, router_key=""
+    )
+    if sent_to is not None:
+        delivery.next(sent_to, journey.began_at)
+    return delivery

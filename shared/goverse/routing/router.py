@@ -1,0 +1,291 @@
+"""``Router``: the link of a gate, or of a node for calls between objects, to whichever node serves an object.
+
+It follows the claims in etcd (``follow``), keeps one link to each node that is registered, and sends each request to
+the owner of its shard. What meets no owner waits (``Parking``) until the table changes for its shard, or its deadline;
+what was provably not executed, and what may be repeated under its key, is sent again. Every call that changes something
+has a key for that: its caller's, or one made here, unique for this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from itertools import count
+from typing import Any, Final, Protocol
+
+from goverse.cluster.delivery import Miss, Park, Send
+from goverse.cluster.parking import Parking
+from goverse.cluster.table import Route, ShardTable
+from goverse.cluster.view import ClusterView
+from goverse.errors import GoverseError, Overloaded, Unavailable
+from goverse.limits import CALL_TIMEOUT_S, PARKED_CALLS_MAX
+from goverse.model.frames import Operation, Problem, Reply, Request
+from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, placement_of, stable_hash
+from goverse.model.records import ObjectSummary
+from goverse.ports.link import Link, Readiness
+from goverse.routing.journey import Journey, delivery_of
+
+_HANG_UP_S: Final = 1.0
+
+Readonly = Callable[[str, str], bool]
+"""Whether a type's method changes nothing."""
+
+
+class NodeLink(Link, Protocol):
+    """A link to one node that somebody has to end."""
+
+    async def close(self, drain_timeout_s: float = 0.0) -> None:
+        """Hang up."""
+        ...
+
+
+Connect = Callable[[str], NodeLink]
+"""Opens a link to the node at an address."""
+
+
+class Router:
+    """Implements ``goverse.ports.link.Link`` over all nodes of a cluster.
+
+    Attributes:
+        table: who serves which shard.
+        parking: the calls that wait for an owner.
+        own: the id of this process's node, and the node; None in a gate.
+        retries: how many sends ended without a result, by how.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        shard_count: int,
+        readonly: Readonly,
+        incarnation: str,
+        own: tuple[str, Link] | None = None,
+        parked_max: int = PARKED_CALLS_MAX,
+    ) -> None:
+        """Know no node yet.
+
+        Args:
+            connect: opens a link to a node.
+            shard_count: of the cluster.
+            readonly: tells calls that change nothing; they need no key to be sent again.
+            incarnation: names this process; part of the keys that it makes.
+            own: the node of this process and its id, which is asked without a connection.
+            parked_max: calls that may wait for an owner; more are refused.
+        """
+        self.table = ShardTable(shard_count)
+        self.parking: Parking[Journey] = Parking(parked_max)
+        self.retries: dict[Miss, int] = dict.fromkeys(Miss, 0)
+        self._connect = connect
+        self._readonly = readonly
+        self.own = own
+        self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"
+        self._numbers = count(1)
+        self._links: dict[str, NodeLink] = {}
+        self._nodes: dict[str, str] = {}
+        self._shift = 64 - (shard_count.bit_length() - 1)
+        self._closing: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._look_at = 0.0
+        self._served = 0
+        self._closed = False
+
+    # --- the cluster --------------------------------------------------------------------------------------------------
+
+    def follow(self, view: ClusterView) -> None:
+        """Take in what etcd says now: connect to new nodes, let go of old ones, wake calls whose shard has moved."""
+        self._nodes = {node: member.address for node, member in view.nodes.items()}
+        present = {address for node, address in self._nodes.items() if self.own is None or node != self.own[0]}
+        for address in present - self._links.keys():
+            self._links[address] = self._connect(address)
+        changed = self.table.update(view)
+        if changed:
+            self._served = sum(route is not None for route in self.table.routes)
+        for address in self._links.keys() - present:
+            self._let_go(self._links.pop(address))
+        for journey in self.parking.moved(changed):
+            self._unparked(journey)
+
+    def _let_go(self, link: NodeLink) -> None:
+        # What is under way may still be answered: its node may only have lost its lease
+        self._track(link.close(drain_timeout_s=CALL_TIMEOUT_S))
+
+    def _track(self, closing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Hang up everywhere; calls that wait are refused."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for journey in self.parking.moved(range(len(self.table))):
+            self._fail(journey, Unavailable("the process is shutting down; the call was not sent", executed="no"))
+        for link in self._links.values():
+            self._track(link.close())
+        self._links.clear()
+        if self._closing:
+            _, late = await asyncio.wait(tuple(self._closing), timeout=_HANG_UP_S)
+            for task in late:
+                task.cancel()
+
+    # --- Link ---------------------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> Future[Reply]:
+        """Send a request to whoever serves its object; see ``goverse.ports.link.Link``."""
+        loop = asyncio.get_running_loop()
+        try:
+            shard = self.shard_of(request.key)
+        except GoverseError as error:
+            refused: Future[Reply] = loop.create_future()
+            refused.set_result(Reply(problem=Problem.of(error, request.request_id)))
+            return refused
+        if request.idempotency_key is None and self._changes(request):
+            request.idempotency_key = f"{self._key_prefix}{next(self._numbers):x}"
+            request.fresh_key = True
+        journey = Journey(self, request, shard, loop=loop)
+        route = self.table.routes[shard]
+        if route is None:
+            self._go_on(journey)
+        else:
+            self._send(journey, route)
+        return journey
+
+    async def list(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        """Ask any node, since all share one store; see ``goverse.ports.link.Link``.
+
+        Raises:
+            Unavailable: no node can be reached.
+            GoverseError: what the node says.
+        """
+        refusal: GoverseError = Unavailable("no node is there to ask", executed="no")
+        for link in self._everyone():
+            if not link.readiness().ready:
+                continue
+            try:
+                return await link.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
+            except Unavailable as error:
+                refusal = error
+        raise refusal
+
+    def readiness(self) -> Readiness:
+        """Tell whether every shard has an owner that can be reached."""
+        told = [link.readiness() for link in self._everyone()]
+        reasons: list[str] = []
+        if not told:
+            reasons.append("no node is registered")
+        elif not any(each.ready for each in told):
+            reasons += dict.fromkeys(reason for each in told for reason in each.reasons)
+        if self._served < len(self.table):
+            reasons.append(f"claimed {self._served} of {len(self.table)} shards")
+        return Readiness(not reasons, tuple(reasons), max((each.commit_seq for each in told), default=0))
+
+    def shard_of(self, key: ObjectKey) -> int:
+        """Return the shard of an object; a ``node#`` id lives on a shard of that node.
+
+        Raises:
+            GoverseError: the id names a shard or a node that is not there.
+        """
+        if key.id.startswith(("shard#", "node#")):
+            return self._fixed(key)
+        return stable_hash(key) >> self._shift if self._shift < 64 else 0
+
+    def _fixed(self, key: ObjectKey) -> int:
+        shard, node = placement_of(key.id)
+        if shard is not None:
+            if shard >= len(self.table):
+                raise Unavailable(f"shard {shard} does not exist; there are {len(self.table)}")
+            return shard
+        return stable_hash(key) >> self._shift if node is not None and self._shift < 64 else 0
+
+    def _changes(self, request: Request) -> bool:
+        if request.operation is Operation.CALL:
+            return not self._readonly(request.key.type, request.method)
+        return request.operation is not Operation.READ
+
+    def _everyone(self) -> Iterable[Link]:
+        if self.own is not None:
+            yield self.own[1]
+        yield from tuple(self._links.values())
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    def _send(self, journey: Journey, route: Route) -> None:
+        if self.own is not None and route.node == self.own[0]:
+            link: Link | None = self.own[1]
+        else:
+            link = self._links.get(route.address)
+        if link is None:
+            self.missed(journey, Miss.UNSENT, route)
+        else:
+            journey.route = route
+            journey.travel(link.submit(journey.request))
+
+    def missed(self, journey: Journey, miss: Miss, route: Route | None = None) -> None:
+        """Take note of a send that gave no result, and go on."""
+        self.retries[miss] += 1
+        now = journey.get_loop().time()
+        if journey.delivery is None:
+            journey.delivery = delivery_of(journey, route or journey.route)
+        journey.delivery.missed(miss, now)
+        if self._closed:
+            self._fail(journey, Unavailable("the process is shutting down", executed="unknown"))
+        else:
+            self._go_on(journey)
+
+    def _go_on(self, journey: Journey) -> None:
+        now = journey.get_loop().time()
+        if journey.delivery is None:
+            journey.delivery = delivery_of(journey, None)
+        step = journey.delivery.next(self.table.routes[journey.shard], now)
+        if isinstance(step, Send):
+            journey.request.attempt = step.attempt
+            journey.request.fresh_key = journey.request.fresh_key and not step.attempt
+            self._send(journey, step.route)
+        elif isinstance(step, Park):
+            self._park(journey, step.until)
+        else:
+            self._fail(journey, step.error)
+
+    def _park(self, journey: Journey, until: float) -> None:
+        try:
+            journey.ticket = self.parking.park(journey, journey.shard, until)
+        except Overloaded as error:
+            self._fail(journey, error)
+            return
+        self._arm(until)
+
+    def _unparked(self, journey: Journey) -> None:
+        journey.ticket = None
+        if not journey.done():
+            self._go_on(journey)
+
+    def gave_up(self, journey: Journey) -> None:
+        """Forget a call that nobody waits for."""
+        if journey.ticket is not None:
+            self.parking.leave(journey.ticket)
+            journey.ticket = None
+
+    def _fail(self, journey: Journey, error: GoverseError) -> None:
+        journey.answer(Reply(problem=Problem.of(error, journey.request.request_id)))
+
+    def _arm(self, at: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._look_at <= at:
+                return
+            self._timer.cancel()
+        self._look_at = at
+        self._timer = loop.call_at(at, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        for journey in self.parking.due(asyncio.get_running_loop().time()):
+            self._unparked(journey)
+        at = self.parking.next_at()
+        if at is not None and not self._closed:
+            self._arm(at)

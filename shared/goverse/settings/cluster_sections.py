@@ -1,0 +1,111 @@
+"""The settings of a cluster: its name and shards, its etcd, its PostgreSQL, and how nodes are reached."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from goverse import limits
+from goverse.errors import ConfigError
+from goverse.etcd.options import Endpoint, EtcdOptions
+from goverse.settings.section import Directory, Seconds, Section, Words, relation
+
+
+class ClusterSettings(Section):
+    """The cluster that a gate or node belongs to."""
+
+    name: str = Field(
+        default="goverse", min_length=1, max_length=64, description="Its name, part of every key in etcd."
+    )
+    shards: int = Field(
+        default=limits.CLUSTER_SHARDS,
+        ge=1,
+        le=limits.CLUSTER_SHARDS_MAX,
+        description="Number of shards, a power of two; the same in all processes, fixed when the cluster first starts.",
+    )
+    lease_ttl_s: Annotated[float, Field(ge=2, le=300)] = Field(
+        default=limits.LEASE_TTL_S,
+        description="How long a silent process keeps its place; the shards of a node that died move after this time.",
+    )
+    listen: str = Field(
+        default="127.0.0.1:7400", description="Address and port on which a node takes calls from gates and other nodes."
+    )
+    advertise: str = Field(
+        default="", description="Address and port under which others reach the node; `listen` where it is empty."
+    )
+    weight: Annotated[float, Field(gt=0, le=1_000)] = Field(
+        default=1.0, description="How many shards the node takes, compared with others."
+    )
+    nodes_min: int = Field(default=1, ge=1, description="With fewer nodes no shard is placed.")
+    pre_stop_delay_s: Annotated[float, Field(ge=0, le=300)] = Field(
+        default=0.0, description="How long a stopping process is not ready, and serves on, before it begins to stop."
+    )
+
+
+class EtcdSettings(Section):
+    """Where etcd is, and who we are there."""
+
+    endpoints: Words = Field(
+        default=("http://127.0.0.1:2379",),
+        description="All members, as `http://host:port` or `https://host:port`; any of them will do.",
+    )
+    namespace: str = Field(
+        default="", max_length=256, description="What every key begins with, where an etcd is shared."
+    )
+    username: str = Field(default="", description="User, where etcd asks for one; with `password`.")
+    password: SecretStr | None = Field(default=None, description="The user's password.")
+    tls_ca: Directory | None = Field(
+        default=None,
+        description="File with the authorities that sign etcd's certificates, in PEM form; none trusts those of the "
+        "system.",
+    )
+    tls_cert: Directory | None = Field(
+        default=None, description="File with the certificate to show, in PEM form; with `tls_key`."
+    )
+    tls_key: Directory | None = Field(default=None, description="File with the certificate's key, in PEM form.")
+    operation_timeout_s: Seconds = Field(
+        default=limits.ETCD_OPERATION_TIMEOUT_S,
+        description="Longest time of one operation, over all attempts and members.",
+    )
+
+    def options(self) -> EtcdOptions:
+        """Return what the client takes.
+
+        Raises:
+            ConfigError: settings that do not go together.
+        """
+        return EtcdOptions(
+            endpoints=tuple(map(Endpoint.parse, self.endpoints)),
+            namespace=self.namespace,
+            username=self.username,
+            password=self.password.get_secret_value() if self.password else "",
+            tls_ca=self.tls_ca,
+            tls_cert=self.tls_cert,
+            tls_key=self.tls_key,
+            operation_timeout_s=self.operation_timeout_s,
+        )
+
+    @model_validator(mode="after")
+    def _make_options(self) -> Self:
+        try:
+            self.options()
+        except ConfigError as error:
+            setting = str(error.extra["setting"]).rpartition(".")[2]
+            raise relation(setting, "{reason}", reason=error.detail) from error
+        return self
+
+
+class PostgresSettings(Section):
+    """Where PostgreSQL is."""
+
+    dsn: str = Field(
+        default="postgresql://goverse@127.0.0.1:5432/goverse",
+        description="Data source name; several hosts may be named for a failover.",
+    )
+    password: SecretStr | None = Field(default=None, description="The user's password, where the name holds none.")
+    pool_max: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=4, description="Connections for reading; each node has one more for commits."
+    )
+    connect_timeout_s: Seconds = Field(default=10.0, description="Longest time to connect.")
+    statement_timeout_s: Seconds = Field(default=30.0, description="Longest time of one statement.")

@@ -1,0 +1,290 @@
+"""Frames to messages and back: pure, and the only place that knows both.
+
+A frame that cannot be expressed (half a character, a number out of range) fails alone, where it is encoded. A message
+that cannot be understood is either one bad request, which is answered with an error, or a peer that does not keep to
+the protocol, which ends the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, cast
+
+from google.protobuf.message import DecodeError
+
+from goverse.errors import GoverseError, MalformedRequest, PeerError
+from goverse.limits import ID_BYTES_MAX, LIST_LIMIT_MAX
+from goverse.model.frames import Operation, Problem, Reply, Request
+from goverse.model.keys import ObjectKey, check_namespace, is_name
+from goverse.model.records import ObjectSummary
+from goverse.ports.link import Executed, Readiness
+from goverse.wire.introduction import Introduction
+from goverse.wire.problems import read_problem, write_problem
+from goverse.wire.v1 import wire_pb2 as messages
+
+REMAINING_MS_MAX: Final = 24 * 3600 * 1000  # longer patience than any setting grants; keeps the field in its range
+_OPERATIONS: Final[Mapping[int, Operation]] = {int(operation): operation for operation in Operation}
+_NUMBERS: Final[Mapping[Operation, messages.Operation.ValueType]] = {
+    operation: cast("messages.Operation.ValueType", int(operation)) for operation in Operation
+}
+_NAMES_KNOWN_MAX: Final = 10_000
+_UNSENDABLE: Final = (TypeError, ValueError)  # what protobuf raises for a value that does not fit its field
+
+
+def parse(data: bytes) -> messages.Envelope:
+    """Return the envelope.
+
+    Raises:
+        PeerError: ``data`` is none.
+    """
+    try:
+        return messages.Envelope.FromString(data)
+    except DecodeError as error:
+        raise PeerError("the peer sent something that is no envelope") from error
+
+
+# --- introductions ----------------------------------------------------------------------------------------------------
+
+
+def write_hello(introduction: Introduction, hello: messages.Hello) -> None:
+    """Fill in who we are."""
+    hello.MergeFrom(
+        messages.Hello(
+            release=introduction.release,
+            versions=introduction.versions,
+            features=sorted(introduction.features),
+            kind=introduction.kind,
+            id=introduction.id,
+            incarnation=introduction.incarnation,
+            inflight_max=introduction.inflight_max,
+        )
+    )
+
+
+def read_hello(envelope: messages.Envelope) -> Introduction:
+    """Return who the peer is.
+
+    Raises:
+        PeerError: the envelope holds no introduction.
+    """
+    if not envelope.HasField("hello"):
+        raise PeerError("the peer did not introduce itself")
+    hello = envelope.hello
+    return Introduction(
+        kind=hello.kind,
+        id=hello.id,
+        incarnation=hello.incarnation,
+        release=hello.release,
+        versions=tuple(hello.versions),
+        features=frozenset(hello.features),
+        inflight_max=hello.inflight_max,
+    )
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def write_requests(
+    frames: Iterable[tuple[int, Request]], now: float, envelope: messages.Envelope
+) -> list[tuple[int, GoverseError]]:
+    """Append requests; return those that cannot be expressed, with the reason."""
+    failed: list[tuple[int, GoverseError]] = []
+    requests = envelope.requests
+    add = requests.add
+    for number, request in frames:
+        message = add()
+        try:
+            message.id = number
+            _write_request(request, now, message)
+        except _UNSENDABLE as error:
+            requests.pop()
+            failed.append(
+                (number, MalformedRequest(f"the request cannot be sent: {error}", executed=Executed.NO.value))
+            )
+    return failed
+
+
+def _write_request(request: Request, now: float, message: messages.Request) -> None:
+    message.operation = _NUMBERS[request.operation]
+    message.namespace, message.type, message.object_id = request.key
+    message.method = request.method
+    message.body = request.body
+    message.remaining_ms = remaining_ms(request.deadline - now)
+    message.request_id = request.request_id
+    if request.idempotency_key is not None:
+        message.idempotency_key = request.idempotency_key
+    if request.if_match is not None:
+        message.if_match = request.if_match
+    if request.caller:
+        message.caller = request.caller
+    if request.traceparent:
+        message.traceparent = request.traceparent
+    if request.attempt:
+        message.attempt = request.attempt
+    if request.fresh_key:
+        message.fresh_key = True
+    if request.chain:
+        for namespace, type_name, object_id in request.chain:
+            message.chain.add(namespace=namespace, type=type_name, id=object_id)
+
+
+def remaining_ms(seconds: float) -> int:
+    """Return what is left of a deadline in whole milliseconds, rounded up, never negative."""
+    if seconds <= 0:
+        return 0
+    return min(int(seconds * 1000) + 1, REMAINING_MS_MAX) if seconds < REMAINING_MS_MAX else REMAINING_MS_MAX
+
+
+class RequestReader:
+    """Reads requests of one peer; remembers the names that it checked before."""
+
+    __slots__ = ("_methods", "_namespaces", "_types")
+
+    def __init__(self) -> None:
+        """No name is known yet."""
+        self._namespaces: set[str] = set()
+        self._types: set[str] = set()
+        self._methods: set[str] = {""}
+
+    def read(self, message: messages.Request, now: float) -> Request:
+        """Return the request, its deadline on the clock of ``now``.
+
+        Raises:
+            MalformedRequest: a newer peer asks for what is not known here, or a broken one for what cannot be.
+        """
+        operation = _OPERATIONS.get(message.operation)
+        if operation is None:
+            raise MalformedRequest(f"operation {message.operation} is not known here", executed=Executed.NO.value)
+        chain = message.chain
+        return Request(
+            operation,
+            self._key(message.namespace, message.type, message.object_id),
+            self._method(message.method),
+            message.body,
+            now + message.remaining_ms / 1000,
+            message.request_id,
+            message.idempotency_key if message.HasField("idempotency_key") else None,
+            message.if_match if message.HasField("if_match") else None,
+            message.caller,
+            message.traceparent,
+            tuple(ObjectKey(link.namespace, link.type, link.id) for link in chain) if chain else (),
+            message.attempt,
+            message.fresh_key,
+        )
+
+    def _key(self, namespace: str, type_name: str, object_id: str) -> ObjectKey:
+        if namespace not in self._namespaces:
+            check_namespace(namespace)
+            _remember(self._namespaces, namespace)
+        if type_name not in self._types:
+            _check_name(type_name, "type")
+            _remember(self._types, type_name)
+        size = len(object_id) if object_id.isascii() else len(object_id.encode())
+        if not 1 <= size <= ID_BYTES_MAX:
+            raise MalformedRequest(f"the object id has {size} bytes", executed=Executed.NO.value)
+        return ObjectKey(namespace, type_name, object_id)
+
+    def _method(self, name: str) -> str:
+        if name not in self._methods:
+            _check_name(name, "method")
+            _remember(self._methods, name)
+        return name
+
+
+def _check_name(name: str, what: str) -> None:
+    if not is_name(name):
+        raise MalformedRequest(f"the {what}'s name is no name", executed=Executed.NO.value)
+
+
+def _remember(known: set[str], name: str) -> None:
+    if len(known) < _NAMES_KNOWN_MAX:
+        known.add(name)
+
+
+# --- replies ----------------------------------------------------------------------------------------------------------
+
+
+def write_replies(frames: Iterable[tuple[int, Reply]], envelope: messages.Envelope) -> None:
+    """Append replies; one that cannot be expressed is replaced by a problem that says so."""
+    replies = envelope.replies
+    add = replies.add
+    for number, reply in frames:
+        message = add()
+        message.id = number
+        try:
+            _write_reply(reply, message)
+        except _UNSENDABLE as error:
+            message.Clear()
+            message.id = number
+            told = GoverseError(f"the answer cannot be sent: {error}", executed=Executed.UNKNOWN.value)
+            write_problem(Problem.of(told), message.problem)
+
+
+def _write_reply(reply: Reply, message: messages.Reply) -> None:
+    message.body = reply.body
+    message.version = reply.version
+    message.commit_seq = reply.commit_seq
+    if reply.created:
+        message.created = True
+    if reply.replayed:
+        message.replayed = True
+    if reply.problem is not None:
+        write_problem(reply.problem, message.problem)
+
+
+def read_reply(message: messages.Reply) -> Reply:
+    """Return the reply.
+
+    Raises:
+        PeerError: its problem makes no sense.
+    """
+    return Reply(
+        message.body,
+        message.version,
+        message.commit_seq,
+        message.created,
+        message.replayed,
+        read_problem(message.problem) if message.HasField("problem") else None,
+    )
+
+
+# --- listings and readiness -------------------------------------------------------------------------------------------
+
+
+def write_listing(
+    number: int, names: tuple[str, str], *, prefix: str, after: str | None, limit: int
+) -> messages.ListRequest:
+    """Return the message that asks for the objects of a namespace and type.
+
+    Raises:
+        MalformedRequest: an argument cannot be expressed.
+    """
+    try:
+        return messages.ListRequest(
+            id=number, namespace=names[0], type=names[1], prefix=prefix, after=after, limit=min(limit, LIST_LIMIT_MAX)
+        )
+    except _UNSENDABLE as error:
+        raise MalformedRequest(f"the listing cannot be asked for: {error}") from error
+
+
+def write_items(items: Sequence[ObjectSummary], message: messages.ListReply) -> None:
+    """Fill in a listing."""
+    for item in items:
+        message.items.add(id=item.id, version=item.version)
+
+
+def read_items(message: messages.ListReply) -> list[ObjectSummary]:
+    """Return a listing."""
+    return [ObjectSummary(item.id, item.version) for item in message.items]
+
+
+def write_readiness(readiness: Readiness, message: messages.Readiness) -> None:
+    """Fill in whether requests would be served."""
+    message.ready = readiness.ready
+    message.reasons.extend(readiness.reasons)
+    message.commit_seq = readiness.commit_seq
+
+
+def read_readiness(message: messages.Readiness) -> Readiness:
+    """Return whether requests would be served."""
+    return Readiness(message.ready, tuple(message.reasons), message.commit_seq)

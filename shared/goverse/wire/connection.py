@@ -1,0 +1,254 @@
+"""One connection to one peer, from its introduction to its end; the link makes another one when this one broke.
+
+One task reads and one writes; whatever queued during a turn of the loop leaves in one message, and what queues while a
+message is on its way is the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import grpc
+
+from goverse.errors import GoverseError, PeerError, Unavailable
+from goverse.model.records import ObjectSummary
+from goverse.objects.problems import error_of
+from goverse.ports.link import Readiness
+from goverse.wire import codec
+from goverse.wire.introduction import CANCEL, LIST, READINESS, Introduction, agree
+from goverse.wire.liveness import Liveness, Verdict
+from goverse.wire.options import WireOptions
+from goverse.wire.outgoing import Outgoing
+from goverse.wire.problems import read_problem
+from goverse.wire.v1 import wire_pb2 as messages
+
+METHOD: Final = "/goverse.wire.v1.Link/Connect"
+
+
+class ConnectionBroken(Exception):
+    """The connection is over, for the reason given."""
+
+
+class Connection:
+    """A stream to one peer.
+
+    Attributes:
+        peer: who answers, once it introduced itself.
+        readiness: what the peer said last.
+        commit_seq: the newest position that it told of, in replies too.
+        on_goaway: called when the peer said that it will end.
+    """
+
+    peer: Introduction
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        outgoing: Outgoing,
+        options: WireOptions,
+        *,
+        on_goaway: Callable[[], None],
+    ) -> None:
+        """Carry what is in ``outgoing`` over ``channel``."""
+        self._loop = asyncio.get_running_loop()
+        self._outgoing = outgoing
+        self._options = options
+        self._call = cast("Any", channel).stream_stream(METHOD)()
+        self._liveness = Liveness(
+            self._loop.time(), keepalive_s=options.keepalive_s, silence_s_max=options.silence_s_max
+        )
+        self._extra: messages.Envelope | None = None
+        self._wake: Future[None] | None = None
+        self._writing_since: float | None = None
+        self._ended: Future[str] = self._loop.create_future()
+        self._features: frozenset[str] = frozenset()
+        self._listings: dict[int, Future[list[ObjectSummary]]] = {}
+        self._listings_begun = 0
+        self._pings = 0
+        self._on_goaway = on_goaway
+        self.readiness = Readiness(True, (), 0)
+        self.commit_seq = 0
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def meet(self, introduction: Introduction) -> None:
+        """Exchange introductions.
+
+        Raises:
+            PeerError: the peer cannot be understood.
+            grpc.RpcError: there is no connection.
+        """
+        hello = messages.Envelope()
+        codec.write_hello(introduction, hello.hello)
+        await self._call.write(hello.SerializeToString())
+        data = await self._call.read()
+        if data is grpc.aio.EOF:
+            raise PeerError("the peer hung up without a word")
+        envelope = codec.parse(data)
+        self.peer = codec.read_hello(envelope)
+        self._features = agree(introduction, self.peer).features
+        if READINESS in self._features:
+            self.readiness = Readiness(False, ("the node did not say yet whether it serves",), 0)
+        self._liveness.heard(self._loop.time())
+        self._take(envelope)
+
+    async def run(self) -> None:
+        """Carry requests and replies until the connection ends.
+
+        Raises:
+            ConnectionBroken: it ended, for whatever reason.
+        """
+        tasks = [
+            self._loop.create_task(self._read(), name="goverse-wire-read"),
+            self._loop.create_task(self._write(), name="goverse-wire-write"),
+        ]
+        try:
+            events: list[Future[Any]] = [*tasks, self._ended]
+            await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
+            if self._ended.done():
+                raise ConnectionBroken(self._ended.result())
+            for task in tasks:  # the reader knows better than the writer why the stream is over
+                if task.done() and not task.cancelled():
+                    task.result()
+            raise ConnectionBroken("the stream was cancelled")
+        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+            raise ConnectionBroken(reason_of(error)) from error
+        except GoverseError as error:
+            raise ConnectionBroken(error.detail) from error
+        finally:
+            self._ended.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._call.cancel()
+        for future in self._listings.values():
+            if not future.done():
+                future.set_exception(Unavailable("the connection to the node broke"))
+        self._listings.clear()
+
+    def tick(self, now: float, cancels: list[int]) -> None:
+        """Tell the peer what nobody waits for any more; look after its signs of life."""
+        if cancels and CANCEL in self._features:
+            self._envelope().cancels.extend(cancels)
+        stalled_s = 0.0 if self._writing_since is None else now - self._writing_since
+        if stalled_s >= self._options.write_stall_timeout_s:
+            self._end(f"the peer took nothing for {stalled_s:.0f} s")
+        verdict = self._liveness.look(now)
+        if verdict is Verdict.ASK:
+            self._pings += 1
+            self._envelope().ping = self._pings
+        elif verdict is Verdict.GIVE_UP:
+            self._end("the peer gives no sign of life")
+
+    def _end(self, reason: str) -> None:
+        if not self._ended.done():
+            self._ended.set_result(reason)
+
+    # --- listing ------------------------------------------------------------------------------------------------------
+
+    async def list(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> list[ObjectSummary]:
+        """List objects.
+
+        Raises:
+            GoverseError: whatever the peer says; ``Unavailable`` where it cannot list.
+        """
+        if LIST not in self._features:
+            raise Unavailable(f"{self.peer} does not list objects")
+        self._listings_begun += 1
+        number = self._listings_begun
+        future: Future[list[ObjectSummary]] = self._loop.create_future()
+        self._listings[number] = future
+        try:
+            message = codec.write_listing(number, (namespace, type_name), prefix=prefix, after=after, limit=limit)
+            self._envelope().list_requests.append(message)
+            return await future
+        finally:
+            self._listings.pop(number, None)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        read = self._call.read
+        while True:
+            data = await read()
+            if data is grpc.aio.EOF:
+                code = await self._call.code()
+                said = await self._call.details() or ("it hung up" if code is grpc.StatusCode.OK else code.name)
+                raise ConnectionBroken(f"the peer ended the stream: {said}")
+            self._liveness.heard(self._loop.time())
+            self._take(codec.parse(data))
+
+    def _take(self, envelope: messages.Envelope) -> None:
+        answered, read_reply, commit_seq = self._outgoing.answered, codec.read_reply, self.commit_seq
+        for message in envelope.replies:
+            reply = read_reply(message)  # before the table forgets who waits: it may raise
+            commit_seq = max(commit_seq, reply.commit_seq)
+            entry = answered(message.id)
+            if entry is not None and not entry.waiter.done():
+                entry.waiter.set_result(reply)
+        self.commit_seq = commit_seq
+        for listing in envelope.list_replies:
+            self._listed(listing)
+        if envelope.ping:
+            self._envelope().pong = envelope.ping
+        if envelope.HasField("readiness"):
+            self.readiness = codec.read_readiness(envelope.readiness)
+            self.commit_seq = max(self.commit_seq, self.readiness.commit_seq)
+        if envelope.HasField("goaway"):
+            self._outgoing.drain(envelope.goaway.reason or "the node is shutting down")
+            self._on_goaway()
+
+    def _listed(self, message: messages.ListReply) -> None:
+        future = self._listings.get(message.id)
+        if future is None or future.done():
+            return
+        if message.HasField("problem"):
+            future.set_exception(error_of(read_problem(message.problem)))
+        else:
+            future.set_result(codec.read_items(message))
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def rouse(self) -> None:
+        """Let the writer look for something to write."""
+        if self._wake is not None:
+            self._wake.set_result(None)
+            self._wake = None
+
+    def _envelope(self) -> messages.Envelope:
+        """Return what leaves with the next message besides requests."""
+        if self._extra is None:
+            self._extra = messages.Envelope()
+        self.rouse()
+        return self._extra
+
+    async def _write(self) -> None:
+        outgoing, call, target = self._outgoing, self._call, self._options.message_bytes
+        while True:
+            if not outgoing.unsent and self._extra is None:
+                self._writing_since = None
+                self._wake = self._loop.create_future()
+                await self._wake
+            now = self._loop.time()
+            envelope, self._extra = self._extra or messages.Envelope(), None
+            for number, error in codec.write_requests(outgoing.take(target), now, envelope):
+                entry = outgoing.answered(number)
+                if entry is not None:
+                    entry.refuse(error)
+            self._writing_since = now
+            await call.write(envelope.SerializeToString())
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why a stream broke, as people say it."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.details() or error.code().name
+    return str(error) or type(error).__name__

@@ -1,0 +1,166 @@
+"""The answering side of one stream: what it took in, what it still owes, what it may refuse.
+
+* Ids of requests grow; one that does not is a peer that lost its mind, and ends the stream.
+* A request beyond a bound is refused at once. Reading stops only for a peer that does not take its replies: stopping
+  because of requests would also stop the cancels behind them.
+* While it drains it refuses new work, except requests that a turn of its own may be waiting for.
+
+Like ``outgoing``, this holds futures without touching a loop.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from typing import NamedTuple
+
+from goverse.errors import Draining, GoverseError, Overloaded, PeerError, TooLarge
+from goverse.model.frames import Problem, Reply, Request
+from goverse.ports.link import EXECUTED, Executed
+from goverse.wire.options import WireOptions
+from goverse.wire.outgoing import FRAME_OVERHEAD_BYTES
+
+
+class Occupancy:
+    """Requests under way on all streams of one server.
+
+    Attributes:
+        requests: how many.
+        draining: why no new work is taken, or None.
+    """
+
+    __slots__ = ("draining", "requests", "requests_max")
+
+    def __init__(self, requests_max: int) -> None:
+        """Nothing is under way."""
+        self.requests = 0
+        self.requests_max = requests_max
+        self.draining: str | None = None
+
+
+class Held(NamedTuple):
+    """A request that the node works on."""
+
+    future: Future[Reply]
+    size: int
+
+
+class Incoming:
+    """The requests of one stream, and the replies that wait to be written."""
+
+    __slots__ = ("_held", "_held_bytes", "_last", "_occupancy", "_options", "_replies", "_replies_bytes")
+
+    def __init__(self, options: WireOptions, occupancy: Occupancy) -> None:
+        """Start empty; share ``occupancy`` with the other streams."""
+        self._options = options
+        self._occupancy = occupancy
+        self._held: dict[int, Held] = {}
+        self._held_bytes = 0
+        self._last = 0
+        self._replies: list[tuple[int, Reply]] = []
+        self._replies_bytes = 0
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def refusal(self, number: int, request: Request) -> GoverseError | None:
+        """Return why the request is not taken, or None.
+
+        Raises:
+            PeerError: its id does not grow.
+        """
+        self.check_number(number)
+        options, occupancy, size = self._options, self._occupancy, len(request.body)
+        if len(self._held) >= options.inflight_max or occupancy.requests >= occupancy.requests_max:
+            return Overloaded(
+                f"{occupancy.requests} requests are under way here already",
+                retry_after_s=1,
+                executed=Executed.NO.value,
+            )
+        if self._held_bytes + size > options.requests_bytes_max:
+            return Overloaded(
+                f"requests with {self._held_bytes} bytes are under way here already",
+                retry_after_s=1,
+                executed=Executed.NO.value,
+            )
+        if occupancy.draining is not None and not request.chain:
+            return Draining(occupancy.draining, executed=Executed.NO.value)
+        return None
+
+    def check_number(self, number: int) -> None:
+        """Check that ids grow.
+
+        Raises:
+            PeerError: this one does not.
+        """
+        if number <= self._last:
+            raise PeerError(f"request {number} came after request {self._last}")
+        self._last = number
+
+    def hold(self, number: int, future: Future[Reply], size: int) -> None:
+        """Note a request that is not answered at once."""
+        self._held[number] = Held(future, size)
+        self._held_bytes += size
+        self._occupancy.requests += 1
+
+    def release(self, number: int) -> Future[Reply] | None:
+        """Forget a request that was answered or cancelled; None where it was forgotten before."""
+        held = self._held.pop(number, None)
+        if held is None:
+            return None
+        self._held_bytes -= held.size
+        self._occupancy.requests -= 1
+        return held.future
+
+    def release_all(self) -> list[Future[Reply]]:
+        """Forget everything, because the stream is gone."""
+        return [future for number in tuple(self._held) if (future := self.release(number)) is not None]
+
+    # --- replies ------------------------------------------------------------------------------------------------------
+
+    def answer(self, number: int, reply: Reply) -> None:
+        """Queue a reply."""
+        size = len(reply.body)
+        if size > self._options.body_bytes_max:
+            detail = f"an answer of {size} bytes does not fit into a message"
+            reply = Reply(
+                version=reply.version,
+                commit_seq=reply.commit_seq,
+                problem=Problem.of(TooLarge(detail, **{EXECUTED: Executed.UNKNOWN.value})),
+            )
+            size = 0
+        self._replies.append((number, reply))
+        self._replies_bytes += size + FRAME_OVERHEAD_BYTES
+
+    def take_replies(self) -> list[tuple[int, Reply]]:
+        """Return what is to be written now: one message's worth."""
+        replies, target = self._replies, self._options.message_bytes
+        if self._replies_bytes <= target:
+            self._replies, self._replies_bytes = [], 0
+            return replies
+        size = count = 0
+        for _, reply in replies:
+            size += len(reply.body) + FRAME_OVERHEAD_BYTES
+            count += 1
+            if size >= target:
+                break
+        self._replies, self._replies_bytes = replies[count:], self._replies_bytes - size
+        return replies[:count]
+
+    @property
+    def owes(self) -> bool:
+        """Whether there is anything to answer or to write."""
+        return bool(self._held or self._replies)
+
+    @property
+    def has_replies(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._replies)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the peer should take replies before more is read from it."""
+        return self._replies_bytes >= self._options.replies_bytes
+
+    @property
+    def overflows(self) -> bool:
+        """Whether the peer takes so little that its stream has to be cut."""
+        return self._replies_bytes >= self._options.replies_bytes_max

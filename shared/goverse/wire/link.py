@@ -1,0 +1,281 @@
+"""``GrpcLink``: the link to the node at one address.
+
+    CONNECTING ──introduced──▶ CONNECTED ──ended──▶ CONNECTING ──introduced──▶ CONNECTED
+         └──────────────────── failed ──▶ BROKEN ◀──── failed ──┘    (from BROKEN: introduced ──▶ CONNECTED)
+
+While CONNECTING, requests wait for the one attempt that is under way. While BROKEN they are refused at once, however
+many attempts go on behind, so that a router can park them or send them elsewhere. What was sent over a connection that
+ended gets ``unavailable`` with ``executed: unknown``, what was not gets ``executed: no`` (``goverse.ports.link``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import grpc
+
+from goverse.errors import GoverseError, Timeout, Unavailable
+from goverse.model.frames import Problem, Reply, Request
+from goverse.model.records import ObjectSummary
+from goverse.ports.link import Executed, Readiness
+from goverse.wire.backoff import Backoff
+from goverse.wire.connection import Connection, ConnectionBroken, reason_of
+from goverse.wire.introduction import Introduction
+from goverse.wire.options import WireOptions
+from goverse.wire.outgoing import Outgoing
+
+_POLL_S: Final = 0.005
+
+logger = logging.getLogger("goverse.wire")
+
+
+class Phase(StrEnum):
+    """Where a link stands; the table is on top of this module."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    BROKEN = "broken"
+    CLOSED = "closed"
+
+
+class LinkState(NamedTuple):
+    """What a router wants to know.
+
+    Attributes:
+        phase: where the link stands.
+        since: since when, on the loop's clock.
+        reason: why it is not connected; empty while it is.
+        peer: who answers at the address, as it last introduced itself, or None.
+        draining: the peer takes no new work; it will hang up.
+    """
+
+    phase: Phase
+    since: float
+    reason: str = ""
+    peer: Introduction | None = None
+    draining: bool = False
+
+
+class GrpcLink:
+    """Implements ``goverse.ports.link.Link`` over one stream to ``address``."""
+
+    def __init__(
+        self,
+        address: str,
+        introduction: Introduction,
+        *,
+        options: WireOptions | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Say where the node is and who we are; without ``credentials`` the stream is in the clear."""
+        self.address = address
+        self._introduction = introduction
+        self._options = options or WireOptions()
+        self._credentials = credentials
+        self._backoff = Backoff(self._options.backoff_s, self._options.backoff_s_max, jitter)
+        self._outgoing = Outgoing(
+            inflight_max=self._options.inflight_max,
+            bytes_max=self._options.requests_bytes_max,
+            body_bytes_max=self._options.body_bytes_max,
+        )
+        self._connection: Connection | None = None
+        self._watchers: list[Callable[[LinkState], None]] = []
+        self._commit_seq = 0
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to connect; requests may be submitted at once."""
+        self._loop = asyncio.get_running_loop()
+        self._create_future: Callable[[], Future[Reply]] = self._loop.create_future
+        self._context = copy_context()  # not that of a request that happens to arm the timer
+        self.state = LinkState(Phase.CONNECTING, self._loop.time())
+        self._task = self._loop.create_task(self._run(), name=f"goverse-wire-link-{self.address}")
+        self._tick()
+
+    async def close(self, drain_timeout_s: float = 0.0) -> None:
+        """Take no more requests, wait for the answers of those under way, hang up."""
+        if self._task is None:
+            return
+        task, self._task = self._task, None
+        self._outgoing.draining = "the link is being closed"  # what it took already it still carries
+        end = self._loop.time() + drain_timeout_s
+        while len(self._outgoing) and self._loop.time() < end:  # noqa: ASYNC110  # only while stopping
+            await asyncio.sleep(_POLL_S)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        if self._timer is not None:
+            self._timer.cancel()
+        self._enter(Phase.CLOSED, "the link was closed")
+        self._lose("the link was closed")
+
+    def watch(self, watcher: Callable[[LinkState], None]) -> Callable[[], None]:
+        """Have ``watcher`` called whenever the phase or ``draining`` changes; return what ends that."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
+
+    # --- Link ---------------------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> Future[Reply]:
+        """Send a request; see ``goverse.ports.link.Link``."""
+        future = self._create_future()
+        connection = self._connection
+        if connection is None and self.state.phase is not Phase.CONNECTING:
+            refusal: GoverseError | None = self._unreachable(self.state.reason, Executed.NO)
+        else:
+            refusal = self._outgoing.add(request, future)
+        if refusal is not None:
+            future.set_result(Reply(problem=Problem.of(refusal, request.request_id)))
+        elif connection is not None:
+            connection.rouse()
+        return future
+
+    async def list(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        """List objects of the node; see ``goverse.ports.link.Link``.
+
+        Raises:
+            Unavailable: there is no connection, or it broke.
+            Timeout: the node did not answer in time.
+            GoverseError: what the node says.
+        """
+        try:
+            async with asyncio.timeout(self._options.list_timeout_s):
+                while self._connection is None and self.state.phase is Phase.CONNECTING:  # noqa: ASYNC110  # seldom
+                    await asyncio.sleep(_POLL_S)
+                if self._connection is None:
+                    raise self._unreachable(self.state.reason, Executed.NO)
+                return await self._connection.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
+        except TimeoutError:
+            raise Timeout(
+                f"the node at {self.address} did not list {type_name} in time", operation="list", object=type_name
+            ) from None
+
+    def readiness(self) -> Readiness:
+        """Tell what the node said last; not ready without a connection to it."""
+        if self._connection is None:
+            reason = f"no connection to the node at {self.address}: {self.state.reason or self.state.phase.value}"
+            return Readiness(False, (reason,), self._commit_seq)
+        told, commit_seq = self._connection.readiness, max(self._commit_seq, self._connection.commit_seq)
+        if self._outgoing.draining is not None:
+            return Readiness(False, (self._outgoing.draining,), commit_seq)
+        return told._replace(commit_seq=commit_seq)
+
+    # --- connecting ---------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            pause_s = self._backoff.next_s()
+            if pause_s:  # nobody waits through a pause
+                self._broke(self.state.reason)
+            await asyncio.sleep(pause_s)
+            reason = await self._attempt()
+            if reason is not None:
+                self._broke(reason)
+
+    def _broke(self, reason: str) -> None:
+        if self.state.phase is not Phase.BROKEN:
+            logger.warning("a node cannot be reached", extra={"address": self.address, "reason": reason})
+        self._enter(Phase.BROKEN, reason)
+        self._lose(reason)
+
+    async def _attempt(self) -> str | None:
+        """Connect and stay connected as long as it goes; return why that never came about."""
+        options = self._options
+        if self._credentials is None:
+            channel = grpc.aio.insecure_channel(self.address, options=options.channel)
+        else:
+            channel = grpc.aio.secure_channel(self.address, self._credentials, options=options.channel)
+        connection = Connection(channel, self._outgoing, options, on_goaway=self._went_away)
+        try:
+            async with asyncio.timeout(options.connect_timeout_s):
+                await connection.meet(self._introduction)
+            await self._stay(connection)
+        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+            return reason_of(error)
+        except TimeoutError:
+            return f"no answer within {options.connect_timeout_s:g} s"
+        except GoverseError as error:
+            return error.detail
+        finally:
+            connection.close()
+            await channel.close()
+        return None
+
+    async def _stay(self, connection: Connection) -> None:
+        began = self._loop.time()
+        self._outgoing.inflight_max = min(self._options.inflight_max, connection.peer.inflight_max)
+        self._connection = connection
+        self._enter(Phase.CONNECTED, peer=connection.peer)
+        reason = "the link was closed"
+        try:
+            await connection.run()
+        except ConnectionBroken as error:
+            reason = str(error)
+            logger.info("a connection ended", extra={"address": self.address, "reason": reason})
+        finally:
+            self._connection = None
+            self._commit_seq = max(self._commit_seq, connection.commit_seq)
+            self._backoff.ended(self._loop.time() - began)
+            self._enter(Phase.CONNECTING, reason)
+            self._lose(reason)
+
+    def _enter(self, phase: Phase, reason: str = "", peer: Introduction | None = None) -> None:
+        since = self.state.since if phase is self.state.phase else self._loop.time()
+        draining = phase is Phase.CONNECTED and self._outgoing.draining is not None
+        self._change(LinkState(phase, since, reason, peer or self.state.peer, draining))
+
+    def _went_away(self) -> None:
+        self._change(self.state._replace(draining=True))
+
+    def _change(self, state: LinkState) -> None:
+        before, self.state = self.state, state
+        if (before.phase, before.draining) == (state.phase, state.draining):
+            return  # only the reason is another one
+        for watcher in tuple(self._watchers):
+            try:
+                watcher(state)
+            except Exception:
+                logger.exception("a watcher of a link failed")
+
+    # --- losing and giving up -----------------------------------------------------------------------------------------
+
+    def _unreachable(self, reason: str, executed: Executed) -> GoverseError:
+        known = "the request was not sent" if executed is Executed.NO else "whether it was carried out is unknown"
+        return Unavailable(f"the connection to the node failed ({reason}); {known}", executed=executed.value)
+
+    def _lose(self, reason: str) -> None:
+        for entry, executed in self._outgoing.lose():
+            entry.refuse(self._unreachable(reason, executed))
+
+    def _tick(self) -> None:
+        """Look after deadlines, requests that were given up, and the peer's signs of life."""
+        self._timer = self._loop.call_later(self._options.tick_s, self._tick, context=self._context)
+        now = self._loop.time()
+        overdue = self._outgoing.overdue(now)
+        for entry, executed in overdue.expired:
+            request = entry.request
+            operation = request.method or request.operation.name.lower()
+            entry.refuse(
+                Timeout(
+                    f"{operation} of {request.key} was not answered before its deadline",
+                    operation=operation,
+                    object=str(request.key),
+                    executed=executed.value,
+                )
+            )
+        if self._connection is not None:
+            self._connection.tick(now, overdue.cancels)

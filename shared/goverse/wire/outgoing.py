@@ -1,0 +1,186 @@
+"""Requests that one side of a stream sent, or is about to send, and nobody answered yet.
+
+Ids grow and requests leave in their order, so one number divides what was sent from what provably was not: the highest
+id that was handed to the stream. It survives the stream; ids are never used again on the next one.
+
+What a request is waiting in comes in as a ``Waiter`` (a future of the reply) and goes out again to be resolved; nothing
+here touches a loop or a socket.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, NamedTuple, Protocol
+
+from goverse.errors import Draining, GoverseError, Overloaded, TooLarge
+from goverse.model.frames import Problem, Reply, Request
+from goverse.ports.link import Executed
+
+FRAME_OVERHEAD_BYTES: Final = 256
+"""What a frame weighs beside its body: names, ids, the objects that hold them."""
+
+
+class Waiter(Protocol):
+    """Where a reply is waited for."""
+
+    def done(self) -> bool:
+        """Tell whether nobody waits any more."""
+        ...
+
+    def set_result(self, result: Reply, /) -> object:
+        """Give the reply."""
+        ...
+
+
+class Entry(NamedTuple):
+    """One request without an answer."""
+
+    request: Request
+    waiter: Waiter
+
+    def refuse(self, error: GoverseError) -> None:
+        """Answer with an error, if anybody waits."""
+        if not self.waiter.done():
+            self.waiter.set_result(Reply(problem=Problem.of(error, self.request.request_id)))
+
+
+class Overdue(NamedTuple):
+    """What a look at the clock found.
+
+    Attributes:
+        expired: requests whose deadline passed, and whether they were executed.
+        cancels: ids of sent requests whose answer nobody waits for any more.
+    """
+
+    expired: list[tuple[Entry, Executed]]
+    cancels: list[int]
+
+
+class Outgoing:
+    """The requests of one link.
+
+    Attributes:
+        draining: why the peer takes no new work, or None.
+        inflight_max: how many may be without an answer at one time.
+    """
+
+    __slots__ = ("_body_bytes_max", "_bytes_max", "_entries", "_last", "_sent", "_unsent", "_unsent_bytes",
+                 "draining", "inflight_max")  # fmt: skip
+
+    def __init__(self, *, inflight_max: int, bytes_max: int, body_bytes_max: int) -> None:
+        """Bound the requests, the bytes of those that were not sent yet, and a single body."""
+        self.inflight_max = inflight_max
+        self.draining: str | None = None
+        self._bytes_max = bytes_max
+        self._body_bytes_max = body_bytes_max
+        self._entries: dict[int, Entry] = {}
+        self._unsent: deque[int] = deque()
+        self._unsent_bytes = 0
+        self._last = 0
+        self._sent = 0
+
+    def __len__(self) -> int:
+        """Count the requests without an answer."""
+        return len(self._entries)
+
+    @property
+    def unsent(self) -> int:
+        """How many entries the next ``take`` would look at."""
+        return len(self._unsent)
+
+    def add(self, request: Request, waiter: Waiter) -> GoverseError | None:
+        """Queue a request, or say why not; what is refused is not executed.
+
+        A draining peer still takes requests that one of its own turns may be waiting for.
+        """
+        size = len(request.body)
+        if len(self._entries) >= self.inflight_max:
+            return Overloaded(
+                f"{len(self._entries)} requests are under way to this node already",
+                retry_after_s=1,
+                executed=Executed.NO.value,
+            )
+        if self._unsent_bytes + size > self._bytes_max:
+            return Overloaded("the node takes requests too slowly", retry_after_s=1, executed=Executed.NO.value)
+        if size > self._body_bytes_max:
+            return TooLarge(
+                f"a body of {size} bytes does not fit into a message; {self._body_bytes_max} do",
+                executed=Executed.NO.value,
+            )
+        if self.draining is not None and not request.chain:
+            return Draining(self.draining, executed=Executed.NO.value)
+        self._last += 1
+        self._entries[self._last] = Entry(request, waiter)
+        self._unsent.append(self._last)
+        self._unsent_bytes += size
+        return None
+
+    def take(self, bytes_target: int) -> list[tuple[int, Request]]:
+        """Return what is to be sent now, in order, until ``bytes_target`` is reached; from now on it counts as sent."""
+        frames: list[tuple[int, Request]] = []
+        size, unsent, entries = 0, self._unsent, self._entries
+        while unsent and size < bytes_target:
+            number = unsent.popleft()
+            entry = entries.get(number)
+            if entry is None:
+                continue
+            request, waiter = entry
+            body_bytes = len(request.body)
+            self._unsent_bytes -= body_bytes
+            if waiter.done():
+                del entries[number]
+                continue
+            frames.append((number, request))
+            self._sent = number
+            size += body_bytes + FRAME_OVERHEAD_BYTES
+        return frames
+
+    def answered(self, number: int) -> Entry | None:
+        """Return the request that ``number`` answers, once; None where nobody waits for it any more."""
+        return self._entries.pop(number, None)
+
+    def drain(self, reason: str) -> None:
+        """The peer takes no new work: refuse it from now on, and what was not sent yet as well."""
+        self.draining = reason
+        kept: deque[int] = deque()
+        for number in self._unsent:
+            entry = self._entries.get(number)
+            if entry is None:
+                continue
+            if entry.request.chain:
+                kept.append(number)
+                continue
+            del self._entries[number]
+            self._unsent_bytes -= len(entry.request.body)
+            entry.refuse(Draining(reason, executed=Executed.NO.value))
+        self._unsent = kept
+
+    def overdue(self, now: float) -> Overdue:
+        """Take out the requests whose deadline passed, and those that were given up."""
+        found = Overdue([], [])
+        for number, entry in self._entries.items():
+            if entry.waiter.done():
+                found.cancels.append(number)
+            elif entry.request.deadline <= now:
+                found.expired.append((entry, Executed.UNKNOWN if number <= self._sent else Executed.NO))
+                found.cancels.append(number)
+        for number in found.cancels:
+            entry = self._entries.pop(number)
+            if number > self._sent:
+                self._unsent_bytes -= len(entry.request.body)
+        found.cancels[:] = [number for number in found.cancels if number <= self._sent]
+        return found
+
+    def lose(self) -> list[tuple[Entry, Executed]]:
+        """Take everything out because the stream is gone, with what is known about each; forget that it drained."""
+        sent = self._sent
+        lost = [
+            (entry, Executed.UNKNOWN if number <= sent else Executed.NO)
+            for number, entry in self._entries.items()
+            if not entry.waiter.done()
+        ]
+        self._entries.clear()
+        self._unsent.clear()
+        self._unsent_bytes = 0
+        self.draining = None
+        return lost

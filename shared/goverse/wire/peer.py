@@ -1,0 +1,291 @@
+"""The answering side of one stream, as it runs: reads requests, hands them to the link, writes what is answered.
+
+One task reads and one writes. A request costs no task and no timer: its reply arrives in the callback of its future,
+and whatever was answered by the time that the writer comes round leaves in one message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import Future
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, cast
+
+import grpc
+
+from goverse.errors import GoverseError, PeerError, Unavailable
+from goverse.model.frames import Problem, Reply, Request
+from goverse.ports.link import Executed, Link, Readiness
+from goverse.wire import codec
+from goverse.wire.incoming import Incoming, Occupancy
+from goverse.wire.introduction import CANCEL, LIST, READINESS, Agreement, Introduction
+from goverse.wire.liveness import Liveness, Verdict
+from goverse.wire.options import WireOptions
+from goverse.wire.problems import write_problem
+from goverse.wire.v1 import wire_pb2 as messages
+
+LISTINGS_MAX: Final = 64
+"""Listings under way for one peer."""
+
+logger = logging.getLogger("goverse.wire")
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class Peer:
+    """One stream of one peer that was introduced."""
+
+    def __init__(
+        self,
+        introduction: Introduction,
+        agreement: Agreement,
+        *,
+        link: Link,
+        options: WireOptions,
+        occupancy: Occupancy,
+    ) -> None:
+        """Serve ``link`` to the peer; nothing is read or written before ``run``."""
+        self.introduction = introduction
+        self.incoming = Incoming(options, occupancy)
+        self._agreement = agreement
+        self._link = link
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._reader = codec.RequestReader()
+        now = self._loop.time()
+        self._liveness = Liveness(now, keepalive_s=options.keepalive_s, silence_s_max=options.silence_s_max)
+        self._extra: messages.Envelope | None = None
+        self._wake: Future[None] | None = None
+        self._room: Future[None] | None = None
+        self._writing_since: float | None = None
+        self._told: Readiness | None = None
+        self._listings: set[asyncio.Task[None]] = set()
+        self._pings = 0
+        self._parting = 0
+        self._ended: Future[str | None] = self._loop.create_future()
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def run(self, context: Context, hello: messages.Envelope) -> None:
+        """Serve until the peer hangs up, breaks a rule, or ``end`` is called.
+
+        Raises:
+            PeerError: the peer broke a rule.
+        """
+        self._extra = hello
+        self.tell_readiness(self._link.readiness())
+        write = cast("Callable[[bytes], Awaitable[None]]", context.write)
+        tasks = [
+            self._loop.create_task(self._read(context), name="goverse-wire-read"),
+            self._loop.create_task(self._write(write), name="goverse-wire-write"),
+        ]
+        try:
+            events: list[Future[Any]] = [*tasks, self._ended]
+            await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
+            logger.info("a stream ended", extra={"peer": str(self.introduction), "reason": self._why(tasks)})
+        finally:
+            self._ended.cancel()
+            for task in (*tasks, *self._listings):
+                task.cancel()
+            for future in self.incoming.release_all():
+                future.cancel()
+            await asyncio.gather(*tasks, *self._listings, return_exceptions=True)
+
+    def end(self, reason: str | None = None) -> None:
+        """End the stream: in order, or for a reason."""
+        if not self._ended.done():
+            self._ended.set_result(reason)
+
+    def _why(self, tasks: list[asyncio.Task[None]]) -> str:
+        """Return why the stream is over.
+
+        Raises:
+            PeerError: because the peer broke a rule.
+        """
+        if self._ended.done():
+            return self._ended.result() or "it was ended here"
+        for task in tasks:
+            error = task.exception() if task.done() and not task.cancelled() else None
+            if isinstance(error, PeerError):
+                raise error
+            if error is not None and not isinstance(error, grpc.RpcError | asyncio.InvalidStateError):
+                raise error
+        return "the peer hung up"
+
+    def go_away(self, reason: str) -> None:
+        """Ask the peer to send no more work; whatever it sent before it heard this comes before its pong."""
+        envelope = self._envelope()
+        envelope.goaway.reason = reason
+        self._pings += 1
+        envelope.ping = self._parting = self._pings
+
+    @property
+    def owes(self) -> bool:
+        """Whether the peer waits for anything, or may have sent something that was not seen yet."""
+        unwritten = self._extra is not None or self._writing_since is not None
+        return bool(self.incoming.owes or self._listings or unwritten or self._parting)
+
+    def tick(self, now: float, readiness: Readiness) -> None:
+        """Look after silence, stalls and readiness; called every ``tick_s``."""
+        self.tell_readiness(readiness)
+        stalled_s = 0.0 if self._writing_since is None else now - self._writing_since
+        if stalled_s >= self._options.write_stall_timeout_s:
+            self.end(f"the peer took nothing for {stalled_s:.0f} s")
+        if self._room is not None:  # not read from, so not heard; a stall ends it
+            self._liveness.heard(now)
+        verdict = self._liveness.look(now)
+        if verdict is Verdict.ASK:
+            self._pings += 1
+            self._envelope().ping = self._pings
+        elif verdict is Verdict.GIVE_UP:
+            self.end("the peer gives no sign of life")
+
+    def tell_readiness(self, readiness: Readiness) -> None:
+        """Tell the peer whether requests would be served, if it was told otherwise."""
+        if readiness != self._told and READINESS in self._agreement.features:
+            self._told = readiness
+            message = self._envelope().readiness
+            message.Clear()
+            codec.write_readiness(readiness, message)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    async def _read(self, context: Context) -> None:
+        incoming, read = self.incoming, cast("Callable[[], Awaitable[Any]]", context.read)
+        while True:
+            data = await read()
+            if data is grpc.aio.EOF:
+                return
+            now = self._loop.time()
+            self._liveness.heard(now)
+            self._take(codec.parse(data), now)
+            if incoming.is_full:
+                await self._room_for_replies()
+
+    def _take(self, envelope: messages.Envelope, now: float) -> None:
+        for message in envelope.requests:
+            number = message.id
+            try:
+                request = self._reader.read(message, now)
+            except GoverseError as error:
+                self.incoming.check_number(number)
+                self._refuse(number, error, message.request_id)
+                continue
+            self._submit(number, request)
+        if envelope.cancels:
+            self._cancel(envelope.cancels)
+        for listing in envelope.list_requests:
+            self._list(listing)
+        if envelope.ping:
+            self._envelope().pong = envelope.ping
+        if envelope.pong == self._parting:
+            self._parting = 0
+
+    def _submit(self, number: int, request: Request) -> None:
+        incoming = self.incoming
+        refusal = incoming.refusal(number, request)
+        if refusal is not None:
+            self._refuse(number, refusal, request.request_id)
+            return
+        future = self._link.submit(request)
+        if future.done():
+            self._answer(number, future)
+        else:
+            incoming.hold(number, future, len(request.body))
+            future.add_done_callback(partial(self._answered, number))
+
+    def _cancel(self, numbers: Any) -> None:
+        if CANCEL not in self._agreement.features:
+            raise PeerError("the peer cancels requests without having said that it can")
+        for number in numbers:
+            future = self.incoming.release(number)
+            if future is not None:
+                future.cancel()
+
+    async def _room_for_replies(self) -> None:
+        while self.incoming.is_full:
+            self._room = self._loop.create_future()
+            await self._room
+
+    # --- answering ----------------------------------------------------------------------------------------------------
+
+    def _answered(self, number: int, future: Future[Reply]) -> None:
+        if self.incoming.release(number) is not None:
+            self._answer(number, future)
+
+    def _answer(self, number: int, future: Future[Reply]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            lost = Unavailable("the node gave the request up", executed=Executed.UNKNOWN.value)
+            self.incoming.answer(number, Reply(problem=Problem.of(lost)))
+        else:
+            self.incoming.answer(number, future.result())
+        if self._wake is not None:
+            self._rouse()
+        elif self.incoming.overflows:
+            self.end("the peer does not take its replies")
+
+    def _refuse(self, number: int, error: GoverseError, request_id: str) -> None:
+        self.incoming.answer(number, Reply(problem=Problem.of(error, request_id)))
+        self._rouse()
+
+    def _list(self, message: messages.ListRequest) -> None:
+        if LIST not in self._agreement.features:
+            raise PeerError("the peer lists without having said that it can")
+        if len(self._listings) >= LISTINGS_MAX:
+            busy = Unavailable(f"{LISTINGS_MAX} listings are under way here already", retry_after_s=1)
+            reply = self._envelope().list_replies.add(id=message.id)
+            write_problem(Problem.of(busy), reply.problem)
+            return
+        task = self._loop.create_task(self._listed(message), name="goverse-wire-list")
+        self._listings.add(task)
+        task.add_done_callback(self._listings.discard)
+
+    async def _listed(self, message: messages.ListRequest) -> None:
+        reply = messages.ListReply(id=message.id)
+        try:
+            async with asyncio.timeout(self._options.list_timeout_s):
+                items = await self._link.list(
+                    message.namespace,
+                    message.type,
+                    prefix=message.prefix,
+                    after=message.after if message.HasField("after") else None,
+                    limit=message.limit,
+                )
+            codec.write_items(items, reply)
+        except GoverseError as error:
+            write_problem(Problem.of(error), reply.problem)
+        except Exception as error:
+            logger.error("a listing failed", exc_info=error)
+            write_problem(Problem.of(Unavailable("the listing failed")), reply.problem)
+        self._envelope().list_replies.append(reply)
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def _envelope(self) -> messages.Envelope:
+        """Return what leaves with the next message besides replies."""
+        if self._extra is None:
+            self._extra = messages.Envelope()
+        self._rouse()
+        return self._extra
+
+    def _rouse(self) -> None:
+        if self._wake is not None:
+            self._wake.set_result(None)
+            self._wake = None
+
+    async def _write(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+        incoming = self.incoming
+        while True:
+            if not incoming.has_replies and self._extra is None:
+                self._writing_since = None
+                self._wake = self._loop.create_future()
+                await self._wake
+            self._writing_since = self._loop.time()
+            envelope, self._extra = self._extra or messages.Envelope(), None
+            codec.write_replies(incoming.take_replies(), envelope)
+            if self._room is not None and not incoming.is_full:
+                self._room.set_result(None)
+                self._room = None
+            await write(envelope.SerializeToString())

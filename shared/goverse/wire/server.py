@@ -1,0 +1,178 @@
+"""The link server: offers a link of this process to others.
+
+Beside the stream it serves gRPC's standard health service, which tells the live truth of the link's readiness. Stopping
+is ``drain``: say so, take no more work, finish what runs, hang up; or ``abort``: hang up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import replace
+from typing import Any, Final, cast
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from goverse.errors import ConfigError, PeerError
+from goverse.ports.link import Link, Readiness
+from goverse.wire import codec
+from goverse.wire.incoming import Occupancy
+from goverse.wire.introduction import Introduction, agree
+from goverse.wire.options import WireOptions
+from goverse.wire.peer import Context, Peer
+from goverse.wire.v1 import wire_pb2 as messages
+
+SERVICE: Final = "goverse.wire.v1.Link"
+_POLL_S: Final = 0.005
+_STOP_S: Final = 0.25  # for streams to be told that they are over
+
+logger = logging.getLogger("goverse.wire")
+
+
+class LinkServer:
+    """Serves one link to any number of peers."""
+
+    def __init__(
+        self,
+        link: Link,
+        introduction: Introduction,
+        *,
+        options: WireOptions | None = None,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
+        """Serve ``link`` in the name of ``introduction``; without ``credentials`` in the clear."""
+        self._link = link
+        self._options = options or WireOptions()
+        self._introduction = replace(introduction, inflight_max=self._options.inflight_max)
+        self._credentials = credentials
+        self._occupancy = Occupancy(self._options.inflight_total_max)
+        self._peers: set[Peer] = set()
+        self._server: grpc.aio.Server | None = None
+        self._health = health.aio.HealthServicer()
+        self._serving: bool | None = None
+        self._ticker: asyncio.Task[None] | None = None
+
+    @property
+    def peers(self) -> tuple[Introduction, ...]:
+        """Who has a stream open now."""
+        return tuple(peer.introduction for peer in self._peers)
+
+    @property
+    def inflight(self) -> int:
+        """Requests under way on all streams."""
+        return self._occupancy.requests
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self, address: str) -> int:
+        """Listen on ``address`` (``host:port``, port 0 for a free one); return the port.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        server = grpc.aio.server(options=self._options.server)
+        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(cast("Any", self._connect))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Connect": handler}),))
+        health_pb2_grpc.add_HealthServicer_to_server(cast("Any", self._health), server)
+        try:
+            if self._credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, self._credentials)
+        except RuntimeError as error:
+            raise ConfigError(f"cannot listen on {address}: {error}") from error
+        await server.start()
+        self._server = server
+        await self._tell_health(self._link.readiness())
+        self._ticker = asyncio.get_running_loop().create_task(self._tick(), name="goverse-wire-tick")
+        return port
+
+    async def drain(self, timeout_s: float, reason: str = "the node is shutting down") -> None:
+        """Take no new work, answer what runs, hang up. What is not answered after ``timeout_s`` is given up."""
+        if self._server is None:
+            return
+        self._occupancy.draining = reason
+        await self._tell_health(Readiness(False, (reason,), 0))
+        for peer in self._peers:
+            peer.go_away(reason)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_s
+        while any(peer.owes for peer in self._peers) and loop.time() < end:  # noqa: ASYNC110  # only while stopping
+            await asyncio.sleep(_POLL_S)
+        await self.abort()
+
+    async def abort(self) -> None:
+        """Hang up at once; requests that have not begun are dropped."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        for peer in self._peers:
+            peer.end()
+        if self._ticker is not None:
+            self._ticker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticker
+        await server.stop(_STOP_S)
+
+    # --- one stream ---------------------------------------------------------------------------------------------------
+
+    async def _connect(self, _requests: object, context: Context) -> None:
+        try:
+            peer, hello = await self._meet(context)
+        except PeerError as error:
+            logger.warning("a stream was refused", extra={"peer": context.peer(), "reason": error.detail})
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
+        self._peers.add(peer)
+        logger.info("a stream was opened", extra={"peer": str(peer.introduction), "address": context.peer()})
+        try:
+            await peer.run(context, hello)
+        except PeerError as error:
+            logger.warning("a stream was cut", extra={"peer": str(peer.introduction), "reason": error.detail})
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
+        finally:
+            self._peers.discard(peer)
+
+    async def _meet(self, context: Context) -> tuple[Peer, messages.Envelope]:
+        """Exchange introductions; return the peer and what it is to be told first."""
+        if len(self._peers) >= self._options.streams_max:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams are open here")
+        try:
+            async with asyncio.timeout(self._options.connect_timeout_s):
+                data = await cast("Any", context).read()
+        except TimeoutError:
+            raise PeerError("the peer did not introduce itself in time") from None
+        if data is grpc.aio.EOF:
+            raise PeerError("the peer hung up without a word")
+        introduction = codec.read_hello(codec.parse(data))
+        agreement = agree(self._introduction, introduction)
+        # Before the first message: were that one cancelled on its way, gRPC would try to send the metadata twice.
+        await context.send_initial_metadata(())
+        peer = Peer(introduction, agreement, link=self._link, options=self._options, occupancy=self._occupancy)
+        hello = messages.Envelope()
+        codec.write_hello(self._introduction, hello.hello)
+        if self._occupancy.draining is not None:
+            hello.goaway.reason = self._occupancy.draining
+        return peer, hello
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._options.tick_s)
+            readiness = self._link.readiness()
+            now = loop.time()
+            for peer in tuple(self._peers):
+                peer.tick(now, readiness)
+            await self._tell_health(readiness)
+
+    async def _tell_health(self, readiness: Readiness) -> None:
+        ready = readiness.ready and self._occupancy.draining is None
+        if ready is self._serving:
+            return
+        self._serving = ready
+        status = health_pb2.HealthCheckResponse
+        for service in ("", SERVICE):
+            await self._health.set(service, status.SERVING if ready else status.NOT_SERVING)

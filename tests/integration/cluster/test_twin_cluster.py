@@ -1,0 +1,196 @@
+"""Real nodes, keepers and routers over the twins of etcd and the store: who serves what, and what a call meets."""
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from goverse import Object, call
+from goverse_node.ownership.ownership import Shutdown
+from tests.nodes import Meeting, code, until, value
+from tests.twin_cluster import SHARDS, TwinCluster
+
+PLACE = Meeting()
+
+
+class Tally(Object):
+    value: int = 0
+
+    @call
+    async def add(self, by: int = 1) -> int:
+        self.value += by
+        return self.value
+
+    @call
+    async def add_slowly(self) -> int:
+        await PLACE.wait("slow")
+        self.value += 1
+        return self.value
+
+    @call
+    async def add_there(self, other: str) -> int:
+        self.value += 1
+        return await self.ref(Tally, other).add()
+
+    @call(readonly=True)
+    async def look(self) -> int:
+        return self.value
+
+
+async def everywhere(cluster: TwinCluster, expected: int) -> None:
+    """Call objects on all shards."""
+    replies = await asyncio.gather(*(cluster.call(Tally, f"t{number}", "add") for number in range(64)))
+    assert [value(reply) for reply in replies] == [expected] * 64
+
+
+@pytest.mark.requirement("CLU-1", "CLU-2", "CLU-4")
+async def test_nodes_share_the_shards_and_every_object_answers() -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.join("a", "b", "c")
+        await cluster.served("a", "b", "c")
+        counts = {name: cluster.owners().count(name) for name in "abc"}
+        assert max(counts.values()) - min(counts.values()) <= 3
+        await everywhere(cluster, 1)
+        resident = {name: len(cluster.hosts[name].node.residents) for name in "abc"}
+        assert sum(resident.values()) == 64
+        assert all(resident.values())
+
+
+@pytest.mark.requirement("CLU-1")
+async def test_calls_before_the_first_node_wait_for_it() -> None:
+    async with TwinCluster(Tally) as cluster:
+        early = [cluster.call(Tally, f"t{number}", "add") for number in range(8)]
+        await cluster.join("a")
+        assert [value(await each) for each in early] == [1] * 8
+
+
+@pytest.mark.requirement("CLU-3", "CLU-11")
+async def test_shards_move_to_a_node_that_joins_without_a_failed_call() -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.join("a")
+        await cluster.served("a")
+        done = asyncio.Event()
+        tally = asyncio.create_task(_load(cluster, done))
+        await cluster.join("b")
+        await cluster.served("a", "b")
+        await cluster.hosts["a"].leave(Shutdown.GRACEFUL)
+        del cluster.hosts["a"]
+        await cluster.served("b")
+        done.set()
+        made = await tally
+        assert sum([value(await cluster.call(Tally, f"t{number}", "look")) for number in range(16)]) == made > 0
+
+
+@pytest.mark.requirement("CLU-9", "DUR-2")
+async def test_a_killed_node_loses_nothing_and_doubles_nothing() -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.join("a", "b", "c")
+        await cluster.served("a", "b", "c")
+        done = asyncio.Event()
+        tally = asyncio.create_task(_load(cluster, done))
+        for name in ("a", "b"):
+            cluster.hosts[name].kill()
+            await until(partial(_gone, cluster, name))
+        done.set()
+        made = await tally
+        assert sum([value(await cluster.call(Tally, f"t{number}", "look")) for number in range(16)]) == made > 0
+
+
+async def _load(cluster: TwinCluster, done: asyncio.Event) -> int:
+    """Add until told to stop; every call has to succeed. Return how many there were."""
+    made = 0
+
+    async def one(number: int) -> None:
+        nonlocal made
+        while not done.is_set():
+            reply = await cluster.call(Tally, f"t{number}", "add")
+            assert reply.problem is None, reply.problem
+            made += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(16):
+            group.create_task(one(number))
+    return made
+
+
+@pytest.mark.requirement("CLU-3")
+async def test_a_running_turn_ends_before_its_shard_moves_and_later_calls_follow_it() -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.join("a")
+        await cluster.served("a")
+        slow = cluster.call(Tally, "t1", "add_slowly")
+        await PLACE.reached("slow")
+        await cluster.join("b")
+        leaving = asyncio.create_task(cluster.hosts["a"].keeper.leave(Shutdown.GRACEFUL, 5.0))
+        shard = cluster.router.shard_of(slow.request.key)  # type: ignore[attr-defined]
+        await until(lambda: cluster.hosts["a"].keeper.epoch(shard) is None)
+        behind = cluster.call(Tally, "t1", "add")
+        await until(lambda: len(cluster.router.parking) > 0)
+        assert not slow.done()
+        PLACE.let_go("slow")
+        assert value(await slow) == 1
+        assert value(await behind) == 2
+        assert await leaving
+
+
+@pytest.mark.requirement("OBJ-8", "CLU-3")
+async def test_objects_call_each_other_over_nodes() -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.join("a", "b")
+        await cluster.served("a", "b")
+        replies = [await cluster.call(Tally, f"t{number}", "add_there", other=f"u{number}") for number in range(32)]
+        assert [value(reply) for reply in replies] == [1] * 32
+
+
+@pytest.mark.requirement("CLU-2")
+async def test_a_node_without_etcd_serves_on_and_one_that_was_replaced_does_not() -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.join("a", "b")
+        await cluster.served("a", "b")
+        await everywhere(cluster, 1)
+        host = cluster.hosts["a"]
+        mine = [number for number in range(64) if _owner(cluster, f"t{number}") == "a"]
+        old = {number: cluster.connect("a") for number in mine}
+        host.coordinator.reach.cut()
+        await until(lambda: not host.keeper._leases.lease.alive(asyncio.get_running_loop().time()))
+        await until(lambda: set(cluster.owners()) == {"b"})
+        for number in mine:
+            request = cluster.call(Tally, f"t{number}", "look").request  # type: ignore[attr-defined]
+            stale = await old[number].submit(request)
+            assert code(stale) in ("unavailable", "moving")
+        await everywhere(cluster, 2)
+
+
+@pytest.mark.requirement("CLU-1", "CLU-2")
+async def test_an_outage_of_etcd_stops_nobody() -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.join("a", "b")
+        await cluster.served("a", "b")
+        await everywhere(cluster, 1)
+        for host in cluster.hosts.values():
+            host.coordinator.reach.cut()
+        cluster.coordinator.reach.cut()
+        now = asyncio.get_running_loop().time
+        await until(lambda: not any(host.keeper._leases.lease.alive(now()) for host in cluster.hosts.values()))
+        await everywhere(cluster, 2)
+        replies = [await cluster.call(Tally, f"t{number}", "look") for number in range(64)]
+        assert [value(reply) for reply in replies] == [2] * 64
+        for reach in (cluster.coordinator.reach, *(host.coordinator.reach for host in cluster.hosts.values())):
+            reach.heal()
+        await until(lambda: all(host.keeper._leases.lease.alive(now()) for host in cluster.hosts.values()))
+        await cluster.served("a", "b")
+        await everywhere(cluster, 3)
+
+
+def _gone(cluster: TwinCluster, name: str) -> bool:
+    return name not in cluster.owners() and None not in cluster.owners()
+
+
+def _owner(cluster: TwinCluster, object_id: str) -> str | None:
+    request = cluster.call(Tally, object_id, "look").request  # type: ignore[attr-defined]
+    return cluster.owners()[cluster.router.shard_of(request.key)]
+
+
+def test_there_are_more_shards_than_nodes() -> None:
+    assert SHARDS > 3

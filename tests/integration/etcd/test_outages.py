@@ -1,0 +1,248 @@
+"""Members that restart, die, freeze or lose their quorum cost time; nothing is lost, doubled or told wrongly."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from goverse.errors import Unavailable
+from goverse.etcd.coordinator import EtcdCoordinator
+from goverse.ports.coordinator import Guard, Put
+from goverse.testing.coordinator_place import put
+from tests.etcd_server import etcd_cluster, free_ports
+from tests.integration.etcd.clients import client_of, following, insist, until
+from tests.tcp_proxy import proxy_to
+
+pytestmark = pytest.mark.requirement("CLU-1")
+
+WRITES = 300
+
+
+async def write_on(coordinator: EtcdCoordinator, count: int) -> list[int]:
+    """Write keys one after the other, each until it is there; return the revisions."""
+    revisions: list[int] = []
+    for number in range(count):
+        key = f"/n/{number:04d}"
+
+        async def create(key: str = key) -> int:
+            revision = await coordinator.write([Guard(key, create_revision=0)], [Put(key, b"")])
+            if revision is None:  # an attempt without an answer was carried out
+                [entry] = (await coordinator.read(key)).entries
+                return entry.mod_revision
+            return revision
+
+        revisions.append(await insist(create))
+    return revisions
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+async def test_a_restart_loses_nothing(tmp_path: Path, how: str) -> None:
+    async with (
+        etcd_cluster(tmp_path) as cluster,
+        client_of(cluster.urls) as client,
+        following(client, "/n/") as follower,
+    ):
+        lease = await client.grant(30.0)
+        await put(client, "/n/own", b"", lease_id=lease.lease_id)
+        [member] = cluster.members
+        getattr(member, how)()
+        writing = asyncio.create_task(write_on(client, 40))
+        member.start()
+        written = await writing
+        assert await client.refresh(lease.lease_id) is not None
+        last = await insist(lambda: client.write([], [Put("/n/own", b"2", lease.lease_id)]))
+        await until(lambda: follower.revision >= last)
+
+        revisions = [revision for *_, revision in follower.log]
+        assert revisions == sorted(set(revisions))
+        assert set(written) <= set(revisions)
+        assert sorted(follower.state.items()) == [(entry.key, entry) for entry in (await client.read("/n/")).entries]
+        assert follower.reloads == 0
+
+
+async def test_an_operation_waits_for_a_member_and_gives_up_at_its_timeout(tmp_path: Path) -> None:
+    async with etcd_cluster(tmp_path) as cluster, client_of(cluster.urls, operation_timeout_s=0.5) as client:
+        [member] = cluster.members
+        revision = await put(client, "/n/x", b"")
+        member.kill()
+        with pytest.raises(Unavailable, match=r"no member of etcd can be reached: http://127\.0\.0\.1"):
+            await client.read("/n/")
+        with pytest.raises(Unavailable):
+            await client.write([], [Put("/n/x", b"never")])
+        member.start()
+        await cluster.healthy()
+
+        [entry] = (await client.read("/n/")).entries
+        assert (entry.value, entry.mod_revision) == (b"", revision)
+
+
+async def test_the_death_of_the_leader_of_three_goes_unnoticed(tmp_path: Path) -> None:
+    async with etcd_cluster(tmp_path, members=3) as cluster, client_of(cluster.urls) as client:
+        lease = await client.grant(30.0)
+        await put(client, "/own/x", b"", lease_id=lease.lease_id)
+        async with following(client, "/n/") as follower:
+            writing = asyncio.create_task(write_on(client, WRITES))
+            for _ in range(2):
+                await until_more(follower.log, 60)
+                leader = await cluster.leader()
+                leader.kill()
+                await until_more(follower.log, 40)
+                assert await client.refresh(lease.lease_id) is not None
+                leader.start()
+                await cluster.healthy(leader)
+            revisions = await writing
+            await until(lambda: len(follower.log) == WRITES)
+
+        assert [revision for *_, revision in follower.log] == revisions == sorted(revisions)
+        assert follower.reloads == 0
+        assert len((await client.read("/own/")).entries) == 1
+
+
+async def until_more(log: list[tuple[str, bytes | None, int]], count: int) -> None:
+    """Wait until the log has grown by so many, or is as long as it gets."""
+    target = min(len(log) + count, WRITES)
+    await until(lambda: len(log) >= target)
+
+
+async def test_a_member_that_the_client_is_connected_to_dies(tmp_path: Path) -> None:
+    async with (
+        etcd_cluster(tmp_path, members=3) as cluster,
+        client_of(cluster.urls) as client,
+        following(client, "/n/") as follower,
+    ):
+        revisions = await write_on(client, 10)
+        for member in cluster.members:  # one of them is the one in use, and one leads
+            member.kill()
+            await insist(lambda: client.write([], [Put("/n/last", b"")]))
+            member.start()
+            await cluster.healthy()
+        await until(lambda: follower.state.get("/n/last") is not None)
+
+        assert await write_on(client, 10) == revisions
+        assert follower.reloads == 0
+
+
+async def test_every_endpoint_is_tried_by_name_and_by_address(tmp_path: Path) -> None:
+    dead, held = free_ports(2)
+    async with etcd_cluster(tmp_path) as cluster, proxy_to(held) as nowhere:
+        nowhere.hold()
+        [member] = cluster.members
+        urls = [f"http://127.0.0.1:{dead}", f"localhost:{nowhere.port}", f"http://localhost:{member.port}"]
+        async with client_of(urls) as client, following(client, "/n/") as follower:
+            revision = await put(client, "/n/x", b"")
+            await until(lambda: follower.revision == revision)
+
+            assert [entry.mod_revision for entry in (await client.read("/n/")).entries] == [revision]
+
+
+async def test_a_frozen_member_is_left_for_another_one(tmp_path: Path) -> None:
+    async with etcd_cluster(tmp_path, members=3) as cluster:
+        leader = await cluster.leader()
+        follower_first = sorted(cluster.members, key=lambda member: member is leader)
+        async with (
+            client_of([member.url for member in follower_first]) as client,
+            following(client, "/n/") as follower,
+        ):
+            lease = await client.grant(30.0)
+            await write_on(client, 1)
+            follower_first[0].pause()
+            assert await client.refresh(lease.lease_id) is not None  # the client has left by now
+            revision = await put(client, "/n/x", b"")
+            await until(lambda: follower.revision == revision)
+            follower_first[0].resume()
+
+            assert follower.reloads == 0
+
+
+async def test_a_cluster_that_freezes_goes_on_where_it_was(tmp_path: Path) -> None:
+    async with (
+        etcd_cluster(tmp_path, members=3) as cluster,
+        client_of(cluster.urls) as client,
+        client_of(cluster.urls, operation_timeout_s=1.5) as impatient,
+        following(client, "/n/") as follower,
+    ):
+        lease = await client.grant(30.0)
+        first = await write_on(client, 5)
+        for member in cluster.members:
+            member.pause()
+        reading = asyncio.create_task(client.read("/n/"))
+        refreshing = asyncio.create_task(client.refresh(lease.lease_id))
+        for operation in (impatient.read("/n/"), impatient.refresh(lease.lease_id), impatient.grant(5.0)):
+            with pytest.raises(Unavailable):
+                await operation
+        with pytest.raises(Unavailable):
+            await impatient.write([], [Put("/n/perhaps", b"")])
+        assert not reading.done()
+        for member in cluster.members:
+            member.resume()
+        assert len((await reading).entries) in (5, 6)  # what was sent to a frozen member may be carried out later
+        assert await refreshing is not None
+        last = await insist(lambda: client.write([], [Put("/n/last", b"")]))
+        await until(lambda: follower.revision >= last)
+
+        assert [revision for *_, revision in follower.log if revision in (*first, last)] == [*first, last]
+        assert follower.reloads == 0
+
+
+async def test_members_without_a_quorum_refuse_and_serve_again(tmp_path: Path) -> None:
+    async with (
+        etcd_cluster(tmp_path, members=3) as cluster,
+        client_of(cluster.urls) as client,
+        client_of(cluster.urls, operation_timeout_s=2.0) as impatient,
+        following(client, "/n/") as follower,
+    ):
+        await write_on(client, 3)
+        for member in cluster.members[1:]:
+            member.kill()
+        with pytest.raises(Unavailable):
+            await impatient.read("/n/")
+        with pytest.raises(Unavailable):
+            await impatient.write([], [Put("/n/perhaps", b"")])
+        writing = asyncio.create_task(insist(lambda: client.write([], [Put("/n/last", b"")])))
+        for member in cluster.members[1:]:
+            member.start()
+        await writing
+        await until(lambda: "/n/last" in follower.state)
+
+        assert follower.reloads == 0
+
+
+async def test_a_cluster_that_lost_its_memory_is_read_again(tmp_path: Path) -> None:
+    async with (
+        etcd_cluster(tmp_path) as cluster,
+        client_of(cluster.urls) as client,
+        following(client, "/n/") as follower,
+    ):
+        await write_on(client, 30)
+        await until(lambda: len(follower.log) == 30)
+        [member] = cluster.members
+        member.kill()
+        member.wipe()
+        member.start()
+        revision = await insist(lambda: client.write([], [Put("/n/new", b"")]))
+        assert revision < follower.revision
+        await until(lambda: follower.reloads > 0 and set(follower.state) == {"/n/new"})
+        later = await put(client, "/n/later", b"")
+        await until(lambda: follower.revision == later)
+
+        assert set(follower.state) == {"/n/new", "/n/later"}
+
+
+async def test_a_lease_that_nobody_refreshes_ends_and_everybody_hears_of_it(tmp_path: Path) -> None:
+    async with (
+        etcd_cluster(tmp_path, members=3) as cluster,
+        client_of(cluster.urls) as client,
+        client_of(cluster.urls[::-1]) as other,
+        following(other, "/n/") as follower,
+    ):
+        lease = await client.grant(1.0)
+        assert lease.ttl_s >= 1.0
+        await put(client, "/n/x", b"", lease_id=lease.lease_id)
+        await until(lambda: "/n/x" in follower.state)
+        (await cluster.leader()).kill()
+        await until(lambda: "/n/x" not in follower.state)
+
+        assert await client.refresh(lease.lease_id) is None
+        assert await client.write([], [Put("/n/x", b"", lease.lease_id)]) is None

@@ -1,0 +1,124 @@
+"""Connections that break and servers that restart in the middle of commits: latency, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from benchmarks.postgres import Server, server
+from goverse.errors import ConfigError, StoreError
+from goverse.model.keys import ObjectKey
+from goverse.model.records import CommitRecord, StoredReply
+from goverse_node.stores.postgres import schema
+from goverse_node.stores.postgres.options import PostgresOptions
+from goverse_node.stores.postgres.store import PostgresStore
+
+OBJECTS = 16
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Server]:
+    """A server with our schema."""
+    with server(Path("/var/tmp")) as found:
+        connection = await asyncpg.connect(found.dsn)
+        await schema.migrate(connection)
+        await connection.close()
+        yield found
+
+
+async def write(store: PostgresStore, stop: asyncio.Event) -> list[int]:
+    """Commit batches one after the other until told to stop; return the version that each object has to have."""
+    versions = [0] * OBJECTS
+    number = 0
+    while not stop.is_set():
+        batch: list[CommitRecord] = []
+        for index in range(OBJECTS):
+            number += 1
+            key = ObjectKey("default", "Counter", f"o{index}")
+            reply = StoredReply(b"print", b"%d" % number, 2**50)
+            batch.append(CommitRecord(key, versions[index], versions[index] + 1, b"{}", 1, 0, f"k{number}", reply))
+        outcomes = await store.commit(batch)
+        assert all(isinstance(outcome, int) for outcome in outcomes), outcomes
+        versions = [version + 1 for version in versions]
+    return versions
+
+
+async def check(store: PostgresStore, versions: list[int]) -> None:
+    """Compare what is there with what was acknowledged: neither less nor more."""
+    for index, version in enumerate(versions):
+        found = await store.load(ObjectKey("default", "Counter", f"o{index}"))
+        assert found is not None
+        assert found.version == version
+    changes = await store.changes(0, 1_000_000)
+    assert len(changes) == sum(versions)
+    assert len({change.commit_seq for change in changes}) == len(changes)
+
+
+@pytest.mark.requirement("DUR-1", "DUR-2")
+async def test_killed_backends_cost_nothing_but_time(running: Server) -> None:
+    store = PostgresStore(PostgresOptions(dsn=running.dsn))
+    await store.open()
+    stop = asyncio.Event()
+    writing = asyncio.create_task(write(store, stop))
+    killer = await asyncpg.connect(running.dsn)
+    for _ in range(40):
+        await asyncio.sleep(0.02)
+        await killer.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'goverse' AND pid <> pg_backend_pid()"
+        )
+    stop.set()
+    versions = await asyncio.wait_for(writing, 60)
+    await killer.close()
+    assert min(versions) > 0
+    await check(store, versions)
+    await store.close()
+
+
+@pytest.mark.requirement("DUR-1", "DUR-2")
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_a_server_that_restarts_costs_nothing_but_time(running: Server, mode: str) -> None:
+    store = PostgresStore(PostgresOptions(dsn=running.dsn))
+    await store.open()
+    stop = asyncio.Event()
+    writing = asyncio.create_task(write(store, stop))
+    for _ in range(2):
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(running.stop, mode)
+        async with asyncio.timeout(20):
+            while store.health().ready:  # noqa: ASYNC110  # readiness tells it, no event does
+                await asyncio.sleep(0.01)
+        assert "PostgreSQL" in store.health().reason
+        await asyncio.to_thread(running.start)
+        async with asyncio.timeout(20):
+            while not store.health().ready:  # noqa: ASYNC110  # as above
+                await asyncio.sleep(0.01)
+    stop.set()
+    versions = await asyncio.wait_for(writing, 60)
+    assert min(versions) > 0
+    await check(store, versions)
+    await store.close()
+
+
+@pytest.mark.requirement("DUR-5")
+async def test_a_database_without_our_schema_says_what_to_run(running: Server) -> None:
+    connection = await asyncpg.connect(running.dsn)
+    await connection.execute("DROP SCHEMA goverse CASCADE")
+    with pytest.raises(StoreError, match="run `goverse db migrate`"):
+        await PostgresStore(PostgresOptions(dsn=running.dsn)).open()
+    assert await schema.migrate(connection) == ["0001_objects"]
+    assert await schema.migrate(connection) == []
+    await connection.execute("UPDATE goverse.migrations SET digest = 'other'")
+    with pytest.raises(StoreError, match="0001_objects was applied in another form"):
+        await PostgresStore(PostgresOptions(dsn=running.dsn)).open()
+    await connection.close()
+
+
+@pytest.mark.requirement("DUR-5")
+async def test_a_database_that_is_not_there_is_a_matter_of_settings(running: Server) -> None:
+    with pytest.raises(ConfigError, match="no such database"):
+        await PostgresStore(PostgresOptions(dsn=f"{running.dsn}-nowhere")).open()

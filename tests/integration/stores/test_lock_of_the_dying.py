@@ -1,0 +1,29 @@
+"""A lock that is still held for a moment: a writer was killed while it started another process."""
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from goverse.errors import StoreLocked
+from goverse_node.stores.wal.directory import DataDirectory, Lock
+
+
+@pytest.mark.requirement("WAL-1")
+def test_a_lock_that_is_let_go_in_a_moment_is_waited_for(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path)
+    held = os.open(directory.lock, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    threading.Timer(0.05, os.close, (held,)).start()
+    Lock(directory).release()
+
+
+@pytest.mark.requirement("WAL-1")
+def test_a_lock_that_is_held_on_is_refused_with_its_holder(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path)
+    first = Lock(directory)
+    with pytest.raises(StoreLocked, match=f"in use by process {os.getpid()}"):
+        Lock(directory)
+    first.release()

@@ -1,0 +1,1 @@
+"""Links over real sockets, between real processes, with everything going wrong."""

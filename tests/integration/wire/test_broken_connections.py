@@ -1,0 +1,209 @@
+"""A server that dies, freezes or is cut off: every request ends, and says what is known about it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import replace
+
+import pytest
+
+from goverse.wire.link import GrpcLink, LinkState, Phase
+from tests.integration.wire.asking import ask, outcome
+from tests.integration.wire.processes import served
+from tests.integration.wire.proxy import proxy_to
+from tests.links import QUICK, ledgers, link_to, pair, server_of
+from tests.nodes import until
+
+IMPATIENT = replace(QUICK, keepalive_s=0.2, silence_s_max=0.8)
+
+
+def phases(link: GrpcLink) -> list[Phase]:
+    seen: list[Phase] = []
+    link.watch(lambda state: seen.append(state.phase))
+    return seen
+
+
+@pytest.mark.chaos
+async def test_a_killed_server_leaves_what_was_sent_unknown_and_the_link_broken() -> None:
+    async with served() as server, link_to(server.address) as link:
+        waiting = [ask(link, "add_later", f"o{index}") for index in range(50)]
+        assert (await ask(link, "add", "other")).body == b"1"
+        server.send(signal.SIGKILL)
+
+        assert {outcome(await future) for future in waiting} == {("unavailable", "unknown")}
+        await until(lambda: link.state.phase is Phase.BROKEN)
+        assert outcome(await ask(link, "add")) == ("unavailable", "no")
+        assert not link.readiness().ready
+        assert server.address in link.readiness().reasons[0]
+
+
+@pytest.mark.chaos
+async def test_a_stopped_server_is_found_out_by_its_silence_and_used_again_once_it_wakes() -> None:
+    async with served() as server, link_to(server.address, options=IMPATIENT) as link:
+        server.send(signal.SIGSTOP)
+        stuck = ask(link, "add")
+
+        assert outcome(await stuck) == ("unavailable", "unknown")
+        assert link.state.phase is not Phase.CONNECTED
+        server.send(signal.SIGCONT)
+        await until(lambda: link.state.phase is Phase.CONNECTED)
+        assert (await ask(link, "add", "other")).body == b"1"
+
+
+async def test_an_idle_connection_stays_as_long_as_the_other_side_answers() -> None:
+    async with pair(keepalive_s=0.05, silence_s_max=0.3, tick_s=0.01) as ends:
+        seen, server_side = phases(ends.link), ends.server.peers
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 1.0
+        await until(lambda: loop.time() > end)
+
+        assert seen == []
+        assert ends.server.peers == server_side
+
+
+async def test_a_cut_connection_is_made_again_and_the_next_requests_pass() -> None:
+    async with (
+        ledgers() as node,
+        server_of(node) as (server, address),
+        proxy_to(address) as proxy,
+        link_to(proxy.address) as link,
+    ):
+        stuck = ask(link, "add_later")
+        await until(lambda: server.inflight == 1)
+        proxy.cut()
+
+        assert outcome(await stuck) == ("unavailable", "unknown")
+        await until(lambda: link.state.phase is Phase.CONNECTED)
+        assert (await ask(link, "add", "other")).body == b"1"
+        assert proxy.connections >= 2
+        await until(lambda: len(server.peers) == 1)
+        assert server.inflight == 0
+
+
+async def test_both_sides_notice_a_connection_on_which_nothing_passes_any_more() -> None:
+    async with (
+        ledgers() as node,
+        server_of(node, options=IMPATIENT) as (server, address),
+        proxy_to(address) as proxy,
+        link_to(proxy.address, options=IMPATIENT) as link,
+    ):
+        stuck = [ask(link, "add_later") for _ in range(3)]
+        await until(lambda: server.inflight == 3)
+        proxy.block()
+
+        assert {outcome(await future) for future in stuck} == {("unavailable", "unknown")}
+        await until(lambda: server.peers == () and server.inflight == 0)
+
+
+async def test_a_loss_drops_requests_that_have_not_begun() -> None:
+    async with (
+        ledgers() as node,
+        server_of(node) as (server, address),
+        proxy_to(address) as proxy,
+        link_to(proxy.address) as link,
+    ):
+        running, queued = ask(link, "add_later"), ask(link, "add", arguments={"amount": 100})
+        await until(lambda: server.inflight == 2)
+        proxy.cut()
+        await asyncio.gather(running, queued)
+        await until(lambda: link.state.phase is Phase.CONNECTED)
+        later = ask(link, "add", timeout_s=5.0)
+        await until(lambda: server.inflight == 1)
+        _open_the_door()
+
+        assert (await later).body == b"2"
+
+
+def _open_the_door() -> None:
+    from goverse.testing.link_objects import Door
+
+    Door.open()
+
+
+async def test_requests_wait_for_the_first_attempt_and_are_refused_when_it_fails() -> None:
+    async with ledgers() as node, server_of(node) as (_, address), link_to(address, connected=False) as link:
+        assert link.state.phase is Phase.CONNECTING
+        assert (await ask(link, "add")).body == b"1"
+    async with link_to(address, connected=False) as link:
+        waiting = ask(link, "add")
+        assert not waiting.done()
+        assert outcome(await waiting) == ("unavailable", "no")
+        assert link.state.phase is Phase.BROKEN
+
+
+async def test_while_it_is_broken_the_time_since_when_stands_still_and_nothing_waits() -> None:
+    async with ledgers() as node, server_of(node) as (_, address):
+        pass
+    async with proxy_to(address) as proxy, link_to(proxy.address, connected=False) as link:
+        await until(lambda: link.state.phase is Phase.BROKEN)
+        since, attempts = link.state.since, proxy.connections
+        await until(lambda: proxy.connections >= attempts + 3)
+
+        assert (link.state.phase, link.state.since) == (Phase.BROKEN, since)
+        assert ask(link, "add").done()
+
+
+@pytest.mark.requirement("GATE-6")
+async def test_a_deadline_ends_a_wait_for_a_server_that_says_nothing() -> None:
+    async with (
+        ledgers() as node,
+        server_of(node) as (server, address),
+        proxy_to(address) as proxy,
+        link_to(proxy.address) as link,
+    ):
+        proxy.block()
+        stuck = ask(link, "add", timeout_s=0.2)
+
+        assert outcome(await stuck) == ("timeout", "unknown")
+        proxy.unblock()
+        await until(lambda: server.inflight == 0)
+
+
+@pytest.mark.requirement("GATE-6")
+async def test_a_deadline_ends_a_wait_for_a_connection() -> None:
+    async with ledgers() as node, server_of(node) as (_, address), proxy_to(address) as proxy:
+        proxy.block()
+        async with link_to(proxy.address, connected=False) as link:
+            assert outcome(await ask(link, "add", timeout_s=0.2)) == ("timeout", "no")
+
+
+async def test_a_server_that_does_not_introduce_itself_is_given_up_on() -> None:
+    async with ledgers() as node, server_of(node) as (_, address), proxy_to(address) as proxy:
+        proxy.block()
+        options = replace(QUICK, connect_timeout_s=0.1)
+        async with link_to(proxy.address, connected=False, options=options) as link:
+            assert outcome(await ask(link, "add")) == ("unavailable", "no")
+            assert "0.1 s" in link.state.reason
+
+
+async def test_a_closed_link_refuses_and_what_it_carried_is_unknown() -> None:
+    async with pair() as ends:
+        stuck = ask(ends.link, "add_later")
+        await until(lambda: ends.server.inflight == 1)
+        states: list[LinkState] = []
+        ends.link.watch(states.append)
+        await ends.link.close()
+
+        assert outcome(await stuck) == ("unavailable", "unknown")
+        assert outcome(await ask(ends.link, "add")) == ("unavailable", "no")
+        assert states[-1].phase is Phase.CLOSED
+        await until(lambda: ends.server.inflight == 0)
+
+
+async def test_a_watcher_that_fails_or_has_left_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async with ledgers() as node, server_of(node) as (_, address), link_to(address) as link:
+        seen: list[Phase] = []
+        leave = link.watch(lambda state: seen.append(state.phase))
+        leave()
+
+        def fail(state: LinkState) -> None:
+            raise RuntimeError("the watcher's own fault")
+
+        link.watch(fail)
+        others = phases(link)
+        await link.close()
+
+    assert seen == []
+    assert others[-1] is Phase.CLOSED
+    assert "a watcher of a link failed" in caplog.messages

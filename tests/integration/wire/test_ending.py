@@ -1,0 +1,197 @@
+"""How a server ends: in order, with everybody told; its health; and who may connect at all."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from goverse.errors import ConfigError
+from goverse.model.keys import ObjectKey
+from goverse.testing.link_objects import Door
+from goverse.wire import codec
+from goverse.wire.connection import METHOD
+from goverse.wire.link import Phase
+from goverse.wire.server import SERVICE, LinkServer
+from goverse.wire.v1 import wire_pb2 as messages
+from tests.integration.wire.asking import ask, outcome
+from tests.links import GATE, LOCAL_CHANNEL, LOCAL_SERVER, NODE, ledgers, link_to, pair, server_of
+from tests.nodes import until
+
+pytestmark = pytest.mark.requirement("GATE-8")
+
+
+@pytest.fixture(autouse=True)
+def shut_door() -> None:
+    Door.waiting = []
+
+
+async def test_a_draining_server_takes_nothing_new_and_finishes_what_runs() -> None:
+    async with pair() as ends:
+        running = ask(ends.link, "add_later")
+        await until(lambda: bool(Door.waiting))
+        draining = asyncio.create_task(ends.server.drain(10.0, "moving house"))
+        await until(lambda: ends.link.state.draining)
+
+        assert outcome(await ask(ends.link, "add", "b")) == ("draining", "no")
+        assert ends.link.readiness().reasons == ("moving house",)
+        Door.open()
+        assert (await running).body == b"1"
+        await draining
+        await until(lambda: ends.link.state.phase is Phase.BROKEN)
+        assert outcome(await ask(ends.link, "add", "b")) == ("unavailable", "no")
+
+
+async def test_a_draining_server_still_takes_what_one_of_its_turns_waits_for() -> None:
+    async with pair() as ends:
+        running = ask(ends.link, "add_later")
+        await until(lambda: bool(Door.waiting))
+        draining = asyncio.create_task(ends.server.drain(10.0))
+        await until(lambda: ends.link.state.draining)
+
+        helping = await ask(ends.link, "add", "b", chain=(ObjectKey("default", "Ledger", "a"),))
+
+        assert helping.body == b"1"
+        Door.open()
+        assert (await running).body == b"1"
+        await draining
+
+
+async def test_what_is_on_its_way_when_a_drain_begins_is_answered_and_nothing_is_unknown() -> None:
+    async with pair() as ends:
+        answers = [ask(ends.link, "add", f"o{index}") for index in range(300)]
+        draining = asyncio.create_task(ends.server.drain(10.0))
+        for index in range(200):
+            answers.append(ask(ends.link, "add", f"p{index}"))
+            await asyncio.sleep(0)
+        found = {outcome(await future) for future in answers}
+        await draining
+
+        assert found <= {("", None), ("draining", "no"), ("unavailable", "no")}
+        assert ("draining", "no") in found
+
+
+async def test_a_drain_waits_for_what_the_peer_sent_before_it_knew() -> None:
+    async with (
+        ledgers() as node,
+        server_of(node) as (server, address),
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        call = cast("Any", channel).stream_stream(METHOD)()
+        hello = messages.Envelope()
+        codec.write_hello(GATE, hello.hello)
+        await call.write(hello.SerializeToString())
+        await until(lambda: len(server.peers) == 1)
+        draining = asyncio.create_task(server.drain(10.0))
+        while not (told := messages.Envelope.FromString(await call.read())).HasField("goaway"):
+            continue
+        await asyncio.wait([draining], timeout=0.1)
+        assert not draining.done()
+        request = messages.Request(
+            id=1, operation=messages.OPERATION_CALL, namespace="default", type="Ledger", object_id="a", method="add"
+        )
+        await call.write(messages.Envelope(requests=[request]).SerializeToString())
+        answered = messages.Envelope.FromString(await call.read())
+        await call.write(messages.Envelope(pong=told.ping).SerializeToString())
+        await draining
+
+        assert answered.replies[0].problem.code == "draining"
+        assert await call.read() is grpc.aio.EOF
+
+
+async def test_a_drain_ends_in_time_although_calls_go_on() -> None:
+    async with pair() as ends:
+        stuck = ask(ends.link, "add_later")
+        await until(lambda: bool(Door.waiting))
+        await asyncio.wait_for(ends.server.drain(0.05), 10)
+
+        assert outcome(await stuck) == ("unavailable", "unknown")
+        assert ends.server.inflight == 0
+
+
+async def test_a_link_that_comes_while_the_server_drains_learns_it_at_once() -> None:
+    async with pair() as ends:
+        running = ask(ends.link, "add_later")
+        await until(lambda: bool(Door.waiting))
+        draining = asyncio.create_task(ends.server.drain(10.0, "moving house"))
+        await until(lambda: ends.link.state.draining)
+        async with link_to(ends.address) as late:
+            assert late.state.draining
+            assert outcome(await ask(late, "add", "b")) == ("draining", "no")
+        Door.open()
+        await asyncio.gather(running, draining)
+
+
+async def test_after_a_drain_the_link_finds_the_server_that_took_its_place() -> None:
+    async with pair() as ends:
+        await ends.server.drain(1.0)
+        async with server_of(ends.node, address=ends.address):
+            await until(lambda: ends.link.state.phase is Phase.CONNECTED and not ends.link.state.draining)
+
+            assert (await ask(ends.link, "add")).body == b"1"
+
+
+async def test_a_link_that_closes_waits_for_what_it_carries() -> None:
+    async with pair() as ends:
+        running = ask(ends.link, "add_later")
+        await until(lambda: bool(Door.waiting))
+        closing = asyncio.create_task(ends.link.close(10.0))
+        await until(lambda: outcome_now(ends.link) == ("draining", "no"))
+        Door.open()
+
+        assert (await running).body == b"1"
+        await closing
+
+
+def outcome_now(link: Any) -> tuple[str, str | None]:
+    """What a request gets that is refused at once."""
+    future = ask(link, "add", "b")
+    return outcome(future.result()) if future.done() else ("", None)
+
+
+async def test_stopping_twice_or_before_the_start_is_nothing() -> None:
+    async with ledgers() as node:
+        server = LinkServer(node, NODE)
+        await server.abort()
+        await server.start("127.0.0.1:0")
+        await server.drain(0.1)
+        await server.drain(0.1)
+        await server.abort()
+
+        assert server.peers == ()
+
+
+async def test_an_address_that_is_taken_is_a_configuration_error() -> None:
+    async with ledgers() as node, server_of(node) as (_, address):
+        second = LinkServer(node, NODE)
+        with pytest.raises(ConfigError, match=address):
+            await second.start(address)
+
+
+async def test_health_tells_the_live_truth() -> None:
+    async with ledgers() as node, server_of(node) as (server, address):
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+
+            states = health_pb2.HealthCheckResponse
+            for service in ("", SERVICE):
+                answer: Any = await cast("Any", stub).Check(health_pb2.HealthCheckRequest(service=service))
+                assert answer.status == states.SERVING
+            changes: Any = cast("Any", stub).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+            assert (await changes.read()).status == states.SERVING
+            await node.stop(0.0)
+            assert (await asyncio.wait_for(changes.read(), 10)).status == states.NOT_SERVING
+            changes.cancel()
+        assert server.peers == ()
+
+
+async def test_credentials_are_used_on_both_sides() -> None:
+    async with (
+        ledgers() as node,
+        server_of(node, credentials=LOCAL_SERVER()) as (_, address),
+        link_to(address, credentials=LOCAL_CHANNEL()) as trusted,
+    ):
+        assert (await ask(trusted, "add")).body == b"1"

@@ -1,0 +1,105 @@
+"""Links on a test's bench: a node, a server before it, and links to that over loopback."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import grpc
+
+from goverse.objects.registry import Registry
+from goverse.ports.link import Link
+from goverse.testing.link_objects import CLASSES
+from goverse.wire.introduction import Introduction
+from goverse.wire.link import GrpcLink, Phase
+from goverse.wire.options import WireOptions
+from goverse.wire.server import SERVICE, LinkServer
+from goverse_node.node import Node
+from goverse_node.stores.memory import MemoryStore
+from tests.nodes import until
+
+GATE = Introduction(kind="gate", id="g1", incarnation="i1")
+NODE = Introduction(kind="node", id="n1", incarnation="i1")
+QUICK = WireOptions(backoff_s=0.01, backoff_s_max=0.05, connect_timeout_s=5.0)
+
+
+@asynccontextmanager
+async def ledgers() -> AsyncIterator[Node]:
+    """A node with the objects of the link contract."""
+    store = MemoryStore()
+    await store.open()
+    node = Node(Registry(CLASSES), store)
+    await node.start()
+    try:
+        yield node
+    finally:
+        await node.stop(0.0)
+        await store.close()
+
+
+@asynccontextmanager
+async def server_of(link: Link, **parts: Any) -> AsyncIterator[tuple[LinkServer, str]]:
+    """Serve a link on a free port; give the server and its address."""
+    wanted = parts.pop("address", "127.0.0.1:0")
+    server = LinkServer(link, parts.pop("introduction", NODE), **{"options": QUICK, **parts})
+    try:
+        port = await server.start(wanted)
+        yield server, f"127.0.0.1:{port}"
+    finally:
+        await server.abort()
+
+
+@asynccontextmanager
+async def link_to(address: str, *, connected: bool = True, **parts: Any) -> AsyncIterator[GrpcLink]:
+    """A link to an address, by default one that is connected."""
+    introduction = parts.pop("introduction", GATE)
+    link = GrpcLink(address, introduction, **{"options": QUICK, **parts})
+    link.start()
+    try:
+        if connected:
+            await until(lambda: link.state.phase is Phase.CONNECTED)
+        yield link
+    finally:
+        await link.close()
+
+
+@dataclass
+class Pair:
+    """Both ends of a stream, and the node behind."""
+
+    node: Node
+    server: LinkServer
+    link: GrpcLink
+    address: str
+
+
+@asynccontextmanager
+async def pair(**options: Any) -> AsyncIterator[Pair]:
+    """A node, a server before it and a link to it; ``options`` are those of the wire, on both ends."""
+    chosen = replace(QUICK, **options)
+    async with (
+        ledgers() as node,
+        server_of(node, options=chosen) as (server, address),
+        link_to(address, options=chosen) as link,
+    ):
+        yield Pair(node, server, link, address)
+
+
+@asynccontextmanager
+async def stranger(connect: Callable[[Any, Any], Awaitable[None]]) -> AsyncIterator[str]:
+    """A server that answers a link's stream with ``connect``, whatever that does; give its address."""
+    handler: Any = grpc.stream_stream_rpc_method_handler(cast("Any", connect))
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Connect": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+LOCAL_CHANNEL = grpc.local_channel_credentials
+LOCAL_SERVER = grpc.local_server_credentials

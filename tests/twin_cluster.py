@@ -1,0 +1,203 @@
+"""A cluster in one process: real nodes, keepers and routers over the twins of etcd and of the store.
+
+A node's process dies as a whole (``kill``: nothing of it answers any more, its lease runs out) or leaves in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from asyncio import Future
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from goverse.cluster.keys import KeyLayout
+from goverse.cluster.member import Member
+from goverse.errors import Unavailable
+from goverse.model.frames import Operation, Problem, Reply, Request
+from goverse.model.records import ObjectSummary
+from goverse.objects.registry import Registry
+from goverse.ports.clock import SystemClock
+from goverse.ports.link import Executed, Readiness
+from goverse.ports.memory_coordinator import MemoryCoordinator
+from goverse.ports.memory_keys import MemoryKeys
+from goverse.routing.cluster_watch import ClusterWatch
+from goverse.routing.router import Router
+from goverse_node.node import Node
+from goverse_node.options import NodeOptions
+from goverse_node.ownership.keeper import Keeper
+from goverse_node.ownership.leader import LeaderLimits
+from goverse_node.ownership.ownership import Shutdown
+from goverse_node.stores.memory import MemoryStore
+from tests.nodes import key_of, until
+
+SHARDS = 16
+LEASE_TTL_S = 1.0
+
+_incarnations = itertools.count(1)
+_requests = itertools.count(1)
+
+
+class Wire:
+    """A link to a node of the same process that breaks when the node is killed."""
+
+    def __init__(self, cluster: TwinCluster, address: str) -> None:
+        self._cluster = cluster
+        self._address = address
+        self._open: set[Future[Reply]] = set()
+
+    def submit(self, request: Request) -> Future[Reply]:
+        answer: Future[Reply] = asyncio.get_running_loop().create_future()
+        host = self._cluster.hosts.get(self._address)
+        if host is None or host.dead:
+            answer.set_result(_broken(Executed.NO))
+            return answer
+        inner = host.node.submit(request)
+        host.answers.append(answer)
+
+        def arrived(done: Future[Reply]) -> None:
+            if not answer.done() and not done.cancelled() and not host.dead:
+                answer.set_result(done.result())
+
+        inner.add_done_callback(arrived)
+        answer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
+        return answer
+
+    async def list(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        host = self._cluster.hosts.get(self._address)
+        if host is None or host.dead:
+            raise Unavailable
+        return await host.node.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
+
+    def readiness(self) -> Readiness:
+        host = self._cluster.hosts.get(self._address)
+        if host is None or host.dead:
+            return Readiness(False, ("the node is dead",), 0)
+        return host.node.readiness()
+
+    async def close(self, drain_timeout_s: float = 0.0) -> None:
+        del drain_timeout_s
+
+
+def _broken(executed: Executed) -> Reply:
+    return Reply(problem=Problem("unavailable", "the connection broke", True, {"executed": executed.value}))
+
+
+class Host:
+    """One node's process."""
+
+    def __init__(self, cluster: TwinCluster, name: str) -> None:
+        incarnation = f"i{next(_incarnations)}"
+        self.dead = False
+        self.answers: list[Future[Reply]] = []
+        self.coordinator = MemoryCoordinator(cluster.keys)
+        self.watch = ClusterWatch(self.coordinator, cluster.layout)
+        self.router: Router | None = None
+        member = Member(name, name, incarnation)
+        self.router = Router(cluster.connect, shard_count=SHARDS, readonly=cluster.readonly, incarnation=incarnation)
+        self.watch.add(self.router.follow)
+        self.keeper = Keeper(
+            member,
+            self.watch,
+            self.coordinator,
+            cluster.store,
+            table=self.router.table,
+            lease_ttl_s=LEASE_TTL_S,
+            leader_limits=LeaderLimits(gather_s=0.05, plan_pause_s=0.01, rejoin_grace_s=0.3),
+        )
+        options = NodeOptions(node_id=name)
+        self.node = Node(cluster.registry, cluster.store, options=options, tenure=self.keeper)
+        self.router.own = (name, self.node)
+        self.node.calls = self.router
+
+    async def start(self) -> None:
+        await self.watch.start(SHARDS)
+        await self.node.start()
+        self.keeper.start(self.node.evacuation)
+
+    def kill(self) -> None:
+        """Die at once: nothing that was under way is answered, nothing is refreshed any more."""
+        self.dead = True
+        self.coordinator.reach.cut()
+        for answer in self.answers:
+            if not answer.done():
+                answer.set_result(_broken(Executed.UNKNOWN))
+
+    async def leave(self, how: Shutdown) -> bool:
+        left = await self.keeper.leave(how, 5.0)
+        await self.stop()
+        return left
+
+    async def stop(self) -> None:
+        await self.keeper.stop()
+        await self.node.stop(0.1)
+        await self.watch.stop()
+        if self.router is not None:
+            await self.router.close()
+        await self.coordinator.close()
+
+
+class TwinCluster:
+    """Hosts by address, and a router as a gate has it."""
+
+    def __init__(self, *classes: type[Any]) -> None:
+        self.registry = Registry(classes)
+        self.store = MemoryStore()
+        self.keys = MemoryKeys(SystemClock())
+        self.layout = KeyLayout("test")
+        self.hosts: dict[str, Host] = {}
+        self.coordinator = MemoryCoordinator(self.keys)
+        self.watch = ClusterWatch(self.coordinator, self.layout)
+        self.router = Router(self.connect, shard_count=SHARDS, readonly=self.readonly, incarnation="gate")
+        self.watch.add(self.router.follow)
+
+    def connect(self, address: str) -> Wire:
+        return Wire(self, address)
+
+    def readonly(self, type_name: str, method: str) -> bool:
+        return self.registry.method(type_name, method).readonly
+
+    async def __aenter__(self) -> TwinCluster:
+        await self.store.open()
+        await self.watch.start(SHARDS)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for host in self.hosts.values():
+            host.coordinator.reach.heal()
+            await host.stop()
+        await self.router.close()
+        await self.watch.stop()
+        await self.store.close()
+
+    async def join(self, *names: str) -> None:
+        """Start nodes."""
+        for name in names:
+            self.hosts[name] = Host(self, name)
+            await self.hosts[name].start()
+
+    async def served(self, *names: str) -> None:
+        """Wait until exactly these nodes serve all shards, each at least one."""
+        await until(lambda: None not in self.owners() and set(self.owners()) == set(names))
+
+    def owners(self) -> list[str | None]:
+        return [route.node if route is not None else None for route in self.router.table.routes]
+
+    def call(
+        self, target: type[Any], object_id: str, method: str, *, timeout_s: float = 10.0, **arguments: Any
+    ) -> Future[Reply]:
+        key = arguments.pop("key", None)
+        request = Request(
+            Operation.CALL,
+            key_of(target, object_id),
+            method,
+            orjson.dumps(arguments) if arguments else b"",
+            asyncio.get_running_loop().time() + timeout_s,
+            f"r{next(_requests)}",
+            key,
+        )
+        return self.router.submit(request)

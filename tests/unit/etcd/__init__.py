@@ -1,0 +1,1 @@
+"""The client of etcd, its rules alone: no server and no network."""

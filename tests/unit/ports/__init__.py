@@ -1,0 +1,1 @@
+"""The twins that stand beside the ports."""

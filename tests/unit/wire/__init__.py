@@ -1,0 +1,1 @@
+"""The wire's rules, without a socket."""

@@ -1,0 +1,76 @@
+"""Frames as hypothesis makes them, and short ways to make one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from goverse.model.frames import MUST_EXIST, Operation, Problem, Reply, Request
+from goverse.model.keys import ObjectKey
+
+UINT32, UINT64 = 2**32 - 1, 2**64 - 1
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+names = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,20}", fullmatch=True)
+namespaces = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
+ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
+keys = st.builds(ObjectKey, namespaces, names, ids)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+requests = st.builds(
+    Request,
+    operation=st.sampled_from(Operation),
+    key=keys,
+    method=st.just("") | names,
+    body=st.binary(max_size=200),
+    deadline=st.floats(0.0, 1e6),
+    request_id=texts,
+    idempotency_key=st.none() | texts,
+    if_match=st.none() | st.just(MUST_EXIST) | st.integers(0, 2**62),
+    caller=texts,
+    traceparent=texts,
+    chain=st.lists(keys, max_size=4).map(tuple),
+    attempt=st.integers(0, 1000),
+    fresh_key=st.booleans(),
+)
+problems = st.builds(
+    Problem,
+    code=names,
+    detail=texts,
+    retryable=st.booleans(),
+    extra=st.dictionaries(texts, json_values, max_size=4),
+    status=st.none() | st.integers(400, 499),
+    request_id=texts,
+)
+replies = st.builds(
+    Reply,
+    body=st.binary(max_size=200),
+    version=st.integers(0, UINT64),
+    commit_seq=st.integers(0, UINT64),
+    created=st.booleans(),
+    replayed=st.booleans(),
+    problem=st.none() | problems,
+)
+
+
+def request(body: bytes = b"", *, deadline: float = 100.0, **further: Any) -> Request:
+    """An ordinary request."""
+    return Request(Operation.CALL, ObjectKey("default", "Counter", "c1"), "add", body, deadline, "r1", **further)
+
+
+class Slot:
+    """Where a reply is waited for, without a loop."""
+
+    def __init__(self) -> None:
+        self.reply: Reply | None = None
+        self.given_up = False
+
+    def done(self) -> bool:
+        return self.given_up or self.reply is not None
+
+    def set_result(self, result: Reply, /) -> None:
+        self.reply = result

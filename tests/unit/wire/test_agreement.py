@@ -1,0 +1,92 @@
+"""Introductions, signs of life, pauses, and what a router may conclude."""
+
+from __future__ import annotations
+
+import pytest
+
+from goverse.errors import Moving, Overloaded, PeerError
+from goverse.model.frames import Problem
+from goverse.ports.link import Executed, executed
+from goverse.wire.backoff import HELD_S, Backoff
+from goverse.wire.introduction import CANCEL, FEATURES, LIST, Agreement, Introduction, agree
+from goverse.wire.liveness import Liveness, Verdict
+
+OURS = Introduction(kind="gate", id="g1", release="1.1", versions=(1, 2))
+
+
+@pytest.mark.requirement("QUA-6")
+def test_the_highest_version_and_the_features_that_both_know_are_used() -> None:
+    older = Introduction(kind="node", id="n1", release="1.0", versions=(1,), features=frozenset({CANCEL}))
+    newer = Introduction(kind="node", id="n1", versions=(2, 3), features=FEATURES | {"telepathy"})
+
+    assert agree(OURS, older) == Agreement(1, frozenset({CANCEL}))
+    assert agree(OURS, newer) == Agreement(2, FEATURES)
+    assert LIST in agree(OURS, newer).features
+
+
+@pytest.mark.requirement("QUA-6")
+def test_without_a_common_version_the_error_names_both() -> None:
+    stranger = Introduction(kind="node", id="n1", release="9.0", versions=(7, 8))
+
+    with pytest.raises(PeerError, match=r"node n1 \(9.0\) speaks versions 7, 8.*gate g1 \(1.1\) speaks 1, 2"):
+        agree(OURS, stranger)
+    with pytest.raises(PeerError, match="none"):
+        agree(OURS, Introduction(kind="node", id="n1", versions=()))
+
+
+def test_silence_is_asked_about_once_and_then_given_up_on() -> None:
+    life = Liveness(0.0, keepalive_s=2.0, silence_s_max=8.0)
+    seen = [life.look(tenth / 10) for tenth in range(1, 81)]
+
+    assert [index + 1 for index, verdict in enumerate(seen) if verdict is Verdict.ASK] == [20]
+    assert seen[-2:] == [Verdict.WAIT, Verdict.GIVE_UP]
+
+
+def test_any_sign_of_life_starts_anew() -> None:
+    life = Liveness(0.0, keepalive_s=2.0, silence_s_max=8.0)
+    verdicts = []
+    for tenth in range(1, 200):
+        if tenth % 30 == 0:
+            life.heard(tenth / 10)
+        verdicts.append(life.look(tenth / 10))
+
+    assert Verdict.GIVE_UP not in verdicts
+    assert verdicts.count(Verdict.ASK) == 6
+
+
+def test_who_slept_itself_judges_nobody_by_that_time() -> None:
+    life = Liveness(0.0, keepalive_s=2.0, silence_s_max=8.0)
+    life.look(0.1)
+
+    assert life.look(60.0) is Verdict.WAIT
+    assert [life.look(60.0 + tenth / 10) for tenth in range(1, 81)][-1] is Verdict.GIVE_UP
+
+
+def test_pauses_double_up_to_a_bound_and_a_connection_that_held_ends_them() -> None:
+    backoff = Backoff(0.1, 1.0, lambda: 1.0)
+    assert [backoff.next_s() for _ in range(7)] == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
+    backoff.ended(HELD_S / 2)
+    assert backoff.next_s() == pytest.approx(1.0)
+    backoff.ended(HELD_S)
+    assert backoff.next_s() == 0.0
+
+
+def test_pauses_are_spread() -> None:
+    early, late = Backoff(1.0, 9.0, lambda: 0.0), Backoff(1.0, 9.0, lambda: 0.999)
+    assert early.next_s() == late.next_s() == 0.0
+
+    assert (early.next_s(), round(late.next_s(), 2)) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("problem", "known"),
+    [
+        (Problem.of(Moving()), Executed.NO),
+        (Problem.of(Overloaded(executed="no")), Executed.NO),
+        (Problem("unavailable", "", extra={"executed": "unknown"}), Executed.UNKNOWN),
+        (Problem("unavailable", "", extra={"executed": ["no"]}), None),
+        (Problem("timeout", ""), None),
+    ],
+)
+def test_a_router_can_tell_what_is_known_about_a_request(problem: Problem, known: Executed | None) -> None:
+    assert executed(problem) is known

@@ -1,0 +1,251 @@
+"""Frames survive the way through messages, and no bytes whatever do harm."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from goverse.errors import GoverseError, MalformedRequest, PeerError
+from goverse.model.frames import Operation, Problem, Reply, Request
+from goverse.model.keys import ObjectKey
+from goverse.model.records import ObjectSummary
+from goverse.ports.link import EXECUTED, Readiness
+from goverse.wire import codec
+from goverse.wire.introduction import Introduction
+from goverse.wire.problems import read_problem, write_problem
+from goverse.wire.v1 import wire_pb2 as messages
+from tests.unit.wire import frames
+
+NOW = 1_000.0
+
+
+def sent(envelope: messages.Envelope) -> messages.Envelope:
+    return codec.parse(envelope.SerializeToString())
+
+
+def through(*requests: Request) -> list[Request]:
+    envelope = messages.Envelope()
+    assert codec.write_requests(enumerate(requests, 1), NOW, envelope) == []
+    reader = codec.RequestReader()
+    return [reader.read(message, NOW) for message in sent(envelope).requests]
+
+
+def through_reply(reply: Reply) -> Reply:
+    envelope = messages.Envelope()
+    codec.write_replies([(7, reply)], envelope)
+    (message,) = sent(envelope).replies
+    assert message.id == 7
+    return codec.read_reply(message)
+
+
+@given(st.lists(frames.requests, max_size=5))
+def test_requests_arrive_as_they_were_sent(requests: list[Request]) -> None:
+    arrived = through(*requests)
+
+    for before, after in zip(requests, arrived, strict=True):
+        left_s = min(max(0.0, before.deadline - NOW), codec.REMAINING_MS_MAX / 1000)
+        assert left_s - 1e-6 <= after.deadline - NOW <= left_s + 0.002
+        after.deadline = before.deadline
+        assert after == before
+
+
+@given(frames.replies)
+def test_replies_arrive_as_they_were_sent(reply: Reply) -> None:
+    assert through_reply(reply) == reply
+
+
+@given(st.binary(max_size=300))
+def test_whatever_bytes_come_the_answer_is_an_envelope_or_a_typed_error(data: bytes) -> None:
+    with suppress(PeerError):
+        assert read_everything(codec.parse(data))
+
+
+@given(st.data())
+def test_damaged_envelopes_give_frames_or_typed_errors(data: st.DataObject) -> None:
+    envelope = messages.Envelope()
+    codec.write_requests(enumerate(data.draw(st.lists(frames.requests, max_size=3)), 1), NOW, envelope)
+    codec.write_replies(enumerate(data.draw(st.lists(frames.replies, max_size=3)), 1), envelope)
+    raw = bytearray(envelope.SerializeToString() or b"\x00")
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(PeerError):
+        assert read_everything(codec.parse(bytes(raw)))
+
+
+def read_everything(envelope: messages.Envelope) -> bool:
+    """Read whatever an envelope holds; nothing but a typed error may come of it."""
+    reader = codec.RequestReader()
+    for request in envelope.requests:
+        with suppress(MalformedRequest):
+            assert isinstance(reader.read(request, NOW), Request)
+    for reply in envelope.replies:
+        with suppress(PeerError):
+            assert isinstance(codec.read_reply(reply), Reply)
+    with suppress(PeerError):
+        assert isinstance(codec.read_hello(envelope), Introduction)
+    return isinstance(codec.read_readiness(envelope.readiness), Readiness)
+
+
+@pytest.mark.requirement("QUA-6")
+def test_what_a_newer_peer_adds_is_ignored() -> None:
+    envelope = messages.Envelope()
+    codec.write_requests([(1, frames.request(b"{}"))], NOW, envelope)
+    unknown_field = b"\xfa\x07\x05hello"  # number 127, five bytes
+    inner = envelope.requests[0].SerializeToString() + unknown_field
+    raw = b"\x12" + bytes([len(inner)]) + inner + unknown_field
+
+    (message,) = codec.parse(raw).requests
+
+    assert codec.RequestReader().read(message, NOW).body == b"{}"
+
+
+def test_an_operation_of_a_newer_peer_is_refused_alone() -> None:
+    message = messages.Request(id=1, namespace="default", type="Counter", object_id="c1")
+    message.operation = 99  # type: ignore[assignment]  # as a newer release may send it
+
+    with pytest.raises(MalformedRequest, match="99"):
+        codec.RequestReader().read(message, NOW)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "type_name", "object_id", "method"),
+    [
+        ("", "Counter", "c1", "add"),
+        ("de fault", "Counter", "c1", "add"),
+        ("default", "", "c1", "add"),
+        ("default", "_Counter", "c1", "add"),
+        ("default", "Counter", "", "add"),
+        ("default", "Counter", "é" * 257, "add"),
+        ("default", "Counter", "c1", "no name"),
+        ("default", "Counter", "c1", "_private"),
+    ],
+)
+def test_names_that_cannot_be_are_refused(namespace: str, type_name: str, object_id: str, method: str) -> None:
+    message = messages.Request(
+        operation=messages.OPERATION_CALL, namespace=namespace, type=type_name, object_id=object_id, method=method
+    )
+
+    with pytest.raises(MalformedRequest):
+        codec.RequestReader().read(message, NOW)
+
+
+@pytest.mark.parametrize(
+    "unsendable",
+    [
+        frames.request(idempotency_key="\ud800"),
+        frames.request(if_match=2**70),
+        frames.request(chain=(ObjectKey("default", "Counter", "\udfff"),)),
+    ],
+)
+def test_a_request_that_cannot_be_expressed_fails_alone(unsendable: Request) -> None:
+    envelope = messages.Envelope()
+
+    failed = codec.write_requests(
+        [(1, frames.request(b"1")), (2, unsendable), (3, frames.request(b"3"))], NOW, envelope
+    )
+
+    assert [(number, error.code, error.extra[EXECUTED]) for number, error in failed] == [(2, "malformed_request", "no")]
+    assert [(message.id, message.body) for message in sent(envelope).requests] == [(1, b"1"), (3, b"3")]
+
+
+def test_a_reply_that_cannot_be_expressed_becomes_a_problem() -> None:
+    envelope = messages.Envelope()
+
+    codec.write_replies([(1, Reply(b"1")), (2, Reply(version=-1)), (3, Reply(b"3"))], envelope)
+
+    first, second, third = (codec.read_reply(message) for message in sent(envelope).replies)
+    assert (first.body, third.body) == (b"1", b"3")
+    assert second.problem is not None
+    assert second.problem.code == "internal_error"
+
+
+@pytest.mark.parametrize(
+    ("extra", "arrives"),
+    [
+        ({"large": 2**80}, {"large": 2**80}),
+        ({"odd": object, EXECUTED: "no"}, {"odd": "<class 'object'>", EXECUTED: "no"}),
+        ({"half": float("nan"), EXECUTED: "no"}, {"half": None, EXECUTED: "no"}),
+        ({"\ud800": 1, EXECUTED: "no", "n": 2**80}, {"\ud800": 1, EXECUTED: "no", "n": 2**80}),
+    ],
+)
+def test_members_that_are_no_plain_json_arrive_as_well_as_they_can(
+    extra: dict[str, object], arrives: dict[str, object]
+) -> None:
+    reply = through_reply(Reply(problem=Problem("c", "d", extra=extra)))
+
+    assert reply.problem is not None
+    assert reply.problem.extra == arrives
+
+
+def test_members_without_any_json_are_left_out_but_for_what_a_router_has_to_know() -> None:
+    endless: dict[str, object] = {EXECUTED: "unknown"}
+    endless["self"] = endless
+
+    reply = through_reply(Reply(problem=Problem("c", "half a \ud800 character", extra=endless)))
+
+    assert reply.problem is not None
+    assert (reply.problem.detail, reply.problem.extra) == ("half a ? character", {EXECUTED: "unknown"})
+
+
+@pytest.mark.parametrize("extra", [b"{", b"[1]", b"\xff", b"[" * 100_000])
+def test_a_problem_with_nonsense_for_members_is_a_violation(extra: bytes) -> None:
+    with pytest.raises(PeerError):
+        read_problem(messages.Problem(code="c", extra=extra))
+
+
+def test_a_problem_without_a_code_is_a_violation() -> None:
+    message = messages.Problem()
+    write_problem(Problem("", "d"), message)
+
+    with pytest.raises(PeerError, match="code"):
+        read_problem(message)
+
+
+def test_introductions_listings_and_readiness_arrive_as_they_were_sent() -> None:
+    introduction = Introduction(kind="node", id="n1", incarnation="i", release="0.9", features=frozenset({"x", "y"}))
+    readiness = Readiness(False, ("claimed 1 of 2 shards", "the node is starting"), 2**63)
+    items = [ObjectSummary("a", 1), ObjectSummary("é/b", 2**60)]
+    envelope = messages.Envelope()
+    codec.write_hello(introduction, envelope.hello)
+    codec.write_readiness(readiness, envelope.readiness)
+    codec.write_items(items, envelope.list_replies.add(id=3))
+
+    arrived = sent(envelope)
+
+    assert codec.read_hello(arrived) == introduction
+    assert codec.read_readiness(arrived.readiness) == readiness
+    assert codec.read_items(arrived.list_replies[0]) == items
+
+
+def test_a_listing_that_cannot_be_asked_for_is_a_malformed_request() -> None:
+    message = codec.write_listing(1, ("default", "Counter"), prefix="é", after=None, limit=10**12)
+    assert (message.prefix, message.HasField("after"), message.limit) == ("é", False, 1000)
+
+    with pytest.raises(GoverseError) as refused:
+        codec.write_listing(1, ("default", "Counter"), prefix="\ud800", after=None, limit=1)
+    assert refused.value.code == "malformed_request"
+
+
+@pytest.mark.requirement("GATE-6")
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"),
+    [
+        (-5.0, 0),
+        (0.0, 0),
+        (0.0001, 1),
+        (1.0, 1001),
+        (float("inf"), codec.REMAINING_MS_MAX),
+        (1e300, codec.REMAINING_MS_MAX),
+    ],
+)
+def test_what_is_left_of_a_deadline_is_never_too_little(seconds: float, milliseconds: int) -> None:
+    assert codec.remaining_ms(seconds) == milliseconds
+
+
+def test_operations_have_the_same_numbers_on_the_wire() -> None:
+    assert {f"OPERATION_{operation.name}": operation.value for operation in Operation} == {
+        name: number for name, number in messages.Operation.items() if number
+    }

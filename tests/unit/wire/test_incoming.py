@@ -1,0 +1,114 @@
+"""The answering side: what it refuses, what it owes, when it stops reading."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+
+import pytest
+
+from goverse.errors import GoverseError, PeerError
+from goverse.model.frames import Reply
+from goverse.ports.link import EXECUTED
+from goverse.wire.incoming import Incoming, Occupancy
+from goverse.wire.options import WireOptions
+from goverse.wire.outgoing import FRAME_OVERHEAD_BYTES
+from tests.unit.wire.frames import request
+
+
+def incoming(occupancy: Occupancy | None = None, **options: int) -> Incoming:
+    return Incoming(WireOptions(**options), occupancy or Occupancy(100))
+
+
+def refused(error: GoverseError | None) -> tuple[str, str]:
+    assert error is not None
+    return error.code, error.extra[EXECUTED]
+
+
+async def future() -> Future[Reply]:
+    return asyncio.get_running_loop().create_future()
+
+
+async def test_ids_grow() -> None:
+    side = incoming()
+    assert side.refusal(3, request()) is None
+    for number in (3, 2, 0):
+        with pytest.raises(PeerError):
+            side.refusal(number, request())
+
+
+async def test_requests_of_one_stream_are_bounded() -> None:
+    side = incoming(inflight_max=1)
+    side.hold(1, await future(), 0)
+    assert refused(side.refusal(2, request())) == ("overloaded", "no")
+    side.release(1)
+
+    assert side.refusal(3, request()) is None
+
+
+async def test_requests_of_all_streams_are_bounded_together() -> None:
+    occupancy = Occupancy(1)
+    one, other = incoming(occupancy), incoming(occupancy)
+    one.hold(1, await future(), 0)
+    assert refused(other.refusal(1, request())) == ("overloaded", "no")
+    one.release_all()
+
+    assert other.refusal(2, request()) is None
+    assert occupancy.requests == 0
+
+
+async def test_bodies_under_way_are_bounded() -> None:
+    side = incoming(requests_bytes_max=10)
+    side.hold(1, await future(), 8)
+    assert refused(side.refusal(2, request(b"xyz"))) == ("overloaded", "no")
+    assert side.refusal(3, request(b"x")) is None
+
+
+@pytest.mark.requirement("GATE-8")
+async def test_while_it_drains_only_what_a_turn_may_wait_for_is_taken() -> None:
+    occupancy = Occupancy(10)
+    side = incoming(occupancy)
+    occupancy.draining = "bye"
+
+    assert refused(side.refusal(1, request())) == ("draining", "no")
+    assert side.refusal(2, request(chain=(request().key,))) is None
+
+
+async def test_a_request_is_released_once() -> None:
+    side, waiting = incoming(), await future()
+    side.hold(1, waiting, 5)
+    assert side.owes
+
+    assert side.release(1) is waiting
+    assert side.release(1) is None
+    assert not side.owes
+
+
+async def test_replies_are_cut_into_messages_in_order() -> None:
+    side = incoming(message_bytes=3 * FRAME_OVERHEAD_BYTES)
+    for number in range(7):
+        side.answer(number, Reply())
+
+    taken = [side.take_replies() for _ in range(4)]
+    assert [[number for number, _ in replies] for replies in taken] == [[0, 1, 2], [3, 4, 5], [6], []]
+    assert not side.owes
+
+
+async def test_replies_that_nobody_takes_stop_the_reading_and_then_the_stream() -> None:
+    side = incoming(replies_bytes=1_000, replies_bytes_max=3_000)
+    assert (side.is_full, side.overflows) == (False, False)
+    side.answer(1, Reply(b"x" * 1_000))
+    assert (side.is_full, side.overflows) == (True, False)
+    side.answer(2, Reply(b"x" * 2_000))
+    assert (side.is_full, side.overflows) == (True, True)
+    side.take_replies()
+    assert (side.is_full, side.overflows) == (False, False)
+
+
+async def test_an_answer_that_fits_into_no_message_becomes_a_problem() -> None:
+    side = incoming()
+    side.answer(1, Reply(bytes(WireOptions().body_bytes_max + 1), version=7))
+
+    ((_, reply),) = side.take_replies()
+    assert reply.problem is not None
+    assert (reply.problem.code, reply.problem.extra[EXECUTED], reply.version) == ("too_large", "unknown", 7)
