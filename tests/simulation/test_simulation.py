@@ -9,7 +9,7 @@ from tests.simulation.cluster import RECOVERY_S, SimulatedCluster
 from tests.simulation.faults import PLANNED
 from tests.simulation.settings import Settings
 
-SEEDS = 160
+SEEDS = 120
 PLANNED_SEEDS = 40
 AT_ONCE = 20
 
