@@ -60,6 +60,8 @@ class SimulatedClient:
             if answered:
                 return
             answered = True
+            if not isinstance(result, tuple):
+                cluster.watchers.failed()
             if key is not None and not isinstance(result, tuple):
                 cluster.world.after(0.2, lambda: self._attempt(number, entry, key, called))
                 return

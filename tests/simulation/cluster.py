@@ -6,7 +6,7 @@ from goverse.cluster.keys import KeyLayout
 from goverse.limits import LEASE_TTL_S
 from tests.simulation.client import SimulatedClient
 from tests.simulation.etcd import SimulatedEtcd
-from tests.simulation.faults import PLANNED, Faults
+from tests.simulation.faults import Faults
 from tests.simulation.gate import SimulatedGate
 from tests.simulation.node import SimulatedNode
 from tests.simulation.settings import CLUSTER, SHARDS, Bug, Settings
@@ -30,7 +30,6 @@ class SimulatedCluster:
         self.settings = settings
         self.world = World(seed)
         self.watchers = Watchers()
-        self.watchers.planned_moves_only = bool(settings.faults) and set(settings.faults) <= set(PLANNED)
         self.etcd = SimulatedEtcd(self.world)
         self.store = SimulatedStore(self.world, self.watchers, fenced=Bug.UNFENCED not in settings.bugs)
         self.layout = KeyLayout(CLUSTER)

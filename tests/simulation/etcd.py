@@ -37,13 +37,18 @@ class LeaseRecord:
 
 
 class SimulatedEtcd:
-    """One etcd for the whole cluster; `stop` and `start` stand for an outage of all its members."""
+    """One etcd for the whole cluster; `stop` and `start` stand for an outage of all its members.
+
+    Attributes:
+        lag_s: how far the watch of a process lags behind, where it does: its member of etcd is behind the others.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.up = True
         self.revision = 1
         self.keys: dict[str, Kept] = {}
+        self.lag_s: dict[str, float] = {}
         self._leases: dict[int, LeaseRecord] = {}
         self._lease_ids = 100
         self._log: list[tuple[str, Entry | None, int]] = []
@@ -214,8 +219,16 @@ class Watch:
             self._send(lambda: self._apply(batch, begin))
 
     def _send(self, deliver: Callable[[], None]) -> None:
-        process, life = self._process, self._life
-        self._etcd.world.send(NAME, process.name, lambda: process.take(life, deliver))
+        process, life, etcd = self._process, self._life, self._etcd
+
+        def send() -> None:
+            etcd.world.send(NAME, process.name, lambda: process.take(life, deliver))
+
+        lag_s = etcd.lag_s.get(process.name, 0.0)
+        if lag_s:
+            etcd.world.after(lag_s, send)
+        else:
+            send()
 
     def _reload(self, entries: list[Entry], revision: int, end: int) -> None:
         if end > self._cursor:

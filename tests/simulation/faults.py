@@ -35,7 +35,7 @@ class Faults:
         while at < seconds - 1:
             name = self._random.choice(names)
             self._world.after(at, lambda name=name: self._strike(name))  # type: ignore[misc]
-            at += self._random.expovariate(1 / 1.5)
+            at += self._random.expovariate(1 / self._cluster.settings.fault_every_s)
 
     def _strike(self, name: str) -> None:
         self._world.note(f"fault: {name}")
@@ -50,6 +50,7 @@ class Faults:
         world.slow.clear()
         world.loss = 0.0
         cluster.store.delay_s = 0.0
+        cluster.etcd.lag_s.clear()
         if not cluster.etcd.up:
             cluster.etcd.start()
         for node in cluster.nodes.values():
@@ -128,8 +129,13 @@ class Faults:
         self._cut(gate.name, etcd.NAME, self._random.choice((1.0, 6.0)))
 
     def split(self) -> None:
+        self._split(self._random.choice((3.0, 8.0)))
+
+    def split_for_long(self) -> None:
+        self._split(18.0)
+
+    def _split(self, seconds: float) -> None:
         """Cut off a node and a gate together: they reach each other and the store, and hear nothing of the others."""
-        seconds = self._random.choice((5.0, 18.0))
         side = {self._any_node().name, self._random.choice(self._cluster.gates).name}
         rest = {etcd.NAME, *self._cluster.nodes, *(gate.name for gate in self._cluster.gates)} - side
         ways = {way for one in side for other in rest for way in ((one, other), (other, one))}
@@ -156,6 +162,11 @@ class Faults:
         name = self._random.choice([*self._cluster.nodes, etcd.NAME, store.NAME])
         self._world.slow[name] = 50.0
         self._later(4.0, lambda: self._world.slow.update({name: 1.0}))
+
+    def lag_watch(self) -> None:
+        name = self._any_node().name
+        self._cluster.etcd.lag_s[name] = self._random.choice((0.3, 1.0, 4.0))
+        self._later(self._random.uniform(2, 8), lambda: self._cluster.etcd.lag_s.update({name: 0.0}))
 
     def slow_store(self) -> None:
         self._cluster.store.delay_s = self._random.choice((0.1, 1.0))
@@ -229,4 +240,13 @@ ALL: dict[str, Callable[[Faults], object]] = {
     for name, fault in vars(Faults).items()
     if callable(fault) and not name.startswith("_") and name not in ("begin", "heal")
 }
-PLANNED = ("drain", "pin", "scale_up", "scale_down", "restart_gracefully", "slow_turns", "slow_store")
+PLANNED = (
+    "drain",
+    "pin",
+    "restart_fast",
+    "restart_gracefully",
+    "scale_down",
+    "scale_up",
+    "slow_store",
+    "slow_turns",
+)

@@ -193,7 +193,9 @@ class SimulatedNode(Process):
     def _publish(self, action: Publish) -> None:
         etcd, layout, value = self.cluster.etcd, self.view.layout, action.claims.encode()
         key = layout.claims(self.name)
-        guards = {key: ("mod", action.own_revision), layout.targets: ("mod", action.targets_revision)}
+        guards = {key: ("mod", action.own_revision)}
+        if Bug.UNGUARDED_CLAIMS not in self.cluster.settings.bugs:
+            guards[layout.targets] = ("mod", action.targets_revision)
 
         def done(revision: Any) -> None:
             self.ownership.published(revision or None, self.clock())
@@ -266,6 +268,9 @@ class SimulatedNode(Process):
             del self._closing[shard]
             for activation in self._of(shard):
                 activation.drop()
+            held = self.ownership.shards.get(shard)
+            if held is not None:
+                self.cluster.watchers.released(shard, held.epoch)
             self.ownership.emptied([shard])
             self.step()
 

@@ -16,6 +16,7 @@ class Bug(Enum):
     UNFENCED = auto()  # the store takes records of old epochs
     UNCHECKED_REPLIES = auto()  # nodes answer what committed nothing without looking at the lease
     EARLY_RELEASE = auto()  # nodes give a shard away before its turns are durable
+    UNGUARDED_CLAIMS = auto()  # nodes publish claims whatever the targets are by then
     UNKEYED_RETRY = auto()  # gates give no key of their own to calls that they send again
 
 
@@ -29,6 +30,7 @@ class Settings:
     think_s: float = 0.5
     reads: float = 0.25
     faults_s: float = 25.0
+    fault_every_s: float = 1.5
     calm_s: float = 20.0
     faults: tuple[str, ...] = ()
     bugs: frozenset[Bug] = field(default_factory=frozenset[Bug])

@@ -98,7 +98,8 @@ class SimulatedStore:
     def _apply(self, record: Record, owner: str) -> Any:
         current = self.holdings.get(record.shard, ("", 0))[1]
         if self._fenced and record.epoch != current:
-            self.watchers.fenced(record.shard, record.epoch, owner)
+            if record.entry is not None:
+                self.watchers.fenced(record.shard, record.epoch, owner)
             return Refused(fenced=True)
         entries = self.logs.get(record.object, ())
         if record.entry is None:

@@ -13,15 +13,18 @@ class Watchers:
     Attributes:
         found: what went wrong so far.
         history: what callers saw, by object.
-        planned_moves_only: nothing fails in this run, so no turn may be fenced off either.
     """
 
     def __init__(self) -> None:
         self.found: list[str] = []
         self.history: dict[int, list[Observation]] = defaultdict(list)
-        self.planned_moves_only = False
-        self.commits = self.fences = 0
+        self.commits = self.fences = self.failures = 0
+        self._released: set[tuple[int, int]] = set()
         self._owners: dict[tuple[int, int], str] = {}
+
+    def failed(self) -> None:
+        """A caller got no result."""
+        self.failures += 1
 
     def claimed(self, shard: int, epoch: int, owner: str) -> None:
         """An epoch was given: nobody else has it."""
@@ -32,6 +35,7 @@ class Watchers:
     def committed(self, shard: int, epoch: int, owner: str, newest: int) -> None:
         """A record became durable: under the newest epoch, by the process that claimed it."""
         self.commits += 1
+        self._check_released(shard, epoch, owner)
         if epoch != newest:
             self.found.append(f"{owner} committed to shard {shard} with epoch {epoch}; the newest one is {newest}")
         if self._owners.get((shard, epoch)) != owner:
@@ -40,8 +44,15 @@ class Watchers:
     def fenced(self, shard: int, epoch: int, owner: str) -> None:
         """A record was refused because of its epoch."""
         self.fences += 1
-        if self.planned_moves_only:
-            self.found.append(f"a turn of {owner} in shard {shard}, epoch {epoch}, was lost in a planned move")
+        self._check_released(shard, epoch, owner)
+
+    def released(self, shard: int, epoch: int) -> None:
+        """A node says that all its turns of the shard are durable."""
+        self._released.add((shard, epoch))
+
+    def _check_released(self, shard: int, epoch: int, owner: str) -> None:
+        if (shard, epoch) in self._released:
+            self.found.append(f"{owner} gave shard {shard} away, epoch {epoch}, before a turn of it was durable")
 
     def finish(self, logs: dict[int, tuple[int, ...]]) -> None:
         """Check what the callers saw against what is there at the end."""

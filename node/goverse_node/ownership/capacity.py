@@ -32,7 +32,8 @@ def capacities(
     weights: Mapping[str, float], loads: Mapping[str, Load], shard_count: int, slack: float
 ) -> dict[str, Capacity]:
     """Return the capacity of each node of ``weights``."""
-    effective = {node: weight * _fitness(node, weights, loads) for node, weight in weights.items()}
+    fitness = _fitness(weights, loads)
+    effective = {node: weight * fitness.get(node, 1.0) for node, weight in weights.items()}
     whole = sum(effective.values())
     found: dict[str, Capacity] = {}
     for node, weight in effective.items():
@@ -41,14 +42,17 @@ def capacities(
     return found
 
 
-def _fitness(node: str, weights: Mapping[str, float], loads: Mapping[str, Load]) -> float:
-    load = loads.get(node)
-    if load is None:
-        return 1.0
-    known = [loads[other] for other in weights if other in loads]
-    if load.memory >= _MEMORY_FULL:
-        return 0.5
-    busy = load.processor >= _PROCESSOR_BUSY and sum(one.processor for one in known) / len(known) < _PROCESSOR_EASY
-    objects = sum(one.activations for one in known) / sum(weights[other] for other in weights if other in loads)
-    uneven = load.activations > max(_OBJECTS_MANY, _OBJECTS_UNEVEN * objects * weights[node])
-    return 0.75 if busy or uneven or load.memory >= _MEMORY_TIGHT else 1.0
+def _fitness(weights: Mapping[str, float], loads: Mapping[str, Load]) -> dict[str, float]:
+    """Return by how much each node that told its load counts."""
+    known = {node: loads[node] for node in weights if node in loads}
+    if not known:
+        return {}
+    easy = sum(one.processor for one in known.values()) / len(known) < _PROCESSOR_EASY
+    objects = sum(one.activations for one in known.values()) / sum(weights[node] for node in known)
+    found: dict[str, float] = {}
+    for node, load in known.items():
+        busy = easy and load.processor >= _PROCESSOR_BUSY
+        uneven = load.activations > max(_OBJECTS_MANY, _OBJECTS_UNEVEN * objects * weights[node])
+        short = busy or uneven or load.memory >= _MEMORY_TIGHT
+        found[node] = 0.5 if load.memory >= _MEMORY_FULL else 0.75 if short else 1.0
+    return found

@@ -74,6 +74,7 @@ class Ownership:
         self._claim_at = self._publish_at = self._register_at = self._check_at = float("-inf")
         self._fenced_at: dict[int, float] = {}
         self._sent: Publish | None = None
+        self._looked_at: tuple[int, int, int, bool] | None = None
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
@@ -85,13 +86,9 @@ class Ownership:
     def may_answer(self, shard: int, epoch: int, now: float) -> bool:
         """Tell whether what was read under ``epoch`` may be told without asking the store."""
         held = self.shards.get(shard)
-        return (
-            held is not None
-            and held.epoch == epoch
-            and held.sure_under is not None
-            and held.sure_under == self._lease.id
-            and self._lease.alive(now)
-        )
+        if held is None or held.epoch != epoch or held.sure_under is None:
+            return False
+        return held.sure_under == self._lease.id and self._lease.alive(now)
 
     def progress(self) -> tuple[int, int]:
         """Return how many shards are open, and how many should be."""
@@ -139,12 +136,13 @@ class Ownership:
     def checked(self, epochs: Mapping[int, int]) -> None:
         """Note what the store says we claimed last: what it does not name at our epoch is somebody else's."""
         self._checking = False
-        for shard in self.shards.unsure(self._lease.id):
+        for shard in list(self.shards.unsure(self._lease.id)):
             held = self.shards[shard]
             if epochs.get(shard, 0) != held.epoch:
                 self.shards.turn(shard, Event.FENCED)
             elif held.checking_under == self._lease.id:
                 held.sure_under = held.checking_under
+        self.shards.touch()
 
     def unchecked(self, now: float) -> None:
         """Note that the store did not answer a check."""
@@ -187,12 +185,11 @@ class Ownership:
 
     def wake_at(self, now: float) -> float | None:
         """Return when ``step`` may have something to do without a further input; None if never."""
-        times = [at for at in (self._claim_at, self._publish_at, self._register_at, self._check_at) if at > now]
+        times = [self._claim_at, self._publish_at, self._register_at, self._check_at]
         times += [at + 4 * self._limits.claim_retry_s for at in self._fenced_at.values()]
-        since = self.shards.closing_since()
-        if since is not None:
+        if (since := self.shards.closing_since()) is not None:
             times.append(since + self._limits.stuck_after_s)
-        return min(times, default=None)
+        return min((at for at in times if at > now), default=None)
 
     def _follow_view(self) -> None:
         view = self._view
@@ -212,6 +209,7 @@ class Ownership:
         for shard, held in self.shards.items():
             if epochs.get(shard) != held.epoch:
                 held.published_under = held.sure_under = held.checking_under = None
+        self.shards.touch()
 
     def _entered(self, sent: Publish) -> None:
         """Open what was published; be sure of what was claimed for the targets under which it was published."""
@@ -222,15 +220,19 @@ class Ownership:
             held.published_under = sent.lease_id
             if self.shards.turn(shard, Event.PUBLISHED) and held.claimed_at == sent.targets_revision:
                 held.sure_under = sent.lease_id
+        self.shards.touch()
 
     def _let_go(self, now: float) -> None:
-        leaving = self.shutdown in (Shutdown.FAST, Shutdown.FINAL)
+        view, leaving = self._view, self.shutdown in (Shutdown.FAST, Shutdown.FINAL)
+        looked_at = view.targets_revision, view.members_revision, self.shards.changes, leaving
+        if looked_at == self._looked_at:
+            return
         for shard in [shard for shard in self.shards if leaving or shard not in self._wanted]:
             held = self.shards[shard]
-            target = self._view.targets.owner(shard) if self._view.targets is not None else None
-            elsewhere = target is not None and target != self._member.id and target in self._view.nodes
-            if leaving or elsewhere or (held.phase is Phase.HELD):
+            target = view.targets.owner(shard) if view.targets is not None else None
+            if leaving or held.phase is Phase.HELD or (target != self._member.id and target in view.nodes):
                 self.shards.turn(shard, Event.UNWANTED, now)
+        self._looked_at = *looked_at[:2], self.shards.changes, leaving
 
     def _overdue(self, now: float) -> None:
         for shard in self.shards.closing_before(now - self._limits.stuck_after_s):
@@ -246,8 +248,7 @@ class Ownership:
     # --- requests -----------------------------------------------------------------------------------------------------
 
     def _is_registered(self) -> bool:
-        member = self._view.nodes.get(self._member.id)
-        return member is not None and member.incarnation == self._member.incarnation
+        return self._member.id in self._view.nodes and not self.waits_for_id()
 
     def _register(self, now: float) -> Register | None:
         if self._registering or not self._lease.alive(now) or now < self._register_at or self.waits_for_id():
@@ -268,11 +269,9 @@ class Ownership:
         for node, claims in self._view.claims.items():
             if node != self._member.id and wanted:
                 wanted -= claims.epochs.keys()
-        if not wanted:
-            return None
         for shard in wanted:
             self.shards.want(shard, self._wanted_at)
-        return Claim(tuple(sorted(wanted)))
+        return Claim(tuple(sorted(wanted))) if wanted else None
 
     def _publish(self, now: float) -> Publish | None:
         lease_id = self._lease.id

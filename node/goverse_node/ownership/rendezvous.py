@@ -17,7 +17,7 @@ from typing import Final
 
 from goverse.limits import CLUSTER_SHARDS_MAX
 
-WINDOW: Final = 32
+WINDOW: Final = 16
 
 _MASK: Final = (1 << 64) - 1
 _FIRST: Final = 0xBF58476D1CE4E5B9  # the mixing steps of SplitMix64

@@ -44,9 +44,13 @@ class OwnershipCounts:
 class Shards(dict[int, Held]):
     """The shards that are not absent.
 
+    Most looks find nothing new, and a node may have thousands of shards: what is asked at every look is remembered
+    until something changes. Whoever changes a ``Held`` says so with ``touch``.
+
     Attributes:
         counts: totals since the start.
         claiming: how many the store is being asked for.
+        changes: grows with every change.
     """
 
     def __init__(self) -> None:
@@ -54,19 +58,30 @@ class Shards(dict[int, Held]):
         super().__init__()
         self.counts = OwnershipCounts()
         self.claiming = 0
+        self.changes = 0
+        self._epochs: Mapping[int, int] | None = {}
+        self._unpublished: tuple[int, bool] | None = None
+        self._unsure: tuple[int | None, list[int]] | None = None
         self._closing: dict[int, float] = {}
         self._news_closing: set[int] = set()
         self._news_dropped: set[int] = set()
+
+    def touch(self) -> None:
+        """Note that something changed."""
+        self.changes += 1
+        self._epochs = self._unpublished = self._unsure = None
 
     def want(self, shard: int, targets_revision: int) -> None:
         """Begin to claim an absent shard."""
         self[shard] = Held(NEXT[Phase.ABSENT, Event.WANTED], targets_revision)
         self.claiming += 1
+        self.touch()
 
     def granted(self, shard: int, epoch: int) -> None:
         """Note the epoch that the store gave."""
         if self.turn(shard, Event.GRANTED):
             self[shard].epoch = epoch
+            self.touch()
             self.counts.claims += 1
 
     def turn(self, shard: int, event: Event, now: float = 0.0) -> bool:
@@ -76,6 +91,7 @@ class Shards(dict[int, Held]):
         if held is None or after is None:
             return False
         before, held.phase = held.phase, after
+        self.touch()
         self.claiming -= before is Phase.CLAIMING
         if after is Phase.CLOSING:
             held.since = self._closing[shard] = now
@@ -103,19 +119,26 @@ class Shards(dict[int, Held]):
 
     def epochs(self) -> Mapping[int, int]:
         """Return what the claims in etcd should say."""
-        return {shard: held.epoch for shard, held in self.items() if held.epoch}
+        if self._epochs is None:
+            self._epochs = {shard: held.epoch for shard, held in self.items() if held.epoch}
+        return self._epochs
 
     def unpublished(self, lease_id: int) -> bool:
         """Tell whether any shard is not published under this lease."""
-        return any(held.epoch and held.published_under != lease_id for held in self.values())
+        if self._unpublished is None or self._unpublished[0] != lease_id:
+            found = any(held.epoch and held.published_under != lease_id for held in self.values())
+            self._unpublished = lease_id, found
+        return self._unpublished[1]
 
     def unsure(self, lease_id: int | None) -> list[int]:
         """Return the open shards whose epoch is not known to be the newest under this lease."""
-        return [
-            shard
-            for shard, held in self.items()
-            if held.phase in (Phase.OPEN, Phase.CLOSING) and (held.sure_under is None or held.sure_under != lease_id)
-        ]
+        if self._unsure is None or self._unsure[0] != lease_id:
+            answering = {shard: held for shard, held in self.items() if held.phase in (Phase.OPEN, Phase.CLOSING)}
+            found = [
+                shard for shard, held in answering.items() if held.sure_under is None or held.sure_under != lease_id
+            ]
+            self._unsure = lease_id, found
+        return self._unsure[1]
 
     def closing_since(self) -> float | None:
         """Return since when the shard has been closing that began first."""

@@ -431,3 +431,14 @@ def test_late_news_changes_nothing(phase: Phase, event: Event) -> None:
     assert not shards.turn(0, event)
     assert shards.get(0) is before
     assert before is None or before.phase is phase
+
+
+def test_no_time_to_wake_lies_in_the_past() -> None:
+    scene = Scene()
+    scene.open(["a", "a"])
+    scene.ownership.fenced(0, 11, scene.now)
+    scene.step()
+    scene.now += 2 * TTL_S
+
+    assert scene.step() == []
+    assert scene.ownership.wake_at(scene.now) is None

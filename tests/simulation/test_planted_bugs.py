@@ -1,0 +1,39 @@
+"""Each rule that is broken on purpose is noticed by a watcher: the simulation is not content with anything.
+
+A bug shows in some runs only, as in life. Each is given the faults that bring it out and, with the same seeds, the
+rules as they are show nothing.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.simulation.cluster import SimulatedCluster
+from tests.simulation.faults import PLANNED
+from tests.simulation.settings import Bug, Settings
+
+SEEDS_MAX = 150
+
+SPLITS = Settings(faults=("split_for_long",), faults_s=40.0, fault_every_s=20.0, reads=0.9, think_s=0.15, clients=8)
+LAGS = Settings(faults=("lag_watch", "drain"), faults_s=30.0, fault_every_s=0.5, reads=0.7, think_s=0.15, clients=8)
+CASES = {
+    Bug.UNFENCED: (Settings(faults=("split", "pause", "cut_from_etcd"), think_s=0.2), "the newest one is"),
+    Bug.UNCHECKED_REPLIES: (SPLITS, "does not see what"),
+    Bug.EARLY_RELEASE: (Settings(faults=PLANNED), "before a turn of it was durable"),
+    Bug.UNGUARDED_CLAIMS: (LAGS, "does not see what"),
+    Bug.UNKEYED_RETRY: (Settings(), "took effect twice"),
+}
+
+
+@pytest.mark.requirement("CLU-12")
+@pytest.mark.parametrize("bug", Bug)
+def test_a_planted_bug_is_noticed_and_its_absence_is_not(bug: Bug) -> None:
+    settings, complaint = CASES[bug]
+    planted = replace(settings, bugs=frozenset({bug}))
+    for seed in range(SEEDS_MAX):
+        found = SimulatedCluster(seed, planted).run().found
+        if found:
+            assert any(complaint in line for line in found)
+            assert SimulatedCluster(seed, settings).run().found == []
+            return
+    raise AssertionError(f"{SEEDS_MAX} runs do not notice {bug.name}")
