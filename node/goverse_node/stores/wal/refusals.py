@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Final
 
-from goverse.errors import DataDamaged, DataNewer
+from goverse.errors import DataDamaged, DataNewer, Unavailable
+
+FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DESCRIPTOR_ERRNOS: Final = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+def passing_refusal(error: Exception, root: Path) -> Unavailable | None:
+    """Return what callers hear of an error that touched nothing and passes; None for any other."""
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in FULL_ERRNOS:
+        return Unavailable(f"the disk is full: {root} ({error.strerror})")
+    return Unavailable(f"there are too many open files: {root}") if error.errno in DESCRIPTOR_ERRNOS else None
 
 
 def damaged(path: Path, offset: int, why: str, **extra: str) -> DataDamaged:

@@ -27,10 +27,9 @@ from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.ending import create_segment
 from goverse_node.stores.wal.files import Files, Handle
 from goverse_node.stores.wal.manifest import Manifest
+from goverse_node.stores.wal.refusals import FULL_ERRNOS, passing_refusal
 from goverse_node.stores.wal.segment import RECORDS_AT, SLOTS, encode_mark
 
-FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-DESCRIPTOR_ERRNOS: Final = frozenset({errno.EMFILE, errno.ENFILE})  # nothing was touched, and it passes
 CLAIM_BYTES: Final = 64 * KIB  # claimed ahead in a young segment; a newcomer's folder stays small
 CLAIM_BYTES_MAX: Final = 1 * MIB  # writing more zeros at once would be felt as a pause
 PRESENCE_CHECK_S: Final = 1.0
@@ -226,15 +225,12 @@ class Writer:
             raise StoreFailed(self._failure)
         try:
             return action()
-        except OSError as error:
-            if error.errno in FULL_ERRNOS:
-                raise Unavailable(f"the disk is full: {self._directory.root} ({error.strerror})") from error
-            if error.errno in DESCRIPTOR_ERRNOS:
-                raise Unavailable(f"there are too many open files: {self._directory.root}") from error
-            raise self._fail(f"a file of {self._directory.root} cannot be changed: {error}") from error
         except GoverseError:
             raise
         except Exception as error:
+            passing = passing_refusal(error, self._directory.root)
+            if passing is not None:
+                raise passing from error
             raise self._fail(f"a file of {self._directory.root} cannot be changed: {error!r}") from error
 
     def _check_presence(self) -> None:

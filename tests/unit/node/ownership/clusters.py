@@ -77,8 +77,9 @@ class PlannedCluster:
         """Plan until nothing is left to do; return all that was decided."""
         decided: list[Decision] = []
         for _ in range(ROUNDS_MAX):
+            before = self.situation.claimants
             made = self.round()
-            if not made.decisions:
+            if not made.decisions and self.situation.claimants == before:  # else what arrived makes room for more
                 return decided
             decided += made.decisions
         raise AssertionError(f"the plan does not come to rest: {decided[-5:]}")
