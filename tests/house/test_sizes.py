@@ -14,7 +14,7 @@ FUNCTION_LINES_MAX = 40
 POSITIONAL_PARAMETERS_MAX = 5
 
 EXCEPTIONS: dict[str, str] = {
-    "node/goverse_node/stores/wal/writer.py": "one thread and one order of events; what it does to files has to be read together",
+    "node/goverse_node/stores/wal/writer.py": "one thread, one order of events: what it does to files is read together",
     "shared/goverse/errors.py": "one tree of errors, drawn at its top, read as a whole",
 }
 

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,11 @@ from goverse_node.stores.wal.directory import DataDirectory, Lock
 
 
 @pytest.mark.requirement("WAL-1")
-def test_a_lock_that_is_let_go_in_a_moment_is_waited_for(tmp_path: Path) -> None:
+def test_a_lock_that_is_let_go_in_a_moment_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = DataDirectory(tmp_path)
     held = os.open(directory.lock, os.O_RDWR | os.O_CREAT)
     fcntl.flock(held, fcntl.LOCK_EX)
-    threading.Timer(0.05, os.close, (held,)).start()
+    monkeypatch.setattr("time.sleep", lambda _: os.close(held))
     Lock(directory).release()
 
 
