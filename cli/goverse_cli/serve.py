@@ -24,6 +24,7 @@ from goverse.settings import EffectiveSettings, Settings
 from goverse.telemetry.process import register_process_metrics
 from goverse_cli.administration import WalAdministration
 from goverse_cli.collector import calm_collector
+from goverse_cli.descriptors import connections_within
 from goverse_cli.listener import url_of
 from goverse_cli.version import release
 from goverse_gate.app import create_app
@@ -136,7 +137,7 @@ def gate_options(values: Settings) -> GateOptions:
         keep_alive_timeout_s=gate.keep_alive_timeout_s,
         write_stall_timeout_s=gate.write_stall_timeout_s,
         inflight_calls_max=node.inflight_calls_max,
-        connections_max=gate.connections_max,
+        connections_max=connections_within(gate.connections_max),
         drain_timeout_s=gate.drain_timeout_s,
         access_log=gate.access_log,
         web_dir=gate.web_dir,

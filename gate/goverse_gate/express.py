@@ -25,6 +25,7 @@ from goverse_gate.exchange import CLIENT_GONE, SUCCESS, Exchange
 from goverse_gate.guard import Header, Headers
 from goverse_gate.objects import CLIENT_CLOSED_REQUEST, STOPPED, Objects
 from goverse_gate.operations import GIVEN_UP, is_there, timeout_of
+from goverse_gate.waiting import ANSWER_GRACE_S
 
 HELD_BYTES_MAX: Final = 4 * KIB  # of a body that came in part; more is read with the care of ``bodies``
 
@@ -102,7 +103,7 @@ class ExpressCall(Exchange):
             request, future = operations.submit_call(self, offered, method, segment=id_segment, body=self.body)
             if not is_there(future):
                 self._request, self._future = request, future
-                objects.waiting.expect(self, request.deadline)
+                objects.waiting.expect(self, request.deadline + ANSWER_GRACE_S)
                 future.add_done_callback(self._replied)
                 return
             operations.answer_call(self, future.result())

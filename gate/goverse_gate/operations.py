@@ -23,7 +23,7 @@ from goverse_gate.metrics import GateMetrics
 from goverse_gate.offers import OfferedMethod, OfferedType
 from goverse_gate.options import GateOptions
 from goverse_gate.target import object_id
-from goverse_gate.waiting import Expired, LinkBroken, Waiting
+from goverse_gate.waiting import ANSWER_GRACE_S, Expired, LinkBroken, Waiting
 
 CALL_METHODS: Final = b"OPTIONS, POST"
 OBJECT_METHODS: Final = b"DELETE, GET, HEAD, OPTIONS, PUT"
@@ -254,7 +254,7 @@ class Operations:
 
     async def _wait(self, future: Future[Reply], request: Request, exchange: AsgiExchange) -> Reply:
         try:
-            return await self._waiting.reply(future, request.deadline, exchange.receive)
+            return await self._waiting.reply(future, request.deadline + ANSWER_GRACE_S, exchange.receive)
         except Expired:
             raise timeout_of(request, exchange) from None
         except LinkBroken:

@@ -32,6 +32,7 @@ from goverse_gate.express import Express
 from goverse_gate.problems import document, retry_after_s, status_of
 
 DISCARDED_BYTES_MAX: Final = 8 * MIB  # lets a client that sends too much by mistake read its answer
+REFUSED_CONNECTIONS_MAX: Final = 64  # that may read their refusal at one time; further ones are cut off without
 SLICE_BYTES: Final = 4 * KIB  # parsed at a time; holds the headers of few requests, so few are parsed too early
 
 _BODY_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
@@ -70,7 +71,11 @@ class BoundedProtocol(LaneProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, unless there are too many."""
         super().connection_made(transport)
-        if len(self.connections) > self.limits.connections_max:
+        surplus = len(self.connections) - self.limits.connections_max
+        if surplus > REFUSED_CONNECTIONS_MAX:
+            self._refusal = Overloaded()
+            self.transport.abort()
+        elif surplus > 0:
             self._refuse(Overloaded("there are as many connections as there may be"))
 
     def data_received(self, data: bytes) -> None:

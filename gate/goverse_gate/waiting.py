@@ -22,6 +22,7 @@ from goverse.model.frames import Reply
 from goverse_gate.exchange import Message, Receive
 
 PERIOD_S: Final = 0.05
+ANSWER_GRACE_S: Final = 0.1  # a node looks at deadlines every 50 ms as well, and knows better what became of a call
 
 
 class Expired(Exception):

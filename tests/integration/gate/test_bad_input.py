@@ -12,7 +12,7 @@ import pytest
 
 from goverse.limits import HEADERS_BYTES_MAX, KIB, MIB
 from goverse_gate.options import GateOptions
-from goverse_gate.protocol import DISCARDED_BYTES_MAX, BoundedProtocol
+from goverse_gate.protocol import DISCARDED_BYTES_MAX, REFUSED_CONNECTIONS_MAX, BoundedProtocol
 from tests.gate.serving import Serving, serving
 from tests.gate.wire import connected, request, until
 
@@ -321,3 +321,11 @@ async def test_one_connection_too_many_is_told_so() -> None:
         answer = await third.answer()
         assert (answer.status, answer.code, answer.headers["retry-after"]) == (429, "overloaded", "1")
         assert await third.is_closed()
+
+
+async def test_connections_that_are_refused_are_bounded_as_well() -> None:
+    async with serving(GateOptions(connections_max=2)) as gate, AsyncExitStack() as stack:
+        most = 2 + REFUSED_CONNECTIONS_MAX
+        wires = [await stack.enter_async_context(connected(gate.server.url)) for _ in range(most + 50)]
+        assert await wires[-1].is_closed()
+        await until(lambda: len(gate.server._uvicorn.server_state.connections) <= most)

@@ -6,10 +6,14 @@ import asyncio
 
 import pytest
 
+from goverse import Object, call
 from goverse.model.frames import Problem, Reply
+from goverse.objects.registry import Registry
 from goverse_gate.options import GateOptions
 from goverse_gate.waiting import PERIOD_S
-from tests.gate.serving import Serving, serving
+from goverse_node.node import Node
+from goverse_node.stores.memory import MemoryStore
+from tests.gate.serving import Serving, serving, serving_link
 from tests.gate.wire import connected, request, until
 
 INCREMENT = "/objects/Counter/c1/call/increment"
@@ -36,6 +40,35 @@ async def test_without_a_header_the_default_holds_for_each_operation() -> None:
         )
     assert [answer.json()["seconds"] for answer in answers] == [0.1, 0.12, 0.1]
     assert [answer.json()["operation"] for answer in answers] == ["increment", "create", "read"]
+
+
+class Sleeper(Object):
+    @call
+    async def sleep(self) -> None:
+        await asyncio.sleep(1.5)
+
+
+@pytest.mark.requirement("GATE-6", "DUR-2")
+@pytest.mark.parametrize("query", ["", "?"])  # the second one goes through ASGI
+async def test_what_the_node_says_at_the_deadline_is_what_the_client_hears(query: str) -> None:
+    registry, store = Registry([Sleeper]), MemoryStore()
+    await store.open()
+    node = Node(registry, store)
+    await node.start()
+    async with serving_link(node, registry, GateOptions()) as (_, _, client):
+
+        async def follow(number: int) -> int:
+            path, key = f"/objects/Sleeper/s{number}/call/sleep{query}", {"Idempotency-Key": "k"}
+            await asyncio.sleep(number * 0.017)
+            first = asyncio.create_task(client.post(path, headers=key))
+            await asyncio.sleep(0.1)
+            second = await client.post(path, headers={**key, "GoVerse-Timeout": "0.2"})
+            assert (await first).status_code == 200
+            return second.status_code
+
+        assert set(await asyncio.gather(*map(follow, range(20)))) == {409}
+    await node.stop()
+    await store.close()
 
 
 async def test_the_deadline_goes_with_the_request(gate: Serving) -> None:

@@ -1,0 +1,41 @@
+"""Connections leave files for the store."""
+
+import resource
+
+import pytest
+
+from goverse_cli.descriptors import RESERVED, connections_within
+
+INFINITY = resource.RLIM_INFINITY
+
+
+@pytest.mark.requirement("GATE-9")
+@pytest.mark.parametrize(
+    ("soft", "hard", "served", "raised_to"),
+    [
+        (1_024, 524_288, 20_000, 20_000 + RESERVED),
+        (1_024, INFINITY, 20_000, 20_000 + RESERVED),
+        (1_024, 4_096, 4_096 - RESERVED, 4_096),
+        (128, 128, 64, 128),
+        (INFINITY, INFINITY, 20_000, None),
+        (50_000, 50_000, 20_000, None),
+    ],
+)
+def test_the_limit_is_raised_and_what_is_left_bounds_connections(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, served: int, raised_to: int | None
+) -> None:
+    raised: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: raised.append(limits))
+    assert connections_within(20_000) == served
+    assert raised == ([] if raised_to is None else [(raised_to, hard)])
+
+
+@pytest.mark.requirement("GATE-9")
+def test_a_system_that_refuses_to_raise_the_limit_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int, limits: tuple[int, int]) -> None:
+        raise ValueError(limits)
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 524_288))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert connections_within(20_000) == 1_024 - RESERVED
