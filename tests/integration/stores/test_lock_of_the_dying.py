@@ -12,11 +12,20 @@ from goverse_node.stores.wal.directory import DataDirectory, Lock
 
 @pytest.mark.requirement("WAL-1")
 def test_a_lock_that_is_let_go_in_a_moment_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory = DataDirectory(tmp_path)
-    held = os.open(directory.lock, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(held, fcntl.LOCK_EX)
-    monkeypatch.setattr("time.sleep", lambda _: os.close(held))
+    directory, flock = DataDirectory(tmp_path), fcntl.flock
+    held = [os.open(directory.lock, os.O_RDWR | os.O_CREAT)]
+    flock(held[0], fcntl.LOCK_EX)
+
+    def lock_and_let_go(descriptor: int, operation: int) -> None:
+        try:
+            flock(descriptor, operation)
+        finally:
+            if held:
+                os.close(held.pop())
+
+    monkeypatch.setattr(fcntl, "flock", lock_and_let_go)
     Lock(directory).release()
+    assert not held
 
 
 @pytest.mark.requirement("WAL-1")
