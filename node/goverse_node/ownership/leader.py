@@ -6,7 +6,8 @@ Rules:
    in ``plan_pause_s``; load figures alone are looked at every ``load_pause_s``.
 2. Targets are written only while the leader key has the create revision of this leadership, and only over the targets
    that the plan began with. One write is under way at a time; until the view shows its end there is no further plan.
-3. The shards of a node that said it would come back, and left, wait for it for ``rejoin_grace_s``.
+3. The shards of a node that said it would come back, and left, wait for it for ``rejoin_grace_s``. Leaving takes it no longer
+   than ``close_budget_s``: one that is gone later than that died on the way, and its shards waited for its lease already.
 4. What it decided, and why, can be read: the latest decisions, and totals by reason.
 """
 
@@ -22,6 +23,7 @@ from goverse.cluster.targets import Targets
 from goverse.cluster.view import ClusterView
 from goverse.limits import (
     CLAIM_RETRY_S,
+    CLOSE_BUDGET_S,
     DECISIONS_KEPT,
     GATHER_S,
     LOAD_PAUSE_S,
@@ -43,6 +45,7 @@ class LeaderLimits:
     plan_pause_s: float = PLAN_PAUSE_S
     load_pause_s: float = LOAD_PAUSE_S
     rejoin_grace_s: float = REJOIN_GRACE_S
+    close_budget_s: float = CLOSE_BUDGET_S
     stuck_after_s: float = STUCK_AFTER_S
     stuck_avoid_s: float = STUCK_AVOID_S
     plan: PlanLimits = field(default_factory=PlanLimits)
@@ -76,7 +79,7 @@ class Leader:
         self._view = view
         self._table = table
         self._leads: int | None = None
-        self._restarting: set[str] = set()
+        self._restarting: dict[str, float] = {}
         self._awaited: dict[str, float] = {}
         self._begin(None, 0.0)
 
@@ -89,6 +92,7 @@ class Leader:
         self._written_at: int | None = None
         self._writing: Plan | None = None
         self._awaited.clear()
+        self._restarting = dict.fromkeys(self._restarting_now(), float("-inf"))  # nobody knows since when
 
     def step(self, leads: int | None, now: float) -> WriteTargets | None:
         """Plan if it is time; ``leads`` is the create revision of this node's leadership, or None."""
@@ -148,11 +152,15 @@ class Leader:
             return False
         return self._written_at is None or self._view.revision >= self._written_at
 
+    def _restarting_now(self) -> list[str]:
+        return [node for node, member in self._view.nodes.items() if member.state is MemberState.RESTARTING]
+
     def _watch_members(self, now: float) -> None:
         nodes = self._view.nodes
-        for node in self._restarting - nodes.keys():
-            self._awaited[node] = now + self.limits.rejoin_grace_s
-        self._restarting = {node for node, member in nodes.items() if member.state is MemberState.RESTARTING}
+        for node in self._restarting.keys() - nodes.keys():
+            latest = self._restarting[node] + self.limits.close_budget_s
+            self._awaited[node] = min(now, latest) + self.limits.rejoin_grace_s
+        self._restarting = {node: self._restarting.get(node, now) for node in self._restarting_now()}
         self._awaited = {node: until for node, until in self._awaited.items() if node not in nodes and now < until}
 
     def _situation(self, now: float) -> Situation:

@@ -166,6 +166,33 @@ def test_a_restarting_nodes_shards_wait_for_it_for_a_while() -> None:
     assert set(before.owners()) == {"a", "b"}
 
 
+@pytest.mark.requirement("CLU-6", "CLU-9")
+def test_shards_of_a_node_that_died_while_it_was_leaving_do_not_wait_twice() -> None:
+    scene = Scene("a", "b")
+    scene.settle()
+    scene.view.node("b", state=MemberState.RESTARTING)
+    assert scene.step(wait=1.0) is None
+    scene.now += LIMITS.close_budget_s + LIMITS.rejoin_grace_s
+    scene.view.die("b")
+    made = scene.step()
+
+    assert made is not None
+    assert set(made.targets.owners()) == {"a"}
+
+
+@pytest.mark.requirement("CLU-6")
+def test_a_leader_that_does_not_know_since_when_a_node_restarts_does_not_wait_for_it() -> None:
+    scene = Scene("a", "b")
+    scene.settle()
+    scene.view.node("b", state=MemberState.RESTARTING)
+    assert scene.step(leads=9) is None
+    scene.view.die("b")
+    made = scene.step(leads=9, wait=1.0)
+
+    assert made is not None
+    assert set(made.targets.owners()) == {"a"}
+
+
 @pytest.mark.requirement("CLU-6")
 def test_a_restarted_node_finds_its_shards() -> None:
     scene = Scene("a", "b")
