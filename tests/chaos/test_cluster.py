@@ -55,7 +55,7 @@ async def test_nodes_die_leave_restart_and_freeze_under_load(tmp_path: Path) -> 
             await goes_on(load)
         await processes.ready()
         for name in ("n1", "n2"):
-            assert await processes.end(name, signal.SIGTERM) == 0
+            assert await processes.end(name, signal.SIGTERM) == 0, processes.log(name)[-3000:]
         await goes_on(load)
 
 
