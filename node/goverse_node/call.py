@@ -70,6 +70,24 @@ class Call:
             leader.followers = []
         leader.followers.append(self)
 
+    def make_way(self, error: GoverseError, now: float) -> bool:
+        """Refuse this caller alone, and let one that sent the same request and may wait longer have its place.
+
+        Returns:
+            False, and nothing is done, where there is no such caller.
+        """
+        followers = self.followers or []
+        follower = next((one for one in followers if not one.pointless and one.request.deadline > now), None)
+        if follower is None:
+            return False
+        followers.remove(follower)
+        if not self.future.done():
+            self.future.set_result(Reply(problem=Problem.of(error, self.request.request_id)))
+        self.future, self.request = follower.future, follower.request
+        follower.answered = True
+        follower.stats.inflight -= 1
+        return True
+
     def answer(self, reply: Reply) -> None:
         """Hand the reply to the caller, and to those that sent the same request meanwhile."""
         if self.answered:

@@ -86,8 +86,8 @@ class Deadlines:
             self.waiting.discard(call)
             if call.follows and not call.answered:
                 call.refuse(IdempotencyInProgress(retry_after_s=1))
-            elif not call.answered:
-                expire_waiting(call)
+            elif not call.answered and not expire_waiting(call, now):
+                self.waiting.add(call)
         for turn, expired_at in tuple(self.running.items()):
             if turn.expired is None and turn.deadline <= now:
                 self._expire(turn)

@@ -206,6 +206,8 @@ class Node:
             reasons.append("the node is shutting down")
         if not health.ready:
             reasons.append(health.reason)
+        elif (held_up_s := self.pipeline.held_up_s) > self.options.commit_stall_s:
+            reasons.append(f"the store has not answered a commit for {held_up_s:.0f} s")
         return Readiness(not reasons, tuple(reasons), health.commit_seq)
 
     # --- for activations ----------------------------------------------------------------------------------------------

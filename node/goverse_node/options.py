@@ -17,6 +17,7 @@ class NodeOptions:
     call_timeout_s: float = limits.CALL_TIMEOUT_S
     hook_timeout_s: float = limits.HOOK_TIMEOUT_S
     cancel_grace_s: float = limits.CANCEL_GRACE_S
+    commit_stall_s: float = limits.COMMIT_STALL_S
     idle_timeout_s: float = limits.IDLE_TIMEOUT_S
     activations_max: int = limits.ACTIVATIONS_MAX
     activations_bytes_max: int = limits.ACTIVATIONS_BYTES_MAX

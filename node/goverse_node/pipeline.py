@@ -102,6 +102,7 @@ class CommitPipeline:
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._under_way: list[PendingCommit] = []
+        self._began = 0.0
         self._stopping = False
         self._idle = asyncio.Event()
 
@@ -122,6 +123,11 @@ class CommitPipeline:
             self._wake.set_result(None)
             self._wake = None
             self._idle.clear()
+
+    @property
+    def held_up_s(self) -> float:
+        """How long the store has not answered the batch that is under way; 0 where none is."""
+        return perf_counter() - self._began if self._under_way else 0.0
 
     def hurry(self) -> None:
         """Let no batch wait any more: the node is about to stop."""
@@ -184,7 +190,7 @@ class CommitPipeline:
         if not batch:
             return
         stats, began = self._stats, perf_counter()
-        self._under_way = batch
+        self._under_way, self._began = batch, began
         try:
             outcomes = await self._store.commit([pending.record for pending in batch])
             answers = list(zip(batch, outcomes, strict=True))

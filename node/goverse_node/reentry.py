@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 def reenter(activation: Activation, call: Call) -> None:
     """Run a call whose chain came back to the object, or refuse it."""
-    if call.request.deadline <= activation.node.now():
-        expire_waiting(call)
+    if call.request.deadline <= (now := activation.node.now()) and expire_waiting(call, now):
         return
     try:
         method = _admit(activation, call)

@@ -39,10 +39,9 @@ NO_PARAMETERS = Arguments("create", _without_parameters, {})
 
 def begin(activation: Activation, call: Call) -> None:
     """Begin the turn of an admitted call, after the hooks that have to run before it."""
-    request = call.request
-    if request.deadline <= activation.node.now():
-        expire_waiting(call)
+    if call.request.deadline <= (now := activation.node.now()) and expire_waiting(call, now):
         return
+    request = call.request
     try:
         if request.operation is Operation.CALL:
             if call.created_for is not activation.instance:
@@ -252,13 +251,15 @@ def _deactivate_done(turn: Turn, _body: bytes, error: GoverseError | None) -> No
     activation.leave()
 
 
-def expire_waiting(call: Call) -> None:
-    """Refuse a call whose deadline passed before its turn began."""
+def expire_waiting(call: Call, now: float) -> bool:
+    """Refuse a call whose deadline passed before its turn began; tell whether nobody waits for it any more."""
     call.stats.count_timeout("queue")
-    call.refuse(
-        Timeout(
-            f"{call.request.key} was busy until the deadline; the call was not begun",
-            operation=call.request.method or call.request.operation.name.lower(),
-            object=str(call.request.key),
-        )
+    error = Timeout(
+        f"{call.request.key} was busy until the deadline; the call was not begun",
+        operation=call.request.method or call.request.operation.name.lower(),
+        object=str(call.request.key),
     )
+    if call.make_way(error, now):
+        return False
+    call.refuse(error)
+    return True

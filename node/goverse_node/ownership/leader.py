@@ -6,8 +6,9 @@ Rules:
    in ``plan_pause_s``; load figures alone are looked at every ``load_pause_s``.
 2. Targets are written only while the leader key has the create revision of this leadership, and only over the targets
    that the plan began with. One write is under way at a time; until the view shows its end there is no further plan.
-3. The shards of a node that said it would come back, and left, wait for it for ``rejoin_grace_s``. Leaving takes it no longer
-   than ``close_budget_s``: one that is gone later than that died on the way, and its shards waited for its lease already.
+3. The shards of a node that said it would come back, and left, wait for it for ``rejoin_grace_s``. Leaving takes it no
+   longer than ``close_budget_s``: one that is gone later than that died on the way, and its shards waited for its lease
+   already.
 4. What it decided, and why, can be read: the latest decisions, and totals by reason.
 """
 

@@ -177,6 +177,24 @@ async def test_an_equal_call_waits_no_longer_than_its_own_deadline(meeting: Meet
         assert value(await leader) == 5
 
 
+@pytest.mark.requirement("DUR-2", "GATE-6")
+async def test_a_call_whose_first_caller_waited_long_enough_is_executed_for_the_next(meeting: Meeting) -> None:
+    async with bench(Account) as b:
+        busy = b.call(Account, "a", "deposit_slowly", {"amount": 100})
+        await meeting.reached("slowly")
+        first = b.call(Account, "a", "deposit", {"amount": 5}, idempotency_key="k", timeout_s=0.05)
+        gone = b.call(Account, "a", "deposit", {"amount": 5}, idempotency_key="k")
+        patient = b.call(Account, "a", "deposit", {"amount": 5}, idempotency_key="k")
+        last = b.call(Account, "a", "deposit", {"amount": 5}, idempotency_key="k")
+        gone.cancel()
+        assert code(await first) == "timeout"
+        assert not patient.done()
+        meeting.let_go("slowly")
+        assert [value(await call) for call in (busy, patient, last)] == [100, 105, 105]
+        assert not (await patient).replayed
+        assert (await last).replayed
+
+
 @pytest.mark.requirement("DUR-2")
 async def test_a_call_whose_first_caller_went_away_is_executed_for_the_next(meeting: Meeting) -> None:
     async with bench(Account) as b:

@@ -283,3 +283,16 @@ async def test_a_lone_call_does_not_wait_for_others() -> None:
         for number in range(3):
             assert value(await b.call(Tally, "t", "add")) == number + 1
         assert b.node.stats.commit_batches == 3
+
+
+@pytest.mark.requirement("DUR-1", "CLU-10")
+async def test_a_node_whose_store_hangs_says_that_it_is_not_ready() -> None:
+    async with bench(Tally, commit_stall_s=0.05) as b:
+        b.store.hold()
+        held = b.call(Tally, "t", "add")
+        await until(lambda: not b.node.readiness().ready)
+        (reason,) = b.node.readiness().reasons
+        assert reason.startswith("the store has not answered a commit for ")
+        b.store.release()
+        assert value(await held) == 1
+        assert b.node.readiness().ready
