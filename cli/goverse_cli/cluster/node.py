@@ -24,6 +24,7 @@ from goverse.settings import Settings
 from goverse.wire.introduction import Introduction
 from goverse.wire.server import LinkServer
 from goverse_cli.cluster.parts import connect, coordinator_of, layout_of, new_incarnation, postgres_of
+from goverse_cli.collector import calm_collector
 from goverse_cli.serve import node_options
 from goverse_cli.version import release
 from goverse_node.node import Node
@@ -82,6 +83,7 @@ async def serve_node(
         await _start(node, seen.router, LinkServer(node, introduction), values, undo)
         keeper.start(node.evacuation)
         undo.push_async_callback(keeper.stop)
+        calm_collector()
         started(ServingNode(introduction.id, address, keeper))
         await _leave(keeper, await stop, values)
 

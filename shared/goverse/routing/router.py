@@ -80,7 +80,7 @@ class Router:
         self._connect = connect
         self._readonly = readonly
         self.own = own
-        self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"
+        self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"  # as ``router_key``, which is taken apart again
         self._numbers = count(1)
         self._links: dict[str, NodeLink] = {}
         self._nodes: dict[str, str] = {}
