@@ -272,7 +272,8 @@ class Peer:
 
     def _rouse(self) -> None:
         if self._wake is not None:
-            self._wake.set_result(None)
+            if not self._wake.done():  # the writer may have been cancelled in it
+                self._wake.set_result(None)
             self._wake = None
 
     async def _write(self, write: Callable[[bytes], Awaitable[None]]) -> None:
@@ -286,6 +287,7 @@ class Peer:
             envelope, self._extra = self._extra or messages.Envelope(), None
             codec.write_replies(incoming.take_replies(), envelope)
             if self._room is not None and not incoming.is_full:
-                self._room.set_result(None)
+                if not self._room.done():
+                    self._room.set_result(None)
                 self._room = None
             await write(envelope.SerializeToString())
