@@ -38,7 +38,7 @@ cluster: $(DEV_STAMP) ## Run APP on a cluster: etcd, PostgreSQL, 3 nodes and 2 g
 .PHONY: test
 test: $(DEV_STAMP) ## Run every test (PYTEST_ARGS="-k wal" for some, TEST_PROCESSES)
 	@scripts/install_system.sh chromium etcd-server postgresql
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: check
 check: static test ## Everything that a change must pass: what CI runs
