@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from goverse.cluster.member import Member
@@ -78,7 +78,8 @@ async def serve_node(
             catalog=describe(registry),
             leader_limits=LeaderLimits(plan=PlanLimits(quorum=cluster.nodes_min)),
         )
-        node = Node(registry, store, options=node_options(values), tenure=keeper)
+        options = replace(node_options(values), shard_count=cluster.shards)
+        node = Node(registry, store, options=options, tenure=keeper)
         await _start(node, seen.router, LinkServer(node, introduction), values, undo)
         keeper.start(node.evacuation)
         undo.push_async_callback(keeper.stop)
