@@ -13,6 +13,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 DEV_ARGS ?= --web sample-app/web
 PYTEST_ARGS ?=
+TEST_PROCESSES ?= 2
 BENCH_ARGS ?=
 CLUSTER_ARGS ?=
 
@@ -35,9 +36,9 @@ cluster: $(DEV_STAMP) ## Run APP on a cluster: etcd, PostgreSQL, 3 nodes and 2 g
 	@exec $(BIN)/python scripts/cluster.py $(APP) --port $(PORT) $(CLUSTER_ARGS)
 
 .PHONY: test
-test: $(DEV_STAMP) ## Run every test (PYTEST_ARGS="-k wal" for some)
+test: $(DEV_STAMP) ## Run every test (PYTEST_ARGS="-k wal" for some, TEST_PROCESSES)
 	@scripts/install_system.sh chromium etcd-server postgresql
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: check
 check: static test ## Everything that a change must pass: what CI runs

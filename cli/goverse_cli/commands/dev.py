@@ -80,9 +80,8 @@ def _with_reload(
 
 
 def _in_this_process(target: str, settings: EffectiveSettings[Settings]) -> int:
-    import uvloop  # noqa: PLC0415 - as above
-
-    from goverse_cli.banner import announce  # noqa: PLC0415
+    from goverse_cli.banner import announce  # noqa: PLC0415 - as above
+    from goverse_cli.event_loop import run_server  # noqa: PLC0415
     from goverse_cli.serve import Running, serve  # noqa: PLC0415
 
     application = load_application(target)
@@ -98,7 +97,7 @@ def _in_this_process(target: str, settings: EffectiveSettings[Settings]) -> int:
         await serve(application, settings, listener=listener, started=started, stop=stop)
 
     with bind(settings.values.gate.host, settings.values.gate.port) as listener:
-        uvloop.run(until_told())
+        run_server(until_told())
     return 0
 
 

@@ -23,10 +23,9 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None) -> Non
       goverse gate --port 8000
       GOVERSE_ETCD__ENDPOINTS=http://etcd:2379 goverse gate
     """
-    import uvloop  # noqa: PLC0415 - other commands start faster without
-
     from goverse.telemetry import logs  # noqa: PLC0415
-    from goverse_cli.cluster.gate import serve_gate  # noqa: PLC0415
+    from goverse_cli.cluster.gate import serve_gate  # noqa: PLC0415 - other commands start faster without
+    from goverse_cli.event_loop import run_server  # noqa: PLC0415
 
     settings = invocation_of(context).settings({"gate.host": ("--host", host), "gate.port": ("--port", port)})
     values = settings.values
@@ -49,4 +48,4 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None) -> Non
         await serve_gate(settings, listener=listener, started=started, stop=stop)
 
     with bind(values.gate.host, values.gate.port) as listener:
-        uvloop.run(until_told())
+        run_server(until_told())

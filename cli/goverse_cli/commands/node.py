@@ -32,11 +32,10 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
       goverse node app.py --id node-1 --listen 127.0.0.1:7401
       GOVERSE_ETCD__ENDPOINTS=http://etcd:2379 GOVERSE_POSTGRES__DSN=postgresql://db/goverse goverse node shop/
     """
-    import uvloop  # noqa: PLC0415 - other commands start faster without
-
     from goverse.objects.application import load_application  # noqa: PLC0415
     from goverse.telemetry import logs  # noqa: PLC0415
-    from goverse_cli.cluster.node import ServingNode, serve_node  # noqa: PLC0415
+    from goverse_cli.cluster.node import ServingNode, serve_node  # noqa: PLC0415 - other commands start faster without
+    from goverse_cli.event_loop import run_server  # noqa: PLC0415
 
     flags = {"cluster.listen": ("--listen", listen), "node.id": ("--id", node_id)}
     values = invocation_of(context).settings(flags).values
@@ -54,7 +53,7 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
 
         await serve_node(application, values, started=started, stop=stop)
 
-    uvloop.run(until_told())
+    run_server(until_told())
 
 
 def _listen_to_signals() -> asyncio.Future[Shutdown]:

@@ -30,7 +30,7 @@ from goverse_node.ownership.shards import Shards
 class Shutdown(Enum):
     """How a node leaves."""
 
-    GRACEFUL = auto()  # the leader moves its shards away first
+    GRACEFUL = auto()  # the leader moves its shards away first, where there is a node that can take them
     FAST = auto()  # it closes them all at once and comes back soon
     FINAL = auto()  # it closes them all at once; the budget of a graceful shutdown is spent
 
@@ -223,7 +223,7 @@ class Ownership:
         self.shards.touch()
 
     def _let_go(self, now: float) -> None:
-        view, leaving = self._view, self.shutdown in (Shutdown.FAST, Shutdown.FINAL)
+        view, leaving = self._view, self._closes_all()
         looked_at = view.targets_revision, view.members_revision, self.shards.changes, leaving
         if looked_at == self._looked_at:
             return
@@ -238,10 +238,17 @@ class Ownership:
         for shard in self.shards.closing_before(now - self._limits.stuck_after_s):
             self.shards.turn(shard, Event.OVERDUE)
 
+    def _closes_all(self) -> bool:
+        """Tell whether it waits for no other node: it comes back soon, its time is up, or there is nobody."""
+        if self.shutdown is not Shutdown.GRACEFUL:
+            return self.shutdown is not None
+        others = (member for node, member in self._view.nodes.items() if node != self._member.id)
+        return not any(member.state is MemberState.SERVING for member in others)
+
     def _departs(self, now: float) -> bool:
         if self.shutdown is None or self._publishing or self.shards:
             return False
-        if self.shutdown is Shutdown.GRACEFUL and self._wanted and self._lease.alive(now):
+        if self._wanted and not self._closes_all() and self._lease.alive(now):
             return False
         return not self._known or not self._lease.alive(now)
 
@@ -259,7 +266,7 @@ class Ownership:
         return Register(self._member, self._lease.id, self._view.revision_of(self._key))
 
     def _claim(self, now: float) -> Claim | None:
-        if self.shutdown in (Shutdown.FAST, Shutdown.FINAL) or now < self._claim_at or self.shards.claiming:
+        if now < self._claim_at or self.shards.claiming or (self.shutdown is not None and self._closes_all()):
             return None
         if not self._lease.alive(now) or not self._is_registered():
             return None

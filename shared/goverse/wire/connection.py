@@ -226,7 +226,8 @@ class Connection:
     def rouse(self) -> None:
         """Let the writer look for something to write."""
         if self._wake is not None:
-            self._wake.set_result(None)
+            if not self._wake.done():  # the writer may have been cancelled in it
+                self._wake.set_result(None)
             self._wake = None
 
     def _envelope(self) -> messages.Envelope:

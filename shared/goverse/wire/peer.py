@@ -277,7 +277,8 @@ class Peer:
 
     def _rouse(self) -> None:
         if self._wake is not None:
-            self._wake.set_result(None)
+            if not self._wake.done():  # the writer may have been cancelled in it
+                self._wake.set_result(None)
             self._wake = None
 
     async def _write(self, write: Callable[[bytes], Awaitable[None]]) -> None:
@@ -292,7 +293,8 @@ class Peer:
             codec.write_replies(incoming.take_replies(), envelope)
             stats.count_replies(len(envelope.replies))
             if self._room is not None and not incoming.is_full:
-                self._room.set_result(None)
+                if not self._room.done():
+                    self._room.set_result(None)
                 self._room = None
             data = envelope.SerializeToString()
             stats.message_bytes_out += len(data)

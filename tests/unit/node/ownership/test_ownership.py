@@ -372,6 +372,24 @@ def test_a_graceful_node_leaves_when_the_leader_has_moved_everything_away() -> N
 
 
 @pytest.mark.requirement("CLU-6")
+@pytest.mark.parametrize("other", [None, MemberState.DRAINING, MemberState.RESTARTING])
+def test_the_last_node_waits_for_nobody(other: MemberState | None) -> None:
+    scene = Scene()
+    scene.open(["a", "b"])
+    if other is None:
+        scene.view.die("b")
+    else:
+        scene.view.node("b", state=other)
+    scene.ownership.shut_down(Shutdown.GRACEFUL)
+    actions = scene.step()
+    assert scene.only(Close, actions).shards == (0,)
+    scene.ownership.emptied([0])
+    scene.carry_out(scene.only(Publish))
+
+    assert scene.step() == [Leave()]
+
+
+@pytest.mark.requirement("CLU-6")
 @pytest.mark.parametrize(
     ("how", "state"), [(Shutdown.FAST, MemberState.RESTARTING), (Shutdown.FINAL, MemberState.DRAINING)]
 )
