@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from math import ceil
+from typing import Final
 
 from goverse.cluster.keys import KeyLayout
 from goverse.errors import ConfigError
@@ -14,6 +16,8 @@ from goverse.wire.introduction import Introduction
 from goverse.wire.link import GrpcLink
 from goverse.wire.stats import WireStats
 from goverse_node.stores.postgres.options import PostgresOptions
+
+_DAY_S: Final = 86_400.0
 
 
 def layout_of(values: Settings) -> KeyLayout:
@@ -46,6 +50,8 @@ def postgres_of(values: Settings) -> PostgresOptions:
         pool_max=postgres.pool_max,
         connect_timeout_s=postgres.connect_timeout_s,
         statement_timeout_s=postgres.statement_timeout_s,
+        changes_retention_days=postgres.changes_retention_days,
+        replies_retention_days=ceil(values.node.idempotency_retention_s / _DAY_S) + 1,
     )
 
 

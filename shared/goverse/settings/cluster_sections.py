@@ -114,3 +114,6 @@ class PostgresSettings(Section):
     )
     connect_timeout_s: Seconds = Field(default=10.0, description="Longest time to connect.")
     statement_timeout_s: Seconds = Field(default=30.0, description="Longest time of one statement.")
+    changes_retention_days: Annotated[int, Field(ge=1, le=3_650)] = Field(
+        default=7, description="Whole days for which the change feed is kept; what is older is dropped."
+    )
