@@ -46,7 +46,10 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
         stop = _listen_to_signals()
 
         def started(serving: ServingNode) -> None:
-            typer.echo(f"node {serving.id} takes calls on {serving.address}", err=True)
+            typer.echo(
+                f"node {serving.id} takes calls on {serving.address}, metrics and health are at {serving.admin}",
+                err=True,
+            )
 
         await serve_node(application, values, started=started, stop=stop)
 

@@ -25,6 +25,7 @@ from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, placement_of, stabl
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Link, Readiness
 from goverse.routing.journey import Journey, delivery_of
+from goverse.routing.metrics import RouterStats
 
 _HANG_UP_S: Final = 1.0
 
@@ -51,7 +52,7 @@ class Router:
         table: who serves which shard.
         parking: the calls that wait for an owner.
         own: the id of this process's node, and the node; None in a gate.
-        retries: how many sends ended without a result, by how.
+        stats: what it counts.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Router:
         """
         self.table = ShardTable(shard_count)
         self.parking: Parking[Journey] = Parking(parked_max)
-        self.retries: dict[Miss, int] = dict.fromkeys(Miss, 0)
+        self.stats = RouterStats()
         self._connect = connect
         self._readonly = readonly
         self.own = own
@@ -184,6 +185,10 @@ class Router:
             reasons.append(f"claimed {self._served} of {len(self.table)} shards")
         return Readiness(not reasons, tuple(reasons), max((each.commit_seq for each in told), default=0))
 
+    def progress(self) -> tuple[int, int]:
+        """Return how many shards have an owner, and how many there are."""
+        return self._served, len(self.table)
+
     def shard_of(self, key: ObjectKey) -> int:
         """Return the shard of an object; a ``node#`` id lives on a shard of that node.
 
@@ -227,7 +232,7 @@ class Router:
 
     def missed(self, journey: Journey, miss: Miss, route: Route | None = None) -> None:
         """Take note of a send that gave no result, and go on."""
-        self.retries[miss] += 1
+        self.stats.misses[miss] += 1
         now = journey.get_loop().time()
         if journey.delivery is None:
             journey.delivery = delivery_of(journey, route or journey.route)
@@ -245,6 +250,7 @@ class Router:
         if isinstance(step, Send):
             journey.request.attempt = step.attempt
             journey.request.fresh_key = journey.request.fresh_key and not step.attempt
+            self.stats.forwards += journey.route is not None and journey.route.node != step.route.node
             self._send(journey, step.route)
         elif isinstance(step, Park):
             self._park(journey, step.until)
@@ -255,8 +261,10 @@ class Router:
         try:
             journey.ticket = self.parking.park(journey, journey.shard, until)
         except Overloaded as error:
+            self.stats.refused += 1
             self._fail(journey, error)
             return
+        self.stats.parked += 1
         self._arm(until)
 
     def _unparked(self, journey: Journey) -> None:

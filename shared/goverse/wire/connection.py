@@ -23,6 +23,7 @@ from goverse.wire.liveness import Liveness, Verdict
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import Outgoing
 from goverse.wire.problems import read_problem
+from goverse.wire.stats import WireStats
 from goverse.wire.v1 import wire_pb2 as messages
 
 METHOD: Final = "/goverse.wire.v1.Link/Connect"
@@ -50,9 +51,11 @@ class Connection:
         outgoing: Outgoing,
         options: WireOptions,
         *,
+        stats: WireStats,
         on_goaway: Callable[[], None],
     ) -> None:
-        """Carry what is in ``outgoing`` over ``channel``."""
+        """Carry what is in ``outgoing`` over ``channel``; count it in ``stats``."""
+        self._stats = stats
         self._loop = asyncio.get_running_loop()
         self._outgoing = outgoing
         self._options = options
@@ -184,7 +187,10 @@ class Connection:
                 said = await self._call.details() or ("it hung up" if code is grpc.StatusCode.OK else code.name)
                 raise ConnectionBroken(f"the peer ended the stream: {said}")
             self._liveness.heard(self._loop.time())
-            self._take(codec.parse(data))
+            self._stats.message_bytes_in += len(data)
+            envelope = codec.parse(data)
+            self._stats.count_replies(len(envelope.replies))
+            self._take(envelope)
 
     def _take(self, envelope: messages.Envelope) -> None:
         answered, read_reply, commit_seq = self._outgoing.answered, codec.read_reply, self.commit_seq
@@ -232,7 +238,7 @@ class Connection:
         return self._extra
 
     async def _write(self) -> None:
-        outgoing, call, target = self._outgoing, self._call, self._options.message_bytes
+        outgoing, call, target, stats = self._outgoing, self._call, self._options.message_bytes, self._stats
         while True:
             if not outgoing.unsent and self._extra is None:
                 self._writing_since = None
@@ -245,7 +251,10 @@ class Connection:
                 if entry is not None:
                     entry.refuse(error)
             self._writing_since = now
-            await call.write(envelope.SerializeToString())
+            stats.count_requests(len(envelope.requests))
+            data = envelope.SerializeToString()
+            stats.message_bytes_out += len(data)
+            await call.write(data)
 
 
 def reason_of(error: BaseException) -> str:

@@ -24,6 +24,7 @@ from goverse.wire.introduction import CANCEL, LIST, READINESS, Agreement, Introd
 from goverse.wire.liveness import Liveness, Verdict
 from goverse.wire.options import WireOptions
 from goverse.wire.problems import write_problem
+from goverse.wire.stats import WireStats
 from goverse.wire.v1 import wire_pb2 as messages
 
 LISTINGS_MAX: Final = 64
@@ -45,8 +46,10 @@ class Peer:
         link: Link,
         options: WireOptions,
         occupancy: Occupancy,
+        stats: WireStats,
     ) -> None:
         """Serve ``link`` to the peer; nothing is read or written before ``run``."""
+        self._stats = stats
         self.introduction = introduction
         self.incoming = Incoming(options, occupancy)
         self._agreement = agreement
@@ -160,11 +163,13 @@ class Peer:
                 return
             now = self._loop.time()
             self._liveness.heard(now)
+            self._stats.message_bytes_in += len(data)
             self._take(codec.parse(data), now)
             if incoming.is_full:
                 await self._room_for_replies()
 
     def _take(self, envelope: messages.Envelope, now: float) -> None:
+        self._stats.count_requests(len(envelope.requests))
         for message in envelope.requests:
             number = message.id
             try:
@@ -277,7 +282,7 @@ class Peer:
             self._wake = None
 
     async def _write(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        incoming = self.incoming
+        incoming, stats = self.incoming, self._stats
         while True:
             if not incoming.has_replies and self._extra is None:
                 self._writing_since = None
@@ -286,8 +291,11 @@ class Peer:
             self._writing_since = self._loop.time()
             envelope, self._extra = self._extra or messages.Envelope(), None
             codec.write_replies(incoming.take_replies(), envelope)
+            stats.count_replies(len(envelope.replies))
             if self._room is not None and not incoming.is_full:
                 if not self._room.done():
                     self._room.set_result(None)
                 self._room = None
-            await write(envelope.SerializeToString())
+            data = envelope.SerializeToString()
+            stats.message_bytes_out += len(data)
+            await write(data)
