@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from goverse import Object, call
-from goverse_node.ownership.ownership import Shutdown
+from goverse_node.ownership.shutdown import Shutdown
 from tests.nodes import Meeting, code, until, value
 from tests.twin_cluster import SHARDS, TwinCluster
 
