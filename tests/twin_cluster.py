@@ -29,7 +29,7 @@ from goverse_node.node import Node
 from goverse_node.options import NodeOptions
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.ownership.leader import LeaderLimits
-from goverse_node.ownership.ownership import Shutdown
+from goverse_node.ownership.shutdown import Shutdown
 from goverse_node.stores.memory import MemoryStore
 from tests.nodes import key_of, until
 
@@ -96,9 +96,10 @@ class Host:
         self.answers: list[Future[Reply]] = []
         self.coordinator = MemoryCoordinator(cluster.keys)
         self.watch = ClusterWatch(self.coordinator, cluster.layout)
-        self.router: Router | None = None
         member = Member(name, name, incarnation)
-        self.router = Router(cluster.connect, shard_count=SHARDS, readonly=cluster.readonly, incarnation=incarnation)
+        self.router: Router = Router(
+            cluster.connect, shard_count=SHARDS, readonly=cluster.readonly, incarnation=incarnation
+        )
         self.watch.add(self.router.follow)
         self.keeper = Keeper(
             member,
@@ -107,7 +108,7 @@ class Host:
             cluster.store,
             table=self.router.table,
             lease_ttl_s=LEASE_TTL_S,
-            leader_limits=LeaderLimits(gather_s=0.05, plan_pause_s=0.01, rejoin_grace_s=0.3),
+            leader_limits=LeaderLimits(gather_s=0.05, plan_pause_s=0.01, load_pause_s=0.1, rejoin_grace_s=0.3),
         )
         options = NodeOptions(node_id=name)
         self.node = Node(cluster.registry, cluster.store, options=options, tenure=self.keeper)
@@ -136,8 +137,7 @@ class Host:
         await self.keeper.stop()
         await self.node.stop(0.1)
         await self.watch.stop()
-        if self.router is not None:
-            await self.router.close()
+        await self.router.close()
         await self.coordinator.close()
 
 
@@ -190,7 +190,7 @@ class TwinCluster:
     def call(
         self, target: type[Any], object_id: str, method: str, *, timeout_s: float = 10.0, **arguments: Any
     ) -> Future[Reply]:
-        key = arguments.pop("key", None)
+        key, trace = arguments.pop("key", None), arguments.pop("trace", "")
         request = Request(
             Operation.CALL,
             key_of(target, object_id),
@@ -199,5 +199,6 @@ class TwinCluster:
             asyncio.get_running_loop().time() + timeout_s,
             f"r{next(_requests)}",
             key,
+            traceparent=trace,
         )
         return self.router.submit(request)

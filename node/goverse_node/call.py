@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import Future
 from typing import TYPE_CHECKING
 
-from goverse.errors import GoverseError
+from goverse.errors import GoverseError, Moving
 from goverse.model.frames import Problem, Reply, Request
 from goverse.objects.spec import MethodSpec
 from goverse_node.stats import NodeStats
@@ -114,4 +114,5 @@ class Call:
 
     def refuse(self, error: GoverseError) -> None:
         """Answer with an error."""
+        self.stats.moving += isinstance(error, Moving)
         self.answer(Reply(problem=Problem.of(error, self.request.request_id)))

@@ -114,10 +114,6 @@ class Deadlines:
         self._stats.abandoned += 1
         logger.error(
             "a cancelled method does not stop; its object is reloaded and goes on without it",
-            extra={
-                "object": str(turn.activation.key),
-                "method": turn.name,
-                "request_id": turn.request.request_id,
-            },
+            extra=turn.place(),
         )
         turn.activation.leave()

@@ -100,7 +100,7 @@ def _end(turn: Turn, body: bytes, error: GoverseError | None) -> None:
     try:
         turn.done(turn, body, error)
     except Exception:
-        logger.exception("a turn could not be ended", extra=_place(turn))
+        logger.exception("a turn could not be ended", extra=turn.place())
         failure = Unavailable("the call could not be brought to its end; it may or may not have taken effect")
         turn.closed = True
         turn.activation.node.untrack(turn)
@@ -115,7 +115,7 @@ def told(turn: Turn, error: BaseException) -> GoverseError:
         return turn.expired
     if isinstance(error, _PASSED_ON) and _can_be_told(error):
         return error
-    logger.error("method failed", exc_info=error, extra=_place(turn))
+    logger.error("method failed", exc_info=error, extra=turn.place())
     name = f"{turn.activation.key.type}.{turn.name}"
     if turn.method is not None and turn.method.raises and isinstance(error, turn.method.raises):
         kind = type(error).__name__
@@ -140,7 +140,3 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception:
         return "(an error that cannot be shown)"
-
-
-def _place(turn: Turn) -> dict[str, str]:
-    return {"object": str(turn.activation.key), "method": turn.name, "request_id": turn.request.request_id}

@@ -11,17 +11,8 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from goverse.telemetry.series import counter, gauge
 from goverse_node.node import Node
-
-
-def gauge(name: str, help_text: str, value: float) -> Metric:
-    """Return a gauge without labels."""
-    return GaugeMetricFamily(f"goverse_{name}", help_text, value=value)
-
-
-def counter(name: str, help_text: str, value: float) -> Metric:
-    """Return a counter without labels."""
-    return CounterMetricFamily(f"goverse_{name}", help_text, value=value)
 
 
 class NodeMetrics(Collector):
@@ -45,6 +36,7 @@ class NodeMetrics(Collector):
         yield counter("activations_abandoned", "Objects reloaded because a method did not stop.", stats.abandoned)
         yield gauge("calls_inflight", "Requests inside the node.", stats.inflight)
         yield gauge("calls_waiting", "Requests that wait in mailboxes.", len(self._node.deadlines.waiting))
+        yield counter("calls_refused_moving", "Calls told to go where their shard has moved.", stats.moving)
         yield gauge("turns_running", "Asynchronous turns under way.", len(self._node.deadlines.running))
         yield counter("turns_failed", "Turns that were undone.", stats.turns_failed)
         yield counter("idempotency_replays", "Calls answered from a kept reply.", stats.replays)

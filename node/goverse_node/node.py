@@ -52,14 +52,14 @@ class Node:
 
         ``calls`` is the link through which objects call each other; in a cluster somebody sets another one.
         """
-        self.registry = registry
-        self.store = store
+        self.registry, self.store = registry, store
         self.clock: Clock = clock or SystemClock()
         self.options = options or NodeOptions()
         self.tenure = tenure
         self.calls: Link = self
         self.evacuation = Evacuation()
         self.stats = NodeStats()
+        self.shard_calls: dict[int, int] = {}  # whoever looks at it begins a new one
         bounds = self.options
         self.pipeline = CommitPipeline(
             store, self.stats, batch_max_bytes=bounds.batch_max_bytes, batch_max_s=bounds.batch_max_ms / 1000
@@ -155,6 +155,7 @@ class Node:
         activation = self.residents.get(key)
         if activation is not None:
             self.residents.touch(activation, self.now())
+            self.shard_calls[activation.shard] = self.shard_calls.get(activation.shard, 0) + 1
             activation.deliver(call)
             return
         try:
@@ -173,6 +174,7 @@ class Node:
         self.residents.add(activation)
         self.evacuation.came(activation)
         self.stats.activations += 1
+        self.shard_calls[shard] = self.shard_calls.get(shard, 0) + 1
         activation.deliver(call)
         activation.load()
 

@@ -13,6 +13,7 @@ class NodeStats:
     passivations: int = 0
     abandoned: int = 0
     turns_failed: int = 0
+    moving: int = 0
     replays: int = 0
     deduplicated: int = 0
     timeouts: dict[str, int] = field(default_factory=dict[str, int])

@@ -105,6 +105,20 @@ class Turn:
             )
         return self._context
 
+    def place(self) -> dict[str, str | int]:
+        """Return what a log record says about where it comes from; a shard only where shards have owners."""
+        activation, request = self.activation, self.request
+        found: dict[str, str | int] = {
+            "object": str(activation.key),
+            "method": self.name,
+            "request_id": request.request_id,
+        }
+        if activation.epoch:
+            found["shard"] = activation.shard
+        if (trace_id := request.traceparent.partition("-")[2].partition("-")[0]) != "":
+            found["trace_id"] = trace_id
+        return found
+
     def expire(self, error: GoverseError) -> None:
         """Cancel the turn; the caller hears ``error`` now, and whatever the method still does has no effect."""
         if self.expired is None:

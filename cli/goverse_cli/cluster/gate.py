@@ -7,8 +7,6 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from prometheus_client import CollectorRegistry
-
 from goverse.cluster.member import Member
 from goverse.cluster.view import ClusterView
 from goverse.errors import Unavailable
@@ -18,9 +16,10 @@ from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.lease_keeper import LeaseKeeper
 from goverse.routing.router import Router
 from goverse.settings import EffectiveSettings, Settings
-from goverse.telemetry.process import register_process_metrics
 from goverse.wire.introduction import Introduction
-from goverse_cli.cluster.parts import connect, coordinator_of, layout_of, new_incarnation
+from goverse.wire.stats import WireStats
+from goverse_cli.cluster.parts import coordinator_of, layout_of, new_incarnation, router_of
+from goverse_cli.cluster.telemetry import gate_metrics
 from goverse_cli.collector import calm_collector
 from goverse_cli.listener import url_of
 from goverse_cli.serve import gate_options
@@ -69,19 +68,20 @@ async def serve_gate(
     """
     values = settings.values
     introduction = Introduction(kind="gate", id=values.node.id, incarnation=new_incarnation())
-    metrics = CollectorRegistry()
-    register_process_metrics(metrics, version=release())
+    links = WireStats()
     async with AsyncExitStack() as undo:
         coordinator = coordinator_of(values)
         undo.push_async_callback(coordinator.close)
         watch = ClusterWatch(coordinator, layout_of(values))
         offered = Offered()
-        router = await _follow(values, watch, offered, introduction, undo)
+        router = router_of(values, introduction, links, offered.readonly)
+        await _follow(values, watch, offered, router, undo)
         registration = _Registration(values, coordinator, watch, url_of(listener), introduction.incarnation)
         registration.start()
         undo.push_async_callback(registration.stop)
 
         options = gate_options(values)
+        metrics = gate_metrics(router, coordinator, links)
         app = offered.app = create_app(router, offered.catalog, options, registry=metrics, config=settings.shown)
         server = GateServer(app, options, sockets=[listener])
         await server.start()
@@ -93,21 +93,14 @@ async def serve_gate(
 
 
 async def _follow(
-    values: Settings, watch: ClusterWatch, offered: Offered, introduction: Introduction, undo: AsyncExitStack
-) -> Router:
+    values: Settings, watch: ClusterWatch, offered: Offered, router: Router, undo: AsyncExitStack
+) -> None:
     """Read what etcd says, and follow it with the router and with the types that are offered."""
-    router = Router(
-        lambda address: connect(address, introduction),
-        shard_count=values.cluster.shards,
-        readonly=offered.readonly,
-        incarnation=introduction.incarnation,
-    )
     undo.push_async_callback(router.close)
     watch.add(offered.follow)
     watch.add(router.follow)
     await watch.start(values.cluster.shards)
     undo.push_async_callback(watch.stop)
-    return router
 
 
 class _Registration:

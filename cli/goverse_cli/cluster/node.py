@@ -8,30 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from goverse.cluster.member import Member
+from goverse.model.catalog import Catalog
 from goverse.objects.application import Application
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
-from goverse.ports.coordinator import Coordinator
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.router import Router
 from goverse.settings import Settings
+from goverse.telemetry.coordination import MeteredCoordinator
+from goverse.telemetry.resources import Resources
+from goverse.telemetry.wire import WireMetrics
 from goverse.wire.introduction import Introduction
 from goverse.wire.server import LinkServer
-from goverse_cli.cluster.parts import connect, coordinator_of, layout_of, new_incarnation, postgres_of
+from goverse.wire.stats import WireStats
+from goverse_cli.cluster.admin import AdminServer, listen
+from goverse_cli.cluster.parts import coordinator_of, layout_of, new_incarnation, postgres_of, router_of
+from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_cli.collector import calm_collector
 from goverse_cli.serve import node_options
 from goverse_cli.version import release
 from goverse_node.node import Node
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.ownership.leader import LeaderLimits
-from goverse_node.ownership.ownership import Shutdown
+from goverse_node.ownership.loads import LoadMeter
+from goverse_node.ownership.shutdown import Shutdown
 from goverse_node.ownership.situation import PlanLimits
+from goverse_node.stores.metered import MeteredStore
 from goverse_node.stores.postgres.store import PostgresStore
 
 logger = logging.getLogger("goverse.node")
@@ -39,10 +50,11 @@ logger = logging.getLogger("goverse.node")
 
 @dataclass(frozen=True, slots=True)
 class ServingNode:
-    """A node that takes calls: its name and address, and what knows how much of its share it has."""
+    """A node that takes calls: its name and addresses, and what knows how much of its share it has."""
 
     id: str
     address: str
+    admin: str
     keeper: Keeper
 
 
@@ -60,58 +72,79 @@ async def serve_node(
         Unavailable: etcd or PostgreSQL does not answer.
         StoreError: the database has not the schema of this release.
     """
-    cluster, registry = values.cluster, application.registry
+    registry = application.registry
     introduction = Introduction(kind="node", id=values.node.id, incarnation=new_incarnation())
-    address = cluster.advertise or cluster.listen
     async with AsyncExitStack() as undo:
-        store = PostgresStore(postgres_of(values), owner=values.node.id)
+        listener = undo.enter_context(listen(values.cluster.admin_listen))
+        store = MeteredStore(PostgresStore(postgres_of(values), owner=values.node.id))
         await store.open()
         undo.push_async_callback(store.close)
         seen = await _follow(values, registry, introduction, undo)
-        member = Member(introduction.id, address, introduction.incarnation, release(), weight=cluster.weight)
-        keeper = Keeper(
-            member,
-            seen.watch,
-            seen.coordinator,
-            store,
-            table=seen.router.table,
-            lease_ttl_s=cluster.lease_ttl_s,
-            catalog=describe(registry),
-            leader_limits=LeaderLimits(plan=PlanLimits(quorum=cluster.nodes_min)),
-        )
-        node = Node(registry, store, options=node_options(values), tenure=keeper)
-        await _start(node, seen.router, LinkServer(node, introduction), values, undo)
-        keeper.start(node.evacuation)
+        member = _member(values, introduction, listener)
+        keeper = _keeper(values, member, seen, store, describe(registry))
+        options = replace(node_options(values), shard_count=values.cluster.shards)
+        node = Node(registry, store, options=options, tenure=keeper)
+        served = WireStats()
+        wire = WireMetrics(out=seen.links, **{"in": served})
+        metrics = node_metrics(node, keeper, seen.router, coordinator=seen.coordinator, store=store, wire=wire)
+        admin = AdminServer(metrics, partial(node_report, node, keeper), listener)
+        await admin.start()
+        undo.push_async_callback(admin.stop)
+        await _start(node, seen.router, LinkServer(node, introduction, stats=served), values, undo)
+        keeper.start(node.evacuation, LoadMeter(node, Resources()))
         undo.push_async_callback(keeper.stop)
         calm_collector()
-        started(ServingNode(introduction.id, address, keeper))
+        started(ServingNode(member.id, member.address, member.admin, keeper))
         await _leave(keeper, await stop, values)
+
+
+def _keeper(values: Settings, member: Member, seen: _Seen, store: MeteredStore, catalog: Catalog) -> Keeper:
+    """Return the node's part in its cluster."""
+    return Keeper(
+        member,
+        seen.watch,
+        seen.coordinator,
+        store,
+        table=seen.router.table,
+        lease_ttl_s=values.cluster.lease_ttl_s,
+        catalog=catalog,
+        leader_limits=LeaderLimits(plan=PlanLimits(quorum=values.cluster.nodes_min)),
+    )
+
+
+def _member(values: Settings, introduction: Introduction, listener: socket.socket) -> Member:
+    """Return what the node registers."""
+    cluster = values.cluster
+    address = cluster.advertise or cluster.listen
+    host, port = listener.getsockname()[:2]
+    if ip_address(host).is_unspecified:
+        host = address.rpartition(":")[0].strip("[]")
+    admin = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return Member(introduction.id, address, introduction.incarnation, release(), weight=cluster.weight, admin=admin)
 
 
 class _Seen(NamedTuple):
     """The cluster as this process sees it."""
 
-    coordinator: Coordinator
+    coordinator: MeteredCoordinator
     watch: ClusterWatch
     router: Router
+    links: WireStats
 
 
 async def _follow(values: Settings, registry: Registry, introduction: Introduction, undo: AsyncExitStack) -> _Seen:
     """Read what etcd says, and follow it with a router for calls between objects."""
-    coordinator = coordinator_of(values)
+    coordinator, links = coordinator_of(values), WireStats()
     undo.push_async_callback(coordinator.close)
     watch = ClusterWatch(coordinator, layout_of(values))
-    router = Router(
-        lambda address: connect(address, introduction),
-        shard_count=values.cluster.shards,
-        readonly=lambda type_name, method: registry.method(type_name, method).readonly,
-        incarnation=introduction.incarnation,
+    router = router_of(
+        values, introduction, links, lambda type_name, method: registry.method(type_name, method).readonly
     )
     undo.push_async_callback(router.close)
     watch.add(router.follow)
     await watch.start(values.cluster.shards)
     undo.push_async_callback(watch.stop)
-    return _Seen(coordinator, watch, router)
+    return _Seen(coordinator, watch, router, links)
 
 
 async def _start(node: Node, router: Router, server: LinkServer, values: Settings, undo: AsyncExitStack) -> None:

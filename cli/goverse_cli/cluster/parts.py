@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import secrets
+from math import ceil
+from typing import Final
 
 from goverse.cluster.keys import KeyLayout
 from goverse.errors import ConfigError
 from goverse.etcd.coordinator import EtcdCoordinator
-from goverse.routing.router import NodeLink
+from goverse.routing.router import NodeLink, Readonly, Router
 from goverse.settings import Settings
+from goverse.telemetry.coordination import MeteredCoordinator
 from goverse.wire.introduction import Introduction
 from goverse.wire.link import GrpcLink
+from goverse.wire.stats import WireStats
 from goverse_node.stores.postgres.options import PostgresOptions
+
+_DAY_S: Final = 86_400.0
 
 
 def layout_of(values: Settings) -> KeyLayout:
@@ -26,13 +32,13 @@ def layout_of(values: Settings) -> KeyLayout:
     return KeyLayout(values.cluster.name)
 
 
-def coordinator_of(values: Settings) -> EtcdCoordinator:
-    """Return the client of etcd; it connects when it is first asked.
+def coordinator_of(values: Settings) -> MeteredCoordinator:
+    """Return the client of etcd, which counts; it connects when it is first asked.
 
     Raises:
         ConfigError: the settings do not fit together.
     """
-    return EtcdCoordinator(values.etcd.options())
+    return MeteredCoordinator(EtcdCoordinator(values.etcd.options()))
 
 
 def postgres_of(values: Settings) -> PostgresOptions:
@@ -44,6 +50,8 @@ def postgres_of(values: Settings) -> PostgresOptions:
         pool_max=postgres.pool_max,
         connect_timeout_s=postgres.connect_timeout_s,
         statement_timeout_s=postgres.statement_timeout_s,
+        changes_retention_days=postgres.changes_retention_days,
+        replies_retention_days=ceil(values.node.idempotency_retention_s / _DAY_S) + 1,
     )
 
 
@@ -52,8 +60,12 @@ def new_incarnation() -> str:
     return secrets.token_hex(8)
 
 
-def connect(address: str, introduction: Introduction) -> NodeLink:
-    """Return a link to the node at ``address`` that connects in the background."""
-    link = GrpcLink(address, introduction)
-    link.start()
-    return link
+def router_of(values: Settings, introduction: Introduction, stats: WireStats, readonly: Readonly) -> Router:
+    """Return a router that connects to nodes in the background, and counts in ``stats``."""
+
+    def connect(address: str) -> NodeLink:
+        link = GrpcLink(address, introduction, stats=stats)
+        link.start()
+        return link
+
+    return Router(connect, shard_count=values.cluster.shards, readonly=readonly, incarnation=introduction.incarnation)

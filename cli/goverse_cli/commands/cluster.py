@@ -13,8 +13,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from goverse.cluster.view import ClusterView
+from goverse.errors import Unavailable
 from goverse.settings import Settings
-from goverse_cli.failure import Failure
+from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import Invocation, invocation_of
 from goverse_cli.terminal import show
 
@@ -71,10 +72,7 @@ def pin(context: typer.Context, shard: Shard, node: Node) -> None:
     """
     invocation = invocation_of(context)
     view = _run(invocation, _view)
-    if view.shard_count is not None and shard >= view.shard_count:
-        raise Failure(f"there is no shard {shard}; there are {view.shard_count}")
-    if node not in view.nodes:
-        raise Failure(f"there is no node {node!r} now", hint=f"there are {', '.join(sorted(view.nodes)) or 'none'}")
+    _check_place(view, shard, node)
     _run(invocation, lambda coordinator, layout: _put(coordinator, layout.pin(shard), node.encode()))
     show(invocation, {"shard": shard, "node": node}, f"shard {shard} is pinned to {node}")
 
@@ -90,6 +88,46 @@ def unpin(context: typer.Context, shard: Shard) -> None:
     invocation = invocation_of(context)
     _run(invocation, lambda coordinator, layout: _delete(coordinator, layout.pin(shard)))
     show(invocation, {"shard": shard, "node": None}, f"shard {shard} is not pinned")
+
+
+@shards.command(short_help="Move a shard to a node now; the plan decides later on.")
+def move(
+    context: typer.Context,
+    shard: Shard,
+    node: Node,
+    *,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for it.", min=2, max=3_600)] = 60.0,
+) -> None:
+    """Move a shard to a node once. No call fails meanwhile. Unlike a pin, the wish ends when it came true.
+
+    The shard stays there as long as the plan has no reason to move it again (see `goverse shards pin` for a lasting
+    wish). If this command is stopped, the wish ends by itself.
+
+    \b
+    Examples:
+      goverse shards move 17 node-2
+      goverse shards move 17 node-2 --timeout 10
+    """
+    from goverse_cli.cluster.moving import move as carry  # noqa: PLC0415
+
+    invocation = invocation_of(context)
+    _check_place(_run(invocation, _view), shard, node)
+    moved = _run(invocation, lambda coordinator, layout: carry(coordinator, layout, shard, node, timeout_s=timeout))
+    document = {"shard": shard, "from": moved.source, "node": node, "seconds": round(moved.seconds, 3)}
+    before = f"from {moved.source}" if moved.source != node else "already"
+    show(invocation, document, f"shard {shard} is served by {node}, {before}, after {moved.seconds:.1f} s")
+
+
+def _check_place(view: ClusterView, shard: int, node: str) -> None:
+    """Pass if there are such a shard and such a node.
+
+    Raises:
+        Failure: there is none; says which there are.
+    """
+    if view.shard_count is not None and shard >= view.shard_count:
+        raise Failure(f"there is no shard {shard}; there are {view.shard_count}, from 0 on")
+    if node not in view.nodes:
+        raise Failure(f"there is no node {node!r} now", hint=f"there are {', '.join(sorted(view.nodes)) or 'none'}")
 
 
 @nodes.command("list", short_help="Show the nodes that are there.")
@@ -111,6 +149,8 @@ def list_nodes(context: typer.Context) -> None:
             "weight": member.weight,
             "shards": len(view.claims[node].epochs) if node in view.claims else 0,
             "leader": node == leader,
+            "admin": member.admin,
+            "load": _load(view, node),
         }
         for node, member in sorted(view.nodes.items())
     }
@@ -141,6 +181,18 @@ def drain(
     show(invocation, {"node": node, "draining": True}, f"the shards of {node} move away; see `goverse nodes list`")
 
 
+def _load(view: ClusterView, node: str) -> dict[str, float] | None:
+    load = view.loads.get(node)
+    if load is None:
+        return None
+    return {
+        "activations": load.activations,
+        "calls_per_s": load.calls_per_s,
+        "processor": load.processor,
+        "memory": load.memory,
+    }
+
+
 def _run(invocation: Invocation, work: Callable[[Any, Any], Coroutine[Any, Any, T]]) -> T:
     from goverse_cli.cluster.parts import coordinator_of, layout_of  # noqa: PLC0415 - other commands start faster
 
@@ -152,6 +204,13 @@ def _run(invocation: Invocation, work: Callable[[Any, Any], Coroutine[Any, Any, 
         coordinator = coordinator_of(values)
         try:
             return await work(coordinator, layout_of(values))
+        except Unavailable as error:
+            raise Failure(
+                error.detail,
+                hint=f"are the members up that etcd.endpoints names ({', '.join(values.etcd.endpoints)})?",
+                exit_code=ExitCode.UNAVAILABLE,
+                document={"code": error.code, "detail": error.detail},
+            ) from error
         finally:
             await coordinator.close()
 

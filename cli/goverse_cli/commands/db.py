@@ -1,17 +1,53 @@
-"""``goverse db``: the schema in PostgreSQL."""
+"""``goverse db``: the database of a cluster, from its making to its cleaning."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from goverse.errors import GoverseError, Unavailable
+from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import Invocation, invocation_of
+from goverse_cli.terminal import confirm, show
 
-commands = typer.Typer(no_args_is_help=True, help="The database of a cluster: make, migrate and clean it.")
+T = TypeVar("T")
+
+commands = typer.Typer(no_args_is_help=True, help="The database of a cluster: make, migrate, check and clean it.")
 
 Dsn = Annotated[str | None, typer.Option(help="Data source name (postgres.dsn).", show_default=False)]
+
+
+@commands.command(short_help="Make role, database and schema.")
+def init(
+    context: typer.Context,
+    *,
+    admin_dsn: Annotated[
+        str,
+        typer.Option(help="Data source name of a user who may make roles and databases.", envvar="GOVERSE_ADMIN_DSN"),
+    ],
+    dsn: Dsn = None,
+) -> None:
+    """Make the role and the database that the data source name says, and the schema of this release in it.
+
+    What is there already is kept, so it is safe to run again. The role gets the password of the setting
+    postgres.password. A cluster needs this once; later releases need `goverse db migrate` only.
+
+    \b
+    Examples:
+      goverse db init --admin-dsn postgresql://postgres@db:5432/postgres
+      GOVERSE_POSTGRES__PASSWORD_FILE=/run/secrets/db goverse db init --admin-dsn postgresql://postgres@db/postgres
+    """
+    from goverse_cli.cluster.parts import postgres_of  # noqa: PLC0415 - only this command needs the driver
+    from goverse_node.stores.postgres.provision import provision  # noqa: PLC0415
+
+    invocation = invocation_of(context)
+    values = invocation.settings({"postgres.dsn": ("--dsn", dsn)}).values
+    made = asyncio.run(provision(postgres_of(values), admin_dsn))
+    show(invocation, {"made": made}, "\n".join(f"made {name}" for name in made) or "everything is there already")
 
 
 @commands.command(short_help="Apply the migrations that are missing.")
@@ -22,10 +58,11 @@ def migrate(context: typer.Context, *, dsn: Dsn = None) -> None:
     Examples:
       goverse db migrate --dsn postgresql://goverse@127.0.0.1/goverse
     """
-    from goverse_node.stores.postgres import schema  # noqa: PLC0415 - only this command needs the driver
+    from goverse_node.stores.postgres import schema  # noqa: PLC0415
 
-    applied = _with_connection(invocation_of(context), dsn, schema.migrate)
-    typer.echo("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+    invocation = invocation_of(context)
+    applied = _with_connection(invocation, dsn, schema.migrate)
+    show(invocation, {"applied": applied}, "\n".join(f"applied {name}" for name in applied) or "nothing to apply")
 
 
 @commands.command(short_help="Show which migrations are applied.")
@@ -35,29 +72,124 @@ def status(context: typer.Context, *, dsn: Dsn = None) -> None:
     \b
     Examples:
       goverse db status
+      goverse -o json db status
     """
     from goverse_node.stores.postgres import schema  # noqa: PLC0415
 
-    for each in _with_connection(invocation_of(context), dsn, schema.status):
-        typer.echo(f"{each.name}  {each.applied or 'missing'}")
+    invocation = invocation_of(context)
+    found = _with_connection(invocation, dsn, schema.status)
+    document = {"migrations": [{"name": each.name, "applied": each.applied} for each in found]}
+    show(invocation, document, "\n".join(f"{each.name}  {each.applied or 'missing'}" for each in found))
 
 
-def _with_connection(invocation: Invocation, dsn: str | None, work: Any) -> Any:
+@commands.command(short_help="Check that schema and data are as they should be.")
+def verify(context: typer.Context, *, dsn: Dsn = None) -> None:
+    """Check the schema, and whether versions, change feed, kept replies and shards fit together.
+
+    It only reads, one snapshot, also beside nodes that write; it reads everything, which takes minutes where there are
+    many millions of changes. The exit code is 1 if anything is wrong.
+
+    \b
+    Examples:
+      goverse db verify
+      goverse -o json db verify
+    """
+    from goverse_node.stores.postgres.verify import verify as ask  # noqa: PLC0415
+
+    invocation = invocation_of(context)
+    findings = _with_connection(invocation, dsn, ask, statement_timeout_s=_VERIFY_TIMEOUT_S)
+    wrong = [finding for finding in findings if finding.wrong]
+    document = {
+        "ok": not wrong,
+        "checks": [{"check": one.check, "ok": not one.wrong, "wrong": list(one.wrong)} for one in findings],
+    }
+    lines = [f"{'wrong' if one.wrong else 'ok   '}  {one.question}" for one in findings]
+    if wrong:
+        told = [f"\n  {one.check}: {each}" for one in wrong for each in one.wrong]
+        hint = "run goverse db migrate" if wrong[0].check == "schema" else _DAMAGED
+        raise Failure(f"{len(wrong)} checks failed" + "".join(told), hint=hint, document=document)
+    show(invocation, document, "\n".join(lines))
+
+
+@commands.command(short_help="Remove what is past its retention.")
+def cleanup(
+    context: typer.Context,
+    *,
+    dsn: Dsn = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Drop days of the change feed and of kept replies that are past their retention. Objects are never touched.
+
+    Nodes do this every hour by themselves; this is for a database whose nodes are away, or to see what is kept.
+    The settings are postgres.changes_retention_days and node.idempotency_retention_s.
+
+    \b
+    Examples:
+      goverse db cleanup --dry-run
+      goverse db cleanup --yes
+    """
+    from goverse_cli.cluster.parts import postgres_of  # noqa: PLC0415
+    from goverse_node.stores.postgres.expiry import expire  # noqa: PLC0415
+
+    invocation = invocation_of(context)
+    options = postgres_of(invocation.settings({"postgres.dsn": ("--dsn", dsn)}).values)
+    if not dry_run:
+        confirm(invocation, "changes and kept replies that are past their retention go for good; go on?", agreed=yes)
+    now_ms = time.time_ns() // 1_000_000
+    expired = _with_connection(invocation, dsn, lambda connection: expire(connection, options, now_ms, dry_run=dry_run))
+    word = "would remove" if dry_run else "removed"
+    lines = [f"{word} {name}, {size} bytes" for name, size in expired.days]
+    if expired.replies:
+        lines.append(f"{word} {expired.replies} kept replies without a day of their own")
+    document = {"dry_run": dry_run, "days": dict(expired.days), "replies": expired.replies}
+    show(invocation, document, "\n".join(lines) or "nothing is past its retention")
+
+
+def _with_connection(
+    invocation: Invocation,
+    dsn: str | None,
+    work: Callable[[Any], Awaitable[T]],
+    *,
+    statement_timeout_s: float | None = None,
+) -> T:
     from goverse_cli.cluster.parts import postgres_of  # noqa: PLC0415
     from goverse_node.stores.postgres.connections import Connections  # noqa: PLC0415
     from goverse_node.stores.postgres.failures import told  # noqa: PLC0415
 
-    values = invocation.settings({"postgres.dsn": ("--dsn", dsn)}).values
+    flags: dict[str, tuple[str, Any]] = {"postgres.dsn": ("--dsn", dsn)}
+    if statement_timeout_s is not None:
+        flags["postgres.statement_timeout_s"] = ("the time that the check takes", statement_timeout_s)
+    values = invocation.settings(flags).values
 
-    async def run() -> Any:
+    async def run() -> T:
         connections = Connections(postgres_of(values))
         try:
             connection = await connections.dedicated()
         except Exception as error:
-            raise told(error) from error
+            raise _unreachable(told(error)) from error
         try:
             return await work(connection)
+        except GoverseError:
+            raise
+        except Exception as error:
+            raise told(error) from error
         finally:
             await connections.hang_up(connection)
 
     return asyncio.run(run())
+
+
+def _unreachable(error: GoverseError) -> Exception:
+    if not isinstance(error, Unavailable):
+        return error
+    return Failure(
+        error.detail,
+        hint="is the server up, and does postgres.dsn (or --dsn) name it?",
+        exit_code=ExitCode.UNAVAILABLE,
+        document={"code": error.code, "detail": error.detail},
+    )
+
+
+_VERIFY_TIMEOUT_S = 3_600.0
+_DAMAGED = "stop writing to this database, and compare with a backup: no release of GoVerse leaves data like that"

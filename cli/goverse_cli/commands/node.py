@@ -12,7 +12,7 @@ from goverse_cli.commands.dev import Target
 from goverse_cli.invocation import invocation_of
 
 if TYPE_CHECKING:
-    from goverse_node.ownership.ownership import Shutdown
+    from goverse_node.ownership.shutdown import Shutdown
 
 Listen = Annotated[
     str | None, typer.Option(help="Address and port for calls (cluster.listen).", show_default="127.0.0.1:7400")
@@ -46,7 +46,10 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
         stop = _listen_to_signals()
 
         def started(serving: ServingNode) -> None:
-            typer.echo(f"node {serving.id} takes calls on {serving.address}", err=True)
+            typer.echo(
+                f"node {serving.id} takes calls on {serving.address}, metrics and health are at {serving.admin}",
+                err=True,
+            )
 
         await serve_node(application, values, started=started, stop=stop)
 
@@ -54,7 +57,7 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
 
 
 def _listen_to_signals() -> asyncio.Future[Shutdown]:
-    from goverse_node.ownership.ownership import Shutdown  # noqa: PLC0415
+    from goverse_node.ownership.shutdown import Shutdown  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[Shutdown] = loop.create_future()

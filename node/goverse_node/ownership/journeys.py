@@ -36,7 +36,7 @@ class Journeys:
 
     Attributes:
         under_way: by shard.
-        counts: totals since this node began to lead.
+        counts: totals, of earlier leaderships as well.
     """
 
     stuck_after_s: float
@@ -44,6 +44,10 @@ class Journeys:
     under_way: dict[int, Journey] = field(default_factory=dict[int, Journey])
     counts: JourneyCounts = field(default_factory=JourneyCounts)
     _refusals: dict[int, dict[str, float]] = field(default_factory=dict[int, dict[str, float]])
+
+    def begin(self, shard: int, source: str | None, target: str, now: float) -> None:
+        """Note a move that was decided: it may have arrived before anybody looks again."""
+        self.under_way[shard] = Journey(source, target, now)
 
     def follow(self, targets: Targets, claimants: Sequence[str | None], now: float) -> None:
         """Take in who serves what, and who should."""

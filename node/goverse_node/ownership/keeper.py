@@ -10,27 +10,46 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from goverse.cluster.election import Election
 from goverse.cluster.member import Member, MemberState
 from goverse.cluster.table import ShardTable
 from goverse.cluster.view import ClusterView
-from goverse.errors import GoverseError, MalformedRequest
+from goverse.errors import MalformedRequest
 from goverse.model.catalog import Catalog, encode_catalog
 from goverse.model.keys import ObjectKey, shard_of
 from goverse.ports.authority import Authority
-from goverse.ports.coordinator import Coordinator, Guard, Put
+from goverse.ports.coordinator import Coordinator
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.lease_keeper import LeaseKeeper
 from goverse_node.evacuation import Evacuation
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
-from goverse_node.ownership.leader import Leader, LeaderLimits, WriteTargets
-from goverse_node.ownership.ownership import Ownership, OwnershipLimits, Shutdown
+from goverse_node.ownership.errands import Errands
+from goverse_node.ownership.leader import Leader, LeaderLimits
+from goverse_node.ownership.loads import LoadPublisher, Measure
+from goverse_node.ownership.ownership import Ownership, OwnershipLimits
+from goverse_node.ownership.shutdown import Shutdown
 
 _IDLE_S: Final = 1.0  # the longest time between two looks
 
 logger = logging.getLogger("goverse.node.ownership")
+
+
+class Progress(NamedTuple):
+    """How far a node is with its shards.
+
+    Attributes:
+        claimed: shards that it serves.
+        wanted: shards that are meant for it.
+        contended: of those that it does not serve, the ones that another node still claims.
+        lease_s: for how long its lease surely lives.
+    """
+
+    claimed: int
+    wanted: int
+    contended: int
+    lease_s: float
 
 
 class Keeper:
@@ -38,6 +57,8 @@ class Keeper:
 
     Attributes:
         ownership, leader: the rules, with what they count.
+        errands: the requests that they ask for, with the times that these took.
+        loads: tells the leader what this node has to do.
     """
 
     def __init__(
@@ -56,27 +77,37 @@ class Keeper:
         """Own nothing yet; ``table`` follows ``watch`` before the keeper does."""
         self._member = member
         self._watch = watch
-        self._coordinator = coordinator
-        self._authority = authority
         self._leases = LeaseKeeper(coordinator, lease_ttl_s, changed=self._look_soon)
         self._shard_count = len(table)
-        self._catalog = encode_catalog(catalog) if catalog is not None else None
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop_task: asyncio.Task[None] | None = None
         self._left = asyncio.Event()
         self._evacuation: Evacuation | None = None
+        self._now = asyncio.get_running_loop().time
         self.ownership = Ownership(member, watch.view, self._leases.lease, limits=limits)
         self.leader = Leader(watch.view, table, limits=leader_limits)
         self._election = Election(member.id, member.incarnation)
+        self.errands = Errands(
+            self.ownership,
+            self.leader,
+            coordinator=coordinator,
+            authority=authority,
+            view=watch.view,
+            node=member.id,
+            catalog=encode_catalog(catalog) if catalog is not None else None,
+            claim_timeout_s=(limits or OwnershipLimits()).stuck_after_s,
+        )
+        self.loads = LoadPublisher(coordinator, watch.view, self._leases.lease, node=member.id)
         watch.add(self._follow)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    def start(self, evacuation: Evacuation) -> None:
-        """Take part; ``evacuation`` empties the node's shards."""
+    def start(self, evacuation: Evacuation, measure: Measure | None = None) -> None:
+        """Take part; ``evacuation`` empties the node's shards, ``measure`` gives the load to be told."""
         self._evacuation = evacuation
-        self._now = asyncio.get_running_loop().time
+        if measure is not None:
+            self._spawn(self.loads.run(measure))
         self._follow(self._watch.view)
         self._leases.start()
         self._loop_task = asyncio.create_task(self._run(), name="goverse-ownership")
@@ -88,6 +119,8 @@ class Keeper:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._left.wait()
+        if not self._left.is_set():
+            self.errands.times.timeouts.count("drain")
         return self._left.is_set()
 
     async def stop(self) -> None:
@@ -126,6 +159,48 @@ class Keeper:
         self.ownership.fenced(shard, epoch, self._now())
         self._look_soon()
 
+    # --- being looked at ----------------------------------------------------------------------------------------------
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node plans."""
+        return self._election.leads is not None and self._leases.lease.alive(self._now())
+
+    def progress(self) -> Progress:
+        """Return how far the node is with its shards."""
+        claimed, wanted = self.ownership.progress()
+        lease_s = max(0.0, self._leases.lease.deadline - self._now())
+        return Progress(claimed, wanted, self._contended() if claimed < wanted else 0, lease_s)
+
+    def _contended(self) -> int:
+        view = self._watch.view
+        meant = view.targets.shards_of(self._member.id) if view.targets is not None else set[int]()
+        missing = meant - self.ownership.shards.keys()
+        others = (claims.epochs for node, claims in view.claims.items() if node != self._member.id)
+        return sum(len(missing & epochs.keys()) for epochs in others)
+
+    def stuck(self) -> int:
+        """Return how many shards are on their way for too long, as the leader sees them."""
+        return len(self.leader.journeys.stuck(self._now()))
+
+    def reasons(self) -> tuple[str, ...]:
+        """Return why the node does not serve all that it should now; empty where it does."""
+        view, progress = self._watch.view, self.progress()
+        registered = view.nodes.get(self._member.id)
+        if self.ownership.waits_for_id():
+            return (f"an earlier process is registered as {self._member.id!r}; its lease has to end first",)
+        if self.ownership.shutdown is not None:
+            return ("the node is giving its shards away",)
+        if registered is None:
+            return ("the node is not registered in etcd",)
+        if view.targets is None:
+            return ("no shard is placed yet",)
+        if progress.claimed < progress.wanted:
+            return (f"claimed {progress.claimed} of {progress.wanted} shards",)
+        if not progress.wanted and self._member.id not in view.drains and len(view.nodes) <= self._shard_count:
+            return ("no shard is meant for this node yet",)
+        return ()
+
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     def _follow(self, view: ClusterView) -> None:
@@ -159,10 +234,10 @@ class Keeper:
         for action in self.ownership.step(now):
             self._carry_out(action)
         if self._election.campaigns(now, eligible=self._is_eligible(now)):
-            self._spawn(self._campaign())
+            self._spawn(self.errands.campaign(self._election, self._leases.lease))
         written = self.leader.step(self._election.leads if self._leases.lease.alive(now) else None, now)
         if written is not None:
-            self._spawn(self._write_targets(written))
+            self._spawn(self.errands.write_targets(written))
 
     def _is_eligible(self, now: float) -> bool:
         member = self._watch.view.nodes.get(self._member.id)
@@ -188,18 +263,20 @@ class Keeper:
     # --- actions ------------------------------------------------------------------------------------------------------
 
     def _carry_out(self, action: Action) -> None:
+        errands = self.errands
         if isinstance(action, Register):
-            self._spawn(self._register(action))
+            self._spawn(errands.register(action))
         elif isinstance(action, Claim):
-            self._spawn(self._claim(action))
+            self._spawn(errands.claim(action))
         elif isinstance(action, Publish):
-            self._spawn(self._publish(action))
+            self._spawn(errands.publish(action))
         elif isinstance(action, Check):
-            self._spawn(self._check())
+            self._spawn(errands.check())
         elif isinstance(action, Close):
             self._close(action)
         elif isinstance(action, Drop):
             logger.warning("shards were lost to another node", extra={"shards": len(action.shards)})
+            errands.times.dropped(action.shards, self._now())
             if self._evacuation is not None:
                 self._evacuation.drop(action.shards)
         else:
@@ -210,91 +287,9 @@ class Keeper:
             return
 
         def emptied(shard: int) -> None:
+            self.errands.times.closed(shard, self._now())
             self.ownership.emptied((shard,))
             self._look_soon()
 
+        self.errands.times.closing(action.shards, self._now())
         self._evacuation.close(action.shards, action.cancel_at, emptied)
-
-    async def _register(self, action: Register) -> None:
-        layout = self._watch.view.layout
-        key = layout.node(action.member.id)
-        changes = [Put(key, action.member.encode(), action.lease_id)]
-        if self._catalog is not None:
-            changes.append(Put(layout.catalog(action.member.id), self._catalog, action.lease_id))
-        try:
-            await self._coordinator.write([Guard(key, mod_revision=action.own_revision)], changes)
-        except GoverseError as error:
-            logger.warning("the node could not be registered", extra={"reason": error.detail})
-        finally:
-            self.ownership.registered(self._now())
-
-    async def _claim(self, action: Claim) -> None:
-        try:
-            epochs = await self._authority.claim(action.shards, self._member.id)
-        except GoverseError as error:
-            logger.warning("shards could not be claimed", extra={"reason": error.detail, "shards": len(action.shards)})
-            self.ownership.denied(action.shards, self._now())
-        except BaseException:
-            self.ownership.denied(action.shards, self._now())
-            raise
-        else:
-            self.ownership.claimed(epochs)
-
-    async def _publish(self, action: Publish) -> None:
-        layout = self._watch.view.layout
-        revision: int | None = None
-        try:
-            revision = await self._coordinator.write(
-                [
-                    Guard(layout.targets, mod_revision=action.targets_revision),
-                    Guard(layout.claims(self._member.id), mod_revision=action.own_revision),
-                ],
-                [Put(layout.claims(self._member.id), action.claims.encode(), action.lease_id)],
-            )
-        except GoverseError as error:
-            logger.warning("claims could not be published", extra={"reason": error.detail})
-        finally:
-            self.ownership.published(revision, self._now())
-
-    async def _check(self) -> None:
-        try:
-            holdings = await self._authority.holdings()
-        except GoverseError as error:
-            logger.warning("claims could not be checked", extra={"reason": error.detail})
-            self.ownership.unchecked(self._now())
-        except BaseException:
-            self.ownership.unchecked(self._now())
-            raise
-        else:
-            own = {shard: held.epoch for shard, held in holdings.items() if held.owner == self._member.id}
-            self.ownership.checked(own)
-
-    # --- leading ------------------------------------------------------------------------------------------------------
-
-    async def _campaign(self) -> None:
-        lease_id = self._leases.lease.id
-        key = self._watch.view.layout.leader
-        try:
-            if lease_id is not None:
-                guard = Guard(key, create_revision=0)
-                await self._coordinator.write([guard], [Put(key, self._election.value, lease_id)])
-        except GoverseError as error:
-            logger.warning("no campaign for the leadership", extra={"reason": error.detail})
-        finally:
-            self._election.answered(self._now())
-
-    async def _write_targets(self, write: WriteTargets) -> None:
-        layout = self._watch.view.layout
-        revision: int | None = None
-        try:
-            revision = await self._coordinator.write(
-                [
-                    Guard(layout.leader, create_revision=write.leader_revision),
-                    Guard(layout.targets, mod_revision=write.targets_revision),
-                ],
-                [Put(layout.targets, write.targets.encode())],
-            )
-        except GoverseError as error:
-            logger.warning("targets could not be written", extra={"reason": error.detail})
-        finally:
-            self.leader.written(revision, self._now())

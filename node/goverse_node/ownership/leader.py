@@ -2,13 +2,14 @@
 
 Rules:
 
-1. A new leader first waits for members that start at the same time. Later it plans when something changed, at most once
-   in ``plan_pause_s``; load figures alone are looked at every ``load_pause_s``.
+1. A leader of a cluster that serves nothing yet first waits for members that start at the same time; one that takes
+   over plans at once. Later it plans when something changed, at most once in ``plan_pause_s``; load figures alone are
+   looked at every ``load_pause_s``.
 2. Targets are written only while the leader key has the create revision of this leadership, and only over the targets
    that the plan began with. One write is under way at a time; until the view shows its end there is no further plan.
 3. The shards of a node that said it would come back, and left, wait for it for ``rejoin_grace_s``. Leaving takes it no
-   longer than ``close_budget_s``: one that is gone later than that died on the way, and its shards waited for its lease
-   already.
+   longer than ``close_budget_s``: one that is gone later than that died on the way, and its shards waited for its
+   lease already.
 4. What it decided, and why, can be read: the latest decisions, and totals by reason.
 """
 
@@ -33,7 +34,7 @@ from goverse.limits import (
     STUCK_AFTER_S,
     STUCK_AVOID_S,
 )
-from goverse_node.ownership.journeys import Journeys
+from goverse_node.ownership.journeys import JourneyCounts, Journeys
 from goverse_node.ownership.planner import plan
 from goverse_node.ownership.situation import Decision, Plan, PlanLimits, Reason, Situation
 
@@ -67,7 +68,8 @@ class Leader:
     Attributes:
         decisions: the latest decisions, each with when it was written.
         reasons: how many decisions were written, by reason.
-        journeys: shards on their way, and totals of that.
+        journeys: shards on their way; none while this node does not lead.
+        journey_counts: totals of that, since the start of the process.
         latest: the latest plan, or None.
     """
 
@@ -82,12 +84,14 @@ class Leader:
         self._leads: int | None = None
         self._restarting: dict[str, float] = {}
         self._awaited: dict[str, float] = {}
+        self.journey_counts = JourneyCounts()
         self._begin(None, 0.0)
 
     def _begin(self, leads: int | None, now: float) -> None:
         self._leads = leads
-        self.journeys = Journeys(self.limits.stuck_after_s, self.limits.stuck_avoid_s)
-        self._plan_at = now + self.limits.gather_s
+        self.journeys = Journeys(self.limits.stuck_after_s, self.limits.stuck_avoid_s, counts=self.journey_counts)
+        serves = any(route is not None for route in self._table.routes)
+        self._plan_at = now if serves else now + self.limits.gather_s
         self._look_at = float("-inf")
         self._seen: tuple[int, ...] = ()
         self._written_at: int | None = None
@@ -122,6 +126,9 @@ class Leader:
         self._written_at = revision
         self.decisions.extend((now, decision) for decision in made.decisions)
         self.reasons.update(decision.reason for decision in made.decisions)
+        for decision in made.decisions:
+            route = self._table.routes[decision.shard]
+            self.journeys.begin(decision.shard, None if route is None else route.node, decision.target, now)
 
     def wake_at(self) -> float | None:
         """Return when ``step`` may have something to do without a further input; None if never."""

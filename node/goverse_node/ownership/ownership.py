@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 
 from goverse.cluster.claims import Claims
 from goverse.cluster.lease import Lease
@@ -25,14 +24,7 @@ from goverse.limits import CLAIM_RETRY_S, CLOSE_BUDGET_S, STUCK_AFTER_S
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
 from goverse_node.ownership.phases import Event, Phase
 from goverse_node.ownership.shards import Shards
-
-
-class Shutdown(Enum):
-    """How a node leaves."""
-
-    GRACEFUL = auto()  # the leader moves its shards away first
-    FAST = auto()  # it closes them all at once and comes back soon
-    FINAL = auto()  # it closes them all at once; the budget of a graceful shutdown is spent
+from goverse_node.ownership.shutdown import Shutdown, closes_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +215,7 @@ class Ownership:
         self.shards.touch()
 
     def _let_go(self, now: float) -> None:
-        view, leaving = self._view, self.shutdown in (Shutdown.FAST, Shutdown.FINAL)
+        view, leaving = self._view, self._closes_all()
         looked_at = view.targets_revision, view.members_revision, self.shards.changes, leaving
         if looked_at == self._looked_at:
             return
@@ -238,10 +230,13 @@ class Ownership:
         for shard in self.shards.closing_before(now - self._limits.stuck_after_s):
             self.shards.turn(shard, Event.OVERDUE)
 
+    def _closes_all(self) -> bool:
+        return closes_all(self.shutdown, self._view, self._member.id)
+
     def _departs(self, now: float) -> bool:
         if self.shutdown is None or self._publishing or self.shards:
             return False
-        if self.shutdown is Shutdown.GRACEFUL and self._wanted and self._lease.alive(now):
+        if self._wanted and not self._closes_all() and self._lease.alive(now):
             return False
         return not self._known or not self._lease.alive(now)
 
@@ -259,7 +254,7 @@ class Ownership:
         return Register(self._member, self._lease.id, self._view.revision_of(self._key))
 
     def _claim(self, now: float) -> Claim | None:
-        if self.shutdown in (Shutdown.FAST, Shutdown.FINAL) or now < self._claim_at or self.shards.claiming:
+        if now < self._claim_at or self.shards.claiming or self._closes_all():
             return None
         if not self._lease.alive(now) or not self._is_registered():
             return None

@@ -36,6 +36,7 @@ class Member:
         wire: the wire versions that it speaks, the oldest and the newest.
         weight: how many shards it takes compared with others; more than 0.
         state: what it is up to.
+        admin: where its metrics and health are served, ``http://host:port``; empty where nobody said.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Member:
     wire: tuple[int, int] = (1, 1)
     weight: float = 1.0
     state: MemberState = MemberState.SERVING
+    admin: str = ""
 
     def encode(self) -> bytes:
         """Return the bytes for etcd."""
@@ -74,6 +76,7 @@ class Member:
             (oldest, newest),
             weight,
             state,
+            fields.text("admin", missing=""),
         )
 
 
@@ -136,8 +139,8 @@ class _Fields:
     def damaged(self, name: str) -> DataDamaged:
         return DataDamaged(f"{self._what} has no usable {name!r}")
 
-    def text(self, name: str) -> str:
-        value = self._fields.get(name)
+    def text(self, name: str, *, missing: str | None = None) -> str:
+        value = self._fields.get(name, missing)
         if not isinstance(value, str):
             raise self.damaged(name)
         return value

@@ -6,6 +6,7 @@ none, and ``Object.context`` and ``Object.ref`` say so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
@@ -43,6 +44,10 @@ class Turn(Protocol):
     @property
     def context(self) -> Context:
         """The call that the turn serves."""
+        ...
+
+    def place(self) -> Mapping[str, str | int]:
+        """Return what a log record of the turn says about where it comes from."""
         ...
 
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:

@@ -18,13 +18,14 @@ from goverse.cluster.delivery import Miss, Park, Send
 from goverse.cluster.parking import Parking
 from goverse.cluster.table import Route, ShardTable
 from goverse.cluster.view import ClusterView
-from goverse.errors import GoverseError, Overloaded, Unavailable
+from goverse.errors import GoverseError, MalformedRequest, Overloaded, Unavailable
 from goverse.limits import CALL_TIMEOUT_S, PARKED_CALLS_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, placement_of, stable_hash
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Link, Readiness
 from goverse.routing.journey import Journey, delivery_of
+from goverse.routing.metrics import RouterStats
 
 _HANG_UP_S: Final = 1.0
 
@@ -51,7 +52,7 @@ class Router:
         table: who serves which shard.
         parking: the calls that wait for an owner.
         own: the id of this process's node, and the node; None in a gate.
-        retries: how many sends ended without a result, by how.
+        stats: what it counts.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Router:
         """
         self.table = ShardTable(shard_count)
         self.parking: Parking[Journey] = Parking(parked_max)
-        self.retries: dict[Miss, int] = dict.fromkeys(Miss, 0)
+        self.stats = RouterStats()
         self._connect = connect
         self._readonly = readonly
         self.own = own
@@ -184,11 +185,15 @@ class Router:
             reasons.append(f"claimed {self._served} of {len(self.table)} shards")
         return Readiness(not reasons, tuple(reasons), max((each.commit_seq for each in told), default=0))
 
+    def progress(self) -> tuple[int, int]:
+        """Return how many shards have an owner, and how many there are."""
+        return self._served, len(self.table)
+
     def shard_of(self, key: ObjectKey) -> int:
         """Return the shard of an object; a ``node#`` id lives on a shard of that node.
 
         Raises:
-            GoverseError: the id names a shard or a node that is not there.
+            MalformedRequest: the id names a shard that does not exist.
         """
         if key.id.startswith(("shard#", "node#")):
             return self._fixed(key)
@@ -198,7 +203,7 @@ class Router:
         shard, node = placement_of(key.id)
         if shard is not None:
             if shard >= len(self.table):
-                raise Unavailable(f"shard {shard} does not exist; there are {len(self.table)}")
+                raise MalformedRequest(f"shard {shard} does not exist; there are {len(self.table)}")
             return shard
         return stable_hash(key) >> self._shift if node is not None and self._shift < 64 else 0
 
@@ -227,7 +232,7 @@ class Router:
 
     def missed(self, journey: Journey, miss: Miss, route: Route | None = None) -> None:
         """Take note of a send that gave no result, and go on."""
-        self.retries[miss] += 1
+        self.stats.misses[miss] += 1
         now = journey.get_loop().time()
         if journey.delivery is None:
             journey.delivery = delivery_of(journey, route or journey.route)
@@ -245,6 +250,7 @@ class Router:
         if isinstance(step, Send):
             journey.request.attempt = step.attempt
             journey.request.fresh_key = journey.request.fresh_key and not step.attempt
+            self.stats.forwards += journey.route is not None and journey.route.node != step.route.node
             self._send(journey, step.route)
         elif isinstance(step, Park):
             self._park(journey, step.until)
@@ -255,8 +261,10 @@ class Router:
         try:
             journey.ticket = self.parking.park(journey, journey.shard, until)
         except Overloaded as error:
+            self.stats.refused += 1
             self._fail(journey, error)
             return
+        self.stats.parked += 1
         self._arm(until)
 
     def _unparked(self, journey: Journey) -> None:

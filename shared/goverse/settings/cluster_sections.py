@@ -34,6 +34,11 @@ class ClusterSettings(Section):
     advertise: str = Field(
         default="", description="Address and port under which others reach the node; `listen` where it is empty."
     )
+    admin_listen: str = Field(
+        default="",
+        description="Address and port on which a node serves `/metrics`, `/healthz` and `/readyz` over HTTP; empty "
+        "takes `127.0.0.1:7480`, or another port of this machine where that one is taken, and says which.",
+    )
     weight: Annotated[float, Field(gt=0, le=1_000)] = Field(
         default=1.0, description="How many shards the node takes, compared with others."
     )
@@ -109,3 +114,6 @@ class PostgresSettings(Section):
     )
     connect_timeout_s: Seconds = Field(default=10.0, description="Longest time to connect.")
     statement_timeout_s: Seconds = Field(default=30.0, description="Longest time of one statement.")
+    changes_retention_days: Annotated[int, Field(ge=1, le=3_650)] = Field(
+        default=7, description="Whole days for which the change feed is kept; what is older is dropped."
+    )

@@ -21,6 +21,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from goverse.errors import ConfigError
+from goverse.objects.context import current_turn
 from goverse.telemetry.lines import LineWriter
 
 LogFormat = Literal["auto", "json", "text"]
@@ -98,6 +99,7 @@ def wants_color(stream: TextIO, environ: Mapping[str, str]) -> bool:
 def _shared() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
+        _turn,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
@@ -131,6 +133,15 @@ class _Node:
         if self._node:
             event.setdefault("node", self._node)
         return event
+
+
+def _turn(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Say of what a method logs which object and request it was; what the record says itself wins."""
+    turn = current_turn.get()
+    if turn is not None:
+        for name, value in turn.place().items():
+            event.setdefault(name, value)
+    return event
 
 
 def _time(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

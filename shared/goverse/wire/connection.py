@@ -23,7 +23,9 @@ from goverse.wire.liveness import Liveness, Verdict
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import Outgoing
 from goverse.wire.problems import read_problem
+from goverse.wire.stats import WireStats
 from goverse.wire.v1 import wire_pb2 as messages
+from goverse.wire.wake import Wake
 
 METHOD: Final = "/goverse.wire.v1.Link/Connect"
 
@@ -50,9 +52,11 @@ class Connection:
         outgoing: Outgoing,
         options: WireOptions,
         *,
+        stats: WireStats,
         on_goaway: Callable[[], None],
     ) -> None:
-        """Carry what is in ``outgoing`` over ``channel``."""
+        """Carry what is in ``outgoing`` over ``channel``; count it in ``stats``."""
+        self._stats = stats
         self._loop = asyncio.get_running_loop()
         self._outgoing = outgoing
         self._options = options
@@ -61,7 +65,7 @@ class Connection:
             self._loop.time(), keepalive_s=options.keepalive_s, silence_s_max=options.silence_s_max
         )
         self._extra: messages.Envelope | None = None
-        self._wake: Future[None] | None = None
+        self._wake = Wake()
         self._writing_since: float | None = None
         self._ended: Future[str] = self._loop.create_future()
         self._features: frozenset[str] = frozenset()
@@ -184,7 +188,10 @@ class Connection:
                 said = await self._call.details() or ("it hung up" if code is grpc.StatusCode.OK else code.name)
                 raise ConnectionBroken(f"the peer ended the stream: {said}")
             self._liveness.heard(self._loop.time())
-            self._take(codec.parse(data))
+            self._stats.message_bytes_in += len(data)
+            envelope = codec.parse(data)
+            self._stats.count_replies(len(envelope.replies))
+            self._take(envelope)
 
     def _take(self, envelope: messages.Envelope) -> None:
         answered, read_reply, commit_seq = self._outgoing.answered, codec.read_reply, self.commit_seq
@@ -219,9 +226,7 @@ class Connection:
 
     def rouse(self) -> None:
         """Let the writer look for something to write."""
-        if self._wake is not None:
-            self._wake.set_result(None)
-            self._wake = None
+        self._wake.ring()
 
     def _envelope(self) -> messages.Envelope:
         """Return what leaves with the next message besides requests."""
@@ -231,12 +236,11 @@ class Connection:
         return self._extra
 
     async def _write(self) -> None:
-        outgoing, call, target = self._outgoing, self._call, self._options.message_bytes
+        outgoing, call, target, stats = self._outgoing, self._call, self._options.message_bytes, self._stats
         while True:
             if not outgoing.unsent and self._extra is None:
                 self._writing_since = None
-                self._wake = self._loop.create_future()
-                await self._wake
+                await self._wake.wait()
             now = self._loop.time()
             envelope, self._extra = self._extra or messages.Envelope(), None
             for number, error in codec.write_requests(outgoing.take(target), now, envelope):
@@ -244,7 +248,10 @@ class Connection:
                 if entry is not None:
                     entry.refuse(error)
             self._writing_since = now
-            await call.write(envelope.SerializeToString())
+            stats.count_requests(len(envelope.requests))
+            data = envelope.SerializeToString()
+            stats.message_bytes_out += len(data)
+            await call.write(data)
 
 
 def reason_of(error: BaseException) -> str:

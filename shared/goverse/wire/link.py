@@ -31,6 +31,7 @@ from goverse.wire.connection import Connection, ConnectionBroken, reason_of
 from goverse.wire.introduction import Introduction
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import Outgoing
+from goverse.wire.stats import WireStats
 
 _POLL_S: Final = 0.005
 
@@ -74,9 +75,11 @@ class GrpcLink:
         *,
         options: WireOptions | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        stats: WireStats | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """Say where the node is and who we are; without ``credentials`` the stream is in the clear."""
+        self._stats = stats or WireStats()
         self.address = address
         self._introduction = introduction
         self._options = options or WireOptions()
@@ -101,6 +104,7 @@ class GrpcLink:
         self._create_future: Callable[[], Future[Reply]] = self._loop.create_future
         self._context = copy_context()  # not that of a request that happens to arm the timer
         self.state = LinkState(Phase.CONNECTING, self._loop.time())
+        self._stats.under_way[self] = self._outgoing.__len__
         self._task = self._loop.create_task(self._run(), name=f"goverse-wire-link-{self.address}")
         self._tick()
 
@@ -118,6 +122,7 @@ class GrpcLink:
             await task
         if self._timer is not None:
             self._timer.cancel()
+        self._stats.under_way.pop(self, None)
         self._enter(Phase.CLOSED, "the link was closed")
         self._lose("the link was closed")
 
@@ -184,6 +189,7 @@ class GrpcLink:
             await asyncio.sleep(pause_s)
             reason = await self._attempt()
             if reason is not None:
+                self._stats.failed += 1
                 self._broke(reason)
 
     def _broke(self, reason: str) -> None:
@@ -199,7 +205,7 @@ class GrpcLink:
             channel = grpc.aio.insecure_channel(self.address, options=options.channel)
         else:
             channel = grpc.aio.secure_channel(self.address, self._credentials, options=options.channel)
-        connection = Connection(channel, self._outgoing, options, on_goaway=self._went_away)
+        connection = Connection(channel, self._outgoing, options, stats=self._stats, on_goaway=self._went_away)
         try:
             async with asyncio.timeout(options.connect_timeout_s):
                 await connection.meet(self._introduction)
@@ -219,15 +225,19 @@ class GrpcLink:
         began = self._loop.time()
         self._outgoing.inflight_max = min(self._options.inflight_max, connection.peer.inflight_max)
         self._connection = connection
+        self._stats.connections += 1
+        self._stats.opened += 1
         self._enter(Phase.CONNECTED, peer=connection.peer)
         reason = "the link was closed"
         try:
             await connection.run()
         except ConnectionBroken as error:
             reason = str(error)
+            self._stats.cut += self.state.draining is False
             logger.info("a connection ended", extra={"address": self.address, "reason": reason})
         finally:
             self._connection = None
+            self._stats.connections -= 1
             self._commit_seq = max(self._commit_seq, connection.commit_seq)
             self._backoff.ended(self._loop.time() - began)
             self._enter(Phase.CONNECTING, reason)

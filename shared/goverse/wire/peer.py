@@ -24,7 +24,9 @@ from goverse.wire.introduction import CANCEL, LIST, READINESS, Agreement, Introd
 from goverse.wire.liveness import Liveness, Verdict
 from goverse.wire.options import WireOptions
 from goverse.wire.problems import write_problem
+from goverse.wire.stats import WireStats
 from goverse.wire.v1 import wire_pb2 as messages
+from goverse.wire.wake import Wake
 
 LISTINGS_MAX: Final = 64
 """Listings under way for one peer."""
@@ -45,8 +47,10 @@ class Peer:
         link: Link,
         options: WireOptions,
         occupancy: Occupancy,
+        stats: WireStats,
     ) -> None:
         """Serve ``link`` to the peer; nothing is read or written before ``run``."""
+        self._stats = stats
         self.introduction = introduction
         self.incoming = Incoming(options, occupancy)
         self._agreement = agreement
@@ -57,8 +61,8 @@ class Peer:
         now = self._loop.time()
         self._liveness = Liveness(now, keepalive_s=options.keepalive_s, silence_s_max=options.silence_s_max)
         self._extra: messages.Envelope | None = None
-        self._wake: Future[None] | None = None
-        self._room: Future[None] | None = None
+        self._wake = Wake()
+        self._room = Wake()
         self._writing_since: float | None = None
         self._told: Readiness | None = None
         self._listings: set[asyncio.Task[None]] = set()
@@ -133,7 +137,7 @@ class Peer:
         stalled_s = 0.0 if self._writing_since is None else now - self._writing_since
         if stalled_s >= self._options.write_stall_timeout_s:
             self.end(f"the peer took nothing for {stalled_s:.0f} s")
-        if self._room is not None:  # not read from, so not heard; a stall ends it
+        if self._room.is_waited_for:  # not read from, so not heard; a stall ends it
             self._liveness.heard(now)
         verdict = self._liveness.look(now)
         if verdict is Verdict.ASK:
@@ -160,11 +164,13 @@ class Peer:
                 return
             now = self._loop.time()
             self._liveness.heard(now)
+            self._stats.message_bytes_in += len(data)
             self._take(codec.parse(data), now)
             if incoming.is_full:
                 await self._room_for_replies()
 
     def _take(self, envelope: messages.Envelope, now: float) -> None:
+        self._stats.count_requests(len(envelope.requests))
         for message in envelope.requests:
             number = message.id
             try:
@@ -206,8 +212,7 @@ class Peer:
 
     async def _room_for_replies(self) -> None:
         while self.incoming.is_full:
-            self._room = self._loop.create_future()
-            await self._room
+            await self._room.wait()
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
@@ -221,14 +226,14 @@ class Peer:
             self.incoming.answer(number, Reply(problem=Problem.of(lost)))
         else:
             self.incoming.answer(number, future.result())
-        if self._wake is not None:
-            self._rouse()
+        if self._wake.is_waited_for:
+            self._wake.ring()
         elif self.incoming.overflows:
             self.end("the peer does not take its replies")
 
     def _refuse(self, number: int, error: GoverseError, request_id: str) -> None:
         self.incoming.answer(number, Reply(problem=Problem.of(error, request_id)))
-        self._rouse()
+        self._wake.ring()
 
     def _list(self, message: messages.ListRequest) -> None:
         if LIST not in self._agreement.features:
@@ -267,25 +272,21 @@ class Peer:
         """Return what leaves with the next message besides replies."""
         if self._extra is None:
             self._extra = messages.Envelope()
-        self._rouse()
+        self._wake.ring()
         return self._extra
 
-    def _rouse(self) -> None:
-        if self._wake is not None:
-            self._wake.set_result(None)
-            self._wake = None
-
     async def _write(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        incoming = self.incoming
+        incoming, stats = self.incoming, self._stats
         while True:
             if not incoming.has_replies and self._extra is None:
                 self._writing_since = None
-                self._wake = self._loop.create_future()
-                await self._wake
+                await self._wake.wait()
             self._writing_since = self._loop.time()
             envelope, self._extra = self._extra or messages.Envelope(), None
             codec.write_replies(incoming.take_replies(), envelope)
-            if self._room is not None and not incoming.is_full:
-                self._room.set_result(None)
-                self._room = None
-            await write(envelope.SerializeToString())
+            stats.count_replies(len(envelope.replies))
+            if not incoming.is_full:
+                self._room.ring()
+            data = envelope.SerializeToString()
+            stats.message_bytes_out += len(data)
+            await write(data)

@@ -22,6 +22,7 @@ from goverse.wire.incoming import Occupancy
 from goverse.wire.introduction import Introduction, agree
 from goverse.wire.options import WireOptions
 from goverse.wire.peer import Context, Peer
+from goverse.wire.stats import WireStats
 from goverse.wire.v1 import wire_pb2 as messages
 
 SERVICE: Final = "goverse.wire.v1.Link"
@@ -41,6 +42,7 @@ class LinkServer:
         *,
         options: WireOptions | None = None,
         credentials: grpc.ServerCredentials | None = None,
+        stats: WireStats | None = None,
     ) -> None:
         """Serve ``link`` in the name of ``introduction``; without ``credentials`` in the clear."""
         self._link = link
@@ -48,6 +50,8 @@ class LinkServer:
         self._introduction = replace(introduction, inflight_max=self._options.inflight_max)
         self._credentials = credentials
         self._occupancy = Occupancy(self._options.inflight_total_max)
+        self._stats = stats or WireStats()
+        self._stats.under_way[self] = lambda: self._occupancy.requests
         self._peers: set[Peer] = set()
         self._server: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
@@ -122,16 +126,21 @@ class LinkServer:
         try:
             peer, hello = await self._meet(context)
         except PeerError as error:
+            self._stats.failed += 1
             logger.warning("a stream was refused", extra={"peer": context.peer(), "reason": error.detail})
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
         self._peers.add(peer)
+        self._stats.connections += 1
+        self._stats.opened += 1
         logger.info("a stream was opened", extra={"peer": str(peer.introduction), "address": context.peer()})
         try:
             await peer.run(context, hello)
         except PeerError as error:
+            self._stats.cut += 1
             logger.warning("a stream was cut", extra={"peer": str(peer.introduction), "reason": error.detail})
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
         finally:
+            self._stats.connections -= 1
             self._peers.discard(peer)
 
     async def _meet(self, context: Context) -> tuple[Peer, messages.Envelope]:
@@ -149,7 +158,14 @@ class LinkServer:
         agreement = agree(self._introduction, introduction)
         # Before the first message: were that one cancelled on its way, gRPC would try to send the metadata twice.
         await context.send_initial_metadata(())
-        peer = Peer(introduction, agreement, link=self._link, options=self._options, occupancy=self._occupancy)
+        peer = Peer(
+            introduction,
+            agreement,
+            link=self._link,
+            options=self._options,
+            occupancy=self._occupancy,
+            stats=self._stats,
+        )
         hello = messages.Envelope()
         codec.write_hello(self._introduction, hello.hello)
         if self._occupancy.draining is not None:

@@ -5,13 +5,17 @@ import json
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import cast
 
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
 from goverse.errors import ConfigError
+from goverse.model.frames import Reply
+from goverse.model.keys import ObjectKey
+from goverse.objects.context import Context, current_turn
 from goverse.telemetry.lines import LineWriter
 from goverse.telemetry.logs import change_level, configure, current_level
 from goverse.telemetry.process import register_process_metrics
@@ -69,6 +73,36 @@ def test_json_has_one_object_per_line_with_time_level_logger_event_and_the_rest(
     }
 
 
+class FakeTurn:
+    """A turn that says where it is."""
+
+    context = cast("Context", None)
+
+    def place(self) -> Mapping[str, str | int]:
+        return {"object": "Bid/1", "method": "raise_it", "request_id": "r1", "shard": 7, "trace_id": "t1"}
+
+    async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
+        raise AssertionError((key, method, body))
+
+
+@pytest.mark.requirement("OBS-3")
+def test_what_a_method_logs_says_where_it_comes_from_and_its_own_words_win() -> None:
+    stream = io.StringIO()
+    configure("json", "info", node="n1", stream=stream)
+    token = current_turn.set(FakeTurn())
+    logging.getLogger("shop").info("bid", extra={"method": "own"})
+    structlog.get_logger("shop").info("bid again")
+    current_turn.reset(token)
+    logging.getLogger("shop").info("outside")
+
+    bid, again, outside = objects(stream)
+    place = {"object": "Bid/1", "request_id": "r1", "shard": 7, "trace_id": "t1", "node": "n1"}
+    assert place.items() <= bid.items()
+    assert bid["method"] == "own"
+    assert {**place, "method": "raise_it"}.items() <= again.items()
+    assert "shard" not in outside
+
+
 @pytest.mark.requirement("OBS-3")
 def test_structlog_bound_context_uvicorn_and_warnings_flow_into_the_same() -> None:
     stream = io.StringIO()
@@ -90,9 +124,13 @@ def test_structlog_bound_context_uvicorn_and_warnings_flow_into_the_same() -> No
     assert (old["logger"], old["level"]) == ("py.warnings", "warning")
 
 
-def test_an_exception_is_in_the_record_and_odd_values_do_not_break_it() -> None:
+def test_an_exception_is_in_the_record_and_odd_values_do_not_break_it(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
+    root = logging.getLogger()
+    before = root.handlers[:]
     configure("json", "info", stream=stream)
+    # pytest's own handlers would put into the report what no report can carry
+    monkeypatch.setattr(root, "handlers", [handler for handler in root.handlers if handler not in before])
 
     try:
         raise ValueError("bad \udcff")

@@ -21,6 +21,7 @@ from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.connections import Connections
+from goverse_node.stores.postgres.expiry import Expired, expire
 from goverse_node.stores.postgres.failures import passes, told
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.lookups import Lookups
@@ -109,25 +110,13 @@ class PostgresStore:
             except Exception as error:
                 logger.warning("housekeeping failed; it is tried again later", extra={"reason": told(error).detail})
 
-    async def cleanup(self, *, dry_run: bool = False) -> Sequence[tuple[str, int]]:
-        """Drop the days of changes and kept replies that are past their retention; return their names and bytes.
+    async def cleanup(self) -> Expired:
+        """Drop what is past its retention; return what that was.
 
         Raises:
             Unavailable: PostgreSQL does not answer.
         """
-        options = self._options
-
-        async def work(connection: Any) -> list[tuple[str, int]]:
-            rows = await connection.fetch(
-                "SELECT * FROM goverse.expired_days($1, $2)",
-                options.changes_retention_days,
-                options.replies_retention_days,
-            )
-            for row in rows if not dry_run else ():
-                await connection.execute("SELECT goverse.drop_day($1)", row["partition"])
-            return [(row["partition"], row["bytes"]) for row in rows]
-
-        return await self._read(work)
+        return await self._read(lambda connection: expire(connection, self._options, self._clock.wall_ms()))
 
     # --- Store ------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from goverse_node.metrics import counter, gauge
+from goverse.telemetry.series import counter, gauge
 from goverse_node.stores.wal.store import WalStore
 
 

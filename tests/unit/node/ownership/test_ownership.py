@@ -11,8 +11,9 @@ import pytest
 from goverse.cluster.lease import Lease
 from goverse.cluster.member import Member, MemberState
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
-from goverse_node.ownership.ownership import Ownership, Shutdown
+from goverse_node.ownership.ownership import Ownership
 from goverse_node.ownership.phases import NEXT, Event, Phase
+from goverse_node.ownership.shutdown import Shutdown
 from tests.unit.cluster.views import FedView
 
 pytestmark = pytest.mark.requirement("CLU-2", "CLU-3")
@@ -369,6 +370,24 @@ def test_a_graceful_node_leaves_when_the_leader_has_moved_everything_away() -> N
     scene.carry_out(scene.only(Publish))
 
     assert [scene.step(), scene.step()] == [[Leave()], []]
+
+
+@pytest.mark.requirement("CLU-6")
+@pytest.mark.parametrize("other", [None, MemberState.DRAINING, MemberState.RESTARTING])
+def test_the_last_node_waits_for_nobody(other: MemberState | None) -> None:
+    scene = Scene()
+    scene.open(["a", "b"])
+    if other is None:
+        scene.view.die("b")
+    else:
+        scene.view.node("b", state=other)
+    scene.ownership.shut_down(Shutdown.GRACEFUL)
+    actions = scene.step()
+    assert scene.only(Close, actions).shards == (0,)
+    scene.ownership.emptied([0])
+    scene.carry_out(scene.only(Publish))
+
+    assert scene.step() == [Leave()]
 
 
 @pytest.mark.requirement("CLU-6")

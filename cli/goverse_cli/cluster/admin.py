@@ -1,0 +1,136 @@
+"""What a node tells its operators over HTTP, on an address of its own: metrics, health, readiness, the log level.
+
+It is off the path of calls: nothing here is asked by a gate. Liveness has no dependencies; readiness is the live truth
+with reasons, never remembered. What changes something is for this machine only (``goverse_gate.admin``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Final
+
+import uvicorn
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from goverse.errors import AccessDenied, ConfigError, GoverseError
+from goverse.model.frames import Problem
+from goverse_gate.admin import admin_routes
+from goverse_gate.options import GateOptions
+from goverse_gate.problems import document, status_of
+from goverse_gate.server import open_listener
+
+SETTING: Final = "cluster.admin_listen"
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 7480
+
+_PORT_MAX: Final = 65_535
+
+Report = Callable[[], tuple[bool, Mapping[str, Any]]]
+"""Whether the process serves now, and what there is to say about it."""
+
+
+def listen(address: str) -> socket.socket:
+    """Return a listening socket for the setting ``cluster.admin_listen``.
+
+    Raises:
+        ConfigError: it is no address, is taken, or is none of this machine.
+    """
+    if not address:
+        try:
+            return open_listener(DEFAULT_HOST, DEFAULT_PORT)
+        except ConfigError:
+            return open_listener(DEFAULT_HOST, 0)
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > _PORT_MAX:
+        raise ConfigError(f"{address!r} is no address and port; write it like 0.0.0.0:{DEFAULT_PORT}", setting=SETTING)
+    try:
+        return open_listener(host.strip("[]"), int(port))
+    except ConfigError as error:
+        raise ConfigError(str(error), setting=SETTING) from error
+
+
+class AdminServer:
+    """Serves one node's operators."""
+
+    def __init__(self, registry: CollectorRegistry, report: Report, listener: socket.socket) -> None:
+        """Prepare to serve ``registry`` and ``report`` on ``listener``, which is closed in the end."""
+        self._listener = listener
+        self._server = _Uvicorn(
+            uvicorn.Config(
+                _app(registry, report),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Serve from now on."""
+        self._serving = asyncio.create_task(self._server.serve([self._listener]), name="goverse-admin")
+
+    async def stop(self) -> None:
+        """Serve no more."""
+        self._server.should_exit = True
+        if self._serving is not None:
+            await self._serving
+        self._listener.close()
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without signal handlers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+def _app(registry: CollectorRegistry, report: Report) -> FastAPI:
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    async def readyz() -> Response:
+        ready, told = report()
+        status = 200 if ready else 503
+        return JSONResponse({"ready": ready, **told}, status, headers={"cache-control": "no-store"})
+
+    async def metrics() -> Response:
+        # On the loop, not in a thread: the numbers are plain Python values that the loop changes
+        return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def refused(request: Request, error: Exception) -> Response:
+        del request
+        problem = Problem.of(error if isinstance(error, GoverseError) else GoverseError())
+        status = status_of(problem)
+        return Response(document(problem, status, ""), status, media_type="application/problem+json")
+
+    for path in ("/healthz", "/livez"):
+        app.add_api_route(path, healthz)
+    for path in ("/readyz", "/ready"):
+        app.add_api_route(path, readyz)
+    app.add_api_route("/metrics", metrics)
+    app.include_router(admin_routes(GateOptions(), None, None), dependencies=[Depends(_no_foreign_page)])
+    app.add_exception_handler(GoverseError, refused)
+    return app
+
+
+async def _no_foreign_page(request: Request) -> None:
+    """Refuse a browser that was led here: by a page of elsewhere, or by a name that points at this machine.
+
+    Raises:
+        AccessDenied: it is one.
+    """
+    if "origin" in request.headers or request.url.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise AccessDenied("administration is for programs on this machine", setting=SETTING)

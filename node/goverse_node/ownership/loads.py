@@ -1,0 +1,158 @@
+"""What a node tells the leader of its work: measured every few seconds, written only where it changed.
+
+Rules:
+
+1. One small value per node, under its lease, never more often than every ``LOAD_PAUSE_S``, and in large clusters so
+   seldom that all nodes together write at most ``LOADS_PER_S_MAX`` times a second: each write reaches every process.
+2. Figures that only wobble are not written: the planner looks at them in coarse steps anyway.
+3. A new lease needs the figures again, since the old ones went with the old lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from heapq import nlargest
+from typing import Final, Protocol
+
+from goverse.cluster.lease import Lease
+from goverse.cluster.member import Load
+from goverse.cluster.view import ClusterView
+from goverse.errors import GoverseError
+from goverse.limits import LOAD_PAUSE_S, LOADS_PER_S_MAX
+from goverse.ports.coordinator import Coordinator, Put
+from goverse_node.node import Node
+
+BUSIEST_MAX: Final = 8
+"""Shards that are named; the leader moves no more of one node in a round."""
+
+_SHARE: Final = 0.05  # of processor or memory
+_PART: Final = 0.2  # of a number
+_FEW_OBJECTS: Final = 500
+_FEW_CALLS: Final = 20.0
+
+logger = logging.getLogger("goverse.node.ownership")
+
+Measure = Callable[[float], Load]
+"""Gives the load since the last time, at ``now``."""
+
+
+class Gauges(Protocol):
+    """Where processor and memory are read."""
+
+    def processor(self) -> float:
+        """Return the share that was used since the last time."""
+        ...
+
+    def memory(self) -> float:
+        """Return the share that is used now."""
+        ...
+
+
+class LoadMeter:
+    """Measures one node."""
+
+    def __init__(self, node: Node, gauges: Gauges) -> None:
+        """Measure ``node``."""
+        self._node = node
+        self._gauges = gauges
+        self._at: float | None = None
+
+    def __call__(self, now: float) -> Load:
+        """Return the load since the last time."""
+        calls, self._node.shard_calls = self._node.shard_calls, {}
+        elapsed_s = max(now - self._at, 1e-3) if self._at is not None else float("inf")
+        self._at = now
+        rates = {shard: count / elapsed_s for shard, count in calls.items()}
+        busiest = {shard: round(rates[shard], 1) for shard in nlargest(BUSIEST_MAX, rates, key=rates.__getitem__)}
+        return Load(
+            len(self._node.residents),
+            round(sum(rates.values()), 1),
+            round(self._gauges.processor(), 2),
+            round(self._gauges.memory(), 2),
+            {shard: rate for shard, rate in busiest.items() if rate >= 1.0},
+        )
+
+
+class LoadReports:
+    """When a load is worth a write."""
+
+    def __init__(self) -> None:
+        """Nothing was written yet."""
+        self._told: Load | None = None
+        self._lease_id: int | None = None
+        self._at = float("-inf")
+
+    def due(self, load: Load, lease_id: int, now: float, *, nodes: int) -> bool:
+        """Tell whether to write ``load`` now, in a cluster of so many nodes."""
+        if self._told is None or lease_id != self._lease_id:
+            return True
+        return now - self._at >= pause_s(nodes) and differs(self._told, load)
+
+    def told(self, load: Load, lease_id: int, now: float) -> None:
+        """Note a write."""
+        self._told, self._lease_id, self._at = load, lease_id, now
+
+
+def pause_s(nodes: int) -> float:
+    """Return the least time between two writes of one node."""
+    return max(LOAD_PAUSE_S, nodes / LOADS_PER_S_MAX)
+
+
+def differs(before: Load, after: Load) -> bool:
+    """Tell whether two loads differ enough to plan differently."""
+    if abs(before.processor - after.processor) >= _SHARE or abs(before.memory - after.memory) >= _SHARE:
+        return True
+    if _apart(before.activations, after.activations, _FEW_OBJECTS):
+        return True
+    shards = before.busiest.keys() | after.busiest.keys()
+    return _apart(before.calls_per_s, after.calls_per_s, _FEW_CALLS) or any(
+        _apart(
+            before.busiest.get(shard, 0.0), after.busiest.get(shard, 0.0), max(_FEW_CALLS, _PART * after.calls_per_s)
+        )
+        for shard in shards
+    )
+
+
+def _apart(before: float, after: float, few: float) -> bool:
+    return abs(before - after) > max(few, _PART * max(before, after))
+
+
+class LoadPublisher:
+    """Writes a node's load."""
+
+    def __init__(self, coordinator: Coordinator, view: ClusterView, lease: Lease, *, node: str) -> None:
+        """Write under ``lease``, once it is there."""
+        self.writes = 0
+        self._coordinator = coordinator
+        self._view = view
+        self._lease = lease
+        self._key = view.layout.load(node)
+        self._reports = LoadReports()
+
+    async def run(self, measure: Measure, period_s: float = LOAD_PAUSE_S) -> None:
+        """Measure and write until cancelled."""
+        now = asyncio.get_running_loop().time
+        measure(now())
+        while True:
+            await asyncio.sleep(period_s)
+            try:
+                await self.publish(measure(now()), now())
+            except Exception:
+                logger.exception("the node's load could not be told")
+
+    async def publish(self, load: Load, now: float) -> None:
+        """Write ``load`` if it is worth it."""
+        lease_id = self._lease.id
+        if lease_id is None or not self._lease.alive(now):
+            return
+        if not self._reports.due(load, lease_id, now, nodes=len(self._view.nodes)):
+            return
+        try:
+            await self._coordinator.write([], [Put(self._key, load.encode(), lease_id)])
+        except GoverseError as error:
+            logger.info("the node's load was not written", extra={"reason": error.detail})
+        else:
+            self.writes += 1
+            self._reports.told(load, lease_id, now)

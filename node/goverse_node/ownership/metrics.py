@@ -1,0 +1,81 @@
+"""The series of a node's part in its cluster: its shards, what it plans while it leads, and how long things took.
+
+What only the leader knows (moves on their way, decisions, imbalance) every node exports, as zero while it does not
+lead, so a sum over all nodes is the cluster's. Labels are phases, reasons and operations: never a shard or a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from goverse.telemetry.series import counter, counters, gauge, gauges
+from goverse_node.ownership.keeper import Keeper
+from goverse_node.ownership.phases import Phase
+from goverse_node.ownership.situation import Reason
+
+_PHASES: Final = tuple(phase for phase in Phase if phase is not Phase.ABSENT)
+
+
+class OwnershipMetrics(Collector):
+    """Everything that a keeper and what it keeps count."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        """Describe ``keeper``."""
+        self._keeper = keeper
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the series of this moment."""
+        keeper = self._keeper
+        yield from self._shards()
+        yield from self._leading()
+        yield from keeper.errands.times.durations.collect()
+        yield from keeper.errands.times.timeouts.collect()
+        longest = keeper.errands.times.longest_close_s
+        yield gauge("shard_close_longest_seconds", "Longest time that a shard took to close here.", longest)
+
+    def _shards(self) -> Iterator[Metric]:
+        ownership = self._keeper.ownership
+        phases = {phase.name.lower(): float(ownership.shards.count(phase)) for phase in _PHASES}
+        yield gauges("shards_total", "Shards that this node has, by phase; it serves the open ones.", "phase", phases)
+        progress = self._keeper.progress()
+        yield gauge("shards_wanted", "Shards that the plan means for this node.", progress.wanted)
+        yield gauge(
+            "shards_contended", "Shards meant for this node that another one still has: it waits.", progress.contended
+        )
+        counts = ownership.shards.counts
+        yield counter("shard_claims", "Epochs of shards that this node was given.", counts.claims)
+        yield counters(
+            "shard_releases",
+            "Shards that left this node: handed over, given up by force, or fenced off by a newer epoch.",
+            "how",
+            {"handed_over": counts.releases, "forced": counts.forced, "fenced": counts.fenced},
+        )
+        yield counter("load_reports", "Load figures that this node wrote to etcd.", self._keeper.loads.writes)
+        yield gauge("lease_remaining_seconds", "Time for which the node's lease surely lives.", progress.lease_s)
+
+    def _leading(self) -> Iterator[Metric]:
+        keeper, leader = self._keeper, self._keeper.leader
+        leads = keeper.leads
+        yield gauge("leader", "1 on the node that plans, else 0.", leads)
+        yield gauge("shards_migrating", "Shards on their way to their target.", len(leader.journeys.under_way))
+        yield gauge("shard_migrations_stuck", "Shards on their way for too long.", keeper.stuck())
+        counts = leader.journey_counts
+        yield counter("shard_migrations", "Moves that arrived.", counts.migrations)
+        yield counter("shard_migrations_stuck_resolved", "Moves that were stuck and taken back.", counts.stuck)
+        yield counters(
+            "rebalance_decisions",
+            "Shards that got another target, by reason.",
+            "reason",
+            {reason.value: leader.reasons[reason] for reason in Reason},
+        )
+        plan = leader.latest if leads else None
+        yield gauge("rebalance_deferred", "Moves that wait for a later round.", plan.deferred if plan else 0)
+        yield gauge(
+            "shards_imbalance_ratio",
+            "How full the fullest node is meant to be, as a multiple of its share.",
+            plan.imbalance if plan else 0.0,
+        )

@@ -1,0 +1,86 @@
+"""``MeteredStore``: a cluster's store and authority that count how requests fare: one more frame per batch, none per
+call."""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from goverse.model.keys import ObjectKey
+from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
+from goverse.ports.authority import Authority, Holding
+from goverse.ports.store import CommitOutcome, Store
+from goverse.telemetry.durations import Durations, Errors
+from goverse.telemetry.series import gauge
+
+
+class ClusterStore(Store, Authority, Protocol):
+    """What keeps objects and says who may write them."""
+
+
+class MeteredStore(Collector):
+    """Implements ``Store`` and ``Authority`` over another one."""
+
+    def __init__(self, store: ClusterStore) -> None:
+        """Count the requests to ``store``."""
+        self._store = store
+        self.durations = Durations("store_operation", "operations of the store")
+        self._errors = Errors("store", "Operations of the store that failed, by code.", self.durations)
+
+    async def open(self) -> None:
+        """Recover and be ready."""
+        with self.durations.measure("open"):
+            await self._store.open()
+
+    async def close(self) -> None:
+        """Finish and let go."""
+        await self._store.close()
+
+    def load(self, key: ObjectKey) -> StoredObject | Future[StoredObject | None] | None:
+        """Return the object; counted where it is asked for in batches, by the store."""
+        return self._store.load(key)
+
+    def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | Future[StoredReply | None] | None:
+        """Return the reply kept under the key."""
+        return self._store.recall(key, idempotency_key)
+
+    async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
+        """Make the batch durable."""
+        with self.durations.measure("commit"):
+            return await self._store.commit(batch)
+
+    async def list(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        """List objects."""
+        with self.durations.measure("list"):
+            return await self._store.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
+
+    async def changes(self, after: int, limit: int) -> Sequence[Change]:
+        """Return changes behind ``after``."""
+        with self.durations.measure("changes"):
+            return await self._store.changes(after, limit)
+
+    def health(self) -> StoreHealth:
+        """Tell whether commits are taken."""
+        return self._store.health()
+
+    async def claim(self, shards: Sequence[int], owner: str) -> Mapping[int, int]:
+        """Raise the epochs of ``shards``."""
+        with self.durations.measure("claim"):
+            return await self._store.claim(shards, owner)
+
+    async def holdings(self) -> Mapping[int, Holding]:
+        """Return who claimed each shard last."""
+        with self.durations.measure("holdings"):
+            return await self._store.holdings()
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the series of this moment."""
+        yield from self.durations.collect()
+        yield from self._errors.collect()
+        yield gauge("store_ready", "1 while the store takes commits, else 0.", self._store.health().ready)

@@ -1,0 +1,111 @@
+"""A role and a database for a cluster, made by an administrator of the server; what is there already is kept.
+
+Names are quoted by the server itself (``format`` with ``%I`` and ``%L``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from goverse.errors import ConfigError, StoreError
+from goverse_node.stores.postgres import schema
+from goverse_node.stores.postgres.connections import Connections
+from goverse_node.stores.postgres.driver import asyncpg
+from goverse_node.stores.postgres.failures import told
+from goverse_node.stores.postgres.options import PostgresOptions
+from goverse_node.stores.postgres.statements import query
+
+_ADMIN: Final = "--admin-dsn"
+
+
+class Home(NamedTuple):
+    """Where a cluster's data is to live."""
+
+    role: str
+    database: str
+
+
+def home_of(options: PostgresOptions) -> Home:
+    """Return the role and the database that a DSN names.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    parts = urlsplit(options.dsn)
+    home = Home(unquote(parts.username or ""), unquote(parts.path.lstrip("/")))
+    if parts.scheme not in ("postgresql", "postgres") or not all(home):
+        raise ConfigError(
+            "the data source name has to say which role and which database to make, like "
+            "postgresql://goverse@db:5432/goverse",
+            setting="postgres.dsn",
+        )
+    return home
+
+
+async def provision(options: PostgresOptions, admin_dsn: str, admin_password: str | None = None) -> list[str]:
+    """Make role, database and schema; return what was made.
+
+    Raises:
+        ConfigError: the administrator is refused or may not do this, or the role cannot log in afterwards.
+        StoreError: the database is there and cannot be used.
+        Unavailable: PostgreSQL does not answer.
+    """
+    home, made = home_of(options), list[str]()
+    administrators = Connections(replace(options, dsn=admin_dsn, password=admin_password))
+    try:
+        admin = await administrators.dedicated()
+    except Exception as error:
+        refusal = told(error)
+        raise type(refusal)(f"{_ADMIN}: {refusal.detail}") from error
+    try:
+        made += await _make_role(admin, home, options.password or urlsplit(options.dsn).password)
+        made += await _make_database(admin, home)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise ConfigError(
+            f"the user of {_ADMIN} may not do this: {error}; use one with CREATEROLE and CREATEDB"
+        ) from error
+    finally:
+        await administrators.hang_up(admin)
+    return made + await _make_schema(options, home)
+
+
+async def _make_role(admin: Any, home: Home, password: str | None) -> list[str]:
+    if await admin.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", home.role):
+        return []
+    await admin.execute(await admin.fetchval(query("create_role"), home.role, password))
+    return [f"role {home.role}"]
+
+
+async def _make_database(admin: Any, home: Home) -> list[str]:
+    find = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = $1"
+    encoding = await admin.fetchval(find, home.database)
+    if encoding is None:
+        lend = await admin.fetchval(query("lend_role"), home.role)
+        if lend is not None:
+            await admin.execute(lend)
+        await admin.execute(await admin.fetchval(query("create_database"), home.database, home.role))
+        return [f"database {home.database}"]
+    if encoding != "UTF8":
+        raise StoreError(f"the database {home.database} is there in {encoding}; it has to be in UTF8")
+    await admin.execute(await admin.fetchval(query("grant_database"), home.database, home.role))
+    return []
+
+
+async def _make_schema(options: PostgresOptions, home: Home) -> list[str]:
+    connections = Connections(options)
+    try:
+        connection = await connections.dedicated()
+    except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        raise ConfigError(
+            f"the role {home.role} is there but cannot log in: {error}; set postgres.password to its password, or see "
+            "pg_hba.conf of the server",
+            setting="postgres.password",
+        ) from error
+    except Exception as error:
+        raise told(error) from error
+    try:
+        return [f"schema {name}" for name in await schema.migrate(connection)]
+    finally:
+        await connections.hang_up(connection)

@@ -1,0 +1,3 @@
+-- whoever may write a shard is known, and so is since which epoch
+SELECT 'shard ' || shard || ' has epoch ' || epoch FROM goverse.shards
+LEFT JOIN goverse.owners ON number = owner WHERE epoch < 1 OR name IS NULL LIMIT 5

@@ -1,0 +1,73 @@
+"""``MeteredCoordinator``: a coordinator that counts how its requests fare."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from goverse.ports.coordinator import Changed, Coordinator, Delete, Granted, Guard, Put, Reloaded, Snapshot
+from goverse.telemetry.durations import Durations, Errors
+from goverse.telemetry.series import counter
+
+
+class MeteredCoordinator(Collector):
+    """Implements ``goverse.ports.coordinator.Coordinator`` over another one."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        """Count the requests to ``coordinator``."""
+        self._coordinator = coordinator
+        self.durations = Durations("etcd_request", "requests to etcd")
+        self._errors = Errors("etcd", "Requests to etcd that failed, by code.", self.durations)
+        self._changes = self._reloads = self._refused = 0
+
+    async def read(self, prefix: str) -> Snapshot:
+        """Return all keys that begin with ``prefix``."""
+        with self.durations.measure("read"):
+            return await self._coordinator.read(prefix)
+
+    async def write(self, guards: Sequence[Guard], changes: Sequence[Put | Delete]) -> int | None:
+        """Make the changes if every guard holds."""
+        with self.durations.measure("write"):
+            revision = await self._coordinator.write(guards, changes)
+        self._refused += revision is None
+        return revision
+
+    async def grant(self, ttl_s: float) -> Granted:
+        """Begin a lease."""
+        with self.durations.measure("grant"):
+            return await self._coordinator.grant(ttl_s)
+
+    async def refresh(self, lease_id: int) -> float | None:
+        """Extend a lease."""
+        with self.durations.measure("refresh"):
+            return await self._coordinator.refresh(lease_id)
+
+    async def revoke(self, lease_id: int) -> None:
+        """End a lease now."""
+        with self.durations.measure("revoke"):
+            await self._coordinator.revoke(lease_id)
+
+    async def watch(self, prefix: str, after: int) -> AsyncGenerator[Changed | Reloaded]:
+        """Yield the changes behind ``after``."""
+        async with aclosing(self._coordinator.watch(prefix, after)) as told:
+            async for news in told:
+                if isinstance(news, Reloaded):
+                    self._reloads += 1
+                else:
+                    self._changes += len(news.changes)
+                yield news
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._coordinator.close()
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the series of this moment."""
+        yield from self.durations.collect()
+        yield from self._errors.collect()
+        yield counter("etcd_writes_refused", "Writes whose guard did not hold: somebody was faster.", self._refused)
+        yield counter("etcd_watch_changes", "Changes that the watch told of.", self._changes)
+        yield counter("etcd_watch_reloads", "Times that the watch had to read everything anew.", self._reloads)

@@ -1,0 +1,57 @@
+"""Series for Prometheus, made from plain numbers when somebody asks: nothing here is paid by a call.
+
+Labels come from the code (operations, reasons, types), never from ids, shards or clients: their number is fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+
+def gauge(name: str, help_text: str, value: float) -> Metric:
+    """Return a gauge without labels."""
+    return GaugeMetricFamily(f"goverse_{name}", help_text, value=value)
+
+
+def counter(name: str, help_text: str, value: float) -> Metric:
+    """Return a counter without labels."""
+    return CounterMetricFamily(f"goverse_{name}", help_text, value=value)
+
+
+def gauges(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
+    """Return a gauge with one label."""
+    made = GaugeMetricFamily(f"goverse_{name}", help_text, labels=[label])
+    for value, number in values.items():
+        made.add_metric([value], number)
+    return made
+
+
+def counters(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
+    """Return a counter with one label."""
+    made = CounterMetricFamily(f"goverse_{name}", help_text, labels=[label])
+    for value, number in values.items():
+        made.add_metric([value], number)
+    return made
+
+
+def size_histogram(name: str, help_text: str, label: str, sizes: Mapping[str, tuple[Sequence[int], float]]) -> Metric:
+    """Return a histogram of sizes that were counted by their powers of two: per label the counts, and the sum.
+
+    The count at place n is of sizes with n + 1 binary digits, the last one of all larger ones as well.
+    """
+    made = HistogramMetricFamily(f"goverse_{name}", help_text, labels=[label])
+    for value, (counts, total) in sizes.items():
+        bounds = [str(float(2 ** (power + 1) - 1)) for power in range(len(counts) - 1)]
+        made.add_metric([value], cumulated(bounds, counts), total)
+    return made
+
+
+def cumulated(bounds: Iterable[str], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Return Prometheus' buckets, each with all below it; ``counts`` has one more than ``bounds``."""
+    total, buckets = 0, list[tuple[str, float]]()
+    for bound, count in zip((*bounds, "+Inf"), counts, strict=True):
+        total += count
+        buckets.append((bound, total))
+    return buckets
