@@ -138,12 +138,10 @@ class _Batch:
         return self.unwritten.setdefault(record.key, record.expected) == record.expected
 
     def _keep(self, ordinal: int, record: CommitRecord, idempotency_key: str, kept: StoredReply) -> bool:
-        numbered = router_number(idempotency_key)
-        if numbered is None or not record.fresh_key:
-            place = (record.key, idempotency_key)
-            if place in self.keys:
-                return False
-            self.keys.add(place)
+        place, numbered = (record.key, idempotency_key), router_number(idempotency_key)
+        if place in self.keys:
+            return False
+        self.keys.add(place)
         if numbered is None:
             name = (kind_of(record.key[0], record.key[1]), record.key[2].encode(), idempotency_key.encode())
             self.replies.append((*name, kept.fingerprint, kept.reply, kept.expires_ms, ordinal))
