@@ -55,7 +55,7 @@ static: $(DEV_STAMP)
 
 .PHONY: bench
 bench: $(DEV_STAMP) ## Measure side by side and write docs/performance.md (BENCH_ARGS)
-	@scripts/install_system.sh wrk postgresql
+	@scripts/install_system.sh wrk postgresql etcd-server curl npm
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: chaos
@@ -74,7 +74,7 @@ proto: $(DEV_STAMP) ## Write the modules and stubs of the .proto files again, af
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build results (never .goverse, your data)
-	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .benchmark-peers build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN_STAMP): $(RECIPE)

@@ -5,11 +5,36 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import report
+from benchmarks import cluster_measurements, report
 from benchmarks.measurements import Results, footprint, latency, throughput
 from benchmarks.postgres import postgres
+
+PARTS = ("local", "cluster", "growth", "interruptions", "commits")
+
+
+def _measure(results: Results, folder: Path, parts: Sequence[str], *, quick: bool) -> None:
+    rounds, seconds = (1, 2.0) if quick else (3, 3.0)
+    with postgres(Path(tempfile.gettempdir())) as (dsn, version):
+        results.postgres = version
+        if "local" in parts:
+            throughput(results, folder, dsn, rounds=rounds, seconds=seconds, say=_say)
+            latency(results, folder, seconds=4 * seconds, say=_say)
+            footprint(results, folder, seconds=2 * seconds, say=_say)
+        if "cluster" in parts:
+            cluster_measurements.throughput(results, folder, dsn, rounds=rounds, seconds=seconds, say=_say)
+        if "growth" in parts:
+            cluster_measurements.growth(results, folder, dsn, seconds=seconds, say=_say)
+        if "interruptions" in parts:
+            cluster_measurements.interrupted(results, folder, dsn, say=_say)
+        if "commits" in parts:
+            cluster_measurements.commits(results, dsn, seconds=seconds / 3, say=_say)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def main() -> int:
@@ -19,17 +44,15 @@ def main() -> int:
     parser.add_argument(
         "--check", action="store_true", help="compare with benchmarks/results.json instead of writing it"
     )
+    parser.add_argument(
+        "--only", choices=PARTS, action="append", help="measure this part alone and write nothing; may be repeated"
+    )
+    parser.add_argument("--note", default="", help="a sentence for the report about how the run was taken")
     parser.add_argument("--dir", type=Path, default=Path.cwd(), help="where the data goes: a disk, not memory")
     options = parser.parse_args()
-    rounds, seconds = (1, 2.0) if options.quick else (3, 3.0)
-    results = Results()
+    results = Results(note=options.note)
     with tempfile.TemporaryDirectory(prefix=".benchmark-", dir=options.dir) as name:
-        folder = Path(name)
-        with postgres(Path(tempfile.gettempdir())) as (dsn, version):
-            results.postgres = version
-            throughput(results, folder, dsn, rounds=rounds, seconds=seconds, say=print)
-        latency(results, folder, seconds=4 * seconds, say=print)
-        footprint(results, folder, seconds=2 * seconds, say=print)
+        _measure(results, Path(name), options.only or PARTS, quick=options.quick)
     missed = [what for what, _, _, reached in report.verdicts(results) if not reached]
     for what, ratio, wanted, reached in report.verdicts(results):
         print(f"{'PASS' if reached else 'FAIL'} {what}: {ratio:.2f}, wanted {wanted:.2f}")
@@ -37,7 +60,7 @@ def main() -> int:
         worse = report.regressions(results)
         print("\n".join(worse) or "no ratio is more than a fifth below the recorded one")
         return 1 if missed or worse else 0
-    if not options.quick:
+    if not options.quick and not options.only:
         report.write(results, "make bench")
     return 1 if missed else 0
 

@@ -1,22 +1,28 @@
--- Calls over many objects. Arguments: method, number of objects, "keyed" for an idempotency key of its own per call,
--- or "get" as the method for the state.
+-- Calls over many objects. Arguments: method, or "get" for the state; number of objects; style; type of the objects.
+-- Styles: "keyed" for an idempotency key of its own per call, "restate" and "ray" for the addresses of those.
 local key = 0
-local method, objects, keyed
+local method, objects, style, kind
 
 function init(arguments)
-  method, objects, keyed = arguments[1], tonumber(arguments[2]), arguments[3] == "keyed"
+  method, objects, style, kind = arguments[1], tonumber(arguments[2]), arguments[3] or "", arguments[4] or "Counter"
   math.randomseed(os.time())
   run = math.random(1, 1e9)
 end
 
 function request()
   key = key + 1
-  local path = "/objects/Counter/c" .. (key % objects)
+  local id = "c" .. (key % objects)
+  local headers = { ["Content-Type"] = "application/json" }
+  if style == "restate" then
+    return wrk.format("POST", "/Counter/" .. id .. "/" .. method, headers, "1")
+  elseif style == "ray" then
+    return wrk.format("POST", "/Counter/" .. id, headers, '{"by":1}')
+  end
+  local path = "/objects/" .. kind .. "/" .. id
   if method == "get" then
     return wrk.format("GET", path)
   end
-  local headers = { ["Content-Type"] = "application/json" }
-  if keyed then
+  if style == "keyed" then
     headers["Idempotency-Key"] = run .. "-" .. key
   end
   local body = '{"by":1}'

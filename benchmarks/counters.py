@@ -24,3 +24,42 @@ class Counter(Object):
     def peek(self) -> int:
         """Tell the value."""
         return self.value
+
+
+class State100B(Object):
+    """A counter whose state has about 100 bytes."""
+
+    value: int = 0
+    rest: str = "x" * 80
+
+    @call
+    def increment(self, by: int = 1) -> int:
+        """Add to the value."""
+        self.value += by
+        return self.value
+
+
+class State1KiB(Object):
+    """A counter whose state has about 1 KiB."""
+
+    value: int = 0
+    rest: str = "x" * 1_000
+
+    @call
+    def increment(self, by: int = 1) -> int:
+        """Add to the value."""
+        self.value += by
+        return self.value
+
+
+class State16KiB(Object):
+    """A counter whose state has about 16 KiB."""
+
+    value: int = 0
+    rest: str = "x" * 16_360
+
+    @call
+    def increment(self, by: int = 1) -> int:
+        """Add to the value."""
+        self.value += by
+        return self.value

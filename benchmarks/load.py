@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import statistics
 import subprocess
@@ -27,13 +28,19 @@ class Throughput:
     errors: int
 
 
-def wrk(url: str, arguments: Sequence[str], *, seconds: float, connections: int = 64) -> Throughput:
-    """Send calls over ``connections`` connections from one thread, each as soon as the last was answered."""
+def wrk(
+    url: str, arguments: Sequence[str], *, seconds: float, connections: int = 64, prefix: Sequence[str] = ()
+) -> Throughput:
+    """Send calls over ``connections`` connections from one thread, each as soon as the last was answered.
+
+    ``prefix`` stands in front of the command.
+    """
     command = [
+        *prefix,
         "wrk",
         "-t1",
         f"-c{connections}",
-        f"-d{seconds:g}s",
+        f"-d{math.ceil(seconds)}s",
         "--latency",
         "-s",
         str(SCRIPT),

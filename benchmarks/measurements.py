@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import servers
 from benchmarks.load import Latency, Throughput, at_rate, wrk
+from benchmarks.postgres_commit import Cost
 from benchmarks.servers import Server
 
 RATE_PER_S = 500
@@ -20,6 +21,8 @@ RATE_PER_S = 500
 ECHO, HANDWRITTEN = "raw ASGI echo", "FastAPI + asyncpg upsert"
 DURABLE, KEYED, ASYNC, HOT = "durable call", "durable call with a key", "durable call, async method", "one hot object"
 PEEK, GET = "read-only call", "GET of the state"
+DURABLE_CLUSTER, PEEK_CLUSTER = "durable call, gate + node + PostgreSQL", "read-only call, gate + node"
+RESTATE, RAY = "Restate, Python SDK", "Ray Serve (not durable)"
 
 CANDIDATES: dict[str, tuple[str, ...]] = {
     DURABLE: ("increment", "1000"),
@@ -48,23 +51,50 @@ TARGETS = (
 )
 
 
+CLUSTER_TARGETS = (
+    Target(DURABLE_CLUSTER, ECHO, 0.30),
+    Target(DURABLE_CLUSTER, HANDWRITTEN, 3.0),
+    Target(DURABLE_CLUSTER, RESTATE, 5.0),
+    Target(DURABLE_CLUSTER, RAY, 10.0),
+)
+
+Rounds = dict[str, list[Throughput]]
+
+
+def calls_per_s(rounds: Rounds, name: str) -> float:
+    """The median over the rounds."""
+    return statistics.median(each.calls_per_s for each in rounds[name])
+
+
+def ratio(rounds: Rounds, name: str, of: str) -> float:
+    """The median over the rounds of the ratio within one round."""
+    pairs = zip(rounds[name], rounds[of], strict=True)
+    return statistics.median(one.calls_per_s / other.calls_per_s for one, other in pairs)
+
+
 @dataclass
 class Results:
-    """Everything that one run found out."""
+    """Everything that one run found out.
 
-    rounds: dict[str, list[Throughput]] = field(default_factory=dict[str, list[Throughput]])
+    Attributes:
+        rounds, latencies, figures: of one machine with the embedded store.
+        cluster: of a gate and a node, and of what is compared with them.
+        growth: of a cluster, by what grows and its value.
+        interruptions: what calls saw of moves and of a node's end.
+        commits: what commits cost in the store, by what they do.
+        postgres: its version.
+        note: how the run was taken, where that was unusual.
+    """
+
+    rounds: Rounds = field(default_factory=Rounds)
     latencies: dict[str, Latency] = field(default_factory=dict[str, Latency])
     figures: dict[str, float] = field(default_factory=dict[str, float])
+    cluster: Rounds = field(default_factory=Rounds)
+    growth: dict[str, dict[str, Throughput]] = field(default_factory=dict[str, dict[str, Throughput]])
+    interruptions: dict[str, float] = field(default_factory=dict[str, float])
+    commits: dict[str, list[Cost]] = field(default_factory=dict[str, list[Cost]])
     postgres: str = ""
-
-    def calls_per_s(self, name: str) -> float:
-        """The median over the rounds."""
-        return statistics.median(each.calls_per_s for each in self.rounds[name])
-
-    def ratio(self, name: str, of: str) -> float:
-        """The median over the rounds of the ratio within one round."""
-        pairs = zip(self.rounds[name], self.rounds[of], strict=True)
-        return statistics.median(one.calls_per_s / other.calls_per_s for one, other in pairs)
+    note: str = ""
 
 
 def throughput(

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import ECHO, HANDWRITTEN, TARGETS, Results
+from benchmarks.cluster_report import THROUGHPUT_HEAD, cluster_sections, throughput_rows
+from benchmarks.measurements import CLUSTER_TARGETS, ECHO, TARGETS, Results, ratio
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -19,17 +20,21 @@ SLACK = 0.8  # a ratio below this part of the recorded one is a regression
 
 
 def verdicts(results: Results) -> list[tuple[str, float, float, bool]]:
-    """Return (what, ratio, target, reached) for each target."""
+    """Return (what, ratio, target, reached) for each target of which both sides were measured."""
     found: list[tuple[str, float, float, bool]] = []
-    for target in TARGETS:
-        ratio = results.ratio(target.name, target.of)
-        found.append((f"{target.name} / {target.of}", ratio, target.at_least, ratio >= target.at_least))
+    for rounds, targets in ((results.rounds, TARGETS), (results.cluster, CLUSTER_TARGETS)):
+        for target in targets:
+            if target.name in rounds and target.of in rounds:
+                reached = ratio(rounds, target.name, target.of)
+                found.append((f"{target.name} / {target.of}", reached, target.at_least, reached >= target.at_least))
     return found
 
 
 def ratios(results: Results) -> dict[str, float]:
     """Return every candidate's ratio to the floor."""
-    return {name: round(results.ratio(name, ECHO), 3) for name in results.rounds}
+    return {
+        name: round(ratio(rounds, name, ECHO), 3) for rounds in (results.cluster, results.rounds) for name in rounds
+    }
 
 
 def regressions(results: Results) -> list[str]:
@@ -53,10 +58,17 @@ def _figures(results: Results, command: str) -> dict[str, Any]:
     return {
         "command": command,
         "machine": _machine(),
+        "note": results.note,
         "ratios": ratios(results),
         "rounds": {name: [vars(each) for each in rounds] for name, rounds in results.rounds.items()},
         "latencies": {name: vars(each) for name, each in results.latencies.items()},
         "figures": results.figures,
+        "cluster": {name: [vars(each) for each in rounds] for name, rounds in results.cluster.items()},
+        "growth": {
+            what: {value: vars(seen) for value, seen in found.items()} for what, found in results.growth.items()
+        },
+        "interruptions": results.interruptions,
+        "commits": {name: [vars(each) for each in costs] for name, costs in results.commits.items()},
     }
 
 
@@ -85,23 +97,19 @@ def _page(results: Results, command: str) -> str:
         f"* machine: {_machine()}, local disk",
         f"* software: Python {platform.python_version()}, {packages}, {results.postgres}",
         f"* command: `{command}`",
+        *([f"* note: {results.note}"] if results.note else []),
         "* load: wrk, one thread, 64 connections, 1 000 objects; each server is one process with default settings;",
         "  rounds go through all candidates in turn, medians over the rounds",
         "",
-        "## Throughput",
+        "## Throughput on one machine",
         "",
-        "| | calls/s | of the echo | of FastAPI + asyncpg | p50 | p99 |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        *THROUGHPUT_HEAD,
     ]
-    for name, rounds in results.rounds.items():
-        middle = sorted(rounds, key=lambda each: each.calls_per_s)[len(rounds) // 2]
-        lines.append(
-            f"| {name} | {results.calls_per_s(name):,.0f} | {results.ratio(name, ECHO):.2f} "
-            f"| {results.ratio(name, HANDWRITTEN):.1f} | {middle.p50_ms:.1f} ms | {middle.p99_ms:.1f} ms |"
-        )
-    lines += ["", "| target | reached | wanted | |", "| --- | ---: | ---: | --- |"]
-    for what, ratio, wanted, reached in verdicts(results):
-        lines.append(f"| {what} | {ratio:.2f} | {wanted:.2f} | {'PASS' if reached else 'FAIL'} |")
+    lines += throughput_rows(results.rounds)
+    lines += cluster_sections(results)
+    lines += ["", "## Targets", "", "| target | reached | wanted | |", "| --- | ---: | ---: | --- |"]
+    for what, found, wanted, reached in verdicts(results):
+        lines.append(f"| {what} | {found:.2f} | {wanted:.2f} | {'PASS' if reached else 'FAIL'} |")
     lines += [
         "",
         "## Latency at a fixed rate",

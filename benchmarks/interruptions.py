@@ -1,0 +1,118 @@
+"""How long calls wait while a shard moves, and while a node is missed: callers that never pause, and what they saw."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import uvloop
+
+from benchmarks.cluster import Cluster
+from goverse.cluster.keys import KeyLayout
+from goverse.etcd.coordinator import EtcdCoordinator
+from goverse.etcd.options import Endpoint, EtcdOptions
+from goverse.limits import CLUSTER_SHARDS
+from goverse.model.keys import ObjectKey, shard_of
+from goverse.ports.coordinator import Put
+
+CLUSTER = "goverse"  # the default of cluster.name
+CALLERS = 16
+MOVES = 12
+SETTLE_S = 0.5
+
+
+@dataclass
+class Caller:
+    """One object that is called all the time."""
+
+    name: str
+    answers: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    failed: int = 0
+
+    @property
+    def shard(self) -> int:
+        """The object's."""
+        return shard_of(ObjectKey("default", "Counter", self.name), CLUSTER_SHARDS)
+
+    def longest_s(self, since: float) -> float:
+        """The longest call that was answered after ``since``."""
+        return max((took for ended, took in self.answers if ended >= since), default=0.0)
+
+    async def run(self, url: str) -> None:
+        """Call until cancelled, each call as soon as the last was answered."""
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST /objects/Counter/{self.name}/call/increment HTTP/1.1\r\nHost: {host}:{port}\r\n"
+        request = f"{head}Content-Length: 0\r\n\r\n".encode()
+        try:
+            while True:
+                began = time.perf_counter()
+                writer.write(request)
+                answer = await reader.readuntil(b"\r\n\r\n")
+                length = next(
+                    int(line[15:]) for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:")
+                )
+                await reader.readexactly(length)
+                ended = time.perf_counter()
+                self.answers.append((ended, ended - began))
+                self.failed += not answer.startswith(b"HTTP/1.1 200")
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def _calling(url: str) -> AsyncIterator[list[Caller]]:
+    callers = [Caller(f"moved-{number}") for number in range(CALLERS)]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(caller.run(url)) for caller in callers]
+        await asyncio.sleep(1.0)
+        yield callers
+        for task in tasks:
+            task.cancel()
+
+
+def migration(running: Cluster) -> dict[str, float]:
+    """Move shards of a cluster of two nodes to and fro by pins; return what the calls to them saw."""
+    return uvloop.run(_migration(running))
+
+
+async def _migration(running: Cluster) -> dict[str, float]:
+    coordinator, layout = EtcdCoordinator(EtcdOptions(endpoints=(Endpoint.parse(running.etcd),))), KeyLayout(CLUSTER)
+    pauses: list[float] = []
+    async with _calling(running.url) as callers:
+        for caller in callers[:MOVES]:
+            for node in ("n1", "n2"):  # one of them is a move
+                since = time.perf_counter()
+                await coordinator.write([], [Put(layout.pin(caller.shard), node.encode())])
+                await asyncio.sleep(SETTLE_S)
+                pauses.append(caller.longest_s(since))
+        failed = sum(caller.failed for caller in callers)
+    await coordinator.close()
+    moved = sorted(pauses)[MOVES:]
+    return {
+        "migration pause of a shard, median (ms)": statistics.median(moved) * 1e3,
+        "migration pause of a shard, worst (ms)": max(moved) * 1e3,
+        "failed calls while shards moved": float(failed),
+    }
+
+
+def failover(running: Cluster) -> dict[str, float]:
+    """Kill a node of two; return for how long its objects were not served."""
+    return uvloop.run(_failover(running))
+
+
+async def _failover(running: Cluster) -> dict[str, float]:
+    async with _calling(running.url) as callers:
+        since = time.perf_counter()
+        running.kill("n1")
+        await asyncio.to_thread(running.ready)
+        while any(caller.answers[-1][0] < since for caller in callers):  # noqa: ASYNC110  # sixteen lists, once
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(SETTLE_S)
+        longest = max(caller.longest_s(since) for caller in callers)
+        failed = sum(caller.failed for caller in callers)
+    return {"failover, the longest call (s)": longest, "failed calls during the failover": float(failed)}
