@@ -30,6 +30,7 @@ from goverse_node.options import NodeOptions
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.ownership.leader import LeaderLimits
 from goverse_node.ownership.ownership import Shutdown
+from goverse_node.ownership.phases import OwnershipLimits
 from goverse_node.stores.memory import MemoryStore
 from tests.nodes import key_of, until
 
@@ -108,6 +109,7 @@ class Host:
             cluster.store,
             table=self.router.table,
             lease_ttl_s=LEASE_TTL_S,
+            limits=cluster.limits,
             leader_limits=LeaderLimits(gather_s=0.05, plan_pause_s=0.01, load_pause_s=0.1, rejoin_grace_s=0.3),
         )
         options = NodeOptions(node_id=name)
@@ -144,7 +146,8 @@ class Host:
 class TwinCluster:
     """Hosts by address, and a router as a gate has it."""
 
-    def __init__(self, *classes: type[Any]) -> None:
+    def __init__(self, *classes: type[Any], limits: OwnershipLimits | None = None) -> None:
+        self.limits = limits
         self.registry = Registry(classes)
         self.store = MemoryStore()
         self.keys = MemoryKeys(SystemClock())

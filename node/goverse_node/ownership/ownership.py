@@ -14,16 +14,15 @@ Rules, beyond the table of ``phases``:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 
 from goverse.cluster.claims import Claims
 from goverse.cluster.lease import Lease
 from goverse.cluster.member import Member, MemberState
 from goverse.cluster.view import ClusterView
-from goverse.limits import CLAIM_RETRY_S, CLOSE_BUDGET_S, STUCK_AFTER_S
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
-from goverse_node.ownership.phases import Event, Phase
+from goverse_node.ownership.phases import Event, OwnershipLimits, Phase
 from goverse_node.ownership.shards import Shards
 
 
@@ -33,15 +32,6 @@ class Shutdown(Enum):
     GRACEFUL = auto()  # the leader moves its shards away first, where there is a node that can take them
     FAST = auto()  # it closes them all at once and comes back soon
     FINAL = auto()  # it closes them all at once; the budget of a graceful shutdown is spent
-
-
-@dataclass(frozen=True, slots=True)
-class OwnershipLimits:
-    """Times of one node's ownership."""
-
-    claim_retry_s: float = CLAIM_RETRY_S
-    close_budget_s: float = CLOSE_BUDGET_S
-    stuck_after_s: float = STUCK_AFTER_S
 
 
 class Ownership:
