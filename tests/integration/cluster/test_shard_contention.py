@@ -45,7 +45,7 @@ class Tally(Object):
 
 async def test_shards_pulled_to_and_fro_under_calls_that_do_not_end_are_held_for_a_bounded_time() -> None:
     dice = random.Random(8)
-    async with TwinCluster(Tally, limits=LIMITS) as cluster:
+    async with TwinCluster(Tally, limits=LIMITS, lease_ttl_s=30.0) as cluster:
         await cluster.join("a", "b", "c")
         await cluster.served("a", "b", "c")
         done = asyncio.Event()
@@ -90,7 +90,7 @@ async def _bother(cluster: TwinCluster, dice: random.Random, done: asyncio.Event
 
 
 async def test_a_claim_that_the_store_does_not_answer_is_given_up_and_tried_again() -> None:
-    async with TwinCluster(Tally, limits=LIMITS) as cluster:
+    async with TwinCluster(Tally, limits=LIMITS, lease_ttl_s=30.0) as cluster:
         held = asyncio.Event()
         claim, asked = cluster.store.claim, 0
 
