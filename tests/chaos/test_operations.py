@@ -8,12 +8,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cluster_processes import cluster
+from tests.cluster_processes import Shape, cluster
 
 
 @pytest.mark.requirement("CLU-4", "CLU-10", "OBS-1")
 async def test_an_operator_looks_at_nodes_moves_a_shard_and_checks_the_database(tmp_path: Path) -> None:
-    async with cluster(tmp_path, nodes=2, shards=16) as processes:
+    async with cluster(tmp_path, Shape(nodes=2, shards=16)) as processes:
         nodes = json.loads(processes.command("-o", "json", "nodes", "list"))
         assert sum(node["shards"] for node in nodes.values()) == 16
         async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
