@@ -17,7 +17,8 @@ from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey
 from goverse.ports.link import Executed, executed
 from goverse.wire.introduction import Introduction
-from goverse.wire.link import GrpcLink, Phase
+from goverse.wire.link import GrpcLink
+from goverse.wire.link_state import Phase
 from goverse.wire.options import WireOptions
 from tests.chaos.history import Note, Told
 from tests.chaos.load import Load
