@@ -15,9 +15,9 @@ import uvloop
 
 from goverse.testing.link_objects import Door
 from tests.links import ledgers, server_of
+from tests.tree import PACKAGES, ROOT
 
 START_S = 60.0  # a process of its own, on a machine that may be busy
-from tests.tree import PACKAGES, ROOT
 
 
 @dataclass
