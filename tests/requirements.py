@@ -47,7 +47,7 @@ DELIVERED: dict[str, str] = {
 }
 
 KNOWN_GAPS: dict[str, str] = {
-    "OBJ-3": "Ids that name a node are refused in a cluster.",
+    "OBJ-3": "Ids that name a node are refused in a cluster, for the reason in docs/design/cluster.md.",
     "OBJ-11": "Old and new nodes serving together come with the cluster.",
     "DUR-1": "Behind PostgreSQL replicas with a failover it is not tried yet.",
     "DUR-5": "Memory, WAL and PostgreSQL; further backends come later.",
@@ -56,7 +56,7 @@ KNOWN_GAPS: dict[str, str] = {
     "CLU-6": "A node's drain budget is that of the gate; Kubernetes' grace period comes with the chart.",
     "CLU-9": "The time is not measured against the lease yet.",
     "CLU-11": "Shown for nodes; scale up and down, and gates behind a balancer, come with the chaos suite.",
-    "GATE-1": "Without streams, query and tokens; the OpenAPI is that of one process.",
+    "GATE-1": "Without streams, query and tokens.",
     "GATE-8": "Shown between gate and node; streams to clients come with push and watch.",
     "GATE-9": "There are no streams to count yet.",
     "OBS-1": "Without the metrics of watches and tokens, without dashboards and recording rules.",
