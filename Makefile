@@ -15,6 +15,7 @@ DEV_ARGS ?= --web sample-app/web
 PYTEST_ARGS ?=
 TEST_PROCESSES ?= 2
 BENCH_ARGS ?=
+CHAOS_ARGS ?=
 CLUSTER_ARGS ?=
 
 # An environment is rebuilt only when what it was made from has changed.
@@ -38,7 +39,7 @@ cluster: $(DEV_STAMP) ## Run APP on a cluster: etcd, PostgreSQL, 3 nodes and 2 g
 .PHONY: test
 test: $(DEV_STAMP) ## Run every test (PYTEST_ARGS="-k wal" for some, TEST_PROCESSES)
 	@scripts/install_system.sh chromium etcd-server postgresql
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: check
 check: static test ## Everything that a change must pass: what CI runs
@@ -56,6 +57,11 @@ static: $(DEV_STAMP)
 bench: $(DEV_STAMP) ## Measure side by side and write docs/performance.md (BENCH_ARGS)
 	@scripts/install_system.sh wrk postgresql
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+.PHONY: chaos
+chaos: $(DEV_STAMP) ## Break a cluster under load in every way and tell what callers notice (CHAOS_ARGS=--help)
+	@scripts/install_system.sh etcd-server postgresql
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 .PHONY: fmt
 fmt: $(DEV_STAMP) ## Format the code and repair what lint can repair

@@ -1,4 +1,9 @@
-"""A cluster of real processes on loopback: etcd, PostgreSQL, nodes and a gate, killed, paused and restarted at will."""
+"""A cluster of real processes on loopback: etcd, PostgreSQL, nodes and gates, killed, paused and restarted at will.
+
+>>> async with cluster(tmp_path, Shape(nodes=3, gates=2, detoured=("n1",))) as processes:
+...     await processes.end("n2", signal.SIGKILL)
+...     processes.detours["n1"].etcd[0].hold()
+"""
 
 from __future__ import annotations
 
@@ -8,42 +13,110 @@ import signal as signals
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
-from benchmarks.postgres import postgres
+from benchmarks.postgres import Server, server
 from tests.etcd_server import EtcdCluster, etcd_cluster, free_ports
+from tests.tcp_proxy import TcpProxy, proxy_to
 
 ROOT = Path(__file__).parents[1]
-PATIENCE_S = 40.0
-LEASE_TTL_S = 3
+COUNTERS = ROOT / "benchmarks" / "counters.py"
+PATIENCE_S = 60.0
+LEASE_TTL_S = 3.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a cluster consists of when it starts.
+
+    Attributes:
+        nodes: how many; they are called n1, n2, …
+        gates: how many; they are called gate-1, gate-2, …
+        shards: a power of two.
+        members: of etcd.
+        lease_ttl_s: how long a silent process keeps its place.
+        application: what the nodes serve.
+        detoured: the nodes whose connections lead through proxies.
+    """
+
+    nodes: int = 3
+    gates: int = 1
+    shards: int = 256
+    members: int = 1
+    lease_ttl_s: float = LEASE_TTL_S
+    application: Path = COUNTERS
+    detoured: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Detours:
+    """The proxies around one node.
+
+    Attributes:
+        etcd: from the node to each member.
+        postgres: from the node to PostgreSQL.
+        calls: from gates and other nodes to the node.
+        listen: the port on which the node itself takes calls.
+    """
+
+    etcd: list[TcpProxy]
+    postgres: TcpProxy
+    calls: TcpProxy
+    listen: int
+
+    def variables(self, dsn: str) -> dict[str, str]:
+        """Return the node's settings, so that it knows nothing but the proxies."""
+        return {
+            "GOVERSE_ETCD__ENDPOINTS": ",".join(f"http://127.0.0.1:{proxy.port}" for proxy in self.etcd),
+            "GOVERSE_POSTGRES__DSN": dsn.replace(f":{_port_of(dsn)}/", f":{self.postgres.port}/"),
+            "GOVERSE_CLUSTER__ADVERTISE": f"127.0.0.1:{self.calls.port}",
+        }
 
 
 class Processes:
     """The processes by name.
 
     Attributes:
-        url: of the gate.
+        shape: what was started.
+        gates: the address of each gate.
         etcd: its members.
+        postgres: the server.
+        detours: the proxies of each node that has them.
     """
 
-    def __init__(self, folder: Path, etcd: EtcdCluster, dsn: str, *, shards: int) -> None:
+    def __init__(self, folder: Path, shape: Shape, etcd: EtcdCluster, postgres: Server) -> None:
+        self.shape = shape
         self.etcd = etcd
+        self.postgres = postgres
+        self.detours: dict[str, Detours] = {}
+        ports = free_ports(shape.gates)
+        self.gates = {f"gate-{number}": f"http://127.0.0.1:{port}" for number, port in enumerate(ports, 1)}
         self._folder = folder
-        (self._gate_port,) = free_ports(1)
-        self.url = f"http://127.0.0.1:{self._gate_port}"
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         roots = os.pathsep.join(str(ROOT / root) for root in ("shared", "node", "gate", "cli", "."))
         self._env = {
             **os.environ,
             "PYTHONPATH": roots,
             "GOVERSE_ETCD__ENDPOINTS": ",".join(etcd.urls),
-            "GOVERSE_POSTGRES__DSN": dsn,
-            "GOVERSE_CLUSTER__SHARDS": str(shards),
-            "GOVERSE_CLUSTER__LEASE_TTL_S": str(LEASE_TTL_S),
+            "GOVERSE_POSTGRES__DSN": postgres.dsn,
+            "GOVERSE_CLUSTER__SHARDS": str(shape.shards),
+            "GOVERSE_CLUSTER__LEASE_TTL_S": str(shape.lease_ttl_s),
         }
+
+    @property
+    def url(self) -> str:
+        """The address of the first gate."""
+        return self.gates["gate-1"]
+
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes whose process was started and not ended."""
+        return sorted(name for name in self._running if name not in self.gates)
 
     def command(self, *arguments: str) -> str:
         """Run a command to its end, and return what it printed."""
@@ -58,20 +131,34 @@ class Processes:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    async def detour(self, name: str, undo: AsyncExitStack) -> None:
+        """Lead what node ``name`` says and is told through proxies; before it starts."""
+        (listen,) = free_ports(1)
+        members = [await undo.enter_async_context(proxy_to(member.port)) for member in self.etcd.members]
+        postgres = await undo.enter_async_context(proxy_to(_port_of(self.postgres.dsn)))
+        calls = await undo.enter_async_context(proxy_to(listen))
+        self.detours[name] = Detours(members, postgres, calls, listen)
+
     def start_node(self, name: str) -> None:
-        (port,) = free_ports(1)
-        target = str(ROOT / "benchmarks" / "counters.py")
-        self._start(name, "node", target, "--id", name, "--listen", f"127.0.0.1:{port}")
+        detours = self.detours.get(name)
+        listen = detours.listen if detours else free_ports(1)[0]
+        variables = detours.variables(self.postgres.dsn) if detours else {}
+        arguments = ["node", str(self.shape.application), "--id", name, "--listen", f"127.0.0.1:{listen}"]
+        self._start(name, arguments, variables)
 
-    def start_gate(self) -> None:
-        self._start("gate", "gate", "--port", str(self._gate_port))
+    def start_gate(self, name: str = "gate-1") -> None:
+        port = _port_of(self.gates[name])
+        self._start(name, ["gate", "--port", str(port)], {"GOVERSE_NODE__ID": name})
 
-    def _start(self, name: str, *arguments: str) -> None:
+    def _start(self, name: str, arguments: list[str], variables: dict[str, str]) -> None:
+        assert name not in self._running, f"{name} runs already"
         with (self._folder / f"{name}.log").open("ab") as log:
-            command = [sys.executable, "-m", "goverse_cli", *arguments]
-            self._running[name] = subprocess.Popen(command, env=self._env, stdout=log, stderr=log)
+            command = ["setpriv", "--pdeathsig=KILL", sys.executable, "-m", "goverse_cli", *arguments]
+            environment = {**self._env, **variables}
+            self._running[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def log(self, name: str) -> str:
+        """What the process ``name`` wrote, all that ever had this name."""
         return (self._folder / f"{name}.log").read_text(errors="replace")
 
     def signal(self, name: str, number: signals.Signals) -> None:
@@ -83,15 +170,24 @@ class Processes:
         process.send_signal(number)
         return await asyncio.to_thread(process.wait, PATIENCE_S)
 
-    async def ready(self) -> None:
-        """Wait until the gate says that every shard is served."""
+    def ended(self) -> dict[str, int]:
+        """Return the processes that ended by themselves, with their exit codes."""
+        codes = {name: process.poll() for name, process in self._running.items()}
+        return {name: code for name, code in codes.items() if code is not None}
+
+    async def ready(self, gate: str | None = None) -> None:
+        """Wait until one gate, or each one that runs, says that every shard is served."""
+        for name in [gate] if gate else [name for name in self.gates if name in self._running]:
+            await self._ready(self.gates[name])
+
+    async def _ready(self, url: str) -> None:
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
             last = ""
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     while True:
                         try:
-                            answer = await client.get(f"{self.url}/readyz")
+                            answer = await client.get(f"{url}/readyz")
                         except httpx.TransportError as error:
                             last = repr(error)
                         else:
@@ -110,75 +206,29 @@ class Processes:
             process.wait(PATIENCE_S)
 
 
+def _port_of(url: str) -> int:
+    port = urlsplit(url).port
+    assert port is not None, url
+    return port
+
+
 @asynccontextmanager
-async def cluster(folder: Path, *, nodes: int = 3, shards: int = 256) -> AsyncIterator[Processes]:
+async def cluster(folder: Path, shape: Shape | None = None) -> AsyncIterator[Processes]:
     """Run a cluster whose files are under ``folder``."""
+    shape = shape or Shape()
     folder.chmod(0o755)  # noqa: ASYNC240  # before anything runs
-    with postgres(Path("/var/tmp")) as (dsn, _):
-        async with etcd_cluster(folder) as etcd:
-            processes = Processes(folder, etcd, dsn, shards=shards)
+    with server(Path("/var/tmp")) as postgres:
+        async with etcd_cluster(folder, members=shape.members) as etcd, AsyncExitStack() as undo:
+            processes = Processes(folder, shape, etcd, postgres)
+            for name in shape.detoured:
+                await processes.detour(name, undo)
             try:
-                processes.command("db", "migrate")
-                for number in range(1, nodes + 1):
+                await asyncio.to_thread(processes.command, "db", "migrate")
+                for number in range(1, shape.nodes + 1):
                     processes.start_node(f"n{number}")
-                processes.start_gate()
+                for name in processes.gates:
+                    processes.start_gate(name)
                 await processes.ready()
                 yield processes
             finally:
                 processes.kill_all()
-
-
-class Load:
-    """Callers that count: each increments an object of its own, one call after the other.
-
-    Every answer has to be a success, and to be the number of calls that the caller made: one more would be an effect
-    twice, one less a lost one.
-
-    Attributes:
-        made: answered calls.
-        wrong: what went wrong.
-        longest_s: the longest time that a call took.
-        keyed_only: every call has an idempotency key, so that it survives the gate.
-    """
-
-    def __init__(self, url: str, callers: int = 16) -> None:
-        self.made = 0
-        self.wrong: list[str] = []
-        self.longest_s = 0.0
-        self.keyed_only = False
-        self._url = url
-        self._callers = callers
-        self._stop = asyncio.Event()
-
-    async def run(self) -> None:
-        limits = httpx.Limits(max_connections=self._callers)
-        async with httpx.AsyncClient(base_url=self._url, timeout=40, limits=limits, trust_env=False) as client:
-            await asyncio.gather(*(self._call(client, number) for number in range(self._callers)))
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    async def _call(self, client: httpx.AsyncClient, number: int) -> None:
-        count, attempt_of = 0, None
-        now = asyncio.get_running_loop().time
-        while not self._stop.is_set():
-            keyed = self.keyed_only or number % 2 == 0
-            headers = {"Idempotency-Key": f"{number}-{count}"} if keyed else {}
-            began = now()
-            try:
-                answer = await client.post(f"/objects/Counter/load-{number}/call/increment", headers=headers)
-            except httpx.TransportError as error:
-                if keyed:  # the gate died: the same key again
-                    attempt_of = count
-                    await asyncio.sleep(0.05)
-                    continue
-                self.wrong.append(f"caller {number}: {error!r}")
-                return
-            self.longest_s = max(self.longest_s, now() - began)
-            count += 1
-            if answer.status_code != 200 or answer.text != str(count):
-                self.wrong.append(
-                    f"caller {number} (retried: {attempt_of}): {answer.status_code} {answer.text}, not {count}"
-                )
-                return
-            self.made += 1

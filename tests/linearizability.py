@@ -8,7 +8,6 @@ final log, in the order in which calls followed each other in real time.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import combinations
 
 
 class Outcome(Enum):
@@ -46,19 +45,27 @@ def complaints(history: Iterable[Observation], final: Sequence[int]) -> list[str
     observations = list(history)
     for one in observations:
         found.extend(_alone(one, final))
-    placed = [(place, one) for one in observations if (place := _place(one, final)) is not None]
-    for (place, one), (other_place, other) in combinations(placed, 2):
-        for (early, first), (late, second) in (
-            ((place, one), (other_place, other)),
-            ((other_place, other), (place, one)),
-        ):
-            if (
-                first.outcome is not Outcome.UNKNOWN
-                and first.returned < second.called
-                and _overtakes(early, late, second)
-            ):
-                found.append(f"{second} does not see what {first} saw before it began")
+    found.extend(_out_of_order([(place, one) for one in observations if (place := _place(one, final)) is not None]))
     return found
+
+
+def _out_of_order(placed: Sequence[tuple[int, Observation]]) -> Iterable[str]:
+    """Yield the calls that do not see what a call saw that ended before they began.
+
+    One pass in the order of time: of all calls that ended before, the one that saw most demands most.
+    """
+    ended = sorted(
+        ((place, one) for place, one in placed if one.outcome is not Outcome.UNKNOWN), key=lambda each: each[1].returned
+    )
+    most: tuple[int, Observation] | None = None
+    passed = 0
+    for place, one in sorted(placed, key=lambda each: each[1].called):
+        while passed < len(ended) and ended[passed][1].returned < one.called:
+            if most is None or ended[passed][0] > most[0]:
+                most = ended[passed]
+            passed += 1
+        if most is not None and _overtakes(most[0], place, one):
+            yield f"{one} does not see what {most[1]} saw before it began"
 
 
 def _alone(one: Observation, final: Sequence[int]) -> Iterable[str]:

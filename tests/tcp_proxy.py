@@ -5,8 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from enum import Enum, auto
 
 CHUNK = 64 * 1024
+
+
+class Way(Enum):
+    """In which direction bytes go."""
+
+    THERE = auto()  # from whoever connected to the target
+    BACK = auto()
 
 
 class TcpProxy:
@@ -23,8 +31,8 @@ class TcpProxy:
         self.streams_begun = 0
         self._target_port = target_port
         self._refusing = False
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._flowing = {way: asyncio.Event() for way in Way}
+        self.release()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -44,14 +52,20 @@ class TcpProxy:
         self._refusing = True
         self.cut()
 
-    def hold(self) -> None:
-        """Keep every connection, new ones too, and pass nothing on: what a network does that drops packets."""
-        self._flowing.clear()
+    def hold(self, *ways: Way) -> None:
+        """Keep every connection, new ones too, and pass nothing on: what a network does that drops packets.
+
+        Args:
+            ways: only these; both where none is named.
+        """
+        for way in ways or Way:
+            self._flowing[way].clear()
 
     def release(self) -> None:
-        """Pass everything on again."""
+        """Pass everything on again, first of all what was held."""
         self._refusing = False
-        self._flowing.set()
+        for flowing in self._flowing.values():
+            flowing.set()
 
     async def stop(self) -> None:
         """Listen no more."""
@@ -75,7 +89,10 @@ class TcpProxy:
                 return
             back, onward = await asyncio.open_connection("127.0.0.1", self._target_port)
             self._writers.add(onward)
-            pumps = [asyncio.ensure_future(self._pump(reader, onward)), asyncio.ensure_future(self._pump(back, writer))]
+            pumps = [
+                asyncio.ensure_future(self._pump(reader, onward, self._flowing[Way.THERE])),
+                asyncio.ensure_future(self._pump(back, writer, self._flowing[Way.BACK])),
+            ]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -91,10 +108,10 @@ class TcpProxy:
                     self._writers.discard(one)
             self._tasks.discard(task)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
-                await self._flowing.wait()
+                await flowing.wait()
                 writer.write(data)
                 await writer.drain()
 

@@ -30,8 +30,8 @@ from goverse_node.node import Node
 from goverse_node.options import NodeOptions
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.ownership.leader import LeaderLimits
-from goverse_node.ownership.ownership import Shutdown
 from goverse_node.ownership.phases import OwnershipLimits
+from goverse_node.ownership.shutdown import Shutdown
 from goverse_node.stores.memory import MemoryStore
 from tests.nodes import key_of, until
 

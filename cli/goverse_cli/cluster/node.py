@@ -11,7 +11,7 @@ import logging
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -39,7 +39,7 @@ from goverse_node.node import Node
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.ownership.leader import LeaderLimits
 from goverse_node.ownership.loads import LoadMeter
-from goverse_node.ownership.ownership import Shutdown
+from goverse_node.ownership.shutdown import Shutdown
 from goverse_node.ownership.situation import PlanLimits
 from goverse_node.stores.metered import MeteredStore
 from goverse_node.stores.postgres.store import PostgresStore
@@ -81,7 +81,8 @@ async def serve_node(
         seen = await _follow(values, registry, introduction, undo)
         member = _member(values, introduction, listener)
         keeper = _keeper(values, member, seen, store, describe(registry))
-        node = Node(registry, store, options=node_options(values), tenure=keeper)
+        options = replace(node_options(values), shard_count=values.cluster.shards)
+        node = Node(registry, store, options=options, tenure=keeper)
         served = WireStats()
         wire = WireMetrics(out=seen.links, **{"in": served})
         metrics = node_metrics(node, keeper, seen.router, coordinator=seen.coordinator, store=store, wire=wire)

@@ -2,13 +2,14 @@
 
 Rules:
 
-1. A new leader first waits for members that start at the same time. Later it plans when something changed, at most once
-   in ``plan_pause_s``; load figures alone are looked at every ``load_pause_s``.
+1. A leader of a cluster that serves nothing yet first waits for members that start at the same time; one that takes
+   over plans at once. Later it plans when something changed, at most once in ``plan_pause_s``; load figures alone are
+   looked at every ``load_pause_s``.
 2. Targets are written only while the leader key has the create revision of this leadership, and only over the targets
    that the plan began with. One write is under way at a time; until the view shows its end there is no further plan.
 3. The shards of a node that said it would come back, and left, wait for it for ``rejoin_grace_s``. Leaving takes it no
-   longer than ``close_budget_s``: one that is gone later than that died on the way, and its shards waited for its lease
-   already.
+   longer than ``close_budget_s``: one that is gone later than that died on the way, and its shards waited for its
+   lease already.
 4. What it decided, and why, can be read: the latest decisions, and totals by reason.
 """
 
@@ -89,7 +90,8 @@ class Leader:
     def _begin(self, leads: int | None, now: float) -> None:
         self._leads = leads
         self.journeys = Journeys(self.limits.stuck_after_s, self.limits.stuck_avoid_s, counts=self.journey_counts)
-        self._plan_at = now + self.limits.gather_s
+        serves = any(route is not None for route in self._table.routes)
+        self._plan_at = now if serves else now + self.limits.gather_s
         self._look_at = float("-inf")
         self._seen: tuple[int, ...] = ()
         self._written_at: int | None = None

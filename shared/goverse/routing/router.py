@@ -17,7 +17,7 @@ from goverse.cluster.delivery import Miss, Park, Send
 from goverse.cluster.parking import Parking
 from goverse.cluster.table import Route, ShardTable
 from goverse.cluster.view import ClusterView
-from goverse.errors import GoverseError, Overloaded, Unavailable
+from goverse.errors import GoverseError, MalformedRequest, Overloaded, Unavailable
 from goverse.limits import PARKED_CALLS_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, placement_of, stable_hash
@@ -152,7 +152,7 @@ class Router:
         """Return the shard of an object; a ``node#`` id lives on a shard of that node.
 
         Raises:
-            GoverseError: the id names a shard or a node that is not there.
+            MalformedRequest: the id names a shard that does not exist.
         """
         if key.id.startswith(("shard#", "node#")):
             return self._fixed(key)
@@ -162,7 +162,7 @@ class Router:
         shard, node = placement_of(key.id)
         if shard is not None:
             if shard >= len(self.table):
-                raise Unavailable(f"shard {shard} does not exist; there are {len(self.table)}")
+                raise MalformedRequest(f"shard {shard} does not exist; there are {len(self.table)}")
             return shard
         return stable_hash(key) >> self._shift if node is not None and self._shift < 64 else 0
 

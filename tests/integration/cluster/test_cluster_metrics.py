@@ -26,7 +26,7 @@ from goverse.wire.stats import WireStats
 from goverse_cli.cluster.admin import AdminServer, listen
 from goverse_cli.cluster.telemetry import gate_metrics, node_metrics, node_report
 from goverse_gate.app import create_app
-from goverse_node.ownership.ownership import Shutdown
+from goverse_node.ownership.shutdown import Shutdown
 from goverse_node.stores.memory import MemoryStore
 from goverse_node.stores.metered import MeteredStore
 from tests.nodes import until, value

@@ -15,7 +15,7 @@ from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse_cli.cluster.gate import Offered
 from goverse_gate.app import create_app
-from goverse_node.ownership.ownership import Shutdown
+from goverse_node.ownership.shutdown import Shutdown
 from tests.nodes import code, problem, value
 from tests.twin_cluster import TwinCluster
 

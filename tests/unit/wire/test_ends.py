@@ -47,8 +47,14 @@ class Silent:
 
 
 async def test_a_server_that_drains_while_a_peer_hangs_up_goes_on_to_the_others() -> None:
-    link, stats = cast("Any", Silent()), WireStats()
-    peer = Peer(GATE, agree(NODE, GATE), link=link, options=WireOptions(), occupancy=Occupancy(10), stats=stats)
+    peer = Peer(
+        GATE,
+        agree(NODE, GATE),
+        link=cast("Any", Silent()),
+        options=WireOptions(),
+        occupancy=Occupancy(10),
+        stats=WireStats(),
+    )
     running = asyncio.create_task(peer.run(cast("Any", Stream()), messages.Envelope()))
     await settle()
     peer.end()
@@ -63,7 +69,7 @@ async def test_a_server_that_drains_while_a_peer_hangs_up_goes_on_to_the_others(
 
 async def test_a_request_that_comes_while_its_connection_ends_is_kept_for_the_next_one() -> None:
     outgoing = Outgoing(inflight_max=10, bytes_max=1_000, body_bytes_max=1_000)
-    connection = Connection(cast("Any", Stream()), outgoing, WireOptions(), stats=WireStats(), on_goaway=lambda: None)
+    connection = Connection(cast("Any", Stream()), outgoing, WireOptions(), on_goaway=lambda: None, stats=WireStats())
     running = asyncio.create_task(connection.run())
     await settle()
     running.cancel()

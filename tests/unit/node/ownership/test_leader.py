@@ -96,6 +96,17 @@ def test_who_does_not_lead_plans_nothing_and_who_leads_again_gathers_again() -> 
     assert made.leader_revision == 9
 
 
+def test_a_leader_that_takes_over_a_cluster_that_serves_plans_at_once() -> None:
+    scene = Scene("a", "b")
+    scene.settle()
+    scene.view.die("b")
+
+    made = scene.step(leads=9)
+
+    assert made is not None
+    assert set(made.targets.owners()) == {"a"}
+
+
 def test_a_write_that_failed_is_planned_again() -> None:
     scene = Scene("a")
     scene.step()

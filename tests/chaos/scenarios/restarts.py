@@ -1,0 +1,57 @@
+"""Processes that leave in order and come back: a new release, a cluster that grows and shrinks."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+
+from tests.chaos.scenario import Scenario
+from tests.chaos.stage import Stage
+
+
+async def rolling_restart(stage: Stage) -> None:
+    """Restart every node and both gates, one after the other; nodes leave for good and for a moment in turns."""
+    restarted, how = 0, signal.SIGTERM
+    while stage.goes_on():
+        for node in stage.some(stage.processes.nodes, brief=2):
+            await stage.leave(node, how)
+            await stage.start(node)
+            restarted += 1
+            how = signal.SIGQUIT if how is signal.SIGTERM else signal.SIGTERM
+        for gate in stage.some(stage.processes.gates, brief=1):
+            await stage.leave(gate)
+            await stage.served()
+            stage.processes.start_gate(gate)
+            await stage.processes.ready(gate)
+            await stage.served()
+            restarted += 1
+    stage.tell(f"{restarted} restarts")
+
+
+async def scale(stage: Stage) -> None:
+    """Grow from one node to four, and shrink to two."""
+    first = stage.processes.nodes
+    more = [f"n{number}" for number in range(len(first) + 1, 5)]
+    for node in more:
+        stage.processes.start_node(node)
+    await stage.observer.until(lambda: stage.observer.is_even(4), "four nodes with their shares")
+    await stage.served()
+    grown = stage.observer.moved
+    for node in ("n4", "n3"):
+        await stage.leave(node)
+        await stage.served()
+    await stage.observer.until(lambda: stage.observer.is_even(2), "two nodes with their shares")
+    pauses_ms = [1e3 * pause_s for pause_s in stage.observer.pauses_s]
+    stage.tell(f"{grown} shards moved to the new nodes, {stage.observer.moved - grown} back")
+    stage.tell(f"unclaimed while moving: median {statistics.median(pauses_ms):.0f} ms, at most {max(pauses_ms):.0f} ms")
+
+
+RESTARTS = [
+    Scenario(
+        "rolling-restart",
+        "every node and both gates restart, one after the other",
+        rolling_restart,
+        seconds=20,
+    ),
+    Scenario("scale", "one node becomes four, four become two", scale, nodes=1),
+]

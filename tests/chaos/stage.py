@@ -1,0 +1,146 @@
+"""What a scenario acts on: the processes of a cluster under load, seen from outside, and the things that are done to
+them in more than one scenario."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from tests.chaos.load import Load
+from tests.chaos.observer import Observer
+from tests.cluster_processes import Processes
+
+ANSWERS_PER_STEP = 100
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A time that was measured, and what it may be at most."""
+
+    what: str
+    seconds: float
+    seconds_max: float
+
+    @property
+    def is_kept(self) -> bool:
+        """Tell whether it was short enough."""
+        return self.seconds <= self.seconds_max
+
+    def __str__(self) -> str:
+        sign = "≤" if self.is_kept else ">"
+        return f"{self.what} {self.seconds:.2f} s {sign} {self.seconds_max:g} s"
+
+
+@dataclass
+class Stage:
+    """One scenario's cluster and load.
+
+    Attributes:
+        seconds: how long to go on; each disturbance happens once at least.
+        brief: only the shortest form is wanted: one of each kind, short outages.
+        random: decides what is to be decided, from the seed.
+        figures: what the scenario has to tell.
+        bounds: the times that decide.
+    """
+
+    processes: Processes
+    observer: Observer
+    load: Load
+    seconds: float
+    brief: bool
+    random: random.Random
+    figures: list[str] = field(default_factory=list[str])
+    bounds: list[Bound] = field(default_factory=list[Bound])
+    _ends_at: float | None = None
+
+    @property
+    def lease_ttl_s(self) -> float:
+        """How long a silent process keeps its place."""
+        return self.processes.shape.lease_ttl_s
+
+    def goes_on(self) -> bool:
+        """Tell whether there is time for one more round; the first one always takes place."""
+        now = asyncio.get_running_loop().time()
+        if self._ends_at is None:
+            self._ends_at = now + (0 if self.brief else self.seconds)
+            return True
+        return now < self._ends_at
+
+    def lasting(self, seconds: float, *, brief: float) -> float:
+        """Return how long a disturbance lasts."""
+        return brief if self.brief else seconds
+
+    def some(self, names: Iterable[str], *, brief: int) -> list[str]:
+        """Return whom it happens to: all, or the first few."""
+        return list(names)[: brief if self.brief else None]
+
+    def tell(self, figure: str) -> None:
+        """Add a figure to the report."""
+        self.figures.append(figure)
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    async def served(self) -> None:
+        """Wait until callers were answered many times more."""
+        goal = self.load.tally.answered + ANSWERS_PER_STEP
+        await self.observer.until(lambda: self.load.tally.answered >= goal, f"{ANSWERS_PER_STEP} more answers")
+
+    async def joined(self, node: str) -> None:
+        """Wait until a node serves shards, and every shard is served."""
+        await self.observer.until(
+            lambda: self.observer.owners()[node] > 0 and self.observer.is_whole(), f"{node} with shards"
+        )
+        await self.served()
+
+    async def recovered(self, began: float, what: str) -> None:
+        """Wait until an object of every shard took a call, and note how long that took since ``began``."""
+        await asyncio.gather(*(self.load.probe(shard) for shard in range(self.processes.shape.shards)))
+        took_s = asyncio.get_running_loop().time() - began
+        self.bounds.append(Bound(f"every shard answers after {what}", took_s, self.lease_ttl_s + 2))
+
+    # --- what happens to processes ------------------------------------------------------------------------------------
+
+    async def kill(self, *names: str) -> float:
+        """Kill processes at the same moment; return when."""
+        began = asyncio.get_running_loop().time()
+        for name in names:
+            self.processes.signal(name, signal.SIGKILL)
+        for name in names:
+            await self.processes.end(name, signal.SIGKILL)
+        return began
+
+    async def start(self, *nodes: str) -> None:
+        """Start nodes, and wait until they have their share."""
+        for node in nodes:
+            self.processes.start_node(node)
+        for node in nodes:
+            await self.joined(node)
+
+    async def leave(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
+        """End a process in order.
+
+        Raises:
+            AssertionError: it ended otherwise.
+        """
+        code = await self.processes.end(name, number)
+        assert code == 0, f"{name} ended with {code} after {number.name}:\n{self.processes.log(name)[-3000:]}"
+
+    def a_follower(self) -> str:
+        """Return a node that does not lead."""
+        return self.random.choice([node for node in self.processes.nodes if node != self.observer.leader])
+
+
+@asynccontextmanager
+async def interrupted(begin: Callable[[], object], end: Callable[[], Awaitable[object] | None]) -> AsyncIterator[None]:
+    """Disturb something while the block runs; also when that fails the disturbance ends."""
+    begin()
+    try:
+        yield
+    finally:
+        ended = end()
+        if ended is not None:
+            await ended
