@@ -234,6 +234,10 @@ class Router:
         if not journey.done():
             self._go_on(journey)
 
+    def is_elsewhere(self, route: Route | None) -> bool:
+        """Tell whether a route leads to another process."""
+        return route is not None and (self.own is None or route.node != self.own[0])
+
     def gave_up(self, journey: Journey) -> None:
         """Forget a call that nobody waits for."""
         if journey.ticket is not None:

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from goverse import limits
 from goverse.errors import MalformedRequest
 from goverse.model.keys import check_namespace
-from goverse.settings.cluster_sections import ClusterSettings, EtcdSettings, PostgresSettings
+from goverse.settings.cluster_sections import ClusterSettings, EtcdSettings, PostgresSettings, WireSettings
 from goverse.settings.section import Directory, Seconds, Section, Words, relation
 
 # A segment takes any single record, with room to spare.
@@ -227,6 +227,7 @@ class Settings(BaseSettings):
     node: NodeSettings = Field(default_factory=NodeSettings)
     wal: WalSettings = Field(default_factory=WalSettings)
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
+    wire: WireSettings = Field(default_factory=WireSettings)
     etcd: EtcdSettings = Field(default_factory=EtcdSettings)
     postgres: PostgresSettings = Field(default_factory=PostgresSettings)
     log: LogSettings = Field(default_factory=LogSettings)
