@@ -10,7 +10,7 @@ from tests.chaos.scenario import Scenario
 from tests.chaos.stage import Stage
 
 SLOW_TURN_S: Final = 0.8
-SLOW_CALLS: Final = 40
+SLOW_CALLS: Final = 24
 KILLS_MIN: Final = 6
 
 
