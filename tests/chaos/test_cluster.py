@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.cluster_processes import Processes, Shape, cluster
@@ -18,12 +20,18 @@ async def test_an_operator_sees_pins_and_drains(tmp_path: Path) -> None:
         assert "leader" in processes.command("nodes", "list")
         processes.command("shards", "pin", "17", "n1")
         assert "shard 17 is pinned to n1" in processes.command("shards", "list")
-        processes.command("nodes", "drain", "n2")
-        await _says(processes, "n2: serves", wanted=False)
+        with pytest.raises(AssertionError, match=r"there is no node 'n9' now\n.*there are n1, n2"):
+            processes.command("nodes", "drain", "n9")
+        assert "move away" in processes.command("nodes", "drain", "n2")
+        assert "which is draining" in processes.command("shards", "pin", "18", "n2")
+        assert "n1 keeps its shards" in processes.command("nodes", "drain", "n1")
+        processes.command("nodes", "drain", "n1", "--undo")
+        await _says(processes, "n2: serves 0,", wanted=True)
         await processes.ready()
         processes.command("nodes", "drain", "n2", "--undo")
-        processes.command("shards", "unpin", "17")
-        await _says(processes, "n2: serves", wanted=True)
+        assert "is no longer pinned to n1" in processes.command("shards", "unpin", "17")
+        assert "was not pinned" in processes.command("shards", "unpin", "17")
+        await _says(processes, "n2: serves 0,", wanted=False)
 
 
 async def _says(processes: Processes, words: str, *, wanted: bool) -> None:
@@ -40,3 +48,27 @@ async def test_an_id_may_name_any_shard_of_the_cluster(tmp_path: Path) -> None:
         assert processes.command("call", "Counter", "shard#127/a", "increment", "--url", url) == "1\n"
         with pytest.raises(AssertionError, match="shard 128 does not exist; there are 128"):
             processes.command("call", "Counter", "shard#128/a", "increment", "--url", url)
+
+
+@pytest.mark.requirement("CLU-4", "CLU-10", "OBS-1")
+async def test_an_operator_looks_at_nodes_moves_a_shard_and_checks_the_database(tmp_path: Path) -> None:
+    async with cluster(tmp_path, Shape(nodes=2, shards=16)) as processes:
+        nodes = json.loads(processes.command("-o", "json", "nodes", "list"))
+        assert sum(node["shards"] for node in nodes.values()) == 16
+        async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+            for node in nodes.values():
+                ready = (await client.get(f"{node['admin']}/readyz")).json()
+                assert (ready["ready"], ready["claimed"]) == (True, node["shards"])
+            created = await client.post(f"{processes.url}/objects/Counter/shard%233%2Fc/call/increment")
+            assert (created.status_code, created.text) == (200, "1")
+            before = json.loads(processes.command("-o", "json", "shards", "move", "3", "n1"))["from"]
+            json.loads(processes.command("-o", "json", "shards", "move", "3", "n2"))
+            again = await client.post(f"{processes.url}/objects/Counter/shard%233%2Fc/call/increment")
+            assert (again.status_code, again.text) == (200, "2")
+            assert before in ("n1", "n2")
+            scraped = (await client.get(f"{nodes['n2']['admin']}/metrics")).text
+            assert "goverse_shard_claims_total" in scraped
+            assert 'goverse_store_operation_duration_seconds_count{operation="commit",status="success"}' in scraped
+            assert 'goverse_wire_requests_total{direction="in"}' in scraped
+        assert "ok" in processes.command("db", "verify")
+        assert json.loads(processes.command("-o", "json", "shards", "list"))["pins"] == {}

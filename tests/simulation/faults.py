@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from goverse_node.ownership.ownership import Shutdown
+from goverse_node.ownership.shutdown import Shutdown
 from tests.simulation import etcd, store
 from tests.simulation.node import SimulatedNode
 from tests.simulation.settings import SHARDS

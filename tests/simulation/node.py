@@ -14,7 +14,8 @@ from goverse.cluster.view import ClusterView
 from goverse.limits import LEASE_TTL_S
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
 from goverse_node.ownership.leader import Leader, LeaderLimits, WriteTargets
-from goverse_node.ownership.ownership import Ownership, Shutdown
+from goverse_node.ownership.ownership import Ownership
+from goverse_node.ownership.shutdown import Shutdown
 from goverse_node.ownership.situation import PlanLimits
 from tests.simulation.activation import Activation, Pending
 from tests.simulation.calls import MOVING, Request

@@ -39,7 +39,7 @@ from goverse_node.node import Node
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.ownership.leader import LeaderLimits
 from goverse_node.ownership.loads import LoadMeter
-from goverse_node.ownership.ownership import Shutdown
+from goverse_node.ownership.shutdown import Shutdown
 from goverse_node.ownership.situation import PlanLimits
 from goverse_node.stores.metered import MeteredStore
 from goverse_node.stores.postgres.store import PostgresStore

@@ -12,7 +12,7 @@ from goverse_cli.commands.dev import Target
 from goverse_cli.invocation import invocation_of
 
 if TYPE_CHECKING:
-    from goverse_node.ownership.ownership import Shutdown
+    from goverse_node.ownership.shutdown import Shutdown
 
 Listen = Annotated[
     str | None, typer.Option(help="Address and port for calls (cluster.listen).", show_default="127.0.0.1:7400")
@@ -57,7 +57,7 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
 
 
 def _listen_to_signals() -> asyncio.Future[Shutdown]:
-    from goverse_node.ownership.ownership import Shutdown  # noqa: PLC0415
+    from goverse_node.ownership.shutdown import Shutdown  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[Shutdown] = loop.create_future()

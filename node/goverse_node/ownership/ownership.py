@@ -14,34 +14,16 @@ Rules, beyond the table of ``phases``:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from enum import Enum, auto
+from dataclasses import replace
 
 from goverse.cluster.claims import Claims
 from goverse.cluster.lease import Lease
 from goverse.cluster.member import Member, MemberState
 from goverse.cluster.view import ClusterView
-from goverse.limits import CLAIM_RETRY_S, CLOSE_BUDGET_S, STUCK_AFTER_S
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
-from goverse_node.ownership.phases import Event, Phase
+from goverse_node.ownership.phases import Event, OwnershipLimits, Phase
 from goverse_node.ownership.shards import Shards
-
-
-class Shutdown(Enum):
-    """How a node leaves."""
-
-    GRACEFUL = auto()  # the leader moves its shards away first, where there is a node that can take them
-    FAST = auto()  # it closes them all at once and comes back soon
-    FINAL = auto()  # it closes them all at once; the budget of a graceful shutdown is spent
-
-
-@dataclass(frozen=True, slots=True)
-class OwnershipLimits:
-    """Times of one node's ownership."""
-
-    claim_retry_s: float = CLAIM_RETRY_S
-    close_budget_s: float = CLOSE_BUDGET_S
-    stuck_after_s: float = STUCK_AFTER_S
+from goverse_node.ownership.shutdown import Shutdown, closes_all
 
 
 class Ownership:
@@ -239,11 +221,7 @@ class Ownership:
             self.shards.turn(shard, Event.OVERDUE)
 
     def _closes_all(self) -> bool:
-        """Tell whether it waits for no other node: it comes back soon, its time is up, or there is nobody."""
-        if self.shutdown is not Shutdown.GRACEFUL:
-            return self.shutdown is not None
-        others = (member for node, member in self._view.nodes.items() if node != self._member.id)
-        return not any(member.state is MemberState.SERVING for member in others)
+        return closes_all(self.shutdown, self._view, self._member.id)
 
     def _departs(self, now: float) -> bool:
         if self.shutdown is None or self._publishing or self.shards:
@@ -266,7 +244,7 @@ class Ownership:
         return Register(self._member, self._lease.id, self._view.revision_of(self._key))
 
     def _claim(self, now: float) -> Claim | None:
-        if now < self._claim_at or self.shards.claiming or (self.shutdown is not None and self._closes_all()):
+        if now < self._claim_at or self.shards.claiming or self._closes_all():
             return None
         if not self._lease.alive(now) or not self._is_registered():
             return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from goverse.cluster.delivery import Delivery, Miss
 from goverse.cluster.table import Route
@@ -17,6 +17,10 @@ from goverse.ports.link import Executed, executed
 
 if TYPE_CHECKING:
     from goverse.routing.router import Router
+
+
+_FINAL: Final = ("timeout", "overloaded")
+"""No time is left for another try; and whoever has too much to do is not helped by being asked again."""
 
 
 class Journey(Future[Reply]):
@@ -78,8 +82,8 @@ class Journey(Future[Reply]):
 
 def miss_of(problem: Problem) -> Miss | None:
     """Return how a send ended without a result; None where the problem is the answer."""
-    if problem.code == "timeout":
-        return None  # no time is left for another try
+    if problem.code in _FINAL:
+        return None
     known = executed(problem)
     if known is None:
         return None

@@ -25,6 +25,7 @@ from goverse.wire.outgoing import Outgoing
 from goverse.wire.problems import read_problem
 from goverse.wire.stats import WireStats
 from goverse.wire.v1 import wire_pb2 as messages
+from goverse.wire.wake import Wake
 
 METHOD: Final = "/goverse.wire.v1.Link/Connect"
 
@@ -64,7 +65,7 @@ class Connection:
             self._loop.time(), keepalive_s=options.keepalive_s, silence_s_max=options.silence_s_max
         )
         self._extra: messages.Envelope | None = None
-        self._wake: Future[None] | None = None
+        self._wake = Wake()
         self._writing_since: float | None = None
         self._ended: Future[str] = self._loop.create_future()
         self._features: frozenset[str] = frozenset()
@@ -135,8 +136,8 @@ class Connection:
                 future.set_exception(Unavailable("the connection to the node broke"))
         self._listings.clear()
 
-    def tick(self, now: float, cancels: list[int]) -> None:
-        """Tell the peer what nobody waits for any more; look after its signs of life."""
+    def tick(self, now: float, cancels: list[int]) -> bool:
+        """Tell the peer what nobody waits for any more; look after its signs of life, and say whether it owes one."""
         if cancels and CANCEL in self._features:
             self._envelope().cancels.extend(cancels)
         stalled_s = 0.0 if self._writing_since is None else now - self._writing_since
@@ -148,6 +149,7 @@ class Connection:
             self._envelope().ping = self._pings
         elif verdict is Verdict.GIVE_UP:
             self._end("the peer gives no sign of life")
+        return self._liveness.silent(now)
 
     def _end(self, reason: str) -> None:
         if not self._ended.done():
@@ -225,10 +227,7 @@ class Connection:
 
     def rouse(self) -> None:
         """Let the writer look for something to write."""
-        if self._wake is not None:
-            if not self._wake.done():  # the writer may have been cancelled in it
-                self._wake.set_result(None)
-            self._wake = None
+        self._wake.ring()
 
     def _envelope(self) -> messages.Envelope:
         """Return what leaves with the next message besides requests."""
@@ -242,8 +241,7 @@ class Connection:
         while True:
             if not outgoing.unsent and self._extra is None:
                 self._writing_since = None
-                self._wake = self._loop.create_future()
-                await self._wake
+                await self._wake.wait()
             now = self._loop.time()
             envelope, self._extra = self._extra or messages.Envelope(), None
             for number, error in codec.write_requests(outgoing.take(target), now, envelope):

@@ -26,6 +26,7 @@ from goverse.wire.options import WireOptions
 from goverse.wire.problems import write_problem
 from goverse.wire.stats import WireStats
 from goverse.wire.v1 import wire_pb2 as messages
+from goverse.wire.wake import Wake
 
 LISTINGS_MAX: Final = 64
 """Listings under way for one peer."""
@@ -49,19 +50,18 @@ class Peer:
         stats: WireStats,
     ) -> None:
         """Serve ``link`` to the peer; nothing is read or written before ``run``."""
-        self._stats = stats
         self.introduction = introduction
         self.incoming = Incoming(options, occupancy)
         self._agreement = agreement
         self._link = link
-        self._options = options
+        self._options, self._stats = options, stats
         self._loop = asyncio.get_running_loop()
         self._reader = codec.RequestReader()
         now = self._loop.time()
         self._liveness = Liveness(now, keepalive_s=options.keepalive_s, silence_s_max=options.silence_s_max)
         self._extra: messages.Envelope | None = None
-        self._wake: Future[None] | None = None
-        self._room: Future[None] | None = None
+        self._wake = Wake()
+        self._room = Wake()
         self._writing_since: float | None = None
         self._told: Readiness | None = None
         self._listings: set[asyncio.Task[None]] = set()
@@ -136,7 +136,7 @@ class Peer:
         stalled_s = 0.0 if self._writing_since is None else now - self._writing_since
         if stalled_s >= self._options.write_stall_timeout_s:
             self.end(f"the peer took nothing for {stalled_s:.0f} s")
-        if self._room is not None:  # not read from, so not heard; a stall ends it
+        if self._room.is_waited_for:  # not read from, so not heard; a stall ends it
             self._liveness.heard(now)
         verdict = self._liveness.look(now)
         if verdict is Verdict.ASK:
@@ -211,8 +211,7 @@ class Peer:
 
     async def _room_for_replies(self) -> None:
         while self.incoming.is_full:
-            self._room = self._loop.create_future()
-            await self._room
+            await self._room.wait()
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
@@ -226,14 +225,14 @@ class Peer:
             self.incoming.answer(number, Reply(problem=Problem.of(lost)))
         else:
             self.incoming.answer(number, future.result())
-        if self._wake is not None:
-            self._rouse()
+        if self._wake.is_waited_for:
+            self._wake.ring()
         elif self.incoming.overflows:
             self.end("the peer does not take its replies")
 
     def _refuse(self, number: int, error: GoverseError, request_id: str) -> None:
         self.incoming.answer(number, Reply(problem=Problem.of(error, request_id)))
-        self._rouse()
+        self._wake.ring()
 
     def _list(self, message: messages.ListRequest) -> None:
         if LIST not in self._agreement.features:
@@ -272,30 +271,21 @@ class Peer:
         """Return what leaves with the next message besides replies."""
         if self._extra is None:
             self._extra = messages.Envelope()
-        self._rouse()
+        self._wake.ring()
         return self._extra
-
-    def _rouse(self) -> None:
-        if self._wake is not None:
-            if not self._wake.done():  # the writer may have been cancelled in it
-                self._wake.set_result(None)
-            self._wake = None
 
     async def _write(self, write: Callable[[bytes], Awaitable[None]]) -> None:
         incoming, stats = self.incoming, self._stats
         while True:
             if not incoming.has_replies and self._extra is None:
                 self._writing_since = None
-                self._wake = self._loop.create_future()
-                await self._wake
+                await self._wake.wait()
             self._writing_since = self._loop.time()
             envelope, self._extra = self._extra or messages.Envelope(), None
             codec.write_replies(incoming.take_replies(), envelope)
             stats.count_replies(len(envelope.replies))
-            if self._room is not None and not incoming.is_full:
-                if not self._room.done():
-                    self._room.set_result(None)
-                self._room = None
+            if not incoming.is_full:
+                self._room.ring()
             data = envelope.SerializeToString()
             stats.message_bytes_out += len(data)
             await write(data)

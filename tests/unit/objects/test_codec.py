@@ -245,6 +245,23 @@ def test_an_older_state_is_migrated_step_by_step() -> None:
     assert _instance(Moved, {"value": 2}, 1).version == 7
 
 
+class Renamed(Object, state_version=2):
+    pennies: int = 0
+    notes: dict[str, Any] = {}
+
+    @staticmethod
+    @migration(from_version=1)
+    def _rename(state: dict[str, Any]) -> dict[str, Any]:
+        return {"pennies": state["cents"], "notes": state["notes"]}
+
+
+@pytest.mark.requirement("OBJ-11")
+@pytest.mark.parametrize("number", [2**63, -(2**64), 12345678901234567890123, 10**4_000])
+def test_a_migration_sees_every_digit(number: int) -> None:
+    migrated = vars(_instance(Renamed, {"cents": number, "notes": {"n": [number]}}, 1).object)
+    assert (migrated["pennies"], migrated["notes"]) == (number, {"n": [number]})
+
+
 @pytest.mark.requirement("OBJ-11")
 @pytest.mark.parametrize(
     ("cls", "stored", "version", "error", "said"),

@@ -14,6 +14,7 @@ from goverse.wire.introduction import agree
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import Outgoing
 from goverse.wire.peer import Peer
+from goverse.wire.stats import WireStats
 from goverse.wire.v1 import wire_pb2 as messages
 from tests.links import GATE, NODE
 from tests.nodes import settle
@@ -46,7 +47,14 @@ class Silent:
 
 
 async def test_a_server_that_drains_while_a_peer_hangs_up_goes_on_to_the_others() -> None:
-    peer = Peer(GATE, agree(NODE, GATE), link=cast("Any", Silent()), options=WireOptions(), occupancy=Occupancy(10))
+    peer = Peer(
+        GATE,
+        agree(NODE, GATE),
+        link=cast("Any", Silent()),
+        options=WireOptions(),
+        occupancy=Occupancy(10),
+        stats=WireStats(),
+    )
     running = asyncio.create_task(peer.run(cast("Any", Stream()), messages.Envelope()))
     await settle()
     peer.end()
@@ -61,7 +69,7 @@ async def test_a_server_that_drains_while_a_peer_hangs_up_goes_on_to_the_others(
 
 async def test_a_request_that_comes_while_its_connection_ends_is_kept_for_the_next_one() -> None:
     outgoing = Outgoing(inflight_max=10, bytes_max=1_000, body_bytes_max=1_000)
-    connection = Connection(cast("Any", Stream()), outgoing, WireOptions(), on_goaway=lambda: None)
+    connection = Connection(cast("Any", Stream()), outgoing, WireOptions(), on_goaway=lambda: None, stats=WireStats())
     running = asyncio.create_task(connection.run())
     await settle()
     running.cancel()

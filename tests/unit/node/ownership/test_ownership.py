@@ -11,8 +11,9 @@ import pytest
 from goverse.cluster.lease import Lease
 from goverse.cluster.member import Member, MemberState
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
-from goverse_node.ownership.ownership import Ownership, Shutdown
+from goverse_node.ownership.ownership import Ownership
 from goverse_node.ownership.phases import NEXT, Event, Phase
+from goverse_node.ownership.shutdown import Shutdown
 from tests.unit.cluster.views import FedView
 
 pytestmark = pytest.mark.requirement("CLU-2", "CLU-3")
