@@ -49,7 +49,7 @@ WRITE_STALL_TIMEOUT_S: Final = 30.0  # a reader that takes nothing of its answer
 
 # --- the stream between two processes ---------------------------------------------------------------------------------
 WIRE_INFLIGHT_MAX: Final = INFLIGHT_CALLS_MAX  # one gate may use the whole node
-WIRE_STREAMS_MAX: Final = 1_024  # gates' workers and nodes that one node serves
+WIRE_STREAMS_MAX: Final = 4_096  # gates' workers and nodes that one node serves: more than a thousand of either
 WIRE_MESSAGE_BYTES: Final = 256 * KIB  # a message that reached this size is sent; a larger one would only wait longer
 WIRE_MESSAGE_BYTES_MAX: Final = 16 * MIB
 WIRE_REQUESTS_BYTES_MAX: Final = 64 * MIB  # bodies of requests under way on one stream

@@ -75,19 +75,23 @@ class Router:
         self._timer: asyncio.TimerHandle | None = None
         self._look_at = 0.0
         self._served = 0
+        self._members_at = (-1, -1)
+        self._present: set[str] = set()
         self._closed = False
 
     # --- the cluster --------------------------------------------------------------------------------------------------
 
     def follow(self, view: ClusterView) -> None:
         """Take in what etcd says now: connect to new nodes, let go of old ones, wake calls whose shard has moved."""
-        nodes = {node: member.address for node, member in view.nodes.items()}
-        present = {address for node, address in nodes.items() if self.own is None or node != self.own[0]}
-        self.links.connect(present)
+        own = self.own[0] if self.own is not None else None
+        if (view.reloads, view.members_revision) != self._members_at:
+            self._members_at = view.reloads, view.members_revision
+            self._present = {member.address for node, member in view.nodes.items() if node != own}
+            self.links.connect(self._present)
         changed = self.table.update(view)
         if changed:
             self._served = sum(route is not None for route in self.table.routes)
-        self.links.let_go(present)
+        self.links.let_go(self._present)
         for journey in self.parking.moved(changed):
             self._unparked(journey)
 

@@ -51,7 +51,7 @@ def _spread(cluster: TwinCluster) -> int:
 
 @pytest.mark.requirement("CLU-1", "CLU-2", "CLU-4")
 async def test_nodes_share_the_shards_and_every_object_answers() -> None:
-    async with TwinCluster(Tally) as cluster:
+    async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("a", "b", "c")
         await cluster.served("a", "b", "c")
         await everywhere(cluster, 1)
