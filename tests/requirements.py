@@ -48,14 +48,14 @@ DELIVERED: dict[str, str] = {
 }
 
 KNOWN_GAPS: dict[str, str] = {
-    "OBJ-3": "Ids that name a node are refused in a cluster.",
+    "OBJ-3": "Ids that name a node are refused in a cluster, for the reason in docs/design/cluster.md.",
     "OBJ-11": "Old and new nodes serving together come with the cluster.",
     "DUR-1": "Behind PostgreSQL replicas with a failover it is not tried yet.",
     "DUR-5": "Memory, WAL and PostgreSQL; further backends come later.",
     "CLU-1": "Expired tokens and certificates were tried on the client, not on a running cluster.",
     "CLU-6": "A node's drain budget is that of the gate; Kubernetes' grace period comes with the chart.",
     "CLU-9": "`make chaos` measures the time against the lease; tests only see that shards serve again.",
-    "GATE-1": "Without streams, query and tokens; the OpenAPI is that of one process.",
+    "GATE-1": "Without streams, query and tokens.",
     "GATE-8": "Shown between gate and node; streams to clients come with push and watch.",
     "GATE-9": "There are no streams to count yet.",
     "OBS-1": "Without the metrics of watches and tokens, without dashboards and recording rules.",

@@ -124,6 +124,9 @@ DECISIONS_KEPT: Final = 1_000  # what the leader can tell of its past decisions
 PARKED_CALLS_MAX: Final = 20_000  # calls in one router that wait for a shard's owner
 PARK_RETRY_S: Final = 0.05  # first pause before a call tries the owner that did not take it; doubles
 PARK_RETRY_S_MAX: Final = 1.0
+RELEASE_RETRY_AFTER_S: Final = (
+    5  # what a caller is told while nodes of two releases are there: an upgrade takes its time
+)
 TIMEOUT_RETRY_AFTER_S: Final = 1  # what a caller is told whose call found no owner in time
 ROUTER_KEY_RETENTION_S: Final = 900.0  # keys that a router made; no call lives this long
 

@@ -64,10 +64,11 @@ def new_incarnation() -> str:
 
 def router_of(values: Settings, introduction: Introduction, stats: WireStats, readonly: Readonly) -> Router:
     """Return a router that connects to nodes in the background, and counts in ``stats``."""
-    budget = Budget(values.node.inflight_calls_max)
+    requests_max = values.node.inflight_calls_max
+    options, budget = values.wire.options(requests_max), Budget(requests_max)
 
     def connect(address: str) -> NodeLink:
-        link = GrpcLink(address, introduction, stats=stats, budget=budget)
+        link = GrpcLink(address, introduction, options=options, stats=stats, budget=budget)
         link.start()
         return link
 

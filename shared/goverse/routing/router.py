@@ -69,7 +69,7 @@ class Router:
         self._dark = self.links.dark
         self._readonly = readonly
         self.own = own
-        self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"
+        self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"  # as ``router_key``, which is taken apart again
         self._numbers = count(1)
         self._shift = 64 - (shard_count.bit_length() - 1)
         self._timer: asyncio.TimerHandle | None = None
@@ -233,6 +233,10 @@ class Router:
         journey.ticket = None
         if not journey.done():
             self._go_on(journey)
+
+    def is_elsewhere(self, route: Route | None) -> bool:
+        """Tell whether a route leads to another process."""
+        return route is not None and (self.own is None or route.node != self.own[0])
 
     def gave_up(self, journey: Journey) -> None:
         """Forget a call that nobody waits for."""
