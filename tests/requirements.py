@@ -41,7 +41,7 @@ DELIVERED: dict[str, str] = {
     "OBS-3": "JSON logs with request, trace, node, shard and object; the level changes at run time over HTTP.",
     "DOC-1": "Getting started, from nothing to a restarted object, each command run by a test.",
     "QUA-1": "One command runs the main job on a fresh machine, one passes the tests.",
-    "QUA-2": "Kills, restarts and scaling of real clusters under load, checked for linearizability.",
+    "QUA-2": "Kills, pauses, partitions, outages of etcd and PostgreSQL under load, checked for linearizability.",
     "QUA-3": "Benchmarks side by side with what a user would pick instead, with machine and commands.",
     "QUA-6": "Peers one minor apart understand each other: versions, features, additive messages.",
     "QUA-5": "Latency of one warm node at a fixed rate, reported with the rate.",

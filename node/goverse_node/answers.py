@@ -79,6 +79,7 @@ def commit(activation: Activation, call: Call | None, reply: Reply, *, expected:
         kept,
         activation.shard,
         activation.epoch,
+        call is not None and call.request.fresh_key,
     )
     activation.commit(PendingCommit(record, activation, call, reply))
     node.resized(activation)

@@ -2,7 +2,8 @@
 
 A key belongs to one object. A call whose key is under way follows the call that brought it first; a call whose key was
 answered before gets that answer from the store. The answer is kept by the same commit as the effect. A key that was
-made for this very attempt (``fresh_key``) is not looked up: nobody can have used it.
+made for this very attempt (``fresh_key``) is not looked up: nobody can have used it. Calls under a key that a router
+made are the same call, so they are not compared.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from goverse.errors import GoverseError, IdempotencyKeyMismatch
 from goverse.model.frames import Reply
+from goverse.model.keys import is_unique
 from goverse.model.records import StoredReply
 from goverse.model.replies import decode_reply, fingerprint
 from goverse_node.call import Call
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
 def is_repeated(activation: Activation, call: Call, idempotency_key: str) -> bool:
     """Attach a call to an equal one that is under way, or answer it from what is kept; tell whether that was so."""
-    call.print = fingerprint(call.request)
+    if not is_unique(idempotency_key):
+        call.print = fingerprint(call.request)
     if activation.keyed is None:
         activation.keyed = {}
     calls = activation.keyed

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from goverse.errors import Deadlock, GoverseError
 from goverse.limits import CHAIN_LENGTH_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
-from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey
+from goverse.model.keys import DERIVED_KEY_PREFIX, ROUTER_KEY_PREFIX, ObjectKey
 from goverse.objects.context import Context
 from goverse.objects.spec import MethodSpec
 
@@ -167,7 +167,7 @@ class Turn:
             self._calls = {}
         count = self._calls[key, method] = self._calls.get((key, method), 0) + 1
         origin = "\x00".join((*self.activation.key, self.request.idempotency_key, *key, method, str(count)))
-        prefix = f"{ROUTER_KEY_PREFIX}~" if self.request.idempotency_key.startswith(ROUTER_KEY_PREFIX) else "~"
+        prefix = DERIVED_KEY_PREFIX if self.request.idempotency_key.startswith(ROUTER_KEY_PREFIX) else "~"
         return f"{prefix}{blake2b(origin.encode(), digest_size=24, person=b'goverse.nested').hexdigest()}"
 
 

@@ -105,9 +105,17 @@ class Load:
             await asyncio.sleep(SWITCH_PAUSE_S)
         raise AssertionError(f"journal {journal} cannot be read in the end: {last}")
 
+    def journal_on(self, shard: int) -> str:
+        """Return the journal that probes a shard."""
+        return f"shard#{shard}/{self._name}"
+
+    def next_entry(self) -> int:
+        """Return an entry that nobody has appended."""
+        return next(self._entries)
+
     async def probe(self, shard: int) -> None:
         """Append to a journal on a shard, with a key, and see it through."""
-        await self._call(f"shard#{shard}/{self._name}", "append", keyed=True, gate=shard)
+        await self._call(self.journal_on(shard), "append", keyed=True, gate=shard)
 
     async def append_slowly(self, journal: str, pause_s: float) -> None:
         """Append in a turn that takes its time, with a key, and see it through."""
@@ -126,7 +134,7 @@ class Load:
 
     async def _call(self, journal: str, method: str, *, keyed: bool, gate: int, **arguments: Any) -> int:
         """Make one call, note what came of it, and return the gate that answered."""
-        entry = next(self._entries) if method != "look" else None
+        entry = self.next_entry() if method != "look" else None
         body = arguments if entry is None else {"entry": entry, **arguments}
         key = f"{self._name}-{entry}" if keyed else None
         called = perf_counter_ns()

@@ -20,6 +20,7 @@ from goverse.wire.introduction import Introduction
 from goverse.wire.stats import WireStats
 from goverse_cli.cluster.parts import coordinator_of, layout_of, new_incarnation, router_of
 from goverse_cli.cluster.telemetry import gate_metrics
+from goverse_cli.collector import calm_collector
 from goverse_cli.listener import url_of
 from goverse_cli.serve import gate_options
 from goverse_cli.version import release
@@ -89,6 +90,7 @@ async def serve_gate(
         server = GateServer(app, options, sockets=[listener])
         await server.start()
         undo.push_async_callback(server.stop)
+        calm_collector()
         started(url_of(listener))
         await stop.wait()
         await server.drain(values.cluster.pre_stop_delay_s)

@@ -33,6 +33,7 @@ from goverse.wire.stats import WireStats
 from goverse_cli.cluster.admin import AdminServer, listen
 from goverse_cli.cluster.parts import coordinator_of, layout_of, new_incarnation, postgres_of, router_of
 from goverse_cli.cluster.telemetry import node_metrics, node_report
+from goverse_cli.collector import calm_collector
 from goverse_cli.serve import node_options
 from goverse_cli.version import release
 from goverse_node.node import Node
@@ -89,11 +90,12 @@ async def serve_node(
         admin = AdminServer(metrics, partial(node_report, node, keeper), listener)
         await admin.start()
         undo.push_async_callback(admin.stop)
-        limits = values.wire.options(values.node.inflight_calls_max)
-        server = LinkServer(node, introduction, options=limits, stats=served)
+        bounds = values.wire.options(values.node.inflight_calls_max)
+        server = LinkServer(node, introduction, options=bounds, stats=served)
         await _start(node, seen.router, server, values, undo)
         keeper.start(node.evacuation, LoadMeter(node, Resources()))
         undo.push_async_callback(keeper.stop)
+        calm_collector()
         started(ServingNode(member.id, member.address, member.admin, keeper))
         await _leave(keeper, await stop, values)
 

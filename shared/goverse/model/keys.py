@@ -20,6 +20,12 @@ DEFAULT_NAMESPACE = "default"
 ROUTER_KEY_PREFIX = "gv-"
 """Idempotency keys that begin so were made by a router, for calls that came without one; callers cannot use it."""
 
+DERIVED_KEY_PREFIX = f"{ROUTER_KEY_PREFIX}~"
+"""Begins the keys of calls that an object makes while it carries out a call under a router's key."""
+
+_ROUTER_NAME_END = len(ROUTER_KEY_PREFIX) + 16
+_NUMBER_DIGITS_MAX = 15
+
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _FIXED_SHARD = re.compile(r"shard#(0|[1-9][0-9]{0,9})/(.+)", re.DOTALL)
 _FIXED_NODE = re.compile(r"node#([^/]+)/(.+)", re.DOTALL)
@@ -98,6 +104,33 @@ def placement_of(object_id: str) -> Placement:
             raise MalformedRequest("ids that begin with 'node#' have the form node#ID/name")
         return Placement(None, match[1])
     return Placement(None, None)
+
+
+def is_unique(idempotency_key: str) -> bool:
+    """Tell whether a router made the key for one request, so that no other request can come under it."""
+    return idempotency_key.startswith(ROUTER_KEY_PREFIX) and not idempotency_key.startswith(DERIVED_KEY_PREFIX)
+
+
+def router_key(router: str, number: int) -> str:
+    """Return the key of a router, named by 16 hexadecimal digits, for one of its calls."""
+    return f"{ROUTER_KEY_PREFIX}{router}-{number:x}"
+
+
+def router_number(idempotency_key: str) -> tuple[str, int] | None:
+    """Return what ``router_key`` made a key of; None for every other key."""
+    if (
+        not idempotency_key.startswith(ROUTER_KEY_PREFIX)
+        or idempotency_key[_ROUTER_NAME_END : _ROUTER_NAME_END + 1] != "-"
+    ):
+        return None
+    digits = idempotency_key[_ROUTER_NAME_END + 1 :]
+    try:
+        number = int(digits, 16)
+    except ValueError:
+        return None
+    if len(digits) > _NUMBER_DIGITS_MAX or f"{number:x}" != digits:
+        return None
+    return idempotency_key[len(ROUTER_KEY_PREFIX) : _ROUTER_NAME_END], number
 
 
 def stable_hash(key: ObjectKey) -> int:

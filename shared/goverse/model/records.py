@@ -63,6 +63,8 @@ class CommitRecord:
         shard: the object's shard; not looked at where ``epoch`` is 0.
         epoch: the claim under which the turn ran, or 0 where nobody else could write (one process, one store). A record
             that neither changes the object nor keeps a reply only checks that claim.
+        fresh_key: a router made the key for this very attempt, so no reply can be kept under it unless the call was
+            sent again meanwhile.
     """
 
     key: ObjectKey
@@ -75,6 +77,7 @@ class CommitRecord:
     reply: StoredReply | None = None
     shard: int = 0
     epoch: int = 0
+    fresh_key: bool = False
 
     @property
     def changes_object(self) -> bool:

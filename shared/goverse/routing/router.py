@@ -69,7 +69,7 @@ class Router:
         self._dark = self.links.dark
         self._readonly = readonly
         self.own = own
-        self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"
+        self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"  # as ``router_key``, which is taken apart again
         self._numbers = count(1)
         self._shift = 64 - (shard_count.bit_length() - 1)
         self._timer: asyncio.TimerHandle | None = None

@@ -141,7 +141,10 @@ class GrpcLink:
                 return await self._connection.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
         except TimeoutError:
             raise Timeout(
-                f"the node at {self.address} did not list {type_name} in time", operation="list", object=type_name
+                f"the node at {self.address} did not list {type_name} in time",
+                operation="list",
+                object=type_name,
+                seconds=self._options.list_timeout_s,
             ) from None
 
     def readiness(self) -> Readiness:

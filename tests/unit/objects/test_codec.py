@@ -139,7 +139,7 @@ VALUES = st.fixed_dictionaries(
 
 
 @pytest.mark.requirement("OBJ-1", "OBJ-5")
-@settings(deadline=None, derandomize=True, max_examples=200)
+@settings(derandomize=True, max_examples=200)
 @given(VALUES)
 def test_a_state_comes_back_as_it_was(values: dict[str, Any]) -> None:
     state = TypeSpec.of(Everything).state

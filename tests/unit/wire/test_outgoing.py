@@ -231,5 +231,5 @@ class Program(RuleBasedStateMachine):
         assert len([slot for slot in self.waiting if not slot.given_up]) <= len(self.table) <= 5
 
 
-Program.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Program.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestProgram = Program.TestCase

@@ -8,59 +8,167 @@ committed for itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey
-from goverse.model.records import CommitRecord
+import orjson
+
+from goverse.model.keys import ObjectKey, router_number
+from goverse.model.records import CommitRecord, StoredReply
 from goverse.ports.authority import is_check
+from goverse_node.stores.postgres.kinds import kind_of
+
+NUMBERS: Final = ("bigint[]", "integer[]")
+"""Columns of numbers go out as text: the driver needs half a microsecond for each element of an array, orjson and the
+server together a tenth of that."""
+
+BATCH_TYPES: Final = (
+    *("integer[]", "bigint[]"),
+    *("bigint[]", "bytea[]", "bigint[]", "bigint[]", "bytea[]", "integer[]", "bigint[]", "integer[]", "integer"),
+    *("bigint[]", "bytea[]", "bigint[]"),
+    *("bigint[]", "bytea[]", "bytea[]", "bytea[]", "bytea[]", "bigint[]", "integer[]"),
+    *("text[]", "integer[]", "bigint[]", "bigint[]", "bigint[]", "bigint[]", "integer[]", "bytea[]"),
+    *("text[]", "bigint[]"),
+)
+EACH_TYPES: Final = (
+    *("bigint[]", "bytea[]", "bigint[]", "bigint[]", "bytea[]", "integer[]", "bigint[]", "integer[]", "bigint[]"),
+    *("bytea[]", "text[]", "bigint[]", "boolean[]", "bytea[]", "bytea[]", "bigint[]"),
+)
+
+_FOLDED: Final = -1
+"""Stands for the version that a change expects which is not the last one of its object in the batch."""
 
 
-class _Folded:
-    """The records of one object."""
+class _Changes:
+    """The changes of a batch in order, as columns."""
 
-    __slots__ = ("expected", "last", "ordinal", "version")
+    def __init__(self) -> None:
+        self.kinds: list[int] = []
+        self.ids: list[bytes] = []
+        self.expected: list[int] = []
+        self.versions: list[int] = []
+        self.states: list[bytes | None] = []
+        self.state_versions: list[int] = []
+        self.at_ms: list[int] = []
+        self.ordinals: list[int] = []
+        self.places: dict[ObjectKey, int] = {}
 
-    def __init__(self, expected: int) -> None:
-        self.expected = self.version = expected
-        self.last: CommitRecord | None = None
-        self.ordinal = 0
+    def add(self, ordinal: int, record: CommitRecord) -> bool:
+        """Take a change in, unless it does not follow the last one of its object."""
+        key, expected = record.key, record.expected
+        if record.version != expected + 1:
+            return False
+        earlier = self.places.get(key)
+        if earlier is not None:
+            if self.versions[earlier] != expected:
+                return False
+            expected, self.expected[earlier] = self.expected[earlier], _FOLDED
+        self.places[key] = len(self.ids)
+        self.kinds.append(kind_of(key[0], key[1]))
+        self.ids.append(key[2].encode())
+        self.expected.append(expected)
+        self.versions.append(record.version)
+        self.states.append(record.state)
+        self.state_versions.append(record.state_version)
+        self.at_ms.append(record.at_ms)
+        self.ordinals.append(ordinal)
+        return True
+
+    def columns(self) -> list[Any]:
+        return [
+            self.kinds,
+            self.ids,
+            self.expected,
+            self.versions,
+            self.states,
+            self.state_versions,
+            self.at_ms,
+            self.ordinals,
+            len(self.places),
+        ]
+
+
+class _Numbered:
+    """The replies of a batch under keys that one router made."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.ordinals: list[int] = []
+        self.replies: list[bytes] = []
+        self.expires_ms = 0
+
+    def add(self, number: int, ordinal: int, kept: StoredReply) -> None:
+        self.numbers.append(number)
+        self.ordinals.append(ordinal)
+        self.replies.append(kept.reply)
+        self.expires_ms = max(self.expires_ms, kept.expires_ms)
 
 
 class _Batch:
-    """What a batch comes to, object by object."""
+    """What a batch comes to."""
 
     def __init__(self) -> None:
-        self.objects: dict[ObjectKey, _Folded] = {}
-        self.keys: set[tuple[ObjectKey, str]] = set()
         self.claims: dict[int, int] = {}
-        self.changes: list[tuple[Any, ...]] = []
+        self.changes = _Changes()
+        self.unwritten: dict[ObjectKey, int] = {}
+        self.keys: set[tuple[ObjectKey, str]] = set()
         self.replies: list[tuple[Any, ...]] = []
+        self.routers: dict[str, _Numbered] = {}
+        self.resent: list[tuple[str, int]] = []
 
     def add(self, ordinal: int, record: CommitRecord) -> bool:
         """Take a record in; tell whether the batch is still fit."""
         if record.epoch and self.claims.setdefault(record.shard, record.epoch) != record.epoch:
             return False
-        if is_check(record):
-            return True
-        entry = self.objects.get(record.key)
-        if entry is None:
-            entry = self.objects[record.key] = _Folded(record.expected)
-        if entry.version != record.expected or record.version not in (record.expected, record.expected + 1):
+        if record.version != record.expected:
+            if self.unwritten.pop(record.key, record.expected) != record.expected:
+                return False
+            if not self.changes.add(ordinal, record):
+                return False
+        elif not is_check(record) and not self._leave(record):
             return False
-        if record.changes_object:
-            entry.version, entry.last, entry.ordinal = record.version, record, ordinal
-            self.changes.append((*_name(record.key), record.version, record.state, record.at_ms, ordinal))
-        if record.idempotency_key is None or record.reply is None:
+        if record.reply is None or record.idempotency_key is None:
             return True
-        place, kept = (record.key, record.idempotency_key), record.reply
-        if place in self.keys:
-            return False
-        self.keys.add(place)
-        fresh = record.idempotency_key.startswith(ROUTER_KEY_PREFIX)
-        self.replies.append(
-            (*_name(place[0]), place[1].encode(), kept.fingerprint, kept.reply, kept.expires_ms, ordinal, fresh)
-        )
+        return self._keep(ordinal, record, record.idempotency_key, record.reply)
+
+    def _leave(self, record: CommitRecord) -> bool:
+        """Note that a record expects its object as it is, in the store or by an earlier record."""
+        written = self.changes.places.get(record.key)
+        if written is not None:
+            return self.changes.versions[written] == record.expected
+        return self.unwritten.setdefault(record.key, record.expected) == record.expected
+
+    def _keep(self, ordinal: int, record: CommitRecord, idempotency_key: str, kept: StoredReply) -> bool:
+        numbered = router_number(idempotency_key)
+        if numbered is None or not record.fresh_key:
+            place = (record.key, idempotency_key)
+            if place in self.keys:
+                return False
+            self.keys.add(place)
+        if numbered is None:
+            name = (kind_of(record.key[0], record.key[1]), record.key[2].encode(), idempotency_key.encode())
+            self.replies.append((*name, kept.fingerprint, kept.reply, kept.expires_ms, ordinal))
+            return True
+        router, number = numbered
+        found = self.routers.get(router)
+        if found is None:
+            found = self.routers[router] = _Numbered()
+        found.add(number, ordinal, kept)
+        if not record.fresh_key:
+            self.resent.append(numbered)
         return True
+
+    def routed(self) -> list[Any]:
+        """Return the columns per router, then those of all their replies, then what was sent before."""
+        per_router: list[tuple[Any, ...]] = []
+        numbers: list[int] = []
+        ordinals: list[int] = []
+        replies: list[bytes] = []
+        for router, each in self.routers.items():
+            numbers += each.numbers
+            ordinals += each.ordinals
+            replies += each.replies
+            per_router.append((router, len(numbers), min(each.numbers), max(each.numbers), each.expires_ms))
+        return [*_columns(per_router, 5), numbers, ordinals, replies, *_columns(self.resent, 2)]
 
 
 def folded(batch: Sequence[CommitRecord]) -> list[Any] | None:
@@ -69,51 +177,53 @@ def folded(batch: Sequence[CommitRecord]) -> list[Any] | None:
     for ordinal, record in enumerate(batch):
         if not found.add(ordinal, record):
             return None
-    written = [
-        (*_name(key), e.expected, e.version, e.last.state, e.last.state_version, e.last.at_ms, e.ordinal)
-        for key, e in found.objects.items()
-        if e.last is not None
-    ]
-    unwritten = [(*_name(key), e.expected) for key, e in found.objects.items() if e.last is None]
-    return [
+    unwritten = [(kind_of(key[0], key[1]), key[2].encode(), version) for key, version in found.unwritten.items()]
+    columns = [
         list(found.claims),
         list(found.claims.values()),
-        *_columns(written, 9),
-        *_columns(unwritten, 4),
-        *_columns(found.changes, 7),
-        *_columns(found.replies, 9),
+        *found.changes.columns(),
+        *_columns(unwritten, 3),
+        *_columns(found.replies, 7),
+        *found.routed(),
     ]
+    return _as_text(columns, BATCH_TYPES)
 
 
 def each(batch: Sequence[CommitRecord]) -> list[Any]:
     """Return the arguments of ``commit_each`` behind ``p_now_ms``."""
-    rows = [
-        (
-            *_name(record.key),
-            record.expected,
-            record.version,
-            record.state,
-            record.state_version,
-            record.at_ms,
-            record.shard,
-            record.epoch,
-            _key(record),
-            record.reply.fingerprint if record.reply is not None else None,
-            record.reply.reply if record.reply is not None else None,
-            record.reply.expires_ms if record.reply is not None else None,
-        )
-        for record in batch
+    return _as_text(_columns([_row(record) for record in batch], 16), EACH_TYPES)
+
+
+def _as_text(columns: list[Any], types: Sequence[str]) -> list[Any]:
+    return [
+        f"{{{orjson.dumps(column)[1:-1].decode()}}}" if kind in NUMBERS else column
+        for column, kind in zip(columns, types, strict=True)
     ]
-    return _columns(rows, 14)
 
 
-def _key(record: CommitRecord) -> bytes | None:
-    kept = record.idempotency_key is not None and record.reply is not None
-    return record.idempotency_key.encode() if kept and record.idempotency_key is not None else None
-
-
-def _name(key: ObjectKey) -> tuple[str, str, bytes]:
-    return key.namespace, key.type, key.id.encode()
+def _row(record: CommitRecord) -> tuple[Any, ...]:
+    key, kept = record.key, record.reply if record.idempotency_key is not None else None
+    numbered = router_number(record.idempotency_key) if kept is not None and record.idempotency_key else None
+    chosen = record.idempotency_key.encode() if kept and not numbered and record.idempotency_key else None
+    router, number = numbered or (None, None)
+    return (
+        kind_of(key[0], key[1]),
+        key[2].encode(),
+        record.expected,
+        record.version,
+        record.state,
+        record.state_version,
+        record.at_ms,
+        record.shard,
+        record.epoch,
+        chosen,
+        router,
+        number,
+        not record.fresh_key,
+        kept.fingerprint if kept is not None else None,
+        kept.reply if kept is not None else None,
+        kept.expires_ms if kept is not None else None,
+    )
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[Any]:

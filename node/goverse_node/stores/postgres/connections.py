@@ -10,6 +10,10 @@ from goverse_node.stores.postgres.failures import told
 from goverse_node.stores.postgres.options import PostgresOptions
 
 _HANG_UP_S: Final = 1.0
+_BY_INDEX: Final = dict.fromkeys(("enable_hashjoin", "enable_mergejoin", "enable_seqscan"), "off") | {
+    "plan_cache_mode": "force_generic_plan"
+}
+"""For commits. The planner cannot know how many records a batch has, and would read all shards for a few of them."""
 
 
 class Connections:
@@ -47,8 +51,10 @@ class Connections:
                 pool.terminate()
 
     async def dedicated(self) -> Any:
-        """Return a connection of one's own."""
-        return await asyncpg.connect(**self._arguments())
+        """Return a connection of one's own, on which every row is found by its index."""
+        arguments = self._arguments()
+        arguments["server_settings"] |= _BY_INDEX
+        return await asyncpg.connect(**arguments)
 
     async def hang_up(self, connection: Any) -> None:
         """End a dedicated connection, whatever state it is in."""

@@ -10,10 +10,11 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from goverse.errors import CursorExpired, StoreFailed, Unavailable
-from goverse.model.keys import ObjectKey
+from goverse.model.keys import ObjectKey, router_number
 from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
 from goverse.ports.authority import Holding, is_check
 from goverse.ports.clock import Clock, SystemClock
@@ -22,6 +23,7 @@ from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.connections import Connections
 from goverse_node.stores.postgres.expiry import Expired, expire
 from goverse_node.stores.postgres.failures import passes, told
+from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.lookups import Lookups
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.statements import query
@@ -30,9 +32,11 @@ from goverse_node.stores.postgres.writer import Carried, Writer
 T = TypeVar("T")
 
 DAYS_AHEAD: Final = 2
-HOUSEKEEPING_S: Final = 3_600.0
+HOUSEKEEPING_S: Final = 120.0  # parts of kept replies take turns every ten minutes
 _READ_TRIES: Final = 4
 _READ_RETRY_S: Final = 0.05
+
+_FORGET: Final = "SELECT goverse.forget_router_replies($1)"
 
 logger = logging.getLogger("goverse.node.store")
 
@@ -102,6 +106,7 @@ class PostgresStore:
             try:
                 await self._read(lambda connection: connection.execute("SELECT goverse.prepare_days($1)", DAYS_AHEAD))
                 await self.cleanup()
+                await self._read(lambda connection: connection.execute(_FORGET, self._clock.wall_ms()))
             except Exception as error:
                 logger.warning("housekeeping failed; it is tried again later", extra={"reason": told(error).detail})
 
@@ -148,7 +153,7 @@ class PostgresStore:
     ) -> Sequence[ObjectSummary]:
         """Return up to ``limit`` living objects in the order of their ids."""
         first = prefix.encode()
-        arguments = (namespace, type_name, (after or "").encode(), first, _behind(first), limit)
+        arguments = (kind_of(namespace, type_name), (after or "").encode(), first, _behind(first), limit)
         rows = await self._read(lambda connection: connection.fetch(query("list"), *arguments))
         return [ObjectSummary(row["id"].decode(), row["version"]) for row in rows]
 
@@ -203,18 +208,29 @@ class PostgresStore:
     # --- asking -----------------------------------------------------------------------------------------------
 
     async def _load_all(self, keys: Sequence[ObjectKey]) -> Sequence[StoredObject | None]:
-        names = [list(column) for column in zip(*((key[0], key[1], key[2].encode()) for key in keys), strict=True)]
-        rows = await self._read(lambda connection: connection.fetch(query("load"), *names))
+        kinds, ids = [kind_of(key[0], key[1]) for key in keys], [key[2].encode() for key in keys]
+        rows = await self._read(lambda connection: connection.fetch(query("load"), kinds, ids))
         found = {row["place"]: row for row in rows}
         return [_object(found.get(place)) for place in range(1, len(keys) + 1)]
 
     async def _recall_all(self, questions: Sequence[tuple[ObjectKey, str]]) -> Sequence[StoredReply | None]:
-        rows = [(key[0], key[1], key[2].encode(), used.encode()) for key, used in questions]
-        columns = [list(column) for column in zip(*rows, strict=True)]
         now_ms = self._clock.wall_ms()
-        kept = await self._read(lambda connection: connection.fetch(query("recall"), *columns, now_ms))
-        found = {row["place"]: row for row in kept}
-        return [_reply(found.get(place)) for place in range(1, len(questions) + 1)]
+        found: dict[int, StoredReply] = {}
+        numbered = [router_number(used) for _, used in questions]
+        chosen = [
+            (place, kind_of(key[0], key[1]), key[2].encode(), used.encode())
+            for place, (key, used) in enumerate(questions)
+            if numbered[place] is None
+        ]
+        for name, rows in (
+            ("recall", chosen),
+            ("recall_router", [(place, *each) for place, each in enumerate(numbered) if each is not None]),
+        ):
+            if rows:
+                places, *columns = (list(column) for column in zip(*rows, strict=True))
+                kept = await self._read(partial(_fetch, query(name), *columns, now_ms))
+                found |= {places[row["place"] - 1]: _reply(row) for row in kept}
+        return [found.get(place) for place in range(len(questions))]
 
     async def _read(self, work: Callable[[Any], Awaitable[T]]) -> T:
         """Ask something that changes nothing; a lost connection is no reason to fail."""
@@ -243,8 +259,14 @@ def _object(row: Any) -> StoredObject | None:
     return StoredObject(row["version"], row["state"], row["state_version"], row["commit_seq"], row["modified_ms"])
 
 
-def _reply(row: Any) -> StoredReply | None:
-    return None if row is None else StoredReply(row["fingerprint"], row["reply"], row["expires_ms"], row["commit_seq"])
+def _reply(row: Any) -> StoredReply:
+    return StoredReply(row["fingerprint"], row["reply"], row["expires_ms"], row["commit_seq"])
+
+
+async def _fetch(statement: str, *rest: Any) -> Any:
+    """Ask with what comes before the connection."""
+    *arguments, connection = rest
+    return await connection.fetch(statement, *arguments)
 
 
 def _conflict(record: CommitRecord, why: str, present: int) -> Conflict:

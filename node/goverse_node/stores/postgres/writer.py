@@ -16,9 +16,11 @@ from typing import Any, Final, NamedTuple
 from goverse.errors import GoverseError, StoreFailed
 from goverse.model.records import CommitRecord
 from goverse_node.stores.postgres import batches
+from goverse_node.stores.postgres.batches import NUMBERS
 from goverse_node.stores.postgres.connections import Connections
 from goverse_node.stores.postgres.driver import asyncpg
 from goverse_node.stores.postgres.failures import CONFLICT, passes, told
+from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.statements import query
 
 RETRY_S: Final = 0.05
@@ -48,6 +50,7 @@ class Writer:
         self._owner_name = owner
         self._number = self._owner = self._session = self._batch = 0
         self._connection: Any = None
+        self._named: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
         """Take a row of our own.
@@ -100,6 +103,7 @@ class Writer:
     async def _attempt(self, batch: Sequence[CommitRecord], now_ms: int) -> Carried:
         if self._connection is None:
             raise ConnectionError("not connected")
+        await self._name_kinds({record.key[:2] for record in batch} - self._named)
         head = (self._number, self._owner, self._session, self._batch, now_ms)
         folded = batches.folded(batch)
         if folded is not None:
@@ -112,6 +116,14 @@ class Writer:
                 return Carried(base, {})
         answer = json.loads(await self._connection.fetchval(_COMMIT_EACH, *head, *batches.each(batch)))
         return Carried(answer["base"], _refused(answer["refused"]))
+
+    async def _name_kinds(self, missing: set[tuple[str, str]]) -> None:
+        """Say in the database what the numbers of these kinds stand for."""
+        for kind in missing:
+            row = await self._connection.fetchrow(query("name_kind"), kind_of(*kind), *kind)
+            if tuple(row) != kind:
+                raise StoreFailed(f"the types {kind} and {tuple(row)} have the same number; rename one of them")
+            self._named.add(kind)
 
     async def _resolve(self) -> Carried | None:
         """Connect anew, and tell what became of the batch; None where it was not and will never be carried out."""
@@ -126,6 +138,7 @@ class Writer:
                 "the database lost what this process wrote; it was replaced or restored. Restart the node."
             )
         self._connection, self._session = connection, row["session"]
+        self._named.clear()  # another server may have taken over that does not have the latest
         if row["batch"] != self._batch:
             return None
         return Carried(row["base"], _refused(json.loads(row["refused"] or "{}")))
@@ -152,9 +165,12 @@ def _refused(answer: Mapping[str, Sequence[Any]]) -> dict[int, tuple[str, int]]:
     return {int(ordinal): (why[0], why[1]) for ordinal, why in answer.items()}
 
 
-def _function(name: str, parameters: int) -> str:
-    return f"SELECT goverse.{name}({', '.join(f'${number}' for number in range(1, parameters + 1))})"
+def _function(name: str, types: Sequence[str]) -> str:
+    """Return the call of a function; columns of numbers come as text (``batches.as_text``)."""
+    given = (f"${at}::text::{kind}" if kind in NUMBERS else f"${at}" for at, kind in enumerate((*_HEAD, *types), 1))
+    return f"SELECT goverse.{name}({', '.join(given)})"
 
 
-_COMMIT_BATCH: Final = _function("commit_batch", 36)
-_COMMIT_EACH: Final = _function("commit_each", 19)
+_HEAD: Final = ("bigint", "integer", "integer", "bigint", "bigint")
+_COMMIT_BATCH: Final = _function("commit_batch", batches.BATCH_TYPES)
+_COMMIT_EACH: Final = _function("commit_each", batches.EACH_TYPES)

@@ -35,49 +35,93 @@ COMMENT ON TABLE goverse.writers IS
     'One row per process that writes: its latest batch. Whoever lost its connection in a commit asks here whether that was '
     'carried out, and raises session, so that a batch still on its way can never be carried out later.';
 
-CREATE TABLE goverse.objects (
+CREATE TABLE goverse.kinds (
+    number bigint PRIMARY KEY,
     namespace text COLLATE "C" NOT NULL,
-    type text COLLATE "C" NOT NULL,
+    type text COLLATE "C" NOT NULL
+);
+COMMENT ON TABLE goverse.kinds IS
+    'What the number stands for that rows have in place of namespace and type: a hash of both, so it is the same everywhere.';
+
+CREATE TABLE goverse.objects (
+    kind bigint NOT NULL,
     id bytea NOT NULL,
     version bigint NOT NULL,
-    state bytea,
-    state_version integer NOT NULL,
     commit_seq bigint NOT NULL,
     modified_ms bigint NOT NULL,
-    PRIMARY KEY (namespace, type, id)
-);
+    state_version integer NOT NULL,
+    state bytea,
+    PRIMARY KEY (kind, id)
+) WITH (fillfactor = 80);
 COMMENT ON COLUMN goverse.objects.id IS 'UTF-8; not text, which cannot hold every character that an id can';
 COMMENT ON COLUMN goverse.objects.state IS 'JSON in UTF-8; null for a tombstone, which stays so that versions never go back';
 
 CREATE TABLE goverse.changes (
     day integer NOT NULL,
-    commit_seq bigint NOT NULL,
-    namespace text NOT NULL,
-    type text NOT NULL,
-    id bytea NOT NULL,
-    version bigint NOT NULL,
-    state bytea,
-    at_ms bigint NOT NULL,
-    PRIMARY KEY (commit_seq, day)
+    base bigint NOT NULL,
+    last bigint NOT NULL,
+    kind bigint[] NOT NULL,
+    id bytea[] NOT NULL,
+    version bigint[] NOT NULL,
+    state bytea[] NOT NULL,
+    at_ms bigint[] NOT NULL,
+    ordinal integer[] NOT NULL,
+    PRIMARY KEY (base, day)
 ) PARTITION BY RANGE (day);
+COMMENT ON TABLE goverse.changes IS
+    'One row per batch: its changes as columns, each at the position base + ordinal, the last one at last.';
 CREATE TABLE goverse.changes_rest PARTITION OF goverse.changes DEFAULT;
 
 CREATE TABLE goverse.replies (
     day integer NOT NULL,
-    namespace text COLLATE "C" NOT NULL,
-    type text COLLATE "C" NOT NULL,
+    kind bigint NOT NULL,
     id bytea NOT NULL,
     idempotency_key bytea NOT NULL,
     fingerprint bytea NOT NULL,
     reply bytea NOT NULL,
     expires_ms bigint NOT NULL,
     commit_seq bigint NOT NULL,
-    PRIMARY KEY (namespace, type, id, idempotency_key, day)
+    PRIMARY KEY (kind, id, idempotency_key, day)
 ) PARTITION BY RANGE (day);
+COMMENT ON TABLE goverse.replies IS 'Under keys that callers chose; any of them may come again at any time.';
 CREATE TABLE goverse.replies_rest PARTITION OF goverse.replies DEFAULT;
+
+CREATE TABLE goverse.router_replies (
+    slot integer NOT NULL,
+    router text COLLATE "C" NOT NULL,
+    low bigint NOT NULL,
+    high bigint NOT NULL,
+    base bigint NOT NULL,
+    expires_ms bigint NOT NULL,
+    number bigint[] NOT NULL,
+    ordinal integer[] NOT NULL,
+    reply bytea[] NOT NULL
+) PARTITION BY LIST (slot);
+COMMENT ON TABLE goverse.router_replies IS
+    'Under keys that routers made, which are numbered: one row per batch and router. They come again only where an answer was '
+    'lost, and not for long, so there are four parts, each for ten minutes, and the one whose turn is next is emptied.';
+CREATE TABLE goverse.router_replies_0 PARTITION OF goverse.router_replies FOR VALUES IN (0);
+CREATE TABLE goverse.router_replies_1 PARTITION OF goverse.router_replies FOR VALUES IN (1);
+CREATE TABLE goverse.router_replies_2 PARTITION OF goverse.router_replies FOR VALUES IN (2);
+CREATE TABLE goverse.router_replies_3 PARTITION OF goverse.router_replies FOR VALUES IN (3);
+CREATE INDEX router_replies_numbers ON goverse.router_replies (router, high, low);
+
+CREATE TABLE goverse.resent (
+    router text COLLATE "C" NOT NULL,
+    number bigint NOT NULL,
+    expires_ms bigint NOT NULL,
+    PRIMARY KEY (router, number)
+);
+COMMENT ON TABLE goverse.resent IS
+    'Calls under a router''s key that took effect when they were sent again: should the first sending still come, it must not.';
 
 CREATE FUNCTION goverse.today() RETURNS integer LANGUAGE sql STABLE AS $$
     SELECT floor(extract(epoch FROM now()) / 86400)::integer
+$$;
+
+CREATE FUNCTION goverse.slot(p_later integer) RETURNS integer LANGUAGE sql STABLE AS $$
+    -- the part of goverse.router_replies that is written now, or so many turns later
+    SELECT (floor(extract(epoch FROM now()) / 600)::bigint + p_later)::integer & 3
 $$;
 
 CREATE FUNCTION goverse.horizon() RETURNS bigint LANGUAGE sql STABLE AS $$
@@ -140,28 +184,39 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION goverse.has_router_reply(p_routers text[], p_numbers bigint[]) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT FROM unnest(p_routers, p_numbers) AS wanted (router, number)
+        JOIN goverse.router_replies AS kept
+            ON kept.router = wanted.router AND kept.high >= wanted.number AND kept.low <= wanted.number
+        WHERE wanted.number = ANY (kept.number)
+    )
+$$;
+
 CREATE FUNCTION goverse.commit_batch(
     p_writer bigint, p_owner integer, p_session integer, p_batch bigint, p_now_ms bigint,
     -- the distinct claims that the records were made under
     p_shards integer[], p_epochs bigint[],
-    -- per object that is written: what it must be, what it becomes
-    o_namespace text[], o_type text[], o_id bytea[], o_expected bigint[], o_version bigint[], o_state bytea[],
-    o_state_version integer[], o_at_ms bigint[], o_ordinal integer[],
+    -- the changes, in order; expected is what the object must be at, and -1 where a later change of the batch makes it
+    c_kind bigint[], c_id bytea[], c_expected bigint[], c_version bigint[], c_state bytea[], c_state_version integer[],
+    c_at_ms bigint[], c_ordinal integer[], c_objects integer,
     -- per object that is not written: what it must be
-    k_namespace text[], k_type text[], k_id bytea[], k_expected bigint[],
-    -- the changes, in order
-    c_namespace text[], c_type text[], c_id bytea[], c_version bigint[], c_state bytea[], c_at_ms bigint[],
-    c_ordinal integer[],
-    -- the replies to keep; fresh ones need not be looked for
-    r_namespace text[], r_type text[], r_id bytea[], r_key bytea[], r_fingerprint bytea[], r_reply bytea[],
-    r_expires_ms bigint[], r_ordinal integer[], r_fresh boolean[]
+    k_kind bigint[], k_id bytea[], k_expected bigint[],
+    -- the replies to keep under keys that callers chose
+    r_kind bigint[], r_id bytea[], r_key bytea[], r_fingerprint bytea[], r_reply bytea[], r_expires_ms bigint[],
+    r_ordinal integer[],
+    -- per router: where its replies end among those below, its lowest and highest number
+    m_router text[], m_end integer[], m_low bigint[], m_high bigint[], m_expires_ms bigint[],
+    m_number bigint[], m_ordinal integer[], m_reply bytea[],
+    -- those of them that were sent before
+    s_router text[], s_number bigint[]
 ) RETURNS bigint LANGUAGE plpgsql AS $$
 -- Commits a batch in which nothing conflicts, and returns its first position; else raises GV002 and leaves nothing.
 DECLARE
     first_seq bigint;
     written bigint;
-    added bigint;
-    this_day integer := goverse.today();
+    added bigint := 0;
+    begins integer := 1;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(71023, p_owner);
     IF EXISTS (
@@ -173,53 +228,52 @@ BEGIN
     END IF;
     first_seq := goverse.begin_batch(p_writer, p_session, p_batch, NULL);
 
-    UPDATE goverse.objects AS present
-    SET version = o.version, state = o.state, state_version = o.state_version,
-        commit_seq = first_seq + o.ordinal, modified_ms = o.at_ms
-    FROM unnest(o_namespace, o_type, o_id, o_expected, o_version, o_state, o_state_version, o_at_ms, o_ordinal)
-        AS o (namespace, type, id, expected, version, state, state_version, at_ms, ordinal)
-    WHERE o.expected > 0 AND present.namespace = o.namespace AND present.type = o.type AND present.id = o.id
-        AND present.version = o.expected;
-    GET DIAGNOSTICS written = ROW_COUNT;
-
-    INSERT INTO goverse.objects (namespace, type, id, version, state, state_version, commit_seq, modified_ms)
-    SELECT o.namespace, o.type, o.id, o.version, o.state, o.state_version, first_seq + o.ordinal, o.at_ms
-    FROM unnest(o_namespace, o_type, o_id, o_expected, o_version, o_state, o_state_version, o_at_ms, o_ordinal)
-        AS o (namespace, type, id, expected, version, state, state_version, at_ms, ordinal)
-    WHERE o.expected = 0
-    ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS added = ROW_COUNT;
-    IF written + added <> cardinality(o_id) THEN
-        RAISE EXCEPTION 'a version is not the expected one' USING ERRCODE = 'GV002';
+    IF cardinality(c_id) > 0 THEN
+        UPDATE goverse.objects AS present
+        SET version = c.version, state = c.state, state_version = c.state_version,
+            commit_seq = first_seq + c.ordinal, modified_ms = c.at_ms
+        FROM unnest(c_kind, c_id, c_expected, c_version, c_state, c_state_version, c_at_ms, c_ordinal)
+            AS c (kind, id, expected, version, state, state_version, at_ms, ordinal)
+        WHERE c.expected > 0 AND present.kind = c.kind AND present.id = c.id AND present.version = c.expected;
+        GET DIAGNOSTICS written = ROW_COUNT;
+        IF 0 = ANY (c_expected) THEN
+            INSERT INTO goverse.objects (kind, id, version, state, state_version, commit_seq, modified_ms)
+            SELECT c.kind, c.id, c.version, c.state, c.state_version, first_seq + c.ordinal, c.at_ms
+            FROM unnest(c_kind, c_id, c_expected, c_version, c_state, c_state_version, c_at_ms, c_ordinal)
+                AS c (kind, id, expected, version, state, state_version, at_ms, ordinal)
+            WHERE c.expected = 0
+            ON CONFLICT DO NOTHING;
+            GET DIAGNOSTICS added = ROW_COUNT;
+        END IF;
+        IF written + added <> c_objects THEN
+            RAISE EXCEPTION 'a version is not the expected one' USING ERRCODE = 'GV002';
+        END IF;
+        INSERT INTO goverse.changes (day, base, last, kind, id, version, state, at_ms, ordinal)
+        VALUES (goverse.today(), first_seq, first_seq + c_ordinal[cardinality(c_ordinal)],
+            c_kind, c_id, c_version, c_state, c_at_ms, c_ordinal);
     END IF;
 
     IF cardinality(k_id) > 0 AND EXISTS (
-        SELECT FROM unnest(k_namespace, k_type, k_id, k_expected) AS k (namespace, type, id, expected)
-        LEFT JOIN goverse.objects AS present USING (namespace, type, id)
+        SELECT FROM unnest(k_kind, k_id, k_expected) AS k (kind, id, expected)
+        LEFT JOIN goverse.objects AS present USING (kind, id)
         WHERE coalesce(present.version, 0) <> k.expected
     ) THEN
         RAISE EXCEPTION 'a version is not the expected one' USING ERRCODE = 'GV002';
     END IF;
 
-    INSERT INTO goverse.changes (day, commit_seq, namespace, type, id, version, state, at_ms)
-    SELECT this_day, first_seq + c.ordinal, c.namespace, c.type, c.id, c.version, c.state, c.at_ms
-    FROM unnest(c_namespace, c_type, c_id, c_version, c_state, c_at_ms, c_ordinal)
-        AS c (namespace, type, id, version, state, at_ms, ordinal);
-
     IF cardinality(r_id) > 0 THEN
-        IF false = ANY (r_fresh) AND EXISTS (
-            SELECT FROM unnest(r_namespace, r_type, r_id, r_key, r_fresh) AS r (namespace, type, id, idempotency_key, fresh)
-            JOIN goverse.replies AS kept USING (namespace, type, id, idempotency_key)
-            WHERE NOT r.fresh AND kept.expires_ms > p_now_ms
+        IF EXISTS (
+            SELECT FROM unnest(r_kind, r_id, r_key) AS r (kind, id, idempotency_key)
+            JOIN goverse.replies AS kept USING (kind, id, idempotency_key)
+            WHERE kept.expires_ms > p_now_ms
         ) THEN
             RAISE EXCEPTION 'a reply is kept under the key' USING ERRCODE = 'GV002';
         END IF;
-        INSERT INTO goverse.replies
-            (day, namespace, type, id, idempotency_key, fingerprint, reply, expires_ms, commit_seq)
-        SELECT this_day, r.namespace, r.type, r.id, r.key, r.fingerprint, r.reply, r.expires_ms, first_seq + r.ordinal
-        FROM unnest(r_namespace, r_type, r_id, r_key, r_fingerprint, r_reply, r_expires_ms, r_ordinal)
-            AS r (namespace, type, id, key, fingerprint, reply, expires_ms, ordinal)
-        ON CONFLICT (namespace, type, id, idempotency_key, day) DO UPDATE
+        INSERT INTO goverse.replies (day, kind, id, idempotency_key, fingerprint, reply, expires_ms, commit_seq)
+        SELECT goverse.today(), r.kind, r.id, r.key, r.fingerprint, r.reply, r.expires_ms, first_seq + r.ordinal
+        FROM unnest(r_kind, r_id, r_key, r_fingerprint, r_reply, r_expires_ms, r_ordinal)
+            AS r (kind, id, key, fingerprint, reply, expires_ms, ordinal)
+        ON CONFLICT (kind, id, idempotency_key, day) DO UPDATE
         SET fingerprint = excluded.fingerprint, reply = excluded.reply, expires_ms = excluded.expires_ms,
             commit_seq = excluded.commit_seq
         WHERE replies.expires_ms <= p_now_ms;
@@ -228,24 +282,44 @@ BEGIN
             RAISE EXCEPTION 'a reply is kept under the key' USING ERRCODE = 'GV002';
         END IF;
     END IF;
+
+    IF cardinality(m_router) > 0 THEN
+        IF EXISTS (SELECT FROM goverse.resent WHERE router = ANY (m_router) AND number = ANY (m_number))
+            OR (cardinality(s_number) > 0 AND goverse.has_router_reply(s_router, s_number))
+        THEN
+            RAISE EXCEPTION 'a reply is kept under the key' USING ERRCODE = 'GV002';
+        END IF;
+        FOR at IN 1 .. cardinality(m_router) LOOP
+            INSERT INTO goverse.router_replies (slot, router, low, high, base, expires_ms, number, ordinal, reply)
+            VALUES (goverse.slot(0), m_router[at], m_low[at], m_high[at], first_seq, m_expires_ms[at],
+                m_number[begins:m_end[at]], m_ordinal[begins:m_end[at]], m_reply[begins:m_end[at]]);
+            begins := m_end[at] + 1;
+        END LOOP;
+        IF cardinality(s_number) > 0 THEN
+            INSERT INTO goverse.resent (router, number, expires_ms)
+            SELECT router, number, m_expires_ms[1] FROM unnest(s_router, s_number) AS s (router, number);
+        END IF;
+    END IF;
     RETURN first_seq;
 END
 $$;
 
 CREATE FUNCTION goverse.commit_each(
     p_writer bigint, p_owner integer, p_session integer, p_batch bigint, p_now_ms bigint,
-    r_namespace text[], r_type text[], r_id bytea[], r_expected bigint[], r_version bigint[], r_state bytea[],
+    r_kind bigint[], r_id bytea[], r_expected bigint[], r_version bigint[], r_state bytea[],
     r_state_version integer[], r_at_ms bigint[], r_shard integer[], r_epoch bigint[],
-    r_key bytea[], r_fingerprint bytea[], r_reply bytea[], r_expires_ms bigint[]
+    -- a key that a caller chose, or a router's number and whether it was sent before; null where no reply is kept
+    r_key bytea[], r_router text[], r_number bigint[], r_resent boolean[],
+    r_fingerprint bytea[], r_reply bytea[], r_expires_ms bigint[]
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 -- Commits what can be committed of a batch, record by record; returns the first position and why the others were not:
 -- {"base": ..., "refused": {"<ordinal>": ["fenced" | "version" | "key", detail]}}.
 DECLARE
     first_seq bigint;
     why_not jsonb := '{}';
-    this_day integer := goverse.today();
     present_version bigint;
     present_epoch bigint;
+    kept boolean;
     at integer;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(71023, p_owner);
@@ -258,27 +332,33 @@ BEGIN
                 CONTINUE;
             END IF;
         END IF;
-        CONTINUE WHEN r_epoch[at] > 0 AND r_version[at] = r_expected[at] AND r_key[at] IS NULL;
-        SELECT version INTO present_version FROM goverse.objects
-        WHERE namespace = r_namespace[at] AND type = r_type[at] AND id = r_id[at] FOR UPDATE;
+        CONTINUE WHEN r_epoch[at] > 0 AND r_version[at] = r_expected[at] AND r_reply[at] IS NULL;
+        SELECT version INTO present_version FROM goverse.objects WHERE kind = r_kind[at] AND id = r_id[at] FOR UPDATE;
         present_version := coalesce(present_version, 0);
         IF present_version <> r_expected[at] OR r_version[at] NOT IN (r_expected[at], r_expected[at] + 1) THEN
             why_not := why_not || jsonb_build_object(at - 1, jsonb_build_array('version', present_version));
             CONTINUE;
         END IF;
-        IF r_key[at] IS NOT NULL AND EXISTS (
-            SELECT FROM goverse.replies WHERE namespace = r_namespace[at] AND type = r_type[at] AND id = r_id[at]
-                AND idempotency_key = r_key[at] AND expires_ms > p_now_ms
-        ) THEN
+        IF r_key[at] IS NOT NULL THEN
+            kept := EXISTS (
+                SELECT FROM goverse.replies WHERE kind = r_kind[at] AND id = r_id[at]
+                    AND idempotency_key = r_key[at] AND expires_ms > p_now_ms
+            );
+        ELSE
+            kept := r_router[at] IS NOT NULL AND (
+                EXISTS (SELECT FROM goverse.resent WHERE router = r_router[at] AND number = r_number[at])
+                OR goverse.has_router_reply(r_router[at:at], r_number[at:at])
+            );
+        END IF;
+        IF kept THEN
             why_not := why_not || jsonb_build_object(at - 1, jsonb_build_array('key', 0));
             CONTINUE;
         END IF;
         IF r_version[at] > r_expected[at] THEN
             INSERT INTO goverse.objects AS present
-                (namespace, type, id, version, state, state_version, commit_seq, modified_ms)
-            VALUES (r_namespace[at], r_type[at], r_id[at], r_version[at], r_state[at], r_state_version[at],
-                first_seq + at - 1, r_at_ms[at])
-            ON CONFLICT (namespace, type, id) DO UPDATE
+                (kind, id, version, state, state_version, commit_seq, modified_ms)
+            VALUES (r_kind[at], r_id[at], r_version[at], r_state[at], r_state_version[at], first_seq + at - 1, r_at_ms[at])
+            ON CONFLICT (kind, id) DO UPDATE
             SET version = excluded.version, state = excluded.state, state_version = excluded.state_version,
                 commit_seq = excluded.commit_seq, modified_ms = excluded.modified_ms
             WHERE present.version = excluded.version - 1;
@@ -286,18 +366,25 @@ BEGIN
                 why_not := why_not || jsonb_build_object(at - 1, jsonb_build_array('version', -1));
                 CONTINUE;
             END IF;
-            INSERT INTO goverse.changes (day, commit_seq, namespace, type, id, version, state, at_ms)
-            VALUES (this_day, first_seq + at - 1, r_namespace[at], r_type[at], r_id[at], r_version[at], r_state[at],
-                r_at_ms[at]);
+            INSERT INTO goverse.changes (day, base, last, kind, id, version, state, at_ms, ordinal)
+            VALUES (goverse.today(), first_seq + at - 1, first_seq + at - 1, r_kind[at:at], r_id[at:at], r_version[at:at],
+                r_state[at:at], r_at_ms[at:at], '{0}');
         END IF;
         IF r_key[at] IS NOT NULL THEN
-            INSERT INTO goverse.replies
-                (day, namespace, type, id, idempotency_key, fingerprint, reply, expires_ms, commit_seq)
-            VALUES (this_day, r_namespace[at], r_type[at], r_id[at], r_key[at], r_fingerprint[at], r_reply[at],
+            INSERT INTO goverse.replies (day, kind, id, idempotency_key, fingerprint, reply, expires_ms, commit_seq)
+            VALUES (goverse.today(), r_kind[at], r_id[at], r_key[at], r_fingerprint[at], r_reply[at],
                 r_expires_ms[at], first_seq + at - 1)
-            ON CONFLICT (namespace, type, id, idempotency_key, day) DO UPDATE
+            ON CONFLICT (kind, id, idempotency_key, day) DO UPDATE
             SET fingerprint = excluded.fingerprint, reply = excluded.reply, expires_ms = excluded.expires_ms,
                 commit_seq = excluded.commit_seq;
+        ELSIF r_router[at] IS NOT NULL THEN
+            INSERT INTO goverse.router_replies (slot, router, low, high, base, expires_ms, number, ordinal, reply)
+            VALUES (goverse.slot(0), r_router[at], r_number[at], r_number[at], first_seq + at - 1, r_expires_ms[at],
+                r_number[at:at], '{0}', r_reply[at:at]);
+            IF r_resent[at] THEN
+                INSERT INTO goverse.resent (router, number, expires_ms)
+                VALUES (r_router[at], r_number[at], r_expires_ms[at]);
+            END IF;
         END IF;
     END LOOP;
     UPDATE goverse.writers SET refused = why_not WHERE number = p_writer;
@@ -316,13 +403,29 @@ BEGIN
     FOREACH parent IN ARRAY ARRAY['changes', 'replies'] LOOP
         FOR day IN goverse.today() .. goverse.today() + p_days LOOP
             IF to_regclass(format('goverse.%I', parent || '_' || day)) IS NULL THEN
-                EXECUTE format('CREATE TABLE goverse.%I PARTITION OF goverse.%I FOR VALUES FROM (%s) TO (%s)',
-                    parent || '_' || day, parent, day, day + 1);
+                EXECUTE format('CREATE TABLE goverse.%I PARTITION OF goverse.%I FOR VALUES FROM (%s) TO (%s)%s',
+                    parent || '_' || day, parent, day, day + 1,
+                    -- what fits into a page stays in one row
+                    CASE parent WHEN 'changes' THEN ' WITH (toast_tuple_target = 8160)' END);
                 made := made + 1;
             END IF;
         END LOOP;
     END LOOP;
     RETURN made;
+END
+$$;
+
+CREATE FUNCTION goverse.forget_router_replies(p_now_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- Empties the part whose turn is next; what it holds is at least twenty minutes old.
+DECLARE
+    next_part text := 'router_replies_' || goverse.slot(1);
+    used boolean;
+BEGIN
+    EXECUTE format('SELECT EXISTS (SELECT FROM goverse.%I)', next_part) INTO used;
+    IF used THEN
+        EXECUTE format('TRUNCATE goverse.%I', next_part);
+    END IF;
+    DELETE FROM goverse.resent WHERE expires_ms <= p_now_ms;
 END
 $$;
 
@@ -347,7 +450,7 @@ BEGIN
     END IF;
     IF p_partition LIKE 'changes%' THEN
         EXECUTE format(
-            'UPDATE goverse.feed SET trimmed_seq = greatest(trimmed_seq, (SELECT coalesce(max(commit_seq), 0) FROM goverse.%I))',
+            'UPDATE goverse.feed SET trimmed_seq = greatest(trimmed_seq, coalesce((SELECT last FROM goverse.%I ORDER BY base DESC LIMIT 1), 0))',
             p_partition);
     END IF;
     EXECUTE format('DROP TABLE goverse.%I', p_partition);

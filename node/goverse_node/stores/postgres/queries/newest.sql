@@ -1,5 +1,5 @@
 SELECT greatest(
-    (SELECT coalesce(max(commit_seq), 0) FROM goverse.changes),
+    coalesce((SELECT last FROM goverse.changes ORDER BY base DESC LIMIT 1), 0),
     (SELECT coalesce(max(base), 0) FROM goverse.writers)
 ) AS newest, seq_offset, seq_offset + (pg_current_xact_id()::text::bigint << 20) AS next
 FROM goverse.feed

@@ -1,5 +1,4 @@
 SELECT wanted.place, kept.fingerprint, kept.reply, kept.expires_ms, kept.commit_seq
-FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[])
-    WITH ORDINALITY AS wanted (namespace, type, id, idempotency_key, place)
-JOIN goverse.replies AS kept USING (namespace, type, id, idempotency_key)
-WHERE kept.expires_ms > $5
+FROM unnest($1::bigint[], $2::bytea[], $3::bytea[]) WITH ORDINALITY AS wanted (kind, id, idempotency_key, place)
+JOIN goverse.replies AS kept USING (kind, id, idempotency_key)
+WHERE kept.expires_ms > $4

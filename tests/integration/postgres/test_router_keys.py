@@ -1,0 +1,111 @@
+"""Replies under keys that routers made: kept per batch, found by number, forgotten by turns, and never twice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from benchmarks.postgres import postgres
+from goverse.model.keys import ObjectKey, router_key
+from goverse.model.records import CommitRecord, StoredReply
+from goverse.ports.store import Conflict
+from goverse_node.stores.postgres import schema
+from goverse_node.stores.postgres.options import PostgresOptions
+from goverse_node.stores.postgres.store import PostgresStore
+
+ROUTER, OTHER = "0123456789abcdef", "fedcba9876543210"
+FAR = 2**50
+
+
+@pytest.fixture
+async def connection() -> AsyncIterator[Any]:
+    with postgres(Path("/var/tmp")) as (dsn, _):
+        found = await asyncpg.connect(dsn)
+        await schema.migrate(found)
+        await found.execute(f"COMMENT ON SCHEMA goverse IS '{dsn}'")
+        yield found
+        await found.close()
+
+
+@pytest.fixture
+async def store(connection: Any) -> AsyncIterator[PostgresStore]:
+    dsn = await connection.fetchval("SELECT obj_description('goverse'::regnamespace)")
+    found = PostgresStore(PostgresOptions(dsn=dsn))
+    await found.open()
+    yield found
+    await found.close()
+
+
+def record(number: int, *, router: str = ROUTER, version: int = 0, fresh: bool = True) -> CommitRecord:
+    """A change of an object of its own under a router's key."""
+    kept = StoredReply(b"", b"reply %d" % number, FAR)
+    key = ObjectKey("default", "Counter", f"{router}{number}")
+    return CommitRecord(key, version, version + 1, b"{}", 1, 0, router_key(router, number), kept, fresh_key=fresh)
+
+
+async def recalled(store: PostgresStore, number: int, router: str = ROUTER) -> bytes | None:
+    found = await store.recall(ObjectKey("default", "Counter", f"{router}{number}"), router_key(router, number))
+    return None if found is None else found.reply
+
+
+@pytest.mark.requirement("DUR-2")
+async def test_every_reply_of_a_batch_of_several_routers_is_found(store: PostgresStore) -> None:
+    batch = [record(number, router=router) for number in (7, 3, 12) for router in (ROUTER, OTHER)]
+    positions = await store.commit(batch)
+
+    for made, position in zip(batch, positions, strict=True):
+        found = await store.recall(made.key, made.idempotency_key or "")
+        assert found is not None
+        assert made.reply is not None
+        assert (found.reply, found.commit_seq) == (made.reply.reply, position)
+    assert await recalled(store, 5) is None
+    assert await recalled(store, 3, "0" * 16) is None
+
+
+@pytest.mark.requirement("DUR-2")
+@pytest.mark.parametrize("company", [0, 1], ids=["alone", "beside a conflict"])
+async def test_a_first_sending_that_comes_after_its_repetition_has_no_effect(
+    store: PostgresStore, company: int
+) -> None:
+    conflicting = [record(99, version=4)] * company
+    assert await store.commit([*conflicting, record(1, fresh=False)])
+
+    late = await store.commit([*conflicting, record(1, version=1)])
+
+    assert isinstance(late[-1], Conflict)
+    found = await store.load(record(1).key)
+    assert found is not None
+    assert found.version == 1
+    assert await recalled(store, 1) == b"reply 1"
+
+
+@pytest.mark.requirement("DUR-2")
+@pytest.mark.parametrize("company", [0, 1], ids=["alone", "beside a conflict"])
+async def test_a_repetition_of_what_took_effect_has_none(store: PostgresStore, company: int) -> None:
+    conflicting = [record(99, version=4)] * company
+    assert await store.commit([*conflicting, record(1)])
+
+    again = await store.commit([*conflicting, record(1, version=1, fresh=False)])
+
+    assert isinstance(again[-1], Conflict)
+    found = await store.load(record(1).key)
+    assert found is not None
+    assert found.version == 1
+
+
+@pytest.mark.requirement("DUR-2")
+async def test_replies_are_forgotten_when_their_part_is_the_next_to_be_written(
+    store: PostgresStore, connection: Any
+) -> None:
+    await store.commit([record(1)])
+    for later in range(1, 4):
+        await connection.execute(
+            "CREATE OR REPLACE FUNCTION goverse.slot(p_later integer) RETURNS integer LANGUAGE sql STABLE AS "
+            f"$$ SELECT (floor(extract(epoch FROM now()) / 600)::bigint + p_later + {later})::integer & 3 $$"
+        )
+        await connection.execute("SELECT goverse.forget_router_replies(0)")
+        assert (await recalled(store, 1) is None) == (later == 3)
