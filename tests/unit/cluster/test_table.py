@@ -1,7 +1,7 @@
 """The table shows the newest claim of a node that can be reached, and tells who waits."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.strategies import DataObject, booleans, data, dictionaries, integers, sampled_from
 
 from goverse.cluster.member import Load
@@ -91,13 +91,14 @@ def test_a_change_that_is_no_claim_costs_nothing() -> None:
     assert table.update(view) == set()
 
 
+@settings(max_examples=30)
 @given(data())
 def test_whatever_happens_in_whatever_order_the_table_shows_what_a_look_at_everything_shows(
     choices: DataObject,
 ) -> None:
     view, table = FedView(), ShardTable(4)
     names, epochs = sampled_from("abc"), dictionaries(integers(0, 5), integers(1, 3), max_size=4)
-    for _ in range(choices.draw(integers(1, 25))):
+    for _ in range(choices.draw(integers(1, 15))):
         step, name = (
             choices.draw(sampled_from(["join", "move", "claim", "claim", "leave", "die", "reload"])),
             choices.draw(names),
