@@ -68,7 +68,9 @@ class Lookups(Generic[Question, Answer]):
     def _send(self) -> None:
         self._timer = None
         waiting, self._waiting = self._waiting, {}
-        questions = [question for question, asked in waiting.items() if not all(map(Future.done, asked.futures))]
+        questions = [
+            question for question, asked in waiting.items() if not all(future.done() for future in asked.futures)
+        ]
         for start in range(0, len(questions), BATCH_MAX):
             batch = {question: waiting[question] for question in questions[start : start + BATCH_MAX]}
             task = asyncio.get_running_loop().create_task(self._answer(batch))
