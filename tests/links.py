@@ -13,7 +13,8 @@ from goverse.objects.registry import Registry
 from goverse.ports.link import Link
 from goverse.testing.link_objects import CLASSES
 from goverse.wire.introduction import Introduction
-from goverse.wire.link import GrpcLink, Phase
+from goverse.wire.link import GrpcLink
+from goverse.wire.link_state import Phase
 from goverse.wire.options import WireOptions
 from goverse.wire.server import SERVICE, LinkServer
 from goverse_node.node import Node

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -25,10 +25,12 @@ from goverse.ports.memory_coordinator import MemoryCoordinator
 from goverse.ports.memory_keys import MemoryKeys
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.router import Router
+from goverse.wire.link_state import LinkState, Phase
 from goverse_node.node import Node
 from goverse_node.options import NodeOptions
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.ownership.leader import LeaderLimits
+from goverse_node.ownership.phases import OwnershipLimits
 from goverse_node.ownership.shutdown import Shutdown
 from goverse_node.stores.memory import MemoryStore
 from tests.nodes import key_of, until
@@ -79,6 +81,11 @@ class Wire:
             return Readiness(False, ("the node is dead",), 0)
         return host.node.readiness()
 
+    def watch(self, watcher: Callable[[LinkState], None]) -> Callable[[], None]:
+        watchers = self._cluster.watchers.setdefault(self._address, [])
+        watchers.append(watcher)
+        return lambda: watchers.remove(watcher)
+
     async def close(self, drain_timeout_s: float = 0.0) -> None:
         del drain_timeout_s
 
@@ -107,7 +114,8 @@ class Host:
             self.coordinator,
             cluster.store,
             table=self.router.table,
-            lease_ttl_s=LEASE_TTL_S,
+            lease_ttl_s=cluster.lease_ttl_s,
+            limits=cluster.limits,
             leader_limits=LeaderLimits(gather_s=0.05, plan_pause_s=0.01, load_pause_s=0.1, rejoin_grace_s=0.3),
         )
         options = NodeOptions(node_id=name)
@@ -144,12 +152,17 @@ class Host:
 class TwinCluster:
     """Hosts by address, and a router as a gate has it."""
 
-    def __init__(self, *classes: type[Any]) -> None:
+    def __init__(
+        self, *classes: type[Any], limits: OwnershipLimits | None = None, lease_ttl_s: float = LEASE_TTL_S
+    ) -> None:
+        self.limits = limits
+        self.lease_ttl_s = lease_ttl_s
         self.registry = Registry(classes)
         self.store = MemoryStore()
         self.keys = MemoryKeys(SystemClock())
         self.layout = KeyLayout("test")
         self.hosts: dict[str, Host] = {}
+        self.watchers: dict[str, list[Callable[[LinkState], None]]] = {}
         self.coordinator = MemoryCoordinator(self.keys)
         self.watch = ClusterWatch(self.coordinator, self.layout)
         self.router = Router(self.connect, shard_count=SHARDS, readonly=self.readonly, incarnation="gate")
@@ -173,6 +186,11 @@ class TwinCluster:
         await self.router.close()
         await self.watch.stop()
         await self.store.close()
+
+    def tell(self, address: str, phase: Phase, *, silent: bool = False) -> None:
+        """Have the links to a node say how they stand."""
+        for watcher in tuple(self.watchers.get(address, ())):
+            watcher(LinkState(phase, 0.0, silent=silent))
 
     async def join(self, *names: str) -> None:
         """Start nodes."""

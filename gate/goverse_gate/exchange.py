@@ -12,9 +12,11 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import replace
 from time import monotonic
 from typing import Any, Final
 
+from goverse.errors import Timeout
 from goverse.model.frames import Problem, Reply
 from goverse_gate.guard import Header, Headers
 from goverse_gate.metrics import Series
@@ -56,11 +58,13 @@ class Exchange(ABC):
         series: where the request is counted.
         logged: which requests leave a line in the access log.
         started: when it arrived, on the monotonic clock.
+        allowed_s: how long it may take from then on; 0 while that is not known.
         close: end the connection after the answer.
         answered: an answer has begun.
     """
 
     __slots__ = (
+        "allowed_s",
         "answered",
         "close",
         "content_length",
@@ -85,6 +89,7 @@ class Exchange(ABC):
         self.found: Mapping[bytes, bytes] = _NOTHING
         self.cors: tuple[Header, ...] = ()
         self.started = monotonic()
+        self.allowed_s = 0.0
         self.close = False
         self.answered = False
 
@@ -110,6 +115,8 @@ class Exchange(ABC):
     ) -> Awaitable[None]:
         """Send an error; ``reply`` is the one that carried it, if any."""
         status = status_of(problem)
+        if problem.code == Timeout.code and self.allowed_s:  # a node knows only when, not how long
+            problem = replace(problem, extra={"seconds": round(self.allowed_s, 3), **problem.extra})
         body = document(problem, status, self.request_id)
         headers = headers or []
         headers += (PROBLEM_JSON, NO_STORE, (b"content-length", b"%d" % len(body)))

@@ -89,12 +89,13 @@ class Operations:
     ) -> Request:
         if headers.min_seq:
             self._check_seq(headers.min_seq)
+        exchange.allowed_s = headers.timeout_s or method.timeout_s
         return Request(
             Operation.CALL,
             key,
             method.name,
             body,
-            exchange.started + (headers.timeout_s or method.timeout_s),
+            exchange.started + exchange.allowed_s,
             exchange.request_id,
             headers.idempotency_key,
             headers.if_match,
@@ -227,12 +228,13 @@ class Operations:
         options = self._options
         create = operation is Operation.CREATE
         default_s = options.default_create_timeout_s if create else options.default_call_timeout_s
+        exchange.allowed_s = headers.timeout_s or default_s
         return Request(
             operation,
             key,
             "",
             body,
-            exchange.started + (headers.timeout_s or default_s),
+            exchange.started + exchange.allowed_s,
             exchange.request_id,
             headers.idempotency_key,
             if_match,
@@ -269,7 +271,7 @@ def is_there(future: Future[Reply]) -> bool:
 def timeout_of(request: Request, exchange: Exchange) -> Timeout:
     """Return the error for a request that met its deadline."""
     operation = request.method or request.operation.name.lower()
-    return _timeout(operation, str(request.key), request.deadline - exchange.started)
+    return _timeout(operation, str(request.key), exchange.allowed_s)
 
 
 def _timeout(operation: str, subject: str, seconds: float) -> Timeout:

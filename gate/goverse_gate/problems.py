@@ -79,9 +79,9 @@ def title_of(code: str) -> str:
 
 def retry_after_s(problem: Problem, status: int) -> int | None:
     """Return when to try again in seconds, where that is worth telling."""
-    if not problem.retryable or status not in (429, 503):
-        return None
     hint = problem.extra.get("retry_after_s")
+    if not problem.retryable or (status not in (429, 503) and hint is None):
+        return None
     return max(1, math.ceil(hint)) if isinstance(hint, int | float) else RETRY_AFTER_S
 
 

@@ -213,13 +213,15 @@ class BoundedProtocol(LaneProtocol):
     def _answer(self, error: GoverseError) -> None:
         problem = Problem.of(error)
         status = status_of(problem)
-        body = document(problem, status, "")
+        request_id = self.lane.objects.request_ids()
+        body = document(problem, status, request_id)
         wait_s = retry_after_s(problem, status)
         lines = [
             STATUS_LINE[status],
             b"content-type: application/problem+json\r\ncache-control: no-store\r\n",
             b"" if wait_s is None else b"retry-after: %d\r\n" % wait_s,
-            b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body),
+            b"content-length: %d\r\ngoverse-request-id: %b\r\n" % (len(body), request_id.encode()),
+            b"connection: close\r\n\r\n",
             body,
         ]
         self.transport.write(b"".join(lines))

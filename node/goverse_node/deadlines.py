@@ -100,11 +100,15 @@ class Deadlines:
 
     def _expire(self, turn: Turn) -> None:
         self._stats.count_timeout(f"{turn.activation.key.type}.{turn.name}")
+        own_limit: dict[str, float] = {}  # else the gate says how long the caller wanted to wait
+        if turn.method is not None and turn.deadline < turn.request.deadline:
+            own_limit["seconds"] = turn.method.timeout_s or self._options.hook_timeout_s
         turn.expire(
             Timeout(
                 f"{turn.activation.key}.{turn.name} did not end before its deadline; nothing of it took effect",
                 operation=turn.name,
                 object=str(turn.activation.key),
+                **own_limit,
             )
         )
 

@@ -12,8 +12,6 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-import orjson
-
 from goverse.errors import (
     BusinessError,
     Deadlock,
@@ -24,6 +22,7 @@ from goverse.errors import (
     TryAgain,
     Unavailable,
 )
+from goverse.model import json_values
 from goverse.model.frames import Problem
 from goverse.objects.context import current_turn
 from goverse_node.turn import Stepped, Turn
@@ -113,26 +112,33 @@ def told(turn: Turn, error: BaseException) -> GoverseError:
     """Return what the caller hears of ``error``: no more than the method declares public."""
     if turn.expired is not None:
         return turn.expired
-    if isinstance(error, _PASSED_ON) and _can_be_told(error):
-        return error
+    if isinstance(error, _PASSED_ON):
+        unfit = _made_fit(error)
+        if unfit is None:
+            return error
+        logger.error("a refusal cannot be told", extra={**turn.place(), "reason": unfit})
     logger.error("method failed", exc_info=error, extra=turn.place())
     name = f"{turn.activation.key.type}.{turn.name}"
     if turn.method is not None and turn.method.raises and isinstance(error, turn.method.raises):
         kind = type(error).__name__
         public = MethodFailed(f"{name} raised {kind}: {_text(error)}", exception=kind)
-        if _can_be_told(public):
+        if _made_fit(public) is None:
             return public
     return MethodFailed(f"{name} raised an error; the state is as it was before the call, the log has the cause")
 
 
-def _can_be_told(error: GoverseError) -> bool:
-    """Whether an error can become a problem document; what users put into theirs is up to them."""
+def _made_fit(error: GoverseError) -> str | None:
+    """Bring what users put into an error into the form of JSON; return why that is impossible, or None."""
     try:
+        if error.extra:
+            error.extra = json_values.plain(error.extra)
         problem = Problem.of(error)
-        orjson.dumps(problem)
-    except Exception:
-        return False
-    return problem.status is None or 400 <= problem.status <= 499
+        json_values.encode((problem.code, problem.detail))
+    except Exception as reason:
+        return f"its members have no JSON form: {reason}"
+    if problem.status is not None and not 400 <= problem.status <= 499:
+        return f"its status is {problem.status}, not one of 400 to 499"
+    return None
 
 
 def _text(error: BaseException) -> str:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from goverse.errors import MethodFailed, TooLarge
+from goverse.model import json_values
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
 from goverse.objects.spec import TypeSpec
@@ -135,7 +134,7 @@ def state_values(spec: TypeSpec, state: bytes, state_version: int) -> dict[str, 
     """
     if state_version != spec.policy.state_version:
         try:
-            state = orjson.dumps(spec.migrate(orjson.loads(state), state_version))
+            state = json_values.encode(spec.migrate(json_values.decode(state), state_version))
         except (TypeError, ValueError) as error:
             raise MethodFailed(f"a migration of {spec.name} returned values without a JSON form: {error}") from error
     return spec.state.load(state)

@@ -49,7 +49,7 @@ WRITE_STALL_TIMEOUT_S: Final = 30.0  # a reader that takes nothing of its answer
 
 # --- the stream between two processes ---------------------------------------------------------------------------------
 WIRE_INFLIGHT_MAX: Final = INFLIGHT_CALLS_MAX  # one gate may use the whole node
-WIRE_STREAMS_MAX: Final = 1_024  # gates' workers and nodes that one node serves
+WIRE_STREAMS_MAX: Final = 4_096  # gates' workers and nodes that one node serves: more than a thousand of either
 WIRE_MESSAGE_BYTES: Final = 256 * KIB  # a message that reached this size is sent; a larger one would only wait longer
 WIRE_MESSAGE_BYTES_MAX: Final = 16 * MIB
 WIRE_REQUESTS_BYTES_MAX: Final = 64 * MIB  # bodies of requests under way on one stream
@@ -124,6 +124,10 @@ DECISIONS_KEPT: Final = 1_000  # what the leader can tell of its past decisions
 PARKED_CALLS_MAX: Final = 20_000  # calls in one router that wait for a shard's owner
 PARK_RETRY_S: Final = 0.05  # first pause before a call tries the owner that did not take it; doubles
 PARK_RETRY_S_MAX: Final = 1.0
+RELEASE_RETRY_AFTER_S: Final = (
+    5  # what a caller is told while nodes of two releases are there: an upgrade takes its time
+)
+TIMEOUT_RETRY_AFTER_S: Final = 1  # what a caller is told whose call found no owner in time
 ROUTER_KEY_RETENTION_S: Final = 900.0  # keys that a router made; no call lives this long
 
 assert STATE_BYTES_MAX >= BODY_BYTES_MAX

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -65,6 +66,8 @@ def main() -> int:
     unknown = [name for name in options.scenario if name not in known]
     if unknown:
         parser.error(f"no such scenario: {', '.join(unknown)}; --list names them all")
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell had them ignored
+        signal.signal(number, signal.default_int_handler)
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
     print(f"seed {seed}, leases of {options.lease_ttl:g} s", flush=True)
     wanted = [known[name] for name in options.scenario] or SCENARIOS

@@ -15,8 +15,7 @@ from itertools import count
 from time import perf_counter_ns
 from typing import Any
 
-import httpx
-
+from tests.chaos.client import Answer, Broken, Client, Unreached
 from tests.chaos.history import History, Note, Told
 from tests.linearizability import Outcome
 
@@ -67,9 +66,7 @@ class Load:
         self._sizes = [0] * JOURNALS
         self._stopped = asyncio.Event()
         self._callers: list[asyncio.Task[None]] = []
-        self._client = httpx.AsyncClient(
-            timeout=PATIENCE_S, trust_env=False, limits=httpx.Limits(max_connections=1_000, keepalive_expiry=20)
-        )
+        self._client = Client(PATIENCE_S)
 
     def start(self) -> None:
         """Begin to call."""
@@ -82,7 +79,7 @@ class Load:
 
     async def close(self) -> None:
         """Hang up."""
-        await self._client.aclose()
+        await self._client.close()
 
     async def finals(self) -> dict[str, list[int]]:
         """Return what each journal holds now."""
@@ -94,20 +91,28 @@ class Load:
         while now() < until:
             try:
                 answer = await self._post(gate, journal, "read", {}, None)
-            except httpx.TransportError as error:
+            except (Unreached, Broken) as error:
                 last = repr(error)
             else:
-                if answer.status_code == 200:
-                    entries: list[int] = answer.json()
+                if answer.status == 200:
+                    entries: list[int] = answer.value()
                     return entries
                 last = answer.text
             gate += 1
             await asyncio.sleep(SWITCH_PAUSE_S)
         raise AssertionError(f"journal {journal} cannot be read in the end: {last}")
 
+    def journal_on(self, shard: int) -> str:
+        """Return the journal that probes a shard."""
+        return f"shard#{shard}/{self._name}"
+
+    def next_entry(self) -> int:
+        """Return an entry that nobody has appended."""
+        return next(self._entries)
+
     async def probe(self, shard: int) -> None:
         """Append to a journal on a shard, with a key, and see it through."""
-        await self._call(f"shard#{shard}/{self._name}", "append", keyed=True, gate=shard)
+        await self._call(self.journal_on(shard), "append", keyed=True, gate=shard)
 
     async def append_slowly(self, journal: str, pause_s: float) -> None:
         """Append in a turn that takes its time, with a key, and see it through."""
@@ -126,17 +131,17 @@ class Load:
 
     async def _call(self, journal: str, method: str, *, keyed: bool, gate: int, **arguments: Any) -> int:
         """Make one call, note what came of it, and return the gate that answered."""
-        entry = next(self._entries) if method != "look" else None
+        entry = self.next_entry() if method != "look" else None
         body = arguments if entry is None else {"entry": entry, **arguments}
         key = f"{self._name}-{entry}" if keyed else None
         called = perf_counter_ns()
         while True:
             try:
                 answer = await self._post(gate, journal, method, body, key)
-            except httpx.TransportError as error:
+            except (Unreached, Broken) as error:
                 gate += 1
                 self.tally.switched += 1
-                if not (keyed or entry is None or isinstance(error, httpx.ConnectError)):
+                if not (keyed or entry is None or isinstance(error, Unreached)):
                     self.tally.broken += 1
                     self.history.note(journal, Note(entry, called, perf_counter_ns(), Outcome.UNKNOWN))
                     return gate
@@ -145,26 +150,23 @@ class Load:
             self._note(journal, entry, called, answer)
             return gate
 
-    def _note(self, journal: str, entry: int | None, called: int, answer: httpx.Response) -> None:
+    def _note(self, journal: str, entry: int | None, called: int, answer: Answer) -> None:
         returned = perf_counter_ns()
         self.tally.latencies_s.append((returned - called) / 1e9)
-        if answer.status_code == 200:
+        if answer.status == 200:
             self.tally.answered += 1
-            told = Told(*answer.json())
+            told = Told(*answer.value())
             self.history.note(journal, Note(entry, called, returned, Outcome.DONE, told))
             return
         took_s = self.tally.latencies_s[-1]
-        self.tally.failed.append(f"{journal}, entry {entry}, after {took_s:.1f} s: {answer.status_code} {answer.text}")
+        self.tally.failed.append(f"{journal}, entry {entry}, after {took_s:.1f} s: {answer.status} {answer.text}")
         if entry is not None:
-            outcome = Outcome.FAILED if answer.json().get("executed") == "no" else Outcome.UNKNOWN
+            outcome = Outcome.FAILED if answer.value().get("executed") == "no" else Outcome.UNKNOWN
             self.history.note(journal, Note(entry, called, returned, outcome))
 
-    async def _post(
-        self, gate: int, journal: str, method: str, body: dict[str, Any], key: str | None
-    ) -> httpx.Response:
+    async def _post(self, gate: int, journal: str, method: str, body: dict[str, Any], key: str | None) -> Answer:
         url = self._gates[gate % len(self._gates)]
         headers = {"GoVerse-Timeout": str(DEADLINE_S)}
         if key is not None:
             headers["Idempotency-Key"] = key
-        path = f"/objects/Journal/{journal.replace('#', '%23').replace('/', '%2F')}/call/{method}"
-        return await self._client.post(url + path, json=body, headers=headers)
+        return await self._client.call(url, ("Journal", journal), method, body, headers)

@@ -36,6 +36,7 @@ class Scenario:
         gates: how many there are.
         members: how many etcd has.
         seconds: how long it goes on unless told otherwise.
+        detoured: the connections of node n1 lead through proxies, which slow it down a little.
         breaks: connections of clients break, so that calls without a key may end without an answer.
     """
 
@@ -46,6 +47,7 @@ class Scenario:
     gates: int = 2
     members: int = 1
     seconds: float = 15
+    detoured: bool = False
     breaks: bool = False
 
 
@@ -107,7 +109,7 @@ def shape_of(scenario: Scenario, lease_ttl_s: float) -> Shape:
         members=scenario.members,
         lease_ttl_s=lease_ttl_s,
         application=JOURNALS,
-        detoured=("n1",),
+        detoured=("n1",) if scenario.detoured else (),
     )
 
 

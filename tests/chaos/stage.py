@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -24,6 +24,7 @@ class Bound:
     what: str
     seconds: float
     seconds_max: float
+    steps: str = ""
 
     @property
     def is_kept(self) -> bool:
@@ -32,7 +33,8 @@ class Bound:
 
     def __str__(self) -> str:
         sign = "≤" if self.is_kept else ">"
-        return f"{self.what} {self.seconds:.2f} s {sign} {self.seconds_max:g} s"
+        steps = f" ({self.steps})" if self.steps else ""
+        return f"{self.what} {self.seconds:.2f} s {sign} {self.seconds_max:g} s{steps}"
 
 
 @dataclass
@@ -96,11 +98,21 @@ class Stage:
         )
         await self.served()
 
-    async def recovered(self, began: float, what: str) -> None:
+    async def recovered(self, began: float, what: str, *dead: str) -> None:
         """Wait until an object of every shard took a call, and note how long that took since ``began``."""
+        steps = asyncio.create_task(self._steps(began, dead))
         await asyncio.gather(*(self.load.probe(shard) for shard in range(self.processes.shape.shards)))
         took_s = asyncio.get_running_loop().time() - began
-        self.bounds.append(Bound(f"every shard answers after {what}", took_s, self.lease_ttl_s + 2))
+        bound = Bound(f"every shard answers after {what}", took_s, self.lease_ttl_s + 2, await steps)
+        self.bounds.append(bound)
+
+    async def _steps(self, began: float, dead: Sequence[str]) -> str:
+        """Tell what there is to wait for: the end of the leases, and the claims of others."""
+        now = asyncio.get_running_loop().time
+        await self.observer.until(lambda: not self.observer.view.nodes.keys() & set(dead), f"the end of {dead}")
+        ended_s = now() - began
+        await self.observer.until(self.observer.is_whole, "claims of all shards")
+        return f"leases ended {ended_s:.2f} s, claimed {now() - began:.2f} s"
 
     # --- what happens to processes ------------------------------------------------------------------------------------
 

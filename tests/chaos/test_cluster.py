@@ -20,12 +20,18 @@ async def test_an_operator_sees_pins_and_drains(tmp_path: Path) -> None:
         assert "leader" in processes.command("nodes", "list")
         processes.command("shards", "pin", "17", "n1")
         assert "shard 17 is pinned to n1" in processes.command("shards", "list")
-        processes.command("nodes", "drain", "n2")
-        await _says(processes, "n2: serves", wanted=False)
+        with pytest.raises(AssertionError, match=r"there is no node 'n9' now\n.*there are n1, n2"):
+            processes.command("nodes", "drain", "n9")
+        assert "move away" in processes.command("nodes", "drain", "n2")
+        assert "which is draining" in processes.command("shards", "pin", "18", "n2")
+        assert "n1 keeps its shards" in processes.command("nodes", "drain", "n1")
+        processes.command("nodes", "drain", "n1", "--undo")
+        await _says(processes, "n2: serves 0,", wanted=True)
         await processes.ready()
         processes.command("nodes", "drain", "n2", "--undo")
-        processes.command("shards", "unpin", "17")
-        await _says(processes, "n2: serves", wanted=True)
+        assert "is no longer pinned to n1" in processes.command("shards", "unpin", "17")
+        assert "was not pinned" in processes.command("shards", "unpin", "17")
+        await _says(processes, "n2: serves 0,", wanted=False)
 
 
 async def _says(processes: Processes, words: str, *, wanted: bool) -> None:

@@ -7,12 +7,14 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.chaos.history import Note, Told
-from tests.chaos.scenario import JOURNALS, SHARDS, Scenario, perform
+from tests.chaos.scenario import JOURNALS, Scenario, perform
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.stage import Stage
 from tests.cluster_processes import ROOT, Processes, Shape, cluster
@@ -26,7 +28,7 @@ pytestmark = [
 
 NODES = 3
 SEED = 1
-SHAPE = Shape(nodes=NODES, gates=2, shards=SHARDS, lease_ttl_s=2, application=JOURNALS, detoured=("n1",))
+SHAPE = Shape(nodes=NODES, gates=2, shards=64, lease_ttl_s=2, application=JOURNALS, detoured=("n1",))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -51,6 +53,15 @@ async def test_callers_notice_no_more_than_time(processes: Processes, scenario: 
 
     assert result.problems == []
     assert result.tally.answered > 0
+
+
+@pytest.mark.requirement("CLU-1")
+@pytest.mark.parametrize("scenario", [one for one in SCENARIOS if one.members > 1], ids=lambda one: one.name)
+async def test_callers_notice_no_more_than_time_with_more_members_of_etcd(scenario: Scenario, tmp_path: Path) -> None:
+    async with cluster(tmp_path, replace(SHAPE, nodes=2, members=scenario.members, detoured=())) as processes:
+        result = await perform(scenario, processes, seed=SEED, brief=True, timed=False)
+
+    assert result.problems == []
 
 
 async def test_a_planted_violation_fails_the_scenario(processes: Processes) -> None:

@@ -97,7 +97,6 @@ def quiet() -> Any:
 
 
 PROGRAMS = settings(
-    deadline=None,
     derandomize=True,
     print_blob=True,
     max_examples=400,

@@ -35,9 +35,13 @@ class Offered:
         """Know of none."""
         self.catalog: Catalog = {}
         self.app: GateApp | None = None
+        self._followed = (-1, -1)
 
     def follow(self, view: ClusterView) -> None:
         """Take in what the nodes serve; where they differ, the latest to register is believed."""
+        if (view.reloads, view.catalogs_revision) == self._followed:
+            return
+        self._followed = view.reloads, view.catalogs_revision
         catalog: dict[str, TypeDescription] = {}
         for node in sorted(view.catalogs, key=lambda node: view.revision_of(view.layout.catalog(node))):
             catalog.update(view.catalogs[node])

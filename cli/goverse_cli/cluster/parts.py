@@ -9,11 +9,13 @@ from typing import Final
 from goverse.cluster.keys import KeyLayout
 from goverse.errors import ConfigError
 from goverse.etcd.coordinator import EtcdCoordinator
-from goverse.routing.router import NodeLink, Readonly, Router
+from goverse.routing.links import NodeLink
+from goverse.routing.router import Readonly, Router
 from goverse.settings import Settings
 from goverse.telemetry.coordination import MeteredCoordinator
 from goverse.wire.introduction import Introduction
 from goverse.wire.link import GrpcLink
+from goverse.wire.outgoing import Budget
 from goverse.wire.stats import WireStats
 from goverse_node.stores.postgres.options import PostgresOptions
 
@@ -62,9 +64,11 @@ def new_incarnation() -> str:
 
 def router_of(values: Settings, introduction: Introduction, stats: WireStats, readonly: Readonly) -> Router:
     """Return a router that connects to nodes in the background, and counts in ``stats``."""
+    requests_max = values.node.inflight_calls_max
+    options, budget = values.wire.options(requests_max), Budget(requests_max)
 
     def connect(address: str) -> NodeLink:
-        link = GrpcLink(address, introduction, stats=stats)
+        link = GrpcLink(address, introduction, options=options, stats=stats, budget=budget)
         link.start()
         return link
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from goverse.cluster.member import MemberState
 from goverse.cluster.view import ClusterView
 from goverse.errors import Unavailable
 from goverse.settings import Settings
@@ -48,7 +49,8 @@ def list_shards(context: typer.Context) -> None:
         "shards": total,
         "claimed": len(claimed),
         "nodes": {
-            node: {"serves": serving[node], "should_serve": intended[node]} for node in sorted({*serving, *intended})
+            node: {"serves": serving[node], "should_serve": intended[node]}
+            for node in sorted({*view.nodes, *serving, *intended})
         },
         "moving": {str(shard): {"from": claimed.get(shard), "to": wanted[shard]} for shard in moving},
         "pins": {str(shard): node for shard, node in sorted(view.pins.items())},
@@ -74,7 +76,9 @@ def pin(context: typer.Context, shard: Shard, node: Node) -> None:
     view = _run(invocation, _view)
     _check_place(view, shard, node)
     _run(invocation, lambda coordinator, layout: _put(coordinator, layout.pin(shard), node.encode()))
-    show(invocation, {"shard": shard, "node": node}, f"shard {shard} is pinned to {node}")
+    remark = f", which is draining: the shard comes when that ends (goverse nodes drain {node} --undo)"
+    text = f"shard {shard} is pinned to {node}" + (remark if _is_leaving(view, node) else "")
+    show(invocation, {"shard": shard, "node": node, "draining": _is_leaving(view, node)}, text)
 
 
 @shards.command(short_help="Let the plan decide about a shard again.")
@@ -86,8 +90,10 @@ def unpin(context: typer.Context, shard: Shard) -> None:
       goverse shards unpin 17
     """
     invocation = invocation_of(context)
+    pinned_to = _run(invocation, _view).pins.get(shard)
     _run(invocation, lambda coordinator, layout: _delete(coordinator, layout.pin(shard)))
-    show(invocation, {"shard": shard, "node": None}, f"shard {shard} is not pinned")
+    text = f"shard {shard} was not pinned" if pinned_to is None else f"shard {shard} is no longer pinned to {pinned_to}"
+    show(invocation, {"shard": shard, "node": None, "was_pinned_to": pinned_to}, text)
 
 
 @shards.command(short_help="Move a shard to a node now; the plan decides later on.")
@@ -126,8 +132,22 @@ def _check_place(view: ClusterView, shard: int, node: str) -> None:
     """
     if view.shard_count is not None and shard >= view.shard_count:
         raise Failure(f"there is no shard {shard}; there are {view.shard_count}, from 0 on")
+    _check_node(view, node)
+
+
+def _check_node(view: ClusterView, node: str) -> None:
+    """Pass if there is such a node.
+
+    Raises:
+        Failure: there is none; says which there are.
+    """
     if node not in view.nodes:
         raise Failure(f"there is no node {node!r} now", hint=f"there are {', '.join(sorted(view.nodes)) or 'none'}")
+
+
+def _is_leaving(view: ClusterView, node: str) -> bool:
+    member = view.nodes.get(node)
+    return node in view.drains or member is None or member.state is not MemberState.SERVING
 
 
 @nodes.command("list", short_help="Show the nodes that are there.")
@@ -173,12 +193,20 @@ def drain(
       goverse nodes drain node-2 --undo
     """
     invocation = invocation_of(context)
+    view = _run(invocation, _view)
     if undo:
+        if node not in view.drains:
+            _check_node(view, node)
         _run(invocation, lambda coordinator, layout: _delete(coordinator, layout.drain(node)))
         show(invocation, {"node": node, "draining": False}, f"{node} may have shards again")
         return
+    _check_node(view, node)
     _run(invocation, lambda coordinator, layout: _put(coordinator, layout.drain(node), b""))
-    show(invocation, {"node": node, "draining": True}, f"the shards of {node} move away; see `goverse nodes list`")
+    takers = [other for other in view.nodes if other != node and not _is_leaving(view, other)]
+    text = f"the shards of {node} move away; see `goverse nodes list`"
+    if not takers:
+        text = f"{node} keeps its shards until there is a node that takes them: no other one is serving"
+    show(invocation, {"node": node, "draining": True, "takers": takers}, text)
 
 
 def _load(view: ClusterView, node: str) -> dict[str, float] | None:

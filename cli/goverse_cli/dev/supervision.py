@@ -4,7 +4,9 @@ At any time there is at most one *current* process, which serves, and one *candi
 
 * A change starts a candidate. It imports the application while the current process goes on serving.
 * A candidate that cannot import is reported and dropped; the current process goes on with the old code.
-* A candidate that can import waits until the current process has drained and ended, then serves.
+* A candidate that can import waits until the current process has drained and ended, then serves. A change meanwhile
+  does not take its turn away, since what changed may be broken: it is imported once the candidate is told to serve.
+* Where nothing serves and only an edit can help, requests are turned away; else they wait.
 * A process that dies unasked is started anew, after a pause that grows; ``QUICK_DEATHS_MAX`` quick deaths in a
   row end the supervisor.
 * A process that cannot begin to serve (the data, not the code, is in the way) ends the supervisor.
@@ -42,6 +44,7 @@ class Member:
     number: int
     phase: Phase = Phase.IMPORTING
     since: float = 0.0
+    outdated: bool = False  # a file changed since it was imported
 
 
 # --- what to do -------------------------------------------------------------------------------------------------------
@@ -77,6 +80,11 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnAway:
+    """Answer requests that nothing can serve them, until a process is let serve."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """Call ``retry`` after this time."""
 
@@ -98,7 +106,7 @@ class Finish:
     exit_code: int
 
 
-Action = Start | LetServe | LetStop | Kill | Pause | Say | Finish
+Action = Start | LetServe | LetStop | Kill | TurnAway | Pause | Say | Finish
 Actions = Iterator[Action]
 
 
@@ -126,8 +134,12 @@ class Supervision:
             return
         yield Say("info", f"{what} changed; importing the application again")
         self._quick_deaths = 0
-        if self._candidate is not None:
-            yield Kill(self._candidate.number)
+        member = self._candidate
+        if member is not None and member.phase is Phase.IMPORTED:
+            member.outdated = True
+            return
+        if member is not None:
+            yield Kill(member.number)
         yield from self._start()
 
     def retry(self) -> Actions:
@@ -164,6 +176,8 @@ class Supervision:
             self._candidate = None
             rest = "the old code goes on serving" if self._current is not None else "nothing is served"
             yield Say("error", f"{message}\n{rest}; waiting for the next change")
+            if self._current is None:
+                yield TurnAway()
         elif self._current is not None and self._current.number == number:
             yield Say("error", message)
             self._exit_code = exit_code
@@ -180,13 +194,8 @@ class Supervision:
                     yield from self._again(quick=True)
         if self._current is not None and self._current.number == number:
             gone, self._current = self._current, None
-            if self._exit_code is None and gone.phase is not Phase.STOPPING:
-                yield Say("error", f"the server process {how}; starting it again")
-                quick = gone.phase is not Phase.SERVING or now - gone.since < QUICK_DEATH_S
-                if self._candidate is None:
-                    yield from self._again(quick=quick)
-            if self._exit_code is None and self._candidate is not None and self._candidate.phase is Phase.IMPORTED:
-                yield from self._promote()
+            if self._exit_code is None:
+                yield from self._follow(gone, how, now)
         if self._exit_code is not None and self._current is None and self._candidate is None:
             yield Finish(self._exit_code)
 
@@ -207,6 +216,15 @@ class Supervision:
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
+    def _follow(self, gone: Member, how: str, now: float) -> Actions:
+        """Go on after the current process."""
+        if gone.phase is not Phase.STOPPING:
+            yield Say("error", f"the server process {how}; starting it again")
+        if self._candidate is None:
+            yield from self._again(quick=gone.phase is not Phase.SERVING or now - gone.since < QUICK_DEATH_S)
+        elif self._candidate.phase is Phase.IMPORTED:
+            yield from self._promote()
+
     def _start(self) -> Actions:
         self._numbers += 1
         self._candidate = Member(self._numbers)
@@ -218,6 +236,8 @@ class Supervision:
             member.phase = Phase.STARTING
             self._current = member
             yield LetServe(member.number, announce=not self._announced)
+            if member.outdated:
+                yield from self._start()
 
     def _again(self, *, quick: bool) -> Actions:
         self._quick_deaths = self._quick_deaths + 1 if quick else 1

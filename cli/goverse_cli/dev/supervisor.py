@@ -23,7 +23,9 @@ from goverse_cli.dev.supervision import (
     Say,
     Start,
     Supervision,
+    TurnAway,
 )
+from goverse_cli.dev.turning_away import turn_away
 from goverse_cli.dev.watch import changes
 
 logger = logging.getLogger("goverse.dev")
@@ -44,6 +46,7 @@ class Supervisor:
         self._processes: dict[int, ServerProcess] = {}
         self._doomed: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turning_away: asyncio.Task[None] | None = None
         self._finished: asyncio.Future[int]
 
     async def run(self) -> int:
@@ -106,6 +109,7 @@ class Supervisor:
             case Start(number):
                 self._spawn(self._run(number))
             case LetServe(number, announce):
+                self._stop_turning_away()
                 self._with(number, lambda process: process.serve(announce=announce))
             case LetStop(number):
                 self._with(number, ServerProcess.stop)
@@ -113,6 +117,9 @@ class Supervisor:
             case Kill(number):
                 self._doomed.add(number)  # it may still be on its way into the world
                 self._with(number, ServerProcess.kill)
+            case TurnAway():
+                self._stop_turning_away()
+                self._turning_away = self._spawn(turn_away(self._job.listener))
             case Pause(seconds):
                 asyncio.get_running_loop().call_later(seconds, lambda: self._do(self._rules.retry()))
             case Say(level, event):
@@ -131,10 +138,16 @@ class Supervisor:
             logger.error("the server process did not stop within %g s; killing it", self._stop_timeout_s)
             self._processes[number].kill()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _stop_turning_away(self) -> None:
+        if self._turning_away is not None:
+            self._turning_away.cancel()
+            self._turning_away = None
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _how(status: int) -> str:

@@ -28,7 +28,8 @@ from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Le
 from goverse_node.ownership.errands import Errands
 from goverse_node.ownership.leader import Leader, LeaderLimits
 from goverse_node.ownership.loads import LoadPublisher, Measure
-from goverse_node.ownership.ownership import Ownership, OwnershipLimits
+from goverse_node.ownership.ownership import Ownership
+from goverse_node.ownership.phases import OwnershipLimits
 from goverse_node.ownership.shutdown import Shutdown
 
 _IDLE_S: Final = 1.0  # the longest time between two looks

@@ -14,26 +14,16 @@ Rules, beyond the table of ``phases``:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from goverse.cluster.claims import Claims
 from goverse.cluster.lease import Lease
 from goverse.cluster.member import Member, MemberState
 from goverse.cluster.view import ClusterView
-from goverse.limits import CLAIM_RETRY_S, CLOSE_BUDGET_S, STUCK_AFTER_S
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
-from goverse_node.ownership.phases import Event, Phase
+from goverse_node.ownership.phases import Event, OwnershipLimits, Phase
 from goverse_node.ownership.shards import Shards
 from goverse_node.ownership.shutdown import Shutdown, closes_all
-
-
-@dataclass(frozen=True, slots=True)
-class OwnershipLimits:
-    """Times of one node's ownership."""
-
-    claim_retry_s: float = CLAIM_RETRY_S
-    close_budget_s: float = CLOSE_BUDGET_S
-    stuck_after_s: float = STUCK_AFTER_S
 
 
 class Ownership:

@@ -14,8 +14,26 @@ A pair that is not in the table is late news about a shard that has moved on, an
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
+
+from goverse.limits import CLAIM_RETRY_S, CLOSE_BUDGET_S, STUCK_AFTER_S
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipLimits:
+    """How long a shard may stand where it stands, on one node.
+
+    Attributes:
+        claim_retry_s: pause after a request that failed.
+        close_budget_s: CLOSING; then turns that still run are cancelled.
+        stuck_after_s: CLAIMING, after which the claim counts as denied, and CLOSING, after which the shard is given up.
+    """
+
+    claim_retry_s: float = CLAIM_RETRY_S
+    close_budget_s: float = CLOSE_BUDGET_S
+    stuck_after_s: float = STUCK_AFTER_S
 
 
 class Phase(Enum):

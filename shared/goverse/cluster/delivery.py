@@ -9,7 +9,8 @@ Rules:
    been executed, and only then does a node look the key up.
 3. A call waits for its shard's route to change from the one that did not work. It does not wait for that alone: the
    owner may be the same and only the connection may have been cut, so it tries again after a pause that doubles.
-4. Past the deadline the caller is told whether the call may have been executed (``executed``: ``no`` or ``unknown``).
+4. Past the deadline the caller is told whether the call may have been executed (``executed``: ``no`` or ``unknown``),
+   and when to try again where it was not.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 from goverse.cluster.table import Route
 from goverse.errors import GoverseError, Timeout
-from goverse.limits import PARK_RETRY_S, PARK_RETRY_S_MAX
+from goverse.limits import PARK_RETRY_S, PARK_RETRY_S_MAX, TIMEOUT_RETRY_AFTER_S
 from goverse.model.keys import ROUTER_KEY_PREFIX
 
 
@@ -110,4 +111,5 @@ class Delivery:
         what = "answer" if self._under_way else "take"
         waited = "no node served the object's shard" if route is None else f"{route.node} did not {what} the call"
         executed = "unknown" if self._lost or self._under_way else "no"
-        return Fail(Timeout(f"{waited} within {seconds} s", seconds=seconds, executed=executed))
+        again = {} if executed == "unknown" else {"retry_after_s": TIMEOUT_RETRY_AFTER_S}
+        return Fail(Timeout(f"{waited} within {seconds} s", seconds=seconds, executed=executed, **again))

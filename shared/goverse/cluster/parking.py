@@ -2,7 +2,8 @@
 
 The router parks a call with ``park`` and takes back what may go on: all calls of the shards whose route changed, in the
 order in which they came, and those whose time has come. When it is full a call is refused with ``overloaded`` rather
-than kept.
+than kept. Before that no shard gets more places than ``_SHARE`` times those that are left: one that does not come back
+never takes the places of the others.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from goverse.errors import Overloaded
 Call = TypeVar("Call")
 
 _STALE_MAX: Final = 1_000
+_SHARE: Final = 4  # one shard alone gets 4/5 of all places, two together 8/9
 
 
 class Parking(Generic[Call]):
@@ -40,7 +42,8 @@ class Parking(Generic[Call]):
         Raises:
             Overloaded: too many calls wait already.
         """
-        if len(self._calls) >= self._calls_max:
+        left = self._calls_max - len(self._calls)
+        if len(self._shards.get(shard, ())) >= _SHARE * left:
             raise Overloaded(f"{len(self._calls)} calls wait for shards that move already", retry_after_s=1)
         if len(self._times) > 2 * len(self._calls) + _STALE_MAX:  # most of those calls went on long ago
             self._times = [entry for entry in self._times if entry[1] in self._calls]
@@ -55,6 +58,10 @@ class Parking(Generic[Call]):
         """Forget a call whose caller does not wait any more; without effect where it went on already."""
         if ticket in self._calls:
             self._take(ticket)
+
+    def shards(self) -> list[int]:
+        """Return the shards that calls wait for."""
+        return list(self._shards)
 
     def moved(self, shards: Iterable[int]) -> list[Call]:
         """Return the calls that waited for one of ``shards``, in the order in which they came."""

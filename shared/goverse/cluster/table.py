@@ -37,7 +37,9 @@ class ShardTable:
         self.routes: list[Route | None] = [None] * shard_count
         self.changes = 0
         self._claims: dict[str, Mapping[int, int]] = {}
+        self._claimants: list[dict[str, int]] = [{} for _ in range(shard_count)]
         self._addresses: dict[str, str] = {}
+        self._seen: tuple[ClusterView, int, int, int] | None = None
         self._waiters: dict[int, list[Waiter]] = {}
 
     def __len__(self) -> int:
@@ -62,8 +64,12 @@ class ShardTable:
 
     def update(self, view: ClusterView) -> set[int]:
         """Follow ``view``; tell who waits; return the shards whose route changed."""
+        seen = view, view.reloads, view.members_revision, view.claims_revision
+        if seen == self._seen:
+            return set()
+        self._seen = seen
         touched: set[int] = set()
-        for node in self._claims.keys() | view.claims.keys() | view.nodes.keys():
+        for node in self._claims.keys() | view.claims.keys():
             member = view.nodes.get(node)
             before = self._claims.get(node, _NOTHING)
             after = view.claims[node].epochs if node in view.claims and member is not None else _NOTHING
@@ -71,25 +77,35 @@ class ShardTable:
                 self._addresses[node] = member.address
                 touched |= before.keys()
             if after is not before:
-                touched |= {shard for shard, _ in before.items() ^ after.items()}
-                if after:
-                    self._claims[node] = after
-                else:
-                    self._claims.pop(node, None)
-        changed = self._follow({shard for shard in touched if shard < len(self.routes)})
+                touched |= self._take(node, before, after)
+        changed = self._choose({shard for shard in touched if shard < len(self.routes)})
         self.changes += bool(changed)
         self._tell(changed)
         return changed
 
-    def _follow(self, touched: set[int]) -> set[int]:
-        best: dict[int, tuple[int, str]] = {}
-        for node, epochs in self._claims.items():
-            for shard in touched & epochs.keys() if len(touched) < len(epochs) else epochs.keys() & touched:
-                best[shard] = max(best.get(shard, (0, "")), (epochs[shard], node))
+    def _take(self, node: str, before: Mapping[int, int], after: Mapping[int, int]) -> set[int]:
+        """Note another claim of ``node``; return the shards for which it says something else."""
+        touched = {shard for shard, _ in before.items() ^ after.items()}
+        for shard in touched:
+            if shard >= len(self.routes):
+                continue  # of a cluster with more shards than this process is set to
+            claimants = self._claimants[shard]
+            if shard in after:
+                claimants[node] = after[shard]
+            else:
+                claimants.pop(node, None)
+        if after:
+            self._claims[node] = after
+        else:
+            self._claims.pop(node, None)
+        return touched
+
+    def _choose(self, touched: set[int]) -> set[int]:
         changed: set[int] = set()
         for shard in touched:
-            epoch, node = best.get(shard, (0, ""))
-            route = Route(node, epoch, self._addresses[node]) if node else None
+            claimants = self._claimants[shard]
+            best = max(claimants, key=lambda node: (claimants[node], node), default=None)
+            route = Route(best, claimants[best], self._addresses[best]) if best is not None else None
             if route != self.routes[shard]:
                 self.routes[shard] = route
                 changed.add(shard)

@@ -58,6 +58,9 @@ class ClusterView:
         members_revision: the newest revision of any node's registration.
         intents_revision: the newest revision of any pin or drain.
         loads_revision: the newest revision of any load.
+        reloads: how often everything was replaced; then also equal revisions may mean other contents.
+        claims_revision: the newest revision of any node's claims.
+        catalogs_revision: the newest revision of any node's object types.
     """
 
     def __init__(self, layout: KeyLayout) -> None:
@@ -67,6 +70,9 @@ class ClusterView:
         self.members_revision = 0
         self.intents_revision = 0
         self.loads_revision = 0
+        self.reloads = 0
+        self.claims_revision = 0
+        self.catalogs_revision = 0
         self.faults: dict[str, str] = {}
         self._revisions: dict[str, int] = {}
         self._clear()
@@ -94,6 +100,8 @@ class ClusterView:
         self._revisions.clear()
         self.faults.clear()
         self.revision = self.members_revision = self.intents_revision = self.loads_revision = revision
+        self.claims_revision = self.catalogs_revision = revision
+        self.reloads += 1
         for entry in entries:
             self.put(entry)
 
@@ -151,6 +159,10 @@ class ClusterView:
             self.intents_revision = revision
         elif place.kind is Kind.LOAD:
             self.loads_revision = revision
+        elif place.kind is Kind.CLAIMS:
+            self.claims_revision = revision
+        elif place.kind is Kind.CATALOG:
+            self.catalogs_revision = revision
 
     def _read(self, place: Place, entry: Entry) -> None:
         kind, name = place

@@ -10,9 +10,8 @@ from hashlib import blake2b
 from struct import Struct
 from typing import Final
 
-import orjson
-
 from goverse.errors import DataNewer
+from goverse.model import json_values
 from goverse.model.frames import Problem, Reply, Request
 
 _FORMAT: Final = 1
@@ -40,7 +39,7 @@ def encode_reply(reply: Reply) -> bytes:
         "status": problem.status,
         "request_id": problem.request_id,
     }
-    return _HEAD.pack(_FORMAT, reply.version, _PROBLEM) + orjson.dumps(members)
+    return _HEAD.pack(_FORMAT, reply.version, _PROBLEM) + json_values.encode(members)
 
 
 def decode_reply(kept: bytes, commit_seq: int) -> Reply:
@@ -54,5 +53,7 @@ def decode_reply(kept: bytes, commit_seq: int) -> Reply:
         raise DataNewer(f"a kept reply has format {form}; this program knows {_FORMAT}")
     content = kept[_HEAD.size :]
     if kind == _PROBLEM:
-        return Reply(version=version, commit_seq=commit_seq, replayed=True, problem=Problem(**orjson.loads(content)))
+        return Reply(
+            version=version, commit_seq=commit_seq, replayed=True, problem=Problem(**json_values.decode(content))
+        )
     return Reply(content, version, commit_seq, kind == _CREATED, replayed=True)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
-
 from goverse.errors import GoverseError, InvalidArguments
+from goverse.model import json_values
 from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey, check_id
 from goverse.objects.context import current_turn
@@ -65,15 +64,15 @@ class Reference:
     def _untyped(self, name: str) -> Callable[..., Awaitable[Any]]:
         async def invoke(**named: Any) -> Any:
             try:
-                body = orjson.dumps(named)
-            except TypeError as error:
+                body = json_values.encode(named)
+            except (TypeError, ValueError) as error:
                 raise InvalidArguments(
                     f"the arguments of {self._goverse_key.type}.{name} have no JSON form: {error}"
                 ) from error
             reply = await self._goverse_submit(self._goverse_key, name, body)
             if reply.problem is not None:
                 raise error_of(reply.problem)
-            return orjson.loads(reply.body)
+            return json_values.decode(reply.body)
 
         return invoke
 

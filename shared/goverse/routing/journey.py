@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from goverse.cluster.delivery import Delivery, Miss
 from goverse.cluster.table import Route
+from goverse.errors import Unavailable
+from goverse.limits import RELEASE_RETRY_AFTER_S
 from goverse.model.frames import Problem, Reply, Request
 from goverse.ports.link import Executed, executed
 
 if TYPE_CHECKING:
     from goverse.routing.router import Router
+
+
+_FINAL: Final = ("timeout", "overloaded")
+"""No time is left for another try; and whoever has too much to do is not helped by being asked again."""
+
+
+_UNKNOWN: Final = ("unknown_type", "unknown_method")
+"""Whoever routes a call knows the type and the method; a node that does not is of another release, for a while."""
 
 
 class Journey(Future[Reply]):
@@ -69,8 +79,13 @@ class Journey(Future[Reply]):
             self.cancel()
             return
         reply = under_way.result()
-        miss = None if reply.problem is None else miss_of(reply.problem)
+        if reply.problem is None:
+            self.set_result(reply)
+            return
+        miss = miss_of(reply.problem)
         if miss is None:
+            if reply.problem.code in _UNKNOWN and self._router.is_elsewhere(self.route):
+                reply = Reply(problem=_of_another_release(reply.problem, self.request))
             self.set_result(reply)
         else:
             self._router.missed(self, miss)
@@ -78,8 +93,8 @@ class Journey(Future[Reply]):
 
 def miss_of(problem: Problem) -> Miss | None:
     """Return how a send ended without a result; None where the problem is the answer."""
-    if problem.code == "timeout":
-        return None  # no time is left for another try
+    if problem.code in _FINAL:
+        return None
     known = executed(problem)
     if known is None:
         return None
@@ -98,3 +113,15 @@ def delivery_of(journey: Journey, sent_to: Route | None) -> Delivery:
     if sent_to is not None:
         delivery.next(sent_to, journey.began_at)
     return delivery
+
+
+def _of_another_release(problem: Problem, request: Request) -> Problem:
+    return Problem.of(
+        Unavailable(
+            f"the node that serves the object does not know its type or method yet ({problem.detail}); nodes of two "
+            "releases are there, try again",
+            executed=Executed.NO.value,
+            retry_after_s=RELEASE_RETRY_AFTER_S,
+        ),
+        request.request_id,
+    )

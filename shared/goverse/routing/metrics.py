@@ -24,12 +24,14 @@ class RouterStats:
         misses: sends without a result, by how.
         forwards: calls that were sent on to another node than the one that was asked before.
         parked: how often a call began to wait for an owner.
+        held: how often a call was not even sent, since its node cannot be reached.
         refused: calls that found no place to wait.
     """
 
     misses: dict[Miss, int] = field(default_factory=lambda: dict.fromkeys(Miss, 0))
     forwards: int = 0
     parked: int = 0
+    held: int = 0
     refused: int = 0
 
 
@@ -49,6 +51,13 @@ class RouterMetrics(Collector):
         yield gauge("routing_parked_calls", "Calls that wait for the owner of their shard.", len(router.parking))
         yield counter("routing_calls_parked", "Times that a call began to wait for an owner.", stats.parked)
         yield counter("routing_calls_refused", "Calls that found no place to wait for an owner.", stats.refused)
+        yield gauge(
+            "routing_circuits_open", "Nodes that get no calls, since they cannot be reached.", len(router.links.dark)
+        )
+        yield counter(
+            "routing_circuits_opened", "Times that a node could not be reached any more.", router.links.openings
+        )
+        yield counter("routing_calls_held", "Times that a call waited for such a node without a try.", stats.held)
         yield counters(
             "routing_retries",
             "Sends without a result, after which the call was sent again or waited.",

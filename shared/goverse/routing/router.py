@@ -10,39 +10,25 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, Final, Protocol
 
 from goverse.cluster.delivery import Miss, Park, Send
 from goverse.cluster.parking import Parking
 from goverse.cluster.table import Route, ShardTable
 from goverse.cluster.view import ClusterView
 from goverse.errors import GoverseError, MalformedRequest, Overloaded, Unavailable
-from goverse.limits import CALL_TIMEOUT_S, PARKED_CALLS_MAX
+from goverse.limits import PARKED_CALLS_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, placement_of, stable_hash
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Link, Readiness
 from goverse.routing.journey import Journey, delivery_of
+from goverse.routing.links import Connect, Links, list_at_any, readiness_of
 from goverse.routing.metrics import RouterStats
-
-_HANG_UP_S: Final = 1.0
 
 Readonly = Callable[[str, str], bool]
 """Whether a type's method changes nothing."""
-
-
-class NodeLink(Link, Protocol):
-    """A link to one node that somebody has to end."""
-
-    async def close(self, drain_timeout_s: float = 0.0) -> None:
-        """Hang up."""
-        ...
-
-
-Connect = Callable[[str], NodeLink]
-"""Opens a link to the node at an address."""
 
 
 class Router:
@@ -52,6 +38,7 @@ class Router:
         table: who serves which shard.
         parking: the calls that wait for an owner.
         own: the id of this process's node, and the node; None in a gate.
+        links: to the nodes that are there.
         stats: what it counts.
     """
 
@@ -78,44 +65,42 @@ class Router:
         self.table = ShardTable(shard_count)
         self.parking: Parking[Journey] = Parking(parked_max)
         self.stats = RouterStats()
-        self._connect = connect
+        self.links = Links(connect, self._lit)
+        self._dark = self.links.dark
         self._readonly = readonly
         self.own = own
         self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"  # as ``router_key``, which is taken apart again
         self._numbers = count(1)
-        self._links: dict[str, NodeLink] = {}
-        self._nodes: dict[str, str] = {}
         self._shift = 64 - (shard_count.bit_length() - 1)
-        self._closing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._look_at = 0.0
         self._served = 0
+        self._members_at = (-1, -1)
+        self._present: set[str] = set()
         self._closed = False
 
     # --- the cluster --------------------------------------------------------------------------------------------------
 
     def follow(self, view: ClusterView) -> None:
         """Take in what etcd says now: connect to new nodes, let go of old ones, wake calls whose shard has moved."""
-        self._nodes = {node: member.address for node, member in view.nodes.items()}
-        present = {address for node, address in self._nodes.items() if self.own is None or node != self.own[0]}
-        for address in present - self._links.keys():
-            self._links[address] = self._connect(address)
+        own = self.own[0] if self.own is not None else None
+        if (view.reloads, view.members_revision) != self._members_at:
+            self._members_at = view.reloads, view.members_revision
+            self._present = {member.address for node, member in view.nodes.items() if node != own}
+            self.links.connect(self._present)
         changed = self.table.update(view)
         if changed:
             self._served = sum(route is not None for route in self.table.routes)
-        for address in self._links.keys() - present:
-            self._let_go(self._links.pop(address))
+        self.links.let_go(self._present)
         for journey in self.parking.moved(changed):
             self._unparked(journey)
 
-    def _let_go(self, link: NodeLink) -> None:
-        # What is under way may still be answered: its node may only have lost its lease
-        self._track(link.close(drain_timeout_s=CALL_TIMEOUT_S))
-
-    def _track(self, closing: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(closing)
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+    def _lit(self, address: str) -> None:
+        """Let go on what waited for a node that can be reached again."""
+        routes = self.table.routes
+        shards = [shard for shard in self.parking.shards() if (at := routes[shard]) and at.address == address]
+        for journey in self.parking.moved(shards):
+            self._unparked(journey)
 
     async def close(self) -> None:
         """Hang up everywhere; calls that wait are refused."""
@@ -124,13 +109,7 @@ class Router:
             self._timer.cancel()
         for journey in self.parking.moved(range(len(self.table))):
             self._fail(journey, Unavailable("the process is shutting down; the call was not sent", executed="no"))
-        for link in self._links.values():
-            self._track(link.close())
-        self._links.clear()
-        if self._closing:
-            _, late = await asyncio.wait(tuple(self._closing), timeout=_HANG_UP_S)
-            for task in late:
-                task.cancel()
+        await self.links.close()
 
     # --- Link ---------------------------------------------------------------------------------------------------------
 
@@ -148,7 +127,7 @@ class Router:
             request.fresh_key = True
         journey = Journey(self, request, shard, loop=loop)
         route = self.table.routes[shard]
-        if route is None:
+        if route is None or route.address in self._dark:
             self._go_on(journey)
         else:
             self._send(journey, route)
@@ -163,27 +142,11 @@ class Router:
             Unavailable: no node can be reached.
             GoverseError: what the node says.
         """
-        refusal: GoverseError = Unavailable("no node is there to ask", executed="no")
-        for link in self._everyone():
-            if not link.readiness().ready:
-                continue
-            try:
-                return await link.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
-            except Unavailable as error:
-                refusal = error
-        raise refusal
+        return await list_at_any(self._everyone(), namespace, type_name, prefix=prefix, after=after, limit=limit)
 
     def readiness(self) -> Readiness:
         """Tell whether every shard has an owner that can be reached."""
-        told = [link.readiness() for link in self._everyone()]
-        reasons: list[str] = []
-        if not told:
-            reasons.append("no node is registered")
-        elif not any(each.ready for each in told):
-            reasons += dict.fromkeys(reason for each in told for reason in each.reasons)
-        if self._served < len(self.table):
-            reasons.append(f"claimed {self._served} of {len(self.table)} shards")
-        return Readiness(not reasons, tuple(reasons), max((each.commit_seq for each in told), default=0))
+        return readiness_of(self._everyone(), *self.progress())
 
     def progress(self) -> tuple[int, int]:
         """Return how many shards have an owner, and how many there are."""
@@ -212,10 +175,8 @@ class Router:
             return not self._readonly(request.key.type, request.method)
         return request.operation is not Operation.READ
 
-    def _everyone(self) -> Iterable[Link]:
-        if self.own is not None:
-            yield self.own[1]
-        yield from tuple(self._links.values())
+    def _everyone(self) -> Sequence[Link]:
+        return [*([self.own[1]] if self.own is not None else []), *self.links]
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
@@ -223,7 +184,7 @@ class Router:
         if self.own is not None and route.node == self.own[0]:
             link: Link | None = self.own[1]
         else:
-            link = self._links.get(route.address)
+            link = self.links.get(route.address)
         if link is None:
             self.missed(journey, Miss.UNSENT, route)
         else:
@@ -246,7 +207,12 @@ class Router:
         now = journey.get_loop().time()
         if journey.delivery is None:
             journey.delivery = delivery_of(journey, None)
-        step = journey.delivery.next(self.table.routes[journey.shard], now)
+        route = self.table.routes[journey.shard]
+        if route is not None and route.address in self._dark and now < journey.request.deadline:
+            self.stats.held += 1
+            self._park(journey, journey.request.deadline)
+            return
+        step = journey.delivery.next(route, now)
         if isinstance(step, Send):
             journey.request.attempt = step.attempt
             journey.request.fresh_key = journey.request.fresh_key and not step.attempt
@@ -271,6 +237,10 @@ class Router:
         journey.ticket = None
         if not journey.done():
             self._go_on(journey)
+
+    def is_elsewhere(self, route: Route | None) -> bool:
+        """Tell whether a route leads to another process."""
+        return route is not None and (self.own is None or route.node != self.own[0])
 
     def gave_up(self, journey: Journey) -> None:
         """Forget a call that nobody waits for."""

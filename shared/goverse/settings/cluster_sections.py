@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import ByteSize, Field, SecretStr, model_validator
 
 from goverse import limits
 from goverse.errors import ConfigError
 from goverse.etcd.options import Endpoint, EtcdOptions
 from goverse.settings.section import Directory, Seconds, Section, Words, relation
+from goverse.wire.options import WireOptions
 
 
 class ClusterSettings(Section):
@@ -117,3 +118,61 @@ class PostgresSettings(Section):
     changes_retention_days: Annotated[int, Field(ge=1, le=3_650)] = Field(
         default=7, description="Whole days for which the change feed is kept; what is older is dropped."
     )
+
+
+class WireSettings(Section):
+    """The streams between gates and nodes, and between nodes: what they may hold, and when a peer counts as dead."""
+
+    inflight_max: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=limits.WIRE_INFLIGHT_MAX,
+        description="Requests under way on one stream; the smaller value of its two sides counts. Further ones get 429 "
+        "`overloaded`.",
+    )
+    streams_max: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=limits.WIRE_STREAMS_MAX, description="Streams that a node serves: one for each gate and other node."
+    )
+    message_bytes: Annotated[ByteSize, Field(ge=4 * limits.KIB, le=4 * limits.MIB)] = Field(
+        default=ByteSize(limits.WIRE_MESSAGE_BYTES),
+        description="Size at which a message leaves and the next one is begun.",
+    )
+    requests_bytes_max: Annotated[ByteSize, Field(ge=16 * limits.BODY_BYTES_MAX)] = Field(
+        default=ByteSize(limits.WIRE_REQUESTS_BYTES_MAX),
+        description="Bodies of the requests under way on one stream.",
+    )
+    connect_timeout_s: Seconds = Field(
+        default=limits.WIRE_CONNECT_TIMEOUT_S, description="Longest time of one attempt to open a stream."
+    )
+    backoff_s_max: Seconds = Field(
+        default=limits.WIRE_BACKOFF_S_MAX, description="Longest pause between two attempts to open a stream."
+    )
+    keepalive_s: Annotated[float, Field(ge=0.1, le=300)] = Field(
+        default=limits.WIRE_KEEPALIVE_S,
+        description="Silence after which a peer is asked for a sign of life; after as long again it gets no new calls.",
+    )
+    silence_s_max: Annotated[float, Field(ge=0.2, le=600)] = Field(
+        default=limits.WIRE_SILENCE_S_MAX,
+        description="Silence after which a stream is given up; best below `cluster.lease_ttl_s` and above the longest "
+        "pause of a process, at least twice `keepalive_s`.",
+    )
+
+    def options(self, requests_max: int) -> WireOptions:
+        """Return what links and servers take; ``requests_max`` bounds the requests on all streams of a server."""
+        return WireOptions(
+            inflight_max=self.inflight_max,
+            inflight_total_max=requests_max,
+            streams_max=self.streams_max,
+            message_bytes=self.message_bytes,
+            requests_bytes_max=self.requests_bytes_max,
+            connect_timeout_s=self.connect_timeout_s,
+            backoff_s_max=self.backoff_s_max,
+            keepalive_s=self.keepalive_s,
+            silence_s_max=self.silence_s_max,
+        )
+
+    @model_validator(mode="after")
+    def _asks_in_time(self) -> Self:
+        if self.silence_s_max < 2 * self.keepalive_s:
+            raise relation(
+                "silence_s_max", "less than twice wire.keepalive_s, which is {asked}", asked=f"{self.keepalive_s:g}"
+            )
+        return self

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from goverse import limits
 from goverse.errors import MalformedRequest
 from goverse.model.keys import check_namespace
-from goverse.settings.cluster_sections import ClusterSettings, EtcdSettings, PostgresSettings
+from goverse.settings.cluster_sections import ClusterSettings, EtcdSettings, PostgresSettings, WireSettings
 from goverse.settings.section import Directory, Seconds, Section, Words, relation
 
 # A segment takes any single record, with room to spare.
@@ -84,7 +84,7 @@ class GateSettings(Section):
     )
     bodies_bytes_max: Annotated[ByteSize, Field(ge=limits.STATE_BYTES_MAX)] = Field(
         default=ByteSize(limits.BODIES_BYTES_MAX),
-        description="All bodies that arrive in pieces, together; beyond it requests get 503 `overloaded`.",
+        description="All bodies that arrive in pieces, together; beyond it requests get 429 `overloaded`.",
     )
     head_read_timeout_s: Seconds = Field(
         default=limits.HEAD_READ_TIMEOUT_S, description="How long a client may take to send the headers of a request."
@@ -98,7 +98,7 @@ class GateSettings(Section):
     connections_max: int = Field(
         default=limits.CONNECTIONS_MAX,
         ge=1,
-        description="Open connections; further ones are answered with 503 `overloaded`.",
+        description="Open connections; further ones are answered with 429 `overloaded`.",
     )
     drain_timeout_s: Seconds = Field(
         default=limits.DRAIN_TIMEOUT_S, description="How long a stopping server waits for the calls that run."
@@ -140,12 +140,12 @@ class NodeSettings(Section):
     mailbox_calls_max: int = Field(
         default=limits.MAILBOX_CALLS_MAX,
         ge=1,
-        description="Calls that may wait for one object; further ones get 503 `overloaded`.",
+        description="Calls that may wait for one object; further ones get 429 `overloaded`.",
     )
     inflight_calls_max: int = Field(
         default=limits.INFLIGHT_CALLS_MAX,
         ge=1,
-        description="Calls inside the node, waiting or running; further ones get 503 `overloaded`.",
+        description="Calls inside the node, waiting or running; further ones get 429 `overloaded`.",
     )
     default_call_timeout_s: Seconds = Field(
         default=limits.CALL_TIMEOUT_S, description="Deadline of a call that names none."
@@ -227,6 +227,7 @@ class Settings(BaseSettings):
     node: NodeSettings = Field(default_factory=NodeSettings)
     wal: WalSettings = Field(default_factory=WalSettings)
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
+    wire: WireSettings = Field(default_factory=WireSettings)
     etcd: EtcdSettings = Field(default_factory=EtcdSettings)
     postgres: PostgresSettings = Field(default_factory=PostgresSettings)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -12,8 +12,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-import orjson
-
+from goverse.model import json_values
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey, check_id
 from goverse.model.records import CommitRecord
@@ -106,9 +105,9 @@ class TestHost:
         """
         spec = TypeSpec.of(target)
         hook = spec.hooks.get("on_create")
-        body = hook.arguments.encode((), arguments) if hook else orjson.dumps(arguments)
+        body = hook.arguments.encode((), arguments) if hook else json_values.encode(arguments)
         reply = await self._checked(Operation.CREATE, self._key(target, object_id), body, if_match=0)
-        return cast("dict[str, Any]", orjson.loads(reply.body))
+        return cast("dict[str, Any]", json_values.decode(reply.body))
 
     async def delete(self, target: type[Any], object_id: str) -> None:
         """Delete an object.
@@ -125,7 +124,7 @@ class TestHost:
             return None
         if reply.problem is not None:
             raise error_of(reply.problem)
-        return cast("dict[str, Any]", orjson.loads(reply.body))
+        return cast("dict[str, Any]", json_values.decode(reply.body))
 
     async def store_state(
         self, target: type[Any], object_id: str, state: Mapping[str, Any], *, state_version: int
@@ -135,7 +134,7 @@ class TestHost:
         Raises:
             ValueError: the object exists already.
         """
-        key, body = self._key(target, object_id), orjson.dumps(state)
+        key, body = self._key(target, object_id), json_values.encode(state)
         record = CommitRecord(key, 0, 1, body, state_version, at_ms=time.time_ns() // 1_000_000)
         [outcome] = await self._store.commit([record])
         if not isinstance(outcome, int):

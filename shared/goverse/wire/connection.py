@@ -136,8 +136,8 @@ class Connection:
                 future.set_exception(Unavailable("the connection to the node broke"))
         self._listings.clear()
 
-    def tick(self, now: float, cancels: list[int]) -> None:
-        """Tell the peer what nobody waits for any more; look after its signs of life."""
+    def tick(self, now: float, cancels: list[int]) -> bool:
+        """Tell the peer what nobody waits for any more; look after its signs of life, and say whether it owes one."""
         if cancels and CANCEL in self._features:
             self._envelope().cancels.extend(cancels)
         stalled_s = 0.0 if self._writing_since is None else now - self._writing_since
@@ -149,6 +149,7 @@ class Connection:
             self._envelope().ping = self._pings
         elif verdict is Verdict.GIVE_UP:
             self._end("the peer gives no sign of life")
+        return self._liveness.silent(now)
 
     def _end(self, reason: str) -> None:
         if not self._ended.done():

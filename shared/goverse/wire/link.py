@@ -17,8 +17,7 @@ import random
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import grpc
 
@@ -29,40 +28,14 @@ from goverse.ports.link import Executed, Readiness
 from goverse.wire.backoff import Backoff
 from goverse.wire.connection import Connection, ConnectionBroken, reason_of
 from goverse.wire.introduction import Introduction
+from goverse.wire.link_state import LinkState, Phase
 from goverse.wire.options import WireOptions
-from goverse.wire.outgoing import Outgoing
+from goverse.wire.outgoing import Budget, Outgoing
 from goverse.wire.stats import WireStats
 
 _POLL_S: Final = 0.005
 
 logger = logging.getLogger("goverse.wire")
-
-
-class Phase(StrEnum):
-    """Where a link stands; the table is on top of this module."""
-
-    CONNECTING = "connecting"
-    CONNECTED = "connected"
-    BROKEN = "broken"
-    CLOSED = "closed"
-
-
-class LinkState(NamedTuple):
-    """What a router wants to know.
-
-    Attributes:
-        phase: where the link stands.
-        since: since when, on the loop's clock.
-        reason: why it is not connected; empty while it is.
-        peer: who answers at the address, as it last introduced itself, or None.
-        draining: the peer takes no new work; it will hang up.
-    """
-
-    phase: Phase
-    since: float
-    reason: str = ""
-    peer: Introduction | None = None
-    draining: bool = False
 
 
 class GrpcLink:
@@ -76,6 +49,7 @@ class GrpcLink:
         options: WireOptions | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         stats: WireStats | None = None,
+        budget: Budget | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """Say where the node is and who we are; without ``credentials`` the stream is in the clear."""
@@ -89,6 +63,7 @@ class GrpcLink:
             inflight_max=self._options.inflight_max,
             bytes_max=self._options.requests_bytes_max,
             body_bytes_max=self._options.body_bytes_max,
+            budget=budget,
         )
         self._connection: Connection | None = None
         self._watchers: list[Callable[[LinkState], None]] = []
@@ -166,7 +141,10 @@ class GrpcLink:
                 return await self._connection.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
         except TimeoutError:
             raise Timeout(
-                f"the node at {self.address} did not list {type_name} in time", operation="list", object=type_name
+                f"the node at {self.address} did not list {type_name} in time",
+                operation="list",
+                object=type_name,
+                seconds=self._options.list_timeout_s,
             ) from None
 
     def readiness(self) -> Readiness:
@@ -253,7 +231,7 @@ class GrpcLink:
 
     def _change(self, state: LinkState) -> None:
         before, self.state = self.state, state
-        if (before.phase, before.draining) == (state.phase, state.draining):
+        if (before.phase, before.draining, before.silent) == (state.phase, state.draining, state.silent):
             return  # only the reason is another one
         for watcher in tuple(self._watchers):
             try:
@@ -288,4 +266,6 @@ class GrpcLink:
                 )
             )
         if self._connection is not None:
-            self._connection.tick(now, overdue.cancels)
+            silent = self._connection.tick(now, overdue.cancels)
+            if silent != self.state.silent:
+                self._change(self.state._replace(silent=silent))

@@ -47,3 +47,7 @@ class Liveness:
             self._asked = True
             return Verdict.ASK
         return Verdict.WAIT
+
+    def silent(self, now: float) -> bool:
+        """Tell whether the peer was asked, and said nothing for as long again."""
+        return self._asked and now - self._heard >= 2 * self._keepalive_s

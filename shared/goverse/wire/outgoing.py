@@ -16,6 +16,8 @@ from goverse.errors import Draining, GoverseError, Overloaded, TooLarge
 from goverse.model.frames import Problem, Reply, Request
 from goverse.ports.link import Executed
 
+_SHARE: Final = 4  # one link alone gets 4/5 of the budget, two together 8/9
+
 FRAME_OVERHEAD_BYTES: Final = 256
 """What a frame weighs beside its body: names, ids, the objects that hold them."""
 
@@ -56,6 +58,28 @@ class Overdue(NamedTuple):
     cancels: list[int]
 
 
+class Budget:
+    """Requests under way on all links of one process, shared fairly.
+
+    A link gets a place while it has no more than ``_SHARE`` times the places that are left: a node that does not answer
+    never takes the places of those that do.
+
+    Attributes:
+        requests: how many are under way.
+    """
+
+    __slots__ = ("_requests_max", "requests")
+
+    def __init__(self, requests_max: int) -> None:
+        """Let ``requests_max`` be under way together."""
+        self.requests = 0
+        self._requests_max = requests_max
+
+    def refuses(self, own: int) -> bool:
+        """Tell whether a link with so many requests under way gets no further one."""
+        return own >= _SHARE * (self._requests_max - self.requests)
+
+
 class Outgoing:
     """The requests of one link.
 
@@ -64,11 +88,12 @@ class Outgoing:
         inflight_max: how many may be without an answer at one time.
     """
 
-    __slots__ = ("_body_bytes_max", "_bytes_max", "_entries", "_last", "_sent", "_unsent", "_unsent_bytes",
+    __slots__ = ("_body_bytes_max", "_budget", "_bytes_max", "_entries", "_last", "_sent", "_unsent", "_unsent_bytes",
                  "draining", "inflight_max")  # fmt: skip
 
-    def __init__(self, *, inflight_max: int, bytes_max: int, body_bytes_max: int) -> None:
-        """Bound the requests, the bytes of those that were not sent yet, and a single body."""
+    def __init__(self, *, inflight_max: int, bytes_max: int, body_bytes_max: int, budget: Budget | None = None) -> None:
+        """Bound the requests, the bytes of those that were not sent yet, and a single body; share ``budget``."""
+        self._budget = budget or Budget(inflight_max * 2)
         self.inflight_max = inflight_max
         self.draining: str | None = None
         self._bytes_max = bytes_max
@@ -94,7 +119,8 @@ class Outgoing:
         A draining peer still takes requests that one of its own turns may be waiting for.
         """
         size = len(request.body)
-        if len(self._entries) >= self.inflight_max:
+        budget = self._budget
+        if len(self._entries) >= self.inflight_max or budget.refuses(len(self._entries)):
             return Overloaded(
                 f"{len(self._entries)} requests are under way to this node already",
                 retry_after_s=1,
@@ -110,6 +136,7 @@ class Outgoing:
         if self.draining is not None and not request.chain:
             return Draining(self.draining, executed=Executed.NO.value)
         self._last += 1
+        budget.requests += 1
         self._entries[self._last] = Entry(request, waiter)
         self._unsent.append(self._last)
         self._unsent_bytes += size
@@ -129,6 +156,7 @@ class Outgoing:
             self._unsent_bytes -= body_bytes
             if waiter.done():
                 del entries[number]
+                self._budget.requests -= 1
                 continue
             frames.append((number, request))
             self._sent = number
@@ -137,7 +165,10 @@ class Outgoing:
 
     def answered(self, number: int) -> Entry | None:
         """Return the request that ``number`` answers, once; None where nobody waits for it any more."""
-        return self._entries.pop(number, None)
+        entry = self._entries.pop(number, None)
+        if entry is not None:
+            self._budget.requests -= 1
+        return entry
 
     def drain(self, reason: str) -> None:
         """The peer takes no new work: refuse it from now on, and what was not sent yet as well."""
@@ -151,6 +182,7 @@ class Outgoing:
                 kept.append(number)
                 continue
             del self._entries[number]
+            self._budget.requests -= 1
             self._unsent_bytes -= len(entry.request.body)
             entry.refuse(Draining(reason, executed=Executed.NO.value))
         self._unsent = kept
@@ -166,6 +198,7 @@ class Outgoing:
                 found.cancels.append(number)
         for number in found.cancels:
             entry = self._entries.pop(number)
+            self._budget.requests -= 1
             if number > self._sent:
                 self._unsent_bytes -= len(entry.request.body)
         found.cancels[:] = [number for number in found.cancels if number <= self._sent]
@@ -179,6 +212,7 @@ class Outgoing:
             for number, entry in self._entries.items()
             if not entry.waiter.done()
         ]
+        self._budget.requests -= len(self._entries)
         self._entries.clear()
         self._unsent.clear()
         self._unsent_bytes = 0

@@ -50,12 +50,11 @@ class Peer:
         stats: WireStats,
     ) -> None:
         """Serve ``link`` to the peer; nothing is read or written before ``run``."""
-        self._stats = stats
         self.introduction = introduction
         self.incoming = Incoming(options, occupancy)
         self._agreement = agreement
         self._link = link
-        self._options = options
+        self._options, self._stats = options, stats
         self._loop = asyncio.get_running_loop()
         self._reader = codec.RequestReader()
         now = self._loop.time()

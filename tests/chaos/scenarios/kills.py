@@ -10,7 +10,7 @@ from tests.chaos.scenario import Scenario
 from tests.chaos.stage import Stage
 
 SLOW_TURN_S: Final = 0.8
-SLOW_CALLS: Final = 40
+SLOW_CALLS: Final = 24
 KILLS_MIN: Final = 6
 
 
@@ -18,7 +18,7 @@ async def kill_node(stage: Stage) -> None:
     """Kill a node that does not lead."""
     while stage.goes_on():
         node = stage.a_follower()
-        await stage.recovered(await stage.kill(node), "a node's death")
+        await stage.recovered(await stage.kill(node), "a node's death", node)
         await stage.start(node)
 
 
@@ -26,7 +26,7 @@ async def kill_leader(stage: Stage) -> None:
     """Kill the node that leads."""
     while stage.goes_on():
         node = stage.observer.leader
-        await stage.recovered(await stage.kill(node), "the leader's death")
+        await stage.recovered(await stage.kill(node), "the leader's death", node)
         await stage.start(node)
 
 
@@ -45,7 +45,7 @@ async def kill_two(stage: Stage) -> None:
     """Kill the leader and another one of four nodes at the same moment."""
     while stage.goes_on():
         nodes = (stage.observer.leader, stage.a_follower())
-        await stage.recovered(await stage.kill(*nodes), "two deaths at once")
+        await stage.recovered(await stage.kill(*nodes), "two deaths at once", *nodes)
         await stage.start(*nodes)
 
 
@@ -75,7 +75,7 @@ async def _kill_while_moving(stage: Stage, *, drained: str, killed: str, what: s
     await stage.observer.until(lambda: stage.observer.owners()[drained] < shards, f"a shard that leaves {drained}")
     left = stage.observer.owners()[drained]
     began = await stage.kill(killed)
-    await stage.recovered(began, what)
+    await stage.recovered(began, what, killed)
     await asyncio.gather(*slow)
     stage.tell(f"{left} of {shards} shards were still to be moved")
     await stage.observer.coordinator.write([], [Delete(key)])

@@ -109,6 +109,44 @@ def test_a_program_that_is_broken_from_the_start_is_served_when_it_is_repaired(t
         assert server.increment() == 1
 
 
+def test_a_broken_edit_while_a_reload_switches_leaves_the_code_before_it_serving(tmp_path: Path) -> None:
+    held = COUNTER + (
+        "\n    @call\n    async def hold(self) -> None:\n        import asyncio, pathlib\n"
+        '        pathlib.Path("begun").touch()\n'
+        '        while not pathlib.Path("released").exists():\n            await asyncio.sleep(0.01)\n'
+    )
+    path = application(tmp_path, held)
+
+    with dev(tmp_path, "app.py") as server:
+        holder = threading.Thread(target=_post_and_forget, args=(f"{server.url}/objects/Counter/held/call/hold",))
+        holder.start()
+        until((tmp_path / "begun").exists, "the call to begin")
+        edit(path, "self.value += by", "self.value += 10 * by")
+        until(lambda: not _answers(server.url), "the old process to drain")
+        edit(path, "int = 0", "int = 0 +")
+        until(lambda: server.count("changed") == 2, "the second change")
+        (tmp_path / "released").touch()
+
+        assert "the old code goes on serving" in str(server.wait_for("SyntaxError")["event"])
+        assert server.increment() == 10
+        holder.join(60)
+
+
+def test_a_server_that_dies_over_a_broken_file_leaves_an_answer_that_says_so(server: Dev, tmp_path: Path) -> None:
+    edit(tmp_path / "app.py", "int = 0", "int = 0 +")
+    server.wait_for("the old code goes on serving")
+    os.kill(server.server_pid(), signal.SIGKILL)
+    server.wait_for("nothing is served")
+
+    answer = httpx.post(f"{server.url}/objects/Counter/c1/call/increment", content=b" " * 500_000, timeout=60)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert "the application cannot be imported" in answer.json()["detail"]
+
+    edit(tmp_path / "app.py", "int = 0 +", "int = 0")
+    server.wait_for("the application was reloaded")
+    assert server.increment() == 1
+
+
 def test_files_that_are_no_part_of_the_program_change_nothing(server: Dev, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no code")
     (tmp_path / ".hidden").mkdir()
@@ -201,6 +239,13 @@ def test_a_killed_supervisor_takes_along_a_server_that_is_stuck_in_the_users_cod
         until(lambda: not runs(pid), "the end of the server process")
         caller.join(60)
         assert not caller.is_alive()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz", timeout=1).is_success
+    except httpx.TransportError:
+        return False
 
 
 def _post_and_forget(url: str) -> None:

@@ -105,7 +105,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 
 @pytest.mark.requirement("OBS-1", "CLU-4", "CLU-8")
 async def test_a_node_counts_its_shards_and_names_none_of_them() -> None:
-    async with TwinCluster(Tally) as cluster:
+    async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("first")
         await cluster.served("first")
         await cluster.join("second")
@@ -134,7 +134,7 @@ async def test_a_node_counts_its_shards_and_names_none_of_them() -> None:
 @pytest.mark.requirement("OBS-1")
 async def test_the_page_on_metrics_names_every_series_of_a_node_and_of_a_gate() -> None:
     page = (ROOT / "docs" / "guide" / "metrics.md").read_text(encoding="utf-8")
-    async with TwinCluster(Tally) as cluster:
+    async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("a")
         async with served(cluster.hosts["a"], cluster) as client:
             node = (await client.get("/metrics")).text
@@ -149,7 +149,7 @@ async def test_the_page_on_metrics_names_every_series_of_a_node_and_of_a_gate() 
 
 @pytest.mark.requirement("OBS-3")
 async def test_a_record_of_a_turn_names_its_shard_and_trace() -> None:
-    async with TwinCluster(Tally) as cluster:
+    async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("a")
         await cluster.served("a")
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -167,7 +167,7 @@ async def test_a_record_of_a_turn_names_its_shard_and_trace() -> None:
 
 @pytest.mark.requirement("CLU-10")
 async def test_readiness_says_how_many_shards_are_claimed_and_follows_the_truth_both_ways() -> None:
-    async with TwinCluster(Tally) as cluster:
+    async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("a")
         await cluster.served("a")
         host = cluster.hosts["a"]
@@ -187,7 +187,7 @@ async def test_readiness_says_how_many_shards_are_claimed_and_follows_the_truth_
 
 @pytest.mark.requirement("OBS-3")
 async def test_the_log_level_changes_over_http_for_programs_of_this_machine_only() -> None:
-    async with TwinCluster(Tally) as cluster:
+    async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("a")
         await cluster.served("a")
         async with served(cluster.hosts["a"], cluster) as client:
@@ -230,7 +230,7 @@ async def test_errors_of_etcd_and_of_the_store_are_counted_by_code() -> None:
 
 
 async def test_calls_that_wait_for_an_owner_are_counted() -> None:
-    async with TwinCluster(Tally) as cluster:
+    async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         early = cluster.call(Tally, "t", "add")
         registry = CollectorRegistry()
         registry.register(RouterMetrics(cluster.router))

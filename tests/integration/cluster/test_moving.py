@@ -30,7 +30,7 @@ async def moved(cluster: TwinCluster, shard: int, node: str, timeout_s: float = 
 
 
 async def test_a_shard_moves_under_calls_and_leaves_no_pin_behind() -> None:
-    async with TwinCluster(Tally) as cluster:
+    async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("a", "b")
         await cluster.served("a", "b")
         shard = cluster.owners().index("a")
@@ -48,7 +48,7 @@ async def test_a_shard_moves_under_calls_and_leaves_no_pin_behind() -> None:
 
 
 async def test_a_move_that_cannot_be_says_why_and_leaves_nothing_behind() -> None:
-    async with TwinCluster(Tally) as cluster:
+    async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("a", "b")
         await cluster.served("a", "b")
         shard = cluster.owners().index("a")

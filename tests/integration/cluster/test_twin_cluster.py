@@ -51,14 +51,12 @@ def _spread(cluster: TwinCluster) -> int:
 
 @pytest.mark.requirement("CLU-1", "CLU-2", "CLU-4")
 async def test_nodes_share_the_shards_and_every_object_answers() -> None:
-    async with TwinCluster(Tally) as cluster:
+    async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("a", "b", "c")
         await cluster.served("a", "b", "c")
-        await until(lambda: _spread(cluster) <= 3)  # a node that came late gets its share in rounds
         await everywhere(cluster, 1)
-        resident = {name: len(cluster.hosts[name].node.residents) for name in "abc"}
-        assert sum(resident.values()) == 64
-        assert all(resident.values())
+        await until(lambda: _spread(cluster) <= 3)  # a node that came late gets its share in rounds
+        await everywhere(cluster, 2)
 
 
 @pytest.mark.requirement("CLU-1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -172,6 +173,7 @@ async def test_what_is_no_http_gets_a_problem_and_the_end_of_the_connection(gate
         await wire.send(data)
         answer = await wire.answer()
         assert (answer.status, answer.code, answer.headers["connection"]) == (400, "malformed_request", "close")
+        assert answer.headers["goverse-request-id"] == json.loads(answer.body)["request_id"] != ""
         assert await wire.is_closed()
 
 

@@ -71,6 +71,42 @@ async def test_what_the_node_says_at_the_deadline_is_what_the_client_hears(query
     await store.close()
 
 
+class Slow(Object):
+    @call
+    async def work(self) -> None:
+        await asyncio.sleep(5)
+
+    @call(timeout_s=0.2)
+    async def hurry(self) -> None:
+        await asyncio.sleep(5)
+
+
+@pytest.mark.requirement("GATE-6")
+@pytest.mark.parametrize("query", ["", "?"])  # the second one goes through ASGI
+async def test_a_timeout_tells_how_long_the_request_was_given(query: str) -> None:
+    registry, store = Registry([Slow]), MemoryStore()
+    await store.open()
+    node = Node(registry, store)
+    await node.start()
+    async with serving_link(node, registry, GateOptions()) as (_, _, client):
+
+        async def seconds(name: str, **headers: str) -> float:
+            answer = await client.post(f"/objects/Slow/{name}{query}", headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
+            return float(answer.json()["seconds"])
+
+        header = {"GoVerse-Timeout": "0.4"}
+        found = await asyncio.gather(
+            seconds("a/call/work", **header),
+            seconds("a/call/work", **header),  # waits for the first one
+            seconds("b/call/hurry"),
+            seconds("c/call/hurry", **{"GoVerse-Timeout": "9"}),
+        )
+        assert list(found) == [0.4, 0.4, 0.2, 0.2]
+    await node.stop()
+    await store.close()
+
+
 async def test_the_deadline_goes_with_the_request(gate: Serving) -> None:
     before = asyncio.get_running_loop().time()
     await gate.client.post(INCREMENT, headers={"GoVerse-Timeout": "7"})

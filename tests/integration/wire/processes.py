@@ -15,8 +15,9 @@ import uvloop
 
 from goverse.testing.link_objects import Door
 from tests.links import ledgers, server_of
-from tests.nodes import PATIENCE_S
 from tests.tree import PACKAGES, ROOT
+
+START_S = 60.0  # a process of its own, on a machine that may be busy
 
 
 @dataclass
@@ -43,7 +44,7 @@ async def served() -> AsyncIterator[Served]:
     )
     assert process.stdout is not None
     try:
-        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
+        line = await asyncio.wait_for(process.stdout.readline(), START_S)
         yield Served(process, line.decode().strip())
     finally:
         if process.returncode is None:

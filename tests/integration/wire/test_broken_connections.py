@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from goverse.wire.link import GrpcLink, LinkState, Phase
+from goverse.wire.link import GrpcLink
+from goverse.wire.link_state import LinkState, Phase
 from tests.integration.wire.asking import ask, outcome
 from tests.integration.wire.processes import served
 from tests.integration.wire.proxy import proxy_to

@@ -14,7 +14,7 @@ from goverse.model.keys import ObjectKey
 from goverse.testing.link_objects import Door
 from goverse.wire import codec
 from goverse.wire.connection import METHOD
-from goverse.wire.link import Phase
+from goverse.wire.link_state import Phase
 from goverse.wire.server import SERVICE, LinkServer
 from goverse.wire.v1 import wire_pb2 as messages
 from tests.integration.wire.asking import ask, outcome

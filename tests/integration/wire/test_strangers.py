@@ -16,7 +16,7 @@ from goverse.ports.link import Readiness
 from goverse.wire import codec
 from goverse.wire.connection import METHOD
 from goverse.wire.introduction import CANCEL, FEATURES, LIST, READINESS, Introduction
-from goverse.wire.link import Phase
+from goverse.wire.link_state import Phase
 from goverse.wire.v1 import wire_pb2 as messages
 from tests.integration.wire.asking import ask, outcome
 from tests.links import GATE, NODE, QUICK, ledgers, link_to, server_of, stranger

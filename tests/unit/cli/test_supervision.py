@@ -20,6 +20,7 @@ from goverse_cli.dev.supervision import (
     Say,
     Start,
     Supervision,
+    TurnAway,
 )
 
 
@@ -69,9 +70,39 @@ def test_a_change_during_a_change_starts_over() -> None:
     assert deeds(rules.imported(2)) == []
     assert deeds(rules.ended(2, "was killed", 1.0)) == []
     assert deeds(rules.imported(3)) == [LetStop(1)]
-    assert deeds(rules.changed("c.py")) == [Kill(3), Start(4)]
-    assert deeds(rules.ended(1, "ended", 2.0)) == []
-    assert deeds(rules.imported(4)) == [LetServe(4, announce=False)]
+
+
+def test_a_change_during_the_switch_waits_for_it_so_that_broken_code_leaves_something_that_serves() -> None:
+    rules = serving()
+    list(rules.changed("a.py"))
+
+    assert deeds(rules.imported(2)) == [LetStop(1)]
+    assert deeds(rules.changed("b.py")) == []
+    assert deeds(rules.ended(1, "ended", 2.0)) == [LetServe(2, announce=False), Start(3)]
+    assert "the old code goes on serving" in words(rules.failed(3, "SyntaxError", 2))
+    assert deeds(rules.ended(3, "ended", 2.1)) == []
+    assert words(rules.serving(2, 2.2)) == "the application was reloaded"
+
+
+def test_new_code_that_dies_during_the_switch_is_started_again() -> None:
+    rules = serving()
+    list(rules.changed("a.py"))
+    list(rules.imported(2))
+
+    assert deeds(rules.ended(2, "was killed", 1.0)) == []
+    assert deeds(rules.ended(1, "ended", 1.1)) == [Pause(PAUSE_S)]
+    assert deeds(rules.retry()) == [Start(3)]
+
+
+def test_requests_are_turned_away_where_only_an_edit_can_help() -> None:
+    rules = serving()
+    list(rules.ended(1, "died", 1.0))
+    list(rules.retry())
+
+    assert deeds(rules.failed(2, "SyntaxError", 2)) == [TurnAway()]
+    assert deeds(rules.ended(2, "ended", 1.1)) == []
+    assert deeds(rules.changed("app.py")) == [Start(3)]
+    assert deeds(rules.imported(3)) == [LetServe(3, announce=False)]
 
 
 def test_a_process_that_dies_is_started_again_after_a_pause_that_grows() -> None:

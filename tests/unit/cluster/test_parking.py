@@ -49,6 +49,19 @@ def test_a_full_car_park_refuses() -> None:
     assert parking.moved({1}) == ["a", "b"]
 
 
+def test_a_shard_that_does_not_come_back_leaves_places_for_the_others() -> None:
+    parking: Parking[str] = Parking(100)
+    for _ in range(80):
+        parking.park("stuck", 1, until=9.0)
+    with pytest.raises(Overloaded):
+        parking.park("stuck", 1, until=9.0)
+
+    for shard in range(2, 18):
+        parking.park("other", shard, until=9.0)
+    assert len(parking.shards()) == 17
+    assert parking.moved(range(2, 18)) == ["other"] * 16
+
+
 def test_times_of_calls_that_went_on_do_not_pile_up() -> None:
     parking: Parking[int] = Parking(10)
     keeper = parking.park(-1, 1, until=1e9)

@@ -1,7 +1,10 @@
 """The table shows the newest claim of a node that can be reached, and tells who waits."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import DataObject, booleans, data, dictionaries, integers, sampled_from
 
+from goverse.cluster.member import Load
 from goverse.cluster.table import Route, ShardTable
 from tests.unit.cluster.views import FedView
 
@@ -77,3 +80,48 @@ def test_who_waits_is_told_once_and_only_of_its_shard() -> None:
 
     assert told == ["first", "second"]
     assert len(table) == 3
+
+
+def test_a_change_that_is_no_claim_costs_nothing() -> None:
+    view, table = FedView(), ShardTable(4)
+    view.node("a")
+    view.claim("a", {0: 1})
+    assert table.update(view) == {0}
+    view.write(view.layout.load("a"), Load(5, 1.0).encode())
+    assert table.update(view) == set()
+
+
+@settings(max_examples=30)
+@given(data())
+def test_whatever_happens_in_whatever_order_the_table_shows_what_a_look_at_everything_shows(
+    choices: DataObject,
+) -> None:
+    view, table = FedView(), ShardTable(4)
+    names, epochs = sampled_from("abc"), dictionaries(integers(0, 5), integers(1, 3), max_size=4)
+    for _ in range(choices.draw(integers(1, 15))):
+        step, name = (
+            choices.draw(sampled_from(["join", "move", "claim", "claim", "leave", "die", "reload"])),
+            choices.draw(names),
+        )
+        if step == "join":
+            view.node(name)
+        elif step == "move":
+            view.node(name, address=f"{name}:{choices.draw(integers(1, 3))}")
+        elif step == "claim":
+            view.claim(name, choices.draw(epochs))
+        elif step == "leave":
+            view.remove(view.layout.node(name))
+        elif step == "die":
+            view.die(name)
+        else:
+            view.forget()
+        if choices.draw(booleans()):
+            table.update(view)
+    table.update(view)
+    for shard in range(4):
+        found = [
+            Route(node, claims.epochs[shard], view.nodes[node].address)
+            for node, claims in view.claims.items()
+            if shard in claims.epochs and node in view.nodes
+        ]
+        assert table.route(shard) == max(found, key=lambda route: (route.epoch, route.node), default=None)

@@ -45,6 +45,10 @@ class FedView(ClusterView):
         """Write targets."""
         return self.write(self.layout.targets, Targets.of(owners).encode())
 
+    def forget(self) -> None:
+        """Hear of everything anew, of which nothing is left."""
+        self.reload((), self.revision)
+
     def die(self, name: str) -> None:
         """Let a node's lease end."""
         self.remove(self.layout.node(name), self.layout.claims(name))

@@ -90,6 +90,8 @@ def test_where_nothing_helps_the_members_of_the_contract_remain() -> None:
 
 def test_only_a_retryable_problem_of_the_moment_says_when_to_come_back() -> None:
     assert retry_after_s(Problem("overloaded", "", True), 429) == 1
+    assert retry_after_s(Problem("timeout", "", True), 504) is None
+    assert retry_after_s(Problem("timeout", "", True, {"retry_after_s": 1}), 504) == 1
     assert retry_after_s(Problem("unavailable", "", True, {"retry_after_s": 2.1}), 503) == 3
     assert retry_after_s(Problem("store_failed", "", False), 503) is None
     assert retry_after_s(Problem("timeout", "", True), 504) is None

@@ -172,7 +172,7 @@ async def test_a_nested_timeout_is_an_error_that_the_outer_caller_understands(me
     async with bench(Worker) as b:
         reply = await b.call(Worker, "a", "hand_on", {"target": "b", "method": "work_briefly"})
         assert code(reply) == "timeout"
-        assert problem(reply).extra == {"operation": "work_briefly", "object": "Worker/b"}
+        assert problem(reply).extra == {"operation": "work_briefly", "object": "Worker/b", "seconds": 0.05}
         assert value(await b.call(Worker, "a", "look")) == 0
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import sys
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any
 
 import orjson
@@ -146,6 +148,39 @@ SPOILING: dict[str, Any] = {
     "a broken constraint": lambda basket: setattr(basket, "total", -1),
     "a state that is too large": lambda basket: basket.notes.update(text="x" * 5_000),
 }
+
+
+@pytest.mark.requirement("OBJ-9", "DUR-2")
+@pytest.mark.parametrize(
+    ("thing", "told"),
+    [
+        (Decimal("1.50"), "1.50"),
+        (10**30, 10**30),
+        ({1}, [1]),
+        (b"\xff", "_w=="),
+        ({1: 2}, {"1": 2}),
+        ("\ud800", "\ud800"),
+        (float("nan"), None),
+        (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00Z"),
+    ],
+)
+async def test_a_refusal_may_say_whatever_has_a_form_in_json(
+    thing: object, told: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SPOILING, "now", lambda _basket: _raise(SoldOut("no", thing=thing)))
+    async with bench(Basket) as b:
+        refused = problem(await b.call(Basket, "a", "spoil", {"how": "now"}, idempotency_key="k"))
+        again = problem(await b.call(Basket, "a", "spoil", {"how": "now"}, idempotency_key="k"))
+    assert (refused.code, refused.extra) == ("sold_out_in_turns", {"thing": told})
+    assert again == refused
+
+
+@pytest.mark.requirement("OBJ-9")
+async def test_a_refusal_that_cannot_be_told_is_explained_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with bench(Basket) as b:
+        how = "a business error that has no JSON form"
+        assert code(await b.call(Basket, "a", "spoil", {"how": how})) == "method_failed"
+    assert "no JSON form" in caplog.records[0].__dict__["reason"]
 
 
 def _loop() -> Any:

@@ -13,6 +13,7 @@ from goverse.settings import EffectiveSettings, Settings, load_settings
 from goverse.settings.catalog import known_settings, plain
 from goverse.settings.document import markdown_table, yaml_document
 from goverse.settings.effective import load
+from goverse.wire.options import WireOptions
 
 PAGE = Path(__file__).parents[3] / "docs" / "guide" / "configuration.md"
 
@@ -165,6 +166,10 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
             "node:\n  call_timeout_s_max: 20\n",
             "node.default_call_timeout_s (default): more than node.call_timeout_s_max, which is 20",
         ),
+        (
+            "wire:\n  keepalive_s: 5\n",
+            "wire.silence_s_max (default): less than twice wire.keepalive_s, which is 5",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_with_line_and_way_out(tmp_path: Path, text: str, said: str) -> None:
@@ -278,6 +283,15 @@ def test_every_setting_has_a_description_and_a_bounded_number() -> None:
 @pytest.mark.parametrize("section", ["gate", "node", "wal", "log"])
 def test_the_reference_page_has_the_table_of_the_models(section: str) -> None:
     assert markdown_table(section) in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_wire_is_described_as_its_links_take_it() -> None:
+    assert load_settings(environ={}).values.wire.options(limits.INFLIGHT_CALLS_MAX) == WireOptions()
+    environ = {"INFLIGHT_MAX": "50", "KEEPALIVE_S": "0.5", "MESSAGE_BYTES": "64KiB"}
+    given = {f"GOVERSE_WIRE__{name}": value for name, value in environ.items()}
+    options = load_settings(environ=given).values.wire.options(70)
+    assert (options.inflight_max, options.inflight_total_max) == (50, 70)
+    assert (options.keepalive_s, options.message_bytes) == (0.5, 65_536)
 
 
 def test_etcd_is_described_as_its_client_takes_it(tmp_path: Path) -> None:

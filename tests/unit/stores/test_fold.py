@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from goverse.model.keys import ObjectKey
@@ -62,7 +62,6 @@ def content_of(table: Table) -> dict[tuple[str, str], tuple[dict[str, bytes], di
 
 
 @pytest.mark.requirement("WAL-2")
-@settings(deadline=None)
 @given(STEPS, st.integers(0, 60), st.sampled_from([1, 500, 1 << 20]))
 def test_folding_is_replaying(
     steps: list[tuple[ObjectKey, bool, str | None, bool]], cut: int, run_bytes_max: int
@@ -85,7 +84,6 @@ def test_folding_is_replaying(
 
 
 @pytest.mark.requirement("WAL-2")
-@settings(deadline=None)
 @given(STEPS, st.integers(0, 60))
 def test_versions_never_go_back_when_tombstones_are_forgotten(
     steps: list[tuple[ObjectKey, bool, str | None, bool]], cut: int

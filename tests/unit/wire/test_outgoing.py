@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from goverse.errors import GoverseError
 from goverse.model.frames import Reply
 from goverse.ports.link import EXECUTED, Executed
-from goverse.wire.outgoing import Outgoing
+from goverse.wire.outgoing import Budget, Outgoing
 from tests.unit.wire.frames import Slot, request
 
 
@@ -31,6 +31,42 @@ def test_more_than_may_be_under_way_is_refused_and_answers_make_room() -> None:
     assert table.answered(number) is not None
 
     assert table.add(request(), Slot()) is None
+
+
+def test_a_node_that_does_not_answer_leaves_places_for_the_others() -> None:
+    budget = Budget(100)
+    stuck, healthy = (
+        Outgoing(inflight_max=100, bytes_max=1_000, body_bytes_max=1_000, budget=budget) for _ in range(2)
+    )
+    assert [stuck.add(request(), Slot()) for _ in range(80)] == [None] * 80
+    assert refused(stuck.add(request(), Slot())) == ("overloaded", "no")
+
+    for _ in range(1_000):
+        assert healthy.add(request(), Slot()) is None
+        ((number, _),) = healthy.take(10_000)
+        assert healthy.answered(number) is not None
+    assert (len(stuck), len(healthy), budget.requests) == (80, 0, 80)
+
+
+def test_places_come_back_however_a_request_ends() -> None:
+    budget = Budget(100)
+    table = Outgoing(inflight_max=100, bytes_max=1_000, body_bytes_max=1_000, budget=budget)
+    slots = [Slot() for _ in range(6)]
+    for slot in slots[:3]:
+        table.add(request(), slot)
+    slots[0].set_result(Reply())  # given up before it was sent
+    table.take(10_000)
+    table.overdue(0.0)
+    table.overdue(float("inf"))
+    assert budget.requests == 0
+    for slot in slots[3:5]:
+        table.add(request(), slot)
+    table.drain("bye")
+    assert budget.requests == 0
+    table.draining = None
+    table.add(request(), slots[5])
+    table.lose()
+    assert budget.requests == 0
 
 
 def test_bytes_that_do_not_leave_are_bounded() -> None:
@@ -195,5 +231,5 @@ class Program(RuleBasedStateMachine):
         assert len([slot for slot in self.waiting if not slot.given_up]) <= len(self.table) <= 5
 
 
-Program.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Program.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestProgram = Program.TestCase

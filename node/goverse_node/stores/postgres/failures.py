@@ -14,6 +14,7 @@ CONFLICT: Final = "GV002"
 _PASSING: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
     asyncpg.TransactionRollbackError,
@@ -23,7 +24,8 @@ _PASSING: Final = (
     TimeoutError,
     asyncio.TimeoutError,
 )
-"""Errors that time may heal: a server that restarts, a cancelled statement, too many connections, a full disk."""
+"""Errors that time may heal: a server that restarts, a cancelled statement, too many connections, a full disk.
+``InternalClientError`` is what the driver makes of a connection that ends while it is handed over."""
 
 
 def passes(error: BaseException) -> bool:

@@ -43,7 +43,7 @@ class FixedGauges:
 
 
 async def test_a_node_measures_objects_calls_and_its_busiest_shards() -> None:
-    async with TwinCluster(Tally) as cluster:
+    async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("a")
         await cluster.served("a")
         meter = LoadMeter(cluster.hosts["a"].node, FixedGauges())
@@ -107,7 +107,7 @@ async def test_a_load_is_written_under_the_lease_once_for_as_long_as_it_does_not
 
 
 async def test_the_leader_moves_busy_shards_away_from_a_node_that_says_it_is_busy() -> None:
-    async with TwinCluster(Tally) as cluster:
+    async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("a", "b", "c")
         await cluster.served("a", "b", "c")
         own = [shard for shard, owner in enumerate(cluster.owners()) if owner == "a"]

@@ -20,7 +20,7 @@ SHARDS = st.sampled_from([1, 8, 64, 256])
 MEMBERS = st.lists(WEIGHTS, min_size=1, max_size=9).map(
     lambda weights: {f"n{number}": member(f"n{number}", weight) for number, weight in enumerate(weights)}
 )
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
 def check_even(cluster: PlannedCluster) -> None:
@@ -100,7 +100,7 @@ def test_equal_nodes_lose_to_a_fourth_about_a_quarter_and_only_to_it() -> None:
 # --- anything may happen ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.data())
 def test_whatever_happens_moves_stay_bounded_and_the_cluster_comes_to_rest(data: st.DataObject) -> None:
     limits = PlanLimits(moves_per_round=5, moves_in_flight=7)

@@ -1,0 +1,112 @@
+"""A client of gates that costs next to nothing, so that a run measures the cluster and not itself.
+
+Connections are kept, one call on each at a time, and errors tell whether the call reached a gate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+
+class Unreached(Exception):
+    """No connection to the gate: the call was not sent."""
+
+
+class Broken(Exception):
+    """The connection broke: nobody knows what became of the call."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a gate said."""
+
+    status: int
+    text: str
+
+    def value(self) -> Any:
+        """Return the result, or the members of the problem."""
+        return json.loads(self.text)
+
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Client:
+    """Connections to gates."""
+
+    def __init__(self, patience_s: float) -> None:
+        """Wait so long for an answer."""
+        self._patience_s = patience_s
+        self._idle: dict[str, list[Connection]] = defaultdict(list)
+
+    async def call(self, gate: str, key: tuple[str, str], method: str, body: Any, headers: dict[str, str]) -> Answer:
+        """Call a method of the object with type and id ``key``.
+
+        Raises:
+            Unreached: the call was not sent.
+            Broken: it may have been carried out.
+        """
+        reader, writer = await self._connection(gate)
+        try:
+            writer.write(_request(f"/objects/{key[0]}/{quote(key[1], safe='')}/call/{method}", body, headers))
+            async with asyncio.timeout(self._patience_s):
+                answer, stays = await _answer(reader)
+        except (OSError, EOFError) as error:
+            writer.close()
+            raise Broken(f"{gate}: {error!r}") from error
+        except BaseException:
+            writer.close()
+            raise
+        if stays:
+            self._idle[gate].append((reader, writer))
+        else:
+            writer.close()
+        return answer
+
+    async def _connection(self, gate: str) -> Connection:
+        idle = self._idle[gate]
+        while idle:
+            reader, writer = idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        host, _, port = gate.removeprefix("http://").rpartition(":")
+        try:
+            return await asyncio.open_connection(host, int(port))
+        except OSError as error:
+            raise Unreached(f"{gate}: {error!r}") from error
+
+    async def close(self) -> None:
+        """Hang up."""
+        for _, writer in [each for idle in self._idle.values() for each in idle]:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        self._idle.clear()
+
+
+def _request(path: str, body: Any, headers: dict[str, str]) -> bytes:
+    data = json.dumps(body).encode()
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"Content-Length: {len(data)}",
+    ]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + data
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[Answer, bool]:
+    """Return the next answer, and whether the connection may be used again."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+    status, *lines = head.splitlines()
+    headers = dict(line.split(": ", 1) for line in lines if line)
+    text = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Answer(int(status.split(" ")[1]), text.decode()), headers.get("connection") != "close"

@@ -1,0 +1,91 @@
+"""Nodes that cannot be reached get no calls; the calls wait together and go on together."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from goverse import Object, call
+from goverse.cluster.delivery import Miss
+from goverse.errors import Overloaded, Timeout
+from goverse.model.frames import Problem
+from goverse.routing.journey import miss_of
+from goverse.wire.link_state import Phase
+from goverse.wire.liveness import Liveness, Verdict
+from tests.nodes import code, problem, settle, until, value
+from tests.twin_cluster import TwinCluster
+
+pytestmark = pytest.mark.requirement("CLU-9", "GATE-6")
+
+
+class Tally(Object):
+    value: int = 0
+
+    @call
+    async def add(self) -> int:
+        self.value += 1
+        return self.value
+
+
+@pytest.mark.parametrize(("phase", "silent"), [(Phase.BROKEN, False), (Phase.CONNECTED, True)])
+async def test_calls_wait_untried_for_a_node_that_cannot_be_reached_and_go_on_at_its_first_word(
+    phase: Phase, silent: bool
+) -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.join("a", "b")
+        await cluster.served("a", "b")
+        shards = [cluster.owners().index(name) for name in "ab"]
+        cluster.tell("a", phase, silent=silent)
+        held = [cluster.call(Tally, f"shard#{shards[0]}/{number}", "add") for number in range(50)]
+        assert value(await cluster.call(Tally, f"shard#{shards[1]}/t", "add")) == 1  # the other one is well
+        await settle()
+        stats = cluster.router.stats
+        assert (stats.held, stats.misses[Miss.UNSENT], len(cluster.router.parking)) == (50, 0, 50)
+        assert cluster.router.links.dark == {"a"}
+
+        cluster.tell("a", Phase.CONNECTED)
+
+        assert [value(reply) for reply in await asyncio.gather(*held)] == [1] * 50
+        assert (stats.held, cluster.router.links.dark, cluster.router.links.openings) == (50, set(), 1)
+
+
+async def test_calls_for_a_dead_node_go_on_elsewhere_when_its_lease_ran_out() -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.join("a", "b")
+        await cluster.served("a", "b")
+        shard = cluster.owners().index("a")
+        cluster.hosts["a"].kill()
+        cluster.tell("a", Phase.BROKEN)
+        held = cluster.call(Tally, f"shard#{shard}/t", "add")
+        assert value(await held) == 1
+        assert cluster.owners()[shard] == "b"
+        await until(lambda: cluster.router.links.dark == set())
+
+
+async def test_a_call_that_was_never_sent_by_its_deadline_says_when_to_try_again() -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.join("a")
+        await cluster.served("a")
+        cluster.tell("a", Phase.BROKEN)
+        refused = await cluster.call(Tally, "t", "add", timeout_s=0.2)
+        assert code(refused) == "timeout"
+        assert (problem(refused).extra["executed"], problem(refused).extra["retry_after_s"]) == ("no", 1)
+
+
+def test_whoever_has_too_much_to_do_is_not_asked_again() -> None:
+    assert miss_of(Problem.of(Overloaded(executed="no"))) is None
+    assert miss_of(Problem.of(Timeout(executed="no"))) is None
+
+
+def test_a_peer_is_silent_once_it_left_a_question_unanswered_for_as_long_as_it_took_to_ask() -> None:
+    peer = Liveness(0.0, keepalive_s=2.0, silence_s_max=8.0)
+    seen: list[tuple[float, Verdict, bool]] = []
+    for tick in range(1, 45):
+        now = tick / 10
+        verdict = peer.look(now)
+        seen.append((now, verdict, peer.silent(now)))
+    assert [now for now, verdict, _ in seen if verdict is Verdict.ASK] == [2.0]
+    assert [now for now, _, silent in seen if silent] == [4.0, 4.1, 4.2, 4.3, 4.4]
+    peer.heard(4.5)
+    assert not peer.silent(4.5)

@@ -1,0 +1,129 @@
+"""The OpenAPI document of a cluster's gate is that of the types which the nodes serve now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from goverse import Object, call
+from goverse.cluster.keys import KeyLayout
+from goverse.cluster.view import ClusterView, Entry
+from goverse.model.catalog import encode_catalog
+from goverse.objects.describe import describe
+from goverse.objects.registry import Registry
+from goverse_cli.cluster.gate import Offered
+from goverse_gate.app import create_app
+from goverse_node.ownership.shutdown import Shutdown
+from tests.nodes import code, problem, value
+from tests.twin_cluster import TwinCluster
+
+pytestmark = pytest.mark.requirement("GATE-1")
+
+LAYOUT = KeyLayout("test")
+
+
+class Cart(Object):
+    """What somebody wants to buy."""
+
+    items: dict[str, int] = {}
+
+    @call
+    async def put(self, item: str, count: int = 1) -> int:
+        """Put something in."""
+        self.items[item] = count
+        return len(self.items)
+
+
+class Wallet(Object):
+    cents: int = 0
+
+    @call(readonly=True)
+    async def balance(self) -> int:
+        return self.cents
+
+
+class Nodes:
+    """What etcd says of the nodes' types, and a gate that follows it."""
+
+    def __init__(self) -> None:
+        self.view = ClusterView(LAYOUT)
+        self.offered = Offered()
+        self.app = self.offered.app = create_app(TwinCluster().router, {})
+        self._revision = 0
+
+    def serve(self, node: str, *classes: type[Any]) -> None:
+        self._revision += 1
+        value = encode_catalog(describe(Registry(classes)))
+        self.view.put(Entry(LAYOUT.catalog(node), value, self._revision, self._revision))
+        self.offered.follow(self.view)
+
+    def leave(self, node: str) -> None:
+        self._revision += 1
+        self.view.delete(LAYOUT.catalog(node), self._revision)
+        self.offered.follow(self.view)
+
+    async def document(self) -> dict[str, Any]:
+        transport = httpx.ASGITransport(self.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            found: dict[str, Any] = (await client.get("/openapi.json")).json()
+            return found
+
+    async def methods(self) -> list[str]:
+        paths = (await self.document())["paths"]
+        return sorted(path.removeprefix("/objects/") for path in paths if "/call/" in path)
+
+
+async def test_the_document_follows_the_nodes_that_are_there() -> None:
+    nodes = Nodes()
+    assert await nodes.methods() == []
+    nodes.serve("n1", Cart)
+    assert await nodes.methods() == ["Cart/{id}/call/put"]
+    nodes.serve("n2", Cart, Wallet)
+    assert await nodes.methods() == ["Cart/{id}/call/put", "Wallet/{id}/call/balance"]
+    nodes.leave("n2")
+    assert await nodes.methods() == ["Cart/{id}/call/put"]
+    nodes.leave("n1")
+    assert await nodes.methods() == ["Cart/{id}/call/put"]  # nobody is there: what was served will be again
+
+
+async def test_the_document_is_as_typed_as_that_of_one_process() -> None:
+    nodes = Nodes()
+    nodes.serve("n1", Cart, Wallet)
+    alone = create_app(TwinCluster().router, describe(Registry([Cart, Wallet])))
+    assert await nodes.document() == alone.openapi()
+
+
+async def test_of_two_releases_of_a_type_the_one_that_came_last_is_shown() -> None:
+    class Later(Object, name="Cart"):
+        items: dict[str, int] = {}
+
+        @call
+        async def put(self, item: str, count: int = 1, gift: bool = False) -> int:
+            return len(self.items)
+
+        @call
+        async def clear(self) -> int:
+            return 0
+
+    nodes = Nodes()
+    nodes.serve("old", Cart)
+    nodes.serve("new", Later)
+    assert await nodes.methods() == ["Cart/{id}/call/clear", "Cart/{id}/call/put"]
+    nodes.leave("new")
+    assert await nodes.methods() == ["Cart/{id}/call/put"]
+
+
+async def test_a_node_of_an_older_release_does_not_make_a_new_type_look_unknown() -> None:
+    async with TwinCluster(Cart) as cluster:
+        await cluster.join("old")
+        cluster.registry = Registry([Cart, Wallet])
+        await cluster.join("new")
+        await cluster.served("old", "new")
+        shard = cluster.owners().index("old")
+        answer = await cluster.call(Wallet, f"shard#{shard}/w", "balance")
+        assert (code(answer), problem(answer).retryable) == ("unavailable", True)
+        assert problem(answer).extra == {"executed": "no", "retry_after_s": 5}
+        await cluster.hosts.pop("old").leave(Shutdown.GRACEFUL)
+        assert value(await cluster.call(Wallet, f"shard#{shard}/w", "balance")) == 0
