@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from textwrap import indent
 from typing import Any
 
-import orjson
 import typer
 
-from goverse.model.catalog import Catalog, MethodDescription
+from goverse.model.catalog import MethodDescription
+from goverse.model.json_values import encode
 from goverse.settings import Settings
 from goverse.settings.sections import is_loopback
 from goverse.telemetry.logs import wants_color
@@ -57,6 +57,7 @@ def banner(running: Running, settings: Settings, *, reloads: bool) -> str:
         ("types", ", ".join(sorted(running.catalog))),
         ("data", str(settings.wal.data_dir.resolve())),
         ("reload", "on change" if reloads else "off"),
+        ("pid", f"{os.getppid()}, whose child {os.getpid()} serves" if reloads else str(os.getpid())),
     ]
     width = max(len(name) for name, _ in lines)
     text = "\n".join(f"{typer.style(name.rjust(width), dim=True)}  {value}" for name, value in lines)
@@ -66,28 +67,38 @@ def banner(running: Running, settings: Settings, *, reloads: bool) -> str:
 
 
 def first_call(running: Running) -> str | None:
-    """Return a command that calls the most inviting method, or None where there is none."""
-    found = _inviting(running.catalog)
+    """Return what calls the most inviting method, after a create where it needs one; None where there is no method."""
+    found = _inviting(running)
     if found is None:
         return None
     type_name, method = found
-    url = f"{running.url}/objects/{type_name}/{type_name.lower()}-1/call/{method.name}"
-    arguments = _example(running.document, type_name, method.name)
-    body = f" -d {shlex.quote(orjson.dumps(arguments).decode())}" if arguments else ""
-    return f"curl -X POST {shlex.quote(url)}{body}"
+    url = f"{running.url}/objects/{type_name}/{type_name.lower()}-1"
+    path = f"/call/{method.name}"
+    call = _curl("POST", f"{url}{path}", _example(running.document, type_name, path, "post"))
+    if type_name not in running.created_first:
+        return call
+    return f"{_curl('PUT', url, _example(running.document, type_name, '', 'put'))}\n{call}"
 
 
-def _inviting(catalog: Catalog) -> tuple[str, MethodDescription] | None:
-    """Prefer a method that changes something and asks for nothing."""
-    methods = [(name, method) for name, described in catalog.items() for method in described.methods.values()]
-    return min(
-        methods, key=lambda found: (found[1].readonly, len(found[1].arguments.get("required", []))), default=None
-    )
+def _curl(verb: str, url: str, arguments: Any) -> str:
+    body = f" -d {shlex.quote(encode(arguments).decode())}" if arguments else ""
+    return f"curl -X {verb} {shlex.quote(url)}{body}"
 
 
-def _example(document: Mapping[str, Any], type_name: str, method: str) -> Any:
-    """Return the arguments that the API document shows for a method; None where it shows none."""
-    operation = document["paths"].get(f"/objects/{type_name}/{{id}}/call/{method}", {}).get("post", {})
+def _inviting(running: Running) -> tuple[str, MethodDescription] | None:
+    """Prefer a type that a call creates, then a method that changes something, then one that asks for nothing."""
+    methods = [(name, method) for name, described in running.catalog.items() for method in described.methods.values()]
+
+    def demands(found: tuple[str, MethodDescription]) -> tuple[bool, bool, int]:
+        name, method = found
+        return name in running.created_first, method.readonly, len(method.arguments.get("required", []))
+
+    return min(methods, key=demands, default=None)
+
+
+def _example(document: Mapping[str, Any], type_name: str, path: str, verb: str) -> Any:
+    """Return the arguments that the API document shows for a request to an object; None where it shows none."""
+    operation = document["paths"].get(f"/objects/{type_name}/{{id}}{path}", {}).get(verb, {})
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     return content.get("example")
 

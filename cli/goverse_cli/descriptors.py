@@ -7,6 +7,7 @@ import resource
 from typing import Final
 
 RESERVED: Final = 256  # for the store's files, for snapshots, and for connections that are being refused
+TOLD_BELOW: Final = 0.95  # of the wanted connections; nobody misses a few of thousands
 
 _log = logging.getLogger("goverse.serve")
 
@@ -26,6 +27,12 @@ def connections_within(wanted: int) -> int:
     except (OSError, ValueError):  # some systems allow less than they say
         allowed = soft
     enough = max(1, allowed - min(RESERVED, allowed // 2))
-    if enough < wanted:
-        _log.warning("this process may open %d files: it serves %d connections, not %d", allowed, enough, wanted)
+    if enough < TOLD_BELOW * wanted:
+        _log.warning(
+            "this process may open %d files: it serves %d connections, not %d; ulimit -n %d allows them all",
+            allowed,
+            enough,
+            wanted,
+            needed,
+        )
     return min(wanted, enough)

@@ -11,11 +11,11 @@ import traceback
 from enum import IntEnum
 from typing import Any
 
-import orjson
 import typer
 from typer import TyperException
 
 from goverse.errors import ConfigError, GoverseError, StoreLocked, TryAgain
+from goverse.model.json_values import encode
 
 
 class ExitCode(IntEnum):
@@ -96,7 +96,7 @@ def tell(error: BaseException, *, as_json: bool, debug: bool) -> ExitCode:
         document = failure.document or {"code": "command_failed", "detail": failure.message}
         if failure.hint:
             document = {**document, "hint": failure.hint}
-        typer.echo(orjson.dumps(document, default=str), err=True)
+        typer.echo(encode(document), err=True)
     else:
         typer.echo(f"{_styled('error:', 'red')} {failure.message}", err=True)
         if failure.hint:

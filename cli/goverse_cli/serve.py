@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,7 @@ from goverse_gate.server import GateServer
 from goverse_node.metrics import NodeMetrics
 from goverse_node.node import Node
 from goverse_node.options import NodeOptions
+from goverse_node.stalls import watch_for_stalls
 from goverse_node.stores.memory import MemoryStore
 from goverse_node.stores.wal.metrics import WalMetrics
 from goverse_node.stores.wal.store import WalStore
@@ -40,11 +41,12 @@ from goverse_node.stores.wal.store import WalStore
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answers: where it is, what it serves, and its API document."""
+    """A server that answers: where it is, what it serves, its API document, and the types that no call creates."""
 
     url: str
     catalog: Catalog
     document: Mapping[str, Any]
+    created_first: Set[str]
 
 
 async def serve(
@@ -71,6 +73,7 @@ async def serve(
         node = Node(application.registry, store, options=node_options(values))
         await node.start()
         undo.push_async_callback(node.stop, values.gate.drain_timeout_s)
+        undo.callback(watch_for_stalls())
         metrics.register(NodeMetrics(node))
         metrics.register(WalMetrics(store))
 
@@ -83,13 +86,14 @@ async def serve(
         undo.push_async_callback(server.stop)
 
         calm_collector()
-        started(Running(url_of(listener), catalog, app.openapi()))
+        created_first = {spec.name for spec in application.registry if not spec.policy.create_on_call}
+        started(Running(url_of(listener), catalog, app.openapi(), created_first))
         await stop.wait()
 
 
 def api_document(registry: Registry) -> dict[str, Any]:
     """Return the OpenAPI document of an application, without serving it."""
-    return create_app(Node(registry, MemoryStore()), describe(registry)).openapi()
+    return create_app(Node(registry, MemoryStore()), describe(registry), GateOptions(release=release())).openapi()
 
 
 def _store(values: Settings) -> WalStore:
@@ -141,6 +145,7 @@ def gate_options(values: Settings) -> GateOptions:
         drain_timeout_s=gate.drain_timeout_s,
         access_log=gate.access_log,
         web_dir=gate.web_dir,
+        release=release(),
         allow_remote_admin=gate.allow_remote_admin,
     )
 

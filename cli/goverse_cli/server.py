@@ -7,12 +7,13 @@ from typing import Any, cast
 from urllib.parse import quote
 
 import httpx
-import orjson
 
+from goverse.model.json_values import decode
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import DEFAULT_URL
 
 _CONNECT_TIMEOUT_S = 5.0
+_SERVER_ERROR = 500
 _SERVICE_UNAVAILABLE = 503
 _READ_MARGIN_S = 5.0  # the server answers `timeout` itself; this is for a server that says nothing at all
 
@@ -101,13 +102,15 @@ def _problem(answer: httpx.Response) -> Failure:
     fields = [f"\n  {item.get('path') or '/'}: {item.get('message')}" for item in document.get("errors", [])]
     exit_code = ExitCode.UNAVAILABLE if answer.status_code == _SERVICE_UNAVAILABLE else ExitCode.FAILED
     hint = "this may pass: try again, with the same --key if you gave one" if document.get("retryable") else ""
-    message = f"{detail} ({answer.status_code} {code})" + "".join(fields)
+    request_id = document.get("request_id")
+    name = f", request {request_id}" if request_id and answer.status_code >= _SERVER_ERROR else ""  # for the log
+    message = f"{detail} ({answer.status_code} {code}{name})" + "".join(fields)
     return Failure(message, hint=hint, exit_code=exit_code, document=document)
 
 
 def _json_object(answer: httpx.Response) -> dict[str, Any] | None:
     try:
-        found = orjson.loads(answer.content)
-    except orjson.JSONDecodeError:
+        found = decode(answer.content)
+    except ValueError:
         return None
     return cast("dict[str, Any]", found) if isinstance(found, dict) and "code" in found else None

@@ -7,11 +7,11 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
-import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from goverse.model.json_values import encode
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import Invocation
 
@@ -22,7 +22,7 @@ ProgressReport = Callable[[str, int, int], None]
 def show(invocation: Invocation, document: Any, text: str) -> None:
     """Print a result: the document with ``-o json``, else the text."""
     if invocation.as_json:
-        typer.echo(orjson.dumps(document, default=str).decode())
+        typer.echo(encode(document).decode())
     else:
         typer.echo(text)
 

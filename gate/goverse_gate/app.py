@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import orjson
 from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_fastapi_instrumentator import Instrumentator
+from pydantic_core import to_json
 from starlette.middleware.gzip import GZipMiddleware
 
 from goverse.model.catalog import Catalog
@@ -27,7 +27,7 @@ from goverse_gate.health import health_routes
 from goverse_gate.identity import ObjectIds, RequestIds
 from goverse_gate.metrics import GateMetrics
 from goverse_gate.objects import Objects
-from goverse_gate.openapi.document import API_VERSION, ApiDocument
+from goverse_gate.openapi.document import ApiDocument
 from goverse_gate.options import GateOptions
 from goverse_gate.pages import add_pages
 from goverse_gate.reception import Reception, add_problem_handlers
@@ -50,11 +50,11 @@ class GateApp(FastAPI):
     reception: Reception
     catalog: Catalog
 
-    def __init__(self, title: str, catalog: Catalog) -> None:
+    def __init__(self, title: str, version: str, catalog: Catalog) -> None:
         """Begin without routes: FastAPI's own pages load their scripts from the internet."""
         super().__init__(
             title=title,
-            version=API_VERSION,
+            version=version,
             docs_url=None,
             redoc_url=None,
             openapi_url=None,
@@ -73,8 +73,8 @@ class GateApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, made when it is first asked for."""
         if self.openapi_schema is None:
-            routes = get_openapi(title=self.title, version=API_VERSION, routes=self.routes)
-            self.openapi_schema = ApiDocument(self.catalog, routes).as_json(self.title)
+            routes = get_openapi(title=self.title, version=self.version, routes=self.routes)
+            self.openapi_schema = ApiDocument(self.catalog, routes).as_json(self.title, self.version)
         return self.openapi_schema
 
     def offer(self, catalog: Catalog) -> None:
@@ -116,7 +116,7 @@ def create_app(
     """
     options = options or GateOptions()
     registry = registry or CollectorRegistry()
-    app = GateApp(title, catalog)
+    app = GateApp(title, options.release, catalog)
     metrics = GateMetrics(catalog)
     registry.register(metrics)
     _add_fronts(app, link, options, metrics, object_ids or ObjectIds())
@@ -175,5 +175,5 @@ def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
 def _add_document(app: FastAPI) -> None:
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_json() -> Response:
-        encoded = orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2)
+        encoded = to_json(app.openapi(), indent=2)  # a default may have more than 64 bits
         return Response(encoded, media_type="application/json", headers={"cache-control": "no-cache"})

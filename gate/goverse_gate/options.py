@@ -37,6 +37,7 @@ class GateOptions:
         drain_timeout_s: how long running calls may go on once the gate was told to stop.
         access_log: which requests leave a line in the log: none, those that fail, or all.
         web_dir: a folder with web pages to serve at ``/``.
+        release: the version that the API's documentation names.
         allow_remote_admin: serve ``/admin`` to peers other than this machine.
     """
 
@@ -57,4 +58,5 @@ class GateOptions:
     drain_timeout_s: float = limits.DRAIN_TIMEOUT_S
     access_log: AccessLog = "errors"
     web_dir: Path | None = None
+    release: str = "unknown"
     allow_remote_admin: bool = False

@@ -43,7 +43,7 @@ def run(turn: Turn, target: Any, arguments: dict[str, Any]) -> None:
     try:
         value = method.function(target, **arguments)
         if method.is_async:
-            turn.task = asyncio.get_running_loop().create_task(_drive(turn, value))
+            turn.task = asyncio.get_running_loop().create_task(drive(turn, value))
             turn.activation.node.track(turn)
             return
     except BaseException as error:
@@ -54,7 +54,7 @@ def run(turn: Turn, target: Any, arguments: dict[str, Any]) -> None:
     _succeed(turn, value)
 
 
-async def _drive(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
+async def drive(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
     turn.started = True
     if turn.expired is not None:
         coroutine.close()

@@ -12,6 +12,7 @@ from goverse.errors import MethodFailed, TooLarge
 from goverse.model import json_values
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
+from goverse.objects.complaints import in_words
 from goverse.objects.spec import TypeSpec
 
 # Measured by benchmarks/memory.py. Live values and encoded state together take 2 times their JSON for text, 7 for
@@ -132,9 +133,19 @@ def state_values(spec: TypeSpec, state: bytes, state_version: int) -> dict[str, 
         DataNewer: a newer class wrote it.
         MethodFailed: it does not fit the class, or a migration is missing or failed.
     """
-    if state_version != spec.policy.state_version:
-        try:
-            state = json_values.encode(spec.migrate(json_values.decode(state), state_version))
-        except (TypeError, ValueError) as error:
-            raise MethodFailed(f"a migration of {spec.name} returned values without a JSON form: {error}") from error
-    return spec.state.load(state)
+    if state_version == spec.policy.state_version:
+        return spec.state.load(state)
+    try:
+        state = json_values.encode(spec.migrate(json_values.decode(state), state_version))
+    except (TypeError, ValueError) as error:
+        raise MethodFailed(f"a migration of {spec.name} returned values without a JSON form: {error}") from error
+    try:
+        return spec.state.load(state)
+    except MethodFailed as error:
+        if "errors" not in error.extra:
+            raise
+        told = in_words(error.extra["errors"])
+        raise MethodFailed(
+            f"what the migration from state version {state_version} returned does not fit class {spec.name}: {told}",
+            **error.extra,
+        ) from error

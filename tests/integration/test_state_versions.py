@@ -101,3 +101,26 @@ async def test_an_older_class_refuses_what_a_newer_one_wrote_and_leaves_it_alone
 
     async with released(PricedInCents, tmp_path) as new:
         assert value(await new.read("newer")) == {"cents": 5}
+
+
+class PricedInWords(Object, name="Price", state_version=2):
+    cents: int = 0
+
+    @migration(from_version=1)
+    @staticmethod
+    def _cents(state: dict[str, Any]) -> dict[str, Any]:
+        return {"cents": f"{state['euros']} euros"}
+
+
+async def test_a_migration_that_returns_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    async with released(PricedInEuros, tmp_path) as old:
+        await old.add("p", euros=1.25)
+
+    async with released(PricedInWords, tmp_path) as new:
+        reply = await new.read("p")
+        assert reply.problem is not None
+        assert (reply.problem.code, reply.problem.detail) == (
+            "method_failed",
+            "what the migration from state version 1 returned does not fit class Price: "
+            "/cents: Input should be a valid integer, unable to parse string as an integer",
+        )

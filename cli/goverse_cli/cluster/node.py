@@ -42,6 +42,7 @@ from goverse_node.ownership.leader import LeaderLimits
 from goverse_node.ownership.loads import LoadMeter
 from goverse_node.ownership.shutdown import Shutdown
 from goverse_node.ownership.situation import PlanLimits
+from goverse_node.stalls import watch_for_stalls
 from goverse_node.stores.metered import MeteredStore
 from goverse_node.stores.postgres.store import PostgresStore
 
@@ -84,6 +85,7 @@ async def serve_node(
         keeper = _keeper(values, member, seen, store, describe(registry))
         options = replace(node_options(values), shard_count=values.cluster.shards)
         node = Node(registry, store, options=options, tenure=keeper)
+        undo.callback(watch_for_stalls())
         served = WireStats()
         wire = WireMetrics(out=seen.links, **{"in": served})
         metrics = node_metrics(node, keeper, seen.router, coordinator=seen.coordinator, store=store, wire=wire)

@@ -235,7 +235,10 @@ def _run(invocation: Invocation, work: Callable[[Any, Any], Coroutine[Any, Any, 
         except Unavailable as error:
             raise Failure(
                 error.detail,
-                hint=f"are the members up that etcd.endpoints names ({', '.join(values.etcd.endpoints)})?",
+                hint=(
+                    f"are the members up that etcd.endpoints names ({', '.join(values.etcd.endpoints)})? "
+                    "GOVERSE_ETCD__ENDPOINTS names others"
+                ),
                 exit_code=ExitCode.UNAVAILABLE,
                 document={"code": error.code, "detail": error.detail},
             ) from error
@@ -266,4 +269,4 @@ async def _delete(coordinator: Any, key: str) -> None:
     await coordinator.write([], [Delete(key)])
 
 
-_PATIENCE_S = 10.0
+_PATIENCE_S = 5.0

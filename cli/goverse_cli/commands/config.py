@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import orjson
 import typer
 
+from goverse.model.json_values import encode
 from goverse.settings.document import yaml_document
 from goverse_cli.invocation import invocation_of
 from goverse_cli.terminal import show
@@ -52,8 +52,7 @@ def show_settings(
         shown = {path: entry for path, entry in shown.items() if entry["origin"] != "default"}
     width = max((len(path) for path in shown), default=0)
     lines = [
-        f"{path:<{width}}  {orjson.dumps(entry['value']).decode():<14}  {entry['origin']}"
-        for path, entry in shown.items()
+        f"{path:<{width}}  {encode(entry['value']).decode():<14}  {entry['origin']}" for path, entry in shown.items()
     ]
     show(invocation, shown, "\n".join(lines) or "every setting has its default")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
+from pydantic_core import to_json
 
+from goverse.model.json_values import decode
 from goverse.objects.application import load_application
 from goverse_cli.failure import ExitCode, Failure
 
@@ -35,7 +36,8 @@ def export(
 ) -> None:
     """Print the OpenAPI 3.1 document of an application: its types, methods, schemas and errors.
 
-    The output is the same for the same code, so it can be committed and compared.
+    The output is the same for the same code and release, so it can be committed and compared. That of a server has
+    the paths of its administration as well (/admin/config, and of the store as far as it has them).
 
     \b
     Examples:
@@ -49,7 +51,7 @@ def export(
             exit_code=ExitCode.USAGE,
         )
     document = _of_server(url) if url is not None else _of_application(target or "")
-    text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    text = to_json(document, indent=2) + b"\n"
     if out is None:
         typer.echo(text, nl=False)
     else:
@@ -62,8 +64,8 @@ def _of_server(url: str) -> object:
 
     answer = Server(url, timeout_s=_TIMEOUT_S).request("GET", "/openapi.json")
     try:
-        return orjson.loads(answer.content)
-    except orjson.JSONDecodeError as error:
+        return decode(answer.content)
+    except ValueError as error:
         raise Failure(
             f"{answer.url} is no OpenAPI document", hint="see whether --url names the right server"
         ) from error

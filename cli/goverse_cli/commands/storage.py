@@ -53,7 +53,7 @@ def snapshot(context: typer.Context, data_dir: DataDir = None, *, url: Url = DEF
         return {"commit_seq": str(made.seq), "objects": made.objects, "replies": made.replies, "bytes": made.size}
 
     made = _at_rest_or_asked(at_rest, url, "/admin/snapshot")
-    show(invocation, made, f"snapshot at {made['commit_seq']}: {made['objects']} objects, {made['bytes']} bytes")
+    show(invocation, made, f"snapshot at {made['commit_seq']}: {_counted(made['objects'])}, {made['bytes']} bytes")
 
 
 def trim(
@@ -123,7 +123,7 @@ def restore(
     show(
         invocation,
         document,
-        f"restored {made.objects} objects as of {made.seq}; serve them with --data-dir {made.directory}",
+        f"restored {_counted(made.objects)} as of {made.seq}; serve them with --data-dir {made.directory}",
     )
 
 
@@ -213,6 +213,10 @@ def _at_rest_or_asked(at_rest: Callable[[], dict[str, Any]], url: str, path: str
                 exit_code=ExitCode.UNAVAILABLE,
             ) from failure
         return dict(orjson.loads(answer.content))
+
+
+def _counted(objects: int) -> str:
+    return f"{objects} objects (deleted ones, which are remembered for a while, are among them)"
 
 
 def _milliseconds(text: str) -> int:

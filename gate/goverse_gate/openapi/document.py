@@ -12,7 +12,6 @@ from goverse_gate.openapi.answers import ErrorResponses, reference, success_head
 from goverse_gate.openapi.components import Components, Schema
 from goverse_gate.openapi.examples import NoExample, example_of
 
-API_VERSION: Final = "0.1.0"
 OPENAPI_VERSION: Final = "3.1.0"
 DESCRIPTION: Final = """\
 Objects are called by name: `POST /objects/{type}/{id}/call/{method}` with the arguments as a JSON object. The
@@ -46,11 +45,11 @@ class ApiDocument:
         for path, item in sorted(routes.get("paths", {}).items()):
             self.paths[path] = {verb: self._adopt(operation) for verb, operation in item.items()}
 
-    def as_json(self, title: str) -> dict[str, Any]:
+    def as_json(self, title: str, version: str) -> dict[str, Any]:
         """Return the document."""
         return {
             "openapi": OPENAPI_VERSION,
-            "info": {"title": title, "version": API_VERSION, "description": DESCRIPTION},
+            "info": {"title": title, "version": version, "description": DESCRIPTION},
             "servers": [{"url": "/"}],
             "tags": self.tags,
             "paths": self.paths,

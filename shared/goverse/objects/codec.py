@@ -12,19 +12,19 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, NotRequired, Required, cast  # Pydantic asks for these below Python 3.12
 
-import orjson
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer
 from typing_extensions import TypedDict
 
 from goverse.errors import DefinitionError, InvalidArguments, MalformedRequest, MethodFailed
+from goverse.model.json_values import decode
+from goverse.objects.complaints import field_problems, refused
 from goverse.objects.defaults import NO_VALUE, constrained, default_maker, has_default
 
 JsonSchema = dict[str, Any]
 
 _EMPTY_OBJECT = b"{}"
-_PROBLEMS_MAX = 100
 # Bytes travel as base64: in UTF-8, the default, most of them have no form.
 _ARGUMENTS = ConfigDict(
     extra="forbid", strict=True, allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64"
@@ -49,23 +49,7 @@ def _writer(adapter: TypeAdapter[dict[str, Any]]) -> Callable[..., bytes]:
 def _show_default(schema: JsonSchema, to_json: Callable[..., bytes], field: str, make: Callable[[], Any]) -> None:
     """Add a default to the schema of a field; one without a JSON form is simply not shown."""
     with suppress(MethodFailed, ValueError):
-        schema["properties"][field].setdefault("default", orjson.loads(to_json({field: make()}))[field])
-
-
-def field_problems(error: ValidationError) -> list[dict[str, str]]:
-    """Return ``[{path, message}]`` of a validation error; the path is a JSON pointer, empty for the whole document.
-
-    A body with very many wrong values is described as a whole: to list them takes seconds and hundreds of megabytes.
-    """
-    if error.error_count() > _PROBLEMS_MAX:
-        return [{"path": "", "message": f"{error.error_count()} values are not of their declared types"}]
-    return [
-        {
-            "path": "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in item["loc"]),
-            "message": item["msg"],
-        }
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+        schema["properties"][field].setdefault("default", decode(to_json({field: make()}))[field])
 
 
 class Arguments:
@@ -141,7 +125,7 @@ class Arguments:
         try:
             return self._to_json(values, warnings="error")
         except PydanticSerializationError as error:
-            raise InvalidArguments(f"the arguments do not fit the method: {error}") from error
+            raise refused(error, lambda: self._validate_json(self._to_json(values, warnings=False))) from error
 
     def json_schema(self, ref_template: str) -> JsonSchema:
         """Return the JSON schema of the arguments object, defaults included."""

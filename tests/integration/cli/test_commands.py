@@ -104,7 +104,7 @@ def test_a_namespace_is_another_world(server: Dev, folder: Path) -> None:
         (["Counter", "x", "increment", '{"by": "much"}'], 1, "/by: "),
         (["Counter", "x", "incremet"], 1, "unknown_method"),
         (["Conter", "x", "increment"], 1, "unknown_type"),
-        (["Counter", "x", "nap", '{"seconds": 60}', "--timeout", "0.2"], 1, "(504 timeout)"),
+        (["Counter", "x", "nap", '{"seconds": 60}', "--timeout", "0.2"], 1, "(504 timeout, request "),
         (["Counter", "x", "increment", "{by: 2}"], 2, "the arguments are not JSON"),
         (["Counter", "x", "increment", "[2]"], 2, "the arguments are JSON but no object"),
         (["Counter", "x", "increment", "@absent.json"], 1, "absent.json: No such file or directory"),
@@ -167,6 +167,7 @@ def test_the_api_document_is_the_same_from_code_and_from_the_server(server: Dev,
 
     assert (from_code.returncode, from_server.returncode) == (0, 0)
     document = json.loads(from_code.stdout)
+    assert document["info"]["version"] in goverse("version", cwd=folder).stdout
     assert "/objects/Counter/{id}/call/increment" in document["paths"]
     served = json.loads((folder / "served.json").read_text())
     assert {path: item for path, item in served["paths"].items() if path.startswith("/objects")} == {
@@ -211,6 +212,26 @@ def test_dump_restore_and_diff(data: Path) -> None:
         assert running.increment() == 3
 
 
+def test_numbers_keep_all_their_digits(tmp_path: Path) -> None:
+    line = {"namespace": "default", "type": "T", "id": "a", "version": 1, "state": {"n": 99999999999999999999}}
+    (tmp_path / "some.ndjson").write_text(json.dumps(line) + "\n")
+    (tmp_path / "none.ndjson").write_text("")
+    application(tmp_path, COUNTER.replace("by: int = 1", "by: int = 99999999999999999999"))
+
+    differs = goverse("diff", "some.ndjson", "none.ndjson", "-o", "json", cwd=tmp_path)
+    document = goverse("openapi", "export", "app.py", cwd=tmp_path)
+    with dev(tmp_path, "app.py", "--no-reload", LOG_FORMAT="text") as running:
+        shown = running.wait_for("curl -X POST")["event"]
+        url = shown.split()[3].partition("/objects")[0]
+        served = goverse("openapi", "export", "--url", url, cwd=tmp_path)
+
+    assert differs.returncode == 1
+    assert json.loads(differs.stdout)["a"]["state"] == {"n": 99999999999999999999}
+    assert "99999999999999999999" in shown
+    assert '"default": 99999999999999999999' in document.stdout
+    assert '"default": 99999999999999999999' in served.stdout
+
+
 @pytest.mark.requirement("WAL-3")
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
@@ -225,6 +246,8 @@ def test_dump_restore_and_diff(data: Path) -> None:
         (["trim"], 2, "can then no longer be restored"),
         (["trim", "--no-input"], 2, "--yes"),
         (["snapshot", "--data-dir", "empty"], 1, "empty is no data directory"),
+        (["dump", "--data-dir", "empty"], 1, "empty is no data directory: manifest.json is missing"),
+        (["diff", ".goverse", "empty"], 1, "empty is no data directory: manifest.json is missing"),
     ],
 )
 def test_storage_commands_say_what_is_in_the_way(data: Path, arguments: list[str], code: int, said: str) -> None:

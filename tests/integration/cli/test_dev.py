@@ -203,6 +203,28 @@ def test_people_see_where_what_and_a_first_call_to_paste(tmp_path: Path) -> None
     assert "\x1b[" not in shown
 
 
+def test_the_first_call_needs_no_create_and_the_pid_is_that_of_the_command(tmp_path: Path) -> None:
+    application(tmp_path, "from counting import Counter\nfrom rooms import Attic\n")
+    application(tmp_path, COUNTER, "counting.py")
+    application(tmp_path, COUNTER.replace("Counter(Object)", "Attic(Object, create_on_call=False)"), "rooms.py")
+
+    with dev(tmp_path, "app.py", LOG_FORMAT="text") as server:
+        first = server.wait_for("curl -X POST")["event"].split()
+        pid = server.wait_for(" pid ")["event"].split()
+        assert httpx.post(first[3], json={}).status_code == 200
+        assert (int(pid[1].rstrip(",")), int(pid[4])) == (server.pid, server.server_pid())
+
+
+def test_a_first_call_of_what_has_to_be_created_comes_after_the_create(tmp_path: Path) -> None:
+    application(tmp_path, COUNTER.replace("Counter(Object)", "Attic(Object, create_on_call=False)"))
+
+    with dev(tmp_path, "app.py", "--no-reload", LOG_FORMAT="text") as server:
+        create = server.wait_for("curl -X PUT")["event"].split()
+        first = server.wait_for("curl -X POST")["event"].split()
+        assert httpx.put(create[3]).status_code == 201
+        assert httpx.post(first[3], json={}).status_code == 200
+
+
 def test_a_web_page_is_served_beside_the_objects(tmp_path: Path) -> None:
     application(tmp_path)
     (tmp_path / "web").mkdir()

@@ -96,13 +96,13 @@ async def test_a_timeout_tells_how_long_the_request_was_given(query: str) -> Non
             return float(answer.json()["seconds"])
 
         header = {"GoVerse-Timeout": "0.4"}
-        found = await asyncio.gather(
+        told = await asyncio.gather(
             seconds("a/call/work", **header),
             seconds("a/call/work", **header),  # waits for the first one
             seconds("b/call/hurry"),
             seconds("c/call/hurry", **{"GoVerse-Timeout": "9"}),
         )
-        assert list(found) == [0.4, 0.4, 0.2, 0.2]
+        assert list(told) == [0.4, 0.4, 0.2, 0.2]
     await node.stop()
     await store.close()
 

@@ -1,5 +1,6 @@
 """Connections leave files for the store."""
 
+import logging
 import resource
 
 import pytest
@@ -39,3 +40,15 @@ def test_a_system_that_refuses_to_raise_the_limit_is_believed(monkeypatch: pytes
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 524_288))
     monkeypatch.setattr(resource, "setrlimit", refuse)
     assert connections_within(20_000) == 1_024 - RESERVED
+
+
+@pytest.mark.parametrize(("hard", "told"), [(20_000, ""), (4_096, f"ulimit -n {20_000 + RESERVED}")])
+def test_only_a_difference_that_somebody_may_notice_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hard: int, told: str
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    with caplog.at_level(logging.WARNING, logger="goverse.serve"):
+        connections_within(20_000)
+    assert told in caplog.text
+    assert bool(caplog.records) == bool(told)

@@ -167,9 +167,7 @@ def trim(source: Path, *, snapshots_kept: int = 1, files: Files | None = None) -
 def _locked(source: Path) -> tuple[DataDirectory, Lock]:
     directory = DataDirectory(source)
     if not directory.manifest.exists():
-        raise DataDamaged(
-            f"{source} is no data directory: {directory.manifest} is missing (offset 0)", file=str(source)
-        )
+        raise directory.absent()
     return directory, Lock(directory)
 
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from goverse.errors import StoreFailed, StoreLocked
+from goverse.errors import DataDamaged, StoreFailed, StoreLocked
 from goverse_node.stores.wal import manifest as manifests
 from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.manifest import Manifest
@@ -57,6 +57,14 @@ class DataDirectory:
             path.stat().st_size > RECORDS_AT for path in self.segments.glob("*.wal")
         )
 
+    def absent(self) -> DataDamaged:
+        """Return the error of a directory that is none of ours."""
+        return DataDamaged(
+            f"{self.root} is no data directory: {self.manifest.name} is missing (offset 0)",
+            file=str(self.root),
+            offset=0,
+        )
+
     def read_manifest(self) -> Manifest:
         """Read the manifest and see that the files that it names are there.
 
@@ -67,8 +75,10 @@ class DataDirectory:
         try:
             content = self.manifest.read_bytes()
         except FileNotFoundError as error:
-            why = "it is missing, and the records beside it cannot be used without it"
-            raise damaged(self.manifest, 0, why if self.holds_data() else "it is missing") from error
+            if self.holds_data():
+                why = "it is missing, and the records beside it cannot be used without it"
+                raise damaged(self.manifest, 0, why) from error
+            raise self.absent() from error
         manifest = manifests.decode(content, self.manifest)
         named = [self.segment(first) for first in manifest.segments]
         named += [self.snapshot(entry.seq) for entry in manifest.snapshots]
