@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import shutil
 import signal
@@ -66,6 +67,7 @@ def main() -> int:
     unknown = [name for name in options.scenario if name not in known]
     if unknown:
         parser.error(f"no such scenario: {', '.join(unknown)}; --list names them all")
+    logging.getLogger("goverse").addHandler(logging.NullHandler())  # what the observer's client of etcd has to say
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell had them ignored
         signal.signal(number, signal.default_int_handler)
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed

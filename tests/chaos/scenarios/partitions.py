@@ -38,7 +38,7 @@ async def _cut(stage: Stage, proxies: Sequence[TcpProxy], *, lasts_s: float) -> 
     """Drop what goes one way, the other, and both; what was held arrives late, or never."""
     for number, (kind, ways) in enumerate(KINDS.items()):
         arrives = number % 2 == 0
-        answered = stage.load.tally.answered
+        answered, shards = stage.load.tally.answered, stage.observer.shards_of(NODE)
 
         def begin(ways: tuple[Way, ...] = ways) -> None:
             for proxy in proxies:
@@ -51,7 +51,9 @@ async def _cut(stage: Stage, proxies: Sequence[TcpProxy], *, lasts_s: float) -> 
                 proxy.release()
 
         async with interrupted(begin, end):
+            calls = [asyncio.create_task(stage.load.probe(shard)) for shard in shards]  # one to each of its shards
             await asyncio.sleep(lasts_s)  # nothing happens on the way that one could wait for
+        await asyncio.gather(*calls)
         stage.tell(f"{kind} {lasts_s:g} s: {stage.load.tally.answered - answered} calls meanwhile")
         await stage.joined(NODE)
 
