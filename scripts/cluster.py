@@ -2,14 +2,15 @@
 
     python scripts/cluster.py APP [--nodes 3] [--gates 2] [--port 8000]
 
-Each process says its address in a line; kill one with the number that is shown and watch the others take over.
-Everything is private to this run and goes away with it.
+Each process says its address in a line; kill one with the number that is shown and watch the others take over. Its end
+is said, with the command that brings it back. Everything is private to this run and goes away with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.postgres import free_port, postgres  # noqa: E402  # found by the line above
 
 PATIENCE_S = 60.0
+LOOK_S = 0.5
 
 
 def main() -> int:
@@ -36,7 +38,8 @@ def main() -> int:
     parser.add_argument("--gates", type=int, default=2)
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell left the first one ignored
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as undo:
         try:
             serve(options, undo)
@@ -52,6 +55,7 @@ class Processes:
         """Keep logs in ``folder``."""
         self._folder = folder
         self._undo = undo
+        self._running: dict[str, tuple[subprocess.Popen[bytes], str]] = {}
         self.environment = {"LOG_FORMAT": "text", **os.environ}
 
     def start(self, name: str, address: str, command: Sequence[str], **variables: str) -> None:
@@ -60,7 +64,16 @@ class Processes:
         environment = {**self.environment, **variables}
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         self._undo.callback(end, process)
+        again = shlex.join(["goverse", *command[3:]]) if "goverse_cli" in command else shlex.join(command)
+        self._running[name] = process, " ".join([*(f"{key}={value}" for key, value in variables.items()), again])
         say(name, address, f"pid {process.pid}")
+
+    def tell_ends(self) -> None:
+        """Say which processes ended since the last time."""
+        for name, (process, again) in list(self._running.items()):
+            if process.poll() is not None:
+                del self._running[name]
+                say(name, f"ended with {process.returncode}", f"to have it back: {again}")
 
     def start_etcd(self) -> str:
         """Start one member, and return its address."""
@@ -92,8 +105,11 @@ def serve(options: argparse.Namespace, undo: ExitStack) -> None:
         processes.start(name, f"http://127.0.0.1:{port}", [*command, "gate", "--port", port], GOVERSE_NODE__ID=name)
     wait_until_ready(f"http://127.0.0.1:{options.port}")
     print(f"ready: http://127.0.0.1:{options.port}/docs, logs in {folder}; for other commands:")
-    print(f"  export GOVERSE_ETCD__ENDPOINTS={etcd} GOVERSE_POSTGRES__DSN={dsn}", flush=True)
-    signal.pause()
+    print(f"  export GOVERSE_ETCD__ENDPOINTS={etcd} GOVERSE_POSTGRES__DSN={dsn}")
+    print(f"  export PATH={Path(sys.executable).parent}:$PATH", flush=True)
+    while True:
+        time.sleep(LOOK_S)
+        processes.tell_ends()
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

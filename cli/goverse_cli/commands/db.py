@@ -16,7 +16,7 @@ from goverse_cli.terminal import confirm, show
 
 T = TypeVar("T")
 
-commands = typer.Typer(no_args_is_help=True, help="The database of a cluster: make, migrate, check and clean it.")
+commands = typer.Typer(no_args_is_help=True, help="The database of a cluster: init, migrate, status, verify, cleanup.")
 
 Dsn = Annotated[str | None, typer.Option(help="Data source name (postgres.dsn).", show_default=False)]
 
