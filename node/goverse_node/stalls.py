@@ -65,7 +65,7 @@ class StallWatch:
             silent_s = monotonic() - alive_at
             if silent_s < self._stall_s or alive_at == self._told_of:
                 continue
-            frame = sys._current_frames().get(thread)
+            frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage]  # there is no other way
             turn = _turn_in(frame)
             if turn is not None and frame is not None:
                 self._told_of = alive_at
