@@ -77,9 +77,7 @@ async def serve_node(
     introduction = Introduction(kind="node", id=values.node.id, incarnation=new_incarnation())
     async with AsyncExitStack() as undo:
         listener = undo.enter_context(listen(values.cluster.admin_listen))
-        store = MeteredStore(PostgresStore(postgres_of(values), owner=values.node.id))
-        await store.open()
-        undo.push_async_callback(store.close)
+        store = await _open_store(values, undo)
         seen = await _follow(values, registry, introduction, undo)
         member = _member(values, introduction, listener)
         keeper = _keeper(values, member, seen, store, describe(registry))
@@ -100,6 +98,13 @@ async def serve_node(
         calm_collector()
         started(ServingNode(member.id, member.address, member.admin, keeper))
         await _leave(keeper, await stop, values)
+
+
+async def _open_store(values: Settings, undo: AsyncExitStack) -> MeteredStore:
+    store = MeteredStore(PostgresStore(postgres_of(values), owner=values.node.id))
+    await store.open()
+    undo.push_async_callback(store.close)
+    return store
 
 
 def _keeper(values: Settings, member: Member, seen: _Seen, store: MeteredStore, catalog: Catalog) -> Keeper:
