@@ -136,4 +136,10 @@ def _start(command: list[str], folder: Path, env: Mapping[str, str], stdin: int)
         stderr=subprocess.STDOUT,
         bufsize=0,
         start_new_session=True,
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509  # it takes no lock
     )
+
+
+def _heed_interrupts() -> None:
+    """As in a terminal, also where whoever runs the tests ignores them, as a shell does with jobs in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -106,7 +106,7 @@ def test_a_server_runs_beside_the_shell_until_it_is_interrupted(folder: Path) ->
     page = _page(
         folder,
         f"<!-- run: file server.py -->\n```python\n{SERVER}```\n"
-        f"{background}{call}<!-- run: interrupt -->\n{refused}```bash\ntest -f goodbye\nrm goodbye\n```\n"
+        f"{background}{call}<!-- run: interrupt -->\n{refused}```bash\nrm goodbye\n```\n"
         f"{background}{call}<!-- run: kill -->\n{refused}```bash\ntest ! -f goodbye\n```\n{background}",
     )
 

@@ -98,7 +98,7 @@ def test_a_database_is_made_checked_spoiled_and_cleaned(admin: str, run: Command
             admin,
             f"CREATE TABLE goverse.changes_{today - 30} PARTITION OF goverse.changes "
             f"FOR VALUES FROM ({today - 30}) TO ({today - 29})",
-            "INSERT INTO goverse.replies SELECT 1, namespace, type, id, 'old', fingerprint, reply, 5, commit_seq "
+            "INSERT INTO goverse.replies SELECT 1, kind, id, 'old', fingerprint, reply, 5, commit_seq "
             "FROM goverse.replies LIMIT 1",
         )
     )
@@ -113,7 +113,8 @@ def test_a_database_is_made_checked_spoiled_and_cleaned(admin: str, run: Command
         execute(
             admin,
             "UPDATE goverse.objects SET version = 9 WHERE id = 'a'",
-            "DELETE FROM goverse.changes WHERE id = 'b' AND version = 2",
+            "UPDATE goverse.changes SET kind = kind[1:1], id = id[1:1], version = version[1:1], state = state[1:1], "
+            "at_ms = at_ms[1:1], ordinal = ordinal[1:1] WHERE id[2] = 'b' AND version[2] = 2",
             "UPDATE goverse.replies SET reply = '' WHERE id = 'b' AND idempotency_key = 'k1'",
         )
     )

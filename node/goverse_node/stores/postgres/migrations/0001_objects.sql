@@ -72,6 +72,12 @@ COMMENT ON TABLE goverse.changes IS
     'One row per batch: its changes as columns, each at the position base + ordinal, the last one at last.';
 CREATE TABLE goverse.changes_rest PARTITION OF goverse.changes DEFAULT;
 
+CREATE VIEW goverse.each_change AS
+    SELECT base + entry.ordinal AS commit_seq, entry.kind, entry.id, entry.version, entry.state, entry.at_ms
+    FROM goverse.changes AS batch
+    CROSS JOIN LATERAL unnest(batch.kind, batch.id, batch.version, batch.state, batch.at_ms, batch.ordinal)
+        AS entry (kind, id, version, state, at_ms, ordinal);
+
 CREATE TABLE goverse.replies (
     day integer NOT NULL,
     kind bigint NOT NULL,
@@ -114,6 +120,12 @@ CREATE TABLE goverse.resent (
 );
 COMMENT ON TABLE goverse.resent IS
     'Calls under a router''s key that took effect when they were sent again: should the first sending still come, it must not.';
+
+CREATE FUNCTION goverse.place(p_kind bigint, p_id bytea) RETURNS text LANGUAGE sql STABLE AS $$
+    -- an object as people write it
+    SELECT coalesce((SELECT namespace || '/' || type FROM goverse.kinds WHERE number = p_kind), 'unknown kind ' || p_kind)
+        || '/' || encode(p_id, 'escape')
+$$;
 
 CREATE FUNCTION goverse.today() RETURNS integer LANGUAGE sql STABLE AS $$
     SELECT floor(extract(epoch FROM now()) / 86400)::integer
@@ -437,7 +449,7 @@ RETURNS TABLE (partition text, day integer, bytes bigint) LANGUAGE sql STABLE AS
     JOIN pg_class AS child ON child.oid = inhrelid
     JOIN pg_class AS parent ON parent.oid = inhparent
     JOIN pg_namespace AS home ON home.oid = parent.relnamespace
-    WHERE home.nspname = 'goverse' AND child.relname ~ '_\d+$'
+    WHERE home.nspname = 'goverse' AND parent.relname IN ('changes', 'replies') AND child.relname ~ '_\d+$'
         AND substring(child.relname FROM '_(\d+)$')::integer
             < goverse.today() - CASE parent.relname WHEN 'changes' THEN p_changes_days ELSE p_replies_days END
     ORDER BY 1
