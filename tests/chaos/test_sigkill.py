@@ -27,6 +27,7 @@ from tests.integration.cli.processes import application, dev, environment
 from tests.tree import ROOT
 
 KILLS = 110
+SNAPSHOT_EACH = 10
 WRITERS = 32
 ACCOUNTS = 24
 PATIENCE_S = 60.0
@@ -142,22 +143,32 @@ async def snapshot(url: str) -> None:
     with suppress(ConnectionError, asyncio.IncompleteReadError):
         async with connected(url) as wire:
             await wire.send(request("POST", "/admin/snapshot", b""))
-            await wire.answer()
+            assert (await wire.answer()).status == 200
 
 
 async def kill_often(server: Server, callers: Callers, chance: random.Random) -> None:
-    """Start and kill at instants of all kinds: at the start, under load, during a snapshot."""
-    for _ in range(KILLS):
+    """Start and kill at instants of all kinds: at the start, under load, during a snapshot and right after one."""
+    loop = asyncio.get_running_loop()
+    snapshot_s = PATIENCE_S
+    for kill in range(KILLS):
         pid = await server.start()
-        kind = chance.choice(("start", "load", "load", "snapshot"))
+        kind = "snapshot" if kill % SNAPSHOT_EACH == 0 else chance.choice(("start", "load", "load", "snapshot"))
         if kind == "start":
             await asyncio.sleep(chance.uniform(0, 0.3))
+        elif kind == "load":
+            await callers.progress()
+            await asyncio.sleep(chance.uniform(0, 0.4))
         else:
             await callers.progress()
-            making = asyncio.create_task(snapshot(server.url)) if kind == "snapshot" else None
-            await asyncio.sleep(chance.uniform(0, 0.4))
-            if making is not None:
-                making.cancel()
+            began = loop.time()
+            making = asyncio.create_task(snapshot(server.url))
+            # As long as a snapshot takes on this machine, so that the kill comes within it; each SNAPSHOT_EACH-th ends.
+            limit = PATIENCE_S if kill % SNAPSHOT_EACH == 0 else chance.uniform(0, snapshot_s)
+            await asyncio.wait({making}, timeout=limit)
+            if making.done():
+                await making
+                snapshot_s = loop.time() - began
+            making.cancel()
         await server.kill(pid)
 
 
