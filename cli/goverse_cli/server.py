@@ -11,6 +11,7 @@ import httpx
 from goverse.model.json_values import decode
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import DEFAULT_URL
+from goverse_cli.trust import Trust, distrust
 
 _CONNECT_TIMEOUT_S = 5.0
 _SERVER_ERROR = 500
@@ -21,8 +22,12 @@ _READ_MARGIN_S = 5.0  # the server answers `timeout` itself; this is for a serve
 class Server:
     """Requests to one server; whatever goes wrong is a ``Failure`` that says what to do."""
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
-        """Talk to the server at ``url``; nothing is sent yet."""
+    def __init__(self, url: str, *, timeout_s: float, trust: Trust = Trust()) -> None:  # noqa: B008 - it is frozen
+        """Talk to the server at ``url``; nothing is sent yet.
+
+        Raises:
+            Failure: it is no URL, or a certificate is of no use.
+        """
         self._url = url.rstrip("/")
         try:
             parsed = httpx.URL(self._url)
@@ -31,6 +36,8 @@ class Server:
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise Failure(f"{url!r} is no URL like {DEFAULT_URL}", exit_code=ExitCode.USAGE)
         self._timeout = httpx.Timeout(timeout_s + _READ_MARGIN_S, connect=_CONNECT_TIMEOUT_S)
+        self._secure = parsed.scheme == "https"
+        self._verify = trust.context() if self._secure else True
         self._proxied = not _is_local(parsed.host)
 
     def request(
@@ -44,10 +51,10 @@ class Server:
         url = f"{self._url}{path}"
         try:
             # A proxy from the environment would not find this machine's own servers.
-            with httpx.Client(timeout=self._timeout, trust_env=self._proxied) as client:
+            with httpx.Client(timeout=self._timeout, trust_env=self._proxied, verify=self._verify) as client:
                 answer = client.request(method, url, content=body, headers=headers)
         except httpx.ConnectError as error:
-            raise self._unreachable(error) from error
+            raise self._distrusted(error) or self._unreachable(error) from error
         except httpx.ConnectTimeout as error:
             raise self._unreachable(error) from error
         except httpx.TimeoutException as error:
@@ -57,14 +64,28 @@ class Server:
                 exit_code=ExitCode.UNAVAILABLE,
             ) from error
         except httpx.TransportError as error:
-            raise Failure(
+            raise self._distrusted(error) or Failure(
                 f"the connection to {self._url} broke ({error}); whether the request took effect is unknown",
-                hint=_AGAIN,
+                hint=_AGAIN if self._secure else f"{_AGAIN}; where the server speaks TLS, name it with https://",
                 exit_code=ExitCode.UNAVAILABLE,
             ) from error
         if answer.is_success:
             return answer
         raise _problem(answer)
+
+    def _distrusted(self, error: Exception) -> Failure | None:
+        """Return the failure of a handshake, if it is one: then nothing was carried out."""
+        reason = distrust(error)
+        if reason is None:
+            return None
+        words = reason.lower().replace("_", " ")
+        if "wrong version number" in words or "record layer failure" in words:
+            hint = "where the server speaks plain HTTP, name it with http://"
+        elif "alert" in words:
+            hint = "the server refuses what this command shows: give it a certificate with --cert and --cert-key"
+        else:
+            hint = "name the authority that signs the server's certificates with --ca, and the server as it does"
+        return Failure(f"no trusted connection to {self._url}: {words}", hint=hint, exit_code=ExitCode.UNAVAILABLE)
 
     def _unreachable(self, error: Exception) -> Failure:
         return Failure(

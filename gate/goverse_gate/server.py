@@ -10,17 +10,20 @@ import asyncio
 import contextlib
 import math
 import socket
+import ssl
 from collections.abc import Generator, Sequence
-from typing import Final
+from typing import Any, Final, cast
 
 import uvicorn
 
 from goverse.errors import ConfigError
 from goverse.limits import LISTEN_BACKLOG
+from goverse.tls.rotation import Rotating
 from goverse_gate.app import GateApp
 from goverse_gate.express import Express
 from goverse_gate.options import GateOptions
 from goverse_gate.protocol import BoundedProtocol, ConnectionLimits, bounded_protocol
+from goverse_gate.tls import NewestContext
 
 SWEEP_PERIOD_S: Final = 1.0
 FIRST_REQUEST_GRACE_S: Final = 0.25
@@ -31,17 +34,34 @@ _POLL_S: Final = 0.01
 class _Uvicorn(uvicorn.Server):
     """uvicorn without signal handlers, that says when it serves."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, context: ssl.SSLContext | None, handshake_timeout_s: float) -> None:
         super().__init__(config)
         self.serving = asyncio.Event()
+        self._context = context
+        self._handshake_timeout_s = handshake_timeout_s
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        if self._context is None:
+            await super().startup(sockets)
+        else:
+            await super().startup([])  # uvicorn would give each client a minute for its handshake
+            for listener in sockets or ():
+                self.servers.append(await self._listen(listener, self._context))
         self.serving.set()
+
+    async def _listen(self, listener: socket.socket, context: ssl.SSLContext) -> asyncio.Server:
+        config, protocol = self.config, cast("Any", self.config.http_protocol_class)
+        return await asyncio.get_running_loop().create_server(
+            lambda: protocol(config=config, server_state=self.server_state, app_state=self.lifespan.state),
+            sock=listener,
+            ssl=context,
+            ssl_handshake_timeout=self._handshake_timeout_s,
+            backlog=config.backlog,
+        )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop to listen, and only then, after a moment, close connections that are idle.
@@ -61,12 +81,21 @@ class _Uvicorn(uvicorn.Server):
 class GateServer:
     """Serves one gate."""
 
-    def __init__(self, app: GateApp, options: GateOptions, *, sockets: Sequence[socket.socket]) -> None:
-        """Prepare to serve on listening ``sockets``, which this server closes in the end."""
+    def __init__(
+        self,
+        app: GateApp,
+        options: GateOptions,
+        *,
+        sockets: Sequence[socket.socket],
+        certificates: Rotating[ssl.SSLContext] | None = None,
+    ) -> None:
+        """Prepare to serve on listening ``sockets``, which this server closes in the end; without certificates HTTP."""
         self._app = app
         self._sockets = list(sockets)
         self._address = self._sockets[0].getsockname()[:2]
-        self._uvicorn = _Uvicorn(_uvicorn_config(app, options))
+        context = None if certificates is None else NewestContext(certificates)
+        self._scheme = "http" if context is None else "https"
+        self._uvicorn = _Uvicorn(_uvicorn_config(app, options), context, options.head_read_timeout_s)
         self._serving: asyncio.Task[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -74,7 +103,7 @@ class GateServer:
     def url(self) -> str:
         """Where the gate can be reached."""
         host, port = self._address
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return f"{self._scheme}://[{host}]:{port}" if ":" in host else f"{self._scheme}://{host}:{port}"
 
     async def start(self) -> None:
         """Serve; returns once connections are accepted."""

@@ -63,6 +63,11 @@ WIRE_SILENCE_S_MAX: Final = (
     8.0  # silence that means a frozen peer: below the lease's 10 s, above a long garbage collection
 )
 
+# --- certificates -----------------------------------------------------------------------------------------------------
+TLS_LOOK_S: Final = 2.0  # between two looks at the files; a change is taken at the second look that sees it
+TLS_EXPIRY_WARNING_S: Final = 14 * 86_400.0  # before the end of a certificate
+TLS_EXPIRY_WARNING_SHARE: Final = 1 / 6  # of its life, where that is less: renewing at two thirds is then overdue
+
 # --- etcd -------------------------------------------------------------------------------------------------------------
 ETCD_OPERATION_TIMEOUT_S: Final = 60.0
 ETCD_ATTEMPT_TIMEOUT_S: Final = 2.0  # one member's first chance to answer; doubles with each round, for a slow cluster

@@ -16,8 +16,10 @@ from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.lease_keeper import LeaseKeeper
 from goverse.routing.router import Router
 from goverse.settings import EffectiveSettings, Settings
+from goverse.telemetry.tls import TlsMetrics
 from goverse.wire.introduction import Introduction
 from goverse.wire.stats import WireStats
+from goverse_cli.cluster.certificates import Certificates
 from goverse_cli.cluster.parts import coordinator_of, layout_of, new_incarnation, router_of
 from goverse_cli.cluster.telemetry import gate_metrics
 from goverse_cli.collector import calm_collector
@@ -74,24 +76,27 @@ async def serve_gate(
     introduction = Introduction(kind="gate", id=values.node.id, incarnation=new_incarnation())
     links = WireStats()
     async with AsyncExitStack() as undo:
-        coordinator = coordinator_of(values)
+        certificates = Certificates.of_gate(values)
+        certificates.follow(undo)
+        coordinator = coordinator_of(values, certificates.etcd)
         undo.push_async_callback(coordinator.close)
         watch = ClusterWatch(coordinator, layout_of(values))
         offered = Offered()
-        router = router_of(values, introduction, links, offered.readonly)
+        router = router_of(values, introduction, links, offered.readonly, security=certificates.out)
         await _follow(values, watch, offered, router, undo)
-        registration = _Registration(values, coordinator, watch, url_of(listener), introduction.incarnation)
+        url = url_of(listener, "https" if certificates.gate else "http")
+        registration = _Registration(values, coordinator, watch, url, introduction.incarnation)
         registration.start()
         undo.push_async_callback(registration.stop)
 
         options = gate_options(values)
-        metrics = gate_metrics(router, coordinator, links)
+        metrics = gate_metrics(router, coordinator, links, TlsMetrics(certificates.links))
         app = offered.app = create_app(router, offered.catalog, options, registry=metrics, config=settings.shown)
-        server = GateServer(app, options, sockets=[listener])
+        server = GateServer(app, options, sockets=[listener], certificates=certificates.gate)
         await server.start()
         undo.push_async_callback(server.stop)
         calm_collector()
-        started(url_of(listener))
+        started(url)
         await stop.wait()
         await server.drain(values.cluster.pre_stop_delay_s)
 

@@ -26,11 +26,13 @@ from goverse.routing.router import Router
 from goverse.settings import Settings
 from goverse.telemetry.coordination import MeteredCoordinator
 from goverse.telemetry.resources import Resources
+from goverse.telemetry.tls import TlsMetrics
 from goverse.telemetry.wire import WireMetrics
 from goverse.wire.introduction import Introduction
 from goverse.wire.server import LinkServer
 from goverse.wire.stats import WireStats
 from goverse_cli.cluster.admin import AdminServer, listen
+from goverse_cli.cluster.certificates import Certificates
 from goverse_cli.cluster.parts import coordinator_of, layout_of, new_incarnation, postgres_of, router_of
 from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_cli.collector import calm_collector
@@ -77,8 +79,8 @@ async def serve_node(
     introduction = Introduction(kind="node", id=values.node.id, incarnation=new_incarnation())
     async with AsyncExitStack() as undo:
         listener = undo.enter_context(listen(values.cluster.admin_listen))
-        store = await _open_store(values, undo)
-        seen = await _follow(values, registry, introduction, undo)
+        store, certificates = await _open_store(values, undo)
+        seen = await _follow(values, registry, introduction, certificates, undo)
         member = _member(values, introduction, listener)
         keeper = _keeper(values, member, seen, store, describe(registry))
         options = replace(node_options(values), shard_count=values.cluster.shards)
@@ -86,12 +88,12 @@ async def serve_node(
         undo.callback(watch_for_stalls())
         served = WireStats()
         wire = WireMetrics(out=seen.links, **{"in": served})
-        metrics = node_metrics(node, keeper, seen.router, coordinator=seen.coordinator, store=store, wire=wire)
+        metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, wire, TlsMetrics(certificates.links))
         admin = AdminServer(metrics, partial(node_report, node, keeper), listener)
         await admin.start()
         undo.push_async_callback(admin.stop)
         bounds = values.wire.options(values.node.inflight_calls_max)
-        server = LinkServer(node, introduction, options=bounds, stats=served)
+        server = LinkServer(node, introduction, options=bounds, credentials=certificates.into, stats=served)
         await _start(node, seen.router, server, values, undo)
         keeper.start(node.evacuation, LoadMeter(node, Resources()))
         undo.push_async_callback(keeper.stop)
@@ -100,11 +102,15 @@ async def serve_node(
         await _leave(keeper, await stop, values)
 
 
-async def _open_store(values: Settings, undo: AsyncExitStack) -> MeteredStore:
-    store = MeteredStore(PostgresStore(postgres_of(values), owner=values.node.id))
+async def _open_store(values: Settings, undo: AsyncExitStack) -> tuple[MeteredStore, Certificates]:
+    """Read all certificates, and open the store with those that are its own."""
+    postgres = PostgresStore(postgres_of(values), owner=values.node.id)
+    certificates = Certificates.of_node(values, postgres.certificates)
+    certificates.follow(undo)
+    store = MeteredStore(postgres)
     await store.open()
     undo.push_async_callback(store.close)
-    return store
+    return store, certificates
 
 
 def _keeper(values: Settings, member: Member, seen: _Seen, store: MeteredStore, catalog: Catalog) -> Keeper:
@@ -141,13 +147,23 @@ class _Seen(NamedTuple):
     links: WireStats
 
 
-async def _follow(values: Settings, registry: Registry, introduction: Introduction, undo: AsyncExitStack) -> _Seen:
+async def _follow(
+    values: Settings,
+    registry: Registry,
+    introduction: Introduction,
+    certificates: Certificates,
+    undo: AsyncExitStack,
+) -> _Seen:
     """Read what etcd says, and follow it with a router for calls between objects."""
-    coordinator, links = coordinator_of(values), WireStats()
+    coordinator, links = coordinator_of(values, certificates.etcd), WireStats()
     undo.push_async_callback(coordinator.close)
     watch = ClusterWatch(coordinator, layout_of(values))
     router = router_of(
-        values, introduction, links, lambda type_name, method: registry.method(type_name, method).readonly
+        values,
+        introduction,
+        links,
+        lambda type_name, method: registry.method(type_name, method).readonly,
+        security=certificates.out,
     )
     undo.push_async_callback(router.close)
     watch.add(router.follow)

@@ -13,6 +13,7 @@ from goverse.routing.links import NodeLink
 from goverse.routing.router import Readonly, Router
 from goverse.settings import Settings
 from goverse.telemetry.coordination import MeteredCoordinator
+from goverse.wire.credentials import Credentials, LinkSecurity
 from goverse.wire.introduction import Introduction
 from goverse.wire.link import GrpcLink
 from goverse.wire.outgoing import Budget
@@ -34,13 +35,13 @@ def layout_of(values: Settings) -> KeyLayout:
     return KeyLayout(values.cluster.name)
 
 
-def coordinator_of(values: Settings) -> MeteredCoordinator:
+def coordinator_of(values: Settings, credentials: Credentials | None = None) -> MeteredCoordinator:
     """Return the client of etcd, which counts; it connects when it is first asked.
 
     Raises:
         ConfigError: the settings do not fit together.
     """
-    return MeteredCoordinator(EtcdCoordinator(values.etcd.options()))
+    return MeteredCoordinator(EtcdCoordinator(values.etcd.options(), credentials=credentials))
 
 
 def postgres_of(values: Settings) -> PostgresOptions:
@@ -62,13 +63,20 @@ def new_incarnation() -> str:
     return secrets.token_hex(8)
 
 
-def router_of(values: Settings, introduction: Introduction, stats: WireStats, readonly: Readonly) -> Router:
+def router_of(
+    values: Settings,
+    introduction: Introduction,
+    stats: WireStats,
+    readonly: Readonly,
+    *,
+    security: LinkSecurity | None = None,
+) -> Router:
     """Return a router that connects to nodes in the background, and counts in ``stats``."""
     requests_max = values.node.inflight_calls_max
     options, budget = values.wire.options(requests_max), Budget(requests_max)
 
     def connect(address: str) -> NodeLink:
-        link = GrpcLink(address, introduction, options=options, stats=stats, budget=budget)
+        link = GrpcLink(address, introduction, options=options, security=security, stats=stats, budget=budget)
         link.start()
         return link
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from goverse.routing.metrics import RouterMetrics
 from goverse.routing.router import Router
 from goverse.telemetry.coordination import MeteredCoordinator
 from goverse.telemetry.process import register_process_metrics
+from goverse.telemetry.tls import TlsMetrics
 from goverse.telemetry.wire import WireMetrics
 from goverse.wire.stats import WireStats
 from goverse_cli.version import release
@@ -18,32 +20,24 @@ from goverse_node.metrics import NodeMetrics
 from goverse_node.node import Node
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.ownership.metrics import OwnershipMetrics
-from goverse_node.stores.metered import MeteredStore
 
 
-def gate_metrics(router: Router, coordinator: MeteredCoordinator, links: WireStats) -> CollectorRegistry:
-    """Return what a gate knows of its cluster; the gate adds what it knows of its callers."""
-    registry = CollectorRegistry()
-    register_process_metrics(registry, version=release())
-    registry.register(RouterMetrics(router))
-    registry.register(coordinator)
-    registry.register(WireMetrics(out=links))
-    return registry
-
-
-def node_metrics(
-    node: Node,
-    keeper: Keeper,
-    router: Router,
-    *,
-    coordinator: MeteredCoordinator,
-    store: MeteredStore,
-    wire: WireMetrics,
+def gate_metrics(
+    router: Router, coordinator: MeteredCoordinator, links: WireStats, tls: TlsMetrics
 ) -> CollectorRegistry:
-    """Return what a node counts."""
+    """Return what a gate knows of its cluster; the gate adds what it knows of its callers."""
+    return _registry(RouterMetrics(router), coordinator, WireMetrics(out=links), tls)
+
+
+def node_metrics(node: Node, keeper: Keeper, router: Router, *others: Collector) -> CollectorRegistry:
+    """Return what a node counts, and what ``others`` do."""
+    return _registry(NodeMetrics(node), OwnershipMetrics(keeper), RouterMetrics(router), *others)
+
+
+def _registry(*parts: Collector) -> CollectorRegistry:
     registry = CollectorRegistry()
     register_process_metrics(registry, version=release())
-    for part in (NodeMetrics(node), OwnershipMetrics(keeper), RouterMetrics(router), coordinator, store, wire):
+    for part in parts:
         registry.register(part)
     return registry
 

@@ -12,6 +12,7 @@ import typer
 from goverse.limits import CALL_TIMEOUT_S
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import DEFAULT_URL, Url, invocation_of
+from goverse_cli.trust import Ca, Cert, CertKey, Trust
 
 if TYPE_CHECKING:
     import httpx
@@ -41,6 +42,9 @@ def call(
     key: Key = None,
     timeout: Timeout = CALL_TIMEOUT_S,
     namespace: Namespace = None,
+    ca: Ca = None,
+    cert: Cert = None,
+    cert_key: CertKey = None,
 ) -> None:
     """Call a method of an object and print its result as JSON.
 
@@ -53,6 +57,7 @@ def call(
       goverse call Wallet alice deposit '{"amount": 5}' --key deposit-4711
       goverse call Report r1 load @report.json --timeout 60
       goverse call Counter c1 increment -o json | jq .result
+      goverse call Counter c1 increment --url https://gate.example:8000 --ca ca.pem
     """
     from goverse_cli.server import Server, call_path  # noqa: PLC0415 - the HTTP client, which other commands do not need
 
@@ -61,7 +66,8 @@ def call(
     headers |= {"GoVerse-Namespace": namespace} if namespace is not None else {}
     path, body = call_path(type_name, object_id, method), _read(arguments)
     _check_headers(headers)
-    answer = Server(url, timeout_s=timeout).request("POST", path, body=body, headers=headers)
+    server = Server(url, timeout_s=timeout, trust=Trust(ca, cert, cert_key))
+    answer = server.request("POST", path, body=body, headers=headers)
     typer.echo(_as_json(answer) if invocation_of(context).as_json else answer.text)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from goverse.errors import ConfigError
 from goverse.objects.application import find_target, load_application
 from goverse.settings import EffectiveSettings, Settings
 from goverse.telemetry import logs
@@ -55,6 +56,11 @@ def dev(
         "gate.web_dir": ("--web", web),
     }
     settings = invocation.settings(flags)
+    if settings.values.gate.tls_cert is not None:
+        raise ConfigError(
+            "gate.tls_cert is for goverse gate; goverse dev speaks plain HTTP, for this machine",
+            setting="gate.tls_cert",
+        )
     folder = find_target(target).folder
     logs.configure(settings.values.log.format, settings.values.log.level, node=settings.values.node.id)
     code = _with_reload(invocation, target, folder, settings, flags) if reload else _in_this_process(target, settings)

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from goverse.model.json_values import decode
 from goverse.objects.application import load_application
 from goverse_cli.failure import ExitCode, Failure
+from goverse_cli.trust import Ca, Cert, CertKey, Trust
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The HTTP interface as an OpenAPI document.")
 
@@ -33,6 +34,9 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="File to write; standard output without it.", show_default=False)
     ] = None,
+    ca: Ca = None,
+    cert: Cert = None,
+    cert_key: CertKey = None,
 ) -> None:
     """Print the OpenAPI 3.1 document of an application: its types, methods, schemas and errors.
 
@@ -50,7 +54,7 @@ def export(
             hint="goverse openapi export app.py    or: goverse openapi export --url http://localhost:8000",
             exit_code=ExitCode.USAGE,
         )
-    document = _of_server(url) if url is not None else _of_application(target or "")
+    document = _of_server(url, Trust(ca, cert, cert_key)) if url is not None else _of_application(target or "")
     text = to_json(document, indent=2) + b"\n"
     if out is None:
         typer.echo(text, nl=False)
@@ -59,10 +63,10 @@ def export(
         typer.echo(f"wrote {out}", err=True)
 
 
-def _of_server(url: str) -> object:
+def _of_server(url: str, trust: Trust) -> object:
     from goverse_cli.server import Server  # noqa: PLC0415 - the HTTP client, which the other way does not need
 
-    answer = Server(url, timeout_s=_TIMEOUT_S).request("GET", "/openapi.json")
+    answer = Server(url, timeout_s=_TIMEOUT_S, trust=trust).request("GET", "/openapi.json")
     try:
         return decode(answer.content)
     except ValueError as error:

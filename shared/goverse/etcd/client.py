@@ -22,6 +22,7 @@ from goverse.etcd.methods import AUTHENTICATE, LEASE_KEEP_ALIVE, Method
 from goverse.etcd.options import EtcdOptions
 from goverse.etcd.v3 import etcd_pb2 as messages
 from goverse.wire.backoff import Backoff
+from goverse.wire.credentials import Credentials
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
@@ -36,15 +37,17 @@ logger = logging.getLogger("goverse.etcd")
 class Client:
     """One process's requests to etcd."""
 
-    def __init__(self, options: EtcdOptions, *, random: Callable[[], float]) -> None:
+    def __init__(
+        self, options: EtcdOptions, *, random: Callable[[], float], credentials: Credentials | None = None
+    ) -> None:
         """Connect to nobody yet.
 
         Raises:
-            ConfigError: a certificate cannot be read.
+            ConfigError: a certificate is of no use.
         """
         self.options = options
         self.random = random
-        self.connections = Connections(options, random)
+        self.connections = Connections(options, random, credentials)
         self._token: str | None = None if options.username else ""
         self._authenticating = asyncio.Lock()
 

@@ -10,17 +10,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
 
 from goverse import limits
-from goverse.errors import ConfigError, Unavailable
+from goverse.errors import Unavailable
 from goverse.etcd.failures import Failure
 from goverse.etcd.methods import Method
 from goverse.etcd.options import Endpoint, EtcdOptions
+from goverse.tls.rotation import Rotating
 from goverse.wire.backoff import Backoff
+from goverse.wire.credentials import Credentials, channel_credentials, explained
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
@@ -29,21 +32,41 @@ Metadata = Sequence[tuple[str, str]]
 
 logger = logging.getLogger("goverse.etcd")
 
+_ASIDE_S: Final = 2.0  # for what is under way on a channel that another one replaces
+_ASK_WHY_S: Final = 0.25
 _READY: Final = grpc.ChannelConnectivity.READY
 _HOPELESS: Final = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
 
 
 class Connection:
-    """The connection to one member; it comes back by itself."""
+    """The connection to one member; it comes back by itself.
 
-    def __init__(self, endpoint: Endpoint, channel: grpc.aio.Channel) -> None:
-        """Use ``channel``, which leads to ``endpoint``."""
+    Attributes:
+        outdated: the certificates changed since its channel was made; it is replaced as soon as it does not stand.
+    """
+
+    def __init__(self, endpoint: Endpoint, channel: Callable[[], grpc.aio.Channel]) -> None:
+        """Use what ``channel`` opens, which leads to ``endpoint``."""
         self.endpoint = endpoint
-        self._channel = channel
+        self.outdated = False
+        self._open = channel
+        self._channel = channel()
         self._unary: dict[str, Any] = {}
+        self._replaced: set[asyncio.Task[None]] = set()
+
+    def renew(self) -> None:
+        """Show the newest certificates from now on, unless what stands was made with older ones."""
+        if not self.outdated or self._channel.get_state() is _READY:
+            return
+        closing = asyncio.get_running_loop().create_task(self._channel.close(_ASIDE_S))
+        self._replaced.add(closing)
+        closing.add_done_callback(self._replaced.discard)
+        self._channel, self.outdated = self._open(), False
+        self._unary.clear()
 
     async def stands(self, timeout_s: float) -> bool:
         """Return whether requests can be sent, after an attempt of up to ``timeout_s`` to make it so."""
+        self.renew()
         state = self._channel.get_state(try_to_connect=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -75,8 +98,24 @@ class Connection:
             )(metadata=metadata, timeout=timeout_s)
         )
 
+    async def why(self) -> str:
+        """Return why it does not stand, "" where it may."""
+        call = cast("Any", self._channel).unary_unary("/goverse.etcd/Why")  # never sent: it fails as the connection did
+        try:
+            await call(b"", timeout=_ASK_WHY_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                return ""
+            reason = (error.details() or "").removeprefix("failed to connect to all addresses; last error: ")
+            return explained(reason, secure=self.endpoint.tls)
+        except grpc.aio.UsageError:  # closed meanwhile
+            return ""
+        return ""
+
     async def close(self) -> None:
         """Hang up; what is under way fails."""
+        for closing in tuple(self._replaced):
+            closing.cancel()
         await self._channel.close()
 
 
@@ -142,17 +181,20 @@ class Connections:
         closed: nothing more is sent.
     """
 
-    def __init__(self, options: EtcdOptions, random: Callable[[], float]) -> None:
-        """Connect to nobody yet; ``random`` gives numbers in [0, 1).
+    def __init__(
+        self, options: EtcdOptions, random: Callable[[], float], credentials: Credentials | None = None
+    ) -> None:
+        """Connect to nobody yet; ``random`` gives numbers in [0, 1). ``credentials`` are made where they are missing.
 
         Raises:
-            ConfigError: a certificate cannot be read.
+            ConfigError: a certificate is of no use.
         """
         self.closed = False
         self._options = options
         self._random = random
-        credentials = _credentials(options) if options.tls else None
-        self._all = [Connection(endpoint, _channel(endpoint, credentials, options)) for endpoint in options.endpoints]
+        self._credentials = credentials or credentials_of(options)
+        self._generation = 0 if self._credentials is None else self._credentials.generation
+        self._all = [Connection(endpoint, partial(self._channel, endpoint)) for endpoint in options.endpoints]
         self._chosen = int(random() * len(self._all))  # clients spread over the members
 
     def __len__(self) -> int:
@@ -168,6 +210,7 @@ class Connections:
         now = asyncio.get_running_loop().time
         backoff = Backoff(limits.ETCD_BACKOFF_S, limits.ETCD_BACKOFF_S_MAX, self._random)
         backoff.next_s()
+        self._follow()
         while True:
             for _ in self._all:
                 if self.closed:
@@ -179,13 +222,28 @@ class Connections:
                 self.blame(connection)
             pause_s = min(backoff.next_s(), deadline - now())
             if pause_s <= 0:
-                raise Unavailable(f"no member of etcd can be reached: {', '.join(map(str, self._options.endpoints))}")
+                why = await self._all[self._chosen].why()
+                members = ", ".join(map(str, self._options.endpoints))
+                raise Unavailable(f"no member of etcd can be reached: {members}" + (f": {why}" if why else ""))
             await asyncio.sleep(pause_s)
 
     def blame(self, connection: Connection) -> None:
         """Ask another member from now on, unless another one was chosen meanwhile."""
         if self._all[self._chosen] is connection:
             self._chosen = (self._chosen + 1) % len(self._all)
+
+    def _channel(self, endpoint: Endpoint) -> grpc.aio.Channel:
+        credentials = None if self._credentials is None else self._credentials.current
+        return _channel(endpoint, credentials, self._options)
+
+    def _follow(self) -> None:
+        """Have no connection made with older certificates; what stands goes on."""
+        if self._credentials is None or self._credentials.generation == self._generation:
+            return
+        self._generation = self._credentials.generation
+        for connection in self._all:
+            connection.outdated = True
+            connection.renew()
 
     async def close(self) -> None:
         """Hang up."""
@@ -198,14 +256,13 @@ def _written(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _credentials(options: EtcdOptions) -> grpc.ChannelCredentials:
-    try:
-        ca, key, cert = (
-            path.read_bytes() if path else None for path in (options.tls_ca, options.tls_key, options.tls_cert)
-        )
-        return grpc.ssl_channel_credentials(ca, key, cert)
-    except OSError as error:
-        raise ConfigError(f"{error.filename} cannot be read: {error.strerror}", setting="etcd.tls_ca") from error
+def credentials_of(options: EtcdOptions) -> Credentials | None:
+    """Return what channels take, if they are encrypted.
+
+    Raises:
+        ConfigError: a certificate is of no use.
+    """
+    return Rotating(options.tls_files, channel_credentials) if options.tls else None
 
 
 def _channel(endpoint: Endpoint, credentials: grpc.ChannelCredentials | None, options: EtcdOptions) -> grpc.aio.Channel:

@@ -25,18 +25,27 @@ from goverse.ports.coordinator import (
     Snapshot,
     check_write,
 )
+from goverse.wire.credentials import Credentials
 
 
 class EtcdCoordinator:
     """Keys in etcd. Everything is called on one event loop, on which it was made."""
 
-    def __init__(self, options: EtcdOptions, *, random: Callable[[], float] = randomness.random) -> None:
+    def __init__(
+        self,
+        options: EtcdOptions,
+        *,
+        random: Callable[[], float] = randomness.random,
+        credentials: Credentials | None = None,
+    ) -> None:
         """Connect to nobody yet; ``random`` spreads clients over members and attempts over time.
 
+        ``credentials`` are those of ``options``, where somebody looks after them; they are made where missing.
+
         Raises:
-            ConfigError: a certificate cannot be read.
+            ConfigError: a certificate is of no use.
         """
-        self._client = Client(options, random=random)
+        self._client = Client(options, random=random, credentials=credentials)
         self._names = Names(options.namespace)
         self._cluster_id = 0
 

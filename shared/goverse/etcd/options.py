@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from goverse import limits
 from goverse.errors import ConfigError
+from goverse.tls.files import TlsFiles, named
 
 DEFAULT_PORT: Final = 2379
 
@@ -108,3 +109,13 @@ class EtcdOptions:
     def tls(self) -> bool:
         """Whether connections are encrypted."""
         return self.endpoints[0].tls
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """Where the certificates are."""
+        return TlsFiles(
+            link="etcd",
+            ca=named("etcd.tls_ca", self.tls_ca),
+            cert=named("etcd.tls_cert", self.tls_cert),
+            key=named("etcd.tls_key", self.tls_key),
+        )

@@ -9,7 +9,8 @@ from pydantic import ByteSize, Field, SecretStr, model_validator
 from goverse import limits
 from goverse.errors import ConfigError
 from goverse.etcd.options import Endpoint, EtcdOptions
-from goverse.settings.section import Directory, Seconds, Section, Words, relation
+from goverse.settings.section import Directory, Seconds, Section, Words, relation, together
+from goverse.tls.files import TlsFiles, named
 from goverse.wire.options import WireOptions
 
 
@@ -155,6 +156,37 @@ class WireSettings(Section):
         "pause of a process, at least twice `keepalive_s`.",
     )
 
+    tls_ca: Directory | None = Field(
+        default=None,
+        description="File with the authorities that sign the certificates of gates and nodes, in PEM form; with "
+        "`tls_cert` and `tls_key`. Without the three, streams are not encrypted.",
+    )
+    tls_cert: Directory | None = Field(
+        default=None,
+        description="File with this process's certificate, and those between it and its authority, in PEM form.",
+    )
+    tls_key: Directory | None = Field(
+        default=None, description="File with the certificate's key, in PEM form, not encrypted."
+    )
+    tls_name: str = Field(
+        default="goverse-node",
+        min_length=1,
+        max_length=253,
+        description="Name that the certificate of a node has to carry, whatever address it is reached at.",
+    )
+
+    def tls_files(self, *, name: str = "") -> TlsFiles | None:
+        """Return where the certificates are, if streams are encrypted; ours has to carry ``name``."""
+        if self.tls_ca is None:
+            return None
+        return TlsFiles(
+            link="wire",
+            ca=named("wire.tls_ca", self.tls_ca),
+            cert=named("wire.tls_cert", self.tls_cert),
+            key=named("wire.tls_key", self.tls_key),
+            name=name,
+        )
+
     def options(self, requests_max: int) -> WireOptions:
         """Return what links and servers take; ``requests_max`` bounds the requests on all streams of a server."""
         return WireOptions(
@@ -175,4 +207,9 @@ class WireSettings(Section):
             raise relation(
                 "silence_s_max", "less than twice wire.keepalive_s, which is {asked}", asked=f"{self.keepalive_s:g}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _mutual(self) -> Self:
+        together("wire", tls_ca=self.tls_ca, tls_cert=self.tls_cert, tls_key=self.tls_key)
         return self

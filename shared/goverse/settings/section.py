@@ -23,6 +23,22 @@ Directory = Annotated[Path, AfterValidator(_expand)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
+def together(section: str, **files: Path | None) -> None:
+    """Accept these files of one section if all of them are named, or none.
+
+    Raises:
+        PydanticCustomError: some are missing.
+    """
+    missing = [name for name, path in files.items() if path is None]
+    if missing and len(missing) < len(files):
+        given = next(name for name, path in files.items() if path is not None)
+        raise relation(
+            given,
+            "needs {missing} beside it",
+            missing=" and ".join(f"{section}.{name}" for name in missing),
+        )
+
+
 def relation(setting: str, message: LiteralString, **values: str) -> PydanticCustomError:
     """Return the error of a setting that is wrong beside another one of its section."""
     return PydanticCustomError("relation", message, {"setting": setting, **values})

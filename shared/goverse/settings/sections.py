@@ -18,7 +18,8 @@ from goverse import limits
 from goverse.errors import MalformedRequest
 from goverse.model.keys import check_namespace
 from goverse.settings.cluster_sections import ClusterSettings, EtcdSettings, PostgresSettings, WireSettings
-from goverse.settings.section import Directory, Seconds, Section, Words, relation
+from goverse.settings.section import Directory, Seconds, Section, Words, relation, together
+from goverse.tls.files import TlsFiles, named
 
 # A segment takes any single record, with room to spare.
 _SEGMENT_BYTES_MIN = 2 * (limits.STATE_BYTES_MAX + limits.RESULT_BYTES_MAX)
@@ -50,6 +51,18 @@ class GateSettings(Section):
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address or name to listen on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="TCP port; 0 takes any free one and says which.")
+    tls_cert: Directory | None = Field(
+        default=None,
+        description="File with the server's certificate, and those between it and its authority, in PEM form; with "
+        "`tls_key`. Without them the gate speaks plain HTTP.",
+    )
+    tls_key: Directory | None = Field(
+        default=None, description="File with the certificate's key, in PEM form, not encrypted."
+    )
+    tls_client_ca: Directory | None = Field(
+        default=None,
+        description="File with authorities, in PEM form; clients have to show a certificate that one of them signed.",
+    )
     allow_unauthenticated_remote: bool = Field(
         default=False,
         description="Serve other machines although callers are not authenticated; needed for a `host` "
@@ -103,6 +116,24 @@ class GateSettings(Section):
     drain_timeout_s: Seconds = Field(
         default=limits.DRAIN_TIMEOUT_S, description="How long a stopping server waits for the calls that run."
     )
+
+    def tls_files(self) -> TlsFiles | None:
+        """Return where the certificates are, if the gate speaks HTTPS."""
+        if self.tls_cert is None:
+            return None
+        return TlsFiles(
+            link="gate",
+            ca=named("gate.tls_client_ca", self.tls_client_ca),
+            cert=named("gate.tls_cert", self.tls_cert),
+            key=named("gate.tls_key", self.tls_key),
+        )
+
+    @model_validator(mode="after")
+    def _certified(self) -> Self:
+        together("gate", tls_cert=self.tls_cert, tls_key=self.tls_key)
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise relation("tls_client_ca", "needs gate.tls_cert and gate.tls_key beside it")
+        return self
 
     @model_validator(mode="after")
     def _stay_local(self) -> Self:

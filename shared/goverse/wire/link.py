@@ -27,6 +27,7 @@ from goverse.model.records import ObjectSummary
 from goverse.ports.link import Executed, Readiness
 from goverse.wire.backoff import Backoff
 from goverse.wire.connection import Connection, ConnectionBroken, reason_of
+from goverse.wire.credentials import LinkSecurity, explained
 from goverse.wire.introduction import Introduction
 from goverse.wire.link_state import LinkState, Phase
 from goverse.wire.options import WireOptions
@@ -47,17 +48,17 @@ class GrpcLink:
         introduction: Introduction,
         *,
         options: WireOptions | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
+        security: LinkSecurity | None = None,
         stats: WireStats | None = None,
         budget: Budget | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Say where the node is and who we are; without ``credentials`` the stream is in the clear."""
+        """Say where the node is and who we are; without ``security`` the stream is in the clear."""
         self._stats = stats or WireStats()
         self.address = address
         self._introduction = introduction
         self._options = options or WireOptions()
-        self._credentials = credentials
+        self._security = security
         self._backoff = Backoff(self._options.backoff_s, self._options.backoff_s_max, jitter)
         self._outgoing = Outgoing(
             inflight_max=self._options.inflight_max,
@@ -178,18 +179,14 @@ class GrpcLink:
 
     async def _attempt(self) -> str | None:
         """Connect and stay connected as long as it goes; return why that never came about."""
-        options = self._options
-        if self._credentials is None:
-            channel = grpc.aio.insecure_channel(self.address, options=options.channel)
-        else:
-            channel = grpc.aio.secure_channel(self.address, self._credentials, options=options.channel)
+        options, channel = self._options, self._open()
         connection = Connection(channel, self._outgoing, options, stats=self._stats, on_goaway=self._went_away)
         try:
             async with asyncio.timeout(options.connect_timeout_s):
                 await connection.meet(self._introduction)
             await self._stay(connection)
         except (grpc.RpcError, asyncio.InvalidStateError) as error:
-            return reason_of(error)
+            return explained(reason_of(error), secure=self._security is not None)
         except TimeoutError:
             return f"no answer within {options.connect_timeout_s:g} s"
         except GoverseError as error:
@@ -198,6 +195,13 @@ class GrpcLink:
             connection.close()
             await channel.close()
         return None
+
+    def _open(self) -> grpc.aio.Channel:
+        """Return a channel that shows the certificate of this moment."""
+        options, security = self._options.channel, self._security
+        if security is None:
+            return grpc.aio.insecure_channel(self.address, options=options)
+        return grpc.aio.secure_channel(self.address, security.credentials, options=[*options, *security.channel])
 
     async def _stay(self, connection: Connection) -> None:
         began = self._loop.time()

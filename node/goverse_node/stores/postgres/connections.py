@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any, Final
 
+from goverse.tls.rotation import Rotating
 from goverse_node.stores.postgres.driver import asyncpg
 from goverse_node.stores.postgres.failures import told
 from goverse_node.stores.postgres.options import PostgresOptions
+from goverse_node.stores.postgres.tls import certificates_of
 
 _HANG_UP_S: Final = 1.0
 _BY_INDEX: Final = dict.fromkeys(("enable_hashjoin", "enable_mergejoin", "enable_seqscan"), "off") | {
@@ -17,10 +20,19 @@ _BY_INDEX: Final = dict.fromkeys(("enable_hashjoin", "enable_mergejoin", "enable
 
 
 class Connections:
-    """All connections of one store."""
+    """All connections of one store.
+
+    Attributes:
+        certificates: what new connections show and believe, where the data source name says files.
+    """
 
     def __init__(self, options: PostgresOptions) -> None:
-        """Connect when asked to."""
+        """Connect when asked to.
+
+        Raises:
+            ConfigError: the data source name says certificates that are of no use.
+        """
+        self.certificates: Rotating[ssl.SSLContext] | None = certificates_of(options.dsn)
         self._options = options
         self._pool: Any = None
 
@@ -37,7 +49,9 @@ class Connections:
         """
         options = self._options
         try:
-            self._pool = await asyncpg.create_pool(min_size=1, max_size=options.pool_max, **self._arguments())
+            self._pool = await asyncpg.create_pool(
+                min_size=1, max_size=options.pool_max, connect=self._connect, **self._arguments()
+            )
         except Exception as error:
             raise told(error) from error
 
@@ -54,7 +68,7 @@ class Connections:
         """Return a connection of one's own, on which every row is found by its index."""
         arguments = self._arguments()
         arguments["server_settings"] |= _BY_INDEX
-        return await asyncpg.connect(**arguments)
+        return await self._connect(**arguments)
 
     async def hang_up(self, connection: Any) -> None:
         """End a dedicated connection, whatever state it is in."""
@@ -62,6 +76,12 @@ class Connections:
             await asyncio.wait_for(connection.close(timeout=_HANG_UP_S), 2 * _HANG_UP_S)
         except Exception:
             connection.terminate()
+
+    async def _connect(self, *args: Any, **arguments: Any) -> Any:
+        """Connect with the certificates of this moment."""
+        if self.certificates is not None:
+            arguments["ssl"] = self.certificates.current
+        return await asyncpg.connect(*args, **arguments)
 
     def _arguments(self) -> dict[str, Any]:
         options = self._options

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObj
 from goverse.ports.authority import Holding, is_check
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome, Conflict
+from goverse.tls.rotation import Rotating
 from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.connections import Connections
 from goverse_node.stores.postgres.expiry import Expired, expire
@@ -45,7 +47,11 @@ class PostgresStore:
     """Implements ``goverse.ports.store.Store`` and ``goverse.ports.authority.Authority``."""
 
     def __init__(self, options: PostgresOptions, *, owner: str = "local", clock: Clock | None = None) -> None:
-        """Keep objects in the database that ``options`` name; shards are claimed and written as ``owner``."""
+        """Keep objects in the database that ``options`` name; shards are claimed and written as ``owner``.
+
+        Raises:
+            ConfigError: the certificates that ``options`` name are of no use.
+        """
         self._options = options
         self._clock: Clock = clock or SystemClock()
         self._connections = Connections(options)
@@ -55,6 +61,11 @@ class PostgresStore:
         self._housekeeping: asyncio.Task[None] | None = None
         self._seq = 0
         self._open = False
+
+    @property
+    def certificates(self) -> Rotating[ssl.SSLContext] | None:
+        """What new connections show and believe; somebody has to have it look at the files."""
+        return self._connections.certificates
 
     # --- life -------------------------------------------------------------------------------------------------
 

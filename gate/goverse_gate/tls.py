@@ -1,0 +1,82 @@
+"""HTTPS: the contexts of the gate's connections, each made for the certificates of its moment.
+
+A change makes a new context, and a connection keeps the one that it began with. One context that is changed would do
+for the certificate alone: an authority cannot be taken out of it, and it would go on taking up sessions of clients
+whose authority is gone. TLS 1.2 is the oldest version; the ciphers are those that Python chooses.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from typing import Any, Final
+
+from goverse.tls.files import TlsFiles
+from goverse.tls.material import Material
+from goverse.tls.rotation import Rotating
+
+_TELL_S: Final = 1.0  # between two lines about handshakes that failed: whoever likes can make them fail
+
+logger = logging.getLogger("goverse.tls")
+
+
+def server_context(files: TlsFiles, _material: Material) -> ssl.SSLContext:
+    """Return the context for a connection that begins now.
+
+    Raises:
+        OSError: a file is of no use to OpenSSL (``ssl.SSLError``).
+    """
+    assert files.cert is not None
+    assert files.key is not None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(files.cert.path, files.key.path)
+    if files.ca is not None:
+        context.load_verify_locations(files.ca.path)
+        context.verify_mode = ssl.CERT_REQUIRED
+    context.sslobject_class = _ToldHandshake
+    return context
+
+
+class NewestContext(ssl.SSLContext):
+    """What a listener takes: hands each connection to the newest context."""
+
+    _rotating: Rotating[ssl.SSLContext]
+
+    def __new__(cls, rotating: Rotating[ssl.SSLContext]) -> NewestContext:
+        """Follow ``rotating``."""
+        made = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+        made._rotating = rotating
+        return made
+
+    def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:
+        """Begin a connection."""
+        return self._rotating.current.wrap_bio(*args, **named)
+
+
+class _ToldHandshake(ssl.SSLObject):
+    """A connection that says in the log why it did not come about; the event loop keeps that to itself."""
+
+    _told_at = 0.0
+    _untold = 0
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            self._tell(error)
+            raise
+
+    @classmethod
+    def _tell(cls, error: ssl.SSLError) -> None:
+        now = time.monotonic()
+        if now - _ToldHandshake._told_at < _TELL_S:
+            _ToldHandshake._untold += 1
+            return
+        _ToldHandshake._told_at, more, _ToldHandshake._untold = now, _ToldHandshake._untold, 0
+        reason = getattr(error, "verify_message", None) or error.reason or str(error)
+        logger.warning("a client was refused", extra={"link": "gate", "reason": reason, "more_before": more})

@@ -1,0 +1,38 @@
+"""Metrics of certificates: when they end, and how changes of their files fared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from goverse.telemetry.series import gauges
+from goverse.tls.rotation import Rotating
+
+
+class TlsMetrics(Collector):
+    """The certificates of a process's links."""
+
+    def __init__(self, links: Iterable[Rotating[Any]]) -> None:
+        """Tell about ``links``."""
+        self._links = tuple(links)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the series of this moment."""
+        if not self._links:
+            return
+        yield gauges(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the certificate in use ends; without one of our own, the authority.",
+            "link",
+            {link.files.link: link.material.expires for link in self._links},
+        )
+        reloads = CounterMetricFamily(
+            "goverse_tls_reloads", "Changes of certificate files, taken or refused.", labels=["link", "outcome"]
+        )
+        for link in self._links:
+            for outcome, count in link.reloads.items():
+                reloads.add_metric([link.files.link, outcome], count)
+        yield reloads

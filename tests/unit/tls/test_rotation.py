@@ -1,0 +1,213 @@
+"""Certificate files: what is refused at the start, what a change does, what is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+
+from goverse.errors import ConfigError
+from goverse.telemetry.tls import TlsMetrics
+from goverse.tls.files import TlsFiles, named
+from goverse.tls.material import Material
+from goverse.tls.rotation import Rotating
+from tests.certificates import Authority, Volume
+
+pytestmark = pytest.mark.requirement("SEC-3")
+
+Spoil = Callable[[Authority, Volume], object]
+
+
+def _files(volume: Volume, name: str = "") -> TlsFiles:
+    return TlsFiles(
+        link="wire",
+        ca=named("wire.tls_ca", volume.ca),
+        cert=named("wire.tls_cert", volume.cert),
+        key=named("wire.tls_key", volume.key),
+        name=name,
+    )
+
+
+def _rotating(files: TlsFiles, now: Callable[[], float] | None = None) -> Rotating[Material]:
+    return Rotating(files, lambda _, material: material, **({"now": now} if now else {}))
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "authority")
+
+
+@pytest.fixture
+def volume(tmp_path: Path, authority: Authority) -> Volume:
+    return Volume(tmp_path / "volume").fill(authority.issue("first", "goverse-node"), authority.certificate)
+
+
+def _encrypted() -> bytes:
+    key = generate_private_key(SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+
+
+def _spoil(name: str, content: bytes) -> Spoil:
+    return lambda _, volume: (volume.folder / name).write_bytes(content)
+
+
+SPOILT: dict[str, tuple[Spoil, str]] = {
+    "no authority file": (lambda _, volume: volume.ca.unlink(), r"wire\.tls_ca: .*ca\.crt cannot be read: No such"),
+    "no certificate": (lambda _, volume: volume.cert.unlink(), r"wire\.tls_cert: .*tls\.crt cannot be read: No such"),
+    "a folder": (lambda _, volume: (volume.key.unlink(), volume.key.mkdir()), r"wire\.tls_key: .* Is a directory"),
+    "an empty authority": (_spoil("ca.crt", b""), r"wire\.tls_ca: .* holds no certificate in PEM form"),
+    "a broken certificate": (
+        _spoil("tls.crt", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+        r"wire\.tls_cert: .* holds no certificate in PEM form, or a damaged one",
+    ),
+    "no key in it": (_spoil("tls.key", b"hello"), r"wire\.tls_key: .* holds no private key in PEM form"),
+    "an encrypted key": (_spoil("tls.key", _encrypted()), r"wire\.tls_key: .* is encrypted"),
+    "another key": (
+        lambda authority, volume: volume.key.write_bytes(authority.issue("other", "x")[1].read_bytes()),
+        r"wire\.tls_key: .* is not the key of the certificate in .*tls\.crt",
+    ),
+    "an expired certificate": (
+        lambda authority, volume: volume.fill(authority.issue_expired("old", "goverse-node"), authority.certificate),
+        r"wire\.tls_cert: .* expired on 2020-01-02 00:00 UTC",
+    ),
+    "one of tomorrow": (
+        lambda authority, volume: volume.fill(
+            authority.issue(
+                "early",
+                "goverse-node",
+                begins=datetime.now(UTC) + timedelta(days=1),
+                ends=datetime(2090, 1, 1, tzinfo=UTC),
+            ),
+            authority.certificate,
+        ),
+        r"wire\.tls_cert: .* is not valid before",
+    ),
+    "another name": (
+        lambda authority, volume: volume.fill(authority.issue("else", "a.example", "10.0.0.1"), authority.certificate),
+        r"wire\.tls_cert: .* does not carry the name goverse-node.*\(wire\.tls_name\); it carries a\.example, 10\.0\.0\.1",
+    ),
+    "an expired authority": (
+        lambda authority, volume: volume.ca.write_bytes(authority.issue_expired("old", "ca")[0].read_bytes()),
+        r"wire\.tls_ca: .* holds no authority that is still valid: the last one expired on 2020-01-02",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_files_that_are_of_no_use_are_refused_by_the_setting_at_the_start(
+    kind: str, authority: Authority, volume: Volume
+) -> None:
+    spoil, said = SPOILT[kind]
+    spoil(authority, volume)
+
+    with pytest.raises(ConfigError, match=said) as caught:
+        _rotating(_files(volume, "goverse-node"))
+
+    assert str(caught.value.extra["setting"]).startswith("wire.tls_")
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_a_change_that_is_of_no_use_keeps_what_was_there_and_is_told_once(
+    kind: str, authority: Authority, volume: Volume, caplog: pytest.LogCaptureFixture
+) -> None:
+    rotating = _rotating(_files(volume, "goverse-node"))
+    before = rotating.current
+    spoil, _ = SPOILT[kind]
+    spoil(authority, volume)
+    for _ in range(4):
+        rotating.look()
+
+    assert rotating.current is before
+    assert rotating.generation == 0
+    assert rotating.reloads == {"taken": 0, "refused": 1}
+    [told] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "those from before stay" in told.message
+    assert "wire.tls_" in told.__dict__["reason"]
+    assert told.__dict__["link"] == "wire"
+
+    again = authority.issue("second", "goverse-node")
+    volume.fill(again, authority.certificate)
+    rotating.look()
+    rotating.look()
+    assert rotating.current.chain == again[0].read_bytes()
+    assert rotating.reloads == {"taken": 1, "refused": 1}
+
+
+def test_a_pair_that_is_being_copied_is_waited_for(authority: Authority, volume: Volume) -> None:
+    rotating = _rotating(_files(volume))
+    cert, key = authority.issue("second", "goverse-node")
+    volume.cert.write_bytes(cert.read_bytes())
+    rotating.look()
+    volume.key.write_bytes(key.read_bytes())
+    rotating.look()
+    assert rotating.reloads == {"taken": 0, "refused": 0}
+
+    rotating.look()
+
+    assert rotating.current.key == key.read_bytes()
+    assert rotating.reloads == {"taken": 1, "refused": 0}
+
+
+def test_what_the_maker_refuses_is_refused(volume: Volume) -> None:
+    def make(files: TlsFiles, material: Material) -> None:
+        raise OSError("too weak")
+
+    with pytest.raises(ConfigError, match=r"wire\.tls_cert: .* cannot be used: too weak"):
+        Rotating(_files(volume), make)
+
+
+def test_the_end_of_a_certificate_is_told_before_and_when_it_comes(
+    authority: Authority, volume: Volume, caplog: pytest.LogCaptureFixture
+) -> None:
+    begins, ends = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 7, tzinfo=UTC)
+    volume.fill(authority.issue("short", "goverse-node", begins=begins, ends=ends), authority.certificate)
+    now = begins.timestamp() + 3_600
+    rotating = _rotating(_files(volume), lambda: now)
+    rotating.look()
+    assert caplog.messages == []
+
+    for day in (5.1, 5.5, 6.1, 6.2):
+        now = begins.timestamp() + day * 86_400
+        rotating.look()
+
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "a certificate expires soon"),
+        ("ERROR", "a certificate has expired"),
+    ]
+    assert caplog.records[0].__dict__["expires"] == "2026-01-07 00:00 UTC"
+
+
+def test_metrics_say_when_certificates_end_and_how_changes_fared(authority: Authority, volume: Volume) -> None:
+    ends = datetime(2090, 1, 1, tzinfo=UTC)
+    rotating = _rotating(_files(volume))
+    volume.fill(authority.issue("long", "goverse-node", ends=ends), authority.certificate)
+    rotating.look()
+    rotating.look()
+    volume.key.write_bytes(b"nothing")
+    rotating.look()
+    rotating.look()
+
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in TlsMetrics([rotating]).collect()
+        for sample in family.samples
+    }
+
+    assert samples == {
+        ("goverse_tls_certificate_expiry_timestamp_seconds", "wire"): ends.timestamp(),
+        ("goverse_tls_reloads_total", "wire", "taken"): 1,
+        ("goverse_tls_reloads_total", "wire", "refused"): 1,
+    }
+
+
+def test_a_wildcard_carries_a_name(authority: Authority, volume: Volume) -> None:
+    volume.fill(authority.issue("wild", "*.goverse.example"), authority.certificate)
+
+    assert _rotating(_files(volume, "node.goverse.example")).current.chain
+    with pytest.raises(ConfigError, match="does not carry the name"):
+        _rotating(_files(volume, "node.other.example"))
