@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,9 +52,25 @@ class Server:
         _as_postgres(str(self._binaries / "pg_ctl"), "-D", str(self._folder / "data"), "-w", *arguments)
 
 
+def _certify(folder: Path, tls: Mapping[str, Path]) -> str:
+    """Have a server take connections with TLS alone, and ask for a certificate; return its further options."""
+    options = " -c ssl=on"
+    for name, path in tls.items():
+        copied = folder / name
+        shutil.copyfile(path, copied)
+        copied.chmod(0o600)
+        if os.geteuid() == 0:
+            shutil.chown(copied, "postgres", "postgres")
+        options += f" -c {name}={copied}"
+    access = folder / "data" / "pg_hba.conf"
+    lines = [line.replace("host ", "hostssl ", 1) for line in access.read_text().splitlines() if line[:1] != "#"]
+    access.write_text("\n".join(f"{line} clientcert=verify-ca" if "hostssl" in line else line for line in lines) + "\n")
+    return options
+
+
 @contextmanager
-def server(parent: Path) -> Iterator[Server]:
-    """Run a server whose data is under ``parent``."""
+def server(parent: Path, tls: Mapping[str, Path] | None = None) -> Iterator[Server]:
+    """Run a server whose data is under ``parent``; with ``tls`` its certificate files by the names of its settings."""
     if not BINARIES:
         raise SystemExit("PostgreSQL is not installed: scripts/install_system.sh postgresql")
     binaries = BINARIES[-1]
@@ -67,7 +83,7 @@ def server(parent: Path) -> Iterator[Server]:
         initdb = str(binaries / "initdb")
         _as_postgres(initdb, "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "--no-sync")
         version = _as_postgres(str(binaries / "postgres"), "--version").strip()
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}" + (_certify(folder, tls) if tls else "")
         running = Server(f"postgresql://postgres@127.0.0.1:{port}/postgres", version, binaries, folder, options)
         running.start()
         try:

@@ -100,7 +100,3 @@ async def stranger(connect: Callable[[Any, Any], Awaitable[None]]) -> AsyncItera
         yield f"127.0.0.1:{port}"
     finally:
         await server.stop(None)
-
-
-LOCAL_CHANNEL = grpc.local_channel_credentials
-LOCAL_SERVER = grpc.local_server_credentials

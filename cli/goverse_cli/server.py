@@ -66,7 +66,7 @@ class Server:
         except httpx.TransportError as error:
             raise self._distrusted(error) or Failure(
                 f"the connection to {self._url} broke ({error}); whether the request took effect is unknown",
-                hint=_AGAIN if self._secure else f"{_AGAIN}; where the server speaks TLS, name it with https://",
+                hint=f"{_AGAIN}; {_SHOW if self._secure else _SECURE}",
                 exit_code=ExitCode.UNAVAILABLE,
             ) from error
         if answer.is_success:
@@ -84,7 +84,7 @@ class Server:
         elif "alert" in words:
             hint = "the server refuses what this command shows: give it a certificate with --cert and --cert-key"
         else:
-            hint = "name the authority that signs the server's certificates with --ca, and the server as it does"
+            hint = "name the authority of the server's certificate with --ca, and the server as its certificate does"
         return Failure(f"no trusted connection to {self._url}: {words}", hint=hint, exit_code=ExitCode.UNAVAILABLE)
 
     def _unreachable(self, error: Exception) -> Failure:
@@ -96,6 +96,8 @@ class Server:
 
 
 _AGAIN = "with --key K the same command can be repeated safely: it takes effect once"
+_SHOW = "where the server asks for a certificate, show one with --cert and --cert-key (its log says what it refuses)"
+_SECURE = "where the server speaks TLS, name it with https://"
 
 
 def call_path(type_name: str, object_id: str, method: str) -> str:

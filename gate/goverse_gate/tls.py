@@ -56,11 +56,30 @@ class NewestContext(ssl.SSLContext):
         return self._rotating.current.wrap_bio(*args, **named)
 
 
+class Refusals:
+    """Lines about handshakes that failed, not more than one a second.
+
+    Attributes:
+        told_at: when the last one was written, on the monotonic clock.
+    """
+
+    told_at = 0.0
+    _untold = 0
+
+    @classmethod
+    def tell(cls, error: ssl.SSLError) -> None:
+        """Say why a client is not served, or count it for the next line."""
+        now = time.monotonic()
+        if now - cls.told_at < _TELL_S:
+            cls._untold += 1
+            return
+        cls.told_at, more, cls._untold = now, cls._untold, 0
+        reason = getattr(error, "verify_message", None) or error.reason or str(error)
+        logger.warning("a client was refused", extra={"link": "gate", "reason": reason, "more_before": more})
+
+
 class _ToldHandshake(ssl.SSLObject):
     """A connection that says in the log why it did not come about; the event loop keeps that to itself."""
-
-    _told_at = 0.0
-    _untold = 0
 
     def do_handshake(self) -> None:
         try:
@@ -68,15 +87,5 @@ class _ToldHandshake(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            self._tell(error)
+            Refusals.tell(error)
             raise
-
-    @classmethod
-    def _tell(cls, error: ssl.SSLError) -> None:
-        now = time.monotonic()
-        if now - _ToldHandshake._told_at < _TELL_S:
-            _ToldHandshake._untold += 1
-            return
-        _ToldHandshake._told_at, more, _ToldHandshake._untold = now, _ToldHandshake._untold, 0
-        reason = getattr(error, "verify_message", None) or error.reason or str(error)
-        logger.warning("a client was refused", extra={"link": "gate", "reason": reason, "more_before": more})

@@ -65,8 +65,9 @@ async def serving_link(
     link: Link, registry: Registry, options: GateOptions, **parts: Any
 ) -> AsyncIterator[tuple[GateApp, GateServer, httpx.AsyncClient]]:
     """Serve whatever is behind ``link`` on a free loopback port."""
+    certificates = parts.pop("certificates", None)
     app = create_app(link, describe(registry), options, **parts)
-    server = GateServer(app, options, sockets=[open_listener("127.0.0.1", 0)])
+    server = GateServer(app, options, sockets=[open_listener("127.0.0.1", 0)], certificates=certificates)
     await server.start()
     try:
         transport = httpx.AsyncHTTPTransport(verify=False)  # certificates would be loaded for nothing

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Generator, Sequence
-from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 import grpc
@@ -18,6 +17,7 @@ from google.protobuf.message import Message
 
 from goverse import limits
 from goverse.errors import Unavailable
+from goverse.etcd.channel import RenewedChannel, why
 from goverse.etcd.failures import Failure
 from goverse.etcd.methods import Method
 from goverse.etcd.options import Endpoint, EtcdOptions
@@ -32,41 +32,30 @@ Metadata = Sequence[tuple[str, str]]
 
 logger = logging.getLogger("goverse.etcd")
 
-_ASIDE_S: Final = 2.0  # for what is under way on a channel that another one replaces
-_ASK_WHY_S: Final = 0.25
 _READY: Final = grpc.ChannelConnectivity.READY
 _HOPELESS: Final = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
 
 
 class Connection:
-    """The connection to one member; it comes back by itself.
+    """The connection to one member; it comes back by itself."""
 
-    Attributes:
-        outdated: the certificates changed since its channel was made; it is replaced as soon as it does not stand.
-    """
-
-    def __init__(self, endpoint: Endpoint, channel: Callable[[], grpc.aio.Channel]) -> None:
-        """Use what ``channel`` opens, which leads to ``endpoint``."""
+    def __init__(self, endpoint: Endpoint, channel: RenewedChannel) -> None:
+        """Use ``channel``, which leads to ``endpoint``."""
         self.endpoint = endpoint
-        self.outdated = False
-        self._open = channel
-        self._channel = channel()
+        self._renewed = channel
         self._unary: dict[str, Any] = {}
-        self._replaced: set[asyncio.Task[None]] = set()
+        self._unary_of = channel.replaced
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        return self._renewed.current
 
     def renew(self) -> None:
-        """Show the newest certificates from now on, unless what stands was made with older ones."""
-        if not self.outdated or self._channel.get_state() is _READY:
-            return
-        closing = asyncio.get_running_loop().create_task(self._channel.close(_ASIDE_S))
-        self._replaced.add(closing)
-        closing.add_done_callback(self._replaced.discard)
-        self._channel, self.outdated = self._open(), False
-        self._unary.clear()
+        """Begin to show and believe the newest certificates."""
+        self._renewed.renew()
 
     async def stands(self, timeout_s: float) -> bool:
         """Return whether requests can be sent, after an attempt of up to ``timeout_s`` to make it so."""
-        self.renew()
         state = self._channel.get_state(try_to_connect=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -81,6 +70,9 @@ class Connection:
         Raises:
             Failure: there is none, or it says no.
         """
+        if self._unary_of != self._renewed.replaced:
+            self._unary_of = self._renewed.replaced
+            self._unary.clear()
         send = self._unary.get(method.path)
         if send is None:
             send = self._unary[method.path] = cast("Any", self._channel).unary_unary(
@@ -100,23 +92,11 @@ class Connection:
 
     async def why(self) -> str:
         """Return why it does not stand, "" where it may."""
-        call = cast("Any", self._channel).unary_unary("/goverse.etcd/Why")  # never sent: it fails as the connection did
-        try:
-            await call(b"", timeout=_ASK_WHY_S)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                return ""
-            reason = (error.details() or "").removeprefix("failed to connect to all addresses; last error: ")
-            return explained(reason, secure=self.endpoint.tls)
-        except grpc.aio.UsageError:  # closed meanwhile
-            return ""
-        return ""
+        return explained(await why(self._channel), secure=self.endpoint.tls)
 
     async def close(self) -> None:
         """Hang up; what is under way fails."""
-        for closing in tuple(self._replaced):
-            closing.cancel()
-        await self._channel.close()
+        await self._renewed.close()
 
 
 class Stream(contextlib.AbstractContextManager["Stream[Req, Res]"]):
@@ -194,7 +174,7 @@ class Connections:
         self._random = random
         self._credentials = credentials or credentials_of(options)
         self._generation = 0 if self._credentials is None else self._credentials.generation
-        self._all = [Connection(endpoint, partial(self._channel, endpoint)) for endpoint in options.endpoints]
+        self._all = [Connection(endpoint, self._channel(endpoint)) for endpoint in options.endpoints]
         self._chosen = int(random() * len(self._all))  # clients spread over the members
 
     def __len__(self) -> int:
@@ -232,17 +212,19 @@ class Connections:
         if self._all[self._chosen] is connection:
             self._chosen = (self._chosen + 1) % len(self._all)
 
-    def _channel(self, endpoint: Endpoint) -> grpc.aio.Channel:
-        credentials = None if self._credentials is None else self._credentials.current
-        return _channel(endpoint, credentials, self._options)
+    def _channel(self, endpoint: Endpoint) -> RenewedChannel:
+        def opened() -> grpc.aio.Channel:
+            credentials = None if self._credentials is None else self._credentials.current
+            return _channel(endpoint, credentials, self._options)
+
+        return RenewedChannel(str(endpoint), opened, self._options.connect_timeout_s)
 
     def _follow(self) -> None:
-        """Have no connection made with older certificates; what stands goes on."""
+        """Take in that certificates changed."""
         if self._credentials is None or self._credentials.generation == self._generation:
             return
         self._generation = self._credentials.generation
         for connection in self._all:
-            connection.outdated = True
             connection.renew()
 
     async def close(self) -> None:

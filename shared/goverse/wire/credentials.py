@@ -75,7 +75,7 @@ class LinkSecurity:
         return [("grpc.ssl_target_name_override", self.name)]
 
 
-_CUT: Final = ("Socket closed", "Connection reset", "Broken pipe", "recvmsg")
+_CUT: Final = ("Socket closed", "Connection reset", "Broken pipe", "recvmsg", "Unwrap failed")
 """How gRPC says that the other side hung up. A server that refuses a certificate does so without a word."""
 
 

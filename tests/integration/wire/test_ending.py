@@ -18,7 +18,7 @@ from goverse.wire.link_state import Phase
 from goverse.wire.server import SERVICE, LinkServer
 from goverse.wire.v1 import wire_pb2 as messages
 from tests.integration.wire.asking import ask, outcome
-from tests.links import GATE, LOCAL_CHANNEL, LOCAL_SERVER, NODE, ledgers, link_to, pair, server_of
+from tests.links import GATE, NODE, ledgers, link_to, pair, server_of
 from tests.nodes import until
 
 pytestmark = pytest.mark.requirement("GATE-8")
@@ -186,12 +186,3 @@ async def test_health_tells_the_live_truth() -> None:
             assert (await asyncio.wait_for(changes.read(), 10)).status == states.NOT_SERVING
             changes.cancel()
         assert server.peers == ()
-
-
-async def test_credentials_are_used_on_both_sides() -> None:
-    async with (
-        ledgers() as node,
-        server_of(node, credentials=LOCAL_SERVER()) as (_, address),
-        link_to(address, credentials=LOCAL_CHANNEL()) as trusted,
-    ):
-        assert (await ask(trusted, "add")).body == b"1"

@@ -1,0 +1,198 @@
+"""Streams between processes over mutual TLS: who is let in, what a refusal says, certificates that change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from goverse.settings.cluster_sections import WireSettings
+from goverse.tls.rotation import Rotating
+from goverse.wire.credentials import LinkSecurity, WireCertificates, server_credentials, wire_certificates
+from goverse.wire.link import GrpcLink
+from goverse.wire.link_state import Phase
+from tests.certificates import Authority, Volume
+from tests.integration.wire.asking import ask, outcome
+from tests.links import ledgers, link_to, server_of
+from tests.nodes import until
+
+pytestmark = pytest.mark.requirement("SEC-3")
+
+NAME = "goverse-node"
+
+
+def rotating(volume: Volume) -> Rotating[WireCertificates]:
+    """What a process makes of the settings that name these files."""
+    settings = WireSettings(tls_ca=volume.ca, tls_cert=volume.cert, tls_key=volume.key)
+    files = settings.tls_files()
+    assert files is not None
+    return Rotating(files, wire_certificates)
+
+
+class Bench:
+    """An authority, and the certificates of a node and of a gate that it signed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = Authority(folder / "authority")
+        self.stranger = Authority(folder / "stranger")
+        self.node = Volume(folder / "node").fill(self.authority.issue("node", NAME), self.authority.certificate)
+        self.gate = Volume(folder / "gate").fill(self.authority.issue("gate", "a-gate"), self.authority.certificate)
+
+    def security(self, volume: Volume | None = None, name: str = NAME) -> LinkSecurity:
+        return LinkSecurity(rotating(volume or self.gate), name)
+
+    def volume(self, name: str, pair: tuple[Path, Path], *authorities: Path) -> Volume:
+        return Volume(self.folder / name).fill(pair, *authorities)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@asynccontextmanager
+async def serving(certificates: Rotating[WireCertificates] | None) -> AsyncIterator[str]:
+    """A node behind a server with these certificates."""
+    credentials = None if certificates is None else server_credentials(certificates)
+    async with ledgers() as node, server_of(node, credentials=credentials) as (_, address):
+        yield address
+
+
+async def refused(address: str, security: LinkSecurity | None) -> str:
+    """Why a link to the address is broken; calls to it are refused at once, and nothing of them was carried out."""
+    async with link_to(address, connected=False, security=security) as link:
+        await until(lambda: link.state.phase is Phase.BROKEN)
+        assert outcome(await asyncio.wait_for(ask(link, "add"), 5.0)) == ("unavailable", "no")
+        return link.state.reason
+
+
+async def test_both_sides_show_a_certificate(bench: Bench) -> None:
+    async with serving(rotating(bench.node)) as address, link_to(address, security=bench.security()) as link:
+        assert (await ask(link, "add")).problem is None
+
+
+STRANGERS: dict[str, tuple[Callable[[Bench], LinkSecurity | None], str]] = {
+    "no TLS": (lambda bench: None, "it wants TLS"),
+    "another name": (lambda bench: bench.security(name="other-node"), "Hostname Verification Check failed"),
+    "a node of another authority": (
+        lambda bench: bench.security(
+            bench.volume("v", bench.authority.issue("g", "a-gate"), bench.stranger.certificate)
+        ),
+        "CERTIFICATE_VERIFY_FAILED",
+    ),
+    "a foreign certificate": (
+        lambda bench: bench.security(
+            bench.volume("v", bench.stranger.issue("g", "a-gate"), bench.authority.certificate)
+        ),
+        "it refuses our certificate",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+async def test_a_peer_that_is_not_trusted_is_refused_and_told(kind: str, bench: Bench) -> None:
+    who, said = STRANGERS[kind]
+    async with serving(rotating(bench.node)) as address:
+        assert said in await refused(address, who(bench))
+
+
+async def test_a_certificate_that_expires_while_it_is_used_is_refused(bench: Bench) -> None:
+    pair = bench.authority.issue_expired("old", "a-gate")
+    files = WireSettings(tls_ca=bench.gate.ca, tls_cert=pair[0], tls_key=pair[1]).tls_files()
+    assert files is not None
+    then = Rotating(files, wire_certificates, now=lambda: 1_577_880_000.0)  # when it was in order
+    async with serving(rotating(bench.node)) as address:
+        assert "it refuses our certificate" in await refused(address, LinkSecurity(then, NAME))
+
+
+async def test_no_certificate_at_all_is_refused(bench: Bench) -> None:
+    import grpc
+
+    async with serving(rotating(bench.node)) as address:
+        options = [("grpc.ssl_target_name_override", NAME)]
+        anonymous = grpc.ssl_channel_credentials(bench.authority.certificate.read_bytes())
+        async with grpc.aio.secure_channel(address, anonymous, options=options) as channel:
+            call = channel.unary_unary("/grpc.health.v1.Health/Check")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await asyncio.wait_for(call(b""), 5.0)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_server_without_tls_is_named(bench: Bench) -> None:
+    async with serving(None) as address:
+        assert "it speaks no TLS" in await refused(address, bench.security())
+
+
+async def test_certificates_change_under_load_and_an_authority_goes_without_a_failed_call(bench: Bench) -> None:
+    """A new authority is believed beside the old one, then signs everything, then is the only one."""
+    served, shown = rotating(bench.node), rotating(bench.gate)
+    old, new = bench.authority, bench.stranger
+    late = bench.volume("late", old.issue("late", "a-gate"), old.certificate, new.certificate)
+
+    def change(*authorities: Path, signer: Authority) -> None:
+        bench.node.fill(signer.issue("node", NAME), *authorities)
+        bench.gate.fill(signer.issue("gate", "a-gate"), *authorities)
+        for link in (served, shown):
+            link.look()
+            link.look()
+
+    async with serving(served) as address:
+        security = LinkSecurity(shown, NAME)
+        async with link_to(address, security=security) as steady, load_on(steady) as steady_load:
+            steps = [((old, new), old), ((old, new), new), ((new,), new)]
+            for authorities, signer in steps:
+                change(*(one.certificate for one in authorities), signer=signer)
+                async with link_to(address, security=security) as fresh:
+                    assert (await ask(fresh, "add", "b")).problem is None
+                    counted = steady_load.done
+                    await until(lambda seen=counted: steady_load.done > seen + 50)
+            assert steady_load.failed == []
+            assert steady.state.phase is Phase.CONNECTED
+
+        assert served.reloads == {"taken": 3, "refused": 0}
+        assert "it refuses our certificate" in await refused(address, bench.security(late))
+
+
+class Load:
+    """Calls that came back, and those that failed."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.failed: list[str] = []
+
+
+@asynccontextmanager
+async def load_on(link: GrpcLink) -> AsyncIterator[Load]:
+    """Calls one after the other, all the time, until the block ends."""
+    load = Load()
+
+    async def go_on() -> None:
+        while True:
+            code, _ = outcome(await ask(link, "add"))
+            load.done += 1
+            if code:
+                load.failed.append(code)
+
+    tasks = [asyncio.create_task(go_on()) for _ in range(4)]
+    try:
+        yield load
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_broken_pair_keeps_streams_coming(bench: Bench) -> None:
+    served = rotating(bench.node)
+    async with serving(served) as address:
+        bench.node.key.write_bytes(b"broken")
+        served.look()
+        served.look()
+
+        async with link_to(address, security=bench.security()) as link:
+            assert (await ask(link, "add")).problem is None
+    assert served.reloads == {"taken": 0, "refused": 1}
