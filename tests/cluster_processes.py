@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from benchmarks.postgres import Server, server
+from tests.cluster_certificates import ClusterCertificates
 from tests.etcd_server import EtcdCluster, etcd_cluster, free_ports
 from tests.tcp_proxy import TcpProxy, proxy_to
 
@@ -42,6 +43,7 @@ class Shape:
         lease_ttl_s: how long a silent process keeps its place.
         application: what the nodes serve.
         detoured: the nodes whose connections lead through proxies.
+        tls: whether all links are encrypted.
     """
 
     nodes: int = 3
@@ -51,6 +53,7 @@ class Shape:
     lease_ttl_s: float = LEASE_TTL_S
     application: Path = COUNTERS
     detoured: tuple[str, ...] = ()
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,15 +90,25 @@ class Processes:
         etcd: its members.
         postgres: the server.
         detours: the proxies of each node that has them.
+        certificates: those of an encrypted cluster.
     """
 
-    def __init__(self, folder: Path, shape: Shape, etcd: EtcdCluster, postgres: Server) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        shape: Shape,
+        etcd: EtcdCluster,
+        postgres: Server,
+        certificates: ClusterCertificates | None = None,
+    ) -> None:
         self.shape = shape
         self.etcd = etcd
         self.postgres = postgres
         self.detours: dict[str, Detours] = {}
         ports = free_ports(shape.gates)
-        self.gates = {f"gate-{number}": f"http://127.0.0.1:{port}" for number, port in enumerate(ports, 1)}
+        self.certificates = certificates
+        scheme = "https" if certificates else "http"
+        self.gates = {f"gate-{number}": f"{scheme}://127.0.0.1:{port}" for number, port in enumerate(ports, 1)}
         self._folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         roots = os.pathsep.join(str(ROOT / root) for root in ("shared", "node", "gate", "cli", "."))
@@ -106,6 +119,7 @@ class Processes:
             "GOVERSE_POSTGRES__DSN": postgres.dsn,
             "GOVERSE_CLUSTER__SHARDS": str(shape.shards),
             "GOVERSE_CLUSTER__LEASE_TTL_S": str(shape.lease_ttl_s),
+            **(certificates.variables(postgres.dsn) if certificates else {}),
         }
 
     @property
@@ -120,16 +134,20 @@ class Processes:
 
     def command(self, *arguments: str) -> str:
         """Run a command to its end, and return what it printed."""
-        done = subprocess.run(
+        done = self.attempt(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def attempt(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, however that may be."""
+        return subprocess.run(
             [sys.executable, "-m", "goverse_cli", *arguments],
-            env=self._env,
+            env={**self._env, **variables},
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
     async def detour(self, name: str, undo: AsyncExitStack) -> None:
         """Lead what node ``name`` says and is told through proxies; before it starts."""
@@ -154,7 +172,8 @@ class Processes:
         assert name not in self._running, f"{name} runs already"
         with (self._folder / f"{name}.log").open("ab") as log:
             command = ["setpriv", "--pdeathsig=KILL", sys.executable, "-m", "goverse_cli", *arguments]
-            environment = {**self._env, **variables}
+            links = self.certificates.of(gate=name in self.gates) if self.certificates else {}
+            environment = {**self._env, **links, **variables}
             self._running[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def log(self, name: str) -> str:
@@ -181,7 +200,7 @@ class Processes:
             await self._ready(self.gates[name])
 
     async def _ready(self, url: str) -> None:
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        async with self.client() as client:
             last = ""
             try:
                 async with asyncio.timeout(PATIENCE_S):
@@ -198,6 +217,11 @@ class Processes:
             except TimeoutError:
                 logs = "\n".join(f"--- {name}\n{self.log(name)[-1500:]}" for name in self._running)
                 raise AssertionError(f"the cluster is not ready: {last}\n{logs}") from None
+
+    def client(self, timeout_s: float = 5.0) -> httpx.AsyncClient:
+        """A client of the gates."""
+        verify = self.certificates.context() if self.certificates else True
+        return httpx.AsyncClient(trust_env=False, timeout=timeout_s, verify=verify)
 
     def kill_all(self) -> None:
         for process in self._running.values():
@@ -217,9 +241,14 @@ async def cluster(folder: Path, shape: Shape | None = None) -> AsyncIterator[Pro
     """Run a cluster whose files are under ``folder``."""
     shape = shape or Shape()
     folder.chmod(0o755)  # noqa: ASYNC240  # before anything runs
-    with server(Path("/var/tmp")) as postgres:
-        async with etcd_cluster(folder, members=shape.members) as etcd, AsyncExitStack() as undo:
-            processes = Processes(folder, shape, etcd, postgres)
+    certificates = ClusterCertificates(folder / "certificates") if shape.tls else None
+    authority = certificates.first if certificates else None
+    with server(Path("/var/tmp"), certificates.postgres if certificates else None) as postgres:
+        async with (
+            etcd_cluster(folder, members=shape.members, authority=authority) as etcd,
+            AsyncExitStack() as undo,
+        ):
+            processes = Processes(folder, shape, etcd, postgres, certificates)
             for name in shape.detoured:
                 await processes.detour(name, undo)
             try:

@@ -1,0 +1,76 @@
+"""The certificates of a cluster of real processes: one authority for all, or two while it is replaced."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from tests.certificates import Authority, Volume
+
+NODE_NAME = "goverse-node"
+
+
+class ClusterCertificates:
+    """Volumes as pods mount them, and what PostgreSQL is started with.
+
+    Attributes:
+        first, second: authorities; the first one signs what is there at the start.
+        etcd_files: the client's of etcd and PostgreSQL.
+        gate, node: what a gate and a node show each other.
+        https: what a gate shows its callers, and the authorities of callers.
+        caller: the certificate and key of a caller.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.first, self.second = Authority(folder / "first"), Authority(folder / "second")
+        self.stores, self.gate, self.node, self.https = (
+            Volume(folder / name) for name in ("stores", "gate", "node", "https")
+        )
+        self.caller = self.first.issue("caller", "a-caller")
+        self.servers = self.first.issue("servers", "127.0.0.1", "localhost")
+        self.renew(self.first, self.first)
+        self.stores.fill(self.first.issue("stores", "a-process"), self.first.certificate)
+
+    def renew(self, signer: Authority, *believed: Authority) -> None:
+        """Show new certificates between processes and to callers, and believe these authorities."""
+        authorities = [one.certificate for one in believed]
+        self.node.fill(signer.issue("node", NODE_NAME), *authorities)
+        self.gate.fill(signer.issue("gate", "a-gate"), *authorities)
+        self.https.fill(signer.issue("https", "127.0.0.1", "localhost"), self.first.certificate)
+
+    def renew_stores(self) -> None:
+        """Show etcd and PostgreSQL a new certificate."""
+        self.stores.fill(self.first.issue("stores", "a-process"), self.first.certificate)
+
+    @property
+    def postgres(self) -> dict[str, Path]:
+        """What PostgreSQL is started with."""
+        cert, key = self.servers
+        return {"ssl_cert_file": cert, "ssl_key_file": key, "ssl_ca_file": self.first.certificate}
+
+    def context(self) -> ssl.SSLContext:
+        """What a caller believes and shows."""
+        authorities = self.first.certificate.read_text() + self.second.certificate.read_text()
+        context = ssl.create_default_context(cadata=authorities)
+        context.load_cert_chain(*self.caller)
+        return context
+
+    def variables(self, dsn: str) -> dict[str, str]:
+        """The settings that all processes and commands share."""
+        files = {"sslrootcert": self.stores.ca, "sslcert": self.stores.cert, "sslkey": self.stores.key}
+        named = "".join(f"&{name}={path}" for name, path in files.items())
+        return {
+            "GOVERSE_POSTGRES__DSN": f"{dsn}?sslmode=verify-full{named}",
+            "GOVERSE_ETCD__TLS_CA": str(self.stores.ca),
+            "GOVERSE_ETCD__TLS_CERT": str(self.stores.cert),
+            "GOVERSE_ETCD__TLS_KEY": str(self.stores.key),
+        }
+
+    def of(self, *, gate: bool) -> dict[str, str]:
+        """The settings of a gate, or of a node."""
+        shown = self.gate if gate else self.node
+        settings = {"WIRE__TLS_CA": shown.ca, "WIRE__TLS_CERT": shown.cert, "WIRE__TLS_KEY": shown.key}
+        if gate:
+            https = self.https
+            settings |= {"GATE__TLS_CERT": https.cert, "GATE__TLS_KEY": https.key, "GATE__TLS_CLIENT_CA": https.ca}
+        return {f"GOVERSE_{name}": str(path) for name, path in settings.items()}

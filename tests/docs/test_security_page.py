@@ -1,0 +1,38 @@
+"""The certificates that the page on security makes are what gates and nodes take."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from goverse.tls.files import TlsFiles, named
+from goverse.tls.material import contents_of, judge
+from goverse.tls.rotation import Rotating
+from goverse.wire.credentials import LinkSecurity, server_credentials, wire_certificates
+from tests.docs.walkthrough import walk_through
+from tests.integration.wire.asking import ask
+from tests.links import ledgers, link_to, server_of
+from tests.tree import ROOT
+
+pytestmark = pytest.mark.requirement("SEC-3")
+
+
+async def test_its_commands_make_certificates_that_do(tmp_path: Path) -> None:
+    assert walk_through(ROOT / "docs" / "guide" / "security.md", tmp_path)
+
+    def files(name: str, carried: str = "") -> TlsFiles:
+        ca, cert, key = (tmp_path / each for each in ("ca.pem", f"{name}.pem", f"{name}.key"))
+        return TlsFiles(link="wire", ca=named("ca", ca), cert=named("cert", cert), key=named("key", key), name=carried)
+
+    node, gate = Rotating(files("node", "goverse-node"), wire_certificates), Rotating(files("gate"), wire_certificates)
+    for file, name in (("gate", "localhost"), ("gate", "127.0.0.1"), ("caller", "a-caller")):
+        shown = files(file, name)
+        assert judge(shown, contents_of(shown), time.time()).expires > time.time()
+    async with (
+        ledgers() as ledger,
+        server_of(ledger, credentials=server_credentials(node)) as (_, address),
+        link_to(address, security=LinkSecurity(gate, "goverse-node")) as link,
+    ):
+        assert (await ask(link, "add")).problem is None
