@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from unittest.mock import ANY
 
 import httpx
@@ -21,7 +22,10 @@ from goverse.ports.memory_coordinator import MemoryCoordinator
 from goverse.ports.memory_keys import MemoryKeys
 from goverse.routing.metrics import RouterMetrics
 from goverse.telemetry.coordination import MeteredCoordinator
+from goverse.telemetry.tls import TlsMetrics
 from goverse.telemetry.wire import WireMetrics
+from goverse.tls.files import TlsFiles, named
+from goverse.tls.rotation import Rotating
 from goverse.wire.stats import WireStats
 from goverse_cli.cluster.admin import AdminServer, listen
 from goverse_cli.cluster.telemetry import gate_metrics, node_metrics, node_report
@@ -29,6 +33,7 @@ from goverse_gate.app import create_app
 from goverse_node.ownership.shutdown import Shutdown
 from goverse_node.stores.memory import MemoryStore
 from goverse_node.stores.metered import MeteredStore
+from tests.certificates import Authority
 from tests.nodes import until, value
 from tests.tree import ROOT
 from tests.twin_cluster import SHARDS, Host, TwinCluster
@@ -82,9 +87,9 @@ async def served(host: Host, cluster: TwinCluster) -> AsyncIterator[httpx.AsyncC
         host.node,
         host.keeper,
         host.router,
-        coordinator=MeteredCoordinator(host.coordinator),
-        store=MeteredStore(cluster.store),
-        wire=WireMetrics(out=WireStats(), **{"in": WireStats()}),
+        MeteredCoordinator(host.coordinator),
+        MeteredStore(cluster.store),
+        WireMetrics(out=WireStats(), **{"in": WireStats()}),
     )
     listener = listen("127.0.0.1:0")
     admin = AdminServer(metrics, partial(node_report, host.node, host.keeper), listener)
@@ -132,18 +137,20 @@ async def test_a_node_counts_its_shards_and_names_none_of_them() -> None:
 
 
 @pytest.mark.requirement("OBS-1")
-async def test_the_page_on_metrics_names_every_series_of_a_node_and_of_a_gate() -> None:
+async def test_the_page_on_metrics_names_every_series_of_a_node_and_of_a_gate(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "guide" / "metrics.md").read_text(encoding="utf-8")
     async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("a")
         async with served(cluster.hosts["a"], cluster) as client:
             node = (await client.get("/metrics")).text
-        registry = gate_metrics(cluster.router, MeteredCoordinator(cluster.coordinator), WireStats())
+        files = TlsFiles(link="etcd", ca=named("etcd.tls_ca", Authority(tmp_path).certificate))
+        tls = TlsMetrics([Rotating(files, lambda _, material: material)])
+        registry = gate_metrics(cluster.router, MeteredCoordinator(cluster.coordinator), WireStats(), tls)
         create_app(cluster.router, {}, registry=registry)
         gate = generate_latest(registry).decode()
-    named = set(re.findall(r"goverse_\w+", page))
+    written = set(re.findall(r"goverse_\w+", page))
     exported = set(re.findall(r"^# TYPE (goverse_\w+)", node + gate, re.MULTILINE))
-    assert {name for name in exported if name not in named} == set()
+    assert {name for name in exported if name not in written} == set()
     assert len(exported) > 50
 
 

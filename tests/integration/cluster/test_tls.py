@@ -33,6 +33,11 @@ class Load:
         self.done = 0
         self.failed: list[str] = []
 
+    async def goes_on(self, calls: int = 20) -> None:
+        """Wait until so many more came back."""
+        counted = self.done
+        await until(lambda: self.done > counted + calls)
+
 
 @asynccontextmanager
 async def load_on(processes: Processes) -> AsyncIterator[Load]:
@@ -110,13 +115,11 @@ async def test_everything_is_encrypted_and_certificates_change_under_load(proces
             certificates.renew_stores()
             for place in places:
                 await taken(processes, place, count=count)
-            counted = load.done
-            await until(lambda seen=counted: load.done > seen + 20)
+            await load.goes_on()
         await processes.end("n2", signal.SIGTERM)
         processes.start_node("n3")
         await processes.ready()
-        counted = load.done
-        await until(lambda seen=counted: load.done > seen + 20)
+        await load.goes_on()
     assert load.failed == []
     assert processes.ended() == {}
 

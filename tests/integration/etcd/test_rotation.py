@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,8 +81,8 @@ async def test_certificates_change_under_load_without_a_failed_request(bench: Be
         for number in range(3):
             bench.volume.fill(bench.authority.issue(f"next-{number}", "a-node"), bench.authority.certificate)
             look(credentials)
-            counted = len(done)
-            await until(lambda seen=counted: len(done) > seen + 20 or task.done())
+            enough = len(done) + 20
+            await until(partial(lambda enough: len(done) > enough or task.done(), enough))
         assert not task.done()
         task.cancel()
         last = await put(client, "/n/x", b"last")

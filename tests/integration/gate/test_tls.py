@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,8 +217,8 @@ async def test_certificates_change_under_load_without_a_failed_call(bench: Bench
             bench.volume.fill(bench.pair(signer), bench.authority.certificate)
             look(rotating)
             assert _issuer(await shaken(gate, context)) == _issuer_of(bench, signer)
-            counted = len(done)
-            await until(lambda seen=counted: len(done) > seen + 20)
+            enough = len(done) + 20
+            await until(partial(lambda enough: len(done) > enough, enough))
         await steady.post(INCREMENT)
         for task in tasks:
             assert not task.done()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,7 +117,7 @@ async def test_no_certificate_at_all_is_refused(bench: Bench) -> None:
         options = [("grpc.ssl_target_name_override", NAME)]
         anonymous = grpc.ssl_channel_credentials(bench.authority.certificate.read_bytes())
         async with grpc.aio.secure_channel(address, anonymous, options=options) as channel:
-            call = channel.unary_unary("/grpc.health.v1.Health/Check")
+            call: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await asyncio.wait_for(call(b""), 5.0)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -148,8 +149,7 @@ async def test_certificates_change_under_load_and_an_authority_goes_without_a_fa
                 change(*(one.certificate for one in authorities), signer=signer)
                 async with link_to(address, security=security) as fresh:
                     assert (await ask(fresh, "add", "b")).problem is None
-                    counted = steady_load.done
-                    await until(lambda seen=counted: steady_load.done > seen + 50)
+                    await steady_load.goes_on()
             assert steady_load.failed == []
             assert steady.state.phase is Phase.CONNECTED
 
@@ -163,6 +163,11 @@ class Load:
     def __init__(self) -> None:
         self.done = 0
         self.failed: list[str] = []
+
+    async def goes_on(self, calls: int = 20) -> None:
+        """Wait until so many more came back."""
+        counted = self.done
+        await until(lambda: self.done > counted + calls)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 from goverse import limits
 from goverse.errors import ConfigError
 from goverse.settings import EffectiveSettings, Settings, load_settings
-from goverse.settings.catalog import known_settings, plain
+from goverse.settings.catalog import known_settings, plain, sections
 from goverse.settings.document import markdown_table, yaml_document
 from goverse.settings.effective import load
 from goverse.wire.options import WireOptions
@@ -280,7 +280,7 @@ def test_every_setting_has_a_description_and_a_bounded_number() -> None:
             assert any(sign in setting.takes for sign in "<≤>≥"), setting.path
 
 
-@pytest.mark.parametrize("section", ["gate", "node", "wal", "log"])
+@pytest.mark.parametrize("section", sections(Settings))
 def test_the_reference_page_has_the_table_of_the_models(section: str) -> None:
     assert markdown_table(section) in PAGE.read_text(encoding="utf-8")
 

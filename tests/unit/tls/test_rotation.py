@@ -56,10 +56,15 @@ def _spoil(name: str, content: bytes) -> Spoil:
     return lambda _, volume: (volume.folder / name).write_bytes(content)
 
 
+def _a_folder(_: Authority, volume: Volume) -> None:
+    volume.key.unlink()
+    volume.key.mkdir()
+
+
 SPOILT: dict[str, tuple[Spoil, str]] = {
     "no authority file": (lambda _, volume: volume.ca.unlink(), r"wire\.tls_ca: .*ca\.crt cannot be read: No such"),
     "no certificate": (lambda _, volume: volume.cert.unlink(), r"wire\.tls_cert: .*tls\.crt cannot be read: No such"),
-    "a folder": (lambda _, volume: (volume.key.unlink(), volume.key.mkdir()), r"wire\.tls_key: .* Is a directory"),
+    "a folder": (_a_folder, r"wire\.tls_key: .* Is a directory"),
     "an empty authority": (_spoil("ca.crt", b""), r"wire\.tls_ca: .* holds no certificate in PEM form"),
     "a broken certificate": (
         _spoil("tls.crt", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
