@@ -19,7 +19,7 @@ from goverse.settings.catalog import ENVIRONMENT_PREFIX, PLAIN_NAMES
 
 SettingPath = tuple[str, ...]
 
-OTHER_VARIABLES = frozenset({"GOVERSE_CA", "GOVERSE_CERT", "GOVERSE_CERT_KEY", "GOVERSE_CONFIG", "GOVERSE_URL"})
+OTHER_VARIABLES = frozenset(f"GOVERSE_{name}" for name in ("ADMIN_DSN", "CA", "CERT", "CERT_KEY", "CONFIG", "URL"))
 """Variables with our prefix that tell the command something but are no settings."""
 
 FILE_SUFFIX = "_FILE"

@@ -122,7 +122,10 @@ async def keep_current(links: Iterable[Rotating[Any]], look_s: float = limits.TL
     while True:
         await asyncio.sleep(look_s)
         for link in links:
-            await asyncio.to_thread(link.look)  # a volume may take its time
+            try:
+                await asyncio.to_thread(link.look)  # a volume may take its time
+            except Exception:  # nobody looks at this task before the process ends
+                logger.exception("certificates could not be looked at", extra={"link": link.files.link})
 
 
 def _seen(files: TlsFiles) -> Contents | str:

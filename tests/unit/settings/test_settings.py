@@ -219,6 +219,10 @@ def test_what_kubernetes_puts_into_a_container_is_no_setting() -> None:
         "GOVERSE_GATE_PORT_8000_TCP": "tcp://10.0.0.1:8000",
         "GOVERSE_GATE_PORT_8000_TCP_ADDR": "10.0.0.1",
         "GOVERSE_URL": "http://localhost:8000",
+        "GOVERSE_CA": "ca.pem",
+        "GOVERSE_CERT": "caller.pem",
+        "GOVERSE_CERT_KEY": "caller.key",
+        "GOVERSE_ADMIN_DSN": "postgresql://postgres@db/postgres",
     }
 
     assert load_settings(environ=environ).values.gate.port == 8000

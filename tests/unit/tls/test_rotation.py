@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,8 +16,9 @@ from goverse.errors import ConfigError
 from goverse.telemetry.tls import TlsMetrics
 from goverse.tls.files import TlsFiles, named
 from goverse.tls.material import Material
-from goverse.tls.rotation import Rotating
+from goverse.tls.rotation import Rotating, keep_current
 from tests.certificates import Authority, Volume
+from tests.nodes import until
 
 pytestmark = pytest.mark.requirement("SEC-3")
 
@@ -208,6 +210,30 @@ def test_metrics_say_when_certificates_end_and_how_changes_fared(authority: Auth
         ("goverse_tls_reloads_total", "wire", "taken"): 1,
         ("goverse_tls_reloads_total", "wire", "refused"): 1,
     }
+
+
+async def test_looking_goes_on_whatever_happens(
+    authority: Authority, volume: Volume, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = 0
+
+    def make(_: TlsFiles, material: Material) -> Material:
+        nonlocal made
+        made += 1
+        if made == 2:
+            raise ZeroDivisionError
+        return material
+
+    rotating = Rotating(_files(volume), make)
+    looking = asyncio.create_task(keep_current([rotating], look_s=0.001))
+    volume.fill(authority.issue("second", "goverse-node"), authority.certificate)
+    await until(lambda: made == 2)
+    third = authority.issue("third", "goverse-node")
+    volume.fill(third, authority.certificate)
+    await until(lambda: rotating.current.chain == third[0].read_bytes())
+    looking.cancel()
+
+    assert "certificates could not be looked at" in caplog.text
 
 
 def test_a_wildcard_carries_a_name(authority: Authority, volume: Volume) -> None:
