@@ -42,7 +42,7 @@ class Load:
 @asynccontextmanager
 async def load_on(processes: Processes) -> AsyncIterator[Load]:
     """Calls all the time: over one connection, and over a new one for each."""
-    load = Load()
+    load, enough = Load(), asyncio.Event()
 
     async def call(client: httpx.AsyncClient, number: int) -> None:
         try:
@@ -56,21 +56,20 @@ async def load_on(processes: Processes) -> AsyncIterator[Load]:
 
     async def steady() -> None:
         async with processes.client(30.0) as client:
-            for number in range(1_000_000):
-                await call(client, number)
+            while not enough.is_set():
+                await call(client, load.done)
 
     async def anew() -> None:
-        for number in range(1_000_000):
+        while not enough.is_set():
             async with processes.client(30.0) as client:
-                await call(client, number)
+                await call(client, load.done)
 
     tasks = [asyncio.create_task(each()) for each in (steady, steady, anew)]
     try:
         yield load
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        enough.set()
+        await asyncio.gather(*tasks)
 
 
 async def reloads(processes: Processes, where: str) -> dict[tuple[str, str], float]:
