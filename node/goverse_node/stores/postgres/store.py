@@ -21,8 +21,9 @@ from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.connections import Connections
-from goverse_node.stores.postgres.expiry import Expired, expire
-from goverse_node.stores.postgres.failures import passes, told
+from goverse_node.stores.postgres.expiry import Expired
+from goverse_node.stores.postgres.failures import is_read_only, passes, told
+from goverse_node.stores.postgres.housekeeping import Housekeeping
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.lookups import Lookups
 from goverse_node.stores.postgres.options import PostgresOptions
@@ -31,18 +32,18 @@ from goverse_node.stores.postgres.writer import Carried, Writer
 
 T = TypeVar("T")
 
-DAYS_AHEAD: Final = 2
-HOUSEKEEPING_S: Final = 120.0  # parts of kept replies take turns every ten minutes
 _READ_TRIES: Final = 4
 _READ_RETRY_S: Final = 0.05
-
-_FORGET: Final = "SELECT goverse.forget_router_replies($1)"
 
 logger = logging.getLogger("goverse.node.store")
 
 
 class PostgresStore:
-    """Implements ``goverse.ports.store.Store`` and ``goverse.ports.authority.Authority``."""
+    """Implements ``goverse.ports.store.Store`` and ``goverse.ports.authority.Authority``.
+
+    Attributes:
+        housekeeping: makes and drops partitions.
+    """
 
     def __init__(self, options: PostgresOptions, *, owner: str = "local", clock: Clock | None = None) -> None:
         """Keep objects in the database that ``options`` name; shards are claimed and written as ``owner``."""
@@ -52,7 +53,7 @@ class PostgresStore:
         self._writer = Writer(self._connections, owner)
         self._load: Lookups[ObjectKey, StoredObject | None] = Lookups(self._load_all)
         self._recall: Lookups[tuple[ObjectKey, str], StoredReply | None] = Lookups(self._recall_all)
-        self._housekeeping: asyncio.Task[None] | None = None
+        self.housekeeping = Housekeeping(self._ask, options, self._clock)
         self._seq = 0
         self._open = False
 
@@ -70,14 +71,13 @@ class PostgresStore:
         try:
             async with self._connections.pool.acquire() as connection:
                 await schema.check(connection)
-                await connection.execute("SELECT goverse.prepare_days($1)", DAYS_AHEAD)
                 await self._take_position(connection)
             await self._writer.open()
         except Exception as error:
             await self._connections.close()
             raise told(error) from error
         self._open = True
-        self._housekeeping = asyncio.create_task(self._keep_house(), name="goverse-postgres")
+        await self.housekeeping.start()
 
     async def _take_position(self, connection: Any) -> None:
         """Continue behind the newest position; a restored database, whose transactions begin lower, gets an offset."""
@@ -91,32 +91,19 @@ class PostgresStore:
     async def close(self) -> None:
         """Hang up."""
         self._open = False
-        if self._housekeeping is not None:
-            self._housekeeping.cancel()
-            await asyncio.wait([self._housekeeping])
-            self._housekeeping = None
+        await self.housekeeping.stop()
         await self._load.stop()
         await self._recall.stop()
         await self._writer.close()
         await self._connections.close()
 
-    async def _keep_house(self) -> None:
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_S)
-            try:
-                await self._read(lambda connection: connection.execute("SELECT goverse.prepare_days($1)", DAYS_AHEAD))
-                await self.cleanup()
-                await self._read(lambda connection: connection.execute(_FORGET, self._clock.wall_ms()))
-            except Exception as error:
-                logger.warning("housekeeping failed; it is tried again later", extra={"reason": told(error).detail})
-
     async def cleanup(self) -> Expired:
         """Drop what is past its retention; return what that was.
 
         Raises:
-            Unavailable: PostgreSQL does not answer.
+            Unavailable: as ``Housekeeping.prepare``.
         """
-        return await self._read(lambda connection: expire(connection, self._options, self._clock.wall_ms()))
+        return await self.housekeeping.cleanup()
 
     # --- Store ------------------------------------------------------------------------------------------------
 
@@ -248,7 +235,9 @@ class PostgresStore:
             async with self._connections.pool.acquire(timeout=self._options.connect_timeout_s) as connection:
                 return await work(connection)
         except Exception as error:
-            if not passes(error):
+            if is_read_only(error):
+                await self._connections.renew()
+            elif not passes(error):
                 logger.error("PostgreSQL refused a request", exc_info=error)
             raise told(error) from error
 

@@ -19,7 +19,7 @@ from goverse_node.stores.postgres import batches
 from goverse_node.stores.postgres.batches import NUMBERS
 from goverse_node.stores.postgres.connections import Connections
 from goverse_node.stores.postgres.driver import asyncpg
-from goverse_node.stores.postgres.failures import CONFLICT, passes, told
+from goverse_node.stores.postgres.failures import CONFLICT, is_read_only, passes, told
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.statements import query
 
@@ -146,10 +146,13 @@ class Writer:
     def _is_lost(self, error: Exception) -> bool:
         """Whether nobody knows what became of the batch, or it may simply be tried again.
 
-        Only what the server itself said on a connection that lives tells that nothing was done.
+        Only what the server itself said on a connection that lives tells that nothing was done. A server that takes no
+        writes is waited for, or left for the one that does.
         """
         if isinstance(error, GoverseError):
             return False
+        if is_read_only(error):
+            return True
         if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.TransactionRollbackError):
             return True
         return self._connection is None or bool(self._connection.is_closed())

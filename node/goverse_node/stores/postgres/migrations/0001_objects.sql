@@ -404,7 +404,10 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION goverse.prepare_days(p_days integer) RETURNS integer LANGUAGE plpgsql AS $$
+-- What changes partitions needs locks that no reader shares, and every commit queues behind whoever waits for one. So it
+-- waits for a moment only: beside a dump, which reads all tables for an hour, it fails and is tried again later.
+
+CREATE FUNCTION goverse.prepare_days(p_days integer) RETURNS integer LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
 -- Makes the partitions of today and the next days; returns how many were missing.
 DECLARE
     made integer := 0;
@@ -427,8 +430,10 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION goverse.forget_router_replies(p_now_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
--- Empties the part whose turn is next; what it holds is at least twenty minutes old.
+CREATE FUNCTION goverse.forget_router_replies(p_now_ms bigint) RETURNS void
+LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
+-- Empties the part whose turn is next; what it holds is at least twenty minutes old. Not if that turn came while this
+-- waited for the lock: then the part holds new replies as well.
 DECLARE
     next_part text := 'router_replies_' || goverse.slot(1);
     used boolean;
@@ -436,6 +441,9 @@ BEGIN
     EXECUTE format('SELECT EXISTS (SELECT FROM goverse.%I)', next_part) INTO used;
     IF used THEN
         EXECUTE format('TRUNCATE goverse.%I', next_part);
+        IF floor(extract(epoch FROM clock_timestamp()) / 600) > floor(extract(epoch FROM now()) / 600) THEN
+            RAISE EXCEPTION 'the turn of % has come', next_part USING ERRCODE = 'lock_not_available';
+        END IF;
     END IF;
     DELETE FROM goverse.resent WHERE expires_ms <= p_now_ms;
 END
@@ -455,7 +463,7 @@ RETURNS TABLE (partition text, day integer, bytes bigint) LANGUAGE sql STABLE AS
     ORDER BY 1
 $$;
 
-CREATE FUNCTION goverse.drop_day(p_partition text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION goverse.drop_day(p_partition text) RETURNS void LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
 BEGIN
     IF p_partition !~ '^(changes|replies)_\d+$' THEN
         RAISE EXCEPTION '% is no partition of ours', p_partition;
