@@ -72,3 +72,23 @@ async def test_an_operator_looks_at_nodes_moves_a_shard_and_checks_the_database(
             assert 'goverse_wire_requests_total{direction="in"}' in scraped
         assert "ok" in processes.command("db", "verify")
         assert json.loads(processes.command("-o", "json", "shards", "list"))["pins"] == {}
+
+
+@pytest.mark.requirement("CLU-2")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"GOVERSE_CLUSTER__NAME": "other", "GOVERSE_CLUSTER__SHARDS": "16"},
+        {"GOVERSE_CLUSTER__NAME": "other", "GOVERSE_CLUSTER__SHARDS": "32"},
+        {"GOVERSE_ETCD__NAMESPACE": "elsewhere/", "GOVERSE_CLUSTER__SHARDS": "32"},
+    ],
+    ids=["another name", "another name and count", "another count, in an etcd that knows nothing"],
+)
+async def test_a_second_cluster_is_kept_from_the_database_of_the_first(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    async with cluster(tmp_path, Shape(nodes=1, shards=16)) as processes:
+        node = ("node", str(processes.shape.application), "--id", "stranger", "--listen", "127.0.0.1:0")
+        with pytest.raises(AssertionError, match=r"belongs to cluster 'goverse' with 16 shards"):
+            await asyncio.to_thread(processes.command, *node, **settings)
+        assert processes.command("call", "Counter", "c", "increment", "--url", processes.url) == "1\n"

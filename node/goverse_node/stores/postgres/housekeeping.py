@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeVar
 
-from goverse.ports.clock import Clock
+from goverse_node.stores.postgres.database_clock import DatabaseClock
 from goverse_node.stores.postgres.expiry import Expired, expire
 from goverse_node.stores.postgres.failures import told
 from goverse_node.stores.postgres.options import PostgresOptions
@@ -38,7 +38,7 @@ class Ask(Protocol):
 class Housekeeping:
     """The tasks of one process; all processes of a cluster have the same."""
 
-    def __init__(self, ask: Ask, options: PostgresOptions, clock: Clock) -> None:
+    def __init__(self, ask: Ask, options: PostgresOptions, clock: DatabaseClock) -> None:
         """Do nothing before ``start``."""
         self._ask = ask
         self._options = options
@@ -60,7 +60,7 @@ class Housekeeping:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(PAUSE_S)
-            for task in (self.prepare, self.cleanup, self.forget):
+            for task in (self._compare_clocks, self.prepare, self.cleanup, self.forget):
                 await self._try(task)
 
     async def _try(self, task: Callable[[], Awaitable[object]]) -> None:
@@ -68,6 +68,9 @@ class Housekeeping:
             await task()
         except Exception as error:
             logger.warning("housekeeping failed; it is tried again later", extra={"reason": told(error).detail})
+
+    async def _compare_clocks(self) -> None:
+        await self._ask(self._clock.compare)
 
     async def prepare(self) -> None:
         """Make the partitions of the next days.
@@ -83,7 +86,7 @@ class Housekeeping:
         Raises:
             Unavailable: as ``prepare``.
         """
-        return await self._ask(lambda connection: expire(connection, self._options, self._clock.wall_ms()))
+        return await self._ask(lambda connection: expire(connection, self._options, self._clock.now_ms()))
 
     async def forget(self) -> None:
         """Let go of replies under routers' keys that nobody asks for any more.
@@ -91,4 +94,4 @@ class Housekeeping:
         Raises:
             Unavailable: as ``prepare``.
         """
-        await self._ask(lambda connection: connection.execute(_FORGET, self._clock.wall_ms()))
+        await self._ask(lambda connection: connection.execute(_FORGET, self._clock.now_ms()))

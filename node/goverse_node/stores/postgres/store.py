@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from goverse.errors import CursorExpired, StoreFailed, Unavailable
+from goverse.errors import ConfigError, CursorExpired, StoreFailed, Unavailable
 from goverse.model.keys import ObjectKey, router_number
 from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
 from goverse.ports.authority import Holding, is_check
@@ -21,6 +21,7 @@ from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.connections import Connections
+from goverse_node.stores.postgres.database_clock import DatabaseClock
 from goverse_node.stores.postgres.expiry import Expired
 from goverse_node.stores.postgres.failures import is_read_only, passes, told
 from goverse_node.stores.postgres.housekeeping import Housekeeping
@@ -48,9 +49,9 @@ class PostgresStore:
     def __init__(self, options: PostgresOptions, *, owner: str = "local", clock: Clock | None = None) -> None:
         """Keep objects in the database that ``options`` name; shards are claimed and written as ``owner``."""
         self._options = options
-        self._clock: Clock = clock or SystemClock()
+        self._clock = DatabaseClock(clock or SystemClock())
         self._connections = Connections(options)
-        self._writer = Writer(self._connections, owner)
+        self._writer = Writer(self._connections, owner, self._clock)
         self._load: Lookups[ObjectKey, StoredObject | None] = Lookups(self._load_all)
         self._recall: Lookups[tuple[ObjectKey, str], StoredReply | None] = Lookups(self._recall_all)
         self.housekeeping = Housekeeping(self._ask, options, self._clock)
@@ -71,6 +72,7 @@ class PostgresStore:
         try:
             async with self._connections.pool.acquire() as connection:
                 await schema.check(connection)
+                await self._clock.compare(connection)
                 await self._take_position(connection)
             await self._writer.open()
         except Exception as error:
@@ -105,6 +107,21 @@ class PostgresStore:
         """
         return await self.housekeeping.cleanup()
 
+    async def join(self, cluster: str, shards: int) -> None:
+        """Take the database for a cluster, or check that it is that cluster's already.
+
+        Raises:
+            ConfigError: it belongs to another cluster, or to one with another number of shards.
+            Unavailable: PostgreSQL does not answer.
+        """
+        found = await self._read(lambda connection: connection.fetchrow(query("join_cluster"), cluster, shards))
+        if tuple(found) != (cluster, shards):
+            raise ConfigError(
+                f"the database belongs to cluster {found['name']!r} with {found['shards']} shards; this node is set to "
+                f"{cluster!r} with {shards}. A cluster needs a database of its own, and one number of shards",
+                setting="cluster.name" if found["name"] != cluster else "cluster.shards",
+            )
+
     # --- Store ------------------------------------------------------------------------------------------------
 
     def load(self, key: ObjectKey) -> Future[StoredObject | None]:
@@ -124,7 +141,7 @@ class PostgresStore:
         """
         if not self._open:
             raise StoreFailed("the store is not open")
-        carried = await self._writer.commit(batch, self._clock.wall_ms())
+        carried = await self._writer.commit(batch)
         return [self._outcome(ordinal, record, carried) for ordinal, record in enumerate(batch)]
 
     def _outcome(self, ordinal: int, record: CommitRecord, carried: Carried) -> CommitOutcome:
@@ -201,7 +218,7 @@ class PostgresStore:
         return [_object(found.get(place)) for place in range(1, len(keys) + 1)]
 
     async def _recall_all(self, questions: Sequence[tuple[ObjectKey, str]]) -> Sequence[StoredReply | None]:
-        now_ms = self._clock.wall_ms()
+        now_ms, ahead_ms = self._clock.now_ms(), self._clock.ahead_ms
         found: dict[int, StoredReply] = {}
         numbered = [router_number(used) for _, used in questions]
         chosen = [
@@ -216,7 +233,7 @@ class PostgresStore:
             if rows:
                 places, *columns = (list(column) for column in zip(*rows, strict=True))
                 kept = await self._read(partial(_fetch, query(name), *columns, now_ms))
-                found |= {places[row["place"] - 1]: _reply(row) for row in kept}
+                found |= {places[row["place"] - 1]: _reply(row, ahead_ms) for row in kept}
         return [found.get(place) for place in range(len(questions))]
 
     async def _read(self, work: Callable[[Any], Awaitable[T]]) -> T:
@@ -248,8 +265,8 @@ def _object(row: Any) -> StoredObject | None:
     return StoredObject(row["version"], row["state"], row["state_version"], row["commit_seq"], row["modified_ms"])
 
 
-def _reply(row: Any) -> StoredReply:
-    return StoredReply(row["fingerprint"], row["reply"], row["expires_ms"], row["commit_seq"])
+def _reply(row: Any, ahead_ms: int) -> StoredReply:
+    return StoredReply(row["fingerprint"], row["reply"], row["expires_ms"] + ahead_ms, row["commit_seq"])
 
 
 async def _fetch(statement: str, *rest: Any) -> Any:

@@ -11,6 +11,15 @@ COMMENT ON TABLE goverse.feed IS
     'Positions are seq_offset + (transaction id << 20 | ordinal). A database that was restored into another server, whose '
     'transaction ids begin lower, gets a larger offset and another generation.';
 
+CREATE TABLE goverse.cluster (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    name text NOT NULL,
+    shards integer NOT NULL
+);
+COMMENT ON TABLE goverse.cluster IS
+    'Whose database this is, written by the first node. Nodes of two clusters would each serve all shards, and with two counts '
+    'one object would belong to two shards, whose epochs know nothing of each other.';
+
 CREATE TABLE goverse.owners (
     number integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text NOT NULL UNIQUE
