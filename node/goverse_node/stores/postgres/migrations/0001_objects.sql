@@ -163,10 +163,19 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION goverse.hang_up(p_owner integer) RETURNS void LANGUAGE sql AS $$
+    -- Ends the connections on which something of an owner is under way. Only the writer of a batch could end it otherwise, and
+    -- one that is cut off between two packets never will: the server would notice after hours.
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND classid = 71023 AND objid = p_owner AND granted AND pid <> pg_backend_pid()
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+$$;
+
 CREATE FUNCTION goverse.claim(p_owner text, p_shards integer[]) RETURNS TABLE (claimed integer, raised bigint)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
 -- Raises epochs. The lock of each present owner is taken first: a commit holds its own owner's lock while it looks at
--- epochs, so those under way end before they are raised, and later ones see the new ones.
+-- epochs, so those under way end before they are raised, and later ones see the new ones. One that does not end has lost
+-- its client in the middle of a request: its connection is ended.
 DECLARE
     me integer := goverse.owner_number(p_owner);
     before integer[];
@@ -176,7 +185,12 @@ BEGIN
     LOOP
         SELECT array_agg(DISTINCT owner ORDER BY owner) INTO before FROM goverse.shards WHERE shard = ANY (p_shards);
         FOREACH present IN ARRAY coalesce(before, '{}') LOOP
-            PERFORM pg_advisory_xact_lock(71023, present);
+            BEGIN
+                PERFORM pg_advisory_xact_lock(71023, present);
+            EXCEPTION WHEN lock_not_available THEN
+                PERFORM goverse.hang_up(present);
+                PERFORM pg_advisory_xact_lock(71023, present);
+            END;
         END LOOP;
         SELECT array_agg(DISTINCT owner ORDER BY owner) INTO after_lock FROM goverse.shards WHERE shard = ANY (p_shards);
         EXIT WHEN coalesce(after_lock, '{}') <@ coalesce(before, '{}');
@@ -202,6 +216,21 @@ BEGIN
         RAISE EXCEPTION 'batch % of writer % was given up', p_batch, p_writer USING ERRCODE = 'GV001';
     END IF;
     RETURN first_seq;
+END
+$$;
+
+CREATE FUNCTION goverse.resolve(p_writer bigint)
+RETURNS TABLE (now_session integer, latest_batch bigint, latest_base bigint, latest_refused jsonb)
+LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
+-- Tells which batch of a writer was carried out last, and gives up the one that is on its way: it waits for one that is
+-- under way, and where that does not end ends it.
+BEGIN
+    RETURN QUERY UPDATE goverse.writers SET session = session + 1 WHERE number = p_writer
+        RETURNING session, batch, base, refused;
+EXCEPTION WHEN lock_not_available THEN
+    PERFORM goverse.hang_up((SELECT owner FROM goverse.writers WHERE number = p_writer));
+    RETURN QUERY UPDATE goverse.writers SET session = session + 1 WHERE number = p_writer
+        RETURNING session, batch, base, refused;
 END
 $$;
 
