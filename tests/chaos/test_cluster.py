@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import signal
 from pathlib import Path
 
 import httpx
@@ -92,3 +94,13 @@ async def test_a_second_cluster_is_kept_from_the_database_of_the_first(
         with pytest.raises(AssertionError, match=r"belongs to cluster 'goverse' with 16 shards"):
             await asyncio.to_thread(processes.command, *node, **settings)
         assert processes.command("call", "Counter", "c", "increment", "--url", processes.url) == "1\n"
+
+
+@pytest.mark.requirement("CLU-4", "CLU-5")
+async def test_targets_that_nobody_can_read_are_written_anew(tmp_path: Path) -> None:
+    async with cluster(tmp_path, Shape(nodes=2, shards=16)) as processes:
+        key = base64.b64encode(b"/goverse/goverse/targets").decode()
+        await processes.etcd.ask("kv/put", {"key": key, "value": base64.b64encode(b"\x00nonsense").decode()})
+        await processes.end("n2", signal.SIGKILL)
+        await _says(processes, "n1: serves 16,", wanted=True)
+        await processes.ready()
