@@ -51,7 +51,7 @@ DELIVERED: dict[str, str] = {
 KNOWN_GAPS: dict[str, str] = {
     "OBJ-3": "Ids that name a node are refused in a cluster, for the reason in docs/design/cluster.md.",
     "OBJ-11": "Old and new nodes serving together come with the cluster.",
-    "DUR-1": "Behind PostgreSQL replicas with a failover it is not tried yet.",
+    "DUR-1": "A failover of PostgreSQL was tried as a server that takes no writes, not with a real standby.",
     "DUR-5": "Memory, WAL and PostgreSQL; further backends come later.",
     "CLU-1": "Expired tokens and certificates were tried on the client, not on a running cluster.",
     "CLU-6": "A node's drain budget is that of the gate; Kubernetes' grace period comes with the chart.",
