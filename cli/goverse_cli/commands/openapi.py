@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from goverse.model.json_values import decode
 from goverse.objects.application import load_application
-from goverse_cli.compatibility import breaks
+from goverse_cli.compatibility import Break, breaks
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import invocation_of
 from goverse_cli.terminal import show
@@ -91,12 +91,15 @@ def check(
     fresh = _of_server(url) if url is not None else _of_code_or_file(new or "")
     found = breaks(_of_file(old), _document(fresh, url or new or ""))
     told = {"breaks": [each._asdict() for each in found]}
-    if not found:
-        show(invocation_of(context), told, f"clients of {old} go on")
-        return
+    if found:
+        raise _broken(old, found, told)
+    show(invocation_of(context), told, f"clients of {old} go on")
+
+
+def _broken(old: Path, found: list[Break], told: dict[str, Any]) -> Failure:
     lines = "".join(f"\n  {each.place}: {each.what}" for each in found)
     what = "a change breaks" if len(found) == 1 else f"{len(found)} changes break"
-    raise Failure(
+    return Failure(
         f"{what} clients of {old}:{lines}",
         hint="keep what clients rely on beside what is new, or give the changed method a new name",
         document=told,
