@@ -104,3 +104,4 @@ async def test_targets_that_nobody_can_read_are_written_anew(tmp_path: Path) -> 
         await processes.end("n2", signal.SIGKILL)
         await _says(processes, "n1: serves 16,", wanted=True)
         await processes.ready()
+        assert processes.command("call", "Counter", "c", "increment", "--url", processes.url) == "1\n"
