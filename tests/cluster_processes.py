@@ -132,9 +132,9 @@ class Processes:
         """The nodes whose process was started and not ended."""
         return sorted(name for name in self._running if name not in self.gates)
 
-    def command(self, *arguments: str) -> str:
-        """Run a command to its end, and return what it printed."""
-        done = self.attempt(*arguments)
+    def command(self, *arguments: str, **variables: str) -> str:
+        """Run a command to its end, with further settings, and return what it printed."""
+        done = self.attempt(*arguments, **variables)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.tree import ROOT
 
-VERBS = ["dev", "cluster", "test", "check", "bench", "chaos", "fmt", "proto", "clean", "help"]
+VERBS = ["dev", "cluster", "test", "check", "bench", "chaos", "sdk", "fmt", "proto", "clean", "help"]
 
 
 def _words(name: str) -> list[str]:

@@ -110,6 +110,7 @@ async def _open_store(values: Settings, undo: AsyncExitStack) -> tuple[MeteredSt
     store = MeteredStore(postgres)
     await store.open()
     undo.push_async_callback(store.close)
+    await postgres.join(values.cluster.name, values.cluster.shards)
     return store, certificates
 
 
