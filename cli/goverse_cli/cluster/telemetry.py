@@ -1,4 +1,4 @@
-"""The metrics of a node's process and of a gate's, put together from their parts."""
+"""The metrics of a node's process, put together from their parts, and its readiness."""
 
 from __future__ import annotations
 
@@ -12,23 +12,12 @@ from goverse.routing.router import Router
 from goverse.telemetry.coordination import MeteredCoordinator
 from goverse.telemetry.process import register_process_metrics
 from goverse.telemetry.wire import WireMetrics
-from goverse.wire.stats import WireStats
 from goverse_cli.version import release
 from goverse_node.metrics import NodeMetrics
 from goverse_node.node import Node
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.ownership.metrics import OwnershipMetrics
 from goverse_node.stores.metered import MeteredStore
-
-
-def gate_metrics(router: Router, coordinator: MeteredCoordinator, links: WireStats) -> CollectorRegistry:
-    """Return what a gate knows of its cluster; the gate adds what it knows of its callers."""
-    registry = CollectorRegistry()
-    register_process_metrics(registry, version=release())
-    registry.register(RouterMetrics(router))
-    registry.register(coordinator)
-    registry.register(WireMetrics(out=links))
-    return registry
 
 
 def node_metrics(

@@ -24,7 +24,8 @@ from goverse.telemetry.coordination import MeteredCoordinator
 from goverse.telemetry.wire import WireMetrics
 from goverse.wire.stats import WireStats
 from goverse_cli.cluster.admin import AdminServer, listen
-from goverse_cli.cluster.telemetry import gate_metrics, node_metrics, node_report
+from goverse_cli.cluster.gate_telemetry import gate_metrics
+from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_gate.app import create_app
 from goverse_node.ownership.shutdown import Shutdown
 from goverse_node.stores.memory import MemoryStore
