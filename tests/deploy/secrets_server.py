@@ -14,7 +14,7 @@ import yaml
 
 Secrets = dict[str, dict[str, Any]]
 
-_KINDS = {
+_KINDS: dict[str, list[str]] = {
     "v1": ["ConfigMap", "Pod", "Secret", "Service", "ServiceAccount"],
     "apps/v1": ["Deployment", "StatefulSet"],
     "batch/v1": ["Job"],
@@ -34,18 +34,19 @@ def _group(version: str) -> dict[str, Any]:
     return {"name": version.partition("/")[0], "versions": [known], "preferredVersion": known}
 
 
-_DISCOVERY: dict[str, dict[str, Any]] = {
-    "/version": {"major": "1", "minor": "33", "gitVersion": "v1.33.0"},
-    "/api": {"kind": "APIVersions", "versions": ["v1"]},
-    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(each) for each in _KINDS if "/" in each]},
-} | {
-    f"/{'apis' if '/' in version else 'api'}/{version}": {
-        "kind": "APIResourceList",
-        "groupVersion": version,
-        "resources": list(map(_resource, kinds)),
+def _discovery() -> dict[str, dict[str, Any]]:
+    """Return what is served, by path."""
+    groups = [_group(version) for version in _KINDS if "/" in version]
+    served: dict[str, dict[str, Any]] = {
+        "/version": {"major": "1", "minor": "33", "gitVersion": "v1.33.0"},
+        "/api": {"kind": "APIVersions", "versions": ["v1"]},
+        "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups},
     }
-    for version, kinds in _KINDS.items()
-}
+    for version, kinds in _KINDS.items():
+        resources = list(map(_resource, kinds))
+        path = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        served[path] = {"kind": "APIResourceList", "groupVersion": version, "resources": resources}
+    return served
 
 
 def _applied(secret: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -61,10 +62,12 @@ def _applied(secret: dict[str, Any] | None) -> dict[str, Any] | None:
 def serving(secrets: Secrets, folder: Path) -> Iterator[Path]:
     """Serve these secrets, of one namespace, by name; give the file that tells Helm where."""
 
+    discovery = _discovery()
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
-            found = _DISCOVERY.get(path) or _applied(secrets.get(path.rpartition("/secrets/")[2]))
+            found = discovery.get(path) or _applied(secrets.get(path.rpartition("/secrets/")[2]))
             if found is None:
                 found = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
             body = json.dumps(found).encode()

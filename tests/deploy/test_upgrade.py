@@ -11,6 +11,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.deploy.rendering import template
 from tests.deploy.secrets_server import Secrets, serving
@@ -61,7 +62,7 @@ def test_the_first_installation_makes_certificates_for_the_names_that_are_used(t
     for part in PARTS:
         check_signed(made[f"goverse-{part}-tls"], authority)
         usage = certificate(made[f"goverse-{part}-tls"]).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        assert {x509.ExtendedKeyUsageOID.SERVER_AUTH, x509.ExtendedKeyUsageOID.CLIENT_AUTH} <= set(usage)
+        assert {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH} <= set(usage)
     assert "goverse-node" in names_of(made["goverse-node-tls"])
     assert "goverse-gate.objects.svc" in names_of(made["goverse-gate-tls"])
     assert "goverse-etcd-2.goverse-etcd.objects.svc" in names_of(made["goverse-etcd-tls"])
