@@ -38,7 +38,7 @@ cluster: $(DEV_STAMP) ## Run APP on a cluster: etcd, PostgreSQL, 3 nodes and 2 g
 
 .PHONY: test
 test: $(DEV_STAMP) ## Run every test (PYTEST_ARGS="-k wal" for some, TEST_PROCESSES)
-	@scripts/install_system.sh chromium etcd-server postgresql
+	@scripts/install_system.sh chromium etcd-server nodejs npm postgresql
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: check
@@ -62,6 +62,11 @@ bench: $(DEV_STAMP) ## Measure side by side and write docs/performance.md (BENCH
 chaos: $(DEV_STAMP) ## Break a cluster under load in every way and tell what callers notice (CHAOS_ARGS=--help)
 	@scripts/install_system.sh etcd-server postgresql
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+.PHONY: sdk
+sdk: $(DEV_STAMP) ## Write what the clients are made from again, and build them into dist/clients
+	@scripts/install_system.sh nodejs npm
+	@PYTHON=$(BIN)/python scripts/build_clients.sh
 
 .PHONY: verify-deploy
 verify-deploy: $(DEV_STAMP) ## Check images, chart and manifests with Helm, Kubernetes' schemas, checkov, hadolint, promtool

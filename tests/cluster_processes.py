@@ -118,11 +118,11 @@ class Processes:
         """The nodes whose process was started and not ended."""
         return sorted(name for name in self._running if name not in self.gates)
 
-    def command(self, *arguments: str) -> str:
-        """Run a command to its end, and return what it printed."""
+    def command(self, *arguments: str, **variables: str) -> str:
+        """Run a command to its end, with further settings, and return what it printed."""
         done = subprocess.run(
             [sys.executable, "-m", "goverse_cli", *arguments],
-            env=self._env,
+            env={**self._env, **variables},
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import signal
 from pathlib import Path
 
 import httpx
@@ -72,3 +74,34 @@ async def test_an_operator_looks_at_nodes_moves_a_shard_and_checks_the_database(
             assert 'goverse_wire_requests_total{direction="in"}' in scraped
         assert "ok" in processes.command("db", "verify")
         assert json.loads(processes.command("-o", "json", "shards", "list"))["pins"] == {}
+
+
+@pytest.mark.requirement("CLU-2")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"GOVERSE_CLUSTER__NAME": "other", "GOVERSE_CLUSTER__SHARDS": "16"},
+        {"GOVERSE_CLUSTER__NAME": "other", "GOVERSE_CLUSTER__SHARDS": "32"},
+        {"GOVERSE_ETCD__NAMESPACE": "elsewhere/", "GOVERSE_CLUSTER__SHARDS": "32"},
+    ],
+    ids=["another name", "another name and count", "another count, in an etcd that knows nothing"],
+)
+async def test_a_second_cluster_is_kept_from_the_database_of_the_first(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    async with cluster(tmp_path, Shape(nodes=1, shards=16)) as processes:
+        node = ("node", str(processes.shape.application), "--id", "stranger", "--listen", "127.0.0.1:0")
+        with pytest.raises(AssertionError, match=r"belongs to cluster 'goverse' with 16 shards"):
+            await asyncio.to_thread(processes.command, *node, **settings)
+        assert processes.command("call", "Counter", "c", "increment", "--url", processes.url) == "1\n"
+
+
+@pytest.mark.requirement("CLU-4", "CLU-5")
+async def test_targets_that_nobody_can_read_are_written_anew(tmp_path: Path) -> None:
+    async with cluster(tmp_path, Shape(nodes=2, shards=16)) as processes:
+        key = base64.b64encode(b"/goverse/goverse/targets").decode()
+        await processes.etcd.ask("kv/put", {"key": key, "value": base64.b64encode(b"\x00nonsense").decode()})
+        await processes.end("n2", signal.SIGKILL)
+        await _says(processes, "n1: serves 16,", wanted=True)
+        await processes.ready()
+        assert processes.command("call", "Counter", "c", "increment", "--url", processes.url) == "1\n"

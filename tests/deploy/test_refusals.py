@@ -33,6 +33,7 @@ REFUSED = {
     "gates.terminationGracePeriodS=30": "need 40: Kubernetes would kill what drains",
     "config.gate.drain_timeout_s=60": "config.gate.drain_timeout_s is decided by the chart: set cluster.drainTimeoutS",
     "config.cluster.listen=x": "config.cluster.listen is decided by the chart",
+    "config.gate.tls_client_ca=/x": "would keep the probes of Kubernetes out",
     "tls.enabeld=false": "additional properties 'enabeld' not allowed",
     "tls.source=letsencrypt": "value must be one of",
     "nodes.replicas=0": "minimum",

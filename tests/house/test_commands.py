@@ -8,7 +8,21 @@ import pytest
 
 from tests.tree import ROOT
 
-VERBS = ["dev", "cluster", "test", "check", "bench", "chaos", "fmt", "proto", "verify-deploy", "k8s", "clean", "help"]
+VERBS = [
+    "dev",
+    "cluster",
+    "test",
+    "check",
+    "bench",
+    "chaos",
+    "sdk",
+    "fmt",
+    "proto",
+    "verify-deploy",
+    "k8s",
+    "clean",
+    "help",
+]
 
 
 def _words(name: str) -> list[str]:

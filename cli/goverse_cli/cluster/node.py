@@ -102,9 +102,11 @@ async def serve_node(
 
 
 async def _open_store(values: Settings, undo: AsyncExitStack) -> MeteredStore:
-    store = MeteredStore(PostgresStore(postgres_of(values), owner=values.node.id))
+    postgres = PostgresStore(postgres_of(values), owner=values.node.id)
+    store = MeteredStore(postgres)
     await store.open()
     undo.push_async_callback(store.close)
+    await postgres.join(values.cluster.name, values.cluster.shards)
     return store
 
 

@@ -1,25 +1,24 @@
-"""``goverse openapi export``: the HTTP interface as a document, from code or from a running server."""
+"""``goverse openapi export|check``: the HTTP interface as a document, and whether a new one breaks old clients."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 from pydantic_core import to_json
 
 from goverse.model.json_values import decode
 from goverse.objects.application import load_application
+from goverse_cli.compatibility import Break, breaks
 from goverse_cli.failure import ExitCode, Failure
+from goverse_cli.invocation import invocation_of
+from goverse_cli.terminal import show
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The HTTP interface as an OpenAPI document.")
 
 _TIMEOUT_S = 30.0
-
-
-@commands.callback()
-def _family() -> None:
-    """Keep ``export`` a command of its own: without this the only command would take its family's place."""
 
 
 @commands.command(short_help="Print the OpenAPI document of an application or a server.")
@@ -57,6 +56,71 @@ def export(
     else:
         out.write_bytes(text)
         typer.echo(f"wrote {out}", err=True)
+
+
+@commands.command(short_help="Say whether a new document breaks clients of an old one.")
+def check(
+    context: typer.Context,
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="Document of the release before.")],
+    new: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NEW", help="Document (.json), or application as for `goverse dev`.", show_default=False
+        ),
+    ] = None,
+    *,
+    url: Annotated[str | None, typer.Option(help="A running server to ask instead.", show_default=False)] = None,
+) -> None:
+    """Say whether clients of an old OpenAPI document go on with a new one.
+
+    Arguments may become more or wider, results may have more members; what a client relies on may not go away. Ends
+    with 1 if anything breaks, and tells all of it.
+
+    \b
+    Examples:
+      goverse openapi check openapi.json app.py
+      goverse openapi check openapi.json --url http://localhost:8000
+      goverse openapi check v1.json v2.json -o json
+    """
+    if (new is None) == (url is None):
+        raise Failure(
+            "name the new document, an application or a server",
+            hint="goverse openapi check openapi.json app.py    or: goverse openapi check openapi.json --url http://localhost:8000",
+            exit_code=ExitCode.USAGE,
+        )
+    fresh = _of_server(url) if url is not None else _of_code_or_file(new or "")
+    found = breaks(_of_file(old), _document(fresh, url or new or ""))
+    told = {"breaks": [each._asdict() for each in found]}
+    if found:
+        raise _broken(old, found, told)
+    show(invocation_of(context), told, f"clients of {old} go on")
+
+
+def _broken(old: Path, found: list[Break], told: dict[str, Any]) -> Failure:
+    lines = "".join(f"\n  {each.place}: {each.what}" for each in found)
+    what = "a change breaks" if len(found) == 1 else f"{len(found)} changes break"
+    return Failure(
+        f"{what} clients of {old}:{lines}",
+        hint="keep what clients rely on beside what is new, or give the changed method a new name",
+        document=told,
+    )
+
+
+def _of_code_or_file(target: str) -> object:
+    return _of_file(Path(target)) if target.endswith(".json") else _of_application(target)
+
+
+def _of_file(path: Path) -> Mapping[str, Any]:
+    try:
+        return _document(decode(path.read_bytes()), str(path))
+    except ValueError as error:
+        raise Failure(f"{path} holds no JSON", hint="goverse openapi export writes documents") from error
+
+
+def _document(found: object, source: str) -> Mapping[str, Any]:
+    if not isinstance(found, Mapping) or "openapi" not in found:
+        raise Failure(f"{source} is no OpenAPI document", hint="goverse openapi export writes documents")
+    return cast("Mapping[str, Any]", found)
 
 
 def _of_server(url: str) -> object:

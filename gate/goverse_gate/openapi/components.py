@@ -2,6 +2,9 @@
 
 Two types may each define an ``Item``. Where both mean the same thing they share one component; where they
 differ each gets its owner's name in front. What a definition means includes everything that it refers to.
+
+The title of a component is its name: generators of clients name their classes after it, and two that differ must not
+meet there again.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ class Components:
         definitions = cast("Mapping[str, Schema]", schema.get("$defs", {}))
         names = {name: self._name(name, definitions, owner) for name in sorted(definitions)}
         for name in sorted(definitions):
-            self.schemas.setdefault(names[name], cast("Schema", _moved(definitions[name], names)))
+            self._keep(names[name], cast("Schema", _moved(definitions[name], names)))
         return cast("Schema", _moved({key: value for key, value in schema.items() if key != "$defs"}, names))
 
     def named(self, name: str, schema: JsonSchema, owner: str) -> Schema:
@@ -41,14 +44,22 @@ class Components:
         whole = self.inline(schema, owner)
         if "$ref" in whole:
             return whole
-        chosen = self._free(_FORBIDDEN.sub("_", name), json.dumps(whole, sort_keys=True), owner)
-        self.schemas.setdefault(chosen, whole)
+        definitions = cast("Mapping[str, Schema]", schema.get("$defs", {}))
+        while name in definitions:  # which means something else, since the whole does not refer to it
+            name += "_"
+        root = {key: value for key, value in schema.items() if key != "$defs"}
+        chosen = self._name(name, {**definitions, name: root}, owner)
+        self._keep(chosen, whole)
         return {"$ref": _COMPONENT + chosen}
 
     def resolve(self, schema: Schema) -> Schema:
         """Return what ``schema`` refers to, if it is a reference."""
         reference = schema.get("$ref")
         return self.schemas[reference.removeprefix(_COMPONENT)] if isinstance(reference, str) else schema
+
+    def _keep(self, name: str, schema: Schema) -> None:
+        if name not in self.schemas:
+            self.schemas[name] = {**schema, "title": name} if "title" in schema else schema
 
     def _name(self, name: str, definitions: Mapping[str, Schema], owner: str) -> str:
         reachable = {other: definitions[other] for other in sorted(_reachable(name, definitions))}

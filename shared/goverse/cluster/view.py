@@ -5,7 +5,8 @@ Rules:
 1. Changes come in the order of their revisions, over all kinds of keys: one watch on the cluster's prefix. Whoever has
    seen the targets of a revision has therefore seen every claim that was written before them.
 2. A value that cannot be read counts as not written: what was there before stays, and ``faults`` says why. A write
-   that is guarded by the targets that were last understood fails then.
+   that is guarded by the targets that were last understood fails then. Targets that are damaged, not merely of a newer
+   release, count as targets that leave everything to nobody: owners keep what they serve, and the leader writes others.
 3. The view tells states, not events: whoever uses it compares with what it did last.
 """
 
@@ -116,6 +117,8 @@ class ClusterView:
             self._read(place, entry)
         except (DataDamaged, DataNewer) as error:
             self.faults[entry.key] = error.detail
+            if place.kind is Kind.TARGETS and isinstance(error, DataDamaged):
+                self.targets, self.targets_revision = None, entry.mod_revision
         else:
             self.faults.pop(entry.key, None)
         self._note(place, entry.mod_revision)

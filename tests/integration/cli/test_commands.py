@@ -177,6 +177,39 @@ def test_the_api_document_is_the_same_from_code_and_from_the_server(server: Dev,
     assert goverse("openapi", "export", cwd=folder).returncode == 2
 
 
+@pytest.mark.requirement("GATE-2")
+def test_a_document_that_breaks_clients_is_refused_with_every_place(folder: Path, server: Dev, tmp_path: Path) -> None:
+    assert goverse("openapi", "export", "app.py", "--out", str(tmp_path / "old.json"), cwd=folder).returncode == 0
+    document = json.loads((tmp_path / "old.json").read_text(encoding="utf-8"))
+    arguments = document["components"]["schemas"]["Counter_increment_arguments"]
+    arguments["properties"] = {"by": {"type": "string"}}
+    del document["paths"]["/objects/Counter/{id}/call/buy"]
+    (tmp_path / "new.json").write_text(json.dumps(document), encoding="utf-8")
+    check = ("openapi", "check", "old.json")
+
+    same = goverse(*check, str(folder / "app.py"), cwd=tmp_path)
+    served = goverse(*check, "--url", server.url, cwd=tmp_path)
+    broken = goverse(*check, "new.json", cwd=tmp_path)
+    told = goverse(*check, "new.json", "-o", "json", cwd=tmp_path)
+
+    assert (same.returncode, same.stdout) == (0, "clients of old.json go on\n")
+    assert served.returncode == 0
+    assert (broken.returncode, broken.stdout) == (1, "")
+    assert "2 changes break clients of old.json" in broken.stderr
+    assert "/objects/Counter/{id}/call/buy: the path is gone" in broken.stderr
+    assert "body.by: integer was possible, which is not expected" in broken.stderr
+    assert [each["what"] for each in json.loads(told.stderr)["breaks"]] == [
+        "the path is gone",
+        "integer was possible, which is not expected",
+    ]
+    (tmp_path / "none.json").write_text("[]")
+    for wrong, code in ((("none.json",), 1), (("absent.json",), 1), ((), 2), (("new.json", "--url", server.url), 2)):
+        refused = goverse(*check, *wrong, cwd=tmp_path)
+        assert refused.returncode == code, wrong
+        assert "Traceback" not in refused.stderr
+        assert refused.stderr
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A folder with data of a server that was stopped: c1 was counted up to 1, 2, 3."""

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from benchmarks.postgres import Server, server
-from goverse.errors import ConfigError, StoreError
+from goverse.errors import ConfigError, StoreError, Unavailable
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredReply
 from goverse_node.stores.postgres import schema
@@ -122,3 +122,63 @@ async def test_a_database_without_our_schema_says_what_to_run(running: Server) -
 async def test_a_database_that_is_not_there_is_a_matter_of_settings(running: Server) -> None:
     with pytest.raises(ConfigError, match="no such database"):
         await PostgresStore(PostgresOptions(dsn=f"{running.dsn}-nowhere")).open()
+
+
+async def _allow_writes(running: Server, allow: bool) -> None:
+    """Let the server take writes, or refuse them, as one does that was demoted or is being looked after."""
+    connection = await asyncpg.connect(running.dsn)
+    await connection.execute("SET default_transaction_read_only = off")
+    await connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'off' if allow else 'on'}")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
+    async with asyncio.timeout(10):
+        while await _takes_writes(running) is not allow:  # noqa: ASYNC110  # told by another process
+            await asyncio.sleep(0.01)
+
+
+async def _takes_writes(running: Server) -> bool:
+    connection = await asyncpg.connect(running.dsn)
+    try:
+        return bool(await connection.fetchval("SHOW default_transaction_read_only") == "off")
+    finally:
+        await connection.close()
+
+
+@pytest.mark.requirement("DUR-1", "DUR-2")
+async def test_a_server_that_takes_no_writes_for_a_while_costs_nothing_but_time(running: Server) -> None:
+    store = PostgresStore(PostgresOptions(dsn=running.dsn), owner="n1")
+    await store.open()
+    stop = asyncio.Event()
+    writing = asyncio.create_task(write(store, stop))
+    for _ in range(2):
+        await _allow_writes(running, False)
+        async with asyncio.timeout(10):
+            while store.health().ready and not writing.done():  # noqa: ASYNC110  # a port without an event
+                await asyncio.sleep(0.01)
+        assert not writing.done(), writing.exception()
+        with pytest.raises(Unavailable):
+            await store.claim([1], "n1")
+        await _allow_writes(running, True)
+        async with asyncio.timeout(10):
+            while not store.health().ready:  # noqa: ASYNC110  # likewise
+                await asyncio.sleep(0.01)
+        assert set(await store.claim([1], "n1")) == {1}
+    stop.set()
+    versions = await asyncio.wait_for(writing, 60)
+    assert min(versions) > 0
+    await check(store, versions)
+    await store.close()
+
+
+@pytest.mark.requirement("DUR-1")
+async def test_of_several_servers_the_one_is_used_that_takes_writes(running: Server) -> None:
+    with server(Path("/var/tmp")) as other:
+        await _allow_writes(other, False)
+        first, second = (one.dsn.partition("@")[2].partition("/")[0] for one in (other, running))
+        store = PostgresStore(PostgresOptions(dsn=running.dsn.replace(second, f"{first},{second}")))
+        await store.open()
+        stop = asyncio.Event()
+        stop.set()
+        assert await write(store, stop) == [0] * OBJECTS
+        assert await store.claim([1], "n1") == {1: 1}
+        await store.close()

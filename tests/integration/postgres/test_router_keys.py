@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from benchmarks.postgres import postgres
 from goverse.model.keys import ObjectKey, router_key
 from goverse.model.records import CommitRecord, StoredReply
+from goverse.ports.clock import ManualClock
 from goverse.ports.store import Conflict
 from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.options import PostgresOptions
@@ -109,3 +112,32 @@ async def test_replies_are_forgotten_when_their_part_is_the_next_to_be_written(
         )
         await connection.execute("SELECT goverse.forget_router_replies(0)")
         assert (await recalled(store, 1) is None) == (later == 3)
+
+
+@pytest.mark.requirement("DUR-2")
+@pytest.mark.parametrize("hours", [-2, 2, 48], ids=["two hours behind", "two hours ahead", "two days ahead"])
+async def test_a_node_whose_clock_is_wrong_forgets_nothing(store: PostgresStore, connection: Any, hours: int) -> None:
+    wrong = ManualClock(wall_ms=time.time_ns() // 1_000_000 + hours * 3_600_000)
+    dsn = await connection.fetchval("SELECT obj_description('goverse'::regnamespace)")
+    other = PostgresStore(PostgresOptions(dsn=dsn), clock=wrong)
+    await other.open()
+    for writer, reader, now_ms in (
+        (store, other, time.time_ns() // 1_000_000),
+        (other, store, wrong.wall_ms()),
+    ):
+        number = now_ms % 2**32
+        made = replace(record(number, fresh=False), reply=StoredReply(b"", b"kept", now_ms + 900_000))
+        kept_a_day = StoredReply(b"", b"kept", now_ms + 86_400_000)
+        chosen = replace(record(number + 1), idempotency_key=f"chosen-{number}", reply=kept_a_day)
+        assert all(isinstance(seq, int) for seq in await writer.commit([made, chosen]))
+        await other.housekeeping.forget()
+
+        for kept in (made, chosen):
+            found = await reader.recall(kept.key, kept.idempotency_key or "")
+            assert found is not None
+            assert found.reply == b"kept"
+            again = await reader.commit([replace(kept, expected=1, version=2)])
+            assert isinstance(again[0], Conflict)
+        late = await reader.commit([replace(made, expected=1, version=2, fresh_key=True)])
+        assert isinstance(late[0], Conflict)
+    await other.close()

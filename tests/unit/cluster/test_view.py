@@ -70,6 +70,18 @@ def test_a_value_that_cannot_be_read_leaves_what_was_there_and_is_told() -> None
     assert len(view.faults) == 3
 
 
+def test_damaged_targets_leave_everything_to_nobody_at_their_revision() -> None:
+    view = FedView()
+    view.aim(["n"])
+    revision = view.write(view.layout.targets, b"\x00nonsense")
+
+    assert (view.targets, view.targets_revision) == (None, revision)
+    assert list(view.faults) == [view.layout.targets]
+    view.aim(["n"])
+    assert view.targets is not None
+    assert not view.faults
+
+
 def test_keys_of_a_newer_release_are_let_alone() -> None:
     view = FedView()
     revision = view.write("/goverse/test/moods/n", b"good")

@@ -148,6 +148,24 @@ def test_equal_definitions_share_a_component_and_recursive_ones_work() -> None:
     assert components.schemas["Node"]["properties"]["next"] == {"$ref": "#/components/schemas/Node"}
 
 
+def test_a_schema_on_its_own_and_the_equal_definition_are_one_component() -> None:
+    bid = {"title": "Bid", "type": "object", "properties": {"by": {"type": "string"}}}
+    components = Components({})
+    referring = {"type": "array", "items": {"$ref": "#/$defs/Bid"}, "$defs": {"Bid": bid}}
+    assert components.inline(referring, "Auction_history")["items"] == components.named("Bid", bid, "Auction_bid")
+    assert list(components.schemas) == ["Bid"]
+
+
+def test_schemas_of_one_title_that_differ_have_titles_of_their_own() -> None:
+    components = Components({})
+    one = {"title": "Item", "type": "object", "properties": {"price": {"type": "integer"}}}
+    other = {"title": "Item", "type": "object", "properties": {"weight": {"type": "number"}}}
+    components.named("Item", one, "Shop_sell")
+    components.named("Item", {**other, "$defs": {"Item": one}}, "Post_send")
+    assert {name: schema["title"] for name, schema in components.schemas.items()} == {"Item": "Item", "Item_": "Item_"}
+    assert components.named("Item", other, "Post_send") == {"$ref": "#/components/schemas/Post_send_Item"}
+
+
 def test_a_users_definition_never_takes_the_name_of_ours() -> None:
     components = Components({"Problem": {"type": "object"}})
     theirs = {"$ref": "#/$defs/Problem", "$defs": {"Problem": {"type": "string"}}}

@@ -96,17 +96,18 @@ class _Numbered:
         self.replies: list[bytes] = []
         self.expires_ms = 0
 
-    def add(self, number: int, ordinal: int, kept: StoredReply) -> None:
+    def add(self, number: int, ordinal: int, reply: bytes, expires_ms: int) -> None:
         self.numbers.append(number)
         self.ordinals.append(ordinal)
-        self.replies.append(kept.reply)
-        self.expires_ms = max(self.expires_ms, kept.expires_ms)
+        self.replies.append(reply)
+        self.expires_ms = max(self.expires_ms, expires_ms)
 
 
 class _Batch:
-    """What a batch comes to."""
+    """What a batch comes to; the node's clock is ``ahead_ms`` ahead of the database's."""
 
-    def __init__(self) -> None:
+    def __init__(self, ahead_ms: int) -> None:
+        self.ahead_ms = ahead_ms
         self.claims: dict[int, int] = {}
         self.changes = _Changes()
         self.unwritten: dict[ObjectKey, int] = {}
@@ -142,15 +143,16 @@ class _Batch:
         if place in self.keys:
             return False
         self.keys.add(place)
+        expires_ms = kept.expires_ms - self.ahead_ms
         if numbered is None:
             name = (kind_of(record.key[0], record.key[1]), record.key[2].encode(), idempotency_key.encode())
-            self.replies.append((*name, kept.fingerprint, kept.reply, kept.expires_ms, ordinal))
+            self.replies.append((*name, kept.fingerprint, kept.reply, expires_ms, ordinal))
             return True
         router, number = numbered
         found = self.routers.get(router)
         if found is None:
             found = self.routers[router] = _Numbered()
-        found.add(number, ordinal, kept)
+        found.add(number, ordinal, kept.reply, expires_ms)
         if not record.fresh_key:
             self.resent.append(numbered)
         return True
@@ -169,9 +171,9 @@ class _Batch:
         return [*_columns(per_router, 5), numbers, ordinals, replies, *_columns(self.resent, 2)]
 
 
-def folded(batch: Sequence[CommitRecord]) -> list[Any] | None:
+def folded(batch: Sequence[CommitRecord], ahead_ms: int) -> list[Any] | None:
     """Return the arguments of ``commit_batch`` behind ``p_now_ms``; None where the batch is unfit for it."""
-    found = _Batch()
+    found = _Batch(ahead_ms)
     for ordinal, record in enumerate(batch):
         if not found.add(ordinal, record):
             return None
@@ -187,9 +189,9 @@ def folded(batch: Sequence[CommitRecord]) -> list[Any] | None:
     return _as_text(columns, BATCH_TYPES)
 
 
-def each(batch: Sequence[CommitRecord]) -> list[Any]:
+def each(batch: Sequence[CommitRecord], ahead_ms: int) -> list[Any]:
     """Return the arguments of ``commit_each`` behind ``p_now_ms``."""
-    return _as_text(_columns([_row(record) for record in batch], 16), EACH_TYPES)
+    return _as_text(_columns([_row(record, ahead_ms) for record in batch], 16), EACH_TYPES)
 
 
 def _as_text(columns: list[Any], types: Sequence[str]) -> list[Any]:
@@ -199,7 +201,7 @@ def _as_text(columns: list[Any], types: Sequence[str]) -> list[Any]:
     ]
 
 
-def _row(record: CommitRecord) -> tuple[Any, ...]:
+def _row(record: CommitRecord, ahead_ms: int) -> tuple[Any, ...]:
     key, kept = record.key, record.reply if record.idempotency_key is not None else None
     numbered = router_number(record.idempotency_key) if kept is not None and record.idempotency_key else None
     chosen = record.idempotency_key.encode() if kept and not numbered and record.idempotency_key else None
@@ -220,7 +222,7 @@ def _row(record: CommitRecord) -> tuple[Any, ...]:
         not record.fresh_key,
         kept.fingerprint if kept is not None else None,
         kept.reply if kept is not None else None,
-        kept.expires_ms if kept is not None else None,
+        kept.expires_ms - ahead_ms if kept is not None else None,
     )
 
 

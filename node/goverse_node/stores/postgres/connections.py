@@ -50,6 +50,11 @@ class Connections:
             except Exception:
                 pool.terminate()
 
+    async def renew(self) -> None:
+        """Use none of the present connections again: they lead to a server that takes no writes."""
+        if self._pool is not None:
+            await self._pool.expire_connections()
+
     async def dedicated(self) -> Any:
         """Return a connection of one's own, on which every row is found by its index."""
         arguments = self._arguments()
@@ -69,6 +74,7 @@ class Connections:
             "dsn": options.dsn,
             "password": options.password,
             "timeout": options.connect_timeout_s,
+            "target_session_attrs": "read-write",  # a standby would answer with what it has heard so far
             "command_timeout": options.statement_timeout_s + 5.0,
             "server_settings": {
                 "application_name": "goverse",

@@ -20,17 +20,24 @@ _PASSING: Final = (
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
+    asyncpg.ReadOnlySQLTransactionError,
     OSError,
     TimeoutError,
     asyncio.TimeoutError,
 )
-"""Errors that time may heal: a server that restarts, a cancelled statement, too many connections, a full disk.
+"""Errors that time may heal: a server that restarts, a cancelled statement, too many connections, a full disk, a server
+that takes no writes because it is no longer the primary, or because somebody said so for a while.
 ``InternalClientError`` is what the driver makes of a connection that ends while it is handed over."""
 
 
 def passes(error: BaseException) -> bool:
     """Tell whether the same request may succeed later."""
     return isinstance(error, _PASSING)
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Tell whether the server takes no writes: another one may, or this one later, but not on this connection."""
+    return isinstance(error, asyncpg.ReadOnlySQLTransactionError)
 
 
 def told(error: BaseException) -> GoverseError:
@@ -43,6 +50,10 @@ def told(error: BaseException) -> GoverseError:
         return ConfigError(f"PostgreSQL has no such database: {error}", setting="postgres.dsn")
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedFunctionError | asyncpg.InvalidSchemaNameError):
         return StoreError(f"the database has no schema for this release: {error}; run `goverse db migrate`")
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return Unavailable("somebody else uses the tables and goes on, as a dump of the database does; try again later")
+    if is_read_only(error):
+        return Unavailable(f"PostgreSQL takes no writes now: {error}")
     if passes(error):
         return Unavailable(f"PostgreSQL does not answer: {str(error) or type(error).__name__}")
     return StoreError(f"PostgreSQL: {error}")

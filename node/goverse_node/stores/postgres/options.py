@@ -10,7 +10,7 @@ class PostgresOptions:
     """Options of one store.
 
     Attributes:
-        dsn: ``postgresql://user@host:port/database?sslmode=...``; of several hosts the first primary is used.
+        dsn: ``postgresql://user@host:port/database?sslmode=...``; of several hosts the first that takes writes is used.
         password: for the user, where the DSN holds none.
         pool_max: connections for reading; one more is for commits.
         connect_timeout_s: for one attempt to connect.

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from goverse.errors import CursorExpired, StoreFailed, Unavailable
+from goverse.errors import ConfigError, CursorExpired, StoreFailed, Unavailable
 from goverse.model.keys import ObjectKey, router_number
 from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
 from goverse.ports.authority import Holding, is_check
@@ -21,8 +21,10 @@ from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.connections import Connections
-from goverse_node.stores.postgres.expiry import Expired, expire
-from goverse_node.stores.postgres.failures import passes, told
+from goverse_node.stores.postgres.database_clock import DatabaseClock
+from goverse_node.stores.postgres.expiry import Expired
+from goverse_node.stores.postgres.failures import is_read_only, passes, told
+from goverse_node.stores.postgres.housekeeping import Housekeeping
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.lookups import Lookups
 from goverse_node.stores.postgres.options import PostgresOptions
@@ -31,28 +33,28 @@ from goverse_node.stores.postgres.writer import Carried, Writer
 
 T = TypeVar("T")
 
-DAYS_AHEAD: Final = 2
-HOUSEKEEPING_S: Final = 120.0  # parts of kept replies take turns every ten minutes
 _READ_TRIES: Final = 4
 _READ_RETRY_S: Final = 0.05
-
-_FORGET: Final = "SELECT goverse.forget_router_replies($1)"
 
 logger = logging.getLogger("goverse.node.store")
 
 
 class PostgresStore:
-    """Implements ``goverse.ports.store.Store`` and ``goverse.ports.authority.Authority``."""
+    """Implements ``goverse.ports.store.Store`` and ``goverse.ports.authority.Authority``.
+
+    Attributes:
+        housekeeping: makes and drops partitions.
+    """
 
     def __init__(self, options: PostgresOptions, *, owner: str = "local", clock: Clock | None = None) -> None:
         """Keep objects in the database that ``options`` name; shards are claimed and written as ``owner``."""
         self._options = options
-        self._clock: Clock = clock or SystemClock()
+        self._clock = DatabaseClock(clock or SystemClock())
         self._connections = Connections(options)
-        self._writer = Writer(self._connections, owner)
+        self._writer = Writer(self._connections, owner, self._clock)
         self._load: Lookups[ObjectKey, StoredObject | None] = Lookups(self._load_all)
         self._recall: Lookups[tuple[ObjectKey, str], StoredReply | None] = Lookups(self._recall_all)
-        self._housekeeping: asyncio.Task[None] | None = None
+        self.housekeeping = Housekeeping(self._ask, options, self._clock)
         self._seq = 0
         self._open = False
 
@@ -70,14 +72,14 @@ class PostgresStore:
         try:
             async with self._connections.pool.acquire() as connection:
                 await schema.check(connection)
-                await connection.execute("SELECT goverse.prepare_days($1)", DAYS_AHEAD)
+                await self._clock.compare(connection)
                 await self._take_position(connection)
             await self._writer.open()
         except Exception as error:
             await self._connections.close()
             raise told(error) from error
         self._open = True
-        self._housekeeping = asyncio.create_task(self._keep_house(), name="goverse-postgres")
+        await self.housekeeping.start()
 
     async def _take_position(self, connection: Any) -> None:
         """Continue behind the newest position; a restored database, whose transactions begin lower, gets an offset."""
@@ -91,32 +93,34 @@ class PostgresStore:
     async def close(self) -> None:
         """Hang up."""
         self._open = False
-        if self._housekeeping is not None:
-            self._housekeeping.cancel()
-            await asyncio.wait([self._housekeeping])
-            self._housekeeping = None
+        await self.housekeeping.stop()
         await self._load.stop()
         await self._recall.stop()
         await self._writer.close()
         await self._connections.close()
 
-    async def _keep_house(self) -> None:
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_S)
-            try:
-                await self._read(lambda connection: connection.execute("SELECT goverse.prepare_days($1)", DAYS_AHEAD))
-                await self.cleanup()
-                await self._read(lambda connection: connection.execute(_FORGET, self._clock.wall_ms()))
-            except Exception as error:
-                logger.warning("housekeeping failed; it is tried again later", extra={"reason": told(error).detail})
-
     async def cleanup(self) -> Expired:
         """Drop what is past its retention; return what that was.
 
         Raises:
+            Unavailable: as ``Housekeeping.prepare``.
+        """
+        return await self.housekeeping.cleanup()
+
+    async def join(self, cluster: str, shards: int) -> None:
+        """Take the database for a cluster, or check that it is that cluster's already.
+
+        Raises:
+            ConfigError: it belongs to another cluster, or to one with another number of shards.
             Unavailable: PostgreSQL does not answer.
         """
-        return await self._read(lambda connection: expire(connection, self._options, self._clock.wall_ms()))
+        found = await self._read(lambda connection: connection.fetchrow(query("join_cluster"), cluster, shards))
+        if tuple(found) != (cluster, shards):
+            raise ConfigError(
+                f"the database belongs to cluster {found['name']!r} with {found['shards']} shards; this node is set to "
+                f"{cluster!r} with {shards}. A cluster needs a database of its own, and one number of shards",
+                setting="cluster.name" if found["name"] != cluster else "cluster.shards",
+            )
 
     # --- Store ------------------------------------------------------------------------------------------------
 
@@ -137,7 +141,7 @@ class PostgresStore:
         """
         if not self._open:
             raise StoreFailed("the store is not open")
-        carried = await self._writer.commit(batch, self._clock.wall_ms())
+        carried = await self._writer.commit(batch)
         return [self._outcome(ordinal, record, carried) for ordinal, record in enumerate(batch)]
 
     def _outcome(self, ordinal: int, record: CommitRecord, carried: Carried) -> CommitOutcome:
@@ -214,7 +218,7 @@ class PostgresStore:
         return [_object(found.get(place)) for place in range(1, len(keys) + 1)]
 
     async def _recall_all(self, questions: Sequence[tuple[ObjectKey, str]]) -> Sequence[StoredReply | None]:
-        now_ms = self._clock.wall_ms()
+        now_ms, ahead_ms = self._clock.now_ms(), self._clock.ahead_ms
         found: dict[int, StoredReply] = {}
         numbered = [router_number(used) for _, used in questions]
         chosen = [
@@ -229,7 +233,7 @@ class PostgresStore:
             if rows:
                 places, *columns = (list(column) for column in zip(*rows, strict=True))
                 kept = await self._read(partial(_fetch, query(name), *columns, now_ms))
-                found |= {places[row["place"] - 1]: _reply(row) for row in kept}
+                found |= {places[row["place"] - 1]: _reply(row, ahead_ms) for row in kept}
         return [found.get(place) for place in range(len(questions))]
 
     async def _read(self, work: Callable[[Any], Awaitable[T]]) -> T:
@@ -248,7 +252,9 @@ class PostgresStore:
             async with self._connections.pool.acquire(timeout=self._options.connect_timeout_s) as connection:
                 return await work(connection)
         except Exception as error:
-            if not passes(error):
+            if is_read_only(error):
+                await self._connections.renew()
+            elif not passes(error):
                 logger.error("PostgreSQL refused a request", exc_info=error)
             raise told(error) from error
 
@@ -259,8 +265,8 @@ def _object(row: Any) -> StoredObject | None:
     return StoredObject(row["version"], row["state"], row["state_version"], row["commit_seq"], row["modified_ms"])
 
 
-def _reply(row: Any) -> StoredReply:
-    return StoredReply(row["fingerprint"], row["reply"], row["expires_ms"], row["commit_seq"])
+def _reply(row: Any, ahead_ms: int) -> StoredReply:
+    return StoredReply(row["fingerprint"], row["reply"], row["expires_ms"] + ahead_ms, row["commit_seq"])
 
 
 async def _fetch(statement: str, *rest: Any) -> Any:

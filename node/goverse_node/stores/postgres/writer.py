@@ -18,8 +18,9 @@ from goverse.model.records import CommitRecord
 from goverse_node.stores.postgres import batches
 from goverse_node.stores.postgres.batches import NUMBERS
 from goverse_node.stores.postgres.connections import Connections
+from goverse_node.stores.postgres.database_clock import DatabaseClock
 from goverse_node.stores.postgres.driver import asyncpg
-from goverse_node.stores.postgres.failures import CONFLICT, passes, told
+from goverse_node.stores.postgres.failures import CONFLICT, is_read_only, passes, told
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.statements import query
 
@@ -43,8 +44,9 @@ class Writer:
         trouble: why nothing can be committed now, or empty.
     """
 
-    def __init__(self, connections: Connections, owner: str) -> None:
-        """Write as ``owner``."""
+    def __init__(self, connections: Connections, owner: str, clock: DatabaseClock) -> None:
+        """Write as ``owner``; replies expire by ``clock``."""
+        self._clock = clock
         self.trouble = ""
         self._connections = connections
         self._owner_name = owner
@@ -68,7 +70,7 @@ class Writer:
             await self._connections.hang_up(self._connection)
             self._connection = None
 
-    async def commit(self, batch: Sequence[CommitRecord], now_ms: int) -> Carried:
+    async def commit(self, batch: Sequence[CommitRecord]) -> Carried:
         """Carry a batch out, however long that takes.
 
         Raises:
@@ -79,7 +81,7 @@ class Writer:
         pause_s = RETRY_S
         while True:
             try:
-                carried = await self._attempt(batch, now_ms)
+                carried = await self._attempt(batch)
             except Exception as error:
                 if not self._is_lost(error):
                     raise told(error) from error
@@ -100,12 +102,13 @@ class Writer:
             if found is not None:
                 return found
 
-    async def _attempt(self, batch: Sequence[CommitRecord], now_ms: int) -> Carried:
+    async def _attempt(self, batch: Sequence[CommitRecord]) -> Carried:
         if self._connection is None:
             raise ConnectionError("not connected")
         await self._name_kinds({record.key[:2] for record in batch} - self._named)
-        head = (self._number, self._owner, self._session, self._batch, now_ms)
-        folded = batches.folded(batch)
+        ahead_ms = self._clock.ahead_ms
+        head = (self._number, self._owner, self._session, self._batch, self._clock.now_ms())
+        folded = batches.folded(batch, ahead_ms)
         if folded is not None:
             try:
                 base = await self._connection.fetchval(_COMMIT_BATCH, *head, *folded)
@@ -114,7 +117,7 @@ class Writer:
                     raise
             else:
                 return Carried(base, {})
-        answer = json.loads(await self._connection.fetchval(_COMMIT_EACH, *head, *batches.each(batch)))
+        answer = json.loads(await self._connection.fetchval(_COMMIT_EACH, *head, *batches.each(batch, ahead_ms)))
         return Carried(answer["base"], _refused(answer["refused"]))
 
     async def _name_kinds(self, missing: set[tuple[str, str]]) -> None:
@@ -146,10 +149,13 @@ class Writer:
     def _is_lost(self, error: Exception) -> bool:
         """Whether nobody knows what became of the batch, or it may simply be tried again.
 
-        Only what the server itself said on a connection that lives tells that nothing was done.
+        Only what the server itself said on a connection that lives tells that nothing was done. A server that takes no
+        writes is waited for, or left for the one that does.
         """
         if isinstance(error, GoverseError):
             return False
+        if is_read_only(error):
+            return True
         if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.TransactionRollbackError):
             return True
         return self._connection is None or bool(self._connection.is_closed())

@@ -11,6 +11,15 @@ COMMENT ON TABLE goverse.feed IS
     'Positions are seq_offset + (transaction id << 20 | ordinal). A database that was restored into another server, whose '
     'transaction ids begin lower, gets a larger offset and another generation.';
 
+CREATE TABLE goverse.cluster (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    name text NOT NULL,
+    shards integer NOT NULL
+);
+COMMENT ON TABLE goverse.cluster IS
+    'Whose database this is, written by the first node. Nodes of two clusters would each serve all shards, and with two counts '
+    'one object would belong to two shards, whose epochs know nothing of each other.';
+
 CREATE TABLE goverse.owners (
     number integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text NOT NULL UNIQUE
@@ -154,10 +163,19 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION goverse.hang_up(p_owner integer) RETURNS void LANGUAGE sql AS $$
+    -- Ends the connections on which something of an owner is under way. Only the writer of a batch could end it otherwise, and
+    -- one that is cut off between two packets never will: the server would notice after hours.
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND classid = 71023 AND objid = p_owner AND granted AND pid <> pg_backend_pid()
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+$$;
+
 CREATE FUNCTION goverse.claim(p_owner text, p_shards integer[]) RETURNS TABLE (claimed integer, raised bigint)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
 -- Raises epochs. The lock of each present owner is taken first: a commit holds its own owner's lock while it looks at
--- epochs, so those under way end before they are raised, and later ones see the new ones.
+-- epochs, so those under way end before they are raised, and later ones see the new ones. One that does not end has lost
+-- its client in the middle of a request: its connection is ended.
 DECLARE
     me integer := goverse.owner_number(p_owner);
     before integer[];
@@ -167,7 +185,12 @@ BEGIN
     LOOP
         SELECT array_agg(DISTINCT owner ORDER BY owner) INTO before FROM goverse.shards WHERE shard = ANY (p_shards);
         FOREACH present IN ARRAY coalesce(before, '{}') LOOP
-            PERFORM pg_advisory_xact_lock(71023, present);
+            BEGIN
+                PERFORM pg_advisory_xact_lock(71023, present);
+            EXCEPTION WHEN lock_not_available THEN
+                PERFORM goverse.hang_up(present);
+                PERFORM pg_advisory_xact_lock(71023, present);
+            END;
         END LOOP;
         SELECT array_agg(DISTINCT owner ORDER BY owner) INTO after_lock FROM goverse.shards WHERE shard = ANY (p_shards);
         EXIT WHEN coalesce(after_lock, '{}') <@ coalesce(before, '{}');
@@ -193,6 +216,21 @@ BEGIN
         RAISE EXCEPTION 'batch % of writer % was given up', p_batch, p_writer USING ERRCODE = 'GV001';
     END IF;
     RETURN first_seq;
+END
+$$;
+
+CREATE FUNCTION goverse.resolve(p_writer bigint)
+RETURNS TABLE (now_session integer, latest_batch bigint, latest_base bigint, latest_refused jsonb)
+LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
+-- Tells which batch of a writer was carried out last, and gives up the one that is on its way: it waits for one that is
+-- under way, and where that does not end ends it.
+BEGIN
+    RETURN QUERY UPDATE goverse.writers SET session = session + 1 WHERE number = p_writer
+        RETURNING session, batch, base, refused;
+EXCEPTION WHEN lock_not_available THEN
+    PERFORM goverse.hang_up((SELECT owner FROM goverse.writers WHERE number = p_writer));
+    RETURN QUERY UPDATE goverse.writers SET session = session + 1 WHERE number = p_writer
+        RETURNING session, batch, base, refused;
 END
 $$;
 
@@ -404,7 +442,10 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION goverse.prepare_days(p_days integer) RETURNS integer LANGUAGE plpgsql AS $$
+-- What changes partitions needs locks that no reader shares, and every commit queues behind whoever waits for one. So it
+-- waits for a moment only: beside a dump, which reads all tables for an hour, it fails and is tried again later.
+
+CREATE FUNCTION goverse.prepare_days(p_days integer) RETURNS integer LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
 -- Makes the partitions of today and the next days; returns how many were missing.
 DECLARE
     made integer := 0;
@@ -427,8 +468,10 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION goverse.forget_router_replies(p_now_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
--- Empties the part whose turn is next; what it holds is at least twenty minutes old.
+CREATE FUNCTION goverse.forget_router_replies(p_now_ms bigint) RETURNS void
+LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
+-- Empties the part whose turn is next; what it holds is at least twenty minutes old. Not if that turn came while this
+-- waited for the lock: then the part holds new replies as well.
 DECLARE
     next_part text := 'router_replies_' || goverse.slot(1);
     used boolean;
@@ -436,6 +479,9 @@ BEGIN
     EXECUTE format('SELECT EXISTS (SELECT FROM goverse.%I)', next_part) INTO used;
     IF used THEN
         EXECUTE format('TRUNCATE goverse.%I', next_part);
+        IF floor(extract(epoch FROM clock_timestamp()) / 600) > floor(extract(epoch FROM now()) / 600) THEN
+            RAISE EXCEPTION 'the turn of % has come', next_part USING ERRCODE = 'lock_not_available';
+        END IF;
     END IF;
     DELETE FROM goverse.resent WHERE expires_ms <= p_now_ms;
 END
@@ -455,7 +501,7 @@ RETURNS TABLE (partition text, day integer, bytes bigint) LANGUAGE sql STABLE AS
     ORDER BY 1
 $$;
 
-CREATE FUNCTION goverse.drop_day(p_partition text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION goverse.drop_day(p_partition text) RETURNS void LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
 BEGIN
     IF p_partition !~ '^(changes|replies)_\d+$' THEN
         RAISE EXCEPTION '% is no partition of ours', p_partition;

@@ -1,1 +1,1 @@
-UPDATE goverse.writers SET session = session + 1 WHERE number = $1 RETURNING session, batch, base, refused
+SELECT now_session AS session, latest_batch AS batch, latest_base AS base, latest_refused AS refused FROM goverse.resolve($1)

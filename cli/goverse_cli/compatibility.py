@@ -1,0 +1,291 @@
+"""What a change of an OpenAPI document breaks for the clients of the document before it.
+
+A client of the old document goes on if the new server takes everything that it may send and sends nothing that it does
+not expect. So schemas of requests may only become wider and those of results only narrower; a rule that cannot be
+decided (a pattern that differs) counts as broken.
+
+Source: B. Liskov, J. Wing, "A Behavioral Notion of Subtyping" (1994): arguments contravariant, results covariant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final, NamedTuple, cast
+
+Node = Mapping[str, Any]
+
+_VERBS: Final = ("get", "put", "post", "delete", "head", "options", "patch")
+_TYPES: Final = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
+_LOWER: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
+_UPPER: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+_EQUAL: Final = ("pattern", "format", "multipleOf", "uniqueItems", "contentEncoding")
+
+
+class Way(Enum):
+    """Which way a value travels."""
+
+    TO_SERVER = auto()
+    TO_CLIENT = auto()
+
+
+class Break(NamedTuple):
+    """Something that old clients would notice.
+
+    Attributes:
+        place: the operation, and where in it.
+        what: what changed, in a sentence.
+    """
+
+    place: str
+    what: str
+
+
+def breaks(old: Node, new: Node) -> list[Break]:
+    """Return what clients of ``old`` would notice of a server of ``new``."""
+    return list(_Comparison(old, new).run())
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    old: Node
+    new: Node
+
+    def run(self) -> Iterator[Break]:
+        new_paths = cast("Mapping[str, Node]", self.new.get("paths", {}))
+        for path, before in sorted(cast("Mapping[str, Node]", self.old.get("paths", {})).items()):
+            after = new_paths.get(path)
+            if after is None:
+                yield Break(path, "the path is gone")
+                continue
+            for verb in _VERBS:
+                if verb in before:
+                    place = f"{verb.upper()} {path}"
+                    if verb not in after:
+                        yield Break(place, "the operation is gone")
+                    else:
+                        yield from self._operation(place, before[verb], after[verb])
+
+    def _operation(self, place: str, old: Node, new: Node) -> Iterator[Break]:
+        if old.get("operationId") != new.get("operationId"):
+            yield Break(place, f"operationId was {old.get('operationId')!r} and is {new.get('operationId')!r}")
+        yield from self._parameters(place, old, new)
+        yield from self._body(place, self._old(old.get("requestBody", {})), self._new(new.get("requestBody", {})))
+        responses = cast("Mapping[str, Node]", new.get("responses", {}))
+        for status, answer in cast("Mapping[str, Node]", old.get("responses", {})).items():
+            if not status.startswith("2"):
+                continue
+            if status not in responses:
+                yield Break(place, f"it no longer answers {status}")
+                continue
+            yield from self._answer(f"{place} → {status}", self._old(answer), self._new(responses[status]))
+
+    def _parameters(self, place: str, old: Node, new: Node) -> Iterator[Break]:
+        before = {(p["in"], p["name"]): p for p in map(self._old, old.get("parameters", ()))}
+        after = {(p["in"], p["name"]): p for p in map(self._new, new.get("parameters", ()))}
+        for key, parameter in before.items():
+            where = f"{place}, {key[0]} {key[1]}"
+            if key not in after:
+                yield Break(where, "the parameter is gone")
+                continue
+            if after[key].get("required") and not parameter.get("required"):
+                yield Break(where, "the parameter is required now")
+            yield from self._schema(where, parameter.get("schema", {}), after[key].get("schema", {}), Way.TO_SERVER)
+        for key, parameter in after.items():
+            if key not in before and parameter.get("required"):
+                yield Break(f"{place}, {key[0]} {key[1]}", "a required parameter is new")
+
+    def _body(self, place: str, old: Node, new: Node) -> Iterator[Break]:
+        if new.get("required") and not old.get("required"):
+            yield Break(f"{place}, body", "the body is required now")
+        yield from self._content(f"{place}, body", old, new, Way.TO_SERVER)
+
+    def _answer(self, place: str, old: Node, new: Node) -> Iterator[Break]:
+        kept = {name.lower() for name in new.get("headers", {})}
+        for name in old.get("headers", {}):
+            if name.lower() not in kept:
+                yield Break(place, f"the header {name} is gone")
+        yield from self._content(place, old, new, Way.TO_CLIENT)
+
+    def _content(self, place: str, old: Node, new: Node, way: Way) -> Iterator[Break]:
+        after = cast("Mapping[str, Node]", new.get("content", {}))
+        for media, content in cast("Mapping[str, Node]", old.get("content", {})).items():
+            if media not in after:
+                yield Break(place, f"{media} is gone")
+            else:
+                yield from self._schema(place, content.get("schema", {}), after[media].get("schema", {}), way)
+
+    # --- schemas ------------------------------------------------------------------------------------------------------
+
+    def _schema(self, place: str, old: Any, new: Any, way: Way) -> Iterator[Break]:
+        """Compare two schemas; the narrower one is the old one on the way to the server, else the new one."""
+        if way is Way.TO_SERVER:
+            sent, taken = _Side(self.old, "was", old), _Side(self.new, "is", new)
+        else:
+            sent, taken = _Side(self.new, "is", new), _Side(self.old, "was", old)
+        for where, what in _misfits(sent, taken, frozenset()):
+            yield Break(f"{place}{where}", what)
+
+    def _old(self, node: Node) -> Node:
+        return _resolved(self.old, node)
+
+    def _new(self, node: Node) -> Node:
+        return _resolved(self.new, node)
+
+
+class _Side(NamedTuple):
+    """A schema with the document that its references point into; ``tense`` tells the old one from the new one."""
+
+    document: Node
+    tense: str
+    schema: Any
+
+    def part(self, schema: Any) -> _Side:
+        return self._replace(schema=schema)
+
+    @property
+    def resolved(self) -> Node:
+        schema = self.schema
+        if isinstance(schema, bool):
+            return {} if schema else {"not": {}}
+        return _resolved(self.document, schema)
+
+
+def _resolved(document: Node, node: Node) -> Node:
+    seen: set[str] = set()
+    while isinstance(reference := node.get("$ref"), str) and reference not in seen:
+        seen.add(reference)
+        target: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            target = target[part.replace("~1", "/").replace("~0", "~")]
+        node = cast("Node", target)
+    return node
+
+
+def _misfits(sent: _Side, taken: _Side, under_way: frozenset[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+    """Yield where a value of ``sent`` may not be one of ``taken``, and why."""
+    left, right = sent.resolved, taken.resolved
+    pair = (id(left), id(right))
+    if pair in under_way:  # a schema that contains itself; it is being compared already
+        return
+    under_way |= {pair}
+    lefts, rights = _alternatives(left), _alternatives(right)
+    if len(lefts) > 1 or len(rights) > 1:
+        for each in lefts:
+            if not any(_fits(sent.part(each), taken.part(other), under_way) for other in rights):
+                yield "", f"{_told(each)} {sent.tense} possible, which {taken.tense} not expected"
+        return
+    yield from _plain_misfits(sent.part(lefts[0]), taken.part(rights[0]), under_way)
+
+
+def _fits(sent: _Side, taken: _Side, under_way: frozenset[tuple[int, int]]) -> bool:
+    return next(_misfits(sent, taken, under_way), None) is None
+
+
+def _plain_misfits(sent: _Side, taken: _Side, under_way: frozenset[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+    left, right = sent.resolved, taken.resolved
+    stray = _types(left) - _types(right)
+    if "number" in _types(right):
+        stray -= {"integer"}
+    if stray:
+        yield "", f"{' or '.join(sorted(stray))} {sent.tense} possible, which {taken.tense} not expected"
+        return
+    yield from _value_misfits(left, right, sent, taken)
+    if "object" in _types(left):
+        yield from _member_misfits(sent, taken, under_way)
+    if "array" in _types(left) and "items" in right:
+        for where, what in _misfits(sent.part(left.get("items", {})), taken.part(right["items"]), under_way):
+            yield f"[]{where}", what
+
+
+def _value_misfits(left: Node, right: Node, sent: _Side, taken: _Side) -> Iterator[tuple[str, str]]:
+    expected = _values(right)
+    if expected is not None:
+        possible = _values(left)
+        if possible is None:
+            yield "", f"any value {sent.tense} possible, where {taken.tense} only {_listed(expected)}"
+            return
+        stray = [value for value in possible if value not in expected]
+        if stray:
+            yield "", f"{_listed(stray)} {sent.tense} possible, which {taken.tense} not expected"
+        return
+    for name in _LOWER:
+        if name in right and (name not in left or left[name] < right[name]):
+            yield "", f"{name} {sent.tense} {left.get(name, 'none')} and {taken.tense} {right[name]}"
+    for name in _UPPER:
+        if name in right and (name not in left or left[name] > right[name]):
+            yield "", f"{name} {sent.tense} {left.get(name, 'none')} and {taken.tense} {right[name]}"
+    for name in _EQUAL:
+        if name in right and left.get(name) != right[name]:
+            yield "", f"{name} {sent.tense} {left.get(name, 'none')!r} and {taken.tense} {right[name]!r}"
+
+
+def _member_misfits(sent: _Side, taken: _Side, under_way: frozenset[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+    left, right = sent.resolved, taken.resolved
+    sent_members, taken_members = left.get("properties", {}), right.get("properties", {})
+    rest = right.get("additionalProperties", True)
+    for name in right.get("required", ()):
+        if name not in left.get("required", ()):
+            yield f".{name}", f"it {sent.tense} not always there, and {taken.tense} required"
+    for name in sent_members:
+        if rest is False and name not in taken_members and sent.tense == "was":
+            yield f".{name}", "the argument is gone"  # what a client does not know, a server may begin to send
+    for name in taken_members:
+        if name not in sent_members and sent.tense == "is":
+            yield f".{name}", "the member is gone"
+    pairs = [(name, schema, taken_members.get(name, rest)) for name, schema in sent_members.items()]
+    for name, schema, other in [*pairs, ("*", left.get("additionalProperties"), rest)]:
+        if isinstance(schema, Mapping) and isinstance(other, Mapping):
+            for where, what in _misfits(sent.part(schema), taken.part(other), under_way):
+                yield f".{name}{where}", what
+
+
+def _alternatives(schema: Node) -> Sequence[Node]:
+    for name in ("anyOf", "oneOf"):
+        if name in schema:
+            return cast("Sequence[Node]", schema[name])
+    types = schema.get("type")
+    if isinstance(types, list):
+        return [{**schema, "type": each} for each in cast("list[str]", types)]
+    return [schema]
+
+
+def _types(schema: Node) -> frozenset[str]:
+    kind = schema.get("type")
+    if isinstance(kind, str):
+        return frozenset({kind})
+    values = _values(schema)
+    if values is not None:
+        return frozenset(map(_type_of, values))
+    return _TYPES
+
+
+def _values(schema: Node) -> Sequence[Any] | None:
+    if "const" in schema:
+        return [schema["const"]]
+    return cast("Sequence[Any] | None", schema.get("enum"))
+
+
+def _type_of(value: Any) -> str:
+    if value is None:
+        return "null"
+    kinds = {"bool": "boolean", "int": "integer", "float": "number", "str": "string", "list": "array"}
+    return kinds.get(type(value).__name__, "object")
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(map(repr, values))
+
+
+def _told(schema: Any) -> str:
+    if isinstance(schema, Mapping):
+        node = cast("Node", schema)
+        named = node.get("$ref")
+        if isinstance(named, str):
+            return named.rpartition("/")[2]
+        values = _values(node)
+        if values is not None:
+            return _listed(values)
+        return str(node.get("type", "any value"))
+    return "any value"

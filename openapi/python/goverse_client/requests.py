@@ -1,0 +1,185 @@
+"""The requests that a client makes, and what their answers hold."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack
+from urllib.parse import quote, urlencode
+
+from goverse_client.errors import UnexpectedAnswer
+from goverse_client.exchange import Answer, Request
+
+T = TypeVar("T")
+
+_ETAG: Final = re.compile(r'(?:W/)?"(\d+)"')
+
+
+class Choices(TypedDict, total=False):
+    """What may be chosen for the requests of one handle; see ``Options``."""
+
+    timeout_s: float
+    idempotency_key: str | None
+    if_match: int | None
+    min_seq: int | None
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How requests are made.
+
+    Attributes:
+        timeout_s: for one request with all its attempts, in seconds.
+        idempotency_key: under which the effect is to happen once, ever; None makes one for each request.
+        if_match: the version that the object must have, or None.
+        min_seq: a position that the answer must have seen, or None (read your writes: ``Reply.commit_seq``).
+        namespace: of the objects.
+        make_keys: whether requests that change something get a key when none is given. Without, what may have happened
+            is not repeated.
+    """
+
+    timeout_s: float = 30.0
+    idempotency_key: str | None = None
+    if_match: int | None = None
+    min_seq: int | None = None
+    namespace: str = ""
+    make_keys: bool = True
+
+    def but(self, **choices: Unpack[Choices]) -> Options:
+        """Return options that differ in ``choices``."""
+        return replace(self, **choices)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[T]):
+    """A result, and what the gate says about it.
+
+    Attributes:
+        value: the result.
+        version: the object's, or None where it has none.
+        commit_seq: the newest commit that the answer depends on, or None.
+        replayed: whether this is the kept answer of an earlier request with the same key.
+        request_id: names the request in the gate's log.
+    """
+
+    value: T
+    version: int | None
+    commit_seq: int | None
+    replayed: bool
+    request_id: str
+
+
+class Summary(TypedDict):
+    """One object in a listing."""
+
+    id: str
+    version: int
+
+
+class Page(TypedDict):
+    """One page of a listing."""
+
+    items: list[Summary]
+    cursor: str | None
+
+
+def call(type_name: str, object_id: str, method: str, arguments: Mapping[str, object], options: Options) -> Request:
+    """Call a method of an object."""
+    return _request("POST", f"{object_path(type_name, object_id)}/call/{_segment(method)}", arguments, options)
+
+
+def create(type_name: str, object_id: str, arguments: Mapping[str, object], options: Options, *, new: bool) -> Request:
+    """Create an object under this id; ``new``: it must not exist."""
+    request = _request("PUT", object_path(type_name, object_id), arguments, options)
+    return replace(request, headers={**request.headers, "if-none-match": "*"}) if new else request
+
+
+def create_any(type_name: str, arguments: Mapping[str, object], options: Options) -> Request:
+    """Create an object under an id that the gate chooses."""
+    return _request("POST", f"/objects/{_segment(type_name)}", arguments, options)
+
+
+def read(type_name: str, object_id: str, options: Options) -> Request:
+    """Read an object's state."""
+    return _request("GET", object_path(type_name, object_id), None, options)
+
+
+def delete(type_name: str, object_id: str, options: Options) -> Request:
+    """Delete an object."""
+    return _request("DELETE", object_path(type_name, object_id), None, options)
+
+
+def page(type_name: str, prefix: str, cursor: str | None, limit: int, options: Options) -> Request:
+    """List objects, from ``cursor`` on."""
+    query: dict[str, str | int] = {"limit": limit}
+    if prefix:
+        query["prefix"] = prefix
+    if cursor is not None:
+        query["cursor"] = cursor
+    return _request("GET", f"/objects/{_segment(type_name)}?{urlencode(query, quote_via=quote)}", None, options)
+
+
+def object_path(type_name: str, object_id: str) -> str:
+    """Return the path of an object.
+
+    Raises:
+        ValueError: the id is empty or longer than 512 bytes.
+    """
+    if not 1 <= len(object_id.encode()) <= 512:
+        raise ValueError("an id has 1 to 512 bytes of UTF-8")
+    return f"/objects/{_segment(type_name)}/{_segment(object_id)}"
+
+
+def reply_of(answer: Answer) -> Reply[Any]:
+    """Return what an answer holds.
+
+    Raises:
+        UnexpectedAnswer: its body is no JSON.
+    """
+    headers = answer.headers
+    try:
+        value = json.loads(answer.content) if answer.content else None
+    except ValueError as error:
+        raise UnexpectedAnswer(
+            f"the answer {answer.status} is no JSON: {answer.content[:200].decode(errors='replace')!r}",
+            status=answer.status,
+        ) from error
+    etag = _ETAG.fullmatch(headers.get("etag", ""))
+    seq = headers.get("goverse-commit-seq", "")
+    return Reply(
+        value,
+        int(etag[1]) if etag else None,
+        int(seq) if seq.isdecimal() else None,
+        headers.get("idempotency-replayed") == "true",
+        headers.get("goverse-request-id", ""),
+    )
+
+
+def _segment(text: str) -> str:
+    # Dots alone would be taken for steps in the path, by whatever stands between
+    return quote(text, safe="") if text.strip(".") else "%2E" * len(text)
+
+
+def _request(method: str, path: str, arguments: Mapping[str, object] | None, options: Options) -> Request:
+    headers: dict[str, str] = {"accept": "application/json"}
+    body = None
+    if arguments is not None:
+        headers["content-type"] = "application/json"
+        body = json.dumps(arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    repeatable = method == "GET"
+    if not repeatable:
+        key = options.idempotency_key or (secrets.token_hex(16) if options.make_keys else None)
+        if key is not None:
+            headers["idempotency-key"] = key
+            repeatable = True
+    if options.if_match is not None:
+        headers["if-match"] = f'"{options.if_match}"'
+    if options.min_seq is not None:
+        headers["goverse-min-seq"] = str(options.min_seq)
+    if options.namespace:
+        headers["goverse-namespace"] = options.namespace
+    return Request(method, path, headers, body, options.timeout_s, repeatable)

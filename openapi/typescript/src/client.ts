@@ -1,0 +1,284 @@
+/** The client: objects of a gate by type and id. */
+
+import { errorOf, lostError, UnexpectedAnswer, type Answer, type GoverseError } from "./errors.js";
+import { DEFAULT_RETRIES, pauseMs, type RetryPolicy } from "./retries.js";
+import type { AnyPaths, Arguments, Creation, MethodName, Optional, Result, State, TypeName } from "./types.js";
+
+const GRACE_MS = 1_000; // how much longer than the gate we wait: it knows better what became of a call
+
+/** How requests are made. */
+export interface Options {
+  /** For one request with all its attempts. */
+  readonly timeoutMs?: number;
+  /** Under which the effect is to happen once, ever; without one, each request gets its own. */
+  readonly idempotencyKey?: string;
+  /** The version that the object must have. */
+  readonly ifMatch?: number;
+  /** A position that the answer must have seen (read your writes: `Reply.commitSeq`). */
+  readonly minSeq?: bigint;
+  /** Of the objects. */
+  readonly namespace?: string;
+  /** Gives the request up. What was sent may still be carried out. */
+  readonly signal?: AbortSignal;
+}
+
+/** How a client is made. */
+export interface ClientOptions extends Options {
+  /** When requests are sent again. */
+  readonly retries?: Partial<RetryPolicy>;
+  /** Sent with every request, for example `authorization`. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Whether requests that change something get a key of their own; true. Without, what may have happened is not repeated. */
+  readonly makeKeys?: boolean;
+  /** Instead of the global `fetch`. */
+  readonly fetch?: typeof fetch;
+}
+
+/** A result, and what the gate says about it. */
+export interface Reply<T> {
+  readonly value: T;
+  /** The object's, where it has one. */
+  readonly version: number | undefined;
+  /** The newest commit that the answer depends on. */
+  readonly commitSeq: bigint | undefined;
+  /** Whether this is the kept answer of an earlier request with the same key. */
+  readonly replayed: boolean;
+  /** Names the request in the gate's log. */
+  readonly requestId: string;
+}
+
+/** One object in a listing. */
+export interface Summary {
+  readonly id: string;
+  readonly version: number;
+}
+
+interface Request {
+  readonly method: string;
+  readonly path: string;
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** The client of a gate. With the types of a document (`new GoVerse<paths>(...)`) it knows its objects. */
+export class GoVerse<P extends object = AnyPaths> {
+  readonly url: string;
+  readonly #options: ClientOptions;
+  readonly #retries: RetryPolicy;
+  readonly #fetch: typeof fetch;
+
+  /**
+   * @param url of the gate, for example `https://gate.example`; a path that a proxy puts in front may follow.
+   * @throws TypeError where it is no address.
+   */
+  constructor(url: string, options: ClientOptions = {}) {
+    const parsed = URL.canParse(url) ? new URL(url) : undefined;
+    if (parsed === undefined || !["http:", "https:"].includes(parsed.protocol)) {
+      throw new TypeError(`${JSON.stringify(url)} is no address of a gate; write for example https://gate.example`);
+    }
+    this.url = url.replace(/\/+$/, "");
+    this.#options = options;
+    this.#retries = { ...DEFAULT_RETRIES, ...options.retries };
+    this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
+  }
+
+  /** A handle to an object; nothing is sent. */
+  object<T extends TypeName<P>>(type: T, id: string, options: Options = {}): ObjectHandle<P, T> {
+    return new ObjectHandle(this, type, id, options);
+  }
+
+  /** Create an object under an id that the gate chooses. */
+  async create<T extends TypeName<P>>(type: T, ...[args]: Optional<Creation<P, T>>): Promise<ObjectHandle<P, T>> {
+    const reply = await this.request<Summary>({ method: "POST", path: `/objects/${segment(type)}`, body: args ?? {} }, {});
+    return new ObjectHandle(this, type, reply.value.id, {});
+  }
+
+  /** List the objects of a type whose ids begin with `prefix`, in the order of their ids. */
+  async *list(type: TypeName<P>, prefix = "", pageSize = 1_000): AsyncGenerator<Summary, void, undefined> {
+    for (let cursor: string | null | undefined; cursor !== null; ) {
+      const query = new URLSearchParams({ limit: String(pageSize), ...(prefix && { prefix }), ...(cursor && { cursor }) });
+      const path = `/objects/${segment(type)}?${query}`;
+      const reply: Reply<{ items: Summary[]; cursor: string | null }> = await this.request({ method: "GET", path }, {});
+      yield* reply.value.items;
+      cursor = reply.value.cursor;
+    }
+  }
+
+  /** Carry out one request, repeating it as policy and time allow. @internal */
+  async request<T>(request: Request, own: Options): Promise<Reply<T>> {
+    const options = { ...this.#options, ...own };
+    const timeoutMs = options.timeoutMs ?? 30_000;
+    const deadline = performance.now() + timeoutMs;
+    const key = request.method === "GET" ? undefined : (options.idempotencyKey ?? (options.makeKeys === false ? undefined : newKey()));
+    const repeatable = request.method === "GET" || key !== undefined;
+    const headers: Record<string, string> = {
+      ...this.#options.headers,
+      ...request.headers,
+      accept: "application/json",
+      ...(request.body !== undefined && { "content-type": "application/json" }),
+      ...(key !== undefined && { "idempotency-key": key }),
+      ...(options.ifMatch !== undefined && { "if-match": `"${options.ifMatch}"` }),
+      ...(options.minSeq !== undefined && { "goverse-min-seq": String(options.minSeq) }),
+      ...(options.namespace !== undefined && { "goverse-namespace": options.namespace }),
+    };
+    for (let attempts = 1; ; attempts += 1) {
+      options.signal?.throwIfAborted();
+      const leftMs = deadline - performance.now();
+      headers["goverse-timeout"] = Math.max(0.1, leftMs / 1000).toFixed(3);
+      const [answer, error] = await this.#attempt(request, headers, leftMs + GRACE_MS, options.signal, repeatable);
+      if (answer !== undefined && answer.status < 400) return replyOf(answer);
+      const failed: GoverseError = error ?? errorOf(answer as Answer);
+      failed.attempts = attempts;
+      const again = failed.retryable && (repeatable || failed.status === 429 || failed.status === 503);
+      const pause = pauseMs(this.#retries, attempts, failed.retryAfterMs, Math.random());
+      if (!again || attempts >= this.#retries.attemptsMax || performance.now() + pause >= deadline) throw failed;
+      await sleep(pause, options.signal);
+    }
+  }
+
+  async #attempt(
+    request: Request,
+    headers: Record<string, string>,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+    repeatable: boolean,
+  ): Promise<[Answer, undefined] | [undefined, GoverseError]> {
+    const limit = AbortSignal.timeout(Math.max(1, Math.ceil(timeoutMs)));
+    const stopped = new AbortController();
+    const stop = (): void => stopped.abort();
+    limit.addEventListener("abort", stop);
+    signal?.addEventListener("abort", stop);
+    try {
+      const response = await this.#fetch(this.url + request.path, {
+        method: request.method,
+        headers,
+        ...(request.body !== undefined && { body: JSON.stringify(request.body) }),
+        signal: stopped.signal,
+        redirect: "error",
+        cache: "no-store",
+      });
+      return [{ status: response.status, headers: response.headers, text: await response.text() }, undefined];
+    } catch (error) {
+      signal?.throwIfAborted();
+      // `fetch` does not tell whether the request left, so without a key it counts as sent
+      const unknown = repeatable ? "" : "; whether it was carried out is unknown";
+      return [undefined, lostError(limit.aborted ? "the answer took too long" : `${reasonOf(error)}${unknown}`, limit.aborted)];
+    } finally {
+      limit.removeEventListener("abort", stop);
+      signal?.removeEventListener("abort", stop);
+    }
+  }
+}
+
+/** One object, by its type and id; it need not exist yet. */
+export class ObjectHandle<P extends object, T extends TypeName<P>> {
+  readonly #client: GoVerse<P>;
+  readonly #options: Options;
+  readonly #path: string;
+
+  /**
+   * @throws RangeError where the id is empty, longer than 512 bytes of UTF-8, or `.` or `..`: `fetch` takes these for
+   * steps in the path, encoded or not. Other clients can use them.
+   */
+  constructor(client: GoVerse<P>, readonly type: T, readonly id: string, options: Options) {
+    const size = new TextEncoder().encode(id).length;
+    if (size < 1 || size > 512) throw new RangeError("an id has 1 to 512 bytes of UTF-8");
+    if (id === "." || id === "..") throw new RangeError(`fetch cannot send the id ${JSON.stringify(id)}`);
+    this.#client = client;
+    this.#options = options;
+    this.#path = `/objects/${segment(type)}/${segment(id)}`;
+  }
+
+  /** A handle to the same object whose requests are made otherwise. One with a key is meant for one request. */
+  withOptions(options: Options): ObjectHandle<P, T> {
+    return new ObjectHandle(this.#client, this.type, this.id, { ...this.#options, ...options });
+  }
+
+  /** Call a method; its result comes once its effect is durable. */
+  async call<M extends MethodName<P, T>>(method: M, ...args: Optional<Arguments<P, T, M>>): Promise<Result<P, T, M>> {
+    return (await this.callReply(method, ...args)).value;
+  }
+
+  /** Do as `call`, and return what the gate says about the result as well. */
+  callReply<M extends MethodName<P, T>>(method: M, ...[args]: Optional<Arguments<P, T, M>>): Promise<Reply<Result<P, T, M>>> {
+    return this.#request({ method: "POST", path: `${this.#path}/call/${segment(method)}`, body: args ?? {} });
+  }
+
+  /** The state. */
+  async get(): Promise<State<P, T>> {
+    return (await this.getReply()).value;
+  }
+
+  /** Do as `get`, and return what the gate says about it as well: the version, the position. */
+  getReply(): Promise<Reply<State<P, T>>> {
+    return this.#request({ method: "GET", path: this.#path });
+  }
+
+  /** Create the object with the arguments of its `on_create`; one that exists is left as it is. */
+  create(...[args]: Optional<Creation<P, T>>): Promise<Reply<Summary>> {
+    return this.#request({ method: "PUT", path: this.#path, body: args ?? {} });
+  }
+
+  /** Create the object, which must not exist. */
+  createNew(...[args]: Optional<Creation<P, T>>): Promise<Reply<Summary>> {
+    return this.#request({ method: "PUT", path: this.#path, body: args ?? {}, headers: { "if-none-match": "*" } });
+  }
+
+  /** Delete the object, durably; a later call starts a fresh one. */
+  async delete(): Promise<void> {
+    await this.#request({ method: "DELETE", path: this.#path });
+  }
+
+  #request<R>(request: Request): Promise<Reply<R>> {
+    return this.#client.request<R>(request, this.#options);
+  }
+}
+
+function replyOf<T>(answer: Answer): Reply<T> {
+  const etag = /^(?:W\/)?"(\d+)"$/.exec(answer.headers.get("etag") ?? "");
+  const position = answer.headers.get("goverse-commit-seq");
+  let value: unknown = null;
+  try {
+    if (answer.text !== "") value = JSON.parse(answer.text);
+  } catch {
+    const detail = `the answer ${answer.status} is no JSON: ${JSON.stringify(answer.text.slice(0, 200))}`;
+    const fields = { code: "unexpected_answer", status: answer.status, retryable: false, requestId: "", retryAfterMs: undefined };
+    throw new UnexpectedAnswer({ ...fields, detail, extra: {} });
+  }
+  return {
+    value: value as T,
+    version: etag?.[1] === undefined ? undefined : Number(etag[1]),
+    commitSeq: position !== null && /^\d+$/.test(position) ? BigInt(position) : undefined,
+    replayed: answer.headers.get("idempotency-replayed") === "true",
+    requestId: answer.headers.get("goverse-request-id") ?? "",
+  };
+}
+
+function segment(text: string): string {
+  return encodeURIComponent(text);
+}
+
+function newKey(): string {
+  // `crypto.randomUUID` is not there on pages without TLS
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
+  return `${error.message}${cause}`;
+}
+
+function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}

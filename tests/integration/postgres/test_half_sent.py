@@ -1,0 +1,148 @@
+"""A node that is cut off while its batch is on the way: the server has all of it but the word that ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from benchmarks.postgres import postgres
+from goverse.model.keys import ObjectKey
+from goverse.model.records import CommitRecord
+from goverse.ports.store import Conflict
+from goverse_node.stores.postgres import schema
+from goverse_node.stores.postgres.options import PostgresOptions
+from goverse_node.stores.postgres.store import PostgresStore
+
+SYNC = b"S\x00\x00\x00\x04"
+KEY = ObjectKey("default", "Counter", "c")
+SHARD = 7
+PATIENCE_S = 10.0  # below the node's own patience with a claim
+
+
+class Cutter:
+    """A way to the server that keeps the end of the next request to itself, once told to."""
+
+    def __init__(self, port: int) -> None:
+        self.port = 0
+        self.armed = False
+        self.cut = asyncio.Event()
+        self._port = port
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._clients: list[asyncio.StreamWriter] = []
+        self._servers: list[asyncio.StreamWriter] = []
+
+    async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Connect a client."""
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        self._clients.append(writer)
+        self._servers.append(back)
+        for way in (self._carry(reader, back), self._carry(there, writer)):
+            task = asyncio.create_task(way)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        is_cut = False
+        with suppress(OSError):
+            while data := await reader.read(1 << 20):
+                if self.armed and data.endswith(SYNC):
+                    self.armed, is_cut = False, True
+                    data = data.removesuffix(SYNC)
+                    self.cut.set()
+                writer.write(data)
+                await writer.drain()
+        if not is_cut:  # else the server does not hear of it
+            writer.close()
+
+    def drop(self) -> None:
+        """Let the clients know that they were cut off."""
+        for client in self._clients:
+            client.transport.abort()
+
+    async def close(self) -> None:
+        """Carry nothing any more."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in (*self._clients, *self._servers):
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+@pytest.fixture
+async def dsn() -> AsyncIterator[str]:
+    """A database with our schema."""
+    with postgres(Path("/var/tmp")) as (found, _):
+        connection = await asyncpg.connect(found)
+        await schema.migrate(connection)
+        await connection.close()
+        yield found
+
+
+def change(version: int, epoch: int) -> CommitRecord:
+    return CommitRecord(KEY, version - 1, version, b"%d" % version, 1, 0, shard=SHARD, epoch=epoch)
+
+
+@pytest.fixture
+async def cutter(dsn: str) -> AsyncIterator[Cutter]:
+    """A way to the server, at its ``port``."""
+    found = Cutter(_port(dsn))
+    way = await asyncio.start_server(found.meet, "127.0.0.1", 0)
+    found.port = way.sockets[0].getsockname()[1]
+    yield found
+    way.close()
+    await found.close()
+
+
+@pytest.fixture
+async def first(dsn: str, cutter: Cutter) -> AsyncIterator[PostgresStore]:
+    """A store that is cut off in its second commit."""
+    store = PostgresStore(PostgresOptions(dsn=dsn.replace(f":{_port(dsn)}/", f":{cutter.port}/")), owner="n1")
+    await store.open()
+    assert await store.claim([SHARD], "n1") == {SHARD: 1}
+    assert isinstance((await store.commit([change(1, 1)]))[0], int)
+    cutter.armed = True
+    yield store
+    await store.close()
+
+
+@pytest.mark.requirement("CLU-2", "CLU-9", "DUR-1")
+async def test_the_shards_of_a_node_that_was_cut_off_in_a_commit_find_another(
+    dsn: str, cutter: Cutter, first: PostgresStore
+) -> None:
+    second = PostgresStore(PostgresOptions(dsn=dsn), owner="n2")
+    await second.open()
+    lost = asyncio.create_task(first.commit([change(2, 1)]))
+    await asyncio.wait_for(cutter.cut.wait(), PATIENCE_S)
+    assert await asyncio.wait_for(second.claim([SHARD], "n2"), PATIENCE_S) == {SHARD: 2}
+    assert isinstance((await asyncio.wait_for(second.commit([change(2, 2)]), PATIENCE_S))[0], int)
+
+    told = (await asyncio.wait_for(lost, PATIENCE_S))[0]
+    assert isinstance(told, Conflict)
+    assert told.fenced
+    found = await second.load(KEY)
+    assert found is not None
+    assert (found.version, found.state) == (2, b"2")
+    await second.close()
+
+
+@pytest.mark.requirement("DUR-1")
+async def test_a_node_that_was_cut_off_in_a_commit_goes_on_over_another_connection(
+    cutter: Cutter, first: PostgresStore
+) -> None:
+    lost = asyncio.create_task(first.commit([change(2, 1)]))
+    await asyncio.wait_for(cutter.cut.wait(), PATIENCE_S)
+    cutter.drop()
+
+    assert isinstance((await asyncio.wait_for(lost, PATIENCE_S))[0], int)
+    assert [each.version for each in await first.changes(0, 10)] == [1, 2]
+
+
+def _port(dsn: str) -> int:
+    return int(dsn.rpartition(":")[2].partition("/")[0])

@@ -1,0 +1,1 @@
+"""The clients: their rules without a gate, and themselves against a live one."""

@@ -1,0 +1,172 @@
+"""When a request is repeated, and when not: the rules, on a clock that the test moves."""
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from goverse_client import (
+    BusinessError,
+    CallTimeout,
+    ConnectionFailed,
+    GoverseError,
+    InvalidArguments,
+    Overloaded,
+    RetryPolicy,
+    Unavailable,
+    UnexpectedAnswer,
+)
+from goverse_client.exchange import GRACE_S, Answer, Lost, Pause, Request, Send, exchange
+
+pytestmark = pytest.mark.requirement("GATE-2")
+
+OK = Answer(200, {}, b"2")
+UNSENT = Lost("ConnectError: refused", sent=False)
+CUT = Lost("ReadError", sent=True)
+
+
+PROBLEM_JSON = {"content-type": "application/problem+json"}
+
+
+def problem(status: int, code: str, *, retryable: bool = False, **headers: str) -> Answer:
+    body = {"status": status, "code": code, "detail": f"it is {code}", "retryable": retryable, "request_id": "r1"}
+    return Answer(status, {"content-type": "application/problem+json", **headers}, json.dumps(body).encode())
+
+
+@dataclass
+class Script:
+    """Plays the gate: gives one outcome after the other, each after ``each_s`` seconds."""
+
+    outcomes: list[Answer | Lost]
+    each_s: float = 0.0
+    now: float = 100.0
+    sent: list[Send] = field(default_factory=list[Send])
+    pauses: list[float] = field(default_factory=list[float])
+
+    def run(self, *, repeatable: bool = True, timeout_s: float = 30.0, policy: RetryPolicy | None = None) -> Answer:
+        request = Request("POST", "/x", {"idempotency-key": "k"}, b"{}", timeout_s, repeatable)
+        steps = exchange(request, policy or RetryPolicy(), lambda: self.now, lambda: 0.5)
+        step = next(steps)
+        while True:
+            came: Answer | Lost | None = None
+            if isinstance(step, Pause):
+                self.pauses.append(step.seconds)
+                self.now += step.seconds
+            else:
+                self.sent.append(step)
+                self.now += self.each_s
+                came = self.outcomes[len(self.sent) - 1]
+            try:
+                step = steps.send(came)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+
+
+def test_a_success_is_returned_at_once() -> None:
+    script = Script([OK])
+    assert script.run() is OK
+    assert script.pauses == []
+
+
+def test_what_a_gate_calls_retryable_is_repeated_with_the_same_key_and_less_time() -> None:
+    script = Script([problem(503, "moving", retryable=True), problem(504, "timeout", retryable=True), OK], each_s=2)
+    assert script.run() is OK
+    assert [send.headers["idempotency-key"] for send in script.sent] == ["k", "k", "k"]
+    assert [send.headers["goverse-timeout"] for send in script.sent] == ["30.000", "27.975", "25.925"]
+    assert script.sent[0].timeout_s == 30 + GRACE_S
+
+
+def test_pauses_double_up_to_their_bound() -> None:
+    script = Script([UNSENT] * 5 + [OK])
+    script.run(policy=RetryPolicy(pause_s=1, pause_s_max=5))
+    assert script.pauses == [0.5, 1.0, 2.0, 2.5, 2.5]
+
+
+def test_retry_after_is_waited_for_and_a_little_longer() -> None:
+    script = Script([problem(429, "overloaded", retryable=True, **{"retry-after": "3"}), OK])
+    script.run(policy=RetryPolicy(pause_s=1))
+    assert script.pauses == [3.5]
+
+
+def test_a_pause_that_outlasts_the_call_is_not_begun() -> None:
+    script = Script([problem(503, "unavailable", retryable=True, **{"retry-after": "60"})])
+    with pytest.raises(Unavailable) as caught:
+        script.run()
+    assert (caught.value.attempts, caught.value.retry_after_s, script.pauses) == (1, 60, [])
+
+
+def test_attempts_are_bounded_and_counted() -> None:
+    script = Script([UNSENT] * 3)
+    with pytest.raises(ConnectionFailed, match=r"tried 3 times") as caught:
+        script.run(policy=RetryPolicy(attempts_max=3))
+    assert caught.value.attempts == 3
+
+
+def test_without_a_key_only_what_was_not_executed_is_repeated() -> None:
+    assert Script([UNSENT, problem(503, "moving", retryable=True), OK]).run(repeatable=False) is OK
+    with pytest.raises(ConnectionFailed, match="whether it was carried out is unknown"):
+        Script([CUT]).run(repeatable=False)
+    with pytest.raises(CallTimeout):
+        Script([problem(504, "timeout", retryable=True)]).run(repeatable=False)
+
+
+def test_a_cut_connection_is_repeated_under_the_key() -> None:
+    assert Script([CUT, CUT, OK]).run() is OK
+
+
+def test_no_answer_in_time_is_a_timeout() -> None:
+    with pytest.raises(CallTimeout, match="no answer within 5 s"):
+        Script([CUT], each_s=6).run(timeout_s=5)
+
+
+def test_a_gate_that_was_never_reached_is_a_failed_connection_even_when_time_is_over() -> None:
+    with pytest.raises(ConnectionFailed):
+        Script([UNSENT], each_s=6).run(timeout_s=5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "code"),
+    [
+        (problem(402, "insufficient_funds"), BusinessError, "insufficient_funds"),
+        (problem(422, "invalid_arguments"), InvalidArguments, "invalid_arguments"),
+        (problem(500, "internal_error"), GoverseError, "internal_error"),
+        (problem(503, "store_failed"), Unavailable, "store_failed"),
+        (Answer(404, {"content-type": "text/html"}, b"<h1>nginx"), UnexpectedAnswer, "unexpected_answer"),
+        (Answer(500, PROBLEM_JSON, b"{"), UnexpectedAnswer, "unexpected_answer"),
+        (
+            Answer(500, PROBLEM_JSON, b'{"code": 1}'),
+            UnexpectedAnswer,
+            "unexpected_answer",
+        ),
+    ],
+)
+def test_refusals_are_typed_and_not_repeated(answer: Answer, kind: type[GoverseError], code: str) -> None:
+    script = Script([answer])
+    with pytest.raises(kind) as caught:
+        script.run()
+    assert type(caught.value) is kind
+    assert (caught.value.code, caught.value.status, len(script.sent)) == (code, answer.status, 1)
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_proxy_without_a_gate_behind_it_is_asked_again(status: int) -> None:
+    assert Script([Answer(status, {"content-type": "text/html"}, b"Bad gateway"), OK]).run() is OK
+
+
+@pytest.mark.parametrize("retry_after", ["soon", "-1", "inf", "nan", "Fri, 13 Nov 2026 10:00:00 GMT"])
+def test_a_retry_after_that_means_nothing_is_ignored(retry_after: str) -> None:
+    script = Script([problem(429, "overloaded", retryable=True, **{"retry-after": retry_after}), OK])
+    script.run(policy=RetryPolicy(pause_s=1))
+    assert script.pauses == [0.5]
+
+
+def test_overload_is_an_error_of_its_own() -> None:
+    with pytest.raises(Overloaded, match=r"overloaded: it is overloaded \(request r1\)"):
+        Script([problem(429, "overloaded")]).run()
+
+
+@pytest.mark.parametrize("values", [{"attempts_max": 0}, {"pause_s": -1}, {"pause_s": 6, "pause_s_max": 5}])
+def test_a_policy_that_makes_no_sense_is_refused(values: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"attempts_max|pause_s"):
+        RetryPolicy(**values)  # type: ignore[arg-type]

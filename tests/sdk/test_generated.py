@@ -1,0 +1,233 @@
+"""The typed client that is written from the committed document: a type checker knows it, and it works."""
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from goverse_client import GoVerse
+from goverse_client.generate import NotADocument, generate
+from tests.integration.cli.processes import dev, environment, goverse
+from tests.tree import ROOT
+
+pytestmark = pytest.mark.requirement("GATE-2")
+
+CLIENT = ROOT / "openapi" / "python"
+DOCUMENT = ROOT / "openapi" / "openapi.json"
+USE = """
+from auction_client import AuctionHouse, AuctionHouseSync
+
+
+async def use() -> None:
+    async with AuctionHouse("http://localhost:8000") as gv:
+        by_two: int = await gv.object("Counter", "c1").call("increment", by=2)
+        title: str = (await gv.object("Auction", "a").get())["title"]
+        free: int = (await gv.object("Wallet", "w").call("deposit", amount=by_two))["free"]
+        print(title, free)
+
+
+def use_sync() -> None:
+    with AuctionHouseSync("http://localhost:8000") as gv:
+        counter = gv.object("Counter", "c1")
+        counter.create()
+        value: int = counter.call("increment")
+        print(value)
+"""
+MISUSE = {
+    'gv.object("Counter", "c1").call("increment", by="two")': "arg-type",
+    'gv.object("Counter", "c1").call("decrement")': "arg-type",
+    'gv.object("Wallet", "w").call("deposit")': "call-overload",
+    'gv.object("Wallet", "w").call("statement", since=1)': "call-overload",
+    'gv.object("Wallett", "w")': "call-overload",
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("generated") / "auction_client.py"
+    _write(str(DOCUMENT), "--name", "AuctionHouse", "--out", str(path), cwd=path.parent)
+    return path
+
+
+def _write(*arguments: str, cwd: Path, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "goverse_client", "generate", *arguments],
+        env={**environment(), "PYTHONPATH": str(CLIENT)},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def _loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _checked(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    (folder / "use.py").write_text(text, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(folder / "cache"), "use.py"],
+        env={**environment(), "MYPYPATH": f"{CLIENT}:{folder}"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.requirement("GATE-1")
+def test_the_committed_document_is_that_of_the_sample_application() -> None:
+    exported = goverse("openapi", "export", "sample-app/auction_house", cwd=ROOT)
+    assert exported.stdout == DOCUMENT.read_text(encoding="utf-8"), "write it again: make sdk"
+
+
+@pytest.mark.slow
+def test_a_type_checker_knows_types_methods_arguments_and_results(written: Path) -> None:
+    used = _checked(written.parent, USE)
+    assert used.returncode == 0, used.stdout
+
+    wrong = "\n    ".join(MISUSE)
+    misused = _checked(
+        written.parent,
+        f"from auction_client import AuctionHouseSync\n\n\ndef use(gv: AuctionHouseSync) -> None:\n    {wrong}\n",
+    )
+    found = {
+        int(line.split(":")[1]) - 4: line.rpartition("[")[2].rstrip("]")
+        for line in misused.stdout.splitlines()
+        if ": error:" in line
+    }
+    assert found == dict(enumerate(MISUSE.values(), 1)), misused.stdout
+
+
+async def test_it_works_on_a_live_gate_from_its_live_document(tmp_path: Path) -> None:
+    with dev(ROOT, "sample-app/auction_house", "--no-reload", "--data-dir", str(tmp_path / "data")) as server:
+        path = tmp_path / "live_client.py"
+        _write(server.url, "--name", "Shop", "--out", str(path), cwd=tmp_path)
+        module = _loaded(path)
+        async with module.Shop(server.url) as gv:
+            wallet = gv.object("Wallet", "ann")
+            assert await wallet.call("deposit", amount=500) == {"balance": 500, "held": 0, "free": 500}
+            assert (await wallet.get())["balance_cents"] == 500
+            auction = gv.object("Auction", "a1")
+            assert (await auction.create_new(title="Lamp", seller="bob")).version == 1
+            assert (await auction.call("bid", bidder="ann", amount=300))["amount"] == 300
+            assert (await wallet.with_options(timeout_s=5).call("statement"))["held"] == 300
+            with pytest.raises(ValueError, match="no type 'Nope' is known here"):
+                gv.object("Nope", "x")
+        with module.ShopSync(server.url) as gv:
+            assert gv.object("Counter", "c").call("increment", by=3) == 3
+        async with GoVerse(server.url) as plain:
+            assert await plain.object("Counter", "c").call("increment") == 4
+
+
+def _document(**paths: Any) -> dict[str, Any]:
+    return {"openapi": "3.1.0", "paths": paths}
+
+
+def _typed(result: dict[str, Any], arguments: dict[str, Any], schemas: dict[str, Any] | None = None) -> dict[str, Any]:
+    def ok(schema: dict[str, Any]) -> dict[str, Any]:
+        return {"200": {"content": {"application/json": {"schema": schema}}}}
+
+    body = {"content": {"application/json": {"schema": arguments}}}
+    return {
+        "openapi": "3.1.0",
+        "paths": {
+            "/objects/Thing/{id}": {"get": {"responses": ok({"type": "object"})}, "put": {}},
+            "/objects/Thing/{id}/call/do": {"post": {"requestBody": body, "responses": ok(result)}},
+        },
+        "components": {"schemas": schemas or {}},
+    }
+
+
+def test_names_that_collide_and_members_called_like_keywords_of_schemas_survive() -> None:
+    schemas = {
+        "Reply": {
+            "type": "object",
+            "properties": {"title": {"type": "string"}, "next": {"$ref": "#/components/schemas/Reply"}},
+        },
+        "Thing_do": {"type": "object", "properties": {"class": {"type": "integer"}}, "required": ["class"]},
+        "ThingDo": {"type": "object", "properties": {"additionalProperties": {"type": "boolean"}}},
+    }
+    arguments = {
+        "type": "object",
+        "properties": {
+            "one": {"$ref": "#/components/schemas/Thing_do"},
+            "two": {"$ref": "#/components/schemas/ThingDo"},
+        },
+    }
+    text = generate(_typed({"$ref": "#/components/schemas/Reply"}, arguments, schemas), "Shop", "a test")
+    ast.parse(text)
+    for part in ("class Reply2(", "title: NotRequired[str]", "'class': int", "additionalProperties: NotRequired[bool]"):
+        assert part in text
+    assert "class ThingDo2(" in text
+
+
+@pytest.mark.parametrize(
+    "result", [{}, {"type": "null"}, {"type": "array", "items": {}}, {"enum": ["a", "b"]}, {"const": 1}]
+)
+def test_results_of_every_form_have_a_type(result: dict[str, Any]) -> None:
+    text = generate(_typed(result, {"type": "object"}), "Shop", "a test")
+    assert "ThingDoResult" in text
+    ast.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("document", "name"), [(_document(), "Shop"), (_typed({}, {}), "class"), (_typed({}, {}), "a b")]
+)
+def test_what_describes_no_objects_or_is_no_name_is_refused(document: dict[str, Any], name: str) -> None:
+    with pytest.raises(NotADocument):
+        generate(document, name, "a test")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{", "holds no JSON"), ("[]", "is no OpenAPI document"), (json.dumps(_document()), "no objects")],
+)
+def test_the_command_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "document.json").write_text(text)
+    error = _write("document.json", "--name", "Shop", cwd=tmp_path, code=1)
+    assert error.startswith("error: ")
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_the_client_without_async_is_what_would_be_written_today() -> None:
+    spec = importlib.util.spec_from_file_location("make_sync", CLIENT / "make_sync.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    source = (CLIENT / "goverse_client" / "client.py").read_text(encoding="utf-8")
+    written = (CLIENT / "goverse_client" / "sync.py").read_text(encoding="utf-8")
+    assert module.synchronous(source) == written, "write it again: make sdk"
+
+
+def test_its_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=CLIENT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.iterdir()
+    with zipfile.ZipFile(wheel) as opened:
+        names = {name for name in opened.namelist() if ".dist-info/" not in name}
+    package = CLIENT / "goverse_client"
+    assert names == {f"goverse_client/{path.name}" for path in package.iterdir() if path.name != "__pycache__"}

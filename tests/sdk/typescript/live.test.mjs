@@ -1,0 +1,177 @@
+// The TypeScript client against a gate: GATE_URL, and PROXY_URL behind which answers can be lost.
+import assert from "node:assert/strict";
+import { createServer } from "node:net";
+import { test } from "node:test";
+
+import { BusinessError, CallTimeout, ConnectionFailed, GoVerse, GoverseError, NEVER, UnexpectedAnswer } from "@goverse/client";
+
+const url = process.env.GATE_URL;
+const gv = new GoVerse(url);
+
+/** A proxy that passes requests on and drops the first `losses` answers once they are there. */
+async function losing(losses) {
+  let left = losses;
+  const { hostname, port } = new URL(url);
+  const { connect } = await import("node:net");
+  const server = createServer((client) => {
+    const gate = connect(Number(port), hostname);
+    client.pipe(gate);
+    gate.on("data", (data) => {
+      if (left > 0) {
+        left -= 1;
+        client.destroy();
+        gate.destroy();
+      } else client.write(data);
+    });
+    for (const [one, other] of [[client, gate], [gate, client]]) {
+      one.on("error", () => other.destroy());
+      one.on("close", () => other.destroy());
+    }
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  return { url: `http://127.0.0.1:${server.address().port}`, close: () => server.close(), left: () => left };
+}
+
+test("an object is created, called, read, listed and deleted", async () => {
+  const account = gv.object("Account", "ts/1");
+  assert.deepEqual((await account.create({ balance: 5 })).value, { id: "ts/1", version: 1 });
+  assert.equal(await account.call("add", { amount: 2 }), 7);
+  const reply = await account.getReply();
+  assert.deepEqual([reply.value, reply.version, reply.replayed], [{ balance: 7 }, 2, false]);
+  assert.ok(reply.requestId);
+  const listed = [];
+  for await (const each of gv.list("Account", "ts/")) listed.push(each);
+  assert.deepEqual(listed, [{ id: "ts/1", version: 2 }]);
+  await assert.rejects(account.createNew(), { code: "object_exists", status: 409 });
+  await account.delete();
+  await assert.rejects(account.get(), { code: "object_not_found", status: 404, attempts: 1 });
+  assert.deepEqual(await (await gv.create("Account", { balance: 9 })).get(), { balance: 9 });
+});
+
+test("a listing goes over its pages", async () => {
+  for (let number = 0; number < 5; number += 1) await gv.object("Account", `paged-${number}`).create();
+  const ids = [];
+  for await (const { id } of gv.list("Account", "paged-", 2)) ids.push(id);
+  assert.deepEqual(ids, [0, 1, 2, 3, 4].map((number) => `paged-${number}`));
+});
+
+for (const id of ["a/b", "a//b", "ä?#%", " ", "%2F", "...", "x".repeat(512), "+&=;", "日本"]) {
+  test(`the id ${JSON.stringify(id.slice(0, 8))} arrives as it is`, async () => {
+    await gv.object("Account", id).call("add", { amount: 1 });
+    const ids = [];
+    for await (const each of gv.list("Account", id)) ids.push(each.id);
+    assert.ok(ids.includes(id));
+  });
+}
+
+test("ids that cannot be sent are refused here", () => {
+  for (const id of ["", "x".repeat(513), "ä".repeat(257), ".", ".."]) assert.throws(() => gv.object("Account", id), RangeError);
+});
+
+test("refusals have classes, codes and details", async () => {
+  const account = gv.object("Account", "ts-refusing");
+  await assert.rejects(account.call("add", { amount: -1 }), (error) => {
+    assert.ok(error instanceof BusinessError);
+    assert.deepEqual([error.status, error.code, error.extra.balance], [402, "insufficient_funds", 0]);
+    assert.match(error.message, /^insufficient_funds: too little is there \(request .+\)$/);
+    return true;
+  });
+  await assert.rejects(account.call("add", { amount: "much" }), (error) => {
+    assert.ok(error instanceof GoverseError && !(error instanceof BusinessError));
+    assert.deepEqual(error.errors.map(({ path }) => path), ["/amount"]);
+    return error.code === "invalid_arguments";
+  });
+  await assert.rejects(account.call("subtract"), { code: "unknown_method" });
+  await assert.rejects(gv.object("Acount", "x").call("add"), { code: "unknown_type" });
+});
+
+test("keys, versions and positions travel", async () => {
+  const account = gv.object("Account", "ts-keyed");
+  const once = account.withOptions({ idempotencyKey: "order-7" });
+  const first = await once.callReply("add", { amount: 3 });
+  const again = await once.callReply("add", { amount: 3 });
+  assert.deepEqual([first.value, again.value, first.replayed, again.replayed], [3, 3, false, true]);
+  assert.equal(typeof first.commitSeq, "bigint");
+  await assert.rejects(once.call("add", { amount: 4 }), { code: "idempotency_key_mismatch" });
+  await assert.rejects(account.withOptions({ ifMatch: 9 }).call("add", { amount: 1 }), { code: "version_mismatch" });
+  const read = account.withOptions({ ifMatch: first.version, minSeq: first.commitSeq });
+  assert.equal(await read.call("add", { amount: 1 }), 4);
+  assert.equal(await account.withOptions({ namespace: "other" }).call("add", { amount: 1 }), 1);
+});
+
+test("an answer that was lost is fetched again, and the effect is single", async () => {
+  const proxy = await losing(2);
+  try {
+    const reply = await new GoVerse(proxy.url).object("Account", "ts-lost").callReply("add", { amount: 10 });
+    assert.deepEqual([reply.value, reply.replayed, proxy.left()], [10, true, 0]);
+  } finally {
+    proxy.close();
+  }
+});
+
+test("without keys a lost answer is an error that says so", async () => {
+  const proxy = await losing(1);
+  try {
+    const keyless = new GoVerse(proxy.url, { makeKeys: false });
+    await assert.rejects(keyless.object("Account", "ts-keyless").call("add", { amount: 10 }), (error) => {
+      assert.ok(error instanceof ConnectionFailed);
+      assert.match(error.detail, /whether it was carried out is unknown/);
+      return true;
+    });
+    assert.deepEqual(await gv.object("Account", "ts-keyless").get(), { balance: 10 });
+  } finally {
+    proxy.close();
+  }
+});
+
+test("answers are repeated as their problems say, with the same key and less time", async () => {
+  const seen = [];
+  const problem = (status, code, headers = {}) =>
+    new Response(JSON.stringify({ code, status, detail: "later", retryable: true, request_id: "r" }), {
+      status,
+      headers: { "content-type": "application/problem+json", ...headers },
+    });
+  const answers = [problem(503, "moving"), problem(429, "overloaded", { "retry-after": "0" }), new Response("<p>", { status: 502 })];
+  const scripted = async (_, { headers }) => {
+    seen.push(headers);
+    return answers.shift() ?? new Response("2", { headers: { etag: '"1"' } });
+  };
+  const counted = new GoVerse("http://gate", { fetch: async (input, init) => scripted(input, { headers: { ...init.headers } }), timeoutMs: 10_000 });
+  assert.equal(await counted.object("Account", "a").call("add", { amount: 2 }), 2);
+  assert.equal(new Set(seen.map((headers) => headers["idempotency-key"])).size, 1);
+  const times = seen.map((headers) => Number(headers["goverse-timeout"]));
+  assert.equal(times.length, 4);
+  assert.ok(times.every((time, at) => time <= 10 && (at === 0 || time <= times[at - 1])));
+});
+
+test("a pause that outlasts the call is not begun; a policy bounds the attempts", async () => {
+  const later = () =>
+    new Response(JSON.stringify({ code: "unavailable", retryable: true }), {
+      status: 503,
+      headers: { "content-type": "application/problem+json", "retry-after": "60" },
+    });
+  await assert.rejects(new GoVerse("http://gate", { fetch: async () => later() }).object("A", "a").get(), { attempts: 1, retryAfterMs: 60_000 });
+  const never = { fetch: () => Promise.reject(new TypeError("no network")), retries: NEVER };
+  await assert.rejects(new GoVerse("http://gate", never).object("A", "a").get(), { code: "connection_failed", attempts: 1 });
+});
+
+test("a call ends when its time is over, or when it is given up", async () => {
+  const silent = createServer(() => {});
+  await new Promise((done) => silent.listen(0, "127.0.0.1", done));
+  const sockets = new Set();
+  silent.on("connection", (socket) => sockets.add(socket));
+  try {
+    const object = new GoVerse(`http://127.0.0.1:${silent.address().port}`, { timeoutMs: 50 }).object("A", "a");
+    await assert.rejects(object.call("x"), CallTimeout);
+    await assert.rejects(object.withOptions({ timeoutMs: 60_000, signal: AbortSignal.timeout(50) }).call("x"), { name: "TimeoutError" });
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    silent.close();
+  }
+});
+
+test("what is no gate is told apart", async () => {
+  const page = async () => new Response("<html>", { status: 200 });
+  await assert.rejects(new GoVerse("http://gate", { fetch: page }).object("A", "a").get(), UnexpectedAnswer);
+  for (const wrong of ["localhost:8000", "ftp://gate", ""]) assert.throws(() => new GoVerse(wrong), /https:\/\/gate\.example/);
+});
