@@ -25,7 +25,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 .PHONY: help
 help: ## List the verbs
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: dev
 dev: $(RUN_STAMP) ## Serve APP with the embedded store and reload on change (HOST, PORT, DEV_ARGS)
@@ -68,6 +68,18 @@ sdk: $(DEV_STAMP) ## Write what the clients are made from again, and build them 
 	@scripts/install_system.sh nodejs npm
 	@PYTHON=$(BIN)/python scripts/build_clients.sh
 
+.PHONY: verify-deploy
+verify-deploy: $(DEV_STAMP) ## Check images, chart and manifests with Helm, Kubernetes' schemas, checkov, hadolint, promtool
+	@scripts/install_system.sh prometheus
+	@scripts/deploy_tools.sh
+	$(BIN)/python -m pytest tests/deploy -m deploy -v --tb=short $(PYTEST_ARGS)
+
+.PHONY: k8s
+k8s: $(DEV_STAMP) ## Write the chart's README and schema and the manifests in k8s/ again, after a change of the chart
+	@scripts/deploy_tools.sh
+	$(BIN)/python scripts/chart_reference.py
+	$(BIN)/python scripts/kustomize.py
+
 .PHONY: fmt
 fmt: $(DEV_STAMP) ## Format the code and repair what lint can repair
 	$(BIN)/ruff check --fix-only .
@@ -79,7 +91,7 @@ proto: $(DEV_STAMP) ## Write the modules and stubs of the .proto files again, af
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build results (never .goverse, your data)
-	rm -rf $(VENV) .benchmark-peers build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .benchmark-peers .deploy-tools build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN_STAMP): $(RECIPE)

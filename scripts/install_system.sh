@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make sure that programs which are not Python packages are there: silent when they are, otherwise
 # installed from Debian's or Ubuntu's packages, otherwise a sentence about what to do.
-#   usage: scripts/install_system.sh chromium|etcd-server|nodejs|postgresql|python3-venv|wrk ...
+#   usage: scripts/install_system.sh chromium|etcd-server|nodejs|postgresql|prometheus|python3-venv|wrk ...
 # A Chromium-like browser under another name is taken from $GOVERSE_CHROMIUM.
 set -euo pipefail
 
@@ -18,6 +18,9 @@ is_present() {
         ;;
     postgresql)
         command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null
+        ;;
+    prometheus)
+        command -v promtool >/dev/null
         ;;
     python3-venv)
         "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null

@@ -24,7 +24,7 @@ from goverse.settings import EffectiveSettings, Settings
 from goverse.telemetry.process import register_process_metrics
 from goverse_cli.administration import WalAdministration
 from goverse_cli.collector import calm_collector
-from goverse_cli.descriptors import connections_within
+from goverse_cli.gate_options import gate_options
 from goverse_cli.listener import url_of
 from goverse_cli.version import release
 from goverse_gate.app import create_app
@@ -123,37 +123,3 @@ def node_options(values: Settings) -> NodeOptions:
         batch_max_bytes=wal.batch_max_bytes,
         batch_max_ms=wal.batch_max_ms,
     )
-
-
-def gate_options(values: Settings) -> GateOptions:
-    """Return what the settings say about a gate."""
-    gate, node = values.gate, values.node
-    return GateOptions(
-        allowed_origins=gate.allowed_origins,
-        allowed_hosts=_allowed_hosts(values),
-        default_call_timeout_s=node.default_call_timeout_s,
-        default_create_timeout_s=node.default_create_timeout_s,
-        call_timeout_s_max=node.call_timeout_s_max,
-        body_bytes_max=gate.body_bytes_max,
-        bodies_bytes_max=gate.bodies_bytes_max,
-        body_read_timeout_s=gate.body_read_timeout_s,
-        head_read_timeout_s=gate.head_read_timeout_s,
-        keep_alive_timeout_s=gate.keep_alive_timeout_s,
-        write_stall_timeout_s=gate.write_stall_timeout_s,
-        inflight_calls_max=node.inflight_calls_max,
-        connections_max=connections_within(gate.connections_max),
-        drain_timeout_s=gate.drain_timeout_s,
-        access_log=gate.access_log,
-        web_dir=gate.web_dir,
-        release=release(),
-        allow_remote_admin=gate.allow_remote_admin,
-    )
-
-
-def _allowed_hosts(values: Settings) -> tuple[str, ...]:
-    """Return the names that a ``Host`` header may carry; this machine's own are always among them."""
-    gate = values.gate
-    if gate.allowed_hosts:
-        return gate.allowed_hosts
-    own = f"[{gate.host}]" if ":" in gate.host else gate.host
-    return ("localhost", "127.0.0.1", "[::1]", own)

@@ -36,16 +36,20 @@ def _files_of_packages() -> set[str]:
     """Every file of every package folder: a wheel needs those that git ignores by mistake as well."""
     return {
         path.relative_to(ROOT / folder).as_posix()
-        for folder in PACKAGES
-        for path in (ROOT / folder).rglob("*")
+        for folder, package in PACKAGES.items()
+        for path in (ROOT / folder / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+
+
+# How the image of a part is built stands beside the part.
+IMAGES = {"cli", "gate", "node"}
 
 
 def test_every_root_holds_its_package_and_nothing_loose() -> None:
     for folder, package in PACKAGES.items():
         inside = {path.name for path in (ROOT / folder).iterdir()} - {"__pycache__"}
-        assert inside == {package}
+        assert inside == ({package, "Dockerfile"} if folder in IMAGES else {package})
         assert (ROOT / folder / package / "py.typed").is_file()
 
 

@@ -20,11 +20,11 @@ from goverse.telemetry.tls import TlsMetrics
 from goverse.wire.introduction import Introduction
 from goverse.wire.stats import WireStats
 from goverse_cli.cluster.certificates import Certificates
+from goverse_cli.cluster.gate_telemetry import gate_metrics
 from goverse_cli.cluster.parts import coordinator_of, layout_of, new_incarnation, router_of
-from goverse_cli.cluster.telemetry import gate_metrics
 from goverse_cli.collector import calm_collector
+from goverse_cli.gate_options import gate_options
 from goverse_cli.listener import url_of
-from goverse_cli.serve import gate_options
 from goverse_cli.version import release
 from goverse_gate.app import GateApp, create_app
 from goverse_gate.server import GateServer

@@ -33,7 +33,8 @@ from goverse.wire.server import LinkServer
 from goverse.wire.stats import WireStats
 from goverse_cli.cluster.admin import AdminServer, listen
 from goverse_cli.cluster.certificates import Certificates
-from goverse_cli.cluster.parts import coordinator_of, layout_of, new_incarnation, postgres_of, router_of
+from goverse_cli.cluster.database import postgres_of
+from goverse_cli.cluster.parts import coordinator_of, layout_of, new_incarnation, router_of
 from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_cli.collector import calm_collector
 from goverse_cli.serve import node_options

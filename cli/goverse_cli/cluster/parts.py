@@ -1,10 +1,8 @@
-"""What the processes of a cluster share, made from the settings."""
+"""What the processes of a cluster share, made from the settings; a gate has this without a node's code."""
 
 from __future__ import annotations
 
 import secrets
-from math import ceil
-from typing import Final
 
 from goverse.cluster.keys import KeyLayout
 from goverse.errors import ConfigError
@@ -18,9 +16,6 @@ from goverse.wire.introduction import Introduction
 from goverse.wire.link import GrpcLink
 from goverse.wire.outgoing import Budget
 from goverse.wire.stats import WireStats
-from goverse_node.stores.postgres.options import PostgresOptions
-
-_DAY_S: Final = 86_400.0
 
 
 def layout_of(values: Settings) -> KeyLayout:
@@ -42,20 +37,6 @@ def coordinator_of(values: Settings, credentials: Credentials | None = None) -> 
         ConfigError: the settings do not fit together.
     """
     return MeteredCoordinator(EtcdCoordinator(values.etcd.options(), credentials=credentials))
-
-
-def postgres_of(values: Settings) -> PostgresOptions:
-    """Return how the store reaches PostgreSQL."""
-    postgres = values.postgres
-    return PostgresOptions(
-        dsn=postgres.dsn,
-        password=postgres.password.get_secret_value() if postgres.password else None,
-        pool_max=postgres.pool_max,
-        connect_timeout_s=postgres.connect_timeout_s,
-        statement_timeout_s=postgres.statement_timeout_s,
-        changes_retention_days=postgres.changes_retention_days,
-        replies_retention_days=ceil(values.node.idempotency_retention_s / _DAY_S) + 1,
-    )
 
 
 def new_incarnation() -> str:

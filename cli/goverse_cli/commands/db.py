@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from goverse.errors import GoverseError, Unavailable
+from goverse.errors import ConfigError, GoverseError, Unavailable
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import Invocation, invocation_of
 from goverse_cli.terminal import confirm, show
+
+if TYPE_CHECKING:
+    from goverse_node.stores.postgres.schema import Migration
 
 T = TypeVar("T")
 
@@ -41,7 +44,7 @@ def init(
       goverse db init --admin-dsn postgresql://postgres@db:5432/postgres
       GOVERSE_POSTGRES__PASSWORD_FILE=/run/secrets/db goverse db init --admin-dsn postgresql://postgres@db/postgres
     """
-    from goverse_cli.cluster.parts import postgres_of  # noqa: PLC0415 - only this command needs the driver
+    from goverse_cli.cluster.database import postgres_of  # noqa: PLC0415 - only this command needs the driver
     from goverse_node.stores.postgres.provision import provision  # noqa: PLC0415
 
     invocation = invocation_of(context)
@@ -66,18 +69,34 @@ def migrate(context: typer.Context, *, dsn: Dsn = None) -> None:
 
 
 @commands.command(short_help="Show which migrations are applied.")
-def status(context: typer.Context, *, dsn: Dsn = None) -> None:
+def status(
+    context: typer.Context,
+    *,
+    dsn: Dsn = None,
+    wait_s: Annotated[
+        float, typer.Option("--wait", min=0, max=86_400, help="Seconds to wait until every migration is applied.")
+    ] = 0,
+) -> None:
     """Show each migration and when it was applied.
+
+    With --wait it comes back as soon as the database is there with the schema of this release, and ends with 3
+    where that takes too long: for what has to start after the migration.
 
     \b
     Examples:
       goverse db status
       goverse -o json db status
+      goverse db status --wait 300
     """
     from goverse_node.stores.postgres import schema  # noqa: PLC0415
 
     invocation = invocation_of(context)
-    found = _with_connection(invocation, dsn, schema.status)
+    invocation.settings({"postgres.dsn": ("--dsn", dsn)})  # what is wrong with them no waiting mends
+
+    def ask() -> list[schema.Migration]:
+        return _with_connection(invocation, dsn, schema.status)
+
+    found = _complete(ask, wait_s) if wait_s else ask()
     document = {"migrations": [{"name": each.name, "applied": each.applied} for each in found]}
     show(invocation, document, "\n".join(f"{each.name}  {each.applied or 'missing'}" for each in found))
 
@@ -129,7 +148,7 @@ def cleanup(
       goverse db cleanup --dry-run
       goverse db cleanup --yes
     """
-    from goverse_cli.cluster.parts import postgres_of  # noqa: PLC0415
+    from goverse_cli.cluster.database import postgres_of  # noqa: PLC0415
     from goverse_node.stores.postgres.expiry import expire  # noqa: PLC0415
 
     invocation = invocation_of(context)
@@ -146,6 +165,25 @@ def cleanup(
     show(invocation, document, "\n".join(lines) or "nothing is past its retention")
 
 
+def _complete(ask: Callable[[], list[Migration]], wait_s: float) -> list[Migration]:
+    """Ask until no migration is missing; a server, role or database that is not there yet may come."""
+    end = time.monotonic() + wait_s
+    while True:
+        try:
+            found = ask()
+        except (ConfigError, Failure) as error:
+            reason = str(error)
+        else:
+            missing = [each.name for each in found if each.applied is None]
+            if not missing:
+                return found
+            reason = f"the database lacks {', '.join(missing)}"
+        if time.monotonic() >= end:
+            hint = "run goverse db migrate, and see what it says"
+            raise Failure(f"after {wait_s:g} s: {reason}", hint=hint, exit_code=ExitCode.UNAVAILABLE)
+        time.sleep(min(_PAUSE_S, max(0.0, end - time.monotonic())))
+
+
 def _with_connection(
     invocation: Invocation,
     dsn: str | None,
@@ -153,7 +191,7 @@ def _with_connection(
     *,
     statement_timeout_s: float | None = None,
 ) -> T:
-    from goverse_cli.cluster.parts import postgres_of  # noqa: PLC0415
+    from goverse_cli.cluster.database import postgres_of  # noqa: PLC0415
     from goverse_node.stores.postgres.connections import Connections  # noqa: PLC0415
     from goverse_node.stores.postgres.failures import told  # noqa: PLC0415
 
@@ -192,4 +230,5 @@ def _unreachable(error: GoverseError) -> Exception:
 
 
 _VERIFY_TIMEOUT_S = 3_600.0
+_PAUSE_S = 1.0
 _DAMAGED = "stop writing to this database, and compare with a backup: no release of GoVerse leaves data like that"

@@ -34,7 +34,9 @@ class ClusterSettings(Section):
         default="127.0.0.1:7400", description="Address and port on which a node takes calls from gates and other nodes."
     )
     advertise: str = Field(
-        default="", description="Address and port under which others reach the node; `listen` where it is empty."
+        default="",
+        description="Address and port under which others reach the node. Where it is empty: `listen`, and for a node "
+        "that listens on all addresses `POD_IP` with its port.",
     )
     admin_listen: str = Field(
         default="",

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from goverse.errors import ConfigError
 from goverse.settings.catalog import ENVIRONMENT_PREFIX, PLAIN_NAMES, known_settings, plain, sections
-from goverse.settings.layers import Layer, SettingPath, read_environment, read_file, read_flags
+from goverse.settings.layers import Layer, SettingPath, read_environment, read_file, read_flags, read_pod
 from goverse.settings.sections import Settings
 
 S = TypeVar("S", bound=BaseSettings)
@@ -74,7 +74,12 @@ def load_settings(
     Raises:
         ConfigError: something is wrong; says all of it, each with its origin and the way out.
     """
-    return load(Settings, config=config, environ=environ, flags=flags or {})
+    loaded = load(Settings, config=config, environ=environ, flags=flags or {})
+    cluster = loaded.values.cluster
+    pod = read_pod(environ, cluster.listen)
+    if cluster.advertise or not pod.values:
+        return loaded
+    return _judged(Settings, (*loaded.layers, pod))
 
 
 def load(
@@ -87,8 +92,10 @@ def load(
     """
     if config is None and environ.get("GOVERSE_CONFIG"):
         config = Path(environ["GOVERSE_CONFIG"])
-    layers = (read_flags(flags), read_environment(environ), read_file(config) if config else Layer())
+    return _judged(model, (read_flags(flags), read_environment(environ), read_file(config) if config else Layer()))
 
+
+def _judged(model: type[S], layers: tuple[Layer, ...]) -> EffectiveSettings[S]:
     class Layered(model):  # type: ignore[valid-type, misc]  # bound by a type variable
         @classmethod
         def settings_customise_sources(

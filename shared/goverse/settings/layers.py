@@ -24,6 +24,8 @@ OTHER_VARIABLES = frozenset(f"GOVERSE_{name}" for name in ("ADMIN_DSN", "CA", "C
 
 FILE_SUFFIX = "_FILE"
 
+_ALL_ADDRESSES = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
+
 _SERVICE_LINK = re.compile(
     r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=.*|\w+_PORT=(tcp|udp|sctp)://.*"
 )
@@ -59,6 +61,17 @@ def read_flags(flags: Mapping[str, tuple[str, Any]]) -> Layer:
     for path, (flag, value) in flags.items():
         if value is not None:
             layer.put(tuple(path.split(".")), value, f"flag {flag}")
+    return layer
+
+
+def read_pod(environ: Mapping[str, str], listen: str) -> Layer:
+    """Take ``POD_IP``: the address that a node advertises where none is set and it listens on all addresses."""
+    layer = Layer()
+    host, _, port = listen.rpartition(":")
+    address = environ.get("POD_IP", "")
+    if address and host.strip("[]") in _ALL_ADDRESSES:
+        shown = f"[{address}]" if ":" in address else address
+        layer.put(("cluster", "advertise"), f"{shown}:{port}", "environment variable POD_IP")
     return layer
 
 

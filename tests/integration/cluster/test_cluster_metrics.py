@@ -28,7 +28,8 @@ from goverse.tls.files import TlsFiles, named
 from goverse.tls.rotation import Rotating
 from goverse.wire.stats import WireStats
 from goverse_cli.cluster.admin import AdminServer, listen
-from goverse_cli.cluster.telemetry import gate_metrics, node_metrics, node_report
+from goverse_cli.cluster.gate_telemetry import gate_metrics
+from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_gate.app import create_app
 from goverse_node.ownership.shutdown import Shutdown
 from goverse_node.stores.memory import MemoryStore

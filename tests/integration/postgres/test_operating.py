@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredReply
 from goverse_cli import main
 from goverse_node.stores.postgres.options import PostgresOptions
+from goverse_node.stores.postgres.provision import provision
 from goverse_node.stores.postgres.store import PostgresStore
 
 pytestmark = pytest.mark.requirement("DUR-5")
@@ -85,7 +87,7 @@ def test_a_database_is_made_checked_spoiled_and_cleaned(admin: str, run: Command
     assert code == 0
     assert told["made"][:2] == ["role shop", "database shop objects"]
     assert told["made"][2].startswith("schema 0001")
-    assert run("db", "init", "--admin-dsn", admin) == (0, {"made": []})
+    assert run("db", "init", GOVERSE_ADMIN_DSN=admin) == (0, {"made": []})
     assert all(each["applied"] for each in run("db", "status")[1]["migrations"])
 
     asyncio.run(write(admin))
@@ -125,6 +127,20 @@ def test_a_database_is_made_checked_spoiled_and_cleaned(admin: str, run: Command
     assert wrong["feed_holes"] == ["default/Item/b: version 3 follows 1"]
     assert len(wrong["replies"]) == 1
     assert "stop writing" in told["hint"]
+
+
+@pytest.mark.requirement("OPS-2")
+def test_what_starts_after_the_migration_waits_for_the_schema(admin: str, run: Command) -> None:
+    code, told = run("db", "status", "--wait", "0.1")
+    assert code == 3
+    assert "does not exist" in told["detail"]
+
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(lambda: asyncio.run(provision(PostgresOptions(dsn=dsn_of(admin)), admin)))
+        code, told = run("db", "status", "--wait", "60")
+        assert made.result(60)
+    assert code == 0
+    assert all(each["applied"] for each in told["migrations"])
 
 
 def test_a_database_that_cannot_be_made_says_what_to_do(admin: str, run: Command) -> None:

@@ -93,6 +93,25 @@ def test_logs_are_set_without_prefix_and_pod_name_names_the_node() -> None:
     assert load_settings(environ={**environ, "GOVERSE_LOG__LEVEL": "error"}).values.log.level == "error"
 
 
+@pytest.mark.requirement("OPS-4")
+@pytest.mark.parametrize(
+    ("environ", "advertised"),
+    [
+        ({"GOVERSE_CLUSTER__LISTEN": "0.0.0.0:7400", "POD_IP": "10.1.2.3"}, "10.1.2.3:7400"),
+        ({"GOVERSE_CLUSTER__LISTEN": "[::]:7401", "POD_IP": "fd00::7"}, "[fd00::7]:7401"),
+        ({"GOVERSE_CLUSTER__LISTEN": "0.0.0.0:7400", "POD_IP": "10.1.2.3", "GOVERSE_CLUSTER__ADVERTISE": "n:1"}, "n:1"),
+        ({"POD_IP": "10.1.2.3"}, ""),  # it listens on loopback: nobody reaches it at the address of the Pod
+        ({"GOVERSE_CLUSTER__LISTEN": "0.0.0.0:7400"}, ""),
+    ],
+)
+def test_a_pod_advertises_its_address_where_it_listens_on_all(environ: dict[str, str], advertised: str) -> None:
+    settings = load_settings(environ=environ)
+
+    assert settings.values.cluster.advertise == advertised
+    from_pod = advertised.strip("[").startswith(environ.get("POD_IP", "-"))
+    assert (settings.origin("cluster.advertise") == "environment variable POD_IP") is from_pod
+
+
 def test_a_value_may_be_in_a_file_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "id").write_text("from-a-file\n", encoding="utf-8")
     environ = {"GOVERSE_NODE__ID_FILE": str(tmp_path / "id")}

@@ -1,0 +1,25 @@
+"""The database of a cluster, as the settings say."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Final
+
+from goverse.settings import Settings
+from goverse_node.stores.postgres.options import PostgresOptions
+
+_DAY_S: Final = 86_400.0
+
+
+def postgres_of(values: Settings) -> PostgresOptions:
+    """Return how the store reaches PostgreSQL."""
+    postgres = values.postgres
+    return PostgresOptions(
+        dsn=postgres.dsn,
+        password=postgres.password.get_secret_value() if postgres.password else None,
+        pool_max=postgres.pool_max,
+        connect_timeout_s=postgres.connect_timeout_s,
+        statement_timeout_s=postgres.statement_timeout_s,
+        changes_retention_days=postgres.changes_retention_days,
+        replies_retention_days=ceil(values.node.idempotency_retention_s / _DAY_S) + 1,
+    )

@@ -1,0 +1,31 @@
+"""The metrics of a gate's process, put together from their parts."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+
+from goverse.routing.metrics import RouterMetrics
+from goverse.routing.router import Router
+from goverse.telemetry.coordination import MeteredCoordinator
+from goverse.telemetry.process import register_process_metrics
+from goverse.telemetry.tls import TlsMetrics
+from goverse.telemetry.wire import WireMetrics
+from goverse.wire.stats import WireStats
+from goverse_cli.version import release
+
+
+def gate_metrics(
+    router: Router, coordinator: MeteredCoordinator, links: WireStats, tls: TlsMetrics
+) -> CollectorRegistry:
+    """Return what a gate knows of its cluster; the gate adds what it knows of its callers."""
+    return registry_of(RouterMetrics(router), coordinator, WireMetrics(out=links), tls)
+
+
+def registry_of(*parts: Collector) -> CollectorRegistry:
+    """Return what a process of a cluster tells: these parts, and itself."""
+    registry = CollectorRegistry()
+    register_process_metrics(registry, version=release())
+    for part in parts:
+        registry.register(part)
+    return registry

@@ -1,0 +1,91 @@
+"""Who may talk to whom: the edges that the parts need, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.deploy.rendering import NAMES, Document, documents, pods
+
+pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OPS-2")]
+
+COMPONENT = "app.kubernetes.io/component"
+PARTS = ("gate", "node", "etcd", "postgres", "tools", "backup", "test")
+
+# From, to, port: what the running system uses.
+EDGES = {
+    ("gate", "node", 7400),
+    ("gate", "etcd", 2379),
+    ("node", "node", 7400),
+    ("node", "etcd", 2379),
+    ("node", "postgres", 5432),
+    ("etcd", "etcd", 2380),
+    ("tools", "postgres", 5432),
+    ("backup", "postgres", 5432),
+    ("backup", "etcd", 2379),
+    ("test", "gate", 8000),
+}
+
+
+def _selects(selector: Document, labels: Document) -> bool:
+    return bool(selector.get("matchLabels", {}).items() <= labels.items())
+
+
+def _allowed(policies: list[Document], direction: str, peers: str, source: Document, target: Document) -> set[int]:
+    """Return the ports at which one end lets the other in, or out to it."""
+    own, other = (source, target) if direction == "egress" else (target, source)
+    ports = set[int]()
+    for policy in policies:
+        if _selects(policy["spec"]["podSelector"], own):
+            for rule in policy["spec"].get(direction, []):
+                for peer in rule.get(peers, []):
+                    if peer.keys() == {"podSelector"} and _selects(peer["podSelector"], other):
+                        ports |= {port["port"] for port in rule["ports"]}
+    return ports
+
+
+@pytest.mark.parametrize("name", ["minimal", "everything", "tls-off", "existing-secrets"])
+def test_exactly_the_needed_edges_are_open(name: str) -> None:
+    found = documents(name)
+    policies = [each for each in found if each["kind"] == "NetworkPolicy"]
+    labels = {pod["metadata"]["labels"][COMPONENT]: pod["metadata"]["labels"] for _, pod in pods(found)}
+    open_edges = {
+        (source, target, port)
+        for source in labels
+        for target in labels
+        for port in _allowed(policies, "egress", "to", labels[source], labels[target])
+        & _allowed(policies, "ingress", "from", labels[source], labels[target])
+    }
+
+    assert open_edges == {edge for edge in EDGES if {edge[0], edge[1]} <= labels.keys()}
+    assert labels.keys() <= set(PARTS)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "one-of-each"])
+def test_every_pod_is_denied_what_is_not_allowed(name: str) -> None:
+    found = documents(name)
+    denying = [
+        policy["spec"]["podSelector"]
+        for policy in found
+        if policy["kind"] == "NetworkPolicy" and not {"ingress", "egress"} & policy["spec"].keys()
+    ]
+    assert len(denying) == 1
+    for label, pod in pods(found):
+        assert _selects(denying[0], pod["metadata"]["labels"]), label
+
+
+def test_external_stores_are_reached_at_their_ports_and_networks_only() -> None:
+    rules = [
+        rule
+        for policy in documents("external-stores")
+        if policy["kind"] == "NetworkPolicy" and policy["metadata"]["name"] == "goverse-node"
+        for rule in policy["spec"]["egress"]
+    ]
+    outside = {
+        (peer["ipBlock"]["cidr"], port["port"])
+        for rule in rules
+        for peer in rule.get("to", [])
+        if "ipBlock" in peer
+        for port in rule["ports"]
+    }
+
+    assert outside == {("192.0.2.0/24", port) for port in (2379, 2380, 5432, 5433)}

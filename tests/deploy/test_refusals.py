@@ -1,0 +1,55 @@
+"""Values that contradict each other, or that nobody knows, are refused with a sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.deploy.rendering import template
+
+pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OPS-2")]
+
+IMAGE = "app.image=x:1"
+EXTERNAL = "postgres.bundled=false,postgres.external.dsn=postgresql://goverse@db/goverse"
+
+REFUSED = {
+    "app.image=": "app.image is not set",
+    "cluster.shards=12": "it has to be a power of two",
+    "cluster.nodesMin=4": "no shard would ever be placed",
+    "etcd.bundled=false": "say in etcd.external.endpoints where etcd is",
+    "etcd.external.endpoints={https://etcd:2379}": "keep one of them",
+    "etcd.bundled=false,etcd.external.endpoints={http://etcd:2379},etcd.external.tlsSecret=x": "write https://",
+    "etcd.external.passwordSecret=x": "without etcd.external.username",
+    "etcd.external.clientCertificate=true": "name the secret that holds it",
+    "postgres.bundled=false": "say in postgres.external.dsn where PostgreSQL is",
+    "postgres.external.dsn=postgresql://goverse@db/goverse": "keep one of them",
+    "postgres.bundled=false,postgres.external.dsn=postgresql://goverse:secret@db/goverse": "holds a password",
+    "migration.mode=hook": "before the bundled PostgreSQL is there",
+    "tls.source=existing": "tls.existing.node",
+    f"tls.source=existing,tls.existing.node=n,tls.existing.gate=g,{EXTERNAL}": "tls.existing.etcd",
+    "ingress.enabled=true": "say in ingress.host",
+    "ingress.enabled=true,ingress.host=objects.example": "would keep its controller out",
+    "nodes.autoscaling.enabled=true,nodes.autoscaling.minReplicas=11": "more than maxReplicas, which is 10",
+    "nodes.terminationGracePeriodS=60": "need 100: Kubernetes would kill what drains",
+    "gates.terminationGracePeriodS=30": "need 40: Kubernetes would kill what drains",
+    "config.gate.drain_timeout_s=60": "config.gate.drain_timeout_s is decided by the chart: set cluster.drainTimeoutS",
+    "config.cluster.listen=x": "config.cluster.listen is decided by the chart",
+    "config.gate.tls_client_ca=/x": "would keep the probes of Kubernetes out",
+    "tls.enabeld=false": "additional properties 'enabeld' not allowed",
+    "tls.source=letsencrypt": "value must be one of",
+    "nodes.replicas=0": "minimum",
+    "nodes.replicas=many": "got string, want integer",
+}
+
+
+@pytest.mark.parametrize("values", REFUSED)
+def test_such_values_are_refused_with_a_sentence(values: str) -> None:
+    ran = template("--set", IMAGE, "--set", values)
+
+    assert ran.returncode != 0
+    assert REFUSED[values] in ran.stderr
+
+
+def test_what_is_left_of_each_is_accepted() -> None:
+    ran = template("--set", IMAGE, "--set", EXTERNAL, "--set", "migration.mode=hook")
+
+    assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,97 @@
+"""What the images rely on: a gate without a node's code, requirements by role, and a health check that is the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from goverse.settings import Settings, load_settings
+from goverse.tls.rotation import Rotating
+from goverse_cli.health import lives, place
+from goverse_gate.tls import server_context
+from tests.certificates import Authority
+from tests.gate.serving import serving
+from tests.tree import ROOT
+
+pytestmark = pytest.mark.requirement("OPS-1")
+
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent!r}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import goverse_cli.cluster.{part}, goverse_cli.event_loop, goverse_cli.health
+from goverse_cli.main import run
+sys.exit(run([{part!r}, "--help"]))
+"""
+ABSENT = {"gate": {"goverse_node"}, "node": set[str]()}
+
+
+def image_requirements(role: str) -> set[str]:
+    """Return the names of what the image of a role gets, as its Dockerfile asks for it."""
+    told = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "image_requirements.py", role],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return {re.split(r"[>=<]", line)[0] for line in told.stdout.split()}
+
+
+def address(port: int, **settings: str) -> Settings:
+    environ = {"GOVERSE_GATE__PORT": str(port), "GOVERSE_CLUSTER__ADMIN_LISTEN": f"0.0.0.0:{port}", **settings}
+    return load_settings(environ=environ).values
+
+
+@pytest.mark.parametrize("part", ABSENT)
+def test_a_part_starts_without_what_its_image_leaves_out(part: str) -> None:
+    modules = {name.replace("-", "_") for name in image_requirements("tools") - image_requirements(part)}
+    code = WITHOUT.format(absent=ABSENT[part] | modules, part=part)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    assert f"goverse {part}" in ran.stdout
+
+
+def test_the_images_of_gate_and_node_are_smaller_than_that_of_the_tools() -> None:
+    everything = image_requirements("tools")
+
+    assert everything - image_requirements("gate") == {"asyncpg", "watchfiles"}
+    assert everything - image_requirements("node") == {"fastapi-offline", "watchfiles"}
+
+
+@pytest.mark.parametrize("kind", ["gate", "node"])
+async def test_a_health_check_asks_the_process_that_is_there(kind: str) -> None:
+    async with serving() as running:
+        port = running.client.base_url.port
+        assert port is not None
+        assert place(kind, address(port)) == ("127.0.0.1", port)
+        assert await asyncio.to_thread(lives, kind, address(port))
+
+    assert not await asyncio.to_thread(lives, kind, address(port))
+
+
+@pytest.mark.requirement("SEC-3")
+@pytest.mark.parametrize("clients", [False, True], ids=["any client", "clients with a certificate"])
+async def test_a_health_check_speaks_tls_where_the_gate_does(clients: bool, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    cert, key = authority.issue("gate", "a-name-that-loopback-has-not")
+    settings = {"GOVERSE_GATE__TLS_CERT": str(cert), "GOVERSE_GATE__TLS_KEY": str(key)}
+    if clients:
+        settings["GOVERSE_GATE__TLS_CLIENT_CA"] = str(authority.certificate)
+    files = address(1, **settings).gate.tls_files()
+    assert files is not None
+    async with serving(certificates=Rotating(files, server_context)) as running:
+        port = running.client.base_url.port
+        assert port is not None
+        assert await asyncio.to_thread(lives, "gate", address(port, **settings))
+
+    assert not await asyncio.to_thread(lives, "gate", address(port, **settings))
