@@ -69,14 +69,15 @@ sdk: $(DEV_STAMP) ## Write what the clients are made from again, and build them 
 	@PYTHON=$(BIN)/python scripts/build_clients.sh
 
 .PHONY: verify-deploy
-verify-deploy: $(DEV_STAMP) ## Check images, chart and manifests with Helm, Kubernetes' schemas, checkov, hadolint, promtool
-	@scripts/install_system.sh prometheus
+verify-deploy: $(DEV_STAMP) ## Check images, chart and manifests with Helm, Kubernetes' schemas, checkov, hadolint, Prometheus
+	@scripts/install_system.sh etcd-server postgresql prometheus
 	@scripts/deploy_tools.sh
 	$(BIN)/python -m pytest tests/deploy -m deploy -v --tb=short $(PYTEST_ARGS)
 
 .PHONY: k8s
-k8s: $(DEV_STAMP) ## Write the chart's README and schema and the manifests in k8s/ again, after a change of the chart
+k8s: $(DEV_STAMP) ## Write the chart's README, schema and dashboards and the manifests in k8s/ again, after a change of the chart
 	@scripts/deploy_tools.sh
+	$(BIN)/python scripts/dashboards.py
 	$(BIN)/python scripts/chart_reference.py
 	$(BIN)/python scripts/kustomize.py
 

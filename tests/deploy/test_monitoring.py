@@ -1,0 +1,182 @@
+"""A real Prometheus scrapes a real cluster: every panel of the dashboards and every alert finds its series."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.cluster_processes import PATIENCE_S, Processes, Shape, cluster
+from tests.etcd_server import free_ports
+from tests.tree import ROOT
+
+pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OBS-4"), pytest.mark.slow]
+
+FILES = ROOT / "helm" / "goverse" / "files"
+NAMESPACE = "objects"
+INTERVAL_S = 1
+# What only trouble makes: a panel may be empty without it, but its series has to be one that processes export.
+TROUBLE = {
+    "goverse_etcd_errors_total",
+    "goverse_rebalance_decisions_total",
+    "goverse_routing_retries_total",
+    "goverse_shard_releases_total",
+    "goverse_store_errors_total",
+    "goverse_tls_reloads_total",
+    "goverse_turn_timeouts_total",
+}
+
+
+@contextmanager
+def prometheus(folder: Path, processes: Processes) -> Iterator[str]:
+    """Run Prometheus over all processes, with the labels that they have in Kubernetes; give its address."""
+    certificates = processes.certificates
+    assert certificates is not None
+    nodes = json.loads(processes.command("-o", "json", "nodes", "list")).values()
+    caller_cert, caller_key = certificates.caller
+    config: dict[str, Any] = {
+        "global": {"scrape_interval": f"{INTERVAL_S}s"},
+        "rule_files": [str(FILES / "rules.yaml")],
+        "scrape_configs": [
+            {
+                "job_name": "goverse-node",
+                "static_configs": [
+                    {
+                        "targets": [each["admin"].removeprefix("http://") for each in nodes],
+                        "labels": {"namespace": NAMESPACE},
+                    }
+                ],
+            },
+            {
+                "job_name": "goverse-gate",
+                "scheme": "https",
+                "tls_config": {
+                    "ca_file": str(certificates.first.certificate),
+                    "cert_file": str(caller_cert),
+                    "key_file": str(caller_key),
+                },
+                "static_configs": [
+                    {
+                        "targets": [url.removeprefix("https://") for url in processes.gates.values()],
+                        "labels": {"namespace": NAMESPACE},
+                    }
+                ],
+            },
+        ],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (port,) = free_ports(1)
+    program = shutil.which("prometheus")
+    assert program is not None, "scripts/install_system.sh prometheus"
+    with (folder / "prometheus.log").open("wb") as log:
+        running = subprocess.Popen(
+            [
+                *("setpriv", "--pdeathsig=KILL", program, f"--config.file={folder / 'prometheus.yml'}"),
+                *(f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address=127.0.0.1:{port}"),
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        running.kill()
+        running.wait(PATIENCE_S)
+
+
+class Queries:
+    """Asks Prometheus."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def found(self, query: str) -> list[dict[str, Any]]:
+        """Return the series of a query now."""
+        answer = (await self._client.get("/api/v1/query", params={"query": query})).json()
+        assert answer["status"] == "success", (query, answer)
+        series: list[dict[str, Any]] = answer["data"]["result"]
+        return series
+
+    async def names(self) -> set[str]:
+        """Return the names of all series and what their help says."""
+        told = (await self._client.get("/api/v1/label/__name__/values")).json()["data"]
+        described = (await self._client.get("/api/v1/metadata")).json()["data"]
+        return {*told, *described}
+
+    async def until(self, query: str) -> None:
+        """Wait until a query finds something."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    if await self.found(query):
+                        return
+                except httpx.TransportError:  # it is starting
+                    pass
+                await asyncio.sleep(INTERVAL_S / 4)
+
+
+async def _use(processes: Processes) -> None:
+    """Make calls of several kinds, and move a shard."""
+    async with processes.client(30.0) as client:
+        for number in range(20):
+            path = f"{processes.url}/objects/Counter/m{number}/call"
+            assert (await client.post(f"{path}/increment", headers={"idempotency-key": "k"})).status_code == 200
+            assert (await client.post(f"{path}/increment", headers={"idempotency-key": "k"})).status_code == 200
+            assert (await client.post(f"{path}/peek")).status_code == 200
+        assert (await client.post(f"{processes.url}/objects/Counter/m0/call/nothing")).status_code == 404
+    target = json.loads(processes.command("-o", "json", "shards", "move", "3", "n1"))
+    other = "n2" if target["from"] == "n1" else "n1"
+    processes.command("shards", "move", "3", other)
+
+
+async def test_every_panel_and_every_alert_finds_its_series(tmp_path: Path) -> None:
+    panels = {
+        f"{path.stem}: {panel['title']}: {target['legendFormat']}": target["expr"]
+        for path in sorted((FILES / "dashboards").glob("*.json"))
+        for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]
+        for target in panel["targets"]
+    }
+    rules = yaml.safe_load((FILES / "rules.yaml").read_text(encoding="utf-8"))["groups"][0]["rules"]
+    async with cluster(tmp_path, Shape(nodes=2, gates=1, tls=True)) as processes, AsyncExitStack() as undo:
+        url = undo.enter_context(prometheus(tmp_path, processes))
+        client = await undo.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10, trust_env=False))
+        queries = Queries(client)
+        await queries.until(f'count(up{{namespace="{NAMESPACE}"}} == 1) == 3')
+        await _use(processes)
+        await queries.until('sum(rate(goverse_method_calls_total{status="success"}[1m])) > 0')
+        await queries.until("sum(rate(goverse_shard_claims_total[1m])) > 0")
+
+        known, empty = await queries.names(), []
+        for title, template in panels.items():
+            query = template.replace("$namespace", NAMESPACE).replace("$__rate_interval", "1m")
+            names = re.findall(r"\bgoverse_\w+", query)
+            assert {_plain(name) for name in names} <= {_plain(name) for name in known}, title
+            if not await queries.found(query) and not set(names) & TROUBLE:
+                empty.append(title)
+        assert empty == []
+
+        for rule in rules:
+            for selector in re.findall(r"\b(?:goverse|process|up)\w*(?:\{[^}]*\})?", rule["expr"]):
+                name = selector.partition("{")[0]
+                assert _plain(name) in {_plain(each) for each in known}, rule["alert"]
+                if name not in TROUBLE and "status=" not in selector:
+                    assert await queries.found(selector), f"{rule['alert']}: {selector}"
+        loaded = (await client.get("/api/v1/rules")).json()["data"]["groups"][0]["rules"]
+        assert [each["name"] for each in loaded] == [rule["alert"] for rule in rules]
+        assert {each["health"] for each in loaded} <= {"ok", "unknown"}
+        firing = await queries.found('ALERTS{alertstate="firing"}')
+        assert firing == [], "an alert fires on a cluster that is well"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"_(bucket|sum|count|total)$", "", name)
