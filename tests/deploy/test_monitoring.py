@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,12 +116,16 @@ class Queries:
     async def until(self, query: str) -> None:
         """Wait until a query finds something."""
         async with asyncio.timeout(PATIENCE_S):
+            while not await self.found(query):  # noqa: ASYNC110  # another process
+                await asyncio.sleep(INTERVAL_S / 4)
+
+    async def ready(self) -> None:
+        """Wait until it answers queries."""
+        async with asyncio.timeout(PATIENCE_S):
             while True:
-                try:
-                    if await self.found(query):
+                with suppress(httpx.TransportError):
+                    if (await self._client.get("/-/ready")).status_code == 200:
                         return
-                except httpx.TransportError:  # it is starting
-                    pass
                 await asyncio.sleep(INTERVAL_S / 4)
 
 
@@ -151,6 +155,7 @@ async def test_every_panel_and_every_alert_finds_its_series(tmp_path: Path) -> N
         url = undo.enter_context(prometheus(tmp_path, processes))
         client = await undo.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10, trust_env=False))
         queries = Queries(client)
+        await queries.ready()
         await queries.until(f'count(up{{namespace="{NAMESPACE}"}} == 1) == 3')
         await _use(processes)
         await queries.until('sum(rate(goverse_method_calls_total{status="success"}[1m])) > 0')
