@@ -77,6 +77,6 @@ KNOWN_GAPS: dict[str, str] = {
     "OPS-2": "No cluster has installed it yet; no `auto` between fast and graceful ends.",
     "OPS-3": "No cluster has applied it yet.",
     "OPS-4": "The grace period is computed from the settings and checked on renderings, not seen on a cluster.",
-    "OPS-6": "Taking, naming and removing are tested in parts; a restore is described and not run by a test.",
+    "OPS-6": "The restore was run on processes, not on Pods; the CronJobs were not run.",
     "DOC-1": "Locally; Kubernetes comes with the chart.",
 }
