@@ -4,7 +4,8 @@ One coarse timer looks at everybody. A request that is answered before the timer
 in a dict and nothing else. One that is still there is *old*: from then on a task watches whether its client
 went away.
 
-* At its deadline the wait ends with ``Expired``, whether the link ever answers or not.
+* At its deadline the wait ends with ``Expired``, whether the link ever answers or not. An event loop that stood still
+  first takes in what came meanwhile: the timer leaves one round out.
 * When the client goes away the wait ends with ``ClientGone``.
 
 Either way the future is cancelled, which tells the link that nobody waits: a request that has not begun is
@@ -68,6 +69,8 @@ class Waiting:
         self._late: set[Task[object]] = set()
         self._expiring: dict[Expiring, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._due = 0.0
+        self._left_out = False
 
     async def reply(self, future: Future[Reply], deadline: float, receive: Receive) -> Reply:
         """Return the link's reply.
@@ -127,7 +130,11 @@ class Waiting:
 
     def _arm(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.call_later(self._period_s, self._look)
+        self._look_again(self._loop)
+
+    def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = loop.time() + self._period_s
+        loop.call_at(self._due, self._look)
 
     def _look(self) -> None:
         """Go round once; stop the timer when nobody waits."""
@@ -136,6 +143,10 @@ class Waiting:
             self._loop = None
             return
         now = loop.time()
+        self._left_out = now - self._due > self._period_s and not self._left_out
+        if self._left_out:
+            self._look_again(loop)
+            return
         for future, (deadline, receive) in self._young.items():
             self._old[future] = _Old(deadline, loop.create_task(self._watch(future, receive)))
         self._young.clear()
@@ -148,7 +159,7 @@ class Waiting:
             if deadline <= now and task not in self._late:
                 self._late.add(task)
                 task.cancel()
-        loop.call_later(self._period_s, self._look)
+        self._look_again(loop)
 
     def _give_up(self, future: Future[Reply], reason: type[Exception]) -> None:
         old = self._old.get(future)

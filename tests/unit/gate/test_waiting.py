@@ -57,6 +57,18 @@ async def test_the_wait_ends_at_the_deadline_although_the_link_never_answers(wai
     assert reply.cancelled()
 
 
+@pytest.mark.requirement("GATE-6")
+async def test_after_a_standstill_a_reply_that_came_meanwhile_counts(waiting: Waiting) -> None:
+    loop, reply = asyncio.get_running_loop(), future()
+    wait = asyncio.create_task(waiting.reply(reply, in_s(0.01), Client().receive))
+    loop.call_later(0.05, reply.set_result, Reply(b"1"))
+    await asyncio.sleep(0)
+    stands_until = loop.time() + 0.1
+    while loop.time() < stands_until:
+        pass  # a method that blocks the loop
+    assert (await wait).body == b"1"
+
+
 async def test_the_wait_ends_when_the_client_goes_away_and_the_link_hears_of_it(waiting: Waiting) -> None:
     client, reply = Client(), future()
     task = asyncio.create_task(waiting.reply(reply, in_s(FAR_S), client.receive))
