@@ -5,10 +5,12 @@ source archive) the same is told by folder names.
 """
 
 import ast
+import importlib.util
 import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -90,3 +92,13 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield from _walk(path)
         else:
             yield path
+
+
+def load_module(path: Path) -> ModuleType:
+    """The module of a file that is part of no package, such as a script."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 import yaml
 
 from tests.deploy.rendering import run
-from tests.tree import ROOT
+from tests.tree import ROOT, load_module
 
 pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OPS-3")]
 
@@ -20,12 +19,7 @@ HOME = ROOT / "k8s"
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     """The script that writes k8s/."""
-    spec = importlib.util.spec_from_file_location("kustomize", ROOT / "scripts" / "kustomize.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(ROOT / "scripts" / "kustomize.py")
 
 
 def test_the_written_files_are_what_would_be_written_today(script: ModuleType) -> None:

@@ -1,15 +1,13 @@
 """Dashboards, alerts and runbook fit together: one source, known series, an entry and a test for each alert."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
 
-from tests.tree import ROOT
+from tests.tree import ROOT, load_module
 
 pytestmark = pytest.mark.requirement("OBS-4")
 
@@ -21,17 +19,8 @@ METRICS = (ROOT / "docs" / "guide" / "metrics.md").read_text(encoding="utf-8")
 NAME = re.compile(r"\bgoverse_[a-z_]+\b")
 
 
-def _script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dashboards", ROOT / "scripts" / "dashboards.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_dashboards_are_those_of_the_script(tmp_path: Path) -> None:
-    _script().main(tmp_path)
+    load_module(ROOT / "scripts" / "dashboards.py").main(tmp_path)
     written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
     assert len(written) == 4
     assert {path.name: path.read_text(encoding="utf-8") for path in DASHBOARDS} == written, (

@@ -1,13 +1,11 @@
 """The typed client that is written from the committed document: a type checker knows it, and it works."""
 
 import ast
-import importlib.util
 import json
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ import pytest
 from goverse_client import GoVerse
 from goverse_client.generate import NotADocument, generate
 from tests.integration.cli.processes import dev, environment, goverse
-from tests.tree import ROOT
+from tests.tree import ROOT, load_module
 
 pytestmark = pytest.mark.requirement("GATE-2")
 
@@ -70,15 +68,6 @@ def _write(*arguments: str, cwd: Path, code: int = 0) -> str:
     return done.stdout if code == 0 else done.stderr
 
 
-def _loaded(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _checked(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     (folder / "use.py").write_text(text, encoding="utf-8")
     return subprocess.run(
@@ -120,7 +109,7 @@ async def test_it_works_on_a_live_gate_from_its_live_document(tmp_path: Path) ->
     with dev(ROOT, "sample-app/auction_house", "--no-reload", "--data-dir", str(tmp_path / "data")) as server:
         path = tmp_path / "live_client.py"
         _write(server.url, "--name", "Shop", "--out", str(path), cwd=tmp_path)
-        module = _loaded(path)
+        module = load_module(path)
         async with module.Shop(server.url) as gv:
             wallet = gv.object("Wallet", "ann")
             assert await wallet.call("deposit", amount=500) == {"balance": 500, "held": 0, "free": 500}
@@ -209,11 +198,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, text: str, said: str) ->
 
 
 def test_the_client_without_async_is_what_would_be_written_today() -> None:
-    spec = importlib.util.spec_from_file_location("make_sync", CLIENT / "make_sync.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_module(CLIENT / "make_sync.py")
     source = (CLIENT / "goverse_client" / "client.py").read_text(encoding="utf-8")
     written = (CLIENT / "goverse_client" / "sync.py").read_text(encoding="utf-8")
     assert module.synchronous(source) == written, "write it again: make sdk"

@@ -47,12 +47,7 @@ def export(
       goverse openapi export app.py > openapi.json
       goverse openapi export --url http://localhost:8000 --out openapi.json
     """
-    if (target is None) == (url is None):
-        raise Failure(
-            "name an application or a server",
-            hint="goverse openapi export app.py    or: goverse openapi export --url http://localhost:8000",
-            exit_code=ExitCode.USAGE,
-        )
+    _check_source(target, url, "name an application or a server", "goverse openapi export")
     document = _of_server(url, Trust(ca, cert, cert_key)) if url is not None else _of_application(target or "")
     text = to_json(document, indent=2) + b"\n"
     if out is None:
@@ -89,18 +84,23 @@ def check(
       goverse openapi check openapi.json --url http://localhost:8000
       goverse openapi check v1.json v2.json -o json
     """
-    if (new is None) == (url is None):
-        raise Failure(
-            "name the new document, an application or a server",
-            hint="goverse openapi check openapi.json app.py    or: goverse openapi check openapi.json --url http://localhost:8000",
-            exit_code=ExitCode.USAGE,
-        )
+    _check_source(new, url, "name the new document, an application or a server", "goverse openapi check openapi.json")
     fresh = _of_server(url, Trust(ca, cert, cert_key)) if url is not None else _of_code_or_file(new or "")
-    found = breaks(_of_file(old), _document(fresh, url or new or ""))
+    found = breaks(_document(_of_file(old), str(old)), _document(fresh, url or new or ""))
     told = {"breaks": [each._asdict() for each in found]}
     if found:
         raise _broken(old, found, told)
     show(invocation_of(context), told, f"clients of {old} go on")
+
+
+def _check_source(target: str | None, url: str | None, what: str, command: str) -> None:
+    """Refuse a command line that names none or both of two sources."""
+    if (target is None) == (url is None):
+        raise Failure(
+            what,
+            hint=f"{command} app.py    or: {command} --url http://localhost:8000",
+            exit_code=ExitCode.USAGE,
+        )
 
 
 def _broken(old: Path, found: list[Break], told: dict[str, Any]) -> Failure:
@@ -117,9 +117,9 @@ def _of_code_or_file(target: str) -> object:
     return _of_file(Path(target)) if target.endswith(".json") else _of_application(target)
 
 
-def _of_file(path: Path) -> Mapping[str, Any]:
+def _of_file(path: Path) -> object:
     try:
-        return _document(decode(path.read_bytes()), str(path))
+        return decode(path.read_bytes())
     except ValueError as error:
         raise Failure(f"{path} holds no JSON", hint="goverse openapi export writes documents") from error
 

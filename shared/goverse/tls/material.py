@@ -81,19 +81,18 @@ def _certificates(file: NamedFile, content: bytes) -> Sequence[x509.Certificate]
 
 def _check_authorities(file: NamedFile, content: bytes, now: float) -> tuple[float, float]:
     last = max(_certificates(file, content), key=lambda one: one.not_valid_after_utc)
-    if last.not_valid_after_utc.timestamp() <= now:
-        raise file.wrong(f"holds no authority that is still valid: the last one expired on {_day(last)}")
-    return last.not_valid_before_utc.timestamp(), last.not_valid_after_utc.timestamp()
+    begins, expires = _life(last)
+    if expires <= now:
+        raise file.wrong(f"holds no authority that is still valid: the last one expired on {moment(expires)}")
+    return begins, expires
 
 
 def _check_time(file: NamedFile, shown: x509.Certificate, now: float) -> tuple[float, float]:
-    begins, expires = shown.not_valid_before_utc.timestamp(), shown.not_valid_after_utc.timestamp()
+    begins, expires = _life(shown)
     if expires <= now:
-        raise file.wrong(f"holds a certificate that expired on {_day(shown)}")
+        raise file.wrong(f"holds a certificate that expired on {moment(expires)}")
     if begins > now:
-        raise file.wrong(
-            f"holds a certificate that is not valid before {shown.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
-        )
+        raise file.wrong(f"holds a certificate that is not valid before {moment(begins)}")
     return begins, expires
 
 
@@ -122,8 +121,8 @@ def _check_name(file: NamedFile, shown: x509.Certificate, name: str) -> None:
         raise file.wrong(f"does not carry the name {name}, which peers look for (wire.tls_name); it carries {carries}")
 
 
-def _day(certificate: x509.Certificate) -> str:
-    return f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+def _life(certificate: x509.Certificate) -> tuple[float, float]:
+    return certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
 
 
 def moment(seconds: float) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.certificates import Authority
 from tests.cluster_processes import Processes, Shape, cluster
-from tests.nodes import until
+from tests.load import Load
 
 pytestmark = [pytest.mark.requirement("SEC-3"), pytest.mark.slow]
 
@@ -24,19 +24,6 @@ pytestmark = [pytest.mark.requirement("SEC-3"), pytest.mark.slow]
 async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
     async with cluster(tmp_path, Shape(nodes=2, shards=16, lease_ttl_s=10.0, tls=True)) as running:
         yield running
-
-
-class Load:
-    """What calls came to, each with an idempotency key so that any may be repeated by a client."""
-
-    def __init__(self) -> None:
-        self.done = 0
-        self.failed: list[str] = []
-
-    async def goes_on(self, calls: int = 20) -> None:
-        """Wait until so many more came back."""
-        counted = self.done
-        await until(lambda: self.done > counted + calls)
 
 
 @asynccontextmanager

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from benchmarks.postgres import Server, server
+from benchmarks.postgres import Server
 from goverse.errors import Unavailable
 from goverse.model.keys import ObjectKey, router_key
 from goverse.model.records import CommitRecord, StoredReply
-from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.housekeeping import DAYS_AHEAD
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.store import PostgresStore
@@ -26,16 +24,6 @@ DAY_S = 86_400
 KEY = ObjectKey("default", "Counter", "c")
 ROUTER = "0123456789abcdef"
 PATIENCE_S = 20.0  # below the time that one statement gets: whoever waits for the dump fails
-
-
-@pytest.fixture
-async def running() -> AsyncIterator[Server]:
-    """A server with our schema."""
-    with server(Path("/var/tmp")) as found:
-        connection = await asyncpg.connect(found.dsn)
-        await schema.migrate(connection)
-        await connection.close()
-        yield found
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -18,16 +17,6 @@ from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.store import PostgresStore
 
 OBJECTS = 16
-
-
-@pytest.fixture
-async def running() -> AsyncIterator[Server]:
-    """A server with our schema."""
-    with server(Path("/var/tmp")) as found:
-        connection = await asyncpg.connect(found.dsn)
-        await schema.migrate(connection)
-        await connection.close()
-        yield found
 
 
 async def write(store: PostgresStore, stop: asyncio.Event) -> list[int]:
@@ -56,6 +45,15 @@ async def check(store: PostgresStore, versions: list[int]) -> None:
     changes = await store.changes(0, 1_000_000)
     assert len(changes) == sum(versions)
     assert len({change.commit_seq for change in changes}) == len(changes)
+
+
+async def finish(store: PostgresStore, stop: asyncio.Event, writing: asyncio.Task[list[int]]) -> None:
+    """End ``write``, and check what it left behind."""
+    stop.set()
+    versions = await asyncio.wait_for(writing, 60)
+    assert min(versions) > 0
+    await check(store, versions)
+    await store.close()
 
 
 @pytest.mark.requirement("DUR-1", "DUR-2")
@@ -97,11 +95,7 @@ async def test_a_server_that_restarts_costs_nothing_but_time(running: Server, mo
         async with asyncio.timeout(20):
             while not store.health().ready:  # noqa: ASYNC110  # as above
                 await asyncio.sleep(0.01)
-    stop.set()
-    versions = await asyncio.wait_for(writing, 60)
-    assert min(versions) > 0
-    await check(store, versions)
-    await store.close()
+    await finish(store, stop, writing)
 
 
 @pytest.mark.requirement("DUR-5")
@@ -163,11 +157,7 @@ async def test_a_server_that_takes_no_writes_for_a_while_costs_nothing_but_time(
             while not store.health().ready:  # noqa: ASYNC110  # likewise
                 await asyncio.sleep(0.01)
         assert set(await store.claim([1], "n1")) == {1}
-    stop.set()
-    versions = await asyncio.wait_for(writing, 60)
-    assert min(versions) > 0
-    await check(store, versions)
-    await store.close()
+    await finish(store, stop, writing)
 
 
 @pytest.mark.requirement("DUR-1")

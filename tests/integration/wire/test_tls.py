@@ -18,6 +18,7 @@ from goverse.wire.link_state import Phase
 from tests.certificates import Authority, Volume
 from tests.integration.wire.asking import ask, outcome
 from tests.links import ledgers, link_to, server_of
+from tests.load import Load
 from tests.nodes import until
 
 pytestmark = pytest.mark.requirement("SEC-3")
@@ -155,19 +156,6 @@ async def test_certificates_change_under_load_and_an_authority_goes_without_a_fa
 
         assert served.reloads == {"taken": 3, "refused": 0}
         assert "it refuses our certificate" in await refused(address, bench.security(late))
-
-
-class Load:
-    """Calls that came back, and those that failed."""
-
-    def __init__(self) -> None:
-        self.done = 0
-        self.failed: list[str] = []
-
-    async def goes_on(self, calls: int = 20) -> None:
-        """Wait until so many more came back."""
-        counted = self.done
-        await until(lambda: self.done > counted + calls)
 
 
 @asynccontextmanager
