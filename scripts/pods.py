@@ -3,9 +3,9 @@
     helm template goverse helm/goverse ... | scripts/pods.py FOLDER
     podman play kube FOLDER/pods/goverse-node-0.yaml
 
-Pods share the machine's network, so each gets a loopback address of its own and listens there; the names of Services are
-written into their hosts files. Whatever else differs is the kubelet's work that podman (4.3) leaves out or does in another
-way, one function for each below. FOLDER then holds a manifest for each Pod, its volumes, and ``difference.diff``.
+Pods share the machine's network, so each gets a loopback address of its own and listens there; the names of Services
+are written into their hosts files. Whatever else differs is the kubelet's work that podman (4.3) leaves out or does in
+another way, one function for each below. FOLDER then holds a manifest for each Pod, its volumes, ``difference.diff``.
 """
 
 from __future__ import annotations

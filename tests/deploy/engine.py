@@ -23,7 +23,7 @@ from tests.tree import ROOT
 PREFIX = "localhost/goverse-verify"
 PATIENCE_S = 600.0
 STORAGE_BYTES_MAX = 8_000_000_000
-"""When the images of all runs have grown to this, they are made anew: each change of the sources leaves layers behind."""
+"""When the images of all runs have grown to this, they are made anew: every change of the sources leaves layers."""
 
 _STORAGE = """\
 [storage]

@@ -1,4 +1,4 @@
-"""What a kubelet does for the Pods that podman runs: starts them, asks their probes, runs their hooks, ends them in time.
+"""What a kubelet does for the Pods that podman runs: asks their probes, runs their hooks, ends them in time.
 
 podman runs the containers. It knows probes only as commands inside a container, and no hooks: those are done here, with
 what the rendered manifest says.
@@ -6,12 +6,12 @@ what the rendered manifest says.
 
 from __future__ import annotations
 
-import json
 import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,6 +37,7 @@ class Kubelet:
 
     Attributes:
         pods: as rendered, by name.
+        identities: the names of Pods that were started, by the identity that podman gave them.
     """
 
     def __init__(self, engine: Engine, script: ModuleType, folder: Path, documents: list[Document]) -> None:
@@ -45,6 +46,7 @@ class Kubelet:
         self.machine = script.Machine(folder, documents)
         self.difference: str = self.machine.write()
         self.pods = {pod.name: pod for pod in self.machine.pods}
+        self.identities: dict[str, str] = {}
         self._folder = folder
         for secret in (folder / "secrets").glob("*.json"):
             engine.run("podman", "secret", "create", secret.stem, secret)
@@ -56,6 +58,7 @@ class Kubelet:
     def start(self, name: str) -> None:
         """Start a Pod; returns when its init containers are through."""
         self._engine.run("podman", "kube", "play", self._folder / "pods" / f"{name}.yaml")
+        self.identities[self._engine.inspect("pod", name)["Id"]] = name
 
     def main(self, name: str) -> Document:
         """Return the container that the Pod is there for."""
@@ -130,7 +133,7 @@ class Kubelet:
             allowed_s = probe["periodSeconds"] * probe["failureThreshold"]
             for kind in ("startupProbe", "readinessProbe"):
                 try:
-                    until(lambda name=name, kind=kind: self.passes(name, kind), f"{kind} of {name}", allowed_s)
+                    until(partial(self.passes, name, kind), f"{kind} of {name}", allowed_s)
                 except AssertionError as error:
                     raise AssertionError(f"{error}\n{self.log(name)}") from None
 
@@ -146,39 +149,17 @@ class Kubelet:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
             with urllib.request.urlopen(request, timeout=timeout_s, context=context) as answer:
-                return 200 <= answer.status < 400
+                return bool(200 <= answer.status < 400)
         except (OSError, urllib.error.HTTPError):
             return False
 
-    # Who runs where ----------------------------------------------------------------------------------------------
 
-    def processes(self) -> dict[int, str]:
-        """Return which Pod each process of a container belongs to."""
-        listed = self._engine.run("podman", "ps", "--format=json")
-        by_container = {each["Id"]: each["PodName"] for each in json.loads(listed or "[]")}
-        found: dict[int, str] = {}
-        for path in Path("/proc").glob("[0-9]*/cgroup"):
-            try:
-                group = path.read_text(encoding="utf-8")
-            except OSError:
-                continue  # it has ended meanwhile
-            for identity, pod in by_container.items():
-                if identity in group:
-                    found[int(path.parent.name)] = pod
-        return found
+NOTHING = {**dict.fromkeys(("CapEff", "CapPrm", "CapBnd"), "0" * 16), "NoNewPrivs": "1", "Seccomp": "2"}
+"""What the kernel says of a process that may do nothing in particular."""
 
 
-def capabilities(pid: int) -> dict[str, str]:
+def confinement(pid: int) -> dict[str, str]:
     """Return what the kernel says that a process may do, and who it is."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    pairs = [line.split(":", 1) for line in status.splitlines()]
-    wanted = ("CapEff", "CapPrm", "CapBnd", "NoNewPrivs", "Seccomp", "Uid", "Gid")
-    return {name: value.split()[0] for name, value in pairs if name in wanted}
-
-
-def refuses_writes(engine: Engine, container: str) -> bool:
-    """Tell whether the root of a container cannot be written; needs Python or a shell's touch in the image."""
-    tried = engine.attempt("podman", "exec", container, "touch", "/written")
-    return tried.returncode != 0 and "Read-only file system" in tried.stderr
-
-
+    pairs = dict(line.split(":", 1) for line in status.splitlines())
+    return {name: pairs[name].split()[0] for name in ("Uid", "Gid", *NOTHING)}

@@ -31,8 +31,12 @@ def edges(documents: list[Document], parts: dict[str, Document]) -> set[Edge]:
         for target, entering in into.items()
         for port in _ports(leaving, parts[target]) & _ports(entering, parts[source])
     }
-    found |= {(source, _outsider(peer), port) for source, rules in out.items() for peer, port in rules if _outsider(peer)}
-    found |= {(_outsider(peer), target, port) for target, rules in into.items() for peer, port in rules if _outsider(peer)}
+    found |= {
+        (source, _outsider(peer), port) for source, rules in out.items() for peer, port in rules if _outsider(peer)
+    }
+    found |= {
+        (_outsider(peer), target, port) for target, rules in into.items() for peer, port in rules if _outsider(peer)
+    }
     return found
 
 

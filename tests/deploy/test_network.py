@@ -1,4 +1,7 @@
-"""Who may talk to whom: the edges that the parts need, and nothing else."""
+"""Who may talk to whom: the edges that the parts need, and nothing else.
+
+What the parts need is compared with the connections of running Pods in test_pods.py.
+"""
 
 from __future__ import annotations
 
