@@ -4,11 +4,9 @@
     podman play kube FOLDER/pods/goverse-node-0.yaml
 
 Pods share the machine's network, so each gets a loopback address of its own and listens there; the names of Services
-are written into their hosts files. Whatever else differs is the kubelet's work that podman (4.3) leaves out or does in
+are in their hosts files. Whatever else differs is the kubelet's work that podman (4.3) leaves out or does in
 another way, one function for each below. FOLDER then holds a manifest for each Pod, its volumes, ``difference.diff``.
 """
-
-from __future__ import annotations
 
 import base64
 import copy
@@ -137,20 +135,24 @@ class Machine:
         manifest = copy.deepcopy(pod.rendered)
         spec = manifest["spec"]
         spec["hostNetwork"] = True
-        spec["hostAliases"] = self._names()
         for container in [*spec.get("initContainers", []), *spec["containers"]]:
             self._listen(pod, container)
             self._tell_fields(pod, container)
             _leave_probes_and_hooks(container)
-        spec["volumes"] = [self._volume(pod, volume) for volume in spec.get("volumes", [])]
+            container["volumeMounts"].append({"name": "hosts", "mountPath": "/etc/hosts", "readOnly": True})
+        spec["volumes"] = [self._volume(pod, volume) for volume in spec.get("volumes", [])] + [self._hosts()]
         _start_once(spec)
+        manifest["metadata"].pop("annotations", None)  # podman takes none with more than 63 characters
         return manifest
 
     # The network -----------------------------------------------------------------------------------------------
 
-    def _names(self) -> list[Document]:
-        """Return the names of headless Services' Pods, and of Services, with the first Pod's address behind them."""
-        aliases: list[Document] = []
+    def _hosts(self) -> Document:
+        """Make a hosts file: Pods of Services by their names, Services with their first Pod behind them.
+
+        It is mounted, as the kubelet does it, because podman leaves out `hostAliases` on the machine's network.
+        """
+        lines = ["127.0.0.1 localhost"]
         services = {each["metadata"]["name"] for each in self._of_kind("Service")}
         first = set[str]()
         for pod in self.pods:
@@ -158,13 +160,15 @@ class Machine:
             if service not in services:
                 continue
             domain = f"{service}.{pod.namespace}.svc"
-            names = [f"{pod.name}.{domain}", *([domain] if service not in first else [])]
+            lines.append(f"{pod.address} {pod.name}.{domain}" + ("" if service in first else f" {domain}"))
             first.add(service)
-            aliases.append({"ip": pod.address, "hostnames": names})
-        return aliases
+        path = self.folder / "volumes" / "hosts"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return {"name": "hosts", "hostPath": {"path": str(path), "type": "File"}}
 
     def _listen(self, pod: Pod, container: Document) -> None:
-        """Listen at the Pod's address instead of all, and ask there."""
+        """Listen at the Pod's address instead of all, and ask there; podman maps no ports on the machine's network."""
+        container.pop("ports", None)
         for part in ("command", "args"):
             if part in container:
                 container[part] = [word.replace("//0.0.0.0:", f"//{pod.address}:") for word in container[part]]

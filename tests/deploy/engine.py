@@ -6,6 +6,7 @@ with the test that made them. Nothing is pulled: all images are made here.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -154,15 +155,29 @@ def _size(folder: Path) -> int:
 
 @contextmanager
 def engine() -> Iterator[Engine]:
-    """Have containers, and leave none behind."""
+    """Have containers, one run at a time, and leave none behind; what a run left that was killed goes first."""
     folder = Path(os.environ.get("DEPLOY_IMAGES", ROOT / ".deploy-images")).resolve()
-    if folder.exists() and _size(folder) > STORAGE_BYTES_MAX:
-        sys.stderr.write(f"{folder} has grown beyond {STORAGE_BYTES_MAX} bytes: its images are made anew\n")
-        shutil.rmtree(folder)
-    scratch = Path(tempfile.mkdtemp(prefix="goverse-verify-"))
-    made = Engine(folder, scratch)
-    try:
-        yield made
-    finally:
-        made.close()
-        shutil.rmtree(scratch)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        last = folder / "scratch"
+        if last.exists():
+            _clear(Engine(folder, last.resolve()))
+        if _size(folder) > STORAGE_BYTES_MAX:
+            sys.stderr.write(f"{folder} has grown beyond {STORAGE_BYTES_MAX} bytes: its images are made anew\n")
+            shutil.rmtree(folder / "storage")
+        # Sockets are in it, whose paths have to be short.
+        scratch = Path(tempfile.mkdtemp(prefix="goverse-verify-"))
+        last.unlink(missing_ok=True)
+        last.symlink_to(scratch)
+        made = Engine(folder, scratch)
+        try:
+            yield made
+        finally:
+            _clear(made)
+            last.unlink()
+
+
+def _clear(made: Engine) -> None:
+    made.close()
+    shutil.rmtree(made.scratch)

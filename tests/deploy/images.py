@@ -16,7 +16,6 @@ from tests.deploy.engine import PREFIX, Engine
 from tests.tree import ROOT, repository_files
 
 SUITE = "trixie"
-MIRROR = "http://deb.debian.org/debian"
 PATHS = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # The root file systems: what runs, what builds, and the stores.
@@ -50,9 +49,8 @@ def _root(engine: Engine, name: str, packages: list[str]) -> str:
     image = f"{PREFIX}/{name}:{_digest([SUITE, *packages])}"
     if not engine.has(image):
         archive = engine.scratch / f"{name}.tar"
-        engine.run(
-            "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}", SUITE, archive, MIRROR
-        )
+        wanted = f"--include={','.join(packages)}"
+        engine.run("mmdebstrap", "--quiet", "--variant=minbase", wanted, SUITE, archive)
         engine.run("podman", "import", "--quiet", f"--change=ENV {PATHS}", archive, image)
         archive.unlink()
     return image

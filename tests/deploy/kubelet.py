@@ -7,6 +7,7 @@ what the rendered manifest says.
 from __future__ import annotations
 
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -27,9 +28,10 @@ PATIENCE_S = 240.0
 def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
     """Wait for a condition, at most so long."""
     end = time.monotonic() + patience_s
+    pause = threading.Event()
     while not condition():
         assert time.monotonic() < end, f"within {patience_s:.0f} s it did not come true: {what}"
-        time.sleep(0.1)
+        pause.wait(0.1)
 
 
 class Kubelet:
@@ -85,7 +87,7 @@ class Kubelet:
     def run_to_end(self, name: str) -> str:
         """Run the Pod of a Job to its end; return what it printed. It is removed."""
         self.start(name)
-        until(lambda: self.state(name)["Status"] == "exited", f"{name} ends: {self.log(name)}")
+        until(lambda: self.state(name)["Status"] in {"exited", "stopped"}, f"{name} ends: {self.log(name)}")
         log = self.log(name)
         assert self.state(name)["ExitCode"] == 0, log
         self.remove(name)

@@ -26,11 +26,20 @@ from tests.deploy.policies import COMPONENT, Edge, edges
 pytestmark = [pytest.mark.deploy, pytest.mark.slow]
 
 COUNTERS = 24
+LANES = 4
 PATIENCE_S = 120.0
 
 # Lines that scripts/pods.py may change, by the field that they belong to.
-NETWORK = ("hostNetwork", "hostAliases", "env", "command", "args")
-LEFT_TO_OTHERS = ("volumes", "startupProbe", "livenessProbe", "readinessProbe", "lifecycle", "restartPolicy")
+NETWORK = ("hostNetwork", "ports", "volumeMounts", "env", "command", "args")
+LEFT_TO_OTHERS = (
+    "volumes",
+    "startupProbe",
+    "livenessProbe",
+    "readinessProbe",
+    "lifecycle",
+    "restartPolicy",
+    "annotations",
+)
 
 DNS = {
     (part, "namespace:kube-system", 53): "names are in the Pods' hosts files here"
@@ -115,7 +124,7 @@ async def test_every_gate_is_called_over_tls_and_its_certificate_is_checked(runn
     for name in running.kubelet.of("gate"):
         async with running.client(name) as client:
             await running.increment(client, f"first-{name}", f"first-{name}")
-            await running.bid_at_auctions(name)
+            await running.bid_at_auctions(name, name)
     address = running.kubelet.address(running.kubelet.of("gate")[0])
     async with httpx.AsyncClient(verify=ssl.create_default_context()) as stranger:
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -143,7 +152,7 @@ async def test_a_node_pod_is_stopped_and_started_under_load_without_a_failed_cal
                 assert not any(lane.done() for lane in lanes), [lane.exception() for lane in lanes if lane.done()]
                 await asyncio.sleep(0.05)
 
-    lanes = [asyncio.create_task(load(lane)) for lane in range(4)]
+    lanes = [asyncio.create_task(load(lane)) for lane in range(LANES)]
     try:
         await goes_on(100)
         for name in running.kubelet.of("node"):
@@ -183,8 +192,8 @@ async def test_the_restored_database_has_every_acknowledged_call(running: PodClu
     assert re.findall(r"kept (postgres|etcd)-\d{8}T\d{6}Z, [1-9]\d* bytes", backup) == ["postgres", "etcd"]
     kubelet = running.kubelet
     processes = [*kubelet.of("gate"), *kubelet.of("node")]
-    for name in processes:
-        assert await asyncio.to_thread(kubelet.stop, name) == 0, name
+    ends = await asyncio.gather(*(asyncio.to_thread(kubelet.stop, name) for name in processes))
+    assert ends == [0] * len(processes)
     (postgres,) = kubelet.of("postgres")
     assert await asyncio.to_thread(kubelet.stop, postgres) == 0
     data = kubelet.machine.folder / "volumes" / f"data-{postgres}" / "postgres"
@@ -195,15 +204,20 @@ async def test_the_restored_database_has_every_acknowledged_call(running: PodClu
     await asyncio.to_thread(kubelet.await_ready, postgres)
     await asyncio.to_thread(kubelet.run_to_end, running.job("migrate"))
     restored = await asyncio.to_thread(kubelet.run_to_end, running.job("restore"))
-    assert "restoring /backup/postgres-" in restored
+    assert "restored /backup/postgres-" in restored
     await asyncio.to_thread(running.start_processes, migrate=False)
 
     before = dict(running.acknowledged)
     assert len(before) > 200
     async with running.client() as client:
-        for key, (counter, value) in before.items():
-            answer = await running.increment(client, counter, key)
+        lanes = asyncio.Semaphore(LANES)
+
+        async def again(key: str, counter: str, value: int) -> None:
+            async with lanes:
+                answer = await running.increment(client, counter, key)
             assert (answer.json(), answer.headers.get("idempotency-replayed")) == (value, "true"), key
+
+        await asyncio.gather(*(again(key, *answer) for key, answer in before.items()))
         for counter in {counter for counter, _ in before.values()}:
             newest = max(value for name, value in before.values() if name == counter)
             assert await running.value(client, counter) == newest
@@ -216,7 +230,7 @@ def seen(running: PodCluster) -> set[Edge]:
     """Between which parts connections were, from the first Pod on: migration, calls, stops, backups, a restore."""
     running.kubelet.run_to_end("goverse-test")
     running.back_up()
-    asyncio.run(running.bid_at_auctions(running.kubelet.of("gate")[0]))
+    asyncio.run(running.bid_at_auctions(running.kubelet.of("gate")[0], "last"))
     return {CALLERS.get(edge, edge) for edge in running.edges() - PROBES}
 
 
