@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from tests.deploy.policies import Edge
 INTERVAL_S = 0.02
 OUTSIDE = "outside"
 _ESTABLISHED, _LISTENS = "01", "0A"
+# podman's control groups, in the one hierarchy of today's kernels and in one of the many before.
+_GROUPS = (Path("/sys/fs/cgroup/libpod_parent"), Path("/sys/fs/cgroup/pids/libpod_parent"))
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Seen:
     """Both ends of one connection.
 
     Attributes:
-        client: control group of the process that connected: it names container and Pod.
+        client: control group of the process that connected, which names container and Pod; "" for one of the machine.
         address, port: where to.
     """
 
@@ -38,9 +41,11 @@ class Watcher:
     """
 
     seen: set[Seen] = field(default_factory=set[Seen])
-    _known: dict[str, Seen] = field(default_factory=dict[str, Seen])
+    _known: set[str] = field(default_factory=set[str])
+    _doubtful: set[str] = field(default_factory=set[str])
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
+    _failed: Exception | None = None
 
     def __enter__(self) -> Watcher:
         """Begin."""
@@ -53,10 +58,20 @@ class Watcher:
         self._stop.set()
         assert self._thread is not None
         self._thread.join()
+        if self._failed is not None:
+            raise self._failed
 
     def _run(self) -> None:
-        while not self._stop.wait(INTERVAL_S):
-            self.look()
+        try:
+            while not self._stop.wait(INTERVAL_S):
+                self.look()
+        except Exception as error:  # whoever waits for it tells
+            self._failed = error
+
+    def until_now(self) -> set[Seen]:
+        """Return what was seen; the watcher must still be looking."""
+        assert self._failed is None, f"nobody looks any more: {self._failed!r}"
+        return set(self.seen)
 
     def look(self) -> None:
         """Look once."""
@@ -67,13 +82,13 @@ class Watcher:
             for address, port, remote, state, inode in table
             if state == _ESTABLISHED and (address, port) not in listening and inode not in self._known
         }
-        if not fresh:
-            return
-        owners = _owners(set(fresh))
+        owners = _owners(set(fresh)) if fresh else {}
         for inode, (address, port) in fresh.items():
-            if inode in owners:
-                self._known[inode] = Seen(owners[inode], address, port)
-                self.seen.add(self._known[inode])
+            # Whom no container holds at a second look either is a process of the machine.
+            if inode in owners or inode in self._doubtful:
+                self._known.add(inode)
+                self.seen.add(Seen(owners.get(inode, ""), address, port))
+        self._doubtful = fresh.keys() - self._known
 
 
 def edges_of(
@@ -133,17 +148,24 @@ def _place(text: str) -> tuple[str, int]:
 
 
 def _owners(inodes: set[str]) -> dict[str, str]:
-    """Return the control group of the process that holds each of these sockets."""
+    """Return the control group of the container whose process holds each of these sockets."""
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
     found: dict[str, str] = {}
-    for folder in Path("/proc").glob("[0-9]*/fd"):
-        try:
-            for link in folder.iterdir():
+    for group, process in _processes():
+        with suppress(OSError):  # it has ended meanwhile
+            for link in Path("/proc", process, "fd").iterdir():
                 inode = wanted.get(str(link.readlink()))
                 if inode:
-                    found[inode] = (folder.parent / "cgroup").read_text(encoding="utf-8")
-        except OSError:
-            continue  # it has ended meanwhile
-        if len(found) == len(wanted):
-            break
+                    found[inode] = group
     return found
+
+
+def _processes() -> Iterator[tuple[str, str]]:
+    """Go through the processes of all containers: control group and number."""
+    for parent in _GROUPS:
+        with suppress(OSError):
+            for pod in [entry for entry in parent.iterdir() if entry.is_dir()]:
+                with suppress(OSError):
+                    for container in [entry for entry in pod.iterdir() if entry.is_dir()]:
+                        for process in (container / "cgroup.procs").read_text(encoding="ascii").split():
+                            yield str(container), process

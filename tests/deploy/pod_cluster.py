@@ -132,7 +132,7 @@ class PodCluster:
         """Return between which components connections were seen until now."""
         pods = self.kubelet.pods.values()
         return connections.edges_of(
-            self.watcher.seen,
+            self.watcher.until_now(),
             self.kubelet.identities,
             {pod.address: pod.name for pod in pods},
             {pod.name: pod.component for pod in pods},
