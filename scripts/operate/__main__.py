@@ -30,9 +30,7 @@ def parser() -> argparse.ArgumentParser:
     validate = command("validate", "See whether a release is well, and run its tests.", commands.validate)
     validate.add_argument("--prometheus", default="", metavar="NAMESPACE/SERVICE:PORT", help="ask it for alerts")
     for each in (deploy, upgrade, validate):
-        each.add_argument(
-            "--call", nargs="+", metavar="WORD", help="TYPE ID METHOD [JSON]: a call to be answered"
-        )
+        each.add_argument("--call", nargs="+", metavar="WORD", help="TYPE ID METHOD [JSON]: a call to be answered")
         each.add_argument("--window-s", type=float, default=10, help="seconds in which failed calls are counted (10)")
 
     debug = command("debug", "Collect logs, states and metrics in one archive, without secrets.", commands.debug)

@@ -15,7 +15,7 @@ from scripts.operate import bundle, checks
 from scripts.operate.dialogue import Options, limits_of, programs_of, say, tell
 from scripts.operate.facts import Facts, calls_of, series_of
 from scripts.operate.findings import Finding, blocking, blocks, ok
-from scripts.operate.looking import Look, look, rendered, since
+from scripts.operate.looking import Look, look, rendered, settled, since
 from scripts.operate.programs import Programs, Refused
 
 _PAUSE_S = 3.0
@@ -68,11 +68,11 @@ def before_deploy(programs: Programs, options: Options, values: Sequence[str]) -
     Raises:
         Refused: the cluster cannot be asked.
     """
-    listed = json.loads(programs.helm("list", "--all", "--filter", f"^{options.release}$", "--output", "json"))
+    present = status_of(programs)
     found = [
-        blocks("release_new", f"{options.release} is there already, {listed[0]['status']}", "use upgrade")
-        if listed
-        else ok("release_new", f"nothing is called {options.release} in {options.namespace}")
+        ok("release_new", f"nothing is called {options.release} in {options.namespace}")
+        if present is None
+        else blocks("release_new", f"{options.release} is there already, {present}", "use upgrade")
     ]
     refused = rendered(programs, options.chart, values)
     found.append(
@@ -90,6 +90,20 @@ def before_deploy(programs: Programs, options: Options, values: Sequence[str]) -
         else blocks("kubernetes_new_enough", told, "the chart needs Kubernetes 1.29")
     )
     return found
+
+
+def status_of(programs: Programs) -> str | None:
+    """Return Helm's word on the release, or None where there is no such release.
+
+    Raises:
+        Refused: the cluster cannot be asked.
+    """
+    try:
+        return settled(programs)[0]
+    except Refused as error:
+        if "not found" in str(error):
+            return None
+        raise
 
 
 def upgrade(options: Options) -> int:

@@ -92,10 +92,8 @@ def settled(programs: Programs) -> tuple[str, str]:
     Raises:
         Refused: there is none.
     """
-    listed = json.loads(programs.helm("list", "--all", "--filter", f"^{programs.release}$", "--output", "json"))
-    if not listed:
-        raise Refused(f"there is no release {programs.release} in the namespace {programs.namespace}")
-    return str(listed[0]["status"]), str(listed[0]["app_version"])
+    newest = json.loads(programs.helm("history", programs.release, "--max", "1", "--output", "json"))[-1]
+    return str(newest["status"]), str(newest["app_version"])
 
 
 def app_version(programs: Programs, chart: Path) -> str:
