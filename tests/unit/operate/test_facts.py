@@ -24,7 +24,7 @@ goverse_leader 1.0
 
 def test_series_are_read_with_their_labels() -> None:
     assert series_of(METRICS, "goverse_leader") == [({}, 1.0)]
-    assert [labels["method"] for labels, _ in series_of(METRICS, "goverse_method_calls_total")][0] == "increment"
+    assert next(labels["method"] for labels, _ in series_of(METRICS, "goverse_method_calls_total")) == "increment"
     assert calls_of([METRICS, METRICS]) == {"success": 24.0, "timeout": 2.0}
     assert certificates_of({"g": METRICS}) == {"g gate": datetime.fromtimestamp(1_777_600_000, UTC)}
 
