@@ -78,6 +78,47 @@ async def test_killed_backends_cost_nothing_but_time(running: Server) -> None:
 
 
 @pytest.mark.requirement("DUR-1", "DUR-2")
+async def test_cancelled_statements_cost_nothing_but_time(running: Server) -> None:
+    store = PostgresStore(PostgresOptions(dsn=running.dsn))
+    await store.open()
+    stop = asyncio.Event()
+    writing = asyncio.create_task(write(store, stop))
+    other = await asyncpg.connect(running.dsn)
+    cancelled = 0
+    async with asyncio.timeout(30):
+        while cancelled < 10:
+            committing = await other.fetchval(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'goverse' AND state = 'active' "
+                "AND query LIKE '%commit_batch%'"
+            )
+            cancelled += committing is not None and await other.fetchval("SELECT pg_cancel_backend($1)", committing)
+            await asyncio.sleep(0.01)
+    await finish(store, stop, writing)
+    await other.close()
+
+
+@pytest.mark.requirement("DUR-1", "DUR-2")
+async def test_a_commit_that_waits_for_a_lock_longer_than_a_statement_may_take_is_tried_again(running: Server) -> None:
+    store = PostgresStore(PostgresOptions(dsn=running.dsn, statement_timeout_s=0.2))
+    await store.open()
+    other = await asyncpg.connect(running.dsn)
+    stop = asyncio.Event()
+    async with other.transaction():
+        await other.execute("LOCK TABLE goverse.objects IN ACCESS EXCLUSIVE MODE")
+        writing = asyncio.create_task(write(store, stop))
+        async with asyncio.timeout(10):
+            while store.health().ready and not writing.done():  # noqa: ASYNC110  # a port without an event
+                await asyncio.sleep(0.01)
+        assert not writing.done(), writing.exception()
+        assert "canceling statement" in store.health().reason
+    async with asyncio.timeout(20):
+        while not store.health().ready:  # noqa: ASYNC110  # likewise
+            await asyncio.sleep(0.01)
+    await finish(store, stop, writing)
+    await other.close()
+
+
+@pytest.mark.requirement("DUR-1", "DUR-2")
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 async def test_a_server_that_restarts_costs_nothing_but_time(running: Server, mode: str) -> None:
     store = PostgresStore(PostgresOptions(dsn=running.dsn))
