@@ -213,3 +213,34 @@ async def test_of_several_servers_the_one_is_used_that_takes_writes(running: Ser
         assert await write(store, stop) == [0] * OBJECTS
         assert await store.claim([1], "n1") == {1: 1}
         await store.close()
+
+
+@pytest.mark.requirement("DUR-1", "DUR-2")
+async def test_a_primary_that_dies_is_replaced_by_its_standby_without_a_loss(running: Server) -> None:
+    admin = await asyncpg.connect(running.dsn)
+    with server(Path("/var/tmp"), standby_of=running) as standby:
+        await admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        await admin.execute("SELECT pg_reload_conf()")
+        async with asyncio.timeout(20):
+            while not await admin.fetchval("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"):
+                await asyncio.sleep(0.05)
+        await admin.close()
+        first, second = (one.dsn.partition("@")[2].partition("/")[0] for one in (running, standby))
+        store = PostgresStore(PostgresOptions(dsn=running.dsn.replace(first, f"{first},{second}")), owner="n1")
+        await store.open()
+        assert await store.claim([1], "n1") == {1: 1}
+        stop = asyncio.Event()
+        writing = asyncio.create_task(write(store, stop))
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(running.stop, "immediate")
+        async with asyncio.timeout(20):
+            while store.health().ready and not writing.done():  # noqa: ASYNC110  # a port without an event
+                await asyncio.sleep(0.01)
+        assert not writing.done(), writing.exception()
+        await asyncio.to_thread(standby.promote)
+        async with asyncio.timeout(20):
+            while not store.health().ready:  # noqa: ASYNC110  # likewise
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        assert await store.claim([1], "n1") == {1: 2}
+        await finish(store, stop, writing)
