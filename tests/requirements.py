@@ -80,7 +80,7 @@ KNOWN_GAPS: dict[str, str] = {
     "OPS-3": "No cluster has applied it yet.",
     "OPS-4": "The grace period is computed from the settings and checked on renderings, not seen on a cluster.",
     "OPS-6": "The restore was run on processes, not on Pods; the CronJobs were not run.",
-    "OPS-9": "kubectl and Helm are real, the API server is not: no cluster was deployed, upgraded or restored; Helm 4 only.",
+    "OPS-9": "kubectl and Helm are real, the API server is not: nothing was done to a real cluster; Helm 4 only.",
     "DOC-1": "On Kubernetes what needs a cluster or a container engine was not run.",
     "DOC-2": "No watch contract, key rotation or API reference of streams yet: they come with watches and tokens.",
 }

@@ -50,8 +50,7 @@ def of_document(value: Any) -> Any:
             if name not in {"managedFields", "kubectl.kubernetes.io/last-applied-configuration"}
         }
     if isinstance(value, list):
-        items: list[Any] = value
-        return [of_document(inner) for inner in items]
+        return [of_document(inner) for inner in cast("list[object]", value)]
     return of_text(value) if isinstance(value, str) else value
 
 

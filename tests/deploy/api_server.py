@@ -21,6 +21,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from tests.deploy.kubernetes_protobuf import is_protobuf, secret
+
 Document = dict[str, Any]
 Execute = Callable[[str, str, Sequence[str]], tuple[int, str, str]]
 """Pod, container and words to exit code, standard output and standard error."""
@@ -93,7 +95,11 @@ def _discovery() -> dict[str, Document]:
 
 
 def merged(base: Any, patch: Any) -> Any:
-    """Return ``base`` with a JSON merge patch: what a strategic patch of one field at a time is too."""
+    """Return ``base`` with a strategic merge patch as far as it is needed here: lists of named things are merged."""
+    if isinstance(patch, list) and isinstance(base, list) and _named(patch) and _named(base):
+        changes = {each["name"]: each for each in patch}
+        kept = [merged(each, changes.pop(each["name"], {})) for each in base]
+        return [*kept, *changes.values()]
     if not isinstance(patch, dict):
         return patch
     made: Document = dict(base) if isinstance(base, dict) else {}
@@ -105,14 +111,20 @@ def merged(base: Any, patch: Any) -> Any:
     return made
 
 
-def release_secret(name: str, namespace: str, *, app_version: str, values: Document | None = None) -> Document:
+def _named(items: list[Any]) -> bool:
+    return all(isinstance(each, dict) and "name" in each for each in items)
+
+
+def release_secret(
+    name: str, namespace: str, *, app_version: str, values: Document | None = None, manifest: str = ""
+) -> Document:
     """Return what Helm leaves in a namespace for a release that is deployed."""
     release = {
         "name": name,
         "namespace": namespace,
         "version": 1,
         "config": values or {},
-        "manifest": "",
+        "manifest": manifest,
         "info": {
             **dict.fromkeys(("first_deployed", "last_deployed"), "2026-05-01T00:00:00Z"),
             **{"deleted": "", "description": "Install complete", "status": "deployed"},
@@ -156,6 +168,8 @@ class ApiServer:
     def put(self, *documents: Document) -> None:
         """Have these objects."""
         for document in documents:
+            document["metadata"].setdefault("resourceVersion", "1")
+            document["metadata"].setdefault("uid", f"{document['kind']}-{document['metadata']['name']}")
             self.objects[plural(document["kind"]), document["metadata"]["name"]] = document
 
     def of(self, kind: str) -> list[Document]:
@@ -185,8 +199,8 @@ class ApiServer:
 
     def _one(self, method: str, collection: str, name: str, inside: str, body: Any) -> Document | None:
         found = self.objects.get((collection, name))
-        if found is None:
-            return None
+        if found is None:  # what is applied and not there is made
+            return self._create(body) if method == "PATCH" and isinstance(body, dict) and "kind" in body else None
         if method == "DELETE":
             return self.objects.pop((collection, name))
         if inside == "scale" and method != "GET":
@@ -198,6 +212,7 @@ class ApiServer:
             return {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, **scale}
         if method in ("PATCH", "PUT"):
             found = self.objects[collection, name] = merged(found, body)
+            self.created(found)
         return found
 
     def _list(self, home: str, collection: str, query: dict[str, list[str]]) -> Document:
@@ -210,7 +225,12 @@ class ApiServer:
         ]
         version = home.removeprefix("apis/").removeprefix("api/")
         kinds = {plural(kind): kind for kind in _KINDS.get(version, [])}
-        return {"kind": f"{kinds.get(collection, '')}List", "apiVersion": version, "metadata": {}, "items": items}
+        return {
+            "kind": f"{kinds.get(collection, '')}List",
+            "apiVersion": version,
+            "metadata": {"resourceVersion": "1"},
+            "items": items,
+        }
 
 
 def _selected(document: Document, wanted: Sequence[str]) -> bool:
@@ -251,13 +271,30 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
             url = urlsplit(self.path)
             sent = self.rfile.read(int(self.headers.get("content-length") or 0))
             server.asked.append((self.command, url.path))
-            body = yaml.safe_load(sent) if sent else None
+            body = secret(sent) if is_protobuf(sent) else yaml.safe_load(sent) if sent else None
             found = server.answer(self.command, url.path, parse_qs(url.query), body)
             if found is None:
                 status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
                 self._reply(404, {**status, "message": f"{url.path} not found"})
+            elif "watch" in parse_qs(url.query) and isinstance(found, dict):
+                self._watch(found)
             else:
                 self._reply(201 if self.command == "POST" else 200, found)
+
+        def _watch(self, listed: Document) -> None:
+            """Tell what is there, as a watch with initial events does, and of no change after it."""
+            ended = {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}
+            about = {"kind": listed["kind"].removesuffix("List"), "apiVersion": listed["apiVersion"]}
+            events = [{"type": "ADDED", "object": each} for each in listed["items"]]
+            events.append({"type": "BOOKMARK", "object": {**about, "metadata": ended}})
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("connection", "close")
+            self.end_headers()
+            self.wfile.write("".join(f"{json.dumps(each)}\n" for each in events).encode())
+            self.wfile.flush()
+            self.close_connection = True
+            self.rfile.read(1)  # until the client has heard enough
 
         def _reply(self, status: int, found: Document | str) -> None:
             content = found.encode() if isinstance(found, str) else json.dumps(found).encode()

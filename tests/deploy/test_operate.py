@@ -35,6 +35,7 @@ pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OPS-9")]
 
 VALUES: Document = {"app": {"image": "registry.example/shop:1"}, "backups": {"enabled": True}}
 VALUES |= {"nodes": {"replicas": 2}, "gates": {"replicas": 1}, "tls": {"enabled": False}}
+PODS = (("node", "goverse-node-0"), ("node", "goverse-node-1"), ("gate", "goverse-gate-a"))
 SECRET = "swordfish-swordfish"
 
 
@@ -51,26 +52,54 @@ def pod(part: str, name: str, release: str) -> Document:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}
 
 
+def helm_owns(document: Document) -> Document:
+    """Return an object as Helm leaves it: it notes whose it is."""
+    owner = {"meta.helm.sh/release-name": "goverse", "meta.helm.sh/release-namespace": NAMESPACE}
+    metadata = document["metadata"]
+    return {**document, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), **owner}}}
+
+
+def settle(document: Document) -> None:
+    """Have what Kubernetes' controllers make of an object be so at once."""
+    kind, generation = document["kind"], document["metadata"].get("generation", 1)
+    document["metadata"]["generation"] = generation
+    if kind in ("Deployment", "StatefulSet"):
+        count = document["spec"].setdefault("replicas", 1)
+        counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "currentReplicas")
+        conditions = [{"type": "Available", "status": "True"}]
+        conditions += [{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}]
+        status = {**dict.fromkeys(counts, count), "observedGeneration": generation, "conditions": conditions}
+        document["status"] = status | {"currentRevision": "a", "updateRevision": "a"}
+    elif kind == "Job":
+        document["status"] = {"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]}
+    elif kind == "Pod":
+        document["status"] = {"phase": "Succeeded"}
+    elif kind == "PersistentVolumeClaim":
+        document["status"] = {"phase": "Bound"}
+    elif kind == "PodDisruptionBudget":
+        document["status"] = {"observedGeneration": generation, "disruptionsAllowed": 1}
+
+
 def fill(api: ApiServer, release: str, folder: Path) -> None:
     """Have the server hold the release as a cluster would, all well."""
     values = folder / "values.yaml"
     values.write_text(yaml.safe_dump(VALUES), encoding="utf-8")
     made = template("--values", values)
     assert made.returncode == 0, made.stderr
+    lasting: list[Document] = []
     for document in filter(None, yaml.safe_load_all(made.stdout)):
         if "helm.sh/hook" not in document["metadata"].get("annotations", {}):
             document["metadata"]["namespace"] = NAMESPACE
-            api.put(document)
-    for document in [*api.of("StatefulSet"), *api.of("Deployment")]:
-        count = document["spec"].setdefault("replicas", 1)
-        document["status"] = {"replicas": count, "updatedReplicas": count, "readyReplicas": count}
-    for document in api.of("PodDisruptionBudget"):
-        document["status"] = {"disruptionsAllowed": 1}
+            lasting.append(document)
+            owned = helm_owns(document)
+            settle(owned)
+            api.put(owned)
     for document in api.of("CronJob"):
         document["status"] = {"lastSuccessfulTime": f"{datetime.now(UTC) - timedelta(hours=3):%Y-%m-%dT%H:%M:%SZ}"}
-    api.put(release_secret("goverse", NAMESPACE, app_version=release, values=VALUES))
-    for part, name in (("node", "goverse-node-0"), ("node", "goverse-node-1"), ("gate", "goverse-gate-a")):
-        api.put(pod(part, name, release))
+    api.put(
+        release_secret("goverse", NAMESPACE, app_version=release, values=VALUES, manifest=yaml.safe_dump_all(lasting))
+    )
+    api.put(*(pod(part, name, release) for part, name in PODS))
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +215,49 @@ async def test_a_release_is_validated_with_its_metrics_and_a_call(
 
     assert told["processes_ready"] == told["shards_claimed"] == told["errors_few"] == told["call_answered"] == "ok"
     assert told["alerts_silent"] == "blocks"
+
+
+def image_of_the_nodes(api: ApiServer) -> str:
+    """Return what the StatefulSet runs."""
+    return str(api.objects["statefulsets", "goverse-node"]["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_release_is_deployed_and_then_upgraded_by_helm(
+    tmp_path: Path, processes: Processes, release: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump(VALUES), encoding="utf-8")
+    asking = ("--json", "--window-s", "0", "--call", "Counter", "d", "increment")
+    quick = (*asking, "--settle-s", "0", "--patience-s", "60")
+    with api_server(tmp_path) as api:
+        api.execute = inside(processes)
+        api.created = settle
+        api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        assert await asyncio.to_thread(operate, api, "deploy", "--values", str(values), *quick) == 1
+        assert "pods_ready" in capsys.readouterr().out, "nobody made Pods of the StatefulSet"
+
+        api.put(*(pod(part, name, release) for part, name in PODS))
+        for cronjob in api.of("CronJob"):
+            cronjob["status"] = {"lastSuccessfulTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        assert image_of_the_nodes(api) == "registry.example/shop:1"
+        words = ("--set", "app.image=registry.example/shop:2", *quick)
+        assert await asyncio.to_thread(operate, api, "upgrade", *words) == 0
+        before, after = (line for line in capsys.readouterr().out.splitlines() if line.startswith("{"))
+        assert await asyncio.to_thread(operate, api, "validate", *asking) == 0
+        assert findings(capsys.readouterr().out)["helm_test"] == "ok"
+
+    assert image_of_the_nodes(api) == "registry.example/shop:2"
+    assert findings(before)["values_valid"] == "ok"
+    assert set(findings(after)) == {
+        *("all_updated", "pods_ready", "nodes_of_release", "shards_claimed", "schema_current", "errors_few"),
+        "call_answered",
+    }
+    assert [each["metadata"]["labels"]["status"] for each in api.of("Secret") if "helm" in each.get("type", "")] == [
+        "superseded",
+        "deployed",
+    ]
 
 
 def unpacked(folder: Path) -> dict[str, str]:
