@@ -61,6 +61,10 @@ class Cluster:
         self._processes[name] = process
         self._undo.callback(self.end, name)
 
+    def pid(self, name: str) -> int:
+        """Return the id of a process that runs."""
+        return self._processes[name].pid
+
     def kill(self, name: str) -> None:
         """Kill a process."""
         self._processes[name].send_signal(SIGKILL)

@@ -55,18 +55,6 @@ class Pod:
         return int(self.rendered["spec"]["securityContext"]["fsGroup"])
 
 
-def pods(documents: list[Document]) -> list[Pod]:
-    """Return the Pods that the objects would have, as Kubernetes names them; Deployments by a number."""
-    found: list[Pod] = []
-    for document in documents:
-        for name, template in _templates(document):
-            labels = template["metadata"]["labels"]
-            metadata = {**template["metadata"], "name": name, "namespace": document["metadata"]["namespace"]}
-            rendered = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
-            found.append(Pod(name, labels[COMPONENT], f"{NETWORK}.{len(found) + 11}", copy.deepcopy(rendered)))
-    return found
-
-
 def _templates(document: Document) -> Iterator[tuple[str, Document]]:
     name, spec = document["metadata"]["name"], document.get("spec", {})
     match document["kind"]:
@@ -98,37 +86,56 @@ class Machine:
     Attributes:
         folder: what is written.
         documents: the rendered chart.
+        pods: what it would run.
     """
 
     folder: Path
     documents: list[Document]
     pods: list[Pod] = field(default_factory=list[Pod])
 
-    def __post_init__(self) -> None:
-        """Find the Pods."""
-        self.pods = pods(self.documents)
-
     def write(self) -> str:
         """Write manifests, volumes and secrets; return the difference to the rendered Pods as a unified diff."""
-        difference = ""
         for folder in ("pods", "secrets", "volumes"):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         for document in self._of_kind("Secret"):
             path = self.folder / "secrets" / f"{document['metadata']['name']}.json"
             path.write_text(json.dumps(document["data"]), encoding="utf-8")
-        for pod in self.pods:
-            manifest = self.adapt(pod)
-            (self.folder / "pods" / f"{pod.name}.yaml").write_text(_shown(manifest), encoding="utf-8")
-            difference += "".join(
-                difflib.unified_diff(
-                    _shown(pod.rendered).splitlines(keepends=True),
-                    _shown(manifest).splitlines(keepends=True),
-                    f"rendered/{pod.name}.yaml",
-                    f"podman/{pod.name}.yaml",
-                )
-            )
+        self._take(self.documents)
+        difference = "".join(self._written(pod) for pod in self.pods)
         (self.folder / "difference.diff").write_text(difference, encoding="utf-8")
         return difference
+
+    def add(self, document: Document) -> list[Pod]:
+        """Write the Pods of one more object, which somebody made of the chart's; return them."""
+        added = self._take([document])
+        for pod in added:
+            self._written(pod)
+        return added
+
+    def _take(self, documents: list[Document]) -> list[Pod]:
+        """Name the Pods that the objects would have as Kubernetes does, those of Deployments by a number."""
+        before = len(self.pods)
+        for document in documents:
+            for name, template in _templates(document):
+                labels = template["metadata"]["labels"]
+                metadata = {**template["metadata"], "name": name, "namespace": document["metadata"]["namespace"]}
+                rendered = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+                address = f"{NETWORK}.{len(self.pods) + 11}"
+                self.pods.append(Pod(name, labels[COMPONENT], address, copy.deepcopy(rendered)))
+        return self.pods[before:]
+
+    def _written(self, pod: Pod) -> str:
+        """Write the manifest of a Pod; return its difference."""
+        manifest = self.adapt(pod)
+        (self.folder / "pods" / f"{pod.name}.yaml").write_text(_shown(manifest), encoding="utf-8")
+        return "".join(
+            difflib.unified_diff(
+                _shown(pod.rendered).splitlines(keepends=True),
+                _shown(manifest).splitlines(keepends=True),
+                f"rendered/{pod.name}.yaml",
+                f"podman/{pod.name}.yaml",
+            )
+        )
 
     def adapt(self, pod: Pod) -> Document:
         """Return the Pod for podman, its volumes made."""

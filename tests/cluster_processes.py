@@ -132,6 +132,11 @@ class Processes:
         """The nodes whose process was started and not ended."""
         return sorted(name for name in self._running if name not in self.gates)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a process that belongs to the cluster."""
+        return dict(self._env)
+
     def command(self, *arguments: str, **variables: str) -> str:
         """Run a command to its end, with further settings, and return what it printed."""
         done = self.attempt(*arguments, **variables)

@@ -1,7 +1,8 @@
-"""``python -m goverse_cli.health gate|node``: asks the process of the same container whether it lives.
+"""``python -m goverse_cli.health gate|node [PATH]``: asks the process of the same container whether it lives.
 
 The health check of the images. Where the process listens is read from the settings, as the process itself reads them;
-the exit code is the answer.
+the exit code is the answer. With a path, like ``/readyz`` or ``/metrics``, it prints what is served there, whatever the
+status: for operators, whom network policies and missing shells keep from asking otherwise.
 """
 
 from __future__ import annotations
@@ -27,17 +28,19 @@ def place(kind: str, values: Settings) -> tuple[str, int]:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), int(port)  # noqa: S104 - asked, not listened on
 
 
-def lives(kind: str, values: Settings) -> bool:
-    """Tell whether the process answers in time that it lives."""
+def _connection(kind: str, values: Settings) -> http.client.HTTPConnection:
     host, port = place(kind, values)
-    connection: http.client.HTTPConnection
     if kind == "gate" and values.gate.tls_cert is not None:
         # It asks itself, over loopback: whether the certificate fits the name that callers use is not its question.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(host, port, timeout=_PATIENCE_S, context=context)
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=_PATIENCE_S)
+        return http.client.HTTPSConnection(host, port, timeout=_PATIENCE_S, context=context)
+    return http.client.HTTPConnection(host, port, timeout=_PATIENCE_S)
+
+
+def lives(kind: str, values: Settings) -> bool:
+    """Tell whether the process answers in time that it lives."""
+    connection = _connection(kind, values)
     try:
         connection.connect()
         if kind == "gate" and values.gate.tls_client_ca is not None:
@@ -50,9 +53,27 @@ def lives(kind: str, values: Settings) -> bool:
         connection.close()
 
 
+def served(kind: str, values: Settings, path: str) -> str | None:
+    """Return what the process serves under a path, or None where it does not answer in time."""
+    connection = _connection(kind, values)
+    try:
+        connection.request("GET", path, headers={"Host": "localhost"})
+        return connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
 def main() -> int:
-    """Return 0 where the process lives, 1 where it does not."""
-    return 0 if lives(sys.argv[1], load_settings(environ=os.environ).values) else 1
+    """Return 0 where the process lives, or answers under the path; 1 where it does not."""
+    kind, *path = sys.argv[1:]
+    values = load_settings(environ=os.environ).values
+    if not path:
+        return 0 if lives(kind, values) else 1
+    answer = served(kind, values, path[0])
+    sys.stdout.write(answer or "")
+    return 1 if answer is None else 0
 
 
 if __name__ == "__main__":

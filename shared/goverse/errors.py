@@ -16,7 +16,6 @@ The branches say what the caller should do:
     ├── StoreError              an operator has to look
     │   └── DataDamaged · DataNewer · StoreLocked · StoreFailed · RestoreRefused
     ├── PeerError               two processes of a cluster do not understand each other; an operator has to look
-    │   └── ProtocolViolation · VersionsIncompatible
     ├── CoordinatorError        etcd refuses what is asked of it, and will again; an operator has to look
     ├── ConfigError             a setting is wrong; says which and what would be right
     └── DefinitionError         a class breaks a rule of the object model; raised while it is defined

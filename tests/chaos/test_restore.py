@@ -1,6 +1,6 @@
 """A cluster whose database was destroyed comes back from its dump with every call that the dump can know of.
 
-The commands are those of the chart's CronJob and of docs/guide/deployment.md.
+The commands are those of the chart's CronJob and of `python3 -m scripts.operate restore`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import httpx
 import pytest
 
 from benchmarks.postgres import BINARIES
+from scripts.operate.restoring import RESTORE
 from tests.cluster_processes import PATIENCE_S, Processes, Shape, cluster
 
 OBJECTS = 40
 
 
-def _program(name: str, *arguments: str) -> None:
+def _program(name: str, *arguments: str, **variables: str) -> None:
+    path = f"{BINARIES[-1]}:{os.environ['PATH']}"
     done = subprocess.run(
-        [BINARIES[-1] / name, *arguments],
-        env={**os.environ, "PGCONNECT_TIMEOUT": "10"},
+        [name, *arguments],
+        env={**os.environ, "PATH": path, "PGCONNECT_TIMEOUT": "10", **variables},
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -79,8 +81,9 @@ async def test_a_destroyed_database_is_restored_from_its_dump(tmp_path: Path, la
             processes.start_node("n2")
             await processes.ready()
         await _end_all(processes)
-        await _destroy(dsn)
-        await asyncio.to_thread(_program, "pg_restore", "--clean", "--if-exists", f"--dbname={dsn}", dump)
+        if not later:
+            await _destroy(dsn)
+        await asyncio.to_thread(_program, "bash", "-c", RESTORE, DSN=dsn, DUMP=dump)
         assert "ok" in processes.command("db", "verify")
         await _start_all(processes)
 

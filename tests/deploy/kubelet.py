@@ -57,6 +57,12 @@ class Kubelet:
         """Return the names of a component's Pods."""
         return [name for name, pod in self.pods.items() if pod.component == component]
 
+    def add(self, document: Document) -> str:
+        """Know the Pod of one more object; return its name."""
+        (pod,) = self.machine.add(document)
+        self.pods[pod.name] = pod
+        return str(pod.name)
+
     def start(self, name: str) -> None:
         """Start a Pod; returns when its init containers are through."""
         self._engine.run("podman", "kube", "play", self._folder / "pods" / f"{name}.yaml")

@@ -18,7 +18,7 @@ from tests.deploy import connections
 from tests.deploy.engine import Engine
 from tests.deploy.kubelet import Kubelet
 from tests.deploy.policies import Edge
-from tests.deploy.rendering import VALUES, Document, template
+from tests.deploy.rendering import VALUES, Document, named, template
 from tests.tree import ROOT, load_module
 
 SERVICE = "goverse-gate.objects.svc"
@@ -74,8 +74,12 @@ class PodCluster:
 
     def secret(self, name: str) -> dict[str, bytes]:
         """Return what a secret of the chart holds."""
-        (found,) = [d for d in self.documents if (d["kind"], d["metadata"]["name"]) == ("Secret", name)]
-        return {key: base64.b64decode(value) for key, value in found["data"].items()}
+        data = self.document("Secret", name)["data"]
+        return {key: base64.b64decode(value) for key, value in data.items()}
+
+    def document(self, kind: str, name: str) -> Document:
+        """Return an object of the chart."""
+        return named(self.documents, kind, name)
 
     def client(self, gate: str | None = None) -> httpx.AsyncClient:
         """Return a client of one gate that believes the authority of the chart and nobody else."""

@@ -17,6 +17,7 @@ from itertools import count
 import httpx
 import pytest
 
+from scripts.operate import restoring
 from tests.deploy.connections import compare
 from tests.deploy.engine import Engine
 from tests.deploy.kubelet import NOTHING, confinement
@@ -204,8 +205,14 @@ async def test_the_restored_database_has_every_acknowledged_call(running: PodClu
     await asyncio.to_thread(kubelet.start, postgres)
     await asyncio.to_thread(kubelet.await_ready, postgres)
     await asyncio.to_thread(kubelet.run_to_end, running.job("migrate"))
-    restored = await asyncio.to_thread(kubelet.run_to_end, running.job("restore"))
-    assert "restored /backup/postgres-" in restored
+    dump = re.search(r"kept (postgres-\w+)", backup)
+    assert dump is not None
+    cronjob = running.document("CronJob", "goverse-backup-postgres")
+    for job in (
+        restoring.restore_job(cronjob, dump[1], "now"),
+        restoring.after_job(cronjob, restoring.tools_image(cronjob), "now"),
+    ):
+        await asyncio.to_thread(kubelet.run_to_end, kubelet.add(job))
     await asyncio.to_thread(running.start_processes, migrate=False)
 
     before = dict(running.acknowledged)

@@ -12,7 +12,7 @@ EMPTY_NAMES = {
 }
 OPENING_LINES_MAX = 15
 DRAWN = re.compile(r"^\s+[├└│]")  # a tree is drawn, not told; it may be longer
-SOURCE_FOLDERS = (*PACKAGES, "benchmarks", "sample-app", "tests")
+SOURCE_FOLDERS = (*PACKAGES, "benchmarks", "sample-app", "scripts/operate", "tests")
 
 
 def test_no_name_says_nothing() -> None:

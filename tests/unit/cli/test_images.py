@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +14,8 @@ import pytest
 
 from goverse.settings import Settings, load_settings
 from goverse.tls.rotation import Rotating
-from goverse_cli.health import lives, place
+from goverse_cli.failure import ExitCode
+from goverse_cli.health import lives, place, served
 from goverse_gate.tls import server_context
 from tests.certificates import Authority
 from tests.gate.serving import serving
@@ -77,6 +80,43 @@ async def test_a_health_check_asks_the_process_that_is_there(kind: str) -> None:
         assert await asyncio.to_thread(lives, kind, address(port))
 
     assert not await asyncio.to_thread(lives, kind, address(port))
+
+
+@pytest.mark.requirement("OPS-9")
+@pytest.mark.parametrize("kind", ["gate", "node"])
+async def test_an_operator_reads_what_a_process_serves(kind: str) -> None:
+    async with serving() as running:
+        port = running.client.base_url.port
+        assert port is not None
+        metrics = await asyncio.to_thread(served, kind, address(port), "/metrics")
+        ready = await asyncio.to_thread(served, kind, address(port), "/readyz")
+        assert metrics is not None
+        assert "goverse_method_calls_total" in metrics
+        assert ready is not None
+        assert json.loads(ready)["reasons"] == []
+
+    assert await asyncio.to_thread(served, kind, address(port), "/metrics") is None
+
+
+@pytest.mark.requirement("OPS-9")
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("gate", ["nodes", "list"]),
+        ("gate", ["shards", "list"]),
+        ("gate", ["call", "Counter", "c1", "increment", "--url", "http://127.0.0.1:1"]),
+        ("node", ["db", "status", "--dsn", "postgresql://goverse@127.0.0.1:1/goverse"]),
+    ],
+    ids=["nodes", "shards", "call", "db"],
+)
+def test_what_an_operator_runs_in_a_pod_needs_nothing_that_its_image_leaves_out(part: str, words: list[str]) -> None:
+    modules = {name.replace("-", "_") for name in image_requirements("tools") - image_requirements(part)}
+    code = WITHOUT.format(absent=ABSENT[part] | modules, part=part).replace(f'[{part!r}, "--help"]', repr(words))
+    settings = {**os.environ, "GOVERSE_ETCD__ENDPOINTS": "http://127.0.0.1:1"}
+    ran = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == ExitCode.UNAVAILABLE, ran.stderr
+    assert "unforeseen" not in ran.stderr
 
 
 @pytest.mark.requirement("SEC-3")

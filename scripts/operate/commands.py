@@ -1,0 +1,198 @@
+"""The commands about a release: each looks, decides by findings, carries out, and looks again. 0 is well, 1 is not."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from scripts.operate import bundle, checks
+from scripts.operate.dialogue import Options, limits_of, programs_of, say, tell
+from scripts.operate.facts import Facts, calls_of, series_of
+from scripts.operate.findings import Finding, blocking, blocks, ok
+from scripts.operate.looking import Look, look, rendered, settled, since
+from scripts.operate.programs import Programs, Refused
+
+_PAUSE_S = 3.0
+
+
+@contextmanager
+def chart_values(options: Options, *, kept: Any = None) -> Generator[list[str]]:
+    """Give helm's words for the values: those of the release, where there is one, and those of the command line."""
+    with tempfile.TemporaryDirectory() as folder:
+        words: list[str] = []
+        if kept:
+            path = Path(folder) / "present.json"
+            path.touch(mode=0o600)
+            path.write_text(json.dumps(kept), encoding="utf-8")
+            words += ["--values", str(path)]
+        for file in options.values:
+            words += ["--values", str(file)]
+        for pair in options.set:
+            words += ["--set", pair]
+        yield words
+
+
+def deploy(options: Options) -> int:
+    """Install a release that is not there yet, and see that it works."""
+    programs = programs_of(options)
+    with chart_values(options) as values:
+        found = before_deploy(programs, options, values)
+        if tell(options, found):
+            return 1
+        if options.check_only:
+            return 0
+        wait = f"{options.patience_s:g}s"
+        words = [
+            "install",
+            options.release,
+            str(options.chart),
+            *values,
+            "--create-namespace",
+            "--wait",
+            "--timeout",
+            wait,
+        ]
+        say(options, programs.helm(*words, patience_s=options.patience_s + 60))
+    return after(programs, options)
+
+
+def before_deploy(programs: Programs, options: Options, values: Sequence[str]) -> list[Finding]:
+    """Return what speaks for and against an installation.
+
+    Raises:
+        Refused: the cluster cannot be asked.
+    """
+    present = status_of(programs)
+    found = [
+        ok("release_new", f"nothing is called {options.release} in {options.namespace}")
+        if present is None
+        else blocks("release_new", f"{options.release} is there already, {present}", "use upgrade")
+    ]
+    refused = rendered(programs, options.chart, values)
+    found.append(
+        ok("values_valid", "the chart takes the values")
+        if refused is None
+        else blocks("values_valid", refused, "helm/goverse/README.md has every value")
+    )
+    server = programs.document("version")["serverVersion"]
+    minor = int("".join(each for each in str(server["minor"]) if each.isdigit()))
+    told = f"Kubernetes {server['major']}.{minor}"
+    new_enough = (int(server["major"]), minor) >= (1, 29)
+    found.append(
+        ok("kubernetes_new_enough", told)
+        if new_enough
+        else blocks("kubernetes_new_enough", told, "the chart needs Kubernetes 1.29")
+    )
+    return found
+
+
+def status_of(programs: Programs) -> str | None:
+    """Return Helm's word on the release, or None where there is no such release.
+
+    Raises:
+        Refused: the cluster cannot be asked.
+    """
+    try:
+        return settled(programs)[0]
+    except Refused as error:
+        if "not found" in str(error):
+            return None
+        raise
+
+
+def upgrade(options: Options) -> int:
+    """Look, upgrade, look again."""
+    programs = programs_of(options)
+    kept = json.loads(programs.helm("get", "values", options.release, "--output", "json"))
+    with chart_values(options, kept=kept) as values:
+        seen = look(programs, chart=options.chart, values=values)
+        if tell(options, checks.judged(checks.BEFORE, seen, limits_of(options))):
+            return 1
+        if options.check_only:
+            return 0
+        wait = f"{options.patience_s:g}s"
+        words = ["upgrade", options.release, str(options.chart), "--reset-values", *values, "--wait", "--timeout", wait]
+        say(options, programs.helm(*words, patience_s=options.patience_s + 60))
+    return after(programs, options)
+
+
+def after(programs: Programs, options: Options) -> int:
+    """Look at a release that was just changed, until all is well or patience ends; make the call that was named."""
+    end = time.monotonic() + options.settle_s
+    while True:
+        seen = windowed(programs, options, look(programs, chart=options.chart))
+        found = checks.judged(checks.AFTER, seen, limits_of(options))
+        if not blocking(found) or time.monotonic() >= end:
+            break
+        time.sleep(_PAUSE_S)
+    if options.call:
+        found.append(answered(programs, options.call))
+    stopped = tell(options, found)
+    if stopped:
+        way = "`helm rollback`" if not checks.pending(seen) else "the backup"
+        say(options, f"the way back is {way}: docs/guide/upgrade.md")
+    return 1 if stopped else 0
+
+
+def answered(programs: Programs, call: Sequence[str]) -> Finding:
+    """Make one call through a gate, from beside it."""
+    type_name, object_id, method, *body = call
+    at = Look(programs)
+    try:
+        gates = at.serving("gate")
+        if not gates:
+            raise Refused("there is no gate")
+        ends = series_of(at.served(gates[0], "/metrics"), "goverse_tls_certificate_expiry_timestamp_seconds")
+        trust = ["--ca", "/etc/goverse/tls/ca.crt"] if any(labels["link"] == "gate" for labels, _ in ends) else []
+        url = f"{'https' if trust else 'http'}://localhost:8000"
+        answer = at.by("gate", "call", type_name, object_id, method, *body, "--url", url, *trust)
+    except (Refused, ValueError) as error:
+        return blocks("call_answered", str(error), "docs/guide/troubleshooting.md has each code")
+    return ok("call_answered", f"{type_name}/{object_id}.{method} answered {json.dumps(answer)[:80]}")
+
+
+def windowed(programs: Programs, options: Options, seen: Facts) -> Facts:
+    """Return facts whose calls are those that ended during a window, not since the processes began."""
+    if seen.calls is None or not options.window_s:
+        return seen
+    time.sleep(options.window_s)
+    at = Look(programs)
+    metrics = at.seen("calls", lambda: at.metrics("gate"))
+    if metrics is None:
+        return replace(seen, calls=None, unseen={**seen.unseen, **at.unseen})
+    return replace(seen, calls=since(seen.calls, calls_of(metrics.values())))
+
+
+def validate(options: Options) -> int:
+    """Look at a release that runs, and run its tests."""
+    programs = programs_of(options)
+    seen = windowed(programs, options, look(programs, prometheus=options.prometheus))
+    found = checks.judged(checks.RUNNING, seen, limits_of(options))
+    found.append(tested(programs, options))
+    if options.call:
+        found.append(answered(programs, options.call))
+    return 1 if tell(options, found) else 0
+
+
+def tested(programs: Programs, options: Options) -> Finding:
+    """Run `helm test`."""
+    try:
+        programs.helm("test", options.release, "--timeout", "120s", patience_s=150)
+    except Refused as error:
+        to_do = f"`kubectl logs` of the Pod {options.release}-test; a network policy may keep it from the gates"
+        return blocks("helm_test", str(error), to_do)
+    return ok("helm_test", "passed")
+
+
+def debug(options: Options) -> int:
+    """Collect a bundle."""
+    path, missing = bundle.collect(programs_of(options), options.folder)
+    say(options, f"wrote {path}: look through it before you send it on")
+    say(options, "\n".join(f"missing {line}" for line in missing) or "nothing is missing in it")
+    return 0
