@@ -21,15 +21,17 @@ chart() { helm --kube-context "kind-$cluster" --namespace "$space" "$@"; }
 
 finish() {
     status=$?
-    [ -z "$load" ] || kill "$load" 2>/dev/null || :
-    [ -z "$forward" ] || { kill "$forward" && pkill --parent "$forward"; } 2>/dev/null || :
+    set +e # whatever is there still is told and ended
+    [ -z "$load" ] || kill "$load"
+    [ -z "$forward" ] || { kill "$forward" && pkill --parent "$forward"; }
     if [ "$status" -ne 0 ]; then
         step "what the cluster says after the failure"
-        kube get pods,jobs,events --output wide || :
-        kube logs --prefix --tail 60 --selector "app.kubernetes.io/instance=$release" --all-containers || :
-        cat "$work"/*.log || :
+        kube get pods,jobs,events --output wide
+        kube logs --prefix --tail 60 --selector "app.kubernetes.io/instance=$release" --all-containers
+        cat "$work"/*.log
     fi
     rm -rf "$work"
+    exit "$status"
 }
 trap finish EXIT
 
