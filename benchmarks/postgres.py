@@ -48,6 +48,15 @@ class Server:
         """Stop it: ``fast`` ends all connections, ``immediate`` is a crash."""
         self._control("-m", mode, "stop")
 
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        self._control("promote")
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the data of the running server, as the beginning of a standby that follows it."""
+        arguments = ["-D", str(folder), "-d", self.dsn, "-R", "--checkpoint=fast", "--no-sync"]
+        _as_postgres(str(self._binaries / "pg_basebackup"), *arguments)
+
     def _control(self, *arguments: str) -> None:
         _as_postgres(str(self._binaries / "pg_ctl"), "-D", str(self._folder / "data"), "-w", *arguments)
 
@@ -69,8 +78,13 @@ def _certify(folder: Path, tls: Mapping[str, Path]) -> str:
 
 
 @contextmanager
-def server(parent: Path, tls: Mapping[str, Path] | None = None) -> Iterator[Server]:
-    """Run a server whose data is under ``parent``; with ``tls`` its certificate files by the names of its settings."""
+def server(
+    parent: Path, tls: Mapping[str, Path] | None = None, *, standby_of: Server | None = None
+) -> Iterator[Server]:
+    """Run a server whose data is under ``parent``.
+
+    With ``tls`` it has certificate files, by the names of its settings; with ``standby_of`` it follows another server.
+    """
     if not BINARIES:
         raise SystemExit("PostgreSQL is not installed: scripts/install_system.sh postgresql")
     binaries = BINARIES[-1]
@@ -80,8 +94,11 @@ def server(parent: Path, tls: Mapping[str, Path] | None = None) -> Iterator[Serv
         if os.geteuid() == 0:
             owner = pwd.getpwnam("postgres")
             os.chown(folder, owner.pw_uid, owner.pw_gid)
-        initdb = str(binaries / "initdb")
-        _as_postgres(initdb, "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "--no-sync")
+        if standby_of is not None:
+            standby_of.copy_to(folder / "data")
+        else:
+            initdb = str(binaries / "initdb")
+            _as_postgres(initdb, "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "--no-sync")
         version = _as_postgres(str(binaries / "postgres"), "--version").strip()
         options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}" + (_certify(folder, tls) if tls else "")
         running = Server(f"postgresql://postgres@127.0.0.1:{port}/postgres", version, binaries, folder, options)

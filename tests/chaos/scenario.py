@@ -35,6 +35,7 @@ class Scenario:
         nodes: how many there are when it begins.
         gates: how many there are.
         members: how many etcd has.
+        shards: how many there are, unless it shares a cluster with others.
         seconds: how long it goes on unless told otherwise.
         detoured: the connections of node n1 lead through proxies, which slow it down a little.
         breaks: connections of clients break, so that calls without a key may end without an answer.
@@ -46,6 +47,7 @@ class Scenario:
     nodes: int = 3
     gates: int = 2
     members: int = 1
+    shards: int = SHARDS
     seconds: float = 15
     detoured: bool = False
     breaks: bool = False
@@ -105,7 +107,7 @@ def shape_of(scenario: Scenario, lease_ttl_s: float) -> Shape:
     return Shape(
         nodes=scenario.nodes,
         gates=scenario.gates,
-        shards=SHARDS,
+        shards=scenario.shards,
         members=scenario.members,
         lease_ttl_s=lease_ttl_s,
         application=JOURNALS,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import statistics
+from typing import Final
 
 from tests.chaos.scenario import Scenario
-from tests.chaos.stage import Stage
+from tests.chaos.stage import Bound, Stage
+
+START_S_MAX: Final = 5.0
 
 
 async def rolling_restart(stage: Stage) -> None:
@@ -46,7 +50,26 @@ async def scale(stage: Stage) -> None:
     stage.tell(f"unclaimed while moving: median {statistics.median(pauses_ms):.0f} ms, at most {max(pauses_ms):.0f} ms")
 
 
+async def start(stage: Stage) -> None:
+    """End all nodes, and start them at the same moment: nobody serves anything when they come."""
+    now, observer = asyncio.get_running_loop().time, stage.observer
+    while stage.goes_on():
+        nodes = stage.processes.nodes
+        for node in nodes:
+            await stage.leave(node)
+        await observer.until(lambda: not observer.owners(), "the end of all nodes")
+        for node in nodes:
+            stage.processes.start_node(node)
+        began = now()
+        await observer.until(observer.is_whole, "claims of all shards")
+        claimed_s = now() - began
+        await stage.served()
+        what = f"{stage.processes.shape.shards} shards serve after the last node was started"
+        stage.bounds.append(Bound(what, now() - began, START_S_MAX, f"claimed {claimed_s:.2f} s"))
+
+
 RESTARTS = [
+    Scenario("start", "all nodes of a cluster with 8 192 shards start at once", start, shards=8_192),
     Scenario(
         "rolling-restart",
         "every node and both gates restart, one after the other",

@@ -78,6 +78,47 @@ async def test_killed_backends_cost_nothing_but_time(running: Server) -> None:
 
 
 @pytest.mark.requirement("DUR-1", "DUR-2")
+async def test_cancelled_statements_cost_nothing_but_time(running: Server) -> None:
+    store = PostgresStore(PostgresOptions(dsn=running.dsn))
+    await store.open()
+    stop = asyncio.Event()
+    writing = asyncio.create_task(write(store, stop))
+    other = await asyncpg.connect(running.dsn)
+    cancelled = 0
+    async with asyncio.timeout(30):
+        while cancelled < 10:
+            committing = await other.fetchval(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'goverse' AND state = 'active' "
+                "AND query LIKE '%commit_batch%'"
+            )
+            cancelled += committing is not None and await other.fetchval("SELECT pg_cancel_backend($1)", committing)
+            await asyncio.sleep(0.01)
+    await finish(store, stop, writing)
+    await other.close()
+
+
+@pytest.mark.requirement("DUR-1", "DUR-2")
+async def test_a_commit_that_waits_for_a_lock_longer_than_a_statement_may_take_is_tried_again(running: Server) -> None:
+    store = PostgresStore(PostgresOptions(dsn=running.dsn, statement_timeout_s=0.2))
+    await store.open()
+    other = await asyncpg.connect(running.dsn)
+    stop = asyncio.Event()
+    async with other.transaction():
+        await other.execute("LOCK TABLE goverse.objects IN ACCESS EXCLUSIVE MODE")
+        writing = asyncio.create_task(write(store, stop))
+        async with asyncio.timeout(10):
+            while store.health().ready and not writing.done():  # noqa: ASYNC110  # a port without an event
+                await asyncio.sleep(0.01)
+        assert not writing.done(), writing.exception()
+        assert "canceling statement" in store.health().reason
+    async with asyncio.timeout(20):
+        while not store.health().ready:  # noqa: ASYNC110  # likewise
+            await asyncio.sleep(0.01)
+    await finish(store, stop, writing)
+    await other.close()
+
+
+@pytest.mark.requirement("DUR-1", "DUR-2")
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 async def test_a_server_that_restarts_costs_nothing_but_time(running: Server, mode: str) -> None:
     store = PostgresStore(PostgresOptions(dsn=running.dsn))
@@ -172,3 +213,34 @@ async def test_of_several_servers_the_one_is_used_that_takes_writes(running: Ser
         assert await write(store, stop) == [0] * OBJECTS
         assert await store.claim([1], "n1") == {1: 1}
         await store.close()
+
+
+@pytest.mark.requirement("DUR-1", "DUR-2")
+async def test_a_primary_that_dies_is_replaced_by_its_standby_without_a_loss(running: Server) -> None:
+    admin = await asyncpg.connect(running.dsn)
+    with server(Path("/var/tmp"), standby_of=running) as standby:
+        await admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        await admin.execute("SELECT pg_reload_conf()")
+        async with asyncio.timeout(20):
+            while not await admin.fetchval("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"):  # noqa: ASYNC110  # told by a server
+                await asyncio.sleep(0.05)
+        await admin.close()
+        first, second = (one.dsn.partition("@")[2].partition("/")[0] for one in (running, standby))
+        store = PostgresStore(PostgresOptions(dsn=running.dsn.replace(first, f"{first},{second}")), owner="n1")
+        await store.open()
+        assert await store.claim([1], "n1") == {1: 1}
+        stop = asyncio.Event()
+        writing = asyncio.create_task(write(store, stop))
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(running.stop, "immediate")
+        async with asyncio.timeout(20):
+            while store.health().ready and not writing.done():  # noqa: ASYNC110  # a port without an event
+                await asyncio.sleep(0.01)
+        assert not writing.done(), writing.exception()
+        await asyncio.to_thread(standby.promote)
+        async with asyncio.timeout(20):
+            while not store.health().ready:  # noqa: ASYNC110  # likewise
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        assert await store.claim([1], "n1") == {1: 2}
+        await finish(store, stop, writing)

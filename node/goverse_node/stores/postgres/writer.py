@@ -27,6 +27,8 @@ from goverse_node.stores.postgres.statements import query
 RETRY_S: Final = 0.05
 RETRY_S_MAX: Final = 2.0
 
+_UNDONE: Final = (asyncpg.TransactionRollbackError, asyncpg.QueryCanceledError)
+
 logger = logging.getLogger("goverse.node.store")
 
 
@@ -150,13 +152,14 @@ class Writer:
         """Whether nobody knows what became of the batch, or it may simply be tried again.
 
         Only what the server itself said on a connection that lives tells that nothing was done. A server that takes no
-        writes is waited for, or left for the one that does.
+        writes is waited for, or left for the one that does; a statement that was cancelled, by its time limit or by
+        somebody, is sent again.
         """
         if isinstance(error, GoverseError):
             return False
         if is_read_only(error):
             return True
-        if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.TransactionRollbackError):
+        if not isinstance(error, asyncpg.PostgresError) or isinstance(error, _UNDONE):
             return True
         return self._connection is None or bool(self._connection.is_closed())
 
