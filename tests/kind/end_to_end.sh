@@ -10,7 +10,7 @@ cluster=${1:-kind}
 space=objects
 release=goverse
 port=18443
-python=.venv/bin/python
+python=${PYTHON:-.venv/bin/python}
 work=$(mktemp -d)
 forward=
 load=
@@ -23,7 +23,11 @@ finish() {
     status=$?
     set +e # whatever is there still is told and ended
     [ -z "$load" ] || kill "$load"
-    [ -z "$forward" ] || { kill "$forward" && pkill --parent "$forward"; }
+    if [ -n "$forward" ]; then # stopped, it starts no other one while its child is ended
+        kill -STOP "$forward"
+        pkill --parent "$forward"
+        kill -KILL "$forward"
+    fi
     if [ "$status" -ne 0 ]; then
         step "what the cluster says after the failure"
         kube get pods,jobs,events --output wide
