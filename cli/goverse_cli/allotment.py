@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from goverse.settings import Settings
+from goverse.settings.derived import OWN_BYTES
 from goverse.telemetry.resources import Allowance
 
 THREADS_MORE: Final = 4
@@ -27,6 +28,11 @@ def keep_within(values: Settings, allowed: Allowance | None = None) -> None:
     threads = min(THREADS_MAX, allowed.processors + THREADS_MORE)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="goverse-blocking")
     asyncio.get_running_loop().set_default_executor(pool)
+    if allowed.memory_bounded and allowed.memory_bytes < OWN_BYTES:
+        logger.warning(
+            "the memory limit is less than a process takes for itself",
+            extra={"memory_bytes": allowed.memory_bytes, "needed_bytes": OWN_BYTES},
+        )
     logger.info(
         "what this process may use",
         extra={

@@ -18,7 +18,9 @@ PROGRAMS = {
     "kind": "",
     "helm": "",
     "curl": "echo '{}'",
-    "kubectl": 'case "$*" in *port-forward*) echo $$ >>"${0%/*}/forwards"; exec sleep 60 ;; *secret*) echo Y2E= ;; esac',
+    "kubectl": (
+        'case "$*" in *port-forward*) echo $$ >>"${0%/*}/forwards"; exec sleep 60 ;; *secret*) echo Y2E= ;; esac'
+    ),
     "python": (
         'case "$*" in *tests.kind.load*) echo under load; trap "echo 7 calls; exit ${LOAD_STATUS:-0}" TERM; '
         "while :; do sleep 0.05; done ;; *) echo 2 ;; esac"

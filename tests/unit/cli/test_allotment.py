@@ -38,3 +38,10 @@ async def test_threads_for_what_blocks_follow_the_processors(
     gate.set()
     await asyncio.gather(*blocked)
     assert len(set(names)) <= threads
+
+
+async def test_a_limit_that_is_less_than_a_process_takes_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    small = Allowance(1, 64 * MIB, memory_bounded=True)
+    keep_within(load_settings(environ={}, allowed=small).values, small)
+    (record,) = (record for record in caplog.records if record.levelno == logging.WARNING)
+    assert record.message == "the memory limit is less than a process takes for itself"
