@@ -70,9 +70,10 @@ sdk: $(DEV_STAMP) ## Write what the clients are made from again, and build them 
 
 .PHONY: verify-deploy
 verify-deploy: $(DEV_STAMP) ## Check images, chart and manifests with Helm, schemas, checkov, hadolint, Prometheus, and run the Pods with podman
-	@scripts/install_system.sh etcd-server postgresql prometheus
+	@scripts/install_system.sh etcd-server nodejs npm postgresql prometheus
 	@scripts/install_system.sh buildah catatonit debian-archive-keyring mmdebstrap podman runc # to run the Pods
 	@scripts/deploy_tools.sh
+	@scripts/chain_tools.sh
 	$(BIN)/python -m pytest tests/deploy -m deploy -v --tb=short $(PYTEST_ARGS)
 
 .PHONY: k8s
@@ -81,6 +82,20 @@ k8s: $(DEV_STAMP) ## Write the chart's README, schema and dashboards and the man
 	$(BIN)/python scripts/dashboards.py
 	$(BIN)/python scripts/chart_reference.py
 	$(BIN)/python scripts/kustomize.py
+
+.PHONY: sbom
+sbom: ## Write what is shipped into dist/sbom, as CycloneDX documents
+	@scripts/install_system.sh nodejs npm
+	@scripts/chain_tools.sh
+	@scripts/sbom.sh
+
+.PHONY: licences
+licences: sbom ## Say whether all that is shipped is under accepted licences
+	@.chain-tools/bin/python scripts/licences.py
+
+.PHONY: advisories
+advisories: sbom ## Ask whether anything that is shipped has a known vulnerability
+	@.chain-tools/bin/python scripts/advisories.py
 
 .PHONY: fmt
 fmt: $(DEV_STAMP) ## Format the code and repair what lint can repair
@@ -93,7 +108,7 @@ proto: $(DEV_STAMP) ## Write the modules and stubs of the .proto files again, af
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build results (never .goverse, your data)
-	rm -rf $(VENV) .benchmark-peers .deploy-tools .deploy-images build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .benchmark-peers .chain-tools .deploy-images .deploy-tools build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN_STAMP): $(RECIPE)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from goverse.settings import EffectiveSettings, Settings, load_settings
+from goverse.telemetry.resources import Allowance
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -50,7 +51,7 @@ class Invocation:
         Raises:
             ConfigError: something is wrong with them.
         """
-        return load_settings(config=self.config, environ=self.environ, flags=flags)
+        return load_settings(config=self.config, environ=self.environ, flags=flags, allowed=Allowance.read())
 
 
 def invocation_of(context: typer.Context) -> Invocation:

@@ -14,15 +14,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
 from goverse.model.catalog import Catalog
 from goverse.objects.application import Application
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse.settings import EffectiveSettings, Settings
-from goverse.telemetry.process import register_process_metrics
+from goverse.telemetry.resources import Resources
 from goverse_cli.administration import WalAdministration
+from goverse_cli.allotment import keep_within
+from goverse_cli.cluster.gate_telemetry import registry_of
 from goverse_cli.collector import calm_collector
 from goverse_cli.gate_options import gate_options
 from goverse_cli.listener import url_of
@@ -63,19 +63,17 @@ async def serve(
         StoreError: the data directory cannot be served as it is.
     """
     values = settings.values
-    metrics = CollectorRegistry()
-    register_process_metrics(metrics, version=release())
+    keep_within(values)
     async with AsyncExitStack() as undo:
         store = _store(values)
         await store.open()
         undo.push_async_callback(store.close)
 
-        node = Node(application.registry, store, options=node_options(values))
+        node = Node(application.registry, store, options=node_options(values), memory=Resources().memory)
         await node.start()
         undo.push_async_callback(node.stop, values.gate.drain_timeout_s)
         undo.callback(watch_for_stalls())
-        metrics.register(NodeMetrics(node))
-        metrics.register(WalMetrics(store))
+        metrics = registry_of(NodeMetrics(node), WalMetrics(store))
 
         catalog = describe(application.registry)
         options = gate_options(values)

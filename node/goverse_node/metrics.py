@@ -31,6 +31,7 @@ class NodeMetrics(Collector):
             active.add_metric([spec.name], by_type.get(spec.name, 0))
         yield active
         yield gauge("activations_resident_bytes", "Estimated memory of the objects in memory.", residents.bytes)
+        yield gauge("activations_bytes_max", "Bound on that; lower near the limit of memory.", residents.bytes_max)
         yield counter("activations_started", "Objects that were brought into memory.", stats.activations)
         yield counter("passivations", "Objects that left memory.", stats.passivations)
         yield counter("activations_abandoned", "Objects reloaded because a method did not stop.", stats.abandoned)

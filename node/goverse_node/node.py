@@ -28,11 +28,13 @@ from goverse_node.evacuation import Evacuation
 from goverse_node.options import NodeOptions
 from goverse_node.pipeline import CommitPipeline
 from goverse_node.reading import read
+from goverse_node.relief import Relief, trim
 from goverse_node.residents import Residents
 from goverse_node.stats import NodeStats
 from goverse_node.tenure import WHOLE, Tenure
 
 _IDLE_SWEEP_S = 1.0
+_MEMORY_LOOK_S = 0.1
 _POLL_S = 0.005
 
 
@@ -47,9 +49,11 @@ class Node:
         clock: Clock | None = None,
         options: NodeOptions | None = None,
         tenure: Tenure = WHOLE,
+        memory: Callable[[], float] | None = None,
     ) -> None:
         """Host the types of ``registry`` over ``store``, which the caller opens before and closes after.
 
+        ``memory`` tells the used share of what the process may use, 0 to 1; objects leave when it comes near 1.
         ``calls`` is the link through which objects call each other; in a cluster somebody sets another one.
         """
         self.registry, self.store = registry, store
@@ -64,17 +68,15 @@ class Node:
         self.pipeline = CommitPipeline(
             store, self.stats, batch_max_bytes=bounds.batch_max_bytes, batch_max_s=bounds.batch_max_ms / 1000
         )
-        self.residents = Residents(
-            idle_timeout_s=bounds.idle_timeout_s,
-            count_max=bounds.activations_max,
-            bytes_max=bounds.activations_bytes_max,
-        )
+        self.residents = _residents(bounds)
         self.deadlines = Deadlines(self.options, self.stats)
         self.watch = self.deadlines.watch
         self.unwatch = self.deadlines.unwatch
         self.track = self.deadlines.track
         self.untrack = self.deadlines.untrack
         self._idle_sweep: asyncio.TimerHandle | None = None
+        self._relief = Relief(bounds.activations_bytes_max, memory, trim) if memory is not None else None
+        self._memory_look: asyncio.TimerHandle | None = None
         self._makes_room = False
         self._started = False
         self._draining = False
@@ -88,6 +90,8 @@ class Node:
         self.deadlines.start(self._loop)
         self.pipeline.start()
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)
+        if self._relief is not None:
+            self._look_at_memory(self._relief)
         self._started = True
 
     async def stop(self, drain_timeout_s: float = 20.0) -> None:
@@ -109,8 +113,9 @@ class Node:
             activation.close()
         await self.settled()
         self.deadlines.stop()
-        if self._idle_sweep is not None:
-            self._idle_sweep.cancel()
+        for timer in (self._idle_sweep, self._memory_look):
+            if timer is not None:
+                timer.cancel()
         await self.pipeline.stop(self.options.cancel_grace_s)
 
     async def settled(self) -> None:
@@ -236,6 +241,9 @@ class Node:
         """Note a changed size, and make room if a bound is passed."""
         self.residents.resize(activation)
         self.stats.resident_bytes = self.residents.bytes
+        self._make_room()
+
+    def _make_room(self) -> None:
         if self._makes_room:
             return  # a hook of a victim changed its state; the loop below goes on
         self._makes_room = True
@@ -249,3 +257,16 @@ class Node:
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)
         for activation in self.residents.overdue(self.now()):
             activation.close()
+
+    def _look_at_memory(self, relief: Relief) -> None:
+        self._memory_look = self._loop.call_later(_MEMORY_LOOK_S, self._look_at_memory, relief)
+        self.residents.bytes_max = relief.look(self.residents.bytes)
+        self._make_room()
+
+
+def _residents(bounds: NodeOptions) -> Residents:
+    return Residents(
+        idle_timeout_s=bounds.idle_timeout_s,
+        count_max=bounds.activations_max,
+        bytes_max=bounds.activations_bytes_max,
+    )

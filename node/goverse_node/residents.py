@@ -23,7 +23,7 @@ class Residents:
         """Bound the memory; types may have an idle time of their own."""
         self._idle_timeout_s = idle_timeout_s
         self._count_max = count_max
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
         self._all: dict[ObjectKey, Activation] = {}
         self._queues: dict[float, OrderedDict[ObjectKey, Activation]] = {}
         self._leaving: set[ObjectKey] = set()
@@ -89,7 +89,7 @@ class Residents:
         Busy ones that stand before it are in use now, so they go to the end of their queue: however many they are, they
         are passed over once and hide nobody for long.
         """
-        if len(self._all) - len(self._leaving) <= self._count_max and self.bytes <= self._bytes_max:
+        if len(self._all) - len(self._leaving) <= self._count_max and self.bytes <= self.bytes_max:
             return None
         best: Activation | None = None
         for queue in self._queues.values():

@@ -13,22 +13,26 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from tests.deploy.api_server import Document, api_server
 from tests.deploy.rendering import template
-from tests.deploy.secrets_server import Secrets, serving
 
 pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OPS-2")]
 
 PARTS = ("node", "gate", "etcd", "postgres")
 
+Secrets = dict[str, Document]
+"""By name."""
+
 
 def upgrade(before: Secrets, folder: Path, *values: str) -> Secrets:
     """Return the secrets that Helm would apply where ``before`` is what the cluster has."""
-    with serving(before, folder) as config:
+    with api_server(folder) as server:
+        server.put(*map(_applied, before.values()))
         ran = template(
             "--dry-run=server",
             "--disable-openapi-validation",
             "--kubeconfig",
-            config,
+            server.kubeconfig,
             "--set",
             "app.image=x:1",
             *values,
@@ -36,6 +40,13 @@ def upgrade(before: Secrets, folder: Path, *values: str) -> Secrets:
     assert ran.returncode == 0, ran.stderr
     found = [each for each in yaml.safe_load_all(ran.stdout) if each]
     return {each["metadata"]["name"]: each for each in found if each["kind"] == "Secret"}
+
+
+def _applied(secret: Document) -> Document:
+    """Return a secret as Helm leaves it in a cluster: it notes whose it is."""
+    metadata = secret["metadata"]
+    owner = {"meta.helm.sh/release-name": "goverse", "meta.helm.sh/release-namespace": metadata["namespace"]}
+    return {**secret, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), **owner}}}
 
 
 def certificate(secret: dict[str, Any], key: str = "tls.crt") -> x509.Certificate:

@@ -20,6 +20,9 @@ VERBS = [
     "proto",
     "verify-deploy",
     "k8s",
+    "sbom",
+    "licences",
+    "advisories",
     "clean",
     "help",
 ]

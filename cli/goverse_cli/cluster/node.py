@@ -31,6 +31,7 @@ from goverse.telemetry.wire import WireMetrics
 from goverse.wire.introduction import Introduction
 from goverse.wire.server import LinkServer
 from goverse.wire.stats import WireStats
+from goverse_cli.allotment import keep_within
 from goverse_cli.cluster.admin import AdminServer, listen
 from goverse_cli.cluster.certificates import Certificates
 from goverse_cli.cluster.database import postgres_of
@@ -76,6 +77,7 @@ async def serve_node(
         Unavailable: etcd or PostgreSQL does not answer.
         StoreError: the database has not the schema of this release.
     """
+    keep_within(values)
     registry = application.registry
     introduction = Introduction(kind="node", id=values.node.id, incarnation=new_incarnation())
     async with AsyncExitStack() as undo:
@@ -85,7 +87,7 @@ async def serve_node(
         member = _member(values, introduction, listener)
         keeper = _keeper(values, member, seen, store, describe(registry))
         options = replace(node_options(values), shard_count=values.cluster.shards)
-        node = Node(registry, store, options=options, tenure=keeper)
+        node = Node(registry, store, options=options, tenure=keeper, memory=Resources().memory)
         undo.callback(watch_for_stalls())
         served = WireStats()
         wire = WireMetrics(out=seen.links, **{"in": served})

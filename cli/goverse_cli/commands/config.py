@@ -28,7 +28,7 @@ def check(context: typer.Context) -> None:
     """
     invocation = invocation_of(context)
     effective = invocation.settings()
-    changed = [path for path, shown in effective.shown().items() if shown["origin"] != "default"]
+    changed = [path for path in effective.shown() if effective.chosen(path)]
     summary = f"{len(changed)} set, the others have their defaults" if changed else "all have their defaults"
     show(invocation, {"valid": True, "set": changed}, f"the settings are right: {summary}")
 
@@ -47,9 +47,10 @@ def show_settings(
       goverse config show -o json
     """
     invocation = invocation_of(context)
-    shown = invocation.settings().shown()
+    effective = invocation.settings()
+    shown = effective.shown()
     if changed:
-        shown = {path: entry for path, entry in shown.items() if entry["origin"] != "default"}
+        shown = {path: entry for path, entry in shown.items() if effective.chosen(path)}
     width = max((len(path) for path in shown), default=0)
     lines = [
         f"{path:<{width}}  {encode(entry['value']).decode():<14}  {entry['origin']}" for path, entry in shown.items()

@@ -24,6 +24,7 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None) -> Non
       GOVERSE_ETCD__ENDPOINTS=http://etcd:2379 goverse gate
     """
     from goverse.telemetry import logs  # noqa: PLC0415
+    from goverse_cli.allotment import keep_within  # noqa: PLC0415
     from goverse_cli.cluster.gate import serve_gate  # noqa: PLC0415 - other commands start faster without
     from goverse_cli.event_loop import run_server  # noqa: PLC0415
 
@@ -32,6 +33,7 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None) -> Non
     logs.configure(values.log.format, values.log.level, node=values.node.id)
 
     async def until_told() -> None:
+        keep_within(values)
         stop = asyncio.Event()
 
         def told() -> None:

@@ -15,8 +15,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from goverse.errors import ConfigError
 from goverse.settings.catalog import ENVIRONMENT_PREFIX, PLAIN_NAMES, known_settings, plain, sections
+from goverse.settings.derived import derived
 from goverse.settings.layers import Layer, SettingPath, read_environment, read_file, read_flags, read_pod
 from goverse.settings.sections import Settings
+from goverse.telemetry.resources import Allowance
 
 S = TypeVar("S", bound=BaseSettings)
 S_co = TypeVar("S_co", bound=BaseSettings, covariant=True)
@@ -34,6 +36,10 @@ class EffectiveSettings(Generic[S_co]):
     def origin(self, path: str) -> str:
         """Return where the value of ``section.name`` was written."""
         return _origin(self.layers, tuple(path.split("."))) or DEFAULT_ORIGIN
+
+    def chosen(self, path: str) -> bool:
+        """Tell whether somebody wrote the value of ``section.name``, so that it is no default."""
+        return not self.origin(path).startswith(DEFAULT_ORIGIN)
 
     def shown(self) -> dict[str, dict[str, Any]]:
         """Return ``{"section.name": {"value", "origin"}}`` for people; secrets are hidden."""
@@ -68,18 +74,21 @@ def load_settings(
     config: Path | None = None,
     environ: Mapping[str, str],
     flags: Mapping[str, tuple[str, Any]] | None = None,
+    allowed: Allowance | None = None,
 ) -> EffectiveSettings[Settings]:
     """Return the settings from ``config`` (or ``GOVERSE_CONFIG``), below ``environ``, below ``flags``.
+
+    Defaults follow what the process is ``allowed`` to use, where that is given.
 
     Raises:
         ConfigError: something is wrong; says all of it, each with its origin and the way out.
     """
     loaded = load(Settings, config=config, environ=environ, flags=flags or {})
     cluster = loaded.values.cluster
-    pod = read_pod(environ, cluster.listen)
-    if cluster.advertise or not pod.values:
-        return loaded
-    return _judged(Settings, (*loaded.layers, pod))
+    below = () if cluster.advertise else (read_pod(environ, cluster.listen),)
+    if allowed is not None:
+        below = (*below, derived(allowed))
+    return _judged(Settings, (*loaded.layers, *below)) if any(layer.values for layer in below) else loaded
 
 
 def load(

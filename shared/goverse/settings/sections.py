@@ -97,7 +97,8 @@ class GateSettings(Section):
     )
     bodies_bytes_max: Annotated[ByteSize, Field(ge=limits.STATE_BYTES_MAX)] = Field(
         default=ByteSize(limits.BODIES_BYTES_MAX),
-        description="All bodies that arrive in pieces, together; beyond it requests get 429 `overloaded`.",
+        description="All bodies that arrive in pieces, together; beyond it requests get 429 `overloaded`. At most a "
+        "quarter of a container's memory by default.",
     )
     head_read_timeout_s: Seconds = Field(
         default=limits.HEAD_READ_TIMEOUT_S, description="How long a client may take to send the headers of a request."
@@ -162,7 +163,8 @@ class NodeSettings(Section):
     )
     activations_bytes_max: Annotated[ByteSize, Field(ge=limits.MIB)] = Field(
         default=ByteSize(limits.ACTIVATIONS_BYTES_MAX),
-        description="Size of the states held in memory; beyond it as above.",
+        description="Size of the states held in memory; beyond it as above. In a container with a limit the default "
+        "follows from that.",
     )
     idle_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=limits.IDLE_TIMEOUT_S,

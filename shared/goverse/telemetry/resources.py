@@ -5,11 +5,32 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
+from math import ceil, inf
 from pathlib import Path
-from typing import Final
 
-_GROUP: Final = Path("/sys/fs/cgroup")
-_PROC: Final = Path("/proc")
+from goverse.telemetry.control_group import MOUNTED, PROC, ControlGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a process may use: whole ``processors``, ``memory_bytes``, and whether its control group says so.
+
+    ``memory_bounded`` is false where the memory is the machine's, which others use as well.
+    """
+
+    processors: int
+    memory_bytes: int
+    memory_bounded: bool
+
+    @classmethod
+    def read(cls, mounted: Path = MOUNTED, proc: Path = PROC) -> Allowance:
+        """Read what this process may use; a part of a processor counts as one."""
+        group = ControlGroup(mounted, proc)
+        quota, limit, machine = group.processors(), group.memory_limit_bytes(), _machine_memory(proc)
+        own = len(os.sched_getaffinity(0))
+        memory = min(limit, machine)
+        return cls(min(own, ceil(quota)) if quota < inf else own, int(memory) if memory < inf else 0, limit < machine)
 
 
 class Resources:
@@ -18,12 +39,15 @@ class Resources:
     One event loop uses one processor, however many there are, so more than one does not make a node less busy.
     """
 
-    def __init__(self, group: Path = _GROUP, proc: Path = _PROC) -> None:
+    def __init__(self, mounted: Path = MOUNTED, proc: Path = PROC) -> None:
         """Read the limits once; they are those of the container."""
         self._statm = proc / "self" / "statm"
         self._page_bytes = os.sysconf("SC_PAGE_SIZE")
-        self.processors = min(1.0, _processor_quota(group), float(len(os.sched_getaffinity(0))))
-        self.memory_bytes = min(_memory_limit(group), _machine_memory(proc))
+        self._group = ControlGroup(mounted, proc)
+        limit = self._group.memory_limit_bytes()
+        self.processors = min(1.0, self._group.processors(), float(len(os.sched_getaffinity(0))))
+        self.memory_bytes = min(limit, _machine_memory(proc))
+        self._bounded = limit <= self.memory_bytes
         self._used_s = time.process_time()
         self._at = time.monotonic()
 
@@ -36,32 +60,18 @@ class Resources:
         return min(1.0, max(0.0, share))
 
     def memory(self) -> float:
-        """Return the share that is used now."""
+        """Return the share that is used now: by this process, or by its control group where that is the bound."""
         resident = int(self._statm.read_text().split()[1]) * self._page_bytes
-        return min(1.0, resident / self.memory_bytes)
-
-
-def _processor_quota(group: Path) -> float:
-    quota, _, period = _read(group / "cpu.max").partition(" ")
-    if not quota:  # version 1 of control groups
-        quota, period = _read(group / "cpu" / "cpu.cfs_quota_us"), _read(group / "cpu" / "cpu.cfs_period_us")
-    return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() and int(quota) else float("inf")
-
-
-def _memory_limit(group: Path) -> float:
-    limit = _read(group / "memory.max") or _read(group / "memory" / "memory.limit_in_bytes")
-    return float(limit) if limit.isdecimal() and int(limit) else float("inf")
+        used = max(resident, self._group.memory_used_bytes()) if self._bounded else resident
+        return min(1.0, used / self.memory_bytes)
 
 
 def _machine_memory(proc: Path) -> float:
-    for line in _read(proc / "meminfo").splitlines():
+    try:
+        lines = (proc / "meminfo").read_text().splitlines()
+    except OSError:
+        return inf
+    for line in lines:
         if line.startswith("MemTotal:"):
             return float(line.split()[1]) * 1024
-    return float("inf")
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+    return inf

@@ -13,6 +13,7 @@ from goverse.settings import EffectiveSettings, Settings, load_settings
 from goverse.settings.catalog import known_settings, plain, sections
 from goverse.settings.document import markdown_table, yaml_document
 from goverse.settings.effective import load
+from goverse.telemetry.resources import Allowance
 from goverse.wire.options import WireOptions
 
 PAGE = Path(__file__).parents[3] / "docs" / "guide" / "configuration.md"
@@ -356,3 +357,48 @@ def test_settings_of_etcd_that_do_not_go_together_are_refused(environ: dict[str,
 
     assert said in problem.detail
     assert origin in problem.detail
+
+
+@pytest.mark.requirement("OPS-7")
+@pytest.mark.parametrize(
+    ("memory_mib", "objects_mib", "bodies_mib"),
+    [(64, 8, 16), (128, 16, 32), (256, 64, 64), (512, 192, 128), (1024, 448, 256), (8192, 4032, 256)],
+)
+def test_bounds_of_memory_follow_the_limit_of_the_container(memory_mib: int, objects_mib: int, bodies_mib: int) -> None:
+    effective = load_settings(environ={}, allowed=Allowance(2, memory_mib * limits.MIB, memory_bounded=True))
+
+    values = effective.values
+    assert (values.node.activations_bytes_max, values.gate.bodies_bytes_max) == (
+        objects_mib * limits.MIB,
+        bodies_mib * limits.MIB,
+    )
+    assert effective.origin("node.activations_bytes_max") == f"default for a memory limit of {memory_mib} MiB"
+    assert not effective.chosen("node.activations_bytes_max")
+    assert values.node.activations_bytes_max + values.gate.bodies_bytes_max <= memory_mib * limits.MIB
+
+
+@pytest.mark.requirement("OPS-7")
+def test_what_somebody_wrote_wins_over_what_follows_from_the_container(tmp_path: Path) -> None:
+    config = written(tmp_path, "gate:\n  bodies_bytes_max: 16MiB\n")
+    environ = {
+        "GOVERSE_NODE__ACTIVATIONS_BYTES_MAX": "1GiB",
+        "POD_IP": "10.0.0.7",
+        "GOVERSE_CLUSTER__LISTEN": "0.0.0.0:7400",
+    }
+
+    effective = load_settings(
+        config=config, environ=environ, allowed=Allowance(1, 256 * limits.MIB, memory_bounded=True)
+    )
+
+    values = effective.values
+    assert (values.node.activations_bytes_max, values.gate.bodies_bytes_max) == (1 << 30, 16 * limits.MIB)
+    assert values.cluster.advertise == "10.0.0.7:7400"
+    assert effective.chosen("node.activations_bytes_max")
+
+
+def test_a_machine_changes_defaults_only_where_it_is_too_small_for_them() -> None:
+    roomy = load_settings(environ={}, allowed=Allowance(64, 64 << 30, memory_bounded=False))
+    assert roomy.shown() == load_settings(environ={}).shown()
+    small = load_settings(environ={}, allowed=Allowance(1, 512 * limits.MIB, memory_bounded=False))
+    assert small.values.node.activations_bytes_max == 192 * limits.MIB
+    assert small.origin("node.activations_bytes_max") == "default for a machine of 512 MiB"

@@ -1,0 +1,87 @@
+"""The load that judges a cluster notices calls that fail and counters that lost something."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from goverse import Object, call
+from goverse.model.frames import Operation, Request
+from goverse.objects.describe import describe
+from goverse.objects.registry import Registry
+from goverse_gate.app import create_app
+from goverse_gate.options import GateOptions
+from goverse_gate.server import GateServer, open_listener
+from goverse_node.node import Node
+from goverse_node.stores.memory import MemoryStore
+from tests.kind.load import COUNTERS, run
+from tests.nodes import until
+
+
+class Counter(Object):
+    """Counts."""
+
+    value: int = 0
+
+    @call
+    def increment(self, by: int = 1) -> int:
+        """Count."""
+        self.value += by
+        return self.value
+
+
+class Told:
+    """A server of counters."""
+
+    def __init__(self, node: Node, server: GateServer) -> None:
+        """Know both parts."""
+        self.node, self.url = node, server.url
+
+
+@pytest.fixture
+async def told() -> AsyncIterator[Told]:
+    store = MemoryStore()
+    await store.open()
+    registry = Registry([Counter])
+    node = Node(registry, store)
+    await node.start()
+    options = GateOptions()
+    server = GateServer(create_app(node, describe(registry), options), options, sockets=[open_listener("127.0.0.1", 0)])
+    await server.start()
+    yield Told(node, server)
+    await server.stop()
+    await node.stop()
+
+
+async def test_a_server_that_loses_nothing_is_good(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+    stop = asyncio.Event()
+    running = asyncio.create_task(run(told.url, stop))
+    said = ""
+    async with asyncio.timeout(30):
+        while "under load" not in said:
+            said += capsys.readouterr().out
+            await asyncio.sleep(0.01)
+    stop.set()
+    figures = await running
+    assert figures.good
+    assert len(figures.acknowledged) == COUNTERS
+    assert not figures.failed
+
+
+async def test_a_counter_that_somebody_else_moved_is_told(told: Told) -> None:
+    stop = asyncio.Event()
+    running = asyncio.create_task(run(told.url, stop))
+    await until(lambda: any(activation.key.id.endswith("-3") for activation in told.node.residents))
+    (key,) = (activation.key for activation in told.node.residents if activation.key.id.endswith("-3"))
+    await told.node.submit(Request(Operation.CALL, key, "increment", b"", told.node.now() + 10.0, "other"))
+    stop.set()
+    figures = await running
+    assert not figures.good
+    assert any("-3:" in complaint for complaint in figures.wrong)
+
+
+async def test_a_server_that_is_gone_fails_the_calls(unused_tcp_port: int) -> None:
+    figures = await run(f"http://127.0.0.1:{unused_tcp_port}", asyncio.Event(), timeout_s=0.3)
+    assert not figures.good

@@ -1,0 +1,99 @@
+"""What a process may use: both versions of control groups, groups inside groups, and files that are not there."""
+
+from __future__ import annotations
+
+from math import inf
+from pathlib import Path
+
+import pytest
+
+from goverse.limits import MIB
+from goverse.telemetry.control_group import ControlGroup
+from goverse.telemetry.resources import Allowance, Resources
+
+NO_LIMIT_V1 = "9223372036854771712"
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Path:
+    (tmp_path / "mounted").mkdir()
+    return tmp_path / "mounted"
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal:       16384000 kB\n")
+    (tmp_path / "proc" / "self" / "statm").write_text("40000 4096 0 0 0 0 0\n")
+    return tmp_path / "proc"
+
+
+def write(folder: Path, **files: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(f"{text}\n")
+
+
+@pytest.mark.requirement("OPS-7")
+def test_a_container_reads_its_limits_from_the_root_that_it_sees(mounted: Path, proc: Path) -> None:
+    write(mounted, cpu__max="150000 100000", memory__max=str(256 * MIB), memory__stat="anon 1048576\nfile 7")
+    (proc / "self" / "cgroup").write_text("0::/kubepods.slice/not-to-be-seen-here\n")
+    group = ControlGroup(mounted, proc)
+    assert (group.processors(), group.memory_limit_bytes(), group.memory_used_bytes()) == (1.5, 256 * MIB, MIB)
+    assert Allowance.read(mounted, proc).memory_bytes == 256 * MIB
+    assert Allowance.read(mounted, proc).memory_bounded
+
+
+@pytest.mark.requirement("OPS-7")
+def test_version_1_has_a_folder_for_each_controller(mounted: Path, proc: Path) -> None:
+    (proc / "self" / "cgroup").write_text("9:memory:/own\n4:cpu,cpuacct:/own\n0::/\n")
+    write(mounted / "memory", memory__limit_in_bytes=NO_LIMIT_V1)
+    write(mounted / "memory" / "own", memory__limit_in_bytes=str(64 * MIB), memory__stat="rss 1\ntotal_rss 4096")
+    write(mounted / "cpu" / "own", cpu__cfs_quota_us="50000", cpu__cfs_period_us="100000")
+    group = ControlGroup(mounted, proc)
+    assert (group.processors(), group.memory_limit_bytes(), group.memory_used_bytes()) == (0.5, 64 * MIB, 4096)
+
+
+@pytest.mark.requirement("OPS-7")
+def test_the_smallest_bound_of_all_groups_around_a_process_counts(mounted: Path, proc: Path) -> None:
+    (proc / "self" / "cgroup").write_text("0::/slice/service\n")
+    write(mounted / "slice", cpu__max="100000 100000", memory__max=str(128 * MIB))
+    write(mounted / "slice" / "service", cpu__max="400000 100000", memory__max="max")
+    group = ControlGroup(mounted, proc)
+    assert (group.processors(), group.memory_limit_bytes()) == (1.0, 128 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("quota", "memory"),
+    [("max 100000", "max"), ("", ""), ("-1 100000", "-1"), ("nonsense", "nonsense"), ("100000 0", NO_LIMIT_V1)],
+)
+def test_what_is_no_bound_bounds_nothing(mounted: Path, proc: Path, quota: str, memory: str) -> None:
+    (proc / "self" / "cgroup").write_text("garbage\n0::/../../etc\n")
+    write(mounted, cpu__max=quota, memory__max=memory)
+    group = ControlGroup(mounted, proc)
+    assert (group.processors(), group.memory_limit_bytes(), group.memory_used_bytes()) == (inf, inf, 0)
+    allowed = Allowance.read(mounted, proc)
+    assert (allowed.memory_bytes, allowed.memory_bounded) == (16384000 * 1024, False)
+
+
+@pytest.mark.requirement("OPS-7")
+def test_a_part_of_a_processor_counts_as_one_and_never_more_than_there_are(mounted: Path, proc: Path) -> None:
+    write(mounted, cpu__max="10000 100000")
+    assert Allowance.read(mounted, proc).processors == 1
+    write(mounted, cpu__max="100000000 100000")
+    free = Allowance.read(mounted, proc).processors
+    write(mounted, cpu__max="max")
+    assert Allowance.read(mounted, proc).processors == free
+
+
+def test_used_memory_is_that_of_the_whole_group_where_the_group_is_the_bound(mounted: Path, proc: Path) -> None:
+    write(mounted, memory__max=str(64 * MIB), memory__stat=f"anon {48 * MIB}")
+    assert Resources(mounted, proc).memory() == pytest.approx(0.75)
+    write(mounted, memory__max="max")
+    assert Resources(mounted, proc).memory() == pytest.approx(4096 * 4096 / (16384000 * 1024), rel=0.5)
+
+
+def test_nothing_at_all_can_be_read(tmp_path: Path) -> None:
+    allowed = Allowance.read(tmp_path / "none", tmp_path / "none")
+    assert (allowed.memory_bytes, allowed.memory_bounded) == (0, False)
+    assert allowed.processors >= 1
