@@ -121,7 +121,7 @@ class Machine:
                 metadata = {**template["metadata"], "name": name, "namespace": document["metadata"]["namespace"]}
                 rendered = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
                 address = f"{NETWORK}.{len(self.pods) + 11}"
-                self.pods.append(Pod(name, labels[COMPONENT], address, copy.deepcopy(rendered)))
+                self.pods.append(Pod(name, labels[COMPONENT], address, _apart(rendered)))
         return self.pods[before:]
 
     def _written(self, pod: Pod) -> str:
@@ -139,7 +139,7 @@ class Machine:
 
     def adapt(self, pod: Pod) -> Document:
         """Return the Pod for podman, its volumes made."""
-        manifest = copy.deepcopy(pod.rendered)
+        manifest = _apart(pod.rendered)
         spec = manifest["spec"]
         spec["hostNetwork"] = True
         for container in [*spec.get("initContainers", []), *spec["containers"]]:
@@ -245,6 +245,11 @@ class Machine:
 
     def _of_kind(self, kind: str) -> list[Document]:
         return [document for document in self.documents if document["kind"] == kind]
+
+
+def _apart(document: Document) -> Document:
+    """Return a copy whose parts are its own: containers that somebody made of one another share theirs."""
+    return dict(json.loads(json.dumps(document)))
 
 
 def _expanded(text: str, values: dict[str, str]) -> str:
