@@ -237,7 +237,7 @@ async def test_the_restored_database_has_every_acknowledged_call(running: PodClu
 def seen(running: PodCluster) -> set[Edge]:
     """Between which parts connections were, from the first Pod on: migration, calls, stops, backups, a restore.
 
-    Pods that run once connect for an instant, which looking fifty times a second can miss: they run again, so often.
+    Pods that run once connect for an instant, which a hundred looks a second can miss: they run again, so often.
     """
     asyncio.run(running.bid_at_auctions(running.kubelet.of("gate")[0], "last"))
     brief = {("test", "gate", 8000): "test", ("backup", "etcd", 2379): "backup-etcd"}
