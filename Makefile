@@ -69,8 +69,9 @@ sdk: $(DEV_STAMP) ## Write what the clients are made from again, and build them 
 	@PYTHON=$(BIN)/python scripts/build_clients.sh
 
 .PHONY: verify-deploy
-verify-deploy: $(DEV_STAMP) ## Check images, chart and manifests with Helm, Kubernetes' schemas, checkov, hadolint, Prometheus
+verify-deploy: $(DEV_STAMP) ## Check images, chart and manifests with Helm, schemas, checkov, hadolint, Prometheus, and run the Pods with podman
 	@scripts/install_system.sh etcd-server nodejs npm postgresql prometheus
+	@scripts/install_system.sh buildah catatonit debian-archive-keyring mmdebstrap podman runc # to run the Pods
 	@scripts/deploy_tools.sh
 	@scripts/chain_tools.sh
 	$(BIN)/python -m pytest tests/deploy -m deploy -v --tb=short $(PYTEST_ARGS)
@@ -107,7 +108,7 @@ proto: $(DEV_STAMP) ## Write the modules and stubs of the .proto files again, af
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build results (never .goverse, your data)
-	rm -rf $(VENV) .benchmark-peers .chain-tools .deploy-tools build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .benchmark-peers .chain-tools .deploy-images .deploy-tools build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN_STAMP): $(RECIPE)

@@ -16,6 +16,9 @@ is_present() {
     nodejs)
         command -v node >/dev/null
         ;;
+    debian-archive-keyring)
+        [ -e /usr/share/keyrings/debian-archive-keyring.gpg ]
+        ;;
     postgresql)
         command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null
         ;;
@@ -26,7 +29,7 @@ is_present() {
         "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null
         ;;
     *)
-        command -v "$1" >/dev/null
+        PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null
         ;;
     esac
 }

@@ -1,14 +1,17 @@
-"""Who may talk to whom: the edges that the parts need, and nothing else."""
+"""Who may talk to whom: the edges that the parts need, and nothing else.
+
+What the parts need is compared with the connections of running Pods in test_pods.py.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.deploy.rendering import NAMES, Document, documents, pods
+from tests.deploy.policies import COMPONENT, edges, selects
+from tests.deploy.rendering import NAMES, documents, pods
 
 pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OPS-2")]
 
-COMPONENT = "app.kubernetes.io/component"
 PARTS = ("gate", "node", "etcd", "postgres", "tools", "backup", "test")
 
 # From, to, port: what the running system uses.
@@ -26,37 +29,13 @@ EDGES = {
 }
 
 
-def _selects(selector: Document, labels: Document) -> bool:
-    return bool(selector.get("matchLabels", {}).items() <= labels.items())
-
-
-def _allowed(policies: list[Document], direction: str, peers: str, source: Document, target: Document) -> set[int]:
-    """Return the ports at which one end lets the other in, or out to it."""
-    own, other = (source, target) if direction == "egress" else (target, source)
-    ports = set[int]()
-    for policy in policies:
-        if _selects(policy["spec"]["podSelector"], own):
-            for rule in policy["spec"].get(direction, []):
-                for peer in rule.get(peers, []):
-                    if peer.keys() == {"podSelector"} and _selects(peer["podSelector"], other):
-                        ports |= {port["port"] for port in rule["ports"]}
-    return ports
-
-
 @pytest.mark.parametrize("name", ["minimal", "everything", "tls-off", "existing-secrets"])
 def test_exactly_the_needed_edges_are_open(name: str) -> None:
     found = documents(name)
-    policies = [each for each in found if each["kind"] == "NetworkPolicy"]
     labels = {pod["metadata"]["labels"][COMPONENT]: pod["metadata"]["labels"] for _, pod in pods(found)}
-    open_edges = {
-        (source, target, port)
-        for source in labels
-        for target in labels
-        for port in _allowed(policies, "egress", "to", labels[source], labels[target])
-        & _allowed(policies, "ingress", "from", labels[source], labels[target])
-    }
+    inside = {edge for edge in edges(found, labels) if {edge[0], edge[1]} <= labels.keys()}
 
-    assert open_edges == {edge for edge in EDGES if {edge[0], edge[1]} <= labels.keys()}
+    assert inside == {edge for edge in EDGES if {edge[0], edge[1]} <= labels.keys()}
     assert labels.keys() <= set(PARTS)
 
 
@@ -70,7 +49,7 @@ def test_every_pod_is_denied_what_is_not_allowed(name: str) -> None:
     ]
     assert len(denying) == 1
     for label, pod in pods(found):
-        assert _selects(denying[0], pod["metadata"]["labels"]), label
+        assert selects(denying[0], pod["metadata"]["labels"]), label
 
 
 def test_external_stores_are_reached_at_their_ports_and_networks_only() -> None:

@@ -1,0 +1,13 @@
+#!/bin/bash
+# What the image of Docker's library does for the variables that the chart sets: a first start makes the database,
+# later ones find it; arguments that begin with a dash are those of the server.
+set -euo pipefail
+
+[ "${1:0:1}" != - ] || set -- postgres "$@"
+if [ "$1" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
+    mkdir -p "$PGDATA"
+    chmod 700 "$PGDATA"
+    # shellcheck disable=SC2086 # several arguments in one variable, as there
+    initdb --username=postgres --pwfile="$POSTGRES_PASSWORD_FILE" --auth=scram-sha-256 ${POSTGRES_INITDB_ARGS:-}
+fi
+exec "$@"
