@@ -36,8 +36,9 @@ from goverse.model.frames import Reply, Request
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Readiness
 from goverse_gate.app import create_app
+from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
-from goverse_gate.server import GateServer, open_listener
+from goverse_gate.server import GateServer
 
 SCRIPT = Path(__file__).with_name("increment.lua")
 INCREMENT = MethodDescription(

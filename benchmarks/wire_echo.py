@@ -38,8 +38,9 @@ from goverse.wire.introduction import Introduction
 from goverse.wire.link import GrpcLink
 from goverse.wire.server import LinkServer
 from goverse_gate.app import create_app
+from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
-from goverse_gate.server import GateServer, open_listener
+from goverse_gate.server import GateServer
 
 SUBJECTS = ("echo", "gate", "wire", "wire, batched", "bare wire")
 

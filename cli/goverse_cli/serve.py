@@ -26,13 +26,13 @@ from goverse_cli.cluster.gate_telemetry import registry_of
 from goverse_cli.collector import calm_collector
 from goverse_cli.gate_options import gate_options
 from goverse_cli.listener import url_of
+from goverse_cli.node_options import node_options
 from goverse_cli.version import release
 from goverse_gate.app import create_app
 from goverse_gate.options import GateOptions
 from goverse_gate.server import GateServer
 from goverse_node.metrics import NodeMetrics
 from goverse_node.node import Node
-from goverse_node.options import NodeOptions
 from goverse_node.stalls import watch_for_stalls
 from goverse_node.stores.memory import MemoryStore
 from goverse_node.stores.wal.metrics import WalMetrics
@@ -101,23 +101,4 @@ def _store(values: Settings) -> WalStore:
         segment_bytes=wal.segment_bytes,
         snapshot_bytes=wal.snapshot_bytes,
         snapshots_kept=wal.snapshots_kept,
-    )
-
-
-def node_options(values: Settings) -> NodeOptions:
-    """Return what the settings say about a node."""
-    node, wal = values.node, values.wal
-    return NodeOptions(
-        node_id=node.id,
-        create_timeout_s=node.default_create_timeout_s,
-        call_timeout_s=node.default_call_timeout_s,
-        hook_timeout_s=node.hook_timeout_s,
-        idle_timeout_s=node.idle_timeout_s,
-        activations_max=node.activations_max,
-        activations_bytes_max=node.activations_bytes_max,
-        mailbox_calls_max=node.mailbox_calls_max,
-        inflight_calls_max=node.inflight_calls_max,
-        idempotency_retention_s=node.idempotency_retention_s,
-        batch_max_bytes=wal.batch_max_bytes,
-        batch_max_ms=wal.batch_max_ms,
     )

@@ -16,7 +16,6 @@ from typing import Any, Final, cast
 
 import uvicorn
 
-from goverse.errors import ConfigError
 from goverse.limits import LISTEN_BACKLOG
 from goverse.tls.rotation import Rotating
 from goverse_gate.app import GateApp
@@ -182,23 +181,3 @@ def _uvicorn_config(app: GateApp, options: GateOptions) -> uvicorn.Config:
         timeout_keep_alive=math.ceil(options.keep_alive_timeout_s),
         timeout_graceful_shutdown=math.ceil(options.drain_timeout_s),
     )
-
-
-def open_listener(host: str, port: int) -> socket.socket:
-    """Return a listening socket.
-
-    Raises:
-        ConfigError: the address is taken, or is none of this machine.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(LISTEN_BACKLOG)
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or str(error)
-        raise ConfigError(f"cannot listen on {host} port {port}: {reason}", setting="gate.port") from error
-    listener.setblocking(False)
-    return listener

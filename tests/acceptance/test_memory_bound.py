@@ -27,8 +27,9 @@ from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse_cli.collector import calm_collector
 from goverse_gate.app import create_app
+from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
-from goverse_gate.server import GateServer, open_listener
+from goverse_gate.server import GateServer
 from goverse_node.node import Node
 from goverse_node.options import NodeOptions
 from goverse_node.stores.wal.store import WalStore

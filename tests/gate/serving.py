@@ -13,8 +13,9 @@ from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse.ports.link import Link
 from goverse_gate.app import GateApp, create_app
+from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
-from goverse_gate.server import GateServer, open_listener
+from goverse_gate.server import GateServer
 from goverse_node.node import Node
 from goverse_node.stores.memory import MemoryStore
 from tests.gate.link import PlainLink

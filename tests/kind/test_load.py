@@ -12,8 +12,9 @@ from goverse.model.frames import Operation, Request
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse_gate.app import create_app
+from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
-from goverse_gate.server import GateServer, open_listener
+from goverse_gate.server import GateServer
 from goverse_node.node import Node
 from goverse_node.stores.memory import MemoryStore
 from tests.kind.load import COUNTERS, run

@@ -21,9 +21,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from goverse.errors import AccessDenied, ConfigError, GoverseError
 from goverse.model.frames import Problem
 from goverse_gate.admin import admin_routes
+from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
 from goverse_gate.problems import document, status_of
-from goverse_gate.server import open_listener
 
 SETTING: Final = "cluster.admin_listen"
 DEFAULT_HOST: Final = "127.0.0.1"

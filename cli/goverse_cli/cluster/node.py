@@ -38,7 +38,7 @@ from goverse_cli.cluster.database import postgres_of
 from goverse_cli.cluster.parts import coordinator_of, layout_of, new_incarnation, router_of
 from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_cli.collector import calm_collector
-from goverse_cli.serve import node_options
+from goverse_cli.node_options import node_options
 from goverse_cli.version import release
 from goverse_node.node import Node
 from goverse_node.ownership.keeper import Keeper

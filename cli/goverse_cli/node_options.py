@@ -1,0 +1,25 @@
+"""What the settings say about a node, for a process that has one: `goverse dev` and `goverse node`."""
+
+from __future__ import annotations
+
+from goverse.settings import Settings
+from goverse_node.options import NodeOptions
+
+
+def node_options(values: Settings) -> NodeOptions:
+    """Return what the settings say about a node."""
+    node, wal = values.node, values.wal
+    return NodeOptions(
+        node_id=node.id,
+        create_timeout_s=node.default_create_timeout_s,
+        call_timeout_s=node.default_call_timeout_s,
+        hook_timeout_s=node.hook_timeout_s,
+        idle_timeout_s=node.idle_timeout_s,
+        activations_max=node.activations_max,
+        activations_bytes_max=node.activations_bytes_max,
+        mailbox_calls_max=node.mailbox_calls_max,
+        inflight_calls_max=node.inflight_calls_max,
+        idempotency_retention_s=node.idempotency_retention_s,
+        batch_max_bytes=wal.batch_max_bytes,
+        batch_max_ms=wal.batch_max_ms,
+    )
