@@ -20,23 +20,30 @@ Document = dict[str, Any]
 DUMP = re.compile(r"postgres-\d{8}T\d{6}Z")
 REMEMBERED = "goverse/replicas-before-restore"
 _LIST = """
+import os
 from pathlib import Path
-for path in sorted(Path("/backup").glob("*-*Z")):
+for path in sorted(Path(os.environ["FOLDER"]).glob("*-*Z")):
     print(path.name, path.stat().st_size)
 """
 RESTORE = """
 set -euo pipefail
 {
-    echo 'BEGIN; DROP SCHEMA IF EXISTS goverse CASCADE;'
-    pg_restore --file=- "$DUMP" && echo 'SELECT goverse.prepare_days(1); COMMIT;'
+    echo 'BEGIN; DROP SCHEMA IF EXISTS goverse CASCADE; CREATE SCHEMA goverse;'
+    pg_restore --schema=goverse --file=- "$DUMP" && echo 'SELECT goverse.prepare_days(1); COMMIT;'
 } | psql --quiet --no-password --no-psqlrc --set ON_ERROR_STOP=1 --output /dev/null "$DSN"
 """
 """Replaces the schema in one transaction, which is committed after the last line of a dump that could be read to its
 end, with the partitions of today, which an older dump does not have and `goverse db verify` misses.
 
-`pg_restore --clean` is not the same: it fails at the keys of partitions, and leaves what the dump does not know.
+Nothing else of the database is touched, whatever the dump holds besides. `pg_restore --clean` is not the same: it fails
+at the keys of partitions, and leaves what the dump does not know.
 """
-_PASSWORD = "PGPASSWORD=$(</etc/goverse/postgres-password/password)\nexport PGPASSWORD\n"
+_PASSWORD = """
+if [ -e /etc/goverse/postgres-password/password ]; then
+    PGPASSWORD=$(</etc/goverse/postgres-password/password)
+    export PGPASSWORD
+fi
+"""
 
 
 def may_restore(dump: str, pods: tuple[Pod, ...] | None, replicas: Mapping[str, int]) -> list[Finding]:
@@ -85,7 +92,7 @@ def restore_job(cronjob: Document, dump: str, suffix: str) -> Document:
         **containers[0],
         "name": "restore",
         "command": ["/bin/bash", "-c", _PASSWORD + RESTORE],
-        "env": [*containers[0].get("env", []), {"name": "DUMP", "value": f"/backup/{dump}"}],
+        "env": [*containers[0].get("env", []), {"name": "DUMP", "value": f"{_folder(containers[0])}/{dump}"}],
     }
     kept = {name: value for name, value in pod.items() if name != "initContainers"}
     return _job(_name(cronjob, f"restore-{suffix}"), cronjob, _once(spec, {**kept, "containers": [restoring]}))
@@ -128,6 +135,18 @@ def after_job(cronjob: Document, image: str, suffix: str) -> Document:
         "volumes": [volume for volume in pod["volumes"] if volume["name"] != "backup"],
     }
     return _job(_name(cronjob, f"verify-{suffix}"), cronjob, _once(spec, changed))
+
+
+def _folder(container: Document) -> str:
+    """Return where the release keeps its dumps.
+
+    Raises:
+        Refused: the CronJob does not say: it is of another release of the chart.
+    """
+    for variable in container.get("env", []):
+        if variable["name"] == "FOLDER":
+            return str(variable["value"])
+    raise Refused("the CronJob does not say in which folder it keeps dumps: use the tool of the release that runs")
 
 
 def tools_image(cronjob: Document) -> str:

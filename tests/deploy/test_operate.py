@@ -348,7 +348,7 @@ def test_a_backup_is_a_job_of_each_cronjob(api: ApiServer, tmp_path: Path, capsy
         "goverse-backup-etcd",
         "goverse-backup-postgres",
     ]
-    assert capsys.readouterr().out.count("log of goverse-backup-") == 2 * 2  # of the dump and of what keeps it
+    assert capsys.readouterr().out.count("log of goverse-backup-") == 2 * 3  # of what prepares, dumps and keeps
     check_valid(made, tmp_path)
 
 
@@ -453,7 +453,7 @@ def test_the_command_of_the_restore_brings_a_database_back_as_its_own_role(api: 
         bash, flag, script = container["command"]
         script = script.replace("/etc/goverse/postgres-password/password", str(password))
         (asked,) = [each["value"] for each in container["env"] if each["name"] == "DUMP"]
-        assert asked == f"/backup/{dump.name}"
+        assert asked == f"/backup/goverse/{dump.name}"
         run("psql", dsn, "-qc", "CREATE TABLE goverse.changes_of_tomorrow ()")
         run(bash, flag, script, DSN=dsn, DUMP=str(dump))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from goverse_cli.backups import keep
+from goverse_cli.backups import ABANDONED_S, keep, partial_of, prepare
 from goverse_cli.failure import Failure
 
 pytestmark = pytest.mark.requirement("OPS-6")
@@ -15,11 +18,17 @@ pytestmark = pytest.mark.requirement("OPS-6")
 NIGHT = datetime(2026, 11, 21, 2, 17, tzinfo=UTC)
 
 
+def dumped(folder: Path, content: str | bytes, pod: str = "pod", kind: str = "postgres") -> Path:
+    """Return what a Pod dumped."""
+    path = partial_of(folder, kind, pod)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
 def test_the_newest_are_kept_and_other_kinds_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "etcd-20200101T000000Z").write_text("snapshot")
     for day in range(4):
-        (tmp_path / "postgres.partial").write_text(f"dump {day}")
-        keep(tmp_path, "postgres", 2, NIGHT + timedelta(days=day))
+        keep(dumped(tmp_path, f"dump {day}"), "postgres", 2, NIGHT + timedelta(days=day))
 
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "etcd-20200101T000000Z": "snapshot",
@@ -33,8 +42,43 @@ def test_without_a_new_dump_nothing_is_removed(content: str | None, tmp_path: Pa
     for day in range(3):
         (tmp_path / f"postgres-2026110{day}T021700Z").write_text("dump")
     if content is not None:
-        (tmp_path / "postgres.partial").write_text(content)
+        dumped(tmp_path, content)
 
     with pytest.raises(Failure, match="not there or empty"):
-        keep(tmp_path, "postgres", 1, NIGHT)
+        keep(partial_of(tmp_path, "postgres", "pod"), "postgres", 1, NIGHT)
     assert len(list(tmp_path.glob("postgres-*Z"))) == 3
+
+
+def test_two_at_once_keep_each_its_own(tmp_path: Path) -> None:
+    first, second = dumped(tmp_path, "first", "a"), dumped(tmp_path, "half of", "b")
+    named, _ = keep(first, "postgres", 1, NIGHT)
+    assert named.read_text() == "first"
+    assert second.read_text() == "half of", "nobody touches what another Pod still writes"
+
+    second.write_text("second")
+    later, removed = keep(second, "postgres", 1, NIGHT)
+    assert (later.name, later.read_text(), removed) == ("postgres-20261121T021701Z", "second", [named])
+
+
+def test_a_snapshot_of_etcd_is_read_to_its_end_before_old_ones_go(tmp_path: Path) -> None:
+    pages = bytes(range(256)) * 8
+    whole = pages + hashlib.sha256(pages).digest()
+    old, _ = keep(dumped(tmp_path, whole, kind="etcd"), "etcd", 1, NIGHT)
+    changed = b"x" + whole[1:]
+    for torn in (whole[:-600], whole[:-1], whole[:20], changed):
+        with pytest.raises(Failure, match="damaged or not whole"):
+            keep(dumped(tmp_path, torn, kind="etcd"), "etcd", 1, NIGHT + timedelta(days=1))
+    assert old.read_bytes() == whole
+
+
+def test_the_folder_is_made_and_what_was_abandoned_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    assert prepare(folder) == []
+    old, fresh = dumped(folder, "x", "gone"), dumped(folder, "x", "there")
+    (folder / "postgres-20200101T000000Z").write_text("dump")
+    long_ago = time.time() - ABANDONED_S - 60
+    for path in (old, folder / "postgres-20200101T000000Z"):
+        os.utime(path, (long_ago, long_ago))
+
+    assert prepare(folder) == [old]
+    assert sorted(path.name for path in folder.iterdir()) == ["postgres-20200101T000000Z", fresh.name]
