@@ -1,63 +1,137 @@
 """Takes secrets out of what goes into a bundle: it is sent to people who must not have them.
 
-Kubernetes' Secrets are never asked for. What else may hold one: the environment of a Pod written as a plain value, a
-data source name with a password, a line of a log that repeats either.
+Kubernetes' Secrets are never asked for. What else may hold one: the environment of a Pod written as a plain value, its
+arguments, a data source name with a password, a line of a log that repeats any of them. In doubt a value is hidden: of
+the environment only what is known to be harmless stays.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, cast
 
 HIDDEN = "<hidden>"
 
-_NAME = re.compile(r"(?i)pass(word|wd|phrase)?|secret|token|credential|api_?key|private")
-_FILE = re.compile(r"(?i)(_file|secretname|secretkeyref|_?secret_?name)$")
-_URL = re.compile(r"(?P<head>\b[a-z][a-z0-9+.\-]*://[^\s/:@]*):(?P<word>[^\s@/]+)@")
-_PAIR = re.compile(
-    r"(?i)(?P<head>[\"']?[\w.\-]*(?:password|passwd|secret|token|api_?key)[\"']?\s*[=:]\s*)(?P<quote>[\"']?)(?P<word>[^\s\"',}&]+)"
+HARMLESS_VARIABLES = frozenset(
+    (
+        *("POD_NAME", "POD_NAMESPACE", "POD_IP", "LOG_FORMAT", "LOG_LEVEL", "HOME", "LANG", "PATH", "TZ", "Host"),
+        *("GOVERSE_CONFIG", "GOVERSE_GATE__ALLOWED_HOSTS", "GOVERSE_POSTGRES__DSN", "DSN", "FOLDER", "DUMP"),
+        *("GOVERSE_ETCD__PASSWORD_FILE", "GOVERSE_POSTGRES__PASSWORD_FILE", "GOVERSE_ADMIN_PASSWORD_FILE"),
+        *("GOVERSE_ADMIN_DSN", "PGDATA", "POSTGRES_INITDB_ARGS", "POSTGRES_PASSWORD_FILE"),
+    )
 )
-_BEARER = re.compile(r"(?i)\b(?P<head>bearer|basic)\s+[A-Za-z0-9._~+/=\-]{8,}")
-_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
+"""Variables of our own Pods; a password within one is still hidden."""
+
+_NAMES_OF_SECRETS = frozenset(
+    (
+        *("secretName", "secretRef", "imagePullSecrets", "topologyKey", "automountServiceAccountToken"),
+        *("serviceAccountToken", "existingSecret", "passwordSecret", "tlsSecret", "caSecret", "pullSecrets"),
+    )
+)
+"""Fields of Kubernetes and of the chart that name a secret and hold none."""
+
+_REFERENCES = frozenset(("secretKeyRef", "configMapKeyRef"))
+_WORDS = frozenset(
+    (
+        *("key", "keys", "pwd", "pw", "pass", "auth", "authorization", "cookie", "cookies", "bearer", "salt", "seed"),
+        *("signature", "webhook", "otp", "jwt", "passcode", "creds", "cred"),
+    )
+)
+_INSIDE = re.compile(r"pass(word|wd|phrase)|secret|token|credential|(api|access|private|signing|encryption)key|cookie")
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_HEAD = re.compile(r"(?P<name>[\w.\-]+)(?:\\*[\"'])?[ \t]*(?P<sign>[=:])>?[ \t]*|(?P<option>--?[\w\-]+)[ \t]+(?=\S)")
+_QUOTE = re.compile(r"(?P<escape>\\*)(?P<mark>[\"'])")
+_BLOCK = re.compile(r"[|>][^\n]*\n(?:[ \t]+[^\n]*(?:\n|$)|\n)+")
+_NOTHING = re.compile(r"(?:null|true|false)(?=[,}\]]|[ \t]*$)|<hidden>", re.MULTILINE)
+_NUMBER = re.compile(r"-?[\d.]+(?=[,}\]]|[ \t]*$)", re.MULTILINE)
+_LINE = re.compile(r"[^\n]*")
+_WORD = re.compile(r"\S*")
+_URL = re.compile(r"\b(?P<scheme>[a-z][a-z0-9+.\-]*)://(?P<user>[^\s\"'<>]*)@", re.IGNORECASE)
+_BEARER = re.compile(r"(?i)\b(?P<head>bearer|basic|digest|negotiate)\s+[A-Za-z0-9._~+/=\-]{8,}")
+_JWT = re.compile(r"\beyJ[\w\-]{8,}\.[\w\-]+\.[\w\-]*")
+_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether a value under this name is a secret, by the words of the name."""
+    words = [part.lower() for part in _PARTS.findall(name)]
+    return not _WORDS.isdisjoint(words) or bool(_INSIDE.search("".join(words)))
 
 
 def of_text(text: str) -> str:
     """Return a text without passwords, tokens and private keys."""
     text = _KEY.sub(HIDDEN, text)
-    text = _URL.sub(rf"\g<head>:{HIDDEN}@", text)
+    text = _URL.sub(_url, text)
     text = _BEARER.sub(rf"\g<head> {HIDDEN}", text)
-    return _PAIR.sub(_pair, text)
+    return "".join(_without_pairs(_JWT.sub(HIDDEN, text)))
 
 
-def _pair(match: re.Match[str]) -> str:
-    word = match["word"]
-    return (
-        match[0]
-        if word in ("null", "{", "[", HIDDEN) or word.startswith("/")
-        else f"{match['head']}{match['quote']}{HIDDEN}"
-    )
+def _url(match: re.Match[str]) -> str:
+    """Hide what stands in front of the last `@`: a password may hold `/` and `@` where nobody encoded it."""
+    user, colon, _ = match["user"].partition(":")
+    if not colon and not match["scheme"].lower().startswith("http"):
+        return match[0]
+    return f"{match['scheme']}://{user}:{HIDDEN}@" if colon else f"{match['scheme']}://{HIDDEN}@"
+
+
+def _without_pairs(text: str) -> Iterator[str]:
+    """Go through the pieces of a text, with what follows the name of a secret hidden."""
+    done = at = 0
+    while head := _HEAD.search(text, at):
+        at = head.end()
+        name = head["name"] or head["option"]
+        if not is_secret(name) or name in HARMLESS_VARIABLES or _NOTHING.match(text, at) or at == len(text):
+            continue
+        mark, end = _value(text, at, head["sign"])
+        yield text[done:at] + mark + HIDDEN + mark
+        done = at = end
+    yield text[done:]
+
+
+def _value(text: str, at: int, sign: str | None) -> tuple[str, int]:
+    """Return the quotes of a value and where it ends: a string at its quotes, a word, or all of the line."""
+    if quote := _QUOTE.match(text, at):
+        closing = re.compile(rf"(?<!\\){re.escape(quote[0])}")
+        closed = closing.search(text, quote.end())
+        return quote[0], closed.end() if closed else len(text)
+    if block := _BLOCK.match(text, at):
+        return "", block.end()
+    form = _NUMBER.match(text, at) or (_LINE if sign == ":" else _WORD).match(text, at)
+    return "", form.end() if form else len(text)
 
 
 def of_document(value: Any) -> Any:
-    """Return JSON values without secrets: environment by its name, everything else by its text."""
+    """Return JSON values without secrets: environment and fields by their names, everything else by its text."""
     if isinstance(value, dict):
         value = cast("dict[str, Any]", value)
-        if _is_variable(value) and _NAME.search(str(value["name"])) and not _FILE.search(str(value["name"])):
+        if "name" in value and "value" in value and value["name"] not in HARMLESS_VARIABLES:
             return {**value, "value": HIDDEN}
         return {
-            name: HIDDEN if isinstance(inner, str) and inner and _hides(name, inner) else of_document(inner)
+            name: inner if name in _REFERENCES else of_document(inner) if _is_open(name, inner, value) else HIDDEN
             for name, inner in value.items()
             if name not in {"managedFields", "kubectl.kubernetes.io/last-applied-configuration"}
         }
     if isinstance(value, list):
-        return [of_document(inner) for inner in cast("list[object]", value)]
+        return list(_of_list(cast("list[object]", value)))
     return of_text(value) if isinstance(value, str) else value
 
 
-def _is_variable(value: dict[str, Any]) -> bool:
-    return "name" in value and isinstance(value.get("value"), str)
+def _of_list(values: list[object]) -> Iterator[object]:
+    """Go through a list, in which an option of a command line hides what follows it."""
+    hides = False
+    for value in values:
+        yield HIDDEN if hides and isinstance(value, str) else of_document(value)
+        option = isinstance(value, str) and value.startswith("-") and "=" not in value and " " not in value
+        hides = option and is_secret(str(value))
 
 
-def _hides(name: str, inner: str) -> bool:
-    """Tell a secret from the name of one: of Kubernetes' own fields only `value` and free maps hold secrets."""
-    return bool(_NAME.search(name)) and not _FILE.search(name) and not inner.startswith("/") and name.islower()
+def _is_open(name: str, inner: Any, around: dict[str, Any]) -> bool:
+    """Tell whether a field may be looked into: it has no secret's name, or is a field that names a secret."""
+    if inner is None or isinstance(inner, bool) or inner in ("", [], {}) or name in _NAMES_OF_SECRETS:
+        return True
+    if name == "key":  # of a volume's item, of a toleration, of a selector
+        return "operator" in around or ("path" in around and around.keys() <= {"key", "path", "mode"})
+    if name == "secret" and isinstance(inner, dict):  # a volume
+        return cast("dict[str, Any]", inner).keys() <= {"secretName", "name", "defaultMode", "items", "optional"}
+    return not is_secret(name)
