@@ -41,7 +41,10 @@ def parser() -> argparse.ArgumentParser:
     what = restore.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="show the dumps that there are")
     what.add_argument("--stop", action="store_true", help="stop gates and nodes, and remember how many there were")
+    what.add_argument("--start", action="store_true", help="start what --stop stopped, with the database as it is")
     what.add_argument("--dump", metavar="NAME", help="restore this one, verify it, and start what --stop stopped")
+    restore.add_argument("--no-start", action="store_true", help="with --dump: start nobody afterwards")
+    restore.add_argument("--no-migrate", action="store_true", help="with --dump: leave it as dumped, and start nobody")
     restore.add_argument("--yes", default="", metavar="RELEASE", help="do not ask; the name of the release again")
     size.add_to(kinds.add_parser("size", help=size.ABOUT, description=size.ABOUT))
     return made

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from scripts.operate import jobs, restoring
 from scripts.operate.dialogue import Options, agree, programs_of, say, tell
+from scripts.operate.findings import blocking
 from scripts.operate.looking import Look
 from scripts.operate.programs import Programs, Refused
 
@@ -26,7 +28,7 @@ def backup(options: Options) -> int:
 
 
 def restore(options: Options) -> int:
-    """Restore the database from a dump: list, stop, or all of the rest."""
+    """Restore the database from a dump: list, stop, start, or all of it but the stop."""
     programs = programs_of(options)
     cronjob = next(each for each in _cronjobs(programs) if each["metadata"]["name"].endswith("-postgres"))
     if options.list:
@@ -36,42 +38,94 @@ def restore(options: Options) -> int:
     if options.stop:
         return stop(programs, options, workloads)
     replicas = {_part(each): int(each["spec"]["replicas"]) for each in workloads}
-    found = restoring.may_restore(options.dump or "", Look(programs).pods, replicas)
+    try:
+        done = _start(programs, options, workloads) if options.start else _replace(programs, options, cronjob, replicas)
+        if done and not options.start and not (options.no_start or options.no_migrate):
+            done = _start(programs, options, workloads)
+    except (Refused, KeyboardInterrupt) as error:
+        told = str(error) or "interrupted; a Job that runs goes on"
+        raise Refused(told if any(replicas.values()) else f"{told}\n{_stopped(options)}") from error
+    if not any(replicas.values()) and (not done or options.no_start or options.no_migrate):
+        say(options, _stopped(options))
+    return 0 if done else 1
+
+
+def _stopped(options: Options) -> str:
+    """Return how things are, and how to go on."""
+    command = f"python3 -m scripts.operate restore {options.release} --namespace {options.namespace}"
+    return (
+        "gates and nodes are stopped, and callers get nothing. Go on with\n"
+        f"  {command} --dump {options.dump or 'NAME'}   to restore (again), or\n"
+        f"  {command} --start   to start what was stopped, with the database as it is"
+    )
+
+
+def _replace(programs: Programs, options: Options, cronjob: dict[str, Any], replicas: dict[str, int]) -> bool:
+    """Restore, and bring the schema to the present release; tell whether that was done."""
+    found = restoring.may_restore(options.dump, Look(programs).pods, replicas)
+    found.append(restoring.none_runs(programs.of_release("jobs")["items"]))
     if tell(options, found):
-        return 1
+        return False
     agree(options, f"the database of {options.release} is replaced; what was acknowledged after {options.dump} is lost")
     now = _now()
-    image = restoring.tools_image(cronjob)
-    for job in (restoring.restore_job(cronjob, options.dump, now), restoring.after_job(cronjob, image, now)):
-        say(
-            options,
-            jobs.run(programs, job, patience_s=options.patience_s).strip() or f"{job['metadata']['name']}: done",
-        )
-    for each in workloads:
-        count = each["metadata"].get("annotations", {}).get(restoring.REMEMBERED)
+    steps = [restoring.restore_job(cronjob, options.dump, now)]
+    if not options.no_migrate:
+        steps.append(restoring.after_job(cronjob, restoring.tools_image(cronjob), now))
+    for job in steps:
+        told = jobs.run(programs, job, patience_s=options.patience_s).strip()
+        say(options, told or f"{job['metadata']['name']}: done")
+    return True
+
+
+def _start(programs: Programs, options: Options, workloads: Sequence[Any]) -> bool:
+    """Start what `--stop` stopped, unless a restore still runs; tell whether that was done."""
+    found = restoring.none_runs(jobs.patiently(partial(programs.of_release, "jobs"))["items"])
+    if blocking([found]) and tell(options, [found]):
+        return False
+    for each in sorted(workloads, key=_part, reverse=True):  # nodes first
+        name, count = f"{each['kind'].lower()}/{each['metadata']['name']}", _remembered(each)
+        if each["spec"]["replicas"]:
+            continue
         if count is None:
             say(options, f"start the {_part(each)}s: kubectl scale; how many there were is not known here")
             continue
-        programs.kubectl("scale", f"{each['kind'].lower()}/{each['metadata']['name']}", f"--replicas={count}")
+        jobs.patiently(partial(programs.kubectl, "scale", name, f"--replicas={count}"))
     say(options, "started; see `python3 -m scripts.operate validate`")
-    return 0
+    return True
+
+
+def _remembered(workload: Any) -> str | None:
+    count = workload["metadata"].get("annotations", {}).get(restoring.REMEMBERED)
+    return None if count is None else str(count)
 
 
 def stop(programs: Programs, options: Options, workloads: Sequence[Any]) -> int:
     """Stop gates and nodes, and remember how many there were."""
     agree(options, f"callers of {options.release} get no answers from now on")
-    for each in sorted(workloads, key=_part):  # gates first, so that nobody waits for nodes
-        name, count = f"{each['kind'].lower()}/{each['metadata']['name']}", each["spec"]["replicas"]
-        if count:
-            programs.kubectl("annotate", "--overwrite", name, f"{restoring.REMEMBERED}={count}")
-        programs.kubectl("scale", name, "--replicas=0")
-    end = time.monotonic() + options.patience_s
-    while left := sorted(pod.name for pod in Look(programs).serving()):
-        if time.monotonic() >= end:
-            raise Refused(f"still there after {options.patience_s:g} s: {', '.join(left)}")
-        time.sleep(_PAUSE_S)
+    try:
+        for each in sorted(workloads, key=_part):  # gates first, so that nobody waits for nodes
+            name, count = f"{each['kind'].lower()}/{each['metadata']['name']}", each["spec"]["replicas"]
+            if count:
+                note = f"{restoring.REMEMBERED}={count}"
+                jobs.patiently(partial(programs.kubectl, "annotate", "--overwrite", name, note))
+            jobs.patiently(partial(programs.kubectl, "scale", name, "--replicas=0"))
+        _await_nobody(programs, options)
+    except (Refused, KeyboardInterrupt) as error:
+        raise Refused(f"{str(error) or 'interrupted'}\n{_stopped(options)}") from error
     say(options, "nobody serves")
     return 0
+
+
+def _await_nobody(programs: Programs, options: Options) -> None:
+    end = time.monotonic() + options.patience_s
+    while True:
+        look = Look(programs)
+        left = "the Pods could not be seen" if look.pods is None else ", ".join(sorted(p.name for p in look.serving()))
+        if not left:
+            return
+        if time.monotonic() >= end:
+            raise Refused(f"still there after {options.patience_s:g} s: {left}")
+        time.sleep(_PAUSE_S)
 
 
 def _workloads(programs: Programs) -> list[Any]:

@@ -7,17 +7,21 @@ the present release and everything is verified; who served before serves again.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scripts.operate.facts import Pod
 from scripts.operate.findings import Finding, blocks, ok
+from scripts.operate.jobs import conditions_of
 from scripts.operate.programs import Refused
 
 Document = dict[str, Any]
 
 DUMP = re.compile(r"postgres-\d{8}T\d{6}Z")
+PURPOSE = "goverse/purpose"
+"""Label by which Jobs of the tool are known: `now`, `restore`, `verify`, `list`."""
 REMEMBERED = "goverse/replicas-before-restore"
 _LIST = """
 import os
@@ -68,6 +72,20 @@ def may_restore(dump: str, pods: tuple[Pod, ...] | None, replicas: Mapping[str, 
         to_do = "stop them: `python3 -m scripts.operate restore --stop`; callers get nothing from then on"
         return [*found, blocks("nobody_serves", f"still there: {', '.join(serving or meant)}", to_do)]
     return [*found, ok("nobody_serves", "no node and no gate is there")]
+
+
+def none_runs(jobs: Sequence[Document]) -> Finding:
+    """Tell whether a restore, or what follows it, still runs: two would replace the schema under each other."""
+    running = sorted(
+        job["metadata"]["name"]
+        for job in jobs
+        if job["metadata"].get("labels", {}).get(PURPOSE) in ("restore", "verify")
+        and not {"Complete", "Failed"} & conditions_of(job.get("status", {})).keys()
+    )
+    if not running:
+        return ok("no_restore_runs", "no Job of a restore runs")
+    to_do = f"wait for its end: kubectl wait --for=condition=complete --timeout=1h job/{running[0]}"
+    return blocks("no_restore_runs", f"runs: {', '.join(running)}", to_do)
 
 
 def backup_job(cronjob: Document, suffix: str) -> Document:
@@ -166,13 +184,15 @@ def _once(spec: Document, pod: Document) -> Document:
 
 
 def _name(cronjob: Document, suffix: str) -> str:
-    return f"{cronjob['metadata']['name']}-{suffix}"[:63].rstrip("-")
+    """Return a name that ends with the suffix, whose time sets it apart, however long that of the CronJob is."""
+    whole = str(cronjob["metadata"]["name"])
+    room = 63 - len(suffix) - 1
+    if len(whole) > room:
+        whole = f"{whole[: room - 9].rstrip('-.')}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return f"{whole}-{suffix}"
 
 
 def _job(name: str, cronjob: Document, spec: Document) -> Document:
-    metadata = {
-        "name": name,
-        "namespace": cronjob["metadata"]["namespace"],
-        "labels": dict(cronjob["metadata"].get("labels", {})),
-    }
+    labels = {**cronjob["metadata"].get("labels", {}), PURPOSE: name.split("-")[-2]}
+    metadata = {"name": name, "namespace": cronjob["metadata"]["namespace"], "labels": labels}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}

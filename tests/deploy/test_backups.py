@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -133,6 +134,28 @@ def test_a_dump_by_another_major_release_is_refused(site: Site, major: int) -> N
     assert ran.returncode != 0
     assert f"pg_dump is of {major}" in ran.stderr
     assert list(site.folder.iterdir()) == []
+
+
+def test_the_way_back_over_a_migration_is_with_the_tools_of_the_old_release(site: Site, tmp_path: Path) -> None:
+    migrations = Path("goverse_node/stores/postgres/migrations")
+    newer = tmp_path / "newer"
+    shutil.copytree(ROOT / "node", newer)
+    (newer / migrations / "0099_more.sql").write_text("CREATE TABLE goverse.more (n integer);\n", encoding="utf-8")
+    roots = [newer, *(ROOT / root for root in ("shared", "gate", "cli"))]
+    new = {"PYTHONPATH": os.pathsep.join(map(str, roots)), "GOVERSE_POSTGRES__DSN": site.dsn}
+    old = {"GOVERSE_POSTGRES__DSN": site.dsn}
+    cli = (sys.executable, "-m", "goverse_cli", "db")
+    assert site.dump("a").returncode == 0
+    site.well(*cli, "migrate", **new)
+    assert site.run(*cli, "status", **old).returncode != 0, "the old release refuses what it does not know"
+
+    pod = restoring.after_job(cronjob("postgres"), "of-the-rollback", "now")["spec"]["template"]["spec"]
+    steps = [each["args"] for each in (*pod["initContainers"], *pod["containers"])]
+    assert steps == [["db", "migrate"], ["db", "verify"]]
+    site.well("bash", "-c", restoring.RESTORE, DUMP=str(site.folder / "postgres.a.partial"))
+    for _, step in steps:
+        site.well(*cli, step, **old)
+    site.well(*cli, "status", **old)
 
 
 def test_releases_on_one_volume_have_folders_of_their_own_which_the_restore_finds() -> None:

@@ -366,7 +366,11 @@ def test_a_restore_waits_until_nobody_serves_and_for_a_word(
     made = finish(api)
     dump = ("--dump", "postgres-20260501T021700Z", "--yes", "goverse")
     assert operate(api, "restore", "--json", *dump) == 1
-    assert findings(capsys.readouterr().out) == {"dump_whole": "ok", "nobody_serves": "blocks"}
+    assert findings(capsys.readouterr().out) == {
+        "dump_whole": "ok",
+        "nobody_serves": "blocks",
+        "no_restore_runs": "ok",
+    }
 
     for name in ("goverse-node-0", "goverse-node-1", "goverse-gate-a"):  # as Kubernetes would, after the scaling
         del api.objects["pods", name]
