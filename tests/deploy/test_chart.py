@@ -34,7 +34,7 @@ ACCEPTED = {
     "CKV_K8S_8": "the Pod of `helm test` runs once and ends",
     "CKV_K8S_9": "the Pod of `helm test` runs once and ends",
     "CKV_K8S_15": "the default is IfNotPresent, so that a registry that is away keeps no node from restarting",
-    "CKV_K8S_35": "the administrator's password is part of a data source name, in the migration only",
+    "CKV_K8S_35": "the user's own app.envFrom; of ours no secret is a variable",
     "CKV_K8S_40": "the official image of PostgreSQL has its user at 999",
     "CKV_K8S_43": "digests are the user's to pin: values take whole references",
     "CKV_K8S_116": "it takes `etcdctl` of the backup for a server",

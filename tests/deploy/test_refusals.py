@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.deploy.rendering import template
+from tests.deploy.rendering import CHART, run, template
 
 pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OPS-2")]
 
@@ -23,6 +23,11 @@ REFUSED = {
     "postgres.bundled=false": "say in postgres.external.dsn where PostgreSQL is",
     "postgres.external.dsn=postgresql://goverse@db/goverse": "keep one of them",
     "postgres.bundled=false,postgres.external.dsn=postgresql://goverse:secret@db/goverse": "holds a password",
+    "postgres.bundled=false,postgres.external.dsn=postgresql://goverse:se/cret@db/goverse": "holds a password",
+    "postgres.bundled=false,postgres.external.dsn=POSTGRESQL://goverse:secret@db/goverse": "holds a password",
+    "postgres.bundled=false,postgres.external.dsn=postgresql://goverse@db/goverse?Password=secret": "holds a password",
+    "postgres.bundled=false,postgres.external.dsn=host=db user=goverse PASSWORD = secret": "holds a password",
+    "postgres.bundled=false,postgres.external.dsn=host=db user=goverse": "is no address",
     "migration.mode=hook": "before the bundled PostgreSQL is there",
     "tls.source=existing": "tls.existing.node",
     f"tls.source=existing,tls.existing.node=n,tls.existing.gate=g,{EXTERNAL}": "tls.existing.etcd",
@@ -33,6 +38,13 @@ REFUSED = {
     "gates.terminationGracePeriodS=30": "need 40: Kubernetes would kill what drains",
     "config.gate.drain_timeout_s=60": "config.gate.drain_timeout_s is decided by the chart: set cluster.drainTimeoutS",
     "config.cluster.listen=x": "config.cluster.listen is decided by the chart",
+    "config.cluster.nodes_min=9": "config.cluster.nodes_min is decided by the chart: set cluster.nodesMin",
+    "config.cluster.advertise=x:1": "config.cluster.advertise is decided by the chart",
+    "config.node.id=one": "config.node.id is decided by the chart",
+    "nodes.maxUnavailable=3": "emptying machines could end all of them at once",
+    "gates.autoscaling.enabled=true,gates.maxUnavailable=2": "emptying machines could end all of them at once",
+    "nodes.autoscaling.enabled=true,cluster.drainTimeoutS=500": "Kubernetes waits at most 1800",
+    "spread.hosts=required,gates.replicas=1": "a rollout would end it before there is another",
     "config.gate.tls_client_ca=/x": "would keep the probes of Kubernetes out",
     "tls.enabeld=false": "additional properties 'enabeld' not allowed",
     "tls.source=letsencrypt": "value must be one of",
@@ -53,3 +65,11 @@ def test_what_is_left_of_each_is_accepted() -> None:
     ran = template("--set", IMAGE, "--set", EXTERNAL, "--set", "migration.mode=hook")
 
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("name", ["1shop", "123", "shop.eu", "1shop.eu"])
+def test_names_that_services_cannot_have_are_refused_with_a_sentence(name: str) -> None:
+    ran = run("helm", "template", name, CHART, "--set", IMAGE)
+
+    assert ran.returncode != 0
+    assert f"the release is called {name}, and Services of Kubernetes take" in ran.stderr

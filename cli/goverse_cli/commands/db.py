@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -32,6 +33,10 @@ def init(
         str,
         typer.Option(help="Data source name of a user who may make roles and databases.", envvar="GOVERSE_ADMIN_DSN"),
     ],
+    admin_password_file: Annotated[
+        Path | None,
+        typer.Option(help="File with that user's password.", envvar="GOVERSE_ADMIN_PASSWORD_FILE", show_default=False),
+    ] = None,
     dsn: Dsn = None,
 ) -> None:
     """Make the role and the database that the data source name says, and the schema of this release in it.
@@ -49,8 +54,17 @@ def init(
 
     invocation = invocation_of(context)
     values = invocation.settings({"postgres.dsn": ("--dsn", dsn)}).values
-    made = asyncio.run(provision(postgres_of(values), admin_dsn))
+    password = None if admin_password_file is None else _password_in(admin_password_file)
+    made = asyncio.run(provision(postgres_of(values), admin_dsn, password))
     show(invocation, {"made": made}, "\n".join(f"made {name}" for name in made) or "everything is there already")
+
+
+def _password_in(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise Failure(f"--admin-password-file: {path} cannot be read: {why}", exit_code=ExitCode.USAGE) from error
 
 
 @commands.command(short_help="Apply the migrations that are missing.")

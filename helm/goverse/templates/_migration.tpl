@@ -13,18 +13,25 @@ containers:
         value: {{ (include "goverse.config" . | fromYaml).postgres.dsn | quote }}
       {{- include "goverse.databaseEnv" . | nindent 6 }}
       {{- if .Values.postgres.bundled }}
-      - name: ADMIN_PASSWORD
-        valueFrom: { secretKeyRef: { name: {{ include "goverse.postgresSecret" . }}, key: admin-password } }
+      # The password stays out of the name, in which it would have to be encoded.
+      - { name: GOVERSE_ADMIN_PASSWORD_FILE, value: /etc/goverse/postgres-admin/password }
       - name: GOVERSE_ADMIN_DSN
-        value: "postgresql://postgres:$(ADMIN_PASSWORD)@{{ include "goverse.name" . }}-postgres.{{ .Release.Namespace }}.svc:5432/postgres{{ if .Values.tls.enabled }}?sslmode=verify-full&sslrootcert=/etc/goverse/postgres/ca.crt{{ end }}"
+        value: "postgresql://postgres@{{ include "goverse.name" . }}-postgres.{{ .Release.Namespace }}.svc:5432/postgres{{ if .Values.tls.enabled }}?sslmode=verify-full&sslrootcert=/etc/goverse/postgres/ca.crt{{ end }}"
       {{- end }}
     volumeMounts:
       - { name: tmp, mountPath: /tmp }
+      {{- if .Values.postgres.bundled }}
+      - { name: postgres-admin, mountPath: /etc/goverse/postgres-admin, readOnly: true }
+      {{- end }}
       {{- include "goverse.databaseMounts" . | nindent 6 }}
     resources:
       {{- toYaml .Values.migration.resources | nindent 6 }}
 volumes:
   - name: tmp
     emptyDir: { sizeLimit: 64Mi }
+  {{- if .Values.postgres.bundled }}
+  - name: postgres-admin
+    secret: { secretName: {{ include "goverse.postgresSecret" . }}, defaultMode: 0440, items: [{ key: admin-password, path: password }] }
+  {{- end }}
   {{- include "goverse.databaseVolumes" . | nindent 2 }}
 {{- end }}

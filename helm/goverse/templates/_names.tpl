@@ -1,29 +1,36 @@
+{{/* A text of at most so many characters: one that is cut ends with a hash of the whole, so that two never become one: (list text length) */}}
+{{- define "goverse.short" -}}
+{{- $text := index . 0 }}{{ $most := int (index . 1) }}
+{{- if le (len $text) $most }}{{ $text }}{{ else }}{{ printf "%s-%s" ($text | trunc (int (sub $most 9)) | trimSuffix "-" | trimSuffix ".") ($text | sha256sum | trunc 8) }}{{ end }}
+{{- end }}
+
+{{/* At most 36 characters: the name of a CronJob, which ends with -backup-postgres, has 52 at most. */}}
 {{- define "goverse.name" -}}
-{{- if contains "goverse" .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-goverse" (.Release.Name | trunc 32 | trimSuffix "-") }}{{ end }}
+{{- include "goverse.short" (list (ternary .Release.Name (printf "%s-goverse" .Release.Name) (contains "goverse" .Release.Name)) 36) }}
 {{- end }}
 
 {{- define "goverse.cluster" -}}
-{{ .Values.cluster.name | default (printf "%s.%s" .Release.Namespace (include "goverse.name" .) | trunc 64) }}
+{{ .Values.cluster.name | default (include "goverse.short" (list (printf "%s.%s" .Release.Namespace (include "goverse.name" .)) 64)) }}
 {{- end }}
 
 {{/* Labels that select the Pods of a part: (dict "root" $ "part" "node") */}}
 {{- define "goverse.selector" -}}
 app.kubernetes.io/name: goverse
-app.kubernetes.io/instance: {{ .root.Release.Name }}
-app.kubernetes.io/component: {{ .part }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
+app.kubernetes.io/component: {{ .part | quote }}
 {{- end }}
 
 {{- define "goverse.labels" -}}
 {{ include "goverse.selector" . }}
 app.kubernetes.io/part-of: goverse
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | quote }}
 {{- end }}
 
 {{- define "goverse.metadata" -}}
 name: {{ include "goverse.name" .root }}-{{ .suffix | default .part }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "goverse.labels" . | nindent 2 }}
 {{- end }}

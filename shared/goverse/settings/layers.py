@@ -19,7 +19,9 @@ from goverse.settings.catalog import ENVIRONMENT_PREFIX, PLAIN_NAMES
 
 SettingPath = tuple[str, ...]
 
-OTHER_VARIABLES = frozenset(f"GOVERSE_{name}" for name in ("ADMIN_DSN", "CA", "CERT", "CERT_KEY", "CONFIG", "URL"))
+OTHER_VARIABLES = frozenset(
+    f"GOVERSE_{name}" for name in ("ADMIN_DSN", "ADMIN_PASSWORD_FILE", "CA", "CERT", "CERT_KEY", "CONFIG", "URL")
+)
 """Variables with our prefix that tell the command something but are no settings."""
 
 FILE_SUFFIX = "_FILE"

@@ -78,6 +78,28 @@ async def execute(admin: str, *statements: str) -> None:
     await connection.close()
 
 
+@pytest.mark.parametrize("password", ["pa/ss", "p@ss", "p%zz", "p#w", "p?w=x", "a b"])
+def test_the_administrators_password_comes_from_a_file_whatever_is_in_it(
+    admin: str, run: Command, tmp_path: Path, password: str
+) -> None:
+    file = tmp_path / "password"
+    file.write_text(f"{password}\n", encoding="utf-8")
+    variables = {"GOVERSE_ADMIN_DSN": admin, "GOVERSE_ADMIN_PASSWORD_FILE": str(file)}
+    code, told = run("db", "init", **variables)
+    assert (code, told["made"][0]) == (0, "role shop")
+
+    code, told = run("db", "init", GOVERSE_ADMIN_DSN=admin.replace("postgres@", f"postgres:{password}@"))
+    assert code != 0 or "made" in told, "some are taken as they are"
+    assert all(word not in str(told) for word in ("pa'", "'p'", "w=x"))
+
+
+def test_a_password_file_that_cannot_be_read_is_told(admin: str, run: Command, tmp_path: Path) -> None:
+    code, told = run("db", "init", "--admin-dsn", admin, "--admin-password-file", str(tmp_path / "none"))
+    assert code == 2
+    assert "--admin-password-file" in told["detail"]
+    assert "cannot be read: No such file or directory" in told["detail"]
+
+
 def test_a_database_is_made_checked_spoiled_and_cleaned(admin: str, run: Command) -> None:
     code, told = run("db", "verify")
     assert code == 2

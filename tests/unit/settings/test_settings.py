@@ -243,6 +243,7 @@ def test_what_kubernetes_puts_into_a_container_is_no_setting() -> None:
         "GOVERSE_CERT": "caller.pem",
         "GOVERSE_CERT_KEY": "caller.key",
         "GOVERSE_ADMIN_DSN": "postgresql://postgres@db/postgres",
+        "GOVERSE_ADMIN_PASSWORD_FILE": "/run/secrets/admin",
     }
 
     assert load_settings(environ=environ).values.gate.port == 8000

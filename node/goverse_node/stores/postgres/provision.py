@@ -56,6 +56,11 @@ async def provision(options: PostgresOptions, admin_dsn: str, admin_password: st
     administrators = Connections(replace(options, dsn=admin_dsn, password=admin_password))
     try:
         admin = await administrators.dedicated()
+    except ValueError as error:  # its text repeats a part of the name, in which a password may be
+        raise ConfigError(
+            f"{_ADMIN} cannot be read: encode what is no letter or digit in a user or password (`/` is %2F), or "
+            "give the password in a file"
+        ) from error
     except Exception as error:
         refusal = told(error)
         raise type(refusal)(f"{_ADMIN}: {refusal.detail}") from error
