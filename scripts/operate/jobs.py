@@ -62,7 +62,8 @@ def run(programs: Programs, job: dict[str, Any], *, patience_s: float) -> str:
 
 def conditions_of(status: dict[str, Any]) -> dict[str, Any]:
     """Return the conditions that are true, by type."""
-    return {each["type"]: each for each in status.get("conditions") or [] if each["status"] == "True"}
+    conditions: list[dict[str, Any]] = status.get("conditions") or []
+    return {each["type"]: each for each in conditions if each["status"] == "True"}
 
 
 def _create(programs: Programs, job: dict[str, Any]) -> None:
