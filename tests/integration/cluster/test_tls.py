@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from tests.certificates import Authority
-from tests.cluster_processes import Processes, Shape, cluster
+from tests.cluster_processes import COUNTERS, Processes, Shape, cluster
 from tests.load import Load
 
 pytestmark = [pytest.mark.requirement("SEC-3"), pytest.mark.slow]
@@ -143,6 +144,20 @@ def _with_good_files(processes: Processes) -> list[str]:
         "-o", "json", "nodes", "list", GOVERSE_ETCD__TLS_CERT=str(cert), GOVERSE_ETCD__TLS_KEY=str(key)
     )
     return [node["admin"] for node in json.loads(done.stdout).values()]
+
+
+@pytest.mark.parametrize("command", [("node", str(COUNTERS), "--id", "plain", "--listen", "127.0.0.1:0"), ("gate",)])
+async def test_who_does_not_encrypt_as_the_others_do_is_not_let_in(
+    processes: Processes, command: tuple[str, ...]
+) -> None:
+    await everybody(processes)
+    plain = dict.fromkeys(("GOVERSE_WIRE__TLS_CA", "GOVERSE_WIRE__TLS_CERT", "GOVERSE_WIRE__TLS_KEY"), "")
+
+    done = await asyncio.to_thread(processes.attempt, *command, **plain, GOVERSE_GATE__PORT="0")
+
+    assert done.returncode == 2
+    assert re.search(r"streams of node 'n\d' are encrypted and those of this process are plain", done.stderr)
+    assert "wire.tls_ca" in done.stderr
 
 
 async def test_commands_say_why_they_are_not_trusted(processes: Processes, tmp_path: Path) -> None:
