@@ -51,8 +51,8 @@ def check_encryption(nodes: Iterable[Member], name: str, *, encrypted: bool) -> 
         if node.id != name and node.tls is not None and node.tls is not encrypted:
             theirs, ours = ("encrypted", "plain") if node.tls else ("plain", "encrypted")
             raise ConfigError(
-                f"streams of node {node.id!r} are {theirs} and those of this process are {ours}: all nodes and gates of "
-                "a cluster need wire.tls_… alike. To change that, end all of them first; one that was killed counts "
+                f"streams of node {node.id!r} are {theirs} and those of this process are {ours}: all nodes and gates "
+                "of a cluster need wire.tls_… alike. To change that, end all of them first; one that was killed counts "
                 "until its lease ends. For a cluster of its own, set another cluster.name and database.",
                 setting="wire.tls_ca",
             )
