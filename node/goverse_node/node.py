@@ -28,7 +28,7 @@ from goverse_node.evacuation import Evacuation
 from goverse_node.options import NodeOptions
 from goverse_node.pipeline import CommitPipeline
 from goverse_node.reading import read
-from goverse_node.relief import Relief, trim
+from goverse_node.relief import Relief, Trimmer
 from goverse_node.residents import Residents
 from goverse_node.stats import NodeStats
 from goverse_node.tenure import WHOLE, Tenure
@@ -75,7 +75,7 @@ class Node:
         self.track = self.deadlines.track
         self.untrack = self.deadlines.untrack
         self._idle_sweep: asyncio.TimerHandle | None = None
-        self._relief = Relief(bounds.activations_bytes_max, memory, trim) if memory is not None else None
+        self._relief = Relief(bounds.activations_bytes_max, memory, Trimmer()) if memory is not None else None
         self._memory_look: asyncio.TimerHandle | None = None
         self._makes_room = False
         self._started = False

@@ -71,7 +71,8 @@ def test_version_1_counts_the_groups_inside_and_shared_memory_too(mounted: Path,
     (proc / "self" / "cgroup").write_text("9:memory:/own\n")
     stat = (
         f"rss {1 * MIB}\ncache {1 * MIB}\ninactive_file {99 * MIB}\ntotal_rss {300 * MIB}\ntotal_shmem {500 * MIB}\n"
-        f"total_inactive_file {70 * MIB}\ntotal_active_file {50 * MIB}\ntotal_dirty {15 * MIB}\ntotal_writeback {5 * MIB}"
+        f"total_inactive_file {70 * MIB}\ntotal_active_file {50 * MIB}\ntotal_dirty {15 * MIB}\n"
+        f"total_writeback {5 * MIB}"
     )
     write(
         mounted / "memory" / "own",
