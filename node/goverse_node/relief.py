@@ -1,21 +1,16 @@
 """How much memory objects may take when the process comes near its limit: less and less, until it is far from it again.
 
-The bound on activations counts an estimate; the kernel counts what is there, and ends a container that takes more than
-its limit. So what is used is measured, and the bound follows:
+The bound on activations counts an estimate; the kernel ends a container that takes more than its limit. So what is used
+is measured, and the bound follows:
 
-* *near the limit* (``NEAR``): when use passes its mark by more than noise (``_GROWN``), objects get a tenth less than
-  they have, and the mark moves there. While use is not above the mark the bound stays, whatever objects leave on their
-  own; below ``TIGHT`` it even rises, very slowly, so that a low bound does not outlive its reason;
-* *between*: it rises slowly. Freed memory does not all go back to the kernel, but is used again: that use does not fall
-  at once is no reason to throw out more, and none to keep objects out for ever;
-* *far from it* (``FAR``): it comes back, a tenth each time, up to the one that was set.
-
-A bound that rises by a tenth takes the mark down by ``_GROWN``, which is what a fall by a tenth had moved it up: so use
-that swings about one level, however it does, cannot take the bound down for good. The mark does not fall below what is
-used, goes down as slowly where the bound is the one that was set, and far from the limit there is none.
-
-What is freed goes back to the kernel when the bound falls, and every few seconds while it is lowered and use is high:
-the allocator keeps what it can, and that counts as used.
+1. Near the limit (``NEAR``), when use passes its mark by more than noise (``_GROWN``), objects get a tenth less than they
+   have, and the mark moves there. Use that stands still lowers nothing, whatever objects leave on their own.
+2. The bound rises: a tenth each time far from the limit (``FAR``), where there is no mark; slowly between; near, very
+   slowly, so that a low bound does not outlive its reason; above ``TIGHT`` not at all.
+3. A rise by a tenth takes the mark down by ``_GROWN``, which is what a fall by a tenth had moved it up, not below what is
+   used: so use that swings about one level cannot take the bound down for good.
+4. Freed memory that the allocator keeps counts as used. It goes back to the kernel when the bound falls, and every few
+   seconds while it is lowered and use is high.
 """
 
 from __future__ import annotations
