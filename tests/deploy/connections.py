@@ -41,6 +41,7 @@ class Watcher:
     """
 
     seen: set[Seen] = field(default_factory=set[Seen])
+    _listened: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     _known: set[str] = field(default_factory=set[str])
     _doubtful: set[str] = field(default_factory=set[str])
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -76,11 +77,12 @@ class Watcher:
     def look(self) -> None:
         """Look once."""
         table = _table()
-        listening = {(address, port) for address, port, _, state, _ in table if state == _LISTENS}
+        # A server that ends stops listening before its last connections are closed.
+        self._listened |= {(address, port) for address, port, _, state, _ in table if state == _LISTENS}
         fresh = {
             inode: remote
             for address, port, remote, state, inode in table
-            if state == _ESTABLISHED and (address, port) not in listening and inode not in self._known
+            if state == _ESTABLISHED and (address, port) not in self._listened and inode not in self._known
         }
         owners = _owners(set(fresh)) if fresh else {}
         for inode, (address, port) in fresh.items():

@@ -87,11 +87,18 @@ def node_addresses(processes: Processes) -> list[str]:
     return [node["admin"] for node in told.values()]
 
 
+async def everybody(processes: Processes) -> list[str]:
+    """The nodes' addresses once all of them have joined: the cluster serves with fewer."""
+    async with asyncio.timeout(30):
+        while len(found := await asyncio.to_thread(node_addresses, processes)) < len(processes.nodes):  # noqa: ASYNC110  # told by a command
+            await asyncio.sleep(0.2)
+    return found
+
+
 async def test_everything_is_encrypted_and_certificates_change_under_load(processes: Processes) -> None:
     certificates = processes.certificates
     assert certificates is not None
-    places = [processes.url, *await asyncio.to_thread(node_addresses, processes)]
-    assert len(places) == 3
+    places = [processes.url, *await everybody(processes)]
     for place in places:
         assert await reloads(processes, place), "every process tells of its links"
     old, new = certificates.first, certificates.second
@@ -113,6 +120,7 @@ async def test_everything_is_encrypted_and_certificates_change_under_load(proces
 async def test_a_broken_renewal_is_told_and_nothing_stops(processes: Processes) -> None:
     certificates = processes.certificates
     assert certificates is not None
+    await everybody(processes)
     for volume in (certificates.node, certificates.gate, certificates.https, certificates.stores):
         volume.key.write_bytes(b"broken")
     places = [processes.url, *await asyncio.to_thread(_with_good_files, processes)]
