@@ -3,12 +3,12 @@
 The bound on activations counts an estimate; the kernel ends a container that takes more than its limit. So what is used
 is measured, and the bound follows:
 
-1. Near the limit (``NEAR``), when use passes its mark by more than noise (``_GROWN``), objects get a tenth less than they
-   have, and the mark moves there. Use that stands still lowers nothing, whatever objects leave on their own.
+1. Near the limit (``NEAR``), when use passes its mark by more than noise (``_GROWN``), objects get a tenth less than
+   they have, and the mark moves there. Use that stands still lowers nothing, whatever objects leave on their own.
 2. The bound rises: a tenth each time far from the limit (``FAR``), where there is no mark; slowly between; near, very
    slowly, so that a low bound does not outlive its reason; above ``TIGHT`` not at all.
-3. A rise by a tenth takes the mark down by ``_GROWN``, which is what a fall by a tenth had moved it up, not below what is
-   used: so use that swings about one level cannot take the bound down for good.
+3. A rise by a tenth takes the mark down by ``_GROWN``, which is what a fall by a tenth had moved it up, not below what
+   is used: so use that swings about one level cannot take the bound down for good.
 4. Freed memory that the allocator keeps counts as used. It goes back to the kernel when the bound falls, and every few
    seconds while it is lowered and use is high.
 """

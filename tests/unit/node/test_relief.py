@@ -120,7 +120,7 @@ def test_use_that_swings_about_one_level_does_not_take_the_bound_down_for_good(
         return relief.bytes_max
 
     assert swing(600) > 0.6 * 400 * MIB
-    assert swing(36_000) > 0.6 * 400 * MIB
+    assert swing(7_200) > 0.6 * 400 * MIB
 
 
 @pytest.mark.requirement("OPS-7")
