@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from goverse_client.errors import CallTimeout, ConnectionFailed, GoverseError, error_of
+from goverse_client.errors import CallTimeout, ConnectionFailed, GoverseError, error_of, media_type
 from goverse_client.retries import RetryPolicy
 
 GRACE_S: Final = 1.0
@@ -94,7 +94,7 @@ def exchange(
         headers = {**request.headers, "goverse-timeout": f"{max(0.1, left_s):.3f}"}
         came = yield Send(request.method, request.path, headers, request.body, left_s + GRACE_S)
         assert came is not None
-        if isinstance(came, Answer) and came.status < 400:
+        if isinstance(came, Answer) and _is_result(came, request.method):
             return came
         error, again = _judge(came, request, expired=clock() >= deadline)
         error.attempts = attempts
@@ -104,6 +104,13 @@ def exchange(
         if clock() + pause_s >= deadline:
             raise error
         yield Pause(pause_s)
+
+
+def _is_result(answer: Answer, method: str) -> bool:
+    """Tell whether a gate answered with a result: JSON, or to a deletion nothing; a proxy may answer otherwise."""
+    if answer.status == 204:
+        return method == "DELETE"
+    return 200 <= answer.status < 300 and media_type(answer.headers) == "application/json"
 
 
 def _judge(came: Answer | Lost, request: Request, *, expired: bool) -> tuple[GoverseError, bool]:

@@ -142,7 +142,7 @@ def reply_of(answer: Answer) -> Reply[Any]:
     """
     headers = answer.headers
     try:
-        value = json.loads(answer.content) if answer.content else None
+        value = None if answer.status == 204 else json.loads(answer.content)
     except ValueError as error:
         raise UnexpectedAnswer(
             f"the answer {answer.status} is no JSON: {answer.content[:200].decode(errors='replace')!r}",

@@ -1,6 +1,6 @@
 /** The client: objects of a gate by type and id. */
 
-import { errorOf, lostError, UnexpectedAnswer, type Answer, type GoverseError } from "./errors.js";
+import { errorOf, lostError, mediaType, UnexpectedAnswer, type Answer, type GoverseError } from "./errors.js";
 import { DEFAULT_RETRIES, pauseMs, type RetryPolicy } from "./retries.js";
 import type { AnyPaths, Arguments, Creation, MethodName, Optional, Result, State, TypeName } from "./types.js";
 
@@ -126,7 +126,7 @@ export class GoVerse<P extends object = AnyPaths> {
       const leftMs = deadline - performance.now();
       headers["goverse-timeout"] = Math.max(0.1, leftMs / 1000).toFixed(3);
       const [answer, error] = await this.#attempt(request, headers, leftMs + GRACE_MS, options.signal, repeatable);
-      if (answer !== undefined && answer.status < 400) return replyOf(answer);
+      if (answer !== undefined && isResult(answer, request.method)) return replyOf(answer);
       const failed: GoverseError = error ?? errorOf(answer as Answer);
       failed.attempts = attempts;
       const again = failed.retryable && (repeatable || failed.status === 429 || failed.status === 503);
@@ -154,7 +154,7 @@ export class GoVerse<P extends object = AnyPaths> {
         headers,
         ...(request.body !== undefined && { body: JSON.stringify(request.body) }),
         signal: stopped.signal,
-        redirect: "error",
+        redirect: "manual", // "error" would hide it behind a failed connection, "follow" would send the call elsewhere
         cache: "no-store",
       });
       return [{ status: response.status, headers: response.headers, text: await response.text() }, undefined];
@@ -234,12 +234,18 @@ export class ObjectHandle<P extends object, T extends TypeName<P>> {
   }
 }
 
+/** Whether a gate answered with a result: JSON, or to a deletion nothing; a proxy may answer otherwise. */
+function isResult(answer: Answer, method: string): boolean {
+  if (answer.status === 204) return method === "DELETE";
+  return answer.status >= 200 && answer.status < 300 && mediaType(answer) === "application/json";
+}
+
 function replyOf<T>(answer: Answer): Reply<T> {
   const etag = /^(?:W\/)?"(\d+)"$/.exec(answer.headers.get("etag") ?? "");
   const position = answer.headers.get("goverse-commit-seq");
   let value: unknown = null;
   try {
-    if (answer.text !== "") value = JSON.parse(answer.text);
+    if (answer.status !== 204) value = JSON.parse(answer.text);
   } catch {
     const detail = `the answer ${answer.status} is no JSON: ${JSON.stringify(answer.text.slice(0, 200))}`;
     const fields = { code: "unexpected_answer", status: answer.status, retryable: false, requestId: "", retryAfterMs: undefined };

@@ -1,5 +1,6 @@
 // The TypeScript client against a gate: GATE_URL, and PROXY_URL behind which answers can be lost.
 import assert from "node:assert/strict";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { test } from "node:test";
 
@@ -7,6 +8,30 @@ import { BusinessError, CallTimeout, ConnectionFailed, GoVerse, GoverseError, NE
 
 const url = process.env.GATE_URL;
 const gv = new GoVerse(url);
+const JSON_TYPE = { "content-type": "application/json" };
+
+/** A server that answers each request with `answer(number, request)`: status, headers, body; `seen` are the requests. */
+async function scripted(answer) {
+  const seen = [];
+  const server = createHttpServer((request, response) => {
+    let body = "";
+    request.on("data", (data) => (body += data));
+    request.on("end", () => {
+      seen.push({ key: request.headers["idempotency-key"], headers: request.headers, body });
+      const [status, headers, text] = answer(seen.length, request);
+      response.writeHead(status, headers).end(text);
+    });
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    seen,
+    close() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
 
 /** A proxy that passes requests on and drops the first `losses` answers once they are there. */
 async function losing(losses) {
@@ -132,11 +157,11 @@ test("answers are repeated as their problems say, with the same key and less tim
       headers: { "content-type": "application/problem+json", ...headers },
     });
   const answers = [problem(503, "moving"), problem(429, "overloaded", { "retry-after": "0" }), new Response("<p>", { status: 502 })];
-  const scripted = async (_, { headers }) => {
+  const next = async (_, { headers }) => {
     seen.push(headers);
-    return answers.shift() ?? new Response("2", { headers: { etag: '"1"' } });
+    return answers.shift() ?? new Response("2", { headers: { ...JSON_TYPE, etag: '"1"' } });
   };
-  const counted = new GoVerse("http://gate", { fetch: async (input, init) => scripted(input, { headers: { ...init.headers } }), timeoutMs: 10_000 });
+  const counted = new GoVerse("http://gate", { fetch: async (input, init) => next(input, { headers: { ...init.headers } }), timeoutMs: 10_000 });
   assert.equal(await counted.object("Account", "a").call("add", { amount: 2 }), 2);
   assert.equal(new Set(seen.map((headers) => headers["idempotency-key"])).size, 1);
   const times = seen.map((headers) => Number(headers["goverse-timeout"]));
@@ -168,6 +193,33 @@ test("a call ends when its time is over, or when it is given up", async () => {
     for (const socket of sockets) socket.destroy();
     silent.close();
   }
+});
+
+test("a redirect is no success, is not repeated, and says where to", async () => {
+  for (const status of [301, 302, 303, 307, 308]) {
+    const server = await scripted(() => [status, { location: "https://gate.example/x" }, ""]);
+    try {
+      await assert.rejects(new GoVerse(server.url).object("A", "a").call("x"), (error) => {
+        assert.ok(error instanceof UnexpectedAnswer, String(error));
+        assert.deepEqual([error.status, error.attempts, server.seen.length], [status, 1, 1]);
+        assert.match(error.detail, /points to "https:\/\/gate\.example\/x"/);
+        return true;
+      });
+    } finally {
+      server.close();
+    }
+  }
+});
+
+test("a success of something else is none", async () => {
+  const html = { "content-type": "text/html" };
+  const others = [[200, html, ""], [200, html, "42"], [200, {}, ""], [200, JSON_TYPE, ""], [204, {}, null]];
+  for (const [status, headers, text] of others) {
+    const other = new GoVerse("http://gate", { fetch: async () => new Response(text, { status, headers }) });
+    await assert.rejects(other.object("A", "a").call("x"), UnexpectedAnswer);
+    await assert.rejects(other.object("A", "a").get(), UnexpectedAnswer);
+  }
+  await new GoVerse("http://gate", { fetch: async () => new Response(null, { status: 204 }) }).object("A", "a").delete();
 });
 
 test("what is no gate is told apart", async () => {
