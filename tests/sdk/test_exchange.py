@@ -120,6 +120,15 @@ def test_without_a_key_only_what_was_not_executed_is_repeated() -> None:
         Script([problem(504, "timeout", retryable=True)]).run(repeatable=False)
 
 
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("kind", ["text/plain", "application/problem+json"])
+def test_without_a_key_the_answer_of_a_proxy_is_final(status: int, kind: str) -> None:
+    script = Script([Answer(status, {"content-type": kind, "retry-after": "0"}, b"upstream connect error")])
+    with pytest.raises(GoverseError) as caught:
+        script.run(repeatable=False)
+    assert (caught.value.status, caught.value.attempts, len(script.sent)) == (status, 1, 1)
+
+
 def test_a_cut_connection_is_repeated_under_the_key() -> None:
     assert Script([CUT, CUT, OK]).run() is OK
 

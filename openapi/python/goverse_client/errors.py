@@ -229,6 +229,11 @@ def _kind_of(status: int, code: str) -> type[GoverseError]:
     return BusinessError if 400 <= status < 500 else GoverseError
 
 
+def is_problem(headers: Mapping[str, str], content: bytes) -> bool:
+    """Tell whether an answer is a problem document of a gate, not one of a proxy on the way."""
+    return _problem(headers, content) is not None
+
+
 def media_type(headers: Mapping[str, str]) -> str:
     """Return what an answer's body says it is, without parameters."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()

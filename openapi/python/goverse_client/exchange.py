@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from goverse_client.errors import CallTimeout, ConnectionFailed, GoverseError, error_of, media_type
+from goverse_client.errors import CallTimeout, ConnectionFailed, GoverseError, error_of, is_problem, media_type
 from goverse_client.retries import RetryPolicy
 
 GRACE_S: Final = 1.0
@@ -116,8 +116,10 @@ def _is_result(answer: Answer, method: str) -> bool:
 def _judge(came: Answer | Lost, request: Request, *, expired: bool) -> tuple[GoverseError, bool]:
     if isinstance(came, Answer):
         error = error_of(came.status, came.headers, came.content)
-        # A problem that says "retryable" left nothing behind, or is kept under the key
-        return error, error.retryable and (request.repeatable or came.status in (429, 503))
+        # A gate's problem that says "retryable" left nothing behind, or is kept under the key. A proxy answers 503 too
+        # where the gate has the request and the connection to it broke.
+        unexecuted = came.status in (429, 503) and is_problem(came.headers, came.content)
+        return error, error.retryable and (request.repeatable or unexecuted)
     if expired and came.sent:
         return CallTimeout(f"no answer within {request.timeout_s:g} s ({came.reason})"), False
     known = "" if not came.sent or request.repeatable else "; whether it was carried out is unknown"

@@ -1,9 +1,11 @@
 /** The client: objects of a gate by type and id. */
 
-import { errorOf, lostError, mediaType, UnexpectedAnswer, type Answer, type GoverseError } from "./errors.js";
+import { errorOf, isProblem, lostError, mediaType, UnexpectedAnswer, type Answer, type GoverseError } from "./errors.js";
 import { DEFAULT_RETRIES, pauseMs, type RetryPolicy } from "./retries.js";
 import type { AnyPaths, Arguments, Creation, MethodName, Optional, Result, State, TypeName } from "./types.js";
 
+/** Whether `fetch` is a browser's, in a page or a worker, which repeats requests by itself. */
+const IN_BROWSER = "document" in globalThis || "WorkerGlobalScope" in globalThis;
 const GRACE_MS = 1_000; // how much longer than the gate we wait: it knows better what became of a call
 
 /** How requests are made. */
@@ -28,7 +30,11 @@ export interface ClientOptions extends Options {
   readonly retries?: Partial<RetryPolicy>;
   /** Sent with every request, for example `authorization`. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** Whether requests that change something get a key of their own; true. Without, what may have happened is not repeated. */
+  /**
+   * Whether requests that change something get a key of their own; true. Without, what may have happened is not repeated.
+   * In browsers they get one in any case: a browser itself sends a POST again where a connection that was kept open
+   * breaks, so only a key keeps the effect single.
+   */
   readonly makeKeys?: boolean;
   /** Instead of the global `fetch`. */
   readonly fetch?: typeof fetch;
@@ -109,7 +115,8 @@ export class GoVerse<P extends object = AnyPaths> {
     const options = { ...this.#options, ...own };
     const timeoutMs = options.timeoutMs ?? 30_000;
     const deadline = performance.now() + timeoutMs;
-    const key = request.method === "GET" ? undefined : (options.idempotencyKey ?? (options.makeKeys === false ? undefined : newKey()));
+    const makeKeys = options.makeKeys !== false || IN_BROWSER;
+    const key = request.method === "GET" ? undefined : (options.idempotencyKey ?? (makeKeys ? newKey() : undefined));
     const repeatable = request.method === "GET" || key !== undefined;
     const headers: Record<string, string> = {
       ...this.#options.headers,
@@ -129,7 +136,9 @@ export class GoVerse<P extends object = AnyPaths> {
       if (answer !== undefined && isResult(answer, request.method)) return replyOf(answer);
       const failed: GoverseError = error ?? errorOf(answer as Answer);
       failed.attempts = attempts;
-      const again = failed.retryable && (repeatable || failed.status === 429 || failed.status === 503);
+      // Without a key only what a gate, not a proxy, says was not executed
+      const unexecuted = answer !== undefined && [429, 503].includes(answer.status) && isProblem(answer);
+      const again = failed.retryable && (repeatable || unexecuted);
       const pause = pauseMs(this.#retries, attempts, failed.retryAfterMs, Math.random());
       if (!again || attempts >= this.#retries.attemptsMax || performance.now() + pause >= deadline) throw failed;
       await sleep(pause, options.signal);

@@ -134,6 +134,11 @@ export function lostError(detail: string, timedOut: boolean): GoverseError {
   return timedOut ? new CallTimeout({ ...fields, code: "timeout" }) : new ConnectionFailed({ ...fields, code: "connection_failed" });
 }
 
+/** Whether an answer is a problem document of a gate, not one of a proxy on the way. */
+export function isProblem(answer: Answer): boolean {
+  return problemIn(answer) !== undefined;
+}
+
 /** What an answer's body says it is, without parameters. */
 export function mediaType(answer: Answer): string {
   return (answer.headers.get("content-type") ?? "").split(";", 1).join("").trim().toLowerCase();

@@ -169,6 +169,21 @@ test("answers are repeated as their problems say, with the same key and less tim
   assert.ok(times.every((time, at) => time <= 10 && (at === 0 || time <= times[at - 1])));
 });
 
+test("without keys a problem of the gate is repeated, the answer of a proxy is not", async () => {
+  const problem = JSON.stringify({ code: "moving", status: 503, detail: "later", retryable: true });
+  const moving = await scripted((number) => (number < 3 ? [503, { "content-type": "application/problem+json" }, problem] : [200, JSON_TYPE, "2"]));
+  const proxy = await scripted(() => [503, { "content-type": "text/plain" }, "upstream connect error"]);
+  try {
+    assert.equal(await new GoVerse(moving.url, { makeKeys: false }).object("A", "a").call("x"), 2);
+    assert.deepEqual(moving.seen.map(({ key }) => key), [undefined, undefined, undefined]);
+    await assert.rejects(new GoVerse(proxy.url, { makeKeys: false }).object("A", "a").call("x"), { status: 503, attempts: 1 });
+    assert.equal(proxy.seen.length, 1);
+  } finally {
+    moving.close();
+    proxy.close();
+  }
+});
+
 test("a pause that outlasts the call is not begun; a policy bounds the attempts", async () => {
   const later = () =>
     new Response(JSON.stringify({ code: "unavailable", retryable: true }), {
