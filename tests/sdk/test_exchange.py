@@ -37,10 +37,11 @@ def problem(status: int, code: str, *, retryable: bool = False, **headers: str) 
 
 @dataclass
 class Script:
-    """Plays the gate: gives one outcome after the other, each after ``each_s`` seconds."""
+    """Plays the gate: one outcome after the other, each after ``each_s``; pauses last ``stopped_s`` seconds longer."""
 
     outcomes: list[Answer | Lost]
     each_s: float = 0.0
+    stopped_s: float = 0.0
     now: float = 100.0
     sent: list[Send] = field(default_factory=list[Send])
     pauses: list[float] = field(default_factory=list[float])
@@ -60,7 +61,7 @@ class Script:
             came: Answer | Lost | None = None
             if isinstance(step, Pause):
                 self.pauses.append(step.seconds)
-                self.now += step.seconds
+                self.now += step.seconds + self.stopped_s
             else:
                 self.sent.append(step)
                 self.now += self.each_s
@@ -136,6 +137,13 @@ def test_a_cut_connection_is_repeated_under_the_key() -> None:
 def test_no_answer_in_time_is_a_timeout() -> None:
     with pytest.raises(CallTimeout, match="no answer within 5 s"):
         Script([CUT], each_s=6).run(timeout_s=5)
+
+
+def test_a_process_that_is_stopped_in_a_pause_sends_nothing_after_its_time() -> None:
+    script = Script([problem(503, "moving", retryable=True)], stopped_s=60)
+    with pytest.raises(CallTimeout, match=r"the 5 s were over before another attempt; before: it is moving") as caught:
+        script.run(timeout_s=5)
+    assert (caught.value.attempts, len(script.sent)) == (1, 1)
 
 
 def test_a_gate_that_was_never_reached_is_a_failed_connection_even_when_time_is_over() -> None:

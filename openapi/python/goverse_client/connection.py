@@ -11,6 +11,7 @@ from typing import Any, Final
 import anyio
 import httpx
 
+from goverse_client import deadline
 from goverse_client.exchange import Answer, Lost, Send
 from goverse_client.retries import RetryPolicy
 
@@ -84,21 +85,18 @@ async def send_async(client: httpx.AsyncClient, request: httpx.Request, timeout_
 
 
 def send_sync(client: httpx.Client, request: httpx.Request, timeout_s: float) -> Answer | Lost:
-    """Send a request; wait little longer than ``timeout_s`` for the whole of the answer."""
-    end = time.monotonic() + timeout_s
-    content: list[bytes] = []
+    """Send a request; wait no longer than ``timeout_s`` for the whole of the answer.
+
+    Only a name is looked up, and each of its addresses tried for at most ``CONNECT_TIMEOUT_S``, before that is noticed.
+    """
+    request.extensions["trace"] = deadline.trace
     try:
-        response = client.send(request, stream=True)
-        try:
-            for piece in response.iter_bytes():
-                content.append(piece)
-                if time.monotonic() > end:
-                    return _TOO_LONG
-        finally:
-            response.close()
+        with deadline.within(timeout_s):
+            return _answer_of(client.send(request))
     except httpx.HTTPError as error:
         return _lost(error)
-    return Answer(response.status_code, response.headers, b"".join(content))
+    except TimeoutError:
+        return _TOO_LONG
 
 
 async def pause_async(seconds: float) -> None:

@@ -87,10 +87,9 @@ def exchange(
         GoverseError: there is no result; which one says why.
     """
     deadline = clock() + request.timeout_s
-    attempts = 0
+    attempts, left_s = 0, request.timeout_s
     while True:
         attempts += 1
-        left_s = deadline - clock()
         headers = {**request.headers, "goverse-timeout": f"{max(0.1, left_s):.3f}"}
         came = yield Send(request.method, request.path, headers, request.body, left_s + GRACE_S)
         assert came is not None
@@ -104,6 +103,11 @@ def exchange(
         if clock() + pause_s >= deadline:
             raise error
         yield Pause(pause_s)
+        left_s = deadline - clock()
+        if left_s <= 0:  # the process was stopped meanwhile, or the machine slept
+            late = CallTimeout(f"the {request.timeout_s:g} s were over before another attempt; before: {error.detail}")
+            late.attempts = attempts
+            raise late from error
 
 
 def _is_result(answer: Answer, method: str) -> bool:

@@ -128,9 +128,9 @@ export class GoVerse<P extends object = AnyPaths> {
       ...(options.minSeq !== undefined && { "goverse-min-seq": String(options.minSeq) }),
       ...(options.namespace !== undefined && { "goverse-namespace": options.namespace }),
     };
+    let leftMs = timeoutMs;
     for (let attempts = 1; ; attempts += 1) {
       options.signal?.throwIfAborted();
-      const leftMs = deadline - performance.now();
       headers["goverse-timeout"] = Math.max(0.1, leftMs / 1000).toFixed(3);
       const [answer, error] = await this.#attempt(request, headers, leftMs + GRACE_MS, options.signal, repeatable);
       if (answer !== undefined && isResult(answer, request.method)) return replyOf(answer);
@@ -142,6 +142,13 @@ export class GoVerse<P extends object = AnyPaths> {
       const pause = pauseMs(this.#retries, attempts, failed.retryAfterMs, Math.random());
       if (!again || attempts >= this.#retries.attemptsMax || performance.now() + pause >= deadline) throw failed;
       await sleep(pause, options.signal);
+      leftMs = deadline - performance.now();
+      if (leftMs <= 0) {
+        // the process was stopped meanwhile, or the machine slept
+        const late = lostError(`the ${timeoutMs} ms were over before another attempt; before: ${failed.detail}`, true);
+        late.attempts = attempts;
+        throw late;
+      }
     }
   }
 
