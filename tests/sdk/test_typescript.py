@@ -61,22 +61,26 @@ class Breaking(ThreadingHTTPServer):
 
 class _Answering(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Breaking
+
+    @property
+    def _breaking(self) -> Breaking:
+        assert isinstance(self.server, Breaking)
+        return self.server
 
     def do_GET(self) -> None:
         if self.path.startswith("/client/"):
-            self._answer("text/javascript", (self.server.client / Path(self.path).name).read_bytes())
+            self._answer("text/javascript", (self._breaking.client / Path(self.path).name).read_bytes())
         else:
             self._answer("text/html", KEYLESS_PAGE.encode())
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
         if self.path.endswith("/second"):
-            self.server.keys.append(self.headers["idempotency-key"])
-            if len(self.server.keys) == 1:
+            self._breaking.keys.append(self.headers["idempotency-key"])
+            if len(self._breaking.keys) == 1:
                 self.close_connection = True
                 return
-        self._answer("application/json", b"2" if self.server.keys else b"1")
+        self._answer("application/json", b"2" if self._breaking.keys else b"1")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name in the base class
         """Say nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from goverse_client.retries import RetryPolicy
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _TOO_LONG: Final = Lost("the answer took too long", sent=True)
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
 _UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -39,11 +42,14 @@ class Target:
     connections_max: int = 100
 
     def __post_init__(self) -> None:
-        """Check the address.
+        """Check the address and the headers.
 
         Raises:
-            ValueError: it is none.
+            ValueError: one is none.
         """
+        for name, value in self.headers.items():
+            if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:  # the value may be secret
+                raise ValueError(f"the header {name!r} cannot be sent: its name or its value is not plain ASCII")
         parsed = httpx.URL(self.url)
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ValueError(f"{self.url!r} is no address of a gate; write for example https://gate.example")

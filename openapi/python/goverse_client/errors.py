@@ -82,7 +82,7 @@ class AccessDenied(GoverseError):
 
 
 class MalformedRequest(GoverseError):
-    """The request is not well formed."""
+    """The request is not well formed; ``status`` 0 and ``attempts`` 0 where the client found that before it sent it."""
 
     code = "malformed_request"
 

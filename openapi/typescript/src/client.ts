@@ -1,5 +1,6 @@
 /** The client: objects of a gate by type and id. */
 
+import { headerOf, jsonOf, segment, timeoutOf } from "./checks.js";
 import { errorOf, isProblem, lostError, mediaType, UnexpectedAnswer, type Answer, type GoverseError } from "./errors.js";
 import { DEFAULT_RETRIES, pauseMs, type RetryPolicy } from "./retries.js";
 import type { AnyPaths, Arguments, Creation, MethodName, Optional, Result, State, TypeName } from "./types.js";
@@ -10,7 +11,7 @@ const GRACE_MS = 1_000; // how much longer than the gate we wait: it knows bette
 
 /** How requests are made. */
 export interface Options {
-  /** For one request with all its attempts. */
+  /** For one request with all its attempts; at most 24 days. */
   readonly timeoutMs?: number;
   /** Under which the effect is to happen once, ever; without one, each request gets its own. */
   readonly idempotencyKey?: string;
@@ -62,6 +63,7 @@ export interface Summary {
 interface Request {
   readonly method: string;
   readonly path: string;
+  /** Any JSON. */
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
 }
@@ -70,20 +72,22 @@ interface Request {
 export class GoVerse<P extends object = AnyPaths> {
   readonly url: string;
   readonly #options: ClientOptions;
+  readonly #headers: Readonly<Record<string, string>>;
   readonly #retries: RetryPolicy;
   readonly #fetch: typeof fetch;
 
   /**
    * @param url of the gate, for example `https://gate.example`; a path that a proxy puts in front may follow.
-   * @throws TypeError where it is no address.
+   * @throws TypeError where it is no address, or a header is none.
    */
   constructor(url: string, options: ClientOptions = {}) {
     const parsed = URL.canParse(url) ? new URL(url) : undefined;
-    if (parsed === undefined || !["http:", "https:"].includes(parsed.protocol)) {
+    if (parsed === undefined || !["http:", "https:"].includes(parsed.protocol) || parsed.username || parsed.password) {
       throw new TypeError(`${JSON.stringify(url)} is no address of a gate; write for example https://gate.example`);
     }
     this.url = url.replace(/\/+$/, "");
     this.#options = options;
+    this.#headers = Object.fromEntries(new Headers(options.headers)); // lower-case: our own take their place
     this.#retries = { ...DEFAULT_RETRIES, ...options.retries };
     this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
   }
@@ -113,26 +117,27 @@ export class GoVerse<P extends object = AnyPaths> {
   /** Carry out one request, repeating it as policy and time allow. @internal */
   async request<T>(request: Request, own: Options): Promise<Reply<T>> {
     const options = { ...this.#options, ...own };
-    const timeoutMs = options.timeoutMs ?? 30_000;
+    const timeoutMs = timeoutOf(options.timeoutMs ?? 30_000);
     const deadline = performance.now() + timeoutMs;
     const makeKeys = options.makeKeys !== false || IN_BROWSER;
     const key = request.method === "GET" ? undefined : (options.idempotencyKey ?? (makeKeys ? newKey() : undefined));
     const repeatable = request.method === "GET" || key !== undefined;
+    const body = request.body === undefined ? undefined : jsonOf(request.body);
     const headers: Record<string, string> = {
-      ...this.#options.headers,
+      ...this.#headers,
       ...request.headers,
       accept: "application/json",
-      ...(request.body !== undefined && { "content-type": "application/json" }),
-      ...(key !== undefined && { "idempotency-key": key }),
-      ...(options.ifMatch !== undefined && { "if-match": `"${options.ifMatch}"` }),
-      ...(options.minSeq !== undefined && { "goverse-min-seq": String(options.minSeq) }),
-      ...(options.namespace !== undefined && { "goverse-namespace": options.namespace }),
+      ...(body !== undefined && { "content-type": "application/json" }),
+      ...(key !== undefined && { "idempotency-key": headerOf("an idempotency key", key) }),
+      ...(options.ifMatch !== undefined && { "if-match": headerOf("a version", `"${options.ifMatch}"`) }),
+      ...(options.minSeq !== undefined && { "goverse-min-seq": headerOf("a position", String(options.minSeq)) }),
+      ...(options.namespace !== undefined && { "goverse-namespace": headerOf("a namespace", options.namespace) }),
     };
     let leftMs = timeoutMs;
     for (let attempts = 1; ; attempts += 1) {
       options.signal?.throwIfAborted();
       headers["goverse-timeout"] = Math.max(0.1, leftMs / 1000).toFixed(3);
-      const [answer, error] = await this.#attempt(request, headers, leftMs + GRACE_MS, options.signal, repeatable);
+      const [answer, error] = await this.#attempt({ ...request, body, headers }, leftMs + GRACE_MS, options.signal, repeatable);
       if (answer !== undefined && isResult(answer, request.method)) return replyOf(answer);
       const failed: GoverseError = error ?? errorOf(answer as Answer);
       failed.attempts = attempts;
@@ -153,8 +158,7 @@ export class GoVerse<P extends object = AnyPaths> {
   }
 
   async #attempt(
-    request: Request,
-    headers: Record<string, string>,
+    ready: { method: string; path: string; body: string | undefined; headers: Readonly<Record<string, string>> },
     timeoutMs: number,
     signal: AbortSignal | undefined,
     repeatable: boolean,
@@ -165,10 +169,11 @@ export class GoVerse<P extends object = AnyPaths> {
     limit.addEventListener("abort", stop);
     signal?.addEventListener("abort", stop);
     try {
-      const response = await this.#fetch(this.url + request.path, {
-        method: request.method,
+      const { method, path, body, headers } = ready;
+      const response = await this.#fetch(this.url + path, {
+        method,
         headers,
-        ...(request.body !== undefined && { body: JSON.stringify(request.body) }),
+        ...(body !== undefined && { body }),
         signal: stopped.signal,
         redirect: "manual", // "error" would hide it behind a failed connection, "follow" would send the call elsewhere
         cache: "no-store",
@@ -216,7 +221,7 @@ export class ObjectHandle<P extends object, T extends TypeName<P>> {
   }
 
   /** Do as `call`, and return what the gate says about the result as well. */
-  callReply<M extends MethodName<P, T>>(method: M, ...[args]: Optional<Arguments<P, T, M>>): Promise<Reply<Result<P, T, M>>> {
+  async callReply<M extends MethodName<P, T>>(method: M, ...[args]: Optional<Arguments<P, T, M>>): Promise<Reply<Result<P, T, M>>> {
     return this.#request({ method: "POST", path: `${this.#path}/call/${segment(method)}`, body: args ?? {} });
   }
 
@@ -274,10 +279,6 @@ function replyOf<T>(answer: Answer): Reply<T> {
     replayed: answer.headers.get("idempotency-replayed") === "true",
     requestId: answer.headers.get("goverse-request-id") ?? "",
   };
-}
-
-function segment(text: string): string {
-  return encodeURIComponent(text);
 }
 
 function newKey(): string {

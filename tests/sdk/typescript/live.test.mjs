@@ -195,6 +195,28 @@ test("a pause that outlasts the call is not begun; a policy bounds the attempts"
   await assert.rejects(new GoVerse("http://gate", never).object("A", "a").get(), { code: "connection_failed", attempts: 1 });
 });
 
+test("a process that is stopped in a pause sends nothing after its time", async (context) => {
+  const [now, later] = [performance.now.bind(performance), setTimeout];
+  let stoppedMs = 0;
+  let sent = 0;
+  context.mock.method(performance, "now", () => now() + stoppedMs);
+  context.mock.method(globalThis, "setTimeout", (done) => {
+    stoppedMs = 60_000;
+    return later(done, 0);
+  });
+  const moving = async () => {
+    sent += 1;
+    const body = JSON.stringify({ code: "moving", detail: "on its way", retryable: true });
+    return new Response(body, { status: 503, headers: { "content-type": "application/problem+json" } });
+  };
+  await assert.rejects(new GoVerse("http://gate", { fetch: moving }).object("A", "a").call("x"), (error) => {
+    assert.ok(error instanceof CallTimeout, String(error));
+    assert.match(error.detail, /before another attempt; before: on its way/);
+    return error.attempts === 1;
+  });
+  assert.equal(sent, 1);
+});
+
 test("a call ends when its time is over, or when it is given up", async () => {
   const silent = createServer(() => {});
   await new Promise((done) => silent.listen(0, "127.0.0.1", done));
@@ -235,6 +257,50 @@ test("a success of something else is none", async () => {
     await assert.rejects(other.object("A", "a").get(), UnexpectedAnswer);
   }
   await new GoVerse("http://gate", { fetch: async () => new Response(null, { status: 204 }) }).object("A", "a").delete();
+});
+
+test("what cannot be sent is refused at once, and nothing is sent", async () => {
+  const ring = {};
+  ring.ring = ring;
+  const throwing = { toJSON: () => assert.fail("no JSON of this") };
+  const lone = "\ud800";
+  let sent = 0;
+  const counting = async () => {
+    sent += 1;
+    return new Response("1", { headers: JSON_TYPE });
+  };
+  const object = new GoVerse("http://gate", { fetch: counting }).object("A", "a");
+  const refused = [() => object.call(lone)];
+  for (const args of [{ by: 1n }, ring, throwing, () => 1]) refused.push(() => object.call("x", args));
+  for (const key of ["", "a\nb", "a\r\nx: y", "注文", "bestellung-ä", " a", "a\0"]) {
+    refused.push(() => object.withOptions({ idempotencyKey: key }).call("x"));
+  }
+  for (const namespace of ["", "läden", "a\nb"]) refused.push(() => object.withOptions({ namespace }).get());
+  for (const timeoutMs of [NaN, Infinity, -Infinity, 0, -1, 2 ** 31, 30 * 86_400_000]) {
+    refused.push(() => object.withOptions({ timeoutMs }).call("x"));
+  }
+  for (const call of refused) {
+    await assert.rejects(call(), (error) => {
+      assert.ok(error instanceof GoverseError, String(error));
+      assert.deepEqual([error.code, error.status, error.attempts, error.retryable], ["malformed_request", 0, 0, false]);
+      return true;
+    });
+  }
+  assert.equal(sent, 0);
+  assert.equal(await object.withOptions({ timeoutMs: 24 * 86_400_000 }).call("x"), 1);
+  for (const headers of [{ a: "b\nc" }, { "a b": "c" }]) assert.throws(() => new GoVerse("http://gate", { headers }), TypeError);
+  assert.throws(() => new GoVerse("http://user:secret@gate"), TypeError);
+});
+
+test("a long timeout waits for its answer, and the client's own headers win", async () => {
+  const slow = await scripted(() => [200, JSON_TYPE, "1"]);
+  try {
+    const client = new GoVerse(slow.url, { timeoutMs: 24 * 86_400_000, headers: { "Idempotency-Key": "theirs", Authorization: "x" } });
+    assert.equal(await client.object("A", "a").withOptions({ idempotencyKey: "ours" }).call("x"), 1);
+    assert.deepEqual([slow.seen[0].key, slow.seen[0].headers.authorization], ["ours", "x"]);
+  } finally {
+    slow.close();
+  }
 });
 
 test("what is no gate is told apart", async () => {
