@@ -12,6 +12,7 @@ import argparse
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,9 @@ def main() -> int:
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell left the first one ignored
         signal.signal(number, signal.default_int_handler)
+    for port in range(options.port, options.port + options.gates):
+        if is_taken(port):
+            raise SystemExit(f"port {port} is taken, perhaps by another `make dev` or `make cluster`; say PORT=8100")
     with ExitStack() as undo:
         try:
             serve(options, undo)
@@ -110,6 +114,17 @@ def serve(options: argparse.Namespace, undo: ExitStack) -> None:
     while True:
         time.sleep(LOOK_S)
         processes.tell_ends()
+
+
+def is_taken(port: int) -> bool:
+    """Tell whether a gate could not listen on a port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

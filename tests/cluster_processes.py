@@ -144,10 +144,11 @@ class Processes:
         return done.stdout
 
     def attempt(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end, however that may be."""
+        """Run a command to its end, however that may be; a setting that is empty here is left out."""
+        given = {**self._env, **variables}
         return subprocess.run(
             [sys.executable, "-m", "goverse_cli", *arguments],
-            env={**self._env, **variables},
+            env={name: value for name, value in given.items() if value},
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,

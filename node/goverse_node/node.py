@@ -28,8 +28,8 @@ from goverse_node.evacuation import Evacuation
 from goverse_node.options import NodeOptions
 from goverse_node.pipeline import CommitPipeline
 from goverse_node.reading import read
-from goverse_node.relief import Relief, trim
-from goverse_node.residents import Residents
+from goverse_node.relief import Relief, Trimmer
+from goverse_node.residents import VICTIMS_MAX, Residents
 from goverse_node.stats import NodeStats
 from goverse_node.tenure import WHOLE, Tenure
 
@@ -75,9 +75,10 @@ class Node:
         self.track = self.deadlines.track
         self.untrack = self.deadlines.untrack
         self._idle_sweep: asyncio.TimerHandle | None = None
-        self._relief = Relief(bounds.activations_bytes_max, memory, trim) if memory is not None else None
+        self._relief = Relief(bounds.activations_bytes_max, memory, Trimmer()) if memory is not None else None
         self._memory_look: asyncio.TimerHandle | None = None
         self._makes_room = False
+        self._room_due = False
         self._started = False
         self._draining = False
 
@@ -244,14 +245,25 @@ class Node:
         self._make_room()
 
     def _make_room(self) -> None:
+        """Let objects go, a part of them in this turn of the loop; whoever comes while more are due takes one along."""
         if self._makes_room:
             return  # a hook of a victim changed its state; the loop below goes on
         self._makes_room = True
         try:
-            while (victim := self.residents.surplus(self.now())) is not None:
+            for _ in range(1 if self._room_due else VICTIMS_MAX):
+                victim = self.residents.surplus(self.now())
+                if victim is None:
+                    return
                 victim.close()
         finally:
             self._makes_room = False
+        if not self._room_due:
+            self._room_due = True
+            self._loop.call_soon(self._make_more_room)
+
+    def _make_more_room(self) -> None:
+        self._room_due = False
+        self._make_room()
 
     def _passivate_idle(self) -> None:
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)

@@ -13,6 +13,7 @@ from goverse.model.keys import ObjectKey
 from goverse_node.activation import Activation
 
 _SCAN_MAX = 64  # busy activations that are passed over in one search for a victim
+VICTIMS_MAX = 500  # passivations for want of room in one turn of the loop, so that it goes on in some milliseconds
 _OVERDUE_MAX = 2_000  # passivations in one sweep, so that a sweep stays short
 
 

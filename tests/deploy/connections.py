@@ -13,7 +13,9 @@ from tests.deploy.policies import Edge
 
 INTERVAL_S = 0.01
 OUTSIDE = "outside"
-_ESTABLISHED, _LISTENS = "01", "0A"
+_ESTABLISHED = "01"
+_CLIENTS = range(*map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()))
+"""The ports that the kernel gives to whoever connects; no Pod listens on one of them."""
 # podman's control groups, in the one hierarchy of today's kernels and in one of the many before.
 _GROUPS = (Path("/sys/fs/cgroup/libpod_parent"), Path("/sys/fs/cgroup/pids/libpod_parent"))
 
@@ -75,12 +77,8 @@ class Watcher:
 
     def look(self) -> None:
         """Look once."""
-        table = _table()
-        listening = {(address, port) for address, port, _, state, _ in table if state == _LISTENS}
         fresh = {
-            inode: remote
-            for address, port, remote, state, inode in table
-            if state == _ESTABLISHED and (address, port) not in listening and inode not in self._known
+            inode: remote for port, remote, inode in _table() if _leads(port, remote[1]) and inode not in self._known
         }
         owners = _owners(set(fresh)) if fresh else {}
         for inode, (address, port) in fresh.items():
@@ -126,11 +124,19 @@ def compare(seen: set[Edge], allowed: set[Edge], unseen: Mapping[Edge, str]) -> 
     )
 
 
-Row = tuple[str, int, tuple[str, int], str, str]
+def _leads(port: int, remote: int) -> bool:
+    """Tell whether the end at ``port`` connected to the one at ``remote``.
+
+    Who listens would not tell: a server that ends stops listening before its last connections are closed.
+    """
+    return port in _CLIENTS and remote not in _CLIENTS
+
+
+Row = tuple[int, tuple[str, int], str]
 
 
 def _table() -> list[Row]:
-    """Return who listens and who is connected over IPv4 and IPv6: address, port, the other end, state, inode.
+    """Return who is connected over IPv4 and IPv6: port, the other end, inode.
 
     Rows of what was closed are passed over unread: under load there are thousands of them.
     """
@@ -138,9 +144,8 @@ def _table() -> list[Row]:
     for name in ("tcp", "tcp6"):
         for line in Path("/proc/net", name).read_text(encoding="ascii").splitlines()[1:]:
             fields = line.split(None, 10)
-            if fields[3] not in (_ESTABLISHED, _LISTENS):
-                continue
-            rows.append((*_place(fields[1]), _place(fields[2]), fields[3], fields[9]))
+            if fields[3] == _ESTABLISHED:
+                rows.append((_place(fields[1])[1], _place(fields[2]), fields[9]))
     return rows
 
 

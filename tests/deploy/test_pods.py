@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.deploy, pytest.mark.slow]
 
 COUNTERS = 24
 LANES = 4
-LOOKS = 10
+LOOKS = 30
 PATIENCE_S = 120.0
 
 # Lines that scripts/pods.py may change, by the field that they belong to.

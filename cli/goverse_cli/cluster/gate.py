@@ -21,7 +21,7 @@ from goverse.wire.introduction import Introduction
 from goverse.wire.stats import WireStats
 from goverse_cli.cluster.certificates import Certificates
 from goverse_cli.cluster.gate_telemetry import gate_metrics
-from goverse_cli.cluster.parts import coordinator_of, layout_of, new_incarnation, router_of
+from goverse_cli.cluster.parts import check_encryption, coordinator_of, layout_of, new_incarnation, router_of
 from goverse_cli.collector import calm_collector
 from goverse_cli.gate_options import gate_options
 from goverse_cli.listener import url_of
@@ -84,6 +84,7 @@ async def serve_gate(
         offered = Offered()
         router = router_of(values, introduction, links, offered.readonly, security=certificates.out)
         await _follow(values, watch, offered, router, undo)
+        check_encryption(watch.view.nodes.values(), "", encrypted=certificates.wire is not None)
         url = url_of(listener, "https" if certificates.gate else "http")
         registration = _Registration(values, coordinator, watch, url, introduction.incarnation)
         registration.start()

@@ -35,7 +35,7 @@ from goverse_cli.allotment import keep_within
 from goverse_cli.cluster.admin import AdminServer, listen
 from goverse_cli.cluster.certificates import Certificates
 from goverse_cli.cluster.database import postgres_of
-from goverse_cli.cluster.parts import coordinator_of, layout_of, new_incarnation, router_of
+from goverse_cli.cluster.parts import check_encryption, coordinator_of, layout_of, new_incarnation, router_of
 from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_cli.collector import calm_collector
 from goverse_cli.node_options import node_options
@@ -84,6 +84,7 @@ async def serve_node(
         listener = undo.enter_context(listen(values.cluster.admin_listen))
         store, certificates = await _open_store(values, undo)
         seen = await _follow(values, registry, introduction, certificates, undo)
+        check_encryption(seen.watch.view.nodes.values(), values.node.id, encrypted=certificates.wire is not None)
         member = _member(values, introduction, listener)
         keeper = _keeper(values, member, seen, store, describe(registry))
         options = replace(node_options(values), shard_count=values.cluster.shards)
@@ -139,7 +140,15 @@ def _member(values: Settings, introduction: Introduction, listener: socket.socke
     if ip_address(host).is_unspecified:
         host = address.rpartition(":")[0].strip("[]")
     admin = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    return Member(introduction.id, address, introduction.incarnation, release(), weight=cluster.weight, admin=admin)
+    return Member(
+        introduction.id,
+        address,
+        introduction.incarnation,
+        release(),
+        weight=cluster.weight,
+        admin=admin,
+        tls=values.wire.tls_ca is not None,
+    )
 
 
 class _Seen(NamedTuple):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 
 from goverse.cluster.keys import KeyLayout
+from goverse.cluster.member import Member
 from goverse.errors import ConfigError
 from goverse.etcd.coordinator import EtcdCoordinator
 from goverse.routing.links import NodeLink
@@ -37,6 +39,23 @@ def coordinator_of(values: Settings, credentials: Credentials | None = None) -> 
         ConfigError: the settings do not fit together.
     """
     return MeteredCoordinator(EtcdCoordinator(values.etcd.options(), credentials=credentials))
+
+
+def check_encryption(nodes: Iterable[Member], name: str, *, encrypted: bool) -> None:
+    """Make sure that the nodes which are there and this process, called ``name``, can speak with each other.
+
+    Raises:
+        ConfigError: they encrypt what this process does not, or the other way round.
+    """
+    for node in nodes:
+        if node.id != name and node.tls is not None and node.tls is not encrypted:
+            theirs, ours = ("encrypted", "plain") if node.tls else ("plain", "encrypted")
+            raise ConfigError(
+                f"streams of node {node.id!r} are {theirs} and those of this process are {ours}: all nodes and gates "
+                "of a cluster need wire.tls_… alike. To change that, end all of them first; one that was killed counts "
+                "until its lease ends. For a cluster of its own, set another cluster.name and database.",
+                setting="wire.tls_ca",
+            )
 
 
 def new_incarnation() -> str:

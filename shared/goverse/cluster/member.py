@@ -37,6 +37,7 @@ class Member:
         weight: how many shards it takes compared with others; more than 0.
         state: what it is up to.
         admin: where its metrics and health are served, ``http://host:port``; empty where nobody said.
+        tls: whether streams between it and others are encrypted; None where nobody said.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Member:
     weight: float = 1.0
     state: MemberState = MemberState.SERVING
     admin: str = ""
+    tls: bool | None = None
 
     def encode(self) -> bytes:
         """Return the bytes for etcd."""
@@ -77,6 +79,7 @@ class Member:
             weight,
             state,
             fields.text("admin", missing=""),
+            fields.truth("tls"),
         )
 
 
@@ -142,6 +145,12 @@ class _Fields:
     def text(self, name: str, *, missing: str | None = None) -> str:
         value = self._fields.get(name, missing)
         if not isinstance(value, str):
+            raise self.damaged(name)
+        return value
+
+    def truth(self, name: str) -> bool | None:
+        value = self._fields.get(name)
+        if value is not None and not isinstance(value, bool):
             raise self.damaged(name)
         return value
 

@@ -5,12 +5,15 @@ Rules:
 1. The group that the process is in counts, and every group around it: the smallest bound wins.
 2. Where the group's own folder is not to be seen, as in a container that sees only its own, the root of what is mounted
    is that of the container.
-3. A file that is missing, or says `max` or `-1`, bounds nothing. Nothing here raises.
+3. A file that is missing, or says `max`, `-1` or 0 (in which nothing could run), bounds nothing. Nothing here raises.
+4. Used is what the kernel counts towards a limit, without what it takes back before it kills: clean pages of files, and
+   kernel memory that is a cache. So shared memory counts, and so do sockets, and whoever else is in the group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -41,21 +44,22 @@ class ControlGroup:
 
     def memory_limit_bytes(self) -> float:
         """Return how many bytes it may use before the kernel ends it; infinite where nothing bounds it."""
-        limits = [_bytes(_read(folder / "memory.max")) for folder in self._unified]
-        limits += [_bytes(_read(folder / "memory.limit_in_bytes")) for folder in self._memory_v1]
-        return min(limits, default=_UNBOUNDED)
+        return min((limit for limit, _ in self._memory()), default=_UNBOUNDED)
 
-    def memory_used_bytes(self) -> int:
-        """Return the bytes of all its processes that the kernel cannot take back; 0 where it does not tell.
+    def memory_share(self) -> float:
+        """Return the used share of the limit that is nearest, from 0; it may pass 1. 0 where nothing bounds it."""
+        return max((used() / limit for limit, used in self._memory()), default=0.0)
 
-        The page cache counts towards the limit as well, and goes before anything is killed.
-        """
-        for folder, name in ((self._unified[0], "anon"), (self._memory_v1[0], "total_rss")):
-            for line in _read(folder / "memory.stat").splitlines():
-                key, _, value = line.partition(" ")
-                if key == name and value.isdecimal():
-                    return int(value)
-        return 0
+    def _memory(self) -> Iterator[tuple[float, Callable[[], float]]]:
+        """Go through the groups that have a limit: its bytes, and what tells the bytes that count towards it."""
+        for folders, limit_name, used in (
+            (self._unified, "memory.max", _used_unified),
+            (self._memory_v1, "memory.limit_in_bytes", _used_v1),
+        ):
+            for folder in folders:
+                limit = _bytes(_read(folder / limit_name))
+                if limit < _UNBOUNDED:
+                    yield limit, partial(used, folder)
 
 
 def _own_paths(proc: Path) -> dict[str, str]:
@@ -81,14 +85,39 @@ def _upwards(root: Path, inner: PurePosixPath) -> Iterator[Path]:
         yield root / outer
 
 
+def _used_unified(folder: Path) -> float:
+    stat = _stat(folder)
+    files = stat("active_file") + stat("inactive_file") - stat("file_dirty") - stat("file_writeback")
+    return max(0.0, _count(_read(folder / "memory.current")) - max(0.0, files) - stat("slab_reclaimable"))
+
+
+def _used_v1(folder: Path) -> float:
+    stat = _stat(folder)  # "total" counts the groups inside, as the usage does; kernel memory is not told apart
+    files = stat("total_active_file") + stat("total_inactive_file") - stat("total_dirty") - stat("total_writeback")
+    return max(0.0, _count(_read(folder / "memory.usage_in_bytes")) - max(0.0, files))
+
+
+def _stat(folder: Path) -> Callable[[str], float]:
+    """Return what looks a number of the group's statistics up; 0 for what is not there."""
+    lines = (line.partition(" ") for line in _read(folder / "memory.stat").splitlines())
+    numbers = {name: value for name, _, value in lines}
+    return lambda name: _count(numbers.get(name, ""))
+
+
 def _quota(quota: str, period: str) -> float:
-    if not (quota.isdecimal() and period.isdecimal() and int(quota) and int(period)):
-        return _UNBOUNDED
-    return int(quota) / int(period)
+    time, each = _count(quota), _count(period)
+    return time / each if time and each else _UNBOUNDED
 
 
 def _bytes(text: str) -> float:
-    return float(text) if text.isdecimal() and int(text) < _NO_LIMIT_BYTES else _UNBOUNDED
+    limit = _count(text)
+    return limit if 0 < limit < _NO_LIMIT_BYTES else _UNBOUNDED
+
+
+def _count(text: str) -> float:
+    """Return a whole number, or 0 for what is none, or is so long that it means nothing."""
+    number = float(text) if text.isdecimal() else 0.0  # not int(): that raises for thousands of digits
+    return number if number < _UNBOUNDED else 0.0
 
 
 def _read(path: Path) -> str:

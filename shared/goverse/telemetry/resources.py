@@ -44,10 +44,8 @@ class Resources:
         self._statm = proc / "self" / "statm"
         self._page_bytes = os.sysconf("SC_PAGE_SIZE")
         self._group = ControlGroup(mounted, proc)
-        limit = self._group.memory_limit_bytes()
         self.processors = min(1.0, self._group.processors(), float(len(os.sched_getaffinity(0))))
-        self.memory_bytes = min(limit, _machine_memory(proc))
-        self._bounded = limit <= self.memory_bytes
+        self.memory_bytes = min(self._group.memory_limit_bytes(), _machine_memory(proc))
         self._used_s = time.process_time()
         self._at = time.monotonic()
 
@@ -60,10 +58,11 @@ class Resources:
         return min(1.0, max(0.0, share))
 
     def memory(self) -> float:
-        """Return the share that is used now: by this process, or by its control group where that is the bound."""
-        resident = int(self._statm.read_text().split()[1]) * self._page_bytes
-        used = max(resident, self._group.memory_used_bytes()) if self._bounded else resident
-        return min(1.0, used / self.memory_bytes)
+        """Return the share that is used now: by this process, or by a control group that it is in, if that is more."""
+        return min(1.0, max(self._resident_bytes() / self.memory_bytes, self._group.memory_share()))
+
+    def _resident_bytes(self) -> int:
+        return int(self._statm.read_text().split()[1]) * self._page_bytes
 
 
 def _machine_memory(proc: Path) -> float:

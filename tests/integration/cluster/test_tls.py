@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from tests.certificates import Authority
-from tests.cluster_processes import Processes, Shape, cluster
+from tests.cluster_processes import COUNTERS, Processes, Shape, cluster
 from tests.load import Load
 
 pytestmark = [pytest.mark.requirement("SEC-3"), pytest.mark.slow]
@@ -87,11 +88,18 @@ def node_addresses(processes: Processes) -> list[str]:
     return [node["admin"] for node in told.values()]
 
 
+async def everybody(processes: Processes) -> list[str]:
+    """The nodes' addresses once all of them have joined: the cluster serves with fewer."""
+    async with asyncio.timeout(30):
+        while len(found := await asyncio.to_thread(node_addresses, processes)) < len(processes.nodes):  # noqa: ASYNC110  # told by a command
+            await asyncio.sleep(0.2)
+    return found
+
+
 async def test_everything_is_encrypted_and_certificates_change_under_load(processes: Processes) -> None:
     certificates = processes.certificates
     assert certificates is not None
-    places = [processes.url, *await asyncio.to_thread(node_addresses, processes)]
-    assert len(places) == 3
+    places = [processes.url, *await everybody(processes)]
     for place in places:
         assert await reloads(processes, place), "every process tells of its links"
     old, new = certificates.first, certificates.second
@@ -113,6 +121,7 @@ async def test_everything_is_encrypted_and_certificates_change_under_load(proces
 async def test_a_broken_renewal_is_told_and_nothing_stops(processes: Processes) -> None:
     certificates = processes.certificates
     assert certificates is not None
+    await everybody(processes)
     for volume in (certificates.node, certificates.gate, certificates.https, certificates.stores):
         volume.key.write_bytes(b"broken")
     places = [processes.url, *await asyncio.to_thread(_with_good_files, processes)]
@@ -135,6 +144,20 @@ def _with_good_files(processes: Processes) -> list[str]:
         "-o", "json", "nodes", "list", GOVERSE_ETCD__TLS_CERT=str(cert), GOVERSE_ETCD__TLS_KEY=str(key)
     )
     return [node["admin"] for node in json.loads(done.stdout).values()]
+
+
+@pytest.mark.parametrize("command", [("node", str(COUNTERS), "--id", "plain", "--listen", "127.0.0.1:0"), ("gate",)])
+async def test_who_does_not_encrypt_as_the_others_do_is_not_let_in(
+    processes: Processes, command: tuple[str, ...]
+) -> None:
+    await everybody(processes)
+    plain = dict.fromkeys(("GOVERSE_WIRE__TLS_CA", "GOVERSE_WIRE__TLS_CERT", "GOVERSE_WIRE__TLS_KEY"), "")
+
+    done = await asyncio.to_thread(processes.attempt, *command, **plain, GOVERSE_GATE__PORT="0")
+
+    assert done.returncode == 2
+    assert re.search(r"streams of node 'n\d' are encrypted and those of this process are plain", done.stderr)
+    assert "wire.tls_" in done.stderr
 
 
 async def test_commands_say_why_they_are_not_trusted(processes: Processes, tmp_path: Path) -> None:

@@ -244,3 +244,33 @@ async def test_a_primary_that_dies_is_replaced_by_its_standby_without_a_loss(run
         await asyncio.sleep(0.5)
         assert await store.claim([1], "n1") == {1: 2}
         await finish(store, stop, writing)
+
+
+@pytest.mark.requirement("DUR-1")
+async def test_a_commit_whose_wait_for_the_standby_was_cancelled_is_not_acknowledged(running: Server) -> None:
+    store = PostgresStore(PostgresOptions(dsn=running.dsn))
+    await store.open()
+    other = await asyncpg.connect(running.dsn)
+    await other.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
+    await other.execute("SELECT pg_reload_conf()")
+    stop = asyncio.Event()
+    stop.set()
+    record = CommitRecord(ObjectKey("default", "Counter", "o0"), 0, 1, b"{}", 1, 0)
+    committing = asyncio.create_task(store.commit([record]))
+    cancelled: set[int] = set()
+    async with asyncio.timeout(20):
+        while len(cancelled) < 3:
+            waiting = await other.fetch("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+            for (pid,) in waiting:
+                await other.execute("SELECT pg_cancel_backend($1)", pid)
+                cancelled.add(pid)
+            await asyncio.sleep(0.01)
+            assert not committing.done(), "acknowledged, though no standby has it"
+    await other.execute("SET synchronous_commit = off")
+    await other.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+    await other.execute("SELECT pg_reload_conf()")
+    outcomes = await asyncio.wait_for(committing, 20)
+    assert isinstance(outcomes[0], int)
+    await check(store, [1])
+    await store.close()
+    await other.close()

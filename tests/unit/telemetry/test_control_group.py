@@ -36,10 +36,10 @@ def write(folder: Path, **files: str) -> None:
 
 @pytest.mark.requirement("OPS-7")
 def test_a_container_reads_its_limits_from_the_root_that_it_sees(mounted: Path, proc: Path) -> None:
-    write(mounted, cpu__max="150000 100000", memory__max=str(256 * MIB), memory__stat="anon 1048576\nfile 7")
+    write(mounted, cpu__max="150000 100000", memory__max=str(256 * MIB), memory__current=str(64 * MIB))
     (proc / "self" / "cgroup").write_text("0::/kubepods.slice/not-to-be-seen-here\n")
     group = ControlGroup(mounted, proc)
-    assert (group.processors(), group.memory_limit_bytes(), group.memory_used_bytes()) == (1.5, 256 * MIB, MIB)
+    assert (group.processors(), group.memory_limit_bytes(), group.memory_share()) == (1.5, 256 * MIB, 0.25)
     assert Allowance.read(mounted, proc).memory_bytes == 256 * MIB
     assert Allowance.read(mounted, proc).memory_bounded
 
@@ -48,10 +48,51 @@ def test_a_container_reads_its_limits_from_the_root_that_it_sees(mounted: Path, 
 def test_version_1_has_a_folder_for_each_controller(mounted: Path, proc: Path) -> None:
     (proc / "self" / "cgroup").write_text("9:memory:/own\n4:cpu,cpuacct:/own\n0::/\n")
     write(mounted / "memory", memory__limit_in_bytes=NO_LIMIT_V1)
-    write(mounted / "memory" / "own", memory__limit_in_bytes=str(64 * MIB), memory__stat="rss 1\ntotal_rss 4096")
+    write(mounted / "memory" / "own", memory__limit_in_bytes=str(64 * MIB), memory__usage_in_bytes=str(16 * MIB))
     write(mounted / "cpu" / "own", cpu__cfs_quota_us="50000", cpu__cfs_period_us="100000")
     group = ControlGroup(mounted, proc)
-    assert (group.processors(), group.memory_limit_bytes(), group.memory_used_bytes()) == (0.5, 64 * MIB, 4096)
+    assert (group.processors(), group.memory_limit_bytes(), group.memory_share()) == (0.5, 64 * MIB, 0.25)
+
+
+@pytest.mark.requirement("OPS-7")
+def test_used_is_what_counts_towards_the_limit_without_what_the_kernel_takes_back(mounted: Path, proc: Path) -> None:
+    stat = (
+        f"anon {300 * MIB}\nshmem {500 * MIB}\nsock {90 * MIB}\nslab_reclaimable {10 * MIB}\nfile {620 * MIB}\n"
+        f"inactive_file {70 * MIB}\nactive_file {50 * MIB}\nfile_dirty {15 * MIB}\nfile_writeback {5 * MIB}\n"
+        f"unevictable nonsense\nanon\n"
+    )
+    write(mounted, memory__max=str(1000 * MIB), memory__current=str(1010 * MIB), memory__stat=stat)
+    assert ControlGroup(mounted, proc).memory_share() == pytest.approx(0.9)
+    assert Resources(mounted, proc).memory() == pytest.approx(0.9)
+
+
+@pytest.mark.requirement("OPS-7")
+def test_version_1_counts_the_groups_inside_and_shared_memory_too(mounted: Path, proc: Path) -> None:
+    (proc / "self" / "cgroup").write_text("9:memory:/own\n")
+    stat = (
+        f"rss {1 * MIB}\ncache {1 * MIB}\ninactive_file {99 * MIB}\ntotal_rss {300 * MIB}\ntotal_shmem {500 * MIB}\n"
+        f"total_inactive_file {70 * MIB}\ntotal_active_file {50 * MIB}\ntotal_dirty {15 * MIB}\n"
+        f"total_writeback {5 * MIB}"
+    )
+    write(
+        mounted / "memory" / "own",
+        memory__limit_in_bytes=str(1000 * MIB),
+        memory__usage_in_bytes=str(900 * MIB),
+        memory__stat=stat,
+    )
+    assert ControlGroup(mounted, proc).memory_share() == pytest.approx(0.8)
+
+
+@pytest.mark.requirement("OPS-7")
+def test_the_group_that_is_nearest_its_limit_counts_with_all_that_is_in_it(mounted: Path, proc: Path) -> None:
+    """The container has room; the limit of the Pod, which another container uses up, has none."""
+    (proc / "self" / "cgroup").write_text("0::/pod/own\n")
+    write(mounted / "pod", memory__max=str(1000 * MIB), memory__current=str(950 * MIB))
+    write(mounted / "pod" / "own", memory__max=str(800 * MIB), memory__current=str(200 * MIB))
+    assert ControlGroup(mounted, proc).memory_limit_bytes() == 800 * MIB
+    assert Resources(mounted, proc).memory() == pytest.approx(0.95)
+    write(mounted / "pod" / "own", memory__current=str(790 * MIB))
+    assert Resources(mounted, proc).memory() == pytest.approx(790 / 800)
 
 
 @pytest.mark.requirement("OPS-7")
@@ -65,13 +106,23 @@ def test_the_smallest_bound_of_all_groups_around_a_process_counts(mounted: Path,
 
 @pytest.mark.parametrize(
     ("quota", "memory"),
-    [("max 100000", "max"), ("", ""), ("-1 100000", "-1"), ("nonsense", "nonsense"), ("100000 0", NO_LIMIT_V1)],
+    [
+        ("max 100000", "max"),
+        ("", ""),
+        ("-1 100000", "-1"),
+        ("nonsense", "nonsense"),
+        ("100000 0", NO_LIMIT_V1),
+        ("0 100000", "0"),
+        ("9" * 5_000 + " 100000", "9" * 5_000),
+        ("100000 " + "9" * 5_000, "9" * 400),
+    ],
 )
 def test_what_is_no_bound_bounds_nothing(mounted: Path, proc: Path, quota: str, memory: str) -> None:
     (proc / "self" / "cgroup").write_text("garbage\n0::/../../etc\n")
     write(mounted, cpu__max=quota, memory__max=memory)
     group = ControlGroup(mounted, proc)
-    assert (group.processors(), group.memory_limit_bytes(), group.memory_used_bytes()) == (inf, inf, 0)
+    assert (group.processors(), group.memory_limit_bytes(), group.memory_share()) == (inf, inf, 0)
+    assert 0 < Resources(mounted, proc).memory() < 0.01, "the machine's memory is the bound"
     allowed = Allowance.read(mounted, proc)
     assert (allowed.memory_bytes, allowed.memory_bounded) == (16384000 * 1024, False)
 
@@ -87,7 +138,7 @@ def test_a_part_of_a_processor_counts_as_one_and_never_more_than_there_are(mount
 
 
 def test_used_memory_is_that_of_the_whole_group_where_the_group_is_the_bound(mounted: Path, proc: Path) -> None:
-    write(mounted, memory__max=str(64 * MIB), memory__stat=f"anon {48 * MIB}")
+    write(mounted, memory__max=str(64 * MIB), memory__current=str(48 * MIB))
     assert Resources(mounted, proc).memory() == pytest.approx(0.75)
     write(mounted, memory__max="max")
     assert Resources(mounted, proc).memory() == pytest.approx(4096 * 4096 / (16384000 * 1024), rel=0.5)

@@ -54,6 +54,8 @@ def told(error: BaseException) -> GoverseError:
         return Unavailable("somebody else uses the tables and goes on, as a dump of the database does; try again later")
     if is_read_only(error):
         return Unavailable(f"PostgreSQL takes no writes now: {error}")
+    if isinstance(error, asyncpg.InsufficientResourcesError):
+        return Unavailable(f"PostgreSQL has not enough room, memory or connections: {error}")
     if passes(error):
         return Unavailable(f"PostgreSQL does not answer: {str(error) or type(error).__name__}")
     return StoreError(f"PostgreSQL: {error}")

@@ -27,6 +27,7 @@ from goverse_node.stores.postgres.statements import query
 RETRY_S: Final = 0.05
 RETRY_S_MAX: Final = 2.0
 
+_WAIT_FOR_STANDBYS: Final = "SyncRepWaitForLSN"  # the server's function: its messages come in many languages
 _UNDONE: Final = (asyncpg.TransactionRollbackError, asyncpg.QueryCanceledError)
 
 logger = logging.getLogger("goverse.node.store")
@@ -54,6 +55,7 @@ class Writer:
         self._owner_name = owner
         self._number = self._owner = self._session = self._batch = 0
         self._connection: Any = None
+        self._unsure = False
         self._named: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
@@ -62,7 +64,7 @@ class Writer:
         Raises:
             GoverseError: the database is not there, or not as it has to be.
         """
-        self._connection = await self._connections.dedicated()
+        self._connection = await self._connect()
         row = await self._connection.fetchrow(query("open_writer"), self._owner_name)
         self._number, self._owner, self._session = row["number"], row["owner"], row["session"]
 
@@ -108,6 +110,12 @@ class Writer:
         if self._connection is None:
             raise ConnectionError("not connected")
         await self._name_kinds({record.key[:2] for record in batch} - self._named)
+        self._unsure = False
+        carried = await self._carry_out(batch)
+        self._check_standbys()
+        return carried
+
+    async def _carry_out(self, batch: Sequence[CommitRecord]) -> Carried:
         ahead_ms = self._clock.ahead_ms
         head = (self._number, self._owner, self._session, self._batch, self._clock.now_ms())
         folded = batches.folded(batch, ahead_ms)
@@ -135,18 +143,43 @@ class Writer:
         if self._connection is not None:
             await self._connections.hang_up(self._connection)
             self._connection = None
-        connection = await self._connections.dedicated()
+        self._unsure = False
+        connection = await self._connect()
         row = await connection.fetchrow(query("resolve"), self._number)
         if row is None:
             await self._connections.hang_up(connection)
             raise StoreFailed(
                 "the database lost what this process wrote; it was replaced or restored. Restart the node."
             )
+        if self._unsure:
+            await self._connections.hang_up(connection)
+        self._check_standbys()
         self._connection, self._session = connection, row["session"]
         self._named.clear()  # another server may have taken over that does not have the latest
         if row["batch"] != self._batch:
             return None
         return Carried(row["base"], _refused(json.loads(row["refused"] or "{}")))
+
+    async def _connect(self) -> Any:
+        connection = await self._connections.dedicated()
+        connection.add_log_listener(self._heard)
+        return connection
+
+    def _heard(self, _connection: Any, message: Any) -> None:
+        """Note that the server gave up waiting for its standby: it says so in passing, and reports success."""
+        if getattr(message, "server_source_function", "") == _WAIT_FOR_STANDBYS:
+            self._unsure = True
+
+    def _check_standbys(self) -> None:
+        """Make sure that what was just carried out is on the synchronous standbys as well, where there are any.
+
+        Asking what became of a batch writes, and so waits for everything before it.
+
+        Raises:
+            ConnectionError: the wait for them was cancelled; another server may take over without it.
+        """
+        if self._unsure:
+            raise ConnectionError("the wait for the synchronous standby was cancelled")
 
     def _is_lost(self, error: Exception) -> bool:
         """Whether nobody knows what became of the batch, or it may simply be tried again.
