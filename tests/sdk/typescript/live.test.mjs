@@ -200,16 +200,17 @@ test("a process that is stopped in a pause sends nothing after its time", async 
   let stoppedMs = 0;
   let sent = 0;
   context.mock.method(performance, "now", () => now() + stoppedMs);
-  context.mock.method(globalThis, "setTimeout", (done) => {
-    stoppedMs = 60_000;
-    return later(done, 0);
+  context.mock.method(globalThis, "setTimeout", (done, ms, ...more) => {
+    if (ms === 250) stoppedMs = 60_000; // the pause; others have timers too
+    return later(done, ms, ...more);
   });
   const moving = async () => {
     sent += 1;
     const body = JSON.stringify({ code: "moving", detail: "on its way", retryable: true });
-    return new Response(body, { status: 503, headers: { "content-type": "application/problem+json" } });
+    return new Response(body, { status: 503, headers: { "content-type": "application/problem+json", "retry-after": "0.25" } });
   };
-  await assert.rejects(new GoVerse("http://gate", { fetch: moving }).object("A", "a").call("x"), (error) => {
+  const stopped = new GoVerse("http://gate", { fetch: moving, retries: { pauseMs: 0 } });
+  await assert.rejects(stopped.object("A", "a").call("x"), (error) => {
     assert.ok(error instanceof CallTimeout, String(error));
     assert.match(error.detail, /before another attempt; before: on its way/);
     return error.attempts === 1;
