@@ -17,10 +17,12 @@ from goverse_client import (
     UnexpectedAnswer,
 )
 from goverse_client.exchange import GRACE_S, Answer, Lost, Pause, Request, Send, exchange
+from goverse_client.requests import reply_of
 
 pytestmark = pytest.mark.requirement("GATE-2")
 
-OK = Answer(200, {}, b"2")
+JSON = {"content-type": "application/json"}
+OK = Answer(200, JSON, b"2")
 UNSENT = Lost("ConnectError: refused", sent=False)
 CUT = Lost("ReadError", sent=True)
 
@@ -35,23 +37,31 @@ def problem(status: int, code: str, *, retryable: bool = False, **headers: str) 
 
 @dataclass
 class Script:
-    """Plays the gate: gives one outcome after the other, each after ``each_s`` seconds."""
+    """Plays the gate: one outcome after the other, each after ``each_s``; pauses last ``stopped_s`` seconds longer."""
 
     outcomes: list[Answer | Lost]
     each_s: float = 0.0
+    stopped_s: float = 0.0
     now: float = 100.0
     sent: list[Send] = field(default_factory=list[Send])
     pauses: list[float] = field(default_factory=list[float])
 
-    def run(self, *, repeatable: bool = True, timeout_s: float = 30.0, policy: RetryPolicy | None = None) -> Answer:
-        request = Request("POST", "/x", {"idempotency-key": "k"}, b"{}", timeout_s, repeatable)
+    def run(
+        self,
+        *,
+        repeatable: bool = True,
+        timeout_s: float = 30.0,
+        policy: RetryPolicy | None = None,
+        method: str = "POST",
+    ) -> Answer:
+        request = Request(method, "/x", {"idempotency-key": "k"}, b"{}", timeout_s, repeatable)
         steps = exchange(request, policy or RetryPolicy(), lambda: self.now, lambda: 0.5)
         step = next(steps)
         while True:
             came: Answer | Lost | None = None
             if isinstance(step, Pause):
                 self.pauses.append(step.seconds)
-                self.now += step.seconds
+                self.now += step.seconds + self.stopped_s
             else:
                 self.sent.append(step)
                 self.now += self.each_s
@@ -111,6 +121,15 @@ def test_without_a_key_only_what_was_not_executed_is_repeated() -> None:
         Script([problem(504, "timeout", retryable=True)]).run(repeatable=False)
 
 
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("kind", ["text/plain", "application/problem+json"])
+def test_without_a_key_the_answer_of_a_proxy_is_final(status: int, kind: str) -> None:
+    script = Script([Answer(status, {"content-type": kind, "retry-after": "0"}, b"upstream connect error")])
+    with pytest.raises(GoverseError) as caught:
+        script.run(repeatable=False)
+    assert (caught.value.status, caught.value.attempts, len(script.sent)) == (status, 1, 1)
+
+
 def test_a_cut_connection_is_repeated_under_the_key() -> None:
     assert Script([CUT, CUT, OK]).run() is OK
 
@@ -118,6 +137,13 @@ def test_a_cut_connection_is_repeated_under_the_key() -> None:
 def test_no_answer_in_time_is_a_timeout() -> None:
     with pytest.raises(CallTimeout, match="no answer within 5 s"):
         Script([CUT], each_s=6).run(timeout_s=5)
+
+
+def test_a_process_that_is_stopped_in_a_pause_sends_nothing_after_its_time() -> None:
+    script = Script([problem(503, "moving", retryable=True)], stopped_s=60)
+    with pytest.raises(CallTimeout, match=r"the 5 s were over before another attempt; before: it is moving") as caught:
+        script.run(timeout_s=5)
+    assert (caught.value.attempts, len(script.sent)) == (1, 1)
 
 
 def test_a_gate_that_was_never_reached_is_a_failed_connection_even_when_time_is_over() -> None:
@@ -147,6 +173,38 @@ def test_refusals_are_typed_and_not_repeated(answer: Answer, kind: type[GoverseE
         script.run()
     assert type(caught.value) is kind
     assert (caught.value.code, caught.value.status, len(script.sent)) == (code, answer.status, 1)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "GET", "DELETE"])
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
+def test_a_redirect_is_no_success_and_says_where_to(status: int, method: str) -> None:
+    script = Script([Answer(status, {"location": "https://gate.example/x"}, b"")])
+    with pytest.raises(UnexpectedAnswer, match=r"points to 'https://gate\.example/x'") as caught:
+        script.run(method=method)
+    assert (caught.value.status, caught.value.attempts, len(script.sent)) == (status, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("POST", Answer(200, {"content-type": "text/html"}, b"")),
+        ("POST", Answer(200, {"content-type": "text/html"}, b"42")),
+        ("POST", Answer(200, {}, b"")),
+        ("POST", Answer(204, {}, b"")),
+        ("GET", Answer(204, {}, b"")),
+        ("DELETE", Answer(200, {"content-type": "text/html"}, b"<p>Log in")),
+    ],
+)
+def test_a_success_of_something_else_is_none(method: str, answer: Answer) -> None:
+    with pytest.raises(UnexpectedAnswer, match=f"the answer {answer.status} is not one of a gate"):
+        Script([answer]).run(method=method)
+
+
+def test_only_a_deletion_has_no_content() -> None:
+    assert reply_of(Script([Answer(204, {}, b"")]).run(method="DELETE")).value is None
+    with pytest.raises(UnexpectedAnswer, match="is no JSON"):
+        reply_of(Answer(200, JSON, b""))
+    assert reply_of(Answer(201, {"content-type": "Application/JSON; charset=utf-8"}, b"null")).value is None
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])

@@ -12,6 +12,7 @@ import pytest
 
 from goverse_client import GoVerse
 from goverse_client.generate import NotADocument, generate
+from goverse_client.inspection import strangers
 from tests.integration.cli.processes import dev, environment, goverse
 from tests.tree import ROOT, load_module
 
@@ -183,6 +184,77 @@ def test_results_of_every_form_have_a_type(result: dict[str, Any]) -> None:
 def test_what_describes_no_objects_or_is_no_name_is_refused(document: dict[str, Any], name: str) -> None:
     with pytest.raises(NotADocument):
         generate(document, name, "a test")
+
+
+RUN = 'print("run")'
+
+
+@pytest.mark.parametrize(
+    ("type_name", "method", "named"),
+    [
+        ("Thing", f'm"] = {RUN}, z: Literal["k"] = ["', "method"),
+        ("Thing", f"m'] = {RUN}, z: Literal['k'] = ['", "method"),
+        ("Thing", "m\n", "method"),
+        ("Thing", "größe", "method"),
+        (f'T(Handle):\n    """."""\n{RUN}\nclass U', "do", "type"),
+        ("T-1", "do", "type"),
+    ],
+)
+def test_names_that_are_no_identifiers_are_refused_by_name(type_name: str, method: str, named: str) -> None:
+    document = _typed({}, {})
+    document["paths"] = {
+        path.replace("Thing", type_name).replace("call/do", f"call/{method}"): operations
+        for path, operations in document["paths"].items()
+    }
+    with pytest.raises(NotADocument) as caught:
+        generate(document, "Shop", "a test")
+    wrong = method if named == "method" else type_name
+    assert str(caught.value) == f"{wrong!r} is no name of a {named}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"type": "object", "properties": {"a": {"type": "string", "x-python-type": "os.system"}}},
+        {"type": "object", "properties": {"a": {"type": "string", "x-python-type": "antigravity.geohash"}}},
+        {"type": "object", "properties": {"class": {"type": "string", "customTypePath": "os.system"}}},
+        {"type": "object", "properties": {"a": {"$ref": "file:///etc/hostname"}}},
+        {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/x"}}},
+        {"$ref": "/etc/hostname"},
+        {"$ref": "#/components/schemas/Missing"},
+        {"type": "object", "properties": {"a": {"type": "string", "customTypePath": f"os.x\n{RUN}"}}},
+    ],
+)
+def test_schemas_whose_text_would_run_or_be_fetched_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(NotADocument):
+        generate(_typed({}, arguments), "Shop", "a test")
+
+
+def test_text_of_a_document_stays_text(tmp_path: Path) -> None:
+    hostile = f'"""\n{RUN}\n"""'
+    names = (f"a': {RUN}, 'b", f"a'}})\n{RUN}\n({{'b", f"a\\': {RUN}, 'b", f"a\u2028{RUN}", hostile)
+    text = {"type": "string", "description": hostile, "default": hostile, "title": hostile}
+    properties = {name: dict(text) for name in names}
+    arguments = {"type": "object", "description": hostile, "properties": {**properties, "b": {"enum": [hostile, "\\"]}}}
+    module = tmp_path / "hostile_client.py"
+    module.write_text(generate(_typed({"const": hostile}, arguments), "Shop", f"x{hostile}\\"), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(module)], env={"PYTHONPATH": str(CLIENT)}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("import os", "from os import system", "from .os import system", "print()", "def a(): pass"),
+        *("class A(TypedDict):\n    print()", "class A(TypedDict):\n    a: int = print()", "@a\nclass A: pass"),
+        *("class A(f()): pass", "class A(metaclass=f()): pass", "A = TypedDict('A', {'a': print()})", "A = print"),
+        *("A: int = print()", "A: f() = 1", "A: T = [x for x in y]", "A: T = lambda: 1"),
+    ],
+)
+def test_what_does_more_than_name_types_is_found(text: str) -> None:
+    assert len(list(strangers(text))) == 1
 
 
 @pytest.mark.parametrize(

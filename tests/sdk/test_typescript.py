@@ -3,7 +3,9 @@
 import json
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,63 @@ PAGE = """<!doctype html>
   document.title = JSON.stringify(out);
 </script>
 """
+
+
+KEYLESS_PAGE = """<!doctype html>
+<title>client</title>
+<script type="module">
+  import { GoVerse } from "/client/index.js";
+  const object = new GoVerse(location.origin, { makeKeys: false }).object("Account", "a");
+  const out = [];
+  for (const method of ["first", "second"]) out.push(await object.call(method).catch(String));
+  document.title = JSON.stringify(out);
+</script>
+"""
+
+
+class Breaking(ThreadingHTTPServer):
+    """Serves a page and the client; breaks the connection where it first gets the call ``second``."""
+
+    daemon_threads = True
+
+    def __init__(self, client: Path) -> None:
+        self.client = client
+        self.keys: list[str | None] = []
+        super().__init__(("127.0.0.1", 0), _Answering)
+
+
+class _Answering(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def _breaking(self) -> Breaking:
+        assert isinstance(self.server, Breaking)
+        return self.server
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/client/"):
+            self._answer("text/javascript", (self._breaking.client / Path(self.path).name).read_bytes())
+        else:
+            self._answer("text/html", KEYLESS_PAGE.encode())
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        if self.path.endswith("/second"):
+            self._breaking.keys.append(self.headers["idempotency-key"])
+            if len(self._breaking.keys) == 1:
+                self.close_connection = True
+                return
+        self._answer("application/json", b"2" if self._breaking.keys else b"1")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name in the base class
+        """Say nothing."""
+
+    def _answer(self, kind: str, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 def _run(*command: str, cwd: Path, **more: str) -> str:
@@ -93,6 +152,31 @@ def test_it_works_in_node_on_a_live_gate(built: Path, server: Dev) -> None:
     out = _run(node, "--test", "live.test.mjs", cwd=built, GATE_URL=server.url)
     assert "# fail 0" in out, out
     assert "# skipped 0" in out, out
+
+
+@pytest.fixture
+def breaking(built: Path) -> Iterator[Breaking]:
+    server = Breaking(built / "node_modules" / "@goverse" / "client" / "dist")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.browser
+def test_what_a_browser_sends_again_by_itself_has_one_key(breaking: Breaking) -> None:
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS) as browser:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{breaking.server_address[1]}/")
+        page.wait_for_function("document.title.startsWith('[')")
+        assert json.loads(page.title()) == [1, 2]
+    assert len(breaking.keys) == 2
+    assert len(set(breaking.keys)) == 1
+    assert breaking.keys[0]
 
 
 @pytest.mark.browser

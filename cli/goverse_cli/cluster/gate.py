@@ -84,7 +84,6 @@ async def serve_gate(
         offered = Offered()
         router = router_of(values, introduction, links, offered.readonly, security=certificates.out)
         await _follow(values, watch, offered, router, undo)
-        check_encryption(watch.view.nodes.values(), "", encrypted=certificates.wire is not None)
         url = url_of(listener, "https" if certificates.gate else "http")
         registration = _Registration(values, coordinator, watch, url, introduction.incarnation)
         registration.start()
@@ -111,6 +110,7 @@ async def _follow(
     watch.add(router.follow)
     await watch.start(values.cluster.shards)
     undo.push_async_callback(watch.stop)
+    check_encryption(watch.view.nodes.values(), "", encrypted=values.wire.tls_ca is not None)
 
 
 class _Registration:

@@ -84,7 +84,6 @@ async def serve_node(
         listener = undo.enter_context(listen(values.cluster.admin_listen))
         store, certificates = await _open_store(values, undo)
         seen = await _follow(values, registry, introduction, certificates, undo)
-        check_encryption(seen.watch.view.nodes.values(), values.node.id, encrypted=certificates.wire is not None)
         member = _member(values, introduction, listener)
         keeper = _keeper(values, member, seen, store, describe(registry))
         options = replace(node_options(values), shard_count=values.cluster.shards)
@@ -182,6 +181,7 @@ async def _follow(
     watch.add(router.follow)
     await watch.start(values.cluster.shards)
     undo.push_async_callback(watch.stop)
+    check_encryption(watch.view.nodes.values(), values.node.id, encrypted=certificates.wire is not None)
     return _Seen(coordinator, watch, router, links)
 
 

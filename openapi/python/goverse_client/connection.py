@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -11,11 +12,14 @@ from typing import Any, Final
 import anyio
 import httpx
 
+from goverse_client import deadline
 from goverse_client.exchange import Answer, Lost, Send
 from goverse_client.retries import RetryPolicy
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _TOO_LONG: Final = Lost("the answer took too long", sent=True)
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
 _UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -38,11 +42,14 @@ class Target:
     connections_max: int = 100
 
     def __post_init__(self) -> None:
-        """Check the address.
+        """Check the address and the headers.
 
         Raises:
-            ValueError: it is none.
+            ValueError: one is none.
         """
+        for name, value in self.headers.items():
+            if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:  # the value may be secret
+                raise ValueError(f"the header {name!r} cannot be sent: its name or its value is not plain ASCII")
         parsed = httpx.URL(self.url)
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ValueError(f"{self.url!r} is no address of a gate; write for example https://gate.example")
@@ -84,21 +91,18 @@ async def send_async(client: httpx.AsyncClient, request: httpx.Request, timeout_
 
 
 def send_sync(client: httpx.Client, request: httpx.Request, timeout_s: float) -> Answer | Lost:
-    """Send a request; wait little longer than ``timeout_s`` for the whole of the answer."""
-    end = time.monotonic() + timeout_s
-    content: list[bytes] = []
+    """Send a request; wait no longer than ``timeout_s`` for the whole of the answer.
+
+    Only a name is looked up, and each of its addresses tried for at most ``CONNECT_TIMEOUT_S``, before that is noticed.
+    """
+    request.extensions["trace"] = deadline.trace
     try:
-        response = client.send(request, stream=True)
-        try:
-            for piece in response.iter_bytes():
-                content.append(piece)
-                if time.monotonic() > end:
-                    return _TOO_LONG
-        finally:
-            response.close()
+        with deadline.within(timeout_s):
+            return _answer_of(client.send(request))
     except httpx.HTTPError as error:
         return _lost(error)
-    return Answer(response.status_code, response.headers, b"".join(content))
+    except TimeoutError:
+        return _TOO_LONG
 
 
 async def pause_async(seconds: float) -> None:

@@ -82,7 +82,7 @@ class AccessDenied(GoverseError):
 
 
 class MalformedRequest(GoverseError):
-    """The request is not well formed."""
+    """The request is not well formed; ``status`` 0 and ``attempts`` 0 where the client found that before it sent it."""
 
     code = "malformed_request"
 
@@ -165,7 +165,7 @@ class BusinessError(GoverseError):
 
 
 class UnexpectedAnswer(GoverseError):
-    """Something that is no gate answered, or a gate in a way that this client does not know."""
+    """Something that is no gate answered (a redirect, a page), or a gate in a way that this client does not know."""
 
     code = "unexpected_answer"
 
@@ -198,11 +198,11 @@ def error_of(status: int, headers: Mapping[str, str], content: bytes) -> Goverse
     """Return the error that an answer means; ``headers`` by lower-case names."""
     retry_after_s = _seconds(headers.get("retry-after"))
     request_id = headers.get("goverse-request-id", "")
-    problem = _problem(headers.get("content-type", ""), content)
+    problem = _problem(headers, content)
     if problem is None:
         kind: type[GoverseError] = Unavailable if status in _RETRYABLE else UnexpectedAnswer
         return kind(
-            f"the answer {status} is not one of a gate: {content[:200].decode(errors='replace')!r}",
+            f"the answer {status} is not one of a gate: {_seen(headers, content)}",
             status=status,
             retryable=status in _RETRYABLE,
             request_id=request_id,
@@ -229,8 +229,26 @@ def _kind_of(status: int, code: str) -> type[GoverseError]:
     return BusinessError if 400 <= status < 500 else GoverseError
 
 
-def _problem(content_type: str, content: bytes) -> dict[str, Any] | None:
-    if content_type.partition(";")[0].strip().lower() != "application/problem+json":
+def is_problem(headers: Mapping[str, str], content: bytes) -> bool:
+    """Tell whether an answer is a problem document of a gate, not one of a proxy on the way."""
+    return _problem(headers, content) is not None
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """Return what an answer's body says it is, without parameters."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _seen(headers: Mapping[str, str], content: bytes) -> str:
+    body = repr(content[:200].decode(errors="replace"))
+    location = headers.get("location")
+    return (
+        body if location is None else f"{body}; it points to {location!r}, so give the client the address of the gate"
+    )
+
+
+def _problem(headers: Mapping[str, str], content: bytes) -> dict[str, Any] | None:
+    if media_type(headers) != "application/problem+json":
         return None
     try:
         problem = json.loads(content)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from goverse_client.errors import CallTimeout, ConnectionFailed, GoverseError, error_of
+from goverse_client.errors import CallTimeout, ConnectionFailed, GoverseError, error_of, is_problem, media_type
 from goverse_client.retries import RetryPolicy
 
 GRACE_S: Final = 1.0
@@ -87,14 +87,13 @@ def exchange(
         GoverseError: there is no result; which one says why.
     """
     deadline = clock() + request.timeout_s
-    attempts = 0
+    attempts, left_s = 0, request.timeout_s
     while True:
         attempts += 1
-        left_s = deadline - clock()
         headers = {**request.headers, "goverse-timeout": f"{max(0.1, left_s):.3f}"}
         came = yield Send(request.method, request.path, headers, request.body, left_s + GRACE_S)
         assert came is not None
-        if isinstance(came, Answer) and came.status < 400:
+        if isinstance(came, Answer) and _is_result(came, request.method):
             return came
         error, again = _judge(came, request, expired=clock() >= deadline)
         error.attempts = attempts
@@ -104,13 +103,27 @@ def exchange(
         if clock() + pause_s >= deadline:
             raise error
         yield Pause(pause_s)
+        left_s = deadline - clock()
+        if left_s <= 0:  # the process was stopped meanwhile, or the machine slept
+            late = CallTimeout(f"the {request.timeout_s:g} s were over before another attempt; before: {error.detail}")
+            late.attempts = attempts
+            raise late from error
+
+
+def _is_result(answer: Answer, method: str) -> bool:
+    """Tell whether a gate answered with a result: JSON, or to a deletion nothing; a proxy may answer otherwise."""
+    if answer.status == 204:
+        return method == "DELETE"
+    return 200 <= answer.status < 300 and media_type(answer.headers) == "application/json"
 
 
 def _judge(came: Answer | Lost, request: Request, *, expired: bool) -> tuple[GoverseError, bool]:
     if isinstance(came, Answer):
         error = error_of(came.status, came.headers, came.content)
-        # A problem that says "retryable" left nothing behind, or is kept under the key
-        return error, error.retryable and (request.repeatable or came.status in (429, 503))
+        # A gate's problem that says "retryable" left nothing behind, or is kept under the key. A proxy answers 503 too
+        # where the gate has the request and the connection to it broke.
+        unexecuted = came.status in (429, 503) and is_problem(came.headers, came.content)
+        return error, error.retryable and (request.repeatable or unexecuted)
     if expired and came.sent:
         return CallTimeout(f"no answer within {request.timeout_s:g} s ({came.reason})"), False
     known = "" if not came.sent or request.repeatable else "; whether it was carried out is unknown"

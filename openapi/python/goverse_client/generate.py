@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from goverse_client.inspection import strangers
+
 _COMPONENT: Final = "#/components/schemas/"
 _CALL: Final = re.compile(r"/objects/(?P<type>[^/{}]+)/\{id\}/call/(?P<method>[^/{}]+)")
 _OBJECT: Final = re.compile(r"/objects/(?P<type>[^/{}]+)/\{id\}")
@@ -45,9 +47,10 @@ def generate(document: Mapping[str, Any], name: str, source: str) -> str:
         source: what the document is called in the module's first line.
 
     Raises:
-        NotADocument: it describes no objects, or ``name`` is no name of a class.
+        NotADocument: it describes no objects, ``name`` is no name of a class, or text of the document would become
+            code: names of types and methods are identifiers.
     """
-    if not name.isidentifier() or keyword.iskeyword(name):
+    if keyword.iskeyword(_identifier(name, "class")):
         raise NotADocument(f"{name!r} is no name of a class")
     schemas = _Schemas(document)
     types = _types(document, schemas)
@@ -56,7 +59,8 @@ def generate(document: Mapping[str, Any], name: str, source: str) -> str:
     handles = "\n\n".join(_handle(each, sync=sync) for sync in (False, True) for each in types)
     clients = "\n\n".join(_client(types, name, sync=sync) for sync in (False, True))
     head, classes = schemas.classes()
-    return _MODULE.format(name=name, source=source, imports=head, classes=classes, handles=handles, clients=clients)
+    said = re.sub(r"[^ !#-\[\]-~]", "?", source)  # it stands in a docstring
+    return _MODULE.format(name=name, source=said, imports=head, classes=classes, handles=handles, clients=clients)
 
 
 _MODULE: Final = '''\
@@ -80,19 +84,29 @@ __all__ = ["{name}", "{name}Sync"]
 '''
 
 
+def _identifier(name: str, kind: str) -> str:
+    if not (name.isascii() and name.isidentifier()):
+        raise NotADocument(f"{name!r} is no name of a {kind}")
+    return name
+
+
 def _types(document: Mapping[str, Any], schemas: _Schemas) -> list[ObjectType]:
     paths = cast("Mapping[str, Mapping[str, Any]]", document.get("paths", {}))
     found: dict[str, ObjectType] = {}
     for path, operations in sorted(paths.items()):
-        if match := _OBJECT.fullmatch(path):
-            each = found.setdefault(match["type"], ObjectType(match["type"]))
+        match = _OBJECT.fullmatch(path) or _CALL.fullmatch(path)
+        if match is None:
+            continue
+        type_name = _identifier(match["type"], "type")
+        each = found.setdefault(type_name, ObjectType(type_name))
+        if match.re is _OBJECT:
             each.state = schemas.name(_result_of(operations["get"]), f"{each.name}_state")
             each.creation = schemas.name(_arguments_of(operations["put"]), f"{each.name}_create_arguments")
-        elif match := _CALL.fullmatch(path):
-            each = found.setdefault(match["type"], ObjectType(match["type"]))
-            prefix = f"{each.name}_{match['method']}"
+        else:
+            method = _identifier(match["method"], "method")
+            prefix = f"{each.name}_{method}"
             operation = operations["post"]
-            each.methods[match["method"]] = (
+            each.methods[method] = (
                 schemas.name(_arguments_of(operation), f"{prefix}_arguments"),
                 schemas.name(_result_of(operation), f"{prefix}_result"),
             )
@@ -121,7 +135,7 @@ class _Schemas:
         """Return the name of the class for ``schema``; ``wanted`` where it has none yet."""
         reference = schema.get("$ref")
         if isinstance(reference, str):
-            return self._component(reference.removeprefix(_COMPONENT))
+            return self._component(reference)
         name = self._free(wanted)
         self._used[name] = self._renamed(schema)
         return name
@@ -129,7 +143,7 @@ class _Schemas:
     def classes(self) -> tuple[str, str]:
         """Return the imports and the definitions of all classes."""
         # Here, so that the client alone does not need it
-        from datamodel_code_generator import generate  # noqa: PLC0415
+        from datamodel_code_generator import Error, generate  # noqa: PLC0415
         from datamodel_code_generator.enums import DataModelType, InputFileType, OpenAPIScope  # noqa: PLC0415
         from datamodel_code_generator.format import Formatter, PythonVersion  # noqa: PLC0415
 
@@ -139,27 +153,36 @@ class _Schemas:
             "paths": {},
             "components": {"schemas": self._used},
         }
-        text = generate(
-            json.dumps(document),
-            input_file_type=InputFileType.OpenAPI,
-            openapi_scopes=[OpenAPIScope.Schemas],
-            output_model_type=DataModelType.TypingTypedDict,
-            target_python_version=PythonVersion.PY_311,
-            use_standard_collections=True,
-            use_union_operator=True,
-            disable_timestamp=True,
-            enable_version_header=False,
-            custom_file_header="",
-            formatters=[Formatter.BUILTIN],
-        )
-        lines = str(text).strip().splitlines()
+        try:
+            text = generate(
+                json.dumps(document),
+                input_file_type=InputFileType.OpenAPI,
+                openapi_scopes=[OpenAPIScope.Schemas],
+                output_model_type=DataModelType.TypingTypedDict,
+                target_python_version=PythonVersion.PY_311,
+                use_standard_collections=True,
+                use_union_operator=True,
+                disable_timestamp=True,
+                enable_version_header=False,
+                custom_file_header="",
+                formatters=[Formatter.BUILTIN],
+            )
+            found = next(strangers(str(text)), None)
+        except (Error, SyntaxError) as error:
+            raise NotADocument(f"its schemas cannot be written as types: {error}") from error
+        if found is not None:
+            raise NotADocument(f"its schemas would become more than types: {found[:200]!r}")
+        lines = str(text).strip().split("\n")  # not what else may end a line, which stands in strings
         last = max((at for at, line in enumerate(lines) if line.startswith(("from ", "import "))), default=-1)
         imports = [
             line for line in lines[: last + 1] if line.startswith(("from ", "import ")) and "__future__" not in line
         ]
         return "\n".join(imports), "\n".join(lines[last + 1 :]).strip() + "\n"
 
-    def _component(self, component: str) -> str:
+    def _component(self, reference: str) -> str:
+        component = reference.removeprefix(_COMPONENT)
+        if component == reference or component not in self._source:  # a file or an address would be read
+            raise NotADocument(f"the reference {reference!r} is to no schema of the document")
         name = self._names.get(component)
         if name is None:
             name = self._names[component] = self._free(component)
@@ -183,18 +206,20 @@ class _Schemas:
         if isinstance(node, dict):
             mapping = cast("dict[str, Any]", node)
             reference = mapping.get("$ref")
-            if isinstance(reference, str) and reference.startswith(_COMPONENT):
-                return {**mapping, "$ref": _COMPONENT + self._component(reference.removeprefix(_COMPONENT))}
-            # Titles would name classes, and a closed TypedDict is not known to every type checker yet
-            dropped = {"title", "additionalProperties"} if "properties" in mapping else {"title"}
+            if isinstance(reference, str):
+                return {"$ref": _COMPONENT + self._component(reference)}
+            # Titles would name classes, addresses be read; and not every type checker knows a closed TypedDict
+            dropped = {*_DROPPED, "additionalProperties"} if "properties" in mapping else _DROPPED
             return {key: self._member(key, value) for key, value in mapping.items() if key not in dropped}
         if isinstance(node, list):
             return [self._renamed(value) for value in cast("list[object]", node)]
         return node
 
 
+_DROPPED: Final = frozenset(("title", "$id", "$dynamicRef", "$recursiveRef"))
 _TAKEN: Final = frozenset(
     (
+        *("None", "True", "False"),
         *("Any", "Literal", "NotRequired", "TypeAlias", "TypedDict", "Unpack"),
         *("Client", "ClientSync", "Handle", "HandleSync", "Reply"),
     )
@@ -230,7 +255,7 @@ def _calls(each: ObjectType, define: str, wait: str) -> Iterator[str]:
     for method, (arguments, result) in sorted(each.methods.items()):
         if many:
             yield "    @overload"
-        literal = f'method: Literal["{method}"], /, **arguments: Unpack[{arguments}]'
+        literal = f"method: Literal[{method!r}], /, **arguments: Unpack[{arguments}]"
         yield f"    {define} call(self, {literal}) -> {result}:{end}"
     if many:
         yield f"    {define} call(self, method: str, /, **arguments: Any) -> Any:"
@@ -248,12 +273,12 @@ def _client(types: list[ObjectType], name: str, *, sync: bool) -> str:
     for each in types:
         if many:
             lines.append("    @overload")
-        literal = f'type_name: Literal["{each.name}"], object_id: str'
+        literal = f"type_name: Literal[{each.name!r}], object_id: str"
         lines.append(f"    def object(self, {literal}) -> {each.name}Handle{suffix}:" + (" ..." if many else ""))
     if many:
         lines.append("    def object(self, type_name: str, object_id: str) -> Any:")
     lines += ['        """Return a handle to an object; nothing is sent."""']
-    pairs = ", ".join(f'"{each.name}": {each.name}Handle{suffix}' for each in types)
+    pairs = ", ".join(f"{each.name!r}: {each.name}Handle{suffix}" for each in types)
     lines += [
         f"        handles: dict[str, Any] = {{{pairs}}}",
         "        if type_name not in handles:",

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack
 from urllib.parse import quote, urlencode
 
-from goverse_client.errors import UnexpectedAnswer
+from goverse_client.errors import MalformedRequest, UnexpectedAnswer
 from goverse_client.exchange import Answer, Request
 
 T = TypeVar("T")
 
+TIMEOUT_S_MAX: Final = 24 * 24 * 3600.0
 _ETAG: Final = re.compile(r'(?:W/)?"(\d+)"')
+_HEADER: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 class Choices(TypedDict, total=False):
@@ -33,7 +35,7 @@ class Options:
     """How requests are made.
 
     Attributes:
-        timeout_s: for one request with all its attempts, in seconds.
+        timeout_s: for one request with all its attempts, in seconds; at most 24 days.
         idempotency_key: under which the effect is to happen once, ever; None makes one for each request.
         if_match: the version that the object must have, or None.
         min_seq: a position that the answer must have seen, or None (read your writes: ``Reply.commit_seq``).
@@ -142,7 +144,7 @@ def reply_of(answer: Answer) -> Reply[Any]:
     """
     headers = answer.headers
     try:
-        value = json.loads(answer.content) if answer.content else None
+        value = None if answer.status == 204 else json.loads(answer.content)
     except ValueError as error:
         raise UnexpectedAnswer(
             f"the answer {answer.status} is no JSON: {answer.content[:200].decode(errors='replace')!r}",
@@ -161,25 +163,47 @@ def reply_of(answer: Answer) -> Reply[Any]:
 
 def _segment(text: str) -> str:
     # Dots alone would be taken for steps in the path, by whatever stands between
-    return quote(text, safe="") if text.strip(".") else "%2E" * len(text)
+    try:
+        return quote(text, safe="") if text.strip(".") else "%2E" * len(text)
+    except UnicodeEncodeError as error:
+        raise MalformedRequest(f"{text!r} cannot be written as UTF-8") from error
+
+
+def _json(arguments: Mapping[str, object]) -> bytes:
+    try:
+        return json.dumps(arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise MalformedRequest(f"the arguments cannot be written as JSON: {error}") from error
+
+
+def _header(name: str, value: str) -> str:
+    if _HEADER.fullmatch(value) is None:
+        raise MalformedRequest(
+            f"{name} is not one or more printable ASCII characters without spaces around them: {value!r}"
+        )
+    return value
 
 
 def _request(method: str, path: str, arguments: Mapping[str, object] | None, options: Options) -> Request:
+    if not 0 < options.timeout_s <= TIMEOUT_S_MAX:
+        raise MalformedRequest(f"timeout_s is {options.timeout_s}; it lies above 0 and is at most {TIMEOUT_S_MAX:.0f}")
     headers: dict[str, str] = {"accept": "application/json"}
     body = None
     if arguments is not None:
         headers["content-type"] = "application/json"
-        body = json.dumps(arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        body = _json(arguments)
     repeatable = method == "GET"
     if not repeatable:
-        key = options.idempotency_key or (secrets.token_hex(16) if options.make_keys else None)
+        key = options.idempotency_key
+        if key is None and options.make_keys:
+            key = secrets.token_hex(16)
         if key is not None:
-            headers["idempotency-key"] = key
+            headers["idempotency-key"] = _header("an idempotency key", key)
             repeatable = True
     if options.if_match is not None:
         headers["if-match"] = f'"{options.if_match}"'
     if options.min_seq is not None:
         headers["goverse-min-seq"] = str(options.min_seq)
     if options.namespace:
-        headers["goverse-namespace"] = options.namespace
+        headers["goverse-namespace"] = _header("a namespace", options.namespace)
     return Request(method, path, headers, body, options.timeout_s, repeatable)

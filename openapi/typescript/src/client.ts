@@ -1,14 +1,17 @@
 /** The client: objects of a gate by type and id. */
 
-import { errorOf, lostError, UnexpectedAnswer, type Answer, type GoverseError } from "./errors.js";
+import { headerOf, jsonOf, segment, timeoutOf } from "./checks.js";
+import { errorOf, isProblem, lostError, mediaType, UnexpectedAnswer, type Answer, type GoverseError } from "./errors.js";
 import { DEFAULT_RETRIES, pauseMs, type RetryPolicy } from "./retries.js";
 import type { AnyPaths, Arguments, Creation, MethodName, Optional, Result, State, TypeName } from "./types.js";
 
+/** Whether `fetch` is a browser's, in a page or a worker, which repeats requests by itself. */
+const IN_BROWSER = "document" in globalThis || "WorkerGlobalScope" in globalThis;
 const GRACE_MS = 1_000; // how much longer than the gate we wait: it knows better what became of a call
 
 /** How requests are made. */
 export interface Options {
-  /** For one request with all its attempts. */
+  /** For one request with all its attempts; at most 24 days. */
   readonly timeoutMs?: number;
   /** Under which the effect is to happen once, ever; without one, each request gets its own. */
   readonly idempotencyKey?: string;
@@ -28,7 +31,11 @@ export interface ClientOptions extends Options {
   readonly retries?: Partial<RetryPolicy>;
   /** Sent with every request, for example `authorization`. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** Whether requests that change something get a key of their own; true. Without, what may have happened is not repeated. */
+  /**
+   * Whether requests that change something get a key of their own; true. Without, what may have happened is not repeated.
+   * In browsers they get one in any case: a browser itself sends a POST again where a connection that was kept open
+   * breaks, so only a key keeps the effect single.
+   */
   readonly makeKeys?: boolean;
   /** Instead of the global `fetch`. */
   readonly fetch?: typeof fetch;
@@ -56,6 +63,7 @@ export interface Summary {
 interface Request {
   readonly method: string;
   readonly path: string;
+  /** Any JSON. */
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
 }
@@ -64,20 +72,22 @@ interface Request {
 export class GoVerse<P extends object = AnyPaths> {
   readonly url: string;
   readonly #options: ClientOptions;
+  readonly #headers: Readonly<Record<string, string>>;
   readonly #retries: RetryPolicy;
   readonly #fetch: typeof fetch;
 
   /**
    * @param url of the gate, for example `https://gate.example`; a path that a proxy puts in front may follow.
-   * @throws TypeError where it is no address.
+   * @throws TypeError where it is no address, or a header is none.
    */
   constructor(url: string, options: ClientOptions = {}) {
     const parsed = URL.canParse(url) ? new URL(url) : undefined;
-    if (parsed === undefined || !["http:", "https:"].includes(parsed.protocol)) {
+    if (parsed === undefined || !["http:", "https:"].includes(parsed.protocol) || parsed.username || parsed.password) {
       throw new TypeError(`${JSON.stringify(url)} is no address of a gate; write for example https://gate.example`);
     }
     this.url = url.replace(/\/+$/, "");
     this.#options = options;
+    this.#headers = Object.fromEntries(new Headers(options.headers)); // lower-case: our own take their place
     this.#retries = { ...DEFAULT_RETRIES, ...options.retries };
     this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
   }
@@ -107,38 +117,48 @@ export class GoVerse<P extends object = AnyPaths> {
   /** Carry out one request, repeating it as policy and time allow. @internal */
   async request<T>(request: Request, own: Options): Promise<Reply<T>> {
     const options = { ...this.#options, ...own };
-    const timeoutMs = options.timeoutMs ?? 30_000;
+    const timeoutMs = timeoutOf(options.timeoutMs ?? 30_000);
     const deadline = performance.now() + timeoutMs;
-    const key = request.method === "GET" ? undefined : (options.idempotencyKey ?? (options.makeKeys === false ? undefined : newKey()));
+    const makeKeys = options.makeKeys !== false || IN_BROWSER;
+    const key = request.method === "GET" ? undefined : (options.idempotencyKey ?? (makeKeys ? newKey() : undefined));
     const repeatable = request.method === "GET" || key !== undefined;
+    const body = request.body === undefined ? undefined : jsonOf(request.body);
     const headers: Record<string, string> = {
-      ...this.#options.headers,
+      ...this.#headers,
       ...request.headers,
       accept: "application/json",
-      ...(request.body !== undefined && { "content-type": "application/json" }),
-      ...(key !== undefined && { "idempotency-key": key }),
-      ...(options.ifMatch !== undefined && { "if-match": `"${options.ifMatch}"` }),
-      ...(options.minSeq !== undefined && { "goverse-min-seq": String(options.minSeq) }),
-      ...(options.namespace !== undefined && { "goverse-namespace": options.namespace }),
+      ...(body !== undefined && { "content-type": "application/json" }),
+      ...(key !== undefined && { "idempotency-key": headerOf("an idempotency key", key) }),
+      ...(options.ifMatch !== undefined && { "if-match": headerOf("a version", `"${options.ifMatch}"`) }),
+      ...(options.minSeq !== undefined && { "goverse-min-seq": headerOf("a position", String(options.minSeq)) }),
+      ...(options.namespace !== undefined && { "goverse-namespace": headerOf("a namespace", options.namespace) }),
     };
+    let leftMs = timeoutMs;
     for (let attempts = 1; ; attempts += 1) {
       options.signal?.throwIfAborted();
-      const leftMs = deadline - performance.now();
       headers["goverse-timeout"] = Math.max(0.1, leftMs / 1000).toFixed(3);
-      const [answer, error] = await this.#attempt(request, headers, leftMs + GRACE_MS, options.signal, repeatable);
-      if (answer !== undefined && answer.status < 400) return replyOf(answer);
+      const [answer, error] = await this.#attempt({ ...request, body, headers }, leftMs + GRACE_MS, options.signal, repeatable);
+      if (answer !== undefined && isResult(answer, request.method)) return replyOf(answer);
       const failed: GoverseError = error ?? errorOf(answer as Answer);
       failed.attempts = attempts;
-      const again = failed.retryable && (repeatable || failed.status === 429 || failed.status === 503);
+      // Without a key only what a gate, not a proxy, says was not executed
+      const unexecuted = answer !== undefined && [429, 503].includes(answer.status) && isProblem(answer);
+      const again = failed.retryable && (repeatable || unexecuted);
       const pause = pauseMs(this.#retries, attempts, failed.retryAfterMs, Math.random());
       if (!again || attempts >= this.#retries.attemptsMax || performance.now() + pause >= deadline) throw failed;
       await sleep(pause, options.signal);
+      leftMs = deadline - performance.now();
+      if (leftMs <= 0) {
+        // the process was stopped meanwhile, or the machine slept
+        const late = lostError(`the ${timeoutMs} ms were over before another attempt; before: ${failed.detail}`, true);
+        late.attempts = attempts;
+        throw late;
+      }
     }
   }
 
   async #attempt(
-    request: Request,
-    headers: Record<string, string>,
+    ready: { method: string; path: string; body: string | undefined; headers: Readonly<Record<string, string>> },
     timeoutMs: number,
     signal: AbortSignal | undefined,
     repeatable: boolean,
@@ -149,12 +169,13 @@ export class GoVerse<P extends object = AnyPaths> {
     limit.addEventListener("abort", stop);
     signal?.addEventListener("abort", stop);
     try {
-      const response = await this.#fetch(this.url + request.path, {
-        method: request.method,
+      const { method, path, body, headers } = ready;
+      const response = await this.#fetch(this.url + path, {
+        method,
         headers,
-        ...(request.body !== undefined && { body: JSON.stringify(request.body) }),
+        ...(body !== undefined && { body }),
         signal: stopped.signal,
-        redirect: "error",
+        redirect: "manual", // "error" would hide it behind a failed connection, "follow" would send the call elsewhere
         cache: "no-store",
       });
       return [{ status: response.status, headers: response.headers, text: await response.text() }, undefined];
@@ -200,7 +221,7 @@ export class ObjectHandle<P extends object, T extends TypeName<P>> {
   }
 
   /** Do as `call`, and return what the gate says about the result as well. */
-  callReply<M extends MethodName<P, T>>(method: M, ...[args]: Optional<Arguments<P, T, M>>): Promise<Reply<Result<P, T, M>>> {
+  async callReply<M extends MethodName<P, T>>(method: M, ...[args]: Optional<Arguments<P, T, M>>): Promise<Reply<Result<P, T, M>>> {
     return this.#request({ method: "POST", path: `${this.#path}/call/${segment(method)}`, body: args ?? {} });
   }
 
@@ -234,12 +255,18 @@ export class ObjectHandle<P extends object, T extends TypeName<P>> {
   }
 }
 
+/** Whether a gate answered with a result: JSON, or to a deletion nothing; a proxy may answer otherwise. */
+function isResult(answer: Answer, method: string): boolean {
+  if (answer.status === 204) return method === "DELETE";
+  return answer.status >= 200 && answer.status < 300 && mediaType(answer) === "application/json";
+}
+
 function replyOf<T>(answer: Answer): Reply<T> {
   const etag = /^(?:W\/)?"(\d+)"$/.exec(answer.headers.get("etag") ?? "");
   const position = answer.headers.get("goverse-commit-seq");
   let value: unknown = null;
   try {
-    if (answer.text !== "") value = JSON.parse(answer.text);
+    if (answer.status !== 204) value = JSON.parse(answer.text);
   } catch {
     const detail = `the answer ${answer.status} is no JSON: ${JSON.stringify(answer.text.slice(0, 200))}`;
     const fields = { code: "unexpected_answer", status: answer.status, retryable: false, requestId: "", retryAfterMs: undefined };
@@ -252,10 +279,6 @@ function replyOf<T>(answer: Answer): Reply<T> {
     replayed: answer.headers.get("idempotency-replayed") === "true",
     requestId: answer.headers.get("goverse-request-id") ?? "",
   };
-}
-
-function segment(text: string): string {
-  return encodeURIComponent(text);
 }
 
 function newKey(): string {

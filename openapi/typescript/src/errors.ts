@@ -73,7 +73,7 @@ export class BusinessError extends GoverseError {
   override readonly name = "BusinessError";
 }
 
-/** Something that is no gate answered, or a gate in a way that this client does not know. */
+/** Something that is no gate answered (a redirect, a page), or a gate in a way that this client does not know. */
 export class UnexpectedAnswer extends GoverseError {
   override readonly name = "UnexpectedAnswer";
 }
@@ -105,7 +105,7 @@ export function errorOf(answer: Answer): GoverseError {
     const fields = {
       code: retryable ? "unavailable" : "unexpected_answer",
       status: answer.status,
-      detail: `the answer ${answer.status} is not one of a gate: ${JSON.stringify(answer.text.slice(0, 200))}`,
+      detail: `the answer ${answer.status} is not one of a gate: ${seenIn(answer)}`,
       retryable,
       requestId: answer.headers.get("goverse-request-id") ?? "",
       retryAfterMs,
@@ -134,9 +134,26 @@ export function lostError(detail: string, timedOut: boolean): GoverseError {
   return timedOut ? new CallTimeout({ ...fields, code: "timeout" }) : new ConnectionFailed({ ...fields, code: "connection_failed" });
 }
 
+/** Whether an answer is a problem document of a gate, not one of a proxy on the way. */
+export function isProblem(answer: Answer): boolean {
+  return problemIn(answer) !== undefined;
+}
+
+/** What an answer's body says it is, without parameters. */
+export function mediaType(answer: Answer): string {
+  return (answer.headers.get("content-type") ?? "").split(";", 1).join("").trim().toLowerCase();
+}
+
+function seenIn(answer: Answer): string {
+  if (answer.status === 0) return "a redirect, and browsers do not tell where to; give the client the address of the gate";
+  const body = JSON.stringify(answer.text.slice(0, 200));
+  const location = answer.headers.get("location");
+  if (location === null) return body;
+  return `${body}; it points to ${JSON.stringify(location)}, so give the client the address of the gate`;
+}
+
 function problemIn(answer: Answer): Record<string, unknown> | undefined {
-  const type = (answer.headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase();
-  if (type !== "application/problem+json") return undefined;
+  if (mediaType(answer) !== "application/problem+json") return undefined;
   try {
     const problem: unknown = JSON.parse(answer.text);
     if (typeof problem === "object" && problem !== null && typeof (problem as Record<string, unknown>)["code"] === "string") {

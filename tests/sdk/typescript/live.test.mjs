@@ -1,5 +1,6 @@
 // The TypeScript client against a gate: GATE_URL, and PROXY_URL behind which answers can be lost.
 import assert from "node:assert/strict";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { test } from "node:test";
 
@@ -7,6 +8,30 @@ import { BusinessError, CallTimeout, ConnectionFailed, GoVerse, GoverseError, NE
 
 const url = process.env.GATE_URL;
 const gv = new GoVerse(url);
+const JSON_TYPE = { "content-type": "application/json" };
+
+/** A server that answers each request with `answer(number, request)`: status, headers, body; `seen` are the requests. */
+async function scripted(answer) {
+  const seen = [];
+  const server = createHttpServer((request, response) => {
+    let body = "";
+    request.on("data", (data) => (body += data));
+    request.on("end", () => {
+      seen.push({ key: request.headers["idempotency-key"], headers: request.headers, body });
+      const [status, headers, text] = answer(seen.length, request);
+      response.writeHead(status, headers).end(text);
+    });
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    seen,
+    close() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
 
 /** A proxy that passes requests on and drops the first `losses` answers once they are there. */
 async function losing(losses) {
@@ -132,16 +157,31 @@ test("answers are repeated as their problems say, with the same key and less tim
       headers: { "content-type": "application/problem+json", ...headers },
     });
   const answers = [problem(503, "moving"), problem(429, "overloaded", { "retry-after": "0" }), new Response("<p>", { status: 502 })];
-  const scripted = async (_, { headers }) => {
+  const next = async (_, { headers }) => {
     seen.push(headers);
-    return answers.shift() ?? new Response("2", { headers: { etag: '"1"' } });
+    return answers.shift() ?? new Response("2", { headers: { ...JSON_TYPE, etag: '"1"' } });
   };
-  const counted = new GoVerse("http://gate", { fetch: async (input, init) => scripted(input, { headers: { ...init.headers } }), timeoutMs: 10_000 });
+  const counted = new GoVerse("http://gate", { fetch: async (input, init) => next(input, { headers: { ...init.headers } }), timeoutMs: 10_000 });
   assert.equal(await counted.object("Account", "a").call("add", { amount: 2 }), 2);
   assert.equal(new Set(seen.map((headers) => headers["idempotency-key"])).size, 1);
   const times = seen.map((headers) => Number(headers["goverse-timeout"]));
   assert.equal(times.length, 4);
   assert.ok(times.every((time, at) => time <= 10 && (at === 0 || time <= times[at - 1])));
+});
+
+test("without keys a problem of the gate is repeated, the answer of a proxy is not", async () => {
+  const problem = JSON.stringify({ code: "moving", status: 503, detail: "later", retryable: true });
+  const moving = await scripted((number) => (number < 3 ? [503, { "content-type": "application/problem+json" }, problem] : [200, JSON_TYPE, "2"]));
+  const proxy = await scripted(() => [503, { "content-type": "text/plain" }, "upstream connect error"]);
+  try {
+    assert.equal(await new GoVerse(moving.url, { makeKeys: false }).object("A", "a").call("x"), 2);
+    assert.deepEqual(moving.seen.map(({ key }) => key), [undefined, undefined, undefined]);
+    await assert.rejects(new GoVerse(proxy.url, { makeKeys: false }).object("A", "a").call("x"), { status: 503, attempts: 1 });
+    assert.equal(proxy.seen.length, 1);
+  } finally {
+    moving.close();
+    proxy.close();
+  }
 });
 
 test("a pause that outlasts the call is not begun; a policy bounds the attempts", async () => {
@@ -153,6 +193,29 @@ test("a pause that outlasts the call is not begun; a policy bounds the attempts"
   await assert.rejects(new GoVerse("http://gate", { fetch: async () => later() }).object("A", "a").get(), { attempts: 1, retryAfterMs: 60_000 });
   const never = { fetch: () => Promise.reject(new TypeError("no network")), retries: NEVER };
   await assert.rejects(new GoVerse("http://gate", never).object("A", "a").get(), { code: "connection_failed", attempts: 1 });
+});
+
+test("a process that is stopped in a pause sends nothing after its time", async (context) => {
+  const [now, later] = [performance.now.bind(performance), setTimeout];
+  let stoppedMs = 0;
+  let sent = 0;
+  context.mock.method(performance, "now", () => now() + stoppedMs);
+  context.mock.method(globalThis, "setTimeout", (done, ms, ...more) => {
+    if (ms === 250) stoppedMs = 60_000; // the pause; others have timers too
+    return later(done, ms, ...more);
+  });
+  const moving = async () => {
+    sent += 1;
+    const body = JSON.stringify({ code: "moving", detail: "on its way", retryable: true });
+    return new Response(body, { status: 503, headers: { "content-type": "application/problem+json", "retry-after": "0.25" } });
+  };
+  const stopped = new GoVerse("http://gate", { fetch: moving, retries: { pauseMs: 0 } });
+  await assert.rejects(stopped.object("A", "a").call("x"), (error) => {
+    assert.ok(error instanceof CallTimeout, String(error));
+    assert.match(error.detail, /before another attempt; before: on its way/);
+    return error.attempts === 1;
+  });
+  assert.equal(sent, 1);
 });
 
 test("a call ends when its time is over, or when it is given up", async () => {
@@ -167,6 +230,77 @@ test("a call ends when its time is over, or when it is given up", async () => {
   } finally {
     for (const socket of sockets) socket.destroy();
     silent.close();
+  }
+});
+
+test("a redirect is no success, is not repeated, and says where to", async () => {
+  for (const status of [301, 302, 303, 307, 308]) {
+    const server = await scripted(() => [status, { location: "https://gate.example/x" }, ""]);
+    try {
+      await assert.rejects(new GoVerse(server.url).object("A", "a").call("x"), (error) => {
+        assert.ok(error instanceof UnexpectedAnswer, String(error));
+        assert.deepEqual([error.status, error.attempts, server.seen.length], [status, 1, 1]);
+        assert.match(error.detail, /points to "https:\/\/gate\.example\/x"/);
+        return true;
+      });
+    } finally {
+      server.close();
+    }
+  }
+});
+
+test("a success of something else is none", async () => {
+  const html = { "content-type": "text/html" };
+  const others = [[200, html, ""], [200, html, "42"], [200, {}, ""], [200, JSON_TYPE, ""], [204, {}, null]];
+  for (const [status, headers, text] of others) {
+    const other = new GoVerse("http://gate", { fetch: async () => new Response(text, { status, headers }) });
+    await assert.rejects(other.object("A", "a").call("x"), UnexpectedAnswer);
+    await assert.rejects(other.object("A", "a").get(), UnexpectedAnswer);
+  }
+  await new GoVerse("http://gate", { fetch: async () => new Response(null, { status: 204 }) }).object("A", "a").delete();
+});
+
+test("what cannot be sent is refused at once, and nothing is sent", async () => {
+  const ring = {};
+  ring.ring = ring;
+  const throwing = { toJSON: () => assert.fail("no JSON of this") };
+  const lone = "\ud800";
+  let sent = 0;
+  const counting = async () => {
+    sent += 1;
+    return new Response("1", { headers: JSON_TYPE });
+  };
+  const object = new GoVerse("http://gate", { fetch: counting }).object("A", "a");
+  const refused = [() => object.call(lone)];
+  for (const args of [{ by: 1n }, ring, throwing, () => 1]) refused.push(() => object.call("x", args));
+  for (const key of ["", "a\nb", "a\r\nx: y", "注文", "bestellung-ä", " a", "a\0"]) {
+    refused.push(() => object.withOptions({ idempotencyKey: key }).call("x"));
+  }
+  for (const namespace of ["", "läden", "a\nb"]) refused.push(() => object.withOptions({ namespace }).get());
+  for (const timeoutMs of [NaN, Infinity, -Infinity, 0, -1, 2 ** 31, 30 * 86_400_000]) {
+    refused.push(() => object.withOptions({ timeoutMs }).call("x"));
+  }
+  for (const call of refused) {
+    await assert.rejects(call(), (error) => {
+      assert.ok(error instanceof GoverseError, String(error));
+      assert.deepEqual([error.code, error.status, error.attempts, error.retryable], ["malformed_request", 0, 0, false]);
+      return true;
+    });
+  }
+  assert.equal(sent, 0);
+  assert.equal(await object.withOptions({ timeoutMs: 24 * 86_400_000 }).call("x"), 1);
+  for (const headers of [{ a: "b\nc" }, { "a b": "c" }]) assert.throws(() => new GoVerse("http://gate", { headers }), TypeError);
+  assert.throws(() => new GoVerse("http://user:secret@gate"), TypeError);
+});
+
+test("a long timeout waits for its answer, and the client's own headers win", async () => {
+  const slow = await scripted(() => [200, JSON_TYPE, "1"]);
+  try {
+    const client = new GoVerse(slow.url, { timeoutMs: 24 * 86_400_000, headers: { "Idempotency-Key": "theirs", Authorization: "x" } });
+    assert.equal(await client.object("A", "a").withOptions({ idempotencyKey: "ours" }).call("x"), 1);
+    assert.deepEqual([slow.seen[0].key, slow.seen[0].headers.authorization], ["ours", "x"]);
+  } finally {
+    slow.close();
   }
 });
 

@@ -1,0 +1,58 @@
+"""What the classes of a generated module may hold: types, and nothing that does something when it is imported.
+
+Schemas are somebody else's, and their extensions (``x-python-type``) have what writes the classes import any module.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Final
+
+_MODULES: Final = frozenset(
+    ("__future__", "typing", "typing_extensions", "collections.abc", "datetime", "decimal", "enum", "pathlib", "uuid")
+)
+_TYPES: Final = (
+    *(ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.BinOp, ast.BitOr),
+    *(ast.UnaryOp, ast.USub, ast.Load),
+)
+
+
+def strangers(text: str) -> Iterator[str]:
+    """Yield what is neither an import of types, nor a class of annotations, nor a name for a type.
+
+    Raises:
+        SyntaxError: the text is no Python.
+    """
+    for statement in ast.parse(text).body:
+        if not _is_harmless(statement):
+            yield ast.unparse(statement)
+
+
+def _is_harmless(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.ImportFrom(module=module, level=0):
+            return module in _MODULES
+        case ast.AnnAssign(target=ast.Name(), annotation=annotation, value=value):
+            return _is_type(annotation) and (value is None or _is_type(value))
+        case ast.Assign(targets=[ast.Name()], value=ast.Call(func=ast.Name("TypedDict"), args=args, keywords=keywords)):
+            return all(_is_type(each) for each in (*args, *(keyword.value for keyword in keywords)))
+        case ast.ClassDef(bases=bases, keywords=keywords, decorator_list=[], body=body):
+            values = [*bases, *(keyword.value for keyword in keywords)]
+            return all(_is_type(each) for each in values) and all(_is_member(each) for each in body)
+        case _:
+            return False
+
+
+def _is_member(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Pass() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.AnnAssign(target=ast.Name(), annotation=annotation, value=None):
+            return _is_type(annotation)
+        case _:
+            return False
+
+
+def _is_type(expression: ast.expr) -> bool:
+    return all(isinstance(node, _TYPES) for node in ast.walk(expression))
