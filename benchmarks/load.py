@@ -86,6 +86,8 @@ async def _at_rate(url: str, path: str, body: bytes, rate_per_s: int, seconds: f
     taken: list[float] = []
 
     async def one(due: float, index: int) -> None:
+        while idle and idle[-1][0].at_eof():  # not used for seconds, so the server closed it
+            idle.pop()
         if not idle:
             idle.append(await asyncio.open_connection(host, int(port)))
             opened.append(idle[-1][1])
