@@ -12,18 +12,15 @@ import pytest
 from benchmarks import report
 from benchmarks.cluster_measurements import COMMIT_SIZES, CONNECTIONS, NODES, STATES
 from benchmarks.load import Throughput
-from benchmarks.measurements import CLUSTER_TARGETS, DURABLE_CLUSTER, RAY, TARGETS, Results, Rounds
+from benchmarks.measurements import CLUSTER_TARGETS, DURABLE_CLUSTER, HANDWRITTEN, TARGETS, Results, Rounds
 from benchmarks.postgres_commit import BY_HAND, VARIANTS
 from goverse.limits import LEASE_TTL_S
 
 FAILOVER_S = 2.0  # on top of the lease, until every shard is served again
 
 KNOWN_MISSES = {
-    # 9 times: bound by the processor time of gate and node on two cores
-    f"{DURABLE_CLUSTER} / {RAY}",
-    # other work ran on the machine while these were taken; a quiet run stays far below the bounds
-    "read p99",
-    "write p99",
+    # 2.8 times at 64 connections: a quarter of the two cores' time is idle meanwhile; at 256 there is none left
+    f"{DURABLE_CLUSTER} / {HANDWRITTEN}",
 }
 
 # Milliseconds at the median and at the 99th percentile.
