@@ -42,7 +42,7 @@ end, with the partitions of today, which an older dump does not have and `govers
 Nothing else of the database is touched, whatever the dump holds besides. `pg_restore --clean` is not the same: it fails
 at the keys of partitions, and leaves what the dump does not know.
 """
-_PASSWORD = """
+_PASSWORD = """\
 if [ -e /etc/goverse/postgres-password/password ]; then
     PGPASSWORD=$(</etc/goverse/postgres-password/password)
     export PGPASSWORD
