@@ -12,7 +12,6 @@ import argparse
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.postgres import free_port, postgres  # noqa: E402  # found by the line above
+from goverse.errors import ConfigError  # noqa: E402  # as above
+from goverse_gate.listener import open_listener  # noqa: E402  # as above
 
 PATIENCE_S = 60.0
 LOOK_S = 0.5
@@ -118,12 +119,10 @@ def serve(options: argparse.Namespace, undo: ExitStack) -> None:
 
 def is_taken(port: int) -> bool:
     """Tell whether a gate could not listen on a port of this machine."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
+    try:
+        open_listener("127.0.0.1", port).close()
+    except ConfigError:
+        return True
     return False
 
 

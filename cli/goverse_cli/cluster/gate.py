@@ -110,7 +110,7 @@ async def _follow(
     watch.add(router.follow)
     await watch.start(values.cluster.shards)
     undo.push_async_callback(watch.stop)
-    check_encryption(watch.view.nodes.values(), "", encrypted=values.wire.tls_ca is not None)
+    check_encryption(values, watch.view.nodes.values())
 
 
 class _Registration:

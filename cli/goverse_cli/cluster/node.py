@@ -181,7 +181,7 @@ async def _follow(
     watch.add(router.follow)
     await watch.start(values.cluster.shards)
     undo.push_async_callback(watch.stop)
-    check_encryption(watch.view.nodes.values(), values.node.id, encrypted=certificates.wire is not None)
+    check_encryption(values, watch.view.nodes.values(), values.node.id)
     return _Seen(coordinator, watch, router, links)
 
 

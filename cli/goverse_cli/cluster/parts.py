@@ -41,12 +41,13 @@ def coordinator_of(values: Settings, credentials: Credentials | None = None) -> 
     return MeteredCoordinator(EtcdCoordinator(values.etcd.options(), credentials=credentials))
 
 
-def check_encryption(nodes: Iterable[Member], name: str, *, encrypted: bool) -> None:
-    """Make sure that the nodes which are there and this process, called ``name``, can speak with each other.
+def check_encryption(values: Settings, nodes: Iterable[Member], name: str = "") -> None:
+    """Make sure that this process, a node if it has a ``name``, and the nodes that are there can speak with each other.
 
     Raises:
         ConfigError: they encrypt what this process does not, or the other way round.
     """
+    encrypted = values.wire.tls_ca is not None
     for node in nodes:
         if node.id != name and node.tls is not None and node.tls is not encrypted:
             theirs, ours = ("encrypted", "plain") if node.tls else ("plain", "encrypted")
