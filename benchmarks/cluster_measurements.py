@@ -1,8 +1,9 @@
 """The cluster beside what a user would write or pick instead, and how it behaves as things grow or break.
 
-Throughput is taken in rounds, as on one machine (``measurements``): all candidates in turn, the median counts. The
-servers of others run in these rounds too; each is started for its turn, warmed up, and stopped again, since it would
-otherwise take processor time from the rest.
+Throughput is taken in rounds, as on one machine (``measurements``): all candidates in turn, the median counts. Since
+five processes and a database share the processors here, one round says less, and there are more of them. The servers of
+others run in some of these rounds; each is started for its turn, warmed up, and stopped again, since it would otherwise
+take processor time from the rest.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ NODES: Final = (1, 2, 4)
 STATES: Final = {"100 B": "State100B", "1 KiB": "State1KiB", "16 KiB": "State16KiB"}
 COMMIT_SIZES: Final = (16, 64, 256)
 WARM_UP_S: Final = 2
+OWN_ROUNDS: Final = 3
+"""Rounds for each one that the servers of others take part in."""
 
 _PEERS: Final = {
     RESTATE: (peers.restate, "restate", ("increment", "1000", "restate")),
@@ -56,12 +59,13 @@ def throughput(results: Results, folder: Path, dsn: str, *, rounds: int, seconds
         ]
         for _, url, arguments in plan:
             wrk(url, arguments, seconds=WARM_UP_S)
-        for number in range(rounds):
+        for number in range(OWN_ROUNDS * rounds):
             for name, url, arguments in plan:
                 found = _seen(f"round {number + 1}: {name}", wrk(url, arguments, seconds=seconds), say)
                 results.cluster.setdefault(name, []).append(found)
-            for name, found in _others(folder / f"round-{number}", seconds, say):
-                results.cluster.setdefault(name, []).append(found)
+            if number < rounds:
+                for name, found in _others(folder / f"round-{number}", seconds, say):
+                    results.cluster.setdefault(name, []).append(found)
 
 
 def _others(folder: Path, seconds: float, say: Say) -> list[tuple[str, Throughput]]:

@@ -34,7 +34,7 @@ import uvloop
 from goverse.model.catalog import MethodDescription, TypeDescription
 from goverse.model.frames import Reply, Request
 from goverse.model.records import ObjectSummary
-from goverse.ports.link import Readiness
+from goverse.ports.link import Readiness, Waiter
 from goverse_gate.app import create_app
 from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
@@ -68,6 +68,11 @@ class InstantLink:
         future.set_result(Reply(b"1", 7, 123_456))
         return future
 
+    def carry(self, request: Request, waiter: Waiter) -> None:
+        """Answer a number."""
+        del request
+        waiter.set_result(Reply(b"1", 7, 123_456))
+
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
     ) -> Sequence[ObjectSummary]:
@@ -86,22 +91,26 @@ class BatchingLink(InstantLink):
     def __init__(self) -> None:
         """Start without calls."""
         super().__init__()
-        self._batch: list[Future[Reply]] = []
+        self._batch: list[Waiter] = []
 
     def submit(self, request: Request) -> Future[Reply]:
         """Add the call to the batch."""
-        del request
         future: Future[Reply] = self._loop.create_future()
+        self.carry(request, future)
+        return future
+
+    def carry(self, request: Request, waiter: Waiter) -> None:
+        """Add the call to the batch."""
+        del request
         if not self._batch:
             self._loop.call_soon(self._answer)
-        self._batch.append(future)
-        return future
+        self._batch.append(waiter)
 
     def _answer(self) -> None:
         batch, self._batch = self._batch, []
-        for future in batch:
-            if not future.done():
-                future.set_result(Reply(b"1", 7, 123_456))
+        for waiter in batch:
+            if not waiter.done():
+                waiter.set_result(Reply(b"1", 7, 123_456))
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:

@@ -67,8 +67,8 @@ def calls_per_s(rounds: Rounds, name: str) -> float:
 
 
 def ratio(rounds: Rounds, name: str, of: str) -> float:
-    """The median over the rounds of the ratio within one round."""
-    pairs = zip(rounds[name], rounds[of], strict=True)
+    """The median over the rounds that both took part in of the ratio within one round."""
+    pairs = zip(rounds[name], rounds[of], strict=False)  # whoever took part in few took part in the first
     return statistics.median(one.calls_per_s / other.calls_per_s for one, other in pairs)
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import grpc
 
 from goverse.objects.registry import Registry
-from goverse.ports.link import Link
+from goverse.ports.link import Carrier
 from goverse.testing.link_objects import CLASSES
 from goverse.wire.introduction import Introduction
 from goverse.wire.link import GrpcLink
@@ -41,7 +41,7 @@ async def ledgers() -> AsyncIterator[Node]:
 
 
 @asynccontextmanager
-async def server_of(link: Link, **parts: Any) -> AsyncIterator[tuple[LinkServer, str]]:
+async def server_of(link: Carrier, **parts: Any) -> AsyncIterator[tuple[LinkServer, str]]:
     """Serve a link on a free port; give the server and its address."""
     wanted = parts.pop("address", "127.0.0.1:0")
     server = LinkServer(link, parts.pop("introduction", NODE), **{"options": QUICK, **parts})

@@ -20,7 +20,7 @@ from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.records import ObjectSummary
 from goverse.objects.registry import Registry
 from goverse.ports.clock import SystemClock
-from goverse.ports.link import Executed, Readiness
+from goverse.ports.link import Executed, Readiness, Waiter
 from goverse.ports.memory_coordinator import MemoryCoordinator
 from goverse.ports.memory_keys import MemoryKeys
 from goverse.routing.cluster_watch import ClusterWatch
@@ -42,6 +42,28 @@ _incarnations = itertools.count(1)
 _requests = itertools.count(1)
 
 
+class Leg:
+    """Waits for the answer of a node that may be killed before it comes."""
+
+    def __init__(self, host: Host, waiter: Waiter) -> None:
+        self._host = host
+        self._waiter = waiter
+        self._broken = False
+
+    def done(self) -> bool:
+        return not self._broken and self._waiter.done()
+
+    def set_result(self, reply: Reply, /) -> None:
+        if not self._host.dead:
+            self._waiter.set_result(reply)
+
+    def break_off(self) -> None:
+        """Tell that the connection is gone."""
+        if not self._broken and not self._waiter.done():
+            self._broken = True
+            self._waiter.set_result(_broken(Executed.UNKNOWN))
+
+
 class Wire:
     """A link to a node of the same process that breaks when the node is killed."""
 
@@ -52,20 +74,17 @@ class Wire:
 
     def submit(self, request: Request) -> Future[Reply]:
         answer: Future[Reply] = asyncio.get_running_loop().create_future()
+        self.carry(request, answer)
+        return answer
+
+    def carry(self, request: Request, waiter: Waiter) -> None:
         host = self._cluster.hosts.get(self._address)
         if host is None or host.dead:
-            answer.set_result(_broken(Executed.NO))
-            return answer
-        inner = host.node.submit(request)
-        host.answers.append(answer)
-
-        def arrived(done: Future[Reply]) -> None:
-            if not answer.done() and not done.cancelled() and not host.dead:
-                answer.set_result(done.result())
-
-        inner.add_done_callback(arrived)
-        answer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
-        return answer
+            waiter.set_result(_broken(Executed.NO))
+            return
+        leg = Leg(host, waiter)
+        host.legs.append(leg)
+        host.node.carry(request, leg)
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
@@ -100,7 +119,7 @@ class Host:
     def __init__(self, cluster: TwinCluster, name: str) -> None:
         incarnation = f"i{next(_incarnations)}"
         self.dead = False
-        self.answers: list[Future[Reply]] = []
+        self.legs: list[Leg] = []
         self.coordinator = MemoryCoordinator(cluster.keys)
         self.watch = ClusterWatch(self.coordinator, cluster.layout)
         member = Member(name, name, incarnation)
@@ -132,9 +151,8 @@ class Host:
         """Die at once: nothing that was under way is answered, nothing is refreshed any more."""
         self.dead = True
         self.coordinator.reach.cut()
-        for answer in self.answers:
-            if not answer.done():
-                answer.set_result(_broken(Executed.UNKNOWN))
+        for leg in self.legs:
+            leg.break_off()
 
     async def leave(self, how: Shutdown) -> bool:
         left = await self.keeper.leave(how, 5.0)

@@ -72,12 +72,12 @@ class ExpressCall(Exchange):
 
     __slots__ = ("_connection", "_ended", "_future", "_gone", "_lane", "_request", "body", "headers", "segments")
 
-    def __init__(self, lane: Express, connection: Connection, segments: list[bytes], headers: Headers) -> None:
-        """Take a request whose headers are complete."""
+    def __init__(
+        self, lane: Express, connection: Connection, path: bytes, segments: list[bytes], headers: Headers
+    ) -> None:
+        """Take a request whose headers are complete; ``segments`` is its path, split."""
         objects = lane.objects
-        super().__init__(
-            "POST", b"/".join(segments), objects.request_ids(), objects.metrics.unknown, objects.access_log
-        )
+        super().__init__("POST", path, objects.request_ids(), objects.metrics.unknown, objects.access_log)
         self._lane = lane
         self._connection = connection
         self._request: Request | None = None
@@ -211,7 +211,7 @@ class Express:
             return None
         if b"?" in target or b"#" in target or not target.isascii():
             return None
-        return ExpressCall(self, connection, segments, headers)
+        return ExpressCall(self, connection, target, segments, headers)
 
     def common_headers(self, headers: list[Header]) -> bytes:
         """Encode what every answer carries; the server makes a new list once a second, for the date."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from asyncio import Future
 from typing import TYPE_CHECKING
 
 from goverse.errors import GoverseError, Moving
 from goverse.model.frames import Problem, Reply, Request
 from goverse.objects.spec import MethodSpec
+from goverse.ports.link import Waiter
 from goverse_node.stats import NodeStats
 
 if TYPE_CHECKING:
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 class Call:
-    """A request with the future of its reply. Answered exactly once; later answers are dropped.
+    """A request and who waits for its reply. Answered exactly once; later answers are dropped.
 
     Attributes:
+        waiter: is told of the reply.
         created_for: the object that was created for this call: its condition held before, and is not asked again.
     """
 
@@ -25,19 +26,19 @@ class Call:
         "answered",
         "created_for",
         "followers",
-        "future",
         "leads",
         "method",
         "print",
         "readonly",
         "request",
         "stats",
+        "waiter",
     )
 
-    def __init__(self, request: Request, future: Future[Reply], stats: NodeStats) -> None:
+    def __init__(self, request: Request, waiter: Waiter, stats: NodeStats) -> None:
         """Take a request in."""
         self.request = request
-        self.future = future
+        self.waiter = waiter
         self.stats = stats
         self.method: MethodSpec | None = None
         self.readonly = False
@@ -51,7 +52,7 @@ class Call:
     @property
     def pointless(self) -> bool:
         """Whether nobody waits any more, neither this caller nor one with the same idempotency key."""
-        return self.answered or (self.future.cancelled() and not self.followers)
+        return self.answered or (not self.followers and self.waiter.done())
 
     @property
     def follows(self) -> bool:
@@ -81,9 +82,9 @@ class Call:
         if follower is None:
             return False
         followers.remove(follower)
-        if not self.future.done():
-            self.future.set_result(Reply(problem=Problem.of(error, self.request.request_id)))
-        self.future, self.request = follower.future, follower.request
+        if not self.waiter.done():
+            self.waiter.set_result(Reply(problem=Problem.of(error, self.request.request_id)))
+        self.waiter, self.request = follower.waiter, follower.request
         follower.answered = True
         follower.stats.inflight -= 1
         return True
@@ -96,8 +97,8 @@ class Call:
         self.stats.inflight -= 1
         if self.leads is not None and self.request.idempotency_key is not None:
             self.leads.pop(self.request.idempotency_key, None)
-        if not self.future.done():
-            self.future.set_result(reply)
+        if not self.waiter.done():
+            self.waiter.set_result(reply)
         if self.followers:
             for follower in self.followers:
                 follower.stats.deduplicated += 1

@@ -19,7 +19,7 @@ from goverse.model.keys import ObjectKey, placement_of
 from goverse.model.records import ObjectSummary
 from goverse.objects.registry import Registry
 from goverse.ports.clock import Clock, SystemClock
-from goverse.ports.link import Link, Readiness
+from goverse.ports.link import Link, Readiness, Waiter
 from goverse.ports.store import Store
 from goverse_node.activation import Activation
 from goverse_node.call import Call
@@ -39,7 +39,7 @@ _POLL_S = 0.005
 
 
 class Node:
-    """Hosts the objects of one process; implements ``goverse.ports.link.Link``."""
+    """Hosts the objects of one process; implements ``goverse.ports.link.Carrier``."""
 
     def __init__(
         self,
@@ -133,7 +133,12 @@ class Node:
     def submit(self, request: Request) -> Future[Reply]:
         """Carry a request out; see ``goverse.ports.link.Link``."""
         future: Future[Reply] = self._loop.create_future()
-        call = Call(request, future, self.stats)
+        self.carry(request, future)
+        return future
+
+    def carry(self, request: Request, waiter: Waiter) -> None:
+        """Carry a request out; see ``goverse.ports.link.Carrier``."""
+        call = Call(request, waiter, self.stats)
         if self._draining and not request.chain:
             call.refuse(Draining(executed="no"))
         elif self.stats.inflight > self.options.inflight_calls_max:
@@ -143,7 +148,6 @@ class Node:
                 self._route(call)
             except GoverseError as error:
                 call.refuse(error)
-        return future
 
     def _route(self, call: Call) -> None:
         request = call.request
@@ -239,10 +243,11 @@ class Node:
         self.evacuation.went(activation)
 
     def resized(self, activation: Activation) -> None:
-        """Note a changed size, and make room if a bound is passed."""
-        self.residents.resize(activation)
+        """Note what may be a changed size, and make room if a bound is passed."""
+        is_full = self.residents.resize(activation)
         self.stats.resident_bytes = self.residents.bytes
-        self._make_room()
+        if is_full:
+            self._make_room()
 
     def _make_room(self) -> None:
         """Let objects go, a part of them in this turn of the loop; whoever comes while more are due takes one along."""

@@ -77,12 +77,20 @@ class Residents:
         if activation.key not in self._leaving:
             self._queue(activation).move_to_end(activation.key)
 
-    def resize(self, activation: Activation) -> None:
-        """Note a changed size."""
-        if self._all.get(activation.key) is activation and activation.key not in self._leaving:
-            size = activation.instance.resident_bytes
+    def resize(self, activation: Activation) -> bool:
+        """Note what may be a changed size; tell whether a bound is passed."""
+        size = activation.instance.resident_bytes
+        if (
+            size != activation.counted_bytes
+            and self._all.get(activation.key) is activation
+            and activation.key not in self._leaving
+        ):
             self.bytes += size - activation.counted_bytes
             activation.counted_bytes = size
+        return self._is_full()
+
+    def _is_full(self) -> bool:
+        return self.bytes > self.bytes_max or len(self._all) - len(self._leaving) > self._count_max
 
     def surplus(self, now: float) -> Activation | None:
         """Return the idle activation that should go because a bound is passed, or None.
@@ -90,7 +98,7 @@ class Residents:
         Busy ones that stand before it are in use now, so they go to the end of their queue: however many they are, they
         are passed over once and hide nobody for long.
         """
-        if len(self._all) - len(self._leaving) <= self._count_max and self.bytes <= self.bytes_max:
+        if not self._is_full():
             return None
         best: Activation | None = None
         for queue in self._queues.values():

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from goverse.ports.link import Link
-from goverse.testing.link_contract import LinkContract
+from goverse.testing.link_contract import CarrierContract, LinkContract
 from goverse.testing.link_objects import Door
 from tests.links import ledgers, pair
 from tests.nodes import until
@@ -44,3 +44,13 @@ class TestGrpcLinkWithTinyMessages(TestGrpcLink):
     async def opened(self) -> AsyncIterator[Link]:
         async with pair(message_bytes=300) as self.ends:
             yield self.ends.link
+
+
+@pytest.mark.requirement("OBJ-2")
+class TestNodeAsCarrier(CarrierContract, TestNode):
+    pass
+
+
+@pytest.mark.requirement("GATE-6")
+class TestGrpcLinkAsCarrier(CarrierContract, TestGrpcLink):
+    pass

@@ -25,7 +25,7 @@ from goverse.model.keys import ObjectKey
 from goverse.model.records import ObjectSummary
 from goverse.objects.registry import Registry
 from goverse.objects.spec import MethodSpec, TypeSpec
-from goverse.ports.link import Readiness
+from goverse.ports.link import Readiness, Waiter
 
 
 class PlainLink:
@@ -43,28 +43,32 @@ class PlainLink:
         self.futures: list[Future[Reply]] = []
         self.held = False
         self.replies: Callable[[Request], Reply] | None = None
-        self._waiting: list[tuple[Request, Future[Reply]]] = []
+        self._waiting: list[tuple[Request, Waiter]] = []
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, request: Request) -> Future[Reply]:
         """Carry out ``request``, or keep it back."""
         future: Future[Reply] = asyncio.get_running_loop().create_future()
-        self.requests.append(request)
         self.futures.append(future)
-        if self.held:
-            self._waiting.append((request, future))
-        else:
-            self._start(request, future)
+        self.carry(request, future)
         return future
+
+    def carry(self, request: Request, waiter: Waiter) -> None:
+        """Carry out ``request``, or keep it back."""
+        self.requests.append(request)
+        if self.held:
+            self._waiting.append((request, waiter))
+        else:
+            self._start(request, waiter)
 
     def release(self) -> None:
         """Carry out what was kept back, unless nobody waits for it any more."""
         self.held = False
         waiting, self._waiting = self._waiting, []
-        for request, future in waiting:
-            if not future.done():
-                self._start(request, future)
+        for request, waiter in waiting:
+            if not waiter.done():
+                self._start(request, waiter)
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
@@ -81,16 +85,16 @@ class PlainLink:
         """Tell whether there are reasons not to be ready."""
         return Readiness(not self.reasons, self.reasons, self.commit_seq)
 
-    def _start(self, request: Request, future: Future[Reply]) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(request, future))
+    def _start(self, request: Request, waiter: Waiter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(request, waiter))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, request: Request, future: Future[Reply]) -> None:
+    async def _serve(self, request: Request, waiter: Waiter) -> None:
         async with self._turn:
             reply = self.replies(request) if self.replies else await self._reply(request)
-        if not future.done():
-            future.set_result(reply)
+        if not waiter.done():
+            waiter.set_result(reply)
 
     async def _reply(self, request: Request) -> Reply:
         try:

@@ -49,6 +49,18 @@ class Readiness(NamedTuple):
     commit_seq: int
 
 
+class Waiter(Protocol):
+    """Where a reply is waited for: a future, or whatever is told of it without a turn of the event loop in between."""
+
+    def done(self) -> bool:
+        """Tell whether nobody waits any more: it was told, or gave up."""
+        ...
+
+    def set_result(self, result: Reply, /) -> object:
+        """Give the reply; only while somebody waits, and never from another thread. It does not raise."""
+        ...
+
+
 class Link(Protocol):
     """Carries requests to objects.
 
@@ -74,4 +86,16 @@ class Link(Protocol):
 
     def readiness(self) -> Readiness:
         """Tell whether requests would be served now."""
+        ...
+
+
+class Carrier(Link, Protocol):
+    """A link that tells whoever waits in the moment in which the reply comes: a future costs a turn of the loop more.
+
+    What is said of ``submit`` and its future holds for ``carry`` and its waiter. One that is done before it was told
+    gave up, as a future that was cancelled.
+    """
+
+    def carry(self, request: Request, waiter: Waiter) -> None:
+        """Send a request; ``waiter`` is told of its reply, once, perhaps before this returns."""
         ...

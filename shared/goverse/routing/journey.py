@@ -1,7 +1,8 @@
 """One call on its way through a router: a future of the reply that knows how to try again.
 
-The first try costs next to nothing beyond the link's own future. Only a call that met a problem gets a ``Delivery``,
-whose rules say whether it is sent again, where, and as which attempt (``goverse.cluster.delivery``).
+It is what a link tells of the reply to each try, so the first one costs nothing beyond it. Only a call that met a
+problem gets a ``Delivery``, whose rules say whether it is sent again, where, and as which attempt
+(``goverse.cluster.delivery``).
 """
 
 from __future__ import annotations
@@ -50,45 +51,39 @@ class Journey(Future[Reply]):
         self.ticket: int | None = None
         self.route: Route | None = None
         self._router = router
-        self._under_way: Future[Reply] | None = None
-
-    def travel(self, under_way: Future[Reply]) -> None:
-        """Wait for a link's answer."""
-        self._under_way = under_way
-        under_way.add_done_callback(self._arrived)
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Give up: the node is told that nobody waits."""
+        """Give up: a link that carries the request sees that nobody waits."""
         given_up = super().cancel(msg)
         if given_up:
-            if self._under_way is not None:
-                self._under_way.cancel()
             self._router.gave_up(self)
         return given_up
+
+    def set_result(self, reply: Reply, /) -> None:
+        """Take what a link says of the last try: the reply, or a problem that another try may get around.
+
+        A problem is looked at in the next turn of the loop, since a link may refuse while it is being asked.
+        """
+        if reply.problem is None:
+            super().set_result(reply)
+        else:
+            self.get_loop().call_soon(self._go_around, reply, reply.problem)
 
     def answer(self, reply: Reply) -> None:
         """Give the reply, unless nobody waits for it."""
         if not self.done():
-            self.set_result(reply)
+            super().set_result(reply)
 
-    def _arrived(self, under_way: Future[Reply]) -> None:
-        self._under_way = None
+    def _go_around(self, reply: Reply, problem: Problem) -> None:
         if self.done():
             return
-        if under_way.cancelled():
-            self.cancel()
-            return
-        reply = under_way.result()
-        if reply.problem is None:
-            self.set_result(reply)
-            return
-        miss = miss_of(reply.problem)
-        if miss is None:
-            if reply.problem.code in _UNKNOWN and self._router.is_elsewhere(self.route):
-                reply = Reply(problem=_of_another_release(reply.problem, self.request))
-            self.set_result(reply)
-        else:
+        miss = miss_of(problem)
+        if miss is not None:
             self._router.missed(self, miss)
+            return
+        if problem.code in _UNKNOWN and self._router.is_elsewhere(self.route):
+            reply = Reply(problem=_of_another_release(problem, self.request))
+        super().set_result(reply)
 
 
 def miss_of(problem: Problem) -> Miss | None:

@@ -15,13 +15,13 @@ from typing import Any, Final, Protocol
 from goverse.errors import GoverseError, Unavailable
 from goverse.limits import CALL_TIMEOUT_S
 from goverse.model.records import ObjectSummary
-from goverse.ports.link import Link, Readiness
+from goverse.ports.link import Carrier, Link, Readiness
 from goverse.wire.link_state import LinkState
 
 _HANG_UP_S: Final = 1.0
 
 
-class NodeLink(Link, Protocol):
+class NodeLink(Carrier, Protocol):
     """A link to one node that somebody has to end, and that tells when it is of use."""
 
     def watch(self, watcher: Callable[[LinkState], None]) -> Callable[[], None]:

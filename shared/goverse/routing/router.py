@@ -22,7 +22,7 @@ from goverse.limits import PARKED_CALLS_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, placement_of, stable_hash
 from goverse.model.records import ObjectSummary
-from goverse.ports.link import Link, Readiness
+from goverse.ports.link import Carrier, Link, Readiness
 from goverse.routing.journey import Journey, delivery_of
 from goverse.routing.links import Connect, Links, list_at_any, readiness_of
 from goverse.routing.metrics import RouterStats
@@ -49,7 +49,7 @@ class Router:
         shard_count: int,
         readonly: Readonly,
         incarnation: str,
-        own: tuple[str, Link] | None = None,
+        own: tuple[str, Carrier] | None = None,
         parked_max: int = PARKED_CALLS_MAX,
     ) -> None:
         """Know no node yet.
@@ -182,14 +182,14 @@ class Router:
 
     def _send(self, journey: Journey, route: Route) -> None:
         if self.own is not None and route.node == self.own[0]:
-            link: Link | None = self.own[1]
+            link: Carrier | None = self.own[1]
         else:
             link = self.links.get(route.address)
         if link is None:
             self.missed(journey, Miss.UNSENT, route)
         else:
             journey.route = route
-            journey.travel(link.submit(journey.request))
+            link.carry(journey.request, journey)
 
     def missed(self, journey: Journey, miss: Miss, route: Route | None = None) -> None:
         """Take note of a send that gave no result, and go on."""

@@ -9,7 +9,7 @@ Subclass :class:`LinkContract` in a test file and say how a link to fresh object
 ...         async with a_node(*CLASSES) as node, my_link_to(node) as link:
 ...             yield link
 
-The suite needs no test framework of its own: it asserts.
+``CarrierContract`` sends the same requests by ``carry``. The suite needs no test framework of its own: it asserts.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import itertools
 from asyncio import Future
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
 from goverse.errors import UnknownType
 from goverse.model.frames import MUST_EXIST, Operation, Problem, Reply, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey
-from goverse.ports.link import Link
+from goverse.ports.link import Carrier, Link
 from goverse.testing.link_objects import Door
 
 PATIENCE_S: Final = 10.0
@@ -59,7 +59,11 @@ class LinkContract:
         key = ObjectKey(DEFAULT_NAMESPACE, further.pop("type_name", "Ledger"), object_id)
         body = orjson.dumps(arguments) if arguments is not None else b""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        return link.submit(Request(operation, key, method, body, deadline, f"c{next(self._numbers)}", **further))
+        return self.send(link, Request(operation, key, method, body, deadline, f"c{next(self._numbers)}", **further))
+
+    def send(self, link: Link, request: Request) -> Future[Reply]:
+        """Send a request."""
+        return link.submit(request)
 
     def call(self, link: Link, method: str, object_id: str = "a", **further: Any) -> Future[Reply]:
         """Send a call."""
@@ -237,3 +241,31 @@ class LinkContract:
             Door.open()
 
             assert (await self.call(link, "add")).body == b"2"
+
+
+class Told:
+    """A waiter that insists on being told once, and only while somebody waits."""
+
+    def __init__(self, future: Future[Reply]) -> None:
+        """Wait in the name of ``future``."""
+        self._future = future
+
+    def done(self) -> bool:
+        """Tell whether nobody waits any more."""
+        return self._future.done()
+
+    def set_result(self, reply: Reply, /) -> None:
+        """Take the reply."""
+        assert not self._future.done(), "a waiter was told that did not wait any more"
+        self._future.set_result(reply)
+
+
+class CarrierContract(LinkContract):
+    """What every carrier does: all that a link does, with waiters in place of futures."""
+
+    def send(self, link: Link, request: Request) -> Future[Reply]:
+        """Send a request; cancelling the future is giving up."""
+        carrier = cast("Carrier", link)  # what is opened here is one
+        future: Future[Reply] = asyncio.get_running_loop().create_future()
+        carrier.carry(request, Told(future))
+        return future

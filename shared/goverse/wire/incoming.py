@@ -5,13 +5,10 @@
   because of requests would also stop the cancels behind them.
 * While it drains it refuses new work, except requests that a turn of its own may be waiting for.
 
-Like ``outgoing``, this holds futures without touching a loop.
+Like ``outgoing``, this touches no loop.
 """
 
 from __future__ import annotations
-
-from asyncio import Future
-from typing import NamedTuple
 
 from goverse.errors import Draining, GoverseError, Overloaded, PeerError, TooLarge
 from goverse.model.frames import Problem, Reply, Request
@@ -37,13 +34,6 @@ class Occupancy:
         self.draining: str | None = None
 
 
-class Held(NamedTuple):
-    """A request that the node works on."""
-
-    future: Future[Reply]
-    size: int
-
-
 class Incoming:
     """The requests of one stream, and the replies that wait to be written."""
 
@@ -53,7 +43,7 @@ class Incoming:
         """Start empty; share ``occupancy`` with the other streams."""
         self._options = options
         self._occupancy = occupancy
-        self._held: dict[int, Held] = {}
+        self._held: dict[int, int] = {}  # bytes of the body, by number
         self._held_bytes = 0
         self._last = 0
         self._replies: list[tuple[int, Reply]] = []
@@ -95,24 +85,30 @@ class Incoming:
             raise PeerError(f"request {number} came after request {self._last}")
         self._last = number
 
-    def hold(self, number: int, future: Future[Reply], size: int) -> None:
-        """Note a request that is not answered at once."""
-        self._held[number] = Held(future, size)
+    def hold(self, number: int, size: int) -> None:
+        """Note a request that the node works on; ``size`` is that of its body, in bytes."""
+        self._held[number] = size
         self._held_bytes += size
         self._occupancy.requests += 1
 
-    def release(self, number: int) -> Future[Reply] | None:
-        """Forget a request that was answered or cancelled; None where it was forgotten before."""
-        held = self._held.pop(number, None)
-        if held is None:
-            return None
-        self._held_bytes -= held.size
-        self._occupancy.requests -= 1
-        return held.future
+    def holds(self, number: int) -> bool:
+        """Tell whether the peer waits for the answer to a request."""
+        return number in self._held
 
-    def release_all(self) -> list[Future[Reply]]:
+    def release(self, number: int) -> bool:
+        """Forget a request that was answered or cancelled; False where it was forgotten before."""
+        size = self._held.pop(number, None)
+        if size is None:
+            return False
+        self._held_bytes -= size
+        self._occupancy.requests -= 1
+        return True
+
+    def release_all(self) -> None:
         """Forget everything, because the stream is gone."""
-        return [future for number in tuple(self._held) if (future := self.release(number)) is not None]
+        self._occupancy.requests -= len(self._held)
+        self._held.clear()
+        self._held_bytes = 0
 
     # --- replies ------------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ import grpc
 from goverse.errors import GoverseError, Timeout, Unavailable
 from goverse.model.frames import Problem, Reply, Request
 from goverse.model.records import ObjectSummary
-from goverse.ports.link import Executed, Readiness
+from goverse.ports.link import Executed, Readiness, Waiter
 from goverse.wire.backoff import Backoff
 from goverse.wire.connection import Connection, ConnectionBroken, reason_of
 from goverse.wire.credentials import LinkSecurity, explained
@@ -40,7 +40,7 @@ logger = logging.getLogger("goverse.wire")
 
 
 class GrpcLink:
-    """Implements ``goverse.ports.link.Link`` over one stream to ``address``."""
+    """Implements ``goverse.ports.link.Carrier`` over one stream to ``address``."""
 
     def __init__(
         self,
@@ -109,18 +109,22 @@ class GrpcLink:
 
     # --- Link ---------------------------------------------------------------------------------------------------------
 
-    def submit(self, request: Request) -> Future[Reply]:
-        """Send a request; see ``goverse.ports.link.Link``."""
-        future = self._create_future()
+    def carry(self, request: Request, waiter: Waiter) -> None:
+        """Send a request; see ``goverse.ports.link.Carrier``."""
         connection = self._connection
         if connection is None and self.state.phase is not Phase.CONNECTING:
             refusal: GoverseError | None = self._unreachable(self.state.reason, Executed.NO)
         else:
-            refusal = self._outgoing.add(request, future)
+            refusal = self._outgoing.add(request, waiter)
         if refusal is not None:
-            future.set_result(Reply(problem=Problem.of(refusal, request.request_id)))
+            waiter.set_result(Reply(problem=Problem.of(refusal, request.request_id)))
         elif connection is not None:
             connection.rouse()
+
+    def submit(self, request: Request) -> Future[Reply]:
+        """Send a request; see ``goverse.ports.link.Link``."""
+        future = self._create_future()
+        self.carry(request, future)
         return future
 
     async def list(

@@ -3,35 +3,23 @@
 Ids grow and requests leave in their order, so one number divides what was sent from what provably was not: the highest
 id that was handed to the stream. It survives the stream; ids are never used again on the next one.
 
-What a request is waiting in comes in as a ``Waiter`` (a future of the reply) and goes out again to be resolved; nothing
-here touches a loop or a socket.
+Who waits for a reply comes in as a ``Waiter`` and goes out again to be told; nothing here touches a loop or a
+socket.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from goverse.errors import Draining, GoverseError, Overloaded, TooLarge
 from goverse.model.frames import Problem, Reply, Request
-from goverse.ports.link import Executed
+from goverse.ports.link import Executed, Waiter
 
 _SHARE: Final = 4  # one link alone gets 4/5 of the budget, two together 8/9
 
 FRAME_OVERHEAD_BYTES: Final = 256
 """What a frame weighs beside its body: names, ids, the objects that hold them."""
-
-
-class Waiter(Protocol):
-    """Where a reply is waited for."""
-
-    def done(self) -> bool:
-        """Tell whether nobody waits any more."""
-        ...
-
-    def set_result(self, result: Reply, /) -> object:
-        """Give the reply."""
-        ...
 
 
 class Entry(NamedTuple):

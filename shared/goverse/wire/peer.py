@@ -1,6 +1,6 @@
 """The answering side of one stream, as it runs: reads requests, hands them to the link, writes what is answered.
 
-One task reads and one writes. A request costs no task and no timer: its reply arrives in the callback of its future,
+One task reads and one writes. A request costs no task, no timer and no future: the link tells ``Asked`` of its reply,
 and whatever was answered by the time that the writer comes round leaves in one message.
 """
 
@@ -10,14 +10,13 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Final, cast
 
 import grpc
 
 from goverse.errors import GoverseError, PeerError, Unavailable
 from goverse.model.frames import Problem, Reply, Request
-from goverse.ports.link import Executed, Link, Readiness
+from goverse.ports.link import Carrier, Readiness
 from goverse.wire import codec
 from goverse.wire.incoming import Incoming, Occupancy
 from goverse.wire.introduction import CANCEL, LIST, READINESS, Agreement, Introduction
@@ -36,6 +35,25 @@ logger = logging.getLogger("goverse.wire")
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
+class Asked:
+    """Waits for the reply to one request of a peer (``goverse.ports.link.Waiter``)."""
+
+    __slots__ = ("_number", "_peer")
+
+    def __init__(self, peer: Peer, number: int) -> None:
+        """Wait for the reply to request ``number``, which is held."""
+        self._peer = peer
+        self._number = number
+
+    def done(self) -> bool:
+        """Tell whether the peer was answered, or waits no more."""
+        return not self._peer.incoming.holds(self._number)
+
+    def set_result(self, reply: Reply, /) -> None:
+        """Answer the peer."""
+        self._peer.answer(self._number, reply)
+
+
 class Peer:
     """One stream of one peer that was introduced."""
 
@@ -44,7 +62,7 @@ class Peer:
         introduction: Introduction,
         agreement: Agreement,
         *,
-        link: Link,
+        link: Carrier,
         options: WireOptions,
         occupancy: Occupancy,
         stats: WireStats,
@@ -92,8 +110,7 @@ class Peer:
             self._ended.cancel()
             for task in (*tasks, *self._listings):
                 task.cancel()
-            for future in self.incoming.release_all():
-                future.cancel()
+            self.incoming.release_all()
             await asyncio.gather(*tasks, *self._listings, return_exceptions=True)
 
     def end(self, reason: str | None = None) -> None:
@@ -194,20 +211,14 @@ class Peer:
         if refusal is not None:
             self._refuse(number, refusal, request.request_id)
             return
-        future = self._link.submit(request)
-        if future.done():
-            self._answer(number, future)
-        else:
-            incoming.hold(number, future, len(request.body))
-            future.add_done_callback(partial(self._answered, number))
+        incoming.hold(number, len(request.body))
+        self._link.carry(request, Asked(self, number))
 
     def _cancel(self, numbers: Any) -> None:
         if CANCEL not in self._agreement.features:
             raise PeerError("the peer cancels requests without having said that it can")
         for number in numbers:
-            future = self.incoming.release(number)
-            if future is not None:
-                future.cancel()
+            self.incoming.release(number)
 
     async def _room_for_replies(self) -> None:
         while self.incoming.is_full:
@@ -215,16 +226,11 @@ class Peer:
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
-    def _answered(self, number: int, future: Future[Reply]) -> None:
-        if self.incoming.release(number) is not None:
-            self._answer(number, future)
-
-    def _answer(self, number: int, future: Future[Reply]) -> None:
-        if future.cancelled() or future.exception() is not None:
-            lost = Unavailable("the node gave the request up", executed=Executed.UNKNOWN.value)
-            self.incoming.answer(number, Reply(problem=Problem.of(lost)))
-        else:
-            self.incoming.answer(number, future.result())
+    def answer(self, number: int, reply: Reply) -> None:
+        """Queue the reply to a request, unless nobody waits for it any more."""
+        if not self.incoming.release(number):
+            return
+        self.incoming.answer(number, reply)
         if self._wake.is_waited_for:
             self._wake.ring()
         elif self.incoming.overflows:

@@ -16,7 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from goverse.errors import ConfigError, PeerError
-from goverse.ports.link import Link, Readiness
+from goverse.ports.link import Carrier, Readiness
 from goverse.wire import codec
 from goverse.wire.incoming import Occupancy
 from goverse.wire.introduction import Introduction, agree
@@ -37,7 +37,7 @@ class LinkServer:
 
     def __init__(
         self,
-        link: Link,
+        link: Carrier,
         introduction: Introduction,
         *,
         options: WireOptions | None = None,

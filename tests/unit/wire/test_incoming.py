@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from asyncio import Future
-
 import pytest
 
 from goverse.errors import GoverseError, PeerError
@@ -25,10 +22,6 @@ def refused(error: GoverseError | None) -> tuple[str, str]:
     return error.code, error.extra[EXECUTED]
 
 
-async def future() -> Future[Reply]:
-    return asyncio.get_running_loop().create_future()
-
-
 async def test_ids_grow() -> None:
     side = incoming()
     assert side.refusal(3, request()) is None
@@ -39,7 +32,7 @@ async def test_ids_grow() -> None:
 
 async def test_requests_of_one_stream_are_bounded() -> None:
     side = incoming(inflight_max=1)
-    side.hold(1, await future(), 0)
+    side.hold(1, 0)
     assert refused(side.refusal(2, request())) == ("overloaded", "no")
     side.release(1)
 
@@ -49,7 +42,7 @@ async def test_requests_of_one_stream_are_bounded() -> None:
 async def test_requests_of_all_streams_are_bounded_together() -> None:
     occupancy = Occupancy(1)
     one, other = incoming(occupancy), incoming(occupancy)
-    one.hold(1, await future(), 0)
+    one.hold(1, 0)
     assert refused(other.refusal(1, request())) == ("overloaded", "no")
     one.release_all()
 
@@ -59,7 +52,7 @@ async def test_requests_of_all_streams_are_bounded_together() -> None:
 
 async def test_bodies_under_way_are_bounded() -> None:
     side = incoming(requests_bytes_max=10)
-    side.hold(1, await future(), 8)
+    side.hold(1, 8)
     assert refused(side.refusal(2, request(b"xyz"))) == ("overloaded", "no")
     assert side.refusal(3, request(b"x")) is None
 
@@ -75,12 +68,14 @@ async def test_while_it_drains_only_what_a_turn_may_wait_for_is_taken() -> None:
 
 
 async def test_a_request_is_released_once() -> None:
-    side, waiting = incoming(), await future()
-    side.hold(1, waiting, 5)
+    side = incoming()
+    side.hold(1, 5)
     assert side.owes
+    assert side.holds(1)
 
-    assert side.release(1) is waiting
-    assert side.release(1) is None
+    assert side.release(1)
+    assert not side.release(1)
+    assert not side.holds(1)
     assert not side.owes
 
 

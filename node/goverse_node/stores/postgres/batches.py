@@ -112,6 +112,7 @@ class _Batch:
         self.changes = _Changes()
         self.unwritten: dict[ObjectKey, int] = {}
         self.keys: set[tuple[ObjectKey, str]] = set()
+        self.router_keys: set[str] = set()  # each was made for one call
         self.replies: list[tuple[Any, ...]] = []
         self.routers: dict[str, _Numbered] = {}
         self.resent: list[tuple[str, int]] = []
@@ -139,15 +140,18 @@ class _Batch:
         return self.unwritten.setdefault(record.key, record.expected) == record.expected
 
     def _keep(self, ordinal: int, record: CommitRecord, idempotency_key: str, kept: StoredReply) -> bool:
-        place, numbered = (record.key, idempotency_key), router_number(idempotency_key)
-        if place in self.keys:
-            return False
-        self.keys.add(place)
-        expires_ms = kept.expires_ms - self.ahead_ms
+        numbered, expires_ms = router_number(idempotency_key), kept.expires_ms - self.ahead_ms
         if numbered is None:
+            place = (record.key, idempotency_key)
+            if place in self.keys:
+                return False
+            self.keys.add(place)
             name = (kind_of(record.key[0], record.key[1]), record.key[2].encode(), idempotency_key.encode())
             self.replies.append((*name, kept.fingerprint, kept.reply, expires_ms, ordinal))
             return True
+        if idempotency_key in self.router_keys:
+            return False
+        self.router_keys.add(idempotency_key)
         router, number = numbered
         found = self.routers.get(router)
         if found is None:
