@@ -33,7 +33,7 @@ import uvloop
 from benchmarks.gate_echo import CATALOG, SCRIPT, BatchingLink, InstantLink, serve_echo
 from goverse.model.frames import Operation, Request
 from goverse.model.keys import ObjectKey
-from goverse.ports.link import Link
+from goverse.ports.link import Carrier
 from goverse.wire.introduction import Introduction
 from goverse.wire.link import GrpcLink
 from goverse.wire.server import LinkServer
@@ -47,7 +47,7 @@ SUBJECTS = ("echo", "gate", "wire", "wire, batched", "bare wire")
 
 async def serve_gate(listener: socket.socket, node: str) -> None:
     """Serve a gate until the process ends; without ``node`` over a link in this process."""
-    link: Link = InstantLink()
+    link: Carrier = InstantLink()
     if node:
         wire = GrpcLink(node, Introduction(kind="gate", id="benchmark"))
         wire.start()

@@ -223,11 +223,14 @@ class TwinCluster:
     def owners(self) -> list[str | None]:
         return [route.node if route is not None else None for route in self.router.table.routes]
 
-    def call(
+    def call(self, target: type[Any], object_id: str, method: str, **arguments: Any) -> Future[Reply]:
+        return self.router.submit(self.request(target, object_id, method, **arguments))
+
+    def request(
         self, target: type[Any], object_id: str, method: str, *, timeout_s: float = 10.0, **arguments: Any
-    ) -> Future[Reply]:
+    ) -> Request:
         key, trace = arguments.pop("key", None), arguments.pop("trace", "")
-        request = Request(
+        return Request(
             Operation.CALL,
             key_of(target, object_id),
             method,
@@ -237,4 +240,3 @@ class TwinCluster:
             key,
             traceparent=trace,
         )
-        return self.router.submit(request)

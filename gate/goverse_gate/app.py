@@ -18,7 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from goverse.model.catalog import Catalog
 from goverse.ports.administration import Administration
-from goverse.ports.link import Link
+from goverse.ports.link import Carrier
 from goverse_gate.admin import ConfigView, admin_routes
 from goverse_gate.bodies import Bodies
 from goverse_gate.exchange import Receive, Scope, Send
@@ -89,7 +89,7 @@ class GateApp(FastAPI):
 
 
 def create_app(
-    link: Link,
+    link: Carrier,
     catalog: Catalog,
     options: GateOptions | None = None,
     *,
@@ -130,7 +130,7 @@ def create_app(
     return app
 
 
-def _add_fronts(app: GateApp, link: Link, options: GateOptions, metrics: GateMetrics, object_ids: ObjectIds) -> None:
+def _add_fronts(app: GateApp, link: Carrier, options: GateOptions, metrics: GateMetrics, object_ids: ObjectIds) -> None:
     """Put the two ways in, for objects and for everything else, behind one guard."""
     guard, request_ids = Guard(options), RequestIds()
     waiting = Waiting()

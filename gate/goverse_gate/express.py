@@ -2,8 +2,8 @@
 
 ASGI costs a task, a dictionary of a dozen entries, an event and five messages per request, which is more than a whole
 call. So a connection asks this lane first. It takes ``POST /objects/{type}/{id}/call/{method}`` where nothing but the
-body is still to come and nothing else of the same connection waits; the call is submitted in the parser's callback and
-answered in the callback of its future. Everything else goes through ASGI, and so does what was taken but does not keep
+body is still to come and nothing else of the same connection waits; the call is sent in the parser's callback, and
+answered as the link tells of its reply. Everything else goes through ASGI, and so does what was taken but does not keep
 to the bounds (``HELD_BYTES_MAX``, one sweep of time): until its last byte is there, nothing has happened to a request.
 
 What a call means is told in ``operations`` and ``objects``, for both ways alike.
@@ -12,19 +12,18 @@ What a call means is told in ``operations`` and ``objects``, for both ways alike
 from __future__ import annotations
 
 import logging
-from asyncio import Future
 from collections.abc import Awaitable, Generator
 from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from goverse.errors import Draining, GoverseError, Unavailable
+from goverse.errors import Draining, GoverseError
 from goverse.limits import KIB
 from goverse.model.frames import Problem, Reply, Request
 from goverse_gate.exchange import CLIENT_GONE, SUCCESS, Exchange
 from goverse_gate.guard import Header, Headers
 from goverse_gate.objects import CLIENT_CLOSED_REQUEST, STOPPED, Objects
-from goverse_gate.operations import GIVEN_UP, is_there, timeout_of
+from goverse_gate.operations import timeout_of
 from goverse_gate.waiting import ANSWER_GRACE_S
 
 HELD_BYTES_MAX: Final = 4 * KIB  # of a body that came in part; more is read with the care of ``bodies``
@@ -62,7 +61,7 @@ class Connection(Protocol):
 
 
 class ExpressCall(Exchange):
-    """A call in the lane.
+    """A call in the lane, which waits for its reply itself (``goverse.ports.link.Waiter``).
 
     Attributes:
         headers: as they came.
@@ -70,7 +69,7 @@ class ExpressCall(Exchange):
         body: what came of it so far.
     """
 
-    __slots__ = ("_connection", "_ended", "_future", "_gone", "_lane", "_request", "body", "headers", "segments")
+    __slots__ = ("_connection", "_gone", "_lane", "_over", "_request", "body", "headers", "segments")
 
     def __init__(
         self, lane: Express, connection: Connection, path: bytes, segments: list[bytes], headers: Headers
@@ -81,8 +80,7 @@ class ExpressCall(Exchange):
         self._lane = lane
         self._connection = connection
         self._request: Request | None = None
-        self._future: Future[Reply] | None = None
-        self._ended: GoverseError | None = None
+        self._over = False
         self._gone = False
         self.segments = segments
         self.headers = headers
@@ -100,32 +98,36 @@ class ExpressCall(Exchange):
             _, _, type_segment, id_segment, _, method_segment = self.segments
             offered = objects.offers.type(type_segment)
             method = offered.method(method_segment)
-            request, future = operations.submit_call(self, offered, method, segment=id_segment, body=self.body)
-            if not is_there(future):
-                self._request, self._future = request, future
-                objects.waiting.expect(self, request.deadline + ANSWER_GRACE_S)
-                future.add_done_callback(self._replied)
-                return
-            operations.answer_call(self, future.result())
+            request = operations.request_of(self, offered, method, segment=id_segment, body=self.body)
+            self._request = request
+            objects.waiting.expect(self, request.deadline + ANSWER_GRACE_S)
+            operations.carry(request, self)
         except GoverseError as error:
+            self._end()
             objects.refuse(self, error)
         except Exception:
+            self._end()
             self._fail()
-        objects.inflight -= 1
 
-    def _replied(self, future: Future[Reply]) -> None:
-        objects = self._lane.objects
-        objects.inflight -= 1
-        objects.waiting.forget(self)
+    def done(self) -> bool:
+        """Tell whether the call was answered, or nobody waits for it any more."""
+        return self._over
+
+    def set_result(self, reply: Reply, /) -> None:
+        """Answer the call."""
+        self._end()
         try:
-            if not future.cancelled():
-                self._lane.operations.answer_call(self, future.result())
-            elif self._gone:
-                self.finish(CLIENT_GONE, CLIENT_CLOSED_REQUEST)
-            else:
-                self.answer_problem(Problem.of(self._ended or Unavailable(GIVEN_UP)))
+            self._lane.operations.answer_call(self, reply)
         except Exception:
             self._fail()
+
+    def _end(self) -> None:
+        """Wait no longer."""
+        if not self._over:
+            self._over = True
+            objects = self._lane.objects
+            objects.inflight -= 1
+            objects.waiting.forget(self)
 
     def _fail(self) -> None:
         if self.answered:
@@ -138,23 +140,22 @@ class ExpressCall(Exchange):
     def leave(self) -> None:
         """The client went away."""
         self._gone = True
-        if self._future is not None:
-            self._future.cancel()
+        if self._request is not None and not self._over:
+            self._end()
+            self.finish(CLIENT_GONE, CLIENT_CLOSED_REQUEST)
 
     def expire(self) -> None:
         """The deadline passed."""
-        if self._request is not None:
-            self._end(timeout_of(self._request, self))
+        if self._request is not None and not self._over:
+            self._end()
+            self.answer_problem(Problem.of(timeout_of(self._request, self)))
 
     def cut_off(self) -> None:
         """The gate stops and waits no longer."""
         self.close = True
-        self._end(Draining(STOPPED))
-
-    def _end(self, error: GoverseError) -> None:
-        if self._future is not None and not self._future.done():
-            self._ended = error
-            self._future.cancel()
+        if self._request is not None and not self._over:
+            self._end()
+            self.answer_problem(Problem.of(Draining(STOPPED)))
 
     # --- answering --------------------------------------------------------------------------------------------------
 

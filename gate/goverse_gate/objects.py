@@ -14,7 +14,7 @@ from typing import Final
 from goverse.errors import AccessDenied, Draining, GoverseError, Overloaded, UnknownPath
 from goverse.model.catalog import Catalog
 from goverse.model.frames import Problem
-from goverse.ports.link import Link
+from goverse.ports.link import Carrier
 from goverse_gate.bodies import Bodies
 from goverse_gate.exchange import CLIENT_GONE, AsgiExchange, Exchange, Receive, Scope, Send
 from goverse_gate.guard import Guard, is_preflight, preflight_headers
@@ -40,7 +40,7 @@ class Objects:
 
     def __init__(
         self,
-        link: Link,
+        link: Carrier,
         catalog: Catalog,
         options: GateOptions,
         *,

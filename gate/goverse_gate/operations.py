@@ -12,7 +12,7 @@ import orjson
 from goverse.errors import MethodNotAllowed, Timeout, Unavailable
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
-from goverse.ports.link import Link
+from goverse.ports.link import Carrier
 from goverse_gate.bodies import Bodies
 from goverse_gate.exchange import JSON, NO_CACHE, AsgiExchange, Exchange
 from goverse_gate.guard import Headers
@@ -36,7 +36,7 @@ class Operations:
 
     def __init__(
         self,
-        link: Link,
+        link: Carrier,
         options: GateOptions,
         *,
         bodies: Bodies,
@@ -48,6 +48,7 @@ class Operations:
         """Make what all operations share."""
         self._link = link
         self._submit = link.submit
+        self.carry = link.carry
         self._options = options
         self._metrics = metrics
         self._object_ids = object_ids
@@ -70,10 +71,10 @@ class Operations:
         reply = future.result() if is_there(future) else await self._wait(future, request, exchange)
         return await self.answer_call(exchange, reply)
 
-    def submit_call(
+    def request_of(
         self, exchange: Exchange, offered: OfferedType, method: OfferedMethod, *, segment: bytes, body: bytes
-    ) -> tuple[Request, Future[Reply]]:
-        """Send a call whose body is there already.
+    ) -> Request:
+        """Return the request of a call whose body is there already; ``carry`` sends it.
 
         Raises:
             GoverseError: a header or the id is not well formed.
@@ -81,8 +82,7 @@ class Operations:
         exchange.series = method.series
         headers = self._headers(exchange)
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
-        request = self._call(exchange, key, method, headers, body)
-        return request, self._submit(request)
+        return self._call(exchange, key, method, headers, body)
 
     def _call(
         self, exchange: Exchange, key: ObjectKey, method: OfferedMethod, headers: CallHeaders, body: bytes

@@ -265,11 +265,11 @@ class Activation:
         if error is None:
             if self.tail is pending:
                 self.tail = None
+            if self.phase is Phase.ACTIVE:
+                self.instance.commit_seq = commit_seq  # before the answer: it may bring the next call at once
             if pending.call is not None:
                 pending.reply.commit_seq = commit_seq
                 pending.call.answer(pending.reply)
-            if self.phase is Phase.ACTIVE:
-                self.instance.commit_seq = commit_seq
             return
         if pending.call is not None:
             pending.call.refuse(error)

@@ -82,11 +82,12 @@ class Call:
         if follower is None:
             return False
         followers.remove(follower)
-        if not self.waiter.done():
-            self.waiter.set_result(Reply(problem=Problem.of(error, self.request.request_id)))
+        waiter, refusal = self.waiter, Reply(problem=Problem.of(error, self.request.request_id))
         self.waiter, self.request = follower.waiter, follower.request
         follower.answered = True
         follower.stats.inflight -= 1
+        if not waiter.done():
+            waiter.set_result(refusal)
         return True
 
     def answer(self, reply: Reply) -> None:

@@ -40,7 +40,7 @@ class PlainLink:
         self.commit_seq = 0
         self.reasons: tuple[str, ...] = ()
         self.requests: list[Request] = []
-        self.futures: list[Future[Reply]] = []
+        self.waiters: list[Waiter] = []
         self.held = False
         self.replies: Callable[[Request], Reply] | None = None
         self._waiting: list[tuple[Request, Waiter]] = []
@@ -50,13 +50,13 @@ class PlainLink:
     def submit(self, request: Request) -> Future[Reply]:
         """Carry out ``request``, or keep it back."""
         future: Future[Reply] = asyncio.get_running_loop().create_future()
-        self.futures.append(future)
         self.carry(request, future)
         return future
 
     def carry(self, request: Request, waiter: Waiter) -> None:
         """Carry out ``request``, or keep it back."""
         self.requests.append(request)
+        self.waiters.append(waiter)
         if self.held:
             self._waiting.append((request, waiter))
         else:

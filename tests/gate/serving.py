@@ -11,7 +11,7 @@ import httpx
 
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
-from goverse.ports.link import Link
+from goverse.ports.link import Carrier
 from goverse_gate.app import GateApp, create_app
 from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
@@ -63,7 +63,7 @@ async def serving_node() -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def serving_link(
-    link: Link, registry: Registry, options: GateOptions, **parts: Any
+    link: Carrier, registry: Registry, options: GateOptions, **parts: Any
 ) -> AsyncIterator[tuple[GateApp, GateServer, httpx.AsyncClient]]:
     """Serve whatever is behind ``link`` on a free loopback port."""
     certificates = parts.pop("certificates", None)

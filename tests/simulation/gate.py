@@ -36,7 +36,6 @@ class RoutedCall:
         self._entry = entry
         self._done: Done | None = done
         self._deadline = now + CALL_TIMEOUT_S
-        self._ticket = 0
         changes = entry is not None and Bug.UNKEYED_RETRY not in gate.cluster.settings.bugs
         self._delivery = Delivery(
             now, self._deadline, changes=changes, idempotency_key=key, router_key=gate.router_key()
@@ -52,7 +51,7 @@ class RoutedCall:
         if isinstance(step, Fail):
             self._finish(step.error)
         elif isinstance(step, Park):
-            self._ticket = gate.parking.park(self, self.shard, step.until)
+            gate.parking.park(self, self.shard, step.until)
         else:
             request = Request(
                 self.number, self.shard, self._entry, step.idempotency_key, step.attempt, lambda _answer: None
@@ -70,7 +69,7 @@ class RoutedCall:
 
     def _expire(self) -> None:
         if self._done is not None:
-            self.gate.parking.leave(self._ticket)
+            self.gate.parking.forget(lambda call: call is self)
             self._finish(self._delivery.expire(self.gate.table.route(self.shard), self.gate.clock()).error)
 
     def _finish(self, result: tuple[int, ...] | GoverseError) -> None:

@@ -9,7 +9,7 @@ never takes the places of the others.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Final, Generic, TypeVar
 
@@ -36,8 +36,8 @@ class Parking(Generic[Call]):
         """Return how many calls wait."""
         return len(self._calls)
 
-    def park(self, call: Call, shard: int, until: float) -> int:
-        """Take ``call`` in until the route of ``shard`` changes or ``until``; return its ticket.
+    def park(self, call: Call, shard: int, until: float) -> None:
+        """Take ``call`` in until the route of ``shard`` changes or ``until``.
 
         Raises:
             Overloaded: too many calls wait already.
@@ -52,11 +52,10 @@ class Parking(Generic[Call]):
         self._calls[ticket] = (shard, call)
         self._shards.setdefault(shard, {})[ticket] = None
         heapq.heappush(self._times, (until, ticket))
-        return ticket
 
-    def leave(self, ticket: int) -> None:
-        """Forget a call whose caller does not wait any more; without effect where it went on already."""
-        if ticket in self._calls:
+    def forget(self, is_over: Callable[[Call], bool]) -> None:
+        """Forget the calls of which ``is_over`` says that their callers do not wait any more."""
+        for ticket in [ticket for ticket, (_, call) in self._calls.items() if is_over(call)]:
             self._take(ticket)
 
     def shards(self) -> list[int]:

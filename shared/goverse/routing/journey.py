@@ -1,4 +1,4 @@
-"""One call on its way through a router: a future of the reply that knows how to try again.
+"""One call on its way through a router, which knows how to try again.
 
 It is what a link tells of the reply to each try, so the first one costs nothing beyond it. Only a call that met a
 problem gets a ``Delivery``, whose rules say whether it is sent again, where, and as which attempt
@@ -8,15 +8,14 @@ problem gets a ``Delivery``, whose rules say whether it is sent again, where, an
 from __future__ import annotations
 
 import asyncio
-from asyncio import Future
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from goverse.cluster.delivery import Delivery, Miss
 from goverse.cluster.table import Route
 from goverse.errors import Unavailable
 from goverse.limits import RELEASE_RETRY_AFTER_S
 from goverse.model.frames import Problem, Reply, Request
-from goverse.ports.link import Executed, executed
+from goverse.ports.link import Executed, Waiter, executed
 
 if TYPE_CHECKING:
     from goverse.routing.router import Router
@@ -30,34 +29,31 @@ _UNKNOWN: Final = ("unknown_type", "unknown_method")
 """Whoever routes a call knows the type and the method; a node that does not is of another release, for a while."""
 
 
-class Journey(Future[Reply]):
-    """The reply to one request, whichever node gives it in the end.
+class Journey:
+    """Waits for what links say of one request, until a node gives its reply.
 
     Attributes:
         request: as it is sent next.
         shard: the object's.
         route: where it was sent last.
         delivery: the rules of trying again; None while the first try is under way.
-        ticket: under which it is parked, or None.
     """
 
-    def __init__(self, router: Router, request: Request, shard: int, *, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin with a request that was not sent yet."""
-        super().__init__(loop=loop)
+    __slots__ = ("_router", "_waiter", "began_at", "delivery", "request", "route", "shard")
+
+    def __init__(self, router: Router, request: Request, shard: int, waiter: Waiter, now: float) -> None:
+        """Begin with a request that was not sent yet; ``waiter`` is told of its reply."""
         self.request = request
         self.shard = shard
-        self.began_at = loop.time()
+        self.began_at = now
         self.delivery: Delivery | None = None
-        self.ticket: int | None = None
         self.route: Route | None = None
         self._router = router
+        self._waiter = waiter
 
-    def cancel(self, msg: Any | None = None) -> bool:
-        """Give up: a link that carries the request sees that nobody waits."""
-        given_up = super().cancel(msg)
-        if given_up:
-            self._router.gave_up(self)
-        return given_up
+    def done(self) -> bool:
+        """Tell whether nobody waits any more."""
+        return self._waiter.done()
 
     def set_result(self, reply: Reply, /) -> None:
         """Take what a link says of the last try: the reply, or a problem that another try may get around.
@@ -65,14 +61,14 @@ class Journey(Future[Reply]):
         A problem is looked at in the next turn of the loop, since a link may refuse while it is being asked.
         """
         if reply.problem is None:
-            super().set_result(reply)
+            self._waiter.set_result(reply)
         else:
-            self.get_loop().call_soon(self._go_around, reply, reply.problem)
+            asyncio.get_running_loop().call_soon(self._go_around, reply, reply.problem)
 
     def answer(self, reply: Reply) -> None:
         """Give the reply, unless nobody waits for it."""
-        if not self.done():
-            super().set_result(reply)
+        if not self._waiter.done():
+            self._waiter.set_result(reply)
 
     def _go_around(self, reply: Reply, problem: Problem) -> None:
         if self.done():
@@ -83,7 +79,7 @@ class Journey(Future[Reply]):
             return
         if problem.code in _UNKNOWN and self._router.is_elsewhere(self.route):
             reply = Reply(problem=_of_another_release(problem, self.request))
-        super().set_result(reply)
+        self._waiter.set_result(reply)
 
 
 def miss_of(problem: Problem) -> Miss | None:

@@ -12,6 +12,7 @@ import asyncio
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from itertools import count
+from typing import Final
 
 from goverse.cluster.delivery import Miss, Park, Send
 from goverse.cluster.parking import Parking
@@ -22,17 +23,19 @@ from goverse.limits import PARKED_CALLS_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, placement_of, stable_hash
 from goverse.model.records import ObjectSummary
-from goverse.ports.link import Carrier, Link, Readiness
+from goverse.ports.link import Carrier, Link, Readiness, Waiter
 from goverse.routing.journey import Journey, delivery_of
 from goverse.routing.links import Connect, Links, list_at_any, readiness_of
 from goverse.routing.metrics import RouterStats
+
+_GIVEN_UP_S: Final = 0.25  # how long a call that nobody waits for any more may keep its place
 
 Readonly = Callable[[str, str], bool]
 """Whether a type's method changes nothing."""
 
 
 class Router:
-    """Implements ``goverse.ports.link.Link`` over all nodes of a cluster.
+    """Implements ``goverse.ports.link.Carrier`` over all nodes of a cluster.
 
     Attributes:
         table: who serves which shard.
@@ -115,23 +118,26 @@ class Router:
 
     def submit(self, request: Request) -> Future[Reply]:
         """Send a request to whoever serves its object; see ``goverse.ports.link.Link``."""
-        loop = asyncio.get_running_loop()
+        future: Future[Reply] = asyncio.get_running_loop().create_future()
+        self.carry(request, future)
+        return future
+
+    def carry(self, request: Request, waiter: Waiter) -> None:
+        """Send a request to whoever serves its object; see ``goverse.ports.link.Carrier``."""
         try:
             shard = self.shard_of(request.key)
         except GoverseError as error:
-            refused: Future[Reply] = loop.create_future()
-            refused.set_result(Reply(problem=Problem.of(error, request.request_id)))
-            return refused
+            waiter.set_result(Reply(problem=Problem.of(error, request.request_id)))
+            return
         if request.idempotency_key is None and self._changes(request):
             request.idempotency_key = f"{self._key_prefix}{next(self._numbers):x}"
             request.fresh_key = True
-        journey = Journey(self, request, shard, loop=loop)
+        journey = Journey(self, request, shard, waiter, asyncio.get_running_loop().time())
         route = self.table.routes[shard]
         if route is None or route.address in self._dark:
             self._go_on(journey)
         else:
             self._send(journey, route)
-        return journey
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
@@ -194,7 +200,7 @@ class Router:
     def missed(self, journey: Journey, miss: Miss, route: Route | None = None) -> None:
         """Take note of a send that gave no result, and go on."""
         self.stats.misses[miss] += 1
-        now = journey.get_loop().time()
+        now = asyncio.get_running_loop().time()
         if journey.delivery is None:
             journey.delivery = delivery_of(journey, route or journey.route)
         journey.delivery.missed(miss, now)
@@ -204,7 +210,7 @@ class Router:
             self._go_on(journey)
 
     def _go_on(self, journey: Journey) -> None:
-        now = journey.get_loop().time()
+        now = asyncio.get_running_loop().time()
         if journey.delivery is None:
             journey.delivery = delivery_of(journey, None)
         route = self.table.routes[journey.shard]
@@ -225,28 +231,21 @@ class Router:
 
     def _park(self, journey: Journey, until: float) -> None:
         try:
-            journey.ticket = self.parking.park(journey, journey.shard, until)
+            self.parking.park(journey, journey.shard, until)
         except Overloaded as error:
             self.stats.refused += 1
             self._fail(journey, error)
             return
         self.stats.parked += 1
-        self._arm(until)
+        self._arm(min(until, asyncio.get_running_loop().time() + _GIVEN_UP_S))
 
     def _unparked(self, journey: Journey) -> None:
-        journey.ticket = None
         if not journey.done():
             self._go_on(journey)
 
     def is_elsewhere(self, route: Route | None) -> bool:
         """Tell whether a route leads to another process."""
         return route is not None and (self.own is None or route.node != self.own[0])
-
-    def gave_up(self, journey: Journey) -> None:
-        """Forget a call that nobody waits for."""
-        if journey.ticket is not None:
-            self.parking.leave(journey.ticket)
-            journey.ticket = None
 
     def _fail(self, journey: Journey, error: GoverseError) -> None:
         journey.answer(Reply(problem=Problem.of(error, journey.request.request_id)))
@@ -261,9 +260,12 @@ class Router:
         self._timer = loop.call_at(at, self._look)
 
     def _look(self) -> None:
+        """Let go on what has waited long enough, and forget what nobody waits for any more."""
         self._timer = None
-        for journey in self.parking.due(asyncio.get_running_loop().time()):
+        now = asyncio.get_running_loop().time()
+        for journey in self.parking.due(now):
             self._unparked(journey)
+        self.parking.forget(Journey.done)
         at = self.parking.next_at()
         if at is not None and not self._closed:
-            self._arm(at)
+            self._arm(min(at, now + _GIVEN_UP_S))

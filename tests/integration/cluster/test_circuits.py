@@ -50,6 +50,18 @@ async def test_calls_wait_untried_for_a_node_that_cannot_be_reached_and_go_on_at
         assert (stats.held, cluster.router.links.dark, cluster.router.links.openings) == (50, set(), 1)
 
 
+async def test_a_parked_call_whose_caller_leaves_gives_its_place_free() -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.join("a")
+        await cluster.served("a")
+        cluster.tell("a", Phase.BROKEN)
+        left, stays = (cluster.call(Tally, name, "add") for name in ("t", "u"))
+        left.cancel()
+        await until(lambda: len(cluster.router.parking) == 1)
+        cluster.tell("a", Phase.CONNECTED)
+        assert value(await stays) == 1
+
+
 async def test_calls_for_a_dead_node_go_on_elsewhere_when_its_lease_ran_out() -> None:
     async with TwinCluster(Tally) as cluster:
         await cluster.join("a", "b")

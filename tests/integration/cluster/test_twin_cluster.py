@@ -7,7 +7,7 @@ import pytest
 
 from goverse import Object, call
 from goverse_node.ownership.shutdown import Shutdown
-from tests.nodes import Meeting, code, until, value
+from tests.nodes import Meeting, code, key_of, until, value
 from tests.twin_cluster import SHARDS, TwinCluster
 
 PLACE = Meeting()
@@ -126,7 +126,7 @@ async def test_a_running_turn_ends_before_its_shard_moves_and_later_calls_follow
         await PLACE.reached("slow")
         await cluster.join("b")
         leaving = asyncio.create_task(cluster.hosts["a"].keeper.leave(Shutdown.GRACEFUL, 5.0))
-        shard = cluster.router.shard_of(slow.request.key)  # type: ignore[attr-defined]
+        shard = cluster.router.shard_of(key_of(Tally, "t1"))
         await until(lambda: cluster.hosts["a"].keeper.epoch(shard) is None)
         behind = cluster.call(Tally, "t1", "add")
         await until(lambda: len(cluster.router.parking) > 0)
@@ -159,8 +159,7 @@ async def test_a_node_without_etcd_serves_on_and_one_that_was_replaced_does_not(
         await until(lambda: not host.keeper._leases.lease.alive(asyncio.get_running_loop().time()))
         await until(lambda: set(cluster.owners()) == {"b"})
         for number in mine:
-            request = cluster.call(Tally, f"t{number}", "look").request  # type: ignore[attr-defined]
-            stale = await old[number].submit(request)
+            stale = await old[number].submit(cluster.request(Tally, f"t{number}", "look", key=f"stale-{number}"))
             assert code(stale) in ("unavailable", "moving")
         await everywhere(cluster, 2)
 
@@ -191,8 +190,7 @@ def _gone(cluster: TwinCluster, name: str) -> bool:
 
 
 def _owner(cluster: TwinCluster, object_id: str) -> str | None:
-    request = cluster.call(Tally, object_id, "look").request  # type: ignore[attr-defined]
-    return cluster.owners()[cluster.router.shard_of(request.key)]
+    return cluster.owners()[cluster.router.shard_of(key_of(Tally, object_id))]
 
 
 def test_there_are_more_shards_than_nodes() -> None:

@@ -26,7 +26,7 @@ async def test_a_call_that_the_link_never_answers_ends_at_its_deadline(gate: Ser
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem["retryable"]) == (504, "timeout", True)
     assert (problem["operation"], problem["object"], problem["seconds"]) == ("increment", "Counter/c1", 0.15)
-    assert gate.link.futures[0].cancelled()
+    assert gate.link.waiters[0].done()
     metrics = (await gate.client.get("/metrics")).text
     assert 'goverse_operation_timeouts_total{operation="call"} 1.0' in metrics
 
@@ -130,7 +130,7 @@ async def test_a_call_whose_client_went_away_is_dropped_before_it_begins(gate: S
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, b"{}"))
         await until(lambda: gate.link.requests)
-    await until(gate.link.futures[0].cancelled)
+    await until(gate.link.waiters[0].done)
     gate.link.release()
     assert (await gate.client.get("/objects/Counter/c1")).status_code == 404
     await until(lambda: gate.app.objects.inflight == 0)
@@ -139,9 +139,11 @@ async def test_a_call_whose_client_went_away_is_dropped_before_it_begins(gate: S
 
 async def test_a_link_that_gives_a_request_up_makes_the_gate_unavailable(gate: Serving) -> None:
     gate.link.held = True
-    call = asyncio.create_task(gate.client.post(INCREMENT))
-    await until(lambda: gate.link.futures)
-    gate.link.futures[0].cancel()
+    call = asyncio.create_task(gate.client.get("/objects/Counter/c1"))
+    await until(lambda: gate.link.waiters)
+    (future,) = gate.link.waiters
+    assert isinstance(future, asyncio.Future)
+    future.cancel()
     answer = await call
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 

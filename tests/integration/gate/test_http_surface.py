@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from asyncio import Future
 from typing import Any
 
 import httpx
 import pytest
 
-from goverse.model.frames import MUST_EXIST, Reply, Request
+from goverse.model.frames import MUST_EXIST, Request
+from goverse.ports.link import Waiter
 from goverse_gate.options import GateOptions
 from tests.gate.serving import Serving, serving
 
@@ -81,10 +81,10 @@ async def test_an_unforeseen_error_of_the_object_shows_nothing_of_itself(gate: S
 async def test_an_unforeseen_error_of_the_gate_is_logged_and_not_shown(
     gate: Serving, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(request: Request) -> Future[Reply]:
+    def broken(request: Request, _waiter: Waiter) -> None:
         raise ZeroDivisionError(f"inside {request.method}")
 
-    monkeypatch.setattr(gate.app.objects.operations, "_submit", broken)
+    monkeypatch.setattr(gate.app.objects.operations, "carry", broken)
     answer = await gate.client.post(INCREMENT)
     is_problem(answer, 500, "internal_error")
     assert "inside" not in answer.text

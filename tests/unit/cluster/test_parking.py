@@ -31,11 +31,11 @@ def test_calls_go_on_when_their_time_has_come() -> None:
 
 def test_a_call_whose_caller_left_is_forgotten() -> None:
     parking: Parking[str] = Parking(10)
-    ticket = parking.park("a", 1, until=9.0)
-    parking.leave(ticket)
-    parking.leave(ticket)
+    parking.park("a", 1, until=9.0)
+    parking.park("b", 1, until=9.0)
+    parking.forget("a".__eq__)
 
-    assert (len(parking), parking.moved({1}), parking.due(99.0)) == (0, [], [])
+    assert (len(parking), parking.moved({1}), parking.due(99.0)) == (1, ["b"], [])
 
 
 def test_a_full_car_park_refuses() -> None:
@@ -64,10 +64,10 @@ def test_a_shard_that_does_not_come_back_leaves_places_for_the_others() -> None:
 
 def test_times_of_calls_that_went_on_do_not_pile_up() -> None:
     parking: Parking[int] = Parking(10)
-    keeper = parking.park(-1, 1, until=1e9)
+    parking.park(-1, 1, until=1e9)
     for call in range(20_000):
-        parking.leave(parking.park(call, 2, until=1e6))
+        parking.park(call, 2, until=1e6)
+        parking.moved({2})
 
     assert len(parking) == 1
     assert len(parking._times) < 3_000
-    parking.leave(keeper)
