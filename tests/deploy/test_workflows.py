@@ -103,4 +103,4 @@ def test_the_chart_of_a_release_names_the_images_of_the_release(tmp_path: Path) 
     ).stdout
     assert "registry.example/goverse/goverse-gate:0.1.0rc1" in shown
     assert "registry.example/goverse/goverse-tools:0.1.0rc1" in shown
-    assert "helm.sh/chart: goverse-0.1.0-rc.1" in shown
+    assert 'helm.sh/chart: "goverse-0.1.0-rc.1"' in shown
