@@ -37,9 +37,9 @@ def cluster_sections(results: Results) -> list[str]:
     """Return the lines about clusters."""
     lines = ["", "## Throughput of a cluster", ""]
     lines += [
-        "One gate, one node and PostgreSQL, each a process, on the same two cores as the load; in the same rounds the"
+        "One gate, one node and PostgreSQL, each a process, on the same two cores as the load; in the first rounds"
     ]
-    lines += ["servers of others, each in the fastest set-up that was found (`benchmarks/peers/`).", ""]
+    lines += ["the servers of others, each in the fastest set-up that was found (`benchmarks/peers/`).", ""]
     lines += [*THROUGHPUT_HEAD, *throughput_rows(results.cluster)]
     for what, found in results.growth.items():
         lines += ["", f"Durable calls by {_GROWTH[what]}:", ""]

@@ -58,6 +58,7 @@ async def drive(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
     turn.started = True
     if turn.expired is not None:
         coroutine.close()
+        current_turn.set(None)
         _end(turn, b"", turn.expired)
         return
     try:
@@ -68,8 +69,10 @@ async def drive(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
     except GeneratorExit:  # the loop is gone, and with it everybody who could be told
         raise
     except BaseException as error:
+        current_turn.set(None)  # what an answer brings about is no part of the turn
         _fail(turn, error)
     else:
+        current_turn.set(None)
         _succeed(turn, value)
 
 

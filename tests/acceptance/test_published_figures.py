@@ -12,16 +12,13 @@ import pytest
 from benchmarks import report
 from benchmarks.cluster_measurements import COMMIT_SIZES, CONNECTIONS, NODES, STATES
 from benchmarks.load import Throughput
-from benchmarks.measurements import CLUSTER_TARGETS, DURABLE_CLUSTER, HANDWRITTEN, TARGETS, Results, Rounds
+from benchmarks.measurements import CLUSTER_TARGETS, TARGETS, Results, Rounds
 from benchmarks.postgres_commit import BY_HAND, VARIANTS
 from goverse.limits import LEASE_TTL_S
 
 FAILOVER_S = 2.0  # on top of the lease, until every shard is served again
 
-KNOWN_MISSES = {
-    # 2.8 times at 64 connections: a quarter of the two cores' time is idle meanwhile; at 256 there is none left
-    f"{DURABLE_CLUSTER} / {HANDWRITTEN}",
-}
+KNOWN_MISSES = set[str]()
 
 # Milliseconds at the median and at the 99th percentile.
 LATENCY_BOUNDS_MS = {"read": (1.0, 10.0), "write": (2.0, 15.0)}

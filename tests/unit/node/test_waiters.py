@@ -1,0 +1,108 @@
+"""Who waits for a reply is told by the node itself, in the middle of its work: what may happen then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from goverse import Object, call
+from goverse.model.frames import Operation, Reply, Request
+from goverse.objects.context import current_turn
+from tests.nodes import Bench, key_of, until, value
+from tests.nodes import bench as running_node
+
+
+class Tally(Object):
+    total: int = 0
+
+    @call
+    def add(self) -> int:
+        self.total += 1
+        return self.total
+
+    @call
+    async def add_later(self) -> int:
+        await asyncio.sleep(0)
+        self.total += 1
+        return self.total
+
+    @call(readonly=True)
+    def look(self) -> int:
+        return self.total
+
+    @call(readonly=True)
+    async def look_later(self) -> int:
+        await asyncio.sleep(0)
+        return self.total
+
+
+class Teller:
+    """Waits, and does something as it is told."""
+
+    def __init__(self, then: Callable[[Reply], object]) -> None:
+        self.replies: list[Reply] = []
+        self._then = then
+
+    def done(self) -> bool:
+        return bool(self.replies)
+
+    def set_result(self, reply: Reply, /) -> None:
+        self.replies.append(reply)
+        self._then(reply)
+
+
+def request(bench: Bench, method: str, number: int = 1) -> Request:
+    return Request(Operation.CALL, key_of(Tally, "t"), method, b"", bench.node.now() + 10.0, f"r{number}")
+
+
+@pytest.mark.parametrize("method", ["add", "add_later", "look", "look_later"])
+async def test_whoever_is_told_is_not_in_the_turn(method: str) -> None:
+    async with running_node(Tally) as bench:
+        found: list[object] = []
+        bench.node.carry(request(bench, method), Teller(lambda _: found.append(current_turn.get())))
+        await until(lambda: len(found) == 1)
+        assert found == [None]
+
+
+async def test_a_call_that_an_answer_brings_sees_the_position_of_that_answer() -> None:
+    async with running_node(Tally) as bench:
+        behind = Teller(lambda _: None)
+        before = Teller(lambda _: bench.node.carry(request(bench, "look", 2), behind))
+        bench.node.carry(request(bench, "add"), before)
+        await until(behind.done)
+        assert value(behind.replies[0]) == 1
+        assert behind.replies[0].commit_seq == before.replies[0].commit_seq > 0
+
+
+async def test_answers_that_bring_calls_without_end_stop_nobody() -> None:
+    async with running_node(Tally) as bench:
+        seen: list[int] = []
+
+        def again(reply: Reply) -> None:
+            seen.append(value(reply))
+            if len(seen) < 5_000:
+                bench.node.carry(request(bench, "add", len(seen)), Teller(again))
+
+        bench.node.carry(request(bench, "add"), Teller(again))
+        assert value(await bench.call(Tally, "another", "add")) == 1
+        await until(lambda: len(seen) == 5_000)
+        assert seen == list(range(1, 5_001))
+
+
+async def test_who_is_told_of_a_deadline_may_take_the_place_again() -> None:
+    async with running_node(Tally) as bench:
+        told: list[str] = []
+        late = replace(request(bench, "add"), deadline=bench.node.now() - 1.0, idempotency_key="k")
+        again = Teller(lambda reply: told.append(reply.problem.code if reply.problem else "done"))
+
+        def once_more(reply: Reply) -> None:
+            assert reply.problem is not None
+            told.append(reply.problem.code)
+            bench.node.carry(replace(request(bench, "add", 2), idempotency_key="k"), again)
+
+        bench.node.carry(late, Teller(once_more))
+        await until(again.done)
+        assert told == ["timeout", "done"]
