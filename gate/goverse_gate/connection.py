@@ -7,6 +7,7 @@ the connection is under way; what it does not take is started as uvicorn does. W
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any, Final
@@ -28,6 +29,7 @@ class LaneProtocol(HttpToolsProtocol):
         lane: takes plain calls.
         outstanding: requests whose headers came and whose answer is not complete.
         idle_since: when the last answer was complete, while no whole head of a request came since.
+        context: of the connection; what follows an answer runs in it, and not in that of the turn that answered.
     """
 
     lane: Express
@@ -40,6 +42,7 @@ class LaneProtocol(HttpToolsProtocol):
         self._express: ExpressCall | None = None
         self._express_begun = False  # all of it came
         self._in_head = True
+        self.context = copy_context()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell a call that its client went away."""
@@ -165,7 +168,7 @@ class LaneProtocol(HttpToolsProtocol):
         if close:
             self.transport.close()
         elif self.pipeline:
-            self.on_response_complete()
+            self.loop.call_soon(self.on_response_complete, context=self.context)
         else:
             self.outstanding -= 1
             self.server_state.total_requests += 1

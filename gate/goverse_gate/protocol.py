@@ -96,12 +96,20 @@ class BoundedProtocol(LaneProtocol):
         self.went_idle()
 
     def went_idle(self) -> None:
-        """Parse what was held back, or send the refusal that waited for the answers before it."""
+        """Parse what was held back, or send the refusal that waited for the answers before it.
+
+        What was held back is parsed in a turn of the loop of its own: this one may belong to an object that answers,
+        which is not done yet, and a request that is carried out in it could answer a further connection, and so on.
+        """
         if self._refusal is not None:
             if not self.outstanding and self._refused_since is None and not self.transport.is_closing():
                 self._answer(self._refusal)
         elif self._held and not self._parsing:
             self._unset_keepalive_if_required()
+            self.loop.call_soon(self._go_on, context=self.context)
+
+    def _go_on(self) -> None:
+        if self._held and not self.transport.is_closing():
             self.flow.resume_reading()
             self._parse_held()
 

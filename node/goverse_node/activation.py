@@ -271,10 +271,10 @@ class Activation:
                 pending.reply.commit_seq = commit_seq
                 pending.call.answer(pending.reply)
             return
-        if pending.call is not None:
-            pending.call.refuse(error)
         self.tail = None if self.tail is pending else self.tail
         self.reset(error)
+        if pending.call is not None:
+            pending.call.refuse(error)  # after the reset: it may bring the next call at once
 
     def fenced(self) -> None:
         """Note that the store refused a commit: another node claimed the shard."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from goverse.errors import GoverseError, Moving
@@ -74,6 +75,8 @@ class Call:
     def make_way(self, error: GoverseError, now: float) -> bool:
         """Refuse this caller alone, and let one that sent the same request and may wait longer have its place.
 
+        The caller is told in the next turn of the loop: the place is about to be used, and nobody may come in between.
+
         Returns:
             False, and nothing is done, where there is no such caller.
         """
@@ -82,12 +85,11 @@ class Call:
         if follower is None:
             return False
         followers.remove(follower)
-        waiter, refusal = self.waiter, Reply(problem=Problem.of(error, self.request.request_id))
+        refusal = Reply(problem=Problem.of(error, self.request.request_id))
+        asyncio.get_running_loop().call_soon(_tell, self.waiter, refusal)
         self.waiter, self.request = follower.waiter, follower.request
         follower.answered = True
         follower.stats.inflight -= 1
-        if not waiter.done():
-            waiter.set_result(refusal)
         return True
 
     def answer(self, reply: Reply) -> None:
@@ -118,3 +120,8 @@ class Call:
         """Answer with an error."""
         self.stats.moving += isinstance(error, Moving)
         self.answer(Reply(problem=Problem.of(error, self.request.request_id)))
+
+
+def _tell(waiter: Waiter, reply: Reply) -> None:
+    if not waiter.done():
+        waiter.set_result(reply)

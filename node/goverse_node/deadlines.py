@@ -83,6 +83,8 @@ class Deadlines:
         self._timer = None
         now = self._loop.time()
         for call in [call for call in self.waiting if call.answered or call.request.deadline <= now]:
+            if call not in self.waiting:
+                continue  # its turn came, while another caller was told
             self.waiting.discard(call)
             if call.follows and not call.answered:
                 call.refuse(IdempotencyInProgress(retry_after_s=1))

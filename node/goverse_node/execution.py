@@ -45,13 +45,13 @@ def run(turn: Turn, target: Any, arguments: dict[str, Any]) -> None:
         if method.is_async:
             turn.task = asyncio.get_running_loop().create_task(drive(turn, value))
             turn.activation.node.track(turn)
-            return
     except BaseException as error:
+        current_turn.reset(token)  # what an answer brings about is no part of the turn
         _fail(turn, error)
         return
-    finally:
-        current_turn.reset(token)
-    _succeed(turn, value)
+    current_turn.reset(token)
+    if not method.is_async:
+        _succeed(turn, value)
 
 
 async def drive(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -69,7 +69,7 @@ async def drive(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
     except GeneratorExit:  # the loop is gone, and with it everybody who could be told
         raise
     except BaseException as error:
-        current_turn.set(None)  # what an answer brings about is no part of the turn
+        current_turn.set(None)
         _fail(turn, error)
     else:
         current_turn.set(None)

@@ -8,11 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from goverse import Object, call
+from goverse import BusinessError, Object, call
+from goverse.errors import Unavailable
 from goverse.model.frames import Operation, Reply, Request
 from goverse.objects.context import current_turn
-from tests.nodes import Bench, key_of, until, value
+from tests.nodes import Bench, Meeting, code, key_of, until, value
 from tests.nodes import bench as running_node
+
+PLACE = Meeting()
 
 
 class Tally(Object):
@@ -28,6 +31,25 @@ class Tally(Object):
         await asyncio.sleep(0)
         self.total += 1
         return self.total
+
+    @call
+    async def add_slowly(self) -> int:
+        seen = self.total
+        await asyncio.sleep(0.001)
+        self.total = seen + 1
+        return self.total
+
+    @call
+    async def wait(self) -> None:
+        await PLACE.wait("here")
+
+    @call(readonly=True)
+    def fail(self) -> None:
+        raise BusinessError("no")
+
+    @call(readonly=True)
+    async def fail_later(self) -> None:
+        raise BusinessError("no")
 
     @call(readonly=True)
     def look(self) -> int:
@@ -58,7 +80,7 @@ def request(bench: Bench, method: str, number: int = 1) -> Request:
     return Request(Operation.CALL, key_of(Tally, "t"), method, b"", bench.node.now() + 10.0, f"r{number}")
 
 
-@pytest.mark.parametrize("method", ["add", "add_later", "look", "look_later"])
+@pytest.mark.parametrize("method", ["add", "add_later", "look", "look_later", "fail", "fail_later"])
 async def test_whoever_is_told_is_not_in_the_turn(method: str) -> None:
     async with running_node(Tally) as bench:
         found: list[object] = []
@@ -106,3 +128,31 @@ async def test_who_is_told_of_a_deadline_may_take_the_place_again() -> None:
         bench.node.carry(late, Teller(once_more))
         await until(again.done)
         assert told == ["timeout", "done"]
+
+
+async def test_who_is_told_of_a_deadline_does_not_run_beside_who_has_the_place() -> None:
+    async with running_node(Tally) as bench:
+        before = bench.call(Tally, "t", "wait")
+        await PLACE.reached("here")
+        beside, heir = Teller(lambda _: None), Teller(lambda _: None)
+        leader = Teller(lambda _: bench.node.carry(request(bench, "add_slowly", 3), beside))
+        keyed = replace(request(bench, "add_slowly"), idempotency_key="k")
+        bench.node.carry(replace(keyed, deadline=bench.node.now() - 0.001), leader)
+        bench.node.carry(replace(keyed, request_id="r2"), heir)
+        PLACE.let_go("here")
+        await until(lambda: heir.done() and beside.done())
+        assert code(leader.replies[0]) == "timeout"
+        assert [value(one.replies[0]) for one in (heir, beside)] == [1, 2]
+        assert value(await before) is None
+
+
+async def test_who_is_told_of_a_failed_commit_finds_the_object_as_it_is_stored() -> None:
+    async with running_node(Tally) as bench:
+        assert value(await bench.call(Tally, "t", "add")) == 1
+        bench.store.fail(Unavailable("not now"))
+        behind = Teller(lambda _: None)
+        failed = Teller(lambda _: bench.node.carry(request(bench, "look_later", 2), behind))
+        bench.node.carry(request(bench, "add"), failed)
+        await until(behind.done)
+        assert code(failed.replies[0]) == "unavailable"
+        assert value(behind.replies[0]) == 1
