@@ -42,11 +42,15 @@ class LaneProtocol(HttpToolsProtocol):
         self._express: ExpressCall | None = None
         self._express_begun = False  # all of it came
         self._in_head = True
+        self._served: Any = None  # of the requests that go through ASGI; uvicorn knows only the newest
         self.context = copy_context()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell a call that its client went away."""
+        """Tell what is under way that its client went away."""
         super().connection_lost(exc)
+        if self._served is not None and not self._served.response_complete:
+            self._served.disconnected = True
+            self._served.message_event.set()
         if self._express is not None:
             self._express.leave()
             self._express = None
@@ -100,6 +104,10 @@ class LaneProtocol(HttpToolsProtocol):
         self.url, self.headers, self.expect_100_continue = url, headers, expects
         self.scope["headers"] = headers
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _queue(self) -> None:
         """Start a request behind a call of the lane."""

@@ -184,6 +184,20 @@ async def test_something_that_is_no_url_behind_a_call_is_refused_after_its_answe
         assert await wire.is_closed()
 
 
+async def test_a_client_that_hangs_up_behind_pipelined_reads_is_noticed(
+    gate: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate.link.held = True
+    async with connected(gate.server.url) as wire:
+        await wire.send(request("GET", "/objects/Counter/c1") * 3)
+        await until(lambda: gate.link.waiters)
+    await until(gate.link.waiters[0].done)
+    gate.link.release()
+    await until(lambda: not gate.app.objects.inflight)
+    assert len(gate.link.requests) == 1
+    assert not caplog.records
+
+
 async def test_a_client_that_hangs_up_behind_pipelined_calls_leaves_nothing(gate: Serving) -> None:
     gate.link.held = True
     async with connected(gate.server.url) as wire:
