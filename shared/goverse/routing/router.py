@@ -111,7 +111,7 @@ class Router:
         if self._timer is not None:
             self._timer.cancel()
         for journey in self.parking.moved(range(len(self.table))):
-            self._fail(journey, Unavailable("the process is shutting down; the call was not sent", executed="no"))
+            self._fail(journey, _shutting_down())
         await self.links.close()
 
     # --- Link ---------------------------------------------------------------------------------------------------------
@@ -230,6 +230,9 @@ class Router:
             self._fail(journey, step.error)
 
     def _park(self, journey: Journey, until: float) -> None:
+        if self._closed:
+            self._fail(journey, _shutting_down())
+            return
         try:
             self.parking.park(journey, journey.shard, until)
         except Overloaded as error:
@@ -267,5 +270,9 @@ class Router:
             self._unparked(journey)
         self.parking.forget(Journey.done)
         at = self.parking.next_at()
-        if at is not None and not self._closed:
+        if at is not None:
             self._arm(min(at, now + _GIVEN_UP_S))
+
+
+def _shutting_down() -> GoverseError:
+    return Unavailable("the process is shutting down; the call was not sent", executed="no")

@@ -62,6 +62,14 @@ async def test_a_parked_call_whose_caller_leaves_gives_its_place_free() -> None:
         assert value(await stays) == 1
 
 
+async def test_a_router_that_was_closed_parks_nothing() -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.router.close()
+        refused = [await asyncio.wait_for(cluster.call(Tally, name, "add"), 5.0) for name in ("t", "u")]
+        assert [code(reply) for reply in refused] == ["unavailable", "unavailable"]
+        assert len(cluster.router.parking) == 0
+
+
 async def test_calls_for_a_dead_node_go_on_elsewhere_when_its_lease_ran_out() -> None:
     async with TwinCluster(Tally) as cluster:
         await cluster.join("a", "b")
