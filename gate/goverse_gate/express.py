@@ -69,7 +69,7 @@ class ExpressCall(Exchange):
         body: what came of it so far.
     """
 
-    __slots__ = ("_connection", "_gone", "_lane", "_over", "_request", "body", "headers", "segments")
+    __slots__ = ("_connection", "_lane", "_over", "_request", "body", "headers", "segments")
 
     def __init__(
         self, lane: Express, connection: Connection, path: bytes, segments: list[bytes], headers: Headers
@@ -81,7 +81,6 @@ class ExpressCall(Exchange):
         self._connection = connection
         self._request: Request | None = None
         self._over = False
-        self._gone = False
         self.segments = segments
         self.headers = headers
         self.body = b""
@@ -139,7 +138,7 @@ class ExpressCall(Exchange):
 
     def leave(self) -> None:
         """The client went away."""
-        self._gone = True
+        del self._connection  # the node may keep the call until its turn would have come
         if self._request is not None and not self._over:
             self._end()
             self.finish(CLIENT_GONE, CLIENT_CLOSED_REQUEST)
@@ -183,8 +182,7 @@ class ExpressCall(Exchange):
 
     def _send(self, answer: bytes, status: int, outcome: str) -> Awaitable[None]:
         self.answered = True
-        if not self._gone:
-            self._connection.finish_express(answer, close=self.close)
+        self._connection.finish_express(answer, close=self.close)
         self.finish(outcome, status)
         return _WRITTEN
 

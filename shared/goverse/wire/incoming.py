@@ -109,6 +109,8 @@ class Incoming:
         self._occupancy.requests -= len(self._held)
         self._held.clear()
         self._held_bytes = 0
+        self._replies.clear()
+        self._replies_bytes = 0
 
     # --- replies ------------------------------------------------------------------------------------------------------
 

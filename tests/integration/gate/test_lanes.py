@@ -6,7 +6,9 @@ A ``?`` behind the path sends a call through ASGI and changes nothing else about
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
+import weakref
 
 import pytest
 
@@ -182,6 +184,16 @@ async def test_something_that_is_no_url_behind_a_call_is_refused_after_its_answe
         assert (await wire.answer()).body == b"1"
         assert (await wire.answer()).code == "malformed_request"
         assert await wire.is_closed()
+
+
+async def test_a_connection_whose_client_left_is_not_kept_by_its_call(gate: Serving) -> None:
+    gate.link.held = True
+    async with connected(gate.server.url) as wire:
+        await wire.send(request("POST", INCREMENT, b"{}"))
+        await until(lambda: gate.link.waiters)
+        connection = weakref.ref(connection_of(gate))
+    await until(gate.link.waiters[0].done)
+    await until(lambda: gc.collect() >= 0 and connection() is None)
 
 
 async def test_a_client_that_hangs_up_behind_pipelined_reads_is_noticed(

@@ -50,6 +50,16 @@ async def test_requests_of_all_streams_are_bounded_together() -> None:
     assert occupancy.requests == 0
 
 
+async def test_a_stream_that_is_gone_keeps_nothing() -> None:
+    side = incoming()
+    side.hold(1, 5)
+    side.answer(2, Reply(b"x" * 100))
+    side.release_all()
+    assert not side.owes
+    assert not side.holds(1)
+    assert not side.has_replies
+
+
 async def test_bodies_under_way_are_bounded() -> None:
     side = incoming(requests_bytes_max=10)
     side.hold(1, 8)
