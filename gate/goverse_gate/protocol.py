@@ -119,7 +119,11 @@ class BoundedProtocol(LaneProtocol):
             self.transport.close()
 
     def _parse_held(self) -> None:
+        answered = self.server_state.total_requests
         while self._held and not self.pipeline and not self.calls and not self.transport.is_closing():
+            if self.server_state.total_requests != answered:
+                self.loop.call_soon(self._go_on, context=self.context)  # it is the turn of the others
+                break
             piece = bytes(self._held[:SLICE_BYTES])
             del self._held[:SLICE_BYTES]
             self._parse(piece)

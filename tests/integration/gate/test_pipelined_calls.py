@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
@@ -18,6 +19,7 @@ from goverse.objects.context import current_turn
 from goverse.objects.registry import Registry
 from goverse_gate.app import GateApp
 from goverse_gate.options import GateOptions
+from goverse_gate.protocol import SLICE_BYTES
 from goverse_node.node import Node
 from goverse_node.stores.memory import MemoryStore
 from tests.gate.serving import serving_link
@@ -25,6 +27,7 @@ from tests.gate.wire import Wire, connected, request, until
 from tests.nodes import Meeting
 
 CHAIN = 60  # objects; a stack holds the answers of about half as many
+MANY = 2_000  # calls; a socket brings hundreds of them at a time
 
 pytestmark = [pytest.mark.requirement("GATE-9", "OBJ-2"), pytest.mark.asyncio]
 
@@ -160,3 +163,23 @@ async def test_calls_whose_answers_bring_calls_whose_answers_bring_calls() -> No
         assert [(await wire.answer()).status for wire in (*chain, *chain)] == [200] * (2 * CHAIN)
         place.let_go("here")
         assert [(await wire.answer()).status for wire in busy] == [200] * CHAIN
+
+
+async def test_a_connection_with_much_to_ask_leaves_turns_of_the_loop_to_the_others() -> None:
+    async with serving() as served, connected(served.url) as one:
+        await send(one, "add")
+        assert (await one.answer()).status == 200
+        done: list[int] = []
+        loop, series = asyncio.get_running_loop(), served.app.objects.offers.type(b"Tally").method(b"look").series
+
+        def look() -> None:
+            done.append(series.count("success"))
+            if done[-1] < MANY:
+                loop.call_soon(look)
+
+        look()
+        asked = request("POST", "/objects/Tally/t/call/look", b"")
+        await one.send(asked * MANY)
+        assert [(await one.answer()).status for _ in range(MANY)] == [200] * MANY
+        slices = 2  # what came, and what was held back before it
+        assert max(later - before for before, later in pairwise(done)) <= slices * (SLICE_BYTES // len(asked) + 1)
