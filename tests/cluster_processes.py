@@ -186,14 +186,21 @@ class Processes:
         """What the process ``name`` wrote, all that ever had this name."""
         return (self._folder / f"{name}.log").read_text(errors="replace")
 
+    def pid(self, name: str) -> int:
+        """The process that runs under this name."""
+        return self._running[name].pid
+
     def signal(self, name: str, number: signals.Signals) -> None:
         self._running[name].send_signal(number)
 
     async def end(self, name: str, number: signals.Signals) -> int:
         """Send a signal, and wait for the process's end; return its exit code."""
-        process = self._running.pop(name)
-        process.send_signal(number)
-        return await asyncio.to_thread(process.wait, PATIENCE_S)
+        self.signal(name, number)
+        return await self.gone(name)
+
+    async def gone(self, name: str) -> int:
+        """Wait for the end of a process that something else ends; return its exit code."""
+        return await asyncio.to_thread(self._running.pop(name).wait, PATIENCE_S)
 
     def ended(self) -> dict[str, int]:
         """Return the processes that ended by themselves, with their exit codes."""

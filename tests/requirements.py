@@ -79,7 +79,7 @@ KNOWN_GAPS: dict[str, str] = {
     "QUA-5": "There are no streams to lag yet.",
     "OPS-1": "No image of an inspector; `docker compose up` was not run; built over Debian 13 and on amd64 only.",
     "OBS-4": "Grafana itself did not draw them; the ServiceMonitors were scraped by no operator.",
-    "OPS-2": "Its Pods ran under podman; no cluster has installed it or enforced a policy; no `auto` way to end.",
+    "OPS-2": "Its Pods ran under podman; no cluster has installed it or enforced a policy.",
     "OPS-3": "No cluster has applied it yet.",
     "OPS-4": "Seen on Pods under podman, whose kubelet is a test's own: probes, hooks and grace periods as rendered.",
     "OPS-6": "The Pods of the CronJobs and of the restore run under podman; no controller made them by the clock.",
