@@ -83,7 +83,9 @@ def _found_out(environ: Mapping[str, str], account: Path, patience_s: float) -> 
     if pod is None:
         raise Unknown(f"POD_NAME is {environ['POD_NAME']}, which is no Pod of a StatefulSet: it ends with no number")
     owner = pod["owner"]
-    path = f"/apis/apps/v1/namespaces/{quote(_of(environ, 'POD_NAMESPACE'), safe='')}/statefulsets/{quote(owner, safe='')}"
+    path = (
+        f"/apis/apps/v1/namespaces/{quote(_of(environ, 'POD_NAMESPACE'), safe='')}/statefulsets/{quote(owner, safe='')}"
+    )
     return judge(owner, int(pod["ordinal"]), _get(environ, account, path, patience_s))
 
 
@@ -100,6 +102,8 @@ def _get(environ: Mapping[str, str], account: Path, path: str, patience_s: float
         context = ssl.create_default_context(cafile=account / "ca.crt")
     except FileNotFoundError:
         raise Unknown(f"the Pod has no token of a service account, or no authority beside it, in {account}") from None
+    if len(token.split()) != 1:  # what refuses it further down would say what it is
+        raise Unknown(f"the token of the service account in {account} is empty, or more than one word")
     connection = http.client.HTTPSConnection(host, port, timeout=patience_s, context=context)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}", "Accept": "application/json"})
@@ -129,7 +133,8 @@ def judge(owner: str, ordinal: int, answer: Any) -> Decision:
     try:
         kind, name = answer["kind"], answer["metadata"]["name"]
         deleted = answer["metadata"].get("deletionTimestamp")
-        replicas, first = answer["spec"]["replicas"], (answer["spec"].get("ordinals") or {}).get("start", 0)
+        replicas, ordinals = answer["spec"]["replicas"], answer["spec"].get("ordinals")
+        first = ordinals["start"] if ordinals else 0
     except (AttributeError, KeyError, TypeError):
         raise Unknown("the API server's answer is no StatefulSet with replicas") from None
     numbers = all(type(number) is int and number >= 0 for number in (replicas, first))

@@ -27,9 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.requirement("OPS-2", "OPS-4")]
 @pytest.fixture
 async def running(tmp_path: Path) -> AsyncIterator[Processes]:
     """Two nodes and a gate."""
-    (tmp_path / "cluster").mkdir()
-    tmp_path.chmod(0o755)
-    async with cluster(tmp_path / "cluster", Shape(nodes=2)) as processes:
+    async with cluster(tmp_path, Shape(nodes=2)) as processes:
         yield processes
 
 
