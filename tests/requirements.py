@@ -63,7 +63,6 @@ DELIVERED: dict[str, str] = {
 KNOWN_GAPS: dict[str, str] = {
     "OBJ-3": "Ids that name a node are refused in a cluster, for the reason in docs/design/cluster.md.",
     "OBJ-11": "Old and new nodes serving together come with the cluster.",
-    "DUR-1": "A failover of PostgreSQL to a synchronous standby was tried on the store, not under a whole cluster.",
     "DUR-5": "Memory, WAL and PostgreSQL; further backends come later.",
     "CLU-1": "Expired tokens were tried on the client, not on a running cluster.",
     "CLU-6": "A node's drain budget is that of the gate; Kubernetes' grace period is made to fit it.",
