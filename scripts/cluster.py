@@ -30,6 +30,7 @@ from goverse_gate.listener import open_listener  # noqa: E402  # as above
 
 PATIENCE_S = 60.0
 LOOK_S = 0.5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main() -> int:
@@ -40,8 +41,8 @@ def main() -> int:
     parser.add_argument("--gates", type=int, default=2)
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell left the first one ignored
-        signal.signal(number, signal.default_int_handler)
+    for number in _SIGNALS:  # also where a shell left the first one ignored
+        signal.signal(number, _interrupt)
     for port in range(options.port, options.port + options.gates):
         if is_taken(port):
             raise SystemExit(f"port {port} is taken, perhaps by another `make dev` or `make cluster`; say PORT=8100")
@@ -51,6 +52,14 @@ def main() -> int:
         except KeyboardInterrupt:
             print("stopping")
     return 0
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Stop, once: everything is ended in order, and a second signal shall not leave half of it behind."""
+    del number, frame
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 class Processes:

@@ -44,6 +44,7 @@ class Shape:
         application: what the nodes serve.
         detoured: the nodes whose connections lead through proxies.
         tls: whether all links are encrypted.
+        standby: whether PostgreSQL has a synchronous standby, which nodes know as well.
     """
 
     nodes: int = 3
@@ -54,6 +55,7 @@ class Shape:
     application: Path = COUNTERS
     detoured: tuple[str, ...] = ()
     tls: bool = False
+    standby: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Processes:
         gates: the address of each gate.
         etcd: its members.
         postgres: the server.
+        standby: the one that follows it, or None.
         detours: the proxies of each node that has them.
         certificates: those of an encrypted cluster.
     """
@@ -99,9 +102,12 @@ class Processes:
         shape: Shape,
         etcd: EtcdCluster,
         postgres: Server,
+        *,
         certificates: ClusterCertificates | None = None,
+        standby: Server | None = None,
     ) -> None:
         self.shape = shape
+        self.standby = standby
         self.etcd = etcd
         self.postgres = postgres
         self.detours: dict[str, Detours] = {}
@@ -116,7 +122,7 @@ class Processes:
             **os.environ,
             "PYTHONPATH": roots,
             "GOVERSE_ETCD__ENDPOINTS": ",".join(etcd.urls),
-            "GOVERSE_POSTGRES__DSN": postgres.dsn,
+            "GOVERSE_POSTGRES__DSN": dsn_of(postgres, *([standby] if standby else [])),
             "GOVERSE_CLUSTER__SHARDS": str(shape.shards),
             "GOVERSE_CLUSTER__LEASE_TTL_S": str(shape.lease_ttl_s),
             **(certificates.variables(postgres.dsn) if certificates else {}),
@@ -186,14 +192,21 @@ class Processes:
         """What the process ``name`` wrote, all that ever had this name."""
         return (self._folder / f"{name}.log").read_text(errors="replace")
 
+    def pid(self, name: str) -> int:
+        """The process that runs under this name."""
+        return self._running[name].pid
+
     def signal(self, name: str, number: signals.Signals) -> None:
         self._running[name].send_signal(number)
 
     async def end(self, name: str, number: signals.Signals) -> int:
         """Send a signal, and wait for the process's end; return its exit code."""
-        process = self._running.pop(name)
-        process.send_signal(number)
-        return await asyncio.to_thread(process.wait, PATIENCE_S)
+        self.signal(name, number)
+        return await self.gone(name)
+
+    async def gone(self, name: str) -> int:
+        """Wait for the end of a process that something else ends; return its exit code."""
+        return await asyncio.to_thread(self._running.pop(name).wait, PATIENCE_S)
 
     def ended(self) -> dict[str, int]:
         """Return the processes that ended by themselves, with their exit codes."""
@@ -242,6 +255,31 @@ def _port_of(url: str) -> int:
     return port
 
 
+def dsn_of(*servers: Server) -> str:
+    """Return the address of a database that one of these servers has, whichever is the primary."""
+    user, _, rest = servers[0].dsn.partition("@")
+    hosts = [one.dsn.partition("@")[2].partition("/")[0] for one in servers]
+    return f"{user}@{','.join(hosts)}/{rest.partition('/')[2]}"
+
+
+@asynccontextmanager
+async def following(primary: Server) -> AsyncIterator[Server]:
+    """Run a synchronous standby of ``primary``: nothing is committed there without it."""
+    with server(Path("/var/tmp"), standby_of=primary) as standby:
+        execute(primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+        async with asyncio.timeout(PATIENCE_S):
+            while "sync" not in execute(primary, "SELECT sync_state FROM pg_stat_replication"):  # noqa: ASYNC110  # told by a server
+                await asyncio.sleep(0.05)
+        yield standby
+
+
+def execute(on: Server, *statements: str) -> str:
+    """Run statements, each for itself, and return what they print."""
+    words = [word for statement in statements for word in ("-c", statement)]
+    done = subprocess.run(["psql", "-qAt", on.dsn, *words], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
 @asynccontextmanager
 async def cluster(folder: Path, shape: Shape | None = None) -> AsyncIterator[Processes]:
     """Run a cluster whose files are under ``folder``."""
@@ -254,7 +292,8 @@ async def cluster(folder: Path, shape: Shape | None = None) -> AsyncIterator[Pro
             etcd_cluster(folder, members=shape.members, authority=authority) as etcd,
             AsyncExitStack() as undo,
         ):
-            processes = Processes(folder, shape, etcd, postgres, certificates)
+            standby = await undo.enter_async_context(following(postgres)) if shape.standby else None
+            processes = Processes(folder, shape, etcd, postgres, certificates=certificates, standby=standby)
             for name in shape.detoured:
                 await processes.detour(name, undo)
             try:

@@ -63,7 +63,6 @@ DELIVERED: dict[str, str] = {
 KNOWN_GAPS: dict[str, str] = {
     "OBJ-3": "Ids that name a node are refused in a cluster, for the reason in docs/design/cluster.md.",
     "OBJ-11": "Old and new nodes serving together come with the cluster.",
-    "DUR-1": "A failover of PostgreSQL to a synchronous standby was tried on the store, not under a whole cluster.",
     "DUR-5": "Memory, WAL and PostgreSQL; further backends come later.",
     "CLU-1": "Expired tokens were tried on the client, not on a running cluster.",
     "CLU-6": "A node's drain budget is that of the gate; Kubernetes' grace period is made to fit it.",
@@ -79,7 +78,7 @@ KNOWN_GAPS: dict[str, str] = {
     "QUA-5": "There are no streams to lag yet.",
     "OPS-1": "No image of an inspector; `docker compose up` was not run; built over Debian 13 and on amd64 only.",
     "OBS-4": "Grafana itself did not draw them; the ServiceMonitors were scraped by no operator.",
-    "OPS-2": "Its Pods ran under podman; no cluster has installed it or enforced a policy; no `auto` way to end.",
+    "OPS-2": "Its Pods ran under podman; no cluster has installed it or enforced a policy.",
     "OPS-3": "No cluster has applied it yet.",
     "OPS-4": "Seen on Pods under podman, whose kubelet is a test's own: probes, hooks and grace periods as rendered.",
     "OPS-6": "The Pods of the CronJobs and of the restore run under podman; no controller made them by the clock.",

@@ -47,18 +47,7 @@ def deploy(options: Options) -> int:
             return 1
         if options.check_only:
             return 0
-        wait = f"{options.patience_s:g}s"
-        words = [
-            "install",
-            options.release,
-            str(options.chart),
-            *values,
-            "--create-namespace",
-            "--wait",
-            "--timeout",
-            wait,
-        ]
-        say(options, programs.helm(*words, patience_s=options.patience_s + 60))
+        change(programs, options, "install", "--create-namespace", *values)
     return after(programs, options)
 
 
@@ -116,10 +105,17 @@ def upgrade(options: Options) -> int:
             return 1
         if options.check_only:
             return 0
-        wait = f"{options.patience_s:g}s"
-        words = ["upgrade", options.release, str(options.chart), "--reset-values", *values, "--wait", "--timeout", wait]
-        say(options, programs.helm(*words, patience_s=options.patience_s + 60))
+        change(programs, options, "upgrade", "--reset-values", *values)
     return after(programs, options)
+
+
+def change(programs: Programs, options: Options, verb: str, *words: str) -> None:
+    """Have helm install or upgrade the release, and wait until its Pods are ready."""
+    waiting = ("--wait", "--timeout", f"{options.patience_s:g}s")
+    say(
+        options,
+        programs.helm(verb, options.release, str(options.chart), *words, *waiting, patience_s=options.patience_s + 60),
+    )
 
 
 def after(programs: Programs, options: Options) -> int:

@@ -37,6 +37,7 @@ class Scenario:
         members: how many etcd has.
         shards: how many there are, unless it shares a cluster with others.
         seconds: how long it goes on unless told otherwise.
+        standby: whether PostgreSQL has a synchronous standby.
         detoured: the connections of node n1 lead through proxies, which slow it down a little.
         breaks: connections of clients break, so that calls without a key may end without an answer.
     """
@@ -49,6 +50,7 @@ class Scenario:
     members: int = 1
     shards: int = SHARDS
     seconds: float = 15
+    standby: bool = False
     detoured: bool = False
     breaks: bool = False
 
@@ -112,6 +114,7 @@ def shape_of(scenario: Scenario, lease_ttl_s: float) -> Shape:
         lease_ttl_s=lease_ttl_s,
         application=JOURNALS,
         detoured=("n1",) if scenario.detoured else (),
+        standby=scenario.standby,
     )
 
 

@@ -26,6 +26,12 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
+
+def is_apart(scenario: Scenario) -> bool:
+    """Tell whether a scenario needs servers that the shared cluster does not have."""
+    return scenario.members > 1 or scenario.standby
+
+
 NODES = 3
 SEED = 1
 SHAPE = Shape(nodes=NODES, gates=2, shards=64, lease_ttl_s=2, application=JOURNALS, detoured=("n1",))
@@ -47,7 +53,7 @@ async def processes(shared: Processes) -> Processes:
     return shared
 
 
-@pytest.mark.parametrize("scenario", [one for one in SCENARIOS if one.members == 1], ids=lambda one: one.name)
+@pytest.mark.parametrize("scenario", [one for one in SCENARIOS if not is_apart(one)], ids=lambda one: one.name)
 async def test_callers_notice_no_more_than_time(processes: Processes, scenario: Scenario) -> None:
     result = await perform(scenario, processes, seed=SEED, brief=True, timed=False)
 
@@ -56,9 +62,10 @@ async def test_callers_notice_no_more_than_time(processes: Processes, scenario: 
 
 
 @pytest.mark.requirement("CLU-1")
-@pytest.mark.parametrize("scenario", [one for one in SCENARIOS if one.members > 1], ids=lambda one: one.name)
-async def test_callers_notice_no_more_than_time_with_more_members_of_etcd(scenario: Scenario, tmp_path: Path) -> None:
-    async with cluster(tmp_path, replace(SHAPE, nodes=2, members=scenario.members, detoured=())) as processes:
+@pytest.mark.parametrize("scenario", [one for one in SCENARIOS if is_apart(one)], ids=lambda one: one.name)
+async def test_callers_notice_no_more_than_time_with_more_servers(scenario: Scenario, tmp_path: Path) -> None:
+    shape = replace(SHAPE, nodes=2, members=scenario.members, standby=scenario.standby, detoured=())
+    async with cluster(tmp_path, shape) as processes:
         result = await perform(scenario, processes, seed=SEED, brief=True, timed=False)
 
     assert result.problems == []

@@ -1,4 +1,4 @@
-"""As much of an API server as kubectl and Helm need for one namespace: objects in memory, logs, commands in Pods.
+"""As much of an API server as kubectl, Helm and Pods need for one namespace: objects in memory, logs, commands in Pods.
 
 Objects are kept as they are sent. There are no controllers: what a Job or a scaled set would lead to, a test
 puts there, or a hook that it gives. `exec` speaks the WebSocket protocol of Kubernetes and runs what the test says.
@@ -10,6 +10,7 @@ import base64
 import gzip
 import hashlib
 import json
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -146,18 +147,28 @@ def release_secret(
 
 
 class ApiServer:
-    """The objects of a cluster, and what happens when they are used."""
+    """The objects of a cluster, and what happens when they are used.
+
+    Attributes:
+        raw: what is answered under a path, whatever objects there are.
+        token: that of the one who may ask; "" lets anybody.
+        forbidden: paths at which even he is refused.
+        asked: requests that were answered, by method and path.
+    """
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self.objects: dict[tuple[str, str], Document] = {}
         self.logs: dict[str, str] = {}
-        self.raw: dict[str, Document] = {}
+        self.raw: dict[str, Document | str] = {}
+        self.token = ""
+        self.forbidden: set[str] = set()
         self.asked: list[tuple[str, str]] = []
         self.executed: list[tuple[str, str, tuple[str, ...]]] = []
         self.execute: Execute = lambda _pod, _container, _words: (1, "", "nothing runs here")
         self.created: Callable[[Document], None] = lambda _document: None
         self.kubeconfig = Path()
+        self.port = 0
         self._discovery = _discovery()
 
     @property
@@ -270,6 +281,12 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             url = urlsplit(self.path)
             sent = self.rfile.read(int(self.headers.get("content-length") or 0))
+            refused = 403 if url.path in server.forbidden else 0
+            if server.token and self.headers.get("Authorization") != f"Bearer {server.token}":
+                refused = 401
+            if refused:
+                self._reply(refused, {"kind": "Status", "status": "Failure", "message": "no", "code": refused})
+                return
             server.asked.append((self.command, url.path))
             body = secret(sent) if is_protobuf(sent) else yaml.safe_load(sent) if sent else None
             found = server.answer(self.command, url.path, parse_qs(url.query), body)
@@ -345,14 +362,17 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def api_server(folder: Path) -> Iterator[ApiServer]:
-    """Serve on loopback; ``kubeconfig`` says where."""
+def api_server(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[ApiServer]:
+    """Serve on loopback, encrypted where ``tls`` is given; ``kubeconfig`` and ``port`` say where."""
     kept = ApiServer()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(kept))
-    thread = threading.Thread(target=server.serve_forever)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    kept.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     kept.kubeconfig = folder / "kubeconfig"
-    cluster = {"name": "here", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}
+    cluster = {"name": "here", "cluster": {"server": f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"}}
     context = {"name": "here", "context": {"cluster": "here", "user": "me"}}
     config: Document = {"apiVersion": "v1", "kind": "Config", "current-context": "here"}
     config |= {"clusters": [cluster], "contexts": [context], "users": [{"name": "me", "user": {}}]}

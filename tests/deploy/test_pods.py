@@ -51,7 +51,11 @@ PROMETHEUS = {
     ("namespace:monitoring", part, port): "no Prometheus runs beside these Pods"
     for part, port in {"gate": 8000, "node": 7480, "etcd": 2381}.items()
 }
-UNSEEN = {**DNS, **PROMETHEUS}
+API_SERVER = {
+    ("node", "cidr:192.0.2.1/32", port): "no API server is there to be asked whether a Pod comes back"
+    for port in (443, 6443)
+}
+UNSEEN = {**DNS, **PROMETHEUS, **API_SERVER}
 # Who calls from the machine itself: callers and probes. A policy never keeps a kubelet from its Pods.
 CALLERS = {("outside", "gate", 8000): ("pods", "gate", 8000)}
 PROBES = {("outside", "node", 7480), ("outside", "etcd", 2381)}
@@ -114,6 +118,18 @@ def test_all_probes_pass_and_pods_know_who_they_are(running: PodCluster) -> None
                 assert running.kubelet.passes(name, kind), f"{kind} of {name}"
     for name in running.kubelet.of("node"):
         assert f'"node":"{name}"' in running.kubelet.log(name).replace('": "', '":"')
+
+
+@pytest.mark.requirement("OPS-4")
+def test_the_hook_of_a_node_says_in_the_nodes_log_that_nobody_could_be_asked(running: PodCluster) -> None:
+    """It leaves the node alone, writes nothing where only the hook's own output would go, and is well."""
+    name = running.kubelet.of("node")[0]
+    hook = running.kubelet.main(name)["lifecycle"]["preStop"]["exec"]["command"]
+    ran = running.engine.attempt("podman", "exec", running.kubelet.container(name), *hook)
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+    said = [line for line in running.kubelet.log(name).splitlines() if "goverse.pre_stop" in line]
+    assert [("KUBERNETES_SERVICE_HOST is not set" in line, name in line) for line in said] == [(True, True)]
 
 
 @pytest.mark.requirement("OPS-2")

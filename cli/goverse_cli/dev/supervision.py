@@ -45,6 +45,7 @@ class Member:
     phase: Phase = Phase.IMPORTING
     since: float = 0.0
     outdated: bool = False  # a file changed since it was imported
+    again: bool = False  # it takes the place of one that died
 
 
 # --- what to do -------------------------------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ class Supervision:
     def retry(self) -> Actions:
         """The pause is over."""
         if self._exit_code is None and self._candidate is None and self._current is None:
-            yield from self._start()
+            yield from self._start(again=True)
 
     def imported(self, number: int) -> Actions:
         """A process has imported the application."""
@@ -167,7 +168,7 @@ class Supervision:
         if member.phase is Phase.STARTING:
             member.phase, member.since = Phase.SERVING, now
         if self._announced:
-            yield Say("info", "the application was reloaded")
+            yield Say("info", "the application is served again" if member.again else "the application was reloaded")
         self._announced = True
 
     def failed(self, number: int, message: str, exit_code: int) -> Actions:
@@ -225,9 +226,9 @@ class Supervision:
         elif self._candidate.phase is Phase.IMPORTED:
             yield from self._promote()
 
-    def _start(self) -> Actions:
+    def _start(self, *, again: bool = False) -> Actions:
         self._numbers += 1
-        self._candidate = Member(self._numbers)
+        self._candidate = Member(self._numbers, again=again)
         yield Start(self._numbers)
 
     def _promote(self) -> Actions:

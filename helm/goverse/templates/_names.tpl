@@ -48,8 +48,9 @@ labels:
 {{ .Values.gates.service.port | default (ternary 443 80 .Values.tls.enabled) }}
 {{- end }}
 
+{{/* With `auto` there is the question before it. */}}
 {{- define "goverse.nodeGrace" -}}
-{{ add (int .Values.cluster.preStopDelayS) (mul 4 (int .Values.cluster.drainTimeoutS)) 15 }}
+{{ add (int .Values.cluster.preStopDelayS) (mul 4 (int .Values.cluster.drainTimeoutS)) (ternary 20 15 (eq .Values.nodes.shutdown "auto")) }}
 {{- end }}
 
 {{- define "goverse.gateGrace" -}}

@@ -1,7 +1,7 @@
-{{/* What every Pod of ours has: (dict "root" $ "part" "gate" "account" "gate" "uid" 65532). */}}
+{{/* What every Pod of ours has: (dict "root" $ "part" "gate" "account" "gate" "uid" 65532 "token" false). */}}
 {{- define "goverse.pod" -}}
 serviceAccountName: {{ include "goverse.name" .root }}-{{ .account | default .part }}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ .token | default false }}
 enableServiceLinks: false
 {{- with .root.Values.images.pullSecrets }}
 imagePullSecrets:

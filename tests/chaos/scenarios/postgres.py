@@ -48,8 +48,24 @@ async def away(stage: Stage) -> None:
     await stage.served()
 
 
+async def failover(stage: Stage) -> None:
+    """Crash the primary for good, and promote its standby."""
+    standby = stage.processes.standby
+    assert standby is not None
+    now = asyncio.get_running_loop().time
+    await asyncio.to_thread(stage.processes.postgres.stop, "immediate")
+    crashed = now()
+    await asyncio.to_thread(standby.promote)
+    promoted_s = now() - crashed
+    await asyncio.gather(*(stage.load.probe(shard) for shard in range(stage.processes.shape.shards)))
+    stage.tell(f"every shard answers {now() - crashed:.2f} s after the crash, {promoted_s:.2f} s of them to promote")
+
+
 POSTGRES = [
     Scenario("postgres-restart", "PostgreSQL restarts, then crashes", restart),
     Scenario("postgres-backends", "the connections to PostgreSQL are ended, again and again", kill_backends, seconds=8),
     Scenario("postgres-away", "PostgreSQL is away for half a minute", away, seconds=0),
+    Scenario(
+        "postgres-failover", "PostgreSQL dies for good, its standby takes over", failover, seconds=0, standby=True
+    ),
 ]

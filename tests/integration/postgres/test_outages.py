@@ -15,6 +15,7 @@ from goverse.model.records import CommitRecord, StoredReply
 from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.store import PostgresStore
+from tests.cluster_processes import dsn_of, following
 
 OBJECTS = 16
 
@@ -213,16 +214,8 @@ async def test_of_several_servers_the_one_is_used_that_takes_writes(running: Ser
 
 @pytest.mark.requirement("DUR-1", "DUR-2")
 async def test_a_primary_that_dies_is_replaced_by_its_standby_without_a_loss(running: Server) -> None:
-    admin = await asyncpg.connect(running.dsn)
-    with server(Path("/var/tmp"), standby_of=running) as standby:
-        await admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-        await admin.execute("SELECT pg_reload_conf()")
-        async with asyncio.timeout(20):
-            while not await admin.fetchval("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"):  # noqa: ASYNC110  # told by a server
-                await asyncio.sleep(0.05)
-        await admin.close()
-        first, second = (one.dsn.partition("@")[2].partition("/")[0] for one in (running, standby))
-        store = PostgresStore(PostgresOptions(dsn=running.dsn.replace(first, f"{first},{second}")), owner="n1")
+    async with following(running) as standby:
+        store = PostgresStore(PostgresOptions(dsn=dsn_of(running, standby)), owner="n1")
         await store.open()
         assert await store.claim([1], "n1") == {1: 1}
         stop = asyncio.Event()

@@ -129,7 +129,7 @@ def test_a_process_that_served_long_enough_begins_a_new_row() -> None:
         assert deeds(rules.ended(number, "died", now)) == [Pause(PAUSE_S)]
         list(rules.retry())
         list(rules.imported(number + 1))
-        list(rules.serving(number + 1, now))
+        assert words(rules.serving(number + 1, now)) == "the application is served again"
 
 
 def test_a_change_while_nothing_runs_does_not_wait_for_the_pause() -> None:
