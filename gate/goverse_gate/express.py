@@ -145,16 +145,18 @@ class ExpressCall(Exchange):
 
     def expire(self) -> None:
         """The deadline passed."""
-        if self._request is not None and not self._over:
-            self._end()
-            self.answer_problem(Problem.of(timeout_of(self._request, self)))
+        if self._request is not None:
+            self._give_up(timeout_of(self._request, self))
 
     def cut_off(self) -> None:
         """The gate stops and waits no longer."""
         self.close = True
-        if self._request is not None and not self._over:
-            self._end()
-            self.answer_problem(Problem.of(Draining(STOPPED)))
+        if self._request is not None:
+            self._give_up(Draining(STOPPED))
+
+    def _give_up(self, error: GoverseError) -> None:
+        if not self._over:
+            self.set_result(Reply(problem=Problem.of(error)))
 
     # --- answering --------------------------------------------------------------------------------------------------
 
