@@ -260,7 +260,7 @@ def test_the_hook_ends_a_process_that_comes_back_and_says_so_in_its_log(
 
     assert main(words, account.environ) == 0
 
-    assert sleeper.poll() is not None, "it is gone when the hook ends"
+    assert not Path(f"/proc/{sleeper.pid}").exists(), "it is gone when the hook ends"
     (entry,) = _said(tmp_path)
     assert (entry["level"], entry["shutdown"], entry["node"]) == ("info", "fast", f"{OWNER}-1")
     assert "wants 3" in entry["reason"]
@@ -308,7 +308,7 @@ def test_a_log_that_nobody_reads_keeps_the_hook_from_nothing(
     reaping.start()
     try:
         assert main(["60", "--pid", str(process.pid), "--account", str(account.folder)], account.environ) == 0
-        assert process.poll() is not None
+        assert not Path(f"/proc/{process.pid}").exists()
     finally:
         process.kill()
         reaping.join()
