@@ -100,8 +100,7 @@ class Call:
         self.stats.inflight -= 1
         if self.leads is not None and self.request.idempotency_key is not None:
             self.leads.pop(self.request.idempotency_key, None)
-        if not self.waiter.done():
-            self.waiter.set_result(reply)
+        _tell(self.waiter, reply)
         if self.followers:
             for follower in self.followers:
                 follower.stats.deduplicated += 1
