@@ -82,10 +82,11 @@ async def serve_node(
     introduction = Introduction(kind="node", id=values.node.id, incarnation=new_incarnation())
     async with AsyncExitStack() as undo:
         listener = undo.enter_context(listen(values.cluster.admin_listen))
-        store, certificates = await _open_store(values, undo)
+        postgres, store, certificates = await _open_store(values, undo)
         seen = await _follow(values, registry, introduction, certificates, undo)
         member = _member(values, introduction, listener)
         keeper = _keeper(values, member, seen, store, describe(registry))
+        postgres.on_reverted = keeper.reclaim
         options = replace(node_options(values), shard_count=values.cluster.shards)
         node = Node(registry, store, options=options, tenure=keeper, memory=Resources().memory)
         undo.callback(watch_for_stalls())
@@ -105,7 +106,7 @@ async def serve_node(
         await _leave(keeper, await stop, values)
 
 
-async def _open_store(values: Settings, undo: AsyncExitStack) -> tuple[MeteredStore, Certificates]:
+async def _open_store(values: Settings, undo: AsyncExitStack) -> tuple[PostgresStore, MeteredStore, Certificates]:
     """Read all certificates, and open the store with those that are its own."""
     postgres = PostgresStore(postgres_of(values), owner=values.node.id)
     certificates = Certificates.of_node(values, postgres.certificates)
@@ -114,7 +115,7 @@ async def _open_store(values: Settings, undo: AsyncExitStack) -> tuple[MeteredSt
     await store.open()
     undo.push_async_callback(store.close)
     await postgres.join(values.cluster.name, values.cluster.shards)
-    return store, certificates
+    return postgres, store, certificates
 
 
 def _keeper(values: Settings, member: Member, seen: _Seen, store: MeteredStore, catalog: Catalog) -> Keeper:
