@@ -1,8 +1,8 @@
 """Reading the state of an object: what is durable, in the shape of the present class, without a turn.
 
 An object that is in memory with nothing on its way to the store is answered from there, if no other node can have a
-newer state; else the store is asked. While the node's lease has run out, the answer of the store is confirmed by a commit:
-a server that was cut off from its standbys still answers reads, and takes no writes.
+newer state; else the store is asked. While the node's lease has run out, the answer of the store is confirmed by a
+commit: a server that was cut off from its standbys still answers reads, and takes no writes.
 """
 
 from __future__ import annotations

@@ -74,7 +74,12 @@ async def test_a_hostile_default_of_a_role_or_database_has_no_effect(running: Se
             assert {name: rows[name] for name in wanted} == wanted
             assert rows["statement_timeout"] == "29000"
     await store.close()
-    assert await asyncio.to_thread(main.run, ["db", "verify", "--dsn", running.dsn]) == 0
+
+
+async def test_commands_work_with_a_role_of_hostile_defaults(running: Server) -> None:
+    await alter(running, *(f"ALTER ROLE postgres SET {name} = {value}" for name, value in HOSTILE.items()))
+    for command in ("migrate", "status", "verify"):
+        assert await asyncio.to_thread(main.run, ["db", command, "--dsn", running.dsn]) == 0
 
 
 @pytest.mark.requirement("CLU-2")

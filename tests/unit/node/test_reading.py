@@ -1,4 +1,4 @@
-"""Reading a state while the node's lease has run out: the store confirms the claim by a commit before the answer leaves."""
+"""Reads while the node's lease has run out: the store confirms the claim by a commit before the answer leaves."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import pytest
 
 from goverse import Object, call
 from goverse.model.keys import ObjectKey
-from goverse.objects.registry import Registry
-from goverse_node.node import Node
 from tests.nodes import Bench, bench, code, until, value
 
 pytestmark = pytest.mark.requirement("CLU-2")

@@ -22,6 +22,7 @@ from goverse_node.stores.postgres.options import PostgresOptions
 T = TypeVar("T")
 
 DAYS_AHEAD: Final = 2
+STOP_S: Final = 1.0
 PAUSE_S: Final = 120.0  # parts of kept replies take turns every ten minutes
 
 WRITERS_KEPT: Final = timedelta(days=30)
@@ -63,7 +64,7 @@ class Housekeeping:
         """Do nothing more."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=STOP_S)  # one that was cut off ends with its connection
             self._task = None
 
     async def _run(self) -> None:

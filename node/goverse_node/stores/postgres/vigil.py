@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from goverse.errors import GoverseError
@@ -26,6 +27,7 @@ from goverse_node.stores.postgres.statements import query
 from goverse_node.stores.postgres.writer import Writer
 
 LOOK_S: Final = 2.0
+STOP_S: Final = 1.0
 
 logger = logging.getLogger("goverse.node.store")
 
@@ -57,7 +59,7 @@ class Vigil:
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=STOP_S)  # one that was cut off ends with its connection
             self._task = None
 
     def look_soon(self) -> None:
@@ -95,6 +97,9 @@ class Vigil:
 
     async def _run(self, writer: Writer) -> None:
         while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._soon.wait()
             self._soon.clear()
             try:
                 await self.look(writer)
@@ -102,9 +107,3 @@ class Vigil:
                 pass  # the database does not answer; commits and loads say so
             except Exception as error:
                 logger.warning("the database could not be looked at", extra={"reason": told(error).detail})
-            try:
-                async with asyncio.timeout(LOOK_S):
-                    await self._soon.wait()
-            except TimeoutError:
-                continue
-            await asyncio.sleep(0)

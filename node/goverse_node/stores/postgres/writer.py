@@ -263,8 +263,11 @@ class Writer:
     async def _connect(self) -> Any:
         connection = await self._connections.dedicated()
         connection.add_log_listener(self._heard)
-        connection.add_termination_listener(lambda _: self._cut())
+        connection.add_termination_listener(self._ended)
         return connection
+
+    def _ended(self, _connection: Any) -> None:
+        self._cut()
 
     def _heard(self, _connection: Any, message: Any) -> None:
         """Note that the server gave up waiting for its standby: it says so in passing, and reports success."""
