@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 _READ_TRIES: Final = 4
 _READ_RETRY_S: Final = 0.05
+_RETRY_S: Final = 0.5
 
 logger = logging.getLogger("goverse.node.store")
 
@@ -132,7 +133,13 @@ class PostgresStore:
             self._vigil.forget_claims()
             if self.on_reverted is not None:
                 self.on_reverted()
-            await self._read(partial(self._take_position, lost=True))
+            while True:
+                try:
+                    await self._read(partial(self._take_position, lost=True))
+                except Unavailable:  # or positions would be used twice
+                    await asyncio.sleep(_RETRY_S)
+                else:
+                    break
 
     async def close(self) -> None:
         """Hang up."""
