@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.postgres import Server, free_port
+from benchmarks.ports import free_port
+from benchmarks.postgres import Server
 
 PROGRAM = "/usr/sbin/pgbouncer"
 _PATIENCE_S = 20.0

@@ -38,7 +38,7 @@ _SERVICE_LINK = re.compile(
 class Layer:
     """Values by section and name, and for each dotted path where it was written."""
 
-    values: dict[str, Any] = field(default_factory=dict[str, Any])
+    values: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     origins: dict[SettingPath, str] = field(default_factory=dict[SettingPath, str])
 
     def put(self, path: SettingPath, value: Any, origin: str) -> None:

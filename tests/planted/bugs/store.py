@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
 
 from goverse_node.stores import running_time
 from goverse_node.stores.postgres import connections, schema, session
+from goverse_node.stores.postgres.statements import migrations
 from goverse_node.stores.postgres.vigil import Vigil
 from goverse_node.stores.postgres.writer import Carried, Writer
 from goverse_node.stores.wal import writer as wal_writer
 from goverse_node.stores.wal.files import RealHandle
-from goverse_node.stores.wal.segment import RECORDS_AT
+from goverse_node.stores.wal.segment import RECORDS_AT, encode_mark
 from tests.planted import Planted
 
 _SESSIONS: Final = "tests/integration/postgres/test_sessions.py::"
@@ -25,9 +25,8 @@ _NOT_FENCED: Final = "isinstance(outcome, Conflict)"
 
 def _change_schema(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
     """Have databases made with other functions."""
-    real: Sequence[tuple[int, str, str]] = schema.migrations()
-    assert all(old in sql for _, _, sql in real[:1]), old
-    changed = tuple((number, name, sql.replace(old, new)) for number, name, sql in real)
+    assert all(old in sql for _, _, sql in migrations()[:1]), old
+    changed = tuple((number, name, sql.replace(old, new)) for number, name, sql in migrations())
     monkeypatch.setattr(schema, "migrations", lambda: changed)
 
 
@@ -73,8 +72,7 @@ def _acknowledge_before_the_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _write_no_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = wal_writer.encode_mark
-    monkeypatch.setattr(wal_writer, "encode_mark", lambda counter, _end, _seq: original(counter, RECORDS_AT, 0))
+    monkeypatch.setattr(wal_writer, "encode_mark", lambda counter, _end, _seq: encode_mark(counter, RECORDS_AT, 0))
 
 
 def _expire_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:

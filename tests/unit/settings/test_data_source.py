@@ -100,7 +100,7 @@ def test_the_effective_settings_show_no_password_of_a_name(dsn: str, capsys: pyt
     effective = load_settings(environ={"GOVERSE_POSTGRES__DSN": dsn})
     assert SECRET not in repr(effective.shown())
     assert "u" in effective.shown()["postgres.dsn"]["value"]
-    assert SECRET not in repr(effective.values)
+    assert SECRET not in repr(effective)
 
 
 @pytest.mark.parametrize("value", ["12345678", "[12345678]", "*12345678", "!12345678 x", "{a: 12345678}"])

@@ -318,7 +318,7 @@ DECLARE
     written bigint;
     added bigint := 0;
     begins integer := 1;
-    changes_kept boolean;
+    begun record;
     now_ms bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(71023, p_owner);
@@ -329,7 +329,8 @@ BEGIN
     ) THEN
         RAISE EXCEPTION 'fenced' USING ERRCODE = 'GV002';
     END IF;
-    SELECT * INTO first_seq, changes_kept FROM goverse.begin_batch(p_writer, p_session, p_after, p_batch);
+    begun := goverse.begin_batch(p_writer, p_session, p_after, p_batch);
+    first_seq := begun.first_seq;
 
     IF cardinality(c_id) > 0 THEN
         UPDATE goverse.objects AS present
@@ -351,7 +352,7 @@ BEGIN
         IF written + added <> c_objects THEN
             RAISE EXCEPTION 'a version is not the expected one' USING ERRCODE = 'GV002';
         END IF;
-        IF changes_kept THEN
+        IF begun.changes_kept THEN
             INSERT INTO goverse.changes (day, base, last, kind, id, version, state, at_ms, ordinal)
             VALUES (goverse.today(), first_seq, first_seq + c_ordinal[cardinality(c_ordinal)],
                 c_kind, c_id, c_version, c_state, c_at_ms, c_ordinal);
@@ -450,13 +451,14 @@ DECLARE
     present_version bigint;
     present_epoch bigint;
     present_owner integer;
-    changes_kept boolean;
+    begun record;
     kept boolean;
     now_ms bigint := goverse.now_ms();
     at integer;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(71023, p_owner);
-    SELECT * INTO first_seq, changes_kept FROM goverse.begin_batch(p_writer, p_session, p_after, p_batch);
+    begun := goverse.begin_batch(p_writer, p_session, p_after, p_batch);
+    first_seq := begun.first_seq;
     FOR at IN 1 .. cardinality(r_id) LOOP
         IF r_epoch[at] > 0 THEN
             SELECT epoch, owner INTO present_epoch, present_owner FROM goverse.shards WHERE shard = r_shard[at];
@@ -504,7 +506,7 @@ BEGIN
                 why_not := why_not || jsonb_build_object(at - 1, jsonb_build_array('version', -1));
                 CONTINUE;
             END IF;
-            IF changes_kept THEN
+            IF begun.changes_kept THEN
                 INSERT INTO goverse.changes (day, base, last, kind, id, version, state, at_ms, ordinal)
                 VALUES (goverse.today(), first_seq + at - 1, first_seq + at - 1, r_kind[at:at], r_id[at:at],
                     r_version[at:at], r_state[at:at], r_at_ms[at:at], '{0}');
