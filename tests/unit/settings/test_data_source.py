@@ -29,7 +29,7 @@ SECRET = "hunter2"
     ],
 )
 def test_a_well_formed_name_is_accepted(dsn: str) -> None:
-    DataSource.parse(dsn)
+    assert DataSource.parse(dsn).url.startswith("postgresql://")
 
 
 def test_the_parts_of_a_name_are_decoded() -> None:
