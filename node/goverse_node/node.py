@@ -23,6 +23,7 @@ from goverse.ports.link import Link, Readiness, Waiter
 from goverse.ports.store import Store
 from goverse_node.activation import Activation
 from goverse_node.call import Call
+from goverse_node.contexts import TurnContexts
 from goverse_node.deadlines import Deadlines
 from goverse_node.evacuation import Evacuation
 from goverse_node.options import NodeOptions
@@ -61,6 +62,7 @@ class Node:
         self.options = options or NodeOptions()
         self.tenure = tenure
         self.calls: Link = self
+        self.shows_causes = False  # in problems; only for tests, since it keeps tracebacks alive
         self.evacuation = Evacuation()
         self.stats = NodeStats()
         self.shard_calls: dict[int, int] = {}  # whoever looks at it begins a new one
@@ -88,6 +90,7 @@ class Node:
         """Begin to take requests."""
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
+        self.contexts = TurnContexts()
         self.deadlines.start(self._loop)
         self.pipeline.start()
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)

@@ -24,18 +24,21 @@ def reenter(activation: Activation, call: Call) -> None:
     """Run a call whose chain came back to the object, or refuse it."""
     if call.request.deadline <= (now := activation.node.now()) and expire_waiting(call, now):
         return
+    context = activation.node.contexts.new()
     try:
-        method = _admit(activation, call)
-        arguments = method.arguments.decode(call.request.body)
+        method = context.run(_admit, activation, call)
+        arguments = context.run(method.arguments.decode, call.request.body)
     except GoverseError as error:
         call.refuse(error)
         return
     limit = activation.node.now() + (method.timeout_s or activation.node.options.call_timeout_s)
     nested = Turn(activation, call.request, method, call_done, deadline=min(call.request.deadline, limit))
+    nested.limit = limit
     nested.call = call
-    nested.stepped = method.is_async
+    nested.stepped = True
+    isolation.prepare(activation, nested)
     activation.running.append(nested)
-    execution.run(nested, activation.instance.object, arguments)
+    execution.run(nested, activation.instance.object, arguments, context)
 
 
 def _admit(activation: Activation, call: Call) -> MethodSpec:

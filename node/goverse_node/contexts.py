@@ -1,0 +1,32 @@
+"""Context variables of turns.
+
+Each turn runs in a context of its own: a copy of the one in which the node started. What a method sets in a
+``ContextVar`` (a tenant, a user, bound log fields) is seen by the rest of its turn and by the tasks that it starts,
+never by another call, and a method never sees what its caller set. That is the same for plain functions, coroutines and
+hooks, and for callers in this process and in another one.
+
+A copy is shallow, so a mutable value that the application set before the node started is shared by all turns. The
+decimal context is the one such value that the standard library changes in place (``decimal.getcontext().prec = 4``);
+each turn gets its own.
+"""
+
+from __future__ import annotations
+
+import decimal
+from contextvars import Context, copy_context
+
+
+class TurnContexts:
+    """Makes the contexts of a node's turns."""
+
+    def __init__(self) -> None:
+        """Take the current context as the one that every turn begins with."""
+        self._clean = copy_context()
+        self._decimal = next((value for value in self._clean.values() if isinstance(value, decimal.Context)), None)
+
+    def new(self) -> Context:
+        """Return a context for one turn."""
+        context = self._clean.copy()
+        if self._decimal is not None:
+            context.run(decimal.setcontext, self._decimal.copy())
+        return context
