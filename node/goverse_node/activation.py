@@ -116,6 +116,7 @@ class Activation:
             self.reset(refusal(error), refuse=True)
             return
         if isinstance(stored, asyncio.Future):
+            self.node.loads_at_once = False
             stored.add_done_callback(self._loaded)
         else:
             self._enliven(stored)
@@ -156,6 +157,8 @@ class Activation:
 
     def close(self) -> None:
         """Passivate: let the last commits settle, run ``on_deactivate``, then leave memory."""
+        if self.phase is Phase.LOADING:
+            self.reset(None)
         if self.phase is not Phase.ACTIVE:
             return
         self.phase = Phase.CLOSING

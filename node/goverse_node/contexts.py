@@ -13,7 +13,9 @@ each turn gets its own.
 from __future__ import annotations
 
 import decimal
+from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 
 
 class TurnContexts:
@@ -22,11 +24,11 @@ class TurnContexts:
     def __init__(self) -> None:
         """Take the current context as the one that every turn begins with."""
         self._clean = copy_context()
-        self._decimal = next((value for value in self._clean.values() if isinstance(value, decimal.Context)), None)
+        shared = next((value for value in self._clean.values() if isinstance(value, decimal.Context)), None)
+        self.new: Callable[[], Context] = self._clean.copy if shared is None else partial(self._with_decimal, shared)
+        """Returns a context for one turn."""
 
-    def new(self) -> Context:
-        """Return a context for one turn."""
+    def _with_decimal(self, shared: decimal.Context) -> Context:
         context = self._clean.copy()
-        if self._decimal is not None:
-            context.run(decimal.setcontext, self._decimal.copy())
+        context.run(decimal.setcontext, shared.copy())
         return context

@@ -28,7 +28,6 @@ from goverse.errors import (
 from goverse.model import json_values
 from goverse.model.frames import Problem
 from goverse.objects.context import current_turn
-from goverse.objects.spec import MethodSpec
 from goverse_node.groups import single
 from goverse_node.turn import Scope, Stepped, Turn
 
@@ -39,18 +38,17 @@ _SHOWN_MAX = 200
 _PASSED_ON = (BusinessError, MethodFailed, TryAgain, Deadlock, ReentrancyConflict, TooLarge)
 
 
-def run(turn: Turn, target: Any, arguments: dict[str, Any], context: ContextVars | None = None) -> None:
-    """Start the turn's method on ``target`` in a context of its own; a turn without a method is done at once."""
-    if turn.method is None:
+def run(turn: Turn, target: Any, arguments: dict[str, Any], context: ContextVars) -> None:
+    """Start the turn's method on ``target``; a turn without one is done at once.
+
+    ``context`` is the turn's own, and the current one.
+    """
+    method = turn.method
+    if method is None:
         _end(turn, NO_RESULT, None)
         return
-    if context is None:
-        context = turn.activation.node.contexts.new()
-    context.run(_begin, turn, turn.method, target, arguments, context)
-
-
-def _begin(turn: Turn, method: MethodSpec, target: Any, arguments: dict[str, Any], context: ContextVars) -> None:
-    scope = Scope(turn)
+    scope = Scope()
+    scope.turn = turn
     current_turn.set(scope)
     try:
         value = method.function(target, **arguments)

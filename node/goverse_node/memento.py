@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 from uuid import UUID
@@ -107,11 +107,12 @@ def _take_attributes(value: Any, todo: list[Any], refills: list[Refill]) -> None
     attributes = getattr(value, "__dict__", None)
     if isinstance(attributes, dict):
         todo.append(attributes)
-    for slot in _slots(type(value)):
+    kind: Any = type(value)
+    for slot in _slots(kind):
         held = slot.__get__(value) if _has(slot, value) else _ABSENT
         if held is not _ABSENT:
             todo.append(held)
-        refills.append(lambda slot=slot, held=held: _refill_slot(slot, value, held))
+        refills.append(partial(_refill_slot, slot, value, held))
 
 
 @lru_cache(maxsize=1_024)

@@ -62,6 +62,7 @@ class Node:
         self.options = options or NodeOptions()
         self.tenure = tenure
         self.calls: Link = self
+        self.loads_at_once = True  # until the store answers with a future, so that it takes a query
         self.shows_causes = False  # in problems; only for tests, since it keeps tracebacks alive
         self.evacuation = Evacuation()
         self.stats = NodeStats()

@@ -6,6 +6,7 @@ that turn allows it and nothing uncommitted could be read or overwritten; otherw
 
 from __future__ import annotations
 
+from contextvars import Context as ContextVars
 from typing import TYPE_CHECKING
 
 from goverse.errors import Deadlock, GoverseError, ReentrancyConflict
@@ -25,9 +26,13 @@ def reenter(activation: Activation, call: Call) -> None:
     if call.request.deadline <= (now := activation.node.now()) and expire_waiting(call, now):
         return
     context = activation.node.contexts.new()
+    context.run(_begin, activation, call, context)
+
+
+def _begin(activation: Activation, call: Call, context: ContextVars) -> None:
     try:
-        method = context.run(_admit, activation, call)
-        arguments = context.run(method.arguments.decode, call.request.body)
+        method = _admit(activation, call)
+        arguments = method.arguments.decode(call.request.body)
     except GoverseError as error:
         call.refuse(error)
         return

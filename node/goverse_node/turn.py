@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Done = Callable[["Turn", bytes, GoverseError | None], None]
 
 
+_NO_LIMIT = math.inf
+
+
 class Turn:
     """One running method.
 
@@ -81,7 +84,7 @@ class Turn:
         self.readonly = method is not None and method.readonly
         self.stepped = method is not None and (method.readonly or method.reentrant)
         self.deadline = deadline
-        self.limit = math.inf
+        self.limit = _NO_LIMIT
         self.expired: GoverseError | None = None
         self.condemned: GoverseError | None = None
         self.closed = False
@@ -192,24 +195,22 @@ class Scope:
     (``goverse_node.strays``).
     """
 
-    __slots__ = ("__weakref__", "_turn")
+    __slots__ = ("__weakref__", "turn")
 
-    def __init__(self, turn: Turn) -> None:
-        """Show ``turn``."""
-        self._turn = turn
+    turn: Turn
 
     @property
     def context(self) -> Context:
         """The call that the turn serves."""
-        return self._turn.context
+        return self.turn.context
 
     def place(self) -> dict[str, str | int]:
         """Return the members of a log record that say where it comes from."""
-        return self._turn.place()
+        return self.turn.place()
 
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
         """Call another object on behalf of the turn."""
-        return await self._turn.call_object(key, method, body)
+        return await self.turn.call_object(key, method, body)
 
 
 class Stepped:

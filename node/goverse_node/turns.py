@@ -18,6 +18,7 @@ from goverse.errors import (
     VersionMismatch,
 )
 from goverse.model.frames import MUST_EXIST, Operation, Problem, Reply, Request
+from goverse.model.records import StoredObject
 from goverse.objects.codec import Arguments
 from goverse.objects.spec import MethodSpec
 from goverse_node import execution, isolation
@@ -55,11 +56,11 @@ def begin(activation: Activation, call: Call) -> None:
             if _runs_hook_first(activation, call):
                 return
             assert call.method is not None
-            context = activation.node.contexts.new()  # also for validators of arguments, which are a user's code too
-            arguments = context.run(call.method.arguments.decode, request.body)
-            _start(activation, call, call.method, arguments, call_done, context=context)
+            context = activation.node.contexts.new()
+            context.run(_begin_call, activation, call, call.method, context)
         elif request.operation is Operation.CREATE:
-            _begin_create(activation, call)
+            context = activation.node.contexts.new()
+            context.run(_begin_create, activation, call, context)
         else:
             _begin_delete(activation, call)
     except GoverseError as error:
@@ -77,21 +78,25 @@ def _runs_hook_first(activation: Activation, call: Call) -> bool:
             if on_create.arguments.required:
                 needed = ", ".join(on_create.arguments.required)
                 raise ObjectNotFound(f"{activation.key} does not exist; create it first with PUT and {needed}")
-            _start(activation, call, on_create, {}, partial(_hook_done, call, "on_create"))
+            _start_hook(activation, call, on_create, partial(_hook_done, call, "on_create"))
             return True
     if not activation.activated:
         if instance.unfit is not None:
             raise instance.unfit
-        _start(activation, call, spec.hooks["on_activate"], {}, partial(_hook_done, call, "on_activate"))
+        _start_hook(activation, call, spec.hooks["on_activate"], partial(_hook_done, call, "on_activate"))
         return True
     return False
 
 
-def _begin_create(activation: Activation, call: Call) -> None:
+def _begin_call(activation: Activation, call: Call, method: MethodSpec, context: ContextVars) -> None:
+    """Decode the arguments, in the turn's context since their validators may be a user's, and start the turn."""
+    _start(activation, call, method, method.arguments.decode(call.request.body), call_done, context=context)
+
+
+def _begin_create(activation: Activation, call: Call, context: ContextVars) -> None:
     instance, request = activation.instance, call.request
     hook = activation.spec.hooks.get("on_create")
-    context = activation.node.contexts.new()
-    arguments = context.run((hook.arguments if hook else NO_PARAMETERS).decode, request.body)
+    arguments = (hook.arguments if hook else NO_PARAMETERS).decode(request.body)
     if instance.exists:
         if request.if_match == 0:
             raise ObjectExists(f"{activation.key} exists already", version=instance.version)
@@ -117,7 +122,7 @@ def _begin_delete(activation: Activation, call: Call) -> None:
             extra={"object": str(activation.key)},
         )
         hook = None
-    _start(activation, call, hook, {}, _delete_done)
+    _start_hook(activation, call, hook, _delete_done)
 
 
 def _check_version(instance: Instance, request: Request) -> None:
@@ -129,6 +134,11 @@ def _check_version(instance: Instance, request: Request) -> None:
             raise VersionMismatch(f"the object is at version {present}, not {request.if_match}", version=present)
 
 
+def _start_hook(activation: Activation, call: Call | None, hook: MethodSpec | None, done: Done) -> None:
+    context = activation.node.contexts.new()
+    context.run(_start, activation, call, hook, {}, done, context=context)
+
+
 def _start(
     activation: Activation,
     call: Call | None,
@@ -136,8 +146,8 @@ def _start(
     arguments: dict[str, Any],
     done: Done,
     *,
-    context: ContextVars | None = None,
-) -> Turn:
+    context: ContextVars,
+) -> None:
     node = activation.node
     request = node.own_request(activation.key) if call is None else call.request
     turn = Turn(activation, request, method, done, deadline=request.deadline)
@@ -155,13 +165,12 @@ def _start(
         isolation.prepare(activation, turn)
     activation.running.append(turn)
     execution.run(turn, activation.instance.object, arguments, context)
-    return turn
 
 
 def deactivate(activation: Activation) -> None:
     """Run ``on_deactivate``, keep what it changed, then let the activation go."""
     try:
-        _start(activation, None, activation.spec.hooks["on_deactivate"], {}, _deactivate_done)
+        _start_hook(activation, None, activation.spec.hooks["on_deactivate"], _deactivate_done)
     except StateInvalid:
         logger.exception("on_deactivate cannot run", extra={"object": str(activation.key)})
         activation.leave()
@@ -195,7 +204,7 @@ def call_done(turn: Turn, body: bytes, error: GoverseError | None) -> None:
     assert call is not None
     if _is_over(activation, turn):
         return
-    before = activation.instance.version
+    before = activation.instance.version if activation.instance.exists else _version(activation)
     failure = conclude(activation, turn, error, writes=not turn.readonly)
     _end(activation, turn)
     if failure is not None and _runs_again(activation, turn, call, failure):
@@ -214,7 +223,7 @@ def _create_done(turn: Turn, _body: bytes, error: GoverseError | None) -> None:
     assert call is not None
     if _is_over(activation, turn):
         return
-    before, instance = activation.instance.version, activation.instance
+    before, instance = _version(activation), activation.instance
     failure = conclude(activation, turn, error, writes=True)
     _end(activation, turn)
     if failure is not None and _runs_again(activation, turn, call, failure):
@@ -264,7 +273,7 @@ def _hook_done(waiting: Call, hook: str, turn: Turn, _body: bytes, error: Govers
     activation = turn.activation
     if _is_over(activation, turn):
         return
-    before = activation.instance.version
+    before = _version(activation)
     failure = conclude(activation, turn, error, writes=hook == "on_create")
     _end(activation, turn)
     if failure is not None and _runs_again(activation, turn, waiting, failure):
@@ -293,6 +302,19 @@ def _deactivate_done(turn: Turn, _body: bytes, error: GoverseError | None) -> No
     if activation.instance.version != before:
         commit(activation, None, Reply(version=activation.instance.version), expected=before)
     activation.leave()
+
+
+def _version(activation: Activation) -> int:
+    """Return the version that a commit of the object builds on.
+
+    The version of an object that does not exist follows the store: it rises where tombstones of its type are forgotten.
+    """
+    instance, node = activation.instance, activation.node
+    if node.loads_at_once and not instance.exists:
+        stored = node.store.load(activation.key)
+        if isinstance(stored, StoredObject) and stored.state is None:
+            instance.version = max(instance.version, stored.version)
+    return instance.version
 
 
 def _problem(activation: Activation, call: Call, failure: GoverseError) -> Problem:

@@ -72,7 +72,7 @@ class Desk(Object, reentrant=True):
     @call
     async def spread(self, name: str) -> list[str]:
         tenant.set(name)
-        other = self.ref(Desk, "other")
+        other = self.ref("Desk", "other")
         return [await other.look(), await other.look_plainly(), await self.ref(Desk, self.id).look(), tenant.get()]
 
     @call

@@ -5,11 +5,11 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from goverse import BusinessError, Object, call
 from goverse.errors import GoverseError
@@ -51,7 +51,7 @@ class Shelf(Object, reentrant=True):
     pair: tuple[list[str], int] = ([], 0)
 
     def alias(self, kind: str) -> Any:
-        return {
+        found: dict[str, Callable[[], Any]] = {
             "list": lambda: self.items,
             "dict": lambda: self.by_name,
             "list in a dict": lambda: self.by_name["a"],
@@ -64,7 +64,8 @@ class Shelf(Object, reentrant=True):
             "list in a dataclass": lambda: self.note.names,
             "dataclass with slots": lambda: self.slotted,
             "list in a tuple": lambda: self.pair[0],
-        }[kind]()
+        }
+        return found[kind]()
 
     @call
     async def add(self, kind: str, name: str, refused: bool, helper: str) -> str:
@@ -125,7 +126,7 @@ class Shelf(Object, reentrant=True):
 class Helper(Object):
     @call
     async def send_back(self, target: str, kind: str, refused: bool) -> None:
-        shelf = self.ref(Shelf, target)
+        shelf = self.ref("Shelf", target)
         await (shelf.spoil_later if self.id.endswith("later") else shelf.spoil)(kind=kind, refused=refused)
 
 
@@ -325,7 +326,7 @@ class Strange(Object, reentrant=True):
 class StrangeHelper(Object):
     @call
     async def send_back(self, target: str) -> None:
-        await self.ref(Strange, target).spoil()
+        await self.ref("Strange", target).spoil()
 
 
 @pytest.mark.requirement("OBJ-9")
@@ -336,6 +337,49 @@ async def test_a_turn_whose_references_cannot_be_kept_ends_with_an_error_that_ca
         assert refused.problem is not None
         assert refused.problem.retryable
         assert code(await b.read(Strange, "s")) == "object_not_found"
+
+
+class HalfWay(Object):
+    """Breaks its constraint for a moment, beside a turn that cannot be put back in place."""
+
+    level: Annotated[int, Field(ge=0)] = 0
+    odd: Odd = Odd([])
+
+    @call
+    async def dip(self) -> None:
+        self.level = -1
+        await PLACE.wait("below")
+        self.level = 1
+
+    @call(reentrant=True)
+    async def interrupt(self) -> None:
+        call_back = asyncio.gather(self.ref(HalfWayHelper, "h").send_back(target=self.id), return_exceptions=True)
+        await PLACE.wait("interrupting")
+        self.odd.peek().append("ghost")
+        await asyncio.wait([call_back])
+
+    @call(readonly=True)
+    def look(self) -> list[Any]:
+        return [self.level, self.odd.peek()]
+
+
+class HalfWayHelper(Object):
+    @call
+    async def send_back(self, target: str) -> None:
+        await self.ref(HalfWay, target).dip()
+
+
+@pytest.mark.requirement("OBJ-2", "OBJ-9")
+async def test_a_state_half_way_that_cannot_be_put_back_ends_the_turn_that_left_it(meeting: Meeting) -> None:
+    async with bench(HalfWay, HalfWayHelper) as b:
+        outer = b.call(HalfWay, "a", "interrupt")
+        await meeting.reached("below")
+        await meeting.reached("interrupting")
+        meeting.let_go("interrupting")
+
+        assert code(await outer) == "reentrancy_conflict"
+        assert value(await b.call(HalfWay, "a", "look")) == [0, []]
+        assert code(await b.read(HalfWay, "a")) == "object_not_found"
 
 
 class Kinds(Object):

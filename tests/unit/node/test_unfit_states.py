@@ -62,7 +62,7 @@ class Coupon(Object):
 
     @call
     async def relay(self, target: str) -> int:
-        return await self.ref(Coupon, target).use()
+        return await self.ref(Coupon, target).use_later()
 
 
 class Broken(Object, state_version=2):
