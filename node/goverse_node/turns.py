@@ -57,7 +57,7 @@ def begin(activation: Activation, call: Call) -> None:
                 return
             assert call.method is not None
             context = activation.node.contexts.new()
-            context.run(_begin_call, activation, call, call.method, context)
+            context.run(_start, activation, call, call.method, None, call_done, context=context)
         elif request.operation is Operation.CREATE:
             context = activation.node.contexts.new()
             context.run(_begin_create, activation, call, context)
@@ -86,11 +86,6 @@ def _runs_hook_first(activation: Activation, call: Call) -> bool:
         _start_hook(activation, call, spec.hooks["on_activate"], partial(_hook_done, call, "on_activate"))
         return True
     return False
-
-
-def _begin_call(activation: Activation, call: Call, method: MethodSpec, context: ContextVars) -> None:
-    """Decode the arguments, in the turn's context since their validators may be a user's, and start the turn."""
-    _start(activation, call, method, method.arguments.decode(call.request.body), call_done, context=context)
 
 
 def _begin_create(activation: Activation, call: Call, context: ContextVars) -> None:
@@ -143,13 +138,17 @@ def _start(
     activation: Activation,
     call: Call | None,
     method: MethodSpec | None,
-    arguments: dict[str, Any],
+    arguments: dict[str, Any] | None,
     done: Done,
     *,
     context: ContextVars,
 ) -> None:
+    """Start a turn in its ``context``, the current one; without ``arguments`` they are in the request's body."""
     node = activation.node
     request = node.own_request(activation.key) if call is None else call.request
+    if arguments is None:
+        assert method is not None
+        arguments = method.arguments.decode(request.body)
     turn = Turn(activation, request, method, done, deadline=request.deadline)
     if method is not None:
         limit = method.timeout_s

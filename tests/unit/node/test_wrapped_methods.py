@@ -81,7 +81,8 @@ class Wrapped(Object):
     @call(reentrant=True)
     @plain_wrapper
     async def come_back(self) -> int:
-        return await self.ref(WrappedHelper, "h").add(target=self.id) + 1
+        added: int = await self.ref(WrappedHelper, "h").add(target=self.id)
+        return added + 1
 
 
 class WrappedHelper(Object):
