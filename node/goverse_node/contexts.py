@@ -17,6 +17,8 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
 
+from goverse.objects.context import current_turn
+
 
 class TurnContexts:
     """Makes the contexts of a node's turns."""
@@ -24,6 +26,7 @@ class TurnContexts:
     def __init__(self) -> None:
         """Take the current context as the one that every turn begins with."""
         self._clean = copy_context()
+        self._clean.run(current_turn.set, None)  # a variable that is there already is set faster
         shared = next((value for value in self._clean.values() if isinstance(value, decimal.Context)), None)
         self.new: Callable[[], Context] = self._clean.copy if shared is None else partial(self._with_decimal, shared)
         """Returns a context for one turn."""

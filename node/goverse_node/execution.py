@@ -11,6 +11,7 @@ import logging
 import reprlib
 from collections.abc import Awaitable, Coroutine
 from contextvars import Context as ContextVars
+from functools import lru_cache
 from types import CoroutineType
 from typing import Any
 from weakref import ref
@@ -35,6 +36,7 @@ logger = logging.getLogger("goverse.node.turn")
 
 NO_RESULT = b"null"
 _SHOWN_MAX = 200
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes, list, dict, tuple, set))
 _PASSED_ON = (BusinessError, MethodFailed, TryAgain, Deadlock, ReentrancyConflict, TooLarge)
 
 
@@ -52,7 +54,7 @@ def run(turn: Turn, target: Any, arguments: dict[str, Any], context: ContextVars
     current_turn.set(scope)
     try:
         value = method.function(target, **arguments)
-        if method.is_async or (value is not None and hasattr(value.__class__, "__await__")):
+        if method.is_async or (value.__class__ not in _PLAIN and _is_awaitable(value.__class__)):
             running = drive(turn, value, scope)
             turn.task = asyncio.get_running_loop().create_task(running, context=context)
             turn.activation.node.track(turn)
@@ -93,6 +95,11 @@ async def drive(turn: Turn, value: Awaitable[Any], scope: Scope) -> None:
     else:
         current_turn.set(None)
         _succeed(turn, value, mark)
+
+
+@lru_cache(maxsize=512)
+def _is_awaitable(kind: type[Any]) -> bool:
+    return hasattr(kind, "__await__")
 
 
 async def _awaiting(value: Awaitable[Any]) -> Any:

@@ -40,7 +40,15 @@ _POLL_S = 0.005
 
 
 class Node:
-    """Hosts the objects of one process; implements ``goverse.ports.link.Carrier``."""
+    """Hosts the objects of one process; implements ``goverse.ports.link.Carrier``.
+
+    Attributes:
+        loads_at_once: the store answers from memory; False as soon as it answers a load with a future.
+        shows_causes: problems carry the exceptions behind them; only for tests, since that keeps tracebacks alive.
+    """
+
+    loads_at_once = True
+    shows_causes = False
 
     def __init__(
         self,
@@ -62,8 +70,6 @@ class Node:
         self.options = options or NodeOptions()
         self.tenure = tenure
         self.calls: Link = self
-        self.loads_at_once = True  # until the store answers with a future, so that it takes a query
-        self.shows_causes = False  # in problems; only for tests, since it keeps tracebacks alive
         self.evacuation = Evacuation()
         self.stats = NodeStats()
         self.shard_calls: dict[int, int] = {}  # whoever looks at it begins a new one

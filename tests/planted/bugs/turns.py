@@ -238,14 +238,14 @@ PLANTED: Final = (
     Planted(
         "any-body-is-the-same-call",
         _take_any_body_for_the_same,
-        f"{_NODE}test_idempotency.py::test_equal_calls_at_the_same_time_are_executed_once",
+        f"{_NODE}test_idempotency.py::test_another_method_or_body_under_the_same_key_is_refused[at once]",
         "idempotency_key_mismatch",
     ),
     Planted(
         "a-repeated-call-is-executed-again",
         _execute_repeated_calls,
-        f"{_NODE}test_followers.py::test_a_turn_goes_on_for_a_follower_that_may_wait_longer",
-        "",
+        f"{_NODE}test_groups.py::test_a_refusal_of_a_task_group_is_kept_under_the_key[1]",
+        "replayed",
     ),
     Planted(
         "a-refusal-is-not-kept",
