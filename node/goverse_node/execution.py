@@ -71,10 +71,10 @@ def run(turn: Turn, target: Any, arguments: dict[str, Any], context: ContextVars
     _succeed(turn, value, mark)
 
 
-async def drive(turn: Turn, value: Awaitable[Any], scope: Scope) -> None:
+async def drive(turn: Turn, value: Any, scope: Scope) -> None:
     """Await what the method returned, and end the turn. ``scope`` is the turn's in this task's context."""
     turn.started = True
-    coroutine: Coroutine[Any, Any, Any] = value if type(value) is CoroutineType else _awaiting(value)
+    coroutine: Coroutine[Any, Any, Any] = value if value.__class__ is CoroutineType else _awaiting(value)
     if turn.expired is not None:
         coroutine.close()
         current_turn.set(None)

@@ -16,14 +16,15 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Iterator
+from typing import Any
 
 from goverse.errors import GoverseError, TryAgain
+
+_GROUP: type[Any] = BaseExceptionGroup
 
 
 def single(error: BaseException) -> BaseException:
     """Return the error that ``error`` stands for: itself, unless it is a group of equal ones."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
     leaves = [leaf for leaf in _leaves(error) if not isinstance(leaf, CancelledError)]
     if not leaves:
         return error
@@ -37,9 +38,9 @@ def single(error: BaseException) -> BaseException:
     return error
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    within: tuple[BaseException, ...] = getattr(error, "exceptions", ()) if isinstance(error, _GROUP) else ()
+    for each in within:
+        yield from _leaves(each)
+    if not within:
+        yield error

@@ -22,6 +22,10 @@ from uuid import UUID
 
 _SCALARS = (str, int, float, complex, bytes, type(None), Decimal, date, time, timedelta, UUID)
 _LEAVES = (*_SCALARS, Enum, type, FunctionType, ModuleType)
+_SEQUENCES: tuple[Any, ...] = (list, deque)
+_MAPPINGS: tuple[Any, ...] = (OrderedDict, dict)  # the order of an OrderedDict is not that of the dict inside it
+_FROZEN: tuple[Any, ...] = (tuple, frozenset)
+_CONTAINERS: tuple[Any, ...] = (*_SEQUENCES, *_MAPPINGS, set, bytearray, *_FROZEN)
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, so its slots may be set
 _ABSENT: Any = object()
 
@@ -73,33 +77,21 @@ def _walk(values: Iterable[Any]) -> list[Refill]:
 
 def _take_contents(value: Any, todo: list[Any], refills: list[Refill]) -> None:
     """Take down what a container of the standard library holds, with the operations of its own class, not a user's."""
-    if isinstance(value, dict):
-        items: list[tuple[Any, Any]] = list(dict.items(value))
-        for item in items:
-            todo += item
-        refills.append(lambda: _refill_dict(value, items))
-    elif isinstance(value, list | deque | set):
-        kind: Any = next(kind for kind in (list, deque, set) if isinstance(value, kind))
-        held: list[Any] = list(kind.__iter__(value))
-        todo += held
-        refills.append(lambda: _refill(kind, value, held))
-    elif isinstance(value, tuple | frozenset):
-        todo += value
-    elif isinstance(value, bytearray):
-        data = bytes(value)
-        refills.append(lambda: value.__setitem__(slice(None), data))
-
-
-def _refill_dict(target: dict[Any, Any], items: list[tuple[Any, Any]]) -> None:
-    kind: Any = OrderedDict if isinstance(target, OrderedDict) else dict
-    kind.clear(target)
-    for name, value in items:
-        kind.__setitem__(target, name, value)
+    kind: Any = next((each for each in _CONTAINERS if isinstance(value, each)), None)
+    if kind is None:
+        return
+    if kind is bytearray:
+        refills.append(partial(bytearray.__setitem__, value, slice(None), bytes(value)))
+        return
+    held: list[Any] = list(kind.items(value) if kind in _MAPPINGS else kind.__iter__(value))
+    todo += held
+    if kind not in _FROZEN:
+        refills.append(partial(_refill, kind, value, held))
 
 
 def _refill(kind: Any, target: Any, held: list[Any]) -> None:
     kind.clear(target)
-    (kind.update if kind is set else kind.extend)(target, held)
+    (kind.extend if kind in _SEQUENCES else kind.update)(target, held)
 
 
 def _take_attributes(value: Any, todo: list[Any], refills: list[Refill]) -> None:
@@ -107,8 +99,7 @@ def _take_attributes(value: Any, todo: list[Any], refills: list[Refill]) -> None
     attributes = getattr(value, "__dict__", None)
     if isinstance(attributes, dict):
         todo.append(attributes)
-    kind: Any = type(value)
-    for slot in _slots(kind):
+    for slot in _slots(value.__class__):
         held = slot.__get__(value) if _has(slot, value) else _ABSENT
         if held is not _ABSENT:
             todo.append(held)
@@ -116,14 +107,12 @@ def _take_attributes(value: Any, todo: list[Any], refills: list[Refill]) -> None
 
 
 @lru_cache(maxsize=1_024)
-def _slots(kind: type[Any]) -> tuple[MemberDescriptorType, ...]:
-    return tuple(
-        member
-        for each in kind.__mro__
-        if each.__flags__ & _HEAP_TYPE
-        for member in vars(each).values()
-        if isinstance(member, MemberDescriptorType)
-    )
+def _slots(kind: Any) -> tuple[MemberDescriptorType, ...]:
+    found: list[MemberDescriptorType] = []
+    for each in kind.__mro__:
+        members: dict[str, Any] = dict(vars(each)) if each.__flags__ & _HEAP_TYPE else {}
+        found += (member for member in members.values() if isinstance(member, MemberDescriptorType))
+    return tuple(found)
 
 
 def _has(slot: MemberDescriptorType, value: Any) -> bool:

@@ -17,6 +17,7 @@ class Ticker(Object):
     count: int = 0
     log: list[str] = []
     _task: asyncio.Task[None] | None = None
+    _timer: asyncio.Handle | None = None
 
     def on_deactivate(self) -> None:
         self._task = None
