@@ -108,11 +108,14 @@ def _take_attributes(value: Any, todo: list[Any], refills: list[Refill]) -> None
 
 @lru_cache(maxsize=1_024)
 def _slots(kind: Any) -> tuple[MemberDescriptorType, ...]:
-    found: list[MemberDescriptorType] = []
-    for each in kind.__mro__:
-        members: dict[str, Any] = dict(vars(each)) if each.__flags__ & _HEAP_TYPE else {}
-        found += (member for member in members.values() if isinstance(member, MemberDescriptorType))
-    return tuple(found)
+    classes: tuple[type[Any], ...] = kind.__mro__
+    return tuple(
+        member
+        for each in classes
+        if each.__flags__ & _HEAP_TYPE
+        for member in vars(each).values()
+        if isinstance(member, MemberDescriptorType)
+    )
 
 
 def _has(slot: MemberDescriptorType, value: Any) -> bool:
