@@ -135,9 +135,8 @@ class Activation:
             self.instance = self.node.contexts.new().run(Instance, self.spec, self.key, stored)
         except StateInvalid as error:
             assert stored is not None
-            logger.error(
-                "a stored state does not fit its class", extra={"object": str(self.key), "reason": error.detail}
-            )
+            extra = {"object": str(self.key), "reason": error.detail}
+            logger.error("a stored state does not fit its class", exc_info=error, extra=extra)
             self.instance = Instance.of_unfit(self.spec, self.key, stored, error)
             self.activated = False
         except GoverseError as error:
