@@ -76,7 +76,8 @@ def _tell(node: Node, call: Call, stored: StoredObject | None) -> None:
         _when_ours(node, call, lambda: call.refuse(ObjectNotFound(f"{key} does not exist")))
         return
     try:
-        state = Instance(node.registry.type(key.type), key, stored).base or b""
+        found = node.contexts.new().run(Instance, node.registry.type(key.type), key, stored)
+        state = found.base or b""
     except GoverseError as error:
         call.refuse(error)
     else:
