@@ -81,8 +81,8 @@ def _tell(node: Node, call: Call, stored: StoredObject | None) -> None:
     except GoverseError as error:
         call.refuse(error)
     else:
-        found = Reply(state, stored.version, stored.commit_seq)
-        _when_ours(node, call, lambda: _answer(call, found))
+        reply = Reply(state, stored.version, stored.commit_seq)
+        _when_ours(node, call, lambda: _answer(call, reply))
 
 
 def _when_ours(node: Node, call: Call, deliver: Callable[[], None]) -> None:
