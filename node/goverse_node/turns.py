@@ -374,6 +374,7 @@ def _runs_again(activation: Activation, turn: Turn, call: Call, failure: Goverse
         return False
     if call.request.deadline <= now and not call.make_way(failure, now):
         return False
+    call.request.fresh_key = False  # its nested calls may have taken effect
     activation.put_back(call)
     activation.admit()
     return True

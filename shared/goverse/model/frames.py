@@ -84,7 +84,7 @@ class Problem:
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     status: int | None = None
     request_id: str = ""
-    cause: BaseException | None = field(default=None, compare=False, repr=False)
+    cause: BaseException | None = field(default=None, compare=False, repr=False, kw_only=True)
 
     @classmethod
     def of(cls, error: GoverseError, request_id: str = "") -> Problem:

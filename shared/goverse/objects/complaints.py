@@ -56,13 +56,13 @@ def of_wrong_type(value: object, error: Exception) -> str:
         return f"a {kind} that does not fit it"
     wrong = error.errors(include_url=False, include_context=False, include_input=False)[:_TOLD_MAX]
     told = [
-        {"path": _pointer(item["loc"])[:_NAME_MAX], "message": "its validator refuses it"}
+        {"path": _place_of(item["loc"])[:_NAME_MAX], "message": "its validator refuses it"}
         if item["type"] in ("value_error", "assertion_error")
-        else {"path": _pointer(item["loc"])[:_NAME_MAX], "message": item["msg"][:_NAME_MAX]}
+        else {"path": _place_of(item["loc"])[:_NAME_MAX], "message": item["msg"][:_NAME_MAX]}
         for item in wrong
     ]
     return f"a {kind}; {in_words(told)}"
 
 
-def _pointer(location: tuple[int | str, ...]) -> str:
+def _place_of(location: tuple[int | str, ...]) -> str:
     return "".join(f"/{part}" for part in location)
