@@ -54,6 +54,8 @@ def of_wrong_type(value: object, error: Exception) -> str:
     kind = type(value).__qualname__[:_NAME_MAX]
     if not isinstance(error, ValidationError):
         return f"a {kind} that does not fit it"
+    if error.error_count() > _PROBLEMS_MAX:
+        return f"a {kind}; {error.error_count()} values in it do not fit"
     wrong = error.errors(include_url=False, include_context=False, include_input=False)[:_TOLD_MAX]
     told = [
         {"path": _place_of(item["loc"])[:_NAME_MAX], "message": "its validator refuses it"}
