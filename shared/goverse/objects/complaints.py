@@ -12,6 +12,7 @@ from goverse.errors import InvalidArguments
 _PROBLEMS_MAX = 100
 _TOLD_MAX = 3
 _NAME_MAX = 200
+_WRONG_MAX = 100  # more take seconds to list
 
 
 def field_problems(error: ValidationError) -> list[dict[str, str]]:
@@ -54,7 +55,7 @@ def of_wrong_type(value: object, error: Exception) -> str:
     kind = type(value).__qualname__[:_NAME_MAX]
     if not isinstance(error, ValidationError):
         return f"a {kind} that does not fit it"
-    if error.error_count() > _PROBLEMS_MAX:
+    if error.error_count() > _WRONG_MAX:
         return f"a {kind}; {error.error_count()} values in it do not fit"
     wrong = error.errors(include_url=False, include_context=False, include_input=False)[:_TOLD_MAX]
     told = [
