@@ -24,6 +24,10 @@ STATE_BYTES_MAX: Final = 4 * MIB
 HEADERS_BYTES_MAX: Final = 64 * KIB  # uvicorn's parser refuses more
 BODY_READ_TIMEOUT_S: Final = 30.0  # a slow sender holds at most its own body for this long
 BODIES_BYTES_MAX: Final = 256 * MIB  # bodies that arrive in pieces, all together; many slow senders share it
+PROBLEM_DETAIL_BYTES_MAX: Final = 2 * KIB  # a problem is read by people; one that is larger is an attack or a mistake
+PROBLEM_MEMBERS_BYTES_MAX: Final = 16 * KIB  # its further members, as JSON: 20 field errors of the longest kind fit
+PROBLEM_FIELDS_MAX: Final = 20
+PROBLEM_FIELD_BYTES_MAX: Final = 256  # a path or a message of one field error
 CHAIN_LENGTH_MAX: Final = 32  # object-to-object calls behind one request; a longer one is a runaway recursion
 
 # --- time -------------------------------------------------------------------------------------------------------------
@@ -142,6 +146,7 @@ assert CREATE_TIMEOUT_S <= CALL_TIMEOUT_S
 assert TOMBSTONE_RETENTION_S >= IDEMPOTENCY_RETENTION_S
 assert LIST_LIMIT <= LIST_LIMIT_MAX
 assert BODIES_BYTES_MAX >= 16 * BODY_BYTES_MAX
+assert PROBLEM_FIELDS_MAX * 2 * (PROBLEM_FIELD_BYTES_MAX + 32) <= PROBLEM_MEMBERS_BYTES_MAX
 assert WAL_SNAPSHOTS_KEPT >= 1
 assert WIRE_MESSAGE_BYTES + max(BODY_BYTES_MAX, RESULT_BYTES_MAX, STATE_BYTES_MAX) + MIB <= WIRE_MESSAGE_BYTES_MAX
 assert WIRE_REQUESTS_BYTES_MAX >= 16 * BODY_BYTES_MAX
