@@ -107,7 +107,7 @@ class Deadlines:
             own_limit["seconds"] = turn.method.timeout_s or self._options.hook_timeout_s
         turn.expire(
             Timeout(
-                f"{turn.activation.key}.{turn.name} did not end before its deadline; nothing of it took effect",
+                f"{turn.activation.key}.{turn.name} did not end before its deadline; {turn.fate}",
                 operation=turn.name,
                 object=str(turn.activation.key),
                 **own_limit,

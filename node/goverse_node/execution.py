@@ -116,6 +116,7 @@ def told(turn: Turn, error: BaseException) -> GoverseError:
     if turn.expired is not None:
         return turn.expired
     if isinstance(error, _PASSED_ON):
+        error.link_verdict = None  # it speaks of a nested call, or the application set it; not of this call
         unfit = _made_fit(error)
         if unfit is None:
             return error

@@ -32,6 +32,7 @@ CALL_ERRORS: Final = (
     "deadlock",
     "reentrancy_conflict",
     "method_failed",
+    "readonly_violation",
 )
 CREATE_ERRORS: Final = (
     *REQUEST_ERRORS,
