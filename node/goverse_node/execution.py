@@ -140,8 +140,9 @@ def _made_fit(error: GoverseError) -> str | None:
         json_values.encode((problem.code, problem.detail))
     except Exception as reason:
         return f"its members have no JSON form: {reason}"
-    if problem.status is not None and not 400 <= problem.status <= 499:
-        return f"its status is {problem.status}, not one of 400 to 499"
+    status: object = problem.status
+    if status is not None and not (isinstance(status, int) and 400 <= status <= 499):
+        return f"its status is {status!r:.100}, not one of 400 to 499"
     return None
 
 

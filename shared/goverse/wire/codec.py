@@ -13,9 +13,10 @@ from typing import Final, cast
 from google.protobuf.message import DecodeError
 
 from goverse.errors import Executed, GoverseError, MalformedRequest, PeerError, known
-from goverse.limits import ID_BYTES_MAX, LIST_LIMIT_MAX
+from goverse.limits import ID_BYTES_MAX, LIST_LIMIT_MAX, PROBLEM_DETAIL_BYTES_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey, check_namespace, is_name
+from goverse.model.problem_bounds import bounded_text
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Readiness
 from goverse.wire.introduction import Introduction
@@ -28,6 +29,7 @@ _NUMBERS: Final[Mapping[Operation, messages.Operation.ValueType]] = {
     operation: cast("messages.Operation.ValueType", int(operation)) for operation in Operation
 }
 _NAMES_KNOWN_MAX: Final = 10_000
+_REASONS_MAX: Final = 20
 _UNSENDABLE: Final = (TypeError, ValueError)  # what protobuf raises for a value that does not fit its field
 
 
@@ -286,7 +288,9 @@ def read_items(message: messages.ListReply) -> list[ObjectSummary]:
 def write_readiness(readiness: Readiness, message: messages.Readiness) -> None:
     """Fill in whether requests would be served."""
     message.ready = readiness.ready
-    message.reasons.extend(readiness.reasons)
+    message.reasons.extend(
+        bounded_text(reason, PROBLEM_DETAIL_BYTES_MAX) for reason in readiness.reasons[:_REASONS_MAX]
+    )
     message.commit_seq = readiness.commit_seq
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from goverse.errors import Executed, PeerError
+from goverse.errors import Executed, GoverseError, PeerError
 from goverse.limits import (
     NAME_BYTES_MAX,
     PROBLEM_DETAIL_BYTES_MAX,
@@ -38,7 +38,7 @@ def problem_bytes(problem: Problem) -> int:
 
 def write_problem(problem: Problem, message: messages.Problem) -> None:
     """Fill in a problem, within its bounds; a character that UTF-8 cannot express becomes a question mark."""
-    message.code = _text(bounded_text(problem.code, NAME_BYTES_MAX))
+    message.code = _text(bounded_text(problem.code, NAME_BYTES_MAX)) or GoverseError.code
     message.detail = _text(bounded_text(problem.detail, PROBLEM_DETAIL_BYTES_MAX))
     message.retryable = problem.retryable
     message.request_id = _text(bounded_text(problem.request_id, REQUEST_ID_BYTES_MAX))
