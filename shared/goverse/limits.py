@@ -28,6 +28,7 @@ PROBLEM_DETAIL_BYTES_MAX: Final = 2 * KIB  # a problem is read by people; one th
 PROBLEM_MEMBERS_BYTES_MAX: Final = 16 * KIB  # its further members, as JSON: 20 field errors of the longest kind fit
 PROBLEM_FIELDS_MAX: Final = 20
 PROBLEM_FIELD_BYTES_MAX: Final = 256  # a path or a message of one field error
+LOG_TEXT_BYTES_MAX: Final = 32 * KIB  # one text of a log record, a traceback included
 CHAIN_LENGTH_MAX: Final = 32  # object-to-object calls behind one request; a longer one is a runaway recursion
 
 # --- time -------------------------------------------------------------------------------------------------------------
