@@ -95,6 +95,8 @@ IDLE_TIMEOUT_S: Final = 900.0
 
 # --- idempotency ------------------------------------------------------------------------------------------------------
 IDEMPOTENCY_RETENTION_S: Final = 24 * 3600.0
+KEPT_REPLIES_BYTES_MAX: Final = 1024 * MIB  # in the memory of the embedded store: five million small ones
+KEPT_REPLIES_OBJECT_BYTES_MAX: Final = 256 * MIB  # large ones of one object: it does not use up the room of all others
 TOMBSTONE_RETENTION_S: Final = 7 * 24 * 3600.0  # longer than any key that could still name the deleted object
 
 # --- listing ----------------------------------------------------------------------------------------------------------
@@ -145,6 +147,7 @@ assert WAL_SEGMENT_BYTES >= 2 * (STATE_BYTES_MAX + RESULT_BYTES_MAX)
 assert CALL_TIMEOUT_S_MIN <= CALL_TIMEOUT_S <= CALL_TIMEOUT_S_MAX
 assert CREATE_TIMEOUT_S <= CALL_TIMEOUT_S
 assert TOMBSTONE_RETENTION_S >= IDEMPOTENCY_RETENTION_S
+assert RESULT_BYTES_MAX <= KEPT_REPLIES_OBJECT_BYTES_MAX <= KEPT_REPLIES_BYTES_MAX
 assert LIST_LIMIT <= LIST_LIMIT_MAX
 assert BODIES_BYTES_MAX >= 16 * BODY_BYTES_MAX
 assert PROBLEM_FIELDS_MAX * 2 * (PROBLEM_FIELD_BYTES_MAX + 32) <= PROBLEM_MEMBERS_BYTES_MAX
