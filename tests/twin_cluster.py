@@ -180,12 +180,16 @@ class TwinCluster:
     """Hosts by address, and a router as a gate has it."""
 
     def __init__(
-        self, *classes: type[Any], limits: OwnershipLimits | None = None, lease_ttl_s: float = LEASE_TTL_S
+        self,
+        *classes: type[Any],
+        limits: OwnershipLimits | None = None,
+        lease_ttl_s: float = LEASE_TTL_S,
+        store: MemoryStore | None = None,
     ) -> None:
         self.limits = limits
         self.lease_ttl_s = lease_ttl_s
         self.registry = Registry(classes)
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.keys = MemoryKeys(SystemClock())
         self.layout = KeyLayout("test")
         self.hosts: dict[str, Host] = {}

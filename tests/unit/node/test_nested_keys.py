@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -116,7 +117,7 @@ async def _tally(b: Bench) -> list[int]:
 
 @pytest.mark.requirement("DUR-2")
 @pytest.mark.parametrize("further", [{"idempotency_key": "k"}, {"idempotency_key": "gv-a-1", "fresh_key": True}])
-async def test_hooks_and_method_of_one_call_each_have_their_effect(further: dict[str, object]) -> None:
+async def test_hooks_and_method_of_one_call_each_have_their_effect(further: dict[str, Any]) -> None:
     async with bench(Tally, Caller) as b:
         assert value(await b.call(Caller, "c", "work", **further)) == 1
 
