@@ -201,12 +201,19 @@ def test_a_problem_with_nonsense_for_members_is_a_violation(extra: bytes) -> Non
         read_problem(messages.Problem(code="c", extra=extra))
 
 
-def test_a_problem_without_a_code_is_a_violation() -> None:
+def problem_through(problem: Problem) -> Problem:
     message = messages.Problem()
-    write_problem(Problem("", "d"), message)
+    write_problem(problem, message)
+    return read_problem(message)
 
+
+def test_a_problem_without_a_code_is_a_violation() -> None:
     with pytest.raises(PeerError, match="code"):
-        read_problem(message)
+        read_problem(messages.Problem(detail="d"))
+
+
+def test_an_error_whose_code_an_application_emptied_is_written_with_one() -> None:
+    assert problem_through(Problem("", "d")).code == "internal_error"
 
 
 def test_introductions_listings_and_readiness_arrive_as_they_were_sent() -> None:
