@@ -12,6 +12,7 @@ An effect is one commit of a book that names it, so the store's records tell whi
 * no effect is there twice, whatever happened;
 * an effect that was acknowledged to the method or hook that wanted it is there;
 * the effects and commits of a call that was answered with success are all there;
+* a call that is repeated under its key comes to an end: its nested calls meet no key of another call;
 * nothing that a readonly method tried to change is there.
 """
 
@@ -288,6 +289,7 @@ class Run:
         self.left = calls
         self.done: list[Plan] = []
         self.answers: Counter[str] = Counter()
+        self.failed: list[str] = []
         self.faults: Counter[str] = Counter()
         self._names = (f"n{number}" for number in itertools.count(1))
         self._tasks: list[asyncio.Task[None]] = []
@@ -315,6 +317,8 @@ class Run:
             self.answers[code if plan.key is None else f"{code} with a key"] += 1
             if reply.problem is None:
                 self.done.append(plan)
+            elif code == "method_failed" and plan.key is not None:
+                self.failed.append(f"{plan.op} failed in every attempt: {reply.problem.detail}")
 
     async def _attempt(self, plan: Plan) -> Reply:
         """Send a plan; one with a key again and again, until it is answered."""
@@ -384,7 +388,7 @@ class Run:
     def complaints(self) -> list[str]:
         """Compare what became durable with what was acknowledged and answered."""
         effects, calls = self.store.effects, self.store.calls
-        found = list(WORLD.violations)
+        found = [*WORLD.violations, *self.failed]
         found += [f"{effect} took effect {count} times" for effect, count in effects.items() if count > 1]
         found += [f"{name} committed {count} times" for name, count in calls.items() if count > 1]
         found += [f"{effect} was acknowledged and is lost" for effect in WORLD.acknowledged if not effects[effect]]
