@@ -97,6 +97,7 @@ IDLE_TIMEOUT_S: Final = 900.0
 IDEMPOTENCY_RETENTION_S: Final = 24 * 3600.0
 KEPT_REPLIES_BYTES_MAX: Final = 1024 * MIB  # in the memory of the embedded store: five million small ones
 KEPT_REPLIES_OBJECT_BYTES_MAX: Final = 256 * MIB  # large ones of one object: it does not use up the room of all others
+KEPT_REPLIES_DISK_BYTES_MAX: Final = 256 * 1024 * MIB  # on PostgreSQL: days of thousands of small ones a second
 TOMBSTONE_RETENTION_S: Final = 7 * 24 * 3600.0  # longer than any key that could still name the deleted object
 
 # --- listing ----------------------------------------------------------------------------------------------------------

@@ -78,6 +78,11 @@ class MemoryStore:
         checked = iter([self._seq if is_check(record) else next(told) for record in held])
         return [self._fence(record) if self._is_fenced(record) else next(checked) for record in batch]
 
+    @property
+    def kept_bytes(self) -> int:
+        """The memory that replies take which are kept under idempotency keys, estimated."""
+        return self._table.kept_bytes
+
     # --- Authority ------------------------------------------------------------------------------------------
 
     async def claim(self, shards: Sequence[int], owner: str) -> Mapping[int, int]:
