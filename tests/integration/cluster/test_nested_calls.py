@@ -1,5 +1,6 @@
 """Calls between objects of a cluster: readonly chains stay readonly, and no path repeats an effect."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,9 @@ import pytest
 from goverse import BusinessError, Object, TryAgain, call
 from goverse.errors import Moving, ReadonlyViolation
 from goverse.model.frames import Operation
+from goverse.model.records import CommitRecord
+from goverse.ports.store import CommitOutcome, Conflict
+from goverse_node.stores.memory import MemoryStore
 from tests.nodes import Meeting, code, problem, value
 from tests.twin_cluster import TwinCluster
 
@@ -220,6 +224,30 @@ async def test_a_member_named_executed_belongs_to_the_application(method: str, e
 
         assert len(RUNS) == (2 if method == "pass_on" else 1)
         assert (refused.extra, refused.executed) == ({"executed": executed}, None)
+
+
+class Choosy(MemoryStore):
+    """Refuses the next commits of an object, as a store does whose object is at another version."""
+
+    refusals = 0
+
+    async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
+        refused = [record for record in batch if record.key.id == "choosy" and self.refusals > 0]
+        self.refusals -= len(refused)
+        passed = iter(await super().commit([record for record in batch if record not in refused]))
+        return [Conflict("the test refuses it") if record in refused else next(passed) for record in batch]
+
+
+@pytest.mark.requirement("GATE-5")
+async def test_a_call_whose_commit_was_refused_is_sent_again_under_its_key() -> None:
+    store = Choosy()
+    async with TwinCluster(*CLASSES, store=store) as cluster:
+        await cluster.join("a", "b")
+        await cluster.served("a", "b")
+        store.refusals = 2
+
+        assert value(await cluster.call(Tally, "choosy", "add", name="once")) == 1
+        assert store.refusals == 0
 
 
 async def test_an_error_of_the_application_gives_no_verdict_whatever_its_class() -> None:

@@ -10,7 +10,7 @@ from goverse import Object, call
 from goverse.model.records import CommitRecord
 from goverse.ports.store import CommitOutcome
 from tests.gated_store import GatedStore
-from tests.nodes import Bench, bench, code, value
+from tests.nodes import Bench, bench, code, problem, value
 
 ATTEMPTS: list[int] = []
 """One number for each time that a method of ``Caller`` ran."""
@@ -78,6 +78,12 @@ class Caller(Object):
         await asyncio.gather(one(), two())
         self.done += 1
         return self.done
+
+    @call(timeout_s=0.05)
+    async def stall(self, calls: bool) -> None:
+        if calls:
+            await self.ref(Tally, "t").add(by=1)
+        await asyncio.Event().wait()
 
     @call
     async def work_by_chance(self) -> int:
@@ -214,3 +220,17 @@ async def test_a_delete_that_is_repeated_has_its_nested_effect_once() -> None:
         assert (code(first), code(again)) == ("unavailable", "")
         after = await _tally(b)
         assert after[1] - before[1] == 1000
+
+
+@pytest.mark.parametrize(
+    ("calls", "fate"),
+    [(True, "calls that it made to other objects may have taken effect"), (False, "nothing of it took")],
+)
+async def test_a_call_that_times_out_says_what_of_it_may_have_taken_effect(calls: bool, fate: str) -> None:
+    async with bench(Tally, Caller) as b:
+        await b.call(Caller, "c", "work")
+
+        late = problem(await b.call(Caller, "c", "stall", {"calls": calls}))
+
+        assert late.code == "timeout"
+        assert fate in late.detail
