@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO, cast
 
 import orjson
 import structlog
@@ -167,8 +167,8 @@ def _bounded(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = bounded_text(value, LOG_TEXT_BYTES_MAX)
-    error = event.get("exc_info")
-    error = error[1] if isinstance(error, tuple) else error
+    found: Any = event.get("exc_info")
+    error: object = cast("tuple[object, ...]", found)[1] if isinstance(found, tuple) else found
     if isinstance(error, BaseException) and _says_too_much(error):
         del event["exc_info"]
         event["traceback"] = bounded_text("".join(traceback.format_exception(error)), LOG_TEXT_BYTES_MAX)

@@ -30,7 +30,7 @@ _NUMBERS: Final[Mapping[Operation, messages.Operation.ValueType]] = {
 }
 _NAMES_KNOWN_MAX: Final = 10_000
 _REASONS_MAX: Final = 20
-_UNSENDABLE: Final = (TypeError, ValueError)  # what protobuf raises for a value that does not fit its field
+_UNSENDABLE: Final = (TypeError, ValueError, AttributeError)  # a value is not of the type of its field
 
 
 def parse(data: bytes) -> messages.Envelope:

@@ -53,6 +53,12 @@ class Table(Object):
     async def refuse(self, size: int) -> None:
         raise Verbose("d" * size, first="kept", huge="x" * size, odd=["y" * size], last="kept as well")
 
+    @call
+    async def refuse_oddly(self, what: str, value: Any) -> None:
+        error = Verbose("no")
+        setattr(error, what, value)
+        raise error
+
     @call(raises=(ValueError,))
     async def fail(self, size: int) -> None:
         raise ValueError("v" * size)
@@ -142,6 +148,34 @@ async def test_errors_of_an_application_are_cut_with_a_mark_before_they_are_kept
         kept = store.recall(ObjectKey("default", "Table", "t"), "k")
         assert kept is not None
         assert len(kept.reply) <= PROBLEM_DETAIL_BYTES_MAX + PROBLEM_MEMBERS_BYTES_MAX + 1024
+        assert len(server.peers) == 1
+    await node.stop(0.0)
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "code"),
+    [
+        ("detail", 7, "verbose_in_large_frames"),
+        ("detail", None, "verbose_in_large_frames"),
+        ("code", "", "method_failed"),
+        ("code", 7, "method_failed"),
+        ("code", "c" * 500_000, "method_failed"),
+        ("status", "409", "method_failed"),
+        ("extra", 7, "method_failed"),
+    ],
+)
+async def test_an_error_that_an_application_spoiled_ends_its_own_call_only(what: str, value: Any, code: str) -> None:
+    store = MemoryStore()
+    await store.open()
+    node = Node(Registry([Table]), store)
+    await node.start()
+    async with server_of(node) as (server, address), link_to(address) as link:
+        odd = _ask(link, "refuse_oddly", orjson.dumps({"what": what, "value": value}))
+        plain = _ask(link, "fill", b'{"rows":{}}', id="other")
+
+        assert problem(await odd).code == code
+        assert (await plain).body == b"0"
         assert len(server.peers) == 1
     await node.stop(0.0)
     await store.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from goverse.errors import GoverseError, PeerError
+from goverse.errors import Executed, GoverseError, PeerError
 from goverse.model.frames import Reply
 from goverse.wire.incoming import Incoming, Occupancy
 from goverse.wire.options import WireOptions
@@ -16,7 +16,7 @@ def incoming(occupancy: Occupancy | None = None, **options: int) -> Incoming:
     return Incoming(WireOptions(**options), occupancy or Occupancy(100))
 
 
-def refused(error: GoverseError | None) -> tuple[str, str]:
+def refused(error: GoverseError | None) -> tuple[str, Executed | None]:
     assert error is not None
     return error.code, error.link_verdict
 

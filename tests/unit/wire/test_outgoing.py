@@ -17,7 +17,7 @@ def outgoing(inflight_max: int = 10, bytes_max: int = 100, body_bytes_max: int =
     return Outgoing(inflight_max=inflight_max, bytes_max=bytes_max, body_bytes_max=body_bytes_max)
 
 
-def refused(error: GoverseError | None) -> tuple[str, str]:
+def refused(error: GoverseError | None) -> tuple[str, Executed | None]:
     assert error is not None
     return error.code, error.link_verdict
 
