@@ -45,6 +45,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "internal_error": 500,
         "method_failed": 500,
         "readonly_violation": 500,
+        "state_invalid": 500,
         "config_error": 500,
         "definition_error": 500,
         "try_again": 503,

@@ -12,7 +12,7 @@ The branches say what the caller should do:
     ├── TryAgain                nothing is wrong with the request; retry later with the same idempotency key
     │   └── Overloaded · Unavailable · Moving · Draining · Timeout
     ├── MethodFailed            the object's own code broke its contract
-    │   └── ReadonlyViolation
+    │   └── ReadonlyViolation · StateInvalid
     ├── BusinessError           the object says no, in its own words (subclass it)
     ├── StoreError              an operator has to look
     │   └── DataDamaged · DataNewer · StoreLocked · StoreFailed · RestoreRefused
@@ -236,6 +236,12 @@ class ReadonlyViolation(MethodFailed):
     """A readonly method called a method of another object that is not readonly."""
 
     code = "readonly_violation"
+
+
+class StateInvalid(MethodFailed):
+    """The stored state of the object does not fit its class."""
+
+    code = "state_invalid"
 
 
 class BusinessError(GoverseError):

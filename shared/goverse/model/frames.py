@@ -80,6 +80,7 @@ class Problem:
         status: HTTP status that a business error declares; None where the gate's table decides.
         request_id: the request that met the error, kept so that a replay is the same byte for byte.
         executed: what is known about the request (``goverse.ports.link``); None for an object's own answer.
+        cause: the exception behind it, for tests in the same process; it crosses no link and is not stored.
     """
 
     code: str
@@ -89,6 +90,7 @@ class Problem:
     status: int | None = None
     request_id: str = ""
     executed: Executed | None = None
+    cause: BaseException | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, error: GoverseError, request_id: str = "") -> Problem:
