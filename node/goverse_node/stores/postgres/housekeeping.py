@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypeVar
 from goverse.errors import GoverseError, Unavailable
 from goverse_node.stores.postgres.expiry import Expired, expire
 from goverse_node.stores.postgres.failures import told
+from goverse_node.stores.postgres.kept_size import KeptSize
 from goverse_node.stores.postgres.options import PostgresOptions
 
 T = TypeVar("T")
@@ -47,10 +48,11 @@ class Ask(Protocol):
 class Housekeeping:
     """The tasks of one process; all processes of a cluster have the same."""
 
-    def __init__(self, ask: Ask, options: PostgresOptions) -> None:
+    def __init__(self, ask: Ask, options: PostgresOptions, kept: KeptSize) -> None:
         """Do nothing before ``start``."""
         self._ask = ask
         self._options = options
+        self._kept = kept
         self._switched = False
         self._task: asyncio.Task[None] | None = None
 
@@ -58,6 +60,7 @@ class Housekeeping:
         """Make the partitions that are missing, if that is possible now, and go on in the background."""
         await self._try(self.switch)
         await self._try(self.prepare)
+        await self._try(self.measure)
         self._task = asyncio.create_task(self._run(), name="goverse-postgres")
 
     async def stop(self) -> None:
@@ -70,7 +73,7 @@ class Housekeeping:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(PAUSE_S)
-            for task in (self.switch, self.prepare, self.cleanup, self.forget):
+            for task in (self.switch, self.prepare, self.cleanup, self.forget, self.measure):
                 await self._try(task)
 
     async def _try(self, task: Callable[[], Awaitable[object]]) -> None:
@@ -111,6 +114,14 @@ class Housekeeping:
                 failure = failure or error
         if failure is not None:
             raise failure
+
+    async def measure(self) -> None:
+        """Measure what kept replies take.
+
+        Raises:
+            Unavailable: PostgreSQL does not answer.
+        """
+        await self._ask(self._kept.measure)
 
     async def cleanup(self) -> Expired:
         """Drop what is past its retention; return what that was.
