@@ -24,7 +24,7 @@ _EXPANSION = 8
 class Instance:
     """One object in memory."""
 
-    __slots__ = ("_attributes", "_extra", "base", "commit_seq", "exists", "object", "spec", "version")
+    __slots__ = ("_attributes", "_extra", "_keeps_unknown", "base", "commit_seq", "exists", "object", "spec", "version")
 
     def __init__(self, spec: TypeSpec, key: ObjectKey, stored: StoredObject | None, version: int = 0) -> None:
         """Bring the stored state to life, or start with the defaults where there is none.
@@ -37,6 +37,7 @@ class Instance:
         self.version = version if stored is None else stored.version
         self.commit_seq = 0 if stored is None else stored.commit_seq
         self._extra: dict[str, Any] = {}
+        self._keeps_unknown = False
         self.object: Any = object.__new__(spec.cls)
         attributes: dict[str, Any] = self.object.__dict__
         attributes["_goverse_key"] = key
@@ -48,6 +49,8 @@ class Instance:
             attributes.update(spec.state.fresh())
         self._attributes = len(attributes)
         self.base: bytes | None = None if self.missing() else self.dump()
+        if stored is not None and stored.state is not None and self.base is not None:
+            self._adopt_unknown(stored)
 
     def _adopt(self, values: dict[str, Any]) -> None:
         """Set the persistent fields; what the class does not declare is kept aside and written back."""
@@ -55,6 +58,21 @@ class Instance:
             fields = set(self.spec.state.fields)
             self._extra = {name: values.pop(name) for name in list(values) if name not in fields}
         self.object.__dict__.update(values)
+
+    def _adopt_unknown(self, stored: StoredObject) -> None:
+        """Keep the members of nested models that the class does not declare, and log what is not declared once."""
+        state, spec = self.spec.state, self.spec
+        unknown = list(self._extra)
+        if stored.state != self.base and stored.state_version == spec.policy.state_version:
+            assert stored.state is not None
+            assert self.base is not None
+            nested = state.attach_unknown(self.object.__dict__, stored.state, self.base)
+            if nested:
+                unknown += nested
+                self._keeps_unknown = True
+                self.base = self.dump()
+        if unknown:
+            state.tell_unknown(spec.name, unknown)
 
     def missing(self) -> list[str]:
         """Return the fields that have no value yet."""
@@ -77,7 +95,7 @@ class Instance:
             ) from error
         if self._extra:
             values.update(self._extra)
-        return self.spec.state.dump(values)
+        return self.spec.state.dump_with_unknown(values) if self._keeps_unknown else self.spec.state.dump(values)
 
     def _refuse_undeclared(self, attributes: dict[str, Any]) -> None:
         for name in attributes:
@@ -94,6 +112,7 @@ class Instance:
 
         Raises:
             MethodFailed: it breaks a constraint of its class.
+            StateNotStorable: a value would change when it is stored and loaded.
             TooLarge: it is larger than ``bytes_max``.
         """
         if len(state) > bytes_max:
@@ -101,7 +120,7 @@ class Instance:
                 f"the state of this {self.spec.name} would be {len(state)} bytes; {bytes_max} are allowed. "
                 "Split it over several objects."
             )
-        self.spec.state.check(state)
+        self.spec.state.check(state, self.object.__dict__)
 
     def restore(self, state: bytes | None) -> None:
         """Put the persistent fields back to ``state``; None puts back the defaults.
@@ -115,6 +134,8 @@ class Instance:
             del attributes[name]
         self._adopt(values)
         self._attributes = len(attributes)
+        if self._keeps_unknown and state is not None:
+            self.spec.state.attach_unknown(attributes, state, self.spec.state.dump(values))
 
     def rebase(self) -> None:
         """Take the live state as the one to fall back to, after it was rebuilt from bytes."""

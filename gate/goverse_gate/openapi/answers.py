@@ -32,6 +32,7 @@ CALL_ERRORS: Final = (
     "deadlock",
     "reentrancy_conflict",
     "method_failed",
+    "state_not_storable",
 )
 CREATE_ERRORS: Final = (
     *REQUEST_ERRORS,
@@ -41,6 +42,7 @@ CREATE_ERRORS: Final = (
     "object_exists",
     "version_mismatch",
     "method_failed",
+    "state_not_storable",
 )
 READ_ERRORS: Final = (
     *REQUEST_ERRORS,

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pydantic import ValidationError
 
 from goverse.errors import InvalidArguments
+from goverse.objects.fidelity import Difference, remedy, shown
 
 _PROBLEMS_MAX = 100
 _TOLD_MAX = 3
@@ -43,3 +44,17 @@ def refused(error: Exception, receive: Callable[[], object]) -> InvalidArguments
             problems = field_problems(wrong)
             return InvalidArguments(f"the arguments do not fit the method: {in_words(problems)}", errors=problems)
     return InvalidArguments(f"the arguments do not fit the method: {error}")
+
+
+def changed(owner: str, field: str, difference: Difference) -> tuple[str, str]:
+    """Return the place of a value that would not survive storage, and a sentence about it."""
+    path = ".".join((owner, field, *difference.path))
+    live, loaded = shown(difference.live), shown(difference.loaded)
+    return path, (
+        f"would change when it is stored: {live} ({_class(difference.live)}) would be loaded as "
+        f"{loaded} ({_class(difference.loaded)}); {remedy(difference)}"
+    )
+
+
+def _class(value: object) -> str:
+    return type(value).__name__
