@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 
 DEPTH_MAX: Final = 200  # of the parser of pydantic-core
 
-_SUSPICIOUS_NUMBER: Final = re.compile(rb"NaN|Infinity|[0-9][eE]")
+_SUSPICIOUS_NUMBER: Final = re.compile(rb"NaN|Infinity|[0-9][eE]|[0-9]{300}")
 _LONG_NUMBER: Final = re.compile(rb"[0-9.]{17}|[0-9][eE]")
 _DIGITS_EXACT: Final = 15  # what a binary floating-point number keeps of any decimal one
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple, cast
 
 from pydantic import ValidationInfo
@@ -141,12 +141,18 @@ def with_exact_decimals(schema: Any) -> Any:
 
 
 def _as_written(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, float):
-        return value
-    texts: set[str] = info.context.get(value, set())
+    """Return the decimal that was written; what is not a number is left to the validator of decimals."""
+    texts: set[str] = set()
+    if isinstance(value, float):
+        texts = info.context.get(value, set())
+    elif isinstance(value, int | str) and not isinstance(value, bool):
+        texts = {str(value)}
     if len(texts) > 1:
         raise ValueError("the number has more digits than can be told apart; send it as a string")
-    return Decimal(next(iter(texts))) if texts else value
+    try:
+        return Decimal(next(iter(texts))) if texts else value
+    except InvalidOperation:
+        return value
 
 
 def _is_plain(node: Node) -> bool:
