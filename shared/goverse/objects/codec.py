@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -25,8 +24,8 @@ from typing_extensions import TypedDict
 from goverse.errors import DefinitionError, InvalidArguments, MalformedRequest, MethodFailed, StateNotStorable
 from goverse.model import json_text, json_values
 from goverse.objects import storable, unknown_members
-from goverse.objects.complaints import changed, field_problems, in_words, refused
-from goverse.objects.defaults import NO_VALUE, default_maker, has_default, is_shareable, split
+from goverse.objects.complaints import changed, field_problems, in_words, refused, unknown_type
+from goverse.objects.defaults import NO_VALUE, default_maker, has_default, is_shareable, restorer, split
 from goverse.objects.fidelity import same, settle
 from goverse.objects.schemas import arguments_schema, result_schema
 
@@ -63,22 +62,6 @@ def _show_default(schema: JsonSchema, to_json: Callable[..., bytes], field: str,
         schema["properties"][name].setdefault("default", default)
 
 
-def _types_error(owner: str, members: Mapping[str, Any], error: Exception) -> DefinitionError:
-    """Return the error for members of which one has a type that Pydantic does not know."""
-    for field, hint in members.items():
-        try:
-            _adapter("Member", {field: hint}, ConfigDict())
-        except (PydanticUserError, NameError, TypeError) as wrong:
-            reason = str(wrong).partition("\n")[0]
-            return DefinitionError(f"{owner}.{field}: the type has no JSON form: {_without_advice(reason)}")
-    return DefinitionError(f"{owner}: {_without_advice(str(error).partition(chr(10))[0])}")
-
-
-def _without_advice(reason: str) -> str:
-    """Leave out what only a model's configuration could do."""
-    return reason.partition(" Set `arbitrary_types_allowed")[0].rstrip(".")
-
-
 class Arguments:
     """The parameters of one method: JSON object in, keyword arguments out, and the other way for outgoing calls."""
 
@@ -111,7 +94,7 @@ class Arguments:
         try:
             self._adapter = _adapter(name, members, _ARGUMENTS)
         except (PydanticUserError, NameError, TypeError) as error:
-            raise _types_error(name, members, error) from error
+            raise unknown_type(name, members, error) from error
         self._validate_json = self._adapter.validator.validate_json
         self._to_json = _writer(self._adapter)
         self._is_plain = storable.is_plain(self._schema)
@@ -308,7 +291,7 @@ class State:
         try:
             self._adapter = _adapter(f"{name}State", members, _STATE)
         except (PydanticUserError, NameError, TypeError) as error:
-            wrong = _types_error(name, members, error)
+            wrong = unknown_type(name, members, error)
             raise DefinitionError(f"{wrong.detail}; begin the name with '_' to keep it in memory only") from error
         # Only the state itself keeps members that it does not declare: dataclasses inside would inherit a setting.
         self._schema = storable.with_unknown_members(cast("Mapping[str, Any]", self._adapter.core_schema))
@@ -339,7 +322,7 @@ class State:
         try:
             values = self.fresh()
             self._restorers = {
-                field: restorer for field, value in values.items() if (restorer := _restorer(value)) is not None
+                field: restore for field, value in values.items() if (restore := restorer(value)) is not None
             }
             loaded = cast("dict[str, Any]", self._validate_json(self.dump(values), by_alias=True, by_name=True))
         except MethodFailed as error:
@@ -419,10 +402,6 @@ class State:
             loaded = cast("dict[str, Any]", self._validate_json(body, by_alias=True, by_name=True))
         except ValidationError as error:
             problems = field_problems(error)
-            if problems[0]["message"].startswith("Invalid JSON: recursion limit"):
-                raise MethodFailed(
-                    f"the state of {self._name} is nested deeper than {json_text.DEPTH_MAX} levels"
-                ) from error
             raise MethodFailed(
                 f"the method left {self._name} in a state that breaks its own declaration: {in_words(problems)}",
                 errors=problems,
@@ -509,18 +488,3 @@ class State:
         for field, make in self._makers.items():
             _show_default(schema, self._to_json, field, make)
         return schema
-
-
-def _restorer(default: Any) -> Callable[[Any], Any] | None:
-    """Return what gives a loaded value the behaviour of its field's default that JSON has no form for."""
-    if isinstance(default, deque):
-        maxlen = cast("deque[Any]", default).maxlen
-        return None if maxlen is None else lambda loaded: _bounded(loaded, maxlen)
-    if isinstance(default, defaultdict):
-        factory = cast("defaultdict[Any, Any]", default).default_factory
-        return lambda loaded: defaultdict(factory, loaded) if isinstance(loaded, dict) else loaded
-    return None
-
-
-def _bounded(loaded: Any, maxlen: int) -> Any:
-    return deque(cast("deque[Any]", loaded), maxlen) if isinstance(loaded, deque) else loaded

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from goverse.errors import InvalidArguments
+from goverse.errors import DefinitionError, InvalidArguments
+from goverse.model.json_text import DEPTH_MAX
 from goverse.objects.fidelity import Difference, remedy, shown
 
 _PROBLEMS_MAX = 100
@@ -21,6 +23,8 @@ def field_problems(error: ValidationError) -> list[dict[str, str]]:
     """
     if error.error_count() > _PROBLEMS_MAX:
         return [{"path": "", "message": f"{error.error_count()} values are not of their declared types"}]
+    if error.error_count() == 1 and "recursion limit" in (message := error.errors(include_url=False)[0]["msg"]):
+        return [{"path": "", "message": f"{message.partition(': ')[0]}: nested deeper than {DEPTH_MAX} levels"}]
     return [
         {
             "path": "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in item["loc"]),
@@ -58,3 +62,18 @@ def changed(owner: str, field: str, difference: Difference) -> tuple[str, str]:
 
 def _class(value: object) -> str:
     return type(value).__name__
+
+
+def unknown_type(owner: str, members: Mapping[str, Any], error: Exception) -> DefinitionError:
+    """Return the error for members of which one has a type that Pydantic does not know."""
+    for field, hint in members.items():
+        try:
+            TypeAdapter(get_args(hint)[0])  # without Required and NotRequired
+        except (PydanticUserError, NameError, TypeError) as wrong:
+            return DefinitionError(f"{owner}.{field}: the type has no JSON form: {_reason(wrong)}")
+    return DefinitionError(f"{owner}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error, without advice that only a model's configuration could follow."""
+    return str(error).partition("\n")[0].partition(" Set `arbitrary_types_allowed")[0].rstrip(".")

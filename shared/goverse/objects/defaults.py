@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -90,3 +91,18 @@ def _without_default(declared: FieldInfo) -> FieldInfo:
     """Return a copy of ``Field(...)`` without default and constraints."""
     found: dict[str, Any] = {name: getattr(declared, name, None) for name in _KEPT}
     return FieldInfo(**{name: value for name, value in found.items() if value is not None})
+
+
+def restorer(default: Any) -> Callable[[Any], Any] | None:
+    """Return what gives a loaded value the behaviour of its field's default that JSON has no form for."""
+    if isinstance(default, deque):
+        maxlen = cast("deque[Any]", default).maxlen
+        return None if maxlen is None else lambda loaded: _bounded(loaded, maxlen)
+    if isinstance(default, defaultdict):
+        factory = cast("defaultdict[Any, Any]", default).default_factory
+        return lambda loaded: defaultdict(factory, loaded) if isinstance(loaded, dict) else loaded
+    return None
+
+
+def _bounded(loaded: Any, maxlen: int) -> Any:
+    return deque(cast("deque[Any]", loaded), maxlen) if isinstance(loaded, deque) else loaded
