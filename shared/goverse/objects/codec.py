@@ -14,10 +14,10 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NotRequired, Required, cast  # Pydantic asks for these below Python 3.12
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer, SchemaValidator
 from typing_extensions import TypedDict
 
@@ -58,7 +58,7 @@ def _writer(adapter: TypeAdapter[dict[str, Any]]) -> Callable[..., bytes]:
 def _show_default(schema: JsonSchema, to_json: Callable[..., bytes], field: str, make: Callable[[], Any]) -> None:
     """Add a default to the schema of a field; one without a JSON form is simply not shown."""
     with suppress(MethodFailed, ValueError):
-        [(name, default)] = json_values.decode(to_json({field: make()}, by_alias=True)).items()
+        [(name, default)] = json_values.decode(to_json({field: make()})).items()
         schema["properties"][name].setdefault("default", default)
 
 
@@ -97,7 +97,10 @@ class Arguments:
             raise unknown_type(name, members, error) from error
         self._validate_json = self._adapter.validator.validate_json
         self._to_json = _writer(self._adapter)
-        self._is_plain = storable.is_plain(self._schema)
+        self._is_plain = storable.is_plain(self._schema) and not self._filled
+        if not self._is_plain:
+            self._validate_json = partial(self._validate_json, by_alias=True)
+            self._to_json = partial(self._to_json, by_alias=True)
         self._holds_decimals = storable.holds_decimals(self._schema)
         self._check_defaults(name)
 
@@ -130,12 +133,18 @@ class Arguments:
             InvalidArguments: it does not fit the signature; ``errors`` has the path of each bad field.
         """
         try:
-            values = cast("dict[str, Any]", self._validate_json(body or _EMPTY_OBJECT, by_alias=True))
+            values = cast("dict[str, Any]", self._validate_json(body or _EMPTY_OBJECT))
         except ValidationError as error:
             raise self._refusal(body, error) from error
         except Exception as error:
             raise MethodFailed("a validator of the arguments raised an error of its own") from error
-        if json_text.may_repeat_members(body, len(values)) or (not self._is_plain and json_text.may_be_infinite(body)):
+        if body.count(b":") != len(values) and json_text.may_repeat_members(body, _members(values)):
+            _check_text(body)
+        return values if self._is_plain else self._completed(body, values)
+
+    def _completed(self, body: bytes, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a method with other than plain parameters."""
+        if json_text.may_be_infinite(body):
             _check_text(body)
         if self._holds_decimals and (texts := json_text.fractions(body)):
             values = self._decode_exactly(body, texts)
@@ -196,11 +205,9 @@ class Arguments:
         if missing:
             raise TypeError(f"missing required arguments: {', '.join(missing)}")
         try:
-            return self._to_json(values, warnings="error", by_alias=True)
+            return self._to_json(values, warnings="error")
         except PydanticSerializationError as error:
-            raise refused(
-                error, lambda: self._validate_json(self._to_json(values, warnings=False, by_alias=True), by_alias=True)
-            ) from error
+            raise refused(error, lambda: self._validate_json(self._to_json(values, warnings=False))) from error
 
     def json_schema(self, ref_template: str) -> JsonSchema:
         """Return the JSON schema of the arguments object, defaults included."""
@@ -230,6 +237,8 @@ class Result:
         self._validate = self._adapter.validator.validate_python
         self._to_json = self._adapter.serializer.to_json
         self._validate_json = self._adapter.validator.validate_json
+        if not storable.is_plain_value(cast("Mapping[str, Any]", self._adapter.core_schema)):
+            self._to_json = partial(self._to_json, by_alias=True)
 
     def encode(self, value: Any) -> bytes:
         """Return the result as JSON.
@@ -238,7 +247,7 @@ class Result:
             MethodFailed: the value is not of the declared type.
         """
         try:
-            return self._to_json(self._validate(value), warnings="error", by_alias=True)
+            return self._to_json(self._validate(value), warnings="error")
         except (ValidationError, PydanticSerializationError) as error:
             raise MethodFailed(f"{self._name} returned a value that is not of its declared type") from error
 
@@ -260,6 +269,14 @@ class Result:
     def json_schema(self, ref_template: str) -> JsonSchema:
         """Return the JSON schema of the result."""
         return result_schema(self._adapter, ref_template)
+
+
+def _members(values: Mapping[str, Any]) -> int:
+    """Count the members that were read: the arguments, and those of models and dicts among them."""
+    inner = (value for value in values.values() if isinstance(value, BaseModel | dict))
+    return len(values) + sum(
+        len(value.__pydantic_fields_set__ if isinstance(value, BaseModel) else value) for value in inner
+    )
 
 
 def _check_text(body: bytes) -> None:
@@ -297,6 +314,9 @@ class State:
         self._schema = storable.with_unknown_members(cast("Mapping[str, Any]", self._adapter.core_schema))
         self._validate_json = SchemaValidator(self._schema).validate_json
         self._to_json = SchemaSerializer(self._schema, _WRITING).to_json
+        if not storable.is_plain(self._schema):
+            self._validate_json = partial(self._validate_json, by_alias=True, by_name=True)
+            self._to_json = partial(self._to_json, by_alias=True)
         self._examine(self._schema)
         self._check_defaults()
 
@@ -324,7 +344,7 @@ class State:
             self._restorers = {
                 field: restore for field, value in values.items() if (restore := restorer(value)) is not None
             }
-            loaded = cast("dict[str, Any]", self._validate_json(self.dump(values), by_alias=True, by_name=True))
+            loaded = cast("dict[str, Any]", self._validate_json(self.dump(values)))
         except MethodFailed as error:
             raise DefinitionError(f"{self._name}: a default does not fit its field: {error.detail}") from error
         except ValidationError as error:
@@ -359,7 +379,7 @@ class State:
             MethodFailed: the stored state does not fit the class; a migration is missing.
         """
         try:
-            values = cast("dict[str, Any]", self._validate_json(body, by_alias=True, by_name=True))
+            values = cast("dict[str, Any]", self._validate_json(body))
         except ValidationError as error:
             raise MethodFailed(
                 f"the stored state does not fit class {self._name}; raise its state_version and add a migration",
@@ -382,7 +402,7 @@ class State:
             MethodFailed: a value has no JSON form or is not of its declared type.
         """
         try:
-            return self._to_json(values, warnings="error", by_alias=True)
+            return self._to_json(values, warnings="error")
         except Exception as error:
             raise MethodFailed(
                 f"a field of {self._name} holds a value that is not of its declared type: {error}"
@@ -399,7 +419,7 @@ class State:
             StateNotStorable: a value would be another one after it was loaded.
         """
         try:
-            loaded = cast("dict[str, Any]", self._validate_json(body, by_alias=True, by_name=True))
+            loaded = cast("dict[str, Any]", self._validate_json(body))
         except ValidationError as error:
             problems = field_problems(error)
             raise MethodFailed(

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
+from itertools import chain
+from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
@@ -26,6 +28,8 @@ from pydantic import BaseModel
 Compare = Callable[[Any, Any], bool]
 
 _ATOMS: Final = frozenset({str, int, bool, bytes, type(None), complex, date, timedelta, UUID})
+_PLAIN: Final = _ATOMS | {float}
+_attributes: Final = attrgetter("__dict__")
 _TEXT_MAX: Final = 80
 _MISSING: Final = object()
 _NO_MEMBERS: Final[dict[str, Any]] = {}
@@ -63,10 +67,7 @@ def same(live: Any, loaded: Any) -> bool:
         return False
     if kind in _ATOMS:
         return bool(live == loaded)
-    compare = _COMPARE.get(kind)
-    if compare is None:
-        compare = _COMPARE[kind] = _comparison_of(kind)
-    return compare(live, loaded)
+    return _comparison_of(kind)(live, loaded)
 
 
 def _floats(live: float, loaded: float) -> bool:
@@ -96,9 +97,16 @@ def _sequences(live: Any, loaded: Any) -> bool:
     if len(live) != len(loaded):
         return False
     kinds = set(map(type, live))
-    if len(kinds) == 1 and kinds <= _ATOMS:  # the common case, without a step of Python for each item
-        return kinds == set(map(type, loaded)) and bool(live == loaded)
-    return all(map(same, live, loaded))
+    if len(kinds) != 1:
+        return all(map(same, live, loaded))
+    if kinds != set(map(type, loaded)):
+        return False
+    (kind,) = kinds  # the common case, with fewer steps of Python for each item
+    if kind in _ATOMS:
+        return bool(live == loaded)
+    if issubclass(kind, BaseModel) and not _has_more(kind) and _are_plain(kind, live, loaded):
+        return True
+    return all(map(_comparison_of(kind), live, loaded))
 
 
 def _deques(live: deque[Any], loaded: deque[Any]) -> bool:
@@ -125,11 +133,46 @@ def _defaultdicts(live: defaultdict[Any, Any], loaded: defaultdict[Any, Any]) ->
     return live.default_factory is loaded.default_factory and _mappings(live, loaded)
 
 
-def _models(live: BaseModel, loaded: BaseModel) -> bool:
-    mine, other = live.__dict__, loaded.__dict__
-    for name in type(live).__pydantic_fields__:
-        if not same(mine.get(name, _MISSING), other.get(name, _MISSING)):
-            return False
+def _model_comparison(kind: type[BaseModel]) -> Compare:
+    names = tuple(kind.__pydantic_fields__)
+    has_more = _has_more(kind)
+
+    def compare(live: BaseModel, loaded: BaseModel) -> bool:
+        if not _are_plain(kind, (live,), (loaded,)):
+            mine, other = live.__dict__, loaded.__dict__
+            if not all(same(mine.get(name, _MISSING), other.get(name, _MISSING)) for name in names):
+                return False
+        return not has_more or _have_same_extras(live, loaded)
+
+    return compare
+
+
+def _has_more(kind: type[BaseModel]) -> bool:
+    """Whether models of a class have values besides their fields."""
+    return bool(kind.__private_attributes__) or kind.model_config.get("extra") == "allow"
+
+
+def _are_plain(kind: type[BaseModel], live: Iterable[BaseModel], loaded: Iterable[BaseModel]) -> bool:
+    """Whether models have only plain values, and the same ones; without a step of Python for each of them."""
+    row = _ROWS.get(kind)
+    if row is None:
+        names = tuple(kind.__pydantic_fields__)
+        row = _ROWS[kind] = itemgetter(*names, *names[:1]) if names else _no_values
+    try:
+        mine, other = list(map(row, map(_attributes, live))), list(map(row, map(_attributes, loaded)))
+    except KeyError:  # made without validation
+        return False
+    if mine != other:
+        return False
+    kinds = list(map(type, chain.from_iterable(mine)))
+    return _PLAIN.issuperset(kinds) and kinds == list(map(type, chain.from_iterable(other)))
+
+
+def _no_values(_attributes: dict[str, Any]) -> tuple[Any, ...]:
+    return ()
+
+
+def _have_same_extras(live: BaseModel, loaded: BaseModel) -> bool:
     return _mappings(live.__pydantic_extra__ or _NO_MEMBERS, loaded.__pydantic_extra__ or _NO_MEMBERS) and _privates(
         live.__pydantic_private__ or _NO_MEMBERS, loaded.__pydantic_private__ or _NO_MEMBERS
     )
@@ -168,11 +211,18 @@ def _foreign(live: Any, loaded: Any) -> bool:
 
 
 def _comparison_of(kind: type[Any]) -> Compare:
-    """Return the comparison for a class that was not met before."""
+    """Return the comparison for values of a class."""
+    compare = _COMPARE.get(kind)
+    if compare is None:
+        compare = _COMPARE[kind] = _made_comparison(kind)
+    return compare
+
+
+def _made_comparison(kind: type[Any]) -> Compare:
     if issubclass(kind, Enum):
         return _identities
     if issubclass(kind, BaseModel):
-        return _models
+        return _model_comparison(kind)
     if dataclasses.is_dataclass(kind):
         return _dataclass_comparison(kind)
     for base, compare in _BY_BASE:
@@ -194,7 +244,9 @@ _BY_BASE: Final[tuple[tuple[type[Any], Compare], ...]] = (
     (list, _sequences),
     (tuple, _sequences),
 )
-_COMPARE: Final[dict[type[Any], Compare]] = {dict: _mappings, list: _sequences, tuple: _sequences, float: _floats}
+# By class; filled as classes are met
+_ROWS: Final[dict[type[Any], Callable[[dict[str, Any]], tuple[Any, ...]]]] = {}
+_COMPARE: Final[dict[type[Any], Compare]] = {}
 
 
 # --- where do they differ? -------------------------------------------------------------------------------------------

@@ -114,7 +114,10 @@ def exact_class(node: Node) -> type[Any] | None:
 def is_plain(schema: Node) -> bool:
     """Whether a typed dict holds only values for which NaN, infinity and ambiguity are excluded by their types."""
     _, root = opened(schema)
-    return all(_is_plain(member) for member in fields_of(root).values())
+    return all(
+        is_plain_value(member["schema"]) and member.get("validation_alias") is None
+        for member in root["fields"].values()
+    )
 
 
 def holds_decimals(schema: Any) -> bool:
@@ -155,8 +158,9 @@ def _as_written(value: Any, info: ValidationInfo) -> Any:
         return value
 
 
-def _is_plain(node: Node) -> bool:
-    return node["type"] in _PLAIN and "serialization" not in node and all(map(_is_plain, _all_children(node)))
+def is_plain_value(node: Node) -> bool:
+    """Whether a type has no aliases, and excludes NaN and infinity."""
+    return node["type"] in _PLAIN and "serialization" not in node and all(map(is_plain_value, _all_children(node)))
 
 
 def _all_children(node: Node) -> Iterator[Node]:
