@@ -106,7 +106,7 @@ class Arguments:
 
     @property
     def _schema(self) -> Mapping[str, Any]:
-        return cast("Mapping[str, Any]", self._adapter.core_schema)
+        return self._adapter.core_schema
 
     def _check_defaults(self, owner: str) -> None:
         """Refuse defaults that are not of their declared types."""
@@ -237,7 +237,7 @@ class Result:
         self._validate = self._adapter.validator.validate_python
         self._to_json = self._adapter.serializer.to_json
         self._validate_json = self._adapter.validator.validate_json
-        if not storable.is_plain_value(cast("Mapping[str, Any]", self._adapter.core_schema)):
+        if not storable.is_plain_value(self._adapter.core_schema):
             self._to_json = partial(self._to_json, by_alias=True)
 
     def encode(self, value: Any) -> bytes:
@@ -273,10 +273,13 @@ class Result:
 
 def _members(values: Mapping[str, Any]) -> int:
     """Count the members that were read: the arguments, and those of models and dicts among them."""
-    inner = (value for value in values.values() if isinstance(value, BaseModel | dict))
-    return len(values) + sum(
-        len(value.__pydantic_fields_set__ if isinstance(value, BaseModel) else value) for value in inner
-    )
+    count = len(values)
+    for value in values.values():
+        if isinstance(value, BaseModel):
+            count += len(value.__pydantic_fields_set__)
+        elif isinstance(value, dict):
+            count += len(cast("dict[object, object]", value))
+    return count
 
 
 def _check_text(body: bytes) -> None:
@@ -311,7 +314,7 @@ class State:
             wrong = unknown_type(name, members, error)
             raise DefinitionError(f"{wrong.detail}; begin the name with '_' to keep it in memory only") from error
         # Only the state itself keeps members that it does not declare: dataclasses inside would inherit a setting.
-        self._schema = storable.with_unknown_members(cast("Mapping[str, Any]", self._adapter.core_schema))
+        self._schema = storable.with_unknown_members(self._adapter.core_schema)
         self._validate_json = SchemaValidator(self._schema).validate_json
         self._to_json = SchemaSerializer(self._schema, _WRITING).to_json
         if not storable.is_plain(self._schema):

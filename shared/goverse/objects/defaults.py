@@ -96,13 +96,17 @@ def _without_default(declared: FieldInfo) -> FieldInfo:
 def restorer(default: Any) -> Callable[[Any], Any] | None:
     """Return what gives a loaded value the behaviour of its field's default that JSON has no form for."""
     if isinstance(default, deque):
-        maxlen = cast("deque[Any]", default).maxlen
+        maxlen = cast("deque[object]", default).maxlen
         return None if maxlen is None else lambda loaded: _bounded(loaded, maxlen)
     if isinstance(default, defaultdict):
-        factory = cast("defaultdict[Any, Any]", default).default_factory
-        return lambda loaded: defaultdict(factory, loaded) if isinstance(loaded, dict) else loaded
+        factory = cast("defaultdict[object, object]", default).default_factory
+        return lambda loaded: _with_factory(loaded, factory)
     return None
 
 
 def _bounded(loaded: Any, maxlen: int) -> Any:
-    return deque(cast("deque[Any]", loaded), maxlen) if isinstance(loaded, deque) else loaded
+    return deque(cast("deque[object]", loaded), maxlen) if isinstance(loaded, deque) else loaded
+
+
+def _with_factory(loaded: Any, factory: Callable[[], Any] | None) -> Any:
+    return defaultdict(factory, cast("dict[object, object]", loaded)) if isinstance(loaded, dict) else loaded

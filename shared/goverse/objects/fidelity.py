@@ -26,10 +26,11 @@ from uuid import UUID
 from pydantic import BaseModel
 
 Compare = Callable[[Any, Any], bool]
+Row = Callable[[dict[str, Any]], tuple[Any, ...]]
 
 _ATOMS: Final = frozenset({str, int, bool, bytes, type(None), complex, date, timedelta, UUID})
 _PLAIN: Final = _ATOMS | {float}
-_attributes: Final = attrgetter("__dict__")
+_attributes: Final[Callable[[Any], dict[str, Any]]] = attrgetter("__dict__")
 _TEXT_MAX: Final = 80
 _MISSING: Final = object()
 _NO_MEMBERS: Final[dict[str, Any]] = {}
@@ -60,7 +61,7 @@ class _Differs(Exception):
 # --- are they the same? ----------------------------------------------------------------------------------------------
 
 
-def same(live: Any, loaded: Any) -> bool:
+def same(live: object, loaded: object) -> bool:
     """Whether two values have the same classes and parts throughout."""
     kind = type(live)
     if kind is not type(loaded):
@@ -96,7 +97,7 @@ def _instants(live: Any, loaded: Any) -> bool:
 def _sequences(live: Any, loaded: Any) -> bool:
     if len(live) != len(loaded):
         return False
-    kinds = set(map(type, live))
+    kinds: set[type[Any]] = set(map(type, live))
     if len(kinds) != 1:
         return all(map(same, live, loaded))
     if kinds != set(map(type, loaded)):
@@ -157,7 +158,7 @@ def _are_plain(kind: type[BaseModel], live: Iterable[BaseModel], loaded: Iterabl
     row = _ROWS.get(kind)
     if row is None:
         names = tuple(kind.__pydantic_fields__)
-        row = _ROWS[kind] = itemgetter(*names, *names[:1]) if names else _no_values
+        row = _ROWS[kind] = cast("Row", itemgetter(*names, *names[:1]) if names else _no_values)
     try:
         mine, other = list(map(row, map(_attributes, live))), list(map(row, map(_attributes, loaded)))
     except KeyError:  # made without validation
@@ -228,7 +229,8 @@ def _made_comparison(kind: type[Any]) -> Compare:
     for base, compare in _BY_BASE:
         if issubclass(kind, base):
             return compare
-    return _opaque if kind.__eq__ is object.__eq__ else _foreign
+    equality: Any = kind.__eq__
+    return _opaque if equality is object.__eq__ else _foreign
 
 
 _BY_BASE: Final[tuple[tuple[type[Any], Compare], ...]] = (
@@ -245,7 +247,7 @@ _BY_BASE: Final[tuple[tuple[type[Any], Compare], ...]] = (
     (tuple, _sequences),
 )
 # By class; filled as classes are met
-_ROWS: Final[dict[type[Any], Callable[[dict[str, Any]], tuple[Any, ...]]]] = {}
+_ROWS: Final[dict[type[Any], Row]] = {}
 _COMPARE: Final[dict[type[Any], Compare]] = {}
 
 
@@ -270,7 +272,7 @@ def _settled(live: Any, loaded: Any) -> Any:
         return live
     if _promoted(live, loaded):
         return loaded
-    kind = type(live)
+    kind = _class(live)
     if kind is not type(loaded):
         raise _Differs(live, loaded)
     if issubclass(kind, BaseModel):
@@ -287,10 +289,18 @@ def _settled(live: Any, loaded: Any) -> Any:
         return live
     if issubclass(kind, tuple) and len(live) == len(loaded):
         items = _settled_items(live, loaded)
-        return kind._make(items) if hasattr(kind, "_make") else kind(items)
+        return _made(kind, items)
     if issubclass(kind, set | frozenset) and len(live) == len(loaded):
         return _settled_set(live, loaded)
     raise _Differs(live, loaded)
+
+
+def _class(value: object) -> type[Any]:
+    return type(value)
+
+
+def _made(kind: Any, items: list[Any]) -> Any:
+    return kind._make(items) if hasattr(kind, "_make") else kind(items)
 
 
 def _promoted(live: Any, loaded: Any) -> bool:
@@ -317,9 +327,10 @@ def _settled_set(live: Any, loaded: Any) -> Any:
     for item in live:
         _settled(item, found.get(item, _MISSING))
     if isinstance(live, set):
-        live.clear()
-        live.update(loaded)
-        return cast("Any", live)
+        items = cast("set[object]", live)
+        items.clear()
+        items.update(loaded)
+        return items
     return loaded
 
 
@@ -342,7 +353,7 @@ def _settled_mapping(live: dict[Any, Any], loaded: dict[Any, Any]) -> dict[Any, 
 
 
 def _settled_model(live: BaseModel, loaded: BaseModel) -> BaseModel:
-    mine, other = live.__dict__, loaded.__dict__
+    mine, other = _attributes(live), _attributes(loaded)
     for name in type(live).__pydantic_fields__:
         mine[name] = _step(name, mine.get(name, _MISSING), other.get(name, _MISSING))
     for members, back in (

@@ -38,7 +38,7 @@ def substituted(hint: Any, parameters: Parameters) -> Any:
     if isinstance(hint, TypeVar):
         return parameters.get(hint, hint)
     metadata = getattr(hint, "__pydantic_generic_metadata__", None)
-    if isinstance(hint, type) and isinstance(metadata, dict) and metadata.get("parameters"):
+    if isinstance(hint, type) and isinstance(metadata, dict) and metadata["parameters"]:
         known = cast("dict[str, Any]", metadata)
         origin: Any = known["origin"] or hint
         arguments = known["args"] or known["parameters"]
@@ -59,7 +59,7 @@ def substituted(hint: Any, parameters: Parameters) -> Any:
 
 def _argument(argument: Any, parameters: Parameters) -> Any:
     if isinstance(argument, list):  # the parameters of a Callable
-        return [substituted(item, parameters) for item in cast("list[Any]", argument)]
+        return [substituted(item, parameters) for item in cast("list[object]", argument)]
     return substituted(argument, parameters)
 
 
@@ -94,7 +94,7 @@ def _parameter_in(hint: Any) -> TypeVar | None:
     else:
         arguments = get_args(hint)[:1] if get_origin(hint) is Annotated else get_args(hint)
     for argument in arguments:
-        inner = cast("list[Any]", argument) if isinstance(argument, list) else [argument]
+        inner = cast("list[object]", argument) if isinstance(argument, list) else [argument]
         for item in inner:
             found = _parameter_in(item)
             if found is not None:

@@ -59,7 +59,7 @@ def _finished(schema: JsonSchema) -> JsonSchema:
 
 def _mended(node: Any, definitions: Mapping[str, JsonSchema]) -> Any:
     if isinstance(node, list):
-        return [_mended(item, definitions) for item in cast("list[Any]", node)]
+        return [_mended(item, definitions) for item in cast("list[object]", node)]
     if not isinstance(node, dict):
         return node
     members = cast("JsonSchema", node)
@@ -115,5 +115,5 @@ def _references(node: Any) -> list[str]:
         own = [reference.rpartition("/")[2]] if isinstance(reference, str) else []
         return own + [name for value in members.values() for name in _references(value)]
     if isinstance(node, list):
-        return [name for item in cast("list[Any]", node) for name in _references(item)]
+        return [name for item in cast("list[object]", node) for name in _references(item)]
     return []

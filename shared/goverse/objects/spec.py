@@ -301,26 +301,27 @@ def _transient_maker(user_class: type[Any], name: str) -> Callable[[], Any]:
     return make
 
 
-def _check_unannotated(owner: str, name: str, value: Any) -> None:
+def _check_unannotated(owner: str, name: str, value: object) -> None:
     """Refuse an attribute that looks like a field but would be one value for all objects, kept in memory only.
 
     Methods, nested classes and descriptors are no fields, and a name in capital letters is a constant.
     """
+    kind = type(value)
     if (name.startswith("__") and name.endswith("__")) or name.isupper() or name == "goverse_policy":
         return
     if isinstance(value, cached_property) and not name.startswith("_"):
         raise DefinitionError(f"{owner}: cached_property keeps a value that is not stored; use property")
-    if isinstance(value, type | ModuleType) or any(hasattr(type(value), hook) for hook in _DESCRIPTORS):
+    if isinstance(value, type | ModuleType) or any(hasattr(kind, hook) for hook in _DESCRIPTORS):
         return
     if not name.startswith("_"):
         raise DefinitionError(
             f"{owner} has no annotation, so it is not stored and is the same for all objects; annotate it, for example "
-            f"{name}: {type(value).__name__}, or declare a constant as ClassVar or in capital letters"
+            f"{name}: {kind.__name__}, or declare a constant as ClassVar or in capital letters"
         )
     if isinstance(value, _CONTAINERS):
         raise DefinitionError(
             f"{owner} has no annotation, so all objects would share it; annotate it, for example "
-            f"{name}: {type(value).__name__}, or with ClassVar if it is shared on purpose"
+            f"{name}: {kind.__name__}, or with ClassVar if it is shared on purpose"
         )
 
 

@@ -7,7 +7,7 @@ compiled. What depends on the value (a subclass in a list, a union whose members
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
@@ -122,7 +122,7 @@ def is_plain(schema: Node) -> bool:
 
 def holds_decimals(schema: Any) -> bool:
     """Whether a ``Decimal`` is declared anywhere."""
-    return with_exact_decimals(schema) != schema
+    return bool(with_exact_decimals(schema) != schema)
 
 
 def with_exact_decimals(schema: Any) -> Any:
@@ -137,9 +137,9 @@ def with_exact_decimals(schema: Any) -> Any:
             return {"type": "function-before", "function": exact, "schema": node}
         return {name: value if name in _NO_SCHEMAS else with_exact_decimals(value) for name, value in node.items()}
     if isinstance(schema, list):
-        return [with_exact_decimals(item) for item in cast("list[Any]", schema)]
-    if type(schema) is tuple:
-        return tuple(with_exact_decimals(item) for item in cast("tuple[Any, ...]", schema))
+        return [with_exact_decimals(item) for item in cast("list[object]", schema)]
+    if isinstance(schema, tuple):
+        return tuple(with_exact_decimals(item) for item in cast("tuple[object, ...]", schema))
     return schema
 
 
@@ -147,7 +147,7 @@ def _as_written(value: Any, info: ValidationInfo) -> Any:
     """Return the decimal that was written; what is not a number is left to the validator of decimals."""
     texts: set[str] = set()
     if isinstance(value, float):
-        texts = info.context.get(value, set())
+        texts = cast("dict[float, set[str]]", info.context).get(value, set())
     elif isinstance(value, int | str) and not isinstance(value, bool):
         texts = {str(value)}
     if len(texts) > 1:
@@ -173,8 +173,8 @@ def _listed(value: Any) -> list[Node]:
     if value is None:
         return []
     if isinstance(value, list):
-        items = cast("list[Any]", value)
-        return [cast("Node", item[0] if isinstance(item, tuple) else item) for item in items]
+        items = cast("list[object]", value)
+        return [cast("Node", cast("Any", item)[0] if isinstance(item, tuple) else item) for item in items]
     return [cast("Node", value)]
 
 
@@ -200,8 +200,8 @@ class _Examination:
     def fields(self, node: Node, path: tuple[str, ...], *, converted: bool) -> None:
         """Examine the fields of a model, a dataclass or a typed dict."""
         fields: Any = node.get("fields", ())
-        named = fields.items() if isinstance(fields, Mapping) else ((item["name"], item) for item in fields)
-        for name, member in cast("Iterator[tuple[str, Node]]", named):
+        named: Iterable[tuple[str, Node]] = ((item["name"], item) for item in fields)
+        for name, member in cast("Node", fields).items() if isinstance(fields, Mapping) else named:
             reason = _lost(name, member)
             if reason is not None:
                 self._found.problems.append(Problem((*path, name), reason))
@@ -283,10 +283,9 @@ class _Examination:
                 self.value(child, path, converted=converted)
         for child in _listed(node.get("items_schema")):
             self.value(child, (*path, "*"), converted=converted)
-        choices = node.get("choices")
-        for child in _listed(list(choices.values()) if isinstance(choices, Mapping) else choices):
-            if not isinstance(child, str):
-                self.value(child, path, converted=converted)
+        choices: Any = node.get("choices")
+        for child in _listed(list(cast("Node", choices).values()) if isinstance(choices, Mapping) else choices):
+            self.value(child, path, converted=converted)
         for child in _listed(node.get("steps"))[:1]:
             self.value(child, path, converted=converted)
 

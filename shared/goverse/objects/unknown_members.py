@@ -67,8 +67,9 @@ def restore(value: Any, written: Any) -> None:
 def _at(stored: Any, key: Any) -> Any:
     if isinstance(stored, dict):
         return cast("Json", stored).get(key)
-    if isinstance(stored, list) and isinstance(key, int) and key < len(cast("list[Any]", stored)):
-        return stored[key]
+    if isinstance(stored, list) and isinstance(key, int):
+        items = cast("list[object]", stored)
+        return items[key] if key < len(items) else None
     return None
 
 
@@ -79,7 +80,7 @@ def _parts(value: Any, written: Any) -> Iterator[_Part]:
             return
         members = cast("Json", written)
         if isinstance(value, dict):
-            values = list(cast("dict[Any, Any]", value).values())
+            values = list(cast("dict[object, object]", value).values())
             if len(values) == len(members):
                 yield from (_Part("*", key, part) for key, part in zip(members, values, strict=True))
             return
@@ -88,8 +89,8 @@ def _parts(value: Any, written: Any) -> Iterator[_Part]:
             if key in members and _may_hold_models(part):
                 yield _Part(name, key, part)
     elif isinstance(value, list | tuple) and isinstance(written, list):
-        items = cast("list[Any]", value)
-        if len(items) == len(cast("list[Any]", written)):
+        items = cast("list[object]", value)
+        if len(items) == len(cast("list[object]", written)):
             yield from (_Part("*", place, part) for place, part in enumerate(items) if _may_hold_models(part))
 
 
@@ -97,8 +98,12 @@ def _may_hold_models(value: Any) -> bool:
     return not isinstance(value, str | int | float | bytes | None)
 
 
+def _fields_of(value: object) -> Any:
+    return getattr(type(value), "__pydantic_fields__", None)
+
+
 def _written_names(value: Any) -> Iterator[tuple[str, str]]:
-    fields: Any = getattr(type(value), "__pydantic_fields__", None)
+    fields: Any = _fields_of(value)
     if fields is None:
         yield from ((field.name, field.name) for field in dataclasses.fields(value))
         return
@@ -109,7 +114,7 @@ def _written_names(value: Any) -> Iterator[tuple[str, str]]:
 def _known_names(value: Any) -> set[str]:
     """Return every name under which a class reads one of its fields."""
     known: set[str] = set()
-    fields: Any = getattr(type(value), "__pydantic_fields__", {})
+    fields: Any = _fields_of(value) or {}
     for name, key in _written_names(value):
         known |= {name, key}
         alias = getattr(fields.get(name), "validation_alias", None)

@@ -32,10 +32,9 @@ class Repository(Object, Generic[K, T], abstract=True):
         assert isinstance(item, BaseModel)
         self.items.append(item)
         self.by_key[key] = [item, None]
-        self.page = Page[Any].model_construct(items=[item])
-        self.page = type(self).page_of(item)
-        self.last = item
-        return self.page
+        page: Page[T] = type(self).page_of(item)
+        self.page, self.last = page, item
+        return page
 
     @call
     async def kinds(self) -> list[str]:

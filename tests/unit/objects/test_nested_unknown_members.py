@@ -61,7 +61,7 @@ class Customer(Object):
 
     @call
     async def move(self) -> None:
-        self.address = OldAddress(zip="2")
+        self.address = OldAddress.model_validate({"zip": "2"})
 
     @call
     async def refuse(self) -> None:

@@ -23,7 +23,7 @@ class Profile(BaseModel):
 
 def unannotated() -> type[Any]:
     class Odd(Object):
-        items = []
+        items = []  # type: ignore[var-annotated]
 
     return Odd
 
@@ -37,14 +37,14 @@ def unannotated_number() -> type[Any]:
 
 def unannotated_private_list() -> type[Any]:
     class Odd(Object):
-        _cache = {}
+        _cache = {}  # type: ignore[var-annotated]
 
     return Odd
 
 
 def unannotated_in_a_mixin() -> type[Any]:
     class Mixin:
-        items = []
+        items = []  # type: ignore[var-annotated]
 
     class Odd(Mixin, Object): ...
 
@@ -69,7 +69,7 @@ def lock() -> type[Any]:
 
 def private_lock() -> type[Any]:
     class Odd(Object):
-        _lock: threading.Lock = threading.Lock()  # type: ignore[valid-type]
+        _lock: threading.Lock = threading.Lock()
 
     return Odd
 

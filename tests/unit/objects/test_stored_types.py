@@ -6,6 +6,7 @@ from datetime import datetime, time
 from typing import Any, ClassVar
 
 import pytest
+from pydantic import SecretStr
 
 from goverse import DefinitionError, MethodFailed, Object, call
 from goverse.testing import TestHost
@@ -50,10 +51,8 @@ def _in_full(value: Any) -> str:
         return f"{type(value).__name__} {sorted(map(_in_full, value))}"
     if isinstance(value, list | tuple):
         return f"{type(value).__name__} {[_in_full(part) for part in value]}"
-    if hasattr(value, "get_secret_value"):
-        return f"{type(value).__name__} {value.get_secret_value()}"
-    if hasattr(value, "__dict__") and type(value).__repr__ is object.__repr__:
-        return f"{type(value).__name__} {vars(value)}"
+    if isinstance(value, SecretStr):
+        return f"SecretStr {value.get_secret_value()}"
     return f"{type(value).__name__} {value!r}"
 
 
