@@ -157,7 +157,7 @@ def state_values(spec: TypeSpec, state: bytes, state_version: int) -> dict[str, 
     if state_version == spec.policy.state_version:
         return spec.state.load(state)
     try:
-        state = json_values.encode(spec.migrate(json_values.decode(state), state_version))
+        state = json_values.encode_finite(spec.migrate(json_values.decode(state), state_version))
     except (TypeError, ValueError) as error:
         raise MethodFailed(f"a migration of {spec.name} returned values without a JSON form: {error}") from error
     try:

@@ -47,6 +47,17 @@ def may_be_infinite(text: bytes) -> bool:
     return _SUSPICIOUS_NUMBER.search(text) is not None
 
 
+def is_finite(text: bytes) -> bool:
+    """Whether a text that this process wrote has no NaN and no infinity among its numbers."""
+    if b"NaN" not in text and b"Infinity" not in text:
+        return True
+    try:
+        from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
 def fractions(text: bytes) -> Mapping[float, set[str]]:
     """Return how the fractions in the text are written, by their value as floating-point numbers.
 

@@ -17,49 +17,21 @@ from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, NotRequired, Required, cast  # Pydantic asks for these below Python 3.12
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer, SchemaValidator
-from typing_extensions import TypedDict
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator
 
 from goverse.errors import DefinitionError, InvalidArguments, MalformedRequest, MethodFailed, StateNotStorable
 from goverse.model import json_text, json_values
 from goverse.objects import storable, unknown_members
+from goverse.objects.adapters import ARGUMENTS, OWN, RESULT, SENDING, STATE, WRITING, members_adapter, sender
 from goverse.objects.complaints import changed, field_problems, in_words, refused, unknown_type
 from goverse.objects.defaults import NO_VALUE, default_maker, has_default, is_shareable, restorer, split
 from goverse.objects.fidelity import same, settle
-from goverse.objects.schemas import arguments_schema, result_schema
-
-JsonSchema = dict[str, Any]
+from goverse.objects.schemas import JsonSchema, arguments_schema, result_schema, show_default
 
 logger = logging.getLogger("goverse.objects")
 
 _EMPTY_OBJECT = b"{}"
-# Bytes travel as base64: in UTF-8, the default, most of them have no form.
-_ARGUMENTS = ConfigDict(
-    extra="forbid", strict=True, allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64"
-)
-_RESULT = ConfigDict(allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64")
-_STATE = ConfigDict(allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64")
-_WRITING: CoreConfig = {"ser_json_bytes": "base64"}
-
-
-def _adapter(name: str, members: Mapping[str, Any], config: ConfigDict) -> TypeAdapter[dict[str, Any]]:
-    make: Any = TypedDict  # a plain call: the members are only known at run time
-    shape = make(name, dict(members))
-    shape.__pydantic_config__ = config
-    return cast("TypeAdapter[dict[str, Any]]", TypeAdapter(shape))
-
-
-def _writer(adapter: TypeAdapter[dict[str, Any]]) -> Callable[..., bytes]:
-    """Return what turns values into JSON; a serializer does not read the configuration of a typed dict by itself."""
-    return SchemaSerializer(adapter.core_schema, _WRITING).to_json
-
-
-def _show_default(schema: JsonSchema, to_json: Callable[..., bytes], field: str, make: Callable[[], Any]) -> None:
-    """Add a default to the schema of a field; one without a JSON form is simply not shown."""
-    with suppress(MethodFailed, ValueError):
-        [(name, default)] = json_values.decode(to_json({field: make()})).items()
-        schema["properties"][name].setdefault("default", default)
 
 
 class Arguments:
@@ -92,11 +64,11 @@ class Arguments:
             field: (NotRequired if field in self._makers else Required)[hint] for field, (hint, _) in declared.items()
         }
         try:
-            self._adapter = _adapter(name, members, _ARGUMENTS)
+            self._adapter = members_adapter(name, members, ARGUMENTS)
         except (PydanticUserError, NameError, TypeError) as error:
             raise unknown_type(name, members, error) from error
         self._validate_json = self._adapter.validator.validate_json
-        self._to_json = _writer(self._adapter)
+        self._to_json = sender(self._adapter)
         self._is_plain = storable.is_plain(self._schema) and not self._filled
         if not self._is_plain:
             self._validate_json = partial(self._validate_json, by_alias=True)
@@ -213,7 +185,7 @@ class Arguments:
         """Return the JSON schema of the arguments object, defaults included."""
         schema = arguments_schema(self._adapter, ref_template)
         for name, make in self._makers.items():
-            _show_default(schema, self._to_json, name, make)
+            show_default(schema, self._to_json, name, make)
         return schema
 
 
@@ -229,16 +201,19 @@ class Result:
         self._name = name
         try:
             try:
-                self._adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=_RESULT)
+                self._adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=RESULT)
+                writing = SENDING
             except PydanticUserError:  # models and dataclasses bring their own configuration
                 self._adapter = TypeAdapter(annotation)
+                writing = OWN
         except (PydanticUserError, TypeError) as error:
             raise DefinitionError(f"{name}: the return annotation is no type that can be checked: {error}") from error
         self._validate = self._adapter.validator.validate_python
         self._to_json = self._adapter.serializer.to_json
         self._validate_json = self._adapter.validator.validate_json
-        if not storable.is_plain_value(self._adapter.core_schema):
-            self._to_json = partial(self._to_json, by_alias=True)
+        self._is_plain = storable.is_plain_value(self._adapter.core_schema)
+        if not self._is_plain:
+            self._to_json = partial(sender(self._adapter, writing), by_alias=True)
 
     def encode(self, value: Any) -> bytes:
         """Return the result as JSON.
@@ -247,9 +222,12 @@ class Result:
             MethodFailed: the value is not of the declared type.
         """
         try:
-            return self._to_json(self._validate(value), warnings="error")
+            body = self._to_json(self._validate(value), warnings="error")
         except (ValidationError, PydanticSerializationError) as error:
             raise MethodFailed(f"{self._name} returned a value that is not of its declared type") from error
+        if not self._is_plain and not json_text.is_finite(body):
+            raise MethodFailed(f"{self._name} returned NaN or infinity, which have no JSON form; return None instead")
+        return body
 
     def decode(self, body: bytes) -> Any:
         """Return the value that ``body`` holds.
@@ -309,14 +287,14 @@ class State:
             field: (NotRequired if field in self._makers else Required)[hint] for field, (hint, _) in declared.items()
         }
         try:
-            self._adapter = _adapter(f"{name}State", members, _STATE)
+            self._adapter = members_adapter(f"{name}State", members, STATE)
         except (PydanticUserError, NameError, TypeError) as error:
             wrong = unknown_type(name, members, error)
             raise DefinitionError(f"{wrong.detail}; begin the name with '_' to keep it in memory only") from error
         # Only the state itself keeps members that it does not declare: dataclasses inside would inherit a setting.
         self._schema = storable.with_unknown_members(self._adapter.core_schema)
         self._validate_json = SchemaValidator(self._schema).validate_json
-        self._to_json = SchemaSerializer(self._schema, _WRITING).to_json
+        self._to_json = SchemaSerializer(self._schema, WRITING).to_json
         if not storable.is_plain(self._schema):
             self._validate_json = partial(self._validate_json, by_alias=True, by_name=True)
             self._to_json = partial(self._to_json, by_alias=True)
@@ -509,5 +487,5 @@ class State:
             del schema["required"]
         schema.pop("additionalProperties", None)
         for field, make in self._makers.items():
-            _show_default(schema, self._to_json, field, make)
+            show_default(schema, self._to_json, field, make)
         return schema

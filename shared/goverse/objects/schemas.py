@@ -8,12 +8,16 @@ generators of clients look for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
+
+from goverse.errors import MethodFailed
+from goverse.model import json_values
 
 JsonSchema = dict[str, Any]
 
@@ -44,6 +48,13 @@ def result_schema(adapter: TypeAdapter[Any], ref_template: str) -> JsonSchema:
     return _finished(
         adapter.json_schema(ref_template=ref_template, schema_generator=_ResultSchema, mode="serialization")
     )
+
+
+def show_default(schema: JsonSchema, to_json: Callable[..., bytes], field: str, make: Callable[[], Any]) -> None:
+    """Add a default to the schema of a field; one without a JSON form is simply not shown."""
+    with suppress(MethodFailed, ValueError):
+        [(name, default)] = json_values.decode(to_json({field: make()})).items()
+        schema["properties"][name].setdefault("default", default)
 
 
 def _finished(schema: JsonSchema) -> JsonSchema:

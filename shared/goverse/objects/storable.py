@@ -158,6 +158,21 @@ def _as_written(value: Any, info: ValidationInfo) -> Any:
         return value
 
 
+def with_visible_infinity(schema: Any) -> Any:
+    """Return a schema that writes NaN and infinity by their names, so that they do not pass for null."""
+    if isinstance(schema, dict):
+        node = cast("dict[str, Any]", schema)
+        changed = {name: value if name in _NO_SCHEMAS else with_visible_infinity(value) for name, value in node.items()}
+        if node.get("type") in ("model", "dataclass", "typed-dict"):
+            changed["config"] = {"ser_json_inf_nan": "constants", **(node.get("config") or {})}
+        return changed
+    if isinstance(schema, list):
+        return [with_visible_infinity(item) for item in cast("list[object]", schema)]
+    if isinstance(schema, tuple):
+        return tuple(with_visible_infinity(item) for item in cast("tuple[object, ...]", schema))
+    return schema
+
+
 def is_plain_value(node: Node) -> bool:
     """Whether a type has no aliases, and excludes NaN and infinity."""
     return node["type"] in _PLAIN and "serialization" not in node and all(map(is_plain_value, _all_children(node)))

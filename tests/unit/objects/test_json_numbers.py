@@ -1,5 +1,6 @@
 """Arguments are JSON as RFC 8259 means it, and decimals keep every digit."""
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from goverse.errors import InvalidArguments, MalformedRequest
+from goverse import MethodFailed, Object, call, migration
+from goverse.errors import InvalidArguments, MalformedRequest, RequestError
 from goverse.model import json_text
 from goverse.objects.codec import Arguments
+from goverse.testing import TestHost
 
 
 class Part(BaseModel):
@@ -137,3 +140,73 @@ def test_the_cheap_questions_are_never_wrong_when_they_answer_no() -> None:
     assert not json_text.may_repeat_members(b'{"a":{"b":1}}', 1)
     assert json_text.may_repeat_members(b'{"a":1,"a":2}', 1)
     assert not json_text.may_be_infinite(b'{"a":1.5}')
+
+
+class Ratio(BaseModel):
+    value: float | None = None
+    more: dict[str, Any] = {}
+
+
+class Sender(Object, state_version=2):
+    notes: dict[str, Any] = {}
+
+    @migration(from_version=1)
+    @staticmethod
+    def _infinite(state: dict[str, Any]) -> dict[str, Any]:
+        return {"notes": {"limit": math.inf}}
+
+    @call
+    async def answer_model(self) -> Ratio:
+        return Ratio(value=math.nan)
+
+    @call
+    async def answer_anything(self) -> Any:
+        return {"a": [-math.inf]}
+
+    @call
+    async def answer_text(self) -> list[Ratio]:
+        return [Ratio(value=None, more={"NaN": "Infinity"})]
+
+    @call
+    async def send(self, how: str) -> str:
+        typed = self.ref(Receiver, "1")
+        try:
+            if how == "typed":
+                await typed.take(math.nan)
+            elif how == "model":
+                await typed.take(None, Ratio(value=math.nan))
+            else:
+                await self.ref("Receiver", "1").take(value=math.nan)
+        except RequestError as error:
+            return error.detail
+        return "sent"
+
+
+class Receiver(Object):
+    @call
+    async def take(self, value: float | None = None, ratio: Ratio | None = None) -> None: ...
+
+
+@pytest.mark.requirement("OBJ-9", "OBJ-13")
+async def test_a_result_never_passes_nan_for_null() -> None:
+    async with TestHost(Sender) as host:
+        sender = host.ref(Sender, "1")
+        for method in (sender.answer_model, sender.answer_anything):
+            with pytest.raises(MethodFailed, match="returned NaN or infinity"):
+                await method()
+        assert await sender.answer_text() == [Ratio(value=None, more={"NaN": "Infinity"})]
+
+
+@pytest.mark.requirement("OBJ-8", "OBJ-13")
+@pytest.mark.parametrize("how", ["typed", "model", "untyped"])
+async def test_a_call_to_another_object_never_passes_nan_for_null(how: str) -> None:
+    async with TestHost(Sender, Receiver) as host:
+        assert "NaN" in await host.ref(Sender, "1").send(how)
+
+
+@pytest.mark.requirement("OBJ-11", "OBJ-13")
+async def test_a_migration_never_passes_infinity_for_null() -> None:
+    async with TestHost(Sender) as host:
+        await host.store_state(Sender, "1", {}, state_version=1)
+        with pytest.raises(MethodFailed, match="NaN and infinity have no JSON form"):
+            await host.ref(Sender, "1").answer_text()

@@ -17,7 +17,7 @@ class OldStreet(BaseModel):
 
 class OldAddress(BaseModel):
     street: OldStreet = OldStreet()
-    zip_code: str = Field("", alias="zip")
+    zip_code: str = Field(default="", alias="zip")
 
 
 @dataclass
