@@ -25,9 +25,12 @@ Errors are `application/problem+json` with a stable `code`."""
 
 Operation = dict[str, Any]
 
-# An answer without content. Generators of clients have no type for {"type": "null"}.
-_NOTHING: Final[Schema] = {"description": "Always null."}
 _FASTAPI_ERRORS: Final = ("HTTPValidationError", "ValidationError")
+
+
+NOTHING: Final[Schema] = {"const": None}
+"""The result of a method that returns nothing. `{"type": "null"}` says the same, and makes openapi-generator write code
+that does not compile: a class named `Null`, a type named `nil`."""
 
 
 class ApiDocument:
@@ -55,6 +58,7 @@ class ApiDocument:
             "openapi": OPENAPI_VERSION,
             "info": {"title": title, "version": version, "description": DESCRIPTION},
             "servers": [{"url": "/"}],
+            "security": [],
             "tags": self.tags,
             "paths": self.paths,
             "components": {
@@ -76,7 +80,7 @@ class ApiDocument:
 
     def _result_schema(self, owner: str, method: MethodDescription) -> Schema:
         if method.result.get("type") == "null":
-            return {**_NOTHING}
+            return NOTHING
         result = self.components.inline(method.result, owner)
         if result.get("type") == "object" and "title" in result:
             result = self.components.named(str(result["title"]), method.result, owner)
