@@ -90,3 +90,34 @@ async def test_a_value_is_the_same_after_passivation_or_is_refused(case: Case) -
     assert outcome == case.outcome
     if outcome == "kept":
         assert _in_full(loaded) == _in_full(case.becomes)
+
+
+class Promoted(Object):
+    by_number: dict[float, int] = {}
+    ratios: list[float] = []
+    spots: set[float] = set()
+
+    @call
+    async def put(self) -> None:
+        self.by_number[1] = 1
+        self.ratios.append(1)
+        self.spots.add(2)
+
+    @call(readonly=True)
+    async def look(self) -> str:
+        return repr([self.by_number, self.ratios, self.spots])
+
+
+@pytest.mark.requirement("OBJ-13", "OBJ-2")
+async def test_numbers_that_the_declared_type_promotes_are_no_change_of_a_later_call() -> None:
+    async with TestHost(Promoted) as host:
+        found = host.ref(Promoted, "1")
+        await found.put()
+        live = await found.look()
+        state = await host.state(Promoted, "1")
+        await host.passivate()
+
+        assert await found.look() == live == "[{1.0: 1}, [1.0], {2.0}]"
+        assert await host.state(Promoted, "1") == state
+        await found.put()
+        assert await found.look() == "[{1.0: 1}, [1.0, 1.0], {2.0}]"
