@@ -32,6 +32,7 @@ CALL_ERRORS: Final = (
     "deadlock",
     "reentrancy_conflict",
     "method_failed",
+    "state_invalid",
     "state_not_storable",
 )
 CREATE_ERRORS: Final = (
@@ -42,6 +43,7 @@ CREATE_ERRORS: Final = (
     "object_exists",
     "version_mismatch",
     "method_failed",
+    "state_invalid",
     "state_not_storable",
 )
 READ_ERRORS: Final = (
@@ -50,6 +52,7 @@ READ_ERRORS: Final = (
     "object_not_found",
     "version_mismatch",
     "method_failed",
+    "state_invalid",
 )
 DELETE_ERRORS: Final = (*READ_ERRORS, *KEY_ERRORS, "too_large", "deadlock")
 PAGE_ERRORS: Final = ("malformed_request", "access_denied", "internal_error")

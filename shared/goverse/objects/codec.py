@@ -24,7 +24,7 @@ from goverse.errors import DefinitionError, InvalidArguments, MalformedRequest, 
 from goverse.model import json_text, json_values
 from goverse.objects import storable, unknown_members
 from goverse.objects.adapters import ARGUMENTS, OWN, RESULT, SENDING, STATE, WRITING, members_adapter, sender
-from goverse.objects.complaints import changed, field_problems, in_words, refused, unknown_type
+from goverse.objects.complaints import changed, field_problems, in_words, of_wrong_type, refused, unknown_type
 from goverse.objects.defaults import NO_VALUE, default_maker, has_default, is_shareable, restorer, split
 from goverse.objects.fidelity import same, settle
 from goverse.objects.schemas import JsonSchema, arguments_schema, result_schema, show_default
@@ -224,7 +224,9 @@ class Result:
         try:
             body = self._to_json(self._validate(value), warnings="error")
         except (ValidationError, PydanticSerializationError) as error:
-            raise MethodFailed(f"{self._name} returned a value that is not of its declared type") from error
+            raise MethodFailed(
+                f"{self._name} returned a value that is not of its declared type: {of_wrong_type(value, error)}"
+            ) from error
         if not self._is_plain and not json_text.is_finite(body):
             raise MethodFailed(f"{self._name} returned NaN or infinity, which have no JSON form; return None instead")
         return body
@@ -389,11 +391,11 @@ class State:
                 f"a field of {self._name} holds a value that is not of its declared type: {error}"
             ) from error
 
-    def check(self, body: bytes, live: dict[str, Any]) -> None:
+    def check(self, body: bytes, live: dict[str, Any]) -> bool:
         """Make sure that a state that is about to be committed loads as the values in memory.
 
         ``live`` are the attributes that ``body`` was written from. Numbers that the declared type promotes are
-        replaced in them.
+        replaced in them; returns whether there were any.
 
         Raises:
             MethodFailed: it breaks a constraint of the class.
@@ -409,15 +411,18 @@ class State:
             ) from error
         except Exception as error:
             raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
+        promoted = False
         for field, kind in self._exact:
             if type(live[field]) is not kind:
                 self._settle(field, live, loaded)
-        if self._compared:
-            self._compare(live, loaded)
+                promoted = True
+        return self._differ(live, loaded) or promoted if self._compared else promoted
 
-    def _compare(self, live: dict[str, Any], loaded: dict[str, Any]) -> None:
+    def _differ(self, live: dict[str, Any], loaded: dict[str, Any]) -> bool:
+        """Compare the fields whose types do not say enough; return whether numbers were promoted."""
         if self._restorers:
             self._restore_behaviour(loaded)
+        promoted = False
         for field in self._compared:
             try:
                 alike = same(live[field], loaded.get(field))
@@ -425,6 +430,8 @@ class State:
                 alike = False
             if not alike:
                 self._settle(field, live, loaded)
+                promoted = True
+        return promoted
 
     def _settle(self, field: str, live: dict[str, Any], loaded: dict[str, Any]) -> None:
         live[field], difference = settle(live[field], loaded.get(field))
