@@ -394,7 +394,7 @@ def remedy(difference: Difference) -> str:
     for applies, advice in _REMEDIES:
         if applies(live, loaded):
             return advice
-    return "declare a type whose JSON form loads as the same value"
+    return "a validator or serializer of its type changes it; assign the value that they make"
 
 
 def _is_number_without_json(live: Any, _loaded: Any) -> bool:

@@ -311,17 +311,17 @@ def _check_unannotated(owner: str, name: str, value: object) -> None:
         return
     if isinstance(value, cached_property) and not name.startswith("_"):
         raise DefinitionError(f"{owner}: cached_property keeps a value that is not stored; use property")
-    if isinstance(value, type | ModuleType) or any(hasattr(kind, hook) for hook in _DESCRIPTORS):
+    if callable(value) or isinstance(value, ModuleType) or any(hasattr(kind, hook) for hook in _DESCRIPTORS):
         return
     if not name.startswith("_"):
         raise DefinitionError(
-            f"{owner} has no annotation, so it is not stored and is the same for all objects; annotate it, for example "
-            f"{name}: {kind.__name__}, or declare a constant as ClassVar or in capital letters"
+            f"{owner} has no annotation, so it is not stored and is the same for all objects; annotate a field (for "
+            f"example {name}: {kind.__name__}), or declare what all objects share as ClassVar or in capital letters"
         )
     if isinstance(value, _CONTAINERS):
         raise DefinitionError(
-            f"{owner} has no annotation, so all objects would share it; annotate it, for example "
-            f"{name}: {kind.__name__}, or with ClassVar if it is shared on purpose"
+            f"{owner} has no annotation, so all objects would share it; annotate it (for example "
+            f"{name}: {kind.__name__}), or declare it as ClassVar if they are to share it"
         )
 
 

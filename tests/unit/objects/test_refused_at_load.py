@@ -188,7 +188,7 @@ def version_without_migration() -> type[Any]:
         (unannotated, "Odd.items", "items: list"),
         (unannotated_number, "Odd.count", "count: int"),
         (unannotated_private_list, "Odd._cache", "_cache: dict"),
-        (unannotated_in_a_mixin, "Odd.items", "annotate it"),
+        (unannotated_in_a_mixin, "Odd.items", "annotate a field"),
         (kept_property, "Odd.total", "use property"),
         (lock, "Odd.lock", "begin the name with '_'"),
         (private_lock, "Odd._lock", "set it in on_activate"),
