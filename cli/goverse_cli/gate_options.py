@@ -19,6 +19,7 @@ def gate_options(values: Settings) -> GateOptions:
         call_timeout_s_max=node.call_timeout_s_max,
         body_bytes_max=gate.body_bytes_max,
         bodies_bytes_max=gate.bodies_bytes_max,
+        answers_bytes_max=gate.answers_bytes_max,
         body_read_timeout_s=gate.body_read_timeout_s,
         head_read_timeout_s=gate.head_read_timeout_s,
         keep_alive_timeout_s=gate.keep_alive_timeout_s,

@@ -25,6 +25,7 @@ from goverse_gate.exchange import Receive, Scope, Send
 from goverse_gate.guard import Guard
 from goverse_gate.health import health_routes
 from goverse_gate.identity import ObjectIds, RequestIds
+from goverse_gate.memory_bounds import Budget
 from goverse_gate.metrics import GateMetrics
 from goverse_gate.objects import Objects
 from goverse_gate.openapi.document import ApiDocument
@@ -134,12 +135,14 @@ def _add_fronts(app: GateApp, link: Carrier, options: GateOptions, metrics: Gate
     """Put the two ways in, for objects and for everything else, behind one guard."""
     guard, request_ids = Guard(options), RequestIds()
     waiting = Waiting()
-    bodies = Bodies(options, waiting)
+    received = Budget(options.bodies_bytes_max)
+    bodies = Bodies(options, waiting, received)
     app.objects = Objects(
         link,
         app.catalog,
         options,
         bodies=bodies,
+        received=received,
         waiting=waiting,
         guard=guard,
         metrics=metrics,

@@ -37,6 +37,7 @@ NO_CACHE: Final[Header] = (
     b"cache-control",
     b"no-cache",
 )  # keep it, but ask with If-None-Match before using it
+EXPECTS: Final = "goverse.expects"  # in the ASGI scope of a request with an Expect header
 CLIENT_GONE: Final = "client_gone"
 SUCCESS: Final = "success"
 
@@ -165,14 +166,27 @@ class AsgiExchange(Exchange):
 
     Attributes:
         scope, receive, send: of ASGI.
+        expects: the client waits to be asked for the body (``Expect: 100-continue``), and may or may not send it
+            after a final answer; so a final answer ends the connection.
+        body_bytes: what its body takes of the budget that all requests share.
+        object_type: the type that the path names, once that is known.
     """
 
-    __slots__ = ("receive", "scope", "send")
+    __slots__ = ("body_bytes", "expects", "object_type", "receive", "scope", "send")
 
     def __init__(self, asgi: tuple[Scope, Receive, Send], request_id: str, series: Series, logged: AccessLog) -> None:
         """Begin with a request that nothing is known of yet."""
         self.scope, self.receive, self.send = asgi
+        self.expects = EXPECTS in self.scope
+        self.body_bytes = 0
+        self.object_type = ""
         super().__init__(self.scope["method"], self.scope["raw_path"], request_id, series, logged)
+
+    def add_own_headers(self, headers: Headers) -> None:
+        """Add the headers that every answer to this request carries."""
+        if self.expects:
+            self.close = True
+        super().add_own_headers(headers)
 
     async def _write(self, status: int, body: bytes, headers: Headers, outcome: str) -> None:
         self.add_own_headers(headers)

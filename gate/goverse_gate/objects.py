@@ -20,6 +20,7 @@ from goverse_gate.exchange import CLIENT_GONE, AsgiExchange, Exchange, Receive, 
 from goverse_gate.guard import Guard, is_preflight, preflight_headers
 from goverse_gate.headers import collect, request_id_of
 from goverse_gate.identity import ObjectIds, RequestIds
+from goverse_gate.memory_bounds import Budget
 from goverse_gate.metrics import GateMetrics
 from goverse_gate.offers import Offers
 from goverse_gate.operations import Operations
@@ -45,6 +46,7 @@ class Objects:
         options: GateOptions,
         *,
         bodies: Bodies,
+        received: Budget,
         waiting: Waiting,
         guard: Guard,
         metrics: GateMetrics,
@@ -55,6 +57,8 @@ class Objects:
         self.access_log: AccessLog = options.access_log
         self._inflight_max = options.inflight_calls_max
         self._guard = guard
+        self._bodies = bodies
+        self.received = received
         self.metrics = metrics
         self.request_ids = request_ids
         self.waiting = waiting
@@ -99,15 +103,14 @@ class Objects:
             await self.fail(exchange)
         finally:
             self.inflight -= 1
+            if exchange.body_bytes:
+                self._bodies.release(exchange)
 
     async def _answer(self, exchange: AsgiExchange) -> None:
         scope = exchange.scope
         self.admit(exchange, scope["headers"], scope["http_version"])
-        if exchange.found:
-            if b"expect" in exchange.found:
-                exchange.close = True  # until the body was asked for, nobody knows whether it will come
-            if is_preflight(exchange.method, exchange.found):
-                return await exchange.answer_nothing(204, preflight_headers(exchange.cors, exchange.found))
+        if exchange.found and is_preflight(exchange.method, exchange.found):
+            return await exchange.answer_nothing(204, preflight_headers(exchange.cors, exchange.found))
         self.check_load()
         return await self._route(exchange)
 

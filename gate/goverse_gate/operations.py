@@ -65,7 +65,7 @@ class Operations:
         headers = self._headers(exchange)
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
         body = await self._bodies.read(exchange)
-        exchange.close = exchange.close and self._is_draining()
+        exchange.close = exchange.close or self._is_draining()
         request = self._call(exchange, key, method, headers, body)
         future = self._submit(request)
         reply = future.result() if is_there(future) else await self._wait(future, request, exchange)
@@ -154,7 +154,7 @@ class Operations:
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
         exclusive = is_exclusive_create(exchange.found)
         body = await self._bodies.read(exchange)
-        exchange.close = self._is_draining()
+        exchange.close = exchange.close or self._is_draining()
         if_match = 0 if exclusive else headers.if_match
         request = self._request(Operation.CREATE, key, exchange, headers, body=body, if_match=if_match)
         await self._create(request, exchange, headers, exchange.raw_path)
@@ -163,7 +163,7 @@ class Operations:
         exchange.series = self._metrics.operations["create"]
         headers = self._headers(exchange)
         body = await self._bodies.read(exchange)
-        exchange.close = self._is_draining()
+        exchange.close = exchange.close or self._is_draining()
         if headers.idempotency_key is None:
             name = self._object_ids.new()
         else:

@@ -26,7 +26,9 @@ class GateOptions:
         default_create_timeout_s: the same for a create.
         call_timeout_s_max: what ``GoVerse-Timeout`` is cut to.
         body_bytes_max: largest request body.
-        bodies_bytes_max: all bodies that arrive in pieces, together.
+        bodies_bytes_max: all request bodies over 4 KiB whose requests are not answered yet, and pipelined requests that
+            wait, together.
+        answers_bytes_max: all answers that clients have not taken yet, together.
         body_read_timeout_s: longest time from a request's headers to the end of its body.
         inflight_calls_max: requests to objects inside this gate at one time.
         connections_max: open connections.
@@ -49,6 +51,7 @@ class GateOptions:
     call_timeout_s_max: float = limits.CALL_TIMEOUT_S_MAX
     body_bytes_max: int = limits.BODY_BYTES_MAX
     bodies_bytes_max: int = limits.BODIES_BYTES_MAX
+    answers_bytes_max: int = limits.ANSWERS_BYTES_MAX
     body_read_timeout_s: float = limits.BODY_READ_TIMEOUT_S
     inflight_calls_max: int = limits.INFLIGHT_CALLS_MAX
     connections_max: int = limits.CONNECTIONS_MAX

@@ -86,6 +86,8 @@ class Reception:
             await exchange.answer_problem(Problem.of(error))
         except ClientGone:
             exchange.finish(CLIENT_GONE, CLIENT_CLOSED_REQUEST)
+        finally:
+            self._bodies.release(exchange)
 
     def _admit(self, exchange: AsgiExchange) -> None:
         scope = exchange.scope

@@ -23,7 +23,8 @@ RESULT_BYTES_MAX: Final = 4 * MIB
 STATE_BYTES_MAX: Final = 4 * MIB
 HEADERS_BYTES_MAX: Final = 64 * KIB  # uvicorn's parser refuses more
 BODY_READ_TIMEOUT_S: Final = 30.0  # a slow sender holds at most its own body for this long
-BODIES_BYTES_MAX: Final = 256 * MIB  # bodies that arrive in pieces, all together; many slow senders share it
+BODIES_BYTES_MAX: Final = 256 * MIB  # what clients sent and that is not answered yet, all together
+ANSWERS_BYTES_MAX: Final = 256 * MIB  # answers that clients have not taken yet, all together
 CHAIN_LENGTH_MAX: Final = 32  # object-to-object calls behind one request; a longer one is a runaway recursion
 
 # --- time -------------------------------------------------------------------------------------------------------------
@@ -142,6 +143,7 @@ assert CREATE_TIMEOUT_S <= CALL_TIMEOUT_S
 assert TOMBSTONE_RETENTION_S >= IDEMPOTENCY_RETENTION_S
 assert LIST_LIMIT <= LIST_LIMIT_MAX
 assert BODIES_BYTES_MAX >= 16 * BODY_BYTES_MAX
+assert ANSWERS_BYTES_MAX >= 16 * RESULT_BYTES_MAX
 assert WAL_SNAPSHOTS_KEPT >= 1
 assert WIRE_MESSAGE_BYTES + max(BODY_BYTES_MAX, RESULT_BYTES_MAX, STATE_BYTES_MAX) + MIB <= WIRE_MESSAGE_BYTES_MAX
 assert WIRE_REQUESTS_BYTES_MAX >= 16 * BODY_BYTES_MAX

@@ -97,8 +97,13 @@ class GateSettings(Section):
     )
     bodies_bytes_max: Annotated[ByteSize, Field(ge=limits.STATE_BYTES_MAX)] = Field(
         default=ByteSize(limits.BODIES_BYTES_MAX),
-        description="All bodies that arrive in pieces, together; beyond it requests get 429 `overloaded`. At most a "
-        "quarter of a container's memory by default.",
+        description="Request bodies over 4 KiB whose requests are not answered yet, and pipelined requests that wait, "
+        "together; beyond it requests get 429 `overloaded`. At most a quarter of a container's memory by default.",
+    )
+    answers_bytes_max: Annotated[ByteSize, Field(ge=limits.RESULT_BYTES_MAX)] = Field(
+        default=ByteSize(limits.ANSWERS_BYTES_MAX),
+        description="Answers that clients have not taken yet, together; beyond it the connections that have been "
+        "blocked for the longest time are cut. At most a quarter of a container's memory by default.",
     )
     head_read_timeout_s: Seconds = Field(
         default=limits.HEAD_READ_TIMEOUT_S, description="How long a client may take to send the headers of a request."
