@@ -13,6 +13,7 @@ def gate_options(values: Settings) -> GateOptions:
     gate, node = values.gate, values.node
     return GateOptions(
         allowed_origins=gate.allowed_origins,
+        allowed_headers=gate.allowed_headers,
         allowed_hosts=_allowed_hosts(values),
         default_call_timeout_s=node.default_call_timeout_s,
         default_create_timeout_s=node.default_create_timeout_s,

@@ -1,7 +1,7 @@
 """Request bodies: read within a size, a time, and a budget of memory that all requests share.
 
-A body counts from its first piece until its request is answered: a request may wait for its object for long. Bodies that
-arrived whole and have at most ``FREE_BYTES`` are not counted; the bound on requests under way is enough for them.
+A body counts from its first piece until its request is answered, since a request may wait for its object for long.
+Bodies that arrived whole and have at most ``FREE_BYTES`` are not counted; the bound on requests under way covers them.
 
 A body that is refused for its size leaves the connection usable: the server throws the rest away as it comes,
 up to a bound. One that does not come in time ends the connection, because nobody knows where the next request

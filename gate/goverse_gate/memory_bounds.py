@@ -1,7 +1,7 @@
 """Bounds on the memory that all connections of a gate hold together.
 
-``Budget`` counts bytes that clients sent and that wait: pipelined requests, and bodies of requests that are not answered
-yet. Beyond the budget a request is refused with ``overloaded``.
+``Budget`` counts bytes that clients sent and that wait: pipelined requests, and bodies of requests that are not
+answered yet. Beyond the budget a request is refused with ``overloaded``.
 
 ``Unsent`` counts bytes of answers that clients have not taken yet. An answer exists already when its size is known, so
 nothing can be refused: beyond the bound the connection that has been blocked for the longest time is cut. A client that

@@ -20,6 +20,7 @@ class GateOptions:
 
     Attributes:
         allowed_origins: web origins other than the gate's own whose pages may call it; ``"*"`` is any.
+        allowed_headers: further request headers that pages of allowed origins may send.
         allowed_hosts: values of the Host header that are served, with or without a port; ``"*"`` is any.
         default_namespace: the namespace of requests that name none.
         default_call_timeout_s: deadline of a call that asks for none and whose method declares none.
@@ -44,6 +45,7 @@ class GateOptions:
     """
 
     allowed_origins: tuple[str, ...] = ()
+    allowed_headers: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     default_namespace: str = DEFAULT_NAMESPACE
     default_call_timeout_s: float = limits.CALL_TIMEOUT_S

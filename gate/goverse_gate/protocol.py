@@ -381,7 +381,7 @@ class BoundedProtocol(LaneProtocol):
 
 
 def _ours(error: httptools.HttpParserError) -> GoverseError:
-    """Return the error that a callback raised, or one for what the parser refuses; without frames that lead back here."""
+    """Return the error that a callback raised, or one for what the parser refuses; without frames that lead back."""
     ours = error.__context__
     if not isinstance(ours, GoverseError):
         return MalformedRequest("the request is not well-formed HTTP/1.1")

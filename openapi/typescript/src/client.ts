@@ -262,7 +262,7 @@ function isResult(answer: Answer, method: string): boolean {
 }
 
 function replyOf<T>(answer: Answer): Reply<T> {
-  const etag = /^(?:W\/)?"(\d+)"$/.exec(answer.headers.get("etag") ?? "");
+  const etag = /^(?:W\/)?"(\d+)(?:\.[0-9a-f]{8})?"$/.exec(answer.headers.get("etag") ?? "");
   const position = answer.headers.get("goverse-commit-seq");
   let value: unknown = null;
   try {

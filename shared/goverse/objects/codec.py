@@ -52,6 +52,17 @@ def _show_default(schema: JsonSchema, to_json: Callable[..., bytes], field: str,
         schema["properties"][field].setdefault("default", decode(to_json({field: make()}))[field])
 
 
+def _foreign(body: bytes) -> str | None:
+    """Return what a body is that begins with the mark of another encoding."""
+    if body.startswith(b"\xef\xbb\xbf"):
+        return "it begins with a byte order mark (BOM); send UTF-8 without one"
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "it is UTF-16; send UTF-8"
+    if body.startswith(b"\x1f\x8b"):
+        return "it is compressed with gzip; send it uncompressed"
+    return None
+
+
 class Arguments:
     """The parameters of one method: JSON object in, keyword arguments out, and the other way for outgoing calls."""
 
@@ -95,7 +106,7 @@ class Arguments:
             if error.error_count() == 1 and error.errors(include_url=False, include_input=False)[0]["type"] == (
                 "json_invalid"
             ):
-                raise MalformedRequest(f"the body is not JSON: {problems[0]['message']}") from error
+                raise MalformedRequest(f"the body is not JSON: {_foreign(body) or problems[0]['message']}") from error
             where = ", ".join(item["path"] or "the body" for item in problems[:3])
             takes = ", ".join(self.names) or "nothing"
             detail = f"the arguments do not fit the method: {where} (it takes: {takes})"

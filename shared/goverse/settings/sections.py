@@ -7,6 +7,7 @@ description that says what happens, not what the name says already. The referenc
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -23,6 +24,9 @@ from goverse.tls.files import TlsFiles, named
 
 # A segment takes any single record, with room to spare.
 _SEGMENT_BYTES_MIN = 2 * (limits.STATE_BYTES_MAX + limits.RESULT_BYTES_MAX)
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def _lower(value: Any) -> Any:
@@ -44,6 +48,16 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _header_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    wrong = [name for name in names if _HEADER_NAME.fullmatch(name) is None]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is not the name of a header")
+    return names
+
+
+HeaderNames = Annotated[Words, AfterValidator(_header_names)]
 
 
 class GateSettings(Section):
@@ -81,12 +95,19 @@ class GateSettings(Section):
         description="Web origins, like `https://shop.example`, whose pages may call; the server's own origin "
         "always may. `*` allows any.",
     )
+    allowed_headers: HeaderNames = Field(
+        default=(),
+        description="Request headers, besides those that the API knows, that pages of `allowed_origins` may send, like "
+        "`X-Requested-With, sentry-trace`.",
+    )
     web_dir: Directory | None = Field(
         default=None,
         description="Folder of static files to serve at `/`; none serves the API documentation there.",
     )
     access_log: Literal["off", "errors", "all"] = Field(
-        default="errors", description="Which requests are logged: `off`, `errors` or `all`."
+        default="errors",
+        description="Which requests are logged: `off`, `all`, or `errors`: server errors and requests that a correct "
+        "client does not send. Business errors, reads of objects that do not exist and lost races are no errors.",
     )
     body_bytes_max: Annotated[ByteSize, Field(ge=1_024, le=limits.STATE_BYTES_MAX)] = Field(
         default=ByteSize(limits.BODY_BYTES_MAX),

@@ -44,7 +44,7 @@ pytestmark = [pytest.mark.requirement("GATE-9"), pytest.mark.asyncio]
 )
 @pytest.mark.parametrize("expect", ["100-continue", "something-else"])
 async def test_a_final_answer_that_comes_first_ends_the_connection(
-    gate: Serving, method: str, path: str, headers: dict[str, str], status: int, expect: str
+    gate: Serving, method: str, path: str, headers: dict[str, str], status: int, *, expect: str
 ) -> None:
     smuggled = request("POST", INCREMENT, b"{}")
     headers = {"Expect": expect, "Content-Length": str(len(smuggled))} | headers
