@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -41,7 +41,9 @@ class GateOptions:
         access_log: which requests leave a line in the log: none, those that fail, or all.
         web_dir: a folder with web pages to serve at ``/``.
         release: the version that the API's documentation names.
-        allow_remote_admin: serve ``/admin`` to peers other than this machine.
+        admin_token: the secret that ``/admin`` asks for; without one it is refused, unless ``allow_local_admin``.
+        allow_local_admin: serve ``/admin`` to programs on this machine without the token.
+        allow_remote_admin: serve ``/admin`` to other machines and through proxies, with the token.
     """
 
     allowed_origins: tuple[str, ...] = ()
@@ -64,4 +66,6 @@ class GateOptions:
     access_log: AccessLog = "errors"
     web_dir: Path | None = None
     release: str = "unknown"
+    admin_token: str | None = field(default=None, repr=False)
+    allow_local_admin: bool = False
     allow_remote_admin: bool = False

@@ -32,7 +32,11 @@ WRITERS = 32
 ACCOUNTS = 24
 PATIENCE_S = 60.0
 RUN_S = 600.0
-SETTINGS = {"GOVERSE_WAL__SNAPSHOT_BYTES": "1MiB", "LOG_FORMAT": "json"}
+SETTINGS = {
+    "GOVERSE_WAL__SNAPSHOT_BYTES": "1MiB",
+    "GOVERSE_GATE__ALLOW_LOCAL_ADMIN": "true",
+    "LOG_FORMAT": "json",
+}
 
 
 def free_port() -> int:

@@ -38,6 +38,7 @@ from goverse_cli.cluster.database import postgres_of
 from goverse_cli.cluster.parts import check_encryption, coordinator_of, layout_of, new_incarnation, router_of
 from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_cli.collector import calm_collector
+from goverse_cli.gate_options import cluster_admin_token, gate_options
 from goverse_cli.node_options import node_options
 from goverse_cli.version import release
 from goverse_node.node import Node
@@ -92,7 +93,8 @@ async def serve_node(
         served = WireStats()
         wire = WireMetrics(out=seen.links, **{"in": served})
         metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, wire, TlsMetrics(certificates.links))
-        admin = AdminServer(metrics, partial(node_report, node, keeper), listener)
+        access = gate_options(values, cluster_admin_token(values))
+        admin = AdminServer(metrics, partial(node_report, node, keeper), listener, access)
         await admin.start()
         undo.push_async_callback(admin.stop)
         bounds = values.wire.options(values.node.inflight_calls_max)

@@ -16,7 +16,7 @@ from goverse_client.exchange import Answer, Request
 T = TypeVar("T")
 
 TIMEOUT_S_MAX: Final = 24 * 24 * 3600.0
-_ETAG: Final = re.compile(r'(?:W/)?"(\d+)"')
+_ETAG: Final = re.compile(r'(?:W/)?"(\d+)(?:\.[0-9a-f]{8})?"')
 _HEADER: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 

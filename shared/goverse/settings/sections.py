@@ -82,8 +82,20 @@ class GateSettings(Section):
         description="Serve other machines although callers are not authenticated; needed for a `host` "
         "that is not loopback.",
     )
+    admin_token_file: Directory | None = Field(
+        default=None,
+        description="File with the secret that `/admin` asks for (`Authorization: Bearer ...`), also of a node; made "
+        "at the start if it is missing. Without it a server with an embedded store uses `admin.token` in its data "
+        "directory, and gates and nodes of a cluster refuse `/admin`.",
+    )
+    allow_local_admin: bool = Field(
+        default=False,
+        description="Serve `/admin` to programs on this machine without the admin token. Leave it off behind a proxy "
+        "or a service mesh on the same host: its clients look local.",
+    )
     allow_remote_admin: bool = Field(
-        default=False, description="Let other machines use `/admin`, which is otherwise for this machine only."
+        default=False,
+        description="Let other machines, and clients of a proxy, use `/admin`, with the admin token.",
     )
     allowed_hosts: Words = Field(
         default=(),

@@ -239,9 +239,12 @@ def test_the_log_level_changes_while_it_runs(tmp_path: Path) -> None:
     application(tmp_path)
 
     with dev(tmp_path, "app.py", "--no-reload") as server:
-        changed = httpx.put(f"{server.url}/admin/log-level", json={"level": "DEBUG"})
+        refused = httpx.put(f"{server.url}/admin/log-level", json={"level": "DEBUG"})
+        admin = {"Authorization": f"Bearer {(tmp_path / '.goverse' / 'admin.token').read_text().strip()}"}
+        changed = httpx.put(f"{server.url}/admin/log-level", json={"level": "DEBUG"}, headers=admin)
 
+        assert (refused.status_code, refused.json()["setting"]) == (403, "gate.admin_token_file")
         assert changed.status_code == 200
-        assert httpx.get(f"{server.url}/admin/log-level").json() == {"level": "DEBUG"}
-        shown = httpx.get(f"{server.url}/admin/config").json()
+        assert httpx.get(f"{server.url}/admin/log-level", headers=admin).json() == {"level": "DEBUG"}
+        shown = httpx.get(f"{server.url}/admin/config", headers=admin).json()
         assert shown["gate.port"] == {"value": 0, "origin": "flag --port"}
