@@ -2,8 +2,9 @@
 
 JSON is one object per line with ``ts``, ``level``, ``logger``, ``event``, and whatever the record brings
 along (``extra=`` of the standard library, key words of structlog, bound context such as ``request_id``). Text
-is the same for people. Code logs through ``logging.getLogger("goverse....")``; uvicorn, warnings and the
-user's own loggers end up here as well.
+is the same for people, with every control character escaped, so that no message can pass for a line of its own.
+Values have a bound: clients and peers choose some of them. Code logs through ``logging.getLogger("goverse....")``;
+uvicorn, warnings and the user's own loggers end up here as well.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,12 +25,25 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from goverse.errors import ConfigError
 from goverse.objects.context import current_turn
 from goverse.telemetry.lines import LineWriter
+from goverse.telemetry.own_loggers import OwnLogger, adopt
 
 LogFormat = Literal["auto", "json", "text"]
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 _NOISY: Final = ("asyncio", "httpcore", "httpx", "uvicorn", "watchfiles")
 """Loggers whose information is about their own machinery; their warnings are welcome."""
+
+VALUE_CHARACTERS_MAX: Final = 4_096
+"""Of one value in a record of GoVerse, which may come from a client or a peer."""
+
+FOREIGN_CHARACTERS_MAX: Final = 65_536
+"""Of one value in another record, and of a traceback."""
+
+_ITEMS_MAX: Final = 100  # of a list or a mapping among the values
+_DEPTH_MAX: Final = 4
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What a terminal carries out, takes for a line end, or reorders a line by."""
 
 _FIRST: Final = ("ts", "level", "logger", "event")
 
@@ -56,6 +71,8 @@ def configure(
             root.removeHandler(old)
             old.close()
     root.addHandler(handler)
+    OwnLogger.writer = handler
+    adopt()
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
@@ -82,13 +99,15 @@ def change_level(level: str) -> None:
         raise ConfigError(f"there is no log level {level!r}; there are {', '.join(LEVELS)}")
     number = getattr(logging, level.upper())
     logging.getLogger().setLevel(number)
+    OwnLogger.threshold = number
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
 
 
 def current_level() -> str:
     """Return the least severe level that is written."""
-    return logging.getLevelName(logging.getLogger().level).lower()
+    level = logging.getLogger().level if OwnLogger.writer is None else OwnLogger.threshold
+    return logging.getLevelName(level).lower()
 
 
 def wants_color(stream: TextIO, environ: Mapping[str, str]) -> bool:
@@ -108,13 +127,22 @@ def _shared() -> list[Processor]:
 
 
 def _formatter(text: bool, node: str, *, colors: bool) -> logging.Formatter:
-    last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _tidy]
+    last: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        _tidy,
+        structlog.processors.format_exc_info,
+        _bounded,
+    ]
     if text:
-        last.append(structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", pad_event_to=0))
+        # The plain formatter: the default one takes tens of milliseconds of the event loop for one traceback
+        plain = structlog.dev.plain_traceback
+        last += [
+            _escaped,
+            structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", pad_event_to=0, exception_formatter=plain),
+        ]
     else:
         last += [
             _Node(node),
-            structlog.processors.format_exc_info,
             _in_order,
             structlog.processors.JSONRenderer(_json),
         ]
@@ -156,6 +184,45 @@ def _tidy(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for name in ("color_message", "message", "asctime"):
         event.pop(name, None)
     return event
+
+
+def _bounded(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Cut values that are too long."""
+    own = str(event.get("logger", "")).partition(".")[0] == "goverse"
+    for name, value in event.items():
+        if not isinstance(value, int | float | None):
+            traceback = name in ("exception", "stack")
+            event[name] = _cut(value, VALUE_CHARACTERS_MAX if own and not traceback else FOREIGN_CHARACTERS_MAX)
+    return event
+
+
+def _cut(value: Any, most: int, depth: int = 0) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= most else f"{value[:most]}… ({len(value)} in all)"
+    if isinstance(value, bytes | bytearray):
+        return bytes(value) if len(value) <= most else bytes(value[:most]) + b"..."
+    if depth < _DEPTH_MAX:
+        if isinstance(value, list | tuple | set | frozenset):
+            return [_cut(item, most, depth + 1) for item in [*value][:_ITEMS_MAX]]
+        if isinstance(value, dict):
+            pairs = [*value.items()][:_ITEMS_MAX]
+            return {_cut(name, most, depth + 1): _cut(item, most, depth + 1) for name, item in pairs}
+    return value
+
+
+def _escaped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Escape control characters in text; lines of a traceback are indented, so that none can pass for a record."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            if name in ("exception", "stack"):
+                event[name] = "\n".join(f"    {_escape(line)}" for line in value.split("\n"))
+            else:
+                event[name] = _escape(value.rstrip("\n"))
+    return event
+
+
+def _escape(text: str) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
