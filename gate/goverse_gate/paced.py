@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from goverse.limits import KIB
 
@@ -136,7 +136,7 @@ class PacedTransport(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what is known about the connection."""
-        return cast("Any", self._inner.get_extra_info(name, default))
+        return self._inner.get_extra_info(name, default)
 
 
 def _ignore() -> None:

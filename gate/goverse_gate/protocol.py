@@ -220,7 +220,7 @@ class BoundedProtocol(LaneProtocol):
         except httptools.HttpParserError as error:
             self._refuse(_ours(error))
         else:
-            if self.awaits_body:
+            if self._express is not None and not self._express_begun:  # no property: every call pays for this
                 self.leave_lane_if_long()
             self._idle_bytes += len(data)
             if self._idle_bytes > HEADERS_BYTES_MAX:

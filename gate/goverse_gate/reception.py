@@ -151,7 +151,8 @@ class Reception:
             others = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
             scope["headers"] = [*others, JSON]
         # The middleware that compresses looks for the word alone
-        scope["headers"] = [pair for pair in scope["headers"] if pair[0] != ACCEPT_ENCODING or takes_gzip(pair[1])]
+        sent: Any = scope["headers"]  # the dictionary also holds text
+        scope["headers"] = [(name, value) for name, value in sent if name != ACCEPT_ENCODING or takes_gzip(value)]
         if scope["method"] == "HEAD":
             scope["method"] = "GET"
         try:

@@ -14,9 +14,10 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TextIO
+from itertools import islice
+from typing import Any, Final, Literal, TextIO, cast
 
 import orjson
 import structlog
@@ -203,9 +204,10 @@ def _cut(value: Any, most: int, depth: int = 0) -> Any:
         return bytes(value) if len(value) <= most else bytes(value[:most]) + b"..."
     if depth < _DEPTH_MAX:
         if isinstance(value, list | tuple | set | frozenset):
-            return [_cut(item, most, depth + 1) for item in [*value][:_ITEMS_MAX]]
+            items = cast("Iterable[Any]", value)
+            return [_cut(item, most, depth + 1) for item in islice(items, _ITEMS_MAX)]
         if isinstance(value, dict):
-            pairs = [*value.items()][:_ITEMS_MAX]
+            pairs = islice(cast("Mapping[Any, Any]", value).items(), _ITEMS_MAX)
             return {_cut(name, most, depth + 1): _cut(item, most, depth + 1) for name, item in pairs}
     return value
 

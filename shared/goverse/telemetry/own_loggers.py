@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TextIO, cast
 
 _NAMES: Final = ("goverse", "uvicorn")
 
@@ -40,7 +40,7 @@ class OwnLogger(logging.Logger):
         return False
 
     @disabled.setter
-    def disabled(self, value: bool) -> None:
+    def disabled(self, value: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Ignore what ``dictConfig`` does to every logger that it does not name."""
 
     def getEffectiveLevel(self) -> int:  # noqa: N802
@@ -93,5 +93,5 @@ def _repeats(above: logging.Logger, handler: logging.Handler) -> bool:
     """Tell whether ``handler`` would write to the terminal once more."""
     if above.parent is not None or not isinstance(handler, logging.StreamHandler):
         return False
-    stream: object = handler.stream
+    stream = cast("logging.StreamHandler[TextIO]", handler).stream
     return stream is sys.stderr or stream is sys.stdout or stream is sys.__stderr__ or stream is sys.__stdout__
