@@ -146,15 +146,7 @@ class Reception:
                 message["body"] = b""
             await exchange.send(message)
 
-        scope = {**exchange.scope, REQUEST_ID: exchange.request_id}
-        if body:  # is JSON whatever Content-Type a bare ``curl -d`` sends
-            others = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
-            scope["headers"] = [*others, JSON]
-        # The middleware that compresses looks for the word alone
-        sent: Any = scope["headers"]  # the dictionary also holds text
-        scope["headers"] = [(name, value) for name, value in sent if name != ACCEPT_ENCODING or takes_gzip(value)]
-        if scope["method"] == "HEAD":
-            scope["method"] = "GET"
+        scope = _scope_for(exchange, has_body=bool(body))
         try:
             await FastAPI.__call__(self._app, scope, receive, send)
         except Exception:
@@ -162,6 +154,21 @@ class Reception:
             if not exchange.answered:
                 raise GoverseError(UNFORESEEN) from None
         exchange.finish(SUCCESS if status < 400 else scope.get(CODE, UNKNOWN_PROBLEM), status)
+
+
+def _scope_for(exchange: AsgiExchange, *, has_body: bool) -> dict[str, Any]:
+    """Return the request as FastAPI is to see it."""
+    # The middleware that compresses only looks for the word gzip.
+    headers = [pair for pair in exchange.scope["headers"] if pair[0] != ACCEPT_ENCODING or takes_gzip(pair[1])]
+    if has_body:  # is JSON whatever Content-Type a bare ``curl -d`` sends
+        headers = [*(pair for pair in headers if pair[0] != b"content-type"), JSON]
+    method = exchange.scope["method"]
+    return {
+        **exchange.scope,
+        REQUEST_ID: exchange.request_id,
+        "headers": headers,
+        "method": "GET" if method == "HEAD" else method,
+    }
 
 
 def _is_plain_text(headers: Iterable[Header]) -> bool:

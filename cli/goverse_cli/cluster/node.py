@@ -41,6 +41,7 @@ from goverse_cli.collector import calm_collector
 from goverse_cli.gate_options import cluster_admin_token, gate_options
 from goverse_cli.node_options import node_options
 from goverse_cli.version import release
+from goverse_gate.options import GateOptions
 from goverse_node.node import Node
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.ownership.leader import LeaderLimits
@@ -93,8 +94,7 @@ async def serve_node(
         served = WireStats()
         wire = WireMetrics(out=seen.links, **{"in": served})
         metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, wire, TlsMetrics(certificates.links))
-        access = gate_options(values, cluster_admin_token(values))
-        admin = AdminServer(metrics, partial(node_report, node, keeper), listener, access)
+        admin = AdminServer(metrics, partial(node_report, node, keeper), listener, _access(values))
         await admin.start()
         undo.push_async_callback(admin.stop)
         bounds = values.wire.options(values.node.inflight_calls_max)
@@ -131,6 +131,11 @@ def _keeper(values: Settings, member: Member, seen: _Seen, store: MeteredStore, 
         catalog=catalog,
         leader_limits=LeaderLimits(plan=PlanLimits(quorum=values.cluster.nodes_min)),
     )
+
+
+def _access(values: Settings) -> GateOptions:
+    """Return who may use the node's administration."""
+    return gate_options(values, cluster_admin_token(values))
 
 
 def _member(values: Settings, introduction: Introduction, listener: socket.socket) -> Member:
