@@ -24,6 +24,8 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from goverse.errors import ConfigError
+from goverse.limits import LOG_TEXT_BYTES_MAX
+from goverse.model.problem_bounds import bounded_text
 from goverse.objects.context import current_turn
 from goverse.telemetry.lines import LineWriter
 from goverse.telemetry.own_loggers import OwnLogger, adopt
@@ -34,10 +36,10 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 _NOISY: Final = ("asyncio", "httpcore", "httpx", "uvicorn", "watchfiles")
 """Loggers whose information is about their own machinery; their warnings are welcome."""
 
-VALUE_CHARACTERS_MAX: Final = 4_096
+VALUE_BYTES_MAX: Final = 4_096
 """Of one value in a record of GoVerse, which may come from a client or a peer."""
 
-FOREIGN_CHARACTERS_MAX: Final = 65_536
+FOREIGN_BYTES_MAX: Final = LOG_TEXT_BYTES_MAX
 """Of one value in another record, and of a traceback."""
 
 _ITEMS_MAX: Final = 100  # of a list or a mapping among the values
@@ -193,13 +195,13 @@ def _bounded(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for name, value in event.items():
         if not isinstance(value, int | float | None):
             traceback = name in ("exception", "stack")
-            event[name] = _cut(value, VALUE_CHARACTERS_MAX if own and not traceback else FOREIGN_CHARACTERS_MAX)
+            event[name] = _cut(value, VALUE_BYTES_MAX if own and not traceback else FOREIGN_BYTES_MAX)
     return event
 
 
 def _cut(value: Any, most: int, depth: int = 0) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= most else f"{value[:most]}… ({len(value)} in all)"
+        return bounded_text(value, most)
     if isinstance(value, bytes | bytearray):
         return bytes(value) if len(value) <= most else bytes(value[:most]) + b"..."
     if depth < _DEPTH_MAX:

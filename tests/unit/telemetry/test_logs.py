@@ -340,7 +340,7 @@ def test_what_others_choose_has_a_bound(log_format: LogFormat) -> None:
         logging.getLogger("goverse.node").exception("a method failed", extra={"request_id": huge})
     written = "\n".join(lines(stream))
     assert len(written) < 128_000
-    assert "(1000000 in all)" in written
+    assert "(cut)" in written
 
 
 FORGED = "x\n2026-01-01T00:00:00Z [error    ] store failed\r\x1b[2J\x9b31m\u2028\u202e"
@@ -380,3 +380,21 @@ def test_a_traceback_in_text_is_a_plain_one() -> None:
     text = "\n".join(lines(stream))
     assert "Traceback (most recent call last)" in text
     assert "╭" not in text
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_record_is_bounded_whatever_an_exception_and_its_members_hold(form: LogFormat) -> None:
+    stream = io.StringIO()
+    configure(form, "info", stream=stream)
+    try:
+        try:
+            raise ValueError("from outside " * 1_000_000)
+        except ValueError as cause:
+            raise TypeError("short") from cause
+    except TypeError:
+        logging.getLogger("app").exception("failed " * 1_000_000, extra={"body": "x" * 10_000_000})
+
+    found = "\n".join(lines(stream))
+    assert "from outside" in found
+    assert "(cut)" in found
+    assert len(found) < 200_000
