@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from goverse.settings import Settings
 from goverse_cli.descriptors import connections_within
 from goverse_cli.version import release
+from goverse_gate.admin_access import TOKEN_FILE, token_in
 from goverse_gate.options import GateOptions
 
 
-def gate_options(values: Settings) -> GateOptions:
-    """Return what the settings say about a gate."""
+def gate_options(values: Settings, admin_token: str | None) -> GateOptions:
+    """Return what the settings say about a gate; ``admin_token`` is the secret that ``/admin`` asks for."""
     gate, node = values.gate, values.node
     return GateOptions(
         allowed_origins=gate.allowed_origins,
+        allowed_headers=gate.allowed_headers,
         allowed_hosts=_allowed_hosts(values),
         default_call_timeout_s=node.default_call_timeout_s,
         default_create_timeout_s=node.default_create_timeout_s,
         call_timeout_s_max=node.call_timeout_s_max,
         body_bytes_max=gate.body_bytes_max,
         bodies_bytes_max=gate.bodies_bytes_max,
+        answers_bytes_max=gate.answers_bytes_max,
         body_read_timeout_s=gate.body_read_timeout_s,
         head_read_timeout_s=gate.head_read_timeout_s,
         keep_alive_timeout_s=gate.keep_alive_timeout_s,
@@ -29,8 +34,25 @@ def gate_options(values: Settings) -> GateOptions:
         access_log=gate.access_log,
         web_dir=gate.web_dir,
         release=release(),
+        admin_token=admin_token,
+        allow_local_admin=gate.allow_local_admin,
         allow_remote_admin=gate.allow_remote_admin,
     )
+
+
+def cluster_admin_token(values: Settings) -> str | None:
+    """Return the admin token of a gate or a node of a cluster; both keep no data directory.
+
+    Raises:
+        ConfigError: its file is of no use.
+    """
+    path = values.gate.admin_token_file
+    return None if path is None else token_in(path)
+
+
+def admin_token_file(values: Settings, data_dir: Path) -> Path:
+    """Return where the admin token of a server with an embedded store is."""
+    return values.gate.admin_token_file or data_dir / TOKEN_FILE
 
 
 def _allowed_hosts(values: Settings) -> tuple[str, ...]:

@@ -24,10 +24,11 @@ from goverse_cli.administration import WalAdministration
 from goverse_cli.allotment import keep_within
 from goverse_cli.cluster.gate_telemetry import registry_of
 from goverse_cli.collector import calm_collector
-from goverse_cli.gate_options import gate_options
+from goverse_cli.gate_options import admin_token_file, gate_options
 from goverse_cli.listener import url_of
 from goverse_cli.node_options import node_options
 from goverse_cli.version import release
+from goverse_gate.admin_access import token_in
 from goverse_gate.app import create_app
 from goverse_gate.options import GateOptions
 from goverse_gate.server import GateServer
@@ -77,7 +78,7 @@ async def serve(
         metrics = registry_of(NodeMetrics(node), WalMetrics(store))
 
         catalog = describe(application.registry)
-        options = gate_options(values)
+        options = gate_options(values, token_in(admin_token_file(values, values.wal.data_dir)))
         administration = WalAdministration(store, values.wal.data_dir)
         app = create_app(node, catalog, options, registry=metrics, administration=administration, config=settings.shown)
         server = GateServer(app, options, sockets=[listener])

@@ -1,12 +1,10 @@
-"""Routes for operators under ``/admin``.
+"""Routes for operators under ``/admin``, for holders of the admin token (``goverse_gate.admin_access``).
 
-Without tokens in this release, they answer only peers on this machine, unless an option says otherwise; the
-guard has already refused foreign web pages. A route exists only where somebody can carry it out.
+The routes of the store exist only in a process that has one.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
@@ -14,15 +12,13 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from goverse.errors import AccessDenied
 from goverse.ports.administration import Administration
 from goverse.telemetry.logs import change_level
+from goverse_gate.admin_access import check_administrator
 from goverse_gate.options import GateOptions
 
 ConfigView = Callable[[], Mapping[str, Any]]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-
-REMOTE_SETTING: Final = "gate.allow_remote_admin"
 
 SNAPSHOTS_KEPT_MAX: Final = 1_000
 
@@ -63,15 +59,10 @@ class Trim(BaseModel):
 def admin_routes(options: GateOptions, administration: Administration | None, config: ConfigView | None) -> APIRouter:
     """Return the routes under ``/admin`` that this gate can serve."""
 
-    async def only_here(request: Request) -> None:
-        peer = request.client.host if request.client else ""
-        if not options.allow_remote_admin and not _is_loopback(peer):
-            raise AccessDenied(
-                f"administration is served to this machine only; see the setting {REMOTE_SETTING}",
-                setting=REMOTE_SETTING,
-            )
+    async def administrator(request: Request) -> None:
+        check_administrator(request, options)
 
-    router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(only_here)])
+    router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(administrator)])
     _add_log_level(router)
     if config is not None:
         _add_config(router, config)
@@ -114,15 +105,6 @@ def _add_store(router: APIRouter, administration: Administration) -> None:
     @router.get("/manifest", operation_id="get_manifest", summary="What the store consists of")
     async def manifest() -> dict[str, Any]:
         return dict(await administration.manifest())
-
-
-def _is_loopback(peer: str) -> bool:
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
 
 
 def _nearest(level: int) -> Level:

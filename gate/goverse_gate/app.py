@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -25,12 +25,14 @@ from goverse_gate.exchange import Receive, Scope, Send
 from goverse_gate.guard import Guard
 from goverse_gate.health import health_routes
 from goverse_gate.identity import ObjectIds, RequestIds
+from goverse_gate.memory_bounds import Budget
 from goverse_gate.metrics import GateMetrics
 from goverse_gate.objects import Objects
 from goverse_gate.openapi.document import ApiDocument
 from goverse_gate.options import GateOptions
 from goverse_gate.pages import add_pages
 from goverse_gate.reception import Reception, add_problem_handlers
+from goverse_gate.static_content import StaticContent
 from goverse_gate.waiting import Waiting
 
 OBJECT_PREFIXES: Final = (b"/objects/", b"/v1/objects/")
@@ -61,6 +63,7 @@ class GateApp(FastAPI):
             redirect_slashes=False,
         )
         self.catalog = catalog
+        self._document: StaticContent | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:  # a coroutine; no frame of its own
         """Send objects to the raw path, and the rest through the reception to FastAPI."""
@@ -77,10 +80,17 @@ class GateApp(FastAPI):
             self.openapi_schema = ApiDocument(self.catalog, routes).as_json(self.title, self.version)
         return self.openapi_schema
 
+    def document(self) -> StaticContent:
+        """Return the OpenAPI document as it is served."""
+        if self._document is None:
+            encoded = to_json(self.openapi(), indent=2)  # a default may have more than 64 bits
+            self._document = StaticContent(encoded, "application/json", {"cache-control": "no-cache"})
+        return self._document
+
     def offer(self, catalog: Catalog) -> None:
         """Offer other object types from now on."""
         self.catalog = catalog
-        self.openapi_schema = None
+        self.openapi_schema = self._document = None
         self.objects.offer(catalog)
 
     def drain(self) -> None:
@@ -134,12 +144,14 @@ def _add_fronts(app: GateApp, link: Carrier, options: GateOptions, metrics: Gate
     """Put the two ways in, for objects and for everything else, behind one guard."""
     guard, request_ids = Guard(options), RequestIds()
     waiting = Waiting()
-    bodies = Bodies(options, waiting)
+    received = Budget(options.bodies_bytes_max)
+    bodies = Bodies(options, waiting, received)
     app.objects = Objects(
         link,
         app.catalog,
         options,
         bodies=bodies,
+        received=received,
         waiting=waiting,
         guard=guard,
         metrics=metrics,
@@ -172,8 +184,7 @@ def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
         return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
-def _add_document(app: FastAPI) -> None:
+def _add_document(app: GateApp) -> None:
     @app.get("/openapi.json", include_in_schema=False)
-    async def openapi_json() -> Response:
-        encoded = to_json(app.openapi(), indent=2)  # a default may have more than 64 bits
-        return Response(encoded, media_type="application/json", headers={"cache-control": "no-cache"})
+    async def openapi_json(request: Request) -> Response:
+        return await app.document().answer(request)

@@ -1,4 +1,7 @@
-"""Request bodies: read within a size, a time, and a share of memory that all slow senders have together.
+"""Request bodies: read within a size, a time, and a budget of memory that all requests share.
+
+A body counts from its first piece until its request is answered, since a request may wait for its object for long.
+Bodies that arrived whole and have at most ``FREE_BYTES`` are not counted; the bound on requests under way covers them.
 
 A body that is refused for its size leaves the connection usable: the server throws the rest away as it comes,
 up to a bound. One that does not come in time ends the connection, because nobody knows where the next request
@@ -11,9 +14,13 @@ from time import monotonic
 from typing import Final
 
 from goverse.errors import MalformedRequest, Overloaded, TooLarge
+from goverse.limits import KIB
 from goverse_gate.exchange import AsgiExchange, Message
+from goverse_gate.memory_bounds import Budget
 from goverse_gate.options import GateOptions
 from goverse_gate.waiting import ClientGone, Expired, Waiting
+
+FREE_BYTES: Final = 4 * KIB
 
 _DIGITS_MAX: Final = 18
 
@@ -21,13 +28,12 @@ _DIGITS_MAX: Final = 18
 class Bodies:
     """Reads the bodies of one gate."""
 
-    def __init__(self, options: GateOptions, waiting: Waiting) -> None:
-        """Take the limits from the options."""
+    def __init__(self, options: GateOptions, waiting: Waiting, received: Budget) -> None:
+        """Take the limits from the options, and the memory from ``received``."""
         self._waiting = waiting
         self._bytes_max = options.body_bytes_max
         self._timeout_s = options.body_read_timeout_s
-        self._held_max = options.bodies_bytes_max
-        self._held = 0
+        self._received = received
         self._digits = len(str(self._bytes_max))  # fewer digits are never too large
 
     async def read(self, exchange: AsgiExchange) -> bytes:
@@ -35,7 +41,7 @@ class Bodies:
 
         Raises:
             TooLarge: it is larger than allowed; found out before it is read where the client says its size.
-            Overloaded: too many slow bodies are being read.
+            Overloaded: too many bytes of bodies are held.
             MalformedRequest: it did not come in time.
             ClientGone: the client went away.
         """
@@ -43,6 +49,7 @@ class Bodies:
         if len(length) >= self._digits and self._is_too_large(length):
             raise self._too_large()
         deadline = exchange.started + self._timeout_s
+        exchange.expects = False  # from here on the client is asked for the body
         try:
             message = await self._waiting.message(exchange.receive, deadline)
         except Expired:
@@ -53,26 +60,34 @@ class Bodies:
         if len(body) > self._bytes_max:
             raise self._too_large()
         if not message.get("more_body", False):
+            if len(body) > FREE_BYTES:
+                self._take(exchange, len(body))
             return body
         return await self._read_on(body, exchange, deadline)
 
+    def release(self, exchange: AsgiExchange) -> None:
+        """Give back what the body of an answered request took of the budget."""
+        self._received.used -= exchange.body_bytes
+        exchange.body_bytes = 0
+
+    def _take(self, exchange: AsgiExchange, size: int) -> None:
+        exchange.body_bytes += size
+        self._received.used += size
+        if self._received.exceeded:
+            raise Overloaded("too many bytes of request bodies are held at the same time")
+
     async def _read_on(self, first: bytes, exchange: AsgiExchange, deadline: float) -> bytes:
         body = bytearray()
-        try:
-            chunk, more = first, True
-            while True:
-                body += chunk
-                self._held += len(chunk)
-                if len(body) > self._bytes_max:
-                    raise self._too_large()
-                if self._held > self._held_max:
-                    raise Overloaded("too many request bodies are being read at the same time")
-                if not more:
-                    return bytes(body)
-                message = await self._next(exchange, deadline)
-                chunk, more = message.get("body", b""), message.get("more_body", False)
-        finally:
-            self._held -= len(body)
+        chunk, more = first, True
+        while True:
+            body += chunk
+            self._take(exchange, len(chunk))
+            if len(body) > self._bytes_max:
+                raise self._too_large()
+            if not more:
+                return bytes(body)
+            message = await self._next(exchange, deadline)
+            chunk, more = message.get("body", b""), message.get("more_body", False)
 
     async def _next(self, exchange: AsgiExchange, deadline: float) -> Message:
         try:
@@ -88,7 +103,8 @@ class Bodies:
     def _is_too_large(self, content_length: bytes) -> bool:
         if not content_length.isdigit():
             raise MalformedRequest("Content-Length is not a number")
-        return len(content_length) > _DIGITS_MAX or int(content_length) > self._bytes_max
+        digits = content_length.lstrip(b"0")
+        return len(digits) > _DIGITS_MAX or int(digits or b"0") > self._bytes_max
 
     def _too_slow(self, exchange: AsgiExchange) -> MalformedRequest:
         exchange.close = True

@@ -7,6 +7,7 @@ the connection is under way; what it does not take is started as uvicorn does. W
 
 from __future__ import annotations
 
+import re
 from contextvars import copy_context
 from time import monotonic
 from types import SimpleNamespace
@@ -16,10 +17,14 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from goverse.errors import MalformedRequest
+from goverse_gate.exchange import EXPECTS
 from goverse_gate.express import Express, ExpressCall
-from goverse_gate.guard import Header
+from goverse_gate.guard import Header, Headers
 
 _UNFINISHED: Final[Any] = SimpleNamespace(response_complete=False)  # uvicorn queues requests that come after such a one
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
+_BODY_DIGITS_MAX: Final = 18
 
 
 class LaneProtocol(HttpToolsProtocol):
@@ -42,18 +47,24 @@ class LaneProtocol(HttpToolsProtocol):
         self._express: ExpressCall | None = None
         self._express_begun = False  # all of it came
         self._in_head = True
+        self._expects = False  # the request has an Expect header
         self._served: Any = None  # of the requests that go through ASGI; uvicorn knows only the newest
         self.context = copy_context()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell what is under way that its client went away."""
+        """Tell what is under way that its client went away, and drop every reference that leads back here."""
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn leaves its timer running after a reset
         if self._served is not None and not self._served.response_complete:
             self._served.disconnected = True
             self._served.message_event.set()
         if self._express is not None:
             self._express.leave()
             self._express = None
+        self.pipeline.clear()
+        for cycle in (self.cycle, self._served):
+            if cycle is not None:
+                cycle.on_response = _ignore
 
     # --- callbacks of the parser --------------------------------------------------------------------------------
 
@@ -61,7 +72,7 @@ class LaneProtocol(HttpToolsProtocol):
         """Begin with a request; what only ASGI needs of it is made when it goes there."""
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
+        self.expect_100_continue = self._expects = False
         self.idle_since = None
         self._in_head = True
 
@@ -70,8 +81,9 @@ class LaneProtocol(HttpToolsProtocol):
         if not self._in_head:
             return
         name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
+        if name == b"expect":
+            self._expects = True
+            self.expect_100_continue = value.lower() == b"100-continue"
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -91,7 +103,7 @@ class LaneProtocol(HttpToolsProtocol):
         parser: Any = self.parser  # uvicorn declares that it may be gone, but not while it calls back
         return (
             parser.get_method() == b"POST"
-            and not self.expect_100_continue
+            and not self._expects
             and not self.flow.write_paused
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
@@ -99,10 +111,24 @@ class LaneProtocol(HttpToolsProtocol):
         )
 
     def _start_asgi(self) -> None:
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        """Start a request as uvicorn does.
+
+        Raises:
+            MalformedRequest: its version is neither HTTP/1.1 nor HTTP/1.0, or its target has no meaning here.
+        """
+        url, headers = self.url, self.headers
+        parser: Any = self.parser
+        version = parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise MalformedRequest("the request line does not end with HTTP/1.1 or HTTP/1.0")
+        expects_100 = self.expect_100_continue and version == "1.1"  # HTTP/1.0 knows no interim answers
+        if not url.startswith(b"/"):
+            url, headers = _origin_form(url, headers)
         super().on_message_begin()
-        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        self.url, self.headers, self.expect_100_continue = url, headers, expects_100
         self.scope["headers"] = headers
+        if self._expects:
+            self.scope[EXPECTS] = True  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -161,6 +187,15 @@ class LaneProtocol(HttpToolsProtocol):
             if call.body:
                 super().on_body(call.body)
 
+    def leave_lane_if_long(self) -> None:
+        """Let a call whose announced body is too long for the lane go the long way at once."""
+        for name, value in self.headers:
+            if name == b"content-length":
+                digits = value.strip().lstrip(b"0")[:_BODY_DIGITS_MAX]
+                if digits.isdigit() and int(digits) > self.lane.held_bytes_max:
+                    self.leave_lane()
+                return
+
     def drop_call(self) -> None:
         """Forget a call that is not complete."""
         self._express = None
@@ -206,3 +241,23 @@ class LaneProtocol(HttpToolsProtocol):
         """Answer a call that is still under way, since nobody waits for it any longer."""
         if self._express is not None:
             self._express.cut_off()
+
+
+def _ignore() -> None:
+    """Take note of an answer whose connection is gone."""
+
+
+def _origin_form(url: bytes, headers: Headers) -> tuple[bytes, Headers]:
+    """Return path and headers of a request whose target is a whole URL: its authority stands for ``Host``.
+
+    Raises:
+        MalformedRequest: the scheme is not served here.
+    """
+    match = _ABSOLUTE.fullmatch(url)
+    if match is None:
+        if b"://" in url:
+            raise MalformedRequest("the request names a URL that is neither http nor https")
+        return url, headers
+    authority, rest = match[1], match[2]
+    path = rest if rest.startswith(b"/") else b"/" + rest
+    return path, [(name, authority if name == b"host" else value) for name, value in headers]

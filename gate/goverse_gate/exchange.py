@@ -21,7 +21,7 @@ from goverse.model.frames import Problem, Reply
 from goverse_gate.guard import Header, Headers
 from goverse_gate.metrics import Series
 from goverse_gate.options import AccessLog
-from goverse_gate.problems import document, retry_after_s, status_of
+from goverse_gate.problems import document, is_expected, retry_after_s, status_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -37,9 +37,11 @@ NO_CACHE: Final[Header] = (
     b"cache-control",
     b"no-cache",
 )  # keep it, but ask with If-None-Match before using it
+EXPECTS: Final = "goverse.expects"  # in the ASGI scope of a request with an Expect header
 CLIENT_GONE: Final = "client_gone"
 SUCCESS: Final = "success"
 
+_PATH_BYTES_MAX: Final = 256  # of a path in the log
 _NOTHING: Final[Mapping[bytes, bytes]] = {}
 _LENGTHS: Final = tuple((b"content-length", b"%d" % size) for size in range(1_024))
 
@@ -61,7 +63,10 @@ class Exchange(ABC):
         allowed_s: how long it may take from then on; 0 while that is not known.
         close: end the connection after the answer.
         answered: an answer has begun.
+        object_type: the type that the path names, where ``series`` does not tell it.
     """
+
+    object_type: str = ""
 
     __slots__ = (
         "allowed_s",
@@ -143,15 +148,15 @@ class Exchange(ABC):
         """Count the request, and log it where that is wanted."""
         duration_s = monotonic() - self.started
         self.series.record(outcome, duration_s)
-        if self.logged == "off" or (self.logged == "errors" and status < 400):
+        if self.logged == "off" or (self.logged == "errors" and (status < 400 or is_expected(outcome))):
             return
         level = logging.WARNING if status >= 500 else logging.INFO
         if logger.isEnabledFor(level):
             fields = {
                 "request_id": self.request_id,
                 "http_method": self.method,
-                "path": self.raw_path.decode("latin-1"),
-                "object_type": self.series.object_type,
+                "path": _shortened(self.raw_path),
+                "object_type": self.series.object_type or self.object_type,
                 "method": self.series.method,
                 "status": status,
                 "code": outcome,
@@ -165,14 +170,26 @@ class AsgiExchange(Exchange):
 
     Attributes:
         scope, receive, send: of ASGI.
+        expects: the client waits to be asked for the body (``Expect: 100-continue``), and may or may not send it
+            after a final answer; so a final answer ends the connection.
+        body_bytes: what its body takes of the budget that all requests share.
     """
 
-    __slots__ = ("receive", "scope", "send")
+    __slots__ = ("body_bytes", "expects", "object_type", "receive", "scope", "send")
 
     def __init__(self, asgi: tuple[Scope, Receive, Send], request_id: str, series: Series, logged: AccessLog) -> None:
         """Begin with a request that nothing is known of yet."""
         self.scope, self.receive, self.send = asgi
+        self.expects = EXPECTS in self.scope
+        self.body_bytes = 0
+        self.object_type = ""
         super().__init__(self.scope["method"], self.scope["raw_path"], request_id, series, logged)
+
+    def add_own_headers(self, headers: Headers) -> None:
+        """Add the headers that every answer to this request carries."""
+        if self.expects:
+            self.close = True
+        super().add_own_headers(headers)
 
     async def _write(self, status: int, body: bytes, headers: Headers, outcome: str) -> None:
         self.add_own_headers(headers)
@@ -182,6 +199,11 @@ class AsgiExchange(Exchange):
             body = b""
         await self.send({"type": "http.response.body", "body": body})
         self.finish(outcome, status)
+
+
+def _shortened(path: bytes) -> str:
+    """Return a path for the log; a client can make one as long as all headers may be."""
+    return (path if len(path) <= _PATH_BYTES_MAX else path[:_PATH_BYTES_MAX] + b"...").decode("latin-1")
 
 
 def _add_position(headers: Headers, reply: Reply) -> None:

@@ -11,8 +11,11 @@ What a call means is told in ``operations`` and ``objects``, for both ways alike
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Generator
+from contextvars import Context
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -22,6 +25,7 @@ from goverse.limits import KIB
 from goverse.model.frames import Problem, Reply, Request
 from goverse_gate.exchange import CLIENT_GONE, SUCCESS, Exchange
 from goverse_gate.guard import Header, Headers
+from goverse_gate.headers import other_match
 from goverse_gate.objects import CLIENT_CLOSED_REQUEST, STOPPED, Objects
 from goverse_gate.operations import timeout_of
 from goverse_gate.waiting import ANSWER_GRACE_S
@@ -114,11 +118,30 @@ class ExpressCall(Exchange):
 
     def set_result(self, reply: Reply, /) -> None:
         """Answer the call."""
+        if reply.problem is not None and self._tries_again(reply.problem):
+            return
         self._end()
         try:
             self._lane.operations.answer_call(self, reply)
         except Exception:
             self._fail()
+
+    def _tries_again(self, problem: Problem) -> bool:
+        """Send the call again where its ``If-Match`` is a list that names the version that the object has."""
+        request = self._request
+        if request is None or self._over or not self.found:
+            return False
+        other = other_match(self.found, request.if_match, problem)
+        if other is None:
+            return False
+        self._request = replace(request, if_match=other)
+        # In a turn of the loop of its own: this one may belong to the object that refused.
+        asyncio.get_running_loop().call_soon(self._carry_again, context=Context())
+        return True
+
+    def _carry_again(self) -> None:
+        if self._request is not None and not self._over:
+            self._lane.operations.carry(self._request, self)
 
     def _end(self) -> None:
         """Wait no longer."""

@@ -6,14 +6,16 @@ runs:
 * ``Host`` must be an allowed one. A page that makes its own name point to 127.0.0.1 (DNS rebinding) sends its
   own name.
 * ``Origin`` must be the gate's own host or an allowed origin, for every method.
-* A browser's cross-site request without ``Origin`` (an image, a script) is refused as well; following a link
-  is not.
+* A browser's cross-site request without ``Origin`` (an image, a script, a frame) is refused as well; following a
+  link in a tab of its own is not.
+* Browsers that tell nothing of this are asked not to show answers in frames of other origins (``frame_headers``).
 
 Refusals name the setting that would allow the request.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -27,12 +29,14 @@ EXPOSED: Final = b"ETag, GoVerse-Commit-Seq, GoVerse-Request-Id, Idempotency-Rep
 ALLOWED_METHODS: Final = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 ALLOWED_HEADERS: Final = (
     b"Authorization, Content-Type, GoVerse-Min-Seq, GoVerse-Namespace, GoVerse-Request-Id, GoVerse-Timeout, "
-    b"Idempotency-Key, If-Match, If-None-Match, Prefer, traceparent, X-Request-Id"
+    b"Idempotency-Key, If-Match, If-None-Match, Prefer, baggage, traceparent, tracestate, X-Request-Id"
 )
 PREFLIGHT_AGE_S: Final = b"600"
 VARY_ORIGIN: Final[Header] = (b"vary", b"Origin")
 
 _KNOWN_HOSTS_MAX: Final = 1_024  # an allowed name may come with any of 65 535 ports
+_SHOWN_MAX: Final = 64  # characters of a client's value in a message
+_HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+|[\x80-\xff]+)(:[0-9]*)?")
 
 
 class Guard:
@@ -45,29 +49,45 @@ class Guard:
         self._any_origin = "*" in options.allowed_origins
         self._origins = frozenset(origin.lower().rstrip("/") for origin in options.allowed_origins)
         self.vary: tuple[Header, ...] = (VARY_ORIGIN,) if self._origins and not self._any_origin else ()
+        self.frame_headers = _frame_headers(options.allowed_origins)
+        self._allowed_headers = b", ".join(
+            [ALLOWED_HEADERS, *(name.encode("ascii") for name in options.allowed_headers)]
+        )
         self.known_hosts: set[bytes] = set()
 
     def check_host(self, host: bytes, http_version: str = "1.1") -> None:
         """Pass an allowed Host header, and remember it.
 
         Raises:
-            MalformedRequest: HTTP/1.1 without a Host header.
+            MalformedRequest: HTTP/1.1 without a Host header, or one that names no host.
             AccessDenied: the host is not served.
         """
-        if host in self.known_hosts:
+        if host in self.known_hosts or not self.names_host(host, http_version):
             return
-        if not host:
-            if http_version == "1.0":
-                return  # no browser speaks it, so no page hides behind it
-            raise MalformedRequest("the request has no Host header")
-        name = host.decode("latin-1").lower()
+        name = host.strip(b" \t").decode("latin-1").lower()
         if not (self._any_host or name in self._hosts or _without_port(name) in self._hosts):
             raise AccessDenied(
-                f"the host {name!r} is not served here; add it to the setting gate.allowed_hosts",
+                f"the host {_shown(name)} is not served here; add it to the setting gate.allowed_hosts",
                 setting="gate.allowed_hosts",
             )
         if len(self.known_hosts) < _KNOWN_HOSTS_MAX:
             self.known_hosts.add(host)
+
+    @staticmethod
+    def names_host(host: bytes, http_version: str) -> bool:
+        """Tell whether the Host header names a host; in HTTP/1.0 there may be none.
+
+        Raises:
+            MalformedRequest: HTTP/1.1 without a Host header, or one that is not well formed.
+        """
+        host = host.strip(b" \t")
+        if not host:
+            if http_version == "1.0":
+                return False  # no browser speaks it, so no page hides behind it
+            raise MalformedRequest("the request has no Host header")
+        if _HOST.fullmatch(host) is None:
+            raise MalformedRequest("the Host header is not a host name or address, with a port or without")
+        return True
 
     def check_page(self, method: str, host: bytes, headers: Mapping[bytes, bytes]) -> tuple[Header, ...]:
         """Pass requests that no foreign web page sent; return the CORS headers of the answer.
@@ -89,15 +109,32 @@ class Guard:
         if scheme in ("http", "https") and host and authority == host.decode("latin-1").lower():
             return self.vary
         raise AccessDenied(
-            f"pages of the origin {text!r} may not call this; add it to the setting gate.allowed_origins",
+            f"pages of the origin {_shown(text)} may not call this; add it to the setting gate.allowed_origins",
             setting="gate.allowed_origins",
         )
+
+    def preflight_headers(self, cors: Iterable[Header], headers: Mapping[bytes, bytes]) -> Headers:
+        """Return what the answer to a preflight says besides ``cors``: nothing, unless they let the origin in."""
+        if not any(name == b"access-control-allow-origin" for name, _ in cors):
+            return []
+        answer = [
+            (b"access-control-allow-methods", ALLOWED_METHODS),
+            (b"access-control-allow-headers", self._allowed_headers),
+            (b"access-control-max-age", PREFLIGHT_AGE_S),
+        ]
+        if headers.get(b"access-control-request-private-network") == b"true":
+            answer.append((b"access-control-allow-private-network", b"true"))
+        return answer
 
     def _check_fetch_site(self, method: str, headers: Mapping[bytes, bytes]) -> None:
         site = headers.get(b"sec-fetch-site")
         if site is None or site in (b"same-origin", b"none") or self._any_origin:
             return
-        if headers.get(b"sec-fetch-mode") == b"navigate" and method in ("GET", "HEAD"):
+        if (
+            headers.get(b"sec-fetch-mode") == b"navigate"
+            and headers.get(b"sec-fetch-dest", b"document") == b"document"  # else a frame, an object, an embed
+            and method in ("GET", "HEAD")
+        ):
             return
         raise AccessDenied(
             "a page of another site may not load this; let it use fetch() and add its origin to the setting "
@@ -111,20 +148,21 @@ def is_preflight(method: str, headers: Mapping[bytes, bytes]) -> bool:
     return method == "OPTIONS" and b"origin" in headers and b"access-control-request-method" in headers
 
 
-def preflight_headers(cors: Iterable[Header], headers: Mapping[bytes, bytes]) -> Headers:
-    """Return what the answer to a preflight says besides ``cors``: nothing, unless they let the origin in."""
-    if not any(name == b"access-control-allow-origin" for name, _ in cors):
-        return []
-    answer = [
-        (b"access-control-allow-methods", ALLOWED_METHODS),
-        (b"access-control-allow-headers", ALLOWED_HEADERS),
-        (b"access-control-max-age", PREFLIGHT_AGE_S),
-    ]
-    if headers.get(b"access-control-request-private-network") == b"true":
-        answer.append((b"access-control-allow-private-network", b"true"))
-    return answer
-
-
 def _without_port(host: str) -> str:
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() else host
+
+
+def _shown(value: str) -> str:
+    """Return a client's value, shortened and escaped, so that it can stand in a message."""
+    return repr(value if len(value) <= _SHOWN_MAX else f"{value[:_SHOWN_MAX]}…")
+
+
+def _frame_headers(allowed_origins: Iterable[str]) -> tuple[Header, ...]:
+    """Return the headers that let only our own and allowed pages show an answer in a frame."""
+    origins = tuple(allowed_origins)
+    if "*" in origins:
+        return ()
+    if origins:
+        return ((b"content-security-policy", " ".join(("frame-ancestors 'self'", *origins)).encode()),)
+    return ((b"content-security-policy", b"frame-ancestors 'self'"), (b"x-frame-options", b"SAMEORIGIN"))

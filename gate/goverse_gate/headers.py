@@ -11,16 +11,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from goverse.errors import MalformedRequest
+from goverse.errors import MalformedRequest, UnsupportedMediaType, UnsupportedTransferEncoding, VersionMismatch
 from goverse.limits import CALL_TIMEOUT_S_MIN, IDEMPOTENCY_KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX
-from goverse.model.frames import MUST_EXIST
+from goverse.model.frames import MUST_EXIST, Problem
 from goverse.model.keys import ROUTER_KEY_PREFIX, check_namespace
 
 MEANINGFUL: Final = frozenset(
     {
         b"access-control-request-method",
         b"access-control-request-private-network",
-        b"expect",
+        b"content-encoding",
         b"goverse-min-seq",
         b"goverse-namespace",
         b"goverse-request-id",
@@ -29,19 +29,28 @@ MEANINGFUL: Final = frozenset(
         b"if-match",
         b"if-none-match",
         b"origin",
+        b"sec-fetch-dest",
         b"sec-fetch-mode",
         b"sec-fetch-site",
         b"traceparent",
+        b"transfer-encoding",
         b"x-request-id",
     }
 )
 _RESERVED: Final = ROUTER_KEY_PREFIX.encode()
-_MAY_REPEAT: Final = frozenset({b"if-none-match"})
+_MAY_REPEAT: Final = frozenset({b"if-match", b"if-none-match"})
+_SPACE: Final = b" \t"  # around a value, it does not belong to it
 
 _TIMEOUT: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,9})?")
 _KEY: Final = re.compile(rb'"([ !#-\[\]-~]+)"|([ !#-~]+)')
 _SEQ: Final = re.compile(rb"[0-9]{1,20}")
-_VERSION: Final = re.compile(rb'"([0-9]{1,18})"|([0-9]{1,18})')
+# A proxy that compresses appends its coding, as Apache does with -gzip, or makes the tag weak, as nginx does. The part
+# behind the dot is a checksum of a state; it does not matter for the version.
+_VERSION_TAG: Final = rb'(?:W/)?"([0-9]{1,18})(?:\.[0-9a-f]{8})?(?:[-;](?:gzip|br|deflate|zstd))?"'
+_VERSION: Final = re.compile(_VERSION_TAG)
+_VERSIONS: Final = re.compile(rb"%s(?:[ \t]*,[ \t]*%s)*" % (_VERSION_TAG, _VERSION_TAG))
+_CODING: Final = re.compile(rb"[-;](?:gzip|br|deflate|zstd)$")
+_MATCHES_MAX: Final = 16  # versions in one If-Match
 _ETAG: Final = re.compile(rb'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _ETAGS: Final = re.compile(rb"%s(?:[ \t]*,[ \t]*%s)*" % (_ETAG.pattern, _ETAG.pattern))
 _BARE_VERSION: Final = re.compile(rb"[0-9]{1,18}")
@@ -67,22 +76,39 @@ def collect(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes, dict[
     Raises:
         MalformedRequest: one that may come once came twice.
     """
-    host = length = b""
+    host: bytes | None = None
+    length = b""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         if name == b"host":
-            if host:
+            if host is not None:
                 raise MalformedRequest("the header Host came more than once")
             host = value
         elif name == b"content-length":
             length = value
         elif name in MEANINGFUL:
+            value = value.strip(_SPACE)  # noqa: PLW2901  # the parser leaves tabs
             if name in found:
                 if name not in _MAY_REPEAT:
                     raise MalformedRequest(f"the header {name.decode()} came more than once")
                 value = found[name] + b", " + value  # noqa: PLW2901  # the list goes on
             found[name] = value
-    return host, length, found
+    return host or b"", length, found
+
+
+def check_encodings(found: Mapping[bytes, bytes]) -> None:
+    """Pass a body that comes as it is, in chunks or not.
+
+    Raises:
+        UnsupportedTransferEncoding: it is transferred in another way.
+        UnsupportedMediaType: it is compressed.
+    """
+    transfer = found.get(b"transfer-encoding")
+    if transfer is not None and transfer.lower() != b"chunked":
+        raise UnsupportedTransferEncoding("the only Transfer-Encoding that is supported is chunked")
+    content = found.get(b"content-encoding")
+    if content is not None and content.lower() not in (b"", b"identity"):
+        raise UnsupportedMediaType("a body with a Content-Encoding is not supported; send the JSON uncompressed")
 
 
 def read(found: Mapping[bytes, bytes], default_namespace: str, timeout_s_max: float) -> CallHeaders:
@@ -101,7 +127,7 @@ def read(found: Mapping[bytes, bytes], default_namespace: str, timeout_s_max: fl
         default_namespace if namespace is None else check_namespace(namespace.decode("latin-1")),
         None if timeout is None else _timeout_s(timeout, timeout_s_max),
         None if key is None else _idempotency_key(key),
-        None if if_match is None else _if_match(if_match),
+        None if if_match is None else _if_match(if_match)[0],
         0 if min_seq is None else _min_seq(min_seq),
         trace.decode("ascii") if trace is not None and _TRACEPARENT.fullmatch(trace) else "",
     )
@@ -129,10 +155,21 @@ def is_exclusive_create(found: Mapping[bytes, bytes]) -> bool:
     return True
 
 
-def matches_version(if_none_match: bytes, version: int) -> bool:
-    """Tell whether ``If-None-Match`` names the version that the client has already."""
-    value, wanted = if_none_match.strip(), b"%d" % version
-    return value in (b"*", wanted) or wanted in _ETAG.findall(value)
+def other_match(found: Mapping[bytes, bytes], tried: int | None, problem: Problem) -> int | None:
+    """Return the version to try next after a refusal, where ``If-Match`` is a list that also names the present one."""
+    if problem.code != VersionMismatch.code:
+        return None
+    value = found.get(b"if-match", b"")
+    present = problem.extra.get("version")
+    if b"," not in value or present == tried or not isinstance(present, int):
+        return None
+    return present if present in _if_match(value) else None
+
+
+def matches_tag(if_none_match: bytes, tag: bytes) -> bool:
+    """Tell whether ``If-None-Match`` names the state that the client has already; ``tag`` is without quotes."""
+    value = if_none_match.strip()
+    return value in (b"*", tag) or any(_CODING.sub(b"", known) == tag for known in _ETAG.findall(value))
 
 
 def check_etags(value: bytes) -> None:
@@ -165,13 +202,19 @@ def _idempotency_key(value: bytes) -> str:
     return key.decode("ascii")
 
 
-def _if_match(value: bytes) -> int:
-    if value.strip() == b"*":
-        return MUST_EXIST
-    match = _VERSION.fullmatch(value.strip())
-    if match is None:
-        raise MalformedRequest('If-Match is not one version, like "7", or *')
-    return int(match[1] or match[2])
+def _if_match(value: bytes) -> list[int]:
+    """Return the versions that are named, the newest first: it is the most likely one."""
+    value = value.strip()
+    if value == b"*":
+        return [MUST_EXIST]
+    if _BARE_VERSION.fullmatch(value):
+        return [int(value)]
+    if _VERSIONS.fullmatch(value) is None:
+        raise MalformedRequest('If-Match is neither *, nor a version like "7", nor a list of versions')
+    versions = sorted({int(version) for version in _VERSION.findall(value)}, reverse=True)
+    if len(versions) > _MATCHES_MAX:
+        raise MalformedRequest(f"If-Match names more than {_MATCHES_MAX} versions")
+    return versions
 
 
 def _min_seq(value: bytes) -> int:

@@ -11,21 +11,32 @@ import logging
 from collections.abc import Awaitable, Iterable
 from typing import Final
 
-from goverse.errors import AccessDenied, Draining, GoverseError, Overloaded, UnknownPath
+from goverse.errors import (
+    AccessDenied,
+    Draining,
+    GoverseError,
+    MalformedRequest,
+    Overloaded,
+    UnknownPath,
+    UnsupportedTransferEncoding,
+)
 from goverse.model.catalog import Catalog
 from goverse.model.frames import Problem
 from goverse.ports.link import Carrier
 from goverse_gate.bodies import Bodies
 from goverse_gate.exchange import CLIENT_GONE, AsgiExchange, Exchange, Receive, Scope, Send
-from goverse_gate.guard import Guard, is_preflight, preflight_headers
-from goverse_gate.headers import collect, request_id_of
+from goverse_gate.guard import Guard, is_preflight
+from goverse_gate.headers import check_encodings, collect, request_id_of
 from goverse_gate.identity import ObjectIds, RequestIds
+from goverse_gate.memory_bounds import Budget
 from goverse_gate.metrics import GateMetrics
 from goverse_gate.offers import Offers
 from goverse_gate.operations import Operations
 from goverse_gate.options import AccessLog, GateOptions
 from goverse_gate.target import shown, split
 from goverse_gate.waiting import ClientGone, Waiting
+
+_NAVIGABLE: Final = frozenset({"GET", "HEAD"})  # what a page can show in a frame without an Origin header
 
 CLIENT_CLOSED_REQUEST: Final = 499  # never sent; only logged
 
@@ -45,6 +56,7 @@ class Objects:
         options: GateOptions,
         *,
         bodies: Bodies,
+        received: Budget,
         waiting: Waiting,
         guard: Guard,
         metrics: GateMetrics,
@@ -55,6 +67,8 @@ class Objects:
         self.access_log: AccessLog = options.access_log
         self._inflight_max = options.inflight_calls_max
         self._guard = guard
+        self._bodies = bodies
+        self.received = received
         self.metrics = metrics
         self.request_ids = request_ids
         self.waiting = waiting
@@ -81,6 +95,8 @@ class Objects:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
         exchange = AsgiExchange((scope, receive, send), self.request_ids(), self.metrics.unknown, self.access_log)
+        if exchange.method in _NAVIGABLE:
+            exchange.cors = self._guard.frame_headers
         self.inflight += 1
         try:
             await self._answer(exchange)
@@ -99,21 +115,22 @@ class Objects:
             await self.fail(exchange)
         finally:
             self.inflight -= 1
+            if exchange.body_bytes:
+                self._bodies.release(exchange)
 
     async def _answer(self, exchange: AsgiExchange) -> None:
         scope = exchange.scope
         self.admit(exchange, scope["headers"], scope["http_version"])
-        if exchange.found:
-            if b"expect" in exchange.found:
-                exchange.close = True  # until the body was asked for, nobody knows whether it will come
-            if is_preflight(exchange.method, exchange.found):
-                return await exchange.answer_nothing(204, preflight_headers(exchange.cors, exchange.found))
+        if exchange.found and is_preflight(exchange.method, exchange.found):
+            return await exchange.answer_nothing(204, self._guard.preflight_headers(exchange.cors, exchange.found))
         self.check_load()
         return await self._route(exchange)
 
     def _route(self, exchange: AsgiExchange) -> Awaitable[None]:
         segments = split(exchange.raw_path)
         depth = len(segments)
+        if exchange.scope["query_string"] and depth != 1:
+            raise MalformedRequest("this request takes no query parameters; arguments belong in the JSON body")
         if depth == 4 and segments[2] == b"call":
             offered = self.offers.type(segments[0])
             return self.operations.call(exchange, offered, offered.method(segments[3]), segments[1])
@@ -140,9 +157,11 @@ class Objects:
         if found:
             exchange.found = found
             exchange.request_id = request_id_of(found) or exchange.request_id
-            exchange.cors = guard.check_page(exchange.method, host, found)
+            exchange.cors = guard.check_page(exchange.method, host, found) + exchange.cors
+            if b"transfer-encoding" in found or b"content-encoding" in found:
+                check_encodings(found)
         elif guard.vary:
-            exchange.cors = guard.vary
+            exchange.cors = guard.vary + exchange.cors
 
     def check_load(self) -> None:
         """Pass while the gate carries no more requests than it may.
@@ -157,6 +176,8 @@ class Objects:
         """Answer with an error."""
         if isinstance(error, AccessDenied):
             self.metrics.deny(error)
+        elif isinstance(error, UnsupportedTransferEncoding):
+            exchange.close = True  # a proxy may find the end of the body elsewhere
         return exchange.answer_problem(Problem.of(error))
 
     def fail(self, exchange: Exchange) -> Awaitable[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from zlib import crc32
 
 from goverse.errors import UnknownMethod, UnknownType
 from goverse.model.catalog import Catalog, TypeDescription
@@ -27,6 +28,15 @@ class OfferedType:
     name: str
     methods: Names[OfferedMethod]
     method_names: str
+    state_version: int
+
+    def state_tag(self, version: int, state: bytes) -> bytes:
+        """Return the entity tag of a state, without quotes: the version, and from state version 2 on a checksum.
+
+        A migration changes the representation of an object and not its version. While nodes of two releases serve, a
+        gate cannot know which of them answered, so the tag follows from the representation itself.
+        """
+        return b"%d" % version if self.state_version == 1 else b"%d.%08x" % (version, crc32(state))
 
     def method(self, segment: bytes) -> OfferedMethod:
         """Return the method that a path segment names.
@@ -51,7 +61,7 @@ class Offers:
                 name: OfferedMethod(name, method.timeout_s or default_timeout_s, metrics.methods[described.name, name])
                 for name, method in described.methods.items()
             }
-            return OfferedType(described.name, Names(methods), _listed(methods))
+            return OfferedType(described.name, Names(methods), _listed(methods), described.state_version)
 
         self._types = Names({name: offer(described) for name, described in catalog.items()})
         self._type_names = _listed(catalog)

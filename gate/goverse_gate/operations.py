@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from asyncio import Future
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 import orjson
 
-from goverse.errors import MethodNotAllowed, Timeout, Unavailable
+from goverse.errors import MalformedRequest, MethodNotAllowed, Timeout, Unavailable
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.ports.link import Carrier
 from goverse_gate.bodies import Bodies
 from goverse_gate.exchange import JSON, NO_CACHE, AsgiExchange, Exchange
 from goverse_gate.guard import Headers
-from goverse_gate.headers import CallHeaders, check_etags, is_exclusive_create, matches_version, read
+from goverse_gate.headers import CallHeaders, check_etags, is_exclusive_create, matches_tag, other_match, read
 from goverse_gate.identity import ObjectIds
 from goverse_gate.listing import page, parse_query
 from goverse_gate.metrics import GateMetrics
@@ -65,11 +66,9 @@ class Operations:
         headers = self._headers(exchange)
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
         body = await self._bodies.read(exchange)
-        exchange.close = exchange.close and self._is_draining()
+        exchange.close = exchange.close or self._is_draining()
         request = self._call(exchange, key, method, headers, body)
-        future = self._submit(request)
-        reply = future.result() if is_there(future) else await self._wait(future, request, exchange)
-        return await self.answer_call(exchange, reply)
+        return await self.answer_call(exchange, await self._ask(request, exchange))
 
     def request_of(
         self, exchange: Exchange, offered: OfferedType, method: OfferedMethod, *, segment: bytes, body: bytes
@@ -113,6 +112,7 @@ class Operations:
 
     async def on_object(self, exchange: AsgiExchange, offered: OfferedType, segment: bytes) -> None:
         """``GET``, ``PUT``, ``DELETE /objects/{type}/{id}``."""
+        exchange.object_type = offered.name
         method = exchange.method
         if method in ("GET", "HEAD"):
             return await self._read(exchange, offered, segment)
@@ -124,6 +124,7 @@ class Operations:
 
     async def on_type(self, exchange: AsgiExchange, offered: OfferedType) -> None:
         """``GET``, ``POST /objects/{type}``."""
+        exchange.object_type = offered.name
         method = exchange.method
         if method in ("GET", "HEAD"):
             return await self._list(exchange, offered)
@@ -144,9 +145,12 @@ class Operations:
         reply = await self._send(request, exchange, headers.min_seq)
         if reply.problem is not None:
             return await exchange.answer_problem(reply.problem, reply)
-        if known is not None and matches_version(known, reply.version):
-            return await exchange.answer_nothing(304, [NO_CACHE], reply)
-        return await exchange.answer_reply(200, reply, [JSON, NO_CACHE])
+        tag = offered.state_tag(reply.version, reply.body)
+        headers_sent: Headers = [NO_CACHE, (b"etag", b'"%b"' % tag)]
+        reply.version = 0  # the tag names it
+        if known is not None and matches_tag(known, tag):
+            return await exchange.answer_nothing(304, headers_sent, reply)
+        return await exchange.answer_reply(200, reply, [JSON, *headers_sent])
 
     async def _put(self, exchange: AsgiExchange, offered: OfferedType, segment: bytes) -> None:
         exchange.series = self._metrics.operations["create"]
@@ -154,16 +158,18 @@ class Operations:
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
         exclusive = is_exclusive_create(exchange.found)
         body = await self._bodies.read(exchange)
-        exchange.close = self._is_draining()
+        exchange.close = exchange.close or self._is_draining()
         if_match = 0 if exclusive else headers.if_match
         request = self._request(Operation.CREATE, key, exchange, headers, body=body, if_match=if_match)
         await self._create(request, exchange, headers, exchange.raw_path)
 
     async def _post(self, exchange: AsgiExchange, offered: OfferedType) -> None:
         exchange.series = self._metrics.operations["create"]
+        if exchange.scope["query_string"]:
+            raise MalformedRequest("a create takes no query parameters; arguments belong in the JSON body")
         headers = self._headers(exchange)
         body = await self._bodies.read(exchange)
-        exchange.close = self._is_draining()
+        exchange.close = exchange.close or self._is_draining()
         if headers.idempotency_key is None:
             name = self._object_ids.new()
         else:
@@ -248,11 +254,19 @@ class Operations:
 
     async def _send(self, request: Request, exchange: AsgiExchange, min_seq: int) -> Reply:
         self._check_seq(min_seq)
-        future = self._submit(request)
-        reply = future.result() if is_there(future) else await self._wait(future, request, exchange)
+        reply = await self._ask(request, exchange)
         if reply.replayed:
             self._metrics.replays += 1
         return reply
+
+    async def _ask(self, request: Request, exchange: AsgiExchange) -> Reply:
+        while True:
+            future = self._submit(request)
+            reply = future.result() if is_there(future) else await self._wait(future, request, exchange)
+            other = None if reply.problem is None else other_match(exchange.found, request.if_match, reply.problem)
+            if other is None:
+                return reply
+            request = replace(request, if_match=other)
 
     async def _wait(self, future: Future[Reply], request: Request, exchange: AsgiExchange) -> Reply:
         try:

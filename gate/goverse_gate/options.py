@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -20,13 +20,16 @@ class GateOptions:
 
     Attributes:
         allowed_origins: web origins other than the gate's own whose pages may call it; ``"*"`` is any.
+        allowed_headers: further request headers that pages of allowed origins may send.
         allowed_hosts: values of the Host header that are served, with or without a port; ``"*"`` is any.
         default_namespace: the namespace of requests that name none.
         default_call_timeout_s: deadline of a call that asks for none and whose method declares none.
         default_create_timeout_s: the same for a create.
         call_timeout_s_max: what ``GoVerse-Timeout`` is cut to.
         body_bytes_max: largest request body.
-        bodies_bytes_max: all bodies that arrive in pieces, together.
+        bodies_bytes_max: all request bodies over 4 KiB whose requests are not answered yet, and pipelined requests that
+            wait, together.
+        answers_bytes_max: all answers that clients have not taken yet, together.
         body_read_timeout_s: longest time from a request's headers to the end of its body.
         inflight_calls_max: requests to objects inside this gate at one time.
         connections_max: open connections.
@@ -38,10 +41,13 @@ class GateOptions:
         access_log: which requests leave a line in the log: none, those that fail, or all.
         web_dir: a folder with web pages to serve at ``/``.
         release: the version that the API's documentation names.
-        allow_remote_admin: serve ``/admin`` to peers other than this machine.
+        admin_token: the secret that ``/admin`` asks for; without one it is refused, unless ``allow_local_admin``.
+        allow_local_admin: serve ``/admin`` to programs on this machine without the token.
+        allow_remote_admin: serve ``/admin`` to other machines and through proxies, with the token.
     """
 
     allowed_origins: tuple[str, ...] = ()
+    allowed_headers: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     default_namespace: str = DEFAULT_NAMESPACE
     default_call_timeout_s: float = limits.CALL_TIMEOUT_S
@@ -49,6 +55,7 @@ class GateOptions:
     call_timeout_s_max: float = limits.CALL_TIMEOUT_S_MAX
     body_bytes_max: int = limits.BODY_BYTES_MAX
     bodies_bytes_max: int = limits.BODIES_BYTES_MAX
+    answers_bytes_max: int = limits.ANSWERS_BYTES_MAX
     body_read_timeout_s: float = limits.BODY_READ_TIMEOUT_S
     inflight_calls_max: int = limits.INFLIGHT_CALLS_MAX
     connections_max: int = limits.CONNECTIONS_MAX
@@ -59,4 +66,6 @@ class GateOptions:
     access_log: AccessLog = "errors"
     web_dir: Path | None = None
     release: str = "unknown"
+    admin_token: str | None = field(default=None, repr=False)
+    allow_local_admin: bool = False
     allow_remote_admin: bool = False

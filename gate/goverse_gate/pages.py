@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.resources import as_file, files
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from fastapi import FastAPI, HTTPException
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from goverse.errors import ConfigError
+from goverse_gate.static_content import StaticContent
 
 ASSETS: Final = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -30,6 +32,12 @@ _PAGE_HEADERS: Final = {
 _ASSET_HEADERS: Final = {"x-content-type-options": "nosniff", "cache-control": "public, max-age=3600"}
 
 
+@cache
+def _asset(name: str) -> StaticContent:
+    body = (files("fastapi_offline") / "static" / name).read_bytes()
+    return StaticContent(body, ASSETS[name], _ASSET_HEADERS)
+
+
 def add_pages(app: FastAPI, web_dir: Path | None) -> None:
     """Add the docs, and ``web_dir`` (or a redirect to the docs) at ``/``.
 
@@ -37,25 +45,22 @@ def add_pages(app: FastAPI, web_dir: Path | None) -> None:
         ConfigError: ``web_dir`` is no folder.
     """
     own = files("goverse_gate") / "web"
-    page = (own / "docs.html").read_text(encoding="utf-8")
-    start = (own / "docs.js").read_text(encoding="utf-8")
+    page = StaticContent((own / "docs.html").read_bytes(), "text/html", _PAGE_HEADERS)
+    start = StaticContent((own / "docs.js").read_bytes(), "text/javascript", _ASSET_HEADERS)
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(page, headers=_PAGE_HEADERS)
+    async def docs(request: Request) -> Response:
+        return await page.answer(request)
 
     @app.get("/docs/start.js", include_in_schema=False)
-    async def docs_start() -> Response:
-        return Response(start, media_type="text/javascript", headers=_ASSET_HEADERS)
-
-    with as_file(files("fastapi_offline") / "static") as assets:
-        folder = assets  # wheels are installed unpacked, so the folder outlives this block
+    async def docs_start(request: Request) -> Response:
+        return await start.answer(request)
 
     @app.get("/docs/assets/{name}", include_in_schema=False)
-    async def docs_asset(name: str) -> Response:
+    async def docs_asset(name: str, request: Request) -> Response:
         if name not in ASSETS:
             raise HTTPException(404)
-        return FileResponse(folder / name, media_type=ASSETS[name], headers=_ASSET_HEADERS)
+        return await _asset(name).answer(request)
 
     if web_dir is None:
 

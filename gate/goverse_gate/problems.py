@@ -40,6 +40,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "cursor_expired": 410,
         "version_mismatch": 412,
         "too_large": 413,
+        "unsupported_media_type": 415,
         "invalid_arguments": 422,
         "overloaded": 429,
         "internal_error": 500,
@@ -49,6 +50,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "state_not_storable": 500,
         "config_error": 500,
         "definition_error": 500,
+        "unsupported_transfer_encoding": 501,
         "try_again": 503,
         "unavailable": 503,
         "moving": 503,
@@ -73,6 +75,25 @@ def status_of(problem: Problem) -> int:
     if problem.status is not None and 400 <= problem.status <= 499:
         return problem.status
     return status or 500
+
+
+# Answers that a correct client expects in normal operation: polling for an object, racing for a version or an id.
+_EXPECTED: Final = frozenset(
+    {
+        "business_error",
+        "conflict",
+        "cursor_expired",
+        "idempotency_in_progress",
+        "object_exists",
+        "object_not_found",
+        "version_mismatch",
+    }
+)
+
+
+def is_expected(code: str) -> bool:
+    """Tell whether an error is part of normal operation: a refusal by the application, or a state asked for."""
+    return code in _EXPECTED or (code not in STATUS and code not in ("client_gone", "problem"))
 
 
 def title_of(code: str) -> str:

@@ -5,8 +5,11 @@ whatever is pipelined, and answers a broken request in plain text. This class cl
 
 * headers (and trailers) of a request are at most ``HEADERS_BYTES_MAX`` and arrive within ``head_read_timeout_s``;
 * of a body that was refused at most ``DISCARDED_BYTES_MAX`` are read;
-* pipelined requests are parsed one or a few at a time; the bytes of the others wait, and the socket with them;
-* one connection too many, and what is no HTTP, is answered with a problem document;
+* pipelined requests are parsed one or a few at a time; the bytes of the others wait, and the socket is not read before
+  they are parsed, whatever uvicorn asks for;
+* while a client does not take an answer, nothing more of it is read or started;
+* bytes that wait, and answers that are not taken, have bounds over all connections (``goverse_gate.memory_bounds``);
+* one connection too many, and what is not HTTP, is answered with a problem document;
 * a client that takes nothing of its answer for ``write_stall_timeout_s`` is cut off.
 
 The times are kept by one sweep over all connections, not by a timer for each.
@@ -21,6 +24,7 @@ from typing import Any, Final
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
@@ -29,11 +33,16 @@ from goverse.limits import HEADERS_BYTES_MAX, KIB, MIB
 from goverse.model.frames import Problem
 from goverse_gate.connection import LaneProtocol
 from goverse_gate.express import Express
+from goverse_gate.memory_bounds import Unsent
+from goverse_gate.paced import PacedTransport
 from goverse_gate.problems import document, retry_after_s, status_of
 
 DISCARDED_BYTES_MAX: Final = 8 * MIB  # lets a client that sends too much by mistake read its answer
 REFUSED_CONNECTIONS_MAX: Final = 64  # that may read their refusal at one time; further ones are cut off without
 SLICE_BYTES: Final = 4 * KIB  # parsed at a time; holds the headers of few requests, so few are parsed too early
+
+WRITE_BUFFER_BYTES: Final = 16 * KIB  # of answers that a client did not take, before its connection counts as blocked
+TLS_READ_BUFFER_BYTES: Final = 64 * KIB  # encrypted bytes that a paused connection goes on reading
 
 _BODY_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
@@ -48,15 +57,35 @@ class ConnectionLimits:
     keep_alive_timeout_s: float
 
 
+class _HeldFlow(FlowControl):
+    """uvicorn's flow control, which resumes reading only when no bytes of the connection wait to be parsed.
+
+    uvicorn resumes after each answer and whenever an application waits for a body. Each of these would let another
+    read buffer of pipelined requests in.
+    """
+
+    def __init__(self, transport: asyncio.Transport, held: bytearray) -> None:
+        super().__init__(transport)
+        self._held = held
+
+    def resume_reading(self) -> None:
+        if not self._held:
+            super().resume_reading()
+
+
 class BoundedProtocol(LaneProtocol):
     """One connection."""
 
     limits: ConnectionLimits
+    unsent: Unsent
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **more: Any) -> None:
         """Begin with a connection that sent nothing yet."""
         super().__init__(config, server_state, app_state, **more)
         self._held = bytearray()  # arrived, not parsed yet
+        self._counted = 0  # of them, in the budget that all connections share
+        self._holds = False  # reading is paused because bytes wait
+        self._answered_late = False  # an answer is complete, and the client has not taken it
         self._idle_bytes = 0  # parsed since the last request, end of headers, or piece of a body
         self._discarded_bytes = 0
         self._head_since: float | None = monotonic()  # None while no headers are awaited
@@ -70,7 +99,11 @@ class BoundedProtocol(LaneProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, unless there are too many."""
+        if transport.get_extra_info("sslcontext") is not None:
+            transport = self._paced(transport)
+        transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         super().connection_made(transport)
+        self.flow = _HeldFlow(transport, self._held)
         surplus = len(self.connections) - self.limits.connections_max
         if surplus > REFUSED_CONNECTIONS_MAX:
             self._refusal = Overloaded()
@@ -78,22 +111,43 @@ class BoundedProtocol(LaneProtocol):
         elif surplus > 0:
             self._refuse(Overloaded("there are as many connections as there may be"))
 
+    def _paced(self, transport: Any) -> PacedTransport:
+        transport.set_read_buffer_limits(TLS_READ_BUFFER_BYTES)
+        return PacedTransport(transport, self.loop, on_blocked=self.blocked, on_drained=self.drained)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget everything that the client sent and did not take."""
+        self.unsent.note(self, 0)
+        self._held.clear()
+        self._count_held()
+        super().connection_lost(exc)
+        self._stalled = None
+        if isinstance(self.transport, PacedTransport):
+            self.transport.drop()
+
+    def cut(self) -> None:
+        """End the connection at once."""
+        self.transport.abort()
+
     def data_received(self, data: bytes) -> None:
         """Parse what came, or keep it while earlier requests wait."""
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         if self._refusal is not None:
             self._discard(len(data))
-        elif self._held or self.pipeline or self.calls or len(data) > SLICE_BYTES:
+        elif self._held or self.pipeline or self.calls or len(data) > SLICE_BYTES or self.flow.write_paused:
             self._held += data
             self._parse_held()
         else:
             self._parse(data)
 
     def on_response_complete(self) -> None:
-        """Go on with the next request."""
-        super().on_response_complete()
-        self.went_idle()
+        """Go on with the next request, once the client has taken this answer."""
+        if self.flow.write_paused:
+            self._answered_late = True
+        else:
+            super().on_response_complete()
+            self.went_idle()
 
     def went_idle(self) -> None:
         """Parse what was held back, or send the refusal that waited for the answers before it.
@@ -109,8 +163,7 @@ class BoundedProtocol(LaneProtocol):
             self.loop.call_soon(self._go_on, context=self.context)
 
     def _go_on(self) -> None:
-        if self._held and not self.transport.is_closing():
-            self.flow.resume_reading()
+        if self._held:
             self._parse_held()
 
     def _discard(self, size: int) -> None:
@@ -119,16 +172,41 @@ class BoundedProtocol(LaneProtocol):
             self.transport.close()
 
     def _parse_held(self) -> None:
+        """Parse what is held until a request waits; the socket is read again when nothing is held any more."""
         answered = self.server_state.total_requests
-        while self._held and not self.pipeline and not self.calls and not self.transport.is_closing():
+        while self._held and not self._is_occupied():
             if self.server_state.total_requests != answered:
-                self.loop.call_soon(self._go_on, context=self.context)  # it is the turn of the others
+                self.loop.call_soon(self._go_on, context=self.context)  # other connections have their turn first
                 break
             piece = bytes(self._held[:SLICE_BYTES])
             del self._held[:SLICE_BYTES]
             self._parse(piece)
+        if self.transport.is_closing():
+            self._held.clear()
         if self._held:
+            self._holds = True
             self.flow.pause_reading()
+        elif self._holds:
+            self._holds = False
+            self._read_on()
+        self._count_held()
+
+    def _is_occupied(self) -> bool:
+        """Tell whether what follows has to wait: for a request, for the client, or for ever."""
+        return bool(self.pipeline) or self.calls or self.flow.write_paused or self.transport.is_closing()
+
+    def _read_on(self) -> None:
+        cycle: Any = self.cycle  # declared as always there, but None before the first request
+        if cycle is None or cycle.response_complete or len(cycle.body) <= HIGH_WATER_LIMIT:
+            self.flow.resume_reading()
+
+    def _count_held(self) -> None:
+        """Count what is held in the budget of all connections; refuse the connection where that is exceeded."""
+        received = self.lane.objects.received
+        received.used += len(self._held) - self._counted
+        self._counted = len(self._held)
+        if self._counted and received.exceeded:
+            self._refuse(Overloaded("too many request bytes wait at the same time"))
 
     def _parse(self, data: bytes) -> None:
         parser: httptools.HttpRequestParser | None = self.parser
@@ -140,10 +218,10 @@ class BoundedProtocol(LaneProtocol):
         except httptools.HttpParserUpgrade:
             self.cycle.keep_alive = False  # answered as plain HTTP; what follows may be another protocol
         except httptools.HttpParserError as error:
-            ours = error.__context__
-            plain = MalformedRequest("the request is not well-formed HTTP/1.1")
-            self._refuse(ours if isinstance(ours, GoverseError) else plain)
+            self._refuse(_ours(error))
         else:
+            if self._express is not None and not self._express_begun:  # no property: every call pays for this
+                self.leave_lane_if_long()
             self._idle_bytes += len(data)
             if self._idle_bytes > HEADERS_BYTES_MAX:
                 self._refuse(TooLarge(f"the headers are larger than {HEADERS_BYTES_MAX} bytes"))
@@ -185,18 +263,42 @@ class BoundedProtocol(LaneProtocol):
 
     def pause_writing(self) -> None:
         """Note that the client does not take its answer."""
+        if isinstance(self.transport, PacedTransport):
+            self.transport.pause()
+        self.blocked()
+
+    def blocked(self) -> None:
+        """Start nothing more until the client has taken what it was sent."""
         super().pause_writing()
-        self._stalled = (monotonic(), self.transport.get_write_buffer_size())
+        size = self.transport.get_write_buffer_size()
+        self._stalled = (monotonic(), size)
+        self.unsent.note(self, size)
+        self.unsent.enforce()
 
     def resume_writing(self) -> None:
-        """Note that it does."""
+        """Note that it does, and go on with its next request."""
+        if isinstance(self.transport, PacedTransport):
+            self.transport.resume()
+            if self.transport.blocked:
+                return
+        self.drained()
+
+    def drained(self) -> None:
+        """Go on: the client has taken nearly everything."""
         super().resume_writing()
         self._stalled = None
+        self.unsent.note(self, 0)
+        if self._answered_late:
+            self._answered_late = False
+            self.on_response_complete()
+        elif self._held:
+            self.loop.call_soon(self._go_on, context=self.context)
 
     def _refuse(self, error: GoverseError) -> None:
         """Parse nothing more, answer what was asked before, then send the refusal and end the connection."""
         self._refusal = error
         self._held.clear()
+        self._count_held()
         self._unset_keepalive_if_required()
         if self.awaits_body:
             self.drop_call()
@@ -246,13 +348,9 @@ class BoundedProtocol(LaneProtocol):
 
     def sweep(self, now: float) -> None:
         """End the connection if its client has kept it waiting for too long."""
-        if self._stalled is not None:
-            since, size = self._stalled
-            left = self.transport.get_write_buffer_size()
-            if left < size:
-                self._stalled = (now, left)
-            elif now - since > self.limits.write_stall_timeout_s:
-                self.transport.abort()
+        left = self.transport.get_write_buffer_size()
+        if left or self._stalled is not None:
+            self._watch_reader(now, left)
             return
         if self._refused_since is not None:
             if now - self._refused_since > self.limits.head_read_timeout_s:
@@ -272,7 +370,25 @@ class BoundedProtocol(LaneProtocol):
             else:
                 self.transport.close()
 
+    def _watch_reader(self, now: float, left: int) -> None:
+        """Cut the connection off if its client has taken nothing for too long."""
+        self.unsent.note(self, left)
+        since, size = self._stalled or (now, left + 1)
+        if left < size:
+            self._stalled = (now, left) if left or self.flow.write_paused else None
+        elif now - since > self.limits.write_stall_timeout_s:
+            self.transport.abort()
 
-def bounded_protocol(limits: ConnectionLimits, lane: Express) -> type[BoundedProtocol]:
+
+def _ours(error: httptools.HttpParserError) -> GoverseError:
+    """Return the error that a callback raised, or one for what the parser refuses; without frames that lead back."""
+    ours = error.__context__
+    if not isinstance(ours, GoverseError):
+        return MalformedRequest("the request is not well-formed HTTP/1.1")
+    ours.__context__ = ours.__traceback__ = None
+    return ours
+
+
+def bounded_protocol(limits: ConnectionLimits, lane: Express, unsent: Unsent) -> type[BoundedProtocol]:
     """Return the protocol with these limits, as a class since that is what uvicorn wants."""
-    return type("GateProtocol", (BoundedProtocol,), {"limits": limits, "lane": lane})
+    return type("GateProtocol", (BoundedProtocol,), {"limits": limits, "lane": lane, "unsent": unsent})

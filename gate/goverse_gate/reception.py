@@ -7,6 +7,7 @@ by address, so they alone are served under any Host.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -22,17 +23,30 @@ from goverse.errors import (
     MethodNotAllowed,
     RequestError,
     UnknownPath,
+    UnsupportedTransferEncoding,
 )
 from goverse.model.frames import Problem
 from goverse_gate.bodies import Bodies
-from goverse_gate.exchange import CLIENT_GONE, JSON, SUCCESS, AsgiExchange, Message, Receive, Scope, Send
-from goverse_gate.guard import Guard, is_preflight, preflight_headers
-from goverse_gate.headers import collect, request_id_of
+from goverse_gate.exchange import (
+    CLIENT_GONE,
+    JSON,
+    NO_STORE,
+    PROBLEM_JSON,
+    SUCCESS,
+    AsgiExchange,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
+from goverse_gate.guard import Guard, Header, Headers, is_preflight
+from goverse_gate.headers import check_encodings, collect, request_id_of
 from goverse_gate.identity import RequestIds
 from goverse_gate.metrics import GateMetrics, Series
 from goverse_gate.objects import CLIENT_CLOSED_REQUEST, UNFORESEEN, Objects
 from goverse_gate.options import AccessLog
 from goverse_gate.problems import document, retry_after_s, status_of
+from goverse_gate.static_content import ACCEPT_ENCODING, takes_gzip
 from goverse_gate.target import shown
 from goverse_gate.waiting import ClientGone
 
@@ -41,6 +55,8 @@ REQUEST_ID: Final = "goverse.request_id"  # in the ASGI scope
 CODE: Final = "goverse.code"  # the same, of the problem that was answered
 UNKNOWN_PROBLEM: Final = "problem"
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_OWN_POLICY: Final = b"content-security-policy"
 _BODILESS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "TRACE"})
 
 logger = logging.getLogger("goverse.gate")
@@ -74,51 +90,63 @@ class Reception:
         """Answer one request, whatever happens."""
         exchange = AsgiExchange((scope, receive, send), self._request_ids(), self._series, self._access_log)
         exchange.close = self._objects.draining
+        exchange.cors = self._guard.frame_headers
         try:
             self._admit(exchange)
             if is_preflight(scope["method"], exchange.found):
-                return await exchange.answer_nothing(204, preflight_headers(exchange.cors, exchange.found))
+                return await exchange.answer_nothing(204, self._guard.preflight_headers(exchange.cors, exchange.found))
             body = b"" if scope["method"] in _BODILESS else await self._bodies.read(exchange)
             await self._pass_on(exchange, body)
         except GoverseError as error:
             if isinstance(error, AccessDenied):
                 self._metrics.deny(error)
+            elif isinstance(error, UnsupportedTransferEncoding):
+                exchange.close = True  # a proxy may find the end of the body elsewhere
             await exchange.answer_problem(Problem.of(error))
         except ClientGone:
             exchange.finish(CLIENT_GONE, CLIENT_CLOSED_REQUEST)
+        finally:
+            self._bodies.release(exchange)
 
     def _admit(self, exchange: AsgiExchange) -> None:
         scope = exchange.scope
         host, exchange.content_length, exchange.found = collect(scope["headers"])
         exchange.request_id = request_id_of(exchange.found) or exchange.request_id
-        if scope["path"] not in PROBE_PATHS:
+        if scope["path"] in PROBE_PATHS:
+            self._guard.names_host(host, scope["http_version"])
+        else:
             self._guard.check_host(host, scope["http_version"])
-        exchange.cors = self._guard.check_page(scope["method"], host, exchange.found)
+        exchange.cors = self._guard.check_page(scope["method"], host, exchange.found) + exchange.cors
+        check_encodings(exchange.found)
+        if _CONTROL.search(scope["path"]):  # also what a route would take for the end of its path
+            raise UnknownPath(f"nothing is served under {shown(scope['raw_path'])}")
 
     async def _pass_on(self, exchange: AsgiExchange, body: bytes) -> None:
         status = 500
+        replaced = b""  # of an error that is no problem document
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> Message:
             return whole.pop() if whole else await exchange.receive()
 
         async def send(message: Message) -> None:
-            nonlocal status
+            nonlocal status, replaced
             if message["type"] == "http.response.start":
                 exchange.answered = True
                 status = message["status"]
                 message["headers"] = headers = list(message.get("headers", ()))
-                exchange.add_own_headers(headers)
+                if status >= 400 and _is_plain_text(headers):
+                    replaced = _problem_for(exchange, status, headers)
+                _add_headers(exchange, headers)
+            elif replaced:
+                if message.get("more_body", False):
+                    return
+                message["body"] = b"" if exchange.scope["method"] == "HEAD" else replaced
             elif exchange.scope["method"] == "HEAD":
                 message["body"] = b""
             await exchange.send(message)
 
-        scope = {**exchange.scope, REQUEST_ID: exchange.request_id}
-        if body:  # is JSON whatever Content-Type a bare ``curl -d`` sends
-            others = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
-            scope["headers"] = [*others, JSON]
-        if scope["method"] == "HEAD":
-            scope["method"] = "GET"
+        scope = _scope_for(exchange, has_body=bool(body))
         try:
             await FastAPI.__call__(self._app, scope, receive, send)
         except Exception:
@@ -126,6 +154,41 @@ class Reception:
             if not exchange.answered:
                 raise GoverseError(UNFORESEEN) from None
         exchange.finish(SUCCESS if status < 400 else scope.get(CODE, UNKNOWN_PROBLEM), status)
+
+
+def _scope_for(exchange: AsgiExchange, *, has_body: bool) -> dict[str, Any]:
+    """Return the request as FastAPI is to see it."""
+    # The middleware that compresses only looks for the word gzip.
+    headers = [pair for pair in exchange.scope["headers"] if pair[0] != ACCEPT_ENCODING or takes_gzip(pair[1])]
+    if has_body:  # is JSON whatever Content-Type a bare ``curl -d`` sends
+        headers = [*(pair for pair in headers if pair[0] != b"content-type"), JSON]
+    method = exchange.scope["method"]
+    return {
+        **exchange.scope,
+        REQUEST_ID: exchange.request_id,
+        "headers": headers,
+        "method": "GET" if method == "HEAD" else method,
+    }
+
+
+def _is_plain_text(headers: Iterable[Header]) -> bool:
+    return any(name == b"content-type" and value.startswith(b"text/plain") for name, value in headers)
+
+
+def _problem_for(exchange: AsgiExchange, status: int, headers: Headers) -> bytes:
+    """Return the problem document for an error of a library, and make ``headers`` fit it."""
+    body = document(Problem.of(RequestError()), status, exchange.request_id)
+    gone = (b"content-type", b"content-length", b"content-encoding")
+    headers[:] = [pair for pair in headers if pair[0] not in gone]
+    headers += (PROBLEM_JSON, NO_STORE, (b"content-length", b"%d" % len(body)))
+    return body
+
+
+def _add_headers(exchange: AsgiExchange, headers: Headers) -> None:
+    """Add what every answer carries; a page that has a policy of its own keeps it."""
+    if any(name == _OWN_POLICY for name, _ in headers):
+        exchange.cors = tuple(pair for pair in exchange.cors if pair[0] != _OWN_POLICY)
+    exchange.add_own_headers(headers)
 
 
 def add_problem_handlers(app: FastAPI) -> None:

@@ -20,6 +20,7 @@ from goverse.limits import LISTEN_BACKLOG
 from goverse.tls.rotation import Rotating
 from goverse_gate.app import GateApp
 from goverse_gate.express import Express
+from goverse_gate.memory_bounds import Unsent
 from goverse_gate.options import GateOptions
 from goverse_gate.protocol import BoundedProtocol, ConnectionLimits, bounded_protocol
 from goverse_gate.tls import NewestContext
@@ -94,7 +95,9 @@ class GateServer:
         self._address = self._sockets[0].getsockname()[:2]
         context = None if certificates is None else NewestContext(certificates)
         self._scheme = "http" if context is None else "https"
-        self._uvicorn = _Uvicorn(_uvicorn_config(app, options), context, options.head_read_timeout_s)
+        self._unsent = Unsent(options.answers_bytes_max)
+        config = _uvicorn_config(app, options, self._unsent)
+        self._uvicorn = _Uvicorn(config, context, options.head_read_timeout_s)
         self._serving: asyncio.Task[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -158,9 +161,10 @@ class GateServer:
         for connection in list[object](self._uvicorn.server_state.connections):
             if isinstance(connection, BoundedProtocol):
                 connection.sweep(now)
+        self._unsent.enforce()
 
 
-def _uvicorn_config(app: GateApp, options: GateOptions) -> uvicorn.Config:
+def _uvicorn_config(app: GateApp, options: GateOptions, unsent: Unsent) -> uvicorn.Config:
     limits = ConnectionLimits(
         options.connections_max,
         options.head_read_timeout_s,
@@ -170,7 +174,7 @@ def _uvicorn_config(app: GateApp, options: GateOptions) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http=bounded_protocol(limits, Express(app.objects, options.body_bytes_max)),
+        http=bounded_protocol(limits, Express(app.objects, options.body_bytes_max), unsent),
         ws="none",
         lifespan="off",
         log_config=None,

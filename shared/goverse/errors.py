@@ -5,6 +5,7 @@ The branches say what the caller should do:
     GoverseError
     ├── RequestError            fix the request; the same one will fail again
     │   ├── MalformedRequest · InvalidArguments · TooLarge · AccessDenied · MethodNotAllowed
+    │   ├── UnsupportedMediaType · UnsupportedTransferEncoding
     │   └── UnknownPath · UnknownType · UnknownMethod · ObjectNotFound · CursorExpired
     ├── ConflictError           something moved; read the object, then decide
     │   ├── IdempotencyKeyMismatch · IdempotencyInProgress · ObjectExists · VersionMismatch
@@ -99,6 +100,18 @@ class AccessDenied(RequestError):
     """The request is not allowed."""
 
     code = "access_denied"
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is encoded in a way that is not supported."""
+
+    code = "unsupported_media_type"
+
+
+class UnsupportedTransferEncoding(RequestError):
+    """The body is transferred in a way that is not supported."""
+
+    code = "unsupported_transfer_encoding"
 
 
 class MethodNotAllowed(RequestError):

@@ -23,7 +23,8 @@ RESULT_BYTES_MAX: Final = 4 * MIB
 STATE_BYTES_MAX: Final = 4 * MIB
 HEADERS_BYTES_MAX: Final = 64 * KIB  # uvicorn's parser refuses more
 BODY_READ_TIMEOUT_S: Final = 30.0  # a slow sender holds at most its own body for this long
-BODIES_BYTES_MAX: Final = 256 * MIB  # bodies that arrive in pieces, all together; many slow senders share it
+BODIES_BYTES_MAX: Final = 256 * MIB  # what clients sent and that is not answered yet, all together
+ANSWERS_BYTES_MAX: Final = 256 * MIB  # answers that clients have not taken yet, all together
 PROBLEM_DETAIL_BYTES_MAX: Final = 2 * KIB  # a problem is read by people; one that is larger is an attack or a mistake
 PROBLEM_MEMBERS_BYTES_MAX: Final = 16 * KIB  # its further members, as JSON: 20 field errors of the longest kind fit
 PROBLEM_FIELDS_MAX: Final = 20
@@ -151,6 +152,7 @@ assert TOMBSTONE_RETENTION_S >= IDEMPOTENCY_RETENTION_S
 assert RESULT_BYTES_MAX <= KEPT_REPLIES_OBJECT_BYTES_MAX <= KEPT_REPLIES_BYTES_MAX
 assert LIST_LIMIT <= LIST_LIMIT_MAX
 assert BODIES_BYTES_MAX >= 16 * BODY_BYTES_MAX
+assert ANSWERS_BYTES_MAX >= 16 * RESULT_BYTES_MAX
 assert PROBLEM_FIELDS_MAX * 2 * (PROBLEM_FIELD_BYTES_MAX + 32) <= PROBLEM_MEMBERS_BYTES_MAX
 assert WAL_SNAPSHOTS_KEPT >= 1
 assert WIRE_MESSAGE_BYTES + max(BODY_BYTES_MAX, RESULT_BYTES_MAX, STATE_BYTES_MAX) + MIB <= WIRE_MESSAGE_BYTES_MAX

@@ -125,12 +125,13 @@ class PlainLink:
         spec = self.registry.type(request.key.type)
         state, version = self.states.get(request.key), self.versions.get(request.key, 0)
         exists = state is not None
+        present = version if exists else 0
         if request.if_match == MUST_EXIST and not exists:
-            raise VersionMismatch
+            raise VersionMismatch(version=present)
         if request.if_match == 0 and exists:
             raise ObjectExists
-        if request.if_match is not None and request.if_match > 0 and request.if_match != (version if exists else 0):
-            raise VersionMismatch
+        if request.if_match is not None and request.if_match > 0 and request.if_match != present:
+            raise VersionMismatch(version=present)
         if request.operation is Operation.READ:
             if state is None:
                 raise ObjectNotFound

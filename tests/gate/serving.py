@@ -32,6 +32,10 @@ class Serving:
     client: httpx.AsyncClient
 
 
+ADMIN_TOKEN = "a-token-for-tests-of-administration"
+ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+
+
 def new_link() -> PlainLink:
     """Return a link to the test objects."""
     return PlainLink(Counter, Room, Store)
@@ -41,7 +45,8 @@ def new_link() -> PlainLink:
 async def serving(options: GateOptions | None = None, **parts: Any) -> AsyncIterator[Serving]:
     """Serve the test objects on a free loopback port until the end of the block."""
     link = new_link()
-    async with serving_link(link, link.registry, options or GateOptions(), **parts) as (app, server, client):
+    options = options or GateOptions(admin_token=ADMIN_TOKEN)
+    async with serving_link(link, link.registry, options, **parts) as (app, server, client):
         yield Serving(link, app, server, client)
 
 

@@ -46,13 +46,17 @@ class Wire:
         except ConnectionError:
             return
 
-    async def answer(self) -> Answer:
+    async def head_answer(self) -> Answer:
+        """Return the next answer, which is one to a HEAD."""
+        return await self.answer(bodiless=True)
+
+    async def answer(self, *, bodiless: bool = False) -> Answer:
         """Return the next answer."""
         async with asyncio.timeout(PATIENCE_S):
             head = await self._reader.readuntil(b"\r\n\r\n")
             status_line, *lines = head.decode("latin-1").split("\r\n")[:-2]
             headers = dict(line.lower().split(": ", 1) for line in lines)
-            size = int(headers.get("content-length", "0"))
+            size = 0 if bodiless else int(headers.get("content-length", "0"))
             return Answer(int(status_line.split(" ")[1]), headers, await self._reader.readexactly(size))
 
     async def is_closed(self) -> bool:

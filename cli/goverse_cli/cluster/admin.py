@@ -1,7 +1,7 @@
 """What a node tells its operators over HTTP, on an address of its own: metrics, health, readiness, the log level.
 
 It is off the path of calls: nothing here is asked by a gate. Liveness has no dependencies; readiness is the live truth
-with reasons, never remembered. What changes something is for this machine only (``goverse_gate.admin``).
+with reasons, never remembered. What changes something needs the admin token (``goverse_gate.admin_access``).
 """
 
 from __future__ import annotations
@@ -58,12 +58,21 @@ def listen(address: str) -> socket.socket:
 class AdminServer:
     """Serves one node's operators."""
 
-    def __init__(self, registry: CollectorRegistry, report: Report, listener: socket.socket) -> None:
-        """Prepare to serve ``registry`` and ``report`` on ``listener``, which is closed in the end."""
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        report: Report,
+        listener: socket.socket,
+        access: GateOptions | None = None,
+    ) -> None:
+        """Prepare to serve ``registry`` and ``report`` on ``listener``, which is closed in the end.
+
+        Of ``access`` the options of administration count.
+        """
         self._listener = listener
         self._server = _Uvicorn(
             uvicorn.Config(
-                _app(registry, report),
+                _app(registry, report, access or GateOptions()),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -95,7 +104,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def _app(registry: CollectorRegistry, report: Report) -> FastAPI:
+def _app(registry: CollectorRegistry, report: Report, access: GateOptions) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     async def healthz() -> dict[str, str]:
@@ -121,7 +130,7 @@ def _app(registry: CollectorRegistry, report: Report) -> FastAPI:
     for path in ("/readyz", "/ready"):
         app.add_api_route(path, readyz)
     app.add_api_route("/metrics", metrics)
-    app.include_router(admin_routes(GateOptions(), None, None), dependencies=[Depends(_no_foreign_page)])
+    app.include_router(admin_routes(access, None, None), dependencies=[Depends(_no_foreign_page)])
     app.add_exception_handler(GoverseError, refused)
     return app
 

@@ -23,7 +23,7 @@ from goverse_cli.cluster.certificates import Certificates
 from goverse_cli.cluster.gate_telemetry import gate_metrics
 from goverse_cli.cluster.parts import check_encryption, coordinator_of, layout_of, new_incarnation, router_of
 from goverse_cli.collector import calm_collector
-from goverse_cli.gate_options import gate_options
+from goverse_cli.gate_options import cluster_admin_token, gate_options
 from goverse_cli.listener import url_of
 from goverse_cli.version import release
 from goverse_gate.app import GateApp, create_app
@@ -83,7 +83,7 @@ async def serve_gate(
         registration.start()
         undo.push_async_callback(registration.stop)
 
-        options = gate_options(values)
+        options = gate_options(values, cluster_admin_token(values))
         metrics = gate_metrics(router, coordinator, links, TlsMetrics(certificates.links))
         app = offered.app = create_app(router, offered.catalog, options, registry=metrics, config=settings.shown)
         server = GateServer(app, options, sockets=[listener], certificates=certificates.gate)

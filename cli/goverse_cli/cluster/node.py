@@ -37,8 +37,10 @@ from goverse_cli.cluster.database import postgres_of
 from goverse_cli.cluster.parts import check_encryption, coordinator_of, layout_of, new_incarnation, router_of
 from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_cli.collector import calm_collector
+from goverse_cli.gate_options import cluster_admin_token, gate_options
 from goverse_cli.node_options import node_options
 from goverse_cli.version import release
+from goverse_gate.options import GateOptions
 from goverse_node.node import Node
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.ownership.leader import LeaderLimits
@@ -91,7 +93,7 @@ async def serve_node(
         served = WireStats()
         wire = WireMetrics(out=seen.links, **{"in": served})
         metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, wire, TlsMetrics(certificates.links))
-        admin = AdminServer(metrics, partial(node_report, node, keeper), listener)
+        admin = AdminServer(metrics, partial(node_report, node, keeper), listener, _access(values))
         await admin.start()
         undo.push_async_callback(admin.stop)
         bounds = values.wire.options(values.node.inflight_calls_max)
@@ -138,6 +140,11 @@ def _keeper(values: Settings, member: Member, seen: _Seen, opened: _Opened, cata
     )
     opened.postgres.on_reverted = keeper.reclaim
     return keeper
+
+
+def _access(values: Settings) -> GateOptions:
+    """Return who may use the node's administration."""
+    return gate_options(values, cluster_admin_token(values))
 
 
 def _member(values: Settings, introduction: Introduction, listener: socket.socket) -> Member:

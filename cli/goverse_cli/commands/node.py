@@ -34,6 +34,7 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
     """
     from goverse.objects.application import load_application  # noqa: PLC0415
     from goverse.telemetry import logs  # noqa: PLC0415
+    from goverse.telemetry.own_loggers import adopt  # noqa: PLC0415
     from goverse_cli.cluster.node import ServingNode, serve_node  # noqa: PLC0415 - other commands start faster without
     from goverse_cli.event_loop import run_server  # noqa: PLC0415
 
@@ -41,6 +42,7 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
     values = invocation_of(context).settings(flags).values
     logs.configure(values.log.format, values.log.level, node=values.node.id)
     application = load_application(target)
+    adopt()
 
     async def until_told() -> None:
         stop = _listen_to_signals()

@@ -52,7 +52,7 @@ def snapshot(context: typer.Context, data_dir: DataDir = None, *, url: Url = DEF
             made = admin.snapshot(directory, progress=report)
         return {"commit_seq": str(made.seq), "objects": made.objects, "replies": made.replies, "bytes": made.size}
 
-    made = _at_rest_or_asked(at_rest, url, "/admin/snapshot")
+    made = _at_rest_or_asked(at_rest, url, "/admin/snapshot", _authorization(invocation, directory))
     show(invocation, made, f"snapshot at {made['commit_seq']}: {_counted(made['objects'])}, {made['bytes']} bytes")
 
 
@@ -83,7 +83,8 @@ def trim(
         removed = admin.trim(directory, snapshots_kept=keep)
         return {"segments": removed.segments, "snapshots": removed.snapshots, "bytes": removed.size}
 
-    removed = _at_rest_or_asked(at_rest, url, f"/admin/trim?snapshots_kept={keep}")
+    path = f"/admin/trim?snapshots_kept={keep}"
+    removed = _at_rest_or_asked(at_rest, url, path, _authorization(invocation, directory))
     what = f"{removed['segments']} log files and {removed['snapshots']} snapshots, {removed['bytes']} bytes"
     show(invocation, removed, f"removed {what}")
 
@@ -197,7 +198,20 @@ def _data_dir(invocation: Invocation, given: Path | None) -> Path:
     return directory
 
 
-def _at_rest_or_asked(at_rest: Callable[[], dict[str, Any]], url: str, path: str) -> dict[str, Any]:
+def _authorization(invocation: Invocation, directory: Path) -> dict[str, str]:
+    """Return the header with the admin token of the server that holds ``directory``, if its file can be read."""
+    from goverse_cli.gate_options import admin_token_file  # noqa: PLC0415
+
+    path = admin_token_file(invocation.settings({}).values, directory)
+    try:
+        return {"authorization": f"Bearer {path.read_text('utf-8').strip()}"}
+    except (OSError, UnicodeError):
+        return {}  # the server says that it needs one
+
+
+def _at_rest_or_asked(
+    at_rest: Callable[[], dict[str, Any]], url: str, path: str, headers: dict[str, str]
+) -> dict[str, Any]:
     """Do it here, or let the server do it that holds the directory."""
     try:
         return at_rest()
@@ -205,7 +219,7 @@ def _at_rest_or_asked(at_rest: Callable[[], dict[str, Any]], url: str, path: str
         try:
             from goverse_cli.server import Server  # noqa: PLC0415
 
-            answer = Server(url, timeout_s=_SERVER_TIMEOUT_S).request("POST", path)
+            answer = Server(url, timeout_s=_SERVER_TIMEOUT_S).request("POST", path, headers=headers)
         except Failure as failure:
             raise Failure(
                 f"{locked.detail}; and the server that was asked to do it did not: {failure.message}",

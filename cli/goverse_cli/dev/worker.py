@@ -17,6 +17,7 @@ import uvloop
 from goverse.objects.application import Application, load_application
 from goverse.settings import EffectiveSettings, Settings, load_settings
 from goverse.telemetry import logs
+from goverse.telemetry.own_loggers import adopt
 from goverse.telemetry.resources import Allowance
 from goverse_cli.banner import announce
 from goverse_cli.dev.channel import Failed, Imported, Job, Message, Serve, Serving, decode, encode
@@ -55,7 +56,9 @@ def _prepare(job: Job) -> tuple[EffectiveSettings[Settings], Application]:
     config = Path(job.config) if job.config is not None else None
     settings = load_settings(config=config, environ=os.environ, flags=job.flags, allowed=Allowance.read())
     logs.configure(settings.values.log.format, settings.values.log.level, node=settings.values.node.id)
-    return settings, load_application(job.target)
+    application = load_application(job.target)
+    adopt()
+    return settings, application
 
 
 async def _serve(

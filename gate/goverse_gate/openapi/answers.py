@@ -18,7 +18,7 @@ Responses = dict[str, Any]
 # Which errors an operation may answer, besides those of the application
 REQUEST_ERRORS: Final = ("malformed_request", "access_denied", "unknown_type", "overloaded", "internal_error")
 MOMENT_ERRORS: Final = ("unavailable", "draining", "store_failed", "timeout")
-BODY_ERRORS: Final = ("too_large", "invalid_arguments")
+BODY_ERRORS: Final = ("too_large", "invalid_arguments", "unsupported_media_type", "unsupported_transfer_encoding")
 KEY_ERRORS: Final = ("idempotency_key_mismatch", "idempotency_in_progress")
 
 CALL_ERRORS: Final = (
@@ -108,8 +108,13 @@ PAGE: Final[Schema] = {
     "required": ["items", "cursor"],
 }
 
+_VERSION_TAG: Final = r'(W/)?"[0-9]{1,18}(\.[0-9a-f]{8})?"'
+
 HEADERS: Final[dict[str, Any]] = {
-    "ETag": {"description": "The object's version.", "schema": {"type": "string", "pattern": '^"[0-9]+"$'}},
+    "ETag": {
+        "description": "The object's version; with a checksum of its state where the state version is beyond 1.",
+        "schema": {"type": "string", "pattern": r'^"[0-9]+(\.[0-9a-f]{8})?"$'},
+    },
     "GoVerse-Commit-Seq": {
         "description": "The newest commit that the answer depends on.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
@@ -143,8 +148,11 @@ PARAMETERS: Final[dict[str, Any]] = {
     "IfMatch": {
         "name": "If-Match",
         "in": "header",
-        "description": 'Only if the object has this version: `"7"`; or `*` for any, but it must exist.',
-        "schema": {"type": "string", "pattern": r'^("[0-9]{1,18}"|[0-9]{1,18}|\*)$'},
+        "description": 'Only if the object has this version: `"7"`, or one of a list; or `*`: it must exist.',
+        "schema": {
+            "type": "string",
+            "pattern": rf"^({_VERSION_TAG}( *, *{_VERSION_TAG}){{0,15}}|[0-9]{{1,18}}|\*)$",
+        },
     },
     "IfNoneMatchVersion": {
         "name": "If-None-Match",

@@ -16,7 +16,7 @@ from goverse_client.exchange import Answer, Request
 T = TypeVar("T")
 
 TIMEOUT_S_MAX: Final = 24 * 24 * 3600.0
-_ETAG: Final = re.compile(r'(?:W/)?"([0-9]{1,19})"')
+_ETAG: Final = re.compile(r'(?:W/)?"([0-9]{1,19})(?:\.[0-9a-f]{8})?"')
 _POSITION: Final = re.compile(r"[0-9]{1,39}")
 _HEADER: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 

@@ -268,7 +268,7 @@ function isResult(answer: Answer, method: string): boolean {
 }
 
 function replyOf<T>(answer: Answer, attempts: number): Reply<T> {
-  const etag = /^(?:W\/)?"(\d{1,15})"$/.exec(answer.headers.get("etag") ?? "");
+  const etag = /^(?:W\/)?"(\d{1,15})(?:\.[0-9a-f]{8})?"$/.exec(answer.headers.get("etag") ?? "");
   const position = answer.headers.get("goverse-commit-seq");
   let value: unknown = null;
   try {

@@ -48,6 +48,7 @@ class TypeDescription:
     state: JsonSchema
     create_arguments: JsonSchema
     methods: Mapping[str, MethodDescription]
+    state_version: int = 1
 
 
 Catalog = Mapping[str, TypeDescription]
@@ -82,6 +83,7 @@ def _type(told: Mapping[str, Any]) -> TypeDescription:
         told["state"],
         told["create_arguments"],
         {method.name: method for method in methods},
+        told.get("state_version", 1),  # nodes of older releases do not tell it
     )
 
 

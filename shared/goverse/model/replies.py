@@ -20,8 +20,11 @@ _RESULT, _CREATED, _PROBLEM = range(3)
 
 
 def fingerprint(request: Request) -> bytes:
-    """Return 16 bytes that are equal for requests with the same operation, method and body."""
-    digest = blake2b(request.body, digest_size=16, person=b"goverse.request")
+    """Return 16 bytes that are equal for requests with the same operation, method and body.
+
+    An empty body and ``{}`` both mean no arguments, so they are the same. Otherwise bodies are compared byte for byte.
+    """
+    digest = blake2b(request.body or b"{}", digest_size=16, person=b"goverse.request")
     digest.update(b"\x00%d\x00%b" % (request.operation, request.method.encode()))
     return digest.digest()
 

@@ -34,6 +34,17 @@ logger = logging.getLogger("goverse.objects")
 _EMPTY_OBJECT = b"{}"
 
 
+def _foreign(body: bytes) -> str | None:
+    """Return what a body is that begins with the mark of another encoding."""
+    if body.startswith(b"\xef\xbb\xbf"):
+        return "it begins with a byte order mark (BOM); send UTF-8 without one"
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "it is UTF-16; send UTF-8"
+    if body.startswith(b"\x1f\x8b"):
+        return "it is compressed with gzip; send it uncompressed"
+    return None
+
+
 class Arguments:
     """The parameters of one method: JSON object in, keyword arguments out, and the other way for outgoing calls."""
 
@@ -143,7 +154,7 @@ class Arguments:
         if error.error_count() == 1 and error.errors(include_url=False, include_input=False)[0]["type"] == (
             "json_invalid"
         ):
-            return MalformedRequest(f"the body is not JSON: {problems[0]['message']}")
+            return MalformedRequest(f"the body is not JSON: {_foreign(body) or problems[0]['message']}")
         try:
             _check_text(body)
         except MalformedRequest as malformed:

@@ -24,6 +24,7 @@ def _describe_type(spec: TypeSpec) -> TypeDescription:
         state=spec.state.json_schema(REF_TEMPLATE),
         create_arguments=on_create.arguments.json_schema(REF_TEMPLATE) if on_create else NO_ARGUMENTS,
         methods={name: _describe_method(method) for name, method in sorted(spec.methods.items())},
+        state_version=spec.policy.state_version,
     )
 
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from goverse.limits import ACTIVATIONS_BYTES_MAX, BODIES_BYTES_MAX, KEPT_REPLIES_BYTES_MAX, MIB, STATE_BYTES_MAX
+from goverse.limits import (
+    ACTIVATIONS_BYTES_MAX,
+    ANSWERS_BYTES_MAX,
+    BODIES_BYTES_MAX,
+    KEPT_REPLIES_BYTES_MAX,
+    MIB,
+    STATE_BYTES_MAX,
+)
 from goverse.settings.layers import Layer
 from goverse.telemetry.resources import Allowance
 
@@ -36,6 +43,9 @@ def derived(allowed: Allowance) -> Layer:
         layer.put(("node", "kept_replies_bytes_max"), kept, origin)
     if bodies < BODIES_BYTES_MAX:
         layer.put(("gate", "bodies_bytes_max"), bodies, origin)
+    answers = min(ANSWERS_BYTES_MAX, bodies)
+    if answers < ANSWERS_BYTES_MAX:
+        layer.put(("gate", "answers_bytes_max"), answers, origin)
     return layer
 
 

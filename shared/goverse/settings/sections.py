@@ -7,6 +7,7 @@ description that says what happens, not what the name says already. The referenc
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -23,6 +24,9 @@ from goverse.tls.files import TlsFiles, named
 
 # A segment takes any single record, with room to spare.
 _SEGMENT_BYTES_MIN = 2 * (limits.STATE_BYTES_MAX + limits.RESULT_BYTES_MAX)
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def _lower(value: Any) -> Any:
@@ -44,6 +48,16 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _header_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    wrong = [name for name in names if _HEADER_NAME.fullmatch(name) is None]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is not the name of a header")
+    return names
+
+
+HeaderNames = Annotated[Words, AfterValidator(_header_names)]
 
 
 class GateSettings(Section):
@@ -68,8 +82,20 @@ class GateSettings(Section):
         description="Serve other machines although callers are not authenticated; needed for a `host` "
         "that is not loopback.",
     )
+    admin_token_file: Directory | None = Field(
+        default=None,
+        description="File with the secret that `/admin` asks for (`Authorization: Bearer ...`), also of a node; made "
+        "at the start if it is missing. Without it a server with an embedded store uses `admin.token` in its data "
+        "directory, and gates and nodes of a cluster refuse `/admin`.",
+    )
+    allow_local_admin: bool = Field(
+        default=False,
+        description="Serve `/admin` to programs on this machine without the admin token. Leave it off behind a proxy "
+        "or a service mesh on the same host: its clients look local.",
+    )
     allow_remote_admin: bool = Field(
-        default=False, description="Let other machines use `/admin`, which is otherwise for this machine only."
+        default=False,
+        description="Let other machines, and clients of a proxy, use `/admin`, with the admin token.",
     )
     allowed_hosts: Words = Field(
         default=(),
@@ -81,12 +107,19 @@ class GateSettings(Section):
         description="Web origins, like `https://shop.example`, whose pages may call; the server's own origin "
         "always may. `*` allows any.",
     )
+    allowed_headers: HeaderNames = Field(
+        default=(),
+        description="Request headers, besides those that the API knows, that pages of `allowed_origins` may send, like "
+        "`X-Requested-With, sentry-trace`.",
+    )
     web_dir: Directory | None = Field(
         default=None,
         description="Folder of static files to serve at `/`; none serves the API documentation there.",
     )
     access_log: Literal["off", "errors", "all"] = Field(
-        default="errors", description="Which requests are logged: `off`, `errors` or `all`."
+        default="errors",
+        description="Which requests are logged: `off`, `all`, or `errors`: server errors and requests that a correct "
+        "client does not send. Business errors, reads of objects that do not exist and lost races are no errors.",
     )
     body_bytes_max: Annotated[ByteSize, Field(ge=1_024, le=limits.STATE_BYTES_MAX)] = Field(
         default=ByteSize(limits.BODY_BYTES_MAX),
@@ -97,8 +130,13 @@ class GateSettings(Section):
     )
     bodies_bytes_max: Annotated[ByteSize, Field(ge=limits.STATE_BYTES_MAX)] = Field(
         default=ByteSize(limits.BODIES_BYTES_MAX),
-        description="All bodies that arrive in pieces, together; beyond it requests get 429 `overloaded`. At most a "
-        "quarter of a container's memory by default.",
+        description="Request bodies over 4 KiB whose requests are not answered yet, and pipelined requests that wait, "
+        "together; beyond it requests get 429 `overloaded`. At most a quarter of a container's memory by default.",
+    )
+    answers_bytes_max: Annotated[ByteSize, Field(ge=limits.RESULT_BYTES_MAX)] = Field(
+        default=ByteSize(limits.ANSWERS_BYTES_MAX),
+        description="Answers that clients have not taken yet, together; beyond it the connections that have been "
+        "blocked for the longest time are cut. At most a quarter of a container's memory by default.",
     )
     head_read_timeout_s: Seconds = Field(
         default=limits.HEAD_READ_TIMEOUT_S, description="How long a client may take to send the headers of a request."

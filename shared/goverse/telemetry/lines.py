@@ -6,8 +6,10 @@ counted, and the count is written as soon as there is room, so nothing is lost s
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
+from contextlib import suppress
 from queue import Empty, Full, Queue
 from threading import Thread
 from typing import Final, TextIO
@@ -27,8 +29,8 @@ class LineWriter(logging.Handler):
         self._stream = stream if stream is not None else sys.stderr
         self._lines: Queue[str | None] = Queue(lines_max)
         self._dropped = 0
-        self._thread = Thread(target=self._write, name="goverse-log", daemon=True)
-        self._thread.start()
+        self._broken = False  # nothing can be written to the stream any more
+        self._start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Format the record and hand it over; `handle` holds the handler's lock meanwhile."""
@@ -38,7 +40,10 @@ class LineWriter(logging.Handler):
             self.handleError(record)
 
     def close(self) -> None:
-        """Write what is waiting, for a bounded time; nothing is taken afterwards."""
+        """Write what is waiting, for a bounded time.
+
+        A later record starts the thread again: ``logging.config.dictConfig`` closes every handler that exists.
+        """
         if self._thread.is_alive():
             try:
                 self._lines.put(None, timeout=CLOSE_TIMEOUT_S)
@@ -51,7 +56,15 @@ class LineWriter(logging.Handler):
         """Tell whether lines wait to be written."""
         return not self._lines.empty()
 
+    def _start(self) -> None:
+        self._thread = Thread(target=self._write, name="goverse-log", daemon=True)
+        self._thread.start()
+
     def _put(self, line: str) -> None:
+        if not self._broken and not self._thread.is_alive():
+            with suppress(RuntimeError):  # the interpreter ends
+                self._start()
+                atexit.register(self.close)  # `logging` has forgotten that this handler is to be flushed
         try:
             if self._dropped:
                 self._lines.put_nowait(self._drop_notice())
@@ -81,6 +94,7 @@ class LineWriter(logging.Handler):
                 self._stream.write(_encodable("\n".join(batch) + "\n", self._stream))
                 self._stream.flush()
             except (OSError, ValueError):
+                self._broken = True
                 return  # the stream is closed; there is nowhere left to say so
             if ended:
                 return

@@ -2,20 +2,21 @@
 
 JSON is one object per line with ``ts``, ``level``, ``logger``, ``event``, and whatever the record brings
 along (``extra=`` of the standard library, key words of structlog, bound context such as ``request_id``). Text
-is the same for people. Code logs through ``logging.getLogger("goverse....")``; uvicorn, warnings and the
-user's own loggers end up here as well.
+is the same for people, with every control character escaped, so that no message can pass for a line of its own.
+Values have a bound: clients and peers choose some of them. Code logs through ``logging.getLogger("goverse....")``;
+uvicorn, warnings and the user's own loggers end up here as well.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
+import re
 import sys
-import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final, Literal, TextIO, cast
 
 import orjson
@@ -27,12 +28,25 @@ from goverse.limits import LOG_TEXT_BYTES_MAX
 from goverse.model.problem_bounds import bounded_text
 from goverse.objects.context import current_turn
 from goverse.telemetry.lines import LineWriter
+from goverse.telemetry.own_loggers import OwnLogger, adopt
 
 LogFormat = Literal["auto", "json", "text"]
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 _NOISY: Final = ("asyncio", "httpcore", "httpx", "uvicorn", "watchfiles")
 """Loggers whose information is about their own machinery; their warnings are welcome."""
+
+VALUE_BYTES_MAX: Final = 4_096
+"""Of one value in a record of GoVerse, which may come from a client or a peer."""
+
+FOREIGN_BYTES_MAX: Final = LOG_TEXT_BYTES_MAX
+"""Of one value in another record, and of a traceback."""
+
+_ITEMS_MAX: Final = 100  # of a list or a mapping among the values
+_DEPTH_MAX: Final = 4
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What a terminal carries out, takes for a line end, or reorders a line by."""
 
 _FIRST: Final = ("ts", "level", "logger", "event")
 
@@ -60,6 +74,8 @@ def configure(
             root.removeHandler(old)
             old.close()
     root.addHandler(handler)
+    OwnLogger.writer = handler
+    adopt()
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
@@ -86,13 +102,15 @@ def change_level(level: str) -> None:
         raise ConfigError(f"there is no log level {level!r}; there are {', '.join(LEVELS)}")
     number = getattr(logging, level.upper())
     logging.getLogger().setLevel(number)
+    OwnLogger.threshold = number
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
 
 
 def current_level() -> str:
     """Return the least severe level that is written."""
-    return logging.getLevelName(logging.getLogger().level).lower()
+    level = logging.getLogger().level if OwnLogger.writer is None else OwnLogger.threshold
+    return logging.getLevelName(level).lower()
 
 
 def wants_color(stream: TextIO, environ: Mapping[str, str]) -> bool:
@@ -112,13 +130,22 @@ def _shared() -> list[Processor]:
 
 
 def _formatter(text: bool, node: str, *, colors: bool) -> logging.Formatter:
-    last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _tidy, _bounded]
+    last: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        _tidy,
+        structlog.processors.format_exc_info,
+        _bounded,
+    ]
     if text:
-        last.append(structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", pad_event_to=0))
+        # The plain formatter: the default one takes tens of milliseconds of the event loop for one traceback
+        plain = structlog.dev.plain_traceback
+        last += [
+            _escaped,
+            structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", pad_event_to=0, exception_formatter=plain),
+        ]
     else:
         last += [
             _Node(node),
-            structlog.processors.format_exc_info,
             _in_order,
             structlog.processors.JSONRenderer(_json),
         ]
@@ -163,27 +190,43 @@ def _tidy(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _bounded(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Cut texts and tracebacks that are too long for a line; an exception may hold megabytes that came from outside."""
+    """Cut values that are too long."""
+    own = str(event.get("logger", "")).partition(".")[0] == "goverse"
     for name, value in event.items():
-        if isinstance(value, str):
-            event[name] = bounded_text(value, LOG_TEXT_BYTES_MAX)
-    found: Any = event.get("exc_info")
-    error: object = cast("tuple[object, ...]", found)[1] if isinstance(found, tuple) else found
-    if isinstance(error, BaseException) and _says_too_much(error):
-        del event["exc_info"]
-        event["traceback"] = bounded_text("".join(traceback.format_exception(error)), LOG_TEXT_BYTES_MAX)
+        if not isinstance(value, int | float | None):
+            traceback = name in ("exception", "stack")
+            event[name] = _cut(value, VALUE_BYTES_MAX if own and not traceback else FOREIGN_BYTES_MAX)
     return event
 
 
-def _says_too_much(error: BaseException) -> bool:
-    length, seen = 0, set[int]()
-    following: BaseException | None = error
-    while following is not None and id(following) not in seen:
-        seen.add(id(following))
-        with contextlib.suppress(Exception):  # an application's own __str__
-            length += len(str(following))
-        following = following.__cause__ or following.__context__
-    return length > LOG_TEXT_BYTES_MAX // 2
+def _cut(value: Any, most: int, depth: int = 0) -> Any:
+    if isinstance(value, str):
+        return bounded_text(value, most)
+    if isinstance(value, bytes | bytearray):
+        return bytes(value) if len(value) <= most else bytes(value[:most]) + b"..."
+    if depth < _DEPTH_MAX:
+        if isinstance(value, list | tuple | set | frozenset):
+            items = cast("Iterable[Any]", value)
+            return [_cut(item, most, depth + 1) for item in islice(items, _ITEMS_MAX)]
+        if isinstance(value, dict):
+            pairs = islice(cast("Mapping[Any, Any]", value).items(), _ITEMS_MAX)
+            return {_cut(name, most, depth + 1): _cut(item, most, depth + 1) for name, item in pairs}
+    return value
+
+
+def _escaped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Escape control characters in text; lines of a traceback are indented, so that none can pass for a record."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            if name in ("exception", "stack"):
+                event[name] = "\n".join(f"    {_escape(line)}" for line in value.split("\n"))
+            else:
+                event[name] = _escape(value.rstrip("\n"))
+    return event
+
+
+def _escape(text: str) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

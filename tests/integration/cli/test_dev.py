@@ -239,9 +239,40 @@ def test_the_log_level_changes_while_it_runs(tmp_path: Path) -> None:
     application(tmp_path)
 
     with dev(tmp_path, "app.py", "--no-reload") as server:
-        changed = httpx.put(f"{server.url}/admin/log-level", json={"level": "DEBUG"})
+        refused = httpx.put(f"{server.url}/admin/log-level", json={"level": "DEBUG"})
+        admin = {"Authorization": f"Bearer {(tmp_path / '.goverse' / 'admin.token').read_text().strip()}"}
+        changed = httpx.put(f"{server.url}/admin/log-level", json={"level": "DEBUG"}, headers=admin)
 
+        assert (refused.status_code, refused.json()["setting"]) == (403, "gate.admin_token_file")
         assert changed.status_code == 200
-        assert httpx.get(f"{server.url}/admin/log-level").json() == {"level": "DEBUG"}
-        shown = httpx.get(f"{server.url}/admin/config").json()
+        assert httpx.get(f"{server.url}/admin/log-level", headers=admin).json() == {"level": "DEBUG"}
+        shown = httpx.get(f"{server.url}/admin/config", headers=admin).json()
         assert shown["gate.port"] == {"value": 0, "origin": "flag --port"}
+
+
+LOGGING = """
+import logging.config
+
+logging.config.dictConfig(
+    {
+        "version": 1,
+        "handlers": {"own": {"class": "logging.StreamHandler"}},
+        "loggers": {"shop": {"handlers": ["own"], "level": "INFO"}},
+    }
+)
+logging.getLogger("shop").info("from the shop")
+"""
+
+
+@pytest.mark.requirement("OBS-3")
+def test_an_application_that_configures_logging_does_not_silence_the_server(tmp_path: Path) -> None:
+    boom = COUNTER + "\n    @call\n    async def boom(self) -> None:\n        raise ZeroDivisionError\n"
+    application(tmp_path, LOGGING + boom)
+
+    with dev(tmp_path, "app.py") as server:
+        failed = httpx.post(f"{server.url}/objects/Counter/c1/call/boom", headers={"X-Request-Id": "r1"})
+
+        assert failed.status_code == 500
+        record = server.wait_for("method failed")
+        assert record["request_id"] == "r1"
+        assert "ZeroDivisionError" in record["exception"]

@@ -31,10 +31,12 @@ from goverse_cli.cluster.admin import AdminServer, listen
 from goverse_cli.cluster.gate_telemetry import gate_metrics
 from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_gate.app import create_app
+from goverse_gate.options import GateOptions
 from goverse_node.ownership.shutdown import Shutdown
 from goverse_node.stores.memory import MemoryStore
 from goverse_node.stores.metered import MeteredStore
 from tests.certificates import Authority
+from tests.gate.serving import ADMIN, ADMIN_TOKEN
 from tests.nodes import until, value
 from tests.tree import ROOT
 from tests.twin_cluster import SHARDS, Host, TwinCluster
@@ -93,7 +95,8 @@ async def served(host: Host, cluster: TwinCluster) -> AsyncIterator[httpx.AsyncC
         WireMetrics(out=WireStats(), **{"in": WireStats()}),
     )
     listener = listen("127.0.0.1:0")
-    admin = AdminServer(metrics, partial(node_report, host.node, host.keeper), listener)
+    access = GateOptions(admin_token=ADMIN_TOKEN)
+    admin = AdminServer(metrics, partial(node_report, host.node, host.keeper), listener, access)
     await admin.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
@@ -194,16 +197,17 @@ async def test_readiness_says_how_many_shards_are_claimed_and_follows_the_truth_
 
 
 @pytest.mark.requirement("OBS-3")
-async def test_the_log_level_changes_over_http_for_programs_of_this_machine_only() -> None:
+async def test_the_log_level_changes_over_http_for_holders_of_the_admin_token_only() -> None:
     async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("a")
         await cluster.served("a")
         async with served(cluster.hosts["a"], cluster) as client:
-            before = (await client.get("/admin/log-level")).json()["level"]
-            for foreign in ({"origin": "https://elsewhere.example"}, {"host": "rebound.example"}):
+            before = (await client.get("/admin/log-level", headers=ADMIN)).json()["level"]
+            elsewhere = {"origin": "https://elsewhere.example"}
+            for foreign in (ADMIN | elsewhere, ADMIN | {"host": "rebound.example"}, ADMIN | {"via": "1.1 a"}, {}):
                 refused = await client.put("/admin/log-level", json={"level": "DEBUG"}, headers=foreign)
                 assert (refused.status_code, refused.json()["code"]) == (403, "access_denied")
-            changed = await client.put("/admin/log-level", json={"level": before})
+            changed = await client.put("/admin/log-level", json={"level": before}, headers=ADMIN)
             assert (changed.status_code, changed.json()) == (200, {"level": before})
 
 

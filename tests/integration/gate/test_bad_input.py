@@ -123,7 +123,7 @@ async def test_slow_senders_share_a_bound_for_what_they_sent() -> None:
         for wire in wires:
             wire.close()
         await until(lambda: gate.app.objects.inflight == 0)
-        assert gate.app.objects.operations._bodies._held == 0
+        assert gate.app.objects.received.used == 0
 
 
 async def _first(answers: list[Coroutine[Any, Any, T]]) -> T:

@@ -301,6 +301,53 @@ async def test_every_answer_has_a_request_id_of_its_own(gate: Serving) -> None:
 
 
 @pytest.mark.requirement("GATE-10", "OBS-3")
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/objects/Counter/none", None, 404),
+        ("POST", "/objects/Counter/c1/call/withdraw", {"amount": 5}, 402),
+        ("POST", "/objects/Counter/c1/call/withdraw?", {"amount": 5}, 402),
+        ("DELETE", "/objects/Counter/none", None, 404),
+    ],
+)
+async def test_answers_of_normal_operation_leave_no_line(
+    gate: Serving, caplog: pytest.LogCaptureFixture, *, method: str, path: str, body: Any, status: int
+) -> None:
+    caplog.set_level("INFO", "goverse.gate.access")
+    assert (await gate.client.request(method, path, json=body)).status_code == status
+    lost = await gate.client.post("/objects/Counter/c1/call/increment", headers={"If-Match": "7"})
+    assert lost.status_code == 412
+    assert [record for record in caplog.records if record.name == "goverse.gate.access"] == []
+
+
+async def test_every_line_about_an_object_names_its_type(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "goverse.gate.access")
+    async with serving(GateOptions(access_log="all")) as gate:
+        await gate.client.put("/objects/Counter/c1")
+        await gate.client.get("/objects/Counter/c1")
+        await gate.client.get("/objects/Counter")
+        await gate.client.post("/objects/Counter/c1/call/read")
+        await gate.client.delete("/objects/Counter/c1")
+    lines = [vars(record) for record in caplog.records if record.name == "goverse.gate.access"]
+    assert [(line["object_type"], line["method"]) for line in lines] == [
+        ("Counter", "create"),
+        ("Counter", "read"),
+        ("Counter", "list"),
+        ("Counter", "read"),
+        ("Counter", "delete"),
+    ]
+
+
+@pytest.mark.parametrize("path", ["/objects/None/" + "x" * 60_000, "/" + "y" * 60_000])
+async def test_a_line_repeats_only_the_beginning_of_a_path(
+    gate: Serving, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    caplog.set_level("INFO", "goverse.gate.access")
+    assert (await gate.client.get(path)).status_code in (400, 404)
+    (line,) = [record for record in caplog.records if record.name == "goverse.gate.access"]
+    assert len(line.getMessage()) + len(vars(line)["path"]) < 1_024
+
+
 async def test_failed_requests_leave_a_line_and_good_ones_only_if_wanted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "goverse.gate.access")
     async with serving() as gate:

@@ -101,6 +101,18 @@ async def test_calls_over_https_prefer_the_newest_version(bench: Bench) -> None:
         assert (await shaken(gate, trusting)).version() == "TLSv1.2"
 
 
+@pytest.mark.parametrize("suites", ["ECDHE+AES128+SHA256:!AESGCM:!aNULL", "ECDHE+AES+SHA:!AESGCM", "AES128-GCM-SHA256"])
+async def test_suites_of_cbc_mode_and_without_forward_secrecy_are_refused(bench: Bench, suites: str) -> None:
+    async with serving(certificates=bench.rotating()) as gate:
+        context = bench.believing(bench.authority)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(suites)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await shaken(gate, context)
+        context.set_ciphers("ECDHE+AESGCM")
+        assert (await shaken(gate, context)).version() == "TLSv1.2"
+
+
 async def test_versions_before_1_2_are_refused(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     async with serving(certificates=bench.rotating()) as gate:
         old = bench.believing(bench.authority)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from goverse.errors import MalformedRequest
-from goverse.model.frames import MUST_EXIST
+from goverse.errors import (
+    GoverseError,
+    MalformedRequest,
+    ObjectNotFound,
+    UnsupportedMediaType,
+    UnsupportedTransferEncoding,
+    VersionMismatch,
+)
+from goverse.model.frames import MUST_EXIST, Problem
 from goverse_gate.headers import (
     CallHeaders,
+    check_encodings,
     check_etags,
     collect,
     is_exclusive_create,
-    matches_version,
+    matches_tag,
+    other_match,
     read,
     request_id_of,
 )
@@ -27,7 +36,7 @@ def test_a_request_without_headers_of_ours_asks_for_nothing() -> None:
     assert (host, length, found) == (b"x", b"3", {})
 
 
-@pytest.mark.parametrize("name", [b"host", b"idempotency-key", b"if-match", b"origin", b"goverse-timeout"])
+@pytest.mark.parametrize("name", [b"host", b"idempotency-key", b"origin", b"goverse-timeout"])
 def test_a_header_that_may_come_once_is_refused_twice(name: bytes) -> None:
     with pytest.raises(MalformedRequest):
         collect([(name, b"a"), (name, b"a")])
@@ -35,7 +44,7 @@ def test_a_header_that_may_come_once_is_refused_twice(name: bytes) -> None:
 
 def test_if_none_match_may_come_in_pieces() -> None:
     found = collect([(b"if-none-match", b'"1"'), (b"if-none-match", b'"2"')])[2]
-    assert matches_version(found[b"if-none-match"], 2)
+    assert matches_tag(found[b"if-none-match"], b"2")
 
 
 @pytest.mark.parametrize(
@@ -71,12 +80,31 @@ def test_what_is_no_timeout_is_refused(value: str) -> None:
         reading(goverse_timeout=value)
 
 
-@pytest.mark.parametrize(("value", "version"), [('"7"', 7), ("7", 7), ("*", MUST_EXIST), ('"0"', 0)])
+@pytest.mark.parametrize(
+    ("value", "version"),
+    [
+        ('"7"', 7),
+        ("7", 7),
+        ("*", MUST_EXIST),
+        ('"0"', 0),
+        ('W/"7"', 7),
+        ('"7-gzip"', 7),
+        ('"7;gzip"', 7),
+        ('W/"7-br"', 7),
+        ('"7.0a1b2c3d"', 7),
+        ('W/"7.0a1b2c3d-gzip"', 7),
+        ('"6", "8", "7"', 8),
+        ('W/"6" ,"8-gzip"', 8),
+        ('"8"\t,\t"8"', 8),
+    ],
+)
 def test_if_match_names_a_version_or_any(value: str, version: int) -> None:
     assert reading(if_match=value).if_match == version
 
 
-@pytest.mark.parametrize("value", ["", '"a"', 'W/"7"', '"7", "8"', "-1", "7.0"])
+@pytest.mark.parametrize(
+    "value", ["", '"a"', 'w/"7"', '"7" "8"', '"7",', '"7", *', "7, 8", "-1", "7.0", '"7-x"', '"7.1"', '"-gzip"']
+)
 def test_what_is_no_version_is_refused(value: str) -> None:
     with pytest.raises(MalformedRequest):
         reading(if_match=value)
@@ -97,7 +125,63 @@ def test_what_is_no_version_is_refused(value: str) -> None:
     ],
 )
 def test_if_none_match_compares_weakly(value: str, matches: bool) -> None:
-    assert matches_version(value.encode(), 7) is matches
+    assert matches_tag(value.encode(), b"7") is matches
+
+
+@pytest.mark.parametrize(
+    ("value", "matches"),
+    [('"7.0a1b2c3d"', True), ('W/"7.0a1b2c3d-gzip"', True), ('"7"', False), ("7", False), ('"7.ffffffff"', False)],
+)
+def test_a_tag_with_a_representation_matches_only_whole(value: str, matches: bool) -> None:
+    assert matches_tag(value.encode(), b"7.0a1b2c3d") is matches
+
+
+def test_the_next_version_of_a_list_is_the_one_that_the_object_has() -> None:
+    found = {b"if-match": b'"3", "5", W/"4"'}
+    refused = Problem.of(VersionMismatch(version=4))
+    assert other_match(found, 5, refused) == 4
+    assert other_match(found, 4, refused) is None
+    assert other_match(found, 5, Problem.of(VersionMismatch(version=9))) is None
+    assert other_match(found, 5, Problem.of(VersionMismatch())) is None
+    assert other_match(found, 5, Problem.of(ObjectNotFound())) is None
+    assert other_match({b"if-match": b'"5"'}, 5, refused) is None
+
+
+def test_an_if_match_names_a_bounded_number_of_versions() -> None:
+    assert reading(if_match=", ".join(f'"{n}"' for n in range(1, 17))).if_match == 16
+    with pytest.raises(MalformedRequest):
+        reading(if_match=", ".join(f'"{n}"' for n in range(1, 18)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("transfer-encoding", "gzip, chunked", UnsupportedTransferEncoding),
+        ("transfer-encoding", "identity", UnsupportedTransferEncoding),
+        ("content-encoding", "gzip", UnsupportedMediaType),
+        ("content-encoding", "br, identity", UnsupportedMediaType),
+    ],
+)
+def test_encodings_of_a_body_that_are_not_undone_are_refused(name: str, value: str, error: type[GoverseError]) -> None:
+    with pytest.raises(error):
+        check_encodings({name.encode(): value.encode()})
+
+
+def test_a_body_that_comes_as_it_is_passes() -> None:
+    check_encodings({})
+    check_encodings({b"transfer-encoding": b"Chunked", b"content-encoding": b"Identity"})
+
+
+def test_spaces_and_tabs_around_a_value_do_not_belong_to_it() -> None:
+    _, _, found = collect([(b"host", b"a"), (b"goverse-timeout", b"2\t"), (b"idempotency-key", b" \tk ")])
+    assert found == {b"goverse-timeout": b"2", b"idempotency-key": b"k"}
+
+
+@pytest.mark.parametrize("first", [b"", b"localhost"])
+@pytest.mark.parametrize("second", [b"", b"localhost"])
+def test_two_hosts_are_one_too_many_even_if_one_is_empty(first: bytes, second: bytes) -> None:
+    with pytest.raises(MalformedRequest, match="more than once"):
+        collect([(b"host", first), (b"host", second)])
 
 
 @pytest.mark.parametrize("value", ["*", '"7"', 'W/"7"', '"6", "7"', '"6","7"', '"anything"', '""'])

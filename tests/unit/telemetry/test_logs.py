@@ -3,9 +3,11 @@
 import io
 import json
 import logging
+import logging.config
+import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
 import pytest
@@ -18,6 +20,7 @@ from goverse.model.keys import ObjectKey
 from goverse.objects.context import Context, current_turn
 from goverse.telemetry.lines import LineWriter
 from goverse.telemetry.logs import LogFormat, change_level, configure, current_level
+from goverse.telemetry.own_loggers import OwnLogger, adopt
 from goverse.telemetry.process import register_process_metrics
 
 
@@ -39,13 +42,17 @@ def _restored() -> Iterator[None]:
             root.removeHandler(handler)
             handler.close()
     logging.captureWarnings(False)
+    logging.disable(logging.NOTSET)
+    OwnLogger.writer = None
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
     structlog.reset_defaults()
 
 
 def lines(stream: io.StringIO) -> list[str]:
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, LineWriter):
-            handler.close()
+    assert OwnLogger.writer is not None
+    OwnLogger.writer.close()
     return stream.getvalue().splitlines()
 
 
@@ -246,6 +253,133 @@ def test_the_process_tells_its_memory_processor_time_and_release() -> None:
     assert 'version="1.2.3"' in text
     for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "python_gc_collections_total"):
         assert f"\n{name}" in text
+
+
+SHOP = {"shop": {"handlers": ["own"], "level": "INFO"}}
+
+
+def by_dict(**more: object) -> Callable[[], None]:
+    """Return what an application does with ``dictConfig``."""
+    handlers = {"own": {"class": "logging.NullHandler"}}
+    config = {"version": 1, "handlers": handlers, "loggers": SHOP} | more
+    return lambda: logging.config.dictConfig(config)
+
+
+@pytest.mark.parametrize(
+    "configuring",
+    [
+        pytest.param(by_dict(), id="existing loggers disabled"),
+        pytest.param(by_dict(disable_existing_loggers=False), id="existing loggers kept"),
+        pytest.param(by_dict(root={"handlers": ["own"], "level": "ERROR"}), id="a root handler"),
+        pytest.param(lambda: logging.basicConfig(force=True, level=logging.CRITICAL), id="basicConfig"),
+        pytest.param(lambda: logging.disable(logging.CRITICAL), id="everything disabled"),
+        pytest.param(logging.getLogger().handlers.clear, id="handlers removed"),
+        pytest.param(logging.shutdown, id="handlers closed"),
+    ],
+)
+@pytest.mark.parametrize("first", ["application", "goverse"])
+@pytest.mark.requirement("OBS-3")
+def test_an_application_cannot_silence_goverse(configuring: Callable[[], None], first: str) -> None:
+    stream, gate, node = io.StringIO(), logging.getLogger("goverse.gate"), logging.getLogger("goverse.node")
+    if first == "application":
+        configuring()
+        logging.disable(logging.NOTSET)  # what came before is over: GoVerse is configured last
+        configure("json", "info", stream=stream)
+    else:
+        configure("json", "info", stream=stream)
+        gate.info("before", extra={"request_id": "r1"})
+        configuring()
+        logging.getLogger("goverse.node.late")
+        adopt()
+    gate.info("serving", extra={"request_id": "r2"})
+    gate.debug("too much")
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        node.exception("a method failed")
+    logging.getLogger("goverse.node.late").warning("late")
+
+    found = [line for line in objects(stream) if line["event"] != "before"]
+    assert [line["event"] for line in found] == ["serving", "a method failed", "late"]
+    assert found[0]["request_id"] == "r2"
+    assert "ZeroDivisionError" in str(found[1]["exception"])
+
+
+def test_an_application_that_names_a_logger_of_goverse_sets_its_level() -> None:
+    stream = io.StringIO()
+    configure("json", "info", stream=stream)
+    logging.config.dictConfig({"version": 1, "loggers": {"goverse.store": {"level": "ERROR"}}})
+    logging.getLogger("goverse.store").warning("quiet")
+    logging.getLogger("goverse.store").error("loud")
+    assert [line["event"] for line in objects(stream)] == ["loud"]
+
+
+def test_records_of_goverse_reach_other_handlers_once_and_the_terminal_never_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream, tracker = io.StringIO(), io.StringIO()
+    configure("json", "info", stream=stream)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    logging.basicConfig(force=True, handlers=[logging.StreamHandler(sys.stderr), logging.StreamHandler(tracker)])
+    logging.getLogger("goverse.gate").error("once")
+    logging.getLogger("shop").error("from the shop")
+    assert [line["event"] for line in objects(stream)] == ["once"]
+    assert tracker.getvalue().splitlines() == ["ERROR:goverse.gate:once", "ERROR:shop:from the shop"]
+    assert cast("io.StringIO", sys.stderr).getvalue().splitlines() == ["ERROR:shop:from the shop"]
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_what_others_choose_has_a_bound(log_format: LogFormat) -> None:
+    stream = io.StringIO()
+    configure(log_format, "info", stream=stream)
+    huge = "x" * 1_000_000
+    logging.getLogger("goverse.wire").warning("hello from %s", huge, extra={"peer": huge, "ids": [huge] * 3})
+    try:
+        raise ValueError(huge)
+    except ValueError:
+        logging.getLogger("goverse.node").exception("a method failed", extra={"request_id": huge})
+    written = "\n".join(lines(stream))
+    assert len(written) < 128_000
+    assert "(cut)" in written
+
+
+FORGED = "x\n2026-01-01T00:00:00Z [error    ] store failed\r\x1b[2J\x9b31m\u2028\u202e"
+
+
+@pytest.mark.parametrize("logger", ["shop", "goverse.gate"])
+def test_text_shows_control_characters_and_no_message_makes_a_line_of_its_own(logger: str) -> None:
+    stream = io.StringIO()
+    configure("text", "info", stream=stream)
+    logging.getLogger(logger).info(FORGED, extra={"path": FORGED, "who": [FORGED]})
+    (line,) = lines(stream)
+    assert "\\n2026" in line
+    assert line.isprintable()
+
+
+def test_no_line_of_a_traceback_in_text_passes_for_a_record() -> None:
+    stream = io.StringIO()
+    configure("text", "info", stream=stream)
+    try:
+        raise RuntimeError(FORGED)
+    except RuntimeError:
+        logging.getLogger("goverse.node").exception("a method failed")
+    first, *rest = lines(stream)
+    assert "a method failed" in first
+    assert len(rest) > 3
+    assert all(line.startswith("    ") and line.isprintable() for line in rest)
+    assert "RuntimeError" in stream.getvalue()
+
+
+def test_a_traceback_in_text_is_a_plain_one() -> None:
+    stream = io.StringIO()
+    configure("text", "info", stream=stream)
+    try:
+        raise RuntimeError("no")
+    except RuntimeError:
+        logging.getLogger("goverse.node").exception("a method failed")
+    text = "\n".join(lines(stream))
+    assert "Traceback (most recent call last)" in text
+    assert "╭" not in text
 
 
 @pytest.mark.parametrize("form", ["json", "text"])

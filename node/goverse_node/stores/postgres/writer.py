@@ -19,7 +19,7 @@ from contextlib import suppress
 from secrets import randbits
 from typing import Any, Final, NamedTuple
 
-from goverse.errors import GoverseError, StoreFailed, Unavailable
+from goverse.errors import Executed, GoverseError, StoreFailed, Unavailable, known
 from goverse.model.records import CommitRecord
 from goverse_node.stores.postgres import batches
 from goverse_node.stores.postgres.batches import NUMBERS
@@ -158,7 +158,7 @@ class Writer:
                 self.carried = self._batch
                 return carried
         await self._reverted(history)
-        raise Unavailable(_REVERTED, executed="unknown")
+        raise known(Unavailable(_REVERTED), Executed.UNKNOWN)
 
     async def _carry_through(self, batch: Sequence[CommitRecord]) -> Carried:
         pauses = _pauses()
