@@ -115,7 +115,7 @@ class Incoming:
             problem = Problem.of(known(error, Executed.UNKNOWN))
             reply = Reply(version=reply.version, commit_seq=reply.commit_seq, problem=problem)
         self._replies.append((number, reply))
-        self._replies_bytes += _weight(reply)
+        self._replies_bytes += len(reply.body) + FRAME_OVERHEAD_BYTES if reply.problem is None else _weight(reply)
 
     def take_replies(self) -> list[tuple[int, Reply]]:
         """Return what is to be written now: one message's worth."""
