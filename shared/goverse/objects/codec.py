@@ -82,8 +82,9 @@ class Arguments:
         self._to_json = sender(self._adapter)
         self._is_plain = storable.is_plain(self._schema) and not self._filled
         if not self._is_plain:
-            self._validate_json = partial(self._validate_json, by_alias=True)
             self._to_json = partial(self._to_json, by_alias=True)
+        if storable.has_aliases(self._schema):
+            self._validate_json = partial(self._validate_json, by_alias=True)
         self._holds_decimals = storable.holds_decimals(self._schema)
         self._check_defaults(name)
 
@@ -308,7 +309,7 @@ class State:
         self._schema = storable.with_unknown_members(self._adapter.core_schema)
         self._validate_json = SchemaValidator(self._schema).validate_json
         self._to_json = SchemaSerializer(self._schema, WRITING).to_json
-        if not storable.is_plain(self._schema):
+        if storable.has_aliases(self._schema):
             self._validate_json = partial(self._validate_json, by_alias=True, by_name=True)
             self._to_json = partial(self._to_json, by_alias=True)
         self._examine(self._schema)

@@ -158,6 +158,16 @@ def _as_written(value: Any, info: ValidationInfo) -> Any:
         return value
 
 
+def has_aliases(schema: Any) -> bool:
+    """Whether a field anywhere has a name in JSON that differs from its own; only then readers look for both."""
+    if isinstance(schema, dict):
+        node = cast("dict[str, Any]", schema)
+        if node.get("validation_alias") is not None or node.get("serialization_alias") is not None:
+            return True
+        return any(has_aliases(value) for name, value in node.items() if name not in _NO_SCHEMAS)
+    return isinstance(schema, list | tuple) and any(map(has_aliases, cast("list[object]", schema)))
+
+
 def with_visible_infinity(schema: Any) -> Any:
     """Return a schema that writes NaN and infinity by their names, so that they do not pass for null."""
     if isinstance(schema, dict):

@@ -44,6 +44,10 @@ class Aliased(Object):
     async def look(self) -> Lenient | None:
         return self.lenient
 
+    @call(readonly=True)
+    async def anything(self) -> Any:
+        return {"found": [self.lenient]}
+
     @call
     async def send(self, from_: Annotated[str, Field(alias="from")], to: str = Field("you", alias="toWhom")) -> str:
         return f"{from_}-{to}"
@@ -67,6 +71,7 @@ async def test_states_and_references_use_aliases() -> None:
         assert await host.ref(Relay, "1").pass_on("ann") == Strict.model_validate({"firstName": "ann"})
         await host.passivate()
         assert await host.ref(Aliased, "1").look() == Lenient(first_name="ann")
+        assert await host.ref(Aliased, "1").anything() == {"found": [{"firstName": "ann"}]}
         ann = {"firstName": "ann"}
         state = {"lenient": ann, "strict": ann, "by_name": ann, "from": "x", "to": "x"}
         assert await host.state(Aliased, "1") == state
