@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from goverse.errors import UnknownMethod, UnknownType
+from goverse.model.access import handler_called
 from goverse.model.catalog import Catalog, TypeDescription
 from goverse_gate.metrics import GateMetrics, Series
 from goverse_gate.target import Names, shown
@@ -27,15 +28,20 @@ class OfferedType:
     name: str
     methods: Names[OfferedMethod]
     method_names: str
+    handlers: Names[str]
 
     def method(self, segment: bytes) -> OfferedMethod:
         """Return the method that a path segment names.
 
         Raises:
             UnknownMethod: there is none; says which there are.
+            AccessDenied: it is a handler, which only other objects call.
         """
         method = self.methods.find(segment)
         if method is None:
+            handler = self.handlers.find(segment)
+            if handler is not None:
+                raise handler_called(self.name, handler)
             raise UnknownMethod(f"{self.name} exports no method {shown(segment)}; it has {self.method_names}")
         return method
 
@@ -51,7 +57,8 @@ class Offers:
                 name: OfferedMethod(name, method.timeout_s or default_timeout_s, metrics.methods[described.name, name])
                 for name, method in described.methods.items()
             }
-            return OfferedType(described.name, Names(methods), _listed(methods))
+            handlers = Names({name: name for name in described.handlers})
+            return OfferedType(described.name, Names(methods), _listed(methods), handlers)
 
         self._types = Names({name: offer(described) for name, described in catalog.items()})
         self._type_names = _listed(catalog)

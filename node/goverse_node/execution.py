@@ -16,7 +16,10 @@ from goverse.errors import (
     BusinessError,
     Deadlock,
     GoverseError,
+    MalformedRequest,
     MethodFailed,
+    ObjectExists,
+    ObjectNotFound,
     ReentrancyConflict,
     TooLarge,
     TryAgain,
@@ -30,7 +33,11 @@ from goverse_node.turn import Stepped, Turn
 logger = logging.getLogger("goverse.node.turn")
 
 NO_RESULT = b"null"
-_PASSED_ON = (BusinessError, MethodFailed, TryAgain, Deadlock, ReentrancyConflict, TooLarge)
+_PASSED_ON = (
+    *(BusinessError, MethodFailed, TryAgain, Deadlock, ReentrancyConflict, TooLarge),
+    # What a caller's own argument may bring about: the id of an object that is missing, that exists, or that is invalid
+    *(ObjectNotFound, ObjectExists, MalformedRequest),
+)
 
 
 def run(turn: Turn, target: Any, arguments: dict[str, Any]) -> None:
@@ -127,6 +134,11 @@ def told(turn: Turn, error: BaseException) -> GoverseError:
         public = MethodFailed(f"{name} raised {kind}: {_text(error)}", exception=kind)
         if _made_fit(public) is None:
             return public
+    if isinstance(error, GoverseError):
+        return MethodFailed(
+            f"{name} raised an error, {error.code}; the state is as it was before the call, the log has the cause",
+            cause=error.code,
+        )
     return MethodFailed(f"{name} raised an error; the state is as it was before the call, the log has the cause")
 
 

@@ -24,7 +24,7 @@ _EXPANSION = 8
 class Instance:
     """One object in memory."""
 
-    __slots__ = ("_attributes", "_extra", "base", "commit_seq", "exists", "object", "spec", "version")
+    __slots__ = ("_attributes", "_extra", "base", "commit_seq", "creation", "exists", "object", "spec", "version")
 
     def __init__(self, spec: TypeSpec, key: ObjectKey, stored: StoredObject | None, version: int = 0) -> None:
         """Bring the stored state to life, or start with the defaults where there is none.
@@ -36,6 +36,7 @@ class Instance:
         self.exists = stored is not None and stored.state is not None
         self.version = version if stored is None else stored.version
         self.commit_seq = 0 if stored is None else stored.commit_seq
+        self.creation = None if stored is None else stored.creation
         self._extra: dict[str, Any] = {}
         self.object: Any = object.__new__(spec.cls)
         attributes: dict[str, Any] = self.object.__dict__
@@ -119,6 +120,11 @@ class Instance:
     def rebase(self) -> None:
         """Take the live state as the one to fall back to, after it was rebuilt from bytes."""
         self.base = None if self.missing() else self.dump()
+
+    @property
+    def shows_base(self) -> bool:
+        """Whether ``base`` is what callers may see: no view, no hidden field, no member of another release."""
+        return self.spec.view is None and not self.spec.state.hidden and not self._extra
 
     @property
     def resident_bytes(self) -> int:

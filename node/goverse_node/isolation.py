@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from goverse.errors import GoverseError, MethodFailed, ReentrancyConflict
+from goverse.objects.creation import NO_ARGUMENTS
 from goverse_node.turn import Turn
 
 if TYPE_CHECKING:
@@ -124,5 +125,7 @@ def _keep(activation: Activation) -> None:
     instance.accept(state, activation.node.options.state_bytes_max)
     instance.base = state
     instance.version += 1
-    instance.exists = True
+    if not instance.exists:
+        instance.creation = NO_ARGUMENTS  # a create with arguments puts its own digest here
+        instance.exists = True
     activation.dirty = None

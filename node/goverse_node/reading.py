@@ -1,7 +1,8 @@
 """Reading the state of an object: what is durable, in the shape of the present class, without a turn.
 
 An object that is in memory with nothing on its way to the store is answered from there, where nobody else can have a
-newer state; else the store is asked.
+newer state; else the store is asked. Types with a view or hidden fields show less than the state
+(``goverse_node.showing``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from goverse_node.call import Call
 from goverse_node.instance import Instance
 from goverse_node.lookup import outcome, refusal
 from goverse_node.phase import Phase
+from goverse_node.showing import shown
 
 if TYPE_CHECKING:
     from goverse_node.node import Node
@@ -32,7 +34,10 @@ def read(node: Node, call: Call) -> None:
     node.registry.type(key.type)
     known = _in_memory(node, key)
     if known is not None:
-        _answer(call, known)
+        if known.shows_base:
+            _answer(call, Reply(known.base or b"", known.version, known.commit_seq))
+        else:
+            _show(node, call, _durable_form(known))
         return
     try:
         stored = node.store.load(key)
@@ -46,7 +51,8 @@ def read(node: Node, call: Call) -> None:
         _tell(node, call, stored)
 
 
-def _in_memory(node: Node, key: ObjectKey) -> Reply | None:
+def _in_memory(node: Node, key: ObjectKey) -> Instance | None:
+    """Return the live object if its ``base`` is durable and surely the newest state."""
     activation = node.residents.get(key)
     if activation is None or activation.phase is not Phase.ACTIVE or activation.tail is not None:
         return None
@@ -55,7 +61,13 @@ def _in_memory(node: Node, key: ObjectKey) -> Reply | None:
         return None
     if not node.tenure.may_answer(activation.shard, activation.epoch):
         return None
-    return Reply(instance.base, instance.version, instance.commit_seq)
+    return instance
+
+
+def _durable_form(instance: Instance) -> StoredObject:
+    """Return what the store holds of a live object."""
+    state_version = instance.spec.policy.state_version
+    return StoredObject(instance.version, instance.base, state_version, instance.commit_seq, 0)
 
 
 def _loaded(node: Node, call: Call, answer: Future[StoredObject | None]) -> None:
@@ -70,10 +82,17 @@ def _loaded(node: Node, call: Call, answer: Future[StoredObject | None]) -> None
 def _tell(node: Node, call: Call, stored: StoredObject | None) -> None:
     key = call.request.key
     if stored is None or stored.state is None:
-        call.refuse(ObjectNotFound(f"{key} does not exist"))
-        return
+        call.refuse(ObjectNotFound(f"{key} does not exist", object=str(key)))
+    else:
+        _show(node, call, stored)
+
+
+def _show(node: Node, call: Call, stored: StoredObject) -> None:
+    """Answer with what callers see of a stored object, from an instance that runs no hooks and serves no calls."""
+    key = call.request.key
     try:
-        state = Instance(node.registry.type(key.type), key, stored).base or b""
+        instance = Instance(node.registry.type(key.type), key, stored)
+        state = shown(instance, node.options.result_bytes_max)
     except GoverseError as error:
         call.refuse(error)
     else:

@@ -7,14 +7,17 @@ whenever it waits, the object's state is compared, so a change is always charged
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+import os
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from goverse.errors import Deadlock, GoverseError
+from goverse.errors import Deadlock, GoverseError, MethodFailed, Timeout
 from goverse.limits import CHAIN_LENGTH_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import DERIVED_KEY_PREFIX, ROUTER_KEY_PREFIX, ObjectKey
+from goverse.model.object_ids import derived_id, time_ordered_id
+from goverse.model.records import ObjectSummary
 from goverse.objects.context import Context
 from goverse.objects.spec import MethodSpec
 
@@ -129,23 +132,31 @@ class Turn:
             if self.task is not None and self.started:  # one that is cancelled before could not tell that it ended
                 self.task.cancel()
 
-    async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
+    async def call_object(
+        self,
+        key: ObjectKey,
+        method: str,
+        body: bytes,
+        operation: Operation = Operation.CALL,
+        if_match: int | None = None,
+    ) -> Reply:
         """Call another object; leaves only when everything that this object did before is durable."""
         chain = (*self.request.chain, self.activation.key)
         if len(chain) > CHAIN_LENGTH_MAX:
             return Reply(problem=Problem.of(Deadlock(f"the call chain is longer than {CHAIN_LENGTH_MAX} objects")))
-        nested_key = self._derived_key(key, method)
+        nested_key = self._derived_key(key, method or f"@{operation.name.lower()}")
         await self.activation.durable()
         if self.closed:
             raise GoverseError(f"{self.activation.key}.{self.name} is over; it can call no other object any more")
         request = Request(
-            Operation.CALL,
+            operation,
             key,
             method,
             body,
             self.deadline,
             self.request.request_id,
             idempotency_key=nested_key,
+            if_match=if_match,
             caller=self.request.caller,
             traceparent=self.request.traceparent,
             chain=chain,
@@ -158,6 +169,49 @@ class Turn:
             left = list(self.waits_for)
             left.remove(key)
             self.waits_for = tuple(left)
+
+    async def create_object(self, key: ObjectKey, body: bytes) -> Reply:
+        """Create an object; one that exists already, with whatever creation arguments, is an error."""
+        self._check_population("create", key)
+        return await self.call_object(key, "", body, Operation.CREATE, if_match=0)
+
+    async def delete_object(self, key: ObjectKey) -> Reply:
+        """Delete an object."""
+        self._check_population("delete", key)
+        return await self.call_object(key, "", b"", Operation.DELETE)
+
+    def _check_population(self, verb: str, key: ObjectKey) -> None:
+        if self.readonly:
+            raise MethodFailed(
+                f"{self.activation.key.type}.{self.name} is readonly and cannot {verb} {key}; leave readonly=True away"
+            )
+        if key == self.activation.key:
+            raise Deadlock(
+                f"{key} cannot {verb} itself: the turn would wait for its own end. Let another object do it afterwards"
+            )
+
+    async def list_objects(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        """List durable objects; takes no longer than the turn may."""
+        if self.closed:
+            raise GoverseError(f"{self.activation.key}.{self.name} is over; it can list no objects any more")
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                return await self.activation.node.calls.list(
+                    namespace, type_name, prefix=prefix, after=after, limit=limit
+                )
+        except TimeoutError:
+            raise Timeout(
+                f"the list of {type_name} objects did not come before the deadline", operation="list", object=type_name
+            ) from None
+
+    def new_id(self, namespace: str, type_name: str) -> str:
+        """Return an id for an object that the turn creates; a repetition of a turn with a key gets the same one."""
+        key = self._derived_key(ObjectKey(namespace, type_name, ""), "@id")
+        if key is not None:
+            return derived_id(namespace, type_name, key)
+        return time_ordered_id(self.activation.node.clock.wall_ms(), os.urandom(10))
 
     def _derived_key(self, key: ObjectKey, method: str) -> str | None:
         """Give the nth call to a method the same key in every attempt, so that a repeated turn repeats no effect."""

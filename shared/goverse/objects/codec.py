@@ -18,7 +18,7 @@ from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializ
 from typing_extensions import TypedDict
 
 from goverse.errors import DefinitionError, InvalidArguments, MalformedRequest, MethodFailed
-from goverse.model.json_values import decode
+from goverse.model.json_values import decode, encode
 from goverse.objects.complaints import field_problems, refused
 from goverse.objects.defaults import NO_VALUE, constrained, default_maker, has_default
 
@@ -80,6 +80,8 @@ class Arguments:
             raise DefinitionError(f"{name}: {error}") from error
         self._validate_json = self._adapter.validator.validate_json
         self._to_json = _writer(self._adapter)
+        self._name = name
+        self._plain_defaults: dict[str, Any] | None = None
 
     def decode(self, body: bytes) -> dict[str, Any]:
         """Return the keyword arguments in ``body``, a JSON object or nothing.
@@ -111,21 +113,39 @@ class Arguments:
             InvalidArguments: a value is not of its declared type.
         """
         if len(positional) > len(self._positional):
-            raise TypeError(f"takes {len(self._positional)} positional arguments but {len(positional)} were given")
+            raise TypeError(
+                f"{self._name} takes {len(self._positional)} positional arguments but {len(positional)} were given; "
+                f"{self._takes}"
+            )
         values = dict(zip(self._positional, positional, strict=False))
         for name, value in named.items():
             if name in values or name not in self.names:
-                raise TypeError(
-                    f"got {'multiple values for' if name in values else 'an unexpected keyword'} argument '{name}'"
-                )
+                kind = "multiple values for" if name in values else "an unexpected keyword"
+                raise TypeError(f"{self._name} got {kind} argument '{name}'; {self._takes}")
             values[name] = value
         missing = [name for name in self.required if name not in values]
         if missing:
-            raise TypeError(f"missing required arguments: {', '.join(missing)}")
+            raise TypeError(f"{self._name} is missing required arguments: {', '.join(missing)}; {self._takes}")
         try:
             return self._to_json(values, warnings="error")
         except PydanticSerializationError as error:
             raise refused(error, lambda: self._validate_json(self._to_json(values, warnings=False))) from error
+
+    @property
+    def _takes(self) -> str:
+        """The parameters in words, those with a default in square brackets."""
+        names = (name if name in self.required else f"[{name}]" for name in self.names)
+        return f"it takes: {', '.join(names) or 'nothing'}"
+
+    def plain_defaults(self) -> dict[str, Any]:
+        """Return the defaults as JSON values; one that has no JSON form is left out."""
+        if self._plain_defaults is None:
+            found: dict[str, Any] = {}
+            for name, default in self._defaults.items():
+                with suppress(MethodFailed, ValueError):
+                    found |= decode(self._to_json({name: default_maker(default)()}))
+            self._plain_defaults = found
+        return self._plain_defaults
 
     def json_schema(self, ref_template: str) -> JsonSchema:
         """Return the JSON schema of the arguments object, defaults included."""
@@ -178,7 +198,13 @@ class Result:
 class State:
     """The persistent fields of one class: JSON in the store, attributes on the object."""
 
-    def __init__(self, name: str, hints: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        hints: Mapping[str, Any],
+        defaults: Mapping[str, Any],
+        hidden: frozenset[str] = frozenset(),
+    ) -> None:
         """Compile the fields; ``defaults`` holds the class attributes of those that have one.
 
         Raises:
@@ -186,6 +212,8 @@ class State:
         """
         self._name = name
         self.fields: tuple[str, ...] = tuple(hints)
+        self.hidden = hidden
+        self._shown = frozenset(hints) - hidden
         self._makers = {
             field: default_maker(defaults[field]) for field in hints if has_default(defaults.get(field, NO_VALUE))
         }
@@ -271,13 +299,46 @@ class State:
         except Exception as error:
             raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
 
+    def shown(self, body: bytes) -> bytes:
+        """Return the state ``body`` without hidden fields and without members that the class does not declare.
+
+        An undeclared member may be a hidden field of another release of the class.
+        """
+        values = cast("dict[str, Any]", decode(body))
+        return encode({name: value for name, value in values.items() if name in self._shown})
+
     def json_schema(self, ref_template: str) -> JsonSchema:
-        """Return the JSON schema of the state."""
+        """Return the JSON schema of the state as callers see it, without hidden fields."""
         schema = self._adapter.json_schema(ref_template=ref_template, mode="serialization")
-        schema["required"] = list(self.fields)  # a stored state has them all
-        if not self.fields:
+        schema["required"] = [field for field in self.fields if field in self._shown]  # a stored state has them all
+        if not schema["required"]:
             del schema["required"]
         schema.pop("additionalProperties", None)
         for field, make in self._makers.items():
             _show_default(schema, self._to_json, field, make)
-        return schema
+        return _without(schema, self.hidden) if self.hidden else schema
+
+
+def _without(schema: JsonSchema, hidden: frozenset[str]) -> JsonSchema:
+    """Return the schema of an object without some of its members, and without definitions that only they used."""
+    schema["properties"] = {name: each for name, each in schema.get("properties", {}).items() if name not in hidden}
+    definitions = schema.pop("$defs", {})
+    used: dict[str, Any] = {}
+    waiting: list[Any] = [schema]
+    while waiting:
+        for name in _referred(waiting.pop(), definitions):
+            if name not in used:
+                used[name] = definitions[name]
+                waiting.append(definitions[name])
+    return {"$defs": {name: definitions[name] for name in definitions if name in used}, **schema} if used else schema
+
+
+def _referred(node: Any, definitions: Mapping[str, Any]) -> set[str]:
+    """Return the definitions that a part of a schema refers to, by the end of each reference."""
+    if isinstance(node, dict):
+        return {name for each in cast("dict[str, Any]", node).values() for name in _referred(each, definitions)}
+    if isinstance(node, list):
+        items = cast("list[Any]", node)  # type: ignore[redundant-cast]  # pyright needs it
+        return {name for each in items for name in _referred(each, definitions)}
+    name = node.rpartition("/")[2] if isinstance(node, str) and "/" in node else ""
+    return {name} if name in definitions else set()

@@ -23,7 +23,8 @@ server together a tenth of that."""
 
 BATCH_TYPES: Final = (
     *("integer[]", "bigint[]"),
-    *("bigint[]", "bytea[]", "bigint[]", "bigint[]", "bytea[]", "integer[]", "bigint[]", "integer[]", "integer"),
+    *("bigint[]", "bytea[]", "bigint[]", "bigint[]", "bytea[]", "integer[]", "bigint[]", "integer[]", "bytea[]"),
+    "integer",
     *("bigint[]", "bytea[]", "bigint[]"),
     *("bigint[]", "bytea[]", "bytea[]", "bytea[]", "bytea[]", "bigint[]", "integer[]"),
     *("text[]", "integer[]", "bigint[]", "bigint[]", "bigint[]", "bigint[]", "integer[]", "bytea[]"),
@@ -31,7 +32,7 @@ BATCH_TYPES: Final = (
 )
 EACH_TYPES: Final = (
     *("bigint[]", "bytea[]", "bigint[]", "bigint[]", "bytea[]", "integer[]", "bigint[]", "integer[]", "bigint[]"),
-    *("bytea[]", "text[]", "bigint[]", "boolean[]", "bytea[]", "bytea[]", "bigint[]"),
+    *("bytea[]", "text[]", "bigint[]", "boolean[]", "bytea[]", "bytea[]", "bigint[]", "bytea[]"),
 )
 
 _FOLDED: Final = -1
@@ -50,6 +51,7 @@ class _Changes:
         self.state_versions: list[int] = []
         self.at_ms: list[int] = []
         self.ordinals: list[int] = []
+        self.creations: list[bytes | None] = []
         self.places: dict[ObjectKey, int] = {}
 
     def add(self, ordinal: int, record: CommitRecord) -> bool:
@@ -71,6 +73,7 @@ class _Changes:
         self.state_versions.append(record.state_version)
         self.at_ms.append(record.at_ms)
         self.ordinals.append(ordinal)
+        self.creations.append(record.creation)
         return True
 
     def columns(self) -> list[Any]:
@@ -83,6 +86,7 @@ class _Changes:
             self.state_versions,
             self.at_ms,
             self.ordinals,
+            self.creations,
             len(self.places),
         ]
 
@@ -195,7 +199,7 @@ def folded(batch: Sequence[CommitRecord], ahead_ms: int) -> list[Any] | None:
 
 def each(batch: Sequence[CommitRecord], ahead_ms: int) -> list[Any]:
     """Return the arguments of ``commit_each`` behind ``p_now_ms``."""
-    return _as_text(_columns([_row(record, ahead_ms) for record in batch], 16), EACH_TYPES)
+    return _as_text(_columns([_row(record, ahead_ms) for record in batch], len(EACH_TYPES)), EACH_TYPES)
 
 
 def _as_text(columns: list[Any], types: Sequence[str]) -> list[Any]:
@@ -227,6 +231,7 @@ def _row(record: CommitRecord, ahead_ms: int) -> tuple[Any, ...]:
         kept.fingerprint if kept is not None else None,
         kept.reply if kept is not None else None,
         kept.expires_ms - ahead_ms if kept is not None else None,
+        record.creation,
     )
 
 
