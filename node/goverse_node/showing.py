@@ -43,7 +43,9 @@ def _evaluate(view: ViewSpec, instance: Instance) -> bytes:
     try:
         body = view.result.encode(view.function(instance.object))
         unchanged = instance.dump() == instance.base
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also sys.exit(): one object's view does not end the node
         logger.error("view failed", exc_info=error, extra={"object": str(instance.object.key), "view": view.name})
         if isinstance(error, MethodFailed) and error.__cause__ is not None:
             raise  # says which value is not of its declared type

@@ -1,4 +1,4 @@
-"""``@call``, ``@handler``, ``@view``, ``@raises`` and the hooks: which functions of a class are reached, and by whom."""
+"""``@call``, ``@handler``, ``@view``, ``@raises`` and the hooks: which functions of a class are reached and how."""
 
 from __future__ import annotations
 

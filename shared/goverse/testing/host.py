@@ -142,10 +142,11 @@ class TestHost:
     async def state(self, target: type[Any], object_id: str) -> dict[str, Any] | None:
         """Return the durable state of an object as JSON values, hidden fields included; None if it does not exist."""
         key = self._key(target, object_id)
+        spec = self._registry.type(key.type)
         stored = self._store.load(key)
         if stored is None or stored.state is None:
             return None
-        instance = import_module("goverse_node.instance").Instance(self._registry.type(key.type), key, stored)
+        instance = import_module("goverse_node.instance").Instance(spec, key, stored)
         return cast("dict[str, Any]", json_values.decode(instance.base))
 
     async def shown(self, target: type[Any], object_id: str) -> Any:
