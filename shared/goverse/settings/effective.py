@@ -39,7 +39,8 @@ class EffectiveSettings(Generic[S_co]):
         parts = tuple(path.split("."))
         found = _origin(self.layers, parts)
         if found is None and parts[0] == OBJECTS:
-            found = _origin(self.layers, parts[:2])  # a file's lines are known to the type
+            known = (layer.origins.get(parts[:2]) for layer in self.layers)  # a file knows the line of the type
+            found = next(filter(None, known), None)
         return found or DEFAULT_ORIGIN
 
     def chosen(self, path: str) -> bool:
