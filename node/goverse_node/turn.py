@@ -206,9 +206,13 @@ class Turn:
                 f"the list of {type_name} objects did not come before the deadline", operation="list", object=type_name
             ) from None
 
-    def new_id(self, namespace: str, type_name: str) -> str:
-        """Return an id for an object that the turn creates; a repetition of a turn with a key gets the same one."""
-        key = self._derived_key(ObjectKey(namespace, type_name, ""), "@id")
+    def new_id(self, namespace: str, type_name: str, body: bytes) -> str:
+        """Return an id for an object that the turn creates; a repetition of a turn with a key gets the same one.
+
+        Objects that are created concurrently are told apart by their creation arguments, ``body``.
+        """
+        print_ = blake2b(body, digest_size=16, person=b"goverse.nested").hexdigest()
+        key = self._derived_key(ObjectKey(namespace, type_name, print_), "@id")
         if key is not None:
             return derived_id(namespace, type_name, key)
         return time_ordered_id(self.activation.node.clock.wall_ms(), os.urandom(10))

@@ -70,8 +70,8 @@ class Turn(Protocol):
         """List durable objects, as ``goverse.ports.store.Store.list`` does."""
         ...
 
-    def new_id(self, namespace: str, type_name: str) -> str:
-        """Return an id for an object that this turn creates; a repetition of the turn gets the same one."""
+    def new_id(self, namespace: str, type_name: str, body: bytes) -> str:
+        """Return an id for an object to create from ``body``; a repetition of the turn gets the same one."""
         ...
 
 

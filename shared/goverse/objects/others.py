@@ -68,7 +68,7 @@ async def create_object(
     turn = running_turn("self.create")
     body = create_body(target, arguments)
     type_name = target if isinstance(target, str) else TypeSpec.of(target).name
-    name = turn.new_id(namespace, type_name) if object_id is None else check_id(object_id)
+    name = turn.new_id(namespace, type_name, body) if object_id is None else check_id(object_id)
     reply = await turn.create_object(ObjectKey(namespace, type_name, name), body)
     if reply.problem is not None:
         raise error_of(reply.problem, () if isinstance(target, str) else _raised_by(target, "on_create"))

@@ -1,5 +1,6 @@
 """Objects that create, delete and list other objects."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -265,3 +266,34 @@ async def test_a_listing_goes_on_over_pages(monkeypatch: pytest.MonkeyPatch) -> 
         assert await desk.all() == [f"{number}" for number in range(5)]
         assert await desk.all(limit=3) == ["0", "1", "2"]
         assert [each[0] for each in await desk.found(limit=5)] == [f"{number}" for number in range(5)]
+
+
+class Hasty(Object):
+    """Creates objects in tasks whose order differs from attempt to attempt."""
+
+    sold: dict[str, str] = {}
+
+    @call
+    async def sell(self) -> dict[str, str]:
+        async def one(seat: str) -> None:
+            self.sold[seat] = (await self.create(Ticket, seat=seat)).id
+
+        seats = ["A1", "A2", "A3"]
+        await asyncio.gather(*map(one, reversed(seats) if BROKEN else seats))
+        if BROKEN:
+            raise ValueError(BROKEN.pop())
+        return self.sold
+
+
+@pytest.mark.requirement("OBJ-15", "DUR-2")
+async def test_concurrent_creates_get_the_ids_of_the_first_attempt_in_any_order(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    BROKEN.append("now")
+    async with bench(Hasty, Ticket) as b:
+        assert code(await b.call(Hasty, "h", "sell", idempotency_key="k")) == "method_failed"
+        sold = value(await b.call(Hasty, "h", "sell", idempotency_key="k"))
+        listed = await b.node.list("default", "Ticket", prefix="", after=None, limit=10)
+        assert sorted(sold.values()) == [each.id for each in listed]
+        for seat, object_id in sold.items():
+            assert value(await b.read(Ticket, object_id))["seat"] == seat
