@@ -202,30 +202,11 @@ def _view(user_class: type[Any]) -> ViewSpec | None:
     Raises:
         DefinitionError: there are two, it cannot be evaluated without a call, or a subclass overrides it unmarked.
     """
-    name = user_class.__name__
-    functions = dict(_functions(user_class))
-    declared = {
-        attribute: base
-        for base in user_class.__mro__
-        for attribute, value in vars(base).items()
-        if hasattr(getattr(value, "__func__", getattr(value, "fget", value)), VIEW_ATTRIBUTE)
-    }
-    for attribute, base in declared.items():
-        found = inspect.getattr_static(user_class, attribute)
-        if attribute in vars(base) and found is vars(base)[attribute] and not inspect.isfunction(found):
-            raise DefinitionError(f"{name}.{attribute}: put @view on a plain method, without other decorators")
-        if not hasattr(found, VIEW_ATTRIBUTE):
-            raise DefinitionError(
-                f"{name}.{attribute} overrides the view of {base.__name__} without @view, which would show the whole "
-                "state; mark it with @view"
-            )
-    if not declared:
+    attribute = _view_name(user_class)
+    if attribute is None:
         return None
-    if len(declared) > 1:
-        raise DefinitionError(f"{name} has the views {', '.join(sorted(declared))}; a class has at most one")
-    [attribute] = declared
-    function = functions[attribute]
-    owner = f"{name}.{attribute}"
+    function = dict(_functions(user_class))[attribute]
+    owner = f"{user_class.__name__}.{attribute}"
     if hasattr(function, OPTIONS_ATTRIBUTE):
         raise DefinitionError(f"{owner} is a view; a view cannot be called, so leave @call or @handler away")
     if attribute in RESERVED:
@@ -238,6 +219,29 @@ def _view(user_class: type[Any]) -> ViewSpec | None:
     if "return" not in hints:
         raise DefinitionError(f"{owner} is a view: annotate what it returns, as in -> OrderView")
     return ViewSpec(attribute, function, Result(owner, hints["return"]))
+
+
+def _view_name(user_class: type[Any]) -> str | None:
+    """Return the name of the function that is marked with ``@view``, in the class or in one of its bases."""
+    name = user_class.__name__
+    declared = {
+        attribute: base
+        for base in user_class.__mro__
+        for attribute, value in vars(base).items()
+        if hasattr(getattr(value, "__func__", getattr(value, "fget", value)), VIEW_ATTRIBUTE)
+    }
+    for attribute, base in declared.items():
+        found = inspect.getattr_static(user_class, attribute)
+        if found is vars(base)[attribute] and not inspect.isfunction(found):
+            raise DefinitionError(f"{name}.{attribute}: put @view on a plain method, without other decorators")
+        if not hasattr(found, VIEW_ATTRIBUTE):
+            raise DefinitionError(
+                f"{name}.{attribute} overrides the view of {base.__name__} without @view, which would show the whole "
+                "state; mark it with @view"
+            )
+    if len(declared) > 1:
+        raise DefinitionError(f"{name} has the views {', '.join(sorted(declared))}; a class has at most one")
+    return next(iter(declared), None)
 
 
 def _migrations(user_class: type[Any], policy: Policy) -> dict[int, Migration]:
