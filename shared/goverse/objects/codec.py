@@ -279,9 +279,16 @@ class State:
         try:
             return self._to_json(values, warnings="error")
         except Exception as error:
-            raise MethodFailed(
-                f"a field of {self._name} holds a value that is not of its declared type: {error}"
-            ) from error
+            raise MethodFailed(self._misfit(values, error)) from error
+
+    def _misfit(self, values: Mapping[str, Any], error: Exception) -> str:
+        """Say what cannot be written; the text of the error would show callers the value of a hidden field."""
+        for field in self.hidden & values.keys():
+            try:
+                self._to_json({field: values[field]}, warnings="error")
+            except Exception:
+                return f"the hidden field {field} of {self._name} holds a value that is not of its declared type"
+        return f"a field of {self._name} holds a value that is not of its declared type: {error}"
 
     def check(self, body: bytes) -> None:
         """Make sure that a state that is about to be committed can be loaded again.

@@ -9,9 +9,9 @@ subclasses that give it another default; only ``field(hidden=False)`` in a subcl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast, overload
+from typing import Any, Final, TypeVar, cast, get_args, overload
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -61,17 +61,15 @@ def field(*, default: Any = _UNSET, default_factory: Callable[[], Any] | None = 
     return declared
 
 
-def hidden_fields(owner: type[Any], names: tuple[str, ...]) -> frozenset[str]:
-    """Return which of the fields ``names`` of a class are hidden; the most derived declaration counts."""
-    return frozenset(name for name in names if _is_hidden(owner, name))
+def hidden_fields(owner: type[Any], hints: Mapping[str, Any]) -> frozenset[str]:
+    """Return which fields of a class are hidden; the most derived declaration counts.
+
+    ``Annotated[str, field(hidden=True)]`` hides a field as well.
+    """
+    return frozenset(name for name, hint in hints.items() if _is_hidden(owner, name, hint))
 
 
-def _is_hidden(owner: type[Any], name: str) -> bool:
-    for base in owner.__mro__:
-        declared = vars(base).get(name)
-        if isinstance(declared, FieldInfo):
-            marks: list[object] = declared.metadata
-            for mark in marks:
-                if isinstance(mark, Visibility):
-                    return mark.hidden
-    return False
+def _is_hidden(owner: type[Any], name: str, hint: Any) -> bool:
+    declared = [*(vars(base).get(name) for base in owner.__mro__), *get_args(hint)]
+    marks = (mark for each in declared if isinstance(each, FieldInfo) for mark in cast("list[object]", each.metadata))
+    return next((mark.hidden for mark in marks if isinstance(mark, Visibility)), False)

@@ -55,6 +55,14 @@ class Reference:
         """The object's full name: namespace, type and id."""
         return self._goverse_key
 
+    def __copy__(self) -> Reference:
+        """Return the same reference: it never changes."""
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Reference:
+        """Return the same reference: it never changes."""
+        return self
+
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse: the state belongs to the object that the reference names.
 

@@ -159,7 +159,7 @@ def compile_class(user_class: type[Any]) -> TypeSpec:
     return TypeSpec(
         cls=user_class,
         policy=policy,
-        state=State(name, persistent, defaults, hidden_fields(user_class, tuple(persistent))),
+        state=State(name, persistent, defaults, hidden_fields(user_class, persistent)),
         transient=transient,
         methods=_methods(user_class, policy),
         hooks=_hooks(user_class, policy),

@@ -27,6 +27,10 @@ class Wallet(Object):
     async def set_pin(self, pin: str) -> None:
         self.pin = pin
 
+    @call
+    async def set_number(self, pin: int) -> None:
+        self.pin = pin  # type: ignore[assignment]  # pyright: ignore
+
 
 class OrderView(BaseModel):
     id: str
@@ -114,6 +118,15 @@ async def test_a_hidden_field_is_shown_to_nobody_and_kept() -> None:
         await host.create(Wallet, "w", owner="ann", pin="1234")
         assert await host.shown(Wallet, "w") == expected
         assert await host.state(Wallet, "w") == expected | {"pin": "1234"}
+
+
+@pytest.mark.requirement("OBJ-14")
+async def test_a_failure_does_not_show_the_value_of_a_hidden_field() -> None:
+    async with bench(Wallet) as b:
+        failed = problem(await b.call(Wallet, "w", "set_number", {"pin": 90210}))
+        assert failed.code == "method_failed"
+        assert "the hidden field pin of Wallet" in failed.detail
+        assert "90210" not in str(failed)
 
 
 @pytest.mark.requirement("OBJ-14", "OBJ-11")

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
@@ -125,10 +125,14 @@ def test_a_field_stays_hidden_in_a_subclass_until_the_subclass_shows_it() -> Non
     class Shown(Base):
         pin: str = field(default="", hidden=False)
 
-    assert [TypeSpec.of(kind).state.hidden for kind in (AnotherDefault, Redeclared, Shown)] == [
+    class Annotation(Object):
+        pin: Annotated[str, field(hidden=True)] = ""
+
+    assert [TypeSpec.of(kind).state.hidden for kind in (AnotherDefault, Redeclared, Shown, Annotation)] == [
         frozenset({"pin"}),
         frozenset({"pin"}),
         frozenset(),
+        frozenset({"pin"}),
     ]
 
 

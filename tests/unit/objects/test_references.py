@@ -1,5 +1,6 @@
 """Calls from object to object, typed and by name, and `TestHost`, in which users test theirs."""
 
+import copy
 from typing import Any, cast
 
 import pytest
@@ -195,6 +196,8 @@ async def test_references_are_values() -> None:
     assert one != other
     assert len({one, same, other}) == 2
     assert repr(one) == "<reference to Account/a>"
+    assert (one.id, one.key) == ("a", ObjectKey("default", "Account", "a"))
+    assert copy.deepcopy([one]) == [copy.copy(one)]
     with pytest.raises(AttributeError, match="'balance' is a field of Account, and a reference reaches methods only"):
         _ = one.balance
     with pytest.raises(AttributeError, match=r"'balance' cannot be set on a reference to Account/a: only the object"):
