@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from goverse.errors import MethodNotAllowed, Timeout, Unavailable
+from goverse.errors import AccessDenied, MethodNotAllowed, Timeout, Unavailable
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.ports.link import Carrier
@@ -252,6 +252,8 @@ class Operations:
         reply = future.result() if is_there(future) else await self._wait(future, request, exchange)
         if reply.replayed:
             self._metrics.replays += 1
+        if reply.problem is not None and reply.problem.code == AccessDenied.code:
+            self._metrics.deny(reply.problem)
         return reply
 
     async def _wait(self, future: Future[Reply], request: Request, exchange: AsgiExchange) -> Reply:

@@ -144,7 +144,8 @@ class Turn:
         chain = (*self.request.chain, self.activation.key)
         if len(chain) > CHAIN_LENGTH_MAX:
             return Reply(problem=Problem.of(Deadlock(f"the call chain is longer than {CHAIN_LENGTH_MAX} objects")))
-        nested_key = self._derived_key(key, method or f"@{operation.name.lower()}")
+        # A hook and the method of one call may create the same object: their requests are not repetitions
+        nested_key = self._derived_key(key, method or f"@{operation.name.lower()} in {self.name}")
         await self.activation.durable()
         if self.closed:
             raise GoverseError(f"{self.activation.key}.{self.name} is over; it can call no other object any more")
@@ -212,7 +213,7 @@ class Turn:
         Objects that are created concurrently are told apart by their creation arguments, ``body``.
         """
         print_ = blake2b(body, digest_size=16, person=b"goverse.nested").hexdigest()
-        key = self._derived_key(ObjectKey(namespace, type_name, print_), "@id")
+        key = self._derived_key(ObjectKey(namespace, type_name, print_), f"@id in {self.name}")
         if key is not None:
             return derived_id(namespace, type_name, key)
         return time_ordered_id(self.activation.node.clock.wall_ms(), os.urandom(10))

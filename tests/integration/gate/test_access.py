@@ -153,6 +153,18 @@ async def test_creating_and_deleting_are_documented_where_they_are_allowed(clien
     _is(await client.post("/objects/Event/e/call/count"), 404, "object_not_found")
 
 
+@pytest.mark.requirement("OBJ-14", "OBS-1")
+async def test_refusals_are_counted_by_what_would_allow_them(client: httpx.AsyncClient) -> None:
+    await client.put("/objects/Event/e")
+    await client.delete("/objects/Event/e")
+    await client.delete("/objects/Event/f")
+    await client.post("/objects/Order/o/call/paid", json={"cents": 1})
+
+    metrics = (await client.get("/metrics")).text
+    for reason, count in (("objects.Event.create", 1), ("objects.Event.delete", 2), ("handler", 1)):
+        assert f'goverse_access_denied_total{{reason="{reason}"}} {count}.0' in metrics
+
+
 @pytest.mark.requirement("OBJ-14", "OBJ-4", "GATE-1")
 async def test_what_a_hook_refuses_is_documented_with_the_request_that_runs_it(client: httpx.AsyncClient) -> None:
     _is(await client.put("/objects/Order/o", json={"seats": ["A1"]}), 409, "seats_taken_over_http")

@@ -297,3 +297,38 @@ async def test_concurrent_creates_get_the_ids_of_the_first_attempt_in_any_order(
         assert sorted(sold.values()) == [each.id for each in listed]
         for seat, object_id in sold.items():
             assert value(await b.read(Ticket, object_id))["seat"] == seat
+
+
+class Opening(Object):
+    """Creates an object in its hook and an equal one in the method that the same call runs."""
+
+    sold: list[str] = []
+
+    async def on_create(self) -> None:
+        self.sold.append((await self.create(Ticket, seat="A1")).id)
+
+    async def on_activate(self) -> None:
+        await self.create(Ticket, f"of-{self.id}-{len(self.sold)}", seat="A1")
+
+    async def on_delete(self) -> None:
+        for ticket in self.sold:
+            await self.delete(Ticket, ticket)
+
+    @call
+    async def sell(self) -> list[str]:
+        self.sold.append((await self.create(Ticket, seat="A1")).id)
+        return self.sold
+
+
+@pytest.mark.requirement("OBJ-15", "OBJ-4", "DUR-2")
+async def test_hooks_create_and_delete_as_methods_do() -> None:
+    async with bench(Opening, Ticket) as b:
+        sold = value(await b.call(Opening, "o", "sell", idempotency_key="k"))
+        assert len(set(sold)) == 2
+        assert value(await b.call(Opening, "o", "sell", idempotency_key="k")) == sold
+        listed = await b.node.list("default", "Ticket", prefix="", after=None, limit=10)
+        assert sorted(each.id for each in listed) == sorted([*sold, "of-o-1"])
+
+        assert code(await b.delete(Opening, "o", chain=(key_of(Desk, "x"),), idempotency_key="d")) == ""
+        listed = await b.node.list("default", "Ticket", prefix="", after=None, limit=10)
+        assert [each.id for each in listed] == ["of-o-1"]
