@@ -91,12 +91,15 @@ def _show(node: Node, call: Call, stored: StoredObject) -> None:
     """Answer with what callers see of a stored object, from an instance that runs no hooks and serves no calls."""
     key = call.request.key
     try:
-        instance = Instance(node.registry.type(key.type), key, stored)
-        state = shown(instance, node.options.result_bytes_max)
+        state = node.contexts.new().run(_shown, node, key, stored)
     except GoverseError as error:
         call.refuse(error)
     else:
         _answer(call, Reply(state, stored.version, stored.commit_seq))
+
+
+def _shown(node: Node, key: ObjectKey, stored: StoredObject) -> bytes:
+    return shown(Instance(node.registry.type(key.type), key, stored), node.options.result_bytes_max)
 
 
 def _answer(call: Call, found: Reply) -> None:

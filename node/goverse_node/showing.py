@@ -47,9 +47,8 @@ def _evaluate(view: ViewSpec, instance: Instance) -> bytes:
         raise
     except BaseException as error:  # also sys.exit(): one object's view does not end the node
         logger.error("view failed", exc_info=error, extra={"object": str(instance.object.key), "view": view.name})
-        if isinstance(error, MethodFailed) and error.__cause__ is not None:
-            raise  # says which value is not of its declared type
-        raise MethodFailed(f"the view {name} raised an error; the log has the cause", view=view.name) from error
+        # Nothing of the error: a value of the wrong type may be the very thing that the view keeps from callers
+        raise MethodFailed(f"the view {name} failed; the log has the cause", view=view.name) from error
     finally:
         current_turn.reset(token)
     if not unchanged:

@@ -33,6 +33,7 @@ CALL_ERRORS: Final = (
     "deadlock",
     "reentrancy_conflict",
     "method_failed",
+    "state_invalid",
 )
 CREATE_ERRORS: Final = (
     *REQUEST_ERRORS,
@@ -45,6 +46,7 @@ CREATE_ERRORS: Final = (
     "deadlock",
     "reentrancy_conflict",
     "method_failed",
+    "state_invalid",
 )
 READ_ERRORS: Final = (
     *REQUEST_ERRORS,
@@ -52,6 +54,7 @@ READ_ERRORS: Final = (
     "object_not_found",
     "version_mismatch",
     "method_failed",
+    "state_invalid",
 )
 DELETE_ERRORS: Final = (*READ_ERRORS, *KEY_ERRORS, "object_exists", "too_large", "deadlock", "reentrancy_conflict")
 PAGE_ERRORS: Final = ("malformed_request", "access_denied", "internal_error")
