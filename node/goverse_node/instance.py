@@ -212,6 +212,6 @@ def invalid(key: ObjectKey, error: MethodFailed) -> StateInvalid:
     where = f": {in_words(problems)}" if problems else ""
     return StateInvalid(
         f"{key} cannot be loaded: {error.detail}{where}. `goverse dump` shows the stored JSON. "
-        "Mend the class, or delete the object: DELETE works, without on_delete.",
+        "Mend the class, or delete the object: DELETE works, without on_delete, where the type says delete='anyone'.",
         **error.extra,
     )

@@ -235,7 +235,7 @@ async def test_a_readonly_call_creates_and_deletes_nothing(verb: str) -> None:
         assert code(await b.create(Ticket, "t", arguments={"seat": "A1"}, chain=(key_of(Desk, "x"),))) == ""
         await b.delete(Ticket, "t", chain=(key_of(Desk, "x"),)) if verb == "create" else None
         refused = problem(await b.call(Desk, "d", "look", {"verb": verb}))
-        assert refused.code == "method_failed"
+        assert refused.code == "readonly_violation"
         assert f"Desk.look is readonly and cannot {verb} Ticket/t" in refused.detail
         assert code(await b.read(Ticket, "t")) == ("object_not_found" if verb == "create" else "")
 
