@@ -35,6 +35,7 @@ CALL_ERRORS: Final = (
     "method_failed",
     "readonly_violation",
     "state_invalid",
+    "state_not_storable",
 )
 CREATE_ERRORS: Final = (
     *REQUEST_ERRORS,
@@ -48,6 +49,7 @@ CREATE_ERRORS: Final = (
     "reentrancy_conflict",
     "method_failed",
     "state_invalid",
+    "state_not_storable",
 )
 READ_ERRORS: Final = (
     *REQUEST_ERRORS,
