@@ -260,7 +260,8 @@ def _view(user_class: type[Any]) -> ViewSpec | None:
         raise DefinitionError(f"{owner} is a view: it takes no parameters besides self")
     if "return" not in hints:
         raise DefinitionError(f"{owner} is a view: annotate what it returns, as in -> OrderView")
-    return ViewSpec(attribute, function, Result(owner, hints["return"]))
+    shown = resolved(owner, hints["return"], parameters_of(user_class)[_owner(user_class, attribute)])
+    return ViewSpec(attribute, function, Result(owner, shown))
 
 
 def _view_name(user_class: type[Any]) -> str | None:
