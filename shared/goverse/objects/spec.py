@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from goverse.errors import DataNewer, DefinitionError, MethodFailed
 from goverse.model.keys import is_name
-from goverse.objects.codec import Arguments, Result, State
+from goverse.objects.codec import Arguments, State
 from goverse.objects.defaults import default_maker, has_default
 from goverse.objects.field import hidden_fields
 from goverse.objects.generics import Parameters, parameters_of, resolved
@@ -28,6 +28,7 @@ from goverse.objects.method import (
     CallOptions,
 )
 from goverse.objects.policy import Policy
+from goverse.objects.results import Result
 
 RESERVED: Final = frozenset({"id", "key", "context", "ref", "create", "delete", "list", "goverse_policy", *HOOKS})
 
