@@ -15,6 +15,8 @@ DELIVERED: dict[str, str] = {
     "OBJ-9": "A method that raises, never ends or returns the wrong type harms nobody else.",
     "OBJ-11": "Versioned state with migration functions.",
     "OBJ-13": "An acknowledged state is the one that is loaded again; a change is refused, at load or at the call.",
+    "OBJ-14": "Hidden fields and views; creation and deletion by declaration; handlers that only objects reach.",
+    "OBJ-15": "Objects create, delete and list other objects, typed, with the guarantees of calls.",
     "DUR-1": "An acknowledged call survives a kill at any instant; commits are grouped.",
     "DUR-2": "Idempotency keys commit with the effect and survive passivation, crash, restart and restore.",
     "DUR-5": "One storage port with several stores behind it, under one contract suite.",
@@ -64,6 +66,8 @@ DELIVERED: dict[str, str] = {
 KNOWN_GAPS: dict[str, str] = {
     "OBJ-3": "Ids that name a node are refused in a cluster, for the reason in docs/design/cluster.md.",
     "OBJ-11": "Old and new nodes serving together come with the cluster.",
+    "OBJ-14": "Watch, query and the inspector, which will show views as well, come later; no rules by role yet.",
+    "OBJ-15": "Without query.",
     "DUR-5": "Memory, WAL and PostgreSQL; further backends come later.",
     "CLU-1": "Expired tokens were tried on the client, not on a running cluster.",
     "CLU-6": "A node's drain budget is that of the gate; Kubernetes' grace period is made to fit it.",

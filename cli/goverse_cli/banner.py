@@ -87,7 +87,12 @@ def _curl(verb: str, url: str, arguments: Any) -> str:
 
 def _inviting(running: Running) -> tuple[str, MethodDescription] | None:
     """Prefer a type that a call creates, then a method that changes something, then one that asks for nothing."""
-    methods = [(name, method) for name, described in running.catalog.items() for method in described.methods.values()]
+    methods = [
+        (name, method)
+        for name, described in running.catalog.items()
+        if described.create == "anyone"
+        for method in described.methods.values()
+    ]
 
     def demands(found: tuple[str, MethodDescription]) -> tuple[bool, bool, int]:
         name, method = found

@@ -62,9 +62,11 @@ async def serve(
     """Serve on ``listener`` until ``stop``; tell ``started`` as soon as requests are answered.
 
     Raises:
+        ConfigError: a setting names an object type that the application does not have.
         StoreError: the data directory cannot be served as it is.
     """
     values = settings.values
+    application = application.with_access(values.access_rules())
     keep_within(values)
     async with AsyncExitStack() as undo:
         store = _store(values)
@@ -86,7 +88,7 @@ async def serve(
         undo.push_async_callback(server.stop)
 
         calm_collector()
-        created_first = {spec.name for spec in application.registry if not spec.policy.create_on_call}
+        created_first = {spec.name for spec in application.registry if not spec.policy.creates_on_call}
         started(Running(url_of(listener), catalog, app.openapi(), created_first))
         await stop.wait()
 

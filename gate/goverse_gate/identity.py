@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable
-from hashlib import blake2b
 from itertools import count
 
-from goverse.model.keys import ObjectKey
+from goverse.model.object_ids import derived_id, time_ordered_id
 from goverse.ports.clock import Clock, SystemClock
 
 
@@ -35,17 +33,8 @@ class ObjectIds:
 
     def new(self) -> str:
         """Return an id that nobody has."""
-        time = (self._clock.wall_ms() & 0xFFFF_FFFF_FFFF).to_bytes(6, "big")
-        return _uuid(time + self._entropy(10), version=7)
+        return time_ordered_id(self._clock.wall_ms(), self._entropy(10))
 
     def of_request(self, namespace: str, type_name: str, idempotency_key: str) -> str:
         """Return the id of the object that a create with this key makes, the same at every repetition."""
-        parts = b"\x00".join(part.encode() for part in ObjectKey(namespace, type_name, idempotency_key))
-        return _uuid(blake2b(parts, digest_size=16, person=b"goverse.newid").digest(), version=8)
-
-
-def _uuid(raw: bytes, *, version: int) -> str:
-    value = bytearray(raw)
-    value[6] = (value[6] & 0x0F) | (version << 4)
-    value[8] = (value[8] & 0x3F) | 0x80
-    return str(uuid.UUID(bytes=bytes(value)))
+        return derived_id(namespace, type_name, idempotency_key)

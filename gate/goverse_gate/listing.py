@@ -18,7 +18,7 @@ import orjson
 
 from goverse.errors import GoverseError, MalformedRequest
 from goverse.limits import ID_BYTES_MAX, LIST_LIMIT, LIST_LIMIT_MAX
-from goverse.model.keys import check_id
+from goverse.model.keys import check_id_form
 from goverse.model.records import ObjectSummary
 
 _PARAMETERS: Final = ("cursor", "limit", "prefix")
@@ -85,7 +85,7 @@ def read_cursor(cursor: str) -> str:
     """
     try:
         raw = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
-        last_id = check_id(raw[1:].decode())
+        last_id = check_id_form(raw[1:].decode())
     except (UnicodeError, binascii.Error, GoverseError) as error:
         raise MalformedRequest("the cursor is not one that a listing gave") from error
     if raw[:1] != _CURSOR_FORMAT or make_cursor(last_id) != cursor:

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from goverse.errors import AccessDenied
 from goverse.model.catalog import Catalog
+from goverse.model.frames import Problem
 from goverse_gate.problems import STATUS
 
 BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -95,9 +96,9 @@ class GateMetrics(Collector):
                 codes = (error.code for error in described.errors)
                 self.methods.setdefault((name, method), Series(name, method, codes))
 
-    def deny(self, error: AccessDenied) -> None:
-        """Count a request that was refused before anything ran, by the setting that the error names."""
-        reason = str(error.extra.get("setting", "rule"))
+    def deny(self, error: AccessDenied | Problem) -> None:
+        """Count a request that was refused before anything ran, by the setting that the error names, or its rule."""
+        reason = str(error.extra.get("setting") or error.extra.get("rule", "rule"))
         self.denied[reason] = self.denied.get(reason, 0) + 1
 
     def collect(self) -> Iterator[Metric]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from goverse.errors import UnknownMethod, UnknownType
+from goverse.model.access import handler_called
 from goverse.model.catalog import Catalog, TypeDescription
 from goverse_gate.metrics import GateMetrics, Series
 from goverse_gate.target import Names, shown
@@ -28,24 +29,30 @@ class OfferedType:
     name: str
     methods: Names[OfferedMethod]
     method_names: str
-    state_version: int
+    handlers: Names[str]
+    tag_names_version_only: bool
 
     def state_tag(self, version: int, state: bytes) -> bytes:
-        """Return the entity tag of a state, without quotes: the version, and from state version 2 on a checksum.
+        """Return the entity tag of a state, without quotes: the version, and for some types a checksum.
 
-        A migration changes the representation of an object and not its version. While nodes of two releases serve, a
-        gate cannot know which of them answered, so the tag follows from the representation itself.
+        A migration, or another release of a view, changes the representation of an object and not its version. While
+        nodes of two releases serve, a gate cannot know which of them answered, so from state version 2 on, and for
+        types with a view, the tag follows from the representation itself.
         """
-        return b"%d" % version if self.state_version == 1 else b"%d.%08x" % (version, crc32(state))
+        return b"%d" % version if self.tag_names_version_only else b"%d.%08x" % (version, crc32(state))
 
     def method(self, segment: bytes) -> OfferedMethod:
         """Return the method that a path segment names.
 
         Raises:
             UnknownMethod: there is none; says which there are.
+            AccessDenied: it is a handler, which only other objects call.
         """
         method = self.methods.find(segment)
         if method is None:
+            handler = self.handlers.find(segment)
+            if handler is not None:
+                raise handler_called(self.name, handler)
             raise UnknownMethod(f"{self.name} exports no method {shown(segment)}; it has {self.method_names}")
         return method
 
@@ -61,7 +68,9 @@ class Offers:
                 name: OfferedMethod(name, method.timeout_s or default_timeout_s, metrics.methods[described.name, name])
                 for name, method in described.methods.items()
             }
-            return OfferedType(described.name, Names(methods), _listed(methods), described.state_version)
+            handlers = Names({name: name for name in described.handlers})
+            version_only = described.state_version == 1 and not described.has_view
+            return OfferedType(described.name, Names(methods), _listed(methods), handlers, version_only)
 
         self._types = Names({name: offer(described) for name, described in catalog.items()})
         self._type_names = _listed(catalog)

@@ -10,7 +10,7 @@ from typing import Final
 
 import orjson
 
-from goverse.errors import MalformedRequest, MethodNotAllowed, Timeout, Unavailable
+from goverse.errors import AccessDenied, MalformedRequest, MethodNotAllowed, Timeout, Unavailable
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.ports.link import Carrier
@@ -257,6 +257,8 @@ class Operations:
         reply = await self._ask(request, exchange)
         if reply.replayed:
             self._metrics.replays += 1
+        if reply.problem is not None and reply.problem.code == AccessDenied.code:
+            self._metrics.deny(reply.problem)
         return reply
 
     async def _ask(self, request: Request, exchange: AsgiExchange) -> Reply:

@@ -13,12 +13,13 @@ from urllib.parse import unquote_to_bytes
 
 from goverse.errors import MalformedRequest, UnknownPath
 from goverse.limits import ID_BYTES_MAX
-from goverse.model.keys import check_id
+from goverse.model.keys import RESERVED_IDS, check_id, reserved_id
 
 T = TypeVar("T")
 
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SHOWN_MAX: Final = 64
+_RESERVED_IDS: Final = frozenset(name.encode() for name in RESERVED_IDS)
 
 
 class Names(Generic[T]):
@@ -60,10 +61,12 @@ def object_id(segment: bytes) -> str:
     """Return the id in a path segment.
 
     Raises:
-        MalformedRequest: it is not 1 to 512 bytes of UTF-8, or of a reserved form that is incomplete.
+        MalformedRequest: it is not 1 to 512 bytes of UTF-8, reserved, or of a reserved form that is incomplete.
     """
     if b"%" in segment or not segment.isascii() or not 1 <= len(segment) <= ID_BYTES_MAX:
         return check_id(decode(segment))
+    if segment in _RESERVED_IDS:
+        raise reserved_id(segment.decode("ascii"))
     return segment.decode("ascii")  # '#' is never bare in a path, so this is no reserved form
 
 

@@ -83,6 +83,7 @@ def commit(activation: Activation, call: Call | None, reply: Reply, *, expected:
         activation.shard,
         activation.epoch,
         call is not None and call.request.fresh_key,
+        instance.creation if instance.exists else None,
     )
     activation.commit(PendingCommit(record, activation, call, reply))
     node.resized(activation)

@@ -20,7 +20,10 @@ from goverse.errors import (
     BusinessError,
     Deadlock,
     GoverseError,
+    MalformedRequest,
     MethodFailed,
+    ObjectExists,
+    ObjectNotFound,
     ReentrancyConflict,
     TooLarge,
     TryAgain,
@@ -39,7 +42,11 @@ logger = logging.getLogger("goverse.node.turn")
 NO_RESULT = b"null"
 _SHOWN_MAX = 200
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes, list, dict, tuple, set))
-_PASSED_ON = (BusinessError, MethodFailed, TryAgain, Deadlock, ReentrancyConflict, TooLarge)
+_PASSED_ON = (
+    *(BusinessError, MethodFailed, TryAgain, Deadlock, ReentrancyConflict, TooLarge),
+    # What a caller's own argument may bring about: the id of an object that is missing, that exists, or that is invalid
+    *(ObjectNotFound, ObjectExists, MalformedRequest),
+)
 
 
 def run(turn: Turn, target: Any, arguments: dict[str, Any], context: ContextVars) -> None:
@@ -163,13 +170,21 @@ def told(turn: Turn, error: BaseException) -> GoverseError:
             return cause
         logger.error("a refusal cannot be told", extra={**turn.place(), "reason": unfit})
     logger.error("method failed", exc_info=error, extra=turn.place())
-    failure = _public(turn, cause) or _public(turn, error)
-    if failure is None:
-        name = f"{turn.activation.key.type}.{turn.name}"
-        failure = MethodFailed(f"{name} raised an error; the state is as it was before the call, the log has the cause")
+    failure = _public(turn, cause) or _public(turn, error) or _hidden(turn, cause)
     if turn.activation.node.shows_causes:
         failure.__cause__ = cause
     return failure
+
+
+def _hidden(turn: Turn, error: BaseException) -> MethodFailed:
+    """Return what the caller sees of an error that the method does not declare: of GoVerse's own errors the code."""
+    name = f"{turn.activation.key.type}.{turn.name}"
+    if isinstance(error, GoverseError):
+        return MethodFailed(
+            f"{name} raised an error, {error.code}; the state is as it was before the call, the log has the cause",
+            cause=error.code,
+        )
+    return MethodFailed(f"{name} raised an error; the state is as it was before the call, the log has the cause")
 
 
 def _public(turn: Turn, error: BaseException) -> MethodFailed | None:

@@ -31,6 +31,7 @@ class Instance:
         "_keeps_unknown",
         "base",
         "commit_seq",
+        "creation",
         "exists",
         "object",
         "spec",
@@ -52,6 +53,7 @@ class Instance:
         self.exists = stored is not None and stored.state is not None
         self.version = version if stored is None else stored.version
         self.commit_seq = 0 if stored is None else stored.commit_seq
+        self.creation = None if stored is None else stored.creation
         self._extra: dict[str, Any] = {}
         self._keeps_unknown = False
         self.object: Any = object.__new__(spec.cls)
@@ -73,6 +75,7 @@ class Instance:
         """Return an instance without fields for a stored state that does not fit the class."""
         instance = cls(spec, key, None, stored.version)
         instance.exists, instance.base, instance.unfit = True, None, error
+        instance.creation = stored.creation
         return instance
 
     def _adopt(self, values: dict[str, Any]) -> None:
@@ -190,6 +193,11 @@ class Instance:
         self.base = None if self.missing() else self.dump()
 
     @property
+    def shows_base(self) -> bool:
+        """Whether ``base`` is what callers may see: no view, no hidden field, no member of another release."""
+        return self.spec.view is None and not self.spec.state.hidden and not self._extra
+
+    @property
     def resident_bytes(self) -> int:
         """Estimated memory of the activation in bytes."""
         return _OVERHEAD_BYTES + _EXPANSION * len(self.base or b"")
@@ -227,6 +235,6 @@ def invalid(key: ObjectKey, error: MethodFailed) -> StateInvalid:
     where = f": {in_words(problems)}" if problems else ""
     return StateInvalid(
         f"{key} cannot be loaded: {error.detail}{where}. `goverse dump` shows the stored JSON. "
-        "Mend the class, or delete the object: DELETE works, without on_delete.",
+        "Mend the class, or delete the object: DELETE works, without on_delete, where the type says delete='anyone'.",
         **error.extra,
     )

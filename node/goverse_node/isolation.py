@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from goverse.errors import GoverseError, MethodFailed, ReentrancyConflict
+from goverse.objects.creation import NO_ARGUMENTS
 from goverse_node.instance import invalid
 from goverse_node.turn import Turn
 
@@ -232,5 +233,7 @@ def _keep(activation: Activation) -> None:
     state = activation.live = instance.accept(state, activation.node.options.state_bytes_max)
     instance.base = state
     instance.version += 1
-    instance.exists = True
+    if not instance.exists:
+        instance.creation = NO_ARGUMENTS  # a create with arguments puts its own digest here
+        instance.exists = True
     activation.dirty = None

@@ -17,6 +17,7 @@ from goverse.errors import (
     Unavailable,
     known,
 )
+from goverse.model.access import handler_called, not_allowed
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import ObjectKey, placement_of
 from goverse.model.records import ObjectSummary
@@ -165,15 +166,31 @@ class Node:
     def _route(self, call: Call) -> None:
         request = call.request
         if request.operation is Operation.CALL:
-            call.method = self.registry.method(request.key.type, request.method)
-            call.readonly = call.method.readonly
+            method = call.method = self.registry.method(request.key.type, request.method)
+            call.readonly = method.readonly
+            if method.handler and not request.chain:
+                raise handler_called(request.key.type, method.name)
         elif request.operation is Operation.READ:
             read(self, call)
             return
+        else:
+            self._check_access(request)
         if request.reads_only and not call.readonly:
             caller = request.chain[-1].type if request.chain else "the caller"
             raise ReadonlyViolation(violation(caller, request.key, request.method or request.operation.name.lower()))
         self.deliver(call)
+
+    def _check_access(self, request: Request) -> None:
+        """Accept a create or delete that the type allows to the caller: an object (it has a chain), or the outside.
+
+        Raises:
+            AccessDenied: it does not.
+            UnknownType: there is no such type.
+        """
+        policy = self.registry.type(request.key.type).policy
+        verb, word = ("create", policy.create) if request.operation is Operation.CREATE else ("delete", policy.delete)
+        if word == "nobody" or (word == "internal" and not request.chain):
+            raise not_allowed(policy.name, verb, word, inside=bool(request.chain))
 
     def deliver(self, call: Call) -> None:
         """Hand a call to the object's activation, made if there is none."""

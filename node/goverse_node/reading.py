@@ -2,7 +2,8 @@
 
 An object that is in memory with nothing on its way to the store is answered from there, if no other node can have a
 newer state; else the store is asked. While the node's lease has run out, the answer of the store is confirmed by a
-commit: a server that was cut off from its standbys still answers reads, and takes no writes.
+commit: a server that was cut off from its standbys still answers reads, and takes no writes. Types with a view or
+hidden fields show less than the state (``goverse_node.showing``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from goverse_node.instance import Instance
 from goverse_node.lookup import outcome, refusal
 from goverse_node.phase import Phase
 from goverse_node.pipeline import PendingCommit
+from goverse_node.showing import shown
 
 if TYPE_CHECKING:
     from goverse_node.node import Node
@@ -35,7 +37,10 @@ def read(node: Node, call: Call) -> None:
     node.registry.type(key.type)
     known = _in_memory(node, key)
     if known is not None:
-        _answer(call, known)
+        if known.shows_base:
+            _answer(call, Reply(known.base or b"", known.version, known.commit_seq))
+        else:
+            _show(node, call, _durable_form(known))
         return
     try:
         stored = node.store.load(key)
@@ -49,7 +54,8 @@ def read(node: Node, call: Call) -> None:
         _tell(node, call, stored)
 
 
-def _in_memory(node: Node, key: ObjectKey) -> Reply | None:
+def _in_memory(node: Node, key: ObjectKey) -> Instance | None:
+    """Return the live object if its ``base`` is durable and surely the newest state."""
     activation = node.residents.get(key)
     if activation is None or activation.phase is not Phase.ACTIVE or activation.tail is not None:
         return None
@@ -58,7 +64,13 @@ def _in_memory(node: Node, key: ObjectKey) -> Reply | None:
         return None
     if not node.tenure.may_answer(activation.shard, activation.epoch):
         return None
-    return Reply(instance.base, instance.version, instance.commit_seq)
+    return instance
+
+
+def _durable_form(instance: Instance) -> StoredObject:
+    """Return what the store holds of a live object."""
+    state_version = instance.spec.policy.state_version
+    return StoredObject(instance.version, instance.base, state_version, instance.commit_seq, 0)
 
 
 def _loaded(node: Node, call: Call, answer: Future[StoredObject | None]) -> None:
@@ -73,11 +85,17 @@ def _loaded(node: Node, call: Call, answer: Future[StoredObject | None]) -> None
 def _tell(node: Node, call: Call, stored: StoredObject | None) -> None:
     key = call.request.key
     if stored is None or stored.state is None:
-        _when_ours(node, call, lambda: call.refuse(ObjectNotFound(f"{key} does not exist")))
-        return
+        missing = ObjectNotFound(f"{key} does not exist", object=str(key))
+        _when_ours(node, call, lambda: call.refuse(missing))
+    else:
+        _show(node, call, stored)
+
+
+def _show(node: Node, call: Call, stored: StoredObject) -> None:
+    """Answer with what callers see of a stored object, from an instance that runs no hooks and serves no calls."""
+    key = call.request.key
     try:
-        found = node.contexts.new().run(Instance, node.registry.type(key.type), key, stored)
-        state = found.base or b""
+        state = node.contexts.new().run(_shown, node, key, stored)
     except GoverseError as error:
         call.refuse(error)
     else:
@@ -122,6 +140,10 @@ class _Confirmation:
             self._deliver()
         else:
             call.refuse(error)
+
+
+def _shown(node: Node, key: ObjectKey, stored: StoredObject) -> bytes:
+    return shown(Instance(node.registry.type(key.type), key, stored), node.options.result_bytes_max)
 
 
 def _answer(call: Call, found: Reply) -> None:

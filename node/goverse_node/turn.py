@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Generator
+import os
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from goverse.errors import Deadlock, GoverseError, ReadonlyViolation
+from goverse.errors import Deadlock, GoverseError, ReadonlyViolation, Timeout
 from goverse.limits import CHAIN_LENGTH_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import CLIENT_DERIVED_KEY_PREFIX, DERIVED_KEY_PREFIX, ROUTER_KEY_PREFIX, ObjectKey
+from goverse.model.object_ids import derived_id, time_ordered_id
+from goverse.model.records import ObjectSummary
 from goverse.objects.context import Context
 from goverse.objects.spec import MethodSpec
 from goverse_node.pipeline import UNCHANGED
@@ -150,25 +153,28 @@ class Turn:
         self.deadline = deadline
         self._context = None
 
-    async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
+    async def call_object(
+        self, key: ObjectKey, method: str, body: bytes, operation: Operation = Operation.CALL
+    ) -> Reply:
         """Call another object; leaves only when everything that this object did before is durable."""
         chain = (*self.request.chain, self.activation.key)
         if len(chain) > CHAIN_LENGTH_MAX:
             return Reply(problem=Problem.of(Deadlock(f"the call chain is longer than {CHAIN_LENGTH_MAX} objects")))
         if self.readonly and (refusal := self._refusal(key, method)) is not None:
             return Reply(problem=Problem.of(refusal))
-        nested_key = self._derived_key(key, method, body)
+        nested_key = self._derived_key(key, method or f"@{operation.name.lower()}", body)
         await self.activation.durable()
         if self.closed:
             raise GoverseError(f"{self.activation.key}.{self.name} is over; it can call no other object any more")
         request = Request(
-            Operation.CALL,
+            operation,
             key,
             method,
             body,
             self.deadline,
             self.request.request_id,
             idempotency_key=nested_key,
+            if_match=0 if operation is Operation.CREATE else None,  # one that exists is never the one to create
             caller=self.request.caller,
             traceparent=self.request.traceparent,
             chain=chain,
@@ -184,6 +190,53 @@ class Turn:
             left = list(self.waits_for)
             left.remove(key)
             self.waits_for = tuple(left)
+
+    async def create_object(self, key: ObjectKey, body: bytes) -> Reply:
+        """Create an object; one that exists already, with whatever creation arguments, is an error."""
+        self._check_population("create", key)
+        return await self.call_object(key, "", body, Operation.CREATE)
+
+    async def delete_object(self, key: ObjectKey) -> Reply:
+        """Delete an object."""
+        self._check_population("delete", key)
+        return await self.call_object(key, "", b"", Operation.DELETE)
+
+    def _check_population(self, verb: str, key: ObjectKey) -> None:
+        if self.readonly:
+            raise ReadonlyViolation(
+                f"{self.activation.key.type}.{self.name} is readonly and cannot {verb} {key}; declare it without "
+                "readonly=True"
+            )
+        if key == self.activation.key:
+            raise Deadlock(
+                f"{key} cannot {verb} itself: the turn would wait for its own end. Let another object do it afterwards"
+            )
+
+    async def list_objects(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        """List durable objects; takes no longer than the turn may."""
+        if self.closed:
+            raise GoverseError(f"{self.activation.key}.{self.name} is over; it can list no objects any more")
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                return await self.activation.node.calls.list(
+                    namespace, type_name, prefix=prefix, after=after, limit=limit
+                )
+        except TimeoutError:
+            raise Timeout(
+                f"the list of {type_name} objects did not come before the deadline", operation="list", object=type_name
+            ) from None
+
+    def new_id(self, namespace: str, type_name: str, body: bytes) -> str:
+        """Return an id for an object that the turn creates; a repetition of a turn with a key gets the same one.
+
+        Objects that are created concurrently are told apart by their creation arguments, ``body``.
+        """
+        key = self._derived_key(ObjectKey(namespace, type_name, ""), "@id", body)
+        if key is not None:
+            return derived_id(namespace, type_name, key)
+        return time_ordered_id(self.activation.node.clock.wall_ms(), os.urandom(10))
 
     def _refusal(self, key: ObjectKey, method: str) -> ReadonlyViolation | None:
         """Return why a readonly turn may not call ``method``, as far as this node knows the method."""
@@ -247,6 +300,24 @@ class Scope:
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
         """Call another object on behalf of the turn."""
         return await self.turn.call_object(key, method, body)
+
+    async def create_object(self, key: ObjectKey, body: bytes) -> Reply:
+        """Create an object on behalf of the turn."""
+        return await self.turn.create_object(key, body)
+
+    async def delete_object(self, key: ObjectKey) -> Reply:
+        """Delete an object on behalf of the turn."""
+        return await self.turn.delete_object(key)
+
+    async def list_objects(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        """List durable objects on behalf of the turn."""
+        return await self.turn.list_objects(namespace, type_name, prefix=prefix, after=after, limit=limit)
+
+    def new_id(self, namespace: str, type_name: str, body: bytes) -> str:
+        """Return an id for an object that the turn creates."""
+        return self.turn.new_id(namespace, type_name, body)
 
 
 class Stepped:

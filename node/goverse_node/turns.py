@@ -20,6 +20,7 @@ from goverse.errors import (
 from goverse.model.frames import MUST_EXIST, Operation, Problem, Reply, Request
 from goverse.model.records import StoredObject
 from goverse.objects.codec import Arguments
+from goverse.objects.creation import creation_digest
 from goverse.objects.spec import MethodSpec
 from goverse_node import execution, isolation
 from goverse_node.answers import answer, commit, refuse_when_durable
@@ -39,6 +40,12 @@ def _without_parameters(self: object) -> None: ...
 
 
 NO_PARAMETERS = Arguments("create", _without_parameters, {})
+
+_HOW_TO_CREATE = {
+    "anyone": "create it first with PUT",
+    "internal": "only another object creates it, with self.create (create is 'internal' for this type)",
+    "nobody": "and no object of this type can be created (create is 'nobody' for this type)",
+}
 
 
 # --- beginning -------------------------------------------------------------------------------------------------------
@@ -71,13 +78,13 @@ def _runs_hook_first(activation: Activation, call: Call) -> bool:
     """Create or activate the object in a turn of its own if that is due; the call follows it."""
     instance, spec = activation.instance, activation.spec
     if not instance.exists:
-        if not spec.policy.create_on_call:
-            raise ObjectNotFound(f"{activation.key} does not exist; create it first with PUT")
+        if not spec.policy.creates_on_call:
+            raise _missing(activation, _HOW_TO_CREATE[spec.policy.create])
         on_create = spec.hooks.get("on_create")
         if on_create is not None:
             if on_create.arguments.required:
                 needed = ", ".join(on_create.arguments.required)
-                raise ObjectNotFound(f"{activation.key} does not exist; create it first with PUT and {needed}")
+                raise _missing(activation, f"create it first with PUT and {needed}")
             _start_hook(activation, call, on_create, partial(_hook_done, call, "on_create"))
             return True
     if not activation.activated:
@@ -92,23 +99,35 @@ def _begin_create(activation: Activation, call: Call, context: ContextVars) -> N
     instance, request = activation.instance, call.request
     hook = activation.spec.hooks.get("on_create")
     arguments = (hook.arguments if hook else NO_PARAMETERS).decode(request.body)
+    digest = creation_digest(hook.arguments if hook else NO_PARAMETERS, request.body)
     if instance.exists:
         if request.if_match == 0:
-            raise ObjectExists(f"{activation.key} exists already", version=instance.version)
+            raise _exists(activation, "")
         _check_version(instance, request)
         if instance.unfit is not None:
             raise instance.unfit
-        reply = Reply(instance.base or b"", instance.version)
-        answer(activation, call, reply)
+        if instance.creation not in (None, digest):
+            raise _exists(activation, " and was created with other arguments")
+        answer(activation, call, Reply(version=instance.version))
         return
     if request.if_match != 0:
         _check_version(instance, request)
-    _start(activation, call, hook, arguments, _create_done, context=context)
+    _start(activation, call, hook, arguments, partial(_create_done, digest), context=context)
+
+
+def _exists(activation: Activation, how: str) -> ObjectExists:
+    key, version = activation.key, activation.instance.version
+    return ObjectExists(f"{key} exists already{how}", object=str(key), version=version)
+
+
+def _missing(activation: Activation, hint: str = "") -> ObjectNotFound:
+    key = activation.key
+    return ObjectNotFound(f"{key} does not exist{'; ' if hint else ''}{hint}", object=str(key))
 
 
 def _begin_delete(activation: Activation, call: Call) -> None:
     if not activation.instance.exists:
-        raise ObjectNotFound(f"{activation.key} does not exist")
+        raise _missing(activation)
     _check_version(activation.instance, call.request)
     hook = activation.spec.hooks.get("on_delete")
     if activation.instance.unfit is not None:
@@ -217,7 +236,7 @@ def call_done(turn: Turn, body: bytes, error: GoverseError | None) -> None:
     activation.admit()
 
 
-def _create_done(turn: Turn, _body: bytes, error: GoverseError | None) -> None:
+def _create_done(digest: bytes, turn: Turn, _body: bytes, error: GoverseError | None) -> None:
     activation, call = turn.activation, turn.call
     assert call is not None
     if _is_over(activation, turn):
@@ -228,7 +247,8 @@ def _create_done(turn: Turn, _body: bytes, error: GoverseError | None) -> None:
     if failure is not None and _runs_again(activation, turn, call, failure):
         return
     if failure is None:
-        answer(activation, call, Reply(instance.base or b"", instance.version, created=True), expected=before)
+        instance.creation = digest
+        answer(activation, call, Reply(version=instance.version, created=True), expected=before)
     else:
         problem = _problem(activation, call, failure)
         answer(activation, call, Reply(problem=problem), keep=isinstance(failure, BusinessError))

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from auction_house.catalogue import Catalogue, Lot
 from auction_house.refusals import AuctionClosed, AuctionInProgress, BidTooLow, InsufficientFunds, OwnAuction
 from auction_house.wallet import Cents, Wallet
-from goverse import GoverseError, Object, call
+from goverse import GoverseError, Object, call, raises
 
 Title = Annotated[str, Field(min_length=1, max_length=80)]
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern="^[^#]+$")]  # a wallet's id; some with # are reserved
@@ -39,7 +39,7 @@ class Outcome(BaseModel):
     price: int
 
 
-class Auction(Object, create_on_call=False):
+class Auction(Object, create_on_call=False, delete="anyone"):
     """One thing for sale. Created with PUT by the seller, then bid on until the seller closes it."""
 
     title: str
@@ -58,6 +58,7 @@ class Auction(Object, create_on_call=False):
         self.reserve = reserve
         await self._show()
 
+    @raises(AuctionInProgress)
     async def on_delete(self) -> None:
         """Refuse to forget an auction that people have money in."""
         if self.to_release or (self.bids and self.outcome is None):

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from goverse import Object, call
+from goverse import Object, call, handler
 
 
 class Lot(BaseModel):
@@ -20,12 +20,12 @@ class Catalogue(Object):
 
     lots: dict[str, Lot] = {}
 
-    @call
+    @handler
     async def show(self, lot: Lot) -> None:
         """List an auction, or bring its line up to date."""
         self.lots[lot.auction] = lot
 
-    @call
+    @handler
     async def withdraw(self, auction: str) -> None:
         """Take an auction off the list."""
         self.lots.pop(auction, None)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from auction_house.refusals import InsufficientFunds
-from goverse import Object, call, migration
+from goverse import Object, call, handler, migration
 
 Cents = Annotated[int, Field(gt=0, le=10**12)]
 
@@ -27,6 +27,8 @@ class Statement(BaseModel):
 
 class Wallet(Object, state_version=2):
     """One person's money; the id is the person's name.
+
+    Only auctions hold, take and give money: those methods are handlers, which no request from outside reaches.
 
     The first release kept ``balance`` in whole euros; such states are migrated when they are loaded.
     """
@@ -47,7 +49,7 @@ class Wallet(Object, state_version=2):
         """Tell how much there is, and how much of it is held for bids."""
         return self._statement()
 
-    @call(raises=(InsufficientFunds,))
+    @handler(raises=(InsufficientFunds,))
     async def hold(self, auction: str, amount: Cents) -> Statement:
         """Have just this amount set aside for the leading bid of an auction."""
         self._forget(auction)
@@ -57,13 +59,13 @@ class Wallet(Object, state_version=2):
         self.holds[auction] = amount
         return self._statement()
 
-    @call
+    @handler
     async def release(self, auction: str) -> Statement:
         """Have nothing to do with an auction: what was held or paid for it is free."""
         self._forget(auction)
         return self._statement()
 
-    @call
+    @handler
     async def pay(self, auction: str, amount: Cents) -> Statement:
         """Have paid just this price for what was won; what was held beyond it is free."""
         self._forget(auction)
@@ -71,7 +73,7 @@ class Wallet(Object, state_version=2):
         self.balance_cents -= amount
         return self._statement()
 
-    @call
+    @handler
     async def receive(self, auction: str, amount: Cents) -> Statement:
         """Have received just this price for what was sold."""
         self.balance_cents += amount - self.sales.get(auction, 0)

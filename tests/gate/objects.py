@@ -22,7 +22,7 @@ class Secret(Exception):
     """Something that nobody outside may see."""
 
 
-class Counter(Object):
+class Counter(Object, delete="anyone"):
     """Counts."""
 
     value: int = 0
@@ -71,7 +71,7 @@ class Item(BaseModel):
     day: date | None = None
 
 
-class Room(Object):
+class Room(Object, delete="anyone"):
     """A chat room."""
 
     topic: str
@@ -108,7 +108,7 @@ def _other_item() -> type[BaseModel]:
     return Item
 
 
-class Store(Object):
+class Store(Object, delete="anyone"):
     """Its Item is another one than Room's."""
 
     names: list[str] = []

@@ -146,6 +146,15 @@ def _typed(result: dict[str, Any], arguments: dict[str, Any], schemas: dict[str,
     }
 
 
+def test_a_type_that_callers_may_not_create_has_no_create() -> None:
+    document = _typed({"type": "integer"}, {"type": "object"})
+    assert "async def create(" in generate(document, "Shop", "a test")
+    del document["paths"]["/objects/Thing/{id}"]["put"]
+    text = generate(document, "Shop", "a test")
+    ast.parse(text)
+    assert "create" not in text
+
+
 def test_names_that_collide_and_members_called_like_keywords_of_schemas_survive() -> None:
     schemas = {
         "Reply": {

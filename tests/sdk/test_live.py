@@ -37,7 +37,7 @@ class Insufficient(BusinessError):
     code = "insufficient_funds"
 
 
-class Account(Object):
+class Account(Object, delete="anyone"):
     balance: int = 0
 
     async def on_create(self, balance: int = 0) -> None:

@@ -79,7 +79,7 @@ async def serve_node(
         StoreError: the database has not the schema of this release.
     """
     keep_within(values)
-    registry = application.registry
+    registry = application.with_access(values.access_rules()).registry
     introduction = Introduction(kind="node", id=values.node.id, incarnation=new_incarnation())
     async with AsyncExitStack() as undo:
         listener = undo.enter_context(listen(values.cluster.admin_listen))

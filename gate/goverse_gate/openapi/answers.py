@@ -27,6 +27,7 @@ CALL_ERRORS: Final = (
     *KEY_ERRORS,
     *MOMENT_ERRORS,
     "unknown_method",
+    "object_exists",
     "object_not_found",
     "version_mismatch",
     "deadlock",
@@ -42,7 +43,10 @@ CREATE_ERRORS: Final = (
     *KEY_ERRORS,
     *MOMENT_ERRORS,
     "object_exists",
+    "object_not_found",
     "version_mismatch",
+    "deadlock",
+    "reentrancy_conflict",
     "method_failed",
     "state_invalid",
     "state_not_storable",
@@ -55,7 +59,7 @@ READ_ERRORS: Final = (
     "method_failed",
     "state_invalid",
 )
-DELETE_ERRORS: Final = (*READ_ERRORS, *KEY_ERRORS, "too_large", "deadlock")
+DELETE_ERRORS: Final = (*READ_ERRORS, *KEY_ERRORS, "object_exists", "too_large", "deadlock", "reentrancy_conflict")
 PAGE_ERRORS: Final = ("malformed_request", "access_denied", "internal_error")
 LIST_ERRORS: Final = (*REQUEST_ERRORS, *MOMENT_ERRORS)
 
@@ -135,7 +139,8 @@ PARAMETERS: Final[dict[str, Any]] = {
         "name": "id",
         "in": "path",
         "required": True,
-        "description": "The object's id: 1 to 512 bytes of UTF-8, percent-encoded (also `/`).",
+        "description": "The object's id: 1 to 512 bytes of UTF-8, percent-encoded (also `/`). `watch`, `changes` and "
+        "`query` are reserved.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 512},
         "example": "c1",
     },

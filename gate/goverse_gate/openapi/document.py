@@ -91,12 +91,14 @@ class ApiDocument:
         self.tags.append(
             {"name": name, "description": described.description} if described.description else {"name": name}
         )
-        self.paths[f"/objects/{name}"] = {"get": self._list(name), "post": self._create(described)}
-        self.paths[f"/objects/{name}/{{id}}"] = {
-            "get": self._get(described),
-            "put": self._put(described),
-            "delete": self._delete(name),
-        }
+        of_type, of_object = {"get": self._list(name)}, {"get": self._get(described)}
+        if described.create == "anyone":  # what is refused to every caller is not offered
+            of_type["post"] = self._create(described)
+            of_object["put"] = self._put(described)
+        if described.delete == "anyone":
+            of_object["delete"] = self._delete(described)
+        self.paths[f"/objects/{name}"] = of_type
+        self.paths[f"/objects/{name}/{{id}}"] = of_object
         for method_name, method in sorted(described.methods.items()):
             self.paths[f"/objects/{name}/{{id}}/call/{method_name}"] = {
                 "post": self._call(name, method),
@@ -139,7 +141,8 @@ class ApiDocument:
             described.name, "create", f"Create a {described.name} with a new id", "IdempotencyKey"
         )
         operation["requestBody"] = self._create_body(described)
-        responses = {"201": self._created("The object was created."), **self.errors.of(answers.CREATE_ERRORS)}
+        errors = self.errors.of(answers.CREATE_ERRORS, described.create_errors)
+        responses = {"201": self._created("The object was created."), **errors}
         return {**operation, "responses": responses}
 
     def _put(self, described: TypeDescription) -> Operation:
@@ -149,9 +152,9 @@ class ApiDocument:
         )
         operation["requestBody"] = self._create_body(described)
         responses = {
-            "200": self._created("The object existed already and was left as it is."),
+            "200": self._created("The object was created before with the same arguments and was left as it is."),
             "201": self._created("The object was created."),
-            **self.errors.of(answers.CREATE_ERRORS),
+            **self.errors.of(answers.CREATE_ERRORS, described.create_errors),
         }
         return {**operation, "responses": responses}
 
@@ -167,11 +170,15 @@ class ApiDocument:
             "responses": {"200": state, "304": unchanged, **self.errors.of(answers.READ_ERRORS)},
         }
 
-    def _delete(self, name: str) -> Operation:
+    def _delete(self, described: TypeDescription) -> Operation:
+        name = described.name
         operation = self._operation(name, "delete", f"Delete a {name}", "ObjectId", "IdempotencyKey", "IfMatch")
         headers = success_headers("GoVerse-Commit-Seq", "Idempotency-Replayed")
         deleted = {"description": "The object is deleted, durably.", "headers": headers}
-        return {**operation, "responses": {"204": deleted, **self.errors.of(answers.DELETE_ERRORS)}}
+        return {
+            **operation,
+            "responses": {"204": deleted, **self.errors.of(answers.DELETE_ERRORS, described.delete_errors)},
+        }
 
     def _call(self, type_name: str, method: MethodDescription) -> Operation:
         owner = f"{type_name}_{method.name}"

@@ -2,7 +2,7 @@
 
     head    what, lengths of the names, of the state and of the kept reply
     core    version, position, time, state_version, flags
-    state   JSON, absent for a tombstone
+    state   digest of the creation arguments (16 bytes, only with the flag DIGEST), then JSON; absent for a tombstone
     reply   until when, since when, position, fingerprint, encoded reply; absent where no idempotency key was given
     names   namespace, type, id, idempotency key (UTF-8)
 
@@ -30,6 +30,11 @@ OBJECT: Final = 1
 """Flag: the record writes the object; without it only a reply is kept."""
 ALIVE: Final = 2
 """Flag: the object has a state; without it this is a tombstone."""
+PLAIN: Final = 4
+"""Flag: the object was created without arguments."""
+DIGEST: Final = 8
+"""Flag: a digest of the arguments that the object was created with stands before the JSON of its state."""
+DIGEST_SIZE: Final = 16
 
 FULL: Final = Struct("<BBBHBIIQQQIB")
 HEAD: Final = Struct("<BBBHBII")
@@ -80,7 +85,12 @@ class Body(NamedTuple):
     @property
     def state(self) -> bytes | None:
         """The state, or None for a tombstone."""
-        return self.object[CORE.size :] if self.flags & ALIVE else None
+        return self.object[_json_at(self.flags) :] if self.flags & ALIVE else None
+
+    @property
+    def creation(self) -> bytes | None:
+        """The digest of the creation arguments, empty for none, or None where it is unknown."""
+        return _creation(self.object, self.flags)
 
 
 def decode(body: bytes) -> Body:
@@ -127,7 +137,19 @@ def decode_reply(blob: bytes) -> StoredReply:
 def decode_object(blob: bytes) -> StoredObject:
     """Return the object that ``blob`` keeps."""
     version, seq, at_ms, state_version, flags = CORE.unpack_from(blob)
-    return StoredObject(version, blob[CORE.size :] if flags & ALIVE else None, state_version, seq, at_ms)
+    state = blob[_json_at(flags) :] if flags & ALIVE else None
+    return StoredObject(version, state, state_version, seq, at_ms, _creation(blob, flags))
+
+
+def _json_at(flags: int) -> int:
+    """Return where the JSON begins in ``core + state``."""
+    return CORE.size + DIGEST_SIZE if flags & DIGEST else CORE.size
+
+
+def _creation(blob: bytes, flags: int) -> bytes | None:
+    if flags & DIGEST:
+        return blob[CORE.size : CORE.size + DIGEST_SIZE]
+    return b"" if flags & PLAIN else None
 
 
 def seq_of(body: bytes) -> int:

@@ -20,7 +20,19 @@ from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, ObjectSummary, StoredObject, StoredReply
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores import encoding
-from goverse_node.stores.encoding import ALIVE, COMMIT, CORE_AT, FULL, OBJECT, PREFIX, REPLY, STATE_AT, U64
+from goverse_node.stores.encoding import (
+    ALIVE,
+    COMMIT,
+    CORE_AT,
+    DIGEST,
+    FULL,
+    OBJECT,
+    PLAIN,
+    PREFIX,
+    REPLY,
+    STATE_AT,
+    U64,
+)
 from goverse_node.stores.kept import HEAVY_BYTES, REPLY_OVERHEAD_BYTES, KeptBounds, no_room
 from goverse_node.stores.kind import Kind, place_of, split_place
 
@@ -313,12 +325,18 @@ def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int, now_m
     object_id = record.key[2].encode()
     version = record.version
     state = record.state
+    creation = record.creation
+    digest = b""
     if version == record.expected:
         flags, state = 0, b""
     elif state is None:
         flags, state = OBJECT, b""
-    else:
+    elif creation is None:
         flags = OBJECT | ALIVE
+    elif not creation:
+        flags = OBJECT | ALIVE | PLAIN
+    else:
+        flags, digest = OBJECT | ALIVE | DIGEST, creation
     idempotency_key = record.idempotency_key
     reply = record.reply
     if reply is None or idempotency_key is None:
@@ -329,9 +347,9 @@ def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int, now_m
         fingerprint, answer, expires_ms, _ = reply
         kept = _pack_reply(now_ms + expires_ms - record.at_ms, now_ms, seq, len(fingerprint))
         kept_len = _REPLY_SIZE + len(fingerprint) + len(answer)
-    state_len = len(state)
+    state_len = len(digest) + len(state)
     lengths = (COMMIT, namespace_len, type_len, len(object_id), len(key), state_len, kept_len)
     head = _pack_full(*lengths, version, seq, record.at_ms, record.state_version, flags)
-    body = b"".join((head, state, kept, fingerprint, answer, both_names, object_id, key))
+    body = b"".join((head, digest, state, kept, fingerprint, answer, both_names, object_id, key))
     object_end = STATE_AT + state_len
     return body, object_end if flags else 0, object_end + kept_len

@@ -113,7 +113,8 @@ def _types(document: Mapping[str, Any], schemas: _Schemas) -> list[ObjectType]:
         each = found.setdefault(type_name, ObjectType(type_name))
         if match.re is _OBJECT:
             each.state = schemas.name(_result_of(operations["get"]), f"{each.name}_state")
-            each.creation = schemas.name(_arguments_of(operations["put"]), f"{each.name}_create_arguments")
+            if "put" in operations:  # a type whose objects callers may not create has no such operation
+                each.creation = schemas.name(_arguments_of(operations["put"]), f"{each.name}_create_arguments")
         else:
             method = _identifier(match["method"], "method")
             prefix = f"{each.name}_{method}"
@@ -266,15 +267,18 @@ def _handle(each: ObjectType, *, sync: bool) -> str:
         f"        reply: Reply[{each.state}] = {wait}self._get()",
         "        return reply.value",
         "",
-        f"    {define} create(self, **arguments: Unpack[{each.creation}]) -> Reply[Any]:",
-        '        """Create the object; one that exists is left as it is."""',
-        f"        return {wait}self._create(dict(arguments), new=False)",
-        "",
-        f"    {define} create_new(self, **arguments: Unpack[{each.creation}]) -> Reply[Any]:",
-        '        """Create the object, which must not exist."""',
-        f"        return {wait}self._create(dict(arguments), new=True)",
-        "",
     ]
+    if each.creation:
+        lines += [
+            f"    {define} create(self, **arguments: Unpack[{each.creation}]) -> Reply[Any]:",
+            '        """Create the object; one that was created with the same arguments is left as it is."""',
+            f"        return {wait}self._create(dict(arguments), new=False)",
+            "",
+            f"    {define} create_new(self, **arguments: Unpack[{each.creation}]) -> Reply[Any]:",
+            '        """Create the object, which must not exist."""',
+            f"        return {wait}self._create(dict(arguments), new=True)",
+            "",
+        ]
     return "\n".join(lines)
 
 

@@ -179,7 +179,7 @@ class ObjectHandleSync(HandleSync):
         return self._get()
 
     def create(self, **arguments: object) -> Reply[Any]:
-        """Create the object with the arguments of its ``on_create``; one that exists is left as it is.
+        """Create the object with the arguments of its ``on_create``; the same arguments find it again.
 
         Raises:
             GoverseError: it was not created, or that is unknown.

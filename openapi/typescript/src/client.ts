@@ -241,7 +241,7 @@ export class ObjectHandle<P extends object, T extends TypeName<P>> {
     return this.#request({ method: "GET", path: this.#path });
   }
 
-  /** Create the object with the arguments of its `on_create`; one that exists is left as it is. */
+  /** Create the object with the arguments of its `on_create`; the same arguments find the object that they created. */
   create(...[args]: Optional<Creation<P, T>>): Promise<Reply<Summary>> {
     return this.#request({ method: "PUT", path: this.#path, body: args ?? {} });
   }

@@ -7,7 +7,7 @@ import pytest
 from auction_house import Auction, Catalogue, Wallet
 from auction_house.refusals import AuctionClosed, AuctionInProgress, BidTooLow, InsufficientFunds, OwnAuction
 from auction_house.wallet import Statement
-from goverse import ObjectNotFound
+from goverse import AccessDenied, ObjectNotFound
 from goverse.testing import TestHost
 
 pytestmark = pytest.mark.requirement("OBJ-1", "OBJ-8")
@@ -99,7 +99,8 @@ async def test_retry_with_the_same_key_bids_once(host: TestHost) -> None:
 async def test_hold_of_a_bid_that_ended_half_way_is_settled(host: TestHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ben", amount=6_000)
-    await host.ref(Wallet, "ann").hold(auction="clock", amount=7_000)  # and then the auction failed
+    auction = host.acting_as(Auction, "clock")
+    await auction.ref(Wallet, "ann").hold(auction="clock", amount=7_000)  # and then the auction failed
     await clock.settle(also="ann")
     assert (await _statement(host, "ann")).held == 0
     await clock.settle(also="ben")
@@ -109,8 +110,9 @@ async def test_hold_of_a_bid_that_ended_half_way_is_settled(host: TestHost) -> N
 async def test_close_that_ended_half_way_is_put_right_by_the_next_one(host: TestHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
-    await host.ref(Wallet, "ann").pay(auction="clock", amount=6_000)
-    await host.ref(Wallet, "zoe").receive(auction="clock", amount=6_000)  # and then the auction failed
+    auction = host.acting_as(Auction, "clock")
+    await auction.ref(Wallet, "ann").pay(auction="clock", amount=6_000)
+    await auction.ref(Wallet, "zoe").receive(auction="clock", amount=6_000)  # and then the auction failed
     await clock.bid(bidder="ben", amount=8_000)
     await clock.close()
     await clock.settle()
@@ -141,6 +143,15 @@ async def test_auctions_are_created_on_purpose_and_not_deleted_by_accident(host:
     await host.ref(Auction, "clock").settle()
     await host.delete(Auction, "clock")
     assert await host.state(Auction, "clock") is None
+
+
+@pytest.mark.requirement("OBJ-14")
+async def test_only_auctions_move_money(host: TestHost) -> None:
+    with pytest.raises(AccessDenied):
+        await host.ref(Wallet, "ann").receive(auction="clock", amount=1_000_000)
+    with pytest.raises(AccessDenied):
+        await host.delete(Wallet, "ann")
+    assert (await _statement(host, "ann")).balance == 10_000
 
 
 @pytest.mark.requirement("OBJ-11")

@@ -9,7 +9,7 @@ import pytest
 from auction_house import Auction, Catalogue, Wallet
 from auction_house.catalogue import Lot
 from auction_house.wallet import Cents, Statement
-from goverse import MethodFailed, call
+from goverse import MethodFailed, handler
 from goverse.testing import TestHost
 
 pytestmark = pytest.mark.requirement("OBJ-2", "OBJ-8")
@@ -33,13 +33,13 @@ class Breakage:
 class FragileCatalogue(Catalogue, name="Catalogue"):
     """A catalogue that fails on demand."""
 
-    @call
+    @handler
     async def show(self, lot: Lot) -> None:
         """List, or fail."""
         Breakage.strike("show")
         await super().show(lot)
 
-    @call
+    @handler
     async def withdraw(self, auction: str) -> None:
         """Take off, or fail."""
         Breakage.strike("withdraw")
@@ -49,19 +49,19 @@ class FragileCatalogue(Catalogue, name="Catalogue"):
 class FragileWallet(Wallet, name="Wallet"):
     """A wallet that fails on demand."""
 
-    @call
+    @handler
     async def release(self, auction: str) -> Statement:
         """Give back, or fail."""
         Breakage.strike("release")
         return await super().release(auction)
 
-    @call
+    @handler
     async def pay(self, auction: str, amount: Cents) -> Statement:
         """Pay, or fail."""
         Breakage.strike("pay")
         return await super().pay(auction, amount)
 
-    @call
+    @handler
     async def receive(self, auction: str, amount: Cents) -> Statement:
         """Take in, or fail."""
         Breakage.strike("receive")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,7 +41,14 @@ class MethodDescription:
 
 @dataclass(frozen=True, slots=True)
 class TypeDescription:
-    """One object type: the schema of its state, of its create arguments, and its methods by name."""
+    """One object type: the schema of what is shown of it, of its create arguments, and its methods by name.
+
+    Attributes:
+        has_view: a view makes what is shown of the state.
+        handlers: methods that only other objects call, by name.
+        create, delete: who may do that: ``anyone``, ``internal`` or ``nobody``.
+        create_errors, delete_errors: business errors of the hooks.
+    """
 
     name: str
     description: str
@@ -49,6 +56,12 @@ class TypeDescription:
     create_arguments: JsonSchema
     methods: Mapping[str, MethodDescription]
     state_version: int = 1
+    has_view: bool = False
+    handlers: tuple[str, ...] = ()
+    create: str = "anyone"
+    delete: str = "anyone"
+    create_errors: tuple[ErrorDescription, ...] = ()
+    delete_errors: tuple[ErrorDescription, ...] = ()
 
 
 Catalog = Mapping[str, TypeDescription]
@@ -84,7 +97,17 @@ def _type(told: Mapping[str, Any]) -> TypeDescription:
         told["create_arguments"],
         {method.name: method for method in methods},
         told.get("state_version", 1),  # nodes of older releases do not tell it
+        told.get("has_view", False),
+        tuple(told.get("handlers", ())),
+        told.get("create", "anyone"),
+        told.get("delete", "anyone"),
+        _errors(told.get("create_errors", ())),
+        _errors(told.get("delete_errors", ())),
     )
+
+
+def _errors(told: Iterable[Mapping[str, Any]]) -> tuple[ErrorDescription, ...]:
+    return tuple(ErrorDescription(each["status"], each["code"], each["detail"]) for each in told)
 
 
 def _method(told: Mapping[str, Any]) -> MethodDescription:
@@ -95,6 +118,6 @@ def _method(told: Mapping[str, Any]) -> MethodDescription:
         told["readonly"],
         told["arguments"],
         told["result"],
-        tuple(ErrorDescription(each["status"], each["code"], each["detail"]) for each in told["errors"]),
+        _errors(told["errors"]),
         told["timeout_s"],
     )

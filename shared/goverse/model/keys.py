@@ -26,6 +26,9 @@ DERIVED_KEY_PREFIX = f"{ROUTER_KEY_PREFIX}~"
 CLIENT_DERIVED_KEY_PREFIX = "~"
 """Begins the keys of calls that an object makes while it carries out a call under its caller's key."""
 
+RESERVED_IDS = frozenset({"watch", "changes", "query"})
+"""Paths under a type; an object of this id could not be told apart from them."""
+
 _ROUTER_NAME_END = len(ROUTER_KEY_PREFIX) + 16
 _NUMBER_DIGITS_MAX = 15
 
@@ -55,7 +58,23 @@ class Placement(NamedTuple):
 
 
 def check_id(value: str) -> str:
-    """Return ``value`` if it is a valid object id: 1 to 512 bytes of UTF-8.
+    """Return ``value`` if it is a valid object id: 1 to 512 bytes of UTF-8, and not reserved.
+
+    Raises:
+        MalformedRequest: it is empty, too long, not encodable, reserved, or a reserved form that is incomplete.
+    """
+    if value in RESERVED_IDS:
+        raise reserved_id(value)
+    return check_id_form(value)
+
+
+def reserved_id(value: str) -> MalformedRequest:
+    """Return the refusal of an id that names a path under the type."""
+    return MalformedRequest(f"{value!r} is reserved and cannot be an object id; choose another one, like '{value}-1'")
+
+
+def check_id_form(value: str) -> str:
+    """Return ``value`` if an object of this id can be stored; one of an earlier release may have a reserved id.
 
     Raises:
         MalformedRequest: it is empty, too long, not encodable, or a reserved form that is incomplete.

@@ -38,6 +38,7 @@ class StoredObject:
         state_version: the class's ``state_version`` that wrote it.
         commit_seq: the commit that wrote it.
         modified_ms: when, in milliseconds since the epoch.
+        creation: digest of the creation arguments, empty for a creation without arguments; None where it is unknown.
     """
 
     version: int
@@ -45,6 +46,7 @@ class StoredObject:
     state_version: int
     commit_seq: int
     modified_ms: int
+    creation: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +67,8 @@ class CommitRecord:
             that neither changes the object nor keeps a reply only checks that claim.
         fresh_key: a router made the key for this very attempt, so no reply can be kept under it unless the call was
             sent again meanwhile.
+        creation: digest of the creation arguments (16 bytes), empty for a creation without arguments; None where it
+            is unknown or the object is deleted.
     """
 
     key: ObjectKey
@@ -78,6 +82,7 @@ class CommitRecord:
     shard: int = 0
     epoch: int = 0
     fresh_key: bool = False
+    creation: bytes | None = None
 
     @property
     def changes_object(self) -> bool:

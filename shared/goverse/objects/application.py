@@ -12,8 +12,8 @@ import importlib
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 
 from goverse.errors import ConfigError, DefinitionError
 from goverse.objects.object import Object
-from goverse.objects.registry import Registry
+from goverse.objects.registry import AccessRule, Registry
 
 EXAMPLE: Final = """\
     class Counter(Object):
@@ -57,6 +57,14 @@ class Application:
 
     target: Target
     registry: Registry
+
+    def with_access(self, rules: Mapping[str, AccessRule]) -> Application:
+        """Return the application with what the configuration says about who may create and delete.
+
+        Raises:
+            ConfigError: a rule is for a type that the application does not have.
+        """
+        return replace(self, registry=self.registry.with_access(rules)) if rules else self
 
 
 def find_target(name: str) -> Target:

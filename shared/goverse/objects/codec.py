@@ -1,4 +1,4 @@
-"""Between JSON and Python: arguments, results and states, each checked by Pydantic validators made once per class.
+"""Between JSON and Python: arguments and states, each checked by Pydantic validators made once per class.
 
 Arguments are strict (the JSON type must be the declared one, unknown names are refused) because they come from
 anywhere; models among them keep their own configuration.
@@ -17,17 +17,17 @@ from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, NotRequired, Required, cast  # Pydantic asks for these below Python 3.12
 
-from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, PydanticUserError, ValidationError
 from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator
 
 from goverse.errors import DefinitionError, InvalidArguments, MalformedRequest, MethodFailed, StateNotStorable
 from goverse.model import json_text, json_values
 from goverse.objects import storable, unknown_members
-from goverse.objects.adapters import ARGUMENTS, OWN, RESULT, SENDING, STATE, WRITING, members_adapter, sender
-from goverse.objects.complaints import changed, field_problems, in_words, of_wrong_type, refused, unknown_type
+from goverse.objects.adapters import ARGUMENTS, STATE, WRITING, members_adapter, sender
+from goverse.objects.complaints import changed, field_problems, in_words, refused, unknown_type
 from goverse.objects.defaults import NO_VALUE, default_maker, has_default, is_shareable, restorer, split
 from goverse.objects.fidelity import same, settle
-from goverse.objects.schemas import JsonSchema, arguments_schema, result_schema, show_default
+from goverse.objects.schemas import JsonSchema, arguments_schema, result_schema, show_default, without_members
 
 logger = logging.getLogger("goverse.objects")
 
@@ -86,6 +86,8 @@ class Arguments:
         if storable.has_aliases(self._schema):
             self._validate_json = partial(self._validate_json, by_alias=True)
         self._holds_decimals = storable.holds_decimals(self._schema)
+        self._name = name
+        self._plain_defaults: dict[str, Any] | None = None
         self._check_defaults(name)
 
     @property
@@ -177,21 +179,39 @@ class Arguments:
             InvalidArguments: a value is not of its declared type.
         """
         if len(positional) > len(self._positional):
-            raise TypeError(f"takes {len(self._positional)} positional arguments but {len(positional)} were given")
+            raise TypeError(
+                f"{self._name} takes {len(self._positional)} positional arguments but {len(positional)} were given; "
+                f"{self._takes}"
+            )
         values = dict(zip(self._positional, positional, strict=False))
         for name, value in named.items():
             if name in values or name not in self.names:
-                raise TypeError(
-                    f"got {'multiple values for' if name in values else 'an unexpected keyword'} argument '{name}'"
-                )
+                kind = "multiple values for" if name in values else "an unexpected keyword"
+                raise TypeError(f"{self._name} got {kind} argument '{name}'; {self._takes}")
             values[name] = value
         missing = [name for name in self.required if name not in values]
         if missing:
-            raise TypeError(f"missing required arguments: {', '.join(missing)}")
+            raise TypeError(f"{self._name} is missing required arguments: {', '.join(missing)}; {self._takes}")
         try:
             return self._to_json(values, warnings="error")
         except PydanticSerializationError as error:
             raise refused(error, lambda: self._validate_json(self._to_json(values, warnings=False))) from error
+
+    @property
+    def _takes(self) -> str:
+        """The parameters in words, those with a default in square brackets."""
+        names = (name if name in self.required else f"[{name}]" for name in self.names)
+        return f"it takes: {', '.join(names) or 'nothing'}"
+
+    def plain_defaults(self) -> dict[str, Any]:
+        """Return the defaults as JSON values; one that has no JSON form is left out."""
+        if self._plain_defaults is None:
+            found: dict[str, Any] = {}
+            for name, make in self._makers.items():
+                with suppress(MethodFailed, ValueError):
+                    found |= json_values.decode(self._to_json({name: make()}))
+            self._plain_defaults = found
+        return self._plain_defaults
 
     def json_schema(self, ref_template: str) -> JsonSchema:
         """Return the JSON schema of the arguments object, defaults included."""
@@ -199,68 +219,6 @@ class Arguments:
         for name, make in self._makers.items():
             show_default(schema, self._to_json, name, make)
         return schema
-
-
-class Result:
-    """The return value of one method: checked, then JSON; and back again on the side of a calling object."""
-
-    def __init__(self, name: str, annotation: Any) -> None:
-        """Compile the return annotation.
-
-        Raises:
-            DefinitionError: the annotation is no type that Pydantic knows.
-        """
-        self._name = name
-        try:
-            try:
-                self._adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=RESULT)
-                writing = SENDING
-            except PydanticUserError:  # models and dataclasses bring their own configuration
-                self._adapter = TypeAdapter(annotation)
-                writing = OWN
-        except (PydanticUserError, TypeError) as error:
-            raise DefinitionError(f"{name}: the return annotation is no type that can be checked: {error}") from error
-        self._validate = self._adapter.validator.validate_python
-        self._to_json = self._adapter.serializer.to_json
-        self._validate_json = self._adapter.validator.validate_json
-        self._is_plain = storable.is_plain_value(self._adapter.core_schema)
-        if not self._is_plain:
-            self._to_json = partial(sender(self._adapter, writing), by_alias=True)
-
-    def encode(self, value: Any) -> bytes:
-        """Return the result as JSON.
-
-        Raises:
-            MethodFailed: the value is not of the declared type.
-        """
-        try:
-            body = self._to_json(self._validate(value), warnings="error")
-        except (ValidationError, PydanticSerializationError) as error:
-            raise MethodFailed(
-                f"{self._name} returned a value that is not of its declared type: {of_wrong_type(value, error)}"
-            ) from error
-        if not self._is_plain and not json_text.is_finite(body):
-            raise MethodFailed(f"{self._name} returned NaN or infinity, which have no JSON form; return None instead")
-        return body
-
-    def decode(self, body: bytes) -> Any:
-        """Return the value that ``body`` holds.
-
-        Raises:
-            MethodFailed: it was written by a class that differs, or by a type that cannot be read back.
-        """
-        try:
-            return self._validate_json(body, by_alias=True, by_name=True)
-        except ValidationError as error:
-            problems = field_problems(error)
-            raise MethodFailed(
-                f"the result of {self._name} cannot be read back as its declared type: {in_words(problems)}",
-                errors=problems,
-            ) from error
-
-    def json_schema(self, ref_template: str) -> JsonSchema:
-        """Return the JSON schema of the result."""
-        return result_schema(self._adapter, ref_template)
 
 
 def _members(values: Mapping[str, Any]) -> int:
@@ -284,7 +242,13 @@ def _check_text(body: bytes) -> None:
 class State:
     """The persistent fields of one class: JSON in the store, attributes on the object."""
 
-    def __init__(self, name: str, hints: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        hints: Mapping[str, Any],
+        defaults: Mapping[str, Any],
+        hidden: frozenset[str] = frozenset(),
+    ) -> None:
         """Compile the fields; ``defaults`` holds the class attributes of those that have one.
 
         Raises:
@@ -292,6 +256,7 @@ class State:
         """
         self._name = name
         self.fields: tuple[str, ...] = tuple(hints)
+        self.hidden = hidden
         declared = {field: split(hint, defaults.get(field, NO_VALUE)) for field, hint in hints.items()}
         self._makers = {
             field: default_maker(default) for field, (_, default) in declared.items() if has_default(default)
@@ -399,9 +364,16 @@ class State:
         try:
             return self._to_json(values, warnings="error")
         except Exception as error:
-            raise MethodFailed(
-                f"a field of {self._name} holds a value that is not of its declared type: {error}"
-            ) from error
+            raise MethodFailed(self._misfit(values, error)) from error
+
+    def _misfit(self, values: Mapping[str, Any], error: Exception) -> str:
+        """Say what cannot be written; the text of the error would show callers the value of a hidden field."""
+        for field in self.hidden & values.keys():
+            try:
+                self._to_json({field: values[field]}, warnings="error")
+            except Exception:
+                return f"the hidden field {field} of {self._name} holds a value that is not of its declared type"
+        return f"a field of {self._name} holds a value that is not of its declared type: {error}"
 
     def check(self, body: bytes, live: dict[str, Any]) -> bool:
         """Make sure that a state that is about to be committed loads as the values in memory.
@@ -449,7 +421,10 @@ class State:
         live[field], difference = settle(live[field], loaded.get(field))
         if difference is not None:
             path, message = changed(self._name, field, difference)
-            pointer = "".join(f"/{step}" for step in (field, *difference.path))
+            if field in self.hidden:
+                path, message = f"{self._name}.{field}", "is hidden and would be loaded as another value"
+            steps = (field,) if field in self.hidden else (field, *difference.path)
+            pointer = "".join(f"/{step}" for step in steps)
             raise StateNotStorable(
                 f"{path} {message}. Nothing was changed.", errors=[{"path": pointer, "message": message}]
             )
@@ -498,13 +473,26 @@ class State:
         _, root = storable.opened(self._schema)
         return {field: member.get("serialization_alias", field) for field, member in root["fields"].items()}
 
+    def shown(self, body: bytes) -> bytes:
+        """Return the state ``body`` without hidden fields and without members that the class does not declare.
+
+        An undeclared member may be a hidden field of another release of the class.
+        """
+        values = cast("dict[str, Any]", json_values.decode(body))
+        return json_values.encode({key: values[key] for key in values if key in self._shown})
+
+    @cached_property
+    def _shown(self) -> frozenset[str]:
+        """The names in JSON of the fields that callers see."""
+        return frozenset(key for field, key in self._keys.items() if field not in self.hidden)
+
     def json_schema(self, ref_template: str) -> JsonSchema:
-        """Return the JSON schema of the state."""
+        """Return the JSON schema of the state as callers see it, without hidden fields."""
         schema = result_schema(self._adapter, ref_template)
-        schema["required"] = list(self._keys.values())  # a stored state has them all
-        if not self.fields:
+        schema["required"] = [key for field, key in self._keys.items() if field not in self.hidden]
+        if not schema["required"]:  # a stored state has them all
             del schema["required"]
         schema.pop("additionalProperties", None)
         for field, make in self._makers.items():
             show_default(schema, self._to_json, field, make)
-        return schema
+        return without_members(schema, {self._keys[field] for field in self.hidden}) if self.hidden else schema

@@ -6,13 +6,14 @@ none, and ``Object.context`` and ``Object.ref`` say so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
 from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
+from goverse.model.records import ObjectSummary
 
 
 @dataclass(slots=True, frozen=True)
@@ -25,7 +26,8 @@ class Context:
         caller: who asked, as the gate established it; empty for an anonymous caller.
         idempotency_key: the key that this call runs under, or None.
         traceparent: W3C trace context, or empty.
-        chain: the objects whose turns wait for this call, outermost first; empty for a call from outside.
+        chain: the objects whose turns wait for this call, outermost first, so ``chain[-1]`` made it; empty for a call
+            from outside.
         deadline: when the caller stops waiting, in seconds of the monotonic clock (``asyncio``'s ``loop.time()``).
     """
 
@@ -52,6 +54,24 @@ class Turn(Protocol):
 
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
         """Call another object on behalf of this turn; the outcome is in the reply, also a failure."""
+        ...
+
+    async def create_object(self, key: ObjectKey, body: bytes) -> Reply:
+        """Create an object that does not exist yet; the outcome is in the reply, also a failure."""
+        ...
+
+    async def delete_object(self, key: ObjectKey) -> Reply:
+        """Delete an object; the outcome is in the reply, also a failure."""
+        ...
+
+    async def list_objects(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        """List durable objects, as ``goverse.ports.store.Store.list`` does."""
+        ...
+
+    def new_id(self, namespace: str, type_name: str, body: bytes) -> str:
+        """Return an id for an object to create from ``body``; a repetition of the turn gets the same one."""
         ...
 
 

@@ -1,10 +1,10 @@
-"""``@call`` and the hooks: which functions of a class may be reached, and how they behave."""
+"""``@call``, ``@handler``, ``@view``, ``@raises`` and the hooks: which functions of a class are reached and how."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, TypeVar, cast, overload
 
 from goverse.errors import DefinitionError
 
@@ -12,12 +12,14 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 OPTIONS_ATTRIBUTE: Final = "__goverse_call__"
 MIGRATION_ATTRIBUTE: Final = "__goverse_migration__"
+RAISES_ATTRIBUTE: Final = "__goverse_raises__"
+VIEW_ATTRIBUTE: Final = "__goverse_view__"
 HOOKS: Final = ("on_create", "on_activate", "on_deactivate", "on_delete")
 
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """What ``@call`` declares about a method.
+    """The options of ``@call`` and ``@handler``.
 
     Attributes:
         readonly: the method does not change the state; it runs beside other readonly calls.
@@ -26,12 +28,14 @@ class CallOptions:
         timeout_s: the longest time that one call may take; None takes the configured default.
         raises: business errors that the method documents, and other exceptions whose class name and message the
             caller may see.
+        handler: only other objects and the system may call it, never a request from outside.
     """
 
     readonly: bool = False
     reentrant: bool | None = None
     timeout_s: float | None = None
     raises: tuple[type[Exception], ...] = ()
+    handler: bool = False
 
 
 @overload
@@ -73,19 +77,140 @@ def call(
     Raises:
         DefinitionError: an option is out of range.
     """
-    if timeout_s is not None and timeout_s <= 0:
-        raise DefinitionError(f"timeout_s is {timeout_s}; it must be greater than 0")
-    options = CallOptions(readonly=readonly, reentrant=reentrant, timeout_s=timeout_s, raises=tuple(raises))
+    mark = _marker(CallOptions(readonly, reentrant, timeout_s, declared_errors("@call", raises)))
+    return mark if method is None else mark(method)
+
+
+@overload
+def handler(method: Function, /) -> Function: ...
+
+
+@overload
+def handler(
+    *,
+    readonly: bool = False,
+    reentrant: bool | None = None,
+    timeout_s: float | None = None,
+    raises: tuple[type[Exception], ...] = (),
+) -> Callable[[Function], Function]: ...
+
+
+def handler(
+    method: Function | None = None,
+    /,
+    *,
+    readonly: bool = False,
+    reentrant: bool | None = None,
+    timeout_s: float | None = None,
+    raises: tuple[type[Exception], ...] = (),
+) -> Function | Callable[[Function], Function]:
+    """Export a method to other objects and to the system only.
+
+    A request from outside is refused with 403 ``access_denied``, and the API documentation and generated clients leave
+    the method out. Everything else, options included, is as for ``@call``.
+
+    >>> class Account(Object):
+    ...     cents: int = 0
+    ...
+    ...     @handler
+    ...     async def deposit(self, cents: int) -> None:
+    ...         self.cents += cents
+
+    Raises:
+        DefinitionError: an option is out of range.
+    """
+    mark = _marker(CallOptions(readonly, reentrant, timeout_s, declared_errors("@handler", raises), handler=True))
+    return mark if method is None else mark(method)
+
+
+def _marker(options: CallOptions) -> Callable[[Function], Function]:
+    name = "@handler" if options.handler else "@call"
+    if options.timeout_s is not None and options.timeout_s <= 0:
+        raise DefinitionError(f"timeout_s is {options.timeout_s}; it must be greater than 0")
 
     def mark(function: Function) -> Function:
         if not callable(function):
             raise DefinitionError(
-                "@call goes on a method; put it below @staticmethod and the like, or leave those away"
+                f"{name} goes on a method; put it below @staticmethod and the like, or leave those away"
+            )
+        present = getattr(function, OPTIONS_ATTRIBUTE, options)
+        if isinstance(present, CallOptions) and present.handler != options.handler:
+            raise DefinitionError(
+                f"{_name_of(function)} is marked with both @call and @handler; keep @call if requests from outside "
+                "may call it, @handler if only other objects may"
             )
         setattr(function, OPTIONS_ATTRIBUTE, options)
         return function
 
-    return mark if method is None else mark(method)
+    return mark
+
+
+def view(method: Function) -> Function:
+    """Declare what ``GET`` shows of an object instead of its stored state.
+
+    The function is a plain ``def`` without parameters besides ``self`` and with a return annotation. It reads the
+    state and must not change it. It runs on a copy of the durable state, without ``on_activate``, so transient
+    attributes have their defaults and there is no call context. A class has at most one view.
+
+    >>> class Order(Object):
+    ...     item: str = ""
+    ...     margin: int = 0
+    ...
+    ...     @view
+    ...     def public(self) -> OrderView:
+    ...         return OrderView(item=self.item)
+
+    Raises:
+        DefinitionError: the decorated value is not a function.
+    """
+    if not callable(method):
+        raise DefinitionError("@view goes on a method without parameters: @view def public(self) -> OrderView")
+    setattr(method, VIEW_ATTRIBUTE, True)
+    return method
+
+
+def raises(*errors: type[Exception]) -> Callable[[Function], Function]:
+    """Document which errors a hook raises.
+
+    The API documentation lists business errors of ``on_create`` with ``PUT`` and ``POST``, those of ``on_delete`` with
+    ``DELETE``; other exception classes are shown to the caller by name and message.
+
+    >>> class Order(Object):
+    ...     @raises(SeatsTaken)
+    ...     async def on_create(self, seats: list[str]) -> None: ...
+
+    On a method it does the same as ``@call(raises=...)``.
+
+    Raises:
+        DefinitionError: an argument is not an exception class.
+    """
+    declared = declared_errors("@raises", errors)
+
+    def mark(function: Function) -> Function:
+        if not callable(function):
+            raise DefinitionError("@raises goes on a hook or a method")
+        setattr(function, RAISES_ATTRIBUTE, declared)
+        return function
+
+    return mark
+
+
+def declared_errors(where: str, errors: object) -> tuple[type[Exception], ...]:
+    """Return the exception classes in ``errors``, a collection of them or a single one.
+
+    Raises:
+        DefinitionError: one of them is not an exception class.
+    """
+    given: tuple[object, ...]
+    given = tuple(cast("Iterable[object]", errors)) if isinstance(errors, Iterable) else (errors,)
+    for error in given:
+        if not (isinstance(error, type) and issubclass(error, Exception)):
+            raise DefinitionError(f"{where}: {error!r} is not an exception class; list classes like SoldOut")
+    return cast("tuple[type[Exception], ...]", given)
+
+
+def _name_of(function: object) -> str:
+    return str(getattr(function, "__qualname__", function))
 
 
 def migration(*, from_version: int) -> Callable[[Function], Function]:

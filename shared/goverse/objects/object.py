@@ -7,12 +7,13 @@ from typing import Any, ClassVar, TypeVar, overload
 from goverse.errors import DefinitionError, GoverseError
 from goverse.model.keys import ObjectKey
 from goverse.objects.context import Context, current_turn
+from goverse.objects.others import Listing, create_object, delete_object
 from goverse.objects.policy import Policy
 from goverse.objects.reference import reference_to
 
 T = TypeVar("T", bound="Object")
 
-_OPTIONS = ("state_version", "reentrant", "create_on_call", "idle_timeout_s", "abstract", "name")
+_OPTIONS = ("state_version", "reentrant", "create_on_call", "idle_timeout_s", "abstract", "name", "create", "delete")
 
 
 class Object:
@@ -34,6 +35,9 @@ class Object:
     * ``state_version``: number of the state's shape; raise it together with a ``@migration``.
     * ``reentrant``: let call chains come back into the object; default False.
     * ``create_on_call``: the first call creates the object; default True. False asks for an explicit create.
+    * ``create``, ``delete``: who may do that: ``"anyone"``, ``"internal"`` (other objects only, no requests from
+      outside) or ``"nobody"``. Default: ``create="anyone"``, ``delete="internal"``. The first call creates an object
+      only where anyone may.
     * ``idle_timeout_s``: passivate after this time without a call, instead of the configured time.
     * ``name``: the type's name in URLs and in the store, instead of the class's name.
     * ``abstract``: a base for other classes, not an object type itself.
@@ -111,3 +115,63 @@ class Object:
             MalformedRequest: ``object_id`` is not a valid id.
         """
         return reference_to(target, self._goverse_key.namespace, object_id)
+
+    @overload
+    async def create(self, target: type[T], object_id: str | None = None, /, **arguments: Any) -> T: ...
+
+    @overload
+    async def create(self, target: str, object_id: str | None = None, /, **arguments: Any) -> Any: ...
+
+    async def create(self, target: type[T] | str, object_id: str | None = None, /, **arguments: Any) -> T | Any:
+        """Create another object of the same namespace and return a reference to it.
+
+        >>> order = await self.create(Order, seats=["A1", "A2"])
+        >>> self.orders.append(order.id)
+
+        ``arguments`` are the parameters of its ``on_create``. Without ``object_id`` the object gets a new id. If the
+        running call is repeated under its idempotency key, the object is created once and keeps its id.
+
+        Raises:
+            ObjectExists: the object exists already, with whatever arguments it was created.
+            AccessDenied: the type is declared with ``create="nobody"``.
+            TypeError: the arguments do not fit ``on_create``.
+            GoverseError: whatever ``on_create`` raises.
+        """
+        return await create_object(self._goverse_key.namespace, target, object_id, arguments)
+
+    @overload
+    async def delete(self, target: Object, /) -> None: ...
+
+    @overload
+    async def delete(self, target: type[Any] | str, object_id: str, /) -> None: ...
+
+    async def delete(self, target: Object | type[Any] | str, object_id: str | None = None, /) -> None:
+        """Delete another object, given as a reference or as type and id.
+
+        >>> await self.delete(self.ref(Order, "o-1"))
+        >>> await self.delete(Order, "o-1")
+
+        Raises:
+            ObjectNotFound: it does not exist.
+            AccessDenied: the type is declared with ``delete="nobody"``.
+            Deadlock: it is the object itself, or one that waits for this call.
+            GoverseError: whatever ``on_delete`` raises.
+        """
+        await delete_object(self._goverse_key.namespace, target, object_id)
+
+    def list(
+        self, target: type[Any] | str, *, prefix: str = "", after: str | None = None, limit: int | None = None
+    ) -> Listing:
+        """List durable objects of a type, ordered by id: those whose id begins with ``prefix``, behind ``after``.
+
+        >>> newest = await self.list(Order, prefix="ann/", limit=10)
+        >>> async for found in self.list(Order):
+        ...     print(found.id, found.version)
+
+        ``await`` returns up to ``limit`` objects, 100 without a limit; ``async for`` goes through all of them. Changes
+        that the running call has not committed are not part of it.
+
+        Raises:
+            ValueError: ``limit`` is less than 1.
+        """
+        return Listing(self._goverse_key.namespace, target, prefix=prefix, after=after, limit=limit)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 from goverse.errors import DefinitionError
 from goverse.model.keys import is_name
+
+Who = Literal["anyone", "internal", "nobody"]
+"""Who may create or delete objects of a type: requests from outside and objects, objects only, or nothing at all."""
+
+WHO: Final[tuple[Who, ...]] = get_args(Who)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,13 @@ class Policy:
     create_on_call: bool = True
     idle_timeout_s: float | None = None
     abstract: bool = False
+    create: Who = "anyone"
+    delete: Who = "internal"
+
+    @property
+    def creates_on_call(self) -> bool:
+        """Whether the first call creates an object: only where requests from outside may create it."""
+        return self.create_on_call and self.create == "anyone"
 
     @classmethod
     def of_class(cls, class_name: str, inherited: Policy, options: Mapping[str, Any]) -> Policy:
@@ -37,4 +49,13 @@ class Policy:
             raise DefinitionError(f"{class_name}: state_version is {merged.state_version}; it begins at 1")
         if merged.idle_timeout_s is not None and merged.idle_timeout_s <= 0:
             raise DefinitionError(f"{class_name}: idle_timeout_s is {merged.idle_timeout_s}; it must be greater than 0")
+        for option in ("create", "delete"):
+            if getattr(merged, option) not in WHO:
+                words = ", ".join(map(repr, WHO))
+                raise DefinitionError(f"{class_name}: {option}={getattr(merged, option)!r} is invalid; use {words}")
+        if options.get("create_on_call") and merged.create != "anyone":
+            raise DefinitionError(
+                f"{class_name}: create_on_call=True lets every call create the object, which create={merged.create!r} "
+                "forbids; leave one of them out"
+            )
         return merged

@@ -27,16 +27,52 @@ async def _submit_in_turn(key: ObjectKey, method: str, body: bytes) -> Reply:
     return await turn.call_object(key, method, body)
 
 
+_set = object.__setattr__
+
+
 class Reference:
-    """A stand-in for one object; attribute access gives its exported methods, so it has no public names of its own."""
+    """A stand-in for one object; attribute access gives its exported methods, and ``id`` and ``key`` its name."""
 
     __slots__ = ("_goverse_key", "_goverse_spec", "_goverse_submit")
 
+    _goverse_key: ObjectKey
+    _goverse_spec: TypeSpec | None
+    _goverse_submit: Submit
+
     def __init__(self, key: ObjectKey, spec: TypeSpec | None, submit: Submit) -> None:
         """Stand in for ``key``; without a ``spec`` any method name is passed on."""
-        self._goverse_key = key
-        self._goverse_spec = spec
-        self._goverse_submit = submit
+        _set(self, "_goverse_key", key)
+        _set(self, "_goverse_spec", spec)
+        _set(self, "_goverse_submit", submit)
+
+    @property
+    def id(self) -> str:
+        """The object's id."""
+        return self._goverse_key.id
+
+    @property
+    def key(self) -> ObjectKey:
+        """The object's full name: namespace, type and id."""
+        return self._goverse_key
+
+    def __copy__(self) -> Reference:
+        """Return the same reference: it never changes."""
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Reference:
+        """Return the same reference: it never changes."""
+        return self
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse: the state belongs to the object that the reference names.
+
+        Raises:
+            AttributeError: always.
+        """
+        raise AttributeError(
+            f"{name!r} cannot be set on a reference to {self._goverse_key}: only the object itself changes its state; "
+            "call one of its methods"
+        )
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         """Return the exported method ``name`` as an awaitable function.
@@ -50,7 +86,7 @@ class Reference:
             return self._untyped(name)
         method = self._goverse_spec.methods.get(name)
         if method is None:
-            raise AttributeError(f"{self._goverse_key.type} exports no method {name!r}; is it marked with @call?")
+            raise AttributeError(_no_method(self._goverse_key, self._goverse_spec, name))
         key, submit = self._goverse_key, self._goverse_submit
 
         async def invoke(*positional: Any, **named: Any) -> Any:
@@ -87,6 +123,16 @@ class Reference:
     def __hash__(self) -> int:
         """Hash the object that is meant."""
         return hash(self._goverse_key)
+
+
+def _no_method(key: ObjectKey, spec: TypeSpec, name: str) -> str:
+    if name in spec.state.fields:
+        return (
+            f"{name!r} is a field of {key.type}, and a reference reaches methods only: call a method of {key} that "
+            "returns or changes it"
+        )
+    exported = ", ".join(sorted(spec.methods)) or "none"
+    return f"{key.type} exports no method {name!r}; it has {exported} (is it marked with @call or @handler?)"
 
 
 def reference_to(target: type[Any] | str, namespace: str, object_id: str, submit: Submit = _submit_in_turn) -> Any:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Any, NamedTuple
 
-from goverse.errors import BusinessError, DefinitionError, UnknownMethod, UnknownType
+from goverse.errors import BusinessError, ConfigError, DefinitionError, UnknownMethod, UnknownType
+from goverse.objects.policy import Who
 from goverse.objects.spec import MethodSpec, TypeSpec
 
 logger = logging.getLogger("goverse.objects")
+
+
+class AccessRule(NamedTuple):
+    """What the configuration says about one type; None leaves what the class declares."""
+
+    create: Who | None = None
+    delete: Who | None = None
 
 
 class Registry:
@@ -57,14 +67,35 @@ class Registry:
         spec = self.type(type_name)
         method = spec.methods.get(name)
         if method is None:
-            raise UnknownMethod(f"{type_name} exports no method {name!r}; it has {_names(spec.methods)}")
+            called = [known for known, each in spec.methods.items() if not each.handler]
+            raise UnknownMethod(f"{type_name} exports no method {name!r}; it has {_names(called)}")
         return method
+
+    def with_access(self, rules: Mapping[str, AccessRule]) -> Registry:
+        """Return the same types with other words for who may create and delete their objects.
+
+        Raises:
+            ConfigError: a rule is for a type that the application does not have; says which name is nearest.
+        """
+        types = dict(self.types)
+        for name, rule in rules.items():
+            spec = types.get(name)
+            if spec is None:
+                nearest = get_close_matches(name, types, 1, 0.5)
+                hint = f"did you mean objects.{nearest[0]}?" if nearest else f"it has {_names(types)}"
+                raise ConfigError(f"objects.{name}: the application has no object type {name!r}; {hint}")
+            words = {option: word for option, word in rule._asdict().items() if word is not None}
+            types[name] = replace(spec, policy=replace(spec.policy, **words))
+        changed = Registry(())
+        changed.types = types
+        return changed
 
 
 def _check_codes(types: Iterable[TypeSpec]) -> None:
     """Pass if a caller can tell every declared business error by its code."""
     declared: dict[str, type[BusinessError]] = {}
-    for error in (error for spec in types for method in spec.methods.values() for error in method.raises):
+    methods = (method for spec in types for method in (*spec.methods.values(), *spec.hooks.values()))
+    for error in (error for method in methods for error in method.raises):
         if not issubclass(error, BusinessError):
             continue
         other = declared.setdefault(error.code, error)

@@ -8,7 +8,7 @@ generators of clients look for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -128,3 +128,28 @@ def _references(node: Any) -> list[str]:
     if isinstance(node, list):
         return [name for item in cast("list[object]", node) for name in _references(item)]
     return []
+
+
+def without_members(schema: JsonSchema, hidden: Set[str]) -> JsonSchema:
+    """Return the schema of an object without some of its members, and without definitions that only they used."""
+    schema["properties"] = {name: each for name, each in schema.get("properties", {}).items() if name not in hidden}
+    definitions = schema.pop("$defs", {})
+    used: dict[str, Any] = {}
+    waiting: list[Any] = [schema]
+    while waiting:
+        for name in _referred(waiting.pop(), definitions):
+            if name not in used:
+                used[name] = definitions[name]
+                waiting.append(definitions[name])
+    return {"$defs": {name: definitions[name] for name in definitions if name in used}, **schema} if used else schema
+
+
+def _referred(node: Any, definitions: Mapping[str, Any]) -> set[str]:
+    """Return the definitions that a part of a schema refers to, by the end of each reference."""
+    if isinstance(node, dict):
+        return {name for each in cast("dict[str, Any]", node).values() for name in _referred(each, definitions)}
+    if isinstance(node, list):
+        items = cast("list[Any]", node)  # type: ignore[redundant-cast]  # pyright needs it
+        return {name for each in items for name in _referred(each, definitions)}
+    name = node.rpartition("/")[2] if isinstance(node, str) and "/" in node else ""
+    return {name} if name in definitions else set()

@@ -15,13 +15,22 @@ from pydantic.fields import FieldInfo
 
 from goverse.errors import DataNewer, DefinitionError, MethodFailed
 from goverse.model.keys import is_name
-from goverse.objects.codec import Arguments, Result, State
+from goverse.objects.codec import Arguments, State
 from goverse.objects.defaults import default_maker, has_default
+from goverse.objects.field import hidden_fields
 from goverse.objects.generics import Parameters, parameters_of, resolved
-from goverse.objects.method import HOOKS, MIGRATION_ATTRIBUTE, OPTIONS_ATTRIBUTE, CallOptions
+from goverse.objects.method import (
+    HOOKS,
+    MIGRATION_ATTRIBUTE,
+    OPTIONS_ATTRIBUTE,
+    RAISES_ATTRIBUTE,
+    VIEW_ATTRIBUTE,
+    CallOptions,
+)
 from goverse.objects.policy import Policy
+from goverse.objects.results import Result
 
-RESERVED: Final = frozenset({"id", "key", "context", "ref", "goverse_policy", *HOOKS})
+RESERVED: Final = frozenset({"id", "key", "context", "ref", "create", "delete", "list", "goverse_policy", *HOOKS})
 
 _NOT_DEFAULTS: Final = (FunctionType, property, classmethod, staticmethod)
 # Where decorators keep the function that they wrap
@@ -48,6 +57,7 @@ class MethodSpec:
         arguments: checks what comes in.
         result: checks what goes out.
         summary, description: from the docstring; empty where there is none.
+        handler: only other objects and the system may call it.
     """
 
     name: str
@@ -61,6 +71,22 @@ class MethodSpec:
     result: Result
     summary: str = ""
     description: str = ""
+    handler: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewSpec:
+    """What callers see instead of the state.
+
+    Attributes:
+        name: of the function, for messages.
+        function: takes the object and returns what is shown.
+        result: checks and encodes that.
+    """
+
+    name: str
+    function: Callable[[Any], Any]
+    result: Result
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +102,7 @@ class TypeSpec:
         hooks: the hooks that it defines, by name.
         migrations: for each older state version, the step to the next.
         description: the class's docstring.
+        view: what callers see instead of the state, or None.
     """
 
     cls: type[Any]
@@ -86,6 +113,7 @@ class TypeSpec:
     hooks: Mapping[str, MethodSpec]
     migrations: Mapping[int, Migration] = field(default_factory=dict[int, Migration])
     description: str = ""
+    view: ViewSpec | None = None
 
     _compiled: ClassVar[WeakKeyDictionary[type[Any], TypeSpec]] = WeakKeyDictionary()
 
@@ -142,12 +170,13 @@ def compile_class(user_class: type[Any]) -> TypeSpec:
     return TypeSpec(
         cls=user_class,
         policy=policy,
-        state=State(name, persistent, defaults),
+        state=State(name, persistent, defaults, hidden_fields(user_class, persistent)),
         transient=transient,
         methods=_methods(user_class, policy),
         hooks=_hooks(user_class, policy),
         migrations=_migrations(user_class, policy),
         description=inspect.cleandoc(user_class.__doc__ or ""),
+        view=_view(user_class),
     )
 
 
@@ -208,6 +237,55 @@ def _hooks(user_class: type[Any], policy: Policy) -> dict[str, MethodSpec]:
         if hook != "on_create" and spec.arguments.names:
             raise DefinitionError(f"{name}.{hook} takes no parameters besides self")
     return hooks
+
+
+def _view(user_class: type[Any]) -> ViewSpec | None:
+    """Return the view of the class, if it declares one.
+
+    Raises:
+        DefinitionError: there are two, it cannot be evaluated without a call, or a subclass overrides it unmarked.
+    """
+    attribute = _view_name(user_class)
+    if attribute is None:
+        return None
+    function = dict(_functions(user_class))[attribute]
+    owner = f"{user_class.__name__}.{attribute}"
+    if hasattr(function, OPTIONS_ATTRIBUTE):
+        raise DefinitionError(f"{owner} is a view; a view cannot be called, so leave @call or @handler away")
+    if attribute in RESERVED:
+        raise DefinitionError(f"{owner}: the name is taken by the object model; choose another")
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise DefinitionError(f"{owner} is a view: make it a plain def; it sees the state and cannot wait")
+    hints = _hints(owner, function)
+    if len(inspect.signature(function).parameters) != 1:
+        raise DefinitionError(f"{owner} is a view: it takes no parameters besides self")
+    if "return" not in hints:
+        raise DefinitionError(f"{owner} is a view: annotate what it returns, as in -> OrderView")
+    shown = resolved(owner, hints["return"], parameters_of(user_class)[_owner(user_class, attribute)])
+    return ViewSpec(attribute, function, Result(owner, shown))
+
+
+def _view_name(user_class: type[Any]) -> str | None:
+    """Return the name of the function that is marked with ``@view``, in the class or in one of its bases."""
+    name = user_class.__name__
+    declared = {
+        attribute: base
+        for base in user_class.__mro__
+        for attribute, value in vars(base).items()
+        if hasattr(getattr(value, "__func__", getattr(value, "fget", value)), VIEW_ATTRIBUTE)
+    }
+    for attribute, base in declared.items():
+        found = inspect.getattr_static(user_class, attribute)
+        if found is vars(base)[attribute] and not inspect.isfunction(found):
+            raise DefinitionError(f"{name}.{attribute}: put @view on a plain method, without other decorators")
+        if not hasattr(found, VIEW_ATTRIBUTE):
+            raise DefinitionError(
+                f"{name}.{attribute} overrides the view of {base.__name__} without @view, which would show the whole "
+                "state; mark it with @view"
+            )
+    if len(declared) > 1:
+        raise DefinitionError(f"{name} has the views {', '.join(sorted(declared))}; a class has at most one")
+    return next(iter(declared), None)
 
 
 def _migrations(user_class: type[Any], policy: Policy) -> dict[int, Migration]:
@@ -339,9 +417,10 @@ def _method(
         readonly=options.readonly,
         reentrant=policy.reentrant if options.reentrant is None else options.reentrant,
         timeout_s=options.timeout_s,
-        raises=options.raises,
+        raises=tuple(dict.fromkeys((*options.raises, *getattr(function, RAISES_ATTRIBUTE, ())))),
         arguments=Arguments(owner, function, hints),
         result=Result(owner, hints.get("return", Any)),
         summary=" ".join(summary.split()),
         description=description.strip(),
+        handler=options.handler,
     )

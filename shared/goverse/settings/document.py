@@ -17,6 +17,16 @@ _HEAD = """\
 """
 
 
+_OBJECTS = """
+# Object types by name: who may create and delete their objects, where that is not as the class says. Each is `anyone`,
+# `internal` (other objects, not requests from outside) or `nobody`. For example:
+## objects:
+##   Wallet:
+##     create: anyone
+##     delete: internal
+"""
+
+
 def yaml_document() -> str:
     """Return a file that sets nothing and shows every setting with its default and what it means."""
     parts = [_HEAD]
@@ -24,6 +34,7 @@ def yaml_document() -> str:
     for name, section in sections(Settings).items():
         parts.append(f"\n# {' '.join((section.__doc__ or '').split())}\n{name}:\n")
         parts.extend(_yaml_entry(setting) for setting in settings if setting.path.startswith(f"{name}."))
+    parts.append(_OBJECTS)
     return "".join(parts)
 
 

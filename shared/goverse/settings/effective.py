@@ -18,13 +18,14 @@ from goverse.settings.catalog import ENVIRONMENT_PREFIX, PLAIN_NAMES, known_sett
 from goverse.settings.data_source import HIDDEN, hide_passwords
 from goverse.settings.derived import derived
 from goverse.settings.layers import Layer, SettingPath, read_environment, read_file, read_flags, read_pod
-from goverse.settings.sections import Settings
+from goverse.settings.sections import ObjectSettings, Settings
 from goverse.telemetry.resources import Allowance
 
 S = TypeVar("S", bound=BaseSettings)
 S_co = TypeVar("S_co", bound=BaseSettings, covariant=True)
 
 DEFAULT_ORIGIN = "default"
+OBJECTS = "objects"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,12 @@ class EffectiveSettings(Generic[S_co]):
 
     def origin(self, path: str) -> str:
         """Return where the value of ``section.name`` was written."""
-        return _origin(self.layers, tuple(path.split("."))) or DEFAULT_ORIGIN
+        parts = tuple(path.split("."))
+        found = _origin(self.layers, parts)
+        if found is None and parts[0] == OBJECTS:
+            known = (layer.origins.get(parts[:2]) for layer in self.layers)  # a file knows the line of the type
+            found = next(filter(None, known), None)
+        return found or DEFAULT_ORIGIN
 
     def chosen(self, path: str) -> bool:
         """Tell whether somebody wrote the value of ``section.name``, so that it is no default."""
@@ -53,6 +59,11 @@ class EffectiveSettings(Generic[S_co]):
                 "value": hidden if setting.secret else _without_passwords(plain(value)),
                 "origin": self.origin(setting.path),
             }
+        for kind, section in getattr(self.values, OBJECTS, {}).items():
+            for name, value in section:
+                if value is not None:
+                    path = f"{OBJECTS}.{kind}.{name}"
+                    shown[path] = {"value": value, "origin": self.origin(path)}
         return shown
 
 
@@ -169,6 +180,10 @@ def _unknown(model: type[BaseSettings], path: SettingPath, origin: str) -> str:
     """Say which known name is nearest, in the spelling of the place where the unknown one stands."""
     known = {setting.path: setting for setting in known_settings(model)}
     dotted = ".".join(path)
+    if len(path) > 2 and path[:1] == (OBJECTS,):
+        nearest = get_close_matches(path[-1], ObjectSettings.model_fields, 1, 0.6)
+        rest = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(ObjectSettings.model_fields)}"
+        return f"no setting has this name; {rest}"
     if origin.startswith("environment"):
         # Without the prefix, or everything would be near to everything.
         variables = {setting.variable.removeprefix(ENVIRONMENT_PREFIX): setting.variable for setting in known.values()}

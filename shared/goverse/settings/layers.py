@@ -100,10 +100,20 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
         if variable.endswith(FILE_SUFFIX):
             name = variable.removesuffix(FILE_SUFFIX)
             value = _content(variable, Path(value), beside=name if environ.get(name) else None)
-        parts = tuple(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
-        # A name of another form can be no setting; under its own name it disturbs none and is unknown.
-        layer.put(parts if len(parts) == 2 and all(parts) else (variable,), value, f"environment variable {variable}")
+        layer.put(_path_of(name) or (variable,), value, f"environment variable {variable}")
     return layer
+
+
+def _path_of(name: str) -> SettingPath | None:
+    """Return the setting that a variable sets, or None: a name of another form disturbs none and is unknown.
+
+    The name of an object type keeps its case: ``GOVERSE_OBJECTS__Wallet__DELETE``.
+    """
+    given = name.removeprefix(ENVIRONMENT_PREFIX).split("__")
+    parts = tuple(part.lower() for part in given)
+    if len(parts) == 3 and parts[0] == "objects" and all(parts):
+        return parts[0], given[1], parts[2]
+    return parts if len(parts) == 2 and all(parts) else None
 
 
 def _content(variable: str, path: Path, *, beside: str | None) -> str:

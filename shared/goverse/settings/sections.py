@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from goverse import limits
 from goverse.errors import MalformedRequest
 from goverse.model.keys import check_namespace
+from goverse.objects.policy import Who
+from goverse.objects.registry import AccessRule
 from goverse.settings.cluster_sections import ClusterSettings, EtcdSettings, PostgresSettings, WireSettings
 from goverse.settings.section import Directory, Seconds, Section, Words, relation, together
 from goverse.tls.files import TlsFiles, named
@@ -287,6 +289,20 @@ class WalSettings(Section):
     )
 
 
+class ObjectSettings(Section):
+    """One object type, by its name: what the installation decides instead of the class."""
+
+    create: Who | None = Field(
+        default=None,
+        description="Who may create objects of this type: `anyone`, `internal` (other objects only) or `nobody`.",
+    )
+    delete: Who | None = Field(default=None, description="Who may delete objects of this type; the same words.")
+
+    def rule(self) -> AccessRule:
+        """Return the section as the registry of types takes it."""
+        return AccessRule(self.create, self.delete)
+
+
 class LogSettings(Section):
     """Logs: their form and how much of them."""
 
@@ -312,3 +328,8 @@ class Settings(BaseSettings):
     etcd: EtcdSettings = Field(default_factory=EtcdSettings)
     postgres: PostgresSettings = Field(default_factory=PostgresSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    objects: dict[str, ObjectSettings] = Field(default_factory=dict[str, ObjectSettings])
+
+    def access_rules(self) -> dict[str, AccessRule]:
+        """Return what ``objects`` says about who may create and delete, by type."""
+        return {name: section.rule() for name, section in self.objects.items()}

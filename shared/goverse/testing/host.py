@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -16,6 +17,7 @@ from goverse.model import json_values
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey, check_id
 from goverse.model.records import CommitRecord
+from goverse.objects.others import create_body
 from goverse.objects.problems import error_of
 from goverse.objects.reference import reference_to
 from goverse.objects.registry import Registry
@@ -77,6 +79,16 @@ class TestHost:
                 activation.close()
         await self._node.settled()
 
+    def acting_as(self, target: type[Any], object_id: str) -> ObjectCaller:
+        """Return a caller that reaches objects as the object ``target``/``object_id`` would, from inside.
+
+        It may call handlers, and create and delete where the type says ``"internal"``. ``host`` itself is outside.
+
+        Raises:
+            MalformedRequest: ``object_id`` is not a valid id.
+        """
+        return ObjectCaller(self, self._key(target, object_id))
+
     def ref(
         self,
         target: type[T],
@@ -88,6 +100,8 @@ class TestHost:
     ) -> T:
         """Return a reference to an object; its exported methods are awaited, and raise what a calling object would see.
 
+        The calls come from outside, so handlers are refused; see ``acting_as``.
+
         Raises:
             MalformedRequest: ``object_id`` is not a valid id.
         """
@@ -97,35 +111,54 @@ class TestHost:
 
         return cast("T", reference_to(target, namespace, object_id, submit))
 
-    async def create(self, target: type[Any], object_id: str, **arguments: Any) -> dict[str, Any]:
-        """Create an object, with the parameters of its ``on_create`` hook; return its state.
+    async def create(self, target: type[Any], object_id: str, /, **arguments: Any) -> dict[str, Any]:
+        """Create an object from outside, with the parameters of its ``on_create`` hook; return its state.
 
         Raises:
             ObjectExists: it exists already.
+            AccessDenied: the type is not declared with ``create="anyone"``.
+            TypeError: the arguments do not fit ``on_create``; says what it takes.
             GoverseError: whatever the hook or the checks say.
         """
-        spec = TypeSpec.of(target)
-        hook = spec.hooks.get("on_create")
-        body = hook.arguments.encode((), arguments) if hook else json_values.encode(arguments)
-        reply = await self._checked(Operation.CREATE, self._key(target, object_id), body, if_match=0)
-        return cast("dict[str, Any]", json_values.decode(reply.body))
+        return await self._create(target, object_id, arguments)
+
+    async def _create(
+        self, target: type[Any], object_id: str, arguments: dict[str, Any], **further: Any
+    ) -> dict[str, Any]:
+        key, body = self._key(target, object_id), create_body(target, arguments)
+        await self._checked(Operation.CREATE, key, body, if_match=0, **further)
+        state = await self.state(target, object_id)
+        assert state is not None, f"{key} was created and is gone"
+        return state
 
     async def delete(self, target: type[Any], object_id: str) -> None:
-        """Delete an object.
+        """Delete an object from outside.
 
         Raises:
             ObjectNotFound: it does not exist.
+            AccessDenied: the type is not declared with ``delete="anyone"``.
         """
         await self._checked(Operation.DELETE, self._key(target, object_id), b"")
 
     async def state(self, target: type[Any], object_id: str) -> dict[str, Any] | None:
-        """Return the durable state of an object as JSON values, or None if it does not exist."""
-        reply = await self._submit(Operation.READ, self._key(target, object_id), "", b"")
-        if reply.problem is not None and reply.problem.code == "object_not_found":
+        """Return the durable state of an object as JSON values, hidden fields included; None if it does not exist."""
+        key = self._key(target, object_id)
+        spec = self._registry.type(key.type)
+        stored = self._store.load(key)
+        if stored is None or stored.state is None:
             return None
-        if reply.problem is not None:
-            raise error_of(reply.problem)
-        return cast("dict[str, Any]", json_values.decode(reply.body))
+        instance = import_module("goverse_node.instance").Instance(spec, key, stored)
+        return cast("dict[str, Any]", json_values.decode(instance.base))
+
+    async def shown(self, target: type[Any], object_id: str) -> Any:
+        """Return what ``GET`` shows of an object as JSON values: its view, or its state without hidden fields.
+
+        Raises:
+            ObjectNotFound: it does not exist.
+            MethodFailed: its view failed.
+        """
+        reply = await self._checked(Operation.READ, self._key(target, object_id), b"")
+        return json_values.decode(reply.body)
 
     async def store_state(
         self, target: type[Any], object_id: str, state: Mapping[str, Any], *, state_version: int
@@ -141,8 +174,8 @@ class TestHost:
         if not isinstance(outcome, int):
             raise ValueError(f"{key} exists already; store an earlier state before the first call")
 
-    async def _checked(self, operation: Operation, key: ObjectKey, body: bytes, if_match: int | None = None) -> Reply:
-        reply = await self._submit(operation, key, "", body, if_match=if_match)
+    async def _checked(self, operation: Operation, key: ObjectKey, body: bytes, **further: Any) -> Reply:
+        reply = await self._submit(operation, key, "", body, **further)
         if reply.problem is not None:
             raise error_of(reply.problem)
         return reply
@@ -155,3 +188,44 @@ class TestHost:
 
     def _key(self, target: type[Any], object_id: str) -> ObjectKey:
         return ObjectKey(DEFAULT_NAMESPACE, TypeSpec.of(target).name, check_id(object_id))
+
+
+class ObjectCaller:
+    """Reaches objects of a host as another object does, with a call chain that begins at that object."""
+
+    def __init__(self, host: TestHost, key: ObjectKey) -> None:
+        """Call in the name of ``key``; the object need not exist."""
+        self._namespace = key.namespace
+        self._submit = partial(host._submit, chain=(key,))  # pyright: ignore[reportPrivateUsage]
+        self._create = partial(host._create, chain=(key,))  # pyright: ignore[reportPrivateUsage]
+        self._checked = partial(host._checked, chain=(key,))  # pyright: ignore[reportPrivateUsage]
+
+    def ref(self, target: type[T], object_id: str, *, idempotency_key: str | None = None) -> T:
+        """Return a reference to an object, handlers included.
+
+        Raises:
+            MalformedRequest: ``object_id`` is not a valid id.
+        """
+
+        async def submit(key: ObjectKey, method: str, body: bytes) -> Reply:
+            return await self._submit(Operation.CALL, key, method, body, idempotency_key=idempotency_key)
+
+        return cast("T", reference_to(target, self._namespace, object_id, submit))
+
+    async def create(self, target: type[Any], object_id: str, /, **arguments: Any) -> dict[str, Any]:
+        """Create an object as another object would, and return its state.
+
+        Raises:
+            ObjectExists: it exists already.
+            GoverseError: whatever the hook or the checks say.
+        """
+        return await self._create(target, object_id, arguments)
+
+    async def delete(self, target: type[Any], object_id: str) -> None:
+        """Delete an object as another object would.
+
+        Raises:
+            ObjectNotFound: it does not exist.
+        """
+        key = ObjectKey(self._namespace, TypeSpec.of(target).name, check_id(object_id))
+        await self._checked(Operation.DELETE, key, b"")

@@ -39,7 +39,7 @@ class Door:
                 future.set_result(None)
 
 
-class Ledger(Object):
+class Ledger(Object, delete="anyone"):
     """Holds a sum."""
 
     total: int = 0

@@ -13,9 +13,10 @@ The suite needs no test framework of its own: it asserts, and it moves :attr:`St
 from __future__ import annotations
 
 from goverse.errors import StoreError
+from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredObject
 from goverse.ports.store import Conflict
-from goverse.testing.store_place import KEY, OTHER, delete, keep, load, put, recall, seqs_of
+from goverse.testing.store_place import KEY, NOW_MS, OTHER, delete, keep, load, put, recall, seqs_of
 from goverse.testing.store_reading import ReadingContract
 
 
@@ -33,6 +34,37 @@ class StoreContract(ReadingContract):
             (seq,) = await seqs_of(store, [record])
 
             assert await load(store, KEY) == StoredObject(1, '{"name":"Zoë"}'.encode(), 7, seq, 1234)
+
+    async def test_the_digest_of_the_creation_arguments_is_kept_over_changes_and_a_restart(self) -> None:
+        async with self.opened() as store:
+            digests: list[tuple[ObjectKey, bytes | None]] = [
+                (KEY, bytes(range(16))),
+                (OTHER, b""),
+                (ObjectKey("default", "Counter", "c3"), None),
+            ]
+            await seqs_of(store, [CommitRecord(key, 0, 1, b"{}", 1, NOW_MS, creation=each) for key, each in digests])
+            await seqs_of(store, [CommitRecord(key, 1, 2, b"[1]", 1, NOW_MS, creation=each) for key, each in digests])
+            later = await self.restart(store)
+            try:
+                for key, each in digests:
+                    found = await load(later, key)
+                    assert found is not None
+                    assert (found.version, found.state, found.creation) == (2, b"[1]", each)
+            finally:
+                await later.close()
+
+    async def test_a_new_object_under_an_old_id_has_a_digest_of_its_own(self) -> None:
+        async with self.opened() as store:
+            await seqs_of(store, [CommitRecord(KEY, 0, 1, b"{}", 1, NOW_MS, creation=bytes(range(16)))])
+            await seqs_of(store, [delete(KEY, 1)])
+            # a batch in which something conflicts may take another way through the store
+            stale, good = await store.commit([put(OTHER, 9), CommitRecord(KEY, 2, 3, b"{}", 1, NOW_MS, creation=b"")])
+            found = await load(store, KEY)
+
+            assert isinstance(stale, Conflict)
+            assert isinstance(good, int)
+            assert found is not None
+            assert (found.version, found.creation) == (3, b"")
 
     async def test_positions_grow_with_every_record(self) -> None:
         async with self.opened() as store:

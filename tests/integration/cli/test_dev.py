@@ -276,3 +276,28 @@ def test_an_application_that_configures_logging_does_not_silence_the_server(tmp_
         record = server.wait_for("method failed")
         assert record["request_id"] == "r1"
         assert "ZeroDivisionError" in record["exception"]
+
+
+@pytest.mark.requirement("OBJ-14")
+def test_the_configuration_says_who_may_delete(tmp_path: Path) -> None:
+    application(tmp_path)
+    (tmp_path / "goverse.yaml").write_text("objects:\n  Counter:\n    delete: anyone\n")
+
+    with dev(tmp_path, "app.py", "--no-reload") as server:
+        assert server.increment() == 1
+        refused = httpx.delete(f"{server.url}/objects/Counter/c1")
+        assert (refused.status_code, refused.json()["code"]) == (403, "access_denied")
+        server.close()
+    with dev(tmp_path, "app.py", "--no-reload", "--config", "goverse.yaml") as server:
+        assert httpx.delete(f"{server.url}/objects/Counter/c1").status_code == 204
+
+
+@RELOAD
+@pytest.mark.requirement("OBJ-14")
+def test_a_setting_for_a_type_that_is_not_there_is_an_error(tmp_path: Path, mode: str) -> None:
+    application(tmp_path)
+    (tmp_path / "goverse.yaml").write_text("objects:\n  Conter:\n    delete: anyone\n")
+
+    ended = goverse("dev", "app.py", mode, "--port", "0", "--config", "goverse.yaml", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "objects.Conter: the application has no object type 'Conter'; did you mean objects.Counter?" in ended.stderr

@@ -85,7 +85,7 @@ class Book(Object):
         return self.count
 
 
-class Actor(Object):
+class Actor(Object, delete="anyone"):
     """Carries plans out."""
 
     op: str = ""

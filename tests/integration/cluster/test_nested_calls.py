@@ -19,7 +19,7 @@ PLACE = Meeting()
 RUNS: list[str] = []
 
 
-class Tally(Object):
+class Tally(Object, delete="anyone"):
     """Keeps the names of those that reported."""
 
     names: list[str] = []

@@ -33,7 +33,7 @@ class Taken(BusinessError):
     code = "taken_over_http"
 
 
-class Desk(Object):
+class Desk(Object, delete="anyone"):
     uses: int = 0
 
     @call

@@ -163,6 +163,35 @@ async def test_a_dump_has_one_line_per_object_in_order(tmp_path: Path) -> None:
     assert (kept["id"], kept["idempotency_key"], kept["reply"]) == ("a", "k", "Mw==")
 
 
+@pytest.mark.requirement("WAL-3", "WAL-2", "OBJ-3")
+async def test_the_creation_arguments_are_remembered_by_dump_restore_and_snapshot(tmp_path: Path) -> None:
+    digest = bytes(range(16))
+    named, plain = put("named", 0, b'{"value":1}'), put("plain", 0)
+    named.creation, plain.creation = digest, b""
+    async with opened(tmp_path / "a") as store:
+        await committed(store, [named, plain, put("unknown", 0)])
+        await store.snapshot()
+        renamed = put("named", 1, b'{"value":2}')
+        renamed.creation = digest
+        await committed(store, [renamed])
+        feed = await store.changes(0, 10)
+    lines = {line["id"]: line for line in map(json.loads, dump(tmp_path / "a"))}
+    assert (lines["named"]["creation"], lines["named"]["state"]) == (digest.hex(), {"value": 2})
+    assert lines["plain"]["creation"] == ""
+    assert "creation" not in lines["unknown"]
+    assert [each.state for each in feed if each.key.id == "named"] == [b'{"value":1}', b'{"value":2}']
+
+    restore(tmp_path / "a", tmp_path / "b")
+    async with opened(tmp_path / "b") as store:
+        found = [store.load(key(name)) for name in ("named", "plain", "unknown")]
+        assert [each.creation for each in found if each is not None] == [digest, b"", None]
+        again = put("named", 2, b'{"value":2}')
+        again.creation = b""
+        await committed(store, [again])
+    changed = [one for one in diff(tmp_path / "a", tmp_path / "b") if one.id == "named"]
+    assert [one.what for one in changed] == ["version, creation"]
+
+
 @pytest.mark.requirement("WAL-3")
 async def test_a_dump_of_a_position_that_is_not_covered_is_refused(tmp_path: Path) -> None:
     await history(tmp_path)

@@ -33,7 +33,7 @@ def _drop_path(document: Document) -> None:
 
 
 def _drop_operation(document: Document) -> None:
-    del document["paths"]["/objects/Wallet/{id}"]["delete"]
+    del document["paths"]["/objects/Wallet/{id}"]["put"]
 
 
 def _rename_operation(document: Document) -> None:
@@ -111,7 +111,7 @@ def _header_gone(document: Document) -> None:
 
 BREAKING: dict[Callable[[Document], None], tuple[str, str]] = {
     _drop_path: (CALL, "the path is gone"),
-    _drop_operation: ("DELETE /objects/Wallet/{id}", "the operation is gone"),
+    _drop_operation: ("PUT /objects/Wallet/{id}", "the operation is gone"),
     _rename_operation: (f"POST {CALL}", "operationId was 'Wallet_deposit' and is 'Wallet_pay_in'"),
     _new_required_argument: (f"POST {CALL}, body.currency", "it was not always there, and is required"),
     _argument_gone: ("POST /objects/Auction/{id}/call/history, body.limit", "the argument is gone"),

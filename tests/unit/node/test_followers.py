@@ -22,7 +22,7 @@ class Declined(BusinessError):
     code = "declined_in_followers"
 
 
-class Till(Object):
+class Till(Object, delete="anyone"):
     total: int = 0
 
     async def on_create(self) -> None:

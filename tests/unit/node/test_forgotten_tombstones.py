@@ -12,7 +12,7 @@ from tests.nodes import Bench, Meeting, bench, code, value
 PLACE = Meeting()
 
 
-class Slot(Object):
+class Slot(Object, delete="anyone"):
     uses: int = 0
 
     async def on_create(self) -> None:

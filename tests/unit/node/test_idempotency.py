@@ -27,7 +27,7 @@ class Declined(BusinessError):
     code = "declined"
 
 
-class Account(Object):
+class Account(Object, delete="anyone"):
     balance: int = 0
     tries: int = 0
 

@@ -29,7 +29,7 @@ class Declined(BusinessError):
     code = "declined_in_kept_replies"
 
 
-class Bag(Object):
+class Bag(Object, delete="anyone"):
     things: int = 0
 
     async def on_create(self) -> None:

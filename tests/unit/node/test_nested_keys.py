@@ -33,7 +33,7 @@ class Tally(Object):
         return [self.calls, self.total]
 
 
-class Caller(Object):
+class Caller(Object, delete="anyone"):
     """Calls the same method of one tally in its hooks and in its methods."""
 
     done: int = 0

@@ -13,7 +13,7 @@ from tests.nodes import Bench, Meeting, bench, code, settle, value
 PLACE = Meeting()
 
 
-class Ticker(Object):
+class Ticker(Object, delete="anyone"):
     count: int = 0
     log: list[str] = []
     _task: asyncio.Task[None] | None = None

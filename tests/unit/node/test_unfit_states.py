@@ -24,7 +24,7 @@ def in_the_future(given: datetime) -> datetime:
     return given
 
 
-class Coupon(Object):
+class Coupon(Object, delete="anyone"):
     expires: Annotated[datetime, AfterValidator(in_the_future)] = datetime(2026, 6, 1, tzinfo=UTC)
     uses: Annotated[int, Field(le=10)] = 0
 
@@ -65,7 +65,7 @@ class Coupon(Object):
         return await self.ref(Coupon, target).use_later()
 
 
-class Broken(Object, state_version=2):
+class Broken(Object, state_version=2, delete="anyone"):
     total: int = 0
 
     @staticmethod

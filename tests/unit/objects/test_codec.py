@@ -19,7 +19,8 @@ from goverse import DefinitionError, MethodFailed, Object, call, migration
 from goverse.errors import DataNewer, GoverseError, InvalidArguments, MalformedRequest
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
-from goverse.objects.codec import Arguments, Result
+from goverse.objects.codec import Arguments
+from goverse.objects.results import Result
 from goverse.objects.spec import TypeSpec
 from goverse_node.instance import Instance
 

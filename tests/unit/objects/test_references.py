@@ -1,5 +1,6 @@
 """Calls from object to object, typed and by name, and `TestHost`, in which users test theirs."""
 
+import copy
 from typing import Any, cast
 
 import pytest
@@ -179,7 +180,6 @@ async def test_a_called_object_knows_on_whose_behalf_it_runs() -> None:
         "wrong arguments",
         "wrong argument by name",
         "no JSON form",
-        "invalid id",
     ],
 )
 async def test_a_wrong_call_fails_the_calling_method(how: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -196,8 +196,14 @@ async def test_references_are_values() -> None:
     assert one != other
     assert len({one, same, other}) == 2
     assert repr(one) == "<reference to Account/a>"
-    with pytest.raises(AttributeError, match="Account exports no method 'balance'"):
+    assert (one.id, one.key) == ("a", ObjectKey("default", "Account", "a"))
+    assert copy.deepcopy([one]) == [copy.copy(one)]
+    with pytest.raises(AttributeError, match="'balance' is a field of Account, and a reference reaches methods only"):
         _ = one.balance
+    with pytest.raises(AttributeError, match=r"'balance' cannot be set on a reference to Account/a: only the object"):
+        one.balance = 3
+    with pytest.raises(AttributeError, match=r"Account exports no method 'deposite'; it has .*deposit"):
+        _ = one.deposite
     with pytest.raises(AttributeError):
         _ = same._private
     with pytest.raises(GoverseError, match="outside a turn"):
@@ -234,7 +240,7 @@ def test_a_problem_becomes_the_error_again(problem: Problem, kind: type[GoverseE
     assert Problem.of(error) == problem
 
 
-class Owned(Object, create_on_call=False):
+class Owned(Object, create_on_call=False, delete="anyone"):
     owner: str
 
     def on_create(self, owner: str) -> None:
@@ -248,11 +254,13 @@ async def test_a_test_host_creates_reads_and_deletes() -> None:
         assert await host.create(Owned, "a", owner="ann") == {"owner": "ann"}
         with pytest.raises(ObjectExists):
             await host.create(Owned, "a", owner="bob")
-        with pytest.raises(TypeError, match="missing required arguments: owner"):
+        with pytest.raises(TypeError, match=r"Owned\.on_create is missing required arguments: owner; it takes: owner"):
             await host.create(Owned, "b")
         assert await host.create(Account, "x") == {"balance": 0}
-        with pytest.raises(InvalidArguments):
+        with pytest.raises(TypeError, match="Account takes no creation arguments, but got surplus"):
             await host.create(Account, "y", surplus=1)
+        with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'ownr'; it takes: owner"):
+            await host.create(Owned, "b", ownr="ann")
         await host.delete(Owned, "a")
         assert await host.state(Owned, "a") is None
         with pytest.raises(ObjectNotFound):

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings
 
 from goverse import limits
 from goverse.errors import ConfigError
+from goverse.objects.registry import AccessRule
 from goverse.settings import EffectiveSettings, Settings, load_settings
 from goverse.settings.catalog import known_settings, plain, sections
 from goverse.settings.document import markdown_table, yaml_document
@@ -403,3 +404,42 @@ def test_a_machine_changes_defaults_only_where_it_is_too_small_for_them() -> Non
     small = load_settings(environ={}, allowed=Allowance(1, 512 * limits.MIB, memory_bounded=False))
     assert small.values.node.activations_bytes_max == 192 * limits.MIB
     assert small.origin("node.activations_bytes_max") == "default for a machine of 512 MiB"
+
+
+@pytest.mark.requirement("OBJ-14")
+def test_object_types_have_settings_by_their_names(tmp_path: Path) -> None:
+    file = written(tmp_path, "objects:\n  Wallet:\n    create: internal\n  Order:\n    delete: anyone\n")
+    effective = load_settings(config=file, environ={"GOVERSE_OBJECTS__Wallet__DELETE": "nobody"})
+
+    assert effective.values.access_rules() == {
+        "Wallet": AccessRule(create="internal", delete="nobody"),
+        "Order": AccessRule(create=None, delete="anyone"),
+    }
+    shown = {path: entry for path, entry in effective.shown().items() if path.startswith("objects.")}
+    assert shown == {
+        "objects.Wallet.create": {"value": "internal", "origin": f"{file}, line 2"},
+        "objects.Wallet.delete": {
+            "value": "nobody",
+            "origin": "environment variable GOVERSE_OBJECTS__Wallet__DELETE",
+        },
+        "objects.Order.delete": {"value": "anyone", "origin": f"{file}, line 4"},
+    }
+    assert all(effective.chosen(path) for path in shown)
+    assert load_settings(environ={}).values.access_rules() == {}
+
+
+@pytest.mark.requirement("OBJ-14")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("objects:\n  Wallet:\n    delete: everyone\n", "objects.Wallet.delete"),
+        ("objects:\n  Wallet:\n    delte: anyone\n", "did you mean delete?"),
+        ("objects:\n  Wallet: anyone\n", "objects.Wallet"),
+    ],
+)
+def test_a_wrong_setting_of_an_object_type_says_where_it_stands(tmp_path: Path, text: str, told: str) -> None:
+    file = written(tmp_path, text)
+    with pytest.raises(ConfigError) as refused:
+        load_settings(config=file, environ={})
+    assert told in refused.value.detail
+    assert f"{file}, line " in refused.value.detail

@@ -15,9 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
 from goverse.errors import ConfigError
-from goverse.model.frames import Reply
-from goverse.model.keys import ObjectKey
-from goverse.objects.context import Context, current_turn
+from goverse.objects.context import Turn, current_turn
 from goverse.telemetry.lines import LineWriter
 from goverse.telemetry.logs import LogFormat, change_level, configure, current_level
 from goverse.telemetry.own_loggers import OwnLogger, adopt
@@ -81,22 +79,17 @@ def test_json_has_one_object_per_line_with_time_level_logger_event_and_the_rest(
 
 
 class FakeTurn:
-    """A turn that says where it is."""
-
-    context = cast("Context", None)
+    """A turn that says where it is, as far as a log record asks."""
 
     def place(self) -> Mapping[str, str | int]:
         return {"object": "Bid/1", "method": "raise_it", "request_id": "r1", "shard": 7, "trace_id": "t1"}
-
-    async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
-        raise AssertionError((key, method, body))
 
 
 @pytest.mark.requirement("OBS-3")
 def test_what_a_method_logs_says_where_it_comes_from_and_its_own_words_win() -> None:
     stream = io.StringIO()
     configure("json", "info", node="n1", stream=stream)
-    token = current_turn.set(FakeTurn())
+    token = current_turn.set(cast("Turn", FakeTurn()))
     logging.getLogger("shop").info("bid", extra={"method": "own"})
     structlog.get_logger("shop").info("bid again")
     current_turn.reset(token)

@@ -23,7 +23,8 @@ server together a tenth of that."""
 
 BATCH_TYPES: Final = (
     *("integer[]", "bigint[]"),
-    *("bigint[]", "bytea[]", "bigint[]", "bigint[]", "bytea[]", "integer[]", "bigint[]", "integer[]", "integer"),
+    *("bigint[]", "bytea[]", "bigint[]", "bigint[]", "bytea[]", "integer[]", "bigint[]", "integer[]", "bytea[]"),
+    "integer",
     *("bigint[]", "bytea[]", "bigint[]"),
     *("bigint[]", "bytea[]", "bytea[]", "bytea[]", "bytea[]", "bigint[]", "integer[]"),
     *("bigint[]", "bytea[]", "bytea[]", "bytea[]", "bytea[]", "bigint[]", "integer[]"),
@@ -32,7 +33,7 @@ BATCH_TYPES: Final = (
 )
 EACH_TYPES: Final = (
     *("bigint[]", "bytea[]", "bigint[]", "bigint[]", "bytea[]", "integer[]", "bigint[]", "integer[]", "bigint[]"),
-    *("bytea[]", "boolean[]", "text[]", "bigint[]", "boolean[]", "bytea[]", "bytea[]", "bigint[]"),
+    *("bytea[]", "boolean[]", "text[]", "bigint[]", "boolean[]", "bytea[]", "bytea[]", "bigint[]", "bytea[]"),
 )
 
 _FOLDED: Final = -1
@@ -51,6 +52,7 @@ class _Changes:
         self.state_versions: list[int] = []
         self.at_ms: list[int] = []
         self.ordinals: list[int] = []
+        self.creations: list[bytes | None] = []
         self.places: dict[ObjectKey, int] = {}
 
     def add(self, ordinal: int, record: CommitRecord) -> bool:
@@ -72,6 +74,7 @@ class _Changes:
         self.state_versions.append(record.state_version)
         self.at_ms.append(record.at_ms)
         self.ordinals.append(ordinal)
+        self.creations.append(record.creation)
         return True
 
     def columns(self) -> list[Any]:
@@ -84,6 +87,7 @@ class _Changes:
             self.state_versions,
             self.at_ms,
             self.ordinals,
+            self.creations,
             len(self.places),
         ]
 
@@ -206,7 +210,7 @@ def folded(batch: Sequence[CommitRecord]) -> list[Any] | None:
 
 def each(batch: Sequence[CommitRecord]) -> list[Any]:
     """Return the arguments of ``commit_each`` behind ``p_batch``."""
-    return _as_text(_columns([_row(record) for record in batch], 17), EACH_TYPES)
+    return _as_text(_columns([_row(record) for record in batch], len(EACH_TYPES)), EACH_TYPES)
 
 
 def _as_text(columns: list[Any], types: Sequence[str]) -> list[Any]:
@@ -239,6 +243,7 @@ def _row(record: CommitRecord) -> tuple[Any, ...]:
         kept.fingerprint if kept is not None else None,
         kept.reply if kept is not None else None,
         kept.expires_ms - record.at_ms if kept is not None else None,
+        record.creation,
     )
 
 

@@ -325,7 +325,9 @@ class PostgresStore:
 def _object(row: Any) -> StoredObject | None:
     if row is None:
         return None
-    return StoredObject(row["version"], row["state"], row["state_version"], row["commit_seq"], row["modified_ms"])
+    return StoredObject(
+        row["version"], row["state"], row["state_version"], row["commit_seq"], row["modified_ms"], row["creation"]
+    )
 
 
 def _reply(row: Any, now_ms: int) -> StoredReply:

@@ -84,6 +84,8 @@ def _object_line(entry: Body) -> str:
     if entry.state is None:
         line["deleted"] = True
     else:
+        if entry.creation is not None:
+            line["creation"] = entry.creation.hex()
         line["state"] = _json(entry.state)
     return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
 

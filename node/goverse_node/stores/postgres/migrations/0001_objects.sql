@@ -83,10 +83,13 @@ CREATE TABLE goverse.objects (
     modified_ms bigint NOT NULL,
     state_version integer NOT NULL,
     state bytea,
+    creation bytea,
     PRIMARY KEY (kind, id)
 ) WITH (fillfactor = 80);
 COMMENT ON COLUMN goverse.objects.id IS 'UTF-8; not text, which cannot hold every character that an id can';
 COMMENT ON COLUMN goverse.objects.state IS 'JSON in UTF-8; null for a tombstone, which stays so that versions never go back';
+COMMENT ON COLUMN goverse.objects.creation IS
+    'Digest of the arguments that the object was created with, empty for none; null where it is unknown';
 
 CREATE TABLE goverse.changes (
     day integer NOT NULL,
@@ -297,7 +300,7 @@ CREATE FUNCTION goverse.commit_batch(
     p_shards integer[], p_epochs bigint[],
     -- the changes, in order; expected is what the object must be at, and -1 where a later change of the batch makes it
     c_kind bigint[], c_id bytea[], c_expected bigint[], c_version bigint[], c_state bytea[], c_state_version integer[],
-    c_at_ms bigint[], c_ordinal integer[], c_objects integer,
+    c_at_ms bigint[], c_ordinal integer[], c_creation bytea[], c_objects integer,
     -- per object that is not written: what it must be
     k_kind bigint[], k_id bytea[], k_expected bigint[],
     -- the replies to keep under keys that callers chose; each for so long
@@ -335,16 +338,16 @@ BEGIN
     IF cardinality(c_id) > 0 THEN
         UPDATE goverse.objects AS present
         SET version = c.version, state = c.state, state_version = c.state_version,
-            commit_seq = first_seq + c.ordinal, modified_ms = c.at_ms
-        FROM unnest(c_kind, c_id, c_expected, c_version, c_state, c_state_version, c_at_ms, c_ordinal)
-            AS c (kind, id, expected, version, state, state_version, at_ms, ordinal)
+            commit_seq = first_seq + c.ordinal, modified_ms = c.at_ms, creation = c.creation
+        FROM unnest(c_kind, c_id, c_expected, c_version, c_state, c_state_version, c_at_ms, c_ordinal, c_creation)
+            AS c (kind, id, expected, version, state, state_version, at_ms, ordinal, creation)
         WHERE c.expected > 0 AND present.kind = c.kind AND present.id = c.id AND present.version = c.expected;
         GET DIAGNOSTICS written = ROW_COUNT;
         IF 0 = ANY (c_expected) THEN
-            INSERT INTO goverse.objects (kind, id, version, state, state_version, commit_seq, modified_ms)
-            SELECT c.kind, c.id, c.version, c.state, c.state_version, first_seq + c.ordinal, c.at_ms
-            FROM unnest(c_kind, c_id, c_expected, c_version, c_state, c_state_version, c_at_ms, c_ordinal)
-                AS c (kind, id, expected, version, state, state_version, at_ms, ordinal)
+            INSERT INTO goverse.objects (kind, id, version, state, state_version, commit_seq, modified_ms, creation)
+            SELECT c.kind, c.id, c.version, c.state, c.state_version, first_seq + c.ordinal, c.at_ms, c.creation
+            FROM unnest(c_kind, c_id, c_expected, c_version, c_state, c_state_version, c_at_ms, c_ordinal, c_creation)
+                AS c (kind, id, expected, version, state, state_version, at_ms, ordinal, creation)
             WHERE c.expected = 0
             ON CONFLICT DO NOTHING;
             GET DIAGNOSTICS added = ROW_COUNT;
@@ -441,7 +444,7 @@ CREATE FUNCTION goverse.commit_each(
     r_state_version integer[], r_at_ms bigint[], r_shard integer[], r_epoch bigint[],
     -- a key, and if it was derived from a router's; or a router's number, and if it was sent before; null without a reply
     r_key bytea[], r_brief boolean[], r_router text[], r_number bigint[], r_resent boolean[],
-    r_fingerprint bytea[], r_reply bytea[], r_lives_ms bigint[]
+    r_fingerprint bytea[], r_reply bytea[], r_lives_ms bigint[], r_creation bytea[]
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 -- Commits what can be committed of a batch, record by record; returns the first position and why the others were not:
 -- {"base": ..., "refused": {"<ordinal>": ["fenced" | "version" | "key", detail]}}.
@@ -496,11 +499,12 @@ BEGIN
         END IF;
         IF r_version[at] > r_expected[at] THEN
             INSERT INTO goverse.objects AS present
-                (kind, id, version, state, state_version, commit_seq, modified_ms)
-            VALUES (r_kind[at], r_id[at], r_version[at], r_state[at], r_state_version[at], first_seq + at - 1, r_at_ms[at])
+                (kind, id, version, state, state_version, commit_seq, modified_ms, creation)
+            VALUES (r_kind[at], r_id[at], r_version[at], r_state[at], r_state_version[at], first_seq + at - 1, r_at_ms[at],
+                r_creation[at])
             ON CONFLICT (kind, id) DO UPDATE
             SET version = excluded.version, state = excluded.state, state_version = excluded.state_version,
-                commit_seq = excluded.commit_seq, modified_ms = excluded.modified_ms
+                commit_seq = excluded.commit_seq, modified_ms = excluded.modified_ms, creation = excluded.creation
             WHERE present.version = excluded.version - 1;
             IF NOT FOUND THEN  -- created by another transaction in this moment
                 why_not := why_not || jsonb_build_object(at - 1, jsonb_build_array('version', -1));

@@ -1,0 +1,30 @@
+"""Refusals of requests that a class or the configuration does not allow, worded alike in gates and nodes.
+
+Each one says which rule refused the request and how to change it.
+"""
+
+from __future__ import annotations
+
+from goverse.errors import AccessDenied
+
+
+def handler_called(type_name: str, method: str) -> AccessDenied:
+    """Return the refusal of a call from outside to a method that is marked with ``@handler``."""
+    return AccessDenied(
+        f"{type_name}.{method} is a handler: only other objects and the system may call it. To open it to requests "
+        f"from outside, mark it with @call instead of @handler",
+        rule="handler",
+    )
+
+
+def not_allowed(type_name: str, verb: str, word: str, *, inside: bool) -> AccessDenied:
+    """Return the refusal of a create or delete (``verb``) that the type declares with ``word``."""
+    change = "internal" if inside else "anyone"
+    subject = "nothing may" if word == "nobody" else "requests from outside may not"
+    return AccessDenied(
+        f"{subject} {verb} {type_name} objects: {verb} is {word!r} for this type. To allow it, declare "
+        f"class {type_name}(Object, {verb}={change!r}), or set objects.{type_name}.{verb} to {change} in the "
+        "configuration",
+        rule=verb,
+        setting=f"objects.{type_name}.{verb}",
+    )

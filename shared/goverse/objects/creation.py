@@ -1,0 +1,54 @@
+"""Digest of creation arguments: tells whether a repeated ``PUT`` asks for the object that exists.
+
+Two sets of arguments are the same if they are the same JSON values: the order of members, the spelling of numbers and
+escapes do not matter, and an argument that equals its default counts as left out.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from typing import Any, Final, cast
+
+from goverse.model.json_values import decode
+from goverse.objects.codec import Arguments
+
+DIGEST_SIZE: Final = 16
+
+NO_ARGUMENTS: Final = b""
+"""The digest of a creation without arguments, as by the first call of a method."""
+
+_EXACT_MAX: Final = 2**53
+
+
+def creation_digest(arguments: Arguments, body: bytes) -> bytes:
+    """Return the digest of ``body``, a JSON object of arguments that were checked before."""
+    if not body:
+        return NO_ARGUMENTS
+    given = cast("dict[str, Any]", decode(body))
+    defaults = arguments.plain_defaults()
+    chosen = {
+        name: canonical
+        for name, value in given.items()
+        if (canonical := _canonical(value)) != (_canonical(defaults[name]) if name in defaults else None)
+    }
+    if not chosen:
+        return NO_ARGUMENTS
+    text = json.dumps(chosen, sort_keys=True)
+    return blake2b(text.encode(), digest_size=DIGEST_SIZE, person=b"goverse.create").digest()
+
+
+def _canonical(value: Any) -> str:
+    """Return JSON in which equal values have equal texts."""
+    return json.dumps(_normal(value), sort_keys=True, separators=(",", ":"))
+
+
+def _normal(value: Any) -> Any:
+    """Return ``value`` with whole numbers in one spelling: 1.0 is 1."""
+    if isinstance(value, dict):
+        return {name: _normal(member) for name, member in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_normal(item) for item in cast("list[Any]", value)]  # type: ignore[redundant-cast]  # pyright needs it
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT_MAX:
+        return int(value)
+    return value

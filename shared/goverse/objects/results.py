@@ -1,0 +1,78 @@
+"""Results of methods and views: checked and written as JSON, and read back on the side of a calling object."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from goverse.errors import DefinitionError, MethodFailed
+from goverse.model import json_text
+from goverse.objects import storable
+from goverse.objects.adapters import OWN, RESULT, SENDING, sender
+from goverse.objects.complaints import field_problems, in_words, of_wrong_type
+from goverse.objects.schemas import JsonSchema, result_schema
+
+
+class Result:
+    """The return value of one method: checked, then JSON; and back again on the side of a calling object."""
+
+    def __init__(self, name: str, annotation: Any) -> None:
+        """Compile the return annotation.
+
+        Raises:
+            DefinitionError: the annotation is no type that Pydantic knows.
+        """
+        self._name = name
+        try:
+            try:
+                self._adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=RESULT)
+                writing = SENDING
+            except PydanticUserError:  # models and dataclasses bring their own configuration
+                self._adapter = TypeAdapter(annotation)
+                writing = OWN
+        except (PydanticUserError, TypeError) as error:
+            raise DefinitionError(f"{name}: the return annotation is no type that can be checked: {error}") from error
+        self._validate = self._adapter.validator.validate_python
+        self._to_json = self._adapter.serializer.to_json
+        self._validate_json = self._adapter.validator.validate_json
+        self._is_plain = storable.is_plain_value(self._adapter.core_schema)
+        if not self._is_plain:
+            self._to_json = partial(sender(self._adapter, writing), by_alias=True)
+
+    def encode(self, value: Any) -> bytes:
+        """Return the result as JSON.
+
+        Raises:
+            MethodFailed: the value is not of the declared type.
+        """
+        try:
+            body = self._to_json(self._validate(value), warnings="error")
+        except (ValidationError, PydanticSerializationError) as error:
+            raise MethodFailed(
+                f"{self._name} returned a value that is not of its declared type: {of_wrong_type(value, error)}"
+            ) from error
+        if not self._is_plain and not json_text.is_finite(body):
+            raise MethodFailed(f"{self._name} returned NaN or infinity, which have no JSON form; return None instead")
+        return body
+
+    def decode(self, body: bytes) -> Any:
+        """Return the value that ``body`` holds.
+
+        Raises:
+            MethodFailed: it was written by a class that differs, or by a type that cannot be read back.
+        """
+        try:
+            return self._validate_json(body, by_alias=True, by_name=True)
+        except ValidationError as error:
+            problems = field_problems(error)
+            raise MethodFailed(
+                f"the result of {self._name} cannot be read back as its declared type: {in_words(problems)}",
+                errors=problems,
+            ) from error
+
+    def json_schema(self, ref_template: str) -> JsonSchema:
+        """Return the JSON schema of the result."""
+        return result_schema(self._adapter, ref_template)
