@@ -379,17 +379,21 @@ def _transient_maker(user_class: type[Any], name: str) -> Callable[[], Any]:
     return make
 
 
+def _is_descriptor(value: object) -> bool:
+    return any(hasattr(type(value), hook) for hook in _DESCRIPTORS)
+
+
 def _check_unannotated(owner: str, name: str, value: object) -> None:
     """Refuse an attribute that looks like a field but would be one value for all objects, kept in memory only.
 
     Methods, nested classes and descriptors are no fields, and a name in capital letters is a constant.
     """
-    kind = type(value)
+    kind: type[object] = type(value)
     if (name.startswith("__") and name.endswith("__")) or name.isupper() or name == "goverse_policy":
         return
-    if isinstance(value, cached_property) and not name.startswith("_"):
+    if issubclass(kind, cached_property) and not name.startswith("_"):
         raise DefinitionError(f"{owner}: cached_property keeps a value that is not stored; use property")
-    if callable(value) or isinstance(value, ModuleType) or any(hasattr(kind, hook) for hook in _DESCRIPTORS):
+    if callable(value) or issubclass(kind, ModuleType) or _is_descriptor(value):
         return
     if not name.startswith("_"):
         raise DefinitionError(
