@@ -78,21 +78,21 @@ class Arguments:
             self._adapter = members_adapter(name, members, ARGUMENTS)
         except (PydanticUserError, NameError, TypeError) as error:
             raise unknown_type(name, members, error) from error
+        self._schema: Mapping[str, Any] = self._adapter.core_schema
         self._validate_json = self._adapter.validator.validate_json
         self._to_json = sender(self._adapter)
         self._is_plain = storable.is_plain(self._schema) and not self._filled
-        if not self._is_plain:
-            self._to_json = partial(self._to_json, by_alias=True)
-        if storable.has_aliases(self._schema):
-            self._validate_json = partial(self._validate_json, by_alias=True)
+        self._use_aliases()
         self._holds_decimals = storable.holds_decimals(self._schema)
         self._name = name
         self._plain_defaults: dict[str, Any] | None = None
         self._check_defaults(name)
 
-    @property
-    def _schema(self) -> Mapping[str, Any]:
-        return self._adapter.core_schema
+    def _use_aliases(self) -> None:
+        if not self._is_plain:
+            self._to_json = partial(self._to_json, by_alias=True)
+        if storable.has_aliases(self._schema):
+            self._validate_json = partial(self._validate_json, by_alias=True)
 
     def _check_defaults(self, owner: str) -> None:
         """Refuse defaults that are not of their declared types."""
