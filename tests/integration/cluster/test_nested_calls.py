@@ -178,7 +178,7 @@ async def test_the_node_that_serves_the_object_refuses_what_a_readonly_turn_may_
         assert value(await cluster.router.submit(replace(cluster.request(Tally, "t", "look"), reads_only=True))) == []
 
 
-@pytest.mark.requirement("DUR-2", "GATE-5")
+@pytest.mark.requirement("DUR-2")
 @pytest.mark.parametrize("key", [None, "mine"])
 async def test_hooks_that_a_readonly_call_starts_have_their_effects_once_whatever_answers_are_lost(
     key: str | None,
@@ -238,7 +238,7 @@ class Choosy(MemoryStore):
         return [Conflict("the test refuses it") if record in refused else next(passed) for record in batch]
 
 
-@pytest.mark.requirement("GATE-5")
+@pytest.mark.requirement("OBJ-8")
 async def test_a_call_whose_commit_was_refused_is_sent_again_under_its_key() -> None:
     store = Choosy()
     async with TwinCluster(*CLASSES, store=store) as cluster:
