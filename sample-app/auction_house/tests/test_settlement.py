@@ -10,7 +10,7 @@ from auction_house import Auction, Catalogue, Wallet
 from auction_house.catalogue import Lot
 from auction_house.wallet import Cents, Statement
 from goverse import MethodFailed, call
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 
 pytestmark = pytest.mark.requirement("OBJ-2", "OBJ-8")
 
@@ -69,16 +69,16 @@ class FragileWallet(Wallet, name="Wallet"):
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[TestHost]:
+async def host() -> AsyncIterator[ObjectHost]:
     Breakage.broken.clear()
-    async with TestHost(Auction, FragileCatalogue, FragileWallet) as host:
+    async with ObjectHost(Auction, FragileCatalogue, FragileWallet) as host:
         for person in PEOPLE:
             await host.ref(Wallet, person).deposit(amount=10_000)
         await host.create(Auction, "clock", title="Clock", seller="zoe")
         yield host
 
 
-async def _balances(host: TestHost) -> dict[str, tuple[int, int]]:
+async def _balances(host: ObjectHost) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     for person in PEOPLE:
         statement = await host.ref(Wallet, person).statement()
@@ -87,7 +87,7 @@ async def _balances(host: TestHost) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("broken", ["show", "withdraw", "release", "pay", "receive"])
-async def test_a_broken_neighbour_costs_nobody_anything_once_it_works_again(host: TestHost, broken: str) -> None:
+async def test_a_broken_neighbour_costs_nobody_anything_once_it_works_again(host: ObjectHost, broken: str) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
     Breakage.broken.add(broken)
@@ -107,7 +107,7 @@ async def test_a_broken_neighbour_costs_nobody_anything_once_it_works_again(host
     assert await host.ref(Catalogue, "main").open_lots() == []
 
 
-async def test_who_leads_again_before_the_release_keeps_the_hold(host: TestHost) -> None:
+async def test_who_leads_again_before_the_release_keeps_the_hold(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     Breakage.broken.add("release")
     for bidder, amount in (("ann", 6_000), ("ben", 7_000), ("ann", 8_000)):
@@ -120,7 +120,7 @@ async def test_who_leads_again_before_the_release_keeps_the_hold(host: TestHost)
     assert await _balances(host) == {"ann": (10_000, 8_000), "ben": (10_000, 0), "zoe": (10_000, 0)}
 
 
-async def test_a_price_paid_in_a_close_that_failed_comes_back_to_who_is_outbid(host: TestHost) -> None:
+async def test_a_price_paid_in_a_close_that_failed_comes_back_to_who_is_outbid(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
     Breakage.broken.add("receive")

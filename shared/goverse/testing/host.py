@@ -1,4 +1,4 @@
-"""``TestHost``: objects in a test, without a server.
+"""``ObjectHost``: objects in a test, without a server.
 
 It is the real node over a store in memory, so turns, restoration after failures, idempotency, hooks and passivation are
 those of production. The node is looked up when a host starts: ``goverse`` itself stands below it.
@@ -24,10 +24,10 @@ from goverse.objects.spec import TypeSpec
 T = TypeVar("T")
 
 
-class TestHost:
+class ObjectHost:
     """Hosts object types inside a test.
 
-    >>> async with TestHost(Counter) as host:
+    >>> async with ObjectHost(Counter) as host:
     ...     counter = host.ref(Counter, "c1")
     ...     assert await counter.increment(by=2) == 2
     """
