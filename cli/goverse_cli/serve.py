@@ -1,8 +1,8 @@
 """One server process, from settings to its end: the only place that names the concrete parts.
 
-build the parts → open the store → start the node → start the gate → serve → drain → stop. Each step that succeeded is
-undone by one exit stack, in reverse order: the gate stops taking requests and finishes those that run, then the node
-passivates and commits, then the store closes its files and its lock.
+build the parts → open the store → run @on_start → start the node → start the gate → serve → drain → stop. Each step
+that succeeded is undone by one exit stack, in reverse order: the gate stops taking requests and finishes those that
+run, the node passivates and commits, @on_stop runs, then the store closes its files and its lock.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from goverse.model.catalog import Catalog
 from goverse.objects.application import Application
 from goverse.objects.describe import describe
+from goverse.objects.process_hooks import ProcessHooks
 from goverse.objects.registry import Registry
 from goverse.settings import EffectiveSettings, Settings
 from goverse.telemetry.resources import Resources
@@ -60,6 +61,7 @@ async def serve(
     """Serve on ``listener`` until ``stop``; tell ``started`` as soon as requests are answered.
 
     Raises:
+        StartFailed: an @on_start function of the application failed.
         StoreError: the data directory cannot be served as it is.
     """
     values = settings.values
@@ -69,6 +71,8 @@ async def serve(
         await store.open()
         undo.push_async_callback(store.close)
 
+        if not await _start_hooks(application, values.node.hook_timeout_s, undo, stop):
+            return
         node = Node(application.registry, store, options=node_options(values), memory=Resources().memory)
         await node.start()
         undo.push_async_callback(node.stop, values.gate.drain_timeout_s)
@@ -87,6 +91,26 @@ async def serve(
         created_first = {spec.name for spec in application.registry if not spec.policy.create_on_call}
         started(Running(url_of(listener), catalog, app.openapi(), created_first))
         await stop.wait()
+
+
+async def _start_hooks(
+    application: Application, stop_timeout_s: float, undo: AsyncExitStack, stop: asyncio.Event
+) -> bool:
+    """Run the application's @on_start functions, and leave its @on_stop functions to ``undo``.
+
+    Returns:
+        False if ``stop`` was set before they had ended.
+
+    Raises:
+        StartFailed: one of them failed.
+    """
+    hooks = ProcessHooks.of((spec.cls for spec in application.registry), application.module)
+    undo.push_async_callback(hooks.stop, stop_timeout_s)
+    interrupted = asyncio.create_task(stop.wait())
+    try:
+        return await hooks.start(interrupted)
+    finally:
+        interrupted.cancel()
 
 
 def api_document(registry: Registry) -> dict[str, Any]:

@@ -5,36 +5,67 @@ before the caller sees 200, and is called exactly once.
 """
 
 from goverse.errors import (
+    AccessDenied,
     BusinessError,
     ConflictError,
+    DataNewer,
     Deadlock,
     DefinitionError,
     GoverseError,
+    IdempotencyInProgress,
+    IdempotencyKeyMismatch,
+    InvalidArguments,
+    MalformedRequest,
     MethodFailed,
+    ObjectExists,
     ObjectNotFound,
+    Overloaded,
+    ReentrancyConflict,
+    RequestError,
     Timeout,
+    TooLarge,
     TryAgain,
     Unavailable,
+    UnknownMethod,
+    UnknownType,
+    VersionMismatch,
 )
 from goverse.model.keys import ObjectKey
 from goverse.objects.context import Context
 from goverse.objects.method import call, migration
 from goverse.objects.object import Object
+from goverse.objects.process_hooks import on_start, on_stop
 
 __all__ = [
+    "AccessDenied",
     "BusinessError",
     "ConflictError",
     "Context",
+    "DataNewer",
     "Deadlock",
     "DefinitionError",
     "GoverseError",
+    "IdempotencyInProgress",
+    "IdempotencyKeyMismatch",
+    "InvalidArguments",
+    "MalformedRequest",
     "MethodFailed",
     "Object",
+    "ObjectExists",
     "ObjectKey",
     "ObjectNotFound",
+    "Overloaded",
+    "ReentrancyConflict",
+    "RequestError",
     "Timeout",
+    "TooLarge",
     "TryAgain",
     "Unavailable",
+    "UnknownMethod",
+    "UnknownType",
+    "VersionMismatch",
     "call",
     "migration",
+    "on_start",
+    "on_stop",
 ]

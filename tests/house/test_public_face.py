@@ -6,7 +6,7 @@ from types import ModuleType
 import goverse
 from tests.tree import ROOT, repository_files
 
-NAMES_MAX = 30
+NAMES_MAX = 50
 
 
 def _order(name: str) -> tuple[int, str]:

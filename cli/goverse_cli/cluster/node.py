@@ -1,7 +1,7 @@
 """One node, from settings to its end: the only place that names its parts.
 
-connect to etcd and PostgreSQL → follow the cluster → start the node → take calls → register and claim → serve → give
-the shards away → stop. Each step that succeeded is undone in reverse order.
+connect to etcd and PostgreSQL → follow the cluster → run @on_start → start the node → take calls → register and claim →
+serve → give the shards away → stop → run @on_stop. Each step that succeeded is undone in reverse order.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from goverse.cluster.member import Member
 from goverse.model.catalog import Catalog
 from goverse.objects.application import Application
 from goverse.objects.describe import describe
+from goverse.objects.process_hooks import ProcessHooks
 from goverse.objects.registry import Registry
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.router import Router
@@ -73,6 +74,7 @@ async def serve_node(
     """Serve the objects of ``application`` as a node of the cluster until ``stop`` says how to leave.
 
     Raises:
+        StartFailed: an @on_start function of the application failed.
         ConfigError: the settings do not fit together, or the cluster's.
         Unavailable: etcd or PostgreSQL does not answer.
         StoreError: the database has not the schema of this release.
@@ -97,6 +99,10 @@ async def serve_node(
         undo.push_async_callback(admin.stop)
         bounds = values.wire.options(values.node.inflight_calls_max)
         server = LinkServer(node, introduction, options=bounds, credentials=certificates.into, stats=served)
+        hooks = ProcessHooks.of((spec.cls for spec in registry), application.module)
+        undo.push_async_callback(hooks.stop, values.node.hook_timeout_s)
+        if not await hooks.start(stop):
+            return
         await _start(node, seen.router, server, values, undo)
         keeper.start(node.evacuation, LoadMeter(node, Resources()))
         undo.push_async_callback(keeper.stop)

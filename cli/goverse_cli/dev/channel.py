@@ -52,10 +52,11 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It cannot be done: the sentence for people, and the exit code that it deserves."""
+    """It cannot be done: the message, the exit code, and whether a change of the application can mend it."""
 
     message: str
     exit_code: int
+    by_application: bool = False
 
 
 Message = Job | Serve | Stop | Imported | Serving | Failed

@@ -93,8 +93,8 @@ class Supervisor:
                 self._do(self._rules.imported(number))
             case Serving():
                 self._do(self._rules.serving(number, asyncio.get_running_loop().time()))
-            case Failed(message=text, exit_code=exit_code):
-                self._do(self._rules.failed(number, text, exit_code))
+            case Failed(message=text, exit_code=exit_code, by_application=by_application):
+                self._do(self._rules.failed(number, text, exit_code, by_application=by_application))
             case _:
                 logger.error("the server process said %s, which is not for us", type(message).__name__)
 

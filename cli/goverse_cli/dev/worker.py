@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import uvloop
 
+from goverse.errors import StartFailed
 from goverse.objects.application import Application, load_application
 from goverse.settings import EffectiveSettings, Settings, load_settings
 from goverse.telemetry import logs
@@ -47,7 +48,7 @@ def main() -> None:
         failure = failure_of(error)
         if failure.unforeseen:
             logger.exception("the server process failed")
-        _say(channel, Failed(failure.message, failure.exit_code))
+        _say(channel, Failed(failure.message, failure.exit_code, isinstance(error, StartFailed)))
         sys.exit(failure.exit_code)
 
 

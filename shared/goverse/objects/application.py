@@ -57,6 +57,7 @@ class Application:
 
     target: Target
     registry: Registry
+    module: ModuleType
 
 
 def find_target(name: str) -> Target:
@@ -87,12 +88,12 @@ def load_application(name: str) -> Application:
     target = find_target(name)
     module = _import(target)
     if target.attribute is None:
-        return Application(target, _compile(target, _object_types(module)))
+        return Application(target, _compile(target, _object_types(module)), module)
     if not hasattr(module, target.attribute):
         near = get_close_matches(target.attribute, vars(module), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"module {target.module!r} has no attribute {target.attribute!r}{hint}")
-    return Application(target, _compile(target, getattr(module, target.attribute)))
+    return Application(target, _compile(target, getattr(module, target.attribute)), module)
 
 
 def _split(name: str) -> tuple[str, str | None]:
