@@ -64,7 +64,8 @@ def on_start(function: Function) -> Function:
     Raises:
         DefinitionError: it is not a function of a module, or it has parameters.
     """
-    return _marked(function, _START, "@on_start")
+    _mark(function, _START, "@on_start")
+    return function
 
 
 def on_stop(function: Function) -> Function:
@@ -76,11 +77,12 @@ def on_stop(function: Function) -> Function:
     Raises:
         DefinitionError: it is not a function of a module, or it has parameters.
     """
-    return _marked(function, _STOP, "@on_stop")
+    _mark(function, _STOP, "@on_stop")
+    return function
 
 
-def _marked(function: Function, attribute: str, decorator: str) -> Function:
-    if not isinstance(function, FunctionType):
+def _mark(function: object, attribute: str, decorator: str) -> None:
+    if not inspect.isfunction(function):
         raise DefinitionError(f"{decorator} marks a function of a module, not {function!r}")
     name = f"{function.__module__}.{function.__qualname__}"
     if "." in function.__qualname__:
@@ -90,7 +92,6 @@ def _marked(function: Function, attribute: str, decorator: str) -> Function:
     if inspect.signature(function).parameters:
         raise DefinitionError(f"{name} has parameters; a function with {decorator} is called without arguments")
     setattr(function, attribute, True)
-    return function
 
 
 class ProcessHooks:
@@ -198,8 +199,10 @@ def _functions(modules: Mapping[str, ModuleType]) -> list[Hook]:
 
 
 def _modules(classes: Iterable[type[Any]], module: ModuleType | None) -> dict[str, ModuleType]:
-    bases = (base for each in classes for base in each.__mro__ if issubclass(base, Object) and base is not Object)
-    names = {base.__module__ for base in bases} | ({module.__name__} if module is not None else set())
+    bases: list[type] = [base for each in classes for base in each.__mro__]
+    names: set[str] = {base.__module__ for base in bases if issubclass(base, Object) and base is not Object}
+    if module is not None:
+        names.add(module.__name__)
     own = {name: sys.modules[name] for name in names if name in sys.modules}
     roots = {name.partition(".")[0] for name in own if not _is_test(name)}
     beside = {place for root in roots if (place := _folder_of_single_file(root)) is not None}

@@ -1,6 +1,7 @@
 """`@on_start` and `@on_stop`: which functions are found, in which order they run, and how a failure ends."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -205,7 +206,12 @@ async def test_a_start_that_takes_long_says_what_it_waits_for(
 ) -> None:
     monkeypatch.setattr("goverse.objects.process_hooks.PROCESS_HOOK_WARNING_S", 0.0)
     warned = asyncio.Event()
-    caplog.handler.addFilter(lambda _record: warned.set() or True)
+
+    def note(_record: logging.LogRecord) -> bool:
+        warned.set()
+        return True
+
+    caplog.handler.addFilter(note)
 
     async def waits_for_the_warning() -> None:
         await asyncio.wait_for(warned.wait(), 30)
