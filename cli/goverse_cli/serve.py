@@ -17,7 +17,6 @@ from typing import Any
 from goverse.model.catalog import Catalog
 from goverse.objects.application import Application
 from goverse.objects.describe import describe
-from goverse.objects.process_hooks import ProcessHooks
 from goverse.objects.registry import Registry
 from goverse.settings import EffectiveSettings, Settings
 from goverse.telemetry.resources import Resources
@@ -26,6 +25,7 @@ from goverse_cli.allotment import keep_within
 from goverse_cli.cluster.gate_telemetry import registry_of
 from goverse_cli.collector import calm_collector
 from goverse_cli.gate_options import gate_options
+from goverse_cli.hooks import start_hooks
 from goverse_cli.listener import url_of
 from goverse_cli.node_options import node_options
 from goverse_cli.version import release
@@ -70,17 +70,16 @@ async def serve(
         store = _store(values)
         await store.open()
         undo.push_async_callback(store.close)
-
-        if not await _start_hooks(application, values.node.hook_timeout_s, undo, stop):
+        stopped = asyncio.create_task(stop.wait())
+        undo.callback(stopped.cancel)
+        if not await start_hooks(application, values, undo, stopped):
             return
         node = Node(application.registry, store, options=node_options(values), memory=Resources().memory)
         await node.start()
         undo.push_async_callback(node.stop, values.gate.drain_timeout_s)
         undo.callback(watch_for_stalls())
         metrics = registry_of(NodeMetrics(node), WalMetrics(store))
-
-        catalog = describe(application.registry)
-        options = gate_options(values)
+        catalog, options = describe(application.registry), gate_options(values)
         administration = WalAdministration(store, values.wal.data_dir)
         app = create_app(node, catalog, options, registry=metrics, administration=administration, config=settings.shown)
         server = GateServer(app, options, sockets=[listener])
@@ -90,27 +89,7 @@ async def serve(
         calm_collector()
         created_first = {spec.name for spec in application.registry if not spec.policy.create_on_call}
         started(Running(url_of(listener), catalog, app.openapi(), created_first))
-        await stop.wait()
-
-
-async def _start_hooks(
-    application: Application, stop_timeout_s: float, undo: AsyncExitStack, stop: asyncio.Event
-) -> bool:
-    """Run the application's @on_start functions, and leave its @on_stop functions to ``undo``.
-
-    Returns:
-        False if ``stop`` was set before they had ended.
-
-    Raises:
-        StartFailed: one of them failed.
-    """
-    hooks = ProcessHooks.of((spec.cls for spec in application.registry), application.module)
-    undo.push_async_callback(hooks.stop, stop_timeout_s)
-    interrupted = asyncio.create_task(stop.wait())
-    try:
-        return await hooks.start(interrupted)
-    finally:
-        interrupted.cancel()
+        await stopped
 
 
 def api_document(registry: Registry) -> dict[str, Any]:

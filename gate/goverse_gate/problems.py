@@ -46,6 +46,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "method_failed": 500,
         "config_error": 500,
         "definition_error": 500,
+        "start_failed": 500,
         "try_again": 503,
         "unavailable": 503,
         "moving": 503,

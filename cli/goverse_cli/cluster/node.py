@@ -20,7 +20,6 @@ from goverse.cluster.member import Member
 from goverse.model.catalog import Catalog
 from goverse.objects.application import Application
 from goverse.objects.describe import describe
-from goverse.objects.process_hooks import ProcessHooks
 from goverse.objects.registry import Registry
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.router import Router
@@ -39,6 +38,7 @@ from goverse_cli.cluster.database import postgres_of
 from goverse_cli.cluster.parts import check_encryption, coordinator_of, layout_of, new_incarnation, router_of
 from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_cli.collector import calm_collector
+from goverse_cli.hooks import start_hooks
 from goverse_cli.node_options import node_options
 from goverse_cli.version import release
 from goverse_node.node import Node
@@ -74,7 +74,7 @@ async def serve_node(
     """Serve the objects of ``application`` as a node of the cluster until ``stop`` says how to leave.
 
     Raises:
-        StartFailed: an @on_start function of the application failed.
+        StartFailed: an @on_start function failed.
         ConfigError: the settings do not fit together, or the cluster's.
         Unavailable: etcd or PostgreSQL does not answer.
         StoreError: the database has not the schema of this release.
@@ -90,18 +90,13 @@ async def serve_node(
         keeper = _keeper(values, member, seen, store, describe(registry))
         options = replace(node_options(values), shard_count=values.cluster.shards)
         node = Node(registry, store, options=options, tenure=keeper, memory=Resources().memory)
-        undo.callback(watch_for_stalls())
         served = WireStats()
         wire = WireMetrics(out=seen.links, **{"in": served})
         metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, wire, TlsMetrics(certificates.links))
-        admin = AdminServer(metrics, partial(node_report, node, keeper), listener)
-        await admin.start()
-        undo.push_async_callback(admin.stop)
+        await _administer(AdminServer(metrics, partial(node_report, node, keeper), listener), undo)
         bounds = values.wire.options(values.node.inflight_calls_max)
         server = LinkServer(node, introduction, options=bounds, credentials=certificates.into, stats=served)
-        hooks = ProcessHooks.of((spec.cls for spec in registry), application.module)
-        undo.push_async_callback(hooks.stop, values.node.hook_timeout_s)
-        if not await hooks.start(stop):
+        if not await start_hooks(application, values, undo, stop):
             return
         await _start(node, seen.router, server, values, undo)
         keeper.start(node.evacuation, LoadMeter(node, Resources()))
@@ -109,6 +104,11 @@ async def serve_node(
         calm_collector()
         started(ServingNode(member.id, member.address, member.admin, keeper))
         await _leave(keeper, await stop, values)
+
+
+async def _administer(admin: AdminServer, undo: AsyncExitStack) -> None:
+    await admin.start()
+    undo.push_async_callback(admin.stop)
 
 
 async def _open_store(values: Settings, undo: AsyncExitStack) -> tuple[MeteredStore, Certificates]:
@@ -193,6 +193,7 @@ async def _follow(
 
 async def _start(node: Node, router: Router, server: LinkServer, values: Settings, undo: AsyncExitStack) -> None:
     """Take calls: from objects of this node, and from outside."""
+    undo.callback(watch_for_stalls())
     router.own = (values.node.id, node)
     node.calls = router
     await node.start()

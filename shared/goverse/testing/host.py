@@ -34,7 +34,23 @@ class ObjectHost:
     >>> async with ObjectHost(Counter) as host:
     ...     counter = host.ref(Counter, "c1")
     ...     assert await counter.increment(by=2) == 2
+
+    Options, all by keyword:
+
+    * ``timeout_s``: deadline of each request of the test, and of the calls behind it.
+    * ``process_hooks``: run the ``@on_start`` and ``@on_stop`` functions beside the classes.
+    * ``call_timeout_s``: longest time of a call whose method declares none.
+    * ``create_timeout_s``: longest time of a create or delete.
+    * ``hook_timeout_s``: longest time of one ``on_...`` hook, and of all ``@on_stop`` functions together.
+    * ``idle_timeout_s``: time without a call after which an object leaves memory.
+    * ``activations_max``: objects held in memory.
+    * ``mailbox_calls_max``: calls that may wait for one object.
+    * ``inflight_calls_max``: calls that may be under way.
+    * ``state_bytes_max``, ``result_bytes_max``: largest state, largest result of a call.
+    * ``idempotency_retention_s``: how long the reply to an idempotency key is kept.
     """
+
+    _count = 0
 
     def __init__(
         self,
@@ -52,22 +68,7 @@ class ObjectHost:
         result_bytes_max: int = limits.RESULT_BYTES_MAX,
         idempotency_retention_s: float = limits.IDEMPOTENCY_RETENTION_S,
     ) -> None:
-        """Host ``classes``; nothing runs yet.
-
-        Args:
-            classes: every object type that the test calls, directly or from other objects.
-            timeout_s: deadline of each request of the test, and of the calls behind it.
-            process_hooks: run the ``@on_start`` and ``@on_stop`` functions beside the classes.
-            call_timeout_s: longest time of a call whose method declares none.
-            create_timeout_s: longest time of a create or delete.
-            hook_timeout_s: longest time of one ``on_...`` hook, and of all ``@on_stop`` functions together.
-            idle_timeout_s: time without a call after which an object leaves memory.
-            activations_max: objects held in memory.
-            mailbox_calls_max: calls that may wait for one object.
-            inflight_calls_max: calls that may be under way.
-            state_bytes_max: largest state.
-            result_bytes_max: largest result of a call.
-            idempotency_retention_s: how long the reply to an idempotency key is kept.
+        """Host ``classes``: every object type that the test calls, directly or from other objects.
 
         Raises:
             DefinitionError: a class breaks a rule of the object model.
@@ -75,8 +76,7 @@ class ObjectHost:
         self._registry = Registry(classes)
         self._faults = Faults(self._registry)
         self._hooks = ProcessHooks.of(classes) if process_hooks else ProcessHooks()
-        self._timeout_s = timeout_s
-        self._hook_timeout_s = hook_timeout_s
+        self._timeout_s, self._hook_timeout_s = timeout_s, hook_timeout_s
         self._options = import_module("goverse_node.options").NodeOptions(
             call_timeout_s=call_timeout_s,
             create_timeout_s=create_timeout_s,
@@ -89,10 +89,9 @@ class ObjectHost:
             result_bytes_max=result_bytes_max,
             idempotency_retention_s=idempotency_retention_s,
         )
+        self._link: FaultyLink | None = None
         self._store: Any = import_module("goverse_node.stores.memory").MemoryStore()
         self._node: Any = None
-        self._link: FaultyLink | None = None
-        self._count = 0
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
