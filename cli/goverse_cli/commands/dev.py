@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from goverse.errors import ConfigError
+from goverse.objects.application import Target as Application
 from goverse.objects.application import find_target, load_application
 from goverse.settings import EffectiveSettings, Settings
 from goverse.telemetry import logs
@@ -61,16 +62,16 @@ def dev(
             "gate.tls_cert is for goverse gate; goverse dev speaks plain HTTP, for this machine",
             setting="gate.tls_cert",
         )
-    folder = find_target(target).folder
+    found = find_target(target)
     logs.configure(settings.values.log.format, settings.values.log.level, node=settings.values.node.id)
-    code = _with_reload(invocation, target, folder, settings, flags) if reload else _in_this_process(target, settings)
+    code = _with_reload(invocation, target, found, settings, flags) if reload else _in_this_process(target, settings)
     raise typer.Exit(code)
 
 
 def _with_reload(
     invocation: Invocation,
     target: str,
-    folder: Path,
+    found: Application,
     settings: EffectiveSettings[Settings],
     flags: dict[str, tuple[str, Any]],
 ) -> int:
@@ -82,7 +83,7 @@ def _with_reload(
     config = invocation.config or invocation.environ.get("GOVERSE_CONFIG")
     with bind(gate.host, gate.port) as listener:
         job = Job(target, plain, str(config) if config else None, listener.fileno())
-        return asyncio.run(Supervisor(job, folder=folder, drain_timeout_s=gate.drain_timeout_s).run())
+        return asyncio.run(Supervisor(job, target=found, drain_timeout_s=gate.drain_timeout_s).run())
 
 
 def _in_this_process(target: str, settings: EffectiveSettings[Settings]) -> int:

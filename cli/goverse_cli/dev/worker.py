@@ -15,7 +15,7 @@ from typing import BinaryIO
 import uvloop
 
 from goverse.errors import StartFailed
-from goverse.objects.application import Application, load_application
+from goverse.objects.application import Application, imported_files, load_application
 from goverse.settings import EffectiveSettings, Settings, load_settings
 from goverse.telemetry import logs
 from goverse.telemetry.resources import Allowance
@@ -39,7 +39,7 @@ def main() -> None:
         return
     try:
         settings, application = _prepare(job)
-        _say(channel, Imported())
+        _say(channel, Imported(imported_files(application.target)))
         told = _next(said)
         if isinstance(told, Serve):
             with socket.socket(fileno=job.listener) as listener:
