@@ -25,7 +25,12 @@ Host = Annotated[str | None, typer.Option(help="Address to listen on (gate.host)
 Port = Annotated[int | None, typer.Option(help="Port, 0 for any free one (gate.port).", show_default="8000")]
 DataDir = Annotated[Path | None, typer.Option(help="Where the data is (wal.data_dir).", show_default=".goverse")]
 Web = Annotated[Path | None, typer.Option(help="Static files to serve at / (gate.web_dir).", show_default=False)]
-Reload = Annotated[bool, typer.Option("--reload/--no-reload", help="Serve new code when a file changes.")]
+Reload = Annotated[
+    bool,
+    typer.Option(
+        "--reload/--no-reload", help="Serve new code when a file of the package, or one that it imports, changes."
+    ),
+]
 
 
 def dev(
