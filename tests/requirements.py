@@ -17,6 +17,7 @@ DELIVERED: dict[str, str] = {
     "DUR-1": "An acknowledged call survives a kill at any instant; commits are grouped.",
     "DUR-2": "Idempotency keys commit with the effect and survive passivation, crash, restart and restore.",
     "DUR-5": "One storage port with several stores behind it, under one contract suite.",
+    "DUR-9": "From one machine to a cluster: dump and load with versions, positions and keys; one object restored.",
     "WAL-1": "Checksummed log; torn tail cut; a failed fsync stops acknowledging; rotation; one writer.",
     "WAL-2": "Snapshot and trim while serving; start from the newest valid snapshot and the tail after it.",
     "WAL-3": "Point-in-time restore, dump, and a diff that can fail; restore verifies every checksum.",

@@ -80,7 +80,7 @@ async def serve(
         undo.callback(watch_for_stalls())
         metrics = registry_of(NodeMetrics(node), WalMetrics(store))
         catalog, options = describe(application.registry), gate_options(values)
-        administration = WalAdministration(store, values.wal.data_dir)
+        administration = WalAdministration(node, store, values.wal.data_dir)
         app = create_app(node, catalog, options, registry=metrics, administration=administration, config=settings.shown)
         server = GateServer(app, options, sockets=[listener])
         await server.start()
