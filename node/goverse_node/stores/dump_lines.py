@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from goverse.errors import DataDamaged, GoverseError
 from goverse.limits import IDEMPOTENCY_KEY_BYTES_MAX, STATE_BYTES_MAX
@@ -151,11 +151,12 @@ def parse(line: bytes) -> Dumped:
         MalformedRequest: a name in it is not valid.
     """
     try:
-        members = json.loads(line, parse_constant=_refuse_constant)
+        value: Any = json.loads(line, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if not isinstance(members, dict):
+    if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")
+    members = cast("dict[str, Any]", value)
     if "floor" in members:
         _only(members, _FLOOR)
         return DumpedFloor(_namespace(members), _type(members), _number(members, "floor", 1))
@@ -174,7 +175,7 @@ def _object(members: dict[str, Any]) -> DumpedObject:
     else:
         if not isinstance(members["state"], dict):
             raise ValueError("state is not a JSON object")
-        state = _encoded(members["state"])
+        state = _encoded(cast("dict[str, Any]", members["state"]))
         if len(state) > STATE_BYTES_MAX:
             raise ValueError(f"state has {len(state)} bytes; {STATE_BYTES_MAX} are allowed")
     return DumpedObject(
