@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.postgres import free_port, postgres
+from benchmarks.ports import free_port
+from benchmarks.postgres import postgres
 from tests.docs.walkthrough import walk_through
 from tests.etcd_server import etcd_cluster
 from tests.tree import ROOT
@@ -44,4 +45,4 @@ async def test_the_way_from_one_machine_to_a_cluster_works_as_the_page_shows_it(
     with postgres(Path("/var/tmp")) as (dsn, _):
         async with etcd_cluster(tmp_path) as etcd:
             adapt = _adapted(dsn, etcd.urls[0])
-            await asyncio.to_thread(walk_through, PAGE, tmp_path / "reader", env=environment, adapt=adapt)
+            await asyncio.to_thread(walk_through, PAGE, tmp_path / "reader", env=environment, adapt=adapt, timeout_s=90)

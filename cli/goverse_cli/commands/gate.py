@@ -30,8 +30,7 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None, web: W
     from goverse_cli.event_loop import run_server  # noqa: PLC0415
 
     flags = {"gate.host": ("--host", host), "gate.port": ("--port", port), "gate.web_dir": ("--web", web)}
-    settings = invocation_of(context).settings(flags)
-    values = settings.values
+    values = (settings := invocation_of(context).settings(flags)).values
     logs.configure(values.log.format, values.log.level, node=values.node.id)
 
     async def until_told() -> None:

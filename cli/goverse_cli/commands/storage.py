@@ -114,26 +114,35 @@ def restore(
 
     \b
     Examples:
-      goverse restore --to-seq 4711 --into restored
       goverse restore --to-time 2026-11-21T09:30:00Z --into restored
       goverse restore Counter c1 --as-of 4711
       goverse restore Counter c1 --as-of 2026-11-21T09:30:00Z
     """
     invocation = invocation_of(context)
     directory = _data_dir(invocation, data_dir)
-    if type_name is not None:
-        if object_id is None or as_of is None:
-            raise Failure("say which object and when: goverse restore TYPE ID --as-of POINT", exit_code=ExitCode.USAGE)
-        if into is not None or to_seq is not None or to_time is not None:
-            raise Failure("one object is restored in its place: give --as-of alone", exit_code=ExitCode.USAGE)
+    if complaint := _wrong_restore((type_name, object_id), into, (to_seq, to_time), as_of):
+        raise Failure(complaint, hint="goverse restore --help says how to use it", exit_code=ExitCode.USAGE)
+    if type_name is not None and object_id is not None and as_of is not None:
         restore_object(invocation, directory, (namespace, type_name, object_id), as_of=as_of, url=url)
-        return
-    if into is None or as_of is not None:
-        why = "missing option '--into'" if into is None else "--as-of is for one object: give TYPE and ID"
-        raise Failure(why, hint="goverse restore --help says how to use it", exit_code=ExitCode.USAGE)
-    if to_seq is not None and to_time is not None:
-        raise Failure("give --to-seq or --to-time, not both", exit_code=ExitCode.USAGE)
-    _restore_all(invocation, directory, into, to_seq, to_time)
+    elif into is not None:
+        _restore_all(invocation, directory, into, to_seq, to_time)
+
+
+def _wrong_restore(
+    name: tuple[str | None, str | None], into: Path | None, at: tuple[int | None, str | None], as_of: str | None
+) -> str:
+    """Return what is wrong with the command line of a restore, or an empty text."""
+    if name[0] is not None:
+        if name[1] is None or as_of is None:
+            return "say which object and when: goverse restore TYPE ID --as-of POINT"
+        return (
+            "one object is restored in its place: give --as-of alone" if into is not None or at != (None, None) else ""
+        )
+    if into is None:
+        return "missing option '--into'"
+    if as_of is not None:
+        return "--as-of is for one object: give TYPE and ID"
+    return "give --to-seq or --to-time, not both" if None not in at else ""
 
 
 def _restore_all(invocation: Invocation, directory: Path, into: Path, to_seq: int | None, to_time: str | None) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.postgres import free_port
+from benchmarks.ports import free_port
+from tests.integration.cli.processes import runs
 from tests.integration.cli.test_process_hooks import HOOKED, steps
 
 ROOT = Path(__file__).parents[3]
@@ -64,7 +65,7 @@ def test_it_ends_in_order_however_often_it_is_told() -> None:
     assert (process.returncode, errors) == (0, "")
     pids = [int(line.rpartition("pid ")[2]) for line in shown if "pid " in line]
     assert len(pids) == 3
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in pids if runs(pid)]
 
 
 def test_its_gates_serve_a_page_and_its_nodes_run_the_hooks_of_the_process(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.postgres import free_port
+from benchmarks.ports import free_port
 from tests.docs.walkthrough import FOREIGN_VARIABLES
 from tests.integration.cli.processes import goverse, until
 from tests.tree import ROOT
+
+pytestmark = pytest.mark.requirement("AGT-4")
 
 FILES = {
     ".dockerignore",

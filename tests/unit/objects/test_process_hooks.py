@@ -15,6 +15,8 @@ from goverse.errors import StartFailed
 from goverse.objects.application import load_application
 from goverse.objects.process_hooks import ProcessHooks
 
+pytestmark = pytest.mark.requirement("OBJ-15")
+
 STEPS: list[str] = []
 """What the functions of the loaded applications did, in order."""
 
