@@ -108,8 +108,8 @@ def _install_as_the_image_does(project: Path, tmp_path: Path) -> None:
     for path in image.glob("lib/python3*/site-packages/*web_shop*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     [command] = re.findall(r"^RUN (.*?[^\\])$", (project / "Dockerfile").read_text(), re.MULTILINE | re.DOTALL)
-    for path, here in (("/opt/goverse", image), ("/tools", tools), ("/own", tmp_path / "own")):
-        command = command.replace(path, str(here))
+    for there, here in (("/opt/goverse", image), ("/tools", tools), ("/own", tmp_path / "own")):
+        command = command.replace(there, str(here))
     command = command.replace(" /packages", f" {tmp_path / 'packages'}")
     subprocess.run(["bash", "-euc", command], cwd=project, env=terminal(), check=True, timeout=600)
 
