@@ -44,6 +44,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "overloaded": 429,
         "internal_error": 500,
         "method_failed": 500,
+        "state_invalid": 500,
         "config_error": 500,
         "definition_error": 500,
         "start_failed": 500,

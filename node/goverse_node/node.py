@@ -23,6 +23,7 @@ from goverse.ports.link import Link, Readiness, Waiter
 from goverse.ports.store import Store
 from goverse_node.activation import Activation
 from goverse_node.call import Call
+from goverse_node.contexts import TurnContexts
 from goverse_node.deadlines import Deadlines
 from goverse_node.evacuation import Evacuation
 from goverse_node.options import NodeOptions
@@ -39,7 +40,15 @@ _POLL_S = 0.005
 
 
 class Node:
-    """Hosts the objects of one process; implements ``goverse.ports.link.Carrier``."""
+    """Hosts the objects of one process; implements ``goverse.ports.link.Carrier``.
+
+    Attributes:
+        loads_at_once: the store answers from memory; False as soon as it answers a load with a future.
+        shows_causes: problems carry the exceptions behind them; only for tests, since that keeps tracebacks alive.
+    """
+
+    loads_at_once = True
+    shows_causes = False
 
     def __init__(
         self,
@@ -88,6 +97,7 @@ class Node:
         """Begin to take requests."""
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
+        self.contexts = TurnContexts()
         self.deadlines.start(self._loop)
         self.pipeline.start()
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)

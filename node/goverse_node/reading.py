@@ -73,7 +73,8 @@ def _tell(node: Node, call: Call, stored: StoredObject | None) -> None:
         call.refuse(ObjectNotFound(f"{key} does not exist"))
         return
     try:
-        state = Instance(node.registry.type(key.type), key, stored).base or b""
+        found = node.contexts.new().run(Instance, node.registry.type(key.type), key, stored)
+        state = found.base or b""
     except GoverseError as error:
         call.refuse(error)
     else:

@@ -1,12 +1,13 @@
 """A turn: one method running on one object, what it may do, and how it is watched.
 
-A turn of which others run beside it (readonly, re-entrant) is driven step by step: after each step, that is,
-whenever it waits, the object's state is compared, so a change is always charged to the turn that made it.
+A turn that others may run beside (readonly, re-entrant) is driven step by step: after each step, that is, whenever it
+waits, the object's state is compared, so a change is always charged to the turn that made it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Generator
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 Done = Callable[["Turn", bytes, GoverseError | None], None]
 
 
+_NO_LIMIT = math.inf
+
+
 class Turn:
     """One running method.
 
@@ -34,7 +38,9 @@ class Turn:
         done: called once with the turn, its result as JSON, or what went wrong.
         call: whom to answer when the deadline passes; None for a hook that runs on its own.
         deadline: when it is cancelled, on the loop's clock.
+        limit: the latest time that its method's own limit allows for ``deadline``.
         expired: its deadline passed; whatever it still returns has no effect.
+        condemned: it made a change that is not allowed; it fails with this, even if the method catches the error.
         waits_for: the objects that it has called and that have not answered.
         started: its task took its first step.
         closed: it is over, expired, or without its activation; it may not call other objects any more.
@@ -46,9 +52,11 @@ class Turn:
         "activation",
         "call",
         "closed",
+        "condemned",
         "deadline",
         "done",
         "expired",
+        "limit",
         "method",
         "readonly",
         "request",
@@ -74,9 +82,11 @@ class Turn:
         self.done = done
         self.call: Call | None = None
         self.readonly = method is not None and method.readonly
-        self.stepped = method is not None and method.is_async and (method.readonly or method.reentrant)
+        self.stepped = method is not None and (method.readonly or method.reentrant)
         self.deadline = deadline
+        self.limit = _NO_LIMIT
         self.expired: GoverseError | None = None
+        self.condemned: GoverseError | None = None
         self.closed = False
         self.waits_for: tuple[ObjectKey, ...] = ()
         self.task: asyncio.Task[None] | None = None
@@ -129,6 +139,11 @@ class Turn:
             if self.task is not None and self.started:  # one that is cancelled before could not tell that it ended
                 self.task.cancel()
 
+    def extend(self, deadline: float) -> None:
+        """Go on until ``deadline``, for a caller that may wait longer than the first one."""
+        self.deadline = deadline
+        self._context = None
+
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
         """Call another object; leaves only when everything that this object did before is durable."""
         chain = (*self.request.chain, self.activation.key)
@@ -153,7 +168,9 @@ class Turn:
         )
         self.waits_for = (*self.waits_for, key)
         try:
-            return await self.activation.node.calls.submit(request)
+            node = self.activation.node
+            # Timers and tasks of the platform that this call brings about must not keep the turn's context
+            return await node.contexts.new().run(node.calls.submit, request)
         finally:
             left = list(self.waits_for)
             left.remove(key)
@@ -171,29 +188,57 @@ class Turn:
         return f"{prefix}{blake2b(origin.encode(), digest_size=24, person=b'goverse.nested').hexdigest()}"
 
 
+class Scope:
+    """A turn as its method sees it through ``current_turn``; tasks that the method starts inherit it.
+
+    Only contexts refer to a scope, so one that outlives its turn shows that the method left something running
+    (``goverse_node.strays``).
+    """
+
+    __slots__ = ("__weakref__", "turn")
+
+    turn: Turn
+
+    @property
+    def context(self) -> Context:
+        """The call that the turn serves."""
+        return self.turn.context
+
+    def place(self) -> dict[str, str | int]:
+        """Return the members of a log record that say where it comes from."""
+        return self.turn.place()
+
+    async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
+        """Call another object on behalf of the turn."""
+        return await self.turn.call_object(key, method, body)
+
+
 class Stepped:
-    """Awaits a coroutine and calls ``after_step`` whenever it pauses or ends; an error from there is raised inside
-    it."""
+    """Awaits a coroutine and compares the object's state whenever it pauses or ends; an error from there is raised
+    inside it."""
 
-    __slots__ = ("_after_step", "_coroutine")
+    __slots__ = ("_coroutine", "_turn")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], after_step: Callable[[], None]) -> None:
-        """Wrap ``coroutine``."""
+    def __init__(self, turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Wrap the coroutine of ``turn``."""
+        self._turn = turn
         self._coroutine = coroutine
-        self._after_step = after_step
 
     def __await__(self) -> Generator[Any, Any, Any]:
         """Drive the coroutine as ``await`` would."""
-        coroutine, after_step = self._coroutine, self._after_step
+        coroutine, turn, activation = self._coroutine, self._turn, self._turn.activation
+        running: list[Turn] = activation.running
         failure: BaseException | None = None
         while True:
+            if len(running) > 1 or activation.strays is not None:
+                failure = activation.prepare(turn) or failure
             try:
                 waits_for = coroutine.send(None) if failure is None else coroutine.throw(failure)
             except StopIteration as end:
-                after_step()
+                activation.observe(turn)
                 return end.value
             try:
-                after_step()
+                activation.observe(turn)
             except GoverseError as refused:
                 failure = refused
                 cancel = getattr(waits_for, "cancel", None)

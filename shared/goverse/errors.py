@@ -12,6 +12,7 @@ The branches say what the caller should do:
     ├── TryAgain                nothing is wrong with the request; retry later with the same idempotency key
     │   └── Overloaded · Unavailable · Moving · Draining · Timeout
     ├── MethodFailed            the object's own code broke its contract
+    │   └── StateInvalid        the stored state does not fit the class; a developer has to look
     ├── BusinessError           the object says no, in its own words (subclass it)
     ├── StoreError              an operator has to look
     │   └── DataDamaged · DataNewer · StoreLocked · StoreFailed · RestoreRefused
@@ -206,6 +207,12 @@ class MethodFailed(GoverseError):
     """The method raised an error, or broke a rule of the object model."""
 
     code = "method_failed"
+
+
+class StateInvalid(MethodFailed):
+    """The stored state of the object does not fit its class."""
+
+    code = "state_invalid"
 
 
 class BusinessError(GoverseError):

@@ -32,6 +32,7 @@ CALL_ERRORS: Final = (
     "deadlock",
     "reentrancy_conflict",
     "method_failed",
+    "state_invalid",
 )
 CREATE_ERRORS: Final = (
     *REQUEST_ERRORS,
@@ -41,6 +42,7 @@ CREATE_ERRORS: Final = (
     "object_exists",
     "version_mismatch",
     "method_failed",
+    "state_invalid",
 )
 READ_ERRORS: Final = (
     *REQUEST_ERRORS,
@@ -48,6 +50,7 @@ READ_ERRORS: Final = (
     "object_not_found",
     "version_mismatch",
     "method_failed",
+    "state_invalid",
 )
 DELETE_ERRORS: Final = (*READ_ERRORS, *KEY_ERRORS, "too_large", "deadlock")
 PAGE_ERRORS: Final = ("malformed_request", "access_denied", "internal_error")

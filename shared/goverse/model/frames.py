@@ -75,6 +75,7 @@ class Problem:
         extra: further members, JSON values.
         status: HTTP status that a business error declares; None where the gate's table decides.
         request_id: the request that met the error, kept so that a replay is the same byte for byte.
+        cause: the exception behind it, for tests in the same process; it crosses no link and is not stored.
     """
 
     code: str
@@ -83,6 +84,7 @@ class Problem:
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     status: int | None = None
     request_id: str = ""
+    cause: BaseException | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, error: GoverseError, request_id: str = "") -> Problem:

@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 
 from goverse.errors import DefinitionError, InvalidArguments, MalformedRequest, MethodFailed
 from goverse.model.json_values import decode
-from goverse.objects.complaints import field_problems, refused
+from goverse.objects.complaints import field_problems, of_wrong_type, refused
 from goverse.objects.defaults import NO_VALUE, constrained, default_maker, has_default
 
 JsonSchema = dict[str, Any]
@@ -164,7 +164,9 @@ class Result:
         try:
             return self._to_json(self._validate(value), warnings="error")
         except (ValidationError, PydanticSerializationError) as error:
-            raise MethodFailed(f"{self._name} returned a value that is not of its declared type") from error
+            raise MethodFailed(
+                f"{self._name} returned a value that is not of its declared type: {of_wrong_type(value, error)}"
+            ) from error
 
     def decode(self, body: bytes) -> Any:
         """Return the value that ``body`` holds."""

@@ -11,6 +11,7 @@ from goverse.errors import InvalidArguments
 
 _PROBLEMS_MAX = 100
 _TOLD_MAX = 3
+_NAME_MAX = 200
 
 
 def field_problems(error: ValidationError) -> list[dict[str, str]]:
@@ -43,3 +44,25 @@ def refused(error: Exception, receive: Callable[[], object]) -> InvalidArguments
             problems = field_problems(wrong)
             return InvalidArguments(f"the arguments do not fit the method: {in_words(problems)}", errors=problems)
     return InvalidArguments(f"the arguments do not fit the method: {error}")
+
+
+def of_wrong_type(value: object, error: Exception) -> str:
+    """Return the type of a wrong value and the first fields that do not fit, without the values: a caller may see it.
+
+    The message of a user's own validator may name values, so only those of Pydantic's checks are repeated.
+    """
+    kind = type(value).__qualname__[:_NAME_MAX]
+    if not isinstance(error, ValidationError):
+        return f"a {kind} that does not fit it"
+    wrong = error.errors(include_url=False, include_context=False, include_input=False)[:_TOLD_MAX]
+    told = [
+        {"path": _pointer(item["loc"])[:_NAME_MAX], "message": "its validator refuses it"}
+        if item["type"] in ("value_error", "assertion_error")
+        else {"path": _pointer(item["loc"])[:_NAME_MAX], "message": item["msg"][:_NAME_MAX]}
+        for item in wrong
+    ]
+    return f"a {kind}; {in_words(told)}"
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    return "".join(f"/{part}" for part in location)

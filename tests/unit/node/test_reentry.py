@@ -258,7 +258,7 @@ class Dipping(Object):
 
 
 @pytest.mark.requirement("OBJ-2", "OBJ-9")
-async def test_a_state_half_way_that_cannot_be_put_back_ends_the_turn_that_left_it(meeting: Meeting) -> None:
+async def test_a_turn_goes_on_from_a_state_half_way_after_another_one_was_put_back_to_it(meeting: Meeting) -> None:
     async with bench(Dipping, Echo) as b:
         outer = b.call(Dipping, "a", "interrupt")
         await meeting.reached("below")
@@ -266,8 +266,9 @@ async def test_a_state_half_way_that_cannot_be_put_back_ends_the_turn_that_left_
         meeting.let_go("interrupting")
 
         assert code(await outer) == "reentrancy_conflict"
-        assert value(await b.call(Dipping, "a", "look")) == 0
-        assert code(await b.read(Dipping, "a")) == "object_not_found"
+        meeting.let_go("below")
+        assert value(await b.call(Dipping, "a", "look")) == 1
+        assert orjson.loads((await b.read(Dipping, "a")).body) == {"level": 1}
 
 
 class Steps(Object):

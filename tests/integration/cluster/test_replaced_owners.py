@@ -1,0 +1,92 @@
+"""A node that lost its lease, and whose shards another node serves by now, shows no caller what it still remembers."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+import orjson
+import pytest
+
+from goverse import Object, call
+from goverse.model.frames import Operation, Reply
+from tests.nodes import code, key_of, until, value
+from tests.twin_cluster import Host, TwinCluster, Wire
+
+
+class Balance(Object):
+    value: int = 0
+
+    @call
+    async def add(self) -> int:
+        self.value += 1
+        return self.value
+
+    @call(readonly=True)
+    async def look(self) -> int:
+        return self.value
+
+
+class Replaced(NamedTuple):
+    """A replaced node, a connection to it, and one object of each of its shards, which its successor has changed."""
+
+    cluster: TwinCluster
+    host: Host
+    wire: Wire
+    objects: Sequence[str]
+
+    async def call(self, object_id: str, method: str) -> Reply:
+        return await self.wire.submit(self.cluster.request(Balance, object_id, method))
+
+    async def read(self, object_id: str) -> Reply:
+        request = self.cluster.request(Balance, object_id, "")
+        return await self.wire.submit(replace(request, operation=Operation.READ))
+
+
+def shard_of(cluster: TwinCluster, object_id: str) -> int:
+    return cluster.router.shard_of(key_of(Balance, object_id))
+
+
+@asynccontextmanager
+async def replaced_node() -> AsyncGenerator[Replaced]:
+    """Cut a node off from etcd until another node has its shards and has written each object once more."""
+    async with TwinCluster(Balance) as cluster:
+        await cluster.join("a", "b")
+        await cluster.served("a", "b")
+        ids = [f"t{number}" for number in range(64)]
+        owners = {each: cluster.owners()[shard_of(cluster, each)] for each in ids}
+        mine = list({shard_of(cluster, each): each for each in ids if owners[each] == "a"}.values())
+        assert [value(await cluster.call(Balance, each, "add")) for each in mine] == [1] * len(mine)
+        host = cluster.hosts["a"]
+        host.coordinator.reach.cut()
+        await cluster.served("b")
+        assert [value(await cluster.call(Balance, each, "add")) for each in mine] == [2] * len(mine)
+        await until(lambda: not host.keeper._leases.lease.alive(asyncio.get_running_loop().time()))
+        assert all(host.node.residents.get(key_of(Balance, each)) is not None for each in mine)
+        yield Replaced(cluster, host, cluster.connect("a"), mine)
+
+
+@pytest.mark.requirement("CLU-2")
+async def test_a_replaced_node_answers_no_readonly_call_from_memory() -> None:
+    async with replaced_node() as replaced:
+        replies = [await replaced.call(each, "look") for each in replaced.objects]
+        told = [code(reply) or f"the value {value(reply)}" for reply in replies]
+        assert told == ["unavailable"] * len(replies)
+
+
+@pytest.mark.requirement("CLU-2")
+async def test_a_replaced_node_reads_the_state_that_is_stored_now() -> None:
+    async with replaced_node() as replaced:
+        replies = [await replaced.read(each) for each in replaced.objects]
+        assert [orjson.loads(reply.body)["value"] for reply in replies] == [2] * len(replies)
+
+
+@pytest.mark.requirement("CLU-2")
+async def test_a_node_whose_commit_was_fenced_off_gives_up_the_shard() -> None:
+    async with replaced_node() as replaced:
+        first = replaced.objects[0]
+        assert code(await replaced.call(first, "add")) == "unavailable"
+        await until(lambda: replaced.host.keeper.epoch(shard_of(replaced.cluster, first)) is None)
+        assert replaced.host.node.residents.get(key_of(Balance, first)) is None
+        assert [code(await replaced.call(first, method)) for method in ("add", "look")] == ["moving", "moving"]

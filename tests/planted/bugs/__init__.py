@@ -1,0 +1,1 @@
+"""The bugs, one module per area, each with a tuple ``PLANTED``."""
