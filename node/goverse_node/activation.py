@@ -16,7 +16,16 @@ from collections import deque
 from typing import TYPE_CHECKING
 from weakref import ref
 
-from goverse.errors import Deadlock, GoverseError, Moving, Overloaded, StateInvalid, Unavailable
+from goverse.errors import (
+    Deadlock,
+    Executed,
+    GoverseError,
+    Moving,
+    Overloaded,
+    StateInvalid,
+    Unavailable,
+    known,
+)
 from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
@@ -27,7 +36,7 @@ from goverse_node.instance import Instance
 from goverse_node.lookup import outcome, refusal
 from goverse_node.memento import Memento
 from goverse_node.phase import Phase
-from goverse_node.pipeline import PendingCommit
+from goverse_node.pipeline import UNCHANGED, PendingCommit
 from goverse_node.strays import Strays
 from goverse_node.turn import Scope, Turn
 from goverse_node.waits import closes_cycle
@@ -198,7 +207,7 @@ class Activation:
             return
         self.phase = Phase.GONE
         self.node.forget(self)
-        lost = error or Unavailable(f"{self.key} was reloaded while the call ran; nothing of it took effect")
+        lost = error or known(Unavailable(f"{self.key} was reloaded while the call ran; {UNCHANGED}"), Executed.UNKNOWN)
         self.failure = error
         for turn in tuple(self.running):
             turn.expire(lost)
@@ -210,6 +219,7 @@ class Activation:
             elif refuse:
                 call.refuse(lost)
             else:
+                call.request.fresh_key = False  # a hook may have run for it, and calls of the hook taken effect
                 self.node.deliver(call)
 
     def spoil(self, error: GoverseError) -> None:
@@ -230,6 +240,7 @@ class Activation:
         key = request.idempotency_key
         if (
             key is not None
+            and not call.readonly
             and (call.leads is None or call.leads is not self.keyed)
             and repeats.is_repeated(self, call, key)
         ):

@@ -62,7 +62,7 @@ class Call:
     @property
     def follows(self) -> bool:
         """Whether it waits for an equal call instead of its own turn."""
-        return self.leads is None and self.request.idempotency_key is not None
+        return self.leads is None and self.request.idempotency_key is not None and not self.readonly
 
     def lead(self, calls: dict[str, Call]) -> None:
         """Stand in ``calls`` under the idempotency key until answered."""

@@ -28,6 +28,8 @@ from goverse.errors import (
 )
 from goverse.model import json_values
 from goverse.model.frames import Problem
+from goverse.model.keys import is_name
+from goverse.model.problem_bounds import bounded_members
 from goverse.objects.context import current_turn
 from goverse_node.groups import single
 from goverse_node.turn import Scope, Stepped, Turn
@@ -155,6 +157,7 @@ def told(turn: Turn, error: BaseException) -> GoverseError:
         return turn.expired
     cause = single(error)
     if isinstance(cause, _PASSED_ON):
+        cause.link_verdict = None  # it speaks of a nested call, or the application set it; not of this call
         unfit = _made_fit(cause)
         if unfit is None:
             return cause
@@ -181,14 +184,18 @@ def _public(turn: Turn, error: BaseException) -> MethodFailed | None:
 def _made_fit(error: GoverseError) -> str | None:
     """Bring what users put into an error into the form of JSON; return why that is impossible, or None."""
     try:
+        error.detail = str(error.detail)
         if error.extra:
-            error.extra = json_values.plain(error.extra)
+            error.extra = bounded_members(dict(json_values.plain(error.extra)))
         problem = Problem.of(error)
         json_values.encode((problem.code, problem.detail))
+        if not is_name(problem.code):
+            return f"its code is {problem.code!r:.100}, not an identifier"
     except Exception as reason:
         return f"its members have no JSON form: {reason}"
-    if problem.status is not None and not 400 <= problem.status <= 499:
-        return f"its status is {problem.status}, not one of 400 to 499"
+    status: Any = problem.status  # an application may have put anything there
+    if status is not None and not (isinstance(status, int) and 400 <= status <= 499):
+        return f"its status is {status!r:.100}, not one of 400 to 499"
     return None
 
 

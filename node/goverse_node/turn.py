@@ -12,12 +12,13 @@ from collections.abc import Callable, Coroutine, Generator
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from goverse.errors import Deadlock, GoverseError
+from goverse.errors import Deadlock, GoverseError, ReadonlyViolation
 from goverse.limits import CHAIN_LENGTH_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
-from goverse.model.keys import DERIVED_KEY_PREFIX, ROUTER_KEY_PREFIX, ObjectKey
+from goverse.model.keys import CLIENT_DERIVED_KEY_PREFIX, DERIVED_KEY_PREFIX, ROUTER_KEY_PREFIX, ObjectKey
 from goverse.objects.context import Context
 from goverse.objects.spec import MethodSpec
+from goverse_node.pipeline import UNCHANGED
 
 if TYPE_CHECKING:
     from goverse_node.activation import Activation
@@ -92,7 +93,7 @@ class Turn:
         self.task: asyncio.Task[None] | None = None
         self.started = False
         self._context: Context | None = None
-        self._calls: dict[tuple[ObjectKey, str], int] | None = None
+        self._calls: dict[tuple[ObjectKey, str, bytes], int] | None = None
 
     @property
     def name(self) -> str:
@@ -129,6 +130,11 @@ class Turn:
             found["trace_id"] = trace_id
         return found
 
+    @property
+    def fate(self) -> str:
+        """What is true of a call whose turn ends without a commit, as part of a message."""
+        return "nothing of it took effect" if self._calls is None else UNCHANGED
+
     def expire(self, error: GoverseError) -> None:
         """Cancel the turn; the caller hears ``error`` now, and whatever the method still does has no effect."""
         if self.expired is None:
@@ -149,7 +155,9 @@ class Turn:
         chain = (*self.request.chain, self.activation.key)
         if len(chain) > CHAIN_LENGTH_MAX:
             return Reply(problem=Problem.of(Deadlock(f"the call chain is longer than {CHAIN_LENGTH_MAX} objects")))
-        nested_key = self._derived_key(key, method)
+        if self.readonly and (refusal := self._refusal(key, method)) is not None:
+            return Reply(problem=Problem.of(refusal))
+        nested_key = self._derived_key(key, method, body)
         await self.activation.durable()
         if self.closed:
             raise GoverseError(f"{self.activation.key}.{self.name} is over; it can call no other object any more")
@@ -165,6 +173,7 @@ class Turn:
             traceparent=self.request.traceparent,
             chain=chain,
             fresh_key=self.request.fresh_key,
+            reads_only=self.readonly,
         )
         self.waits_for = (*self.waits_for, key)
         try:
@@ -176,16 +185,43 @@ class Turn:
             left.remove(key)
             self.waits_for = tuple(left)
 
-    def _derived_key(self, key: ObjectKey, method: str) -> str | None:
-        """Give the nth call to a method the same key in every attempt, so that a repeated turn repeats no effect."""
-        if self.request.idempotency_key is None:
+    def _refusal(self, key: ObjectKey, method: str) -> ReadonlyViolation | None:
+        """Return why a readonly turn may not call ``method``, as far as this node knows the method."""
+        spec = self.activation.node.registry.types.get(key.type)
+        called = spec.methods.get(method) if spec is not None else None
+        if called is None or called.readonly:
+            return None  # the node that serves the object has the last word
+        return ReadonlyViolation(violation(f"{self.activation.key.type}.{self.name}", key, method))
+
+    def _derived_key(self, key: ObjectKey, method: str, body: bytes) -> str | None:
+        """Return the idempotency key of a nested call: the same in every attempt, and no other call's.
+
+        The key names the object, the key of its call, the hook or method that runs, the called object and method, and a
+        number. Calls that one method makes one after the other are numbered in their order. Concurrent calls, made in
+        tasks of the turn, may change their order from attempt to attempt, so they are told apart by their arguments and
+        numbered among equal ones. So are the calls of ``on_activate``, which runs once for each activation: an
+        activation of a repeated call may announce itself with other arguments.
+        """
+        calls = self._calls
+        if calls is None:
+            calls = self._calls = {}
+        own_key = self.request.idempotency_key
+        if own_key is None:
             return None
-        if self._calls is None:
-            self._calls = {}
-        count = self._calls[key, method] = self._calls.get((key, method), 0) + 1
-        origin = "\x00".join((*self.activation.key, self.request.idempotency_key, *key, method, str(count)))
-        prefix = DERIVED_KEY_PREFIX if self.request.idempotency_key.startswith(ROUTER_KEY_PREFIX) else "~"
+        in_order = asyncio.current_task() is self.task and self.name != "on_activate"
+        print_ = b"" if in_order else blake2b(body, digest_size=16, person=b"goverse.nested").digest()
+        count = calls[key, method, print_] = calls.get((key, method, print_), 0) + 1
+        origin = "\x00".join((*self.activation.key, own_key, self.name, *key, method, print_.hex(), str(count)))
+        prefix = DERIVED_KEY_PREFIX if own_key.startswith(ROUTER_KEY_PREFIX) else CLIENT_DERIVED_KEY_PREFIX
         return f"{prefix}{blake2b(origin.encode(), digest_size=24, person=b'goverse.nested').hexdigest()}"
+
+
+def violation(caller: str, key: ObjectKey, method: str) -> str:
+    """Return the message for a readonly turn that calls a method which is not readonly."""
+    return (
+        f"{caller} is readonly and called {key.type}.{method} of {key}, which may change its object; call a readonly "
+        f"method, or declare {caller} without readonly=True"
+    )
 
 
 class Scope:

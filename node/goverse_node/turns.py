@@ -347,7 +347,7 @@ def timeout_of(turn: Turn) -> Timeout:
     if turn.method is not None and turn.limit <= turn.deadline:
         own_limit["seconds"] = turn.method.timeout_s or turn.activation.node.options.hook_timeout_s
     return Timeout(
-        f"{turn.activation.key}.{turn.name} did not end before its deadline; nothing of it took effect",
+        f"{turn.activation.key}.{turn.name} did not end before its deadline; {turn.fate}",
         operation=turn.name,
         object=str(turn.activation.key),
         **own_limit,
@@ -374,6 +374,7 @@ def _runs_again(activation: Activation, turn: Turn, call: Call, failure: Goverse
         return False
     if call.request.deadline <= now and not call.make_way(failure, now):
         return False
+    call.request.fresh_key = False  # calls to other objects may have taken effect under keys that derive from it
     activation.put_back(call)
     activation.admit()
     return True

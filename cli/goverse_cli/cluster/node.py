@@ -20,7 +20,6 @@ from goverse.cluster.member import Member
 from goverse.model.catalog import Catalog
 from goverse.objects.application import Application
 from goverse.objects.describe import describe
-from goverse.objects.registry import Registry
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.router import Router
 from goverse.settings import Settings
@@ -85,7 +84,7 @@ async def serve_node(
     async with AsyncExitStack() as undo:
         listener = undo.enter_context(listen(values.cluster.admin_listen))
         store, certificates = await _open_store(values, undo)
-        seen = await _follow(values, registry, introduction, certificates, undo)
+        seen = await _follow(values, introduction, certificates, undo)
         member = _member(values, introduction, listener)
         keeper = _keeper(values, member, seen, store, describe(registry))
         options = replace(node_options(values), shard_count=values.cluster.shards)
@@ -167,7 +166,6 @@ class _Seen(NamedTuple):
 
 async def _follow(
     values: Settings,
-    registry: Registry,
     introduction: Introduction,
     certificates: Certificates,
     undo: AsyncExitStack,
@@ -176,13 +174,7 @@ async def _follow(
     coordinator, links = coordinator_of(values, certificates.etcd), WireStats()
     undo.push_async_callback(coordinator.close)
     watch = ClusterWatch(coordinator, layout_of(values))
-    router = router_of(
-        values,
-        introduction,
-        links,
-        lambda type_name, method: registry.method(type_name, method).readonly,
-        security=certificates.out,
-    )
+    router = router_of(values, introduction, links, security=certificates.out)
     undo.push_async_callback(router.close)
     watch.add(router.follow)
     await watch.start(values.cluster.shards)

@@ -10,7 +10,7 @@ from goverse.cluster.member import Member
 from goverse.errors import ConfigError
 from goverse.etcd.coordinator import EtcdCoordinator
 from goverse.routing.links import NodeLink
-from goverse.routing.router import Readonly, Router
+from goverse.routing.router import Router
 from goverse.settings import Settings
 from goverse.telemetry.coordination import MeteredCoordinator
 from goverse.wire.credentials import Credentials, LinkSecurity
@@ -68,7 +68,6 @@ def router_of(
     values: Settings,
     introduction: Introduction,
     stats: WireStats,
-    readonly: Readonly,
     *,
     security: LinkSecurity | None = None,
 ) -> Router:
@@ -81,4 +80,4 @@ def router_of(
         link.start()
         return link
 
-    return Router(connect, shard_count=values.cluster.shards, readonly=readonly, incarnation=introduction.incarnation)
+    return Router(connect, shard_count=values.cluster.shards, incarnation=introduction.incarnation)

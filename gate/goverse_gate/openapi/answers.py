@@ -32,6 +32,7 @@ CALL_ERRORS: Final = (
     "deadlock",
     "reentrancy_conflict",
     "method_failed",
+    "readonly_violation",
     "state_invalid",
 )
 CREATE_ERRORS: Final = (

@@ -17,6 +17,7 @@ from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObj
 from goverse.ports.authority import Holding, is_check
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome, Conflict
+from goverse_node.stores.kept import KeptBounds
 from goverse_node.stores.table import SWEEP_PER_RECORD, Table
 
 CHANGES_KEPT: Final = 100_000
@@ -31,10 +32,11 @@ class MemoryStore:
         clock: Clock | None = None,
         changes_kept: int = CHANGES_KEPT,
         tombstone_retention_s: float = TOMBSTONE_RETENTION_S,
+        kept: KeptBounds | None = None,
     ) -> None:
-        """Begin empty; ``changes_kept`` bounds the change feed."""
+        """Begin empty; ``changes_kept`` bounds the change feed, ``kept`` the replies."""
         self._clock: Clock = clock or SystemClock()
-        self._table = Table(tombstone_retention_s=tombstone_retention_s)
+        self._table = Table(tombstone_retention_s=tombstone_retention_s, kept=kept)
         self._changes: deque[Change] = deque(maxlen=changes_kept)
         self._trimmed_seq = 0
         self._seq = 0
@@ -75,6 +77,11 @@ class MemoryStore:
         told = iter(staged)
         checked = iter([self._seq if is_check(record) else next(told) for record in held])
         return [self._fence(record) if self._is_fenced(record) else next(checked) for record in batch]
+
+    @property
+    def kept_bytes(self) -> int:
+        """The memory that replies take which are kept under idempotency keys, estimated."""
+        return self._table.kept_bytes
 
     # --- Authority ------------------------------------------------------------------------------------------
 

@@ -20,10 +20,12 @@ from goverse.model.records import CommitRecord, ObjectSummary, StoredObject, Sto
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores import encoding
 from goverse_node.stores.encoding import ALIVE, COMMIT, CORE_AT, FULL, OBJECT, PREFIX, REPLY, STATE_AT, U64
-from goverse_node.stores.kind import Kind, place_of
+from goverse_node.stores.kept import HEAVY_BYTES, REPLY_OVERHEAD_BYTES, KeptBounds, no_room
+from goverse_node.stores.kind import Kind, place_of, split_place
 
 SWEEP_SPAN_MS: Final = 60_000
 SWEEP_PER_RECORD: Final = 4
+SWEEP_PER_REFUSAL: Final = 64
 
 _Staged = tuple[Kind, str, str, bytes, int, int]
 """Kind, id, place of the reply or empty, body, end of the object's slice (0: not written), of the reply's."""
@@ -37,10 +39,23 @@ _REPLY_SIZE = REPLY.size
 
 
 class Table:
-    """Objects and replies by key."""
+    """Objects and replies by key.
 
-    def __init__(self, *, tombstone_retention_s: float = TOMBSTONE_RETENTION_S, bulk: bool = False) -> None:
+    Attributes:
+        kept_replies, kept_bytes: how many replies are kept, and the memory that they take, estimated.
+    """
+
+    def __init__(
+        self,
+        *,
+        tombstone_retention_s: float = TOMBSTONE_RETENTION_S,
+        bulk: bool = False,
+        kept: KeptBounds | None = None,
+    ) -> None:
         """Begin empty; with ``bulk``, ids are put in order by :meth:`settle` after recovery, all at once."""
+        self.kept_replies = 0
+        self.kept_bytes = 0
+        self._kept_bounds = kept or KeptBounds()
         self._kinds: dict[tuple[str, str], Kind] = {}
         self._ordered = not bulk
         self._staged: list[_Staged] = []
@@ -63,12 +78,32 @@ class Table:
         return StoredObject(kind.floor, None, 0, 0, 0) if kind.floor else None
 
     def recall(self, key: ObjectKey, idempotency_key: str, now_ms: int) -> StoredReply | None:
-        """Return the reply kept under the key, unless it expired."""
+        """Return the reply kept under the key, unless it expired.
+
+        Raises:
+            Overloaded: none is kept, and there is no room to keep one.
+        """
         kind = self._kinds.get((key.namespace, key.type))
         blob = kind.replies.get(place_of(idempotency_key, key.id)) if kind is not None else None
-        if blob is None or _read_u64(blob)[0] <= now_ms:
-            return None
-        return encoding.decode_reply(blob)
+        if blob is not None and _read_u64(blob)[0] > now_ms:
+            return encoding.decode_reply(blob)
+        if self.kept_bytes >= self._kept_bounds.bytes_max or (kind is not None and kind.heavy):
+            self._make_room(key, kind, now_ms)
+        return None
+
+    def _make_room(self, key: ObjectKey, kind: Kind | None, now_ms: int) -> None:
+        """Drop what expired; raise ``Overloaded`` where that is not enough for another reply."""
+        bounds = self._kept_bounds
+        if self.kept_bytes >= bounds.bytes_max:
+            self.sweep(now_ms, SWEEP_PER_REFUSAL)
+            if self.kept_bytes >= bounds.bytes_max:
+                raise no_room(self.kept_bytes, bounds.bytes_max, "node.kept_replies_bytes_max", "all objects")
+        heavy = kind.heavy.get(key.id, 0) if kind is not None else 0
+        if heavy >= bounds.object_bytes_max:
+            self.sweep(now_ms, SWEEP_PER_REFUSAL)
+            heavy = kind.heavy.get(key.id, 0) if kind is not None else 0
+            if heavy >= bounds.object_bytes_max:
+                raise no_room(heavy, bounds.object_bytes_max, "node.kept_replies_object_bytes_max", str(key))
 
     def page(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
@@ -144,7 +179,7 @@ class Table:
             if object_end:
                 kind.put(object_id, body[CORE_AT:object_end])
             if place:
-                self._keep(kind, place, body[object_end or STATE_AT : reply_end])
+                self._keep(kind, object_id, place, body[object_end or STATE_AT : reply_end])
         self.discard_staged()
 
     def discard_staged(self) -> None:
@@ -155,13 +190,30 @@ class Table:
             kind.staged_replies.clear()
         self._staged.clear()
 
-    def _keep(self, kind: Kind, place: str, blob: bytes) -> None:
-        kind.replies[place] = blob
+    def _keep(self, kind: Kind, object_id: str, place: str, blob: bytes) -> None:
+        replies, size = kind.replies, len(blob)
+        if place in replies:
+            self._drop(kind, place)  # it expired
+        replies[place] = blob
+        self.kept_replies += 1
+        self.kept_bytes += len(place) + size + REPLY_OVERHEAD_BYTES
+        if size >= HEAVY_BYTES:
+            kind.heavy[object_id] = kind.heavy.get(object_id, 0) + size
         span = _read_u64(blob)[0] // SWEEP_SPAN_MS
         try:
             self._due[span][kind].append(place)
         except KeyError:
             self._due.setdefault(span, {})[kind] = [place]
+
+    def _drop(self, kind: Kind, place: str) -> None:
+        size = len(kind.replies.pop(place))
+        self.kept_replies -= 1
+        self.kept_bytes -= len(place) + size + REPLY_OVERHEAD_BYTES
+        if size >= HEAVY_BYTES:
+            object_id = split_place(place)[1]
+            left = kind.heavy.pop(object_id) - size
+            if left:
+                kind.heavy[object_id] = left
 
     def _new_kind(self, namespace: str, type_name: str) -> Kind:
         kind = self._kinds[namespace, type_name] = Kind((namespace, type_name), ordered=self._ordered)
@@ -193,7 +245,7 @@ class Table:
             if core[4] & OBJECT:
                 kind.put(object_id, body[CORE_AT:reply_at])
             if kept_len and _read_u64(body, reply_at)[0] > now_ms:
-                self._keep(kind, place_of(body[key_at:].decode(), object_id), body[reply_at:names_at])
+                self._keep(kind, object_id, place_of(body[key_at:].decode(), object_id), body[reply_at:names_at])
 
     def _replayed_kind(self, body: bytes, names_at: int, namespace_len: int, id_at: int) -> Kind:
         type_at = names_at + namespace_len
@@ -228,7 +280,8 @@ class Table:
             kind, places = self._expired[0]
             chunk = places[-limit:]
             for place in chunk:
-                kind.drop_reply(place, now_ms)
+                if kind.has_expired(place, now_ms):
+                    self._drop(kind, place)
             del places[-len(chunk) :]
             limit -= len(chunk)
             if not places:

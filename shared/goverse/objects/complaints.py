@@ -8,8 +8,9 @@ from contextlib import suppress
 from pydantic import ValidationError
 
 from goverse.errors import InvalidArguments
+from goverse.limits import PROBLEM_FIELD_BYTES_MAX, PROBLEM_FIELDS_MAX
+from goverse.model.problem_bounds import bounded_text
 
-_PROBLEMS_MAX = 100
 _TOLD_MAX = 3
 _NAME_MAX = 200
 
@@ -17,17 +18,21 @@ _NAME_MAX = 200
 def field_problems(error: ValidationError) -> list[dict[str, str]]:
     """Return ``[{path, message}]`` of a validation error; the path is a JSON pointer, empty for the whole document.
 
-    A body with very many wrong values is described as a whole: to list them takes seconds and hundreds of megabytes.
+    A document with more than 20 bad values is described as a whole: the validator repeats the full path for each of
+    them, and a path may be as long as the document. A path or a message of more than 256 bytes is cut.
     """
-    if error.error_count() > _PROBLEMS_MAX:
+    if error.error_count() > PROBLEM_FIELDS_MAX:
         return [{"path": "", "message": f"{error.error_count()} values are not of their declared types"}]
     return [
-        {
-            "path": "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in item["loc"]),
-            "message": item["msg"],
-        }
+        {"path": _pointer(item["loc"]), "message": bounded_text(item["msg"], PROBLEM_FIELD_BYTES_MAX)}
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    parts = (bounded_text(str(part), PROBLEM_FIELD_BYTES_MAX) for part in location[:PROBLEM_FIELD_BYTES_MAX])
+    pointer = "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in parts)
+    return bounded_text(pointer, PROBLEM_FIELD_BYTES_MAX)
 
 
 def in_words(problems: list[dict[str, str]]) -> str:
@@ -54,6 +59,8 @@ def of_wrong_type(value: object, error: Exception) -> str:
     kind = type(value).__qualname__[:_NAME_MAX]
     if not isinstance(error, ValidationError):
         return f"a {kind} that does not fit it"
+    if error.error_count() > PROBLEM_FIELDS_MAX:
+        return f"a {kind}; {error.error_count()} values in it do not fit"
     wrong = error.errors(include_url=False, include_context=False, include_input=False)[:_TOLD_MAX]
     told = [
         {"path": _pointer(item["loc"])[:_NAME_MAX], "message": "its validator refuses it"}
@@ -62,7 +69,3 @@ def of_wrong_type(value: object, error: Exception) -> str:
         for item in wrong
     ]
     return f"a {kind}; {in_words(told)}"
-
-
-def _pointer(location: tuple[int | str, ...]) -> str:
-    return "".join(f"/{part}" for part in location)

@@ -121,6 +121,11 @@ class PostgresSettings(Section):
     changes_retention_days: Annotated[int, Field(ge=1, le=3_650)] = Field(
         default=7, description="Whole days for which the change feed is kept; what is older is dropped."
     )
+    kept_replies_bytes_max: Annotated[ByteSize, Field(ge=64 * limits.MIB)] = Field(
+        default=ByteSize(limits.KEPT_REPLIES_DISK_BYTES_MAX),
+        description="Disk of the answers kept for idempotency keys, measured every two minutes; beyond it new calls "
+        "with a key get 429 `overloaded`, repetitions are answered.",
+    )
 
 
 class WireSettings(Section):

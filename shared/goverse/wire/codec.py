@@ -12,12 +12,13 @@ from typing import Final, cast
 
 from google.protobuf.message import DecodeError
 
-from goverse.errors import GoverseError, MalformedRequest, PeerError
-from goverse.limits import ID_BYTES_MAX, LIST_LIMIT_MAX
+from goverse.errors import Executed, GoverseError, MalformedRequest, PeerError, known
+from goverse.limits import ID_BYTES_MAX, LIST_LIMIT_MAX, PROBLEM_DETAIL_BYTES_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey, check_namespace, is_name
+from goverse.model.problem_bounds import bounded_text
 from goverse.model.records import ObjectSummary
-from goverse.ports.link import Executed, Readiness
+from goverse.ports.link import Readiness
 from goverse.wire.introduction import Introduction
 from goverse.wire.problems import read_problem, write_problem
 from goverse.wire.v1 import wire_pb2 as messages
@@ -28,7 +29,8 @@ _NUMBERS: Final[Mapping[Operation, messages.Operation.ValueType]] = {
     operation: cast("messages.Operation.ValueType", int(operation)) for operation in Operation
 }
 _NAMES_KNOWN_MAX: Final = 10_000
-_UNSENDABLE: Final = (TypeError, ValueError)  # what protobuf raises for a value that does not fit its field
+_REASONS_MAX: Final = 20
+_UNSENDABLE: Final = (TypeError, ValueError, AttributeError)  # a value is not of the type of its field
 
 
 def parse(data: bytes) -> messages.Envelope:
@@ -98,9 +100,7 @@ def write_requests(
             _write_request(request, now, message)
         except _UNSENDABLE as error:
             requests.pop()
-            failed.append(
-                (number, MalformedRequest(f"the request cannot be sent: {error}", executed=Executed.NO.value))
-            )
+            failed.append((number, known(MalformedRequest(f"the request cannot be sent: {error}"), Executed.NO)))
     return failed
 
 
@@ -123,6 +123,8 @@ def _write_request(request: Request, now: float, message: messages.Request) -> N
         message.attempt = request.attempt
     if request.fresh_key:
         message.fresh_key = True
+    if request.reads_only:
+        message.reads_only = True
     if request.chain:
         for namespace, type_name, object_id in request.chain:
             message.chain.add(namespace=namespace, type=type_name, id=object_id)
@@ -154,7 +156,7 @@ class RequestReader:
         """
         operation = _OPERATIONS.get(message.operation)
         if operation is None:
-            raise MalformedRequest(f"operation {message.operation} is not known here", executed=Executed.NO.value)
+            raise _unfit(f"operation {message.operation} is not known here")
         chain = message.chain
         return Request(
             operation,
@@ -170,6 +172,7 @@ class RequestReader:
             tuple(ObjectKey(link.namespace, link.type, link.id) for link in chain) if chain else (),
             message.attempt,
             message.fresh_key,
+            message.reads_only,
         )
 
     def _key(self, namespace: str, type_name: str, object_id: str) -> ObjectKey:
@@ -181,7 +184,7 @@ class RequestReader:
             _remember(self._types, type_name)
         size = len(object_id) if object_id.isascii() else len(object_id.encode())
         if not 1 <= size <= ID_BYTES_MAX:
-            raise MalformedRequest(f"the object id has {size} bytes", executed=Executed.NO.value)
+            raise _unfit(f"the object id has {size} bytes; 1 to {ID_BYTES_MAX} are allowed")
         return ObjectKey(namespace, type_name, object_id)
 
     def _method(self, name: str) -> str:
@@ -193,7 +196,11 @@ class RequestReader:
 
 def _check_name(name: str, what: str) -> None:
     if not is_name(name):
-        raise MalformedRequest(f"the {what}'s name is no name", executed=Executed.NO.value)
+        raise _unfit(f"invalid {what} name")
+
+
+def _unfit(detail: str) -> MalformedRequest:
+    return known(MalformedRequest(detail), Executed.NO)
 
 
 def _remember(known: set[str], name: str) -> None:
@@ -216,8 +223,8 @@ def write_replies(frames: Iterable[tuple[int, Reply]], envelope: messages.Envelo
         except _UNSENDABLE as error:
             message.Clear()
             message.id = number
-            told = GoverseError(f"the answer cannot be sent: {error}", executed=Executed.UNKNOWN.value)
-            write_problem(Problem.of(told), message.problem)
+            unsent = known(GoverseError(f"the reply cannot be sent: {error}"), Executed.UNKNOWN)
+            write_problem(Problem.of(unsent), message.problem)
 
 
 def _write_reply(reply: Reply, message: messages.Reply) -> None:
@@ -281,7 +288,9 @@ def read_items(message: messages.ListReply) -> list[ObjectSummary]:
 def write_readiness(readiness: Readiness, message: messages.Readiness) -> None:
     """Fill in whether requests would be served."""
     message.ready = readiness.ready
-    message.reasons.extend(readiness.reasons)
+    message.reasons.extend(
+        bounded_text(reason, PROBLEM_DETAIL_BYTES_MAX) for reason in readiness.reasons[:_REASONS_MAX]
+    )
     message.commit_seq = readiness.commit_seq
 
 

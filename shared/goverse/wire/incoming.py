@@ -10,11 +10,11 @@ Like ``outgoing``, this touches no loop.
 
 from __future__ import annotations
 
-from goverse.errors import Draining, GoverseError, Overloaded, PeerError, TooLarge
+from goverse.errors import Draining, Executed, GoverseError, Overloaded, PeerError, TooLarge, known
 from goverse.model.frames import Problem, Reply, Request
-from goverse.ports.link import EXECUTED, Executed
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import FRAME_OVERHEAD_BYTES
+from goverse.wire.problems import problem_bytes
 
 
 class Occupancy:
@@ -60,19 +60,11 @@ class Incoming:
         self.check_number(number)
         options, occupancy, size = self._options, self._occupancy, len(request.body)
         if len(self._held) >= options.inflight_max or occupancy.requests >= occupancy.requests_max:
-            return Overloaded(
-                f"{occupancy.requests} requests are under way here already",
-                retry_after_s=1,
-                executed=Executed.NO.value,
-            )
+            return _busy(f"{occupancy.requests} requests are under way here already")
         if self._held_bytes + size > options.requests_bytes_max:
-            return Overloaded(
-                f"requests with {self._held_bytes} bytes are under way here already",
-                retry_after_s=1,
-                executed=Executed.NO.value,
-            )
+            return _busy(f"requests with {self._held_bytes} bytes are under way here already")
         if occupancy.draining is not None and not request.chain:
-            return Draining(occupancy.draining, executed=Executed.NO.value)
+            return known(Draining(occupancy.draining), Executed.NO)
         return None
 
     def check_number(self, number: int) -> None:
@@ -118,15 +110,12 @@ class Incoming:
         """Queue a reply."""
         size = len(reply.body)
         if size > self._options.body_bytes_max:
-            detail = f"an answer of {size} bytes does not fit into a message"
-            reply = Reply(
-                version=reply.version,
-                commit_seq=reply.commit_seq,
-                problem=Problem.of(TooLarge(detail, **{EXECUTED: Executed.UNKNOWN.value})),
-            )
-            size = 0
+            largest = self._options.body_bytes_max
+            error = TooLarge(f"a reply of {size} bytes does not fit into a message; {largest} bytes do")
+            problem = Problem.of(known(error, Executed.UNKNOWN))
+            reply = Reply(version=reply.version, commit_seq=reply.commit_seq, problem=problem)
         self._replies.append((number, reply))
-        self._replies_bytes += size + FRAME_OVERHEAD_BYTES
+        self._replies_bytes += _weight(reply)
 
     def take_replies(self) -> list[tuple[int, Reply]]:
         """Return what is to be written now: one message's worth."""
@@ -136,7 +125,7 @@ class Incoming:
             return replies
         size = count = 0
         for _, reply in replies:
-            size += len(reply.body) + FRAME_OVERHEAD_BYTES
+            size += _weight(reply)
             count += 1
             if size >= target:
                 break
@@ -162,3 +151,12 @@ class Incoming:
     def overflows(self) -> bool:
         """Whether the peer takes so little that its stream has to be cut."""
         return self._replies_bytes >= self._options.replies_bytes_max
+
+
+def _weight(reply: Reply) -> int:
+    size = len(reply.body) + FRAME_OVERHEAD_BYTES
+    return size if reply.problem is None else size + problem_bytes(reply.problem)
+
+
+def _busy(detail: str) -> Overloaded:
+    return known(Overloaded(detail, retry_after_s=1), Executed.NO)

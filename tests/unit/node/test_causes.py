@@ -42,6 +42,10 @@ class Account(Object):
         return [{"a": 1}, {"b": SECRET}]  # type: ignore[dict-item]
 
     @call
+    async def wrong_everywhere(self) -> list[int]:
+        return [SECRET] * 100_000  # type: ignore[list-item]
+
+    @call
     async def spoil(self) -> None:
         self.balance = SECRET  # type: ignore[assignment]
 
@@ -106,6 +110,13 @@ async def test_a_wrong_result_says_its_type_and_place_and_the_log_has_the_value(
         assert wrong.cause is None
         shown = [vars(record)["value"] for record in caplog.records if "wrong value" in record.message]
         assert shown == ["{'password': 'hunter2'}", "[{'a': 1}, {'b': 'hunter2'}]"]
+
+
+@pytest.mark.requirement("OBJ-9")
+async def test_a_result_with_very_many_wrong_values_is_described_as_a_whole() -> None:
+    async with bench(Account) as b:
+        wrong = problem(await b.call(Account, "a", "wrong_everywhere"))
+        assert "a list; 100000 values in it do not fit" in wrong.detail
 
 
 async def test_a_wrong_result_has_the_validation_error_as_the_cause() -> None:

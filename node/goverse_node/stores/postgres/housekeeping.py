@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 from goverse_node.stores.postgres.database_clock import DatabaseClock
 from goverse_node.stores.postgres.expiry import Expired, expire
 from goverse_node.stores.postgres.failures import told
+from goverse_node.stores.postgres.kept_size import KeptSize
 from goverse_node.stores.postgres.options import PostgresOptions
 
 T = TypeVar("T")
@@ -38,16 +39,18 @@ class Ask(Protocol):
 class Housekeeping:
     """The tasks of one process; all processes of a cluster have the same."""
 
-    def __init__(self, ask: Ask, options: PostgresOptions, clock: DatabaseClock) -> None:
+    def __init__(self, ask: Ask, options: PostgresOptions, clock: DatabaseClock, kept: KeptSize) -> None:
         """Do nothing before ``start``."""
         self._ask = ask
         self._options = options
         self._clock = clock
+        self._kept = kept
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Make the partitions that are missing, if that is possible now, and go on in the background."""
         await self._try(self.prepare)
+        await self._try(self.measure)
         self._task = asyncio.create_task(self._run(), name="goverse-postgres")
 
     async def stop(self) -> None:
@@ -60,7 +63,7 @@ class Housekeeping:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(PAUSE_S)
-            for task in (self._compare_clocks, self.prepare, self.cleanup, self.forget):
+            for task in (self._compare_clocks, self.prepare, self.cleanup, self.forget, self.measure):
                 await self._try(task)
 
     async def _try(self, task: Callable[[], Awaitable[object]]) -> None:
@@ -79,6 +82,14 @@ class Housekeeping:
             Unavailable: somebody reads the tables and goes on, as a dump does, or PostgreSQL does not answer.
         """
         await self._ask(lambda connection: connection.execute(_PREPARE, DAYS_AHEAD))
+
+    async def measure(self) -> None:
+        """Measure what kept replies take.
+
+        Raises:
+            Unavailable: PostgreSQL does not answer.
+        """
+        await self._ask(self._kept.measure)
 
     async def cleanup(self) -> Expired:
         """Drop what is past its retention; return what that was.

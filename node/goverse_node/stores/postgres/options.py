@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from goverse.limits import KEPT_REPLIES_DISK_BYTES_MAX
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresOptions:
@@ -17,6 +19,7 @@ class PostgresOptions:
         statement_timeout_s: for one statement.
         changes_retention_days: whole days that changes are kept for readers of the feed.
         replies_retention_days: whole days that partitions of kept replies outlive their day.
+        kept_replies_bytes_max: what kept replies may take on the disk before new keyed calls are refused.
     """
 
     dsn: str
@@ -26,3 +29,4 @@ class PostgresOptions:
     statement_timeout_s: float = 30.0
     changes_retention_days: int = 7
     replies_retention_days: int = 2
+    kept_replies_bytes_max: int = KEPT_REPLIES_DISK_BYTES_MAX

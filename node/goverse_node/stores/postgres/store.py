@@ -25,6 +25,7 @@ from goverse_node.stores.postgres.database_clock import DatabaseClock
 from goverse_node.stores.postgres.expiry import Expired
 from goverse_node.stores.postgres.failures import is_read_only, passes, told
 from goverse_node.stores.postgres.housekeeping import Housekeeping
+from goverse_node.stores.postgres.kept_size import KeptSize
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.lookups import Lookups
 from goverse_node.stores.postgres.options import PostgresOptions
@@ -44,6 +45,7 @@ class PostgresStore:
 
     Attributes:
         housekeeping: makes and drops partitions.
+        kept: the size of kept replies.
     """
 
     def __init__(self, options: PostgresOptions, *, owner: str = "local", clock: Clock | None = None) -> None:
@@ -59,7 +61,8 @@ class PostgresStore:
         self._writer = Writer(self._connections, owner, self._clock)
         self._load: Lookups[ObjectKey, StoredObject | None] = Lookups(self._load_all)
         self._recall: Lookups[tuple[ObjectKey, str], StoredReply | None] = Lookups(self._recall_all)
-        self.housekeeping = Housekeeping(self._ask, options, self._clock)
+        self.kept = KeptSize(options.kept_replies_bytes_max)
+        self.housekeeping = Housekeeping(self._ask, options, self._clock, self.kept)
         self._seq = 0
         self._open = False
 
@@ -135,7 +138,12 @@ class PostgresStore:
 
     def recall(self, key: ObjectKey, idempotency_key: str) -> Future[StoredReply | None]:
         """Return the reply kept under the key for this object, unless it expired."""
-        return self._recall((key, idempotency_key))
+        return self.kept.checked(self._recall((key, idempotency_key)))
+
+    @property
+    def kept_bytes(self) -> int:
+        """The disk that kept replies take, as measured last."""
+        return self.kept.bytes
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
         """Make the batch durable; one outcome per record, in order.

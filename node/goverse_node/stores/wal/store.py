@@ -20,6 +20,7 @@ from goverse.model.keys import ObjectKey
 from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome
+from goverse_node.stores.kept import KeptBounds
 from goverse_node.stores.table import SWEEP_PER_RECORD, Table
 from goverse_node.stores.wal.directory import DataDirectory, Lock
 from goverse_node.stores.wal.feed import Feed
@@ -48,6 +49,7 @@ class WalStore:
         tombstone_retention_s: how long deleted objects are remembered.
         on_batch: told after each durable batch, on the loop.
         make_origin: names a new store.
+        kept: how much memory replies may take that are kept under idempotency keys.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class WalStore:
         tombstone_retention_s: float = TOMBSTONE_RETENTION_S,
         on_batch: Callable[[BatchWritten], None] | None = None,
         make_origin: Callable[[], Origin] = new_origin,
+        kept: KeptBounds | None = None,
     ) -> None:
         """Name the directory; nothing is touched before :meth:`open`."""
         self._directory = DataDirectory(directory)
@@ -72,6 +75,7 @@ class WalStore:
         self._segment_bytes = segment_bytes
         self._on_batch = on_batch
         self._make_origin = make_origin
+        self._kept = kept
         self._table = Table()
         self._stats = WalStats()
         self._lock: Lock | None = None
@@ -122,9 +126,12 @@ class WalStore:
             self._directory,
             self._files,
             now_ms=self._clock.wall_ms(),
-            make_table=lambda: Table(tombstone_retention_s=self._retention.tombstone_retention_s, bulk=True),
+            make_table=self._make_table,
             make_origin=self._make_origin,
         ).run()
+
+    def _make_table(self) -> Table:
+        return Table(tombstone_retention_s=self._retention.tombstone_retention_s, bulk=True, kept=self._kept)
 
     def _begin(self, recovered: Recovered) -> None:
         self._table = recovered.table
@@ -206,11 +213,11 @@ class WalStore:
 
     def stats(self) -> WalStats:
         """Return the present numbers."""
-        writer = self._writer
+        kept, writer = {"kept_replies": self._table.kept_replies, "kept_bytes": self._table.kept_bytes}, self._writer
         if writer is None:
-            return replace(self._stats)
+            return replace(self._stats, **kept)
         manifest = writer.manifest
-        return replace(self._stats, segments=len(manifest.segments), snapshots=len(manifest.snapshots))
+        return replace(self._stats, segments=len(manifest.segments), snapshots=len(manifest.snapshots), **kept)
 
     async def snapshot(self) -> SnapshotEntry:
         """Make a snapshot of everything committed so far; writes go on meanwhile.
