@@ -7,9 +7,10 @@ import runpy
 from collections.abc import Callable
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
+from jsonschema import Draft7Validator
+from jsonschema.exceptions import best_match
 
 from goverse.settings import Settings
 from goverse.settings.catalog import known_settings
@@ -27,7 +28,7 @@ def test_readme_and_schema_of_the_chart_equal_their_source() -> None:
 
 def _complaint(config: dict[str, Any]) -> str:
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
-    error = jsonschema.exceptions.best_match(jsonschema.Draft7Validator(schema).iter_errors({"config": config}))
+    error = best_match(Draft7Validator(schema).iter_errors({"config": config}))
     return error.message if error is not None else ""
 
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -101,7 +101,7 @@ def _dump(file: str) -> AbstractContextManager[BinaryIO]:
 
 
 @contextmanager
-def _spooled() -> Iterator[BinaryIO]:
+def _spooled() -> Generator[BinaryIO]:
     """Keep standard input in a file: it is read more than once."""
     with tempfile.TemporaryFile(prefix="goverse-load-") as kept:
         shutil.copyfileobj(sys.stdin.buffer, kept)

@@ -44,8 +44,10 @@ def _of_distribution() -> Path | None:
         origin = distribution("goverse").read_text("direct_url.json")
     except PackageNotFoundError:
         return None
-    url = urlsplit(json.loads(origin)["url"]) if origin is not None else None
-    return Path(url2pathname(url.path)) if url is not None and url.scheme == "file" else None
+    if origin is None:
+        return None
+    url = urlsplit(str(json.loads(origin)["url"]))
+    return Path(url2pathname(url.path)) if url.scheme == "file" else None
 
 
 def _checked(place: Path) -> str:
