@@ -46,6 +46,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "method_failed": 500,
         "readonly_violation": 500,
         "state_invalid": 500,
+        "state_not_storable": 500,
         "config_error": 500,
         "definition_error": 500,
         "start_failed": 500,

@@ -25,7 +25,18 @@ _EXPANSION = 8
 class Instance:
     """One object in memory."""
 
-    __slots__ = ("_attributes", "_extra", "base", "commit_seq", "exists", "object", "spec", "unfit", "version")
+    __slots__ = (
+        "_attributes",
+        "_extra",
+        "_keeps_unknown",
+        "base",
+        "commit_seq",
+        "exists",
+        "object",
+        "spec",
+        "unfit",
+        "version",
+    )
 
     unfit: GoverseError | None
     """Why the stored state cannot be brought to life; such an object can only be deleted."""
@@ -42,6 +53,7 @@ class Instance:
         self.version = version if stored is None else stored.version
         self.commit_seq = 0 if stored is None else stored.commit_seq
         self._extra: dict[str, Any] = {}
+        self._keeps_unknown = False
         self.object: Any = object.__new__(spec.cls)
         attributes: dict[str, Any] = self.object.__dict__
         attributes["_goverse_key"] = key
@@ -53,6 +65,8 @@ class Instance:
             attributes.update(spec.state.fresh())
         self._attributes = len(attributes)
         self.base: bytes | None = None if self.missing() else self.dump()
+        if stored is not None and stored.state is not None and self.base is not None:
+            self._adopt_unknown(stored)
 
     @classmethod
     def of_unfit(cls, spec: TypeSpec, key: ObjectKey, stored: StoredObject, error: GoverseError) -> Instance:
@@ -67,6 +81,21 @@ class Instance:
             fields = set(self.spec.state.fields)
             self._extra = {name: values.pop(name) for name in list(values) if name not in fields}
         self.object.__dict__.update(values)
+
+    def _adopt_unknown(self, stored: StoredObject) -> None:
+        """Keep the members of nested models that the class does not declare, and log what is not declared once."""
+        state, spec = self.spec.state, self.spec
+        unknown = list(self._extra)
+        if stored.state != self.base and stored.state_version == spec.policy.state_version:
+            assert stored.state is not None
+            assert self.base is not None
+            nested = state.attach_unknown(self.object.__dict__, stored.state, self.base)
+            if nested:
+                unknown += nested
+                self._keeps_unknown = True
+                self.base = self.dump()
+        if unknown:
+            state.tell_unknown(spec.name, unknown)
 
     def missing(self) -> list[str]:
         """Return the fields that have no value yet."""
@@ -89,7 +118,7 @@ class Instance:
             ) from error
         if self._extra:
             values.update(self._extra)
-        return self.spec.state.dump(values)
+        return self.spec.state.dump_with_unknown(values) if self._keeps_unknown else self.spec.state.dump(values)
 
     def _refuse_undeclared(self, attributes: dict[str, Any]) -> None:
         for name in attributes:
@@ -101,11 +130,12 @@ class Instance:
                 )
         self._attributes = len(attributes)
 
-    def accept(self, state: bytes, bytes_max: int) -> None:
-        """Make sure that a changed state may be committed.
+    def accept(self, state: bytes, bytes_max: int) -> bytes:
+        """Make sure that a changed state may be committed; return it, written again if numbers were promoted.
 
         Raises:
             MethodFailed: it breaks a constraint of its class.
+            StateNotStorable: a value would change when it is stored and loaded.
             TooLarge: it is larger than ``bytes_max``.
         """
         if len(state) > bytes_max:
@@ -113,7 +143,8 @@ class Instance:
                 f"the state of this {self.spec.name} would be {len(state)} bytes; {bytes_max} are allowed. "
                 "Split it over several objects."
             )
-        self.spec.state.check(state)
+        promoted = self.spec.state.check(state, self.object.__dict__)
+        return self.dump() if promoted else state
 
     def restore(self, state: bytes | None) -> None:
         """Put the persistent fields back to ``state``, as new values; None puts back the defaults.
@@ -127,6 +158,8 @@ class Instance:
             del attributes[name]
         self._adopt(values)
         self._attributes = len(attributes)
+        if self._keeps_unknown and state is not None:
+            self.spec.state.attach_unknown(attributes, state, self.spec.state.dump(values))
 
     def remember(self, state: bytes | None) -> Memento:
         """Take down the live state, which is ``state`` as bytes, so that it can be put back in place."""
@@ -175,7 +208,7 @@ def state_values(spec: TypeSpec, key: ObjectKey, state: bytes, state_version: in
         except MethodFailed as error:
             raise invalid(key, error) from error
     try:
-        state = json_values.encode(spec.migrate(json_values.decode(state), state_version))
+        state = json_values.encode_finite(spec.migrate(json_values.decode(state), state_version))
     except (TypeError, ValueError) as error:
         failed = MethodFailed(f"a migration of {spec.name} returned values without a JSON form: {error}")
         raise invalid(key, failed) from error

@@ -229,7 +229,7 @@ def _keep(activation: Activation) -> None:
     state = activation.live
     if state is None:
         raise MethodFailed(f"fields of {activation.key.type} have no value: {', '.join(instance.missing())}")
-    instance.accept(state, activation.node.options.state_bytes_max)
+    state = activation.live = instance.accept(state, activation.node.options.state_bytes_max)
     instance.base = state
     instance.version += 1
     instance.exists = True

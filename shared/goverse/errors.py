@@ -12,7 +12,9 @@ The branches say what the caller should do:
     ├── TryAgain                nothing is wrong with the request; retry later with the same idempotency key
     │   └── Overloaded · Unavailable · Moving · Draining · Timeout
     ├── MethodFailed            the object's own code broke its contract
-    │   └── ReadonlyViolation · StateInvalid
+    │   ├── ReadonlyViolation   a readonly method changed its state, or called a method that is not readonly
+    │   ├── StateInvalid        the stored state does not fit the class; a developer has to look
+    │   └── StateNotStorable    a field holds a value that would change when it is stored
     ├── BusinessError           the object says no, in its own words (subclass it)
     ├── StoreError              an operator has to look
     │   └── DataDamaged · DataNewer · StoreLocked · StoreFailed · RestoreRefused
@@ -243,6 +245,12 @@ class StateInvalid(MethodFailed):
     """The stored state of the object does not fit its class."""
 
     code = "state_invalid"
+
+
+class StateNotStorable(MethodFailed):
+    """A field holds a value that would be another one after it was stored and loaded; nothing was changed."""
+
+    code = "state_not_storable"
 
 
 class BusinessError(GoverseError):

@@ -83,10 +83,10 @@ async def serve_node(
     introduction = Introduction(kind="node", id=values.node.id, incarnation=new_incarnation())
     async with AsyncExitStack() as undo:
         listener = undo.enter_context(listen(values.cluster.admin_listen))
-        store, certificates = await _open_store(values, undo)
+        _, store, certificates = opened = await _open_store(values, undo)
         seen = await _follow(values, introduction, certificates, undo)
         member = _member(values, introduction, listener)
-        keeper = _keeper(values, member, seen, store, describe(registry))
+        keeper = _keeper(values, member, seen, opened, describe(registry))
         options = replace(node_options(values), shard_count=values.cluster.shards)
         node = Node(registry, store, options=options, tenure=keeper, memory=Resources().memory)
         served = WireStats()
@@ -110,7 +110,15 @@ async def _administer(admin: AdminServer, undo: AsyncExitStack) -> None:
     undo.push_async_callback(admin.stop)
 
 
-async def _open_store(values: Settings, undo: AsyncExitStack) -> tuple[MeteredStore, Certificates]:
+class _Opened(NamedTuple):
+    """The store, with and without what counts its operations."""
+
+    postgres: PostgresStore
+    store: MeteredStore
+    certificates: Certificates
+
+
+async def _open_store(values: Settings, undo: AsyncExitStack) -> _Opened:
     """Read all certificates, and open the store with those that are its own."""
     postgres = PostgresStore(postgres_of(values), owner=values.node.id)
     certificates = Certificates.of_node(values, postgres.certificates)
@@ -119,21 +127,23 @@ async def _open_store(values: Settings, undo: AsyncExitStack) -> tuple[MeteredSt
     await store.open()
     undo.push_async_callback(store.close)
     await postgres.join(values.cluster.name, values.cluster.shards)
-    return store, certificates
+    return _Opened(postgres, store, certificates)
 
 
-def _keeper(values: Settings, member: Member, seen: _Seen, store: MeteredStore, catalog: Catalog) -> Keeper:
-    """Return the node's part in its cluster."""
-    return Keeper(
+def _keeper(values: Settings, member: Member, seen: _Seen, opened: _Opened, catalog: Catalog) -> Keeper:
+    """Return the node's part in its cluster; it claims again when the database lost what it had acknowledged."""
+    keeper = Keeper(
         member,
         seen.watch,
         seen.coordinator,
-        store,
+        opened.store,
         table=seen.router.table,
         lease_ttl_s=values.cluster.lease_ttl_s,
         catalog=catalog,
         leader_limits=LeaderLimits(plan=PlanLimits(quorum=values.cluster.nodes_min)),
     )
+    opened.postgres.on_reverted = keeper.reclaim
+    return keeper
 
 
 def _member(values: Settings, introduction: Introduction, listener: socket.socket) -> Member:

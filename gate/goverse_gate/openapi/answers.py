@@ -34,6 +34,7 @@ CALL_ERRORS: Final = (
     "method_failed",
     "readonly_violation",
     "state_invalid",
+    "state_not_storable",
 )
 CREATE_ERRORS: Final = (
     *REQUEST_ERRORS,
@@ -44,6 +45,7 @@ CREATE_ERRORS: Final = (
     "version_mismatch",
     "method_failed",
     "state_invalid",
+    "state_not_storable",
 )
 READ_ERRORS: Final = (
     *REQUEST_ERRORS,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Sequence
+from struct import Struct
 from typing import Final
 from zlib import crc32
 
@@ -35,6 +36,7 @@ _pack_prefix = PREFIX.pack
 _pack_reply = REPLY.pack
 _read_u64 = U64.unpack_from
 _read_full = FULL.unpack_from
+_read_times = Struct("<QQ").unpack_from
 _REPLY_SIZE = REPLY.size
 
 
@@ -63,6 +65,7 @@ class Table:
         self._due: dict[int, dict[Kind, list[str]]] = {}
         self._expired: deque[tuple[Kind, list[str]]] = deque()
         self._swept_ms = 0
+        self._latest = (0, 0)
         self._tombstone_retention_ms = round(tombstone_retention_s * 1000)
 
     # --- answers --------------------------------------------------------------------------------------------
@@ -154,7 +157,7 @@ class Table:
                     outcomes.append(Conflict(f"{record.key} keeps a reply under this key already"))
                     continue
             try:
-                pieces += self._take(record, kind, seq, place)
+                pieces += self._take(record, kind, seq, (place, now_ms))
             except (struct.error, UnicodeEncodeError) as error:
                 outcomes.append(Conflict(f"the record of {record.key} cannot be encoded: {error}"))
                 continue
@@ -162,8 +165,9 @@ class Table:
             seq += 1
         return outcomes, pieces
 
-    def _take(self, record: CommitRecord, kind: Kind, seq: int, place: str) -> tuple[bytes, bytes]:
-        body, object_end, reply_end = _encode(record, kind.names, seq)
+    def _take(self, record: CommitRecord, kind: Kind, seq: int, kept: tuple[str, int]) -> tuple[bytes, bytes]:
+        place, now_ms = kept
+        body, object_end, reply_end = _encode(record, kind.names, seq, now_ms)
         object_id = record.key[2]
         self._staged.append((kind, object_id, place, body, object_end, reply_end))
         if object_end:
@@ -221,7 +225,12 @@ class Table:
 
     # --- recovery -------------------------------------------------------------------------------------------
 
-    def replay(self, bodies: Sequence[bytes], now_ms: int) -> None:
+    @property
+    def latest(self) -> tuple[int, int]:
+        """When the latest reply was kept that was recovered: in running time, and by the wall clock; zeros if none."""
+        return self._latest
+
+    def replay(self, bodies: Sequence[bytes]) -> None:
         """Take over recovered records, in order.
 
         Raises:
@@ -244,8 +253,11 @@ class Table:
             object_id = body[id_at:key_at].decode()
             if core[4] & OBJECT:
                 kind.put(object_id, body[CORE_AT:reply_at])
-            if kept_len and _read_u64(body, reply_at)[0] > now_ms:
-                self._keep(kind, object_id, place_of(body[key_at:].decode(), object_id), body[reply_at:names_at])
+            if kept_len:
+                expires_ms, kept_ms = _read_times(body, reply_at)
+                self._latest = max(self._latest, (kept_ms, core[2]))
+                if expires_ms > self._latest[0]:
+                    self._keep(kind, object_id, place_of(body[key_at:].decode(), object_id), body[reply_at:names_at])
 
     def _replayed_kind(self, body: bytes, names_at: int, namespace_len: int, id_at: int) -> Kind:
         type_at = names_at + namespace_len
@@ -262,15 +274,18 @@ class Table:
 
     # --- cleaning up ----------------------------------------------------------------------------------------
 
-    def sweep(self, now_ms: int, limit: int) -> None:
-        """Drop up to ``limit`` expired replies and, once per span, as many tombstones of each type."""
+    def sweep(self, now_ms: int, limit: int, *, wall_ms: int | None = None) -> None:
+        """Drop up to ``limit`` expired replies and, once per span, as many tombstones of each type.
+
+        Tombstones are as old as ``wall_ms`` says; their floor makes it harmless where that is wrong.
+        """
         if self._expired:
             self._drop_expired(now_ms, limit)
         elif now_ms - self._swept_ms >= SWEEP_SPAN_MS or now_ms < self._swept_ms:
             self._swept_ms = now_ms
             for span in sorted(span for span in self._due if (span + 1) * SWEEP_SPAN_MS <= now_ms):
                 self._expired.extend(self._due.pop(span).items())
-            before_ms = now_ms - self._tombstone_retention_ms
+            before_ms = (now_ms if wall_ms is None else wall_ms) - self._tombstone_retention_ms
             for kind in self._kinds.values():
                 kind.forget_tombstones(before_ms, limit)
             self._drop_expired(now_ms, limit)
@@ -292,7 +307,7 @@ def _stale(record: CommitRecord, version: int) -> Conflict:
     return Conflict(f"{record.key} is at version {version}; the record goes from {record.expected} to {record.version}")
 
 
-def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int) -> tuple[bytes, int, int]:
+def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int, now_ms: int) -> tuple[bytes, int, int]:
     """Return the body, the end of the object's slice (0: it is not written) and the end of the reply's."""
     both_names, namespace_len, type_len = names
     object_id = record.key[2].encode()
@@ -312,7 +327,7 @@ def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int) -> tu
     else:
         key = idempotency_key.encode()
         fingerprint, answer, expires_ms, _ = reply
-        kept = _pack_reply(expires_ms, seq, len(fingerprint))
+        kept = _pack_reply(now_ms + expires_ms - record.at_ms, now_ms, seq, len(fingerprint))
         kept_len = _REPLY_SIZE + len(fingerprint) + len(answer)
     state_len = len(state)
     lengths = (COMMIT, namespace_len, type_len, len(object_id), len(key), state_len, kept_len)

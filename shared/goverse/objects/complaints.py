@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from goverse.errors import InvalidArguments
+from goverse.errors import DefinitionError, InvalidArguments
 from goverse.limits import PROBLEM_FIELD_BYTES_MAX, PROBLEM_FIELDS_MAX
+from goverse.model.json_text import DEPTH_MAX
 from goverse.model.problem_bounds import bounded_text
+from goverse.objects.fidelity import Difference, remedy, shown
 
 _TOLD_MAX = 3
 _NAME_MAX = 200
@@ -23,6 +26,8 @@ def field_problems(error: ValidationError) -> list[dict[str, str]]:
     """
     if error.error_count() > PROBLEM_FIELDS_MAX:
         return [{"path": "", "message": f"{error.error_count()} values are not of their declared types"}]
+    if error.error_count() == 1 and "recursion limit" in (message := error.errors(include_url=False)[0]["msg"]):
+        return [{"path": "", "message": f"{message.partition(': ')[0]}: nested deeper than {DEPTH_MAX} levels"}]
     return [
         {"path": _pointer(item["loc"]), "message": bounded_text(item["msg"], PROBLEM_FIELD_BYTES_MAX)}
         for item in error.errors(include_url=False, include_context=False, include_input=False)
@@ -69,3 +74,32 @@ def of_wrong_type(value: object, error: Exception) -> str:
         for item in wrong
     ]
     return f"a {kind}; {in_words(told)}"
+
+
+def changed(owner: str, field: str, difference: Difference) -> tuple[str, str]:
+    """Return the place of a value that would not survive storage, and a sentence about it."""
+    path = ".".join((owner, field, *difference.path))
+    live, loaded = shown(difference.live), shown(difference.loaded)
+    return path, (
+        f"would change when it is stored: {live} ({_class(difference.live)}) would be loaded as "
+        f"{loaded} ({_class(difference.loaded)}); {remedy(difference)}"
+    )
+
+
+def _class(value: object) -> str:
+    return type(value).__name__
+
+
+def unknown_type(owner: str, members: Mapping[str, Any], error: Exception) -> DefinitionError:
+    """Return the error for members of which one has a type that Pydantic does not know."""
+    for field, hint in members.items():
+        try:
+            TypeAdapter(get_args(hint)[0])  # without Required and NotRequired
+        except (PydanticUserError, NameError, TypeError) as wrong:
+            return DefinitionError(f"{owner}.{field}: the type has no JSON form: {_reason(wrong)}")
+    return DefinitionError(f"{owner}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error, without advice that only a model's configuration could follow."""
+    return str(error).partition("\n")[0].partition(" Set `arbitrary_types_allowed")[0].rstrip(".")

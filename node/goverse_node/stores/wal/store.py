@@ -21,6 +21,7 @@ from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObj
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome
 from goverse_node.stores.kept import KeptBounds
+from goverse_node.stores.running_time import RunningTime, resumed_ms
 from goverse_node.stores.table import SWEEP_PER_RECORD, Table
 from goverse_node.stores.wal.directory import DataDirectory, Lock
 from goverse_node.stores.wal.feed import Feed
@@ -29,7 +30,7 @@ from goverse_node.stores.wal.manifest import SnapshotEntry
 from goverse_node.stores.wal.recovery import Recovered, Recovery, new_origin
 from goverse_node.stores.wal.segment import Origin
 from goverse_node.stores.wal.stats import BatchWritten, WalStats
-from goverse_node.stores.wal.upkeep import Retention, Trimmed, Upkeep
+from goverse_node.stores.wal.upkeep import Now, Retention, Trimmed, Upkeep
 from goverse_node.stores.wal.writer import Writer
 
 _log = logging.getLogger("goverse.store.wal")
@@ -40,7 +41,7 @@ class WalStore:
 
     Args:
         directory: the data directory.
-        clock: tells the time for expiry.
+        clock: measures how long the store runs, by which replies expire, and the age of tombstones.
         files: the file system.
         create: make the directory where it is missing; without it, a missing directory is an error.
         segment_bytes: size at which the log goes on in a new file.
@@ -87,7 +88,8 @@ class WalStore:
         self._freed: asyncio.Future[None] | None = None
         self._batch = (0, 0, 0)
         self._retention = Retention(snapshot_bytes, snapshots_kept, tombstone_retention_s)
-        self._upkeep = Upkeep(self._directory, self._files, self._clock, self._stats, self._retention)
+        self._time = RunningTime(self._clock, self._clock.wall_ms())
+        self._upkeep = Upkeep(self._directory, self._files, self._stats, self._retention, now=self._now)
         self._feed = Feed(self._directory, self._files, lambda: self._opened().manifest)
 
     # --- life -----------------------------------------------------------------------------------------------
@@ -136,6 +138,8 @@ class WalStore:
     def _begin(self, recovered: Recovered) -> None:
         self._table = recovered.table
         self._seq = recovered.last_seq
+        wall_ms, (kept_ms, kept_wall_ms) = self._clock.wall_ms(), recovered.table.latest
+        self._time = RunningTime(self._clock, resumed_ms(kept_ms, kept_wall_ms, wall_ms) if kept_ms else wall_ms)
         self._stats.recovered_records = recovered.records
         self._stats.log_bytes = recovered.log_bytes
         self._writer = Writer(
@@ -167,6 +171,9 @@ class WalStore:
             self._lock.release()
             self._lock = None
 
+    def _now(self) -> Now:
+        return Now(self._time.now_ms(), self._clock.wall_ms())
+
     # --- answers --------------------------------------------------------------------------------------------
 
     @property
@@ -185,7 +192,7 @@ class WalStore:
 
     def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | None:
         """Return the reply kept under the key for this object, unless it expired."""
-        return self._table.recall(key, idempotency_key, self._clock.wall_ms())
+        return self._table.recall(key, idempotency_key, self._time.now_ms())
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
@@ -246,7 +253,7 @@ class WalStore:
             await self._free()
         writer = self._opened()
         try:
-            outcomes, pieces = self._table.stage(batch, self._seq + 1, self._clock.wall_ms())
+            outcomes, pieces = self._table.stage(batch, self._seq + 1, self._time.now_ms())
         except BaseException:
             self._table.discard_staged()
             raise
@@ -296,7 +303,7 @@ class WalStore:
         stats.bytes_written += size
         stats.log_bytes += size
         stats.sync_seconds += seconds
-        self._table.sweep(self._clock.wall_ms(), SWEEP_PER_RECORD * records)
+        self._table.sweep(self._time.now_ms(), SWEEP_PER_RECORD * records, wall_ms=self._clock.wall_ms())
         self._upkeep.look()
         if self._on_batch is not None:
             self._on_batch(BatchWritten(records, size, seconds))
