@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 APP ?= sample-app/auction_house
 HOST ?= 127.0.0.1
 PORT ?= 8000
+WEB ?=
 DEV_ARGS ?= --web sample-app/web
 PYTEST_ARGS ?=
 PYTHONS ?=
@@ -33,9 +34,9 @@ dev: $(RUN_STAMP) ## Serve APP with the embedded store and reload on change (HOS
 	@LOG_FORMAT=$${LOG_FORMAT:-text} exec $(BIN)/goverse dev $(APP) --host $(HOST) --port $(PORT) $(DEV_ARGS)
 
 .PHONY: cluster
-cluster: $(DEV_STAMP) ## Run APP on a cluster: etcd, PostgreSQL, 3 nodes and 2 gates on loopback (PORT, CLUSTER_ARGS)
+cluster: $(DEV_STAMP) ## Run APP on a cluster: etcd, PostgreSQL, 3 nodes and 2 gates on loopback (PORT, WEB, CLUSTER_ARGS)
 	@scripts/install_system.sh etcd-server postgresql
-	@exec $(BIN)/python scripts/cluster.py $(APP) --port $(PORT) $(CLUSTER_ARGS)
+	@exec $(BIN)/python scripts/cluster.py $(APP) --port $(PORT) $(if $(WEB),--web $(WEB)) $(CLUSTER_ARGS)
 
 .PHONY: test
 test: $(DEV_STAMP) ## Run every test (PYTEST_ARGS="-k wal" for some, TEST_PROCESSES)

@@ -1,7 +1,8 @@
 """Write README.md and values.schema.json of the chart from the comments of its values.yaml.
 
 The comment above a value is its meaning. A `[...]` at its end says what it takes beyond the type of its default:
-`[a | b]` one of these words, `[>= 1]` a least number. Empty maps and lists take any content.
+`[a | b]` one of these words, `[>= 1]` a least number. Empty maps and lists take any content; `config` takes the
+settings of this release.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from goverse.settings import Settings
+from goverse.settings.catalog import sections
 
 CHART = Path(__file__).parents[1] / "helm" / "goverse"
 TAKES = re.compile(r"\s*\[([^\]]+)\]$")
@@ -82,6 +86,23 @@ def schema_of(value: Any, path: str, told: dict[str, str], documented: set[str])
     return made
 
 
+def config_schema() -> dict[str, Any]:
+    """Return which settings `config` may hold. Their values are checked by the processes, which know more of them."""
+    return {
+        "additionalProperties": False,
+        "properties": {
+            section: {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    name: {"description": field.description or ""} for name, field in sorted(model.model_fields.items())
+                },
+            }
+            for section, model in sections(Settings).items()
+        },
+    }
+
+
 def documents() -> dict[str, str]:
     """Return README.md and values.schema.json as they have to be.
 
@@ -98,6 +119,7 @@ def documents() -> dict[str, str]:
         for path, value in rows
     ]
     schema = schema_of(values, "", told, {path for path, _ in rows})
+    schema["properties"]["config"] |= config_schema()
     schema["properties"]["global"] = {"type": "object"}  # Helm adds it
     schema = {"$schema": "http://json-schema.org/draft-07/schema#", **schema}
     return {

@@ -1,6 +1,6 @@
 """A cluster on this machine: etcd, PostgreSQL, nodes and gates as real processes on loopback, until Ctrl-C.
 
-    python scripts/cluster.py APP [--nodes 3] [--gates 2] [--port 8000]
+    python scripts/cluster.py APP [--nodes 3] [--gates 2] [--port 8000] [--web FOLDER]
 
 Each process says its address in a line; kill one with the number that is shown and watch the others take over. Its end
 is said, with the command that brings it back. Everything is private to this run and goes away with it.
@@ -41,6 +41,7 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--gates", type=int, default=2)
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--web", type=Path, help="folder of static files that the gates serve at /")
     options = parser.parse_args()
     for number in _SIGNALS:  # also where a shell left the first one ignored
         signal.signal(number, _interrupt)
@@ -115,9 +116,11 @@ def serve(options: argparse.Namespace, undo: ExitStack) -> None:
         address = f"127.0.0.1:{free_port()}"
         name = f"node-{number}"
         processes.start(name, address, [*command, "node", options.app, "--id", name, "--listen", address])
+    web = ["--web", str(options.web)] if options.web is not None else []
     for number in range(options.gates):
         port, name = str(options.port + number), f"gate-{number + 1}"
-        processes.start(name, f"http://127.0.0.1:{port}", [*command, "gate", "--port", port], GOVERSE_NODE__ID=name)
+        gate = [*command, "gate", "--port", port, *web]
+        processes.start(name, f"http://127.0.0.1:{port}", gate, GOVERSE_NODE__ID=name)
     wait_until_ready(f"http://127.0.0.1:{options.port}")
     print(f"ready: http://127.0.0.1:{options.port}/docs, logs in {folder}; for other commands:")
     print(f"  export GOVERSE_ETCD__ENDPOINTS={etcd} GOVERSE_POSTGRES__DSN={dsn}")

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from goverse.ports.administration import SnapshotReport, TrimReport
+from goverse.model.keys import ObjectKey
+from goverse.ports.administration import ObjectReport, SnapshotReport, TrimReport
+from goverse_node.node import Node
+from goverse_node.put_back import put_back
 from goverse_node.stores.wal.directory import DataDirectory
+from goverse_node.stores.wal.history import object_at
 from goverse_node.stores.wal.store import WalStore
 
 
 class WalAdministration:
     """Implements ``goverse.ports.administration.Administration`` over a ``WalStore``."""
 
-    def __init__(self, store: WalStore, directory: Path) -> None:
-        """Administer ``store``, whose files are in ``directory``."""
+    def __init__(self, node: Node, store: WalStore, directory: Path) -> None:
+        """Administer ``store``, whose files are in ``directory`` and whose objects ``node`` hosts."""
+        self._node = node
         self._store = store
         self._directory = DataDirectory(directory)
 
@@ -37,6 +43,18 @@ class WalAdministration:
         """
         removed = await self._store.trim(snapshots_kept)
         return TrimReport(removed.segments, removed.snapshots, removed.size)
+
+    async def restore_object(self, key: ObjectKey, *, to_seq: int | None, to_time_ms: int | None) -> ObjectReport:
+        """Give an object the state that it had at a position or a time, as a new version.
+
+        Raises:
+            RestoreRefused: that state is not kept any more, or the object did not exist then.
+            Unavailable: the store takes no commits.
+        """
+        find = partial(object_at, self._directory.root, key, to_seq=to_seq, to_time_ms=to_time_ms)
+        past = await asyncio.to_thread(find)
+        version, commit_seq = await put_back(self._node, key, past.state, past.state_version)
+        return ObjectReport(version, commit_seq, past.version, past.commit_seq)
 
     async def manifest(self) -> Mapping[str, Any]:
         """Return what the store consists of."""

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer import TyperException
 
-from goverse_cli.commands import call, cluster, config, db, dev, gate, node, openapi, storage, version
+from goverse_cli.commands import call, cluster, config, db, dev, gate, load, new, node, openapi, storage, version
 from goverse_cli.failure import ExitCode, tell
 from goverse_cli.invocation import Invocation, Output, global_options_first
 
@@ -28,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_CODES,
 )
+app.command(short_help="Make a project to begin with.")(new.new)
 app.command(short_help="Serve an application on this machine.")(dev.dev)
 app.command(short_help="Serve an application as one node of a cluster.")(node.node)
 app.command(short_help="Serve a cluster over HTTP.")(gate.gate)
@@ -39,6 +40,7 @@ app.command(short_help="Make a snapshot now.")(storage.snapshot)
 app.command(short_help="Remove old snapshots and log.")(storage.trim)
 app.command(short_help="Restore a position or a time into a new directory.")(storage.restore)
 app.command(short_help="Print all objects, one JSON object per line.")(storage.dump)
+app.command(short_help="Load a dump into an embedded store or a cluster.")(load.load)
 app.command(short_help="Compare two data directories or dumps.")(storage.diff)
 app.add_typer(config.commands, name="config")
 app.add_typer(openapi.commands, name="openapi")
@@ -61,6 +63,7 @@ def _globals(
 
     \b
     Begin with:
+      goverse new shop                                    make a project in the folder shop
       goverse dev app.py                                  serve the classes in app.py
       goverse call Counter c1 increment '{"by": 2}'       call one of their objects
     """

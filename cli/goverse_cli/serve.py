@@ -1,8 +1,8 @@
 """One server process, from settings to its end: the only place that names the concrete parts.
 
-build the parts → open the store → start the node → start the gate → serve → drain → stop. Each step that succeeded is
-undone by one exit stack, in reverse order: the gate stops taking requests and finishes those that run, then the node
-passivates and commits, then the store closes its files and its lock.
+build the parts → open the store → run @on_start → start the node → start the gate → serve → drain → stop. Each step
+that succeeded is undone by one exit stack, in reverse order: the gate stops taking requests and finishes those that
+run, the node passivates and commits, @on_stop runs, then the store closes its files and its lock.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from goverse_cli.allotment import keep_within
 from goverse_cli.cluster.gate_telemetry import registry_of
 from goverse_cli.collector import calm_collector
 from goverse_cli.gate_options import admin_token_file, gate_options
+from goverse_cli.hooks import start_hooks
 from goverse_cli.listener import url_of
 from goverse_cli.node_options import node_options
 from goverse_cli.version import release
@@ -63,6 +64,7 @@ async def serve(
 
     Raises:
         ConfigError: a setting names an object type that the application does not have.
+        StartFailed: an @on_start function of the application failed.
         StoreError: the data directory cannot be served as it is.
     """
     values = settings.values
@@ -72,16 +74,18 @@ async def serve(
         store = _store(values)
         await store.open()
         undo.push_async_callback(store.close)
-
+        stopped = asyncio.create_task(stop.wait())
+        undo.callback(stopped.cancel)
+        if not await start_hooks(application, values, undo, stopped):
+            return
         node = Node(application.registry, store, options=node_options(values), memory=Resources().memory)
         await node.start()
         undo.push_async_callback(node.stop, values.gate.drain_timeout_s)
         undo.callback(watch_for_stalls())
         metrics = registry_of(NodeMetrics(node), WalMetrics(store))
-
         catalog = describe(application.registry)
         options = gate_options(values, token_in(admin_token_file(values, values.wal.data_dir)))
-        administration = WalAdministration(store, values.wal.data_dir)
+        administration = WalAdministration(node, store, values.wal.data_dir)
         app = create_app(node, catalog, options, registry=metrics, administration=administration, config=settings.shown)
         server = GateServer(app, options, sockets=[listener])
         await server.start()
@@ -90,7 +94,7 @@ async def serve(
         calm_collector()
         created_first = {spec.name for spec in application.registry if not spec.policy.creates_on_call}
         started(Running(url_of(listener), catalog, app.openapi(), created_first))
-        await stop.wait()
+        await stopped
 
 
 def api_document(registry: Registry) -> dict[str, Any]:

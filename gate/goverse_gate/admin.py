@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey, check_id, check_namespace
 from goverse.ports.administration import Administration
 from goverse.telemetry.logs import change_level
 from goverse_gate.admin_access import check_administrator
@@ -54,6 +55,33 @@ class Trim(BaseModel):
     segments: int
     snapshots: int
     bytes: int
+
+
+class RestoredObject(BaseModel):
+    """An object that was given an earlier state."""
+
+    version: int = Field(description="The version that it has now.")
+    commit_seq: str
+    from_version: int = Field(description="The version whose state it has.")
+    from_commit_seq: str
+
+
+class ObjectToRestore(BaseModel):
+    """An object, and the point whose state it gets: a position or a time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    namespace: str = DEFAULT_NAMESPACE
+    type: str
+    id: str
+    to_seq: Annotated[int, Field(ge=0)] | None = None
+    to_time_ms: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_point(self) -> Self:
+        if (self.to_seq is None) == (self.to_time_ms is None):
+            raise ValueError("give to_seq or to_time_ms")
+        return self
 
 
 def admin_routes(options: GateOptions, administration: Administration | None, config: ConfigView | None) -> APIRouter:
@@ -101,6 +129,18 @@ def _add_store(router: APIRouter, administration: Administration) -> None:
     async def trim(snapshots_kept: Annotated[int, Query(ge=1, le=SNAPSHOTS_KEPT_MAX)] = 1) -> Trim:
         removed = await administration.trim(snapshots_kept)
         return Trim(segments=removed.segments, snapshots=removed.snapshots, bytes=removed.size_bytes)
+
+    @router.post("/restore-object", operation_id="restore_object", summary="Give an object an earlier state")
+    async def restore_object(wanted: ObjectToRestore) -> RestoredObject:
+        key = ObjectKey(check_namespace(wanted.namespace), wanted.type, check_id(wanted.id))
+        made = await administration.restore_object(key, to_seq=wanted.to_seq, to_time_ms=wanted.to_time_ms)
+        logger.warning("%s was given the state of version %d", key, made.from_version, extra={"object": str(key)})
+        return RestoredObject(
+            version=made.version,
+            commit_seq=str(made.commit_seq),
+            from_version=made.from_version,
+            from_commit_seq=str(made.from_commit_seq),
+        )
 
     @router.get("/manifest", operation_id="get_manifest", summary="What the store consists of")
     async def manifest() -> dict[str, Any]:

@@ -50,6 +50,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "state_not_storable": 500,
         "config_error": 500,
         "definition_error": 500,
+        "start_failed": 500,
         "unsupported_transfer_encoding": 501,
         "try_again": 503,
         "unavailable": 503,

@@ -22,6 +22,7 @@ The branches say what the caller should do:
     ├── PeerError               two processes of a cluster do not understand each other; an operator has to look
     ├── CoordinatorError        etcd refuses what is asked of it, and will again; an operator has to look
     ├── ConfigError             a setting is wrong; says which and what would be right
+    ├── StartFailed             an @on_start function of the application failed; the process does not serve
     └── DefinitionError         a class breaks a rule of the object model; raised while it is defined
 
 Each class has a unique, stable ``code``. The HTTP status of a code is the gate's table, not a matter of this module.
@@ -361,6 +362,12 @@ class ConfigError(GoverseError):
     """A setting is wrong."""
 
     code = "config_error"
+
+
+class StartFailed(GoverseError):
+    """A function marked with ``@on_start`` failed, so the process does not serve."""
+
+    code = "start_failed"
 
 
 class DefinitionError(GoverseError, TypeError):

@@ -40,6 +40,7 @@ CALL_TIMEOUT_S_MIN: Final = 0.1  # less is raised to this: the gate looks at dea
 HOOK_TIMEOUT_S: Final = 10.0
 CANCEL_GRACE_S: Final = 1.0  # a cancelled method that does not stop in this time is abandoned with its activation
 DRAIN_TIMEOUT_S: Final = 20.0  # fits Kubernetes' default grace period of 30 s with room for the last save
+PROCESS_HOOK_WARNING_S: Final = 10.0  # a start that takes longer says which @on_start function it waits for
 COMMIT_STALL_S: Final = 5.0  # a store that holds a commit for longer, a disk that hangs, makes the node not ready
 
 # --- queues -----------------------------------------------------------------------------------------------------------

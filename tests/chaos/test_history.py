@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 from tests.chaos.history import History, Note, Told, Verdict
 from tests.chaos.journal import Journal, digests_of
 from tests.linearizability import Outcome
@@ -33,7 +33,7 @@ class Run:
 
 
 async def test_a_journal_tells_length_and_digest() -> None:
-    async with TestHost(Journal) as host:
+    async with ObjectHost(Journal) as host:
         journal = host.ref(Journal, "a")
         told = [await journal.append(entry=entry) for entry in (5, 3)]
         told.append(await journal.append_slowly(entry=8, pause_s=0))

@@ -12,6 +12,7 @@ import pytest
 
 from goverse import Object
 from goverse.objects.registry import Registry
+from goverse.testing import ObjectHost
 from tests.tree import ROOT, repository_files, shown
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -48,11 +49,12 @@ def _own(module: ModuleType, kind: type) -> Iterator[type]:
 
 @pytest.mark.requirement("OBJ-1")
 @pytest.mark.parametrize("guide", _guides(), ids=shown, indirect=True)
-async def test_the_python_of_a_guide_works(guide: ModuleType) -> None:
+async def test_the_python_of_a_guide_works(guide: ModuleType, goverse_host: type[ObjectHost]) -> None:
+    fixtures = {"goverse_host": goverse_host}
     assert [spec.name for spec in Registry(_own(guide, Object))]
     for name, value in vars(guide).items():
         if name.startswith("test_") and inspect.iscoroutinefunction(value):
-            await value()
+            await value(**{each: fixtures[each] for each in inspect.signature(value).parameters})
 
 
 def test_guides_show_python() -> None:

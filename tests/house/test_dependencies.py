@@ -14,6 +14,8 @@ PAGE = ROOT / "docs" / "design" / "dependencies.md"
 # Imported without being declared, and why that is right.
 BROUGHT_ALONG = {
     "pydantic-core": "pydantic pins it to the one version that it works with; a second opinion could only break that",
+    "pytest": "imported by the pytest plugin alone, which pytest loads",
+    "pytest-asyncio": "used by the pytest plugin where it is installed",
 }
 
 # Declared without being imported, and why that is right.

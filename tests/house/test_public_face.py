@@ -4,6 +4,8 @@ import re
 from types import ModuleType
 
 import goverse
+from goverse import errors
+from goverse.errors import GoverseError
 from tests.tree import ROOT, repository_files
 
 NAMES_MAX = 50
@@ -39,3 +41,27 @@ def test_every_name_is_documented() -> None:
     words = {word for page in pages for word in re.findall(r"\w+", page.read_text(encoding="utf-8"))}
 
     assert [name for name in goverse.__all__ if name not in words] == []
+
+
+def _errors() -> dict[str, type[GoverseError]]:
+    """Every error class that is defined in `goverse.errors`, by name."""
+    return {
+        name: value
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, GoverseError) and value.__module__ == errors.__name__
+    }
+
+
+def test_every_error_is_public_and_documented_with_its_code_and_where_it_is_imported_from() -> None:
+    page = (ROOT / "docs" / "guide" / "errors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \**`(\w+)`\** (● )?\| `(\w+)` \|", page, re.MULTILINE)
+
+    assert {name: code for name, _, code in rows} == {name: error.code for name, error in _errors().items()}
+    assert {name for name, exported, _ in rows if exported} == _errors().keys() & set(goverse.__all__)
+    assert not any(name.startswith("_") for name in _errors())
+
+
+def test_the_page_of_compatibility_names_what_is_public() -> None:
+    page = (ROOT / "docs" / "guide" / "compatibility.md").read_text(encoding="utf-8")
+
+    assert "the names that `goverse` and `goverse.testing` export, and every class in `goverse.errors`" in page

@@ -1,7 +1,7 @@
 """One node, from settings to its end: the only place that names its parts.
 
-connect to etcd and PostgreSQL → follow the cluster → start the node → take calls → register and claim → serve → give
-the shards away → stop. Each step that succeeded is undone in reverse order.
+connect to etcd and PostgreSQL → follow the cluster → run @on_start → start the node → take calls → register and claim →
+serve → give the shards away → stop → run @on_stop. Each step that succeeded is undone in reverse order.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from goverse_cli.cluster.parts import check_encryption, coordinator_of, layout_o
 from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_cli.collector import calm_collector
 from goverse_cli.gate_options import cluster_admin_token, gate_options
+from goverse_cli.hooks import start_hooks
 from goverse_cli.node_options import node_options
 from goverse_cli.version import release
 from goverse_gate.options import GateOptions
@@ -74,6 +75,7 @@ async def serve_node(
     """Serve the objects of ``application`` as a node of the cluster until ``stop`` says how to leave.
 
     Raises:
+        StartFailed: an @on_start function failed.
         ConfigError: the settings do not fit together, or the cluster's.
         Unavailable: etcd or PostgreSQL does not answer.
         StoreError: the database has not the schema of this release.
@@ -89,21 +91,26 @@ async def serve_node(
         keeper = _keeper(values, member, seen, opened, describe(registry))
         options = replace(node_options(values), shard_count=values.cluster.shards)
         node = Node(registry, store, options=options, tenure=keeper, memory=Resources().memory)
-        undo.callback(watch_for_stalls())
         served = WireStats()
         wire = WireMetrics(out=seen.links, **{"in": served})
         metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, wire, TlsMetrics(certificates.links))
         admin = AdminServer(metrics, partial(node_report, node, keeper), listener, _access(values))
-        await admin.start()
-        undo.push_async_callback(admin.stop)
+        await _administer(admin, undo)
         bounds = values.wire.options(values.node.inflight_calls_max)
         server = LinkServer(node, introduction, options=bounds, credentials=certificates.into, stats=served)
+        if not await start_hooks(application, values, undo, stop):
+            return
         await _start(node, seen.router, server, values, undo)
         keeper.start(node.evacuation, LoadMeter(node, Resources()))
         undo.push_async_callback(keeper.stop)
         calm_collector()
         started(ServingNode(member.id, member.address, member.admin, keeper))
         await _leave(keeper, await stop, values)
+
+
+async def _administer(admin: AdminServer, undo: AsyncExitStack) -> None:
+    await admin.start()
+    undo.push_async_callback(admin.stop)
 
 
 class _Opened(NamedTuple):
@@ -196,6 +203,7 @@ async def _follow(
 
 async def _start(node: Node, router: Router, server: LinkServer, values: Settings, undo: AsyncExitStack) -> None:
     """Take calls: from objects of this node, and from outside."""
+    undo.callback(watch_for_stalls())
     router.own = (values.node.id, node)
     node.calls = router
     await node.start()

@@ -78,7 +78,7 @@ def migrate(context: typer.Context, *, dsn: Dsn = None) -> None:
     from goverse_node.stores.postgres import schema  # noqa: PLC0415
 
     invocation = invocation_of(context)
-    applied = _with_connection(invocation, dsn, schema.migrate)
+    applied = with_connection(invocation, dsn, schema.migrate)
     show(invocation, {"applied": applied}, "\n".join(f"applied {name}" for name in applied) or "nothing to apply")
 
 
@@ -108,7 +108,7 @@ def status(
     invocation.settings({"postgres.dsn": ("--dsn", dsn)})  # what is wrong with them no waiting mends
 
     def ask() -> list[schema.Migration]:
-        return _with_connection(invocation, dsn, schema.status)
+        return with_connection(invocation, dsn, schema.status)
 
     found = _complete(ask, wait_s) if wait_s else ask()
     document = {"migrations": [{"name": each.name, "applied": each.applied} for each in found]}
@@ -130,7 +130,7 @@ def verify(context: typer.Context, *, dsn: Dsn = None) -> None:
     from goverse_node.stores.postgres.verify import verify as ask  # noqa: PLC0415
 
     invocation = invocation_of(context)
-    findings = _with_connection(invocation, dsn, ask, statement_timeout_s=_VERIFY_TIMEOUT_S)
+    findings = with_connection(invocation, dsn, ask, statement_timeout_s=_VERIFY_TIMEOUT_S)
     wrong = [finding for finding in findings if finding.wrong]
     document = {
         "ok": not wrong,
@@ -169,7 +169,7 @@ def cleanup(
     options = postgres_of(invocation.settings({"postgres.dsn": ("--dsn", dsn)}).values)
     if not dry_run:
         confirm(invocation, "changes and kept replies that are past their retention go for good; go on?", agreed=yes)
-    expired = _with_connection(invocation, dsn, lambda connection: expire(connection, options, dry_run=dry_run))
+    expired = with_connection(invocation, dsn, lambda connection: expire(connection, options, dry_run=dry_run))
     word = "would remove" if dry_run else "removed"
     lines = [f"{word} {name}, {size} bytes" for name, size in expired.days]
     if expired.replies:
@@ -204,7 +204,7 @@ def _complete(ask: Callable[[], list[Migration]], wait_s: float) -> list[Migrati
         time.sleep(min(_PAUSE_S, max(0.0, end - time.monotonic())))
 
 
-def _with_connection(
+def with_connection(
     invocation: Invocation,
     dsn: str | None,
     work: Callable[[Any], Awaitable[T]],

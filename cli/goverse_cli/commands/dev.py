@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from goverse.errors import ConfigError
+from goverse.objects.application import Target as Application
 from goverse.objects.application import find_target, load_application
 from goverse.settings import EffectiveSettings, Settings
 from goverse.telemetry import logs
@@ -24,7 +25,12 @@ Host = Annotated[str | None, typer.Option(help="Address to listen on (gate.host)
 Port = Annotated[int | None, typer.Option(help="Port, 0 for any free one (gate.port).", show_default="8000")]
 DataDir = Annotated[Path | None, typer.Option(help="Where the data is (wal.data_dir).", show_default=".goverse")]
 Web = Annotated[Path | None, typer.Option(help="Static files to serve at / (gate.web_dir).", show_default=False)]
-Reload = Annotated[bool, typer.Option("--reload/--no-reload", help="Serve new code when a file changes.")]
+Reload = Annotated[
+    bool,
+    typer.Option(
+        "--reload/--no-reload", help="Serve new code when a file of the package, or one that it imports, changes."
+    ),
+]
 
 
 def dev(
@@ -61,16 +67,16 @@ def dev(
             "gate.tls_cert is for goverse gate; goverse dev speaks plain HTTP, for this machine",
             setting="gate.tls_cert",
         )
-    folder = find_target(target).folder
+    found = find_target(target)
     logs.configure(settings.values.log.format, settings.values.log.level, node=settings.values.node.id)
-    code = _with_reload(invocation, target, folder, settings, flags) if reload else _in_this_process(target, settings)
+    code = _with_reload(invocation, target, found, settings, flags) if reload else _in_this_process(target, settings)
     raise typer.Exit(code)
 
 
 def _with_reload(
     invocation: Invocation,
     target: str,
-    folder: Path,
+    found: Application,
     settings: EffectiveSettings[Settings],
     flags: dict[str, tuple[str, Any]],
 ) -> int:
@@ -82,7 +88,7 @@ def _with_reload(
     config = invocation.config or invocation.environ.get("GOVERSE_CONFIG")
     with bind(gate.host, gate.port) as listener:
         job = Job(target, plain, str(config) if config else None, listener.fileno())
-        return asyncio.run(Supervisor(job, folder=folder, drain_timeout_s=gate.drain_timeout_s).run())
+        return asyncio.run(Supervisor(job, target=found, drain_timeout_s=gate.drain_timeout_s).run())
 
 
 def _in_this_process(target: str, settings: EffectiveSettings[Settings]) -> int:

@@ -7,12 +7,12 @@ import signal
 
 import typer
 
-from goverse_cli.commands.dev import Host, Port
+from goverse_cli.commands.dev import Host, Port, Web
 from goverse_cli.invocation import invocation_of
 from goverse_cli.listener import bind
 
 
-def gate(context: typer.Context, *, host: Host = None, port: Port = None) -> None:
+def gate(context: typer.Context, *, host: Host = None, port: Port = None, web: Web = None) -> None:
     """Serve a cluster's objects over HTTP.
 
     A gate has no state: run as many as you like. It learns from etcd which nodes there are, which object types they
@@ -21,6 +21,7 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None) -> Non
     \b
     Examples:
       goverse gate --port 8000
+      goverse gate --web web/
       GOVERSE_ETCD__ENDPOINTS=http://etcd:2379 goverse gate
     """
     from goverse.telemetry import logs  # noqa: PLC0415
@@ -28,8 +29,8 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None) -> Non
     from goverse_cli.cluster.gate import serve_gate  # noqa: PLC0415 - other commands start faster without
     from goverse_cli.event_loop import run_server  # noqa: PLC0415
 
-    settings = invocation_of(context).settings({"gate.host": ("--host", host), "gate.port": ("--port", port)})
-    values = settings.values
+    flags = {"gate.host": ("--host", host), "gate.port": ("--port", port), "gate.web_dir": ("--web", web)}
+    values = (settings := invocation_of(context).settings(flags)).values
     logs.configure(values.log.format, values.log.level, node=values.node.id)
 
     async def until_told() -> None:

@@ -8,18 +8,16 @@ that use it, so that all others start faster.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 
-from goverse.errors import StoreLocked
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import DEFAULT_URL, Invocation, Url, invocation_of
+from goverse_cli.one_object import milliseconds, restore_object
+from goverse_cli.owner_of_data import admin_authorization, at_rest_or_asked
 from goverse_cli.terminal import confirm, progress, show
 
 _SERVER_TIMEOUT_S = 600.0
@@ -52,7 +50,7 @@ def snapshot(context: typer.Context, data_dir: DataDir = None, *, url: Url = DEF
             made = admin.snapshot(directory, progress=report)
         return {"commit_seq": str(made.seq), "objects": made.objects, "replies": made.replies, "bytes": made.size}
 
-    made = _at_rest_or_asked(at_rest, url, "/admin/snapshot", _authorization(invocation, directory))
+    made = at_rest_or_asked(at_rest, url, "/admin/snapshot", admin_authorization(invocation, directory))
     show(invocation, made, f"snapshot at {made['commit_seq']}: {_counted(made['objects'])}, {made['bytes']} bytes")
 
 
@@ -84,40 +82,74 @@ def trim(
         return {"segments": removed.segments, "snapshots": removed.snapshots, "bytes": removed.size}
 
     path = f"/admin/trim?snapshots_kept={keep}"
-    removed = _at_rest_or_asked(at_rest, url, path, _authorization(invocation, directory))
+    removed = at_rest_or_asked(at_rest, url, path, admin_authorization(invocation, directory))
     what = f"{removed['segments']} log files and {removed['snapshots']} snapshots, {removed['bytes']} bytes"
     show(invocation, removed, f"removed {what}")
 
 
 def restore(
     context: typer.Context,
-    into: Annotated[Path, typer.Option(help="New directory for the restored data.")],
+    type_name: Annotated[str | None, typer.Argument(metavar="TYPE", help="Type of one object to restore.")] = None,
+    object_id: Annotated[str | None, typer.Argument(metavar="ID", help="Its id.")] = None,
+    into: Annotated[Path | None, typer.Option(help="New directory for all data.", show_default=False)] = None,
     data_dir: DataDir = None,
     *,
-    to_seq: Annotated[int | None, typer.Option(help="As it was at this commit_seq.", min=0)] = None,
+    to_seq: Annotated[int | None, typer.Option(help="All data as it was at this commit_seq.", min=0)] = None,
     to_time: Annotated[
         str | None,
         typer.Option(help="As it was at this time, like 2026-11-21T09:30:00 (local) or 2026-11-21T09:30:00Z."),
     ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="One object as it was at this commit_seq or time.", show_default=False)
+    ] = None,
+    namespace: Annotated[str, typer.Option(help="Namespace of the one object.")] = "default",
+    url: Url = DEFAULT_URL,
 ) -> None:
-    """Restore the data at a position or a time into a new directory; the source is only read.
+    """Restore all data into a new directory, or one object in its place.
 
-    Without position or time: everything that can be read. Every checksum is verified on the way.
+    With --into, everything as it was at a position or a time becomes a new data directory; the source is only read.
+    Without position or time it is everything that can be read. Every checksum is verified on the way.
+
+    With TYPE, ID and --as-of, one object gets the state that it had then, as a new version. No other object is touched,
+    and kept answers to idempotency keys stay as they are. If a server uses the directory, it is asked to do it.
 
     \b
     Examples:
-      goverse restore --into restored
-      goverse restore --to-seq 4711 --into restored
       goverse restore --to-time 2026-11-21T09:30:00Z --into restored
-      goverse dev app.py --data-dir restored
+      goverse restore Counter c1 --as-of 4711
+      goverse restore Counter c1 --as-of 2026-11-21T09:30:00Z
     """
+    invocation = invocation_of(context)
+    directory = _data_dir(invocation, data_dir)
+    if complaint := _wrong_restore((type_name, object_id), into, (to_seq, to_time), as_of):
+        raise Failure(complaint, hint="goverse restore --help says how to use it", exit_code=ExitCode.USAGE)
+    if type_name is not None and object_id is not None and as_of is not None:
+        restore_object(invocation, directory, (namespace, type_name, object_id), as_of=as_of, url=url)
+    elif into is not None:
+        _restore_all(invocation, directory, into, to_seq, to_time)
+
+
+def _wrong_restore(
+    name: tuple[str | None, str | None], into: Path | None, at: tuple[int | None, str | None], as_of: str | None
+) -> str:
+    """Return what is wrong with the command line of a restore, or an empty text."""
+    if name[0] is not None:
+        if name[1] is None or as_of is None:
+            return "say which object and when: goverse restore TYPE ID --as-of POINT"
+        return (
+            "one object is restored in its place: give --as-of alone" if into is not None or at != (None, None) else ""
+        )
+    if into is None:
+        return "missing option '--into'"
+    if as_of is not None:
+        return "--as-of is for one object: give TYPE and ID"
+    return "give --to-seq or --to-time, not both" if None not in at else ""
+
+
+def _restore_all(invocation: Invocation, directory: Path, into: Path, to_seq: int | None, to_time: str | None) -> None:
     from goverse_node.stores.wal import restore as restoring  # noqa: PLC0415
 
-    invocation = invocation_of(context)
-    if to_seq is not None and to_time is not None:
-        raise Failure("give --to-seq or --to-time, not both", exit_code=ExitCode.USAGE)
-    directory = _data_dir(invocation, data_dir)
-    to_time_ms = _milliseconds(to_time) if to_time is not None else None
+    to_time_ms = milliseconds("--to-time", to_time) if to_time is not None else None
     with progress(invocation) as report:
         made = restoring.restore(directory, into, to_seq=to_seq, to_time_ms=to_time_ms, progress=report)
     document = {**asdict(made), "directory": str(made.directory), "seq": str(made.seq), "next_seq": str(made.next_seq)}
@@ -135,6 +167,7 @@ def dump(
     to_seq: Annotated[int | None, typer.Option(help="As it was at this commit_seq.", min=0)] = None,
     replies: Annotated[bool, typer.Option("--replies", help="Also the answers kept under idempotency keys.")] = False,
     deleted: Annotated[bool, typer.Option("--deleted", help="Also objects that were deleted.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All that goverse load needs to go on from here.")] = False,
 ) -> None:
     """Print all objects, one JSON object per line, sorted by name.
 
@@ -143,6 +176,7 @@ def dump(
     \b
     Examples:
       goverse dump > today.ndjson
+      goverse dump --all > all.ndjson
       goverse dump --to-seq 4711 | jq 'select(.type == "Counter") | .state.value'
     """
     from goverse_node.stores.wal import dump as dumping  # noqa: PLC0415
@@ -150,7 +184,15 @@ def dump(
     invocation = invocation_of(context)
     directory = _data_dir(invocation, data_dir)
     with progress(invocation) as report:
-        for line in dumping.dump(directory, to_seq=to_seq, replies=replies, tombstones=deleted, progress=report):
+        lines = dumping.dump(
+            directory,
+            to_seq=to_seq,
+            replies=replies or everything,
+            tombstones=deleted or everything,
+            floors=everything,
+            progress=report,
+        )
+        for line in lines:
             sys.stdout.write(f"{line}\n")
 
 
@@ -198,46 +240,5 @@ def _data_dir(invocation: Invocation, given: Path | None) -> Path:
     return directory
 
 
-def _authorization(invocation: Invocation, directory: Path) -> dict[str, str]:
-    """Return the header with the admin token of the server that holds ``directory``, if its file can be read."""
-    from goverse_cli.gate_options import admin_token_file  # noqa: PLC0415
-
-    path = admin_token_file(invocation.settings({}).values, directory)
-    try:
-        return {"authorization": f"Bearer {path.read_text('utf-8').strip()}"}
-    except (OSError, UnicodeError):
-        return {}  # the server says that it needs one
-
-
-def _at_rest_or_asked(
-    at_rest: Callable[[], dict[str, Any]], url: str, path: str, headers: dict[str, str]
-) -> dict[str, Any]:
-    """Do it here, or let the server do it that holds the directory."""
-    try:
-        return at_rest()
-    except StoreLocked as locked:
-        try:
-            from goverse_cli.server import Server  # noqa: PLC0415
-
-            answer = Server(url, timeout_s=_SERVER_TIMEOUT_S).request("POST", path, headers=headers)
-        except Failure as failure:
-            raise Failure(
-                f"{locked.detail}; and the server that was asked to do it did not: {failure.message}",
-                hint="name the server that uses the directory with --url, or stop it",
-                exit_code=ExitCode.UNAVAILABLE,
-            ) from failure
-        return dict(orjson.loads(answer.content))
-
-
 def _counted(objects: int) -> str:
     return f"{objects} objects (deleted ones, which are remembered for a while, are among them)"
-
-
-def _milliseconds(text: str) -> int:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Failure(
-            f"--to-time {text!r} is no time", hint="write it like 2026-11-21T09:30:00Z", exit_code=ExitCode.USAGE
-        ) from error
-    return round(at.astimezone(UTC).timestamp() * 1000)

@@ -12,7 +12,7 @@ The end of the stream says more than any line: the other side is gone, whatever 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
@@ -42,7 +42,9 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The application was imported and could be served."""
+    """The application was imported and could be served; ``files`` are the modules of its folder that this took."""
+
+    files: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,11 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It cannot be done: the sentence for people, and the exit code that it deserves."""
+    """It cannot be done: the message, the exit code, and whether a change of the application can mend it."""
 
     message: str
     exit_code: int
+    by_application: bool = False
 
 
 Message = Job | Serve | Stop | Imported | Serving | Failed

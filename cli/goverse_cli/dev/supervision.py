@@ -9,7 +9,8 @@ At any time there is at most one *current* process, which serves, and one *candi
 * Where nothing serves and only an edit can help, requests are turned away; else they wait.
 * A process that dies unasked is started anew, after a pause that grows; ``QUICK_DEATHS_MAX`` quick deaths in a
   row end the supervisor.
-* A process that cannot begin to serve (the data, not the code, is in the way) ends the supervisor.
+* A process whose ``@on_start`` function fails is dropped. Requests are turned away until the next change.
+* A process that cannot begin to serve for another reason, such as damaged data, ends the supervisor.
 * The first signal drains, the second one kills.
 """
 
@@ -171,8 +172,12 @@ class Supervision:
             yield Say("info", "the application is served again" if member.again else "the application was reloaded")
         self._announced = True
 
-    def failed(self, number: int, message: str, exit_code: int) -> Actions:
-        """A process says that it cannot do what it was told, and ends."""
+    def failed(self, number: int, message: str, exit_code: int, *, by_application: bool = False) -> Actions:
+        """Handle a process that ends because it cannot import or serve.
+
+        A process that served nothing yet because of the application's own code leaves the supervisor waiting for a
+        change. Any other failure of the current process ends the supervisor.
+        """
         if self._candidate is not None and self._candidate.number == number:
             self._candidate = None
             rest = "the old code goes on serving" if self._current is not None else "nothing is served"
@@ -180,6 +185,14 @@ class Supervision:
             if self._current is None:
                 yield TurnAway()
         elif self._current is not None and self._current.number == number:
+            if by_application and self._exit_code is None:
+                self._current = None
+                yield Say("error", f"{message}\nnothing is served; waiting for the next change")
+                if self._candidate is not None and self._candidate.phase is Phase.IMPORTED:
+                    yield from self._promote()
+                else:
+                    yield TurnAway()
+                return
             yield Say("error", message)
             self._exit_code = exit_code
             if self._candidate is not None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from goverse.objects.application import Target
 from goverse_cli.dev.channel import Failed, Imported, Job, Message, Serving
 from goverse_cli.dev.process import ServerProcess
 from goverse_cli.dev.supervision import (
@@ -26,7 +27,7 @@ from goverse_cli.dev.supervision import (
     TurnAway,
 )
 from goverse_cli.dev.turning_away import turn_away
-from goverse_cli.dev.watch import changes
+from goverse_cli.dev.watch import SourceFilter, changes
 
 logger = logging.getLogger("goverse.dev")
 
@@ -36,15 +37,17 @@ STOP_MARGIN_S: Final = 15.0  # beyond the drain: hooks of passivated objects, th
 class Supervisor:
     """Keeps one server process alive and replaces it when the application changes."""
 
-    def __init__(self, job: Job, *, folder: Path, drain_timeout_s: float) -> None:
-        """Serve ``job``, and watch ``folder``."""
+    def __init__(self, job: Job, *, target: Target, drain_timeout_s: float) -> None:
+        """Serve ``job``, and watch the files of ``target``."""
         self._job = job
-        self._folder = folder.resolve()
-        self._config = Path(job.config).resolve() if job.config is not None else None
+        package = target.package.resolve() if target.package is not None else None
+        config = Path(job.config).resolve() if job.config is not None else None
+        self._concerns = SourceFilter(target.folder.resolve(), package, config)
         self._stop_timeout_s = drain_timeout_s + STOP_MARGIN_S
         self._rules = Supervision()
         self._processes: dict[int, ServerProcess] = {}
         self._doomed: set[int] = set()
+        self._importing: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._turning_away: asyncio.Task[None] | None = None
         self._finished: asyncio.Future[int]
@@ -73,28 +76,35 @@ class Supervisor:
 
     async def _watch(self) -> None:
         try:
-            async for what in changes(self._folder, self._config):
+            async for what in changes(self._concerns):
                 self._do(self._rules.changed(what))
         except (OSError, RuntimeError) as error:
-            logger.warning("changes below %s cannot be watched (%s); restart by hand", self._folder, error)
+            folder = self._concerns.folder
+            logger.warning("changes below %s cannot be watched (%s); restart by hand", folder, error)
 
     async def _run(self, number: int) -> None:
+        self._importing.add(number)
         process = await ServerProcess.start(self._job)
         self._processes[number] = process
         if number in self._doomed:
             process.kill()
         status = await process.follow(lambda message: self._heard(number, message))
         del self._processes[number]
+        self._importing.discard(number)
         self._do(self._rules.ended(number, _how(status), asyncio.get_running_loop().time()))
 
     def _heard(self, number: int, message: Message) -> None:
         match message:
-            case Imported():
+            case Imported(files):
+                self._importing.discard(number)
+                self._concerns.imported(files)
                 self._do(self._rules.imported(number))
             case Serving():
                 self._do(self._rules.serving(number, asyncio.get_running_loop().time()))
-            case Failed(message=text, exit_code=exit_code):
-                self._do(self._rules.failed(number, text, exit_code))
+            case Failed(message=text, exit_code=exit_code, by_application=by_application):
+                if number in self._importing:
+                    self._concerns.imported(None)
+                self._do(self._rules.failed(number, text, exit_code, by_application=by_application))
             case _:
                 logger.error("the server process said %s, which is not for us", type(message).__name__)
 

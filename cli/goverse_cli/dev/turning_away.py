@@ -1,4 +1,4 @@
-"""The supervisor's own answer to requests while the application cannot be imported.
+"""The supervisor's own answer to requests while the application cannot be imported or started.
 
 Its socket listens since the first process served, so without an answer clients would wait until somebody repairs the
 code. Why it cannot be imported is for the terminal alone: it shows lines of the user's code.
@@ -19,7 +19,7 @@ from goverse.model.frames import Problem
 from goverse_gate.problems import RETRY_AFTER_S, document
 
 SENTENCE: Final = (
-    "the application cannot be imported, so nothing is served; goverse dev shows why and waits for a change"
+    "the application cannot be imported or started, so nothing is served; goverse dev shows why and waits for a change"
 )
 
 _PIECE_BYTES: Final = 1 << 16

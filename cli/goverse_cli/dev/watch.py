@@ -1,40 +1,56 @@
-"""Which changes on the disk concern a running application."""
+"""The files whose changes reload a running application.
+
+These are the Python files of the application's package, every other Python file below its folder that it imported, and
+the settings file. Until an import has succeeded, each Python file below the folder counts: any of them may be the one
+whose edit mends it. Virtual environments, caches and hidden folders never count.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from watchfiles import Change, DefaultFilter, awatch  # pyright: ignore[reportUnknownVariableType]
 
 
 class SourceFilter(DefaultFilter):
-    """Python files outside of virtual environments, caches and hidden folders, and the settings file."""
+    """Tells which changes concern the application."""
 
-    def __init__(self, folder: Path, config: Path | None) -> None:
-        """Look below ``folder``, and at ``config``."""
+    def __init__(self, folder: Path, package: Path | None, config: Path | None) -> None:
+        """Look below ``folder``, which holds ``package`` if the application is one, and at ``config``; all resolved."""
         super().__init__()
-        self._folder = folder
-        self._config = config
+        self.folder = folder
+        self.config = config
+        self._package = package
+        self._imported: frozenset[Path] | None = None
+
+    def imported(self, files: Iterable[str] | None) -> None:
+        """Note the files that the newest import took; None if it failed."""
+        self._imported = frozenset(map(Path, files)) if files is not None else None
 
     def __call__(self, change: Change, path: str) -> bool:
         """Tell whether a change concerns the application."""
         changed = Path(path)
-        if changed == self._config:
+        if changed == self.config:
             return True
-        if changed.suffix != ".py" or not super().__call__(change, path) or not changed.is_relative_to(self._folder):
+        if changed.suffix != ".py" or not super().__call__(change, path) or not changed.is_relative_to(self.folder):
             return False
-        return not any(part.startswith(".") for part in changed.relative_to(self._folder).parts[:-1])
+        if any(part.startswith(".") for part in changed.relative_to(self.folder).parts[:-1]):
+            return False
+        if self._imported is None or (self._package is not None and changed.is_relative_to(self._package)):
+            return True
+        return changed in self._imported
 
 
-async def changes(folder: Path, config: Path | None) -> AsyncIterator[str]:
-    """Yield a word for each change below ``folder`` or to ``config``, both resolved; several at once are one.
+async def changes(concerns: SourceFilter) -> AsyncIterator[str]:
+    """Yield a word for each change that concerns the application; several at once are one.
 
     Raises:
         OSError, RuntimeError: the system cannot watch the folder.
     """
+    folder, config = concerns.folder, concerns.config
     watched = [folder] if config is None or config.is_relative_to(folder) else [folder, config]
-    async for found in awatch(*watched, watch_filter=SourceFilter(folder, config)):
+    async for found in awatch(*watched, watch_filter=concerns):
         names = sorted({_shown(Path(path), folder) for _, path in found})
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         yield f"{names[0]}{more}"

@@ -14,7 +14,8 @@ from typing import BinaryIO
 
 import uvloop
 
-from goverse.objects.application import Application, load_application
+from goverse.errors import StartFailed
+from goverse.objects.application import Application, imported_files, load_application
 from goverse.settings import EffectiveSettings, Settings, load_settings
 from goverse.telemetry import logs
 from goverse.telemetry.own_loggers import adopt
@@ -39,7 +40,7 @@ def main() -> None:
         return
     try:
         settings, application = _prepare(job)
-        _say(channel, Imported())
+        _say(channel, Imported(imported_files(application.target)))
         told = _next(said)
         if isinstance(told, Serve):
             with socket.socket(fileno=job.listener) as listener:
@@ -48,7 +49,7 @@ def main() -> None:
         failure = failure_of(error)
         if failure.unforeseen:
             logger.exception("the server process failed")
-        _say(channel, Failed(failure.message, failure.exit_code))
+        _say(channel, Failed(failure.message, failure.exit_code, isinstance(error, StartFailed)))
         sys.exit(failure.exit_code)
 
 

@@ -138,7 +138,7 @@ class ApiDocument:
 
     def _create(self, described: TypeDescription) -> Operation:
         operation = self._operation(
-            described.name, "create", f"Create a {described.name} with a new id", "IdempotencyKey"
+            described.name, "create", f"Create {with_article(described.name)} with a new id", "IdempotencyKey"
         )
         operation["requestBody"] = self._create_body(described)
         errors = self.errors.of(answers.CREATE_ERRORS, described.create_errors)
@@ -146,7 +146,7 @@ class ApiDocument:
         return {**operation, "responses": responses}
 
     def _put(self, described: TypeDescription) -> Operation:
-        summary = f"Create a {described.name} under this id"
+        summary = f"Create {with_article(described.name)} under this id"
         operation = self._operation(
             described.name, "put", summary, "ObjectId", "IdempotencyKey", "IfMatch", "IfNoneMatchAny"
         )
@@ -160,7 +160,9 @@ class ApiDocument:
 
     def _get(self, described: TypeDescription) -> Operation:
         name = described.name
-        operation = self._operation(name, "get", f"Read a {name}'s state", "ObjectId", "IfMatch", "IfNoneMatchVersion")
+        operation = self._operation(
+            name, "get", f"Read the state of {with_article(name)}", "ObjectId", "IfMatch", "IfNoneMatchVersion"
+        )
         schema = self._state_schema(described)
         headers = success_headers("ETag", "GoVerse-Commit-Seq")
         state = {"description": "The state.", "headers": headers, "content": self._json(schema)}
@@ -172,7 +174,9 @@ class ApiDocument:
 
     def _delete(self, described: TypeDescription) -> Operation:
         name = described.name
-        operation = self._operation(name, "delete", f"Delete a {name}", "ObjectId", "IdempotencyKey", "IfMatch")
+        operation = self._operation(
+            name, "delete", f"Delete {with_article(name)}", "ObjectId", "IdempotencyKey", "IfMatch"
+        )
         headers = success_headers("GoVerse-Commit-Seq", "Idempotency-Replayed")
         deleted = {"description": "The object is deleted, durably.", "headers": headers}
         return {
@@ -219,3 +223,14 @@ class ApiDocument:
         with suppress(NoExample):
             content["example"] = example_of(schema, self.components)
         return {"application/json": content}
+
+
+def with_article(name: str) -> str:
+    """Return the name of a type behind its article: an Auction, a User."""
+    lower = name.lower()
+    vowel = lower.startswith(("a", "e", "i", "o", "u", "hour", "honest", "heir"))
+    return (
+        f"an {name}"
+        if vowel and not lower.startswith(("eu", "one", "once", "uni", "use", "usu", "uti", "ubi"))
+        else f"a {name}"
+    )

@@ -8,25 +8,25 @@ from auction_house import Auction, Catalogue, Wallet
 from auction_house.refusals import AuctionClosed, AuctionInProgress, BidTooLow, InsufficientFunds, OwnAuction
 from auction_house.wallet import Statement
 from goverse import AccessDenied, ObjectNotFound
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 
 pytestmark = pytest.mark.requirement("OBJ-1", "OBJ-8")
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[TestHost]:
-    async with TestHost(Auction, Catalogue, Wallet) as host:
+async def host() -> AsyncIterator[ObjectHost]:
+    async with ObjectHost(Auction, Catalogue, Wallet) as host:
         await host.ref(Wallet, "ann").deposit(amount=10_000)
         await host.ref(Wallet, "ben").deposit(amount=20_000)
         await host.create(Auction, "clock", title="Clock", seller="zoe", starting_price=1_000, reserve=5_000)
         yield host
 
 
-async def _statement(host: TestHost, name: str) -> Statement:
+async def _statement(host: ObjectHost, name: str) -> Statement:
     return await host.ref(Wallet, name).statement()
 
 
-async def test_bid_holds_the_money_of_the_leader_only(host: TestHost) -> None:
+async def test_bid_holds_the_money_of_the_leader_only(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
     assert (await _statement(host, "ann")).free == 4_000
@@ -37,7 +37,7 @@ async def test_bid_holds_the_money_of_the_leader_only(host: TestHost) -> None:
     assert [bid.bidder for bid in await clock.history()] == ["ben", "ann"]
 
 
-async def test_who_leads_again_keeps_the_newer_hold(host: TestHost) -> None:
+async def test_who_leads_again_keeps_the_newer_hold(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
     await clock.bid(bidder="ben", amount=7_000)
@@ -47,7 +47,7 @@ async def test_who_leads_again_keeps_the_newer_hold(host: TestHost) -> None:
     assert (await _statement(host, "ben")).held == 0
 
 
-async def test_winner_pays_the_seller_once(host: TestHost) -> None:
+async def test_winner_pays_the_seller_once(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
     outcome = await clock.close()
@@ -60,7 +60,7 @@ async def test_winner_pays_the_seller_once(host: TestHost) -> None:
         await clock.bid(bidder="ben", amount=9_000)
 
 
-async def test_reserve_that_is_not_reached_sells_nothing(host: TestHost) -> None:
+async def test_reserve_that_is_not_reached_sells_nothing(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=2_000)
     assert (await clock.close()).winner is None
@@ -68,7 +68,7 @@ async def test_reserve_that_is_not_reached_sells_nothing(host: TestHost) -> None
     assert (await _statement(host, "ann")).free == 10_000
 
 
-async def test_refused_bid_leaves_no_trace(host: TestHost) -> None:
+async def test_refused_bid_leaves_no_trace(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     before = await host.state(Auction, "clock")
     with pytest.raises(InsufficientFunds) as refusal:
@@ -82,21 +82,21 @@ async def test_refused_bid_leaves_no_trace(host: TestHost) -> None:
     assert (await _statement(host, "ann")).held == 0
 
 
-async def test_refused_raise_keeps_what_is_held(host: TestHost) -> None:
+async def test_refused_raise_keeps_what_is_held(host: ObjectHost) -> None:
     await host.ref(Auction, "clock").bid(bidder="ann", amount=6_000)
     with pytest.raises(InsufficientFunds):
         await host.ref(Auction, "clock").bid(bidder="ann", amount=10_001)
     assert (await _statement(host, "ann")).held == 6_000
 
 
-async def test_retry_with_the_same_key_bids_once(host: TestHost) -> None:
+async def test_retry_with_the_same_key_bids_once(host: ObjectHost) -> None:
     first = await host.ref(Auction, "clock", idempotency_key="click-1").bid(bidder="ann", amount=6_000)
     again = await host.ref(Auction, "clock", idempotency_key="click-1").bid(bidder="ann", amount=6_000)
     assert again == first
     assert len(await host.ref(Auction, "clock").history()) == 1
 
 
-async def test_hold_of_a_bid_that_ended_half_way_is_settled(host: TestHost) -> None:
+async def test_hold_of_a_bid_that_ended_half_way_is_settled(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ben", amount=6_000)
     auction = host.acting_as(Auction, "clock")
@@ -107,7 +107,7 @@ async def test_hold_of_a_bid_that_ended_half_way_is_settled(host: TestHost) -> N
     assert (await _statement(host, "ben")).held == 6_000
 
 
-async def test_close_that_ended_half_way_is_put_right_by_the_next_one(host: TestHost) -> None:
+async def test_close_that_ended_half_way_is_put_right_by_the_next_one(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
     auction = host.acting_as(Auction, "clock")
@@ -119,7 +119,7 @@ async def test_close_that_ended_half_way_is_put_right_by_the_next_one(host: Test
     assert [(await _statement(host, name)).free for name in ("ann", "ben", "zoe")] == [10_000, 12_000, 8_000]
 
 
-async def test_catalogue_follows_and_all_survives_a_restart(host: TestHost) -> None:
+async def test_catalogue_follows_and_all_survives_a_restart(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ben", amount=8_000)
     await clock.settle()
@@ -131,7 +131,7 @@ async def test_catalogue_follows_and_all_survives_a_restart(host: TestHost) -> N
     assert await host.ref(Catalogue, "main").open_lots() == []
 
 
-async def test_auctions_are_created_on_purpose_and_not_deleted_by_accident(host: TestHost) -> None:
+async def test_auctions_are_created_on_purpose_and_not_deleted_by_accident(host: ObjectHost) -> None:
     with pytest.raises(ObjectNotFound):
         await host.ref(Auction, "nothing").history()
     await host.ref(Auction, "clock").bid(bidder="ann", amount=2_000)
@@ -146,7 +146,7 @@ async def test_auctions_are_created_on_purpose_and_not_deleted_by_accident(host:
 
 
 @pytest.mark.requirement("OBJ-14")
-async def test_only_auctions_move_money(host: TestHost) -> None:
+async def test_only_auctions_move_money(host: ObjectHost) -> None:
     with pytest.raises(AccessDenied):
         await host.ref(Wallet, "ann").receive(auction="clock", amount=1_000_000)
     with pytest.raises(AccessDenied):
@@ -155,7 +155,7 @@ async def test_only_auctions_move_money(host: TestHost) -> None:
 
 
 @pytest.mark.requirement("OBJ-11")
-async def test_wallets_of_the_first_release_are_read_in_cents(host: TestHost) -> None:
+async def test_wallets_of_the_first_release_are_read_in_cents(host: ObjectHost) -> None:
     await host.store_state(Wallet, "old", {"balance": 12.5}, state_version=1)
     assert (await host.ref(Wallet, "old").deposit(amount=50)).balance == 1_300
     assert await host.state(Wallet, "old") == {"balance_cents": 1_300, "holds": {}, "purchases": {}, "sales": {}}

@@ -2,15 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import ClassVar
 
 import pytest
 
 from auction_house import Auction, Catalogue, Wallet
-from auction_house.catalogue import Lot
-from auction_house.wallet import Cents, Statement
-from goverse import MethodFailed, handler
-from goverse.testing import TestHost
+from goverse import MethodFailed
+from goverse.testing import Fault, ObjectHost
 
 pytestmark = pytest.mark.requirement("OBJ-2", "OBJ-8")
 
@@ -18,67 +15,22 @@ PEOPLE = ("ann", "ben", "zoe")
 TOTAL = 30_000
 
 
-class Breakage:
-    """Which calls of neighbours fail at the moment."""
-
-    broken: ClassVar[set[str]] = set()
-
-    @classmethod
-    def strike(cls, name: str) -> None:
-        """Fail if this call is broken."""
-        if name in cls.broken:
-            raise RuntimeError(f"{name} is broken")
-
-
-class FragileCatalogue(Catalogue, name="Catalogue"):
-    """A catalogue that fails on demand."""
-
-    @handler
-    async def show(self, lot: Lot) -> None:
-        """List, or fail."""
-        Breakage.strike("show")
-        await super().show(lot)
-
-    @handler
-    async def withdraw(self, auction: str) -> None:
-        """Take off, or fail."""
-        Breakage.strike("withdraw")
-        await super().withdraw(auction)
-
-
-class FragileWallet(Wallet, name="Wallet"):
-    """A wallet that fails on demand."""
-
-    @handler
-    async def release(self, auction: str) -> Statement:
-        """Give back, or fail."""
-        Breakage.strike("release")
-        return await super().release(auction)
-
-    @handler
-    async def pay(self, auction: str, amount: Cents) -> Statement:
-        """Pay, or fail."""
-        Breakage.strike("pay")
-        return await super().pay(auction, amount)
-
-    @handler
-    async def receive(self, auction: str, amount: Cents) -> Statement:
-        """Take in, or fail."""
-        Breakage.strike("receive")
-        return await super().receive(auction, amount)
+def _broken(host: ObjectHost, method: str) -> Fault:
+    """Make every call of a neighbour's method fail until the fault ends."""
+    neighbour = Catalogue if method in ("show", "withdraw") else Wallet
+    return host.fail(neighbour, method, with_=RuntimeError(f"{method} is broken"), times=None)
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[TestHost]:
-    Breakage.broken.clear()
-    async with TestHost(Auction, FragileCatalogue, FragileWallet) as host:
+async def host() -> AsyncIterator[ObjectHost]:
+    async with ObjectHost(Auction, Catalogue, Wallet) as host:
         for person in PEOPLE:
             await host.ref(Wallet, person).deposit(amount=10_000)
         await host.create(Auction, "clock", title="Clock", seller="zoe")
         yield host
 
 
-async def _balances(host: TestHost) -> dict[str, tuple[int, int]]:
+async def _balances(host: ObjectHost) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     for person in PEOPLE:
         statement = await host.ref(Wallet, person).statement()
@@ -87,16 +39,16 @@ async def _balances(host: TestHost) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("broken", ["show", "withdraw", "release", "pay", "receive"])
-async def test_a_broken_neighbour_costs_nobody_anything_once_it_works_again(host: TestHost, broken: str) -> None:
+async def test_a_broken_neighbour_costs_nobody_anything_once_it_works_again(host: ObjectHost, broken: str) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
-    Breakage.broken.add(broken)
+    fault = _broken(host, broken)
     await clock.bid(bidder="ben", amount=7_000)
     for step in (clock.settle, clock.close, clock.settle):
         with suppress(MethodFailed):
             await step()
     assert sum(balance for balance, _ in (await _balances(host)).values()) <= TOTAL
-    Breakage.broken.clear()
+    fault.end()
     await host.restart()
 
     assert (await clock.close()).winner == "ben"
@@ -107,26 +59,26 @@ async def test_a_broken_neighbour_costs_nobody_anything_once_it_works_again(host
     assert await host.ref(Catalogue, "main").open_lots() == []
 
 
-async def test_who_leads_again_before_the_release_keeps_the_hold(host: TestHost) -> None:
+async def test_who_leads_again_before_the_release_keeps_the_hold(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
-    Breakage.broken.add("release")
+    fault = _broken(host, "release")
     for bidder, amount in (("ann", 6_000), ("ben", 7_000), ("ann", 8_000)):
         await clock.bid(bidder=bidder, amount=amount)
         await clock.settle()
-    Breakage.broken.clear()
+    fault.end()
 
     await clock.settle()
 
     assert await _balances(host) == {"ann": (10_000, 8_000), "ben": (10_000, 0), "zoe": (10_000, 0)}
 
 
-async def test_a_price_paid_in_a_close_that_failed_comes_back_to_who_is_outbid(host: TestHost) -> None:
+async def test_a_price_paid_in_a_close_that_failed_comes_back_to_who_is_outbid(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
-    Breakage.broken.add("receive")
+    fault = _broken(host, "receive")
     with pytest.raises(MethodFailed):
         await clock.close()
-    Breakage.broken.clear()
+    fault.end()
 
     await clock.bid(bidder="ben", amount=7_000)
     await clock.settle()

@@ -40,7 +40,7 @@ class Target:
 
     Attributes:
         module: the name to import it by.
-        folder: goes to the front of ``sys.path``, and is what to watch for changes.
+        folder: goes to the front of ``sys.path``; what is watched for changes lies below it.
         file: the module's file, where the target names one.
         attribute: what to serve of it, or None for all object types in it.
     """
@@ -50,6 +50,12 @@ class Target:
     file: Path | None
     attribute: str | None
 
+    @property
+    def package(self) -> Path | None:
+        """The folder of the outermost package that the module belongs to; None for a single file."""
+        root = self.folder / self.module.partition(".")[0]
+        return root if (root / "__init__.py").is_file() else None
+
 
 @dataclass(frozen=True, slots=True)
 class Application:
@@ -57,6 +63,7 @@ class Application:
 
     target: Target
     registry: Registry
+    module: ModuleType
 
     def with_access(self, rules: Mapping[str, AccessRule]) -> Application:
         """Return the application with what the configuration says about who may create and delete.
@@ -95,12 +102,20 @@ def load_application(name: str) -> Application:
     target = find_target(name)
     module = _import(target)
     if target.attribute is None:
-        return Application(target, _compile(target, _object_types(module)))
+        return Application(target, _compile(target, _object_types(module)), module)
     if not hasattr(module, target.attribute):
         near = get_close_matches(target.attribute, vars(module), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"module {target.module!r} has no attribute {target.attribute!r}{hint}")
-    return Application(target, _compile(target, getattr(module, target.attribute)))
+    return Application(target, _compile(target, getattr(module, target.attribute)), module)
+
+
+def imported_files(target: Target) -> list[str]:
+    """Return the files below the target's folder that were imported so far, without installed packages."""
+    found = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    files = {Path(file).resolve() for file in found if isinstance(file, str)}
+    folder = target.folder.resolve()
+    return sorted(str(file) for file in files if file.is_relative_to(folder) and not _foreign(str(file)))
 
 
 def _split(name: str) -> tuple[str, str | None]:

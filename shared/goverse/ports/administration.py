@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+from goverse.model.keys import ObjectKey
+
 
 class SnapshotReport(NamedTuple):
     """A snapshot that is complete and durable.
@@ -36,6 +38,22 @@ class TrimReport(NamedTuple):
     size_bytes: int
 
 
+class ObjectReport(NamedTuple):
+    """An object that was given an earlier state.
+
+    Attributes:
+        version: the version that it has now.
+        commit_seq: the position of that version.
+        from_version: the version whose state it has.
+        from_commit_seq: the position of that one.
+    """
+
+    version: int
+    commit_seq: int
+    from_version: int
+    from_commit_seq: int
+
+
 class Administration(Protocol):
     """Administration of a store while it serves."""
 
@@ -52,6 +70,14 @@ class Administration(Protocol):
 
         Raises:
             GoverseError: it would take away what recovery needs.
+        """
+        ...
+
+    async def restore_object(self, key: ObjectKey, *, to_seq: int | None, to_time_ms: int | None) -> ObjectReport:
+        """Give an object the state that it had at a position or a time, as a new version.
+
+        Raises:
+            GoverseError: that state is not kept any more, or could not be committed.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""``TestHost``: objects in a test, without a server.
+"""``ObjectHost``: objects in a test, without a server.
 
 It is the real node over a store in memory, so turns, restoration after failures, idempotency, hooks and passivation are
 those of production. The node is looked up when a host starts: ``goverse`` itself stands below it.
@@ -13,71 +13,194 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
+from goverse import limits
+from goverse.errors import GoverseError
 from goverse.model import json_values
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey, check_id
 from goverse.model.records import CommitRecord
 from goverse.objects.others import create_body
 from goverse.objects.problems import error_of
+from goverse.objects.process_hooks import ProcessHooks
 from goverse.objects.reference import reference_to
 from goverse.objects.registry import Registry
 from goverse.objects.spec import TypeSpec
+from goverse.testing.faults import Delay, Fault, Faults, FaultyLink, LostAnswer
 
 T = TypeVar("T")
 
 
-class TestHost:
+class ObjectHost:
     """Hosts object types inside a test.
 
-    >>> async with TestHost(Counter) as host:
+    >>> async with ObjectHost(Counter) as host:
     ...     counter = host.ref(Counter, "c1")
     ...     assert await counter.increment(by=2) == 2
+
+    Options, all by keyword:
+
+    * ``timeout_s``: deadline of each request of the test, and of the calls behind it.
+    * ``process_hooks``: run the ``@on_start`` and ``@on_stop`` functions beside the classes.
+    * ``call_timeout_s``: longest time of a call whose method declares none.
+    * ``create_timeout_s``: longest time of a create or delete.
+    * ``hook_timeout_s``: longest time of one ``on_...`` hook, and of all ``@on_stop`` functions together.
+    * ``idle_timeout_s``: time without a call after which an object leaves memory.
+    * ``activations_max``: objects held in memory.
+    * ``mailbox_calls_max``: calls that may wait for one object.
+    * ``inflight_calls_max``: calls that may be under way.
+    * ``state_bytes_max``, ``result_bytes_max``: largest state, largest result of a call.
+    * ``idempotency_retention_s``: how long the reply to an idempotency key is kept.
     """
 
-    __test__ = False
+    _count = 0
 
-    def __init__(self, *classes: type[Any], timeout_s: float = 10.0, **options: Any) -> None:
-        """Host ``classes``; ``options`` are those of ``goverse_node.options.NodeOptions``.
+    def __init__(
+        self,
+        *classes: type[Any],
+        timeout_s: float = 10.0,
+        process_hooks: bool = True,
+        call_timeout_s: float = limits.CALL_TIMEOUT_S,
+        create_timeout_s: float = limits.CREATE_TIMEOUT_S,
+        hook_timeout_s: float = limits.HOOK_TIMEOUT_S,
+        idle_timeout_s: float = limits.IDLE_TIMEOUT_S,
+        activations_max: int = limits.ACTIVATIONS_MAX,
+        mailbox_calls_max: int = limits.MAILBOX_CALLS_MAX,
+        inflight_calls_max: int = limits.INFLIGHT_CALLS_MAX,
+        state_bytes_max: int = limits.STATE_BYTES_MAX,
+        result_bytes_max: int = limits.RESULT_BYTES_MAX,
+        idempotency_retention_s: float = limits.IDEMPOTENCY_RETENTION_S,
+    ) -> None:
+        """Host ``classes``: every object type that the test calls, directly or from other objects.
 
         Raises:
             DefinitionError: a class breaks a rule of the object model.
         """
         self._registry = Registry(classes)
-        self._timeout_s = timeout_s
-        self._options = import_module("goverse_node.options").NodeOptions(**options)
+        self._faults = Faults(self._registry)
+        self._hooks = ProcessHooks.of(classes) if process_hooks else ProcessHooks()
+        self._timeout_s, self._hook_timeout_s = timeout_s, hook_timeout_s
+        self._options = import_module("goverse_node.options").NodeOptions(
+            call_timeout_s=call_timeout_s,
+            create_timeout_s=create_timeout_s,
+            hook_timeout_s=hook_timeout_s,
+            idle_timeout_s=idle_timeout_s,
+            activations_max=activations_max,
+            mailbox_calls_max=mailbox_calls_max,
+            inflight_calls_max=inflight_calls_max,
+            state_bytes_max=state_bytes_max,
+            result_bytes_max=result_bytes_max,
+            idempotency_retention_s=idempotency_retention_s,
+        )
+        self._link: FaultyLink | None = None
         self._store: Any = import_module("goverse_node.stores.memory").MemoryStore()
         self._node: Any = None
-        self._count = 0
+
+    # --- life ---------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Start."""
-        await self._store.open()
-        await self._start()
-        return self
+        return await self.start()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Passivate everything and stop."""
-        await self._node.stop(0.0 if kind is not None else self._timeout_s)
-        await self._store.close()
+        await self._stop(0.0 if kind is not None else self._timeout_s)
+
+    async def start(self) -> Self:
+        """Run the ``@on_start`` functions and take calls; ``async with`` does it for you.
+
+        Raises:
+            GoverseError: the host runs already.
+            StartFailed: an ``@on_start`` function failed.
+        """
+        if self._node is not None:
+            raise GoverseError("the host was started already")
+        await self._store.open()
+        try:
+            await self._start()
+        except BaseException:
+            await self._store.close()
+            raise
+        return self
+
+    async def stop(self) -> None:
+        """Passivate everything, and run the ``@on_stop`` functions. Does nothing where the host does not run."""
+        await self._stop(self._timeout_s)
 
     async def _start(self) -> None:
+        try:
+            await self._hooks.start()
+        except BaseException:
+            await self._hooks.stop(self._hook_timeout_s)
+            raise
         self._node = import_module("goverse_node.node").Node(self._registry, self._store, options=self._options)
+        self._link = FaultyLink(self._node, self._faults)
+        self._node.calls = self._link
         self._node.shows_causes = True
         await self._node.start()
 
+    async def _stop(self, drain_timeout_s: float) -> None:
+        if self._node is None:
+            return
+        await self._node.stop(drain_timeout_s)
+        self._node = self._link = None
+        await self._hooks.stop(self._hook_timeout_s)
+        await self._store.close()
+
     async def restart(self) -> None:
-        """Stop the node and start another one over the same store: what is not durable is gone."""
-        await self._node.stop(self._timeout_s)
+        """Restart the process: what is not durable is gone. ``@on_stop`` and ``@on_start`` functions run again."""
+        await self._running().stop(self._timeout_s)
+        self._node = self._link = None
+        await self._hooks.stop(self._hook_timeout_s)
         await self._start()
 
     async def passivate(self) -> None:
         """Take every idle object out of memory; the next call loads it again."""
-        for activation in self._node.residents:
+        node = self._running()
+        for activation in node.residents:
             if activation.idle:
                 activation.close()
-        await self._node.settled()
+        await node.settled()
+
+    def _running(self) -> Any:
+        if self._node is None:
+            raise GoverseError("the host does not run; use it inside `async with`, or after `await host.start()`")
+        return self._node
+
+    # --- faults -------------------------------------------------------------------------------------------------------
+
+    def fail(
+        self,
+        target: type[Any],
+        method: str,
+        *,
+        with_: Exception | type[Exception] | Delay | LostAnswer,
+        times: int | None = 1,
+        object_id: str | None = None,
+    ) -> Fault:
+        """Make the next calls of a method fail, from wherever they come.
+
+        >>> host.fail(Wallet, "pay", with_=ConnectionError("the bank is away"))
+        >>> host.fail(Wallet, "pay", with_=Delay(seconds=0.2), times=None)
+        >>> host.fail(Wallet, "pay", with_=LostAnswer())
+
+        Args:
+            target: the class of the object.
+            method: an exported method, or a hook that the class defines.
+            with_: an exception is raised in place of the method, so the call has no effect; ``Delay`` runs the method
+                late; ``LostAnswer`` runs it and withholds its answer, so the call has its effect and the caller gets
+                ``Timeout``.
+            times: how many calls fail; None fails all until ``Fault.end``.
+            object_id: the one object whose calls fail; None stands for all objects of the type.
+
+        Returns:
+            The fault: ``hits`` counts the calls that failed, ``end`` takes it back.
+
+        Raises:
+            ValueError: the host does not serve the class, the class has no such method, or ``times`` is less than 1.
+        """
+        return self._faults.add(TypeSpec.of(target).name, method, with_, times=times, object_id=object_id)
+
+    # --- objects ------------------------------------------------------------------------------------------------------
 
     def acting_as(self, target: type[Any], object_id: str) -> ObjectCaller:
         """Return a caller that reaches objects as the object ``target``/``object_id`` would, from inside.
@@ -116,9 +239,7 @@ class TestHost:
 
         Raises:
             ObjectExists: it exists already.
-            AccessDenied: the type is not declared with ``create="anyone"``.
-            TypeError: the arguments do not fit ``on_create``; says what it takes.
-            GoverseError: whatever the hook or the checks say.
+            GoverseError: the hook refused, or the arguments do not fit it.
         """
         return await self._create(target, object_id, arguments)
 
@@ -181,10 +302,12 @@ class TestHost:
         return reply
 
     async def _submit(self, operation: Operation, key: ObjectKey, method: str, body: bytes, **further: Any) -> Reply:
+        node = self._running()
+        assert self._link is not None
         self._count += 1
-        deadline = self._node.now() + self._timeout_s
+        deadline = node.now() + self._timeout_s
         request = Request(operation, key, method, body, deadline, f"test-{self._count}", **further)
-        return cast("Reply", await self._node.submit(request))
+        return await self._link.submit(request)
 
     def _key(self, target: type[Any], object_id: str) -> ObjectKey:
         return ObjectKey(DEFAULT_NAMESPACE, TypeSpec.of(target).name, check_id(object_id))
@@ -193,7 +316,7 @@ class TestHost:
 class ObjectCaller:
     """Reaches objects of a host as another object does, with a call chain that begins at that object."""
 
-    def __init__(self, host: TestHost, key: ObjectKey) -> None:
+    def __init__(self, host: ObjectHost, key: ObjectKey) -> None:
         """Call in the name of ``key``; the object need not exist."""
         self._namespace = key.namespace
         self._submit = partial(host._submit, chain=(key,))  # pyright: ignore[reportPrivateUsage]

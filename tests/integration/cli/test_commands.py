@@ -273,7 +273,7 @@ def test_numbers_keep_all_their_digits(tmp_path: Path) -> None:
         (["restore", "--into", "."], 1, ". is not empty; name a new directory"),
         (["restore"], 2, "missing option '--into'"),
         (["restore", "--to-seq", "1", "--to-time", "2026-01-01", "--into", "new"], 2, "not both"),
-        (["restore", "--to-time", "yesterday", "--into", "new"], 2, "'yesterday' is no time"),
+        (["restore", "--to-time", "yesterday", "--into", "new"], 2, "--to-time: 'yesterday' is not a time"),
         (["dump", "--data-dir", "absent"], 1, "there is no data directory absent"),
         (["diff", ".goverse", "absent"], 2, "absent does not exist"),
         (["trim"], 2, "can then no longer be restored"),

@@ -253,3 +253,42 @@ def _post_and_forget(url: str) -> None:
         httpx.post(url, timeout=60)
     except httpx.TransportError:
         return
+
+
+def test_a_package_reloads_for_its_own_files_and_for_what_it_imports(tmp_path: Path) -> None:
+    for folder in ("shop", "tests", "clients"):
+        (tmp_path / folder).mkdir()
+        application(tmp_path / folder, "", "__init__.py")
+    application(
+        tmp_path / "shop",
+        COUNTER.replace("+= by", "+= by * factor.FACTOR").replace("from goverse", "import factor\nfrom goverse"),
+        "counter.py",
+    )
+    application(tmp_path / "shop", "from shop.counter import Counter\n", "__init__.py")
+    application(tmp_path, "FACTOR = 1\n", "factor.py")
+    outside = [
+        application(tmp_path / "tests", "x = 1\n", "test_shop.py"),
+        application(tmp_path / "clients", "x = 1\n", "c.py"),
+    ]
+
+    with dev(tmp_path, "shop") as server:
+        assert server.increment() == 1
+        for path in outside:
+            edit(path, "x = 1", "x = 2")
+        edit(tmp_path / "factor.py", "1", "10")
+        until(lambda: server.count("the application was reloaded") == 1, "a reload")
+        assert server.increment() == 11
+        application(tmp_path / "shop", "", "new_module.py")
+        until(lambda: server.count("the application was reloaded") == 2, "a reload")
+
+        changed = [str(record["event"]) for record in server.records if "changed" in str(record["event"])]
+    assert [event.partition(" changed")[0] for event in changed] == ["factor.py", "shop/new_module.py"]
+
+
+def test_while_the_import_is_broken_any_file_beside_it_may_mend_it(tmp_path: Path) -> None:
+    application(tmp_path, "from counting import Counter\n")
+
+    with dev(tmp_path, "app.py") as server:
+        server.wait_for("No module named 'counting'")
+        application(tmp_path, COUNTER, "counting.py")
+        assert server.increment() == 1

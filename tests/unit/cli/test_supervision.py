@@ -105,6 +105,33 @@ def test_requests_are_turned_away_where_only_an_edit_can_help() -> None:
     assert deeds(rules.imported(3)) == [LetServe(3, announce=False)]
 
 
+def test_code_that_fails_while_it_starts_leaves_nothing_served_until_the_next_change() -> None:
+    rules = Supervision()
+    list(rules.begin())
+    list(rules.imported(1))
+
+    failed = list(rules.failed(1, "app.open_pool (@on_start) failed", 1, by_application=True))
+
+    assert deeds(iter(failed)) == [TurnAway()]
+    assert "nothing is served; waiting for the next change" in words(iter(failed))
+    assert deeds(rules.ended(1, "ended", 1.0)) == []
+    assert deeds(rules.changed("app.py")) == [Start(2)]
+    assert deeds(rules.imported(2)) == [LetServe(2, announce=True)]
+
+
+def test_newer_code_takes_the_place_of_code_that_fails_while_it_starts() -> None:
+    rules = serving()
+    list(rules.changed("a.py"))
+    list(rules.imported(2))
+    list(rules.changed("b.py"))
+    assert deeds(rules.ended(1, "ended", 2.0)) == [LetServe(2, announce=False), Start(3)]
+    assert deeds(rules.imported(3)) == [LetStop(2)]
+
+    failed = rules.failed(2, "app.open_pool (@on_start) failed", 1, by_application=True)
+
+    assert deeds(failed) == [LetServe(3, announce=False)]
+
+
 def test_a_process_that_dies_is_started_again_after_a_pause_that_grows() -> None:
     rules = serving()
     pauses: list[float] = []

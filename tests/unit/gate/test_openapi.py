@@ -16,7 +16,7 @@ from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse_gate.app import create_app
 from goverse_gate.openapi.components import Components
-from goverse_gate.openapi.document import ApiDocument
+from goverse_gate.openapi.document import ApiDocument, with_article
 from goverse_gate.openapi.examples import NoExample, example_of
 from tests.gate.serving import new_link
 
@@ -176,6 +176,14 @@ def test_a_users_definition_never_takes_the_name_of_ours() -> None:
     theirs = {"$ref": "#/$defs/Problem", "$defs": {"Problem": {"type": "string"}}}
     assert components.inline(theirs, "Quiz_ask") == {"$ref": "#/components/schemas/Quiz_ask_Problem"}
     assert components.schemas["Problem"] == {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("Auction", "an Auction"), ("Order", "an Order"), ("User", "a User"), ("Cart", "a Cart"), ("Hour", "an Hour")],
+)
+def test_a_type_has_its_article_in_summaries(name: str, shown: str) -> None:
+    assert with_article(name) == shown
 
 
 class Level(IntEnum):

@@ -7,7 +7,7 @@ import pytest
 from goverse import AccessDenied, Object, ObjectNotFound, call, handler
 from goverse.errors import MalformedRequest
 from goverse.objects.registry import AccessRule
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 from goverse_node.node import Node
 from tests.nodes import bench, code, key_of, problem, value
 
@@ -147,7 +147,7 @@ async def test_the_configuration_opens_and_closes_types() -> None:
 
 @pytest.mark.requirement("OBJ-14")
 async def test_a_test_host_is_outside_and_can_act_as_an_object() -> None:
-    async with TestHost(Account, Teller, Inner) as host:
+    async with ObjectHost(Account, Teller, Inner) as host:
         with pytest.raises(AccessDenied, match="is a handler"):
             await host.ref(Account, "a").deposit(cents=1)
         with pytest.raises(AccessDenied, match="may not create Inner"):
@@ -175,7 +175,7 @@ class Finding(Object):
 
 @pytest.mark.requirement("OBJ-15", "OBJ-9")
 async def test_a_mistyped_id_is_no_failure_of_the_server() -> None:
-    async with TestHost(Finding, Inner, Account) as host:
+    async with ObjectHost(Finding, Inner, Account) as host:
         with pytest.raises(ObjectNotFound, match="Inner/typo does not exist"):
             await host.ref(Finding, "f").find("typo")
         for invalid in ("", "x" * 513, "watch"):
@@ -198,7 +198,7 @@ async def test_a_wrong_call_in_the_code_of_a_method_is_a_failure_that_names_its_
 @pytest.mark.requirement("OBJ-3")
 @pytest.mark.parametrize("reserved", ["watch", "changes", "query"])
 async def test_a_reserved_id_is_refused(reserved: str) -> None:
-    async with TestHost(Account, Teller) as host:
+    async with ObjectHost(Account, Teller) as host:
         for attempt in (
             lambda: host.ref(Account, reserved),
             lambda: host.acting_as(Account, reserved),

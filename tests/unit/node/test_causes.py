@@ -6,7 +6,7 @@ import pytest
 
 from goverse import BusinessError, Object, call
 from goverse.errors import MethodFailed, StateInvalid
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 from tests.nodes import bench, problem
 
 SECRET = "hunter2"
@@ -75,7 +75,7 @@ class Teller(Object):
 async def test_a_failed_method_has_its_exception_as_the_cause(
     target: type[Object], method: str, kind: type[Exception], said: str
 ) -> None:
-    async with TestHost(Account, Teller) as host:
+    async with ObjectHost(Account, Teller) as host:
         with pytest.raises(MethodFailed) as failed:
             await getattr(host.ref(target, "a"), method)()
         assert type(failed.value.__cause__) is kind
@@ -83,14 +83,14 @@ async def test_a_failed_method_has_its_exception_as_the_cause(
 
 
 async def test_a_refusal_has_what_it_was_raised_from_as_the_cause() -> None:
-    async with TestHost(Account) as host:
+    async with ObjectHost(Account) as host:
         with pytest.raises(Refused) as refused:
             await host.ref(Account, "a").refuse()
         assert str(refused.value.__cause__) == "why"
 
 
 async def test_a_state_that_does_not_fit_has_the_validation_error_as_the_cause() -> None:
-    async with TestHost(Account) as host:
+    async with ObjectHost(Account) as host:
         await host.store_state(Account, "a", {"balance": "much"}, state_version=1)
         with pytest.raises(StateInvalid, match="/balance"):
             await host.ref(Account, "a").boom()
@@ -120,7 +120,7 @@ async def test_a_result_with_very_many_wrong_values_is_described_as_a_whole() ->
 
 
 async def test_a_wrong_result_has_the_validation_error_as_the_cause() -> None:
-    async with TestHost(Account) as host:
+    async with ObjectHost(Account) as host:
         with pytest.raises(MethodFailed) as failed:
             await host.ref(Account, "a").wrong()
         assert SECRET in str(failed.value.__cause__)

@@ -14,7 +14,7 @@ from goverse import (
     call,
     raises,
 )
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 from tests.gated_store import GatedStore
 from tests.nodes import bench, code, key_of, problem, settle, value
 
@@ -121,7 +121,7 @@ class Closing(Object):
 
 @pytest.mark.requirement("OBJ-15")
 async def test_an_object_creates_and_deletes_others() -> None:
-    async with TestHost(Desk, Ticket) as host:
+    async with ObjectHost(Desk, Ticket) as host:
         desk = host.ref(Desk, "d")
         assert await desk.sell("A1", object_id="t-1") == "t-1"
         assert await host.state(Ticket, "t-1") == {"seat": "A1", "paid": False}
@@ -135,7 +135,7 @@ async def test_an_object_creates_and_deletes_others() -> None:
 
 @pytest.mark.requirement("OBJ-15")
 async def test_what_the_other_object_refuses_is_raised_where_it_was_asked() -> None:
-    async with TestHost(Desk, Ticket) as host:
+    async with ObjectHost(Desk, Ticket) as host:
         desk = host.ref(Desk, "d")
         await desk.sell_by_name("t")
         with pytest.raises(ObjectExists, match="Ticket/t exists already"):
@@ -223,7 +223,7 @@ async def test_a_create_leaves_only_when_the_earlier_turns_are_durable() -> None
     ],
 )
 async def test_a_mistaken_create_or_delete_says_what_is_wrong(what: str, told: str) -> None:
-    async with TestHost(Desk, Ticket, Closing, Fixed) as host:
+    async with ObjectHost(Desk, Ticket, Closing, Fixed) as host:
         answer = await host.ref(Desk, "d").try_it(what)
         assert answer.startswith(told), answer
 
@@ -242,7 +242,7 @@ async def test_a_readonly_call_creates_and_deletes_nothing(verb: str) -> None:
 
 @pytest.mark.requirement("OBJ-15")
 async def test_an_object_lists_others_by_their_ids() -> None:
-    async with TestHost(Desk, Ticket) as host:
+    async with ObjectHost(Desk, Ticket) as host:
         desk = host.ref(Desk, "d")
         for number in range(3):
             await desk.sell("A1", object_id=f"a/{number}")
@@ -259,7 +259,7 @@ async def test_an_object_lists_others_by_their_ids() -> None:
 @pytest.mark.requirement("OBJ-15")
 async def test_a_listing_goes_on_over_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("goverse.objects.others.LIST_LIMIT_MAX", 2)
-    async with TestHost(Desk, Ticket) as host:
+    async with ObjectHost(Desk, Ticket) as host:
         desk = host.ref(Desk, "d")
         for number in range(5):
             await desk.sell("A1", object_id=f"{number}")

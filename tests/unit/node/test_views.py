@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from goverse import BusinessError, Object, call, field, view
 from goverse.model.records import CommitRecord
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 from tests.gated_store import GatedStore
 from tests.nodes import Bench, bench, code, key_of, problem, value
 
@@ -114,7 +114,7 @@ async def test_a_hidden_field_is_shown_to_nobody_and_kept() -> None:
         assert [orjson.loads(body)["owner"], body.count(b"1208925819614629174706176")] == ["ann", 1]
         stored = b.store.load(key_of(Wallet, "w"))
         assert b"9876" in (stored.state or b"")  # type: ignore[union-attr]
-    async with TestHost(Wallet) as host:
+    async with ObjectHost(Wallet) as host:
         await host.create(Wallet, "w", owner="ann", pin="1234")
         assert await host.shown(Wallet, "w") == expected
         assert await host.state(Wallet, "w") == expected | {"pin": "1234"}

@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 from goverse import Object, call
 from goverse.errors import InvalidArguments
 from goverse.objects.spec import TypeSpec
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 
 
 class Lenient(BaseModel):
@@ -67,7 +67,7 @@ class Relay(Object):
 
 @pytest.mark.requirement("OBJ-1", "OBJ-8", "OBJ-13")
 async def test_states_and_references_use_aliases() -> None:
-    async with TestHost(Aliased, Relay) as host:
+    async with ObjectHost(Aliased, Relay) as host:
         assert await host.ref(Relay, "1").pass_on("ann") == Strict.model_validate({"firstName": "ann"})
         await host.passivate()
         assert await host.ref(Aliased, "1").look() == Lenient(first_name="ann")
@@ -79,7 +79,7 @@ async def test_states_and_references_use_aliases() -> None:
 
 @pytest.mark.requirement("OBJ-1")
 async def test_a_state_that_was_written_by_field_names_is_read() -> None:
-    async with TestHost(Aliased) as host:
+    async with ObjectHost(Aliased) as host:
         await host.store_state(Aliased, "1", {"strict": {"first_name": "bob"}, "from_": "y"}, state_version=1)
         await host.ref(Aliased, "1").send(from_="a")
         state = await host.state(Aliased, "1")
@@ -126,7 +126,7 @@ class Adder(Object):
 async def test_field_as_the_default_of_a_parameter_gives_default_and_bounds() -> None:
     schema = TypeSpec.of(Adder).methods["add"].arguments.json_schema("{model}")["properties"]["by"]
     assert (schema["default"], schema["minimum"], schema["description"]) == (5, 1, "how much")
-    async with TestHost(Adder) as host:
+    async with ObjectHost(Adder) as host:
         assert await host.ref(Adder, "1").add() == 5
         with pytest.raises(InvalidArguments):
             await host.ref(Adder, "1").add(by=-7)
@@ -134,6 +134,6 @@ async def test_field_as_the_default_of_a_parameter_gives_default_and_bounds() ->
 
 @pytest.mark.requirement("OBJ-1")
 async def test_no_call_sees_the_default_that_another_call_changed() -> None:
-    async with TestHost(Adder) as host:
+    async with ObjectHost(Adder) as host:
         for _ in range(2):
             assert await host.ref(Adder, "1").collect() == [[1], ["a"]]

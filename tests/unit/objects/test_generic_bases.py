@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from goverse import DefinitionError, Object, call
 from goverse.objects.spec import TypeSpec
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -72,7 +72,7 @@ class Anything(Object):
 
 @pytest.mark.requirement("OBJ-13", "OBJ-8")
 async def test_parameters_of_a_base_are_types_of_state_arguments_and_results() -> None:
-    async with TestHost(Users) as host:
+    async with ObjectHost(Users) as host:
         users = host.ref(Users, "1")
         page = await users.add(5, User(name="ann"))
         assert page == Page[User](items=[User(name="ann")])

@@ -12,7 +12,7 @@ from goverse import MethodFailed, Object, call, migration
 from goverse.errors import InvalidArguments, MalformedRequest, RequestError
 from goverse.model import json_text
 from goverse.objects.codec import Arguments
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 
 
 class Part(BaseModel):
@@ -189,7 +189,7 @@ class Receiver(Object):
 
 @pytest.mark.requirement("OBJ-9", "OBJ-13")
 async def test_a_result_never_passes_nan_for_null() -> None:
-    async with TestHost(Sender) as host:
+    async with ObjectHost(Sender) as host:
         sender = host.ref(Sender, "1")
         for method in (sender.answer_model, sender.answer_anything):
             with pytest.raises(MethodFailed, match="returned NaN or infinity"):
@@ -200,13 +200,13 @@ async def test_a_result_never_passes_nan_for_null() -> None:
 @pytest.mark.requirement("OBJ-8", "OBJ-13")
 @pytest.mark.parametrize("how", ["typed", "model", "untyped"])
 async def test_a_call_to_another_object_never_passes_nan_for_null(how: str) -> None:
-    async with TestHost(Sender, Receiver) as host:
+    async with ObjectHost(Sender, Receiver) as host:
         assert "NaN" in await host.ref(Sender, "1").send(how)
 
 
 @pytest.mark.requirement("OBJ-11", "OBJ-13")
 async def test_a_migration_never_passes_infinity_for_null() -> None:
-    async with TestHost(Sender) as host:
+    async with ObjectHost(Sender) as host:
         await host.store_state(Sender, "1", {}, state_version=1)
         with pytest.raises(MethodFailed, match="NaN and infinity have no JSON form"):
             await host.ref(Sender, "1").answer_text()

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from goverse import BusinessError, Object, call
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 
 
 class OldStreet(BaseModel):
@@ -82,7 +82,7 @@ NEWER: dict[str, Any] = {
 
 
 async def _state_after(*methods: str, passivate: bool = True) -> dict[str, Any]:
-    async with TestHost(Customer) as host:
+    async with ObjectHost(Customer) as host:
         await host.store_state(Customer, "1", NEWER, state_version=1)
         for method in methods:
             try:
@@ -154,7 +154,7 @@ class Purse(Object):
 
 @pytest.mark.requirement("OBJ-11", "OBJ-13")
 async def test_a_class_that_converts_its_stored_form_itself_keeps_nothing_of_it() -> None:
-    async with TestHost(Purse) as host:
+    async with ObjectHost(Purse) as host:
         await host.store_state(Purse, "1", {"one": {"euros": 1}, "two": {"euros": 1}}, state_version=1)
         assert await host.ref(Purse, "1").spend() == 198
         await host.passivate()
@@ -174,7 +174,7 @@ class Renamed(Object):
 async def test_stored_members_that_are_not_declared_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
     stored = {"title": "x", "inner": {"name": "a", "number": 5}}
     with caplog.at_level(logging.WARNING, "goverse.objects"):
-        async with TestHost(Renamed) as host:
+        async with ObjectHost(Renamed) as host:
             for number in range(3):
                 await host.store_state(Renamed, str(number), stored, state_version=1)
                 await host.ref(Renamed, str(number)).touch()
@@ -199,6 +199,6 @@ class Holder(Object):
 
 @pytest.mark.requirement("OBJ-11")
 async def test_a_model_with_unknown_members_is_like_any_other_to_the_application() -> None:
-    async with TestHost(Holder) as host:
+    async with ObjectHost(Holder) as host:
         await host.store_state(Holder, "1", {"kept": {"items": [{"name": "a", "new": 1}]}}, state_version=1)
         assert await host.ref(Holder, "1").look() == [True, True, True]

@@ -1,4 +1,4 @@
-"""Calls from object to object, typed and by name, and `TestHost`, in which users test theirs."""
+"""Calls from object to object, typed and by name, and `ObjectHost`, in which users test theirs."""
 
 import copy
 from typing import Any, cast
@@ -22,7 +22,7 @@ from goverse.objects.describe import describe
 from goverse.objects.problems import error_of
 from goverse.objects.reference import reference_to
 from goverse.objects.registry import Registry
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 
 
 class InsufficientFunds(BusinessError):
@@ -129,7 +129,7 @@ class Desk(Object):
 
 @pytest.mark.requirement("OBJ-8")
 async def test_objects_call_each_other_like_local_ones() -> None:
-    async with TestHost(Desk, Account) as host:
+    async with ObjectHost(Desk, Account) as host:
         await host.ref(Account, "a").deposit(7)
         assert await host.ref(Desk, "d").transfer("a", "b", amount=5) == [2, 5]
         assert await host.state(Account, "a") == {"balance": 2}
@@ -142,21 +142,21 @@ async def test_objects_call_each_other_like_local_ones() -> None:
 
 @pytest.mark.requirement("OBJ-8")
 async def test_what_is_passed_is_copied() -> None:
-    async with TestHost(Desk, Account) as host:
+    async with ObjectHost(Desk, Account) as host:
         assert await host.ref(Desk, "d").pass_on(Item(name="x", tags=["one"])) == [["one"], ["one", "seen"]]
 
 
 @pytest.mark.requirement("OBJ-8")
 @pytest.mark.parametrize("by_name", [False, True])
 async def test_an_error_arrives_as_the_class_that_declares_it(by_name: bool) -> None:
-    async with TestHost(Desk, Account) as host:
+    async with ObjectHost(Desk, Account) as host:
         told = await host.ref(Desk, "d").try_to_withdraw(by_name)
         assert told == ["insufficient_funds_in_references", "5 more is needed", {"needed": 5}]
 
 
 @pytest.mark.requirement("OBJ-8")
 async def test_a_called_object_knows_on_whose_behalf_it_runs() -> None:
-    async with TestHost(Desk, Account) as host:
+    async with ObjectHost(Desk, Account) as host:
         keyed = await host.ref(Desk, "d", idempotency_key="k", caller="ann").introduce()
         assert keyed == {
             "id": "a",
@@ -183,7 +183,7 @@ async def test_a_called_object_knows_on_whose_behalf_it_runs() -> None:
     ],
 )
 async def test_a_wrong_call_fails_the_calling_method(how: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with TestHost(Desk, Account) as host:
+    async with ObjectHost(Desk, Account) as host:
         with pytest.raises(MethodFailed, match=r"Desk\.ask raised an error"):
             await host.ref(Desk, "d").ask(how)
         assert caplog.records[-1].exc_info is not None
@@ -249,7 +249,7 @@ class Owned(Object, create_on_call=False, delete="anyone"):
 
 @pytest.mark.requirement("OBJ-3")
 async def test_a_test_host_creates_reads_and_deletes() -> None:
-    async with TestHost(Owned, Account) as host:
+    async with ObjectHost(Owned, Account) as host:
         assert await host.state(Owned, "a") is None
         assert await host.create(Owned, "a", owner="ann") == {"owner": "ann"}
         with pytest.raises(ObjectExists):
@@ -274,7 +274,7 @@ async def test_a_test_host_creates_reads_and_deletes() -> None:
 
 @pytest.mark.requirement("OBJ-5", "DUR-2")
 async def test_a_test_host_passivates_and_restarts() -> None:
-    async with TestHost(Account) as host:
+    async with ObjectHost(Account) as host:
         account = host.ref(Account, "a", idempotency_key="once")
         assert await account.deposit(5) == 5
         await host.passivate()
@@ -286,7 +286,7 @@ async def test_a_test_host_passivates_and_restarts() -> None:
 
 async def test_a_test_host_that_fails_still_stops() -> None:
     async def failing() -> None:
-        async with TestHost(Account) as host:
+        async with ObjectHost(Account) as host:
             await host.ref(Account, "a").deposit(5)
             raise RuntimeError("the test's own")
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, SecretStr
 from goverse import DefinitionError, Object, call, migration
 from goverse.objects.registry import Registry
 from goverse.objects.spec import TypeSpec
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 from tests.unit.objects.stored_types import Number
 
 
@@ -259,7 +259,7 @@ class Derived(Base):
 @pytest.mark.requirement("OBJ-1")
 async def test_an_override_without_call_is_exported_with_the_options_of_its_base() -> None:
     assert TypeSpec.of(Derived).methods["hit"].timeout_s == 3
-    async with TestHost(Derived) as host:
+    async with ObjectHost(Derived) as host:
         assert await host.ref(Derived, "1").hit() == "derived"
 
 
@@ -274,7 +274,7 @@ class Defaulted(Object):
 
 @pytest.mark.requirement("OBJ-1")
 async def test_a_default_inside_annotated_counts() -> None:
-    async with TestHost(Defaulted) as host:
+    async with ObjectHost(Defaulted) as host:
         assert await host.ref(Defaulted, "1").look() == [["ann"], 3]
 
 
@@ -318,6 +318,6 @@ class Renewed(Object, state_version=2):
 
 @pytest.mark.requirement("OBJ-11")
 async def test_a_version_that_only_adds_says_so_with_a_migration() -> None:
-    async with TestHost(Renewed) as host:
+    async with ObjectHost(Renewed) as host:
         await host.store_state(Renewed, "1", {"x": 4}, state_version=1)
         assert await host.ref(Renewed, "1").get() == 4

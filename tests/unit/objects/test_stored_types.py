@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from goverse import DefinitionError, MethodFailed, Object, call
-from goverse.testing import TestHost
+from goverse.testing import ObjectHost
 from tests.unit.objects.stored_types import CASES, NO_DEFAULT, Case
 
 IDS = [f"{number}-{case.outcome}-{case.annotation!r:.40}" for number, case in enumerate(CASES)]
@@ -60,7 +60,7 @@ async def _outcome(case: Case) -> tuple[str, Any]:
     """Return what became of the value, and the value that was found after passivation."""
     try:
         held = _class_of(case)
-        host = TestHost(held)
+        host = ObjectHost(held)
     except DefinitionError:
         return "unloadable", None
     async with host:
@@ -110,7 +110,7 @@ class Promoted(Object):
 
 @pytest.mark.requirement("OBJ-13", "OBJ-2")
 async def test_numbers_that_the_declared_type_promotes_are_no_change_of_a_later_call() -> None:
-    async with TestHost(Promoted) as host:
+    async with ObjectHost(Promoted) as host:
         found = host.ref(Promoted, "1")
         await found.put()
         live = await found.look()

@@ -64,16 +64,19 @@ def _order(line: _Line) -> str:
 
 def _lines(path: Path, replies: bool) -> Iterator[_Line]:
     if path.is_dir():
-        yield from _parsed(dump(path, replies=replies), path)
+        yield from _parsed(dump(path, replies=replies), path, replies)
     else:
         with path.open(encoding="utf-8") as lines:
-            yield from sorted(_parsed(lines, path), key=_order)
+            yield from sorted(_parsed(lines, path, replies), key=_order)
 
 
-def _parsed(lines: Iterable[str], path: Path) -> Iterator[_Line]:
+def _parsed(lines: Iterable[str], path: Path, replies: bool) -> Iterator[_Line]:
+    """Yield the living objects, and with ``replies`` the kept replies; a dump may also hold tombstones and floors."""
     for number, line in enumerate(lines, 1):
         try:
             value: dict[str, Any] = json.loads(line)
+            if "floor" in value or "deleted" in value or ("idempotency_key" in value and not replies):
+                continue
             name = (value["namespace"], value["type"], value["id"], value.get("idempotency_key") or "")
         except (ValueError, KeyError, TypeError) as error:
             raise DataDamaged(f"{path}, line {number}: not a line of a dump ({error})", file=str(path)) from error

@@ -29,10 +29,14 @@ def dump(
     to_seq: int | None = None,
     replies: bool = False,
     tombstones: bool = False,
+    floors: bool = False,
     files: Files | None = None,
     progress: Progress | None = None,
 ) -> Iterator[str]:
     """Yield the lines of a dump, at a position or at the end of the log.
+
+    ``floors`` adds a line for each type with the highest version of its forgotten tombstones, which a store that is
+    loaded from the dump needs to keep versions from going back.
 
     Raises:
         RestoreRefused: the position is not covered.
@@ -40,9 +44,11 @@ def dump(
         DataNewer: a newer release wrote the data.
     """
     for body in _newest(source, to_seq, files or RealFiles(), progress):
-        if body[0] != COMMIT:
-            continue
         entry = decode(body)
+        if body[0] != COMMIT:
+            if floors:
+                yield _floor_line(entry)
+            continue
         if entry.flags & ALIVE or (entry.flags & OBJECT and tombstones):
             yield _object_line(entry)
         elif not entry.flags & OBJECT and replies:
@@ -102,6 +108,11 @@ def _reply_line(entry: Body) -> str:
         "fingerprint": reply.fingerprint.hex(),
         "reply": base64.b64encode(reply.reply).decode(),
     }
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+
+
+def _floor_line(entry: Body) -> str:
+    line = {"namespace": entry.namespace, "type": entry.type, "floor": entry.version}
     return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -89,6 +89,18 @@ def restore(
     return Restored(into, seq, *restored)
 
 
+def position_of(
+    directory: DataDirectory, manifest: Manifest, files: Files, *, to_seq: int | None, to_time_ms: int | None
+) -> int:
+    """Return the position that a point in time stands for, if it is covered.
+
+    Raises:
+        RestoreRefused: it is not; says what is.
+    """
+    point = _Point(directory, manifest, files, None)
+    return point.at_time(to_time_ms) if to_time_ms is not None else point.at_position(to_seq)
+
+
 @dataclass(slots=True)
 class _Point:
     """Finds the position to restore."""

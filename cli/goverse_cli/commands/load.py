@@ -1,0 +1,142 @@
+"""``goverse load``: a dump becomes an embedded store or the content of a cluster's database."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from goverse_cli.commands.db import Dsn, with_connection
+from goverse_cli.failure import ExitCode, Failure
+from goverse_cli.invocation import Invocation, invocation_of
+from goverse_cli.terminal import ProgressReport, progress, show
+
+if TYPE_CHECKING:
+    from goverse_node.stores.dump_lines import Contents
+
+_BYTES_A_REPORT = 1 << 20
+
+
+def load(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Dump to load; - reads standard input.")],
+    *,
+    into: Annotated[Path | None, typer.Option(help="New data directory for goverse dev.", show_default=False)] = None,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Load into the database of a cluster (postgres.dsn).")
+    ] = False,
+    dsn: Dsn = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="With --cluster: the database may hold other objects already.")
+    ] = False,
+) -> None:
+    """Load a dump: all of it, or nothing.
+
+    Make it with `goverse dump --all`, so that deleted objects keep their versions and idempotency keys their answers.
+    Every line is checked before anything is loaded. Objects keep their versions, states and positions; the change feed
+    begins a new generation. Nodes of a cluster have to be stopped, and its schema has to be there (`goverse db
+    migrate`).
+
+    \b
+    Examples:
+      goverse dump --all > all.ndjson
+      goverse load all.ndjson --cluster --dsn postgresql://goverse@db/goverse
+      goverse load all.ndjson --into restored
+    """
+    invocation = invocation_of(context)
+    if cluster == (into is not None) or (add and not cluster):
+        raise Failure(
+            "say where to load it: --into DIRECTORY, or --cluster (with --add where it holds other objects)",
+            exit_code=ExitCode.USAGE,
+        )
+    with _dump(file) as opened, progress(invocation) as report:
+        if into is not None:
+            _into_directory(invocation, opened, into, report)
+        else:
+            _into_database(invocation, opened, dsn, add=add, report=report)
+
+
+def _into_directory(invocation: Invocation, opened: BinaryIO, into: Path, report: ProgressReport) -> None:
+    from goverse_node.stores.wal.load import load as loading  # noqa: PLC0415 - other commands start faster without
+
+    made = loading(_lines_of(opened, report), into, now_ms=time.time_ns() // 1_000_000)
+    document = {"directory": str(into), "next_seq": str(made.next_seq), **_counts(made.contents)}
+    show(invocation, document, f"loaded {_words(made.contents)}; serve them with --data-dir {into}")
+
+
+def _into_database(
+    invocation: Invocation, opened: BinaryIO, dsn: str | None, *, add: bool, report: ProgressReport
+) -> None:
+    from goverse_node.stores.postgres import schema  # noqa: PLC0415 - other commands start faster without
+    from goverse_node.stores.postgres.load import LoadedIntoDatabase  # noqa: PLC0415 - as above
+    from goverse_node.stores.postgres.load import load as loading  # noqa: PLC0415 - as above
+
+    shards = invocation.settings({"postgres.dsn": ("--dsn", dsn)}).values.cluster.shards
+    lines = _lines_of(opened, report)
+
+    async def work(connection: Any) -> LoadedIntoDatabase:
+        await schema.check(connection)
+        return await loading(connection, lines, now_ms=time.time_ns() // 1_000_000, shards=shards, add=add)
+
+    made = with_connection(invocation, dsn, work)
+    document = {"commit_seq": str(made.commit_seq), "replies_left_out": made.replies_left_out, **_counts(made.contents)}
+    out = f" ({made.replies_left_out} of them had expired and were left out)" if made.replies_left_out else ""
+    show(invocation, document, f"loaded {_words(made.contents)}{out} into the database; nodes may start")
+
+
+def _dump(file: str) -> AbstractContextManager[BinaryIO]:
+    if file == "-":
+        return _spooled()
+    try:
+        return Path(file).open("rb")
+    except OSError as error:
+        raise Failure(f"{file} cannot be read: {error.strerror}", exit_code=ExitCode.USAGE) from error
+
+
+@contextmanager
+def _spooled() -> Generator[BinaryIO]:
+    """Keep standard input in a file: it is read more than once."""
+    with tempfile.TemporaryFile(prefix="goverse-load-") as kept:
+        shutil.copyfileobj(sys.stdin.buffer, kept)
+        yield kept
+
+
+def _lines_of(opened: BinaryIO, report: ProgressReport) -> Callable[[str], Iterator[bytes]]:
+    """Return what reads the dump from its beginning once more."""
+    opened.seek(0, 2)
+    total = opened.tell()
+
+    def lines(what: str) -> Iterator[bytes]:
+        opened.seek(0)
+        done = shown = 0
+        for line in opened:
+            done += len(line)
+            if done - shown >= _BYTES_A_REPORT:
+                shown = done
+                report(what, done, total)
+            yield line
+
+    return lines
+
+
+def _counts(contents: Contents) -> dict[str, int]:
+    return {
+        "objects": contents.objects,
+        "deleted": contents.tombstones,
+        "replies": contents.replies,
+        "floors": contents.floors,
+    }
+
+
+def _words(contents: Contents) -> str:
+    return (
+        f"{contents.objects} objects, {contents.tombstones} deleted ones and {contents.replies} kept answers to "
+        "idempotency keys"
+    )

@@ -1,0 +1,258 @@
+"""The lines of a dump, read back and checked.
+
+A dump is NDJSON, one JSON object per line, as ``goverse dump`` prints it:
+
+    an object        namespace, type, id, version, commit_seq, modified_ms, state_version, state
+    a tombstone      the same with ``"deleted": true`` in place of ``state``
+    a kept reply     namespace, type, id, idempotency_key, commit_seq, expires_ms, fingerprint, reply
+    a floor          namespace, type, floor: the highest version of the tombstones that the store has forgotten
+
+Every line is checked before anything is loaded. A member that this release does not know is refused, because a newer
+release wrote it and its loss would go unnoticed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Final, cast
+
+from goverse.errors import DataDamaged, GoverseError
+from goverse.limits import IDEMPOTENCY_KEY_BYTES_MAX, STATE_BYTES_MAX
+from goverse.model.keys import ObjectKey, check_id, check_namespace, is_name
+from goverse.model.records import StoredReply
+
+PROBLEMS_SHOWN: Final = 20
+_INT64_MAX: Final = (1 << 63) - 1
+_STATE_VERSION_MAX: Final = (1 << 31) - 1
+
+_NAME: Final = frozenset({"namespace", "type", "id"})
+_OBJECT: Final = _NAME | {"version", "commit_seq", "modified_ms", "state_version"}
+_REPLY: Final = _NAME | {"idempotency_key", "commit_seq", "expires_ms", "fingerprint", "reply"}
+_FLOOR: Final = frozenset({"namespace", "type", "floor"})
+
+
+@dataclass(frozen=True, slots=True)
+class DumpedObject:
+    """An object, or a tombstone where ``state`` is None."""
+
+    key: ObjectKey
+    version: int
+    state: bytes | None
+    state_version: int
+    commit_seq: int
+    modified_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DumpedReply:
+    """A reply that is kept under an idempotency key."""
+
+    key: ObjectKey
+    idempotency_key: str
+    reply: StoredReply
+
+
+@dataclass(frozen=True, slots=True)
+class DumpedFloor:
+    """The highest version of the forgotten tombstones of a type."""
+
+    namespace: str
+    type: str
+    version: int
+
+
+Dumped = DumpedObject | DumpedReply | DumpedFloor
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a dump holds, counted while it is checked.
+
+    Attributes:
+        objects, tombstones, replies, floors: how many of each.
+        last_seq: the highest position.
+        last_ms: when the newest object was written.
+    """
+
+    objects: int = 0
+    tombstones: int = 0
+    replies: int = 0
+    floors: int = 0
+    last_seq: int = 0
+    last_ms: int = 0
+    _names: set[bytes] = field(default_factory=set[bytes])
+
+    def add(self, dumped: Dumped) -> None:
+        """Count a line.
+
+        Raises:
+            ValueError: an earlier line has the same name.
+        """
+        name = _digest(dumped)
+        if name in self._names:
+            raise ValueError("an earlier line has the same name")
+        self._names.add(name)
+        match dumped:
+            case DumpedObject(state=None):
+                self.tombstones += 1
+            case DumpedObject():
+                self.objects += 1
+            case DumpedReply():
+                self.replies += 1
+            case DumpedFloor():
+                self.floors += 1
+        if isinstance(dumped, DumpedObject):
+            self.last_seq = max(self.last_seq, dumped.commit_seq)
+            self.last_ms = max(self.last_ms, dumped.modified_ms)
+        elif isinstance(dumped, DumpedReply):
+            self.last_seq = max(self.last_seq, dumped.reply.commit_seq)
+
+
+def read(lines: Iterable[bytes]) -> Iterator[Dumped]:
+    """Yield the lines of a dump that was checked before; empty lines are passed over."""
+    for line in lines:
+        if line.strip():
+            yield parse(line)
+
+
+def check(lines: Iterable[bytes], further: Callable[[Dumped], None] = lambda _: None) -> Contents:
+    """Check every line, also by ``further``, and count what is there.
+
+    Raises:
+        DataDamaged: lines are not those of a dump; names the first of them by number.
+    """
+    contents, problems, wrong = Contents(), list[str](), 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            dumped = parse(line)
+            contents.add(dumped)
+            further(dumped)
+        except (ValueError, GoverseError) as error:
+            wrong += 1
+            if len(problems) < PROBLEMS_SHOWN:
+                problems.append(f"line {number}: {error}")
+    if wrong:
+        more = f"\n  and {wrong - len(problems)} more" if wrong > len(problems) else ""
+        raise DataDamaged(f"{wrong} lines cannot be loaded; nothing was loaded\n  " + "\n  ".join(problems) + more)
+    return contents
+
+
+def parse(line: bytes) -> Dumped:
+    """Return what a line holds.
+
+    Raises:
+        ValueError: it is not a line of a dump.
+        MalformedRequest: a name in it is not valid.
+    """
+    try:
+        value: Any = json.loads(line, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("it is not a JSON object")
+    members = cast("dict[str, Any]", value)
+    if "floor" in members:
+        _only(members, _FLOOR)
+        return DumpedFloor(_namespace(members), _type(members), _number(members, "floor", 1))
+    if "idempotency_key" in members:
+        _only(members, _REPLY)
+        return _reply(members)
+    _only(members, _OBJECT | ({"deleted"} if "deleted" in members else {"state"}))
+    return _object(members)
+
+
+def _object(members: dict[str, Any]) -> DumpedObject:
+    state: bytes | None = None
+    if "deleted" in members:
+        if members["deleted"] is not True:
+            raise ValueError("deleted is not true")
+    else:
+        if not isinstance(members["state"], dict):
+            raise ValueError("state is not a JSON object")
+        state = _encoded(cast("dict[str, Any]", members["state"]))
+        if len(state) > STATE_BYTES_MAX:
+            raise ValueError(f"state has {len(state)} bytes; {STATE_BYTES_MAX} are allowed")
+    return DumpedObject(
+        _key(members),
+        _number(members, "version", 1),
+        state,
+        _number(members, "state_version", 0 if state is None else 1, _STATE_VERSION_MAX),
+        _number(members, "commit_seq", 1),
+        _number(members, "modified_ms", 0),
+    )
+
+
+def _reply(members: dict[str, Any]) -> DumpedReply:
+    idempotency_key = _text(members, "idempotency_key")
+    if not 1 <= len(idempotency_key.encode()) <= IDEMPOTENCY_KEY_BYTES_MAX:
+        raise ValueError(f"idempotency_key does not have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes")
+    fingerprint = bytes.fromhex(_text(members, "fingerprint"))
+    body = base64.b64decode(_text(members, "reply"), validate=True)
+    if not body or len(fingerprint) > 255:
+        raise ValueError("reply is empty, or fingerprint is too long")
+    kept = StoredReply(fingerprint, body, _number(members, "expires_ms", 1), _number(members, "commit_seq", 1))
+    return DumpedReply(_key(members), idempotency_key, kept)
+
+
+def _only(members: dict[str, Any], known: frozenset[str] | set[str]) -> None:
+    if missing := sorted(known - members.keys()):
+        raise ValueError(f"{missing[0]} is missing")
+    if unknown := sorted(members.keys() - known):
+        raise ValueError(f"{unknown[0]} is not a member that this release knows; a newer one may have written the dump")
+
+
+def _key(members: dict[str, Any]) -> ObjectKey:
+    return ObjectKey(_namespace(members), _type(members), check_id(_text(members, "id")))
+
+
+def _namespace(members: dict[str, Any]) -> str:
+    return check_namespace(_text(members, "namespace"))
+
+
+def _type(members: dict[str, Any]) -> str:
+    name = _text(members, "type")
+    if not name or not is_name(name):
+        raise ValueError(f"type {name!r} is not a name of a class")
+    return name
+
+
+def _text(members: dict[str, Any], name: str) -> str:
+    value = members[name]
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is not text")
+    return value
+
+
+def _number(members: dict[str, Any], name: str, least: int, most: int = _INT64_MAX) -> int:
+    value = members[name]
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{name} is not a whole number from {least} to {most}")
+    return value
+
+
+def _encoded(state: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(state, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except UnicodeEncodeError:  # half a character, which only an escape can write
+        return json.dumps(state, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _digest(dumped: Dumped) -> bytes:
+    parts: tuple[str, ...]
+    if isinstance(dumped, DumpedObject):
+        parts = (*dumped.key, "object")
+    elif isinstance(dumped, DumpedReply):
+        parts = (*dumped.key, "reply", dumped.idempotency_key)
+    else:
+        parts = (dumped.namespace, dumped.type, "", "floor")
+    return blake2b("\x00".join(parts).encode(errors="surrogatepass"), digest_size=16).digest()

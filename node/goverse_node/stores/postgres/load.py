@@ -1,0 +1,142 @@
+"""Loading a dump into the database of a cluster, in one transaction.
+
+Objects keep their versions and positions. The change feed begins behind them, in a new generation: a cursor from before
+the load is expired. Replies that have expired are left out, and so are those under keys that a router made, because
+only the router of the dumped store would send them again.
+
+Nodes have to be stopped, because a node that has looked for an object before the load would go on answering that it
+does not exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from goverse.errors import MalformedRequest, RestoreRefused, StoreError
+from goverse.model.keys import placement_of, router_number
+from goverse_node.stores.dump_lines import Contents, Dumped, DumpedObject, DumpedReply, check, read
+from goverse_node.stores.postgres.kinds import kind_of
+from goverse_node.stores.postgres.statements import query
+
+Lines = Callable[[str], Iterable[bytes]]
+
+OWNER: Final = "goverse load"
+_DAYS: Final = 2
+_COPY_TIMEOUT_S: Final = 86_400.0
+_PATIENCE_TRIES: Final = 25
+_PAUSE_S: Final = 0.2
+_OBJECT_COLUMNS: Final = ("kind", "id", "version", "commit_seq", "modified_ms", "state_version", "state")
+_REPLY_COLUMNS: Final = ("day", "kind", "id", "idempotency_key", "fingerprint", "reply", "expires_ms", "commit_seq")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedIntoDatabase:
+    """A dump that was loaded: the position of the load, what the dump held, and how many replies were left out."""
+
+    commit_seq: int
+    contents: Contents
+    replies_left_out: int
+
+
+async def load(connection: Any, lines: Lines, *, now_ms: int, shards: int, add: bool) -> LoadedIntoDatabase:
+    """Load a dump, all of it or nothing; with ``add`` also into a database that holds other objects.
+
+    Raises:
+        DataDamaged: lines are not those of a dump, or name a place that the cluster does not have.
+        RestoreRefused: the database is in use, holds objects, or holds one of those in the dump.
+    """
+    found = await connection.fetchrow("SELECT shards FROM goverse.cluster")
+    contents = check(lines("checking"), _Places(found["shards"] if found is not None else shards))
+    await _refuse_others(connection)
+    await connection.fetchval(
+        "SELECT goverse.prepare_days($1)", _DAYS
+    )  # no reply may lie in the place of a day to come
+    async with connection.transaction():
+        await connection.execute(query("loading/begin"))
+        if not add and await connection.fetchval(query("loading/holds")):
+            raise RestoreRefused("the database holds objects or replies; load into an empty one, or say --add")
+        await _copy_objects(connection, read(lines("objects")))
+        replies = await _copy_replies(connection, read(lines("replies")), now_ms)
+        known = [row[0] for row in await connection.fetch(query("loading/known"))]
+        if known:
+            raise RestoreRefused(f"the database holds some of the objects already: {', '.join(known)}")
+        await connection.execute(query("loading/take_over"))
+        await connection.execute(query("loading/new_feed"), contents.last_seq)
+        commit_seq = await connection.fetchval(query("loading/note_position"), OWNER)
+    return LoadedIntoDatabase(commit_seq, contents, contents.replies - replies)
+
+
+class _Places:
+    """Checks that the cluster has the place which an object's id names."""
+
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+
+    def __call__(self, dumped: Dumped) -> None:
+        if not isinstance(dumped, DumpedObject):
+            return
+        placement = placement_of(dumped.key.id)
+        if placement.node is not None:
+            raise MalformedRequest(f"{dumped.key} names a node, and a cluster has no objects with such an id")
+        if placement.shard is not None and placement.shard >= self._shards:
+            raise MalformedRequest(f"{dumped.key} names a shard; the cluster has {self._shards}, from 0")
+
+
+async def _refuse_others(connection: Any) -> None:
+    """Wait for a moment until no other process of GoVerse is connected: a node that was stopped hangs up soon.
+
+    Raises:
+        RestoreRefused: others stay connected.
+    """
+    others = 0
+    for _ in range(_PATIENCE_TRIES):
+        others = await connection.fetchval(query("loading/others"))
+        if not others:
+            return
+        await asyncio.sleep(_PAUSE_S)
+    raise RestoreRefused(f"{others} connections of GoVerse use the database; stop all nodes first")
+
+
+async def _copy_objects(connection: Any, dumped: Iterator[Dumped]) -> None:
+    kinds: set[tuple[str, str]] = set()
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for each in dumped:
+            if isinstance(each, DumpedObject):
+                kinds.add(each.key[:2])
+                number, object_id = kind_of(*each.key[:2]), each.key.id.encode()
+                place = (each.commit_seq, each.modified_ms, each.state_version)
+                yield (number, object_id, each.version, *place, each.state)
+
+    await _copy(connection, "loaded_objects", _OBJECT_COLUMNS, rows())
+    for namespace, type_name in sorted(kinds):
+        number = kind_of(namespace, type_name)
+        named = await connection.fetchrow(query("name_kind"), number, namespace, type_name)
+        if tuple(named) != (namespace, type_name):
+            raise StoreError(f"type {type_name!r} cannot be stored beside {named['type']!r}: both have number {number}")
+
+
+async def _copy_replies(connection: Any, dumped: Iterator[Dumped], now_ms: int) -> int:
+    """Copy the replies that may still be asked for; return how many."""
+    today, count = await connection.fetchval("SELECT goverse.today()"), 0
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        nonlocal count
+        for each in dumped:
+            if not isinstance(each, DumpedReply) or each.reply.expires_ms <= now_ms:
+                continue
+            if router_number(each.idempotency_key) is None:
+                count += 1
+                name = (kind_of(*each.key[:2]), each.key.id.encode(), each.idempotency_key.encode())
+                kept = each.reply
+                yield (today, *name, kept.fingerprint, kept.reply, kept.expires_ms, kept.commit_seq)
+
+    await _copy(connection, "loaded_replies", _REPLY_COLUMNS, rows())
+    return count
+
+
+async def _copy(connection: Any, table: str, columns: tuple[str, ...], rows: Iterator[tuple[Any, ...]]) -> None:
+    await connection.copy_records_to_table(table, records=rows, columns=columns, timeout=_COPY_TIMEOUT_S)

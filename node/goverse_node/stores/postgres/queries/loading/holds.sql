@@ -1,0 +1,1 @@
+SELECT EXISTS (SELECT FROM goverse.objects) OR EXISTS (SELECT FROM goverse.replies)

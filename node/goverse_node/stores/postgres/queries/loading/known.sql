@@ -1,0 +1,7 @@
+-- the first names that the database holds already
+SELECT goverse.place(kind, id) FROM (
+    SELECT kind, id FROM loaded_objects JOIN goverse.objects USING (kind, id)
+    UNION
+    SELECT kind, id FROM loaded_replies JOIN goverse.replies USING (kind, id, idempotency_key)
+) AS known
+LIMIT 5

@@ -1,0 +1,107 @@
+"""Loading a dump into a new data directory.
+
+The lines are checked first, then written as the first snapshot of a new store. The directory appears under its name
+when it is complete. Objects keep their versions and positions; the store and its change feed are new, and positions go
+on above the highest one in the dump.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from goverse.errors import RestoreRefused, StoreFailed
+from goverse_node.stores.dump_lines import Contents, Dumped, DumpedFloor, DumpedObject, check, read
+from goverse_node.stores.encoding import ALIVE, COMMIT, FULL, OBJECT, REPLY, encode_floor
+from goverse_node.stores.wal import manifest as manifests
+from goverse_node.stores.wal.directory import DataDirectory
+from goverse_node.stores.wal.ending import create_segment
+from goverse_node.stores.wal.files import Files, RealFiles
+from goverse_node.stores.wal.fold import Fold
+from goverse_node.stores.wal.manifest import Manifest
+from goverse_node.stores.wal.recovery import new_origin
+from goverse_node.stores.wal.snapshot import write_snapshot
+
+Lines = Callable[[str], Iterable[bytes]]
+"""Opens the dump once more; takes a word for what is done, for the progress bar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A store that was made of a dump: where it is, the first position that it will give out, and what it holds."""
+
+    directory: Path
+    next_seq: int
+    contents: Contents
+
+
+def load(lines: Lines, into: Path, *, now_ms: int, files: Files | None = None) -> Loaded:
+    """Load a dump into the new directory ``into``. Replies that have expired are left out.
+
+    Raises:
+        RestoreRefused: the directory is not empty.
+        DataDamaged: lines are not those of a dump.
+    """
+    if into.is_symlink() or (into.exists() and (not into.is_dir() or any(into.iterdir()))):
+        raise RestoreRefused(f"{into} is not empty; name a new directory")
+    real: Files = files or RealFiles()
+    contents = check(lines("checking"))
+    building = into.absolute().parent / f".{into.name}.{secrets.token_hex(4)}.loading"
+    try:
+        _build(building, read(lines("loading")), contents, now_ms, real)
+        os.replace(building, into)  # noqa: PTH105 - over an empty directory, which Path.rename leaves open
+        real.sync_directory(into.absolute().parent)
+    except OSError as error:
+        raise StoreFailed(f"loading into {into} failed: {error}") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return Loaded(into, max(contents.last_seq, 1 if contents.floors else 0) + 1, contents)
+
+
+def _build(building: Path, dumped: Iterator[Dumped], contents: Contents, now_ms: int, files: Files) -> None:
+    target = DataDirectory(building)
+    last = max(contents.last_seq, 1 if contents.floors else 0)
+    target.create(files)
+    manifest = Manifest(new_origin(), now_ms, (last + 1,))
+    if last:
+        floors: list[bytes] = []
+        fold = Fold(target.snapshots, files)
+        try:
+            fold.add(_bodies(dumped, floors))
+            entry = write_snapshot(
+                target.snapshot(last),
+                fold.merged(iter(floors), now_ms=now_ms, tombstones_before_ms=0),
+                origin=manifest.origin,
+                seq=last,
+                last_ms=contents.last_ms,
+                files=files,
+            )
+        finally:
+            fold.close()
+        manifest = manifest.with_snapshot(entry)
+    create_segment(target, manifest, last + 1, files)
+    manifests.write(manifest, target.manifest, files)
+
+
+def _bodies(dumped: Iterator[Dumped], floors: list[bytes]) -> Iterator[bytes]:
+    """Yield the records; floors, of which there are few, go into their list."""
+    for each in dumped:
+        if isinstance(each, DumpedFloor):
+            floors.append(encode_floor(each.namespace, each.type, each.version))
+            continue
+        names = [part.encode() for part in each.key]
+        lengths = tuple(map(len, names))
+        if isinstance(each, DumpedObject):
+            state = each.state or b""
+            flags = OBJECT if each.state is None else OBJECT | ALIVE
+            core = (each.version, each.commit_seq, each.modified_ms, each.state_version, flags)
+            yield FULL.pack(COMMIT, *lengths, 0, len(state), 0, *core) + state + b"".join(names)
+        else:
+            key, kept = each.idempotency_key.encode(), each.reply
+            reply = REPLY.pack(kept.expires_ms, kept.commit_seq, len(kept.fingerprint)) + kept.fingerprint + kept.reply
+            head = FULL.pack(COMMIT, *lengths, len(key), 0, len(reply), 0, kept.commit_seq, 0, 0, 0)
+            yield head + reply + b"".join(names) + key

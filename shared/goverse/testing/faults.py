@@ -1,0 +1,181 @@
+"""Fault injection for ``ObjectHost.fail``.
+
+An exception or a ``Delay`` takes effect inside the turn: the fault stands in the host's own copy of the method, so the
+turn ends as if the method itself had raised or waited. A ``LostAnswer`` takes effect on the way back: the turn ran and
+is durable, and its caller, a test or another object, gets ``Timeout``.
+
+Neither changes the user's class. Hosts in other tests see nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from asyncio import Future
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+from goverse.errors import Timeout
+from goverse.model.frames import Operation, Problem, Reply, Request
+from goverse.model.records import ObjectSummary
+from goverse.objects.registry import Registry
+from goverse.objects.spec import MethodSpec, TypeSpec
+from goverse.ports.link import Link, Readiness
+
+_HOOK_OF: Final = {Operation.CREATE: "on_create", Operation.DELETE: "on_delete"}
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """A fault: the method runs, ``seconds`` later. The turn holds its object meanwhile, and its deadline goes on."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LostAnswer:
+    """A fault: the method runs and its effect is durable, but the caller gets ``Timeout`` instead of the answer."""
+
+
+class Fault:
+    """An injected fault."""
+
+    def __init__(
+        self,
+        with_: Exception | type[Exception] | Delay | LostAnswer,
+        *,
+        times: int | None = None,
+        object_id: str | None = None,
+    ) -> None:
+        """Use ``ObjectHost.fail``."""
+        self.hits = 0
+        self._with = with_
+        self._left = times
+        self._object_id = object_id
+
+    def end(self) -> None:
+        """Let the calls that follow succeed."""
+        self._left = 0
+
+    def _strikes(self, object_id: str) -> bool:
+        """Return whether it meets this call; counts it if so."""
+        if self._left == 0 or self._object_id not in (None, object_id):
+            return False
+        self.hits += 1
+        if self._left is not None:
+            self._left -= 1
+        return True
+
+    async def before(self, object_id: str) -> None:
+        """Raise or wait where the fault takes effect before the method."""
+        if isinstance(self._with, LostAnswer) or not self._strikes(object_id):
+            return
+        if isinstance(self._with, Delay):
+            await asyncio.sleep(self._with.seconds)
+        else:
+            raise self._with if isinstance(self._with, Exception) else self._with()
+
+    def loses(self, object_id: str) -> bool:
+        """Return whether the answer of a call gets lost."""
+        return isinstance(self._with, LostAnswer) and self._strikes(object_id)
+
+
+class Faults:
+    """The faults of one host. Its registry gets copies of the specs, whose methods can be replaced."""
+
+    def __init__(self, registry: Registry) -> None:
+        """Prepare the host's ``registry``."""
+        self._specs: dict[str, TypeSpec] = {
+            name: replace(spec, methods=dict(spec.methods), hooks=dict(spec.hooks))
+            for name, spec in registry.types.items()
+        }
+        self._faults: dict[tuple[str, str], list[Fault]] = {}
+        registry.types = self._specs
+
+    def add(
+        self,
+        type_name: str,
+        method: str,
+        with_: Exception | type[Exception] | Delay | LostAnswer,
+        *,
+        times: int | None,
+        object_id: str | None,
+    ) -> Fault:
+        """Inject a fault.
+
+        Raises:
+            ValueError: the type is not served, has no such method, or ``times`` is less than 1.
+        """
+        if times is not None and times < 1:
+            raise ValueError(f"times is {times}; give the number of calls that fail, or None for all")
+        spec = self._specs.get(type_name)
+        if spec is None:
+            raise ValueError(f"this host does not serve {type_name}; it serves {', '.join(self._specs)}")
+        if method not in spec.methods and method not in spec.hooks:
+            known = ", ".join((*spec.methods, *spec.hooks))
+            raise ValueError(f"{type_name} has no exported method or hook {method!r}; it has {known}")
+        fault = Fault(with_, times=times, object_id=object_id)
+        place = (type_name, method)
+        if place not in self._faults:
+            self._faults[place] = []
+            _make_faulty(spec.methods if method in spec.methods else spec.hooks, method, self._faults[place])
+        self._faults[place].append(fault)
+        return fault
+
+    def lose(self, request: Request) -> Reply | None:
+        """Return what the caller gets instead of the answer, if a fault withholds it."""
+        key, method = request.key, _HOOK_OF.get(request.operation, request.method)
+        for fault in self._faults.get((key.type, method), ()):
+            if fault.loses(key.id):
+                error = Timeout(f"{key}.{method}: the answer was lost; the call may have taken effect")
+                return Reply(problem=Problem.of(error, request.request_id))
+        return None
+
+
+def _make_faulty(methods: Mapping[str, MethodSpec], name: str, faults: list[Fault]) -> None:
+    assert isinstance(methods, dict)
+    spec = methods[name]
+    methods[name] = replace(spec, function=partial(_run, spec.function, faults), is_async=True)
+
+
+async def _run(function: Callable[..., Any], faults: list[Fault], target: Any, /, **arguments: Any) -> Any:
+    for fault in faults:
+        await fault.before(target.id)
+    result = function(target, **arguments)
+    return await result if inspect.isawaitable(result) else result
+
+
+class FaultyLink:
+    """The link between the objects of a host, and from the test to them: a node whose answers can get lost."""
+
+    def __init__(self, node: Link, faults: Faults) -> None:
+        """Carry requests to ``node``."""
+        self._node = node
+        self._faults = faults
+
+    def submit(self, request: Request) -> Future[Reply]:
+        """Send a request; see ``goverse.ports.link.Link``."""
+        answer = self._node.submit(request)
+        if request.operation is Operation.READ:
+            return answer
+        passed_on: Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def deliver(answered: Future[Reply]) -> None:
+            if not passed_on.done():
+                passed_on.set_result(self._faults.lose(request) or answered.result())
+
+        answer.add_done_callback(deliver)
+        passed_on.add_done_callback(lambda waited: answer.cancel() if waited.cancelled() else None)
+        return passed_on
+
+    async def list(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        """List objects; see ``goverse.ports.link.Link``."""
+        return await self._node.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
+
+    def readiness(self) -> Readiness:
+        """Tell whether requests would be served now; see ``goverse.ports.link.Link``."""
+        return self._node.readiness()

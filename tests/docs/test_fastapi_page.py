@@ -1,0 +1,91 @@
+"""The web application of the page on FastAPI works, in front of a gate that serves the page's objects."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import ModuleType
+
+import httpx
+import pytest
+
+from goverse.objects.describe import describe
+from goverse.objects.registry import Registry
+from goverse_gate.app import create_app
+from goverse_gate.listener import open_listener
+from goverse_gate.options import GateOptions
+from goverse_gate.server import GateServer
+from goverse_node.node import Node
+from goverse_node.stores.memory import MemoryStore
+from tests.docs.test_guides import BLOCK
+from tests.tree import ROOT
+
+PAGE = ROOT / "docs" / "guide" / "fastapi.md"
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """All Python of the page, as one module."""
+    file = tmp_path / "shop_web.py"
+    file.write_text("\n\n".join(BLOCK.findall(PAGE.read_text(encoding="utf-8"))), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("shop_web", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "shop_web", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+async def browser(page: ModuleType, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the web application, behind which a gate serves the objects."""
+    store, options = MemoryStore(), GateOptions()
+    await store.open()
+    node = Node(Registry([page.Order]), store)
+    await node.start()
+    listener = open_listener("127.0.0.1", 0)
+    server = GateServer(create_app(node, describe(node.registry), options), options, sockets=[listener])
+    await server.start()
+    monkeypatch.setattr(page, "GATE", f"http://127.0.0.1:{listener.getsockname()[1]}")
+    transport = httpx.ASGITransport(page.web)
+    async with (
+        page.web.router.lifespan_context(page.web),
+        httpx.AsyncClient(transport=transport, base_url="https://shop.example") as client,
+    ):
+        yield client
+    await server.stop()
+    await node.stop(1)
+
+
+@pytest.mark.requirement("DOC-2")
+async def test_who_has_logged_in_orders_in_their_own_name(browser: httpx.AsyncClient) -> None:
+    async def log_in(user: str, password: str = "secret") -> int:
+        return (await browser.post("/login", json={"user": user, "password": password})).status_code
+
+    assert (await browser.post("/orders/o1")).status_code == 401
+    assert await log_in("ann", "wrong") == 401
+    assert await log_in("ann") == 204
+    assert (await browser.post("/orders/o1")).status_code == 204
+    browser.cookies.clear()
+    assert await log_in("ben") == 204
+
+    refused = await browser.post("/orders/o1")
+
+    assert (refused.status_code, refused.json()["detail"]) == (403, "The order belongs to another customer.")
+    browser.cookies.clear()
+    browser.cookies.set("session", "ann.forged")
+    assert (await browser.post("/orders/o1")).status_code == 401
+
+
+@pytest.mark.requirement("DOC-2")
+async def test_a_webhook_that_is_sent_again_counts_once(browser: httpx.AsyncClient, page: ModuleType) -> None:
+    async def deliver(event: str, signature: str | None = None) -> httpx.Response:
+        body = json.dumps({"id": event, "order": "o1", "cents": 500}).encode()
+        return await browser.post(
+            "/webhooks/payment", content=body, headers={"x-signature": signature or page.signed(body)}
+        )
+
+    assert (await deliver("e1", "forged")).status_code == 401
+    assert [(await deliver(event)).json() for event in ("e1", "e1", "e2", "e1")] == [500, 500, 1000, 500]

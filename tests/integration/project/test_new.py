@@ -1,0 +1,215 @@
+"""`goverse new`: what it writes works at once, and it overwrites nothing."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from benchmarks.ports import free_port
+from tests.docs.walkthrough import FOREIGN_VARIABLES
+from tests.integration.cli.processes import goverse, until
+from tests.tree import ROOT
+
+pytestmark = pytest.mark.requirement("AGT-4")
+
+FILES = {
+    ".dockerignore",
+    ".gitignore",
+    "Dockerfile",
+    "Makefile",
+    "README.md",
+    "pyproject.toml",
+    "tests/test_guestbook.py",
+    "web/index.html",
+    "web/page.js",
+    "web_shop/__init__.py",
+    "web_shop/guestbook.py",
+    "web_shop/py.typed",
+}
+
+
+def terminal() -> dict[str, str]:
+    """Return the environment of a user's terminal."""
+    return {name: value for name, value in os.environ.items() if not FOREIGN_VARIABLES.fullmatch(name)}
+
+
+def files_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def make(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["make", *words], cwd=folder, env=terminal(), capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Run `make dev` on a free port; yield its address."""
+    port = free_port()
+    command = ["make", "dev", f"PORT={port}"]
+    with (folder / "dev.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=terminal(),
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            until(lambda: b"serving" in (folder / "dev.log").read_bytes() or process.poll() is not None, "the server")
+            assert process.poll() is None, (folder / "dev.log").read_text()
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
+
+
+@pytest.mark.slow
+def test_a_new_project_installs_passes_its_checks_and_serves_object_and_page(tmp_path: Path) -> None:
+    done = goverse("-o", "json", "new", "web-shop", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    project = tmp_path / "web-shop"
+    assert set(json.loads(done.stdout)["files"]) == FILES == files_of(project)
+
+    shown = make(project, "check")
+    make(project, "wheel")
+
+    assert "3 passed" in shown
+    assert "Success: no issues found in 3 source files" in shown
+    assert [path.name for path in (project / "dist").glob("*.whl")] == ["web_shop-0.1.0-py3-none-any.whl"]
+    with served(project) as url:
+        call = f"{url}/objects/Guestbook/main/call/sign"
+        first = httpx.post(call, json={"name": "Ann", "text": "Hello"}, timeout=60)
+        second = httpx.post(call, json={"name": "Ann", "text": "Hello"}, timeout=60)
+        assert (first.json(), second.status_code, second.json()["code"]) == (1, 409, "already_signed")
+        assert "Guest book" in httpx.get(url, timeout=60).text
+        assert "javascript" in httpx.get(f"{url}/page.js", timeout=60).headers["content-type"]
+    _install_as_the_image_does(project, tmp_path)
+
+
+def _install_as_the_image_does(project: Path, tmp_path: Path) -> None:
+    """Carry out the command of the Dockerfile in an environment like that of the node's image, and serve from there."""
+    image, tools = tmp_path / "opt-goverse", tmp_path / "tools"
+    shutil.copytree(project / ".venv", image, symlinks=True)
+    for path in image.glob("lib/python3*/site-packages/*web_shop*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    [command] = re.findall(r"^RUN (.*?[^\\])$", (project / "Dockerfile").read_text(), re.MULTILINE | re.DOTALL)
+    for there, here in (("/opt/goverse", image), ("/tools", tools), ("/own", tmp_path / "own")):
+        command = command.replace(there, str(here))
+    command = command.replace(" /packages", f" {tmp_path / 'packages'}")
+    subprocess.run(["bash", "-euc", command], cwd=project, env=terminal(), check=True, timeout=600)
+
+    installed = {path.name.partition("-")[0] for path in (tmp_path / "packages").iterdir()}
+    assert installed == {"web_shop"}
+    probe = "import goverse, web_shop; print(web_shop.__file__)"
+    environment = {**terminal(), "PYTHONPATH": str(tmp_path / "packages")}
+    ran = subprocess.run(
+        [image / "bin" / "python", "-c", probe],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.startswith(str(tmp_path / "packages"))
+
+
+def _empty_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _folder_with_a_file(path: Path) -> None:
+    path.mkdir()
+    (path / "notes").write_text("mine")
+
+
+def _file(path: Path) -> None:
+    path.write_text("mine")
+
+
+def _dangling_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("there", "accepted"),
+    [(_empty_folder, True), (_folder_with_a_file, False), (_file, False), (_dangling_link, False)],
+)
+def test_nothing_is_overwritten(tmp_path: Path, there: Callable[[Path], None], accepted: bool) -> None:
+    there(tmp_path / "shop")
+    before = files_of(tmp_path)
+
+    done = goverse("new", "shop", cwd=tmp_path)
+
+    assert done.returncode == (0 if accepted else 2)
+    assert accepted or ("shop exists; nothing was written" in done.stderr and files_of(tmp_path) == before)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("Shop", "is not a project name"),
+        ("2shop", "is not a project name"),
+        ("../shop", "is not a project name"),
+        ("my shop", "is not a project name"),
+        ("shop-", "is not a project name"),
+        ("läden", "is not a project name"),
+        ("x" * 41, "is not a project name"),
+        ("class", "is a word of Python"),
+        ("match", "is a word of Python"),
+        ("json", "standard library"),
+        ("web", "is the name of a folder of the project"),
+        ("goverse", "is a package that the project installs"),
+        ("pydantic", "is a package that the project installs"),
+        ("pytest-asyncio", "is a package that the project installs"),
+    ],
+)
+def test_a_name_that_would_not_work_is_refused(tmp_path: Path, name: str, complaint: str) -> None:
+    done = goverse("new", name, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert "hint:" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_says_where_goverse_comes_from_and_refuses_what_is_none(tmp_path: Path) -> None:
+    wheel = tmp_path / "goverse-1.0-py3-none-any.whl"
+    wheel.touch()
+
+    default = goverse("-o", "json", "new", "one", cwd=tmp_path)
+    from_wheel = goverse("-o", "json", "new", "two", "--goverse", wheel.name, "--into", str(tmp_path), cwd=tmp_path)
+    wrong = goverse("new", "three", "--goverse", str(tmp_path), cwd=tmp_path)
+    nowhere = goverse("new", "three", "--into", "missing", cwd=tmp_path)
+
+    assert json.loads(default.stdout)["goverse"] == str(ROOT)
+    assert json.loads(from_wheel.stdout)["goverse"] == str(wheel)
+    assert f"GOVERSE ?= {wheel}\n" in (tmp_path / "two" / "Makefile").read_text()
+    assert (wrong.returncode, nowhere.returncode) == (2, 2)
+    assert "is neither a wheel of GoVerse nor a folder with its source" in wrong.stderr
+    assert "there is no folder missing" in nowhere.stderr
+    assert not (tmp_path / "three").exists()
+
+
+def test_no_template_is_left_unfilled(tmp_path: Path) -> None:
+    goverse("new", "shop", cwd=tmp_path)
+
+    text = {name: (tmp_path / "shop" / name).read_text() for name in files_of(tmp_path / "shop")}
+    assert [
+        name for name, content in text.items() if re.search(r"@(project|package|goverse|version|requirement)@", content)
+    ] == []
+    assert tomllib.loads(text["pyproject.toml"])["project"]["dependencies"] == ["goverse"]

@@ -1,0 +1,291 @@
+"""`goverse dump --all` and `goverse load`: what one store was, another becomes, on one machine and in a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from benchmarks.postgres import Server, server
+from goverse import Object, call
+from goverse.errors import CursorExpired, GoverseError
+from goverse.model.frames import Operation, Request
+from goverse.model.keys import ObjectKey
+from goverse.model.records import CommitRecord, StoredReply
+from goverse.objects.registry import Registry
+from goverse_node.node import Node
+from goverse_node.stores.postgres import schema
+from goverse_node.stores.postgres.options import PostgresOptions
+from goverse_node.stores.postgres.store import PostgresStore
+from goverse_node.stores.postgres.verify import verify
+from goverse_node.stores.wal.dump import dump
+from goverse_node.stores.wal.store import WalStore
+from tests.integration.cli.processes import goverse
+
+pytestmark = pytest.mark.requirement("DUR-9")
+
+
+class Counter(Object):
+    value: int = 0
+
+    @call
+    async def add(self, amount: int) -> int:
+        self.value += amount
+        return self.value
+
+
+DAY_MS = 86_400_000
+NAMES = ("a", "b/ü", "shard#7/x", "z" * 512)
+
+
+def key(name: str, type_name: str = "Counter", namespace: str = "default") -> ObjectKey:
+    return ObjectKey(namespace, type_name, name)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def written(target: ObjectKey, expected: int, state: dict[str, Any] | None, idempotency_key: str = "") -> CommitRecord:
+    reply = StoredReply(b"print", b'{"answer": 1}', now_ms() + DAY_MS) if idempotency_key else None
+    body = json.dumps(state).encode() if state is not None else None
+    return CommitRecord(target, expected, expected + 1, body, 3, now_ms(), idempotency_key or None, reply)
+
+
+async def fill(directory: Path) -> None:
+    """Leave objects of several names, versions and namespaces, deleted ones, and replies behind."""
+    store = WalStore(directory)
+    await store.open()
+    for name in NAMES:
+        second = written(key(name), 1, {"value": 2}, f"key of {name[:9]}")
+        await store.commit([written(key(name), 0, {"value": 1}), second])
+    await store.commit([written(key("n", "Other", "shop"), 0, {"text": "é\u2028"}, "gv-~derived")])
+    await store.commit([written(key("gone"), 0, {"value": 1}), written(key("gone"), 1, None)])
+    await store.close()
+
+
+@pytest.fixture
+async def source(tmp_path: Path) -> Path:
+    directory = tmp_path / "source"
+    await fill(directory)
+    return directory
+
+
+@pytest.fixture
+def dumped(source: Path, tmp_path: Path) -> Path:
+    done = goverse("dump", "--all", "--data-dir", str(source), cwd=tmp_path)
+    path = tmp_path / "all.ndjson"
+    path.write_text(done.stdout, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+async def database() -> AsyncIterator[Server]:
+    with server(Path("/var/tmp")) as found:
+        connection = await asyncpg.connect(found.dsn)
+        await schema.migrate(connection)
+        await connection.close()
+        yield found
+
+
+def everything(directory: Path) -> list[str]:
+    return list(dump(directory, replies=True, tombstones=True, floors=True))
+
+
+async def test_an_embedded_store_becomes_another_with_all_that_callers_can_see(
+    source: Path, dumped: Path, tmp_path: Path
+) -> None:
+    done = goverse("-o", "json", "load", str(dumped), "--into", "target", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert {name: shown[name] for name in ("objects", "deleted", "replies")} == {
+        "objects": 5,
+        "deleted": 1,
+        "replies": 5,
+    }
+    assert everything(tmp_path / "target") == everything(source)
+    store = WalStore(tmp_path / "target")
+    await store.open()
+    try:
+        last = max(json.loads(line)["commit_seq"] for line in everything(source))
+        with pytest.raises(CursorExpired):
+            await store.changes(0, 10)
+        [again] = await store.commit([written(key("gone"), 2, {"value": 9})])
+        assert again == last + 1 == int(shown["next_seq"])
+        assert store.recall(key("a"), "key of a") is not None
+    finally:
+        await store.close()
+
+
+async def test_floors_of_forgotten_tombstones_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "all.ndjson").write_text('{"namespace":"default","type":"Counter","floor":41}\n')
+
+    assert goverse("load", "all.ndjson", "--into", "target", cwd=tmp_path).returncode == 0
+
+    store = WalStore(tmp_path / "target")
+    await store.open()
+    loaded = store.load(key("new"))
+    await store.close()
+    assert loaded is not None
+    assert (loaded.version, loaded.state) == (41, None)
+    assert everything(tmp_path / "target") == ['{"namespace":"default","type":"Counter","floor":41}']
+
+
+async def _loaded(answer: Any) -> Any:
+    return await answer if isinstance(answer, asyncio.Future) else answer
+
+
+async def test_a_cluster_takes_over_versions_states_and_replies(database: Server, source: Path, dumped: Path) -> None:
+    done = goverse("-o", "json", "load", str(dumped), "--cluster", "--dsn", database.dsn, cwd=dumped.parent)
+
+    assert done.returncode == 0, done.stderr
+    store = PostgresStore(PostgresOptions(dsn=database.dsn), owner="n1")
+    await store.open()
+    try:
+        for line in map(json.loads, dump(source, tombstones=True)):
+            name = key(line["id"], line["type"], line["namespace"])
+            found = await _loaded(store.load(name))
+            assert (found.version, found.commit_seq, found.state_version) == (line["version"], line["commit_seq"], 3)
+            assert (json.loads(found.state) if found.state else None) == line.get("state")
+        kept = await _loaded(store.recall(key("a"), "key of a"))
+        assert (kept.fingerprint, kept.reply) == (b"print", b'{"answer": 1}')
+        [position] = await store.commit([written(key("a"), 2, {"value": 3})])
+        assert isinstance(position, int)
+        assert position > int(json.loads(done.stdout)["commit_seq"])
+        with pytest.raises(CursorExpired):
+            await store.changes(0, 10)
+        assert [change.key.id for change in await store.changes(position - 1, 10)] == ["a"]
+    finally:
+        await store.close()
+    connection = await asyncpg.connect(database.dsn)
+    findings = await verify(connection)
+    await connection.close()
+    assert [(each.check, each.wrong) for each in findings if each.wrong] == []
+
+
+async def test_a_repeated_call_gets_the_answer_that_the_embedded_store_gave(database: Server, tmp_path: Path) -> None:
+    async def add(store: Any, idempotency_key: str) -> tuple[bytes, bool]:
+        await store.open()
+        node = Node(Registry([Counter]), store)
+        await node.start()
+        request = Request(
+            Operation.CALL, key("c"), "add", b'{"amount": 5}', node.now() + 30, "r", idempotency_key=idempotency_key
+        )
+        reply = await node.submit(request)
+        assert reply.problem is None, reply.problem
+        await node.stop(1)
+        await store.close()
+        return reply.body, reply.replayed
+
+    first = await add(WalStore(tmp_path / "source"), "click-1")
+    dumped = goverse("dump", "--all", "--data-dir", "source", cwd=tmp_path)
+    done = goverse("load", "-", "--cluster", "--dsn", database.dsn, cwd=tmp_path, stdin=dumped.stdout)
+    assert done.returncode == 0, done.stderr
+
+    assert await add(PostgresStore(PostgresOptions(dsn=database.dsn), owner="n1"), "click-1") == (first[0], True)
+    assert await add(PostgresStore(PostgresOptions(dsn=database.dsn), owner="n2"), "click-2") == (b"10", False)
+
+
+async def test_a_database_in_use_or_with_objects_is_refused_and_stays_as_it_was(
+    database: Server, dumped: Path, tmp_path: Path
+) -> None:
+    def load(*more: str) -> tuple[int, str]:
+        done = goverse("load", str(dumped), "--cluster", "--dsn", database.dsn, *more, cwd=tmp_path)
+        return done.returncode, done.stderr
+
+    store = PostgresStore(PostgresOptions(dsn=database.dsn), owner="n1")
+    await store.open()
+    await store.commit([written(key("other"), 0, {"value": 1})])
+    code, told = await asyncio.to_thread(load)
+    await store.close()
+    assert (code, "stop all nodes first" in told) == (1, True), told
+
+    code, told = load()
+    assert (code, "load into an empty one, or say --add" in told) == (1, True), told
+    assert load("--add")[0] == 0
+    code, told = load("--add")
+    assert (code, "holds some of the objects already: default/Counter/" in told) == (1, True), told
+    one = line(id="shard#9999/x")
+    done = goverse("load", "-", "--cluster", "--dsn", database.dsn, "--add", cwd=tmp_path, stdin=one)
+    code, told = done.returncode, done.stderr
+    assert (code, "names a shard; the cluster has 8192" in told) == (1, True), told
+
+
+def line(**members: Any) -> str:
+    whole = {
+        "namespace": "default",
+        "type": "Counter",
+        "id": "c",
+        "version": 1,
+        "commit_seq": 1,
+        "modified_ms": 1,
+        "state_version": 1,
+        "state": {"value": 1},
+    }
+    return json.dumps({name: value for name, value in {**whole, **members}.items() if value is not ...})
+
+
+def _wrong_lines() -> Iterator[tuple[str, str]]:
+    yield "{", "line 2: "
+    yield "[]", "it is not a JSON object"
+    yield line(id=...), "id is missing"
+    yield line(state=...), "state is missing"
+    yield line(id=""), "the object id has 0 bytes"
+    yield line(type="_x"), "type '_x' is not a name of a class"
+    yield line(namespace="!"), "the namespace is not"
+    yield line(version=0), "version is not a whole number from 1"
+    yield line(version=True), "version is not a whole number from 1"
+    yield line(commit_seq=1.5), "commit_seq is not a whole number from 1"
+    yield line(commit_seq=1 << 63), "commit_seq is not a whole number from 1"
+    yield line(state=[1]), "state is not a JSON object"
+    yield line(deleted=True), "state is not a member that this release knows"
+    yield line(state=..., deleted=False), "deleted is not true"
+    yield line(owner="x"), "owner is not a member that this release knows; a newer one may have written the dump"
+    yield line(id="first"), "an earlier line has the same name"
+    yield line(state={"text": "x" * (4 << 20)}), "state has 4194"
+    yield line(state={"x": 1}).replace('"x": 1', '"x": NaN'), "NaN is not JSON"
+    yield line(state={"x": 1}).replace('"x": 1', '"x": 1e999'), "Out of range float values"
+    yield '{"a":' * 100_000, "it is nested too deeply"
+
+
+@pytest.mark.parametrize(("wrong", "complaint"), list(_wrong_lines()), ids=lambda text: text[-40:])
+def test_every_line_is_checked_before_anything_is_loaded(tmp_path: Path, wrong: str, complaint: str) -> None:
+    (tmp_path / "dump.ndjson").write_text(f"{line(id='first')}\n{wrong}\n\n{line(id='last')}\n", encoding="utf-8")
+
+    done = goverse("load", "dump.ndjson", "--into", "target", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "1 lines cannot be loaded; nothing was loaded" in done.stderr
+    assert complaint in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["dump.ndjson"]
+
+
+def test_a_target_that_is_there_or_not_said_is_refused(dumped: Path, tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "mine").touch()
+
+    there = goverse("load", str(dumped), "--into", "target", cwd=tmp_path)
+    unsaid = goverse("load", str(dumped), cwd=tmp_path)
+    missing = goverse("load", "missing.ndjson", "--into", "new", cwd=tmp_path)
+
+    assert (there.returncode, unsaid.returncode, missing.returncode) == (1, 2, 2)
+    assert "target is not empty; name a new directory" in there.stderr
+    assert "say where to load it" in unsaid.stderr
+    assert "missing.ndjson cannot be read: No such file or directory" in missing.stderr
+
+
+def test_an_unreadable_point_of_a_dump_loads_nothing(tmp_path: Path) -> None:
+    (tmp_path / "dump.ndjson").write_bytes(b"\xff\xfe\n")
+
+    done = goverse("load", "dump.ndjson", "--into", "target", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "line 1: " in done.stderr
+    assert GoverseError.code not in done.stderr

@@ -1,0 +1,235 @@
+"""`goverse.testing.ObjectHost`: its options, its life, and the faults that a test injects."""
+
+import asyncio
+from typing import Any, ClassVar
+
+import pytest
+
+from goverse import (
+    BusinessError,
+    GoverseError,
+    MethodFailed,
+    Object,
+    ObjectNotFound,
+    Overloaded,
+    Timeout,
+    TooLarge,
+    call,
+)
+from goverse.testing import Delay, LostAnswer, ObjectHost
+
+
+class SoldOut(BusinessError):
+    """Nothing is left."""
+
+    status = 409
+    code = "sold_out_of_host_tests"
+
+
+class Purse(Object):
+    cents: int = 0
+    notes: str = ""
+
+    def on_create(self, cents: int = 0) -> None:
+        self.cents = cents
+
+    @call(raises=(SoldOut,))
+    async def add(self, cents: int) -> int:
+        self.cents += cents
+        return self.cents
+
+    @call(readonly=True)
+    async def peek(self) -> int:
+        return self.cents
+
+    @call
+    def double(self) -> int:
+        self.cents *= 2
+        return self.cents
+
+    @call
+    async def write(self, text: str) -> None:
+        self.notes = text
+
+
+class Shopper(Object):
+    bought: int = 0
+
+    @call
+    async def buy(self) -> int:
+        await self.ref(Purse, self.id).add(cents=5)
+        self.bought += 1
+        return self.bought
+
+    @call
+    async def buy_or_note(self) -> str:
+        try:
+            await self.ref(Purse, self.id).add(cents=5)
+        except GoverseError as error:
+            return error.code
+        return "bought"
+
+
+class Slow(Object):
+    release: ClassVar[asyncio.Event]
+
+    @call
+    async def wait(self) -> None:
+        await self.release.wait()
+
+
+async def test_an_exception_takes_the_place_of_the_method_and_undoes_the_caller() -> None:
+    async with ObjectHost(Shopper, Purse) as host:
+        fault = host.fail(Purse, "add", with_=SoldOut("no cents"))
+        shopper = host.ref(Shopper, "ann")
+
+        with pytest.raises(SoldOut, match="no cents"):
+            await shopper.buy()
+
+        assert await shopper.buy() == 1
+        assert fault.hits == 1
+        assert await host.state(Purse, "ann") == {"cents": 5, "notes": ""}
+
+
+async def test_a_fault_of_the_program_is_what_a_bug_would_be() -> None:
+    async with ObjectHost(Purse) as host:
+        host.fail(Purse, "add", with_=ZeroDivisionError)
+        with pytest.raises(MethodFailed):
+            await host.ref(Purse, "ann").add(cents=1)
+
+
+async def test_a_lost_answer_leaves_the_effect_and_a_repetition_gets_the_answer_that_was_kept() -> None:
+    async with ObjectHost(Purse) as host:
+        host.fail(Purse, "add", with_=LostAnswer())
+        purse = host.ref(Purse, "ann", idempotency_key="k")
+
+        with pytest.raises(Timeout, match="the answer was lost"):
+            await purse.add(cents=5)
+
+        assert await purse.add(cents=5) == 5
+        assert await host.ref(Purse, "ann").peek() == 5
+
+
+async def test_a_calling_object_meets_a_lost_answer_too() -> None:
+    async with ObjectHost(Shopper, Purse) as host:
+        host.fail(Purse, "add", with_=LostAnswer())
+
+        assert await host.ref(Shopper, "ann").buy_or_note() == "timeout"
+
+        assert await host.ref(Purse, "ann").peek() == 5
+
+
+async def test_a_delay_holds_the_object_and_its_deadline_goes_on() -> None:
+    async with ObjectHost(Purse, timeout_s=0.2) as host:
+        host.fail(Purse, "add", with_=Delay(seconds=60))
+
+        with pytest.raises(Timeout):
+            await host.ref(Purse, "ann").add(cents=5)
+
+        host.fail(Purse, "add", with_=Delay(seconds=0))
+        assert await host.ref(Purse, "ann").add(cents=5) == 5
+
+
+async def test_a_plain_method_fails_and_waits_like_any_other() -> None:
+    async with ObjectHost(Purse) as host:
+        await host.create(Purse, "ann", cents=1)
+        purse: Any = host.ref(Purse, "ann")
+        host.fail(Purse, "double", with_=SoldOut)
+        host.fail(Purse, "double", with_=Delay(seconds=0))
+
+        with pytest.raises(SoldOut):
+            await purse.double()
+
+        assert [await purse.double(), await purse.double()] == [2, 4]
+
+
+async def test_a_fault_meets_as_many_calls_as_it_says_or_all_until_it_ends() -> None:
+    async with ObjectHost(Purse) as host:
+        purse = host.ref(Purse, "ann")
+        twice = host.fail(Purse, "add", with_=SoldOut, times=2)
+        for _ in range(2):
+            with pytest.raises(SoldOut):
+                await purse.add(cents=1)
+        assert await purse.add(cents=1) == 1
+
+        always = host.fail(Purse, "peek", with_=SoldOut, times=None)
+        for _ in range(3):
+            with pytest.raises(SoldOut):
+                await purse.peek()
+        always.end()
+        assert await purse.peek() == 1
+
+    assert (twice.hits, always.hits) == (2, 3)
+
+
+async def test_a_fault_may_be_for_one_object_and_for_a_hook() -> None:
+    async with ObjectHost(Purse) as host:
+        host.fail(Purse, "on_create", with_=SoldOut, object_id="ben")
+
+        await host.create(Purse, "ann", cents=3)
+        with pytest.raises(SoldOut):
+            await host.create(Purse, "ben", cents=3)
+
+        assert await host.state(Purse, "ben") is None
+        assert await host.create(Purse, "ben", cents=3) == {"cents": 3, "notes": ""}
+
+
+async def test_faults_outlive_passivation_and_restart_and_stay_in_their_host() -> None:
+    async with ObjectHost(Purse) as host, ObjectHost(Purse) as other:
+        await host.ref(Purse, "ann").add(cents=1)
+        host.fail(Purse, "add", with_=SoldOut, times=None)
+        await host.passivate()
+        await host.restart()
+
+        with pytest.raises(SoldOut):
+            await host.ref(Purse, "ann").add(cents=1)
+
+        assert await other.ref(Purse, "ann").add(cents=1) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((Slow, "wait", 1), "does not serve Slow; it serves Purse"),
+        ((Purse, "pay", 1), "no exported method or hook 'pay'; it has add, double, peek, write, on_create"),
+        ((Purse, "add", 0), "times is 0"),
+    ],
+)
+async def test_a_fault_that_could_never_strike_is_refused(
+    arguments: tuple[type[Any], str, int], complaint: str
+) -> None:
+    target, method, times = arguments
+    with pytest.raises(ValueError, match=complaint):
+        ObjectHost(Purse).fail(target, method, with_=SoldOut, times=times)
+
+
+async def test_options_are_the_bounds_of_the_node() -> None:
+    Slow.release = asyncio.Event()
+    async with ObjectHost(Purse, Slow, state_bytes_max=100, mailbox_calls_max=1) as host:
+        with pytest.raises(TooLarge):
+            await host.ref(Purse, "ann").write(text="x" * 200)
+        first = [asyncio.ensure_future(host.ref(Slow, "s").wait()) for _ in range(2)]
+        await asyncio.wait(first, timeout=0)
+        with pytest.raises(Overloaded):
+            await host.ref(Slow, "s").wait()
+        Slow.release.set()
+        await asyncio.gather(*first)
+
+
+def test_an_option_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(TypeError, match="state_byte_max"):
+        ObjectHost(Purse, state_byte_max=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def test_a_host_that_does_not_run_says_so() -> None:
+    host = ObjectHost(Purse)
+    with pytest.raises(GoverseError, match="the host does not run"):
+        await host.ref(Purse, "ann").peek()
+    await host.stop()
+
+    await host.start()
+    with pytest.raises(GoverseError, match="was started already"):
+        await host.start()
+    with pytest.raises(ObjectNotFound):
+        await host.delete(Purse, "ann")
+    await host.stop()
