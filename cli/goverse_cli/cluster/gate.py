@@ -86,6 +86,7 @@ async def serve_gate(
         await _follow(values, watch, offered, router, undo)
         url = url_of(listener, "https" if certificates.gate else "http")
         registration = _Registration(values, coordinator, watch, url, introduction.incarnation)
+        watch.add(registration.follow)
         registration.start()
         undo.push_async_callback(registration.stop)
 
@@ -127,6 +128,9 @@ class _Registration:
 
     def start(self) -> None:
         self._leases.start()
+
+    def follow(self, view: ClusterView) -> None:
+        self._leases.follow(view)
 
     async def stop(self) -> None:
         for task in tuple(self._tasks):

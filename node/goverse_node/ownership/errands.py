@@ -38,6 +38,7 @@ class Errands:
         node: str,
         catalog: bytes | None,
         claim_timeout_s: float,
+        now: Callable[[], float],
     ) -> None:
         """Ask ``coordinator`` and ``authority`` in the name of ``node``, and tell ``ownership`` and ``leader``."""
         self.times = ShardTimes()
@@ -49,7 +50,7 @@ class Errands:
         self._node = node
         self._catalog = catalog
         self._claim_timeout_s = claim_timeout_s
-        self._now: Callable[[], float] = asyncio.get_running_loop().time
+        self._now = now
 
     async def register(self, action: Register) -> None:
         """Write the node's own key."""
@@ -58,13 +59,14 @@ class Errands:
         changes = [Put(key, action.member.encode(), action.lease_id)]
         if self._catalog is not None:
             changes.append(Put(layout.catalog(action.member.id), self._catalog, action.lease_id))
+        revision: int | None = None
         try:
             with self.times.durations.measure("register"):
-                await self._coordinator.write([Guard(key, mod_revision=action.own_revision)], changes)
+                revision = await self._coordinator.write([Guard(key, mod_revision=action.own_revision)], changes)
         except GoverseError as error:
             logger.warning("the node could not be registered", extra={"reason": error.detail})
         finally:
-            self._ownership.registered(self._now())
+            self._ownership.registered(action.lease_id if revision is not None else None, self._now())
 
     async def claim(self, action: Claim) -> None:
         """Have the store raise epochs."""

@@ -10,7 +10,9 @@ Rules:
 3. The shards of a node that said it would come back, and left, wait for it for ``rejoin_grace_s``. Leaving takes it no
    longer than ``close_budget_s``: one that is gone later than that died on the way, and its shards waited for its
    lease already.
-4. What it decided, and why, can be read: the latest decisions, and totals by reason.
+4. When etcd was emptied, replaced or restored, it plans again after one lease time: until then nodes register and
+   publish their claims again, and a node that has not done so yet is not gone.
+5. What it decided, and why, can be read: the latest decisions, and totals by reason.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from goverse.limits import (
     CLOSE_BUDGET_S,
     DECISIONS_KEPT,
     GATHER_S,
+    LEASE_TTL_S,
     LOAD_PAUSE_S,
     PLAN_PAUSE_S,
     REJOIN_GRACE_S,
@@ -47,6 +50,7 @@ class LeaderLimits:
     plan_pause_s: float = PLAN_PAUSE_S
     load_pause_s: float = LOAD_PAUSE_S
     rejoin_grace_s: float = REJOIN_GRACE_S
+    history_pause_s: float = LEASE_TTL_S
     close_budget_s: float = CLOSE_BUDGET_S
     stuck_after_s: float = STUCK_AFTER_S
     stuck_avoid_s: float = STUCK_AVOID_S
@@ -82,6 +86,8 @@ class Leader:
         self._view = view
         self._table = table
         self._leads: int | None = None
+        self._histories = view.histories
+        self._plans_from = float("-inf")
         self._restarting: dict[str, float] = {}
         self._awaited: dict[str, float] = {}
         self.journey_counts = JourneyCounts()
@@ -91,7 +97,7 @@ class Leader:
         self._leads = leads
         self.journeys = Journeys(self.limits.stuck_after_s, self.limits.stuck_avoid_s, counts=self.journey_counts)
         serves = any(route is not None for route in self._table.routes)
-        self._plan_at = now if serves else now + self.limits.gather_s
+        self._plan_at = max(self._plans_from, now if serves else now + self.limits.gather_s)
         self._look_at = float("-inf")
         self._seen: tuple[int, ...] = ()
         self._written_at: int | None = None
@@ -101,7 +107,11 @@ class Leader:
 
     def step(self, leads: int | None, now: float) -> WriteTargets | None:
         """Plan if it is time; ``leads`` is the create revision of this node's leadership, or None."""
-        if leads != self._leads:
+        if self._view.histories != self._histories:
+            self._histories = self._view.histories
+            self._plans_from = now + self.limits.history_pause_s
+            self._begin(leads, now)
+        elif leads != self._leads:
             self._begin(leads, now)
         if leads is None:
             return None
@@ -138,7 +148,13 @@ class Leader:
 
     def _signature(self) -> tuple[int, ...]:
         view = self._view
-        return view.targets_revision, view.members_revision, view.intents_revision, self._table.changes
+        return (
+            view.reloads,
+            view.targets_revision,
+            view.members_revision,
+            view.intents_revision,
+            self._table.changes,
+        )
 
     def _news(self, now: float) -> bool:
         """Tell whether a plan could come out differently from the last one."""

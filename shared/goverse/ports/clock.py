@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Final, Protocol
+
+_BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def boot_time() -> float:
+    """Return seconds that never go back and that also count while the machine is suspended.
+
+    ``CLOCK_BOOTTIME`` on Linux. Where the system has no such clock this is the monotonic clock, which stands still
+    during a suspension. The values cannot be compared with ``loop.time()``; only differences can.
+    """
+    return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
 
 
 class Clock(Protocol):

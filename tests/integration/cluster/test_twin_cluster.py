@@ -156,7 +156,7 @@ async def test_a_node_without_etcd_serves_on_and_one_that_was_replaced_does_not(
         mine = [number for number in range(64) if _owner(cluster, f"t{number}") == "a"]
         old = {number: cluster.connect("a") for number in mine}
         host.coordinator.reach.cut()
-        await until(lambda: not host.keeper._leases.lease.alive(asyncio.get_running_loop().time()))
+        await until(lambda: not host.keeper._leases.lease.alive(host.clock()))
         await until(lambda: set(cluster.owners()) == {"b"})
         for number in mine:
             stale = await old[number].submit(cluster.request(Tally, f"t{number}", "look", key=f"stale-{number}"))
@@ -173,14 +173,13 @@ async def test_an_outage_of_etcd_stops_nobody() -> None:
         for host in cluster.hosts.values():
             host.coordinator.reach.cut()
         cluster.coordinator.reach.cut()
-        now = asyncio.get_running_loop().time
-        await until(lambda: not any(host.keeper._leases.lease.alive(now()) for host in cluster.hosts.values()))
+        await until(lambda: not any(host.keeper._leases.lease.alive(host.clock()) for host in cluster.hosts.values()))
         await everywhere(cluster, 2)
         replies = [await cluster.call(Tally, f"t{number}", "look") for number in range(64)]
         assert [value(reply) for reply in replies] == [2] * 64
         for reach in (cluster.coordinator.reach, *(host.coordinator.reach for host in cluster.hosts.values())):
             reach.heal()
-        await until(lambda: all(host.keeper._leases.lease.alive(now()) for host in cluster.hosts.values()))
+        await until(lambda: all(host.keeper._leases.lease.alive(host.clock()) for host in cluster.hosts.values()))
         await cluster.served("a", "b")
         await everywhere(cluster, 3)
 
