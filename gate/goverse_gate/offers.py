@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from goverse.errors import UnknownMethod, UnknownType
+from goverse.errors import Unavailable, UnknownMethod, UnknownType
 from goverse.model.catalog import Catalog, TypeDescription
 from goverse_gate.metrics import GateMetrics, Series
 from goverse_gate.target import Names, shown
@@ -51,7 +51,7 @@ class Offers:
                 name: OfferedMethod(name, method.timeout_s or default_timeout_s, metrics.methods[described.name, name])
                 for name, method in described.methods.items()
             }
-            return OfferedType(described.name, Names(methods), _listed(methods))
+            return OfferedType(described.name, Names(methods), _listed(methods) or "none")
 
         self._types = Names({name: offer(described) for name, described in catalog.items()})
         self._type_names = _listed(catalog)
@@ -61,12 +61,15 @@ class Offers:
 
         Raises:
             UnknownType: there is none; says which there are.
+            Unavailable: no type is known at all, since no node of the cluster has registered.
         """
         offered = self._types.find(segment)
+        if offered is None and not self._type_names:
+            raise Unavailable("no node of the cluster has registered yet; try again in a moment", retry_after_s=1)
         if offered is None:
             raise UnknownType(f"there is no object type {shown(segment)}; this application has {self._type_names}")
         return offered
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
+    return ", ".join(sorted(names))

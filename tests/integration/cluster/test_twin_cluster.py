@@ -194,3 +194,23 @@ def _owner(cluster: TwinCluster, object_id: str) -> str | None:
 
 def test_there_are_more_shards_than_nodes() -> None:
     assert SHARDS > 3
+
+
+@pytest.mark.requirement("CLU-1")
+async def test_a_router_is_ready_while_a_part_of_the_shards_is_served_and_says_which_part() -> None:
+    async with TwinCluster(Tally, lease_ttl_s=600.0) as cluster:
+        assert cluster.router.readiness() == (False, ("no node is registered", f"claimed 0 of {SHARDS} shards"), 0)
+        await cluster.join("a", "b")
+        await cluster.served("a", "b")
+        assert cluster.router.readiness()[:2] == (True, ())
+        left = cluster.owners().count("b")
+        cluster.hosts["a"].kill()
+        assert cluster.router.readiness()[:2] == (True, ("1 of 2 nodes are not ready",))
+        cluster.hosts["b"].coordinator.reach.cut()  # so that no node takes the shards over
+        lease_id = cluster.hosts["a"].keeper._leases.lease.id
+        assert lease_id is not None
+        cluster.keys.revoke(lease_id)
+        await until(lambda: set(cluster.owners()) == {None, "b"})
+        assert cluster.router.readiness()[:2] == (True, (f"claimed {left} of {SHARDS} shards",))
+        cluster.hosts["b"].kill()
+        assert not cluster.router.readiness().ready
