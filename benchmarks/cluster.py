@@ -102,7 +102,7 @@ def _how(name: str) -> Signals:
 def _is_ready(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
-            return json.load(answer)["reasons"] == []
+            return not json.load(answer)["reasons"]
     except OSError:
         return False
 

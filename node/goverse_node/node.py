@@ -14,6 +14,7 @@ from goverse.errors import (
     Overloaded,
     Unavailable,
 )
+from goverse.limits import REQUEST_ID_BYTES_MAX
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import ObjectKey, placement_of
 from goverse.model.records import ObjectSummary
@@ -232,7 +233,7 @@ class Node:
             "",
             b"",
             self.now() + self.options.hook_timeout_s,
-            request_id=self.options.node_id,
+            request_id=self.options.node_id[:REQUEST_ID_BYTES_MAX],
         )
 
     def forget(self, activation: Activation) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.cluster_processes import Processes, Shape, cluster
+from tests.etcd_server import free_ports
 
 pytestmark = [pytest.mark.requirement("CLU-3", "CLU-4")]
 
@@ -90,7 +91,14 @@ async def test_a_second_cluster_is_kept_from_the_database_of_the_first(
     tmp_path: Path, settings: dict[str, str]
 ) -> None:
     async with cluster(tmp_path, Shape(nodes=1, shards=16)) as processes:
-        node = ("node", str(processes.shape.application), "--id", "stranger", "--listen", "127.0.0.1:0")
+        node = (
+            "node",
+            str(processes.shape.application),
+            "--id",
+            "stranger",
+            "--listen",
+            f"127.0.0.1:{free_ports(1)[0]}",
+        )
         with pytest.raises(AssertionError, match=r"belongs to cluster 'goverse' with 16 shards"):
             await asyncio.to_thread(processes.command, *node, **settings)
         assert processes.command("call", "Counter", "c", "increment", "--url", processes.url) == "1\n"

@@ -35,7 +35,14 @@ from goverse_cli.allotment import keep_within
 from goverse_cli.cluster.admin import AdminServer, listen
 from goverse_cli.cluster.certificates import Certificates
 from goverse_cli.cluster.database import postgres_of
-from goverse_cli.cluster.parts import check_encryption, coordinator_of, layout_of, new_incarnation, router_of
+from goverse_cli.cluster.parts import (
+    check_encryption,
+    check_listen,
+    coordinator_of,
+    layout_of,
+    new_incarnation,
+    router_of,
+)
 from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_cli.collector import calm_collector
 from goverse_cli.node_options import node_options
@@ -77,6 +84,7 @@ async def serve_node(
         Unavailable: etcd or PostgreSQL does not answer.
         StoreError: the database has not the schema of this release.
     """
+    check_listen(values)
     keep_within(values)
     registry = application.registry
     introduction = Introduction(kind="node", id=values.node.id, incarnation=new_incarnation())
@@ -85,7 +93,8 @@ async def serve_node(
         store, certificates = await _open_store(values, undo)
         seen = await _follow(values, registry, introduction, certificates, undo)
         member = _member(values, introduction, listener)
-        keeper = _keeper(values, member, seen, store, describe(registry))
+        catalog = describe(registry)
+        keeper = _keeper(values, member, seen, store, catalog)
         options = replace(node_options(values), shard_count=values.cluster.shards)
         node = Node(registry, store, options=options, tenure=keeper, memory=Resources().memory)
         undo.callback(watch_for_stalls())
@@ -95,7 +104,11 @@ async def serve_node(
         admin = AdminServer(metrics, partial(node_report, node, keeper), listener)
         await admin.start()
         undo.push_async_callback(admin.stop)
-        bounds = values.wire.options(values.node.inflight_calls_max)
+        bounds = replace(
+            values.wire.options(values.node.inflight_calls_max),
+            outside_body_bytes_max=values.gate.body_bytes_max,
+            call_timeout_s_max=_longest_call_s(values, catalog),
+        )
         server = LinkServer(node, introduction, options=bounds, credentials=certificates.into, stats=served)
         await _start(node, seen.router, server, values, undo)
         keeper.start(node.evacuation, LoadMeter(node, Resources()))
@@ -129,6 +142,12 @@ def _keeper(values: Settings, member: Member, seen: _Seen, store: MeteredStore, 
         catalog=catalog,
         leader_limits=LeaderLimits(plan=PlanLimits(quorum=values.cluster.nodes_min)),
     )
+
+
+def _longest_call_s(values: Settings, catalog: Catalog) -> float:
+    """Return the longest deadline that a peer may ask for: the setting's, or that of a method which declares more."""
+    declared = (method.timeout_s or 0.0 for described in catalog.values() for method in described.methods.values())
+    return max(values.node.call_timeout_s_max, *declared, 0.0)
 
 
 def _member(values: Settings, introduction: Introduction, listener: socket.socket) -> Member:

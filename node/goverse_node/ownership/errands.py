@@ -105,8 +105,10 @@ class Errands:
         finally:
             now = self._now()
             self._ownership.published(revision, now)
-            if revision is not None:
-                self.times.opened(self._ownership, now)
+            opened = self.times.opened(self._ownership, now) if revision is not None else 0
+            if opened:
+                serving, _ = self._ownership.progress()
+                logger.info("shards opened", extra={"shards": opened, "serving": serving})
 
     async def check(self) -> None:
         """Ask the store which epochs are still ours."""
@@ -151,4 +153,5 @@ class Errands:
         except GoverseError as error:
             logger.warning("targets could not be written", extra={"reason": error.detail})
         finally:
-            self._leader.written(revision, self._now())
+            for change in self._leader.written(revision, self._now()):
+                logger.info("shards reassigned", extra=change)

@@ -18,6 +18,7 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -55,6 +56,17 @@ class LeaderLimits:
     stuck_after_s: float = STUCK_AFTER_S
     stuck_avoid_s: float = STUCK_AVOID_S
     plan: PlanLimits = field(default_factory=PlanLimits)
+
+
+def _summaries(decisions: Iterable[Decision]) -> Sequence[Mapping[str, object]]:
+    """Return one record per reason and former owner: how many shards go to which nodes."""
+    counts: dict[tuple[str, str | None], Counter[str]] = {}
+    for decision in decisions:
+        counts.setdefault((decision.reason.value, decision.source), Counter())[decision.target] += 1
+    return [
+        {"reason": reason, **({} if source is None else {"source": source}), "shards": to.total(), "targets": dict(to)}
+        for (reason, source), to in counts.items()
+    ]
 
 
 class WriteTargets(NamedTuple):
@@ -126,19 +138,23 @@ class Leader:
         self._writing = made
         return WriteTargets(made.targets, leads, self._view.targets_revision)
 
-    def written(self, revision: int | None, now: float) -> None:
-        """Note the end of a write: the revision that it got, or None where it failed or nobody knows."""
+    def written(self, revision: int | None, now: float) -> Sequence[Mapping[str, object]]:
+        """Note the end of a write: the revision that it got, or None if it failed or is unknown.
+
+        Returns a record for the log per node that loses shards, and one for shards that had no owner.
+        """
         made, self._writing = self._writing, None
         if revision is None or made is None:
             self._plan_at = now + CLAIM_RETRY_S
             self._seen = ()
-            return
+            return ()
         self._written_at = revision
         self.decisions.extend((now, decision) for decision in made.decisions)
         self.reasons.update(decision.reason for decision in made.decisions)
         for decision in made.decisions:
             route = self._table.routes[decision.shard]
             self.journeys.begin(decision.shard, None if route is None else route.node, decision.target, now)
+        return _summaries(made.decisions)
 
     def wake_at(self) -> float | None:
         """Return when ``step`` may have something to do without a further input; None if never."""

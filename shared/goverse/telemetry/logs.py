@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
@@ -29,6 +30,8 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 
 _NOISY: Final = ("asyncio", "httpcore", "httpx", "uvicorn", "watchfiles")
 """Loggers whose information is about their own machinery; their warnings are welcome."""
+
+logger = logging.getLogger("goverse")
 
 _FIRST: Final = ("ts", "level", "logger", "event")
 
@@ -48,7 +51,7 @@ def configure(
     """
     target = stream if stream is not None else sys.stderr
     text = log_format == "text" or (log_format == "auto" and target.isatty())
-    handler = LineWriter(target)
+    handler = LineWriter(target, as_json=not text)
     handler.setFormatter(_formatter(text, node, colors=text and wants_color(target, environ)))
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -70,6 +73,37 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     change_level(level)
+
+
+def begin(environ: Mapping[str, str]) -> None:
+    """Prepare the log of a server process before its settings are known.
+
+    A process that cannot read its settings says so in JSON as well, if the environment asks for JSON or standard error
+    is not a terminal. What Python writes to standard error by itself goes through the log. What gRPC writes there is
+    left out, since it repeats what gRPC reports to its callers.
+    """
+    asked = environ.get("GOVERSE_LOG__FORMAT") or environ.get("LOG_FORMAT") or "auto"
+    formats: dict[str, LogFormat] = {"auto": "auto", "json": "json", "text": "text"}
+    configure(formats.get(asked, "auto"), "info")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    threading.excepthook = _thread_failed
+    sys.unraisablehook = _ignored
+
+
+def writes_json() -> bool:
+    """Tell whether every record is written as one JSON object."""
+    return any(isinstance(handler, LineWriter) and handler.as_json for handler in logging.getLogger().handlers)
+
+
+def _thread_failed(arguments: threading.ExceptHookArgs) -> None:
+    name = arguments.thread.name if arguments.thread is not None else "unknown"
+    logger.error("a thread failed", exc_info=arguments.exc_value, extra={"thread_name": name})
+
+
+def _ignored(unraisable: sys.UnraisableHookArgs) -> None:
+    logger.error(
+        "an exception was ignored", exc_info=unraisable.exc_value, extra={"place": repr(unraisable.object)[:200]}
+    )
 
 
 def change_level(level: str) -> None:

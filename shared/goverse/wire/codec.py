@@ -12,8 +12,18 @@ from typing import Final, cast
 
 from google.protobuf.message import DecodeError
 
-from goverse.errors import GoverseError, MalformedRequest, PeerError
-from goverse.limits import ID_BYTES_MAX, LIST_LIMIT_MAX
+from goverse.errors import Deadlock, GoverseError, MalformedRequest, PeerError
+from goverse.limits import (
+    CALL_TIMEOUT_S_MAX,
+    CALLER_BYTES_MAX,
+    CHAIN_LENGTH_MAX,
+    ID_BYTES_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX,
+    LIST_LIMIT_MAX,
+    PEER_NAME_BYTES_MAX,
+    REQUEST_ID_BYTES_MAX,
+    TRACEPARENT_BYTES_MAX,
+)
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey, check_namespace, is_name
 from goverse.model.records import ObjectSummary
@@ -28,6 +38,7 @@ _NUMBERS: Final[Mapping[Operation, messages.Operation.ValueType]] = {
     operation: cast("messages.Operation.ValueType", int(operation)) for operation in Operation
 }
 _NAMES_KNOWN_MAX: Final = 10_000
+_VERSIONS_MAX: Final = 256
 _UNSENDABLE: Final = (TypeError, ValueError)  # what protobuf raises for a value that does not fit its field
 
 
@@ -70,6 +81,12 @@ def read_hello(envelope: messages.Envelope) -> Introduction:
     if not envelope.HasField("hello"):
         raise PeerError("the peer did not introduce itself")
     hello = envelope.hello
+    for what in ("kind", "id", "incarnation", "release"):
+        text = getattr(hello, what)
+        if len(text) > PEER_NAME_BYTES_MAX or not text.isprintable():
+            raise PeerError(f"the peer's {what} is not at most {PEER_NAME_BYTES_MAX} printable characters")
+    if len(hello.versions) > _VERSIONS_MAX or len(hello.features) > _VERSIONS_MAX:
+        raise PeerError(f"the peer names more than {_VERSIONS_MAX} versions or features")
     return Introduction(
         kind=hello.kind,
         id=hello.id,
@@ -138,10 +155,11 @@ def remaining_ms(seconds: float) -> int:
 class RequestReader:
     """Reads requests of one peer; remembers the names that it checked before."""
 
-    __slots__ = ("_methods", "_namespaces", "_types")
+    __slots__ = ("_methods", "_namespaces", "_remaining_ms_max", "_types")
 
-    def __init__(self) -> None:
-        """No name is known yet."""
+    def __init__(self, call_timeout_s_max: float = CALL_TIMEOUT_S_MAX) -> None:
+        """Know no name yet; a deadline lies at most ``call_timeout_s_max`` ahead."""
+        self._remaining_ms_max = call_timeout_s_max * 1000
         self._namespaces: set[str] = set()
         self._types: set[str] = set()
         self._methods: set[str] = {""}
@@ -149,25 +167,40 @@ class RequestReader:
     def read(self, message: messages.Request, now: float) -> Request:
         """Return the request, its deadline on the clock of ``now``.
 
+        Every bound that a gate keeps is checked here as well, since a peer need not be a gate.
+
         Raises:
             MalformedRequest: a newer peer asks for what is not known here, or a broken one for what cannot be.
+            Deadlock: the chain is longer than any that objects may make.
         """
         operation = _OPERATIONS.get(message.operation)
         if operation is None:
             raise MalformedRequest(f"operation {message.operation} is not known here", executed=Executed.NO.value)
         chain = message.chain
+        if len(chain) > CHAIN_LENGTH_MAX:
+            raise Deadlock(f"the call chain has {len(chain)} objects; {CHAIN_LENGTH_MAX} are allowed")
+        remaining_ms = min(message.remaining_ms, self._remaining_ms_max)
+        key = message.idempotency_key if message.HasField("idempotency_key") else None
+        if key is not None and (not 1 <= len(key) <= IDEMPOTENCY_KEY_BYTES_MAX or not _is_printable(key)):
+            raise MalformedRequest(
+                f"the idempotency key is not 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters",
+                executed=Executed.NO.value,
+            )
+        _check_text(message.request_id, REQUEST_ID_BYTES_MAX, "request id")
+        _check_text(message.caller, CALLER_BYTES_MAX, "caller")
+        trace = message.traceparent
         return Request(
             operation,
             self._key(message.namespace, message.type, message.object_id),
             self._method(message.method),
             message.body,
-            now + message.remaining_ms / 1000,
+            now + remaining_ms / 1000,
             message.request_id,
-            message.idempotency_key if message.HasField("idempotency_key") else None,
+            key,
             message.if_match if message.HasField("if_match") else None,
             message.caller,
-            message.traceparent,
-            tuple(ObjectKey(link.namespace, link.type, link.id) for link in chain) if chain else (),
+            trace if len(trace) <= TRACEPARENT_BYTES_MAX and _is_printable(trace) else "",
+            tuple(self._key(link.namespace, link.type, link.id) for link in chain) if chain else (),
             message.attempt,
             message.fresh_key,
         )
@@ -191,9 +224,20 @@ class RequestReader:
         return name
 
 
+def _check_text(text: str, size_max: int, what: str) -> None:
+    if len(text) > size_max or not _is_printable(text):
+        raise MalformedRequest(
+            f"the {what} is not at most {size_max} printable ASCII characters", executed=Executed.NO.value
+        )
+
+
+def _is_printable(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
 def _check_name(name: str, what: str) -> None:
     if not is_name(name):
-        raise MalformedRequest(f"the {what}'s name is no name", executed=Executed.NO.value)
+        raise MalformedRequest(f"invalid {what} name", executed=Executed.NO.value)
 
 
 def _remember(known: set[str], name: str) -> None:
@@ -265,6 +309,20 @@ def write_listing(
         )
     except _UNSENDABLE as error:
         raise MalformedRequest(f"the listing cannot be asked for: {error}") from error
+
+
+def check_listing(message: messages.ListRequest) -> None:
+    """Check what a peer asks to list, within the bounds of a gate.
+
+    Raises:
+        MalformedRequest: a name is invalid, or a text or the limit is out of bounds.
+    """
+    check_namespace(message.namespace)
+    _check_name(message.type, "type")
+    if max(len(message.prefix.encode()), len(message.after.encode())) > ID_BYTES_MAX:
+        raise MalformedRequest(f"a prefix or position has more than the {ID_BYTES_MAX} bytes of an object id")
+    if not 1 <= message.limit <= LIST_LIMIT_MAX:
+        raise MalformedRequest(f"the limit is {message.limit}; it must be 1 to {LIST_LIMIT_MAX}")
 
 
 def write_items(items: Sequence[ObjectSummary], message: messages.ListReply) -> None:

@@ -3,6 +3,7 @@
 * Ids of requests grow; one that does not is a peer that lost its mind, and ends the stream.
 * A request beyond a bound is refused at once. Reading stops only for a peer that does not take its replies: stopping
   because of requests would also stop the cancels behind them.
+* The bounds on a request that a gate checks are checked again: whoever reaches the port of a node may be no gate.
 * While it drains it refuses new work, except requests that a turn of its own may be waiting for.
 
 Like ``outgoing``, this touches no loop.
@@ -11,6 +12,7 @@ Like ``outgoing``, this touches no loop.
 from __future__ import annotations
 
 from goverse.errors import Draining, GoverseError, Overloaded, PeerError, TooLarge
+from goverse.limits import STATE_BYTES_MAX
 from goverse.model.frames import Problem, Reply, Request
 from goverse.ports.link import EXECUTED, Executed
 from goverse.wire.options import WireOptions
@@ -65,6 +67,9 @@ class Incoming:
                 retry_after_s=1,
                 executed=Executed.NO.value,
             )
+        body_bytes_max = STATE_BYTES_MAX if request.chain else options.outside_body_bytes_max
+        if size > body_bytes_max:
+            return TooLarge(f"the body has {size} bytes; {body_bytes_max} are allowed", executed=Executed.NO.value)
         if self._held_bytes + size > options.requests_bytes_max:
             return Overloaded(
                 f"requests with {self._held_bytes} bytes are under way here already",

@@ -43,6 +43,11 @@ async def everywhere(cluster: TwinCluster, expected: int) -> None:
     assert [value(reply) for reply in replies] == [expected] * 64
 
 
+def _is_settled(cluster: TwinCluster) -> bool:
+    targets = cluster.watch.view.targets
+    return targets is not None and targets.owners() == cluster.owners()
+
+
 def _spread(cluster: TwinCluster) -> int:
     owners = cluster.owners()
     counts = [owners.count(name) for name in "abc"]
@@ -214,3 +219,26 @@ async def test_a_router_is_ready_while_a_part_of_the_shards_is_served_and_says_w
         assert cluster.router.readiness()[:2] == (True, (f"claimed {left} of {SHARDS} shards",))
         cluster.hosts["b"].kill()
         assert not cluster.router.readiness().ready
+
+
+@pytest.mark.requirement("CLU-9", "OBS-3")
+async def test_a_takeover_is_one_record_of_the_leader_and_one_of_each_node_that_takes_shards(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.join("a", "b", "c")
+        await cluster.served("a", "b", "c")
+        await until(lambda: _spread(cluster) <= 1 and _is_settled(cluster))
+        dead = next(name for name, host in cluster.hosts.items() if not host.keeper.leads)
+        lost = cluster.owners().count(dead)
+        caplog.clear()
+        with caplog.at_level("INFO", logger="goverse.node.ownership"):
+            cluster.hosts[dead].kill()
+            await until(partial(_gone, cluster, dead))
+        plans = [vars(record) for record in caplog.records if record.message == "shards reassigned"]
+        (plan,) = [each for each in plans if each["reason"] == "owner_gone"]
+        assert (plan["source"], plan["shards"]) == (dead, lost)
+        assert sum(plan["targets"].values()) == lost
+        assert dead not in plan["targets"]
+        opened = [vars(record)["shards"] for record in caplog.records if record.message == "shards opened"]
+        assert sum(opened) == lost
