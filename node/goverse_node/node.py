@@ -26,6 +26,7 @@ from goverse_node.activation import Activation
 from goverse_node.call import Call
 from goverse_node.deadlines import Deadlines
 from goverse_node.evacuation import Evacuation
+from goverse_node.nested import NestedCalls
 from goverse_node.options import NodeOptions
 from goverse_node.pipeline import CommitPipeline
 from goverse_node.reading import read
@@ -63,7 +64,7 @@ class Node:
         self.tenure = tenure
         self.calls: Link = self
         self.evacuation = Evacuation()
-        self.stats = NodeStats()
+        self.stats, self.nested = NodeStats(), NestedCalls(registry)
         self.shard_calls: dict[int, int] = {}  # whoever looks at it begins a new one
         bounds = self.options
         self.pipeline = CommitPipeline(

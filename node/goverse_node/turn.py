@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from hashlib import blake2b
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from goverse.errors import Deadlock, GoverseError
@@ -152,8 +153,11 @@ class Turn:
             fresh_key=self.request.fresh_key,
         )
         self.waits_for = (*self.waits_for, key)
+        node, began = self.activation.node, perf_counter()
         try:
-            return await self.activation.node.calls.submit(request)
+            reply = await node.calls.submit(request)
+            node.nested.record(key.type, method, reply.problem, perf_counter() - began)
+            return reply
         finally:
             left = list(self.waits_for)
             left.remove(key)

@@ -86,7 +86,6 @@ async def serve_gate(
         await _follow(values, watch, offered, router, undo)
         url = url_of(listener, "https" if certificates.gate else "http")
         registration = _Registration(values, coordinator, watch, url, introduction.incarnation)
-        watch.add(registration.follow)
         registration.start()
         undo.push_async_callback(registration.stop)
 
@@ -125,12 +124,10 @@ class _Registration:
         self._key = watch.view.layout.gate(values.node.id)
         self._tasks: set[asyncio.Task[None]] = set()
         self._leases = LeaseKeeper(coordinator, values.cluster.lease_ttl_s, changed=self._register)
+        watch.add(self._leases.follow)
 
     def start(self) -> None:
         self._leases.start()
-
-    def follow(self, view: ClusterView) -> None:
-        self._leases.follow(view)
 
     async def stop(self) -> None:
         for task in tuple(self._tasks):

@@ -29,6 +29,7 @@ from goverse.telemetry.resources import Resources
 from goverse.telemetry.tls import TlsMetrics
 from goverse.telemetry.wire import WireMetrics
 from goverse.wire.introduction import Introduction
+from goverse.wire.options import WireOptions
 from goverse.wire.server import LinkServer
 from goverse.wire.stats import WireStats
 from goverse_cli.allotment import keep_within
@@ -86,29 +87,22 @@ async def serve_node(
     """
     check_listen(values)
     keep_within(values)
-    registry = application.registry
+    registry, catalog = application.registry, describe(application.registry)
     introduction = Introduction(kind="node", id=values.node.id, incarnation=new_incarnation())
     async with AsyncExitStack() as undo:
         listener = undo.enter_context(listen(values.cluster.admin_listen))
         store, certificates = await _open_store(values, undo)
         seen = await _follow(values, registry, introduction, certificates, undo)
         member = _member(values, introduction, listener)
-        catalog = describe(registry)
         keeper = _keeper(values, member, seen, store, catalog)
         options = replace(node_options(values), shard_count=values.cluster.shards)
         node = Node(registry, store, options=options, tenure=keeper, memory=Resources().memory)
         undo.callback(watch_for_stalls())
         served = WireStats()
-        wire = WireMetrics(out=seen.links, **{"in": served})
-        metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, wire, TlsMetrics(certificates.links))
-        admin = AdminServer(metrics, partial(node_report, node, keeper), listener)
-        await admin.start()
-        undo.push_async_callback(admin.stop)
-        bounds = replace(
-            values.wire.options(values.node.inflight_calls_max),
-            outside_body_bytes_max=values.gate.body_bytes_max,
-            call_timeout_s_max=_longest_call_s(values, catalog),
-        )
+        wires = WireMetrics(out=seen.links, **{"in": served}), TlsMetrics(certificates.links)
+        metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, *wires)
+        await _serve_admin(AdminServer(metrics, partial(node_report, node, keeper), listener), undo)
+        bounds = _bounds(values, catalog)
         server = LinkServer(node, introduction, options=bounds, credentials=certificates.into, stats=served)
         await _start(node, seen.router, server, values, undo)
         keeper.start(node.evacuation, LoadMeter(node, Resources()))
@@ -144,10 +138,14 @@ def _keeper(values: Settings, member: Member, seen: _Seen, store: MeteredStore, 
     )
 
 
-def _longest_call_s(values: Settings, catalog: Catalog) -> float:
-    """Return the longest deadline that a peer may ask for: the setting's, or that of a method which declares more."""
+def _bounds(values: Settings, catalog: Catalog) -> WireOptions:
+    """Return what the node takes from its peers; a method may declare a longer deadline than the settings allow."""
     declared = (method.timeout_s or 0.0 for described in catalog.values() for method in described.methods.values())
-    return max(values.node.call_timeout_s_max, *declared, 0.0)
+    return replace(
+        values.wire.options(values.node.inflight_calls_max),
+        outside_body_bytes_max=values.gate.body_bytes_max,
+        call_timeout_s_max=max(values.node.call_timeout_s_max, *declared, 0.0),
+    )
 
 
 def _member(values: Settings, introduction: Introduction, listener: socket.socket) -> Member:
@@ -202,6 +200,11 @@ async def _follow(
     undo.push_async_callback(watch.stop)
     check_encryption(values, watch.view.nodes.values(), values.node.id)
     return _Seen(coordinator, watch, router, links)
+
+
+async def _serve_admin(admin: AdminServer, undo: AsyncExitStack) -> None:
+    await admin.start()
+    undo.push_async_callback(admin.stop)
 
 
 async def _start(node: Node, router: Router, server: LinkServer, values: Settings, undo: AsyncExitStack) -> None:

@@ -79,20 +79,17 @@ class Keeper:
         now: Callable[[], float] = boot_time,
     ) -> None:
         """Own nothing yet; ``table`` follows ``watch`` before the keeper does, ``now`` is the clock of the lease."""
-        self._member = member
-        self._watch = watch
+        self._member, self._watch = member, watch
         self._now = now
         self._leases = LeaseKeeper(coordinator, lease_ttl_s, changed=self._look_soon, now=now)
         self._shard_count = len(table)
-        self._news = asyncio.Event()
+        self._news, self._left = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop_task: asyncio.Task[None] | None = None
-        self._left = asyncio.Event()
         self._evacuation: Evacuation | None = None
         self.ownership = Ownership(member, watch.view, self._leases.lease, limits=limits)
-        self.leader = Leader(
-            watch.view, table, limits=replace(leader_limits or LeaderLimits(), history_pause_s=lease_ttl_s)
-        )
+        leads_by = replace(leader_limits or LeaderLimits(), history_pause_s=lease_ttl_s)
+        self.leader = Leader(watch.view, table, limits=leads_by)
         self._election = Election(member.id, member.incarnation)
         self.errands = Errands(
             self.ownership,
