@@ -13,6 +13,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 DEV_ARGS ?= --web sample-app/web
 PYTEST_ARGS ?=
+PYTHONS ?=
 TEST_PROCESSES ?= 2
 BENCH_ARGS ?=
 CHAOS_ARGS ?=
@@ -40,6 +41,11 @@ cluster: $(DEV_STAMP) ## Run APP on a cluster: etcd, PostgreSQL, 3 nodes and 2 g
 test: $(DEV_STAMP) ## Run every test (PYTEST_ARGS="-k wal" for some, TEST_PROCESSES)
 	@scripts/install_system.sh chromium etcd-server nodejs npm postgresql
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+.PHONY: pythons
+pythons: ## Run the quick tests under every Python that is admitted and installed here (PYTHONS="3.12 3.14")
+	@scripts/install_system.sh etcd-server nodejs npm postgresql
+	@PYTHONS="$(PYTHONS)" scripts/pythons.sh $(PYTEST_ARGS)
 
 .PHONY: check
 check: static test ## Everything that a change must pass: what CI runs
@@ -108,7 +114,7 @@ proto: $(DEV_STAMP) ## Write the modules and stubs of the .proto files again, af
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build results (never .goverse, your data)
-	rm -rf $(VENV) .benchmark-peers .chain-tools .deploy-images .deploy-tools build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-3.* .benchmark-peers .chain-tools .deploy-images .deploy-tools build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN_STAMP): $(RECIPE)

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from signal import SIGKILL, SIGQUIT, SIGTERM, Signals
 
-from benchmarks.postgres import free_port
+from benchmarks.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_TIMEOUT_S = 60.0

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import uvicorn
 import uvloop
 
+from benchmarks.ports import free_port
 from goverse.model.catalog import MethodDescription, TypeDescription
 from goverse.model.frames import Reply, Request
 from goverse.model.records import ObjectSummary
@@ -161,9 +162,7 @@ def cpu_s(pid: int) -> float:
 
 def measure(subject: str, seconds: int, connections: int) -> Measured:
     """Put one subject under load."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, __file__, "--serve", subject, "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

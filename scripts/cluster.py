@@ -25,7 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.postgres import free_port, postgres  # noqa: E402  # found by the line above
+from benchmarks.ports import free_port  # noqa: E402  # found by the line above
+from benchmarks.postgres import postgres  # noqa: E402  # as above
 from goverse.errors import ConfigError  # noqa: E402  # as above
 from goverse_gate.listener import open_listener  # noqa: E402  # as above
 

@@ -14,9 +14,9 @@ fail() {
     exit 1
 }
 
-command -v "$python" >/dev/null || fail "There is no '$python'. GoVerse needs Python 3.11 or newer (set PYTHON=...)."
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    fail "'$python' is $("$python" --version). GoVerse needs Python 3.11 or newer (set PYTHON=...)."
+command -v "$python" >/dev/null || fail "There is no '$python'. GoVerse needs Python 3.11 to 3.14 (set PYTHON=...)."
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' ||
+    fail "'$python' is $("$python" --version). GoVerse needs Python 3.11 to 3.14 (set PYTHON=...)."
 
 if command -v uv >/dev/null; then
     [ -x "$venv/bin/python" ] || uv venv --quiet --python "$(command -v "$python")" "$venv"

@@ -20,9 +20,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from benchmarks.ports import free_ports
 from benchmarks.postgres import Server, server
 from tests.cluster_certificates import ClusterCertificates
-from tests.etcd_server import EtcdCluster, etcd_cluster, free_ports
+from tests.etcd_server import EtcdCluster, etcd_cluster
 from tests.tcp_proxy import TcpProxy, proxy_to
 
 ROOT = Path(__file__).parents[1]

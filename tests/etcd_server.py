@@ -9,10 +9,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Sequence
@@ -23,23 +21,12 @@ from typing import Any
 
 import httpx
 
+from benchmarks.ports import free_ports
 from tests.certificates import Authority
 
 PATIENCE_S = 30.0
 STARTS_MAX = 3
 QUICK = ("--heartbeat-interval=50", "--election-timeout=500")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that no outgoing connection takes while a member is down."""
-    found: list[int] = []
-    for port in random.SystemRandom().sample(range(12_000, 30_000), 400):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise AssertionError("too few ports are free")
 
 
 @dataclass

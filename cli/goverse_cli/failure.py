@@ -17,6 +17,7 @@ from typer import TyperException
 
 from goverse.errors import ConfigError, GoverseError, StoreLocked, TryAgain
 from goverse.model.json_values import encode
+from goverse_cli.printable import lines
 
 
 class ExitCode(IntEnum):
@@ -99,14 +100,14 @@ def tell(error: BaseException, *, as_json: bool, debug: bool) -> ExitCode:
     if debug:
         typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     if as_json:
-        document = failure.document or {"code": "command_failed", "detail": failure.message}
+        document: dict[str, Any] = failure.document or {"code": "command_failed", "detail": failure.message}
         if failure.hint:
             document = {**document, "hint": failure.hint}
-        typer.echo(encode(document), err=True)
+        typer.echo(lines(encode(document).decode()), err=True)
     else:
-        typer.echo(f"{_styled('error:', 'red')} {failure.message}", err=True)
+        typer.echo(f"{_styled('error:', 'red')} {lines(failure.message)}", err=True)
         if failure.hint:
-            typer.echo(f"{_styled('hint:', 'cyan')} {failure.hint}", err=True)
+            typer.echo(f"{_styled('hint:', 'cyan')} {lines(failure.hint)}", err=True)
     return failure.exit_code
 
 

@@ -11,9 +11,11 @@ import httpx
 from goverse.model.json_values import decode
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import DEFAULT_URL
+from goverse_cli.printable import line
 from goverse_cli.trust import Trust, distrust
 
 _CONNECT_TIMEOUT_S = 5.0
+_ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _SERVER_ERROR = 500
 _SERVICE_UNAVAILABLE = 503
 _READ_MARGIN_S = 5.0  # the server answers `timeout` itself; this is for a server that says nothing at all
@@ -49,10 +51,14 @@ class Server:
             Failure: the server cannot be reached, breaks off, or answers with a problem.
         """
         url = f"{self._url}{path}"
+        sent = {**(headers or {}), "accept-encoding": "identity"}
         try:
             # A proxy from the environment would not find this machine's own servers.
-            with httpx.Client(timeout=self._timeout, trust_env=self._proxied, verify=self._verify) as client:
-                answer = client.request(method, url, content=body, headers=headers)
+            with (
+                httpx.Client(timeout=self._timeout, trust_env=self._proxied, verify=self._verify) as client,
+                client.stream(method, url, content=body, headers=sent) as answer,
+            ):
+                content = self._content(answer)
         except httpx.ConnectError as error:
             raise self._distrusted(error) or self._unreachable(error) from error
         except httpx.ConnectTimeout as error:
@@ -69,9 +75,29 @@ class Server:
                 hint=f"{_AGAIN}; {_SHOW if self._secure else _SECURE}",
                 exit_code=ExitCode.UNAVAILABLE,
             ) from error
+        answer = httpx.Response(answer.status_code, headers=answer.headers, content=content, request=answer.request)
         if answer.is_success:
             return answer
         raise _problem(answer)
+
+    def _content(self, answer: httpx.Response) -> bytes:
+        """Read the body of an answer, which a broken server may never end, up to its limit."""
+        encoding = answer.headers.get("content-encoding", "identity")
+        if encoding.strip().lower() != "identity":
+            raise Failure(
+                f"{self._url} answered with the encoding {line(encoding[:50])!r}, which was not asked for",
+                hint="see whether --url names the right server",
+            )
+        content = bytearray()
+        for piece in answer.iter_raw():
+            content += piece
+            if len(content) > _ANSWER_BYTES_MAX:
+                raise Failure(
+                    f"the answer of {self._url} has more than {_ANSWER_BYTES_MAX} bytes; whether the request took "
+                    "effect is unknown",
+                    hint="see whether --url names the right server",
+                )
+        return bytes(content)
 
     def _distrusted(self, error: Exception) -> Failure | None:
         """Return the failure of a handshake, if it is one: then nothing was carried out."""
@@ -121,11 +147,14 @@ def _problem(answer: httpx.Response) -> Failure:
             f"{answer.url} answered {answer.status_code} {answer.reason_phrase}, and not as a GoVerse server does",
             hint="see whether --url names the right server",
         )
-    code, detail = str(document.get("code", "")), str(document.get("detail", ""))
-    fields = [f"\n  {item.get('path') or '/'}: {item.get('message')}" for item in document.get("errors", [])]
+    code, detail = line(str(document.get("code", ""))), line(str(document.get("detail", "")))
+    errors: object = document.get("errors")
+    items = cast("list[object]", errors) if isinstance(errors, list) else []
+    found = [cast("dict[str, object]", item) for item in items if isinstance(item, dict)]
+    fields = [f"\n  {line(str(item.get('path') or '/'))}: {line(str(item.get('message')))}" for item in found]
     exit_code = ExitCode.UNAVAILABLE if answer.status_code == _SERVICE_UNAVAILABLE else ExitCode.FAILED
     hint = "this may pass: try again, with the same --key if you gave one" if document.get("retryable") else ""
-    request_id = document.get("request_id")
+    request_id = line(str(document.get("request_id") or ""))
     name = f", request {request_id}" if request_id and answer.status_code >= _SERVER_ERROR else ""  # for the log
     message = f"{detail} ({answer.status_code} {code}{name})" + "".join(fields)
     return Failure(message, hint=hint, exit_code=exit_code, document=document)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from goverse.model.json_values import encode
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import Invocation
+from goverse_cli.printable import lines
 
 ProgressReport = Callable[[str, int, int], None]
 """What is being done, bytes done, bytes in all."""
@@ -22,9 +23,9 @@ ProgressReport = Callable[[str, int, int], None]
 def show(invocation: Invocation, document: Any, text: str) -> None:
     """Print a result: the document with ``-o json``, else the text."""
     if invocation.as_json:
-        typer.echo(encode(document).decode())
+        typer.echo(lines(encode(document).decode()))
     else:
-        typer.echo(text)
+        typer.echo(lines(text))
 
 
 def confirm(invocation: Invocation, question: str, *, agreed: bool) -> None:

@@ -64,10 +64,16 @@ class Trust:
 
 
 def distrust(error: BaseException) -> str | None:
-    """Return what OpenSSL says, if that is why a request failed."""
+    """Return the reason of OpenSSL, if a request failed in the handshake; a connection that just ended is no such case.
+
+    With TLS 1.3 a server can end a connection after the client has sent its request, so the request may have been
+    executed.
+    """
     found: BaseException | None = error
     while found is not None:
+        if isinstance(found, ssl.SSLEOFError) or "UNEXPECTED_EOF" in str(getattr(found, "reason", "")):
+            return None
         if isinstance(found, ssl.SSLError):
-            return str(getattr(found, "verify_message", "") or found.reason or found)
+            return str(getattr(found, "verify_message", "") or getattr(found, "reason", "") or found)
         found = found.__cause__ or found.__context__
     return None

@@ -11,7 +11,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -20,6 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.ports import free_port
 from goverse_node.stores.wal.admin import verify
 from tests.chaos.ledger import ACCOUNT, Ledger, Posting, Told, post
 from tests.gate.wire import Wire, connected, request
@@ -33,16 +33,6 @@ ACCOUNTS = 24
 PATIENCE_S = 60.0
 RUN_S = 600.0
 SETTINGS = {"GOVERSE_WAL__SNAPSHOT_BYTES": "1MiB", "LOG_FORMAT": "json"}
-
-
-def free_port() -> int:
-    """Return a port that no outgoing connection takes while the server is down."""
-    for port in random.SystemRandom().sample(range(12_000, 30_000), 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no port is free")
 
 
 class Server:

@@ -94,6 +94,9 @@ class Kubelet:
         """Run the Pod of a Job to its end; return what it printed. It is removed."""
         self.start(name)
         until(lambda: self.state(name)["Status"] in {"exited", "stopped"}, f"{name} ends: {self.log(name)}")
+        # The container's monitor copies its output into the log, and may still do so after the state says "exited".
+        monitor = Path("/proc") / str(self.state(name)["ConmonPid"])
+        until(lambda: not monitor.exists(), f"the log of {name} is complete")
         log = self.log(name)
         assert self.state(name)["ExitCode"] == 0, log
         self.remove(name)

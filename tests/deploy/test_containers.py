@@ -11,10 +11,11 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from benchmarks.ports import free_ports
 from benchmarks.postgres import server
 from tests.deploy.engine import Engine
 from tests.deploy.kubelet import NOTHING, confinement, until
-from tests.etcd_server import etcd_cluster, free_ports
+from tests.etcd_server import etcd_cluster
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.requirement("OPS-1")]
 

@@ -16,8 +16,8 @@ import httpx
 import pytest
 import yaml
 
+from benchmarks.ports import free_ports
 from tests.cluster_processes import PATIENCE_S, Processes, Shape, cluster
-from tests.etcd_server import free_ports
 from tests.tree import ROOT
 
 pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OBS-4"), pytest.mark.slow]

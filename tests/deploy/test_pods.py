@@ -20,7 +20,7 @@ import pytest
 from scripts.operate import restoring
 from tests.deploy.connections import compare
 from tests.deploy.engine import Engine
-from tests.deploy.kubelet import NOTHING, confinement
+from tests.deploy.kubelet import NOTHING, confinement, until
 from tests.deploy.pod_cluster import PodCluster, pod_cluster
 from tests.deploy.policies import COMPONENT, Edge, edges
 
@@ -117,7 +117,8 @@ def test_all_probes_pass_and_pods_know_who_they_are(running: PodCluster) -> None
             for kind in running.kubelet.probes(name):
                 assert running.kubelet.passes(name, kind), f"{kind} of {name}"
     for name in running.kubelet.of("node"):
-        assert f'"node":"{name}"' in running.kubelet.log(name).replace('": "', '":"')
+        line = f'"node":"{name}"'
+        until(lambda: line in running.kubelet.log(name).replace('": "', '":"'), f"{name} logs its name")  # noqa: B023
 
 
 @pytest.mark.requirement("OPS-4")
@@ -128,7 +129,12 @@ def test_the_hook_of_a_node_says_in_the_nodes_log_that_nobody_could_be_asked(run
     ran = running.engine.attempt("podman", "exec", running.kubelet.container(name), *hook)
 
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
-    said = [line for line in running.kubelet.log(name).splitlines() if "goverse.pre_stop" in line]
+
+    def entries() -> list[str]:
+        return [line for line in running.kubelet.log(name).splitlines() if "goverse.pre_stop" in line]
+
+    until(lambda: bool(entries()), "the line of the hook is in the log")  # its monitor writes it a moment later
+    said = entries()
     assert [("KUBERNETES_SERVICE_HOST is not set" in line, name in line) for line in said] == [(True, True)]
 
 

@@ -6,12 +6,12 @@ fresh machine. Only the port differs, so that the tests can run beside a server 
 
 import re
 import shutil
-import socket
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from benchmarks.ports import free_port
 from tests.docs.document import Mode, read_document
 from tests.docs.walkthrough import walk_through
 from tests.tree import ROOT, repository_files, shown
@@ -39,12 +39,6 @@ def copy(tmp_path: Path) -> Path:
     return folder
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _on_port(text: str, *, port: int) -> str:
     """The same text for another port, also where a command relies on the default."""
     moved = re.sub(rf"\b{DOCUMENTED_PORT}\b", str(port), text)
@@ -59,7 +53,7 @@ def _skips() -> set[str]:
 @pytest.mark.requirement("DOC-1", "QUA-1")
 @pytest.mark.parametrize("page", PAGES, ids=shown)
 def test_the_commands_of_a_page_work_as_written(page: Path, copy: Path) -> None:
-    port = _free_port()
+    port = free_port()
 
     steps = walk_through(page, copy, env={"PORT": str(port)}, adapt=partial(_on_port, port=port))
 

@@ -18,6 +18,7 @@ VERBS = [
     "sdk",
     "fmt",
     "proto",
+    "pythons",
     "verify-deploy",
     "k8s",
     "sbom",

@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from goverse_client import CallTimeout, GoVerse, GoVerseSync, Options
-from goverse_client.deadline import bound, within
+from goverse_client.streams import bound, within
 from tests.sdk.peer import Answering, peer
 
 pytestmark = pytest.mark.requirement("GATE-2")

@@ -75,13 +75,13 @@ class Script:
 
 def test_a_success_is_returned_at_once() -> None:
     script = Script([OK])
-    assert script.run() is OK
+    assert script.run().content == OK.content
     assert script.pauses == []
 
 
 def test_what_a_gate_calls_retryable_is_repeated_with_the_same_key_and_less_time() -> None:
     script = Script([problem(503, "moving", retryable=True), problem(504, "timeout", retryable=True), OK], each_s=2)
-    assert script.run() is OK
+    assert script.run().content == OK.content
     assert [send.headers["idempotency-key"] for send in script.sent] == ["k", "k", "k"]
     assert [send.headers["goverse-timeout"] for send in script.sent] == ["30.000", "27.975", "25.925"]
     assert script.sent[0].timeout_s == 30 + GRACE_S
@@ -114,11 +114,32 @@ def test_attempts_are_bounded_and_counted() -> None:
 
 
 def test_without_a_key_only_what_was_not_executed_is_repeated() -> None:
-    assert Script([UNSENT, problem(503, "moving", retryable=True), OK]).run(repeatable=False) is OK
+    assert Script([UNSENT, problem(503, "moving", retryable=True), OK]).run(repeatable=False).content == OK.content
     with pytest.raises(ConnectionFailed, match="whether it was carried out is unknown"):
         Script([CUT]).run(repeatable=False)
     with pytest.raises(CallTimeout):
         Script([problem(504, "timeout", retryable=True)]).run(repeatable=False)
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "moving"), (503, "draining"), (429, "overloaded")])
+def test_a_refusal_before_the_call_is_repeated_without_a_key(status: int, code: str) -> None:
+    script = Script([problem(status, code, retryable=True), OK])
+    assert script.run(repeatable=False).content == OK.content
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (504, "timeout"), (503, "something_newer")])
+def test_what_may_have_happened_is_not_repeated_without_a_key(status: int, code: str) -> None:
+    script = Script([problem(status, code, retryable=True)])
+    with pytest.raises(GoverseError) as caught:
+        script.run(repeatable=False)
+    assert (caught.value.code, caught.value.attempts) == (code, 1)
+
+
+def test_an_answer_says_how_often_it_was_asked_for() -> None:
+    answer = Script([UNSENT, Answer(200, JSON, b"{")]).run()
+    with pytest.raises(UnexpectedAnswer, match="is not JSON that can be read") as caught:
+        reply_of(answer)
+    assert caught.value.attempts == 2
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -131,7 +152,7 @@ def test_without_a_key_the_answer_of_a_proxy_is_final(status: int, kind: str) ->
 
 
 def test_a_cut_connection_is_repeated_under_the_key() -> None:
-    assert Script([CUT, CUT, OK]).run() is OK
+    assert Script([CUT, CUT, OK]).run().content == OK.content
 
 
 def test_no_answer_in_time_is_a_timeout() -> None:
@@ -202,14 +223,14 @@ def test_a_success_of_something_else_is_none(method: str, answer: Answer) -> Non
 
 def test_only_a_deletion_has_no_content() -> None:
     assert reply_of(Script([Answer(204, {}, b"")]).run(method="DELETE")).value is None
-    with pytest.raises(UnexpectedAnswer, match="is no JSON"):
+    with pytest.raises(UnexpectedAnswer, match="is not JSON that can be read"):
         reply_of(Answer(200, JSON, b""))
     assert reply_of(Answer(201, {"content-type": "Application/JSON; charset=utf-8"}, b"null")).value is None
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_proxy_without_a_gate_behind_it_is_asked_again(status: int) -> None:
-    assert Script([Answer(status, {"content-type": "text/html"}, b"Bad gateway"), OK]).run() is OK
+    assert Script([Answer(status, {"content-type": "text/html"}, b"Bad gateway"), OK]).run().content == OK.content
 
 
 @pytest.mark.parametrize("retry_after", ["soon", "-1", "inf", "nan", "Fri, 13 Nov 2026 10:00:00 GMT"])

@@ -170,6 +170,43 @@ def test_names_that_collide_and_members_called_like_keywords_of_schemas_survive(
 
 
 @pytest.mark.parametrize(
+    ("schema", "written"),
+    [
+        ({"type": "string", "format": "duration"}, "str"),
+        ({"type": "string", "format": "date-time"}, "str"),
+        ({"type": "string", "format": "uuid"}, "str"),
+        ({"type": "string", "format": "binary", "contentEncoding": "base64"}, "str"),
+        ({"type": "array", "items": {"type": "integer"}, "uniqueItems": True}, "list[int]"),
+        (
+            {"type": "array", "prefixItems": [{"type": "integer"}] * 2, "minItems": 2, "maxItems": 2},
+            "list[int]",
+        ),
+        ({"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}]}, "list[int | str]"),
+        (
+            {"type": "array", "prefixItems": [{"type": "string", "format": "duration"}], "items": {"type": "boolean"}},
+            "list[str | bool]",
+        ),
+        (
+            {"type": "object", "additionalProperties": {"type": "string"}, "propertyNames": {"enum": ["1", "2"]}},
+            "dict[str, str]",
+        ),
+    ],
+)
+def test_types_are_those_of_the_values_that_json_carries(schema: dict[str, Any], written: str) -> None:
+    """A text stays a text and a tuple is a list, whatever the class of the application makes of them."""
+    result = {"type": "object", "properties": {"value": schema}, "required": ["value"]}
+    text = generate(_typed(result, {"type": "object", "properties": {"value": schema}}), "Shop", "a test")
+    assert f"    value: {written}\n" in text
+    assert f"    value: NotRequired[{written}]\n" in text
+
+
+def test_each_module_is_imported_once() -> None:
+    text = generate(_typed({"type": "object", "properties": {"a": {}}}, {"type": "object"}), "Shop", "a test")
+    imports = [line.split()[1] for line in text.splitlines() if line.startswith("from ")]
+    assert sorted(imports) == sorted(set(imports))
+
+
+@pytest.mark.parametrize(
     "result", [{}, {"type": "null"}, {"type": "array", "items": {}}, {"enum": ["a", "b"]}, {"const": 1}]
 )
 def test_results_of_every_form_have_a_type(result: dict[str, Any]) -> None:

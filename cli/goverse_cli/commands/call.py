@@ -12,6 +12,7 @@ import typer
 from goverse.limits import CALL_TIMEOUT_S
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import DEFAULT_URL, Url, invocation_of
+from goverse_cli.printable import lines
 from goverse_cli.trust import Ca, Cert, CertKey, Trust
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def call(
     _check_headers(headers)
     server = Server(url, timeout_s=timeout, trust=Trust(ca, cert, cert_key))
     answer = server.request("POST", path, body=body, headers=headers)
-    typer.echo(_as_json(answer) if invocation_of(context).as_json else answer.text)
+    typer.echo(lines(_as_json(answer) if invocation_of(context).as_json else answer.text))
 
 
 def _check_headers(headers: dict[str, str]) -> None:

@@ -79,6 +79,7 @@ PROBLEM: Final[Schema] = {
         },
     },
     "required": ["type", "title", "status", "detail", "code", "retryable", "request_id"],
+    "additionalProperties": True,
 }
 SUMMARY: Final[Schema] = {
     "title": "ObjectSummary",

@@ -28,6 +28,11 @@ Operation = dict[str, Any]
 _FASTAPI_ERRORS: Final = ("HTTPValidationError", "ValidationError")
 
 
+NOTHING: Final[Schema] = {"const": None}
+"""The result of a method that returns nothing. `{"type": "null"}` says the same, and makes openapi-generator write code
+that does not compile: a class named `Null`, a type named `nil`."""
+
+
 class ApiDocument:
     """Puts the document together, type by type."""
 
@@ -51,6 +56,7 @@ class ApiDocument:
             "openapi": OPENAPI_VERSION,
             "info": {"title": title, "version": version, "description": DESCRIPTION},
             "servers": [{"url": "/"}],
+            "security": [],
             "tags": self.tags,
             "paths": self.paths,
             "components": {
@@ -159,6 +165,8 @@ class ApiDocument:
         arguments = self.components.named(f"{owner}_arguments", method.arguments, owner)
         operation["requestBody"] = self._body(arguments, required=bool(method.arguments.get("required")))
         result = self.components.inline(method.result, owner)
+        if result.get("type") == "null":
+            result = NOTHING
         if result.get("type") == "object" and "title" in result:
             result = self.components.named(str(result["title"]), method.result, owner)
         headers = success_headers("ETag", "GoVerse-Commit-Seq", "Idempotency-Replayed")

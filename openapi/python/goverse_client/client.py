@@ -12,8 +12,8 @@ import httpx
 
 from goverse_client import requests
 from goverse_client.connection import Target, pause_async, send_async
-from goverse_client.exchange import Answer, Lost, Pause, Request, Send, exchange
-from goverse_client.requests import Choices, Options, Page, Reply, Summary
+from goverse_client.exchange import Answer, Outcome, Pause, Request, Send, exchange
+from goverse_client.requests import Choices, Options, Reply, Summary
 
 
 class Client:
@@ -29,7 +29,8 @@ class Client:
         Args:
             url: of the gate.
             options: how requests are made; handles may differ.
-            target: further fields of ``Target``: ``retries``, ``headers``, ``verify``, ``connections_max``.
+            target: further fields of ``Target``: ``retries``, ``headers``, ``verify``, ``connections_max``,
+                ``answer_bytes_max``.
 
         Raises:
             ValueError: ``url`` is no address.
@@ -58,7 +59,7 @@ class Client:
         Raises:
             GoverseError: there is no result.
         """
-        return requests.reply_of(await self._carry(request))
+        return requests.reply_of(await self.carry(request))
 
     async def list(self, type_name: str, *, prefix: str = "", page_size: int = 1_000) -> AsyncIterator[Summary]:
         """List the objects of a type whose ids begin with ``prefix``, in the order of their ids.
@@ -68,19 +69,24 @@ class Client:
         """
         cursor: str | None = None
         while True:
-            reply = await self.request(requests.page(type_name, prefix, cursor, page_size, self.options))
-            page = cast("Page", reply.value)
+            answer = await self.carry(requests.page(type_name, prefix, cursor, page_size, self.options))
+            page = requests.page_of(answer, cursor)
             for summary in page["items"]:
                 yield summary
             cursor = page["cursor"]
             if cursor is None:
                 return
 
-    async def _carry(self, request: Request) -> Answer:
+    async def carry(self, request: Request) -> Answer:
+        """Carry out one request as ``request`` does; return the answer as it came.
+
+        Raises:
+            GoverseError: the answer is not a success.
+        """
         steps = exchange(request, self._target.retries, time.monotonic, random.random)
         step = next(steps)
         while True:
-            came: Answer | Lost | None = None
+            came: Outcome | None = None
             if isinstance(step, Pause):
                 await pause_async(step.seconds)
             else:
@@ -90,8 +96,8 @@ class Client:
             except StopIteration as end:
                 return cast("Answer", end.value)
 
-    async def _send(self, send: Send) -> Answer | Lost:
-        return await send_async(self._http, self._target.request(self._http, send), send.timeout_s)
+    async def _send(self, send: Send) -> Outcome:
+        return await send_async(self._http, self._target, send)
 
 
 class Handle:
@@ -215,5 +221,5 @@ class GoVerse(Client):
         Raises:
             GoverseError: it was not created, or that is unknown.
         """
-        reply = await self.request(requests.create_any(type_name, arguments, self.options))
-        return ObjectHandle(self, type_name, str(reply.value["id"]))
+        answer = await self.carry(requests.create_any(type_name, arguments, self.options))
+        return ObjectHandle(self, type_name, requests.created_id(answer))

@@ -12,8 +12,8 @@ from typing import Any, Final
 import anyio
 import httpx
 
-from goverse_client import deadline
-from goverse_client.exchange import Answer, Lost, Send
+from goverse_client import streams
+from goverse_client.exchange import Answer, Lost, Outcome, Send, Unusable
 from goverse_client.retries import RetryPolicy
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -33,6 +33,8 @@ class Target:
         headers: sent with every request, for example ``authorization``.
         verify: which certificates to trust: True takes the system's authorities.
         connections_max: open at one time.
+        answer_bytes_max: the largest body that is read; a gate's results have at most 4 MiB unless it is configured
+            otherwise.
     """
 
     url: str
@@ -40,6 +42,7 @@ class Target:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     verify: ssl.SSLContext | bool = True
     connections_max: int = 100
+    answer_bytes_max: int = 16 * 1024 * 1024
 
     def __post_init__(self) -> None:
         """Check the address and the headers.
@@ -73,36 +76,64 @@ class Target:
         return client.build_request(
             send.method,
             base.copy_with(raw_path=raw_path),
-            headers=dict(send.headers),
+            headers={**send.headers, "accept-encoding": "identity"},
             content=send.body,
             timeout=timeout,
         )
 
 
-async def send_async(client: httpx.AsyncClient, request: httpx.Request, timeout_s: float) -> Answer | Lost:
-    """Send a request; wait no longer than ``timeout_s`` for the whole of the answer."""
+async def send_async(client: httpx.AsyncClient, target: Target, send: Send) -> Outcome:
+    """Send a request; wait no longer than its ``timeout_s`` for the whole of the answer, and read no more than it may
+    have."""
+    request = target.request(client, send)
+    request.extensions["trace"] = streams.trace_async
+    body = bytearray()
     try:
-        with anyio.fail_after(timeout_s):  # an HTTP client bounds each read, not all of them together
-            return _answer_of(await client.send(request))
+        # An HTTP client bounds each read, not all of them together
+        with anyio.fail_after(send.timeout_s), streams.reading() as reads:
+            response = await client.send(request, stream=True)
+            try:
+                refused = _refused(response, reads)
+                if refused is None:
+                    async for piece in response.aiter_raw():
+                        body += piece
+                        if len(body) > target.answer_bytes_max:
+                            return _too_large(response, target)
+            finally:
+                await response.aclose()
     except httpx.HTTPError as error:
         return _lost(error)
     except TimeoutError:
         return _TOO_LONG
+    return refused or Answer(response.status_code, response.headers, bytes(body))
 
 
-def send_sync(client: httpx.Client, request: httpx.Request, timeout_s: float) -> Answer | Lost:
-    """Send a request; wait no longer than ``timeout_s`` for the whole of the answer.
+def send_sync(client: httpx.Client, target: Target, send: Send) -> Outcome:
+    """Send a request; wait no longer than its ``timeout_s`` for the whole of the answer, and read no more than it may
+    have.
 
     Only a name is looked up, and each of its addresses tried for at most ``CONNECT_TIMEOUT_S``, before that is noticed.
     """
-    request.extensions["trace"] = deadline.trace
+    request = target.request(client, send)
+    request.extensions["trace"] = streams.trace_sync
+    body = bytearray()
     try:
-        with deadline.within(timeout_s):
-            return _answer_of(client.send(request))
+        with streams.within(send.timeout_s), streams.reading() as reads:
+            response = client.send(request, stream=True)
+            try:
+                refused = _refused(response, reads)
+                if refused is None:
+                    for piece in response.iter_raw():
+                        body += piece
+                        if len(body) > target.answer_bytes_max:
+                            return _too_large(response, target)
+            finally:
+                response.close()
     except httpx.HTTPError as error:
         return _lost(error)
     except TimeoutError:
         return _TOO_LONG
+    return refused or Answer(response.status_code, response.headers, bytes(body))
 
 
 async def pause_async(seconds: float) -> None:
@@ -115,8 +146,19 @@ def pause_sync(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _answer_of(response: httpx.Response) -> Answer:
-    return Answer(response.status_code, response.headers, response.content)
+def _refused(response: httpx.Response, reads: streams.Reads) -> Unusable | None:
+    """Return why the body of an answer is not read, if it is not; its connection is then closed, not used again."""
+    if not reads.count:
+        return Unusable("the answer came before the request was sent: it belongs to another one", response.status_code)
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() not in ("", "identity"):
+        return Unusable(f"the answer is encoded as {encoding[:50]!r}, which was not asked for", response.status_code)
+    return None
+
+
+def _too_large(response: httpx.Response, target: Target) -> Unusable:
+    limit = target.answer_bytes_max
+    return Unusable(f"the answer has more than {limit} bytes (answer_bytes_max)", response.status_code)
 
 
 def _lost(error: httpx.HTTPError) -> Lost:

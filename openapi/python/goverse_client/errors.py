@@ -54,7 +54,7 @@ class GoverseError(Exception):
         """Say code, what happened, and where to look."""
         tries = f", tried {self.attempts} times" if self.attempts > 1 else ""
         named = f" (request {self.request_id}{tries})" if self.request_id else f" ({tries[2:]})" if tries else ""
-        return f"{self.code}: {self.detail}{named}"
+        return printable(f"{self.code}: {self.detail}{named}")
 
 
 class ConnectionFailed(GoverseError):
@@ -95,7 +95,9 @@ class InvalidArguments(GoverseError):
     @property
     def errors(self) -> list[Mapping[str, str]]:
         """Each with the ``path`` of the argument (a JSON pointer) and a ``message``."""
-        return list(self.extra.get("errors", ()))
+        found: object = self.extra.get("errors")
+        fields = cast("list[object]", found) if isinstance(found, list) else []
+        return [cast("Mapping[str, str]", field) for field in fields if isinstance(field, dict)]
 
 
 class UnknownType(GoverseError):
@@ -229,9 +231,14 @@ def _kind_of(status: int, code: str) -> type[GoverseError]:
     return BusinessError if 400 <= status < 500 else GoverseError
 
 
-def is_problem(headers: Mapping[str, str], content: bytes) -> bool:
-    """Tell whether an answer is a problem document of a gate, not one of a proxy on the way."""
-    return _problem(headers, content) is not None
+def printable(text: str) -> str:
+    """Return a text with its control characters escaped: what a server sends must not steer a terminal or forge a log.
+
+    Line feeds and everything else that is not printable become escapes of Python, such as ``\\x1b``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
 
 
 def media_type(headers: Mapping[str, str]) -> str:
@@ -252,7 +259,7 @@ def _problem(headers: Mapping[str, str], content: bytes) -> dict[str, Any] | Non
         return None
     try:
         problem = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(problem, dict) or not isinstance(cast("dict[str, Any]", problem).get("code"), str):
         return None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from goverse_client.errors import CallTimeout, ConnectionFailed, GoverseError, error_of, is_problem, media_type
+from goverse_client.errors import CallTimeout, ConnectionFailed, GoverseError, UnexpectedAnswer, error_of, media_type
 from goverse_client.retries import RetryPolicy
 
 GRACE_S: Final = 1.0
@@ -55,11 +55,12 @@ class Pause(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a gate answered; ``headers`` by lower-case names."""
+    """An answer; ``headers`` by lower-case names; ``attempts`` counts the requests that were sent for it."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes
+    attempts: int = 1
 
 
 class Lost(NamedTuple):
@@ -69,7 +70,19 @@ class Lost(NamedTuple):
     sent: bool
 
 
-Exchange = Generator[Send | Pause, Answer | Lost | None, Answer]
+class Unusable(NamedTuple):
+    """An answer came that cannot be read, for this reason: it is too large, compressed, or of another request."""
+
+    reason: str
+    status: int
+
+
+Outcome = Answer | Lost | Unusable
+Exchange = Generator[Send | Pause, Outcome | None, Answer]
+
+_UNEXECUTED: Final = frozenset({"draining", "moving", "overloaded", "rate_limited"})
+"""Problems that a gate gives before it carries out anything. ``unavailable`` is not among them: the call may have
+happened."""
 
 
 def exchange(
@@ -94,7 +107,7 @@ def exchange(
         came = yield Send(request.method, request.path, headers, request.body, left_s + GRACE_S)
         assert came is not None
         if isinstance(came, Answer) and _is_result(came, request.method):
-            return came
+            return came._replace(attempts=attempts)
         error, again = _judge(came, request, expired=clock() >= deadline)
         error.attempts = attempts
         if not again or attempts >= policy.attempts_max:
@@ -117,13 +130,13 @@ def _is_result(answer: Answer, method: str) -> bool:
     return 200 <= answer.status < 300 and media_type(answer.headers) == "application/json"
 
 
-def _judge(came: Answer | Lost, request: Request, *, expired: bool) -> tuple[GoverseError, bool]:
+def _judge(came: Outcome, request: Request, *, expired: bool) -> tuple[GoverseError, bool]:
+    if isinstance(came, Unusable):
+        return UnexpectedAnswer(came.reason, status=came.status), False
     if isinstance(came, Answer):
         error = error_of(came.status, came.headers, came.content)
-        # A gate's problem that says "retryable" left nothing behind, or is kept under the key. A proxy answers 503 too
-        # where the gate has the request and the connection to it broke.
-        unexecuted = came.status in (429, 503) and is_problem(came.headers, came.content)
-        return error, error.retryable and (request.repeatable or unexecuted)
+        # Without a key only problems that rule out an effect are repeated. A proxy's answer has none of these codes.
+        return error, error.retryable and (request.repeatable or error.code in _UNEXECUTED)
     if expired and came.sent:
         return CallTimeout(f"no answer within {request.timeout_s:g} s ({came.reason})"), False
     known = "" if not came.sent or request.repeatable else "; whether it was carried out is unknown"

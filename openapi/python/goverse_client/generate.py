@@ -6,6 +6,7 @@ the methods, their arguments and results. What runs is the same client; the modu
 
 from __future__ import annotations
 
+import ast
 import json
 import keyword
 import re
@@ -68,10 +69,9 @@ _MODULE: Final = '''\
 
 from __future__ import annotations
 
-from typing import Any, Literal, Unpack, overload
+{imports}
 
 from goverse_client import Client, ClientSync, Handle, HandleSync, Reply
-{imports}
 
 __all__ = ["{name}", "{name}Sync"]
 
@@ -82,6 +82,18 @@ __all__ = ["{name}", "{name}Sync"]
 
 {clients}
 '''
+
+
+_IMPORTED: Final = ("from typing import Any, Literal, Unpack, overload",)
+
+
+def _merged(imports: list[str]) -> str:
+    """Return the imports that the classes and the clients need, each module once, without ``__future__``."""
+    names: dict[str, set[str]] = {}
+    for node in ast.parse("\n".join((*_IMPORTED, *imports))).body:
+        if isinstance(node, ast.ImportFrom) and node.module not in (None, "__future__"):
+            names.setdefault(str(node.module), set()).update(ast.unparse(alias) for alias in node.names)
+    return "\n".join(f"from {module} import {', '.join(sorted(names[module]))}" for module in sorted(names))
 
 
 def _identifier(name: str, kind: str) -> str:
@@ -174,10 +186,8 @@ class _Schemas:
             raise NotADocument(f"its schemas would become more than types: {found[:200]!r}")
         lines = str(text).strip().split("\n")  # not what else may end a line, which stands in strings
         last = max((at for at, line in enumerate(lines) if line.startswith(("from ", "import "))), default=-1)
-        imports = [
-            line for line in lines[: last + 1] if line.startswith(("from ", "import ")) and "__future__" not in line
-        ]
-        return "\n".join(imports), "\n".join(lines[last + 1 :]).strip() + "\n"
+        imports = [line for line in lines[: last + 1] if line.startswith(("from ", "import "))]
+        return _merged(imports), "\n".join(lines[last + 1 :]).strip() + "\n"
 
     def _component(self, reference: str) -> str:
         component = reference.removeprefix(_COMPONENT)
@@ -210,13 +220,32 @@ class _Schemas:
                 return {"$ref": _COMPONENT + self._component(reference)}
             # Titles would name classes, addresses be read; and not every type checker knows a closed TypedDict
             dropped = {*_DROPPED, "additionalProperties"} if "properties" in mapping else _DROPPED
+            mapping = _as_json_carries_it(mapping)
             return {key: self._member(key, value) for key, value in mapping.items() if key not in dropped}
         if isinstance(node, list):
             return [self._renamed(value) for value in cast("list[object]", node)]
         return node
 
 
-_DROPPED: Final = frozenset(("title", "$id", "$dynamicRef", "$recursiveRef"))
+_DROPPED: Final = frozenset(
+    ("title", "$id", "$dynamicRef", "$recursiveRef", "format", "contentEncoding", "propertyNames", "uniqueItems")
+)
+"""``format`` and its like would make texts another type (``timedelta``), lists sets, keys of objects numbers."""
+
+
+def _as_json_carries_it(schema: Schema) -> Schema:
+    """Return a schema whose tuples are lists: a client gets and sends what JSON has, and JSON has only lists."""
+    places = schema.get("prefixItems")
+    if not isinstance(places, list) or not places:
+        return schema
+    kinds = [each for at, each in enumerate(cast("list[Any]", places)) if each not in cast("list[Any]", places)[:at]]
+    rest = schema.get("items")
+    if isinstance(rest, dict) and rest not in kinds:
+        kinds.append(rest)
+    plain = {key: value for key, value in schema.items() if key not in ("prefixItems", "items")}
+    return {**plain, "items": kinds[0] if len(kinds) == 1 else {"anyOf": kinds}}
+
+
 _TAKEN: Final = frozenset(
     (
         *("None", "True", "False"),

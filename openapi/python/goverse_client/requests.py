@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack
+from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import quote, urlencode
 
 from goverse_client.errors import MalformedRequest, UnexpectedAnswer
@@ -16,7 +16,8 @@ from goverse_client.exchange import Answer, Request
 T = TypeVar("T")
 
 TIMEOUT_S_MAX: Final = 24 * 24 * 3600.0
-_ETAG: Final = re.compile(r'(?:W/)?"(\d+)"')
+_ETAG: Final = re.compile(r'(?:W/)?"([0-9]{1,19})"')
+_POSITION: Final = re.compile(r"[0-9]{1,39}")
 _HEADER: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
@@ -140,25 +141,66 @@ def reply_of(answer: Answer) -> Reply[Any]:
     """Return what an answer holds.
 
     Raises:
-        UnexpectedAnswer: its body is no JSON.
+        UnexpectedAnswer: its body is not JSON that can be read.
     """
     headers = answer.headers
     try:
         value = None if answer.status == 204 else json.loads(answer.content)
-    except ValueError as error:
-        raise UnexpectedAnswer(
-            f"the answer {answer.status} is no JSON: {answer.content[:200].decode(errors='replace')!r}",
-            status=answer.status,
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise unexpected(answer, "is not JSON that can be read") from error
     etag = _ETAG.fullmatch(headers.get("etag", ""))
     seq = headers.get("goverse-commit-seq", "")
     return Reply(
         value,
         int(etag[1]) if etag else None,
-        int(seq) if seq.isdecimal() else None,
+        int(seq) if _POSITION.fullmatch(seq) else None,
         headers.get("idempotency-replayed") == "true",
         headers.get("goverse-request-id", ""),
     )
+
+
+def page_of(answer: Answer, before: str | None) -> Page:
+    """Return a page of a listing; ``before`` is the cursor that it was asked for with.
+
+    Raises:
+        UnexpectedAnswer: the answer is not a page, or its cursor leads to the same page again.
+    """
+    page = _members(reply_of(answer).value)
+    items, cursor = page.get("items"), page.get("cursor")
+    if not isinstance(items, list) or not all(_is_summary(each) for each in cast("list[object]", items)):
+        raise unexpected(answer, "is not a page of a listing")
+    if cursor is not None and (not isinstance(cursor, str) or cursor == before):
+        raise unexpected(answer, "is a page of a listing whose cursor does not advance")
+    return cast("Page", page)
+
+
+def created_id(answer: Answer) -> str:
+    """Return the id of the object that a request created.
+
+    Raises:
+        UnexpectedAnswer: the answer does not name it.
+    """
+    found = _members(reply_of(answer).value).get("id")
+    if not isinstance(found, str):
+        raise unexpected(answer, "does not name the object that was created")
+    return found
+
+
+def unexpected(answer: Answer, what: str) -> UnexpectedAnswer:
+    """Return the error for an answer that is a success and no gate's; ``what`` goes on with "the answer 200"."""
+    shown = answer.content[:200].decode(errors="replace")
+    error = UnexpectedAnswer(f"the answer {answer.status} {what}: {shown!r}", status=answer.status)
+    error.attempts = answer.attempts
+    return error
+
+
+def _is_summary(item: object) -> bool:
+    fields = _members(item)
+    return isinstance(fields.get("id"), str) and isinstance(fields.get("version"), int)
+
+
+def _members(value: object) -> Mapping[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
 def _segment(text: str) -> str:

@@ -12,8 +12,8 @@ import httpx
 
 from goverse_client import requests
 from goverse_client.connection import Target, pause_sync, send_sync
-from goverse_client.exchange import Answer, Lost, Pause, Request, Send, exchange
-from goverse_client.requests import Choices, Options, Page, Reply, Summary
+from goverse_client.exchange import Answer, Outcome, Pause, Request, Send, exchange
+from goverse_client.requests import Choices, Options, Reply, Summary
 
 
 class ClientSync:
@@ -29,7 +29,8 @@ class ClientSync:
         Args:
             url: of the gate.
             options: how requests are made; handles may differ.
-            target: further fields of ``Target``: ``retries``, ``headers``, ``verify``, ``connections_max``.
+            target: further fields of ``Target``: ``retries``, ``headers``, ``verify``, ``connections_max``,
+                ``answer_bytes_max``.
 
         Raises:
             ValueError: ``url`` is no address.
@@ -58,7 +59,7 @@ class ClientSync:
         Raises:
             GoverseError: there is no result.
         """
-        return requests.reply_of(self._carry(request))
+        return requests.reply_of(self.carry(request))
 
     def list(self, type_name: str, *, prefix: str = "", page_size: int = 1_000) -> Iterator[Summary]:
         """List the objects of a type whose ids begin with ``prefix``, in the order of their ids.
@@ -68,18 +69,23 @@ class ClientSync:
         """
         cursor: str | None = None
         while True:
-            reply = self.request(requests.page(type_name, prefix, cursor, page_size, self.options))
-            page = cast("Page", reply.value)
+            answer = self.carry(requests.page(type_name, prefix, cursor, page_size, self.options))
+            page = requests.page_of(answer, cursor)
             yield from page["items"]
             cursor = page["cursor"]
             if cursor is None:
                 return
 
-    def _carry(self, request: Request) -> Answer:
+    def carry(self, request: Request) -> Answer:
+        """Carry out one request as ``request`` does; return the answer as it came.
+
+        Raises:
+            GoverseError: the answer is not a success.
+        """
         steps = exchange(request, self._target.retries, time.monotonic, random.random)
         step = next(steps)
         while True:
-            came: Answer | Lost | None = None
+            came: Outcome | None = None
             if isinstance(step, Pause):
                 pause_sync(step.seconds)
             else:
@@ -89,8 +95,8 @@ class ClientSync:
             except StopIteration as end:
                 return cast("Answer", end.value)
 
-    def _send(self, send: Send) -> Answer | Lost:
-        return send_sync(self._http, self._target.request(self._http, send), send.timeout_s)
+    def _send(self, send: Send) -> Outcome:
+        return send_sync(self._http, self._target, send)
 
 
 class HandleSync:
@@ -214,5 +220,5 @@ class GoVerseSync(ClientSync):
         Raises:
             GoverseError: it was not created, or that is unknown.
         """
-        reply = self.request(requests.create_any(type_name, arguments, self.options))
-        return ObjectHandleSync(self, type_name, str(reply.value["id"]))
+        answer = self.carry(requests.create_any(type_name, arguments, self.options))
+        return ObjectHandleSync(self, type_name, requests.created_id(answer))

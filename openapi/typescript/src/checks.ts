@@ -18,12 +18,18 @@ export function segment(text: string): string {
 export function jsonOf(value: unknown): string {
   let text: string | undefined;
   try {
-    text = JSON.stringify(value);
+    text = JSON.stringify(value, finite);
   } catch (error) {
     throw malformed(`the arguments cannot be written as JSON: ${error instanceof Error ? error.message : String(error)}`, error);
   }
   if (text === undefined) throw malformed("the arguments cannot be written as JSON");
   return text;
+}
+
+/** For `JSON.stringify`, which would write `NaN` and infinities as `null`. */
+function finite(name: string, value: unknown): unknown {
+  if (typeof value !== "number" || Number.isFinite(value)) return value;
+  throw new RangeError(`${JSON.stringify(name)} is ${value}, which JSON cannot carry`);
 }
 
 /** A header's value as it is. */

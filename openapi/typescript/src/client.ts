@@ -1,12 +1,13 @@
 /** The client: objects of a gate by type and id. */
 
 import { headerOf, jsonOf, segment, timeoutOf } from "./checks.js";
-import { errorOf, isProblem, lostError, mediaType, UnexpectedAnswer, type Answer, type GoverseError } from "./errors.js";
+import { errorOf, lostError, mediaType, unexpected, UNEXECUTED, UnexpectedAnswer, type Answer, type GoverseError } from "./errors.js";
 import { DEFAULT_RETRIES, pauseMs, type RetryPolicy } from "./retries.js";
 import type { AnyPaths, Arguments, Creation, MethodName, Optional, Result, State, TypeName } from "./types.js";
 
 /** Whether `fetch` is a browser's, in a page or a worker, which repeats requests by itself. */
 const IN_BROWSER = "document" in globalThis || "WorkerGlobalScope" in globalThis;
+const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 const GRACE_MS = 1_000; // how much longer than the gate we wait: it knows better what became of a call
 
 /** How requests are made. */
@@ -37,6 +38,8 @@ export interface ClientOptions extends Options {
    * breaks, so only a key keeps the effect single.
    */
   readonly makeKeys?: boolean;
+  /** The largest answer that is read, unpacked; 16 MiB. A gate's results have at most 4 MiB unless it is configured otherwise. */
+  readonly answerBytesMax?: number;
   /** Instead of the global `fetch`. */
   readonly fetch?: typeof fetch;
 }
@@ -100,6 +103,7 @@ export class GoVerse<P extends object = AnyPaths> {
   /** Create an object under an id that the gate chooses. */
   async create<T extends TypeName<P>>(type: T, ...[args]: Optional<Creation<P, T>>): Promise<ObjectHandle<P, T>> {
     const reply = await this.request<Summary>({ method: "POST", path: `/objects/${segment(type)}`, body: args ?? {} }, {});
+    if (!isSummary(reply.value)) throw unexpected(200, `the answer does not name the object that was created: ${shown(reply.value)}`);
     return new ObjectHandle(this, type, reply.value.id, {});
   }
 
@@ -109,8 +113,9 @@ export class GoVerse<P extends object = AnyPaths> {
       const query = new URLSearchParams({ limit: String(pageSize), ...(prefix && { prefix }), ...(cursor && { cursor }) });
       const path = `/objects/${segment(type)}?${query}`;
       const reply: Reply<{ items: Summary[]; cursor: string | null }> = await this.request({ method: "GET", path }, {});
+      const next = cursorAfter(reply.value, cursor);
       yield* reply.value.items;
-      cursor = reply.value.cursor;
+      cursor = next;
     }
   }
 
@@ -138,12 +143,11 @@ export class GoVerse<P extends object = AnyPaths> {
       options.signal?.throwIfAborted();
       headers["goverse-timeout"] = Math.max(0.1, leftMs / 1000).toFixed(3);
       const [answer, error] = await this.#attempt({ ...request, body, headers }, leftMs + GRACE_MS, options.signal, repeatable);
-      if (answer !== undefined && isResult(answer, request.method)) return replyOf(answer);
+      if (answer !== undefined && isResult(answer, request.method)) return replyOf(answer, attempts);
       const failed: GoverseError = error ?? errorOf(answer as Answer);
       failed.attempts = attempts;
-      // Without a key only what a gate, not a proxy, says was not executed
-      const unexecuted = answer !== undefined && [429, 503].includes(answer.status) && isProblem(answer);
-      const again = failed.retryable && (repeatable || unexecuted);
+      // Without a key only problems that rule out an effect are repeated. A proxy's answer has none of these codes.
+      const again = failed.retryable && (repeatable || UNEXECUTED.has(failed.code));
       const pause = pauseMs(this.#retries, attempts, failed.retryAfterMs, Math.random());
       if (!again || attempts >= this.#retries.attemptsMax || performance.now() + pause >= deadline) throw failed;
       await sleep(pause, options.signal);
@@ -178,9 +182,11 @@ export class GoVerse<P extends object = AnyPaths> {
         redirect: "manual", // "error" would hide it behind a failed connection, "follow" would send the call elsewhere
         cache: "no-store",
       });
-      return [{ status: response.status, headers: response.headers, text: await response.text() }, undefined];
+      const text = await textOf(response, this.#options.answerBytesMax ?? ANSWER_BYTES_MAX);
+      return [{ status: response.status, headers: response.headers, text }, undefined];
     } catch (error) {
       signal?.throwIfAborted();
+      if (error instanceof UnexpectedAnswer) return [undefined, error];
       // `fetch` does not tell whether the request left, so without a key it counts as sent
       const unknown = repeatable ? "" : "; whether it was carried out is unknown";
       return [undefined, lostError(limit.aborted ? "the answer took too long" : `${reasonOf(error)}${unknown}`, limit.aborted)];
@@ -261,24 +267,58 @@ function isResult(answer: Answer, method: string): boolean {
   return answer.status >= 200 && answer.status < 300 && mediaType(answer) === "application/json";
 }
 
-function replyOf<T>(answer: Answer): Reply<T> {
-  const etag = /^(?:W\/)?"(\d+)"$/.exec(answer.headers.get("etag") ?? "");
+function replyOf<T>(answer: Answer, attempts: number): Reply<T> {
+  const etag = /^(?:W\/)?"(\d{1,15})"$/.exec(answer.headers.get("etag") ?? "");
   const position = answer.headers.get("goverse-commit-seq");
   let value: unknown = null;
   try {
     if (answer.status !== 204) value = JSON.parse(answer.text);
   } catch {
-    const detail = `the answer ${answer.status} is no JSON: ${JSON.stringify(answer.text.slice(0, 200))}`;
-    const fields = { code: "unexpected_answer", status: answer.status, retryable: false, requestId: "", retryAfterMs: undefined };
-    throw new UnexpectedAnswer({ ...fields, detail, extra: {} });
+    const error = unexpected(answer.status, `the answer ${answer.status} is not JSON that can be read: ${shown(answer.text)}`);
+    error.attempts = attempts;
+    throw error;
   }
   return {
     value: value as T,
     version: etag?.[1] === undefined ? undefined : Number(etag[1]),
-    commitSeq: position !== null && /^\d+$/.test(position) ? BigInt(position) : undefined,
+    commitSeq: position !== null && /^\d{1,39}$/.test(position) ? BigInt(position) : undefined,
     replayed: answer.headers.get("idempotency-replayed") === "true",
     requestId: answer.headers.get("goverse-request-id") ?? "",
   };
+}
+
+/** The body of an answer; reading ends where it is larger than it may be, and its connection is closed. */
+async function textOf(response: Response, bytesMax: number): Promise<string> {
+  if (response.body === null) return "";
+  const decoder = new TextDecoder();
+  const reader = response.body.getReader();
+  let text = "";
+  let size = 0;
+  for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+    size += piece.value.byteLength;
+    if (size > bytesMax) {
+      await reader.cancel();
+      throw unexpected(response.status, `the answer has more than ${bytesMax} bytes (answerBytesMax)`);
+    }
+    text += decoder.decode(piece.value, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+function isSummary(value: unknown): boolean {
+  return typeof value === "object" && value !== null && typeof (value as Summary).id === "string";
+}
+
+/** The cursor after a page, or `null` after the last one; `before` is the cursor that the page was asked for with. */
+function cursorAfter(page: { items: unknown; cursor: unknown } | null, before: string | null | undefined): string | null {
+  const { items, cursor } = page ?? { items: undefined, cursor: undefined };
+  if (!Array.isArray(items) || !items.every(isSummary)) throw unexpected(200, `the answer is not a page of a listing: ${shown(page)}`);
+  if (cursor === null || (typeof cursor === "string" && cursor !== before)) return cursor;
+  throw unexpected(200, "the answer is a page of a listing whose cursor does not advance");
+}
+
+function shown(value: unknown): string {
+  return (typeof value === "string" ? JSON.stringify(value.slice(0, 200)) : (JSON.stringify(value) ?? "nothing")).slice(0, 300);
 }
 
 function newKey(): string {

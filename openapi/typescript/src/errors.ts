@@ -41,7 +41,7 @@ export class GoverseError extends Error {
   attempts = 0;
 
   constructor(fields: ProblemFields) {
-    super(`${fields.code}: ${fields.detail}${fields.requestId ? ` (request ${fields.requestId})` : ""}`);
+    super(printable(`${fields.code}: ${fields.detail}${fields.requestId ? ` (request ${fields.requestId})` : ""}`));
     this.code = fields.code;
     this.status = fields.status;
     this.detail = fields.detail;
@@ -54,7 +54,7 @@ export class GoverseError extends Error {
   /** For `invalid_arguments`: which arguments, and why. */
   get errors(): readonly InvalidField[] {
     const errors = this.extra["errors"];
-    return Array.isArray(errors) ? (errors as InvalidField[]) : [];
+    return Array.isArray(errors) ? errors.filter((each) => typeof each === "object" && each !== null) : [];
   }
 }
 
@@ -134,9 +134,21 @@ export function lostError(detail: string, timedOut: boolean): GoverseError {
   return timedOut ? new CallTimeout({ ...fields, code: "timeout" }) : new ConnectionFailed({ ...fields, code: "connection_failed" });
 }
 
-/** Whether an answer is a problem document of a gate, not one of a proxy on the way. */
-export function isProblem(answer: Answer): boolean {
-  return problemIn(answer) !== undefined;
+/** The error for an answer that cannot be used; no other attempt would make it better. */
+export function unexpected(status: number, detail: string): UnexpectedAnswer {
+  const fields = { code: "unexpected_answer", retryable: false, requestId: "", retryAfterMs: undefined, extra: {} };
+  return new UnexpectedAnswer({ ...fields, status, detail });
+}
+
+/**
+ * Problems that a gate gives before it carries out anything. `unavailable` is not among them: the call may have happened.
+ */
+export const UNEXECUTED: ReadonlySet<string> = new Set(["draining", "moving", "overloaded", "rate_limited"]);
+
+/** A text with its control characters escaped: what a server sends must not steer a terminal or forge a log. */
+function printable(text: string): string {
+  // eslint-disable-next-line no-control-regex -- those are what it is about
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]/gu, (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** What an answer's body says it is, without parameters. */

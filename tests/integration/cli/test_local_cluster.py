@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.postgres import free_port
+from benchmarks.ports import free_port
+from tests.integration.cli.processes import runs
 
 ROOT = Path(__file__).parents[3]
 
@@ -52,4 +53,4 @@ def test_it_ends_in_order_however_often_it_is_told() -> None:
     assert (process.returncode, errors) == (0, "")
     pids = [int(line.rpartition("pid ")[2]) for line in shown if "pid " in line]
     assert len(pids) == 3
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in pids if runs(pid)]

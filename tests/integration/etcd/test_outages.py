@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ports import free_ports
 from goverse.errors import Unavailable
 from goverse.etcd.coordinator import EtcdCoordinator
 from goverse.ports.coordinator import Delete, Guard, Put
 from goverse.testing.coordinator_place import put
-from tests.etcd_server import etcd_cluster, free_ports
+from tests.etcd_server import etcd_cluster
 from tests.integration.etcd.clients import client_of, following, insist, until
 from tests.tcp_proxy import proxy_to
 

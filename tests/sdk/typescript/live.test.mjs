@@ -309,3 +309,85 @@ test("what is no gate is told apart", async () => {
   await assert.rejects(new GoVerse("http://gate", { fetch: page }).object("A", "a").get(), UnexpectedAnswer);
   for (const wrong of ["localhost:8000", "ftp://gate", ""]) assert.throws(() => new GoVerse(wrong), /https:\/\/gate\.example/);
 });
+
+// A broken or hostile server: an error of its own, no memory, and nothing repeated that may have happened ----------------
+
+test("an answer beyond its limit is given up", async () => {
+  const server = createHttpServer((request, response) => {
+    response.writeHead(200, JSON_TYPE);
+    const more = () => {
+      while (!response.destroyed && response.write(" ".repeat(65_536)));
+    };
+    response.on("drain", more);
+    more();
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const small = new GoVerse(`http://127.0.0.1:${server.address().port}`, { answerBytesMax: 100_000 });
+  await assert.rejects(small.object("A", "a").call("x"), (error) => {
+    assert.ok(error instanceof UnexpectedAnswer);
+    assert.match(error.detail, /more than 100000 bytes/);
+    assert.equal(error.attempts, 1);
+    return true;
+  });
+  server.closeAllConnections();
+  server.close();
+});
+
+for (const [name, text] of [["deep", "[".repeat(50_000)], ["half", "{"], ["nothing", ""]]) {
+  test(`JSON that cannot be read is an unexpected answer: ${name}`, async () => {
+    const peer = await scripted(() => [200, JSON_TYPE, text]);
+    await assert.rejects(new GoVerse(peer.url).object("A", "a").call("x"), (error) => {
+      assert.ok(error instanceof UnexpectedAnswer);
+      assert.equal(error.attempts, 1);
+      return true;
+    });
+    peer.close();
+  });
+}
+
+for (const page of [{ items: [], cursor: "same" }, { items: 5, cursor: null }, { items: [{}], cursor: null }, {}, [], null]) {
+  test(`a listing that is none is an unexpected answer: ${JSON.stringify(page)}`, async () => {
+    const peer = await scripted(() => [200, JSON_TYPE, JSON.stringify(page)]);
+    await assert.rejects(async () => {
+      for await (const each of new GoVerse(peer.url).list("A")) assert.ok(each);
+    }, UnexpectedAnswer);
+    assert.ok(peer.seen.length <= 2);
+    peer.close();
+  });
+}
+
+test("a creation that names no object is an unexpected answer", async () => {
+  const peer = await scripted(() => [201, JSON_TYPE, "[]"]);
+  await assert.rejects(new GoVerse(peer.url).create("A"), UnexpectedAnswer);
+  peer.close();
+});
+
+test("numbers that JSON cannot carry are refused before anything is sent", async () => {
+  const peer = await scripted(() => [200, JSON_TYPE, "1"]);
+  for (const amount of [NaN, Infinity, [-Infinity]]) {
+    await assert.rejects(new GoVerse(peer.url).object("A", "a").call("x", { amount }), { code: "malformed_request", attempts: 0 });
+  }
+  assert.equal(peer.seen.length, 0);
+  peer.close();
+});
+
+test("control characters of a detail stay out of the message", async () => {
+  const problem = { code: "no", detail: "gone\r\n\u001b[2J\u009b forged", status: 409 };
+  const peer = await scripted(() => [409, { "content-type": "application/problem+json" }, JSON.stringify(problem)]);
+  await assert.rejects(new GoVerse(peer.url).object("A", "a").call("x"), (error) => {
+    assert.equal(error.message, "no: gone\\u000d\\u000a\\u001b[2J\\u009b forged");
+    return true;
+  });
+  peer.close();
+});
+
+test("without a key only a problem that rules out an effect is repeated", async () => {
+  const refused = (code) => [503, { "content-type": "application/problem+json", "retry-after": "0" }, JSON.stringify({ code, retryable: true })];
+  const moving = await scripted((number) => (number === 1 ? refused("moving") : [200, JSON_TYPE, "2"]));
+  assert.equal(await new GoVerse(moving.url, { makeKeys: false }).object("A", "a").call("x"), 2);
+  moving.close();
+  const unknown = await scripted(() => refused("unavailable"));
+  await assert.rejects(new GoVerse(unknown.url, { makeKeys: false }).object("A", "a").call("x"), { code: "unavailable", attempts: 1 });
+  assert.equal(unknown.seen.length, 1);
+  unknown.close();
+});
