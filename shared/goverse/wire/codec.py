@@ -181,25 +181,29 @@ class RequestReader:
             raise Deadlock(f"the call chain has {len(chain)} objects; {CHAIN_LENGTH_MAX} are allowed")
         remaining_ms = min(message.remaining_ms, self._remaining_ms_max)
         key = message.idempotency_key if message.HasField("idempotency_key") else None
-        if key is not None and (not 1 <= len(key) <= IDEMPOTENCY_KEY_BYTES_MAX or not _is_printable(key)):
+        if key is not None and not (key.isascii() and key.isprintable() and 1 <= len(key) <= IDEMPOTENCY_KEY_BYTES_MAX):
             raise MalformedRequest(
                 f"the idempotency key is not 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters",
                 executed=Executed.NO.value,
             )
-        _check_text(message.request_id, REQUEST_ID_BYTES_MAX, "request id")
-        _check_text(message.caller, CALLER_BYTES_MAX, "caller")
-        trace = message.traceparent
+        request_id, caller, trace = message.request_id, message.caller, message.traceparent
+        if not (request_id.isascii() and request_id.isprintable() and len(request_id) <= REQUEST_ID_BYTES_MAX):
+            raise _out_of_bounds("request id", REQUEST_ID_BYTES_MAX)
+        if caller and not (caller.isascii() and caller.isprintable() and len(caller) <= CALLER_BYTES_MAX):
+            raise _out_of_bounds("caller", CALLER_BYTES_MAX)
+        if trace and not (trace.isascii() and trace.isprintable() and len(trace) <= TRACEPARENT_BYTES_MAX):
+            trace = ""  # as the W3C says
         return Request(
             operation,
             self._key(message.namespace, message.type, message.object_id),
             self._method(message.method),
             message.body,
             now + remaining_ms / 1000,
-            message.request_id,
+            request_id,
             key,
             message.if_match if message.HasField("if_match") else None,
-            message.caller,
-            trace if len(trace) <= TRACEPARENT_BYTES_MAX and _is_printable(trace) else "",
+            caller,
+            trace,
             tuple(self._key(link.namespace, link.type, link.id) for link in chain) if chain else (),
             message.attempt,
             message.fresh_key,
@@ -224,15 +228,10 @@ class RequestReader:
         return name
 
 
-def _check_text(text: str, size_max: int, what: str) -> None:
-    if len(text) > size_max or not _is_printable(text):
-        raise MalformedRequest(
-            f"the {what} is not at most {size_max} printable ASCII characters", executed=Executed.NO.value
-        )
-
-
-def _is_printable(text: str) -> bool:
-    return text.isascii() and text.isprintable()
+def _out_of_bounds(what: str, size_max: int) -> MalformedRequest:
+    return MalformedRequest(
+        f"the {what} is not at most {size_max} printable ASCII characters", executed=Executed.NO.value
+    )
 
 
 def _check_name(name: str, what: str) -> None:
