@@ -40,7 +40,8 @@ class NestedCalls(Collector):
         if labels not in self._times and not self._is_known(type_name, method):
             labels = (UNKNOWN, UNKNOWN)
         status = SUCCESS if problem is None else problem.code if problem.status is None else "business_error"
-        self._counts[*labels, status] = self._counts.get((*labels, status), 0) + 1
+        counted = (labels[0], labels[1], status)
+        self._counts[counted] = self._counts.get(counted, 0) + 1
         buckets, total = self._times.setdefault(labels, ([0] * (len(BUCKETS_S) + 1), [0.0]))
         buckets[bisect_left(BUCKETS_S, seconds)] += 1
         total[0] += seconds
