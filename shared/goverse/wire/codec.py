@@ -176,9 +176,6 @@ class RequestReader:
         operation = _OPERATIONS.get(message.operation)
         if operation is None:
             raise MalformedRequest(f"operation {message.operation} is not known here", executed=Executed.NO.value)
-        chain = message.chain
-        if len(chain) > CHAIN_LENGTH_MAX:
-            raise Deadlock(f"the call chain has {len(chain)} objects; {CHAIN_LENGTH_MAX} are allowed")
         remaining_ms = min(message.remaining_ms, self._remaining_ms_max)
         key = message.idempotency_key if message.HasField("idempotency_key") else None
         if key is not None and not (key.isascii() and key.isprintable() and 1 <= len(key) <= IDEMPOTENCY_KEY_BYTES_MAX):
@@ -204,10 +201,15 @@ class RequestReader:
             message.if_match if message.HasField("if_match") else None,
             caller,
             trace,
-            tuple(self._key(link.namespace, link.type, link.id) for link in chain) if chain else (),
+            self._chain(message.chain) if message.chain else (),
             message.attempt,
             message.fresh_key,
         )
+
+    def _chain(self, chain: Sequence[messages.Key]) -> tuple[ObjectKey, ...]:
+        if len(chain) > CHAIN_LENGTH_MAX:
+            raise Deadlock(f"the call chain has {len(chain)} objects; {CHAIN_LENGTH_MAX} are allowed")
+        return tuple(self._key(link.namespace, link.type, link.id) for link in chain)
 
     def _key(self, namespace: str, type_name: str, object_id: str) -> ObjectKey:
         if namespace not in self._namespaces:
