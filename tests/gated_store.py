@@ -14,6 +14,7 @@ from goverse.model.keys import ObjectKey
 from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores.memory import MemoryStore
+from goverse_node.stores.wal.store import WalStore
 
 T = TypeVar("T")
 
@@ -24,8 +25,8 @@ Refusing = Callable[[CommitRecord], bool]
 class GatedStore:
     """A memory store behind doors."""
 
-    def __init__(self, inner: MemoryStore | None = None) -> None:
-        self.inner = inner or MemoryStore()
+    def __init__(self, inner: MemoryStore | WalStore | None = None) -> None:
+        self.inner: MemoryStore | WalStore = inner or MemoryStore()
         self.durable: list[tuple[int, CommitRecord]] = []
         self.arrived = 0
         self.deferring = False

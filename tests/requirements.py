@@ -14,6 +14,7 @@ DELIVERED: dict[str, str] = {
     "OBJ-8": "Typed calls from object to object with copied arguments.",
     "OBJ-9": "A method that raises, never ends or returns the wrong type harms nobody else.",
     "OBJ-11": "Versioned state with migration functions.",
+    "OBJ-13": "An acknowledged state is the one that is loaded again; a change is refused, at load or at the call.",
     "DUR-1": "An acknowledged call survives a kill at any instant; commits are grouped.",
     "DUR-2": "Idempotency keys commit with the effect and survive passivation, crash, restart and restore.",
     "DUR-5": "One storage port with several stores behind it, under one contract suite.",

@@ -15,12 +15,12 @@ import orjson
 
 from goverse.cluster.keys import KeyLayout
 from goverse.cluster.member import Member
-from goverse.errors import Unavailable
+from goverse.errors import Executed, Unavailable
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.records import ObjectSummary
 from goverse.objects.registry import Registry
 from goverse.ports.clock import SystemClock, boot_time
-from goverse.ports.link import Executed, Readiness, Waiter
+from goverse.ports.link import Readiness, Waiter
 from goverse.ports.memory_coordinator import MemoryCoordinator
 from goverse.ports.memory_keys import MemoryKeys
 from goverse.routing.cluster_watch import ClusterWatch
@@ -43,24 +43,30 @@ _requests = itertools.count(1)
 
 
 class Leg:
-    """Waits for the answer of a node that may be killed before it comes."""
+    """Waits for the answer of a node that may be killed, or cut off, before it comes.
+
+    A leg that broke delivers nothing any more. A node that lives learns of it, as from a stream that ended: what it has
+    not begun it drops. One that was killed goes on as if it had not noticed, and must do no harm.
+    """
 
     def __init__(self, host: Host, waiter: Waiter) -> None:
         self._host = host
         self._waiter = waiter
+        self._over = False
         self._broken = False
 
     def done(self) -> bool:
-        return not self._broken and self._waiter.done()
+        return not self._host.dead if self._broken else self._over or self._waiter.done()
 
     def set_result(self, reply: Reply, /) -> None:
-        if not self._host.dead:
+        if not self._host.dead and not self._over:
+            self._over = True
             self._waiter.set_result(reply)
 
     def break_off(self) -> None:
         """Tell that the connection is gone."""
-        if not self._broken and not self._waiter.done():
-            self._broken = True
+        if not self._over and not self._waiter.done():
+            self._over = self._broken = True
             self._waiter.set_result(_broken(Executed.UNKNOWN))
 
 
@@ -110,7 +116,7 @@ class Wire:
 
 
 def _broken(executed: Executed) -> Reply:
-    return Reply(problem=Problem("unavailable", "the connection broke", True, {"executed": executed.value}))
+    return Reply(problem=Problem("unavailable", "the connection broke", True, executed=executed))
 
 
 class Host:
@@ -124,9 +130,7 @@ class Host:
         self.coordinator = MemoryCoordinator(cluster.keys)
         self.watch = ClusterWatch(self.coordinator, cluster.layout)
         member = Member(name, name, incarnation)
-        self.router: Router = Router(
-            cluster.connect, shard_count=SHARDS, readonly=cluster.readonly, incarnation=incarnation
-        )
+        self.router: Router = Router(cluster.connect, shard_count=SHARDS, incarnation=incarnation)
         self.watch.add(self.router.follow)
         self.keeper = Keeper(
             member,
@@ -157,7 +161,12 @@ class Host:
         """Die at once: nothing that was under way is answered, nothing is refreshed any more."""
         self.dead = True
         self.coordinator.reach.cut()
-        for leg in self.legs:
+        self.break_streams()
+
+    def break_streams(self) -> None:
+        """Lose the answers to all that is under way here; what comes afterwards is answered again."""
+        legs, self.legs = self.legs, []
+        for leg in legs:
             leg.break_off()
 
     async def leave(self, how: Shutdown) -> bool:
@@ -177,26 +186,27 @@ class TwinCluster:
     """Hosts by address, and a router as a gate has it."""
 
     def __init__(
-        self, *classes: type[Any], limits: OwnershipLimits | None = None, lease_ttl_s: float = LEASE_TTL_S
+        self,
+        *classes: type[Any],
+        limits: OwnershipLimits | None = None,
+        lease_ttl_s: float = LEASE_TTL_S,
+        store: MemoryStore | None = None,
     ) -> None:
         self.limits = limits
         self.lease_ttl_s = lease_ttl_s
         self.registry = Registry(classes)
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.keys = MemoryKeys(SystemClock())
         self.layout = KeyLayout("test")
         self.hosts: dict[str, Host] = {}
         self.watchers: dict[str, list[Callable[[LinkState], None]]] = {}
         self.coordinator = MemoryCoordinator(self.keys)
         self.watch = ClusterWatch(self.coordinator, self.layout)
-        self.router = Router(self.connect, shard_count=SHARDS, readonly=self.readonly, incarnation="gate")
+        self.router = Router(self.connect, shard_count=SHARDS, incarnation="gate")
         self.watch.add(self.router.follow)
 
     def connect(self, address: str) -> Wire:
         return Wire(self, address)
-
-    def readonly(self, type_name: str, method: str) -> bool:
-        return self.registry.method(type_name, method).readonly
 
     async def __aenter__(self) -> TwinCluster:
         await self.store.open()

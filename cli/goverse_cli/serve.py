@@ -34,6 +34,7 @@ from goverse_gate.server import GateServer
 from goverse_node.metrics import NodeMetrics
 from goverse_node.node import Node
 from goverse_node.stalls import watch_for_stalls
+from goverse_node.stores.kept import KeptBounds
 from goverse_node.stores.memory import MemoryStore
 from goverse_node.stores.wal.metrics import WalMetrics
 from goverse_node.stores.wal.store import WalStore
@@ -95,9 +96,10 @@ def api_document(registry: Registry) -> dict[str, Any]:
 
 
 def _store(values: Settings) -> WalStore:
-    wal = values.wal
+    wal, node = values.wal, values.node
     return WalStore(
         wal.data_dir,
+        kept=KeptBounds(node.kept_replies_bytes_max, node.kept_replies_object_bytes_max),
         segment_bytes=wal.segment_bytes,
         snapshot_bytes=wal.snapshot_bytes,
         snapshots_kept=wal.snapshots_kept,

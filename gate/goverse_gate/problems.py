@@ -44,6 +44,9 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "overloaded": 429,
         "internal_error": 500,
         "method_failed": 500,
+        "readonly_violation": 500,
+        "state_invalid": 500,
+        "state_not_storable": 500,
         "config_error": 500,
         "definition_error": 500,
         "try_again": 503,
@@ -96,6 +99,8 @@ def document(problem: Problem, status: int, request_id: str) -> bytes:
         "retryable": problem.retryable,
         "request_id": problem.request_id or request_id,
     }
+    if problem.executed is not None:
+        members["executed"] = problem.executed.value
     whole = members | {name: value for name, value in problem.extra.items() if name not in members}
     try:
         return orjson.dumps(whole, default=str)

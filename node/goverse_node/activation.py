@@ -11,10 +11,21 @@ the reply speaks of could still be lost.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import TYPE_CHECKING
+from weakref import ref
 
-from goverse.errors import Deadlock, GoverseError, Moving, Overloaded, Unavailable
+from goverse.errors import (
+    Deadlock,
+    Executed,
+    GoverseError,
+    Moving,
+    Overloaded,
+    StateInvalid,
+    Unavailable,
+    known,
+)
 from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
@@ -23,13 +34,17 @@ from goverse_node import isolation, reentry, repeats, turns
 from goverse_node.call import Call
 from goverse_node.instance import Instance
 from goverse_node.lookup import outcome, refusal
+from goverse_node.memento import Memento
 from goverse_node.phase import Phase
-from goverse_node.pipeline import PendingCommit
-from goverse_node.turn import Turn
+from goverse_node.pipeline import UNCHANGED, PendingCommit
+from goverse_node.strays import Strays
+from goverse_node.turn import Scope, Turn
 from goverse_node.waits import closes_cycle
 
 if TYPE_CHECKING:
     from goverse_node.node import Node
+
+logger = logging.getLogger("goverse.node")
 
 
 class Activation:
@@ -42,6 +57,8 @@ class Activation:
         live: the state as it was last seen; differs from ``instance.base`` while ``dirty`` is set.
         dirty: the turn that changed the state and is not over yet.
         activated: ``on_activate`` ran.
+        mementos: of the base and of a dirty turn's state, while one turn runs beside another that waits.
+        strays: what methods left running when their turns ended, or None.
         last_used: when the last call came, on the loop's clock.
         failure: why its commits fail from now on, or None.
         keyed: the calls under way that have an idempotency key, by that key.
@@ -62,11 +79,13 @@ class Activation:
         "keyed",
         "last_used",
         "live",
+        "mementos",
         "node",
         "phase",
         "running",
         "shard",
         "spec",
+        "strays",
         "tail",
         "vacating",
     )
@@ -83,6 +102,8 @@ class Activation:
         self.tail: PendingCommit | None = None
         self.live: bytes | None = None
         self.dirty: Turn | None = None
+        self.mementos: list[Memento] | None = None
+        self.strays: Strays | None = None
         self.activated = "on_activate" not in spec.hooks
         self.failure: GoverseError | None = None
         self.last_used = 0.0
@@ -104,6 +125,7 @@ class Activation:
             self.reset(refusal(error), refuse=True)
             return
         if isinstance(stored, asyncio.Future):
+            self.node.loads_at_once = False
             stored.add_done_callback(self._loaded)
         else:
             self._enliven(stored)
@@ -116,8 +138,16 @@ class Activation:
             self._enliven(stored)
 
     def _enliven(self, stored: StoredObject | None) -> None:
+        if self.phase is not Phase.LOADING:
+            return  # it was given up meanwhile, and another node may serve the object by now
         try:
-            self.instance = Instance(self.spec, self.key, stored)
+            self.instance = self.node.contexts.new().run(Instance, self.spec, self.key, stored)
+        except StateInvalid as error:
+            assert stored is not None
+            extra = {"object": str(self.key), "reason": error.detail}
+            logger.error("a stored state does not fit its class", exc_info=error, extra=extra)
+            self.instance = Instance.of_unfit(self.spec, self.key, stored, error)
+            self.activated = False
         except GoverseError as error:
             self.reset(error, refuse=True)
             return
@@ -125,6 +155,8 @@ class Activation:
         self.phase = Phase.ACTIVE
         self.node.resized(self)
         self.admit()
+        if self.instance.unfit is not None:
+            self.leave()  # the next call looks at the stored state again
 
     @property
     def idle(self) -> bool:
@@ -133,6 +165,8 @@ class Activation:
 
     def close(self) -> None:
         """Passivate: let the last commits settle, run ``on_deactivate``, then leave memory."""
+        if self.phase is Phase.LOADING:
+            self.reset(None)
         if self.phase is not Phase.ACTIVE:
             return
         self.phase = Phase.CLOSING
@@ -173,7 +207,7 @@ class Activation:
             return
         self.phase = Phase.GONE
         self.node.forget(self)
-        lost = error or Unavailable(f"{self.key} was reloaded while the call ran; nothing of it took effect")
+        lost = error or known(Unavailable(f"{self.key} was reloaded while the call ran; {UNCHANGED}"), Executed.UNKNOWN)
         self.failure = error
         for turn in tuple(self.running):
             turn.expire(lost)
@@ -185,7 +219,18 @@ class Activation:
             elif refuse:
                 call.refuse(lost)
             else:
+                call.request.fresh_key = False  # a hook may have run for it, and calls of the hook taken effect
                 self.node.deliver(call)
+
+    def spoil(self, error: GoverseError) -> None:
+        """Give up a live object that cannot be put back: its turns end with ``error``, the next call reloads it."""
+        if self.phase is not Phase.ACTIVE:
+            return
+        self.phase = Phase.CLOSING
+        self.node.residents.release(self)
+        for turn in tuple(self.running):
+            turn.expire(error)
+        asyncio.get_running_loop().call_soon(self.leave)  # the turn that found it has still to be answered
 
     # --- taking calls in ---------------------------------------------------------------------------------------------
 
@@ -195,6 +240,7 @@ class Activation:
         key = request.idempotency_key
         if (
             key is not None
+            and not call.readonly
             and (call.leads is None or call.leads is not self.keyed)
             and repeats.is_repeated(self, call, key)
         ):
@@ -254,6 +300,16 @@ class Activation:
     def observe(self, turn: Turn) -> None:
         """Compare the state after a step of ``turn``; see ``isolation``."""
         isolation.observe(self, turn)
+
+    def prepare(self, turn: Turn) -> GoverseError | None:
+        """Get ready for a step of ``turn``; see ``isolation``."""
+        return isolation.prepare(self, turn)
+
+    def left_behind(self, turn: Turn, mark: ref[Scope]) -> None:
+        """Note that a method left something running when its turn ended."""
+        if self.strays is None:
+            self.strays = Strays()
+        self.strays.add(turn, mark)
 
     def commit(self, pending: PendingCommit) -> None:
         """Hand a record to the pipeline; later replies wait for it."""

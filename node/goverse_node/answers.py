@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
 
 def answer(activation: Activation, call: Call, reply: Reply, *, expected: int | None = None, keep: bool = True) -> None:
-    """Answer after the commit: the turn's own if it changed the object or has a key to keep, else the object's last."""
+    """Answer after the commit: the turn's own if it changed the object or keeps its reply, else the object's last.
+
+    The reply of a readonly call is not kept: its turn has no effect that a repetition could double.
+    """
     version = activation.instance.version
     changed = expected is not None and expected != version
-    if changed or (keep and call.request.idempotency_key is not None):
+    if changed or (keep and call.request.idempotency_key is not None and not call.readonly):
         commit(activation, call, reply, expected=version if expected is None else expected)
     else:
         answer_when_durable(activation, call, reply)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from goverse.errors import GoverseError, Moving
@@ -13,6 +14,9 @@ from goverse_node.stats import NodeStats
 
 if TYPE_CHECKING:
     from goverse_node.instance import Instance
+
+
+logger = logging.getLogger("goverse.node")
 
 
 class Call:
@@ -58,7 +62,7 @@ class Call:
     @property
     def follows(self) -> bool:
         """Whether it waits for an equal call instead of its own turn."""
-        return self.leads is None and self.request.idempotency_key is not None
+        return self.leads is None and self.request.idempotency_key is not None and not self.readonly
 
     def lead(self, calls: dict[str, Call]) -> None:
         """Stand in ``calls`` under the idempotency key until answered."""
@@ -73,18 +77,19 @@ class Call:
         leader.followers.append(self)
 
     def make_way(self, error: GoverseError, now: float) -> bool:
-        """Refuse this caller alone, and let one that sent the same request and may wait longer have its place.
+        """Refuse this caller alone and promote the follower that may wait longest.
 
-        The caller is told in the next turn of the loop: the place is about to be used, and nobody may come in between.
+        The caller gets its answer in the next iteration of the loop: the place is about to be used, and no other call
+        may come in between.
 
         Returns:
-            False, and nothing is done, where there is no such caller.
+            False, and nothing is done, if no follower has a later deadline than ``now``.
         """
-        followers = self.followers or []
-        follower = next((one for one in followers if not one.pointless and one.request.deadline > now), None)
-        if follower is None:
+        waiting = [one for one in self.followers or () if not one.pointless and one.request.deadline > now]
+        if not waiting or self.followers is None:
             return False
-        followers.remove(follower)
+        follower = max(waiting, key=lambda one: one.request.deadline)
+        self.followers.remove(follower)
         refusal = Reply(problem=Problem.of(error, self.request.request_id))
         asyncio.get_running_loop().call_soon(_tell, self.waiter, refusal)
         self.waiter, self.request = follower.waiter, follower.request
@@ -93,7 +98,10 @@ class Call:
         return True
 
     def answer(self, reply: Reply) -> None:
-        """Hand the reply to the caller, and to those that sent the same request meanwhile."""
+        """Deliver the reply to the caller and to all followers.
+
+        A follower's reply is marked as replayed if it is one that is kept: a result or a business error.
+        """
         if self.answered:
             return
         self.answered = True
@@ -102,6 +110,7 @@ class Call:
             self.leads.pop(self.request.idempotency_key, None)
         _tell(self.waiter, reply)
         if self.followers:
+            kept = reply.problem is None or reply.problem.status is not None
             for follower in self.followers:
                 follower.stats.deduplicated += 1
                 follower.answer(
@@ -110,7 +119,7 @@ class Call:
                         reply.version,
                         reply.commit_seq,
                         reply.created,
-                        replayed=True,
+                        replayed=kept,
                         problem=reply.problem,
                     )
                 )
@@ -122,5 +131,9 @@ class Call:
 
 
 def _tell(waiter: Waiter, reply: Reply) -> None:
-    if not waiter.done():
-        waiter.set_result(reply)
+    """Deliver a reply. A waiter that raises is logged: it must not keep followers or other turns from their replies."""
+    try:
+        if not waiter.done():
+            waiter.set_result(reply)
+    except Exception:
+        logger.exception("a reply could not be delivered to its waiter")

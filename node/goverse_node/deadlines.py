@@ -1,7 +1,8 @@
 """Deadlines: every call that waits and every turn that runs has one, and one timer looks after all of them.
 
-A call that waits too long is refused. A turn that runs too long is cancelled; if it ignores that for the grace period,
-its object is reloaded and goes on without it. The timer runs only while there is something to look after.
+A call that waits too long is refused. A turn that runs too long goes on for a follower that may wait longer (a call
+with the same idempotency key), else it is cancelled; if it ignores that for the grace period, its object is reloaded
+and goes on without it. The timer runs only while there is something to look after.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import logging
 from contextvars import copy_context
 from typing import Final
 
-from goverse.errors import GoverseError, IdempotencyInProgress, Timeout
+from goverse.errors import GoverseError, IdempotencyInProgress
 from goverse_node.call import Call
 from goverse_node.options import NodeOptions
 from goverse_node.stats import NodeStats
 from goverse_node.turn import Turn
-from goverse_node.turns import expire_waiting
+from goverse_node.turns import expire_waiting, extend, timeout_of
 
 logger = logging.getLogger("goverse.node")
 
@@ -91,7 +92,7 @@ class Deadlines:
             elif not call.answered and not expire_waiting(call, now):
                 self.waiting.add(call)
         for turn, expired_at in tuple(self.running.items()):
-            if turn.expired is None and turn.deadline <= now:
+            if turn.expired is None and turn.deadline <= now and not extend(turn, now):
                 self._expire(turn)
             if turn.expired is not None and expired_at is None:
                 self.running[turn] = now
@@ -102,17 +103,7 @@ class Deadlines:
 
     def _expire(self, turn: Turn) -> None:
         self._stats.count_timeout(f"{turn.activation.key.type}.{turn.name}")
-        own_limit: dict[str, float] = {}  # else the gate says how long the caller wanted to wait
-        if turn.method is not None and turn.deadline < turn.request.deadline:
-            own_limit["seconds"] = turn.method.timeout_s or self._options.hook_timeout_s
-        turn.expire(
-            Timeout(
-                f"{turn.activation.key}.{turn.name} did not end before its deadline; nothing of it took effect",
-                operation=turn.name,
-                object=str(turn.activation.key),
-                **own_limit,
-            )
-        )
+        turn.expire(timeout_of(turn))
 
     def _abandon(self, turn: Turn) -> None:
         self.untrack(turn)

@@ -13,8 +13,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from goverse.errors import Unavailable
-from goverse_node.pipeline import BEGUN
+from goverse.errors import Executed, Unavailable, known
+from goverse_node.pipeline import UNCHANGED
 
 if TYPE_CHECKING:
     from goverse_node.activation import Activation
@@ -81,4 +81,5 @@ def _cancel(activations: Iterable[Activation]) -> None:
 
 
 def _lost() -> Unavailable:
-    return Unavailable("the object moved to another node before the call had ended; nothing of it took effect", **BEGUN)
+    error = Unavailable(f"the object moved to another node before the call had ended; {UNCHANGED}")
+    return known(error, Executed.UNKNOWN)

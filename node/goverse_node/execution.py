@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from functools import partial
+import reprlib
+from collections.abc import Awaitable, Coroutine
+from contextvars import Context as ContextVars
+from functools import lru_cache
+from types import CoroutineType
 from typing import Any
+from weakref import ref
 
 from goverse.errors import (
     BusinessError,
@@ -24,60 +28,90 @@ from goverse.errors import (
 )
 from goverse.model import json_values
 from goverse.model.frames import Problem
+from goverse.model.keys import is_name
+from goverse.model.problem_bounds import bounded_members
 from goverse.objects.context import current_turn
-from goverse_node.turn import Stepped, Turn
+from goverse_node.groups import single
+from goverse_node.turn import Scope, Stepped, Turn
 
 logger = logging.getLogger("goverse.node.turn")
 
 NO_RESULT = b"null"
+_SHOWN_MAX = 200
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes, list, dict, tuple, set))
 _PASSED_ON = (BusinessError, MethodFailed, TryAgain, Deadlock, ReentrancyConflict, TooLarge)
 
 
-def run(turn: Turn, target: Any, arguments: dict[str, Any]) -> None:
-    """Start the turn's method on ``target``; a turn without one is done at once."""
+def run(turn: Turn, target: Any, arguments: dict[str, Any], context: ContextVars) -> None:
+    """Start the turn's method on ``target``; a turn without one is done at once.
+
+    ``context`` is the turn's own, and the current one.
+    """
     method = turn.method
     if method is None:
         _end(turn, NO_RESULT, None)
         return
-    token = current_turn.set(turn)
+    scope = Scope()
+    scope.turn = turn
+    current_turn.set(scope)
     try:
         value = method.function(target, **arguments)
-        if method.is_async:
-            turn.task = asyncio.get_running_loop().create_task(drive(turn, value))
+        if method.is_async or (value.__class__ not in _PLAIN and _is_awaitable(value.__class__)):
+            running = drive(turn, value, scope)
+            turn.task = asyncio.get_running_loop().create_task(running, context=context)
             turn.activation.node.track(turn)
+            return
     except BaseException as error:
-        current_turn.reset(token)  # what an answer brings about is no part of the turn
-        _fail(turn, error)
+        current_turn.set(None)  # what an answer brings about is no part of the turn
+        mark = ref(scope)
+        del scope
+        _fail(turn, error, mark)
         return
-    current_turn.reset(token)
-    if not method.is_async:
-        _succeed(turn, value)
+    current_turn.set(None)
+    mark = ref(scope)
+    del scope
+    _succeed(turn, value, mark)
 
 
-async def drive(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
+async def drive(turn: Turn, value: Any, scope: Scope) -> None:
+    """Await what the method returned, and end the turn. ``scope`` is the turn's in this task's context."""
     turn.started = True
+    coroutine: Coroutine[Any, Any, Any] = value if value.__class__ is CoroutineType else _awaiting(value)
     if turn.expired is not None:
         coroutine.close()
         current_turn.set(None)
         _end(turn, b"", turn.expired)
         return
+    mark = ref(scope)
+    del scope
     try:
         if turn.stepped:
-            value = await Stepped(coroutine, partial(turn.activation.observe, turn))
+            value = await Stepped(turn, coroutine)
         else:
             value = await coroutine
     except GeneratorExit:  # the loop is gone, and with it everybody who could be told
         raise
     except BaseException as error:
         current_turn.set(None)
-        _fail(turn, error)
+        _fail(turn, error, mark)
     else:
         current_turn.set(None)
-        _succeed(turn, value)
+        _succeed(turn, value, mark)
 
 
-def _succeed(turn: Turn, value: Any) -> None:
+@lru_cache(maxsize=512)
+def _is_awaitable(kind: type[Any]) -> bool:
+    return hasattr(kind, "__await__")
+
+
+async def _awaiting(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+def _succeed(turn: Turn, value: Any, mark: ref[Scope]) -> None:
     assert turn.method is not None
+    if mark() is not None:
+        turn.activation.left_behind(turn, mark)
     limit = turn.activation.node.options.result_bytes_max
     try:
         body = turn.method.result.encode(value)
@@ -86,12 +120,18 @@ def _succeed(turn: Turn, value: Any) -> None:
                 f"the result of {turn.activation.key.type}.{turn.name} has {len(body)} bytes; {limit} are allowed"
             )
     except Exception as error:
+        if isinstance(error, MethodFailed):
+            logger.error(
+                "method returned a wrong value", extra={**turn.place(), "reason": str(error), "value": _shown(value)}
+            )
         _end(turn, b"", told(turn, error))
         return
     _end(turn, body, None)
 
 
-def _fail(turn: Turn, error: BaseException) -> None:
+def _fail(turn: Turn, error: BaseException, mark: ref[Scope]) -> None:
+    if mark() is not None:
+        turn.activation.left_behind(turn, mark)
     _end(turn, b"", told(turn, error))
     if isinstance(error, KeyboardInterrupt):
         raise error  # somebody wants the process to stop
@@ -112,35 +152,50 @@ def _end(turn: Turn, body: bytes, error: GoverseError | None) -> None:
 
 
 def told(turn: Turn, error: BaseException) -> GoverseError:
-    """Return what the caller hears of ``error``: no more than the method declares public."""
+    """Return the error for the caller: no more of ``error`` than the method declares public."""
     if turn.expired is not None:
         return turn.expired
-    if isinstance(error, _PASSED_ON):
-        unfit = _made_fit(error)
+    cause = single(error)
+    if isinstance(cause, _PASSED_ON):
+        cause.link_verdict = None  # it speaks of a nested call, or the application set it; not of this call
+        unfit = _made_fit(cause)
         if unfit is None:
-            return error
+            return cause
         logger.error("a refusal cannot be told", extra={**turn.place(), "reason": unfit})
     logger.error("method failed", exc_info=error, extra=turn.place())
-    name = f"{turn.activation.key.type}.{turn.name}"
-    if turn.method is not None and turn.method.raises and isinstance(error, turn.method.raises):
-        kind = type(error).__name__
-        public = MethodFailed(f"{name} raised {kind}: {_text(error)}", exception=kind)
-        if _made_fit(public) is None:
-            return public
-    return MethodFailed(f"{name} raised an error; the state is as it was before the call, the log has the cause")
+    failure = _public(turn, cause) or _public(turn, error)
+    if failure is None:
+        name = f"{turn.activation.key.type}.{turn.name}"
+        failure = MethodFailed(f"{name} raised an error; the state is as it was before the call, the log has the cause")
+    if turn.activation.node.shows_causes:
+        failure.__cause__ = cause
+    return failure
+
+
+def _public(turn: Turn, error: BaseException) -> MethodFailed | None:
+    """Return what the caller may see of an error that the method declares, or None."""
+    if turn.method is None or not turn.method.raises or not isinstance(error, turn.method.raises):
+        return None
+    kind = type(error).__name__
+    public = MethodFailed(f"{turn.activation.key.type}.{turn.name} raised {kind}: {_text(error)}", exception=kind)
+    return public if _made_fit(public) is None else None
 
 
 def _made_fit(error: GoverseError) -> str | None:
     """Bring what users put into an error into the form of JSON; return why that is impossible, or None."""
     try:
+        error.detail = str(error.detail)
         if error.extra:
-            error.extra = json_values.plain(error.extra)
+            error.extra = bounded_members(dict(json_values.plain(error.extra)))
         problem = Problem.of(error)
         json_values.encode((problem.code, problem.detail))
+        if not is_name(problem.code):
+            return f"its code is {problem.code!r:.100}, not an identifier"
     except Exception as reason:
         return f"its members have no JSON form: {reason}"
-    if problem.status is not None and not 400 <= problem.status <= 499:
-        return f"its status is {problem.status}, not one of 400 to 499"
+    status: Any = problem.status  # an application may have put anything there
+    if status is not None and not (isinstance(status, int) and 400 <= status <= 499):
+        return f"its status is {status!r:.100}, not one of 400 to 499"
     return None
 
 
@@ -149,3 +204,11 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception:
         return "(an error that cannot be shown)"
+
+
+def _shown(value: Any) -> str:
+    """Return a value for the log, in a bounded length."""
+    try:
+        return reprlib.repr(value)[:_SHOWN_MAX]
+    except Exception:
+        return f"({type(value).__name__} without a repr)"

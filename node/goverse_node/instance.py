@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from goverse.errors import MethodFailed, TooLarge
+from goverse.errors import GoverseError, MethodFailed, StateInvalid, TooLarge
 from goverse.model import json_values
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
 from goverse.objects.complaints import in_words
 from goverse.objects.spec import TypeSpec
+from goverse_node.memento import Memento
 
 # Measured by benchmarks/memory.py. Live values and encoded state together take 2 times their JSON for text, 7 for
 # numbers, 14 for models. What is counted too small breaks the bound, what is counted too large wastes some of it.
@@ -24,7 +25,21 @@ _EXPANSION = 8
 class Instance:
     """One object in memory."""
 
-    __slots__ = ("_attributes", "_extra", "base", "commit_seq", "exists", "object", "spec", "version")
+    __slots__ = (
+        "_attributes",
+        "_extra",
+        "_keeps_unknown",
+        "base",
+        "commit_seq",
+        "exists",
+        "object",
+        "spec",
+        "unfit",
+        "version",
+    )
+
+    unfit: GoverseError | None
+    """Why the stored state cannot be brought to life; such an object can only be deleted."""
 
     def __init__(self, spec: TypeSpec, key: ObjectKey, stored: StoredObject | None, version: int = 0) -> None:
         """Bring the stored state to life, or start with the defaults where there is none.
@@ -32,22 +47,33 @@ class Instance:
         Raises:
             GoverseError: the stored state does not fit the class.
         """
+        self.unfit = None
         self.spec = spec
         self.exists = stored is not None and stored.state is not None
         self.version = version if stored is None else stored.version
         self.commit_seq = 0 if stored is None else stored.commit_seq
         self._extra: dict[str, Any] = {}
+        self._keeps_unknown = False
         self.object: Any = object.__new__(spec.cls)
         attributes: dict[str, Any] = self.object.__dict__
         attributes["_goverse_key"] = key
         for name, make in spec.transient.items():
             attributes[name] = make()
         if stored is not None and stored.state is not None:
-            self._adopt(state_values(spec, stored.state, stored.state_version))
+            self._adopt(state_values(spec, key, stored.state, stored.state_version))
         else:
             attributes.update(spec.state.fresh())
         self._attributes = len(attributes)
         self.base: bytes | None = None if self.missing() else self.dump()
+        if stored is not None and stored.state is not None and self.base is not None:
+            self._adopt_unknown(stored)
+
+    @classmethod
+    def of_unfit(cls, spec: TypeSpec, key: ObjectKey, stored: StoredObject, error: GoverseError) -> Instance:
+        """Return an instance without fields for a stored state that does not fit the class."""
+        instance = cls(spec, key, None, stored.version)
+        instance.exists, instance.base, instance.unfit = True, None, error
+        return instance
 
     def _adopt(self, values: dict[str, Any]) -> None:
         """Set the persistent fields; what the class does not declare is kept aside and written back."""
@@ -55,6 +81,21 @@ class Instance:
             fields = set(self.spec.state.fields)
             self._extra = {name: values.pop(name) for name in list(values) if name not in fields}
         self.object.__dict__.update(values)
+
+    def _adopt_unknown(self, stored: StoredObject) -> None:
+        """Keep the members of nested models that the class does not declare, and log what is not declared once."""
+        state, spec = self.spec.state, self.spec
+        unknown = list(self._extra)
+        if stored.state != self.base and stored.state_version == spec.policy.state_version:
+            assert stored.state is not None
+            assert self.base is not None
+            nested = state.attach_unknown(self.object.__dict__, stored.state, self.base)
+            if nested:
+                unknown += nested
+                self._keeps_unknown = True
+                self.base = self.dump()
+        if unknown:
+            state.tell_unknown(spec.name, unknown)
 
     def missing(self) -> list[str]:
         """Return the fields that have no value yet."""
@@ -77,7 +118,7 @@ class Instance:
             ) from error
         if self._extra:
             values.update(self._extra)
-        return self.spec.state.dump(values)
+        return self.spec.state.dump_with_unknown(values) if self._keeps_unknown else self.spec.state.dump(values)
 
     def _refuse_undeclared(self, attributes: dict[str, Any]) -> None:
         for name in attributes:
@@ -89,11 +130,12 @@ class Instance:
                 )
         self._attributes = len(attributes)
 
-    def accept(self, state: bytes, bytes_max: int) -> None:
-        """Make sure that a changed state may be committed.
+    def accept(self, state: bytes, bytes_max: int) -> bytes:
+        """Make sure that a changed state may be committed; return it, written again if numbers were promoted.
 
         Raises:
             MethodFailed: it breaks a constraint of its class.
+            StateNotStorable: a value would change when it is stored and loaded.
             TooLarge: it is larger than ``bytes_max``.
         """
         if len(state) > bytes_max:
@@ -101,10 +143,11 @@ class Instance:
                 f"the state of this {self.spec.name} would be {len(state)} bytes; {bytes_max} are allowed. "
                 "Split it over several objects."
             )
-        self.spec.state.check(state)
+        promoted = self.spec.state.check(state, self.object.__dict__)
+        return self.dump() if promoted else state
 
     def restore(self, state: bytes | None) -> None:
-        """Put the persistent fields back to ``state``; None puts back the defaults.
+        """Put the persistent fields back to ``state``, as new values; None puts back the defaults.
 
         Raises:
             MethodFailed: ``state`` breaks a constraint of the class; nothing was changed.
@@ -115,6 +158,32 @@ class Instance:
             del attributes[name]
         self._adopt(values)
         self._attributes = len(attributes)
+        if self._keeps_unknown and state is not None:
+            self.spec.state.attach_unknown(attributes, state, self.spec.state.dump(values))
+
+    def remember(self, state: bytes | None) -> Memento:
+        """Take down the live state, which is ``state`` as bytes, so that it can be put back in place."""
+        return Memento(state, self.object.__dict__)
+
+    def is_of(self, memento: Memento) -> bool:
+        """Tell whether the fields are still those that ``memento`` took down."""
+        return memento.is_of(self.object.__dict__)
+
+    def put_back(self, memento: Memento) -> bytes | None:
+        """Put the live state back in place; return its bytes, which may differ in the order of a set.
+
+        Raises:
+            MethodFailed: the state is another one than before: it holds a mutable value of an unknown kind.
+        """
+        attributes: dict[str, Any] = self.object.__dict__
+        memento.restore(attributes)
+        self._attributes = len(attributes)
+        if memento.state is None:
+            return None
+        state, load = self.dump(), self.spec.state.load
+        if state != memento.state and load(state) != load(memento.state):
+            raise MethodFailed(f"the state of {self.spec.name} could not be put back in place")
+        return state
 
     def rebase(self) -> None:
         """Take the live state as the one to fall back to, after it was rebuilt from bytes."""
@@ -126,26 +195,38 @@ class Instance:
         return _OVERHEAD_BYTES + _EXPANSION * len(self.base or b"")
 
 
-def state_values(spec: TypeSpec, state: bytes, state_version: int) -> dict[str, Any]:
+def state_values(spec: TypeSpec, key: ObjectKey, state: bytes, state_version: int) -> dict[str, Any]:
     """Return the field values of a stored state, migrated to the class's present version.
 
     Raises:
         DataNewer: a newer class wrote it.
-        MethodFailed: it does not fit the class, or a migration is missing or failed.
+        StateInvalid: it does not fit the class, or a migration is missing or failed.
     """
     if state_version == spec.policy.state_version:
-        return spec.state.load(state)
+        try:
+            return spec.state.load(state)
+        except MethodFailed as error:
+            raise invalid(key, error) from error
     try:
-        state = json_values.encode(spec.migrate(json_values.decode(state), state_version))
+        state = json_values.encode_finite(spec.migrate(json_values.decode(state), state_version))
     except (TypeError, ValueError) as error:
-        raise MethodFailed(f"a migration of {spec.name} returned values without a JSON form: {error}") from error
+        failed = MethodFailed(f"a migration of {spec.name} returned values without a JSON form: {error}")
+        raise invalid(key, failed) from error
+    except MethodFailed as error:
+        raise invalid(key, error) from error
     try:
         return spec.state.load(state)
     except MethodFailed as error:
-        if "errors" not in error.extra:
-            raise
-        told = in_words(error.extra["errors"])
-        raise MethodFailed(
-            f"what the migration from state version {state_version} returned does not fit class {spec.name}: {told}",
-            **error.extra,
-        ) from error
+        returned = f"what the migration from state version {state_version} returned does not fit class {spec.name}"
+        raise invalid(key, MethodFailed(returned, **error.extra)) from error
+
+
+def invalid(key: ObjectKey, error: MethodFailed) -> StateInvalid:
+    """Return the error for callers of an object whose state does not fit its class, with what they can do."""
+    problems = error.extra.get("errors")
+    where = f": {in_words(problems)}" if problems else ""
+    return StateInvalid(
+        f"{key} cannot be loaded: {error.detail}{where}. `goverse dump` shows the stored JSON. "
+        "Mend the class, or delete the object: DELETE works, without on_delete.",
+        **error.extra,
+    )

@@ -7,13 +7,17 @@ committed is never undone with it, and no reply speaks of a state that may still
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from goverse.errors import GoverseError, MethodFailed, ReentrancyConflict
+from goverse_node.instance import invalid
 from goverse_node.turn import Turn
 
 if TYPE_CHECKING:
     from goverse_node.activation import Activation
+
+logger = logging.getLogger("goverse.node.turn")
 
 
 def observe(activation: Activation, turn: Turn) -> None:
@@ -26,6 +30,8 @@ def observe(activation: Activation, turn: Turn) -> None:
     try:
         state = _look(activation)
         if state == activation.live:
+            if activation.mementos is not None and not turn.readonly:
+                _outdated(activation)
             return
         if turn.readonly:
             raise MethodFailed(
@@ -37,8 +43,9 @@ def observe(activation: Activation, turn: Turn) -> None:
                 f"the same object had "
                 "changes that are not committed; try again"
             )
-    except GoverseError:
-        _put_back(activation, activation.live)
+    except GoverseError as error:
+        turn.condemned = error
+        _put_back(activation, activation.live, turn)
         raise
     activation.dirty = turn
     activation.live = state
@@ -52,19 +59,113 @@ def _look(activation: Activation) -> bytes | None:
     return instance.dump()
 
 
-def _put_back(activation: Activation, state: bytes | None) -> None:
-    """Make ``state``, which is the base or the last seen one, the live state again."""
+def prepare(activation: Activation, turn: Turn) -> GoverseError | None:
+    """Get ready for a step of ``turn`` beside which others wait, or that strays may have changed the state for.
+
+    Returns:
+        The error that ends the turn, if the state cannot be put back.
+    """
+    if activation.strays is not None and turn.readonly:
+        try:
+            undo_strays(activation)
+        except GoverseError as error:
+            return error
+    if activation.strays is not None or any(other.started and other is not turn for other in activation.running):
+        remember(activation)
+    return None
+
+
+def remember(activation: Activation) -> None:
+    """Have a memento of the live state, for turns that hold references into it."""
+    instance, live = activation.instance, activation.live
+    kept = activation.mementos or []
+    if any(memento.state is live and instance.is_of(memento) for memento in kept):
+        return
+    base = [memento for memento in kept if memento.state is instance.base and memento.state is not live]
+    try:
+        activation.mementos = [*base, instance.remember(live)]
+    except Exception:  # a value of a user's class refuses to be looked at; the state is rebuilt if need be
+        activation.mementos = base or None
+
+
+def _outdated(activation: Activation) -> None:
+    """Drop the memento of the live state: a turn that may write had a step, and may have moved what is equal."""
+    kept = [memento for memento in activation.mementos or () if memento.state is not activation.live]
+    activation.mementos = kept or None
+
+
+def undo_strays(activation: Activation) -> None:
+    """Undo what something that a method left behind did to the state while no turn ran.
+
+    Raises:
+        StateInvalid: the state cannot be put back; the object leaves memory.
+    """
+    strays = activation.strays
+    if strays is None or activation.dirty is not None:
+        return
+    try:
+        changed = _look(activation) != activation.live
+    except GoverseError:
+        changed = True
+    if changed:
+        logger.warning(
+            "the state changed while no turn ran and was put back; a task that a method left behind may have done it, "
+            "and should call a method of the object instead",
+            extra={"object": str(activation.key), "left_behind_by": ", ".join(strays.names())},
+        )
+        _put_back(activation, activation.live, None)
+    if not strays.looked():
+        activation.strays = None
+
+
+def _put_back(activation: Activation, state: bytes | None, guilty: Turn | None) -> None:
+    """Make ``state``, which is the base or the last seen one, the live state again.
+
+    Raises:
+        StateInvalid: it does not fit the class any more; the object leaves memory.
+    """
+    if not _put_back_in_place(activation, state):
+        _rebuild(activation, state)
+        for other in tuple(activation.running):
+            if other is not guilty and other.started:  # it may hold references to what is no part of the object now
+                other.expire(
+                    ReentrancyConflict(f"{_name(other)} was interrupted by another turn of {activation.key}; try again")
+                )
+
+
+def _put_back_in_place(activation: Activation, state: bytes | None) -> bool:
+    instance = activation.instance
+    memento = next((each for each in activation.mementos or () if each.state is state), None)
+    if memento is None:
+        return False
+    try:
+        memento.state = activation.live = instance.put_back(memento)
+    except GoverseError:
+        return False
+    if state is instance.base:
+        instance.base = activation.live
+    return True
+
+
+def _rebuild(activation: Activation, state: bytes | None) -> None:
+    """Build the state anew from its bytes."""
     instance = activation.instance
     try:
-        instance.restore(state)
-    except GoverseError:
-        # What another turn left half way breaks a constraint of the class: nobody can rebuild it, so that turn ends.
-        state, loser, activation.dirty = instance.base, activation.dirty, None
-        instance.restore(state)
-        if loser is not None:
+        try:
+            instance.restore(state)
+        except GoverseError:
+            # What another turn left half way breaks a constraint of the class and cannot be rebuilt: that turn ends.
+            state, loser, activation.dirty = instance.base, activation.dirty, None
+            if loser is None:
+                raise
+            instance.restore(state)
             loser.expire(
                 ReentrancyConflict(f"{_name(loser)} was interrupted by another turn of {activation.key}; try again")
             )
+    except MethodFailed as error:
+        unfit = invalid(activation.key, error)
+        activation.spoil(unfit)
+        raise unfit from error
     if state == instance.base:
         instance.rebase()
         activation.live = instance.base
@@ -73,7 +174,11 @@ def _put_back(activation: Activation, state: bytes | None) -> None:
 
 
 def undo(activation: Activation, turn: Turn) -> None:
-    """Take back what ``turn`` changed."""
+    """Take back what ``turn`` changed.
+
+    Raises:
+        StateInvalid: the state of before does not fit the class any more; the object leaves memory.
+    """
     instance = activation.instance
     if activation.dirty is turn:
         activation.dirty = None
@@ -83,7 +188,7 @@ def undo(activation: Activation, turn: Turn) -> None:
     except GoverseError:
         unchanged = False
     if not unchanged:
-        _put_back(activation, activation.live)
+        _put_back(activation, activation.live, turn)
 
 
 def _name(turn: Turn | None) -> str:
@@ -93,7 +198,7 @@ def _name(turn: Turn | None) -> str:
 def conclude(activation: Activation, turn: Turn, error: GoverseError | None, *, writes: bool) -> GoverseError | None:
     """Look at the state a last time; keep it if it may be kept, undo it if not. Return what went wrong."""
     instance = activation.instance
-    failure = error or turn.expired
+    failure = turn.condemned or error or turn.expired
     if failure is None:
         try:
             observe(activation, turn)
@@ -111,7 +216,10 @@ def conclude(activation: Activation, turn: Turn, error: GoverseError | None, *, 
         except GoverseError as refused:
             failure = refused
     activation.node.stats.turns_failed += 1
-    undo(activation, turn)
+    try:
+        undo(activation, turn)
+    except GoverseError as unfit:
+        return unfit
     return failure
 
 
@@ -121,7 +229,7 @@ def _keep(activation: Activation) -> None:
     state = activation.live
     if state is None:
         raise MethodFailed(f"fields of {activation.key.type} have no value: {', '.join(instance.missing())}")
-    instance.accept(state, activation.node.options.state_bytes_max)
+    state = activation.live = instance.accept(state, activation.node.options.state_bytes_max)
     instance.base = state
     instance.version += 1
     instance.exists = True

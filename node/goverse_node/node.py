@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 
 from goverse.errors import (
     Draining,
+    Executed,
     GoverseError,
     MalformedRequest,
     Moving,
     Overloaded,
+    ReadonlyViolation,
     Unavailable,
+    known,
 )
 from goverse.limits import REQUEST_ID_BYTES_MAX
 from goverse.model.frames import Operation, Reply, Request
@@ -24,16 +27,18 @@ from goverse.ports.link import Link, Readiness, Waiter
 from goverse.ports.store import Store
 from goverse_node.activation import Activation
 from goverse_node.call import Call
+from goverse_node.contexts import TurnContexts
 from goverse_node.deadlines import Deadlines
 from goverse_node.evacuation import Evacuation
 from goverse_node.nested import NestedCalls
 from goverse_node.options import NodeOptions
-from goverse_node.pipeline import CommitPipeline
+from goverse_node.pipeline import UNCHANGED, CommitPipeline
 from goverse_node.reading import read
 from goverse_node.relief import Relief, Trimmer
 from goverse_node.residents import VICTIMS_MAX, Residents
 from goverse_node.stats import NodeStats
 from goverse_node.tenure import WHOLE, Tenure
+from goverse_node.turn import violation
 
 _IDLE_SWEEP_S = 1.0
 _MEMORY_LOOK_S = 0.1
@@ -41,7 +46,15 @@ _POLL_S = 0.005
 
 
 class Node:
-    """Hosts the objects of one process; implements ``goverse.ports.link.Carrier``."""
+    """Hosts the objects of one process; implements ``goverse.ports.link.Carrier``.
+
+    Attributes:
+        loads_at_once: the store answers from memory; False as soon as it answers a load with a future.
+        shows_causes: problems carry the exceptions behind them; only for tests, since that keeps tracebacks alive.
+    """
+
+    loads_at_once = True
+    shows_causes = False
 
     def __init__(
         self,
@@ -90,6 +103,7 @@ class Node:
         """Begin to take requests."""
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
+        self.contexts = TurnContexts()
         self.deadlines.start(self._loop)
         self.pipeline.start()
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)
@@ -108,9 +122,8 @@ class Node:
         self.pipeline.hurry()
         deadline = self.now() + drain_timeout_s
         await self._until(lambda: not self.stats.inflight, deadline)
-        self.deadlines.end_all(
-            Draining("the node is shutting down and the call did not end in time; nothing of it took effect")
-        )
+        late = Draining(f"the node is shutting down and the call did not end in time; {UNCHANGED}")
+        self.deadlines.end_all(known(late, Executed.UNKNOWN))
         await self._until(lambda: not self.deadlines.running, deadline + self.options.cancel_grace_s)
         for activation in self.residents:
             activation.close()
@@ -142,7 +155,7 @@ class Node:
         """Carry a request out; see ``goverse.ports.link.Carrier``."""
         call = Call(request, waiter, self.stats)
         if self._draining and not request.chain:
-            call.refuse(Draining(executed="no"))
+            call.refuse(known(Draining(), Executed.NO))
         elif self.stats.inflight > self.options.inflight_calls_max:
             call.refuse(Overloaded(f"{self.stats.inflight} calls are under way in this node already", retry_after_s=1))
         else:
@@ -159,6 +172,9 @@ class Node:
         elif request.operation is Operation.READ:
             read(self, call)
             return
+        if request.reads_only and not call.readonly:
+            caller = request.chain[-1].type if request.chain else "the caller"
+            raise ReadonlyViolation(violation(caller, request.key, request.method or request.operation.name.lower()))
         self.deliver(call)
 
     def deliver(self, call: Call) -> None:

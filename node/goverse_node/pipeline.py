@@ -15,7 +15,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Protocol
 
-from goverse.errors import GoverseError, StoreError, Unavailable
+from goverse.errors import Executed, GoverseError, StoreError, Unavailable, known
 from goverse.model.frames import Reply
 from goverse.model.records import CommitRecord
 from goverse.ports.store import Conflict, Store
@@ -27,9 +27,8 @@ logger = logging.getLogger("goverse.node.commit")
 Waiter = Callable[[int, GoverseError | None], None]
 _RECORD_OVERHEAD_BYTES = 128
 
-BEGUN = {"executed": "unknown"}
-"""Says of a call whose turn began and had no effect: it may be sent again, but not as if it had never been sent, since
-calls that it made to other objects may have had theirs (``goverse.ports.link``)."""
+UNCHANGED = "the object is as it was before the call; calls that it made to other objects may have taken effect"
+"""What is true of a call whose turn began and did not commit. A router repeats it as ``Executed.UNKNOWN``."""
 
 
 class Owner(Protocol):
@@ -113,7 +112,7 @@ class CommitPipeline:
     def append(self, pending: PendingCommit) -> None:
         """Queue a record for the next batch."""
         if self._stopping:
-            self._fail([pending], Unavailable("the node stopped; nothing of the call took effect"))
+            self._fail([pending], known(Unavailable(f"the node stopped; {UNCHANGED}"), Executed.UNKNOWN))
             return
         self._queue.append(pending)
         self._queued_bytes += pending.size
@@ -229,8 +228,10 @@ class CommitPipeline:
 
 def _of_conflict(conflict: Conflict) -> GoverseError:
     if conflict.fenced:
-        return Unavailable("another node serves the object by now; nothing of the call took effect", **BEGUN)
-    return Unavailable(f"the commit was refused: {conflict.reason}; try again")
+        error = Unavailable(f"another node serves the object by now; {UNCHANGED}")
+    else:
+        error = Unavailable(f"the commit was refused: {conflict.reason}; {UNCHANGED}; try again")
+    return known(error, Executed.UNKNOWN)
 
 
 def _told_to_callers(error: GoverseError) -> GoverseError:

@@ -1,22 +1,25 @@
 """Reading the state of an object: what is durable, in the shape of the present class, without a turn.
 
-An object that is in memory with nothing on its way to the store is answered from there, where nobody else can have a
-newer state; else the store is asked.
+An object that is in memory with nothing on its way to the store is answered from there, if no other node can have a
+newer state; else the store is asked. While the node's lease has run out, the answer of the store is confirmed by a
+commit: a server that was cut off from its standbys still answers reads, and takes no writes.
 """
 
 from __future__ import annotations
 
 from asyncio import Future
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from goverse.errors import GoverseError, ObjectNotFound, VersionMismatch
 from goverse.model.frames import MUST_EXIST, Problem, Reply
 from goverse.model.keys import ObjectKey
-from goverse.model.records import StoredObject
+from goverse.model.records import CommitRecord, StoredObject
 from goverse_node.call import Call
 from goverse_node.instance import Instance
 from goverse_node.lookup import outcome, refusal
 from goverse_node.phase import Phase
+from goverse_node.pipeline import PendingCommit
 
 if TYPE_CHECKING:
     from goverse_node.node import Node
@@ -70,14 +73,55 @@ def _loaded(node: Node, call: Call, answer: Future[StoredObject | None]) -> None
 def _tell(node: Node, call: Call, stored: StoredObject | None) -> None:
     key = call.request.key
     if stored is None or stored.state is None:
-        call.refuse(ObjectNotFound(f"{key} does not exist"))
+        _when_ours(node, call, lambda: call.refuse(ObjectNotFound(f"{key} does not exist")))
         return
     try:
-        state = Instance(node.registry.type(key.type), key, stored).base or b""
+        found = node.contexts.new().run(Instance, node.registry.type(key.type), key, stored)
+        state = found.base or b""
     except GoverseError as error:
         call.refuse(error)
     else:
-        _answer(call, Reply(state, stored.version, stored.commit_seq))
+        reply = Reply(state, stored.version, stored.commit_seq)
+        _when_ours(node, call, lambda: _answer(call, reply))
+
+
+def _when_ours(node: Node, call: Call, deliver: Callable[[], None]) -> None:
+    """Deliver what the store said, after a check of the node's claim where its lease has run out."""
+    key = call.request.key
+    shard = node.tenure.shard_of(key)
+    epoch = node.tenure.epoch(shard)
+    if epoch is None or node.tenure.may_answer(shard, epoch):
+        deliver()
+        return
+    record = CommitRecord(key, 0, 0, None, 0, node.clock.wall_ms(), shard=shard, epoch=epoch)
+    node.watch(call)
+    node.pipeline.append(PendingCommit(record, _Confirmation(node, record, deliver), call, Reply()))
+
+
+class _Confirmation:
+    """Waits for the check of a claim on behalf of a READ."""
+
+    def __init__(self, node: Node, record: CommitRecord, deliver: Callable[[], None]) -> None:
+        self._node = node
+        self._record = record
+        self._deliver = deliver
+
+    @property
+    def failure(self) -> GoverseError | None:
+        return None
+
+    def fenced(self) -> None:
+        self._node.tenure.fenced(self._record.shard, self._record.epoch)
+
+    def settled(self, pending: PendingCommit, commit_seq: int, error: GoverseError | None) -> None:
+        del commit_seq  # the reply names the commit of the state that was read
+        call = pending.call
+        assert call is not None
+        self._node.unwatch(call)
+        if error is None:
+            self._deliver()
+        else:
+            call.refuse(error)
 
 
 def _answer(call: Call, found: Reply) -> None:

@@ -6,6 +6,7 @@ that turn allows it and nothing uncommitted could be read or overwritten; otherw
 
 from __future__ import annotations
 
+from contextvars import Context as ContextVars
 from typing import TYPE_CHECKING
 
 from goverse.errors import Deadlock, GoverseError, ReentrancyConflict
@@ -24,6 +25,11 @@ def reenter(activation: Activation, call: Call) -> None:
     """Run a call whose chain came back to the object, or refuse it."""
     if call.request.deadline <= (now := activation.node.now()) and expire_waiting(call, now):
         return
+    context = activation.node.contexts.new()
+    context.run(_begin, activation, call, context)
+
+
+def _begin(activation: Activation, call: Call, context: ContextVars) -> None:
     try:
         method = _admit(activation, call)
         arguments = method.arguments.decode(call.request.body)
@@ -32,10 +38,12 @@ def reenter(activation: Activation, call: Call) -> None:
         return
     limit = activation.node.now() + (method.timeout_s or activation.node.options.call_timeout_s)
     nested = Turn(activation, call.request, method, call_done, deadline=min(call.request.deadline, limit))
+    nested.limit = limit
     nested.call = call
-    nested.stepped = method.is_async
+    nested.stepped = True
+    isolation.prepare(activation, nested)
     activation.running.append(nested)
-    execution.run(nested, activation.instance.object, arguments)
+    execution.run(nested, activation.instance.object, arguments, context)
 
 
 def _admit(activation: Activation, call: Call) -> MethodSpec:

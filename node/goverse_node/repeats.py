@@ -2,8 +2,9 @@
 
 A key belongs to one object. A call whose key is under way follows the call that brought it first; a call whose key was
 answered before gets that answer from the store. The answer is kept by the same commit as the effect. A key that was
-made for this very attempt (``fresh_key``) is not looked up: nobody can have used it. Calls under a key that a router
-made are the same call, so they are not compared.
+made for this very attempt (``fresh_key``) is not looked up: no earlier attempt can have used it. Calls under a key that
+a router made are the same call, so they are not compared. Calls of readonly methods do not come here: they have no
+effect, so each one runs, whatever its key, and its reply is not kept.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from goverse.errors import GoverseError, IdempotencyKeyMismatch
-from goverse.model.frames import Reply
-from goverse.model.keys import is_unique
+from goverse.model.frames import Reply, Request
+from goverse.model.keys import is_derived, is_unique
 from goverse.model.records import StoredReply
 from goverse.model.replies import decode_reply, fingerprint
 from goverse_node.call import Call
@@ -34,7 +35,7 @@ def is_repeated(activation: Activation, call: Call, idempotency_key: str) -> boo
     leader = calls.get(idempotency_key)
     if leader is not None:
         if leader.print != call.print:
-            call.refuse(_mismatch(idempotency_key))
+            call.refuse(_mismatch(call.request))
         else:
             call.follow(leader)
             activation.node.watch(call)
@@ -76,7 +77,7 @@ def _recalled(activation: Activation, call: Call, answer: asyncio.Future[StoredR
 
 def _replay(activation: Activation, call: Call, kept: StoredReply) -> None:
     if kept.fingerprint != call.print:
-        call.refuse(_mismatch(call.request.idempotency_key))
+        call.refuse(_mismatch(call.request))
         return
     try:
         reply = decode_reply(kept.reply, kept.commit_seq)
@@ -87,7 +88,14 @@ def _replay(activation: Activation, call: Call, kept: StoredReply) -> None:
     call.answer(reply)
 
 
-def _mismatch(idempotency_key: str | None) -> IdempotencyKeyMismatch:
+def _mismatch(request: Request) -> IdempotencyKeyMismatch:
+    key = request.idempotency_key or ""
+    if is_derived(key):
+        return IdempotencyKeyMismatch(
+            f"{request.key}.{request.method} was called with other arguments than in an earlier attempt of the same "
+            "call; a method that is repeated must make the same calls, so take times, random numbers and the like from "
+            "its arguments or from the state"
+        )
     return IdempotencyKeyMismatch(
-        f"the idempotency key {idempotency_key!r} was used for this object with another method or body; use a new key"
+        f"the idempotency key {key!r} was used for this object with another method or body; use a new key"
     )

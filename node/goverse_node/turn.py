@@ -1,23 +1,25 @@
 """A turn: one method running on one object, what it may do, and how it is watched.
 
-A turn of which others run beside it (readonly, re-entrant) is driven step by step: after each step, that is,
-whenever it waits, the object's state is compared, so a change is always charged to the turn that made it.
+A turn that others may run beside (readonly, re-entrant) is driven step by step: after each step, that is, whenever it
+waits, the object's state is compared, so a change is always charged to the turn that made it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Generator
 from hashlib import blake2b
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from goverse.errors import Deadlock, GoverseError
+from goverse.errors import Deadlock, GoverseError, ReadonlyViolation
 from goverse.limits import CHAIN_LENGTH_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
-from goverse.model.keys import DERIVED_KEY_PREFIX, ROUTER_KEY_PREFIX, ObjectKey
+from goverse.model.keys import CLIENT_DERIVED_KEY_PREFIX, DERIVED_KEY_PREFIX, ROUTER_KEY_PREFIX, ObjectKey
 from goverse.objects.context import Context
 from goverse.objects.spec import MethodSpec
+from goverse_node.pipeline import UNCHANGED
 
 if TYPE_CHECKING:
     from goverse_node.activation import Activation
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 
 Done = Callable[["Turn", bytes, GoverseError | None], None]
+
+
+_NO_LIMIT = math.inf
 
 
 class Turn:
@@ -35,7 +40,9 @@ class Turn:
         done: called once with the turn, its result as JSON, or what went wrong.
         call: whom to answer when the deadline passes; None for a hook that runs on its own.
         deadline: when it is cancelled, on the loop's clock.
+        limit: the latest time that its method's own limit allows for ``deadline``.
         expired: its deadline passed; whatever it still returns has no effect.
+        condemned: it made a change that is not allowed; it fails with this, even if the method catches the error.
         waits_for: the objects that it has called and that have not answered.
         started: its task took its first step.
         closed: it is over, expired, or without its activation; it may not call other objects any more.
@@ -47,9 +54,11 @@ class Turn:
         "activation",
         "call",
         "closed",
+        "condemned",
         "deadline",
         "done",
         "expired",
+        "limit",
         "method",
         "readonly",
         "request",
@@ -75,15 +84,17 @@ class Turn:
         self.done = done
         self.call: Call | None = None
         self.readonly = method is not None and method.readonly
-        self.stepped = method is not None and method.is_async and (method.readonly or method.reentrant)
+        self.stepped = method is not None and (method.readonly or method.reentrant)
         self.deadline = deadline
+        self.limit = _NO_LIMIT
         self.expired: GoverseError | None = None
+        self.condemned: GoverseError | None = None
         self.closed = False
         self.waits_for: tuple[ObjectKey, ...] = ()
         self.task: asyncio.Task[None] | None = None
         self.started = False
         self._context: Context | None = None
-        self._calls: dict[tuple[ObjectKey, str], int] | None = None
+        self._calls: dict[tuple[ObjectKey, str, bytes], int] | None = None
 
     @property
     def name(self) -> str:
@@ -120,6 +131,11 @@ class Turn:
             found["trace_id"] = trace_id
         return found
 
+    @property
+    def fate(self) -> str:
+        """What is true of a call whose turn ends without a commit, as part of a message."""
+        return "nothing of it took effect" if self._calls is None else UNCHANGED
+
     def expire(self, error: GoverseError) -> None:
         """Cancel the turn; the caller hears ``error`` now, and whatever the method still does has no effect."""
         if self.expired is None:
@@ -130,12 +146,19 @@ class Turn:
             if self.task is not None and self.started:  # one that is cancelled before could not tell that it ended
                 self.task.cancel()
 
+    def extend(self, deadline: float) -> None:
+        """Go on until ``deadline``, for a caller that may wait longer than the first one."""
+        self.deadline = deadline
+        self._context = None
+
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
         """Call another object; leaves only when everything that this object did before is durable."""
         chain = (*self.request.chain, self.activation.key)
         if len(chain) > CHAIN_LENGTH_MAX:
             return Reply(problem=Problem.of(Deadlock(f"the call chain is longer than {CHAIN_LENGTH_MAX} objects")))
-        nested_key = self._derived_key(key, method)
+        if self.readonly and (refusal := self._refusal(key, method)) is not None:
+            return Reply(problem=Problem.of(refusal))
+        nested_key = self._derived_key(key, method, body)
         await self.activation.durable()
         if self.closed:
             raise GoverseError(f"{self.activation.key}.{self.name} is over; it can call no other object any more")
@@ -151,11 +174,13 @@ class Turn:
             traceparent=self.request.traceparent,
             chain=chain,
             fresh_key=self.request.fresh_key,
+            reads_only=self.readonly,
         )
         self.waits_for = (*self.waits_for, key)
         node, began = self.activation.node, perf_counter()
         try:
-            reply = await node.calls.submit(request)
+            # Timers and tasks of the platform that this call brings about must not keep the turn's context
+            reply = await node.contexts.new().run(node.calls.submit, request)
             node.nested.record(key.type, method, reply.problem, perf_counter() - began)
             return reply
         finally:
@@ -163,41 +188,96 @@ class Turn:
             left.remove(key)
             self.waits_for = tuple(left)
 
-    def _derived_key(self, key: ObjectKey, method: str) -> str | None:
-        """Give the nth call to a method the same key in every attempt, so that a repeated turn repeats no effect."""
-        if self.request.idempotency_key is None:
+    def _refusal(self, key: ObjectKey, method: str) -> ReadonlyViolation | None:
+        """Return why a readonly turn may not call ``method``, as far as this node knows the method."""
+        spec = self.activation.node.registry.types.get(key.type)
+        called = spec.methods.get(method) if spec is not None else None
+        if called is None or called.readonly:
+            return None  # the node that serves the object has the last word
+        return ReadonlyViolation(violation(f"{self.activation.key.type}.{self.name}", key, method))
+
+    def _derived_key(self, key: ObjectKey, method: str, body: bytes) -> str | None:
+        """Return the idempotency key of a nested call: the same in every attempt, and no other call's.
+
+        The key names the object, the key of its call, the hook or method that runs, the called object and method, and a
+        number. Calls that one method makes one after the other are numbered in their order. Concurrent calls, made in
+        tasks of the turn, may change their order from attempt to attempt, so they are told apart by their arguments and
+        numbered among equal ones. So are the calls of ``on_activate``, which runs once for each activation: an
+        activation of a repeated call may announce itself with other arguments.
+        """
+        calls = self._calls
+        if calls is None:
+            calls = self._calls = {}
+        own_key = self.request.idempotency_key
+        if own_key is None:
             return None
-        if self._calls is None:
-            self._calls = {}
-        count = self._calls[key, method] = self._calls.get((key, method), 0) + 1
-        origin = "\x00".join((*self.activation.key, self.request.idempotency_key, *key, method, str(count)))
-        prefix = DERIVED_KEY_PREFIX if self.request.idempotency_key.startswith(ROUTER_KEY_PREFIX) else "~"
+        in_order = asyncio.current_task() is self.task and self.name != "on_activate"
+        print_ = b"" if in_order else blake2b(body, digest_size=16, person=b"goverse.nested").digest()
+        count = calls[key, method, print_] = calls.get((key, method, print_), 0) + 1
+        origin = "\x00".join((*self.activation.key, own_key, self.name, *key, method, print_.hex(), str(count)))
+        prefix = DERIVED_KEY_PREFIX if own_key.startswith(ROUTER_KEY_PREFIX) else CLIENT_DERIVED_KEY_PREFIX
         return f"{prefix}{blake2b(origin.encode(), digest_size=24, person=b'goverse.nested').hexdigest()}"
 
 
+def violation(caller: str, key: ObjectKey, method: str) -> str:
+    """Return the message for a readonly turn that calls a method which is not readonly."""
+    return (
+        f"{caller} is readonly and called {key.type}.{method} of {key}, which may change its object; call a readonly "
+        f"method, or declare {caller} without readonly=True"
+    )
+
+
+class Scope:
+    """A turn as its method sees it through ``current_turn``; tasks that the method starts inherit it.
+
+    Only contexts refer to a scope, so one that outlives its turn shows that the method left something running
+    (``goverse_node.strays``).
+    """
+
+    __slots__ = ("__weakref__", "turn")
+
+    turn: Turn
+
+    @property
+    def context(self) -> Context:
+        """The call that the turn serves."""
+        return self.turn.context
+
+    def place(self) -> dict[str, str | int]:
+        """Return the members of a log record that say where it comes from."""
+        return self.turn.place()
+
+    async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
+        """Call another object on behalf of the turn."""
+        return await self.turn.call_object(key, method, body)
+
+
 class Stepped:
-    """Awaits a coroutine and calls ``after_step`` whenever it pauses or ends; an error from there is raised inside
-    it."""
+    """Awaits a coroutine and compares the object's state whenever it pauses or ends; an error from there is raised
+    inside it."""
 
-    __slots__ = ("_after_step", "_coroutine")
+    __slots__ = ("_coroutine", "_turn")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], after_step: Callable[[], None]) -> None:
-        """Wrap ``coroutine``."""
+    def __init__(self, turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Wrap the coroutine of ``turn``."""
+        self._turn = turn
         self._coroutine = coroutine
-        self._after_step = after_step
 
     def __await__(self) -> Generator[Any, Any, Any]:
         """Drive the coroutine as ``await`` would."""
-        coroutine, after_step = self._coroutine, self._after_step
+        coroutine, turn, activation = self._coroutine, self._turn, self._turn.activation
+        running: list[Turn] = activation.running
         failure: BaseException | None = None
         while True:
+            if len(running) > 1 or activation.strays is not None:
+                failure = activation.prepare(turn) or failure
             try:
                 waits_for = coroutine.send(None) if failure is None else coroutine.throw(failure)
             except StopIteration as end:
-                after_step()
+                activation.observe(turn)
                 return end.value
             try:
-                after_step()
+                activation.observe(turn)
             except GoverseError as refused:
                 failure = refused
                 cancel = getattr(waits_for, "cancel", None)

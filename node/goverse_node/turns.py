@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextvars import Context as ContextVars
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +12,16 @@ from goverse.errors import (
     GoverseError,
     ObjectExists,
     ObjectNotFound,
+    StateInvalid,
     Timeout,
+    TryAgain,
     VersionMismatch,
 )
 from goverse.model.frames import MUST_EXIST, Operation, Problem, Reply, Request
+from goverse.model.records import StoredObject
 from goverse.objects.codec import Arguments
 from goverse.objects.spec import MethodSpec
-from goverse_node import execution
+from goverse_node import execution, isolation
 from goverse_node.answers import answer, commit, refuse_when_durable
 from goverse_node.call import Call
 from goverse_node.instance import Instance
@@ -26,6 +31,8 @@ from goverse_node.turn import Done, Turn
 
 if TYPE_CHECKING:
     from goverse_node.activation import Activation
+
+logger = logging.getLogger("goverse.node.turn")
 
 
 def _without_parameters(self: object) -> None: ...
@@ -49,9 +56,11 @@ def begin(activation: Activation, call: Call) -> None:
             if _runs_hook_first(activation, call):
                 return
             assert call.method is not None
-            _start(activation, call, call.method, call.method.arguments.decode(request.body), call_done)
+            context = activation.node.contexts.new()
+            context.run(_start, activation, call, call.method, None, call_done, context=context)
         elif request.operation is Operation.CREATE:
-            _begin_create(activation, call)
+            context = activation.node.contexts.new()
+            context.run(_begin_create, activation, call, context)
         else:
             _begin_delete(activation, call)
     except GoverseError as error:
@@ -69,15 +78,17 @@ def _runs_hook_first(activation: Activation, call: Call) -> bool:
             if on_create.arguments.required:
                 needed = ", ".join(on_create.arguments.required)
                 raise ObjectNotFound(f"{activation.key} does not exist; create it first with PUT and {needed}")
-            _start(activation, call, on_create, {}, partial(_hook_done, call, "on_create"))
+            _start_hook(activation, call, on_create, partial(_hook_done, call, "on_create"))
             return True
     if not activation.activated:
-        _start(activation, call, spec.hooks["on_activate"], {}, partial(_hook_done, call, "on_activate"))
+        if instance.unfit is not None:
+            raise instance.unfit
+        _start_hook(activation, call, spec.hooks["on_activate"], partial(_hook_done, call, "on_activate"))
         return True
     return False
 
 
-def _begin_create(activation: Activation, call: Call) -> None:
+def _begin_create(activation: Activation, call: Call, context: ContextVars) -> None:
     instance, request = activation.instance, call.request
     hook = activation.spec.hooks.get("on_create")
     arguments = (hook.arguments if hook else NO_PARAMETERS).decode(request.body)
@@ -85,19 +96,28 @@ def _begin_create(activation: Activation, call: Call) -> None:
         if request.if_match == 0:
             raise ObjectExists(f"{activation.key} exists already", version=instance.version)
         _check_version(instance, request)
+        if instance.unfit is not None:
+            raise instance.unfit
         reply = Reply(instance.base or b"", instance.version)
         answer(activation, call, reply)
         return
     if request.if_match != 0:
         _check_version(instance, request)
-    _start(activation, call, hook, arguments, _create_done)
+    _start(activation, call, hook, arguments, _create_done, context=context)
 
 
 def _begin_delete(activation: Activation, call: Call) -> None:
     if not activation.instance.exists:
         raise ObjectNotFound(f"{activation.key} does not exist")
     _check_version(activation.instance, call.request)
-    _start(activation, call, activation.spec.hooks.get("on_delete"), {}, _delete_done)
+    hook = activation.spec.hooks.get("on_delete")
+    if activation.instance.unfit is not None:
+        logger.warning(
+            "an object whose state does not fit its class is deleted, without on_delete",
+            extra={"object": str(activation.key)},
+        )
+        hook = None
+    _start_hook(activation, call, hook, _delete_done)
 
 
 def _check_version(instance: Instance, request: Request) -> None:
@@ -109,32 +129,50 @@ def _check_version(instance: Instance, request: Request) -> None:
             raise VersionMismatch(f"the object is at version {present}, not {request.if_match}", version=present)
 
 
+def _start_hook(activation: Activation, call: Call | None, hook: MethodSpec | None, done: Done) -> None:
+    context = activation.node.contexts.new()
+    context.run(_start, activation, call, hook, {}, done, context=context)
+
+
 def _start(
     activation: Activation,
     call: Call | None,
     method: MethodSpec | None,
-    arguments: dict[str, Any],
+    arguments: dict[str, Any] | None,
     done: Done,
-) -> Turn:
+    *,
+    context: ContextVars,
+) -> None:
+    """Start a turn in its ``context``, the current one; without ``arguments`` they are in the request's body."""
     node = activation.node
     request = node.own_request(activation.key) if call is None else call.request
-    deadline = request.deadline
+    if arguments is None:
+        assert method is not None
+        arguments = method.arguments.decode(request.body)
+    turn = Turn(activation, request, method, done, deadline=request.deadline)
     if method is not None:
         limit = method.timeout_s
         if limit is None and (call is None or done is not call_done):
             limit = node.options.hook_timeout_s
         if limit is not None:
-            deadline = min(deadline, node.now() + limit)
-    turn = Turn(activation, request, method, done, deadline=deadline)
+            turn.limit = node.now() + limit
+            turn.deadline = min(request.deadline, turn.limit)
     turn.call = call
+    if activation.strays is not None:
+        isolation.undo_strays(activation)
+    if activation.running:
+        isolation.prepare(activation, turn)
     activation.running.append(turn)
-    execution.run(turn, activation.instance.object, arguments)
-    return turn
+    execution.run(turn, activation.instance.object, arguments, context)
 
 
 def deactivate(activation: Activation) -> None:
     """Run ``on_deactivate``, keep what it changed, then let the activation go."""
-    _start(activation, None, activation.spec.hooks["on_deactivate"], {}, _deactivate_done)
+    try:
+        _start_hook(activation, None, activation.spec.hooks["on_deactivate"], _deactivate_done)
+    except StateInvalid:
+        logger.exception("on_deactivate cannot run", extra={"object": str(activation.key)})
+        activation.leave()
 
 
 # --- ending ----------------------------------------------------------------------------------------------------------
@@ -143,6 +181,8 @@ def deactivate(activation: Activation) -> None:
 def _end(activation: Activation, turn: Turn) -> None:
     turn.closed = True
     activation.running.remove(turn)
+    if activation.mementos is not None and not activation.running:
+        activation.mementos = None
     if turn.task is not None:
         activation.node.untrack(turn)
         turn.task = None  # its context holds the turn: a ring that only the cyclic collector could open
@@ -163,14 +203,16 @@ def call_done(turn: Turn, body: bytes, error: GoverseError | None) -> None:
     assert call is not None
     if _is_over(activation, turn):
         return
-    before = activation.instance.version
+    before = activation.instance.version if activation.instance.exists else _version(activation)
     failure = conclude(activation, turn, error, writes=not turn.readonly)
     _end(activation, turn)
+    if failure is not None and _runs_again(activation, turn, call, failure):
+        return
     version = activation.instance.version
     if failure is None:
         answer(activation, call, Reply(body, version if activation.instance.exists else 0), expected=before)
     else:
-        problem = Problem.of(failure, call.request.request_id)
+        problem = _problem(activation, call, failure)
         answer(activation, call, Reply(version=version, problem=problem), keep=isinstance(failure, BusinessError))
     activation.admit()
 
@@ -180,13 +222,15 @@ def _create_done(turn: Turn, _body: bytes, error: GoverseError | None) -> None:
     assert call is not None
     if _is_over(activation, turn):
         return
-    before, instance = activation.instance.version, activation.instance
+    before, instance = _version(activation), activation.instance
     failure = conclude(activation, turn, error, writes=True)
     _end(activation, turn)
+    if failure is not None and _runs_again(activation, turn, call, failure):
+        return
     if failure is None:
         answer(activation, call, Reply(instance.base or b"", instance.version, created=True), expected=before)
     else:
-        problem = Problem.of(failure, call.request.request_id)
+        problem = _problem(activation, call, failure)
         answer(activation, call, Reply(problem=problem), keep=isinstance(failure, BusinessError))
     activation.admit()
 
@@ -197,12 +241,18 @@ def _delete_done(turn: Turn, _body: bytes, error: GoverseError | None) -> None:
     if _is_over(activation, turn):
         return
     old = activation.instance
-    failure = error or turn.expired
-    undo(activation, turn)  # what on_delete changed goes with the object, or is taken back
+    failure = turn.condemned or error or turn.expired
+    if failure is not None:  # else what on_delete changed goes with the object
+        try:
+            undo(activation, turn)
+        except GoverseError as unfit:
+            failure = unfit
     _end(activation, turn)
+    if failure is not None and _runs_again(activation, turn, call, failure):
+        return
     if failure is not None:
         activation.node.stats.turns_failed += 1
-        problem = Problem.of(failure, call.request.request_id)
+        problem = _problem(activation, call, failure)
         answer(
             activation,
             call,
@@ -222,11 +272,13 @@ def _hook_done(waiting: Call, hook: str, turn: Turn, _body: bytes, error: Govers
     activation = turn.activation
     if _is_over(activation, turn):
         return
-    before = activation.instance.version
+    before = _version(activation)
     failure = conclude(activation, turn, error, writes=hook == "on_create")
     _end(activation, turn)
+    if failure is not None and _runs_again(activation, turn, waiting, failure):
+        return
     if failure is not None:
-        problem = Problem.of(failure, waiting.request.request_id)
+        problem = _problem(activation, waiting, failure)
         reply = Reply(version=before, problem=problem)
         answer(activation, waiting, reply, keep=isinstance(failure, BusinessError))
     else:
@@ -251,8 +303,85 @@ def _deactivate_done(turn: Turn, _body: bytes, error: GoverseError | None) -> No
     activation.leave()
 
 
+def _version(activation: Activation) -> int:
+    """Return the version that a commit of the object builds on.
+
+    The version of an object that does not exist follows the store: it rises where tombstones of its type are forgotten.
+    """
+    instance, node = activation.instance, activation.node
+    if node.loads_at_once and not instance.exists:
+        stored = node.store.load(activation.key)
+        if isinstance(stored, StoredObject) and stored.state is None:
+            instance.version = max(instance.version, stored.version)
+    return instance.version
+
+
+def _problem(activation: Activation, call: Call, failure: GoverseError) -> Problem:
+    problem = Problem.of(failure, call.request.request_id)
+    if activation.node.shows_causes:
+        problem.cause = failure.__cause__
+    return problem
+
+
+def extend(turn: Turn, now: float) -> bool:
+    """Let a turn whose caller's time is over go on for a follower that may wait longer; return False if it must end.
+
+    A limit of the method's own holds for every caller, so it is not extended.
+    """
+    call = turn.call
+    if call is None or call.answered or turn.limit <= now:
+        return False
+    if not call.make_way(_timeout_of_turn(turn), now):
+        return False
+    call.stats.count_timeout(f"{turn.activation.key.type}.{turn.name}")
+    turn.extend(min(call.request.deadline, turn.limit))
+    return True
+
+
+def timeout_of(turn: Turn) -> Timeout:
+    """Return the error for a turn that did not end in time; ``seconds`` is the method's own limit, if that was it.
+
+    How long a caller wanted to wait is added by its gate.
+    """
+    own_limit: dict[str, float] = {}
+    if turn.method is not None and turn.limit <= turn.deadline:
+        own_limit["seconds"] = turn.method.timeout_s or turn.activation.node.options.hook_timeout_s
+    return Timeout(
+        f"{turn.activation.key}.{turn.name} did not end before its deadline; {turn.fate}",
+        operation=turn.name,
+        object=str(turn.activation.key),
+        **own_limit,
+    )
+
+
+def _timeout_of_turn(turn: Turn) -> Timeout:
+    return Timeout(
+        f"{turn.activation.key}.{turn.name} did not end before the deadline of this caller; it goes on for another one "
+        "with the same idempotency key and may still take effect",
+        operation=turn.name,
+        object=str(turn.activation.key),
+    )
+
+
+def _runs_again(activation: Activation, turn: Turn, call: Call, failure: GoverseError) -> bool:
+    """Begin a call again whose turn failed because of its first caller's deadline, for a follower that may wait longer.
+
+    The deadline went with the calls to other objects, so these fail when it passes even if the turn itself was
+    extended. Calls that they completed are not repeated: they have the same idempotency keys the second time.
+    """
+    now = activation.node.now()
+    if call.answered or not isinstance(failure, TryAgain) or now < turn.request.deadline or turn.limit <= now:
+        return False
+    if call.request.deadline <= now and not call.make_way(failure, now):
+        return False
+    call.request.fresh_key = False  # calls to other objects may have taken effect under keys that derive from it
+    activation.put_back(call)
+    activation.admit()
+    return True
+
+
 def expire_waiting(call: Call, now: float) -> bool:
-    """Refuse a call whose deadline passed before its turn began; tell whether nobody waits for it any more."""
+    """Refuse a call whose deadline passed before its turn began; return whether no caller waits for it any more."""
     call.stats.count_timeout("queue")
     error = Timeout(
         f"{call.request.key} was busy until the deadline; the call was not begun",

@@ -43,7 +43,7 @@ class Wish:
     node_memory: int = GIB
     """Memory limit of a node."""
     changes_days: int = 7
-    """`postgres.changes_retention_days`."""
+    """`postgres.changes_retention_days`; 0 where the change feed is switched off."""
     replies_s: int = DAY_S
     """`node.idempotency_retention_s`."""
     pool_max: int = 4
@@ -151,9 +151,9 @@ def check(wish: Wish) -> None:
             raise Nonsense(f"{name} is {getattr(wish, name)}: it cannot be less than nothing, nor without end")
     if wish.active > wish.objects:
         raise Nonsense(f"active is {wish.active}, of {wish.objects} objects in all")
-    for name in ("changes_days", "replies_s", "pool_max"):
-        if getattr(wish, name) < 1:
-            raise Nonsense(f"{name} is {getattr(wish, name)}: at least 1")
+    for name, least in (("changes_days", 0), ("replies_s", 1), ("pool_max", 1)):
+        if getattr(wish, name) < least:
+            raise Nonsense(f"{name} is {getattr(wish, name)}: at least {least}")
     if not 0 <= wish.keyed <= 1:
         raise Nonsense(f"keyed is {wish.keyed}: a share, from 0 to 1")
     if not 0.05 <= wish.utilisation <= 0.95:
@@ -182,7 +182,7 @@ def size(wish: Wish, figures: Measured) -> Size:
     nodes, gates = max(by_calls, by_memory) + wish.spare, by_calls + wish.spare
     here = math.ceil(active / max(1, nodes - wish.spare))
     commits_s = wish.writes * ((1 - wish.keyed) * figures.commit_s + wish.keyed * figures.commit_keyed_s)
-    changes = wish.writes * DAY_S * _at(figures.change_bytes, wish.state_bytes)
+    changes = wish.writes * DAY_S * _at(figures.change_bytes, wish.state_bytes) if wish.changes_days else 0.0
     replies = wish.writes * wish.keyed * wish.replies_s * figures.reply_bytes
     members = nodes + gates
     return Size(

@@ -12,6 +12,9 @@ The branches say what the caller should do:
     ├── TryAgain                nothing is wrong with the request; retry later with the same idempotency key
     │   └── Overloaded · Unavailable · Moving · Draining · Timeout
     ├── MethodFailed            the object's own code broke its contract
+    │   ├── ReadonlyViolation   a readonly method changed its state, or called a method that is not readonly
+    │   ├── StateInvalid        the stored state does not fit the class; a developer has to look
+    │   └── StateNotStorable    a field holds a value that would change when it is stored
     ├── BusinessError           the object says no, in its own words (subclass it)
     ├── StoreError              an operator has to look
     │   └── DataDamaged · DataNewer · StoreLocked · StoreFailed · RestoreRefused
@@ -26,20 +29,43 @@ Each class has a unique, stable ``code``. The HTTP status of a code is the gate'
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from enum import StrEnum
+from typing import Any, ClassVar, TypeVar
+
+
+class Executed(StrEnum):
+    """What is known about a request that ended in an error: see ``goverse.ports.link``."""
+
+    NO = "no"
+    UNKNOWN = "unknown"
 
 
 class GoverseError(Exception):
-    """Something went wrong in GoVerse."""
+    """Something went wrong in GoVerse.
+
+    Attributes:
+        link_verdict: what GoVerse knows about the request behind this error. It travels in a field of its own, so a
+            member of ``extra`` with the name ``executed`` has no meaning for routers.
+    """
 
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
+    link_verdict: Executed | None = None
 
     def __init__(self, detail: str | None = None, **extra: Any) -> None:
         """``detail`` is for people; ``extra`` are further members of the problem document (JSON values)."""
         self.detail: str = detail if detail is not None else (type(self).__doc__ or "").strip()
         self.extra: Mapping[str, Any] = extra
         super().__init__(self.detail)
+
+
+E = TypeVar("E", bound=GoverseError)
+
+
+def known(error: E, executed: Executed) -> E:
+    """Attach to ``error`` what is known about the request that it answers; return it."""
+    error.link_verdict = executed
+    return error
 
 
 # --- fix the request -------------------------------------------------------------------------------------------------
@@ -184,6 +210,7 @@ class Moving(TryAgain):
     """The object's shard is on its way to another node; nothing of the request was executed."""
 
     code = "moving"
+    link_verdict = Executed.NO
 
 
 class Draining(TryAgain):
@@ -205,6 +232,24 @@ class MethodFailed(GoverseError):
     """The method raised an error, or broke a rule of the object model."""
 
     code = "method_failed"
+
+
+class ReadonlyViolation(MethodFailed):
+    """A readonly method called a method of another object that is not readonly."""
+
+    code = "readonly_violation"
+
+
+class StateInvalid(MethodFailed):
+    """The stored state of the object does not fit its class."""
+
+    code = "state_invalid"
+
+
+class StateNotStorable(MethodFailed):
+    """A field holds a value that would be another one after it was stored and loaded; nothing was changed."""
+
+    code = "state_not_storable"
 
 
 class BusinessError(GoverseError):

@@ -27,6 +27,11 @@ STATE_BYTES_MAX: Final = 4 * MIB
 HEADERS_BYTES_MAX: Final = 64 * KIB  # uvicorn's parser refuses more
 BODY_READ_TIMEOUT_S: Final = 30.0  # a slow sender holds at most its own body for this long
 BODIES_BYTES_MAX: Final = 256 * MIB  # bodies that arrive in pieces, all together; many slow senders share it
+PROBLEM_DETAIL_BYTES_MAX: Final = 2 * KIB  # a problem is read by people; one that is larger is an attack or a mistake
+PROBLEM_MEMBERS_BYTES_MAX: Final = 16 * KIB  # its further members, as JSON: 20 field errors of the longest kind fit
+PROBLEM_FIELDS_MAX: Final = 20
+PROBLEM_FIELD_BYTES_MAX: Final = 256  # a path or a message of one field error
+LOG_TEXT_BYTES_MAX: Final = 32 * KIB  # one text of a log record, a traceback included
 CHAIN_LENGTH_MAX: Final = 32  # object-to-object calls behind one request; a longer one is a runaway recursion
 
 # --- time -------------------------------------------------------------------------------------------------------------
@@ -93,6 +98,9 @@ IDLE_TIMEOUT_S: Final = 900.0
 
 # --- idempotency ------------------------------------------------------------------------------------------------------
 IDEMPOTENCY_RETENTION_S: Final = 24 * 3600.0
+KEPT_REPLIES_BYTES_MAX: Final = 1024 * MIB  # in the memory of the embedded store: five million small ones
+KEPT_REPLIES_OBJECT_BYTES_MAX: Final = 256 * MIB  # large ones of one object: it does not use up the room of all others
+KEPT_REPLIES_DISK_BYTES_MAX: Final = 256 * 1024 * MIB  # on PostgreSQL: days of thousands of small ones a second
 TOMBSTONE_RETENTION_S: Final = 7 * 24 * 3600.0  # longer than any key that could still name the deleted object
 
 # --- listing ----------------------------------------------------------------------------------------------------------
@@ -143,8 +151,10 @@ assert WAL_SEGMENT_BYTES >= 2 * (STATE_BYTES_MAX + RESULT_BYTES_MAX)
 assert CALL_TIMEOUT_S_MIN <= CALL_TIMEOUT_S <= CALL_TIMEOUT_S_MAX
 assert CREATE_TIMEOUT_S <= CALL_TIMEOUT_S
 assert TOMBSTONE_RETENTION_S >= IDEMPOTENCY_RETENTION_S
+assert RESULT_BYTES_MAX <= KEPT_REPLIES_OBJECT_BYTES_MAX <= KEPT_REPLIES_BYTES_MAX
 assert LIST_LIMIT <= LIST_LIMIT_MAX
 assert BODIES_BYTES_MAX >= 16 * BODY_BYTES_MAX
+assert PROBLEM_FIELDS_MAX * 2 * (PROBLEM_FIELD_BYTES_MAX + 32) <= PROBLEM_MEMBERS_BYTES_MAX
 assert WAL_SNAPSHOTS_KEPT >= 1
 assert WIRE_MESSAGE_BYTES + max(BODY_BYTES_MAX, RESULT_BYTES_MAX, STATE_BYTES_MAX) + MIB <= WIRE_MESSAGE_BYTES_MAX
 assert WIRE_REQUESTS_BYTES_MAX >= 16 * BODY_BYTES_MAX

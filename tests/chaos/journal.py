@@ -1,5 +1,7 @@
-"""The objects that chaos runs call: journals. Each writing call appends an entry of its own, so that the journal at the
-end tells which calls took effect, how often and in which order; each answer tells which journal the call saw.
+"""The objects that chaos runs call: journals, and relays that pass calls on to journals.
+
+Each writing call appends an entry of its own, so that the journal at the end tells which calls took effect, how often
+and in which order; each answer tells which journal the call saw.
 
 An answer names what it saw by length and digest instead of all entries, so that journals of hundreds of entries do not
 make the load of the run.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from hashlib import blake2b
 
 from goverse import Object, call
 
@@ -54,6 +57,59 @@ class Journal(Object):
         return len(self.entries), self.digest
 
     @call(readonly=True)
+    async def count(self, entries: dict[str, list[int]]) -> int:
+        """Tell how many lists it was given."""
+        return len(entries)
+
+    @call(readonly=True)
     async def read(self) -> list[int]:
         """Tell all entries."""
         return self.entries
+
+
+class Relay(Object):
+    """Passes calls on to journals, and appends to a journal of its own in its hooks.
+
+    Attributes:
+        hooked: the entries of its hooks that its journal has acknowledged.
+    """
+
+    hooked: list[int] = []
+    passed: int = 0
+
+    async def on_create(self) -> None:
+        await self._hook("create")
+
+    async def on_activate(self) -> None:
+        await self._hook("activate")
+
+    async def _hook(self, hook: str) -> None:
+        name = f"{self.id}:{hook}:{self.context.idempotency_key}"
+        entry = int.from_bytes(blake2b(name.encode(), digest_size=6).digest(), "big")
+        await self.ref(Journal, f"{self.id}-hooks").append(entry=entry)
+        self.hooked.append(entry)
+
+    @call
+    async def pass_on(self, entry: int, journals: list[str], at_once: bool) -> list[tuple[int, int]]:
+        """Append an entry to several journals; tell what each of them answered."""
+        calls = [self.ref(Journal, journal).append(entry=entry) for journal in journals]
+        told = list(await asyncio.gather(*calls)) if at_once else [await each for each in calls]
+        self.passed += 1
+        return told
+
+    @call(readonly=True)
+    async def look_through(self, hops: list[str], journal: str) -> tuple[int, int]:
+        """Look at a journal through other relays."""
+        if hops:
+            return await self.ref(Relay, hops[0]).look_through(hops=hops[1:], journal=journal)
+        return await self.ref(Journal, journal).look()
+
+    @call(readonly=True)
+    async def meddle(self, entry: int, journal: str) -> tuple[int, int]:
+        """Try to change a journal in a readonly turn."""
+        return await self.ref(Journal, journal).append(entry=entry)
+
+    @call(readonly=True)
+    async def hooks(self) -> list[int]:
+        """Tell the entries of the hooks."""
+        return self.hooked

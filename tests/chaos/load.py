@@ -61,7 +61,7 @@ class Load:
         self.tally = Tally(0, 0, [], [], 0)
         self._name = name
         self._gates = list(gates)
-        self._random = random.Random(seed)
+        self.chance = random.Random(seed)
         self._entries = count(1)
         self._sizes = [0] * JOURNALS
         self._stopped = asyncio.Event()
@@ -86,21 +86,30 @@ class Load:
         return {journal: await self._final(journal) for journal in self.history.journals}
 
     async def _final(self, journal: str) -> list[int]:
+        entries: list[int] = await self.asked(("Journal", journal), "read")
+        return entries
+
+    async def asked(self, key: tuple[str, str], method: str) -> Any:
+        """Return what a readonly method without parameters answers, at any gate that answers at all."""
         now = asyncio.get_running_loop().time
         until, gate, last = now() + FINAL_PATIENCE_S, 0, ""
         while now() < until:
             try:
-                answer = await self._post(gate, journal, "read", {}, None)
+                answer = await self.post(gate, key, method, {}, None)
             except (Unreached, Broken) as error:
                 last = repr(error)
             else:
                 if answer.status == 200:
-                    entries: list[int] = answer.value()
-                    return entries
+                    return answer.value()
                 last = answer.text
             gate += 1
             await asyncio.sleep(SWITCH_PAUSE_S)
-        raise AssertionError(f"journal {journal} cannot be read in the end: {last}")
+        raise AssertionError(f"{method} of {key} is not answered in the end: {last}")
+
+    @property
+    def name(self) -> str:
+        """What the ids of its objects begin with."""
+        return self._name
 
     def journal_on(self, shard: int) -> str:
         """Return the journal that probes a shard."""
@@ -120,8 +129,8 @@ class Load:
 
     async def _call_on(self, gate: int) -> None:
         while not self._stopped.is_set():
-            await asyncio.sleep(self._random.uniform(0, 2 * THINK_S))
-            slot, kind = self._random.randrange(JOURNALS), self._random.random()
+            await asyncio.sleep(self.chance.uniform(0, 2 * THINK_S))
+            slot, kind = self.chance.randrange(JOURNALS), self.chance.random()
             journal = f"{self._name}-{slot}-{self._sizes[slot] // ENTRIES_MAX}"
             if kind < 0.35:
                 gate = await self._call(journal, "look", keyed=False, gate=gate)
@@ -137,7 +146,7 @@ class Load:
         called = perf_counter_ns()
         while True:
             try:
-                answer = await self._post(gate, journal, method, body, key)
+                answer = await self.post(gate, ("Journal", journal), method, body, key)
             except (Unreached, Broken) as error:
                 gate += 1
                 self.tally.switched += 1
@@ -164,9 +173,14 @@ class Load:
             outcome = Outcome.FAILED if answer.value().get("executed") == "no" else Outcome.UNKNOWN
             self.history.note(journal, Note(entry, called, returned, outcome))
 
-    async def _post(self, gate: int, journal: str, method: str, body: dict[str, Any], key: str | None) -> Answer:
+    async def post(self, gate: int, to: tuple[str, str], method: str, body: dict[str, Any], key: str | None) -> Answer:
+        """Call a method of the object with type and id ``to``, under an idempotency key or without one.
+
+        Raises:
+            Unreached, Broken: there is no answer.
+        """
         url = self._gates[gate % len(self._gates)]
         headers = {"GoVerse-Timeout": str(DEADLINE_S)}
         if key is not None:
             headers["Idempotency-Key"] = key
-        return await self._client.call(url, ("Journal", journal), method, body, headers)
+        return await self._client.call(url, to, method, body, headers)

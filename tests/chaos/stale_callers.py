@@ -13,9 +13,9 @@ from time import perf_counter_ns
 
 import orjson
 
+from goverse.errors import Executed
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey
-from goverse.ports.link import Executed, executed
 from goverse.wire.introduction import Introduction
 from goverse.wire.link import GrpcLink
 from goverse.wire.link_state import Phase
@@ -69,7 +69,7 @@ class StaleCallers:
             self.answered += 1
             return Outcome.DONE
         self.refused += 1
-        return Outcome.FAILED if executed(reply.problem) is Executed.NO else Outcome.UNKNOWN
+        return Outcome.FAILED if reply.problem.executed is Executed.NO else Outcome.UNKNOWN
 
     def _request(self, journal: str, entry: int | None) -> Request:
         return Request(

@@ -95,3 +95,31 @@ async def test_a_destroyed_database_is_restored_from_its_dump(tmp_path: Path, la
         assert [answer.text for answer in fresh] == ["2"] * OBJECTS
         newest = max(int(answer.headers["goverse-commit-seq"]) for answer in first)
         assert all(int(answer.headers["goverse-commit-seq"]) > newest for answer in fresh)
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+@pytest.mark.requirement("DUR-1", "DUR-2")
+async def test_a_restore_under_running_nodes_is_noticed_by_all_of_them(tmp_path: Path) -> None:
+    dump = str(tmp_path / "postgres.partial")
+    async with cluster(tmp_path, Shape(nodes=2, shards=64)) as processes:
+        dsn = processes.postgres.dsn
+        for number in range(OBJECTS):
+            await _call(processes, number, f"k{number}")
+        await asyncio.to_thread(
+            _program, "pg_dump", "--format=custom", "--no-password", f"--file={dump}", f"--dbname={dsn}"
+        )
+        later = [await _call(processes, number, f"later-{number}") for number in range(OBJECTS)]
+        assert [answer.text for answer in later] == ["2"] * OBJECTS
+        await asyncio.to_thread(_program, "bash", "-c", RESTORE, DSN=dsn, DUMP=dump)
+        async with asyncio.timeout(PATIENCE_S):
+            while any("lost acknowledged calls" not in processes.log(name) for name in processes.nodes):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        for number in range(OBJECTS):
+            again = await _call(processes, number, f"k{number}")
+            assert again.headers["idempotency-replayed"] == "true"
+        fresh = [await _call(processes, number, f"fresh-{number}") for number in range(OBJECTS)]
+        assert [answer.text for answer in fresh] == ["2"] * OBJECTS
+        newest = max(int(answer.headers["goverse-commit-seq"]) for answer in later)
+        assert all(int(answer.headers["goverse-commit-seq"]) > newest for answer in fresh)
+        assert "ok" in processes.command("db", "verify")

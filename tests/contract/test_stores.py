@@ -1,12 +1,15 @@
 """Every store keeps the rules of the port."""
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from benchmarks.postgres import postgres
+from goverse.ports.clock import ManualClock
 from goverse.ports.store import Store
 from goverse.testing.authority_contract import AuthorityContract, AuthorityStore
 from goverse.testing.store_contract import StoreContract
@@ -83,11 +86,39 @@ async def database(server: str) -> str:
     return server
 
 
+class ServerClock(ManualClock):
+    """A clock moved by hand that the database follows."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__()
+        self._dsn = dsn
+        self._set()
+
+    def advance(self, seconds: float) -> None:
+        super().advance(seconds)
+        self._set()
+
+    def _set(self) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, self._replace_clock()).result(20)
+
+    async def _replace_clock(self) -> None:
+        connection = await asyncpg.connect(self._dsn)
+        await connection.execute(
+            "CREATE OR REPLACE FUNCTION goverse.now_ms() RETURNS bigint LANGUAGE sql VOLATILE AS "
+            f"'SELECT {self.wall_ms()}::bigint'"
+        )
+        await connection.close()
+
+
 @pytest.mark.requirement("DUR-1", "DUR-2", "DUR-5")
 class TestPostgresStore(StoreContract):
     @pytest.fixture(autouse=True)
     def place(self, database: str) -> None:
         self.options = PostgresOptions(dsn=database)
+
+    def make_clock(self) -> ManualClock:
+        return ServerClock(self.options.dsn)
 
     def make_store(self) -> Store:
         return PostgresStore(self.options, clock=self.clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from goverse.errors import GoverseError
+from goverse.errors import Executed, GoverseError
 from tests.linearizability import Observation, Outcome
 from tests.simulation.settings import OBJECTS
 
@@ -79,6 +79,6 @@ class SimulatedClient:
         if isinstance(result, tuple):
             history.append(Observation(entry, called, self._now(), Outcome.DONE, result))
         elif entry is not None:
-            failed = result is not None and result.extra.get("executed") == "no"
+            failed = result is not None and result.link_verdict is Executed.NO
             outcome = Outcome.FAILED if failed else Outcome.UNKNOWN
             history.append(Observation(entry, called, self._now(), outcome))

@@ -21,5 +21,6 @@ def postgres_of(values: Settings) -> PostgresOptions:
         connect_timeout_s=postgres.connect_timeout_s,
         statement_timeout_s=postgres.statement_timeout_s,
         changes_retention_days=postgres.changes_retention_days,
+        kept_replies_bytes_max=postgres.kept_replies_bytes_max,
         replies_retention_days=ceil(values.node.idempotency_retention_s / _DAY_S) + 1,
     )

@@ -52,12 +52,6 @@ class Offered:
             if self.app is not None:
                 self.app.offer(catalog)
 
-    def readonly(self, type_name: str, method: str) -> bool:
-        """Tell whether a method changes nothing; one that is not known may change something."""
-        described = self.catalog.get(type_name)
-        known = described.methods.get(method) if described is not None else None
-        return known is not None and known.readonly
-
 
 async def serve_gate(
     settings: EffectiveSettings[Settings],
@@ -82,7 +76,7 @@ async def serve_gate(
         undo.push_async_callback(coordinator.close)
         watch = ClusterWatch(coordinator, layout_of(values))
         offered = Offered()
-        router = router_of(values, introduction, links, offered.readonly, security=certificates.out)
+        router = router_of(values, introduction, links, security=certificates.out)
         await _follow(values, watch, offered, router, undo)
         url = url_of(listener, "https" if certificates.gate else "http")
         registration = _Registration(values, coordinator, watch, url, introduction.incarnation)

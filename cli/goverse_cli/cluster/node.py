@@ -20,7 +20,6 @@ from goverse.cluster.member import Member
 from goverse.model.catalog import Catalog
 from goverse.objects.application import Application
 from goverse.objects.describe import describe
-from goverse.objects.registry import Registry
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.router import Router
 from goverse.settings import Settings
@@ -91,10 +90,10 @@ async def serve_node(
     introduction = Introduction(kind="node", id=values.node.id, incarnation=new_incarnation())
     async with AsyncExitStack() as undo:
         listener = undo.enter_context(listen(values.cluster.admin_listen))
-        store, certificates = await _open_store(values, undo)
-        seen = await _follow(values, registry, introduction, certificates, undo)
+        _, store, certificates = opened = await _open_store(values, undo)
+        seen = await _follow(values, introduction, certificates, undo)
         member = _member(values, introduction, listener)
-        keeper = _keeper(values, member, seen, store, catalog)
+        keeper = _keeper(values, member, seen, opened, catalog)
         options = replace(node_options(values), shard_count=values.cluster.shards)
         node = Node(registry, store, options=options, tenure=keeper, memory=Resources().memory)
         undo.callback(watch_for_stalls())
@@ -112,7 +111,15 @@ async def serve_node(
         await _leave(keeper, await stop, values)
 
 
-async def _open_store(values: Settings, undo: AsyncExitStack) -> tuple[MeteredStore, Certificates]:
+class _Opened(NamedTuple):
+    """The store, with and without what counts its operations."""
+
+    postgres: PostgresStore
+    store: MeteredStore
+    certificates: Certificates
+
+
+async def _open_store(values: Settings, undo: AsyncExitStack) -> _Opened:
     """Read all certificates, and open the store with those that are its own."""
     postgres = PostgresStore(postgres_of(values), owner=values.node.id)
     certificates = Certificates.of_node(values, postgres.certificates)
@@ -121,21 +128,23 @@ async def _open_store(values: Settings, undo: AsyncExitStack) -> tuple[MeteredSt
     await store.open()
     undo.push_async_callback(store.close)
     await postgres.join(values.cluster.name, values.cluster.shards)
-    return store, certificates
+    return _Opened(postgres, store, certificates)
 
 
-def _keeper(values: Settings, member: Member, seen: _Seen, store: MeteredStore, catalog: Catalog) -> Keeper:
-    """Return the node's part in its cluster."""
-    return Keeper(
+def _keeper(values: Settings, member: Member, seen: _Seen, opened: _Opened, catalog: Catalog) -> Keeper:
+    """Return the node's part in its cluster; it claims again when the database lost what it had acknowledged."""
+    keeper = Keeper(
         member,
         seen.watch,
         seen.coordinator,
-        store,
+        opened.store,
         table=seen.router.table,
         lease_ttl_s=values.cluster.lease_ttl_s,
         catalog=catalog,
         leader_limits=LeaderLimits(plan=PlanLimits(quorum=values.cluster.nodes_min)),
     )
+    opened.postgres.on_reverted = keeper.reclaim
+    return keeper
 
 
 def _bounds(values: Settings, catalog: Catalog) -> WireOptions:
@@ -178,7 +187,6 @@ class _Seen(NamedTuple):
 
 async def _follow(
     values: Settings,
-    registry: Registry,
     introduction: Introduction,
     certificates: Certificates,
     undo: AsyncExitStack,
@@ -187,13 +195,7 @@ async def _follow(
     coordinator, links = coordinator_of(values, certificates.etcd), WireStats()
     undo.push_async_callback(coordinator.close)
     watch = ClusterWatch(coordinator, layout_of(values))
-    router = router_of(
-        values,
-        introduction,
-        links,
-        lambda type_name, method: registry.method(type_name, method).readonly,
-        security=certificates.out,
-    )
+    router = router_of(values, introduction, links, security=certificates.out)
     undo.push_async_callback(router.close)
     watch.add(router.follow)
     await watch.start(values.cluster.shards)

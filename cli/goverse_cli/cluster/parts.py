@@ -11,7 +11,7 @@ from goverse.cluster.member import Member
 from goverse.errors import ConfigError
 from goverse.etcd.coordinator import EtcdCoordinator
 from goverse.routing.links import NodeLink
-from goverse.routing.router import Readonly, Router
+from goverse.routing.router import Router
 from goverse.settings import Settings
 from goverse.settings.sections import is_loopback
 from goverse.telemetry.coordination import MeteredCoordinator
@@ -113,7 +113,6 @@ def router_of(
     values: Settings,
     introduction: Introduction,
     stats: WireStats,
-    readonly: Readonly,
     *,
     security: LinkSecurity | None = None,
 ) -> Router:
@@ -134,5 +133,5 @@ def router_of(
         link.start()
         return link
 
-    router = Router(connect, shard_count=values.cluster.shards, readonly=readonly, incarnation=introduction.incarnation)
+    router = Router(connect, shard_count=values.cluster.shards, incarnation=introduction.incarnation)
     return router

@@ -154,7 +154,7 @@ def cleanup(
 ) -> None:
     """Drop days of the change feed and of kept replies that are past their retention. Objects are never touched.
 
-    Nodes do this every hour by themselves; this is for a database whose nodes are away, or to see what is kept.
+    Nodes do this every two minutes by themselves; this is for a database whose nodes are away, or to see what is kept.
     The settings are postgres.changes_retention_days and node.idempotency_retention_s.
 
     \b
@@ -169,13 +169,19 @@ def cleanup(
     options = postgres_of(invocation.settings({"postgres.dsn": ("--dsn", dsn)}).values)
     if not dry_run:
         confirm(invocation, "changes and kept replies that are past their retention go for good; go on?", agreed=yes)
-    now_ms = time.time_ns() // 1_000_000
-    expired = _with_connection(invocation, dsn, lambda connection: expire(connection, options, now_ms, dry_run=dry_run))
+    expired = _with_connection(invocation, dsn, lambda connection: expire(connection, options, dry_run=dry_run))
     word = "would remove" if dry_run else "removed"
     lines = [f"{word} {name}, {size} bytes" for name, size in expired.days]
     if expired.replies:
         lines.append(f"{word} {expired.replies} kept replies without a day of their own")
-    document = {"dry_run": dry_run, "days": dict(expired.days), "replies": expired.replies}
+    if expired.changes:
+        lines.append(f"{word} {expired.changes} batches of changes without a day of their own")
+    document = {
+        "dry_run": dry_run,
+        "days": dict(expired.days),
+        "replies": expired.replies,
+        "changes": expired.changes,
+    }
     show(invocation, document, "\n".join(lines) or "nothing is past its retention")
 
 

@@ -32,6 +32,9 @@ CALL_ERRORS: Final = (
     "deadlock",
     "reentrancy_conflict",
     "method_failed",
+    "readonly_violation",
+    "state_invalid",
+    "state_not_storable",
 )
 CREATE_ERRORS: Final = (
     *REQUEST_ERRORS,
@@ -41,6 +44,8 @@ CREATE_ERRORS: Final = (
     "object_exists",
     "version_mismatch",
     "method_failed",
+    "state_invalid",
+    "state_not_storable",
 )
 READ_ERRORS: Final = (
     *REQUEST_ERRORS,
@@ -48,6 +53,7 @@ READ_ERRORS: Final = (
     "object_not_found",
     "version_mismatch",
     "method_failed",
+    "state_invalid",
 )
 DELETE_ERRORS: Final = (*READ_ERRORS, *KEY_ERRORS, "too_large", "deadlock")
 PAGE_ERRORS: Final = ("malformed_request", "access_denied", "internal_error")

@@ -3,6 +3,9 @@
 Two types may each define an ``Item``. Where both mean the same thing they share one component; where they
 differ each gets its owner's name in front. What a definition means includes everything that it refers to.
 
+A model whose fields have defaults has two schemas: an answer has all fields, a request may leave some out. The
+schema of answers has the model's name, the one of requests has ``_input`` behind it.
+
 The title of a component is its name: generators of clients name their classes after it, and two that differ must not
 meet there again.
 """
@@ -31,24 +34,24 @@ class Components:
         self.schemas: dict[str, Schema] = dict(own)
         self._meanings: dict[str, str] = dict.fromkeys(own, "")
 
-    def inline(self, schema: JsonSchema, owner: str) -> Schema:
-        """Return ``schema`` with its definitions moved to components."""
+    def inline(self, schema: JsonSchema, owner: str, *, sent: bool = False) -> Schema:
+        """Return ``schema`` with its definitions moved to components; ``sent`` if it is of a request."""
         definitions = cast("Mapping[str, Schema]", schema.get("$defs", {}))
-        names = {name: self._name(name, definitions, owner) for name in sorted(definitions)}
+        names = {name: self._name(name, definitions, owner, sent=sent) for name in sorted(definitions)}
         for name in sorted(definitions):
             self._keep(names[name], cast("Schema", _moved(definitions[name], names)))
         return cast("Schema", _moved({key: value for key, value in schema.items() if key != "$defs"}, names))
 
-    def named(self, name: str, schema: JsonSchema, owner: str) -> Schema:
+    def named(self, name: str, schema: JsonSchema, owner: str, *, sent: bool = False) -> Schema:
         """Make ``schema`` a component of its own, unless it refers to one, and return a reference."""
-        whole = self.inline(schema, owner)
+        whole = self.inline(schema, owner, sent=sent)
         if "$ref" in whole:
             return whole
         definitions = cast("Mapping[str, Schema]", schema.get("$defs", {}))
         while name in definitions:  # which means something else, since the whole does not refer to it
             name += "_"
         root = {key: value for key, value in schema.items() if key != "$defs"}
-        chosen = self._name(name, {**definitions, name: root}, owner)
+        chosen = self._name(name, {**definitions, name: root}, owner, sent=sent)
         self._keep(chosen, whole)
         return {"$ref": _COMPONENT + chosen}
 
@@ -61,13 +64,13 @@ class Components:
         if name not in self.schemas:
             self.schemas[name] = {**schema, "title": name} if "title" in schema else schema
 
-    def _name(self, name: str, definitions: Mapping[str, Schema], owner: str) -> str:
+    def _name(self, name: str, definitions: Mapping[str, Schema], owner: str, *, sent: bool) -> str:
         reachable = {other: definitions[other] for other in sorted(_reachable(name, definitions))}
-        return self._free(_FORBIDDEN.sub("_", name), json.dumps(reachable, sort_keys=True), owner)
+        return self._free(_FORBIDDEN.sub("_", name), json.dumps(reachable, sort_keys=True), owner, sent=sent)
 
-    def _free(self, name: str, meaning: str, owner: str) -> str:
+    def _free(self, name: str, meaning: str, owner: str, *, sent: bool) -> str:
         """Return ``name``, or a longer one if it is taken by something that means something else."""
-        candidates = [name, f"{owner}_{name}"]
+        candidates = [name, f"{name}_input", f"{owner}_{name}"] if sent else [name, f"{owner}_{name}"]
         number = 2
         while True:
             for candidate in candidates:

@@ -46,6 +46,8 @@ class ApiDocument:
         self.tags: list[dict[str, str]] = []
         self._operation_ids: set[str] = set()
         for _, described in sorted(catalog.items()):
+            self._name_answers(described)
+        for _, described in sorted(catalog.items()):
             self._add_type(described)
         for path, item in sorted(routes.get("paths", {}).items()):
             self.paths[path] = {verb: self._adopt(operation) for verb, operation in item.items()}
@@ -66,6 +68,23 @@ class ApiDocument:
                 "headers": answers.HEADERS,
             },
         }
+
+    def _name_answers(self, described: TypeDescription) -> None:
+        """Let answers have the names of the models; the schemas of requests come after them."""
+        self._state_schema(described)
+        for _, method in sorted(described.methods.items()):
+            self._result_schema(f"{described.name}_{method.name}", method)
+
+    def _state_schema(self, described: TypeDescription) -> Schema:
+        return self.components.named(f"{described.name}_state", described.state, described.name)
+
+    def _result_schema(self, owner: str, method: MethodDescription) -> Schema:
+        if method.result.get("type") == "null":
+            return NOTHING
+        result = self.components.inline(method.result, owner)
+        if result.get("type") == "object" and "title" in result:
+            result = self.components.named(str(result["title"]), method.result, owner)
+        return result
 
     def _add_type(self, described: TypeDescription) -> None:
         name = described.name
@@ -139,7 +158,7 @@ class ApiDocument:
     def _get(self, described: TypeDescription) -> Operation:
         name = described.name
         operation = self._operation(name, "get", f"Read a {name}'s state", "ObjectId", "IfMatch", "IfNoneMatchVersion")
-        schema = self.components.named(f"{name}_state", described.state, name)
+        schema = self._state_schema(described)
         headers = success_headers("ETag", "GoVerse-Commit-Seq")
         state = {"description": "The state.", "headers": headers, "content": self._json(schema)}
         unchanged = {"description": "The state is still the one of If-None-Match.", "headers": headers}
@@ -162,13 +181,9 @@ class ApiDocument:
             operation["description"] = method.description
         if method.readonly:
             operation["x-goverse-readonly"] = True
-        arguments = self.components.named(f"{owner}_arguments", method.arguments, owner)
+        arguments = self.components.named(f"{owner}_arguments", method.arguments, owner, sent=True)
         operation["requestBody"] = self._body(arguments, required=bool(method.arguments.get("required")))
-        result = self.components.inline(method.result, owner)
-        if result.get("type") == "null":
-            result = NOTHING
-        if result.get("type") == "object" and "title" in result:
-            result = self.components.named(str(result["title"]), method.result, owner)
+        result = self._result_schema(owner, method)
         headers = success_headers("ETag", "GoVerse-Commit-Seq", "Idempotency-Replayed")
         success = {"description": "The result.", "headers": headers, "content": self._json(result)}
         return {
@@ -178,7 +193,7 @@ class ApiDocument:
 
     def _create_body(self, described: TypeDescription) -> dict[str, Any]:
         arguments = described.create_arguments
-        schema = self.components.named(f"{described.name}_create_arguments", arguments, described.name)
+        schema = self.components.named(f"{described.name}_create_arguments", arguments, described.name, sent=True)
         return self._body(schema, required=bool(arguments.get("required")))
 
     def _body(self, schema: Schema, *, required: bool) -> dict[str, Any]:

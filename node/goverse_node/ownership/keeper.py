@@ -163,6 +163,13 @@ class Keeper:
         self.ownership.fenced(shard, epoch, self._now())
         self._look_soon()
 
+    def reclaim(self) -> None:
+        """Drop every shard at once and claim it again: the store lost what it had acknowledged."""
+        now = self._now()
+        for shard, held in tuple(self.ownership.shards.items()):
+            self.ownership.fenced(shard, held.epoch, now)
+        self._look_soon()
+
     # --- being looked at ----------------------------------------------------------------------------------------------
 
     @property

@@ -3,7 +3,7 @@
     head    what, lengths of the names, of the state and of the kept reply
     core    version, position, time, state_version, flags
     state   JSON, absent for a tombstone
-    reply   until when, position, fingerprint, encoded reply; absent where no idempotency key was given
+    reply   until when, since when, position, fingerprint, encoded reply; absent where no idempotency key was given
     names   namespace, type, id, idempotency key (UTF-8)
 
 ``core + state`` is one slice of the body, and so is the reply: these slices are what the table keeps, so
@@ -34,7 +34,8 @@ ALIVE: Final = 2
 FULL: Final = Struct("<BBBHBIIQQQIB")
 HEAD: Final = Struct("<BBBHBII")
 CORE: Final = Struct("<QQQIB")
-REPLY: Final = Struct("<QQB")
+REPLY: Final = Struct("<QQQB")
+"""Both times are of ``RunningTime``."""
 U64: Final = Struct("<Q")
 PREFIX: Final = Struct("<II")
 """Before each body in a file: its length and its checksum."""
@@ -118,7 +119,7 @@ def encode_floor(namespace: str, type_name: str, version: int) -> bytes:
 
 def decode_reply(blob: bytes) -> StoredReply:
     """Return the reply that ``blob`` keeps."""
-    expires_ms, seq, fingerprint_len = REPLY.unpack_from(blob)
+    expires_ms, _, seq, fingerprint_len = REPLY.unpack_from(blob)
     at = REPLY.size + fingerprint_len
     return StoredReply(blob[REPLY.size : at], blob[at:], expires_ms, seq)
 

@@ -28,6 +28,7 @@ class Kind:
         names: both names as a record holds them, and the length of each.
         objects: ``core + state`` by id, tombstones included.
         replies: kept replies by place.
+        heavy: bytes of the large ones among them, by the object's id (``goverse_node.stores.kept``).
         floor: the highest version of a forgotten tombstone; an unknown object stands at it.
         staged, staged_replies: versions and places that a batch under way will bring.
     """
@@ -36,6 +37,7 @@ class Kind:
         "_graves",
         "_ids",
         "floor",
+        "heavy",
         "name",
         "names",
         "objects",
@@ -51,6 +53,7 @@ class Kind:
         self.names = (encoded[0] + encoded[1], len(encoded[0]), len(encoded[1]))
         self.objects: dict[str, bytes] = {}
         self.replies: dict[str, bytes] = {}
+        self.heavy: dict[str, int] = {}
         self.floor = 0
         self.staged: dict[str, int] = {}
         self.staged_replies: set[str] = set()
@@ -92,11 +95,10 @@ class Kind:
             if self._ids is not None and old is not None and not was_grave:
                 self._ids.remove(object_id)
 
-    def drop_reply(self, place: str, now_ms: int) -> None:
-        """Remove the reply at ``place`` if it expired."""
+    def has_expired(self, place: str, now_ms: int) -> bool:
+        """Tell whether a reply is kept at ``place`` that need not be kept any more."""
         blob = self.replies.get(place)
-        if blob is not None and REPLY.unpack_from(blob)[0] <= now_ms:
-            del self.replies[place]
+        return blob is not None and REPLY.unpack_from(blob)[0] <= now_ms
 
     def forget_tombstones(self, before_ms: int, limit: int) -> int:
         """Forget up to ``limit`` tombstones older than ``before_ms``, oldest first; return how many."""

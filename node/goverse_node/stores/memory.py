@@ -17,6 +17,8 @@ from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObj
 from goverse.ports.authority import Holding, is_check
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome, Conflict
+from goverse_node.stores.kept import KeptBounds
+from goverse_node.stores.running_time import RunningTime
 from goverse_node.stores.table import SWEEP_PER_RECORD, Table
 
 CHANGES_KEPT: Final = 100_000
@@ -31,10 +33,12 @@ class MemoryStore:
         clock: Clock | None = None,
         changes_kept: int = CHANGES_KEPT,
         tombstone_retention_s: float = TOMBSTONE_RETENTION_S,
+        kept: KeptBounds | None = None,
     ) -> None:
-        """Begin empty; ``changes_kept`` bounds the change feed."""
+        """Begin empty; ``changes_kept`` bounds the change feed, ``kept`` the replies."""
         self._clock: Clock = clock or SystemClock()
-        self._table = Table(tombstone_retention_s=tombstone_retention_s)
+        self._time = RunningTime(self._clock, self._clock.wall_ms())
+        self._table = Table(tombstone_retention_s=tombstone_retention_s, kept=kept)
         self._changes: deque[Change] = deque(maxlen=changes_kept)
         self._trimmed_seq = 0
         self._seq = 0
@@ -55,13 +59,13 @@ class MemoryStore:
 
     def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | None:
         """Return the reply kept under the key for this object, unless it expired."""
-        return self._table.recall(key, idempotency_key, self._clock.wall_ms())
+        return self._table.recall(key, idempotency_key, self._time.now_ms())
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
         """Take over the batch; one outcome per record, in order."""
         if not self._open:
             raise StoreFailed("the store is not open")
-        now_ms = self._clock.wall_ms()
+        now_ms = self._time.now_ms()
         held = [record for record in batch if not self._is_fenced(record)]
         written = [record for record in held if not is_check(record)]
         staged, _ = self._table.stage(written, self._seq + 1, now_ms)
@@ -71,10 +75,16 @@ class MemoryStore:
                 self._seq = outcome
                 if record.changes_object:
                     self._note(Change(outcome, record.key, record.version, record.state, record.at_ms))
-        self._table.sweep(now_ms, SWEEP_PER_RECORD * len(batch) + SWEEP_PER_RECORD)
+        limit = SWEEP_PER_RECORD * len(batch) + SWEEP_PER_RECORD
+        self._table.sweep(now_ms, limit, wall_ms=self._clock.wall_ms())
         told = iter(staged)
         checked = iter([self._seq if is_check(record) else next(told) for record in held])
         return [self._fence(record) if self._is_fenced(record) else next(checked) for record in batch]
+
+    @property
+    def kept_bytes(self) -> int:
+        """The memory that replies take which are kept under idempotency keys, estimated."""
+        return self._table.kept_bytes
 
     # --- Authority ------------------------------------------------------------------------------------------
 

@@ -21,6 +21,11 @@ from goverse.telemetry.series import gauge
 class ClusterStore(Store, Authority, Protocol):
     """What keeps objects and says who may write them."""
 
+    @property
+    def kept_bytes(self) -> int:
+        """What the replies take that are kept under idempotency keys."""
+        ...
+
 
 class MeteredStore(Collector):
     """Implements ``Store`` and ``Authority`` over another one."""
@@ -83,4 +88,5 @@ class MeteredStore(Collector):
         """Give the series of this moment."""
         yield from self.durations.collect()
         yield from self._errors.collect()
+        yield gauge("kept_replies_bytes", "Replies kept under idempotency keys, of all nodes.", self._store.kept_bytes)
         yield gauge("store_ready", "1 while the store takes commits, else 0.", self._store.health().ready)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Sequence
+from struct import Struct
 from typing import Final
 from zlib import crc32
 
@@ -20,10 +21,12 @@ from goverse.model.records import CommitRecord, ObjectSummary, StoredObject, Sto
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores import encoding
 from goverse_node.stores.encoding import ALIVE, COMMIT, CORE_AT, FULL, OBJECT, PREFIX, REPLY, STATE_AT, U64
-from goverse_node.stores.kind import Kind, place_of
+from goverse_node.stores.kept import HEAVY_BYTES, REPLY_OVERHEAD_BYTES, KeptBounds, no_room
+from goverse_node.stores.kind import Kind, place_of, split_place
 
 SWEEP_SPAN_MS: Final = 60_000
 SWEEP_PER_RECORD: Final = 4
+SWEEP_PER_REFUSAL: Final = 64
 
 _Staged = tuple[Kind, str, str, bytes, int, int]
 """Kind, id, place of the reply or empty, body, end of the object's slice (0: not written), of the reply's."""
@@ -33,14 +36,28 @@ _pack_prefix = PREFIX.pack
 _pack_reply = REPLY.pack
 _read_u64 = U64.unpack_from
 _read_full = FULL.unpack_from
+_read_times = Struct("<QQ").unpack_from
 _REPLY_SIZE = REPLY.size
 
 
 class Table:
-    """Objects and replies by key."""
+    """Objects and replies by key.
 
-    def __init__(self, *, tombstone_retention_s: float = TOMBSTONE_RETENTION_S, bulk: bool = False) -> None:
+    Attributes:
+        kept_replies, kept_bytes: how many replies are kept, and the memory that they take, estimated.
+    """
+
+    def __init__(
+        self,
+        *,
+        tombstone_retention_s: float = TOMBSTONE_RETENTION_S,
+        bulk: bool = False,
+        kept: KeptBounds | None = None,
+    ) -> None:
         """Begin empty; with ``bulk``, ids are put in order by :meth:`settle` after recovery, all at once."""
+        self.kept_replies = 0
+        self.kept_bytes = 0
+        self._kept_bounds = kept or KeptBounds()
         self._kinds: dict[tuple[str, str], Kind] = {}
         self._ordered = not bulk
         self._staged: list[_Staged] = []
@@ -48,6 +65,7 @@ class Table:
         self._due: dict[int, dict[Kind, list[str]]] = {}
         self._expired: deque[tuple[Kind, list[str]]] = deque()
         self._swept_ms = 0
+        self._latest = (0, 0)
         self._tombstone_retention_ms = round(tombstone_retention_s * 1000)
 
     # --- answers --------------------------------------------------------------------------------------------
@@ -63,12 +81,32 @@ class Table:
         return StoredObject(kind.floor, None, 0, 0, 0) if kind.floor else None
 
     def recall(self, key: ObjectKey, idempotency_key: str, now_ms: int) -> StoredReply | None:
-        """Return the reply kept under the key, unless it expired."""
+        """Return the reply kept under the key, unless it expired.
+
+        Raises:
+            Overloaded: none is kept, and there is no room to keep one.
+        """
         kind = self._kinds.get((key.namespace, key.type))
         blob = kind.replies.get(place_of(idempotency_key, key.id)) if kind is not None else None
-        if blob is None or _read_u64(blob)[0] <= now_ms:
-            return None
-        return encoding.decode_reply(blob)
+        if blob is not None and _read_u64(blob)[0] > now_ms:
+            return encoding.decode_reply(blob)
+        if self.kept_bytes >= self._kept_bounds.bytes_max or (kind is not None and kind.heavy):
+            self._make_room(key, kind, now_ms)
+        return None
+
+    def _make_room(self, key: ObjectKey, kind: Kind | None, now_ms: int) -> None:
+        """Drop what expired; raise ``Overloaded`` where that is not enough for another reply."""
+        bounds = self._kept_bounds
+        if self.kept_bytes >= bounds.bytes_max:
+            self.sweep(now_ms, SWEEP_PER_REFUSAL)
+            if self.kept_bytes >= bounds.bytes_max:
+                raise no_room(self.kept_bytes, bounds.bytes_max, "node.kept_replies_bytes_max", "all objects")
+        heavy = kind.heavy.get(key.id, 0) if kind is not None else 0
+        if heavy >= bounds.object_bytes_max:
+            self.sweep(now_ms, SWEEP_PER_REFUSAL)
+            heavy = kind.heavy.get(key.id, 0) if kind is not None else 0
+            if heavy >= bounds.object_bytes_max:
+                raise no_room(heavy, bounds.object_bytes_max, "node.kept_replies_object_bytes_max", str(key))
 
     def page(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
@@ -119,7 +157,7 @@ class Table:
                     outcomes.append(Conflict(f"{record.key} keeps a reply under this key already"))
                     continue
             try:
-                pieces += self._take(record, kind, seq, place)
+                pieces += self._take(record, kind, seq, (place, now_ms))
             except (struct.error, UnicodeEncodeError) as error:
                 outcomes.append(Conflict(f"the record of {record.key} cannot be encoded: {error}"))
                 continue
@@ -127,8 +165,9 @@ class Table:
             seq += 1
         return outcomes, pieces
 
-    def _take(self, record: CommitRecord, kind: Kind, seq: int, place: str) -> tuple[bytes, bytes]:
-        body, object_end, reply_end = _encode(record, kind.names, seq)
+    def _take(self, record: CommitRecord, kind: Kind, seq: int, kept: tuple[str, int]) -> tuple[bytes, bytes]:
+        place, now_ms = kept
+        body, object_end, reply_end = _encode(record, kind.names, seq, now_ms)
         object_id = record.key[2]
         self._staged.append((kind, object_id, place, body, object_end, reply_end))
         if object_end:
@@ -144,7 +183,7 @@ class Table:
             if object_end:
                 kind.put(object_id, body[CORE_AT:object_end])
             if place:
-                self._keep(kind, place, body[object_end or STATE_AT : reply_end])
+                self._keep(kind, object_id, place, body[object_end or STATE_AT : reply_end])
         self.discard_staged()
 
     def discard_staged(self) -> None:
@@ -155,13 +194,30 @@ class Table:
             kind.staged_replies.clear()
         self._staged.clear()
 
-    def _keep(self, kind: Kind, place: str, blob: bytes) -> None:
-        kind.replies[place] = blob
+    def _keep(self, kind: Kind, object_id: str, place: str, blob: bytes) -> None:
+        replies, size = kind.replies, len(blob)
+        if place in replies:
+            self._drop(kind, place)  # it expired
+        replies[place] = blob
+        self.kept_replies += 1
+        self.kept_bytes += len(place) + size + REPLY_OVERHEAD_BYTES
+        if size >= HEAVY_BYTES:
+            kind.heavy[object_id] = kind.heavy.get(object_id, 0) + size
         span = _read_u64(blob)[0] // SWEEP_SPAN_MS
         try:
             self._due[span][kind].append(place)
         except KeyError:
             self._due.setdefault(span, {})[kind] = [place]
+
+    def _drop(self, kind: Kind, place: str) -> None:
+        size = len(kind.replies.pop(place))
+        self.kept_replies -= 1
+        self.kept_bytes -= len(place) + size + REPLY_OVERHEAD_BYTES
+        if size >= HEAVY_BYTES:
+            object_id = split_place(place)[1]
+            left = kind.heavy.pop(object_id) - size
+            if left:
+                kind.heavy[object_id] = left
 
     def _new_kind(self, namespace: str, type_name: str) -> Kind:
         kind = self._kinds[namespace, type_name] = Kind((namespace, type_name), ordered=self._ordered)
@@ -169,7 +225,12 @@ class Table:
 
     # --- recovery -------------------------------------------------------------------------------------------
 
-    def replay(self, bodies: Sequence[bytes], now_ms: int) -> None:
+    @property
+    def latest(self) -> tuple[int, int]:
+        """When the latest reply was kept that was recovered: in running time, and by the wall clock; zeros if none."""
+        return self._latest
+
+    def replay(self, bodies: Sequence[bytes]) -> None:
         """Take over recovered records, in order.
 
         Raises:
@@ -192,8 +253,11 @@ class Table:
             object_id = body[id_at:key_at].decode()
             if core[4] & OBJECT:
                 kind.put(object_id, body[CORE_AT:reply_at])
-            if kept_len and _read_u64(body, reply_at)[0] > now_ms:
-                self._keep(kind, place_of(body[key_at:].decode(), object_id), body[reply_at:names_at])
+            if kept_len:
+                expires_ms, kept_ms = _read_times(body, reply_at)
+                self._latest = max(self._latest, (kept_ms, core[2]))
+                if expires_ms > self._latest[0]:
+                    self._keep(kind, object_id, place_of(body[key_at:].decode(), object_id), body[reply_at:names_at])
 
     def _replayed_kind(self, body: bytes, names_at: int, namespace_len: int, id_at: int) -> Kind:
         type_at = names_at + namespace_len
@@ -210,15 +274,18 @@ class Table:
 
     # --- cleaning up ----------------------------------------------------------------------------------------
 
-    def sweep(self, now_ms: int, limit: int) -> None:
-        """Drop up to ``limit`` expired replies and, once per span, as many tombstones of each type."""
+    def sweep(self, now_ms: int, limit: int, *, wall_ms: int | None = None) -> None:
+        """Drop up to ``limit`` expired replies and, once per span, as many tombstones of each type.
+
+        Tombstones are as old as ``wall_ms`` says; their floor makes it harmless where that is wrong.
+        """
         if self._expired:
             self._drop_expired(now_ms, limit)
         elif now_ms - self._swept_ms >= SWEEP_SPAN_MS or now_ms < self._swept_ms:
             self._swept_ms = now_ms
             for span in sorted(span for span in self._due if (span + 1) * SWEEP_SPAN_MS <= now_ms):
                 self._expired.extend(self._due.pop(span).items())
-            before_ms = now_ms - self._tombstone_retention_ms
+            before_ms = (now_ms if wall_ms is None else wall_ms) - self._tombstone_retention_ms
             for kind in self._kinds.values():
                 kind.forget_tombstones(before_ms, limit)
             self._drop_expired(now_ms, limit)
@@ -228,7 +295,8 @@ class Table:
             kind, places = self._expired[0]
             chunk = places[-limit:]
             for place in chunk:
-                kind.drop_reply(place, now_ms)
+                if kind.has_expired(place, now_ms):
+                    self._drop(kind, place)
             del places[-len(chunk) :]
             limit -= len(chunk)
             if not places:
@@ -239,7 +307,7 @@ def _stale(record: CommitRecord, version: int) -> Conflict:
     return Conflict(f"{record.key} is at version {version}; the record goes from {record.expected} to {record.version}")
 
 
-def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int) -> tuple[bytes, int, int]:
+def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int, now_ms: int) -> tuple[bytes, int, int]:
     """Return the body, the end of the object's slice (0: it is not written) and the end of the reply's."""
     both_names, namespace_len, type_len = names
     object_id = record.key[2].encode()
@@ -259,7 +327,7 @@ def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int) -> tu
     else:
         key = idempotency_key.encode()
         fingerprint, answer, expires_ms, _ = reply
-        kept = _pack_reply(expires_ms, seq, len(fingerprint))
+        kept = _pack_reply(now_ms + expires_ms - record.at_ms, now_ms, seq, len(fingerprint))
         kept_len = _REPLY_SIZE + len(fingerprint) + len(answer)
     state_len = len(state)
     lengths = (COMMIT, namespace_len, type_len, len(object_id), len(key), state_len, kept_len)

@@ -19,7 +19,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from goverse.cluster.table import Route
-from goverse.errors import GoverseError, Timeout
+from goverse.errors import Executed, GoverseError, Timeout, known
 from goverse.limits import PARK_RETRY_S, PARK_RETRY_S_MAX, TIMEOUT_RETRY_AFTER_S
 from goverse.model.keys import ROUTER_KEY_PREFIX
 
@@ -110,6 +110,6 @@ class Delivery:
         seconds = round(now - self._began_at, 3)
         what = "answer" if self._under_way else "take"
         waited = "no node served the object's shard" if route is None else f"{route.node} did not {what} the call"
-        executed = "unknown" if self._lost or self._under_way else "no"
-        again = {} if executed == "unknown" else {"retry_after_s": TIMEOUT_RETRY_AFTER_S}
-        return Fail(Timeout(f"{waited} within {seconds} s", seconds=seconds, executed=executed, **again))
+        executed = Executed.UNKNOWN if self._lost or self._under_way else Executed.NO
+        again = {} if executed is Executed.UNKNOWN else {"retry_after_s": TIMEOUT_RETRY_AFTER_S}
+        return Fail(known(Timeout(f"{waited} within {seconds} s", seconds=seconds, **again), executed))

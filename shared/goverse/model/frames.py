@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
-from goverse.errors import GoverseError
+from goverse.errors import Executed, GoverseError
+from goverse.limits import PROBLEM_DETAIL_BYTES_MAX
 from goverse.model.keys import ObjectKey
+from goverse.model.problem_bounds import bounded_members, bounded_text
 
 MUST_EXIST: Final = -1
 """As ``Request.if_match``: any version will do, but the object must exist (``If-Match: *``)."""
@@ -47,6 +49,7 @@ class Request:
         chain: the objects whose turns wait for this call, outermost first.
         attempt: how often it was sent before; more than 0 means that an earlier attempt may have been executed.
         fresh_key: the idempotency key was made for this attempt, so it cannot have been used before.
+        reads_only: a readonly turn makes this call, so only a readonly method may run.
     """
 
     operation: Operation
@@ -62,19 +65,22 @@ class Request:
     chain: tuple[ObjectKey, ...] = ()
     attempt: int = 0
     fresh_key: bool = False
+    reads_only: bool = False
 
 
 @dataclass(slots=True)
 class Problem:
-    """An error on its way to the caller.
+    """An error on its way to the caller, small enough for every link and log (``goverse.model.problem_bounds``).
 
     Attributes:
         code: stable name of the error.
         detail: one or two sentences for people.
         retryable: the same request may succeed later.
-        extra: further members, JSON values.
+        extra: further members, JSON values. They belong to whoever raised the error; nothing in GoVerse acts on them.
         status: HTTP status that a business error declares; None where the gate's table decides.
         request_id: the request that met the error, kept so that a replay is the same byte for byte.
+        executed: what is known about the request (``goverse.ports.link``); None for an object's own answer.
+        cause: the exception behind it, for tests in the same process; it crosses no link and is not stored.
     """
 
     code: str
@@ -83,12 +89,16 @@ class Problem:
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     status: int | None = None
     request_id: str = ""
+    executed: Executed | None = None
+    cause: BaseException | None = field(default=None, compare=False, repr=False, kw_only=True)
 
     @classmethod
     def of(cls, error: GoverseError, request_id: str = "") -> Problem:
-        """Describe ``error`` for the way to the caller."""
+        """Describe ``error`` for the way to the caller; what exceeds the bounds of a problem is cut."""
         status: int | None = getattr(error, "status", None)
-        return cls(error.code, error.detail, error.retryable, error.extra, status, request_id)
+        detail = bounded_text(error.detail, PROBLEM_DETAIL_BYTES_MAX)
+        extra = bounded_members(error.extra) if error.extra else error.extra
+        return cls(error.code, detail, error.retryable, extra, status, request_id, error.link_verdict)
 
 
 @dataclass(slots=True)

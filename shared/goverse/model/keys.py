@@ -23,6 +23,9 @@ ROUTER_KEY_PREFIX = "gv-"
 DERIVED_KEY_PREFIX = f"{ROUTER_KEY_PREFIX}~"
 """Begins the keys of calls that an object makes while it carries out a call under a router's key."""
 
+CLIENT_DERIVED_KEY_PREFIX = "~"
+"""Begins the keys of calls that an object makes while it carries out a call under its caller's key."""
+
 _ROUTER_NAME_END = len(ROUTER_KEY_PREFIX) + 16
 _NUMBER_DIGITS_MAX = 15
 
@@ -109,6 +112,11 @@ def placement_of(object_id: str) -> Placement:
 def is_unique(idempotency_key: str) -> bool:
     """Tell whether a router made the key for one request, so that no other request can come under it."""
     return idempotency_key.startswith(ROUTER_KEY_PREFIX) and not idempotency_key.startswith(DERIVED_KEY_PREFIX)
+
+
+def is_derived(idempotency_key: str) -> bool:
+    """Tell whether the key is one of a nested call."""
+    return idempotency_key.startswith((DERIVED_KEY_PREFIX, CLIENT_DERIVED_KEY_PREFIX))
 
 
 def router_key(router: str, number: int) -> str:

@@ -2,54 +2,36 @@
 
 Arguments are strict (the JSON type must be the declared one, unknown names are refused) because they come from
 anywhere; models among them keep their own configuration.
-States are lax when read (they come from ourselves) and complete when written: what was committed can be loaded again.
+States are lax when read, because an object wrote them, and complete when written: a state is committed only if its
+stored form loads as the same values.
+
+Aliases are written and read everywhere; a state is also read by the names of its fields, as older releases wrote it.
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cached_property, partial
 from typing import Any, NotRequired, Required, cast  # Pydantic asks for these below Python 3.12
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer
-from typing_extensions import TypedDict
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator
 
-from goverse.errors import DefinitionError, InvalidArguments, MalformedRequest, MethodFailed
-from goverse.model.json_values import decode
-from goverse.objects.complaints import field_problems, refused
-from goverse.objects.defaults import NO_VALUE, constrained, default_maker, has_default
+from goverse.errors import DefinitionError, InvalidArguments, MalformedRequest, MethodFailed, StateNotStorable
+from goverse.model import json_text, json_values
+from goverse.objects import storable, unknown_members
+from goverse.objects.adapters import ARGUMENTS, OWN, RESULT, SENDING, STATE, WRITING, members_adapter, sender
+from goverse.objects.complaints import changed, field_problems, in_words, of_wrong_type, refused, unknown_type
+from goverse.objects.defaults import NO_VALUE, default_maker, has_default, is_shareable, restorer, split
+from goverse.objects.fidelity import same, settle
+from goverse.objects.schemas import JsonSchema, arguments_schema, result_schema, show_default
 
-JsonSchema = dict[str, Any]
+logger = logging.getLogger("goverse.objects")
 
 _EMPTY_OBJECT = b"{}"
-# Bytes travel as base64: in UTF-8, the default, most of them have no form.
-_ARGUMENTS = ConfigDict(
-    extra="forbid", strict=True, allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64"
-)
-_RESULT = ConfigDict(allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64")
-_STATE = ConfigDict(extra="allow", allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64")
-_WRITING: CoreConfig = {"ser_json_bytes": "base64"}
-
-
-def _adapter(name: str, members: Mapping[str, Any], config: ConfigDict) -> TypeAdapter[dict[str, Any]]:
-    make: Any = TypedDict  # a plain call: the members are only known at run time
-    shape = make(name, dict(members))
-    shape.__pydantic_config__ = config
-    return cast("TypeAdapter[dict[str, Any]]", TypeAdapter(shape))
-
-
-def _writer(adapter: TypeAdapter[dict[str, Any]]) -> Callable[..., bytes]:
-    """Return what turns values into JSON; a serializer does not read the configuration of a typed dict by itself."""
-    return SchemaSerializer(adapter.core_schema, _WRITING).to_json
-
-
-def _show_default(schema: JsonSchema, to_json: Callable[..., bytes], field: str, make: Callable[[], Any]) -> None:
-    """Add a default to the schema of a field; one without a JSON form is simply not shown."""
-    with suppress(MethodFailed, ValueError):
-        schema["properties"][field].setdefault("default", decode(to_json({field: make()}))[field])
 
 
 class Arguments:
@@ -68,18 +50,52 @@ class Arguments:
                     f"{name}: parameter '{parameter}' cannot be passed by name; declare each parameter plainly"
                 )
         self.names: tuple[str, ...] = tuple(parameter.name for parameter in parameters)
-        self.required: tuple[str, ...] = tuple(p.name for p in parameters if p.default is p.empty)
         self._positional = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-        self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        declared = {
+            p.name: split(hints.get(p.name, Any), NO_VALUE if p.default is p.empty else p.default) for p in parameters
+        }
+        self._makers = {
+            field: default_maker(default) for field, (_, default) in declared.items() if has_default(default)
+        }
+        self.required: tuple[str, ...] = tuple(field for field in self.names if field not in self._makers)
+        # Python fills in the other defaults; these would be one value for all calls, or a ``Field(...)``
+        self._filled = {field: make for field, make in self._makers.items() if not is_shareable(declared[field][1])}
         members = {
-            p.name: (Required if p.default is p.empty else NotRequired)[hints.get(p.name, Any)] for p in parameters
+            field: (NotRequired if field in self._makers else Required)[hint] for field, (hint, _) in declared.items()
         }
         try:
-            self._adapter = _adapter(name, members, _ARGUMENTS)
-        except (PydanticUserError, TypeError) as error:
-            raise DefinitionError(f"{name}: {error}") from error
+            self._adapter = members_adapter(name, members, ARGUMENTS)
+        except (PydanticUserError, NameError, TypeError) as error:
+            raise unknown_type(name, members, error) from error
         self._validate_json = self._adapter.validator.validate_json
-        self._to_json = _writer(self._adapter)
+        self._to_json = sender(self._adapter)
+        self._is_plain = storable.is_plain(self._schema) and not self._filled
+        if not self._is_plain:
+            self._validate_json = partial(self._validate_json, by_alias=True)
+            self._to_json = partial(self._to_json, by_alias=True)
+        self._holds_decimals = storable.holds_decimals(self._schema)
+        self._check_defaults(name)
+
+    @property
+    def _schema(self) -> Mapping[str, Any]:
+        return self._adapter.core_schema
+
+    def _check_defaults(self, owner: str) -> None:
+        """Refuse defaults that are not of their declared types."""
+        defaults: dict[str, Any] = {}
+        with suppress(MethodFailed):  # a factory that cannot run yet
+            defaults = {field: make() for field, make in self._makers.items()}
+        try:
+            self._adapter.validator.validate_python(defaults, by_name=True)
+        except ValidationError as error:
+            wrong = [item for item in error.errors() if item["type"] != "missing"]
+            if wrong:
+                field = wrong[0]["loc"][0]
+                raise DefinitionError(
+                    f"{owner}: the default of parameter {field!r} does not fit its type: {wrong[0]['msg']}"
+                ) from error
+        except Exception as error:
+            raise DefinitionError(f"{owner}: a validator failed for a default: {error!r}") from error
 
     def decode(self, body: bytes) -> dict[str, Any]:
         """Return the keyword arguments in ``body``, a JSON object or nothing.
@@ -89,19 +105,57 @@ class Arguments:
             InvalidArguments: it does not fit the signature; ``errors`` has the path of each bad field.
         """
         try:
-            return cast("dict[str, Any]", self._validate_json(body or _EMPTY_OBJECT))
+            values = cast("dict[str, Any]", self._validate_json(body or _EMPTY_OBJECT))
         except ValidationError as error:
-            problems = field_problems(error)
-            if error.error_count() == 1 and error.errors(include_url=False, include_input=False)[0]["type"] == (
-                "json_invalid"
-            ):
-                raise MalformedRequest(f"the body is not JSON: {problems[0]['message']}") from error
-            where = ", ".join(item["path"] or "the body" for item in problems[:3])
-            takes = ", ".join(self.names) or "nothing"
-            detail = f"the arguments do not fit the method: {where} (it takes: {takes})"
-            raise InvalidArguments(detail, errors=problems) from error
+            raise self._refusal(body, error) from error
         except Exception as error:
             raise MethodFailed("a validator of the arguments raised an error of its own") from error
+        if body.count(b":") != len(values) and json_text.may_repeat_members(body, _members(values)):
+            _check_text(body)
+        return values if self._is_plain else self._completed(body, values)
+
+    def _completed(self, body: bytes, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a method with other than plain parameters."""
+        if json_text.may_be_infinite(body):
+            _check_text(body)
+        if self._holds_decimals and (texts := json_text.fractions(body)):
+            values = self._decode_exactly(body, texts)
+        for field, make in self._filled.items():
+            if field not in values:
+                values[field] = make()
+        return values
+
+    @cached_property
+    def _exact_validator(self) -> SchemaValidator:
+        schema = storable.with_exact_decimals(self._schema)
+        return SchemaValidator(schema, _use_prebuilt=False)
+
+    def _decode_exactly(self, body: bytes, texts: Mapping[float, set[str]]) -> dict[str, Any]:
+        """Read decimals from their texts; numbers lose what a floating-point number cannot hold."""
+        try:
+            return cast("dict[str, Any]", self._exact_validator.validate_json(body, by_alias=True, context=texts))
+        except ValidationError as error:
+            raise self._refusal(body, error) from error
+
+    def _refusal(self, body: bytes, error: ValidationError) -> MalformedRequest | InvalidArguments:
+        """Return the error for a body that does not fit the signature."""
+        problems = field_problems(error)
+        if error.error_count() == 1 and error.errors(include_url=False, include_input=False)[0]["type"] == (
+            "json_invalid"
+        ):
+            return MalformedRequest(f"the body is not JSON: {problems[0]['message']}")
+        try:
+            _check_text(body)
+        except MalformedRequest as malformed:
+            return malformed
+        where = ", ".join(item["path"] or "the body" for item in problems[:3])
+        takes = ", ".join(self._names_in_json) or "nothing"
+        return InvalidArguments(f"the arguments do not fit the method: {where} (it takes: {takes})", errors=problems)
+
+    @cached_property
+    def _names_in_json(self) -> tuple[str, ...]:
+        _, root = storable.opened(self._schema)
+        return tuple(member.get("serialization_alias", field) for field, member in root["fields"].items())
 
     def encode(self, positional: tuple[Any, ...], named: Mapping[str, Any]) -> bytes:
         """Return the arguments of an outgoing call as JSON.
@@ -129,9 +183,9 @@ class Arguments:
 
     def json_schema(self, ref_template: str) -> JsonSchema:
         """Return the JSON schema of the arguments object, defaults included."""
-        schema = self._adapter.json_schema(ref_template=ref_template)
-        for name, default in self._defaults.items():
-            _show_default(schema, self._to_json, name, default_maker(default))
+        schema = arguments_schema(self._adapter, ref_template)
+        for name, make in self._makers.items():
+            show_default(schema, self._to_json, name, make)
         return schema
 
 
@@ -147,13 +201,19 @@ class Result:
         self._name = name
         try:
             try:
-                self._adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=_RESULT)
+                self._adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=RESULT)
+                writing = SENDING
             except PydanticUserError:  # models and dataclasses bring their own configuration
                 self._adapter = TypeAdapter(annotation)
+                writing = OWN
         except (PydanticUserError, TypeError) as error:
             raise DefinitionError(f"{name}: the return annotation is no type that can be checked: {error}") from error
         self._validate = self._adapter.validator.validate_python
         self._to_json = self._adapter.serializer.to_json
+        self._validate_json = self._adapter.validator.validate_json
+        self._is_plain = storable.is_plain_value(self._adapter.core_schema)
+        if not self._is_plain:
+            self._to_json = partial(sender(self._adapter, writing), by_alias=True)
 
     def encode(self, value: Any) -> bytes:
         """Return the result as JSON.
@@ -162,17 +222,51 @@ class Result:
             MethodFailed: the value is not of the declared type.
         """
         try:
-            return self._to_json(self._validate(value), warnings="error")
+            body = self._to_json(self._validate(value), warnings="error")
         except (ValidationError, PydanticSerializationError) as error:
-            raise MethodFailed(f"{self._name} returned a value that is not of its declared type") from error
+            raise MethodFailed(
+                f"{self._name} returned a value that is not of its declared type: {of_wrong_type(value, error)}"
+            ) from error
+        if not self._is_plain and not json_text.is_finite(body):
+            raise MethodFailed(f"{self._name} returned NaN or infinity, which have no JSON form; return None instead")
+        return body
 
     def decode(self, body: bytes) -> Any:
-        """Return the value that ``body`` holds."""
-        return self._adapter.validate_json(body)
+        """Return the value that ``body`` holds.
+
+        Raises:
+            MethodFailed: it was written by a class that differs, or by a type that cannot be read back.
+        """
+        try:
+            return self._validate_json(body, by_alias=True, by_name=True)
+        except ValidationError as error:
+            problems = field_problems(error)
+            raise MethodFailed(
+                f"the result of {self._name} cannot be read back as its declared type: {in_words(problems)}",
+                errors=problems,
+            ) from error
 
     def json_schema(self, ref_template: str) -> JsonSchema:
         """Return the JSON schema of the result."""
-        return self._adapter.json_schema(ref_template=ref_template, mode="serialization")
+        return result_schema(self._adapter, ref_template)
+
+
+def _members(values: Mapping[str, Any]) -> int:
+    """Count the members that were read: the arguments, and those of models and dicts among them."""
+    count = len(values)
+    for value in values.values():
+        if isinstance(value, BaseModel):
+            count += len(value.__pydantic_fields_set__)
+        elif isinstance(value, dict):
+            count += len(cast("dict[object, object]", value))
+    return count
+
+
+def _check_text(body: bytes) -> None:
+    try:
+        json_text.check(body or _EMPTY_OBJECT)
+    except ValueError as error:
+        raise MalformedRequest(f"the body is not JSON: {error}") from error
 
 
 class State:
@@ -186,27 +280,54 @@ class State:
         """
         self._name = name
         self.fields: tuple[str, ...] = tuple(hints)
+        declared = {field: split(hint, defaults.get(field, NO_VALUE)) for field, hint in hints.items()}
         self._makers = {
-            field: default_maker(defaults[field]) for field in hints if has_default(defaults.get(field, NO_VALUE))
+            field: default_maker(default) for field, (_, default) in declared.items() if has_default(default)
         }
         self.required: tuple[str, ...] = tuple(field for field in hints if field not in self._makers)
-        members: dict[str, Any] = {}
-        for field, hint in hints.items():
-            default = defaults.get(field, NO_VALUE)
-            typed = constrained(hint, default) if isinstance(default, FieldInfo) else hint
-            members[field] = NotRequired[typed] if field in self._makers else Required[typed]
+        members: dict[str, Any] = {
+            field: (NotRequired if field in self._makers else Required)[hint] for field, (hint, _) in declared.items()
+        }
         try:
-            self._adapter = _adapter(f"{name}State", members, _STATE)
-        except (PydanticUserError, TypeError) as error:
-            raise DefinitionError(f"{name}: {error}") from error
-        self._validate_json = self._adapter.validator.validate_json
-        self._to_json = _writer(self._adapter)
+            self._adapter = members_adapter(f"{name}State", members, STATE)
+        except (PydanticUserError, NameError, TypeError) as error:
+            wrong = unknown_type(name, members, error)
+            raise DefinitionError(f"{wrong.detail}; begin the name with '_' to keep it in memory only") from error
+        # Only the state itself keeps members that it does not declare: dataclasses inside would inherit a setting.
+        self._schema = storable.with_unknown_members(self._adapter.core_schema)
+        self._validate_json = SchemaValidator(self._schema).validate_json
+        self._to_json = SchemaSerializer(self._schema, WRITING).to_json
+        if not storable.is_plain(self._schema):
+            self._validate_json = partial(self._validate_json, by_alias=True, by_name=True)
+            self._to_json = partial(self._to_json, by_alias=True)
+        self._examine(self._schema)
         self._check_defaults()
+
+    def _examine(self, schema: Mapping[str, Any]) -> None:
+        """Decide how each field is compared with its stored form.
+
+        Raises:
+            DefinitionError: a type can never be stored.
+        """
+        found = storable.examine(schema)
+        if found.problems:
+            problem = found.problems[0]
+            raise DefinitionError(f"{self._name}.{'.'.join(problem.path)}: {problem.reason}")
+        exact = {field: storable.exact_class(node) for field, node in storable.fields_of(schema).items()}
+        self._exact = tuple((field, kind) for field, kind in exact.items() if kind is not None)
+        self._compared = tuple(field for field, kind in exact.items() if kind is None)
+        self._keepers = frozenset(found.transparent - found.converted)
+        self._restorers: dict[str, Callable[[Any], Any]] = {}
+        self._told: set[str] = set()
 
     def _check_defaults(self) -> None:
         """Make sure that the defaults are of their declared types: a new object has to be storable."""
         try:
-            self._validate_json(self.dump(self.fresh()))
+            values = self.fresh()
+            self._restorers = {
+                field: restore for field, value in values.items() if (restore := restorer(value)) is not None
+            }
+            loaded = cast("dict[str, Any]", self._validate_json(self.dump(values)))
         except MethodFailed as error:
             raise DefinitionError(f"{self._name}: a default does not fit its field: {error.detail}") from error
         except ValidationError as error:
@@ -216,6 +337,19 @@ class State:
                 raise DefinitionError(
                     f"{self._name}.{field}: the default does not fit the field: {wrong[0]['msg']}"
                 ) from error
+            return
+        self._restore_behaviour(loaded)
+        for field, value in values.items():
+            _, difference = settle(value, loaded.get(field))
+            if difference is not None:
+                path, message = changed(self._name, field, difference)
+                raise DefinitionError(f"{path}: the default {message}")
+
+    def _restore_behaviour(self, loaded: dict[str, Any]) -> None:
+        """Give loaded values what the defaults of their fields have and JSON has not."""
+        for field, restore in self._restorers.items():
+            if field in loaded:
+                loaded[field] = restore(loaded[field])
 
     def fresh(self) -> dict[str, Any]:
         """Return the values of an object that was never stored; required fields are missing."""
@@ -236,6 +370,8 @@ class State:
             ) from error
         except Exception as error:
             raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
+        if self._restorers:
+            self._restore_behaviour(values)
         if len(values) < len(self.fields) or values.keys() != set(self.fields):
             for field, make in self._makers.items():
                 if field not in values:
@@ -255,29 +391,108 @@ class State:
                 f"a field of {self._name} holds a value that is not of its declared type: {error}"
             ) from error
 
-    def check(self, body: bytes) -> None:
-        """Make sure that a state that is about to be committed can be loaded again.
+    def check(self, body: bytes, live: dict[str, Any]) -> bool:
+        """Make sure that a state that is about to be committed loads as the values in memory.
+
+        ``live`` are the attributes that ``body`` was written from. Numbers that the declared type promotes are
+        replaced in them; returns whether there were any.
 
         Raises:
             MethodFailed: it breaks a constraint of the class.
+            StateNotStorable: a value would be another one after it was loaded.
         """
         try:
-            self._validate_json(body)
+            loaded = cast("dict[str, Any]", self._validate_json(body))
         except ValidationError as error:
+            problems = field_problems(error)
             raise MethodFailed(
-                f"the method left {self._name} in a state that breaks its own declaration",
-                errors=field_problems(error),
+                f"the method left {self._name} in a state that breaks its own declaration: {in_words(problems)}",
+                errors=problems,
             ) from error
         except Exception as error:
             raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
+        promoted = False
+        for field, kind in self._exact:
+            if type(live[field]) is not kind:
+                self._settle(field, live, loaded)
+                promoted = True
+        return self._differ(live, loaded) or promoted if self._compared else promoted
+
+    def _differ(self, live: dict[str, Any], loaded: dict[str, Any]) -> bool:
+        """Compare the fields whose types do not say enough; return whether numbers were promoted."""
+        if self._restorers:
+            self._restore_behaviour(loaded)
+        promoted = False
+        for field in self._compared:
+            try:
+                alike = same(live[field], loaded.get(field))
+            except RecursionError:
+                alike = False
+            if not alike:
+                self._settle(field, live, loaded)
+                promoted = True
+        return promoted
+
+    def _settle(self, field: str, live: dict[str, Any], loaded: dict[str, Any]) -> None:
+        live[field], difference = settle(live[field], loaded.get(field))
+        if difference is not None:
+            path, message = changed(self._name, field, difference)
+            pointer = "".join(f"/{step}" for step in (field, *difference.path))
+            raise StateNotStorable(
+                f"{path} {message}. Nothing was changed.", errors=[{"path": pointer, "message": message}]
+            )
+
+    def attach_unknown(self, values: Mapping[str, Any], stored: bytes, written: bytes) -> list[str]:
+        """Keep the members of nested models that this class does not declare; return their paths.
+
+        ``stored`` is what ``values`` were loaded from, ``written`` what they are written as.
+        """
+        if not self._keepers:
+            return []
+        before, after = json_values.decode(stored), json_values.decode(written)
+        found: list[str] = []
+        for field, key in self._keys.items():
+            if key in before and key in after:
+                paths = unknown_members.attach(values[field], before[key], after[key], self._keepers)
+                found.extend(f"{field}.{path}" for path in paths)
+        return found
+
+    def tell_unknown(self, type_name: str, paths: list[str]) -> None:
+        """Log stored members that the class does not declare: each once, for a renamed field starts at its default."""
+        new = [path for path in dict.fromkeys(paths) if path not in self._told]
+        if new:
+            self._told.update(new)
+            logger.warning(
+                "stored members are not declared: %s; they are kept but not used, and a renamed field starts at its "
+                "default unless state_version is raised and a migration renames it",
+                ", ".join(f"{type_name}.{path}" for path in new),
+            )
+
+    def dump_with_unknown(self, values: Mapping[str, Any]) -> bytes:
+        """Return ``values`` as JSON, with the members that ``attach_unknown`` kept.
+
+        Raises:
+            MethodFailed: a value has no JSON form or is not of its declared type.
+        """
+        written = json_values.decode(self.dump(values))
+        for field, key in self._keys.items():
+            if key in written:
+                unknown_members.restore(values[field], written[key])
+        return json_values.encode(written)
+
+    @cached_property
+    def _keys(self) -> Mapping[str, str]:
+        """The name in JSON of each field."""
+        _, root = storable.opened(self._schema)
+        return {field: member.get("serialization_alias", field) for field, member in root["fields"].items()}
 
     def json_schema(self, ref_template: str) -> JsonSchema:
         """Return the JSON schema of the state."""
-        schema = self._adapter.json_schema(ref_template=ref_template, mode="serialization")
-        schema["required"] = list(self.fields)  # a stored state has them all
+        schema = result_schema(self._adapter, ref_template)
+        schema["required"] = list(self._keys.values())  # a stored state has them all
         if not self.fields:
             del schema["required"]
         schema.pop("additionalProperties", None)
         for field, make in self._makers.items():
-            _show_default(schema, self._to_json, field, make)
+            show_default(schema, self._to_json, field, make)
         return schema

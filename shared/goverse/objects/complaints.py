@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from goverse.errors import InvalidArguments
+from goverse.errors import DefinitionError, InvalidArguments
+from goverse.limits import PROBLEM_FIELD_BYTES_MAX, PROBLEM_FIELDS_MAX
+from goverse.model.json_text import DEPTH_MAX
+from goverse.model.problem_bounds import bounded_text
+from goverse.objects.fidelity import Difference, remedy, shown
 
-_PROBLEMS_MAX = 100
 _TOLD_MAX = 3
+_NAME_MAX = 200
 
 
 def field_problems(error: ValidationError) -> list[dict[str, str]]:
     """Return ``[{path, message}]`` of a validation error; the path is a JSON pointer, empty for the whole document.
 
-    A body with very many wrong values is described as a whole: to list them takes seconds and hundreds of megabytes.
+    A document with more than 20 bad values is described as a whole: the validator repeats the full path for each of
+    them, and a path may be as long as the document. A path or a message of more than 256 bytes is cut.
     """
-    if error.error_count() > _PROBLEMS_MAX:
+    if error.error_count() > PROBLEM_FIELDS_MAX:
         return [{"path": "", "message": f"{error.error_count()} values are not of their declared types"}]
+    if error.error_count() == 1 and "recursion limit" in (message := error.errors(include_url=False)[0]["msg"]):
+        return [{"path": "", "message": f"{message.partition(': ')[0]}: nested deeper than {DEPTH_MAX} levels"}]
     return [
-        {
-            "path": "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in item["loc"]),
-            "message": item["msg"],
-        }
+        {"path": _pointer(item["loc"]), "message": bounded_text(item["msg"], PROBLEM_FIELD_BYTES_MAX)}
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    parts = (bounded_text(str(part), PROBLEM_FIELD_BYTES_MAX) for part in location[:PROBLEM_FIELD_BYTES_MAX])
+    pointer = "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in parts)
+    return bounded_text(pointer, PROBLEM_FIELD_BYTES_MAX)
 
 
 def in_words(problems: list[dict[str, str]]) -> str:
@@ -43,3 +54,52 @@ def refused(error: Exception, receive: Callable[[], object]) -> InvalidArguments
             problems = field_problems(wrong)
             return InvalidArguments(f"the arguments do not fit the method: {in_words(problems)}", errors=problems)
     return InvalidArguments(f"the arguments do not fit the method: {error}")
+
+
+def of_wrong_type(value: object, error: Exception) -> str:
+    """Return the type of a wrong value and the first fields that do not fit, without the values: a caller may see it.
+
+    The message of a user's own validator may name values, so only those of Pydantic's checks are repeated.
+    """
+    kind = type(value).__qualname__[:_NAME_MAX]
+    if not isinstance(error, ValidationError):
+        return f"a {kind} that does not fit it"
+    if error.error_count() > PROBLEM_FIELDS_MAX:
+        return f"a {kind}; {error.error_count()} values in it do not fit"
+    wrong = error.errors(include_url=False, include_context=False, include_input=False)[:_TOLD_MAX]
+    told = [
+        {"path": _pointer(item["loc"])[:_NAME_MAX], "message": "its validator refuses it"}
+        if item["type"] in ("value_error", "assertion_error")
+        else {"path": _pointer(item["loc"])[:_NAME_MAX], "message": item["msg"][:_NAME_MAX]}
+        for item in wrong
+    ]
+    return f"a {kind}; {in_words(told)}"
+
+
+def changed(owner: str, field: str, difference: Difference) -> tuple[str, str]:
+    """Return the place of a value that would not survive storage, and a sentence about it."""
+    path = ".".join((owner, field, *difference.path))
+    live, loaded = shown(difference.live), shown(difference.loaded)
+    return path, (
+        f"would change when it is stored: {live} ({_class(difference.live)}) would be loaded as "
+        f"{loaded} ({_class(difference.loaded)}); {remedy(difference)}"
+    )
+
+
+def _class(value: object) -> str:
+    return type(value).__name__
+
+
+def unknown_type(owner: str, members: Mapping[str, Any], error: Exception) -> DefinitionError:
+    """Return the error for members of which one has a type that Pydantic does not know."""
+    for field, hint in members.items():
+        try:
+            TypeAdapter(get_args(hint)[0])  # without Required and NotRequired
+        except (PydanticUserError, NameError, TypeError) as wrong:
+            return DefinitionError(f"{owner}.{field}: the type has no JSON form: {_reason(wrong)}")
+    return DefinitionError(f"{owner}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error, without advice that only a model's configuration could follow."""
+    return str(error).partition("\n")[0].partition(" Set `arbitrary_types_allowed")[0].rstrip(".")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, cast, get_args, get_origin
+from uuid import UUID
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -13,6 +18,13 @@ from pydantic_core import PydanticUndefined
 from goverse.errors import MethodFailed
 
 NO_VALUE: Any = PydanticUndefined
+
+_IMMUTABLE: Final = (str, int, float, complex, bytes, Enum, Decimal, date, time, timedelta, UUID, type(None))
+
+_KEPT: Final = (
+    *("alias", "validation_alias", "serialization_alias", "title", "description", "examples"),
+    *("exclude", "exclude_if", "discriminator", "deprecated", "json_schema_extra"),
+)
 
 
 def has_default(declared: Any) -> bool:
@@ -22,11 +34,18 @@ def has_default(declared: Any) -> bool:
     return declared is not NO_VALUE
 
 
+def is_shareable(default: Any) -> bool:
+    """Whether one value may serve as the default of all objects and calls, because nothing can change it."""
+    if isinstance(default, tuple | frozenset):
+        return all(map(is_shareable, cast("Iterable[Any]", default)))
+    return isinstance(default, _IMMUTABLE)
+
+
 def default_maker(default: Any) -> Callable[[], Any]:
     """Return a function that gives each object a default of its own; it raises MethodFailed where it cannot."""
     if isinstance(default, FieldInfo):
         return partial(_made, partial(default.get_default, call_default_factory=True, validated_data={}))
-    if isinstance(default, str | int | float | bool | bytes | None):
+    if is_shareable(default):
         return partial(_same, default)
     return partial(_made, partial(copy.deepcopy, default))
 
@@ -43,8 +62,51 @@ def _same(value: Any) -> Any:
 
 
 def constrained(hint: Any, declared: FieldInfo) -> Any:
-    """Return ``hint`` with the constraints of ``Field(...)`` but without its default, which we handle ourselves."""
-    bare = FieldInfo(
-        annotation=hint, description=declared.description, title=declared.title, examples=declared.examples
-    )
-    return Annotated[(hint, *declared.metadata, bare)]
+    """Return ``hint`` with what ``Field(...)`` says besides the default, which is applied apart."""
+    return Annotated[(hint, *declared.metadata, _without_default(declared))]
+
+
+def split(hint: Any, declared: Any = NO_VALUE) -> tuple[Any, Any]:
+    """Return a type that has no default, and the default.
+
+    ``declared`` is the value that the annotation is followed by; a ``Field(...)`` inside ``Annotated`` gives the
+    default where there is none.
+    """
+    default = declared
+    if get_origin(hint) is Annotated:
+        parts: list[Any] = []
+        for part in hint.__metadata__:
+            if isinstance(part, FieldInfo) and not part.is_required():
+                default = part if default is NO_VALUE else default
+                parts += [*part.metadata, _without_default(part)]
+            else:
+                parts.append(part)
+        hint = Annotated[(get_args(hint)[0], *parts)]
+    if isinstance(declared, FieldInfo):
+        hint = constrained(hint, declared)
+    return hint, default
+
+
+def _without_default(declared: FieldInfo) -> FieldInfo:
+    """Return a copy of ``Field(...)`` without default and constraints."""
+    found: dict[str, Any] = {name: getattr(declared, name, None) for name in _KEPT}
+    return FieldInfo(**{name: value for name, value in found.items() if value is not None})
+
+
+def restorer(default: Any) -> Callable[[Any], Any] | None:
+    """Return what gives a loaded value the behaviour of its field's default that JSON has no form for."""
+    if isinstance(default, deque):
+        maxlen = cast("deque[object]", default).maxlen
+        return None if maxlen is None else lambda loaded: _bounded(loaded, maxlen)
+    if isinstance(default, defaultdict):
+        factory = cast("defaultdict[object, object]", default).default_factory
+        return lambda loaded: _with_factory(loaded, factory)
+    return None
+
+
+def _bounded(loaded: Any, maxlen: int) -> Any:
+    return deque(cast("deque[object]", loaded), maxlen) if isinstance(loaded, deque) else loaded
+
+
+def _with_factory(loaded: Any, factory: Callable[[], Any] | None) -> Any:
+    return defaultdict(factory, cast("dict[object, object]", loaded)) if isinstance(loaded, dict) else loaded

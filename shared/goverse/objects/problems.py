@@ -41,4 +41,6 @@ def error_of(problem: Problem, declared: tuple[type[Exception], ...] = ()) -> Go
 def _filled(error: E, problem: Problem) -> E:
     """Fill in an instance without calling a user's ``__init__``, whose parameters nobody knows here."""
     error.detail, error.extra, error.args = problem.detail, problem.extra, (problem.detail,)
+    if problem.cause is not None:
+        error.__cause__ = problem.cause
     return error

@@ -64,7 +64,7 @@ class Reference:
     def _untyped(self, name: str) -> Callable[..., Awaitable[Any]]:
         async def invoke(**named: Any) -> Any:
             try:
-                body = json_values.encode(named)
+                body = json_values.encode_finite(named)
             except (TypeError, ValueError) as error:
                 raise InvalidArguments(
                     f"the arguments of {self._goverse_key.type}.{name} have no JSON form: {error}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from goverse.errors import BusinessError, DefinitionError, UnknownMethod, UnknownType
 from goverse.objects.spec import MethodSpec, TypeSpec
+
+logger = logging.getLogger("goverse.objects")
 
 
 class Registry:
@@ -26,6 +29,7 @@ class Registry:
                 raise DefinitionError(f"two classes are named {spec.name!r}; give one of them name='...'")
             types[spec.name] = spec
         _check_codes(types.values())
+        _tell_missing_values(types.values())
         self.types: Mapping[str, TypeSpec] = dict(sorted(types.items()))
 
     def __iter__(self) -> Iterator[TypeSpec]:
@@ -68,6 +72,18 @@ def _check_codes(types: Iterable[TypeSpec]) -> None:
             raise DefinitionError(
                 f"{_place(other)} and {_place(error)} have the same code {error.code!r}; "
                 "callers could not tell them apart"
+            )
+
+
+def _tell_missing_values(types: Iterable[TypeSpec]) -> None:
+    """Log fields that only a first call could give a value: any other call of a new object fails."""
+    for spec in types:
+        if spec.state.required and "on_create" not in spec.hooks:
+            fields = ", ".join(f"{spec.name}.{field}" for field in spec.state.required)
+            logger.warning(
+                "fields have no default: %s; a call of a new object fails unless it sets them; give them defaults, or "
+                "set them in on_create",
+                fields,
             )
 
 

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import FunctionType
+from functools import cached_property
+from types import FunctionType, ModuleType
 from typing import Any, ClassVar, Final, get_origin, get_type_hints
 from weakref import WeakKeyDictionary
+
+from pydantic.fields import FieldInfo
 
 from goverse.errors import DataNewer, DefinitionError, MethodFailed
 from goverse.model.keys import is_name
 from goverse.objects.codec import Arguments, Result, State
-from goverse.objects.defaults import default_maker
+from goverse.objects.defaults import default_maker, has_default
+from goverse.objects.generics import Parameters, parameters_of, resolved
 from goverse.objects.method import HOOKS, MIGRATION_ATTRIBUTE, OPTIONS_ATTRIBUTE, CallOptions
 from goverse.objects.policy import Policy
 
 RESERVED: Final = frozenset({"id", "key", "context", "ref", "goverse_policy", *HOOKS})
 
 _NOT_DEFAULTS: Final = (FunctionType, property, classmethod, staticmethod)
+# Where decorators keep the function that they wrap
+_WRAPPED: Final = ("__wrapped__", "__func__", "fget", "func")
+_WRAPPERS_MAX: Final = 8
+_DESCRIPTORS: Final = ("__get__", "__set__", "__set_name__")
+_CONTAINERS: Final = (list, dict, set, bytearray, deque)
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -142,23 +152,55 @@ def compile_class(user_class: type[Any]) -> TypeSpec:
 
 
 def _methods(user_class: type[Any], policy: Policy) -> dict[str, MethodSpec]:
-    """Return the exported methods by name."""
+    """Return the exported methods by name; an override without ``@call`` keeps the options of what it overrides."""
     methods: dict[str, MethodSpec] = {}
-    for attribute, function in _functions(user_class):
-        options = getattr(function, OPTIONS_ATTRIBUTE, None)
-        if isinstance(options, CallOptions):
-            owner = f"{user_class.__name__}.{attribute}"
-            if not is_name(attribute) or attribute in RESERVED:
-                raise DefinitionError(f"{owner} cannot be exported: the name is reserved or begins with '_'")
-            methods[attribute] = _method(owner, function, options, policy)
+    parameters = parameters_of(user_class)
+    for attribute in dir(user_class):
+        owner = f"{user_class.__name__}.{attribute}"
+        value = inspect.getattr_static(user_class, attribute)
+        options = _options(user_class, attribute)
+        if options is None:
+            continue
+        if not inspect.isfunction(value):
+            raise DefinitionError(
+                f"{owner}: @call goes directly on a function that takes self, not on a {type(value).__name__}; "
+                "remove the other decorator, or call the decorated function from an exported method"
+            )
+        if not is_name(attribute) or attribute in RESERVED:
+            raise DefinitionError(f"{owner} cannot be exported: the name is reserved or begins with '_'")
+        methods[attribute] = _method(owner, value, options, policy, parameters[_owner(user_class, attribute)])
     return methods
+
+
+def _options(user_class: type[Any], attribute: str) -> CallOptions | None:
+    """Return the options of an exported method: its own, or those of the nearest base that exports it."""
+    for base in user_class.__mro__:
+        value: Any = vars(base).get(attribute)
+        for _ in range(_WRAPPERS_MAX):
+            options = getattr(value, "__dict__", {}).get(OPTIONS_ATTRIBUTE)
+            if isinstance(options, CallOptions):
+                return options
+            value = next((getattr(value, name) for name in _WRAPPED if hasattr(value, name)), None)
+    return None
+
+
+def _owner(user_class: type[Any], attribute: str) -> type[Any]:
+    """Return the class that defines an attribute."""
+    return next(base for base in user_class.__mro__ if attribute in vars(base))
 
 
 def _hooks(user_class: type[Any], policy: Policy) -> dict[str, MethodSpec]:
     """Return the hooks that the class defines, by name."""
     name = user_class.__name__
+    parameters = parameters_of(user_class)
     hooks = {
-        hook: _method(f"{name}.{hook}", getattr(user_class, hook), CallOptions(reentrant=False), policy)
+        hook: _method(
+            f"{name}.{hook}",
+            getattr(user_class, hook),
+            CallOptions(reentrant=False),
+            policy,
+            parameters[_owner(user_class, hook)],
+        )
         for hook in HOOKS
         if inspect.isfunction(getattr(user_class, hook, None))
     }
@@ -169,16 +211,17 @@ def _hooks(user_class: type[Any], policy: Policy) -> dict[str, MethodSpec]:
 
 
 def _migrations(user_class: type[Any], policy: Policy) -> dict[int, Migration]:
-    """Return the migrations by the version that they begin from: none at all, or one for every older version."""
+    """Return the migrations by the version that they begin from: one for every older version."""
     migrations: dict[int, Migration] = {}
     for _, function in _functions(user_class):
         origin = getattr(function, MIGRATION_ATTRIBUTE, None)
         if isinstance(origin, int):
             migrations[origin] = function
     missing = [version for version in range(1, policy.state_version) if version not in migrations]
-    if missing and migrations:
+    if missing:
         raise DefinitionError(
-            f"{user_class.__name__} has state_version {policy.state_version} but no migration from version {missing[0]}"
+            f"{user_class.__name__} has state_version {policy.state_version} but no migration from version "
+            f"{missing[0]}; add one (it may return the state as it is), or an object of that version cannot be loaded"
         )
     return migrations
 
@@ -203,30 +246,89 @@ def _hints(owner: str, subject: Any) -> dict[str, Any]:
 
 def _fields(user_class: type[Any]) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
     """Return the persistent fields with their types, and makers for transient ones that have a default."""
-    own = [base for base in user_class.__mro__ if base is not object and base.__module__ != "goverse.objects.object"]
-    hints = _hints(user_class.__name__, user_class)
-    names = [field for base in reversed(own) for field in vars(base).get("__annotations__", {})]
     persistent: dict[str, Any] = {}
     transient: dict[str, Callable[[], Any]] = {}
-    for name in dict.fromkeys(names):
-        hint = hints[name]
-        if hint is ClassVar or get_origin(hint) is ClassVar:
-            continue
-        if name in RESERVED or name.startswith("_goverse"):
-            raise DefinitionError(
-                f"{user_class.__name__}.{name}: the name is taken by the object model; choose another"
-            )
-        if not name.startswith("_"):
-            if isinstance(inspect.getattr_static(user_class, name, None), _NOT_DEFAULTS):
-                raise DefinitionError(f"{user_class.__name__}.{name} is a field and a method; choose another name")
-            persistent[name] = hint
-        elif hasattr(user_class, name):
-            transient[name] = default_maker(getattr(user_class, name))
+    annotated: set[str] = set()
+    for base, parameters in _own_bases(user_class):
+        own = inspect.get_annotations(base)
+        hints = _hints(user_class.__name__, base) if own else {}
+        for name in own:
+            hint = hints[name]
+            annotated.add(name)
+            persistent.pop(name, None)
+            transient.pop(name, None)
+            if hint is ClassVar or get_origin(hint) is ClassVar:
+                continue
+            _check_field_name(user_class, name)
+            if not name.startswith("_"):
+                persistent[name] = resolved(f"{user_class.__name__}.{name}", hint, parameters)
+            elif hasattr(user_class, name):
+                transient[name] = _transient_maker(user_class, name)
+    for base, _ in _own_bases(user_class):
+        for name, value in vars(base).items():
+            if name not in annotated:
+                _check_unannotated(f"{user_class.__name__}.{name}", name, value)
     return persistent, transient
 
 
-def _method(owner: str, function: Callable[..., Any], options: CallOptions, policy: Policy) -> MethodSpec:
-    hints = _hints(owner, function)
+def _own_bases(user_class: type[Any]) -> list[tuple[type[Any], Parameters]]:
+    """Return the classes of the application that ``user_class`` is made of, the oldest first."""
+    parameters = parameters_of(user_class)
+    foreign = {"builtins", "typing", "typing_extensions", "abc", "goverse.objects.object"}
+    return [(base, parameters[base]) for base in reversed(user_class.__mro__) if base.__module__ not in foreign]
+
+
+def _check_field_name(user_class: type[Any], name: str) -> None:
+    owner = f"{user_class.__name__}.{name}"
+    if name in RESERVED or name.startswith("_goverse"):
+        raise DefinitionError(f"{owner}: the name is taken by the object model; choose another")
+    value = inspect.getattr_static(user_class, name, None)
+    if not name.startswith("_") and isinstance(value, _NOT_DEFAULTS):
+        raise DefinitionError(f"{owner} is a field and a method; choose another name")
+
+
+def _transient_maker(user_class: type[Any], name: str) -> Callable[[], Any]:
+    default = getattr(user_class, name)
+    make = default_maker(default)
+    if not (isinstance(default, FieldInfo) and has_default(default)):
+        try:
+            make()
+        except MethodFailed as error:
+            raise DefinitionError(
+                f"{user_class.__name__}.{name}: the default cannot be copied for each object: {error.__cause__}; "
+                "set it in on_activate, or use Field(default_factory=...)"
+            ) from error
+    return make
+
+
+def _check_unannotated(owner: str, name: str, value: object) -> None:
+    """Refuse an attribute that looks like a field but would be one value for all objects, kept in memory only.
+
+    Methods, nested classes and descriptors are no fields, and a name in capital letters is a constant.
+    """
+    kind = type(value)
+    if (name.startswith("__") and name.endswith("__")) or name.isupper() or name == "goverse_policy":
+        return
+    if isinstance(value, cached_property) and not name.startswith("_"):
+        raise DefinitionError(f"{owner}: cached_property keeps a value that is not stored; use property")
+    if callable(value) or isinstance(value, ModuleType) or any(hasattr(kind, hook) for hook in _DESCRIPTORS):
+        return
+    if not name.startswith("_"):
+        raise DefinitionError(
+            f"{owner} has no annotation, so it is not stored and is the same for all objects; annotate a field (for "
+            f"example {name}: {kind.__name__}), or declare what all objects share as ClassVar or in capital letters"
+        )
+    if isinstance(value, _CONTAINERS):
+        raise DefinitionError(
+            f"{owner} has no annotation, so all objects would share it; annotate it (for example "
+            f"{name}: {kind.__name__}), or declare it as ClassVar if they are to share it"
+        )
+
+
+def _method(
+    owner: str, function: Callable[..., Any], options: CallOptions, policy: Policy, parameters: Parameters
+) -> MethodSpec:
+    hints = {name: resolved(owner, hint, parameters) for name, hint in _hints(owner, function).items()}
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise DefinitionError(f"{owner} is a generator; an exported method returns one value")
     summary, _, description = inspect.cleandoc(function.__doc__ or "").partition("\n\n")

@@ -4,7 +4,8 @@ Rules that every implementation keeps:
 
 1. ``claim`` raises the epoch of each shard by at least one; from the moment that it returns, no record with an older
    epoch of that shard becomes durable, also none whose commit was under way.
-2. A commit record whose epoch is not the newest one of its shard fails alone, with a fenced ``Conflict``.
+2. A commit record whose epoch is not the newest one of its shard fails alone, with a fenced ``Conflict``. A store that
+   several processes share also compares the owner: a database that lost claims can give an epoch twice.
 3. A record that neither changes its object nor keeps a reply only has its epoch checked; its outcome is the store's
    newest position.
 """

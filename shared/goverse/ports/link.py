@@ -1,43 +1,25 @@
 """The link: how a gate, or an object, reaches the node that owns an object.
 
-A link that crosses processes can fail between question and answer. A problem that the link itself gives, not the node,
-says in ``extra["executed"]`` what is known about the request:
+A link that crosses processes can fail between question and answer. ``Problem.executed`` says what is known about the
+request:
 
-* ``"no"``: it reached no object, and never will. It may be sent elsewhere at once, whatever it does.
-* ``"unknown"``: it was sent, and its answer is lost. It may have been executed, or still be. It may be sent again only
-  where a second execution does no harm: with the same idempotency key, and a higher ``attempt``.
+* ``NO``: it reached no object, and never will. It may be sent elsewhere at once, whatever it does.
+* ``UNKNOWN``: its answer is lost, or its turn ended without effect on the object. It may have been executed, may still
+  be, or calls that it made to other objects may have taken effect. It may be sent again only where a second execution
+  does no harm: with the same idempotency key, and a higher ``attempt``.
 
-A problem without that member is the node's own answer, and final for this attempt; among those ``moving`` promises that
-nothing was executed.
+A problem without a verdict is the answer, and final. Links and nodes set the verdict; what an object's own code puts
+into an error, a member named ``executed`` included, never becomes one.
 """
 
 from __future__ import annotations
 
 from asyncio import Future
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from goverse.model.frames import Problem, Reply, Request
+from goverse.model.frames import Reply, Request
 from goverse.model.records import ObjectSummary
-
-EXECUTED: Final = "executed"
-"""The member of a problem's ``extra`` in which a link says what is known about the request."""
-
-
-class Executed(StrEnum):
-    """What is known about a request that was not answered by a node."""
-
-    NO = "no"
-    UNKNOWN = "unknown"
-
-
-def executed(problem: Problem) -> Executed | None:
-    """Return what is known about the request behind ``problem``; None where a node gave its own answer."""
-    if problem.code == "moving":
-        return Executed.NO
-    told = problem.extra.get(EXECUTED)
-    return Executed(told) if told in tuple(Executed) else None
 
 
 class Readiness(NamedTuple):

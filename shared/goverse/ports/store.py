@@ -61,7 +61,11 @@ class Store(Protocol):
         ...
 
     def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | Future[StoredReply | None] | None:
-        """Return the reply kept under the key for this object, unless it expired; at once where it is in memory."""
+        """Return the reply kept under the key for this object, unless it expired; at once where it is in memory.
+
+        Raises:
+            Overloaded: none is kept, and there is no room to keep one.
+        """
         ...
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:

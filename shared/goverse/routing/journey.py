@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from goverse.cluster.delivery import Delivery, Miss
 from goverse.cluster.table import Route
-from goverse.errors import Unavailable
+from goverse.errors import Executed, Unavailable, known
 from goverse.limits import RELEASE_RETRY_AFTER_S
 from goverse.model.frames import Problem, Reply, Request
-from goverse.ports.link import Executed, Waiter, executed
+from goverse.ports.link import Waiter
 
 if TYPE_CHECKING:
     from goverse.routing.router import Router
@@ -83,13 +83,14 @@ class Journey:
 
 
 def miss_of(problem: Problem) -> Miss | None:
-    """Return how a send ended without a result; None where the problem is the answer."""
-    if problem.code in _FINAL:
+    """Return how a send ended without a result; None where the problem is the answer.
+
+    What no retry can mend is the answer, whatever is known about it: a request or a reply that is too large for a
+    message would only be refused again.
+    """
+    if problem.executed is None or not problem.retryable or problem.code in _FINAL:
         return None
-    known = executed(problem)
-    if known is None:
-        return None
-    if known is Executed.UNKNOWN:
+    if problem.executed is Executed.UNKNOWN:
         return Miss.LOST
     return Miss.MOVING if problem.code == "moving" else Miss.UNSENT
 
@@ -97,7 +98,7 @@ def miss_of(problem: Problem) -> Miss | None:
 def delivery_of(journey: Journey, sent_to: Route | None) -> Delivery:
     """Return the rules for a call whose first try went to ``sent_to``, or that found no owner to go to."""
     request = journey.request
-    # What has no key by now changes nothing, and may be sent again without one
+    # What has no key by now is a READ, and may be sent again without one
     delivery = Delivery(
         journey.began_at, request.deadline, changes=False, idempotency_key=request.idempotency_key, router_key=""
     )
@@ -107,12 +108,9 @@ def delivery_of(journey: Journey, sent_to: Route | None) -> Delivery:
 
 
 def _of_another_release(problem: Problem, request: Request) -> Problem:
-    return Problem.of(
-        Unavailable(
-            f"the node that serves the object does not know its type or method yet ({problem.detail}); nodes of two "
-            "releases are there, try again",
-            executed=Executed.NO.value,
-            retry_after_s=RELEASE_RETRY_AFTER_S,
-        ),
-        request.request_id,
+    error = Unavailable(
+        f"the node that serves the object does not know its type or method yet ({problem.detail}); nodes of two "
+        "releases are there, try again",
+        retry_after_s=RELEASE_RETRY_AFTER_S,
     )
+    return Problem.of(known(error, Executed.NO), request.request_id)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
-from goverse.errors import GoverseError, Unavailable
+from goverse.errors import Executed, GoverseError, Unavailable, known
 from goverse.limits import CALL_TIMEOUT_S
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Carrier, Link, Readiness
@@ -109,7 +109,7 @@ async def list_at_any(
         Unavailable: no node can be reached.
         GoverseError: what the node says.
     """
-    refusal: GoverseError = Unavailable("no node is there to ask", executed="no")
+    refusal: GoverseError = known(Unavailable("no node is there to ask"), Executed.NO)
     for link in links:
         if not link.readiness().ready:
             continue

@@ -2,15 +2,16 @@
 
 It follows the claims in etcd (``follow``), keeps one link to each node that is registered, and sends each request to
 the owner of its shard. What meets no owner waits (``Parking``) until the table changes for its shard, or its deadline;
-what was provably not executed, and what may be repeated under its key, is sent again. Every call that changes something
-has a key for that: its caller's, or one made here, unique for this process.
+what was provably not executed, and what may be repeated under its idempotency key, is sent again. Every call except a
+READ has such a key: its caller's, or one made here, unique for this process. Calls of readonly methods have one because
+of the hooks that they may start: calls that ``on_create`` or ``on_activate`` makes derive their keys from it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Final
 
@@ -18,7 +19,7 @@ from goverse.cluster.delivery import Miss, Park, Send
 from goverse.cluster.parking import Parking
 from goverse.cluster.table import Route, ShardTable
 from goverse.cluster.view import ClusterView
-from goverse.errors import GoverseError, MalformedRequest, Overloaded, Unavailable
+from goverse.errors import Executed, GoverseError, MalformedRequest, Overloaded, Unavailable, known
 from goverse.limits import PARKED_CALLS_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, placement_of, stable_hash
@@ -29,9 +30,6 @@ from goverse.routing.links import Connect, Links, list_at_any, readiness_of
 from goverse.routing.metrics import RouterStats
 
 _GIVEN_UP_S: Final = 0.25  # how long a call that nobody waits for any more may keep its place
-
-Readonly = Callable[[str, str], bool]
-"""Whether a type's method changes nothing."""
 
 
 class Router:
@@ -50,7 +48,6 @@ class Router:
         connect: Connect,
         *,
         shard_count: int,
-        readonly: Readonly,
         incarnation: str,
         own: tuple[str, Carrier] | None = None,
         parked_max: int = PARKED_CALLS_MAX,
@@ -60,7 +57,6 @@ class Router:
         Args:
             connect: opens a link to a node.
             shard_count: of the cluster.
-            readonly: tells calls that change nothing; they need no key to be sent again.
             incarnation: names this process; part of the keys that it makes.
             own: the node of this process and its id, which is asked without a connection.
             parked_max: calls that may wait for an owner; more are refused.
@@ -70,7 +66,6 @@ class Router:
         self.stats = RouterStats()
         self.links = Links(connect, self._lit)
         self._dark = self.links.dark
-        self._readonly = readonly
         self.own = own
         self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"  # as ``router_key``, which is taken apart again
         self._numbers = count(1)
@@ -135,7 +130,7 @@ class Router:
         except GoverseError as error:
             waiter.set_result(Reply(problem=Problem.of(error, request.request_id)))
             return
-        if request.idempotency_key is None and self._changes(request):
+        if request.idempotency_key is None and request.operation is not Operation.READ:
             request.idempotency_key = f"{self._key_prefix}{next(self._numbers):x}"
             request.fresh_key = True
         journey = Journey(self, request, shard, waiter, asyncio.get_running_loop().time())
@@ -182,11 +177,6 @@ class Router:
             return shard
         return stable_hash(key) >> self._shift if node is not None and self._shift < 64 else 0
 
-    def _changes(self, request: Request) -> bool:
-        if request.operation is Operation.CALL:
-            return not self._readonly(request.key.type, request.method)
-        return request.operation is not Operation.READ
-
     def _everyone(self) -> Sequence[Link]:
         return [*([self.own[1]] if self.own is not None else []), *self.links]
 
@@ -211,7 +201,7 @@ class Router:
             journey.delivery = delivery_of(journey, route or journey.route)
         journey.delivery.missed(miss, now)
         if self._closed:
-            self._fail(journey, Unavailable("the process is shutting down", executed="unknown"))
+            self._fail(journey, known(Unavailable("the process is shutting down"), Executed.UNKNOWN))
         else:
             self._go_on(journey)
 
@@ -281,4 +271,4 @@ class Router:
 
 
 def _shutting_down() -> GoverseError:
-    return Unavailable("the process is shutting down; the call was not sent", executed="no")
+    return known(Unavailable("the process is shutting down; the call was not sent"), Executed.NO)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import ByteSize, Field, SecretStr, model_validator
+from pydantic import AfterValidator, ByteSize, Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
 
 from goverse import limits
 from goverse.errors import ConfigError
 from goverse.etcd.options import Endpoint, EtcdOptions
+from goverse.settings.data_source import DataSource
 from goverse.settings.section import Directory, Seconds, Section, Words, relation, together
 from goverse.tls.files import TlsFiles, named
 from goverse.wire.options import WireOptions
@@ -105,12 +107,22 @@ class EtcdSettings(Section):
         return self
 
 
+def _check_data_source(value: str) -> str:
+    try:
+        DataSource.parse(value)
+    except ConfigError as error:
+        reason = error.detail.partition(": ")[2]
+        raise PydanticCustomError("data_source", "{reason}", {"reason": reason}) from None
+    return value
+
+
 class PostgresSettings(Section):
     """Where PostgreSQL is."""
 
-    dsn: str = Field(
+    dsn: Annotated[str, AfterValidator(_check_data_source)] = Field(
         default="postgresql://goverse@127.0.0.1:5432/goverse",
         description="Data source name; several hosts may be named for a failover.",
+        repr=False,
     )
     password: SecretStr | None = Field(default=None, description="The user's password, where the name holds none.")
     pool_max: Annotated[int, Field(ge=1, le=1_000)] = Field(
@@ -118,8 +130,14 @@ class PostgresSettings(Section):
     )
     connect_timeout_s: Seconds = Field(default=10.0, description="Longest time to connect.")
     statement_timeout_s: Seconds = Field(default=30.0, description="Longest time of one statement.")
-    changes_retention_days: Annotated[int, Field(ge=1, le=3_650)] = Field(
-        default=7, description="Whole days for which the change feed is kept; what is older is dropped."
+    changes_retention_days: Annotated[int, Field(ge=0, le=3_650)] = Field(
+        default=7,
+        description="Whole days for which the change feed is kept; what is older is dropped. 0 switches the feed off.",
+    )
+    kept_replies_bytes_max: Annotated[ByteSize, Field(ge=64 * limits.MIB)] = Field(
+        default=ByteSize(limits.KEPT_REPLIES_DISK_BYTES_MAX),
+        description="Disk of the answers kept for idempotency keys, measured every two minutes; beyond it new calls "
+        "with a key get 429 `overloaded`, repetitions are answered.",
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from goverse.limits import ACTIVATIONS_BYTES_MAX, BODIES_BYTES_MAX, MIB, STATE_BYTES_MAX
+from goverse.limits import ACTIVATIONS_BYTES_MAX, BODIES_BYTES_MAX, KEPT_REPLIES_BYTES_MAX, MIB, STATE_BYTES_MAX
 from goverse.settings.layers import Layer
 from goverse.telemetry.resources import Allowance
 
@@ -19,6 +19,7 @@ OWN_BYTES: Final = 128 * MIB
 _OBJECTS_PART: Final = 1 / 2  # of what is left
 _OBJECTS_PART_MIN: Final = 1 / 8  # of the whole, where next to nothing is left
 _BODIES_PART: Final = 1 / 4
+_KEPT_PART: Final = 1 / 4
 
 
 def derived(allowed: Allowance) -> Layer:
@@ -31,6 +32,8 @@ def derived(allowed: Allowance) -> Layer:
     objects, bodies = objects_bytes(allowed.memory_bytes), bodies_bytes(allowed.memory_bytes)
     if allowed.memory_bounded or objects < ACTIVATIONS_BYTES_MAX:
         layer.put(("node", "activations_bytes_max"), objects, origin)
+    if (kept := kept_bytes(allowed.memory_bytes)) < KEPT_REPLIES_BYTES_MAX:
+        layer.put(("node", "kept_replies_bytes_max"), kept, origin)
     if bodies < BODIES_BYTES_MAX:
         layer.put(("gate", "bodies_bytes_max"), bodies, origin)
     return layer
@@ -39,6 +42,11 @@ def derived(allowed: Allowance) -> Layer:
 def objects_bytes(memory_bytes: int) -> int:
     """Return how much of so much memory the objects of a node may take."""
     return max(MIB, int((memory_bytes - OWN_BYTES) * _OBJECTS_PART), int(memory_bytes * _OBJECTS_PART_MIN))
+
+
+def kept_bytes(memory_bytes: int) -> int:
+    """Return how much of so much memory the replies may take that the embedded store keeps."""
+    return min(KEPT_REPLIES_BYTES_MAX, max(MIB, int(memory_bytes * _KEPT_PART)))
 
 
 def bodies_bytes(memory_bytes: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from goverse.errors import ConfigError
 from goverse.settings.catalog import ENVIRONMENT_PREFIX, PLAIN_NAMES, known_settings, plain, sections
+from goverse.settings.data_source import HIDDEN, hide_passwords
 from goverse.settings.derived import derived
 from goverse.settings.layers import Layer, SettingPath, read_environment, read_file, read_flags, read_pod
 from goverse.settings.sections import Settings
@@ -47,9 +48,9 @@ class EffectiveSettings(Generic[S_co]):
         for setting in known_settings(type(self.values)):
             section, name = setting.path.split(".")
             value = getattr(getattr(self.values, section), name)
-            hidden = "********" if value is not None else None
+            hidden = HIDDEN if value is not None else None
             shown[setting.path] = {
-                "value": hidden if setting.secret else plain(value),
+                "value": hidden if setting.secret else _without_passwords(plain(value)),
                 "origin": self.origin(setting.path),
             }
         return shown
@@ -119,7 +120,7 @@ def _judged(model: type[S], layers: tuple[Layer, ...]) -> EffectiveSettings[S]:
         values = cast("S", Layered())
     except ValidationError as error:
         problems = [_problem(model, layers, item) for item in error.errors(include_url=False)]
-        raise _config_error(problems) from error
+        raise _config_error(problems) from None  # a traceback would repeat every value, secrets as well
     return EffectiveSettings(values, layers)
 
 
@@ -142,9 +143,26 @@ def _problem(model: type[BaseSettings], layers: Sequence[Layer], item: ErrorDeta
     origin = _origin(layers, path) or _origin(layers, path[:2]) or DEFAULT_ORIGIN
     if item["type"] == "extra_forbidden":
         return {"setting": ".".join(path), "origin": origin, "message": _unknown(model, path, origin)}
-    given = "" if isinstance(item["input"], dict) or item["type"] == "missing" else f", got {item['input']!r}"
+    given = "" if _is_secret(model, path, item) else f", got {item['input']!r}"
     message = item["msg"].removeprefix("Value error, ")
     return {"setting": ".".join(path), "origin": origin, "message": message[0].lower() + message[1:] + given}
+
+
+def _is_secret(model: type[BaseSettings], path: SettingPath, item: ErrorDetails) -> bool:
+    """Tell whether a message about a setting must not repeat what was written there."""
+    if isinstance(item["input"], dict) or item["type"] in ("missing", "data_source"):
+        return True
+    name = ".".join(path[:2])
+    return any(setting.secret for setting in known_settings(model) if setting.path == name) or (
+        hide_passwords(repr(item["input"])) != repr(item["input"])
+    )
+
+
+def _without_passwords(value: Any) -> Any:
+    """Return ``value`` without the passwords of URLs in it."""
+    if isinstance(value, list):
+        return [_without_passwords(item) for item in cast("Iterable[Any]", value)]
+    return hide_passwords(value) if isinstance(value, str) else value
 
 
 def _unknown(model: type[BaseSettings], path: SettingPath, origin: str) -> str:

@@ -38,7 +38,7 @@ _SERVICE_LINK = re.compile(
 class Layer:
     """Values by section and name, and for each dotted path where it was written."""
 
-    values: dict[str, Any] = field(default_factory=dict[str, Any])
+    values: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     origins: dict[SettingPath, str] = field(default_factory=dict[SettingPath, str])
 
     def put(self, path: SettingPath, value: Any, origin: str) -> None:
@@ -132,7 +132,7 @@ def read_file(path: Path) -> Layer:
             _walk(layer, loader, root, (), path)
     except yaml.MarkedYAMLError as error:
         place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"the configuration file {path}{place} is not valid YAML: {error.problem}") from error
+        raise ConfigError(f"the configuration file {path}{place} is not valid YAML: {_problem(error)}") from None
     finally:
         loader.dispose()
     return layer
@@ -162,6 +162,11 @@ def _walk(layer: Layer, loader: SafeLoader, node: yaml.Node, prefix: SettingPath
 
 def _construct(loader: SafeLoader, node: yaml.Node) -> Any:
     return loader.construct_object(node, deep=True)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    """Return the parser's words without what it quotes of the file: `password: *word` is an alias to it."""
+    return re.sub(r"'(?!<)[^']{2,}'", "'...'", error.problem or "it cannot be parsed")
 
 
 def _reason(error: Exception) -> str:

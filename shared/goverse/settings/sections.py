@@ -194,6 +194,16 @@ class NodeSettings(Section):
         default=limits.IDEMPOTENCY_RETENTION_S,
         description="How long the answer to an idempotency key is kept.",
     )
+    kept_replies_bytes_max: Annotated[ByteSize, Field(ge=limits.MIB)] = Field(
+        default=ByteSize(limits.KEPT_REPLIES_BYTES_MAX),
+        description="Memory of the answers that the embedded store keeps for idempotency keys; beyond it new calls "
+        "with a key get 429 `overloaded`, repetitions are answered. In a container with a limit at most a quarter of "
+        "that.",
+    )
+    kept_replies_object_bytes_max: Annotated[ByteSize, Field(ge=limits.RESULT_BYTES_MAX)] = Field(
+        default=ByteSize(limits.KEPT_REPLIES_OBJECT_BYTES_MAX),
+        description="As above, for the answers of 16 KiB and more of one object.",
+    )
 
     @model_validator(mode="after")
     def _timeouts_fit(self) -> Self:

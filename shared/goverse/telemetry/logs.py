@@ -8,20 +8,24 @@ user's own loggers end up here as well.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO, cast
 
 import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from goverse.errors import ConfigError
+from goverse.limits import LOG_TEXT_BYTES_MAX
+from goverse.model.problem_bounds import bounded_text
 from goverse.objects.context import current_turn
 from goverse.telemetry.lines import LineWriter
 
@@ -142,7 +146,7 @@ def _shared() -> list[Processor]:
 
 
 def _formatter(text: bool, node: str, *, colors: bool) -> logging.Formatter:
-    last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _tidy]
+    last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _tidy, _bounded]
     if text:
         last.append(structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", pad_event_to=0))
     else:
@@ -190,6 +194,30 @@ def _tidy(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for name in ("color_message", "message", "asctime"):
         event.pop(name, None)
     return event
+
+
+def _bounded(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Cut texts and tracebacks that are too long for a line; an exception may hold megabytes that came from outside."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = bounded_text(value, LOG_TEXT_BYTES_MAX)
+    found: Any = event.get("exc_info")
+    error: object = cast("tuple[object, ...]", found)[1] if isinstance(found, tuple) else found
+    if isinstance(error, BaseException) and _says_too_much(error):
+        del event["exc_info"]
+        event["traceback"] = bounded_text("".join(traceback.format_exception(error)), LOG_TEXT_BYTES_MAX)
+    return event
+
+
+def _says_too_much(error: BaseException) -> bool:
+    length, seen = 0, set[int]()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        with contextlib.suppress(Exception):  # an application's own __str__
+            length += len(str(following))
+        following = following.__cause__ or following.__context__
+    return length > LOG_TEXT_BYTES_MAX // 2
 
 
 def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -60,7 +60,8 @@ class AuthorityContract:
     async def test_a_record_of_an_older_epoch_fails_alone_and_leaves_nothing(self) -> None:
         store = await self._opened()
         old = (await store.claim([7], "a"))[7]
-        new = (await store.claim([7], "b"))[7]
+        await store.claim([7], "b")
+        new = (await store.claim([7], "a"))[7]
         fenced, good, kept = await store.commit(
             [_under(put(KEY, 0), 7, old), _under(put(OTHER, 0), 7, new), _under(keep(OTHER, 1, "k", REPLY), 7, old)]
         )

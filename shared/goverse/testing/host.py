@@ -62,6 +62,7 @@ class TestHost:
 
     async def _start(self) -> None:
         self._node = import_module("goverse_node.node").Node(self._registry, self._store, options=self._options)
+        self._node.shows_causes = True
         await self._node.start()
 
     async def restart(self) -> None:

@@ -62,6 +62,10 @@ class StorePlace:
         """Return a store that is not open yet, with ``self.clock`` and a place of its own."""
         raise NotImplementedError
 
+    def make_clock(self) -> ManualClock:
+        """Return the clock that the test moves; replies expire by it, also where the store has another one."""
+        return ManualClock()
+
     async def restart(self, store: Store) -> Store:
         """Return the store as the next process finds it; by default, the same one closed and opened again."""
         await store.close()
@@ -71,7 +75,7 @@ class StorePlace:
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[Store, None]:
         """Give an open store, and close it."""
-        self.clock = ManualClock()
+        self.clock = self.make_clock()
         store = self.make_store()
         await store.open()
         try:

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from google.protobuf.message import DecodeError
 
-from goverse.errors import Deadlock, GoverseError, MalformedRequest, PeerError
+from goverse.errors import Deadlock, Executed, GoverseError, MalformedRequest, PeerError, known
 from goverse.limits import (
     CALL_TIMEOUT_S_MAX,
     CALLER_BYTES_MAX,
@@ -21,13 +21,15 @@ from goverse.limits import (
     IDEMPOTENCY_KEY_BYTES_MAX,
     LIST_LIMIT_MAX,
     PEER_NAME_BYTES_MAX,
+    PROBLEM_DETAIL_BYTES_MAX,
     REQUEST_ID_BYTES_MAX,
     TRACEPARENT_BYTES_MAX,
 )
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey, check_namespace, is_name
+from goverse.model.problem_bounds import bounded_text
 from goverse.model.records import ObjectSummary
-from goverse.ports.link import Executed, Readiness
+from goverse.ports.link import Readiness
 from goverse.wire.introduction import Introduction
 from goverse.wire.problems import read_problem, write_problem
 from goverse.wire.v1 import wire_pb2 as messages
@@ -39,7 +41,8 @@ _NUMBERS: Final[Mapping[Operation, messages.Operation.ValueType]] = {
 }
 _NAMES_KNOWN_MAX: Final = 10_000
 _VERSIONS_MAX: Final = 256
-_UNSENDABLE: Final = (TypeError, ValueError)  # what protobuf raises for a value that does not fit its field
+_REASONS_MAX: Final = 20
+_UNSENDABLE: Final = (TypeError, ValueError, AttributeError)  # a value is not of the type of its field
 
 
 def parse(data: bytes) -> messages.Envelope:
@@ -115,9 +118,7 @@ def write_requests(
             _write_request(request, now, message)
         except _UNSENDABLE as error:
             requests.pop()
-            failed.append(
-                (number, MalformedRequest(f"the request cannot be sent: {error}", executed=Executed.NO.value))
-            )
+            failed.append((number, known(MalformedRequest(f"the request cannot be sent: {error}"), Executed.NO)))
     return failed
 
 
@@ -140,6 +141,8 @@ def _write_request(request: Request, now: float, message: messages.Request) -> N
         message.attempt = request.attempt
     if request.fresh_key:
         message.fresh_key = True
+    if request.reads_only:
+        message.reads_only = True
     if request.chain:
         for namespace, type_name, object_id in request.chain:
             message.chain.add(namespace=namespace, type=type_name, id=object_id)
@@ -175,14 +178,11 @@ class RequestReader:
         """
         operation = _OPERATIONS.get(message.operation)
         if operation is None:
-            raise MalformedRequest(f"operation {message.operation} is not known here", executed=Executed.NO.value)
+            raise _unfit(f"operation {message.operation} is not known here")
         remaining_ms = min(message.remaining_ms, self._remaining_ms_max)
         key = message.idempotency_key if message.HasField("idempotency_key") else None
         if key is not None and not (key.isascii() and key.isprintable() and 1 <= len(key) <= IDEMPOTENCY_KEY_BYTES_MAX):
-            raise MalformedRequest(
-                f"the idempotency key is not 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters",
-                executed=Executed.NO.value,
-            )
+            raise _unfit(f"the idempotency key is not 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters")
         request_id, caller, trace = message.request_id, message.caller, message.traceparent
         if not (request_id.isascii() and request_id.isprintable() and len(request_id) <= REQUEST_ID_BYTES_MAX):
             raise _out_of_bounds("request id", REQUEST_ID_BYTES_MAX)
@@ -204,6 +204,7 @@ class RequestReader:
             self._chain(message.chain) if message.chain else (),
             message.attempt,
             message.fresh_key,
+            message.reads_only,
         )
 
     def _chain(self, chain: Sequence[messages.Key]) -> tuple[ObjectKey, ...]:
@@ -220,7 +221,7 @@ class RequestReader:
             _remember(self._types, type_name)
         size = len(object_id) if object_id.isascii() else len(object_id.encode())
         if not 1 <= size <= ID_BYTES_MAX:
-            raise MalformedRequest(f"the object id has {size} bytes", executed=Executed.NO.value)
+            raise _unfit(f"the object id has {size} bytes; 1 to {ID_BYTES_MAX} are allowed")
         return ObjectKey(namespace, type_name, object_id)
 
     def _method(self, name: str) -> str:
@@ -231,14 +232,16 @@ class RequestReader:
 
 
 def _out_of_bounds(what: str, size_max: int) -> MalformedRequest:
-    return MalformedRequest(
-        f"the {what} is not at most {size_max} printable ASCII characters", executed=Executed.NO.value
-    )
+    return _unfit(f"the {what} is not at most {size_max} printable ASCII characters")
 
 
 def _check_name(name: str, what: str) -> None:
     if not is_name(name):
-        raise MalformedRequest(f"invalid {what} name", executed=Executed.NO.value)
+        raise _unfit(f"invalid {what} name")
+
+
+def _unfit(detail: str) -> MalformedRequest:
+    return known(MalformedRequest(detail), Executed.NO)
 
 
 def _remember(known: set[str], name: str) -> None:
@@ -261,8 +264,8 @@ def write_replies(frames: Iterable[tuple[int, Reply]], envelope: messages.Envelo
         except _UNSENDABLE as error:
             message.Clear()
             message.id = number
-            told = GoverseError(f"the answer cannot be sent: {error}", executed=Executed.UNKNOWN.value)
-            write_problem(Problem.of(told), message.problem)
+            unsent = known(GoverseError(f"the reply cannot be sent: {error}"), Executed.UNKNOWN)
+            write_problem(Problem.of(unsent), message.problem)
 
 
 def _write_reply(reply: Reply, message: messages.Reply) -> None:
@@ -340,7 +343,9 @@ def read_items(message: messages.ListReply) -> list[ObjectSummary]:
 def write_readiness(readiness: Readiness, message: messages.Readiness) -> None:
     """Fill in whether requests would be served."""
     message.ready = readiness.ready
-    message.reasons.extend(readiness.reasons)
+    message.reasons.extend(
+        bounded_text(reason, PROBLEM_DETAIL_BYTES_MAX) for reason in readiness.reasons[:_REASONS_MAX]
+    )
     message.commit_seq = readiness.commit_seq
 
 

@@ -13,7 +13,8 @@ from typing import Any, Final, cast
 
 import grpc
 
-from goverse.errors import GoverseError, PeerError, Unavailable
+from goverse.errors import Executed, GoverseError, PeerError, Unavailable, known
+from goverse.model.frames import Problem, Reply
 from goverse.model.records import ObjectSummary
 from goverse.objects.problems import error_of
 from goverse.ports.link import Readiness
@@ -22,6 +23,7 @@ from goverse.wire.introduction import CANCEL, LIST, READINESS, Introduction, agr
 from goverse.wire.liveness import Liveness, Verdict
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import Outgoing
+from goverse.wire.portions import divide, unsendable
 from goverse.wire.problems import read_problem
 from goverse.wire.stats import WireStats
 from goverse.wire.v1 import wire_pb2 as messages
@@ -197,7 +199,10 @@ class Connection:
     def _take(self, envelope: messages.Envelope) -> None:
         answered, read_reply, commit_seq = self._outgoing.answered, codec.read_reply, self.commit_seq
         for message in envelope.replies:
-            reply = read_reply(message)  # before the table forgets who waits: it may raise
+            try:
+                reply = read_reply(message)
+            except PeerError as error:  # one problem that makes no sense is no reason to lose all other calls
+                reply = Reply(problem=Problem.of(known(error, Executed.UNKNOWN)))
             commit_seq = max(commit_seq, reply.commit_seq)
             entry = answered(message.id)
             if entry is not None and not entry.waiter.done():
@@ -219,7 +224,7 @@ class Connection:
         if future is None or future.done():
             return
         if message.HasField("problem"):
-            future.set_exception(error_of(read_problem(message.problem)))
+            future.set_exception(_refusal(message.problem))
         else:
             future.set_result(codec.read_items(message))
 
@@ -251,8 +256,34 @@ class Connection:
             self._writing_since = now
             stats.count_requests(len(envelope.requests))
             data = envelope.SerializeToString()
+            if len(data) > self._options.message_bytes_max:
+                await self._write_portions(envelope)
+                continue
             stats.message_bytes_out += len(data)
             await call.write(data)
+
+    async def _write_portions(self, envelope: messages.Envelope) -> None:
+        """Write an envelope that is too large for one message; refuse what is too large for any."""
+        bytes_max = self._options.message_bytes_max
+        portions = divide(envelope, bytes_max)
+        for number in portions.requests:
+            entry = self._outgoing.answered(number)
+            if entry is not None:
+                entry.refuse(unsendable(bytes_max))
+        for number in portions.listings:
+            listing = self._listings.get(number)
+            if listing is not None and not listing.done():
+                listing.set_exception(unsendable(bytes_max))
+        for part in portions.messages:
+            self._stats.message_bytes_out += len(part)
+            await self._call.write(part)
+
+
+def _refusal(message: messages.Problem) -> GoverseError:
+    try:
+        return error_of(read_problem(message))
+    except PeerError as error:
+        return error
 
 
 def reason_of(error: BaseException) -> str:

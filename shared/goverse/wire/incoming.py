@@ -11,12 +11,12 @@ Like ``outgoing``, this touches no loop.
 
 from __future__ import annotations
 
-from goverse.errors import Draining, GoverseError, Overloaded, PeerError, TooLarge
+from goverse.errors import Draining, Executed, GoverseError, Overloaded, PeerError, TooLarge, known
 from goverse.limits import STATE_BYTES_MAX
 from goverse.model.frames import Problem, Reply, Request
-from goverse.ports.link import EXECUTED, Executed
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import FRAME_OVERHEAD_BYTES
+from goverse.wire.problems import problem_bytes
 
 
 class Occupancy:
@@ -62,22 +62,14 @@ class Incoming:
         self.check_number(number)
         options, occupancy, size = self._options, self._occupancy, len(request.body)
         if len(self._held) >= options.inflight_max or occupancy.requests >= occupancy.requests_max:
-            return Overloaded(
-                f"{occupancy.requests} requests are under way here already",
-                retry_after_s=1,
-                executed=Executed.NO.value,
-            )
+            return _busy(f"{occupancy.requests} requests are under way here already")
         body_bytes_max = STATE_BYTES_MAX if request.chain else options.outside_body_bytes_max
         if size > body_bytes_max:
-            return TooLarge(f"the body has {size} bytes; {body_bytes_max} are allowed", executed=Executed.NO.value)
+            return known(TooLarge(f"the body has {size} bytes; {body_bytes_max} are allowed"), Executed.NO)
         if self._held_bytes + size > options.requests_bytes_max:
-            return Overloaded(
-                f"requests with {self._held_bytes} bytes are under way here already",
-                retry_after_s=1,
-                executed=Executed.NO.value,
-            )
+            return _busy(f"requests with {self._held_bytes} bytes are under way here already")
         if occupancy.draining is not None and not request.chain:
-            return Draining(occupancy.draining, executed=Executed.NO.value)
+            return known(Draining(occupancy.draining), Executed.NO)
         return None
 
     def check_number(self, number: int) -> None:
@@ -123,15 +115,12 @@ class Incoming:
         """Queue a reply."""
         size = len(reply.body)
         if size > self._options.body_bytes_max:
-            detail = f"an answer of {size} bytes does not fit into a message"
-            reply = Reply(
-                version=reply.version,
-                commit_seq=reply.commit_seq,
-                problem=Problem.of(TooLarge(detail, **{EXECUTED: Executed.UNKNOWN.value})),
-            )
-            size = 0
+            largest = self._options.body_bytes_max
+            error = TooLarge(f"a reply of {size} bytes does not fit into a message; {largest} bytes do")
+            problem = Problem.of(known(error, Executed.UNKNOWN))
+            reply = Reply(version=reply.version, commit_seq=reply.commit_seq, problem=problem)
         self._replies.append((number, reply))
-        self._replies_bytes += size + FRAME_OVERHEAD_BYTES
+        self._replies_bytes += _weight(reply)
 
     def take_replies(self) -> list[tuple[int, Reply]]:
         """Return what is to be written now: one message's worth."""
@@ -141,7 +130,7 @@ class Incoming:
             return replies
         size = count = 0
         for _, reply in replies:
-            size += len(reply.body) + FRAME_OVERHEAD_BYTES
+            size += _weight(reply)
             count += 1
             if size >= target:
                 break
@@ -167,3 +156,12 @@ class Incoming:
     def overflows(self) -> bool:
         """Whether the peer takes so little that its stream has to be cut."""
         return self._replies_bytes >= self._options.replies_bytes_max
+
+
+def _weight(reply: Reply) -> int:
+    size = len(reply.body) + FRAME_OVERHEAD_BYTES
+    return size if reply.problem is None else size + problem_bytes(reply.problem)
+
+
+def _busy(detail: str) -> Overloaded:
+    return known(Overloaded(detail, retry_after_s=1), Executed.NO)

@@ -21,10 +21,10 @@ from typing import Final
 
 import grpc
 
-from goverse.errors import GoverseError, Timeout, Unavailable
+from goverse.errors import Executed, GoverseError, Timeout, Unavailable, known
 from goverse.model.frames import Problem, Reply, Request
 from goverse.model.records import ObjectSummary
-from goverse.ports.link import Executed, Readiness, Waiter
+from goverse.ports.link import Readiness, Waiter
 from goverse.wire.backoff import Backoff
 from goverse.wire.connection import Connection, ConnectionBroken, reason_of
 from goverse.wire.credentials import LinkSecurity, explained
@@ -263,8 +263,8 @@ class GrpcLink:
     # --- losing and giving up -----------------------------------------------------------------------------------------
 
     def _unreachable(self, reason: str, executed: Executed) -> GoverseError:
-        known = "the request was not sent" if executed is Executed.NO else "whether it was carried out is unknown"
-        return Unavailable(f"the connection to the node failed ({reason}); {known}", executed=executed.value)
+        fate = "the request was not sent" if executed is Executed.NO else "whether it was carried out is unknown"
+        return known(Unavailable(f"the connection to the node failed ({reason}); {fate}"), executed)
 
     def _lose(self, reason: str) -> None:
         for entry, executed in self._outgoing.lose():
@@ -278,14 +278,12 @@ class GrpcLink:
         for entry, executed in overdue.expired:
             request = entry.request
             operation = request.method or request.operation.name.lower()
-            entry.refuse(
-                Timeout(
-                    f"{operation} of {request.key} was not answered before its deadline",
-                    operation=operation,
-                    object=str(request.key),
-                    executed=executed.value,
-                )
+            error = Timeout(
+                f"{operation} of {request.key} was not answered before its deadline",
+                operation=operation,
+                object=str(request.key),
             )
+            entry.refuse(known(error, executed))
         if self._connection is not None:
             silent = self._connection.tick(now, overdue.cancels)
             if silent != self.state.silent:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple
 
-from goverse.errors import Draining, GoverseError, Overloaded, TooLarge
+from goverse.errors import Draining, Executed, GoverseError, Overloaded, TooLarge, known
 from goverse.model.frames import Problem, Reply, Request
-from goverse.ports.link import Executed, Waiter
+from goverse.ports.link import Waiter
 
 _SHARE: Final = 4  # one link alone gets 4/5 of the budget, two together 8/9
 
@@ -109,20 +109,15 @@ class Outgoing:
         size = len(request.body)
         budget = self._budget
         if len(self._entries) >= self.inflight_max or budget.refuses(len(self._entries)):
-            return Overloaded(
-                f"{len(self._entries)} requests are under way to this node already",
-                retry_after_s=1,
-                executed=Executed.NO.value,
-            )
+            detail = f"{len(self._entries)} requests are under way to this node already"
+            return known(Overloaded(detail, retry_after_s=1), Executed.NO)
         if self._unsent_bytes + size > self._bytes_max:
-            return Overloaded("the node takes requests too slowly", retry_after_s=1, executed=Executed.NO.value)
+            return known(Overloaded("the node takes requests too slowly", retry_after_s=1), Executed.NO)
         if size > self._body_bytes_max:
-            return TooLarge(
-                f"a body of {size} bytes does not fit into a message; {self._body_bytes_max} do",
-                executed=Executed.NO.value,
-            )
+            detail = f"a body of {size} bytes does not fit into a message; {self._body_bytes_max} bytes do"
+            return known(TooLarge(detail), Executed.NO)
         if self.draining is not None and not request.chain:
-            return Draining(self.draining, executed=Executed.NO.value)
+            return known(Draining(self.draining), Executed.NO)
         self._last += 1
         budget.requests += 1
         self._entries[self._last] = Entry(request, waiter)
@@ -172,7 +167,7 @@ class Outgoing:
             del self._entries[number]
             self._budget.requests -= 1
             self._unsent_bytes -= len(entry.request.body)
-            entry.refuse(Draining(reason, executed=Executed.NO.value))
+            entry.refuse(known(Draining(reason), Executed.NO))
         self._unsent = kept
 
     def overdue(self, now: float) -> Overdue:

@@ -23,6 +23,7 @@ from goverse.wire.incoming import Incoming, Occupancy
 from goverse.wire.introduction import CANCEL, LIST, READINESS, Agreement, Introduction
 from goverse.wire.liveness import Liveness, Verdict
 from goverse.wire.options import WireOptions
+from goverse.wire.portions import divide
 from goverse.wire.problems import write_problem
 from goverse.wire.stats import WireStats
 from goverse.wire.v1 import wire_pb2 as messages
@@ -295,5 +296,10 @@ class Peer:
             if not incoming.is_full:
                 self._room.ring()
             data = envelope.SerializeToString()
+            if len(data) > self._options.message_bytes_max:
+                for part in divide(envelope, self._options.message_bytes_max).messages:
+                    stats.message_bytes_out += len(part)
+                    await write(part)
+                continue
             stats.message_bytes_out += len(data)
             await write(data)

@@ -1,29 +1,53 @@
-"""Problems as messages. Their text comes from anybody's code, so encoding one never fails."""
+"""Problems as messages.
+
+Their text comes from applications, so encoding one never fails, and no problem exceeds its bounds here, wherever it was
+made (``goverse.model.problem_bounds``).
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import orjson
 
-from goverse.errors import PeerError
+from goverse.errors import Executed, GoverseError, PeerError
+from goverse.limits import (
+    NAME_BYTES_MAX,
+    PROBLEM_DETAIL_BYTES_MAX,
+    PROBLEM_MEMBERS_BYTES_MAX,
+    REQUEST_ID_BYTES_MAX,
+)
 from goverse.model.frames import Problem
-from goverse.ports.link import EXECUTED
+from goverse.model.problem_bounds import bounded_members, bounded_text, json_bytes
 from goverse.wire.v1 import wire_pb2 as messages
+
+_NUMBERS: Final[Mapping[Executed, messages.Executed.ValueType]] = {
+    Executed.NO: messages.EXECUTED_NO,
+    Executed.UNKNOWN: messages.EXECUTED_UNKNOWN,
+}
+_VERDICTS: Final = {int(number): executed for executed, number in _NUMBERS.items()}
+
+
+def problem_bytes(problem: Problem) -> int:
+    """Return about how many bytes a problem takes in a message."""
+    detail = min(len(problem.detail), PROBLEM_DETAIL_BYTES_MAX)
+    return detail + (min(json_bytes(problem.extra), PROBLEM_MEMBERS_BYTES_MAX) if problem.extra else 0)
 
 
 def write_problem(problem: Problem, message: messages.Problem) -> None:
-    """Fill in a problem. Its text may hold what an object's own code put there: what is no text is made some."""
-    message.code = _text(problem.code)
-    message.detail = _text(problem.detail)
+    """Fill in a problem, within its bounds; a character that UTF-8 cannot express becomes a question mark."""
+    message.code = _text(bounded_text(problem.code, NAME_BYTES_MAX)) or GoverseError.code
+    message.detail = _text(bounded_text(problem.detail, PROBLEM_DETAIL_BYTES_MAX))
     message.retryable = problem.retryable
-    message.request_id = _text(problem.request_id)
+    message.request_id = _text(bounded_text(problem.request_id, REQUEST_ID_BYTES_MAX))
     if problem.extra:
         message.extra = _json(problem.extra)
     if problem.status is not None:
         message.status = problem.status
+    if problem.executed is not None:
+        message.executed = _NUMBERS[problem.executed]
 
 
 def read_problem(message: messages.Problem) -> Problem:
@@ -41,6 +65,7 @@ def read_problem(message: messages.Problem) -> Problem:
         _members(message.extra) if message.extra else {},
         message.status if message.HasField("status") else None,
         message.request_id,
+        _VERDICTS.get(message.executed),
     )
 
 
@@ -49,7 +74,14 @@ def _text(value: str) -> str:
 
 
 def _json(extra: Mapping[str, Any]) -> bytes:
-    """Encode members as the gate would; where there is no JSON for them, only what a router has to know."""
+    """Encode members as the gate does, within their bounds; members without a JSON form are left out."""
+    encoded = _encoded(extra)
+    if encoded is None or len(encoded) > PROBLEM_MEMBERS_BYTES_MAX:
+        encoded = _encoded(bounded_members(extra))
+    return encoded or b""
+
+
+def _encoded(extra: Mapping[str, Any]) -> bytes | None:
     attempts: tuple[Callable[[], bytes], ...] = (
         lambda: orjson.dumps(dict(extra), default=str),
         lambda: json.dumps(extra, default=str, allow_nan=False).encode(),
@@ -59,7 +91,7 @@ def _json(extra: Mapping[str, Any]) -> bytes:
             return attempt()
         except (TypeError, ValueError, RecursionError):
             continue
-    return orjson.dumps({EXECUTED: extra[EXECUTED]}) if isinstance(extra.get(EXECUTED), str) else b""
+    return None
 
 
 def _members(data: bytes) -> dict[str, Any]:

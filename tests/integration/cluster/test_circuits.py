@@ -8,7 +8,7 @@ import pytest
 
 from goverse import Object, call
 from goverse.cluster.delivery import Miss
-from goverse.errors import Overloaded, Timeout
+from goverse.errors import Executed, Overloaded, Timeout, known
 from goverse.model.frames import Problem
 from goverse.routing.journey import miss_of
 from goverse.wire.link_state import Phase
@@ -90,12 +90,12 @@ async def test_a_call_that_was_never_sent_by_its_deadline_says_when_to_try_again
         cluster.tell("a", Phase.BROKEN)
         refused = await cluster.call(Tally, "t", "add", timeout_s=0.2)
         assert code(refused) == "timeout"
-        assert (problem(refused).extra["executed"], problem(refused).extra["retry_after_s"]) == ("no", 1)
+        assert (problem(refused).executed, problem(refused).extra["retry_after_s"]) == (Executed.NO, 1)
 
 
 def test_whoever_has_too_much_to_do_is_not_asked_again() -> None:
-    assert miss_of(Problem.of(Overloaded(executed="no"))) is None
-    assert miss_of(Problem.of(Timeout(executed="no"))) is None
+    assert miss_of(Problem.of(known(Overloaded(), Executed.NO))) is None
+    assert miss_of(Problem.of(known(Timeout(), Executed.NO))) is None
 
 
 def test_a_peer_is_silent_once_it_left_a_question_unanswered_for_as_long_as_it_took_to_ask() -> None:

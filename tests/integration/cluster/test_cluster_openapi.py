@@ -10,6 +10,7 @@ import pytest
 from goverse import Object, call
 from goverse.cluster.keys import KeyLayout
 from goverse.cluster.view import ClusterView, Entry
+from goverse.errors import Executed
 from goverse.model.catalog import encode_catalog
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
@@ -124,7 +125,7 @@ async def test_a_node_of_an_older_release_does_not_make_a_new_type_look_unknown(
         shard = cluster.owners().index("old")
         answer = await cluster.call(Wallet, f"shard#{shard}/w", "balance")
         assert (code(answer), problem(answer).retryable) == ("unavailable", True)
-        assert problem(answer).extra == {"executed": "no", "retry_after_s": 5}
+        assert (problem(answer).executed, problem(answer).extra) == (Executed.NO, {"retry_after_s": 5})
         await cluster.hosts.pop("old").leave(Shutdown.GRACEFUL)
         assert value(await cluster.call(Wallet, f"shard#{shard}/w", "balance")) == 0
 

@@ -14,7 +14,7 @@ from benchmarks.postgres import postgres
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord
 from goverse.ports.store import Conflict
-from goverse_node.stores.postgres import schema
+from goverse_node.stores.postgres import schema, vigil
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.store import PostgresStore
 
@@ -101,8 +101,9 @@ async def cutter(dsn: str) -> AsyncIterator[Cutter]:
 
 
 @pytest.fixture
-async def first(dsn: str, cutter: Cutter) -> AsyncIterator[PostgresStore]:
+async def first(dsn: str, cutter: Cutter, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PostgresStore]:
     """A store that is cut off in its second commit."""
+    monkeypatch.setattr(vigil, "LOOK_S", 3_600.0)  # a look would be the one that is cut off
     store = PostgresStore(PostgresOptions(dsn=dsn.replace(f":{_port(dsn)}/", f":{cutter.port}/")), owner="n1")
     await store.open()
     assert await store.claim([SHARD], "n1") == {SHARD: 1}
@@ -142,6 +143,21 @@ async def test_a_node_that_was_cut_off_in_a_commit_goes_on_over_another_connecti
 
     assert isinstance((await asyncio.wait_for(lost, PATIENCE_S))[0], int)
     assert [each.version for each in await first.changes(0, 10)] == [1, 2]
+
+
+async def test_a_store_that_was_cut_off_in_a_look_closes_and_leaves_no_task(
+    dsn: str, cutter: Cutter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vigil, "LOOK_S", 0.01)
+    store = PostgresStore(PostgresOptions(dsn=dsn.replace(f":{_port(dsn)}/", f":{cutter.port}/")), owner="n1")
+    await store.open()
+    cutter.armed = True
+    await asyncio.wait_for(cutter.cut.wait(), PATIENCE_S)
+    await asyncio.wait_for(store.close(), PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S):
+        while names := {task.get_name() for task in asyncio.all_tasks()} & {"goverse-postgres-vigil"}:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert not names
 
 
 def _port(dsn: str) -> int:

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from benchmarks.postgres import postgres
-from goverse.model.keys import ObjectKey, router_key
+from goverse.model.keys import DERIVED_KEY_PREFIX, ObjectKey, router_key
 from goverse.model.records import CommitRecord, StoredReply
 from goverse.ports.clock import ManualClock
 from goverse.ports.store import Conflict
@@ -110,7 +110,7 @@ async def test_replies_are_forgotten_when_their_part_is_the_next_to_be_written(
             "CREATE OR REPLACE FUNCTION goverse.slot(p_later integer) RETURNS integer LANGUAGE sql STABLE AS "
             f"$$ SELECT (floor(extract(epoch FROM now()) / 600)::bigint + p_later + {later})::integer & 3 $$"
         )
-        await connection.execute("SELECT goverse.forget_router_replies(0)")
+        await connection.execute("SELECT goverse.forget_router_replies()")
         assert (await recalled(store, 1) is None) == (later == 3)
 
 
@@ -141,3 +141,61 @@ async def test_a_node_whose_clock_is_wrong_forgets_nothing(store: PostgresStore,
         late = await reader.commit([replace(made, expected=1, version=2, fresh_key=True)])
         assert isinstance(late[0], Conflict)
     await other.close()
+
+
+def derived(number: int, *, version: int = 0) -> CommitRecord:
+    """A change under a key that was derived from a router's key, as a nested call has."""
+    made = record(number, version=version, fresh=False)
+    return replace(made, idempotency_key=f"{DERIVED_KEY_PREFIX}{number:032x}")
+
+
+@pytest.mark.requirement("DUR-2")
+@pytest.mark.parametrize("company", [0, 1], ids=["alone", "beside a conflict"])
+async def test_a_reply_under_a_derived_key_lives_in_parts_that_are_emptied_by_turns(
+    store: PostgresStore, connection: Any, company: int
+) -> None:
+    conflicting = [record(99, version=4)] * company
+    made = derived(1)
+    (*_, seq) = await store.commit([*conflicting, made])
+    found = await store.recall(made.key, made.idempotency_key or "")
+    assert found is not None
+    assert (found.reply, found.commit_seq) == (b"reply 1", seq)
+    (*_, again) = await store.commit([*conflicting, derived(1, version=1)])
+    assert isinstance(again, Conflict)
+    assert await connection.fetchval("SELECT count(*) FROM goverse.replies") == 0
+    for later in range(1, 4):
+        await connection.execute(
+            "CREATE OR REPLACE FUNCTION goverse.slot(p_later integer) RETURNS integer LANGUAGE sql STABLE AS "
+            f"$$ SELECT (floor(extract(epoch FROM now()) / 600)::bigint + p_later + {later})::integer & 3 $$"
+        )
+        await store.housekeeping.forget()
+        kept = await connection.fetchval("SELECT count(*) FROM goverse.brief_replies")
+        assert (kept == 0) == (later == 3)
+    assert await store.recall(made.key, made.idempotency_key or "") is None
+
+
+@pytest.mark.requirement("DUR-2")
+@pytest.mark.parametrize("hours", [25, -30 * 24], ids=["a day ahead", "a month behind"])
+async def test_a_step_of_a_nodes_clock_forgets_no_key(store: PostgresStore, connection: Any, hours: int) -> None:
+    clock = ManualClock(wall_ms=time.time_ns() // 1_000_000)
+    dsn = await connection.fetchval("SELECT obj_description('goverse'::regnamespace)")
+    stepping = PostgresStore(PostgresOptions(dsn=dsn), clock=clock)
+    await stepping.open()
+
+    def made(number: int) -> list[CommitRecord]:
+        at_ms = clock.wall_ms()
+        kept = StoredReply(b"", b"kept", at_ms + 86_400_000)
+        chosen = replace(record(number, fresh=False), idempotency_key=f"chosen-{number}", reply=kept, at_ms=at_ms)
+        return [chosen, *(replace(each, reply=kept, at_ms=at_ms) for each in (record(number + 1), derived(number + 2)))]
+
+    before = made(10)
+    assert all(isinstance(seq, int) for seq in await stepping.commit(before))
+    clock.set_wall_ms(clock.wall_ms() + hours * 3_600_000)
+    after = made(20)
+    assert all(isinstance(seq, int) for seq in await stepping.commit(after))
+    for reader in (stepping, store):
+        for kept in (*before, *after):
+            assert await reader.recall(kept.key, kept.idempotency_key or "") is not None
+            again = replace(kept, expected=1, version=2, fresh_key=False)
+            assert isinstance((await reader.commit([again]))[0], Conflict)
+    await stepping.close()

@@ -2,7 +2,10 @@
 
 import json
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -296,3 +299,29 @@ async def test_a_newer_manifest_is_refused(tmp_path: Path) -> None:
     store = wal_store(tmp_path)
     with pytest.raises(DataNewer, match=r"manifest\.json has format 2"):
         await store.open()
+
+
+@pytest.mark.requirement("WAL-1", "DUR-1")
+async def test_a_batch_is_acknowledged_after_the_kernel_said_that_the_disk_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def watch(name: str, *, durable: Callable[[tuple[Any, ...]], bool]) -> None:
+        original = getattr(os, name)
+
+        def called(*arguments: Any) -> Any:
+            result = original(*arguments)
+            if durable(arguments):
+                steps.append("durable")
+            return result
+
+        monkeypatch.setattr(os, name, called)
+
+    watch("pwritev", durable=lambda arguments: len(arguments) > 3 and bool(arguments[3] & os.RWF_DSYNC))
+    watch("fdatasync", durable=lambda _: True)
+    async with opened(tmp_path) as store:
+        for number in range(5):
+            steps.clear()
+            await call_many(store, range(number, number + 1))
+            assert steps, "acknowledged before the disk has it"

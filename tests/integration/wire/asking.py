@@ -11,7 +11,7 @@ import orjson
 
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import ObjectKey
-from goverse.ports.link import Link, executed
+from goverse.ports.link import Link
 
 _numbers = itertools.count(1)
 
@@ -29,5 +29,5 @@ def outcome(reply: Reply) -> tuple[str, str | None]:
     """What went wrong, and what is known about the request."""
     if reply.problem is None:
         return "", None
-    known = executed(reply.problem)
+    known = reply.problem.executed
     return reply.problem.code, known.value if known else None

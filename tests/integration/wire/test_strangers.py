@@ -214,8 +214,10 @@ def _damaged(envelope: messages.Envelope) -> bytes:
     return envelope.SerializeToString()
 
 
-@pytest.mark.parametrize("rubbish", [b"\xff\xff", _damaged(messages.Envelope())])
-async def test_a_server_that_breaks_a_rule_is_left_and_what_it_was_sent_is_unknown(rubbish: bytes) -> None:
+@pytest.mark.parametrize(
+    ("rubbish", "code"), [(b"\xff\xff", "unavailable"), (_damaged(messages.Envelope()), "peer_error")]
+)
+async def test_what_was_sent_to_a_server_that_answers_nonsense_is_unknown(rubbish: bytes, code: str) -> None:
     async def connect(_requests: object, context: Any) -> None:
         await context.read()
         await context.write(hello(NODE).SerializeToString())
@@ -224,7 +226,7 @@ async def test_a_server_that_breaks_a_rule_is_left_and_what_it_was_sent_is_unkno
         await asyncio.Event().wait()
 
     async with stranger(connect) as address, link_to(address) as link:
-        assert outcome(await ask(link, "add")) == ("unavailable", "unknown")
+        assert outcome(await ask(link, "add")) == (code, "unknown")
 
 
 def test_readiness_before_the_node_said_anything_is_no() -> None:

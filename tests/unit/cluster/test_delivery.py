@@ -91,7 +91,7 @@ def test_past_the_deadline_the_caller_hears_whether_it_may_have_run(misses: tupl
     error = told(call.next(A1, 130.0))
 
     hint = {"retry_after_s": 1} if executed == "no" else {}
-    assert error.extra == {"seconds": 30.0, "executed": executed, **hint}
+    assert (error.link_verdict, error.extra) == (executed, {"seconds": 30.0, **hint})
     assert "a did not take the call" in error.detail
     assert "no node served" in told(call.next(None, 130.0)).detail
 
@@ -101,4 +101,4 @@ def test_a_call_that_is_on_its_way_at_the_deadline_may_have_run() -> None:
     call.next(A1, 101.0)
     error = told(call.expire(A1, 130.0))
 
-    assert (error.extra["executed"], "a did not answer" in error.detail) == ("unknown", True)
+    assert (error.link_verdict, "a did not answer" in error.detail) == ("unknown", True)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from enum import IntEnum
+from typing import Any, Literal
 
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from pydantic import BaseModel
 
+from goverse import Object, call
 from goverse.objects.describe import describe
+from goverse.objects.registry import Registry
 from goverse_gate.app import create_app
 from goverse_gate.openapi.components import Components
+from goverse_gate.openapi.document import ApiDocument
 from goverse_gate.openapi.examples import NoExample, example_of
 from tests.gate.serving import new_link
 
@@ -171,3 +176,80 @@ def test_a_users_definition_never_takes_the_name_of_ours() -> None:
     theirs = {"$ref": "#/$defs/Problem", "$defs": {"Problem": {"type": "string"}}}
     assert components.inline(theirs, "Quiz_ask") == {"$ref": "#/components/schemas/Quiz_ask_Problem"}
     assert components.schemas["Problem"] == {"type": "object"}
+
+
+class Level(IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Seat(BaseModel):
+    number: int
+    until: str = ""
+
+
+class Show(Object):
+    seats: dict[str, Seat] = {}
+    players: dict[Level, str] = {}
+    spot: tuple[int, int] = (0, 0)
+
+    @call
+    async def nothing(self) -> None: ...
+
+    @call
+    async def book(self, seat: Seat, level: Level = Level.LOW) -> Seat:
+        return seat
+
+    @call
+    async def counts(
+        self,
+        flags: dict[bool, int] = {},  # noqa: B006
+        numbers: dict[Literal["a", "b"], int] = {},  # noqa: B006
+    ) -> dict[Level, tuple[int, str]]:
+        return {}
+
+
+@pytest.fixture(scope="module")
+def shown() -> dict[str, Any]:
+    return ApiDocument(describe(Registry([Show])), {}).as_json("Shows", "1")
+
+
+def _result(document: dict[str, Any], method: str) -> dict[str, Any]:
+    operation = document["paths"][f"/objects/Show/{{id}}/call/{method}"]["post"]
+    schema: dict[str, Any] = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    return schema
+
+
+@pytest.mark.requirement("GATE-1")
+def test_an_answer_has_every_field_and_a_request_may_leave_some_out(shown: dict[str, Any]) -> None:
+    schemas = shown["components"]["schemas"]
+
+    assert _result(shown, "book") == {"$ref": "#/components/schemas/Seat"}
+    assert schemas["Show_state"]["properties"]["seats"]["additionalProperties"] == {"$ref": "#/components/schemas/Seat"}
+    assert schemas["Seat"]["required"] == ["number", "until"]
+    assert schemas["Show_book_arguments"]["properties"]["seat"] == {"$ref": "#/components/schemas/Seat_input"}
+    assert schemas["Seat_input"]["required"] == ["number"]
+    assert {schemas[name]["title"] for name in ("Seat", "Seat_input")} == {"Seat", "Seat_input"}
+
+
+@pytest.mark.requirement("GATE-1")
+def test_keys_are_described_as_the_strings_that_they_are(shown: dict[str, Any]) -> None:
+    schemas = shown["components"]["schemas"]
+    players = schemas["Show_state"]["properties"]["players"]
+    arguments = schemas["Show_counts_arguments"]["properties"]
+
+    assert players["propertyNames"] == {"enum": ["1", "2"], "type": "string"}
+    assert _result(shown, "counts")["propertyNames"] == {"enum": ["1", "2"], "type": "string"}
+    assert "propertyNames" not in arguments["flags"]
+    assert arguments["numbers"]["propertyNames"] == {"enum": ["a", "b"]}
+    assert schemas["Show_book_arguments"]["properties"]["level"]["default"] == 1
+
+
+@pytest.mark.requirement("GATE-1")
+def test_generators_of_clients_find_a_type_for_everything(shown: dict[str, Any]) -> None:
+    state = shown["components"]["schemas"]["Show_state"]
+
+    assert "type" not in _result(shown, "nothing")
+    assert state["properties"]["spot"]["items"] == {"type": "integer"}
+    pair = _result(shown, "counts")["additionalProperties"]
+    assert pair["items"] == {"anyOf": [{"type": "integer"}, {"type": "string"}]}

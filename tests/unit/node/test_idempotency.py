@@ -106,26 +106,23 @@ async def test_a_repeated_call_is_answered_with_the_same_bytes(meanwhile: str, d
     async with bench(Account) as b:
         first = await b.call(Account, "a", "deposit", {"amount": 5}, idempotency_key="k")
         declined = await b.call(Account, "a", "decline", {"reason": "x"}, idempotency_key="d", request_id="original")
-        looked = await b.call(Account, "a", "look", idempotency_key="l")
         await b.call(Account, "a", "deposit", {"amount": 1})
         await MEANWHILE[meanwhile](b)
         b.store.deferring = deferring
 
         again = b.call(Account, "a", "deposit", {"amount": 5}, idempotency_key="k")
         declined_again = b.call(Account, "a", "decline", {"reason": "x"}, idempotency_key="d")
-        looked_again = b.call(Account, "a", "look", idempotency_key="l")
-        await b.finish(looked_again)
+        await b.finish(declined_again)
         b.store.deferring = False
         b.store.answer()
 
         assert _same(first, await again)
         assert _same(declined, await declined_again)
         assert problem(await declined_again).request_id == "original"
-        assert _same(looked, await looked_again)
-        assert [(await each).replayed for each in (again, declined_again, looked_again)] == [True] * 3
+        assert [(await each).replayed for each in (again, declined_again)] == [True] * 2
         assert not first.replayed
         assert value(await b.call(Account, "a", "look")) == 6
-        assert b.node.stats.replays == 3
+        assert b.node.stats.replays == 2
 
 
 @pytest.mark.requirement("DUR-2")
@@ -191,8 +188,7 @@ async def test_a_call_whose_first_caller_waited_long_enough_is_executed_for_the_
         assert not patient.done()
         meeting.let_go("slowly")
         assert [value(await call) for call in (busy, patient, last)] == [100, 105, 105]
-        assert not (await patient).replayed
-        assert (await last).replayed
+        assert sorted([(await patient).replayed, (await last).replayed]) == [False, True]
 
 
 @pytest.mark.requirement("DUR-2")

@@ -318,8 +318,8 @@ class Gauge(Object):
         try:
             await PLACE.wait(name)
         except GoverseError as error:
-            return error.code
-        return "unseen"
+            PLACE.note(error.code)
+        return "caught"
 
     @call(readonly=True)
     async def touch_at_the_end(self) -> int:
@@ -392,7 +392,8 @@ async def test_a_readonly_turn_meets_its_violation_where_it_next_waits(meeting: 
     async with bench(Gauge) as b:
         await b.call(Gauge, "a", "set", {"level": 3})
 
-        assert value(await b.call(Gauge, "a", "touch_then_hold_on", {"name": "x"})) == "method_failed"
+        assert code(await b.call(Gauge, "a", "touch_then_hold_on", {"name": "x"})) == "method_failed"
+        assert meeting.happened == ["x", "method_failed"]
         assert orjson.loads((await b.read(Gauge, "a")).body)["level"] == 3
 
 

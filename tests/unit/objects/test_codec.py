@@ -145,7 +145,7 @@ def test_a_state_comes_back_as_it_was(values: dict[str, Any]) -> None:
     state = TypeSpec.of(Everything).state
     body = state.dump(values)
 
-    state.check(body)
+    state.check(body, dict(values))
     back = state.load(body)
     assert back == values
     assert {name: type(value) for name, value in back.items()} == {name: type(value) for name, value in values.items()}
@@ -233,10 +233,6 @@ class Moved(Object, state_version=3):
         return {**state, "names": object() if state["total"] == 99 else ["n"] * state["total"]}
 
 
-class Unmoved(Object, state_version=2):
-    total: int = 0
-
-
 @pytest.mark.requirement("OBJ-11")
 def test_an_older_state_is_migrated_step_by_step() -> None:
     assert vars(_instance(Moved, {"value": 2}, 1).object)["names"] == ["n", "n"]
@@ -271,7 +267,6 @@ def test_a_migration_sees_every_digit(number: int) -> None:
         (Moved, {"total": -1}, 2, MethodFailed, "migration of Moved from state version 2 failed"),
         (Moved, {"total": 99}, 2, MethodFailed, "without a JSON form"),
         (Moved, {"total": "x", "names": []}, 3, MethodFailed, "does not fit class Moved"),
-        (Unmoved, {"total": 1}, 1, MethodFailed, "no migration from state version 1 to 2"),
     ],
 )
 def test_a_state_that_cannot_be_read_is_refused(
@@ -302,7 +297,7 @@ ARGUMENTS = Arguments("T.takes", takes, takes.__annotations__)
 
 @pytest.mark.requirement("OBJ-1")
 def test_arguments_are_read_from_json() -> None:
-    assert ARGUMENTS.decode(b'{"number": 1}') == {"number": 1}
+    assert ARGUMENTS.decode(b'{"number": 1}') == {"number": 1, "by_number": {}}
     decoded = ARGUMENTS.decode(
         b'{"number":1,"ratio":2,"point":{"x":1},"raw":"_w==","by_number":{"1":"a"},'
         b'"when":"2026-01-01T00:00:00Z","colour":"blue"}'
@@ -331,7 +326,6 @@ def test_arguments_are_read_from_json() -> None:
         (b'{"number":1,"extra":1}', ["/extra"]),
         (b'{"number":1,"a/b~c":1}', ["/a~1b~0c"]),
         (b'{"number":1,"ratio":"2"}', ["/ratio"]),
-        (b'{"number":1,"ratio":NaN}', ["/ratio"]),
         (b'{"number":1,"point":{"x":"one","y":2}}', ["/point/x"]),
         (b'{"number":1,"colour":"green"}', ["/colour"]),
         (b'{"number":"1","text":1}', ["/number", "/text"]),
@@ -354,7 +348,17 @@ def test_who_misspells_a_parameter_is_told_which_there_are() -> None:
 
 @pytest.mark.requirement("OBJ-1", "GATE-9")
 @pytest.mark.parametrize(
-    "body", [b"{", b'{"number":1', b"\xff", b'{"number":1}x', b"[" * 10_000, b'{"text":"\xed\xa0\x80"}', b"nope"]
+    "body",
+    [
+        b"{",
+        b'{"number":1',
+        b"\xff",
+        b'{"number":1}x',
+        b"[" * 10_000,
+        b'{"text":"\xed\xa0\x80"}',
+        b"nope",
+        b'{"number":1,"ratio":NaN}',
+    ],
 )
 def test_what_is_not_json_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedRequest, match="the body is not JSON"):

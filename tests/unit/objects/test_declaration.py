@@ -356,10 +356,6 @@ class Child(Parent, name="Kind", create_on_call=False):
 
     alias = new
 
-    @staticmethod
-    @call
-    def lonely(this: Any) -> None: ...
-
     def on_create(self, city: str = "here") -> None: ...
 
 
@@ -374,7 +370,7 @@ def test_a_class_is_compiled_with_what_it_inherits() -> None:
     assert spec.state.fields == ("inherited", "own")
     assert spec.state.required == ("own",)
     assert list(spec.transient) == ["_cache"]
-    assert sorted(spec.methods) == ["alias", "lonely", "new", "old"]
+    assert sorted(spec.methods) == ["alias", "new", "old"]
     assert sorted(spec.hooks) == ["on_create"]
     assert spec.description == "A child."
     old, new = spec.methods["old"], spec.methods["new"]
@@ -397,7 +393,7 @@ def test_a_registry_knows_its_types_by_name() -> None:
     with pytest.raises(UnknownType, match="there is no object type 'Child'") as missing:
         registry.type("Child")
     assert "Another, Kind" in str(missing.value)
-    with pytest.raises(UnknownMethod, match="Kind exports no method 'helper'; it has alias, lonely, new, old"):
+    with pytest.raises(UnknownMethod, match="Kind exports no method 'helper'; it has alias, new, old"):
         registry.method("Kind", "helper")
     with pytest.raises(UnknownMethod, match="it has none"):
         registry.method("Another", "x")

@@ -99,7 +99,7 @@ def test_what_is_measured_is_read_from_the_results_of_the_benchmarks() -> None:
         ({"active": 7, "objects": 6}, "active"),
         ({"keyed": 1.5}, "keyed"),
         ({"utilisation": 1.0}, "utilisation"),
-        ({"changes_days": 0}, "changes_days"),
+        ({"changes_days": -1}, "changes_days"),
         ({"pool_max": 0}, "pool_max"),
         ({"node_memory": 100 * MIB}, "node_memory"),
     ],
@@ -141,3 +141,10 @@ def test_the_command_tells_people_and_programs(capsys: pytest.CaptureFixture[str
 
 def test_bytes_are_told_in_units() -> None:
     assert [human(5), human(3 * MIB), human(2.5 * GIB)] == ["5 bytes", "3.0 MiB", "2.5 GiB"]
+
+
+def test_a_feed_that_is_switched_off_takes_no_disk() -> None:
+    without = size(Wish(writes=500, changes_days=0), FIGURES)
+
+    assert (without.disk_changes_per_day, without.disk_kept) == (0, 0)
+    assert size(Wish(writes=500, changes_days=1), FIGURES).disk_kept > 0

@@ -33,7 +33,7 @@ def records(draw: st.DrawFn) -> CommitRecord:
 
 def encoded(record: CommitRecord, seq: int) -> bytes:
     """Return the record's body as a store would write it."""
-    outcomes, (prefix, body) = Table().stage([record], seq, now_ms=0)
+    outcomes, (prefix, body) = Table().stage([record], seq, now_ms=record.at_ms)
     assert outcomes == [seq]
     assert prefix + body == framed(body)
     return body

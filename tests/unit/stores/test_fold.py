@@ -33,7 +33,7 @@ def log_of(steps: list[tuple[ObjectKey, bool, str | None, bool]]) -> list[bytes]
     for key, lives, idempotency_key, lasts in steps:
         found = table.load(key)
         version = found.version if found is not None else 0
-        reply = StoredReply(b"f", b"r", NOW_MS + (1 if lasts else -1)) if idempotency_key else None
+        reply = StoredReply(b"f", b"r", 5 + (1 if lasts else -1)) if idempotency_key else None
         record = CommitRecord(
             key, version, version + 1, b"%d" % version if lives else None, 1, 5, idempotency_key, reply
         )
@@ -47,7 +47,7 @@ def table_of(*logs: list[bytes]) -> Table:
     """Return what a start makes of these records."""
     table = Table(bulk=True)
     for log in logs:
-        table.replay(log, NOW_MS)
+        table.replay(log)
     table.settle()
     return table
 

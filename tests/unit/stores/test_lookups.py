@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
+from weakref import ref
 
 import pytest
 
@@ -64,6 +66,19 @@ async def test_a_question_that_nobody_waits_for_is_not_asked_again() -> None:
 
     assert await lookups("bb") == 2
     assert database.asked == [["a"], ["bb"]]
+
+
+async def test_calls_that_ended_leave_nothing_behind_in_a_question_that_is_asked_again() -> None:
+    database = Database(*[Unavailable("restarts")] * 4)
+    lookups = Lookups(database.ask)
+    waiting, ended = lookups("a"), lookups("a")
+    ended.cancel()
+    gone = ref(ended)
+    del ended
+    await until(lambda: len(database.asked) > 1)
+    gc.collect()
+    assert gone() is None
+    assert await waiting == 1
 
 
 async def test_patience_ends_and_what_time_does_not_heal_is_told_at_once() -> None:

@@ -20,7 +20,7 @@ def change(expected: int, key: ObjectKey = KEY) -> CommitRecord:
 
 
 def test_changes_of_one_object_expect_what_the_first_expects_and_only_the_last_is_written() -> None:
-    arguments = folded([change(4), change(5), change(0, KEY._replace(id="c2")), change(6)], 0)
+    arguments = folded([change(4), change(5), change(0, KEY._replace(id="c2")), change(6)])
 
     assert arguments is not None
     assert arguments[EXPECTED] == "{-1,-1,0,4}"
@@ -39,8 +39,8 @@ def test_changes_of_one_object_expect_what_the_first_expects_and_only_the_last_i
     ids=["a gap", "a leap", "two opinions", "two epochs", "one key twice"],
 )
 def test_what_is_unusual_is_committed_one_by_one(batch: list[CommitRecord]) -> None:
-    assert folded(batch, 0) is None
-    assert len(each(batch, 0)) == len(EACH_TYPES)
+    assert folded(batch) is None
+    assert len(each(batch)) == len(EACH_TYPES)
 
 
 @given(router=st.text("0123456789abcdef", min_size=16, max_size=16), number=st.integers(0, 2**60 - 1))

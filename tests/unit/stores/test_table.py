@@ -151,3 +151,12 @@ def test_a_large_table_is_nothing_to_the_garbage_collector() -> None:
         table.apply_staged()
     gc.collect()
     assert len(gc.get_objects()) - before < 500
+
+
+def test_a_reply_expires_by_the_time_that_passed_since_its_turn() -> None:
+    table, turn_ms = Table(), 5
+    kept = StoredReply(b"f", b"r", turn_ms + 1_000)
+    table.stage([CommitRecord(KEYS[0], 0, 0, None, 1, turn_ms, "k", kept)], 1, NOW_MS)
+    table.apply_staged()
+    assert table.recall(KEYS[0], "k", NOW_MS + 999) is not None
+    assert table.recall(KEYS[0], "k", NOW_MS + 1_000) is None

@@ -17,7 +17,7 @@ from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
 from goverse.objects.context import Context, current_turn
 from goverse.telemetry.lines import LineWriter
-from goverse.telemetry.logs import change_level, configure, current_level
+from goverse.telemetry.logs import LogFormat, change_level, configure, current_level
 from goverse.telemetry.process import register_process_metrics
 
 
@@ -246,3 +246,21 @@ def test_the_process_tells_its_memory_processor_time_and_release() -> None:
     assert 'version="1.2.3"' in text
     for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "python_gc_collections_total"):
         assert f"\n{name}" in text
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_record_is_bounded_whatever_an_exception_and_its_members_hold(form: LogFormat) -> None:
+    stream = io.StringIO()
+    configure(form, "info", stream=stream)
+    try:
+        try:
+            raise ValueError("from outside " * 1_000_000)
+        except ValueError as cause:
+            raise TypeError("short") from cause
+    except TypeError:
+        logging.getLogger("app").exception("failed " * 1_000_000, extra={"body": "x" * 10_000_000})
+
+    found = "\n".join(lines(stream))
+    assert "from outside" in found
+    assert "(cut)" in found
+    assert len(found) < 200_000

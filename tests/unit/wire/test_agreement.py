@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from goverse.errors import Moving, Overloaded, PeerError
-from goverse.model.frames import Problem
-from goverse.ports.link import Executed, executed
+from goverse.errors import PeerError
 from goverse.wire.backoff import HELD_S, Backoff
 from goverse.wire.introduction import CANCEL, FEATURES, LIST, Agreement, Introduction, agree
 from goverse.wire.liveness import Liveness, Verdict
@@ -76,17 +74,3 @@ def test_pauses_are_spread() -> None:
     assert early.next_s() == late.next_s() == 0.0
 
     assert (early.next_s(), round(late.next_s(), 2)) == (0.5, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("problem", "known"),
-    [
-        (Problem.of(Moving()), Executed.NO),
-        (Problem.of(Overloaded(executed="no")), Executed.NO),
-        (Problem("unavailable", "", extra={"executed": "unknown"}), Executed.UNKNOWN),
-        (Problem("unavailable", "", extra={"executed": ["no"]}), None),
-        (Problem("timeout", ""), None),
-    ],
-)
-def test_a_router_can_tell_what_is_known_about_a_request(problem: Problem, known: Executed | None) -> None:
-    assert executed(problem) is known

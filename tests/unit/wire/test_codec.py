@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goverse.errors import GoverseError, MalformedRequest, PeerError
+from goverse.errors import Executed, GoverseError, MalformedRequest, PeerError
 from goverse.limits import CALL_TIMEOUT_S_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.records import ObjectSummary
-from goverse.ports.link import EXECUTED, Readiness
+from goverse.ports.link import Readiness
 from goverse.wire import codec
 from goverse.wire.introduction import Introduction
 from goverse.wire.problems import read_problem, write_problem
@@ -150,7 +150,9 @@ def test_a_request_that_cannot_be_expressed_fails_alone(unsendable: Request) -> 
         [(1, frames.request(b"1")), (2, unsendable), (3, frames.request(b"3"))], NOW, envelope
     )
 
-    assert [(number, error.code, error.extra[EXECUTED]) for number, error in failed] == [(2, "malformed_request", "no")]
+    assert [(number, error.code, error.link_verdict) for number, error in failed] == [
+        (2, "malformed_request", Executed.NO)
+    ]
     assert [(message.id, message.body) for message in sent(envelope).requests] == [(1, b"1"), (3, b"3")]
 
 
@@ -169,9 +171,9 @@ def test_a_reply_that_cannot_be_expressed_becomes_a_problem() -> None:
     ("extra", "arrives"),
     [
         ({"large": 2**80}, {"large": 2**80}),
-        ({"odd": object, EXECUTED: "no"}, {"odd": "<class 'object'>", EXECUTED: "no"}),
-        ({"half": float("nan"), EXECUTED: "no"}, {"half": None, EXECUTED: "no"}),
-        ({"\ud800": 1, EXECUTED: "no", "n": 2**80}, {"\ud800": 1, EXECUTED: "no", "n": 2**80}),
+        ({"odd": object, "kept": "no"}, {"odd": "<class 'object'>", "kept": "no"}),
+        ({"half": float("nan"), "kept": "no"}, {"half": None, "kept": "no"}),
+        ({"\ud800": 1, "kept": "no", "n": 2**80}, {"\ud800": 1, "kept": "no", "n": 2**80}),
     ],
 )
 def test_members_that_are_no_plain_json_arrive_as_well_as_they_can(
@@ -183,14 +185,17 @@ def test_members_that_are_no_plain_json_arrive_as_well_as_they_can(
     assert reply.problem.extra == arrives
 
 
-def test_members_without_any_json_are_left_out_but_for_what_a_router_has_to_know() -> None:
-    endless: dict[str, object] = {EXECUTED: "unknown"}
+def test_members_without_any_json_are_left_out_and_named() -> None:
+    endless: dict[str, object] = {"kept": "unknown"}
     endless["self"] = endless
 
     reply = through_reply(Reply(problem=Problem("c", "half a \ud800 character", extra=endless)))
 
     assert reply.problem is not None
-    assert (reply.problem.detail, reply.problem.extra) == ("half a ? character", {EXECUTED: "unknown"})
+    assert (reply.problem.detail, reply.problem.extra) == (
+        "half a ? character",
+        {"kept": "unknown", "truncated": ["self"]},
+    )
 
 
 @pytest.mark.parametrize("extra", [b"{", b"[1]", b"\xff", b"[" * 100_000])
@@ -199,12 +204,19 @@ def test_a_problem_with_nonsense_for_members_is_a_violation(extra: bytes) -> Non
         read_problem(messages.Problem(code="c", extra=extra))
 
 
-def test_a_problem_without_a_code_is_a_violation() -> None:
+def problem_through(problem: Problem) -> Problem:
     message = messages.Problem()
-    write_problem(Problem("", "d"), message)
+    write_problem(problem, message)
+    return read_problem(message)
 
+
+def test_a_problem_without_a_code_is_a_violation() -> None:
     with pytest.raises(PeerError, match="code"):
-        read_problem(message)
+        read_problem(messages.Problem(detail="d"))
+
+
+def test_an_error_whose_code_an_application_emptied_is_written_with_one() -> None:
+    assert problem_through(Problem("", "d")).code == "internal_error"
 
 
 def test_introductions_listings_and_readiness_arrive_as_they_were_sent() -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from goverse.errors import GoverseError, PeerError
+from goverse.errors import Executed, GoverseError, PeerError
 from goverse.limits import STATE_BYTES_MAX
 from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
-from goverse.ports.link import EXECUTED
 from goverse.wire.incoming import Incoming, Occupancy
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import FRAME_OVERHEAD_BYTES
@@ -19,9 +18,9 @@ def incoming(occupancy: Occupancy | None = None, **options: int) -> Incoming:
     return Incoming(WireOptions(**options), occupancy or Occupancy(100))
 
 
-def refused(error: GoverseError | None) -> tuple[str, str]:
+def refused(error: GoverseError | None) -> tuple[str, Executed | None]:
     assert error is not None
-    return error.code, error.extra[EXECUTED]
+    return error.code, error.link_verdict
 
 
 async def test_ids_grow() -> None:
@@ -118,7 +117,7 @@ async def test_an_answer_that_fits_into_no_message_becomes_a_problem() -> None:
 
     ((_, reply),) = side.take_replies()
     assert reply.problem is not None
-    assert (reply.problem.code, reply.problem.extra[EXECUTED], reply.version) == ("too_large", "unknown", 7)
+    assert (reply.problem.code, reply.problem.executed, reply.version) == ("too_large", "unknown", 7)
 
 
 async def test_bodies_have_the_bound_of_a_gate_or_of_a_state_where_an_object_sent_them() -> None:

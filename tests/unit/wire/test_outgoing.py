@@ -7,9 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from goverse.errors import GoverseError
+from goverse.errors import Executed, GoverseError
 from goverse.model.frames import Reply
-from goverse.ports.link import EXECUTED, Executed
 from goverse.wire.outgoing import Budget, Outgoing
 from tests.unit.wire.frames import Slot, request
 
@@ -18,9 +17,9 @@ def outgoing(inflight_max: int = 10, bytes_max: int = 100, body_bytes_max: int =
     return Outgoing(inflight_max=inflight_max, bytes_max=bytes_max, body_bytes_max=body_bytes_max)
 
 
-def refused(error: GoverseError | None) -> tuple[str, str]:
+def refused(error: GoverseError | None) -> tuple[str, Executed | None]:
     assert error is not None
-    return error.code, error.extra[EXECUTED]
+    return error.code, error.link_verdict
 
 
 def test_more_than_may_be_under_way_is_refused_and_answers_make_room() -> None:
@@ -103,7 +102,7 @@ def test_what_was_not_sent_when_the_peer_began_to_drain_is_refused() -> None:
 
     assert unsent.reply is not None
     assert unsent.reply.problem is not None
-    assert (unsent.reply.problem.code, unsent.reply.problem.extra[EXECUTED]) == ("draining", "no")
+    assert (unsent.reply.problem.code, unsent.reply.problem.executed) == ("draining", "no")
     assert (sent.done(), needed.done()) == (False, False)
     assert len(table.take(10_000)) == 1
     assert table.add(request(b"x" * 30, chain=(request().key,)), Slot()) is None

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from goverse.model.keys import ObjectKey, router_number
+from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, router_number
 from goverse.model.records import CommitRecord, StoredReply
 from goverse.ports.authority import is_check
 from goverse_node.stores.postgres.kinds import kind_of
@@ -26,12 +26,13 @@ BATCH_TYPES: Final = (
     *("bigint[]", "bytea[]", "bigint[]", "bigint[]", "bytea[]", "integer[]", "bigint[]", "integer[]", "integer"),
     *("bigint[]", "bytea[]", "bigint[]"),
     *("bigint[]", "bytea[]", "bytea[]", "bytea[]", "bytea[]", "bigint[]", "integer[]"),
+    *("bigint[]", "bytea[]", "bytea[]", "bytea[]", "bytea[]", "bigint[]", "integer[]"),
     *("text[]", "integer[]", "bigint[]", "bigint[]", "bigint[]", "bigint[]", "integer[]", "bytea[]"),
     *("text[]", "bigint[]"),
 )
 EACH_TYPES: Final = (
     *("bigint[]", "bytea[]", "bigint[]", "bigint[]", "bytea[]", "integer[]", "bigint[]", "integer[]", "bigint[]"),
-    *("bytea[]", "text[]", "bigint[]", "boolean[]", "bytea[]", "bytea[]", "bigint[]"),
+    *("bytea[]", "boolean[]", "text[]", "bigint[]", "boolean[]", "bytea[]", "bytea[]", "bigint[]"),
 )
 
 _FOLDED: Final = -1
@@ -94,26 +95,29 @@ class _Numbered:
         self.numbers: list[int] = []
         self.ordinals: list[int] = []
         self.replies: list[bytes] = []
-        self.expires_ms = 0
+        self.lives_ms = 0
 
-    def add(self, number: int, ordinal: int, reply: bytes, expires_ms: int) -> None:
+    def add(self, number: int, ordinal: int, reply: bytes, lives_ms: int) -> None:
         self.numbers.append(number)
         self.ordinals.append(ordinal)
         self.replies.append(reply)
-        self.expires_ms = max(self.expires_ms, expires_ms)
+        self.lives_ms = max(self.lives_ms, lives_ms)
 
 
 class _Batch:
-    """What a batch comes to; the node's clock is ``ahead_ms`` ahead of the database's."""
+    """The columns of a batch.
 
-    def __init__(self, ahead_ms: int) -> None:
-        self.ahead_ms = ahead_ms
+    A reply says for how long it is kept, and the database, by its own clock, until when.
+    """
+
+    def __init__(self) -> None:
         self.claims: dict[int, int] = {}
         self.changes = _Changes()
         self.unwritten: dict[ObjectKey, int] = {}
         self.keys: set[tuple[ObjectKey, str]] = set()
         self.router_keys: set[str] = set()  # each was made for one call
         self.replies: list[tuple[Any, ...]] = []
+        self.brief_replies: list[tuple[Any, ...]] = []
         self.routers: dict[str, _Numbered] = {}
         self.resent: list[tuple[str, int]] = []
 
@@ -140,14 +144,15 @@ class _Batch:
         return self.unwritten.setdefault(record.key, record.expected) == record.expected
 
     def _keep(self, ordinal: int, record: CommitRecord, idempotency_key: str, kept: StoredReply) -> bool:
-        numbered, expires_ms = router_number(idempotency_key), kept.expires_ms - self.ahead_ms
+        numbered, lives_ms = router_number(idempotency_key), kept.expires_ms - record.at_ms
         if numbered is None:
             place = (record.key, idempotency_key)
             if place in self.keys:
                 return False
             self.keys.add(place)
             name = (kind_of(record.key[0], record.key[1]), record.key[2].encode(), idempotency_key.encode())
-            self.replies.append((*name, kept.fingerprint, kept.reply, expires_ms, ordinal))
+            replies = self.brief_replies if is_brief(idempotency_key) else self.replies
+            replies.append((*name, kept.fingerprint, kept.reply, lives_ms, ordinal))
             return True
         if idempotency_key in self.router_keys:
             return False
@@ -156,7 +161,7 @@ class _Batch:
         found = self.routers.get(router)
         if found is None:
             found = self.routers[router] = _Numbered()
-        found.add(number, ordinal, kept.reply, expires_ms)
+        found.add(number, ordinal, kept.reply, lives_ms)
         if not record.fresh_key:
             self.resent.append(numbered)
         return True
@@ -171,13 +176,18 @@ class _Batch:
             numbers += each.numbers
             ordinals += each.ordinals
             replies += each.replies
-            per_router.append((router, len(numbers), min(each.numbers), max(each.numbers), each.expires_ms))
+            per_router.append((router, len(numbers), min(each.numbers), max(each.numbers), each.lives_ms))
         return [*_columns(per_router, 5), numbers, ordinals, replies, *_columns(self.resent, 2)]
 
 
-def folded(batch: Sequence[CommitRecord], ahead_ms: int) -> list[Any] | None:
-    """Return the arguments of ``commit_batch`` behind ``p_now_ms``; None where the batch is unfit for it."""
-    found = _Batch(ahead_ms)
+def is_brief(idempotency_key: str) -> bool:
+    """Tell whether a key was derived from a router's key, so that it is needed for some minutes only."""
+    return idempotency_key.startswith(ROUTER_KEY_PREFIX) and router_number(idempotency_key) is None
+
+
+def folded(batch: Sequence[CommitRecord]) -> list[Any] | None:
+    """Return the arguments of ``commit_batch`` behind ``p_batch``; None where the batch is unfit for it."""
+    found = _Batch()
     for ordinal, record in enumerate(batch):
         if not found.add(ordinal, record):
             return None
@@ -188,14 +198,15 @@ def folded(batch: Sequence[CommitRecord], ahead_ms: int) -> list[Any] | None:
         *found.changes.columns(),
         *_columns(unwritten, 3),
         *_columns(found.replies, 7),
+        *_columns(found.brief_replies, 7),
         *found.routed(),
     ]
     return _as_text(columns, BATCH_TYPES)
 
 
-def each(batch: Sequence[CommitRecord], ahead_ms: int) -> list[Any]:
-    """Return the arguments of ``commit_each`` behind ``p_now_ms``."""
-    return _as_text(_columns([_row(record, ahead_ms) for record in batch], 16), EACH_TYPES)
+def each(batch: Sequence[CommitRecord]) -> list[Any]:
+    """Return the arguments of ``commit_each`` behind ``p_batch``."""
+    return _as_text(_columns([_row(record) for record in batch], 17), EACH_TYPES)
 
 
 def _as_text(columns: list[Any], types: Sequence[str]) -> list[Any]:
@@ -205,7 +216,7 @@ def _as_text(columns: list[Any], types: Sequence[str]) -> list[Any]:
     ]
 
 
-def _row(record: CommitRecord, ahead_ms: int) -> tuple[Any, ...]:
+def _row(record: CommitRecord) -> tuple[Any, ...]:
     key, kept = record.key, record.reply if record.idempotency_key is not None else None
     numbered = router_number(record.idempotency_key) if kept is not None and record.idempotency_key else None
     chosen = record.idempotency_key.encode() if kept and not numbered and record.idempotency_key else None
@@ -221,12 +232,13 @@ def _row(record: CommitRecord, ahead_ms: int) -> tuple[Any, ...]:
         record.shard,
         record.epoch,
         chosen,
+        chosen is not None and is_brief(record.idempotency_key or ""),
         router,
         number,
         not record.fresh_key,
         kept.fingerprint if kept is not None else None,
         kept.reply if kept is not None else None,
-        kept.expires_ms - ahead_ms if kept is not None else None,
+        kept.expires_ms - record.at_ms if kept is not None else None,
     )
 
 

@@ -6,7 +6,9 @@ import asyncio
 from typing import Final
 
 from goverse.errors import ConfigError, GoverseError, StoreError, Unavailable
+from goverse.settings.data_source import SETTING
 from goverse_node.stores.postgres.driver import asyncpg
+from goverse_node.stores.postgres.session import POOLED, is_pooled
 
 GIVEN_UP: Final = "GV001"
 CONFLICT: Final = "GV002"
@@ -44,10 +46,12 @@ def told(error: BaseException) -> GoverseError:
     """Return what callers and operators hear."""
     if isinstance(error, GoverseError):
         return error
+    if is_pooled(error):
+        return ConfigError(POOLED, setting=SETTING)
     if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
-        return ConfigError(f"PostgreSQL refuses the user: {error}", setting="postgres.dsn")
+        return ConfigError(f"PostgreSQL refuses the user: {error}", setting=SETTING)
     if isinstance(error, asyncpg.InvalidCatalogNameError):
-        return ConfigError(f"PostgreSQL has no such database: {error}", setting="postgres.dsn")
+        return ConfigError(f"PostgreSQL has no such database: {error}", setting=SETTING)
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedFunctionError | asyncpg.InvalidSchemaNameError):
         return StoreError(f"the database has no schema for this release: {error}; run `goverse db migrate`")
     if isinstance(error, asyncpg.LockNotAvailableError):

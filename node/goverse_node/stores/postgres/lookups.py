@@ -102,6 +102,9 @@ class Lookups(Generic[Question, Answer]):
         if self._timer is None:  # the first of those that were under way together
             self._pause_s = min(2 * self._pause_s or RETRY_S, RETRY_S_MAX)
         for question, asked in batch.items():
+            asked.futures[:] = [future for future in asked.futures if not future.done()]
+            if not asked.futures:
+                continue  # the calls behind it have ended
             if now >= asked.until:
                 _refuse(asked, error)
                 continue

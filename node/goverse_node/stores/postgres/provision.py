@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from goverse.errors import ConfigError, StoreError
+from goverse.settings.data_source import EXAMPLE, SETTING, DataSource
 from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.connections import Connections
 from goverse_node.stores.postgres.driver import asyncpg
@@ -33,13 +33,11 @@ def home_of(options: PostgresOptions) -> Home:
     Raises:
         ConfigError: it names none.
     """
-    parts = urlsplit(options.dsn)
-    home = Home(unquote(parts.username or ""), unquote(parts.path.lstrip("/")))
-    if parts.scheme not in ("postgresql", "postgres") or not all(home):
+    source = DataSource.parse(options.dsn)
+    home = Home(source.user, source.database)
+    if not all(home):
         raise ConfigError(
-            "the data source name has to say which role and which database to make, like "
-            "postgresql://goverse@db:5432/goverse",
-            setting="postgres.dsn",
+            f"the data source name has to say which role and which database to make, like {EXAMPLE}", setting=SETTING
         )
     return home
 
@@ -53,19 +51,14 @@ async def provision(options: PostgresOptions, admin_dsn: str, admin_password: st
         Unavailable: PostgreSQL does not answer.
     """
     home, made = home_of(options), list[str]()
-    administrators = Connections(replace(options, dsn=admin_dsn, password=admin_password))
+    administrators = Connections(replace(options, dsn=admin_dsn, password=admin_password), setting=_ADMIN)
     try:
         admin = await administrators.dedicated()
-    except ValueError as error:  # its text repeats a part of the name, in which a password may be
-        raise ConfigError(
-            f"{_ADMIN} cannot be read: encode what is no letter or digit in a user or password (`/` is %2F), or "
-            "give the password in a file"
-        ) from error
     except Exception as error:
         refusal = told(error)
         raise type(refusal)(f"{_ADMIN}: {refusal.detail}") from error
     try:
-        made += await _make_role(admin, home, options.password or urlsplit(options.dsn).password)
+        made += await _make_role(admin, home, options.password or DataSource.parse(options.dsn).password or None)
         made += await _make_database(admin, home)
     except asyncpg.InsufficientPrivilegeError as error:
         raise ConfigError(

@@ -2,6 +2,9 @@
 
 Rules of the ports are kept by the SQL functions (``migrations/``); here are the conversation with them, and what a lost
 connection means: reads are tried again, commits are resolved (``writer``).
+
+Every two seconds, and when the connection that commits ends, the store looks for signs that the database is older than
+what it wrote (``vigil``).
 """
 
 from __future__ import annotations
@@ -20,21 +23,24 @@ from goverse.ports.authority import Holding, is_check
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores.postgres import schema
+from goverse_node.stores.postgres.batches import is_brief
 from goverse_node.stores.postgres.connections import Connections
-from goverse_node.stores.postgres.database_clock import DatabaseClock
 from goverse_node.stores.postgres.expiry import Expired
 from goverse_node.stores.postgres.failures import is_read_only, passes, told
 from goverse_node.stores.postgres.housekeeping import Housekeeping
+from goverse_node.stores.postgres.kept_size import KeptSize
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.lookups import Lookups
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.statements import query
+from goverse_node.stores.postgres.vigil import Vigil
 from goverse_node.stores.postgres.writer import Carried, Writer
 
 T = TypeVar("T")
 
 _READ_TRIES: Final = 4
 _READ_RETRY_S: Final = 0.05
+_RETRY_S: Final = 0.5
 
 logger = logging.getLogger("goverse.node.store")
 
@@ -44,6 +50,8 @@ class PostgresStore:
 
     Attributes:
         housekeeping: makes and drops partitions.
+        kept: the size of kept replies.
+        on_reverted: called after the database lost acknowledged calls; has to drop everything that was read from it.
     """
 
     def __init__(self, options: PostgresOptions, *, owner: str = "local", clock: Clock | None = None) -> None:
@@ -52,14 +60,25 @@ class PostgresStore:
         Raises:
             ConfigError: the certificates that ``options`` name are of no use.
         """
+        self.on_reverted: Callable[[], None] | None = None
         self._options = options
-        self._clock = DatabaseClock(clock or SystemClock())
+        self._owner = owner
+        self._clock = clock or SystemClock()
         self._connections = Connections(options)
-        self.certificates = self._connections.certificates  # somebody has to have them look at their files
-        self._writer = Writer(self._connections, owner, self._clock)
+        self.certificates = self._connections.certificates  # the process that opens the store has to refresh them
+        self._vigil = Vigil(self._ask, self._go_back)
+        self._going_back = asyncio.Lock()
+        self._writer = Writer(
+            self._connections,
+            owner,
+            history=lambda: self._vigil.generation,
+            reverted=self._go_back,
+            cut=self._vigil.look_soon,
+        )
         self._load: Lookups[ObjectKey, StoredObject | None] = Lookups(self._load_all)
         self._recall: Lookups[tuple[ObjectKey, str], StoredReply | None] = Lookups(self._recall_all)
-        self.housekeeping = Housekeeping(self._ask, options, self._clock)
+        self.kept = KeptSize(options.kept_replies_bytes_max)
+        self.housekeeping = Housekeeping(self._ask, options, self.kept)
         self._seq = 0
         self._open = False
 
@@ -77,7 +96,6 @@ class PostgresStore:
         try:
             async with self._connections.pool.acquire() as connection:
                 await schema.check(connection)
-                await self._clock.compare(connection)
                 await self._take_position(connection)
             await self._writer.open()
         except Exception as error:
@@ -85,19 +103,51 @@ class PostgresStore:
             raise told(error) from error
         self._open = True
         await self.housekeeping.start()
+        self._vigil.start(self._writer)
 
-    async def _take_position(self, connection: Any) -> None:
-        """Continue behind the newest position; a restored database, whose transactions begin lower, gets an offset."""
-        row = await connection.fetchrow(query("newest"))
-        if row["newest"] >= row["next"]:
-            more = row["newest"] - row["next"] + (1 << 20)
-            await connection.execute(query("new_generation"), more, row["seq_offset"])
-            logger.warning("the database was restored from another server; positions go on in a new generation")
+    async def _take_position(self, connection: Any, *, lost: bool = False) -> None:
+        """Continue behind every position that is known, in a new generation where the database is not what it was.
+
+        A database that was restored into another server, and a standby that took over, may have lower transaction ids
+        than positions that were given away; it gets an offset.
+        """
+        while True:
+            row = await connection.fetchrow(query("newest"))
+            newest = max(row["newest"], self._seq)
+            more = newest - row["next"] + (1 << 20) if newest >= row["next"] else 0
+            if not more and not row["restored"] and not (lost and row["generation"] == self._vigil.generation):
+                self._vigil.generation = row["generation"]
+                break
+            offset, generation = row["seq_offset"], row["generation"]
+            found = await connection.fetchval(query("new_generation"), more, offset, generation)
+            if found is not None:  # else another node did it
+                logger.warning("the database was restored; the change feed goes on in a new generation")
+                self._vigil.generation = found
+                break
         self._seq = max(self._seq, row["newest"])
+
+    async def _go_back(self, generation: str) -> None:
+        """Drop what was read in a generation that the database lost a part of."""
+        async with self._going_back:
+            if generation != self._vigil.generation:
+                return
+            reason = "it was restored, or a standby that lagged behind took over"
+            logger.error("the database lost acknowledged calls", extra={"reason": reason})
+            self._vigil.forget_claims()
+            if self.on_reverted is not None:
+                self.on_reverted()
+            while True:
+                try:
+                    await self._read(partial(self._take_position, lost=True))
+                except Unavailable:  # or positions would be used twice
+                    await asyncio.sleep(_RETRY_S)
+                else:
+                    break
 
     async def close(self) -> None:
         """Hang up."""
         self._open = False
+        await self._vigil.stop()
         await self.housekeeping.stop()
         await self._load.stop()
         await self._recall.stop()
@@ -135,7 +185,12 @@ class PostgresStore:
 
     def recall(self, key: ObjectKey, idempotency_key: str) -> Future[StoredReply | None]:
         """Return the reply kept under the key for this object, unless it expired."""
-        return self._recall((key, idempotency_key))
+        return self.kept.checked(self._recall((key, idempotency_key)))
+
+    @property
+    def kept_bytes(self) -> int:
+        """The disk that kept replies take, as measured last."""
+        return self.kept.bytes
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
         """Make the batch durable; one outcome per record, in order.
@@ -203,7 +258,10 @@ class PostgresStore:
         rows = await self._ask(
             lambda connection: connection.fetch("SELECT * FROM goverse.claim($1, $2)", owner, sorted(set(shards)))
         )
-        return {row["claimed"]: row["raised"] for row in rows}
+        raised = {row["claimed"]: row["raised"] for row in rows}
+        if owner == self._owner:
+            self._vigil.claimed(raised)
+        return raised
 
     async def holdings(self) -> Mapping[int, Holding]:
         """Return who claimed each shard last.
@@ -223,22 +281,19 @@ class PostgresStore:
         return [_object(found.get(place)) for place in range(1, len(keys) + 1)]
 
     async def _recall_all(self, questions: Sequence[tuple[ObjectKey, str]]) -> Sequence[StoredReply | None]:
-        now_ms, ahead_ms = self._clock.now_ms(), self._clock.ahead_ms
         found: dict[int, StoredReply] = {}
-        numbered = [router_number(used) for _, used in questions]
-        chosen = [
-            (place, kind_of(key[0], key[1]), key[2].encode(), used.encode())
-            for place, (key, used) in enumerate(questions)
-            if numbered[place] is None
-        ]
-        for name, rows in (
-            ("recall", chosen),
-            ("recall_router", [(place, *each) for place, each in enumerate(numbered) if each is not None]),
-        ):
-            if rows:
-                places, *columns = (list(column) for column in zip(*rows, strict=True))
-                kept = await self._read(partial(_fetch, query(name), *columns, now_ms))
-                found |= {places[row["place"] - 1]: _reply(row, ahead_ms) for row in kept}
+        asked: dict[str, list[tuple[Any, ...]]] = {}
+        for place, (key, used) in enumerate(questions):
+            numbered = router_number(used)
+            if numbered is not None:
+                asked.setdefault("recall_router", []).append((place, *numbered))
+            else:
+                row = (place, kind_of(key[0], key[1]), key[2].encode(), used.encode())
+                asked.setdefault("recall_brief" if is_brief(used) else "recall", []).append(row)
+        for name, rows in asked.items():
+            places, *columns = (list(column) for column in zip(*rows, strict=True))
+            kept = await self._read(partial(_fetch, query(name), *columns))
+            found |= {places[row["place"] - 1]: _reply(row, self._clock.wall_ms()) for row in kept}
         return [found.get(place) for place in range(len(questions))]
 
     async def _read(self, work: Callable[[Any], Awaitable[T]]) -> T:
@@ -261,7 +316,10 @@ class PostgresStore:
                 await self._connections.renew()
             elif not passes(error):
                 logger.error("PostgreSQL refused a request", exc_info=error)
-            raise told(error) from error
+            refusal = told(error)
+            if isinstance(refusal, ConfigError):  # of a connection made later: the settings were right at the start
+                raise Unavailable(f"no connection to PostgreSQL: {refusal.detail}") from error
+            raise refusal from error
 
 
 def _object(row: Any) -> StoredObject | None:
@@ -270,8 +328,8 @@ def _object(row: Any) -> StoredObject | None:
     return StoredObject(row["version"], row["state"], row["state_version"], row["commit_seq"], row["modified_ms"])
 
 
-def _reply(row: Any, ahead_ms: int) -> StoredReply:
-    return StoredReply(row["fingerprint"], row["reply"], row["expires_ms"] + ahead_ms, row["commit_seq"])
+def _reply(row: Any, now_ms: int) -> StoredReply:
+    return StoredReply(row["fingerprint"], row["reply"], now_ms + row["left_ms"], row["commit_seq"])
 
 
 async def _fetch(statement: str, *rest: Any) -> Any:

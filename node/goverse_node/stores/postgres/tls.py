@@ -10,13 +10,11 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
 
+from goverse.settings.data_source import SETTING, DataSource
 from goverse.tls.files import NamedFile, TlsFiles
 from goverse.tls.material import Material
 from goverse.tls.rotation import Rotating
-
-SETTING: Final = "postgres.dsn"
 
 _CHECKED: Final = ("require", "verify-ca", "verify-full")  # with an authority, ``require`` is ``verify-ca``
 _BEYOND: Final = ("sslcrl", "sslpassword", "ssl_min_protocol_version", "ssl_max_protocol_version", "service")
@@ -28,7 +26,7 @@ def certificates_of(dsn: str) -> Rotating[ssl.SSLContext] | None:
     Raises:
         ConfigError: something is wrong with them.
     """
-    query = {name: values[-1] for name, values in parse_qs(urlsplit(dsn).query).items()}
+    query = DataSource.parse(dsn).parameters
     mode = query.get("sslmode", "")
     if mode not in _CHECKED or "sslrootcert" not in query or any(word in query for word in _BEYOND):
         return None

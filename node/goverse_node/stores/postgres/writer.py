@@ -1,8 +1,12 @@
-"""The one connection that commits, and what became of a batch whose answer was lost.
+"""The one connection that commits, and the fate of a batch whose answer was lost.
 
-Every process has a row in ``goverse.writers`` that each batch updates. Whoever lost its connection in a commit asks
-that row: it waits for a transaction that is still under way, tells whether the batch was carried out, and raises the
-session, so that the batch can never be carried out later. That costs time and never correctness.
+Every process has a row in ``goverse.writers`` that each batch updates. After a connection was lost in a commit the
+writer asks that row: the request waits for a transaction that is still under way, tells if the batch was carried out,
+and raises the session, so that the batch can never be carried out later. That costs time and never correctness.
+
+The row also shows when the database is an older one: after a restore, or when a standby that lagged behind took over,
+it is missing or at a batch before the last acknowledged one. Then nothing is committed under it any more; the writer
+takes another row, and ``reverted`` is called, since what the process has in memory may be newer than the database.
 """
 
 from __future__ import annotations
@@ -10,17 +14,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from secrets import randbits
 from typing import Any, Final, NamedTuple
 
-from goverse.errors import GoverseError, StoreFailed
+from goverse.errors import GoverseError, StoreFailed, Unavailable
 from goverse.model.records import CommitRecord
 from goverse_node.stores.postgres import batches
 from goverse_node.stores.postgres.batches import NUMBERS
 from goverse_node.stores.postgres.connections import Connections
-from goverse_node.stores.postgres.database_clock import DatabaseClock
 from goverse_node.stores.postgres.driver import asyncpg
-from goverse_node.stores.postgres.failures import CONFLICT, is_read_only, passes, told
+from goverse_node.stores.postgres.failures import CONFLICT, GIVEN_UP, is_read_only, passes, told
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.statements import query
 
@@ -40,23 +45,64 @@ class Carried(NamedTuple):
     refused: Mapping[int, tuple[str, int]]
 
 
+_REVERTED: Final = (
+    "the database lost acknowledged calls: it was restored, or a standby that lagged behind took over; this call had "
+    "no effect in it"
+)
+
+
+class _Reverted(Exception):
+    """The database lost acknowledged calls: it was restored, or a standby that lagged behind took over.
+
+    The batch under way had no effect in it.
+    """
+
+
 class Writer:
     """Commits batches, one at a time.
 
     Attributes:
         trouble: why nothing can be committed now, or empty.
+        carried: the number of the last batch that is known to be carried out.
+        number: the writer's row.
     """
 
-    def __init__(self, connections: Connections, owner: str, clock: DatabaseClock) -> None:
-        """Write as ``owner``; replies expire by ``clock``."""
-        self._clock = clock
+    def __init__(
+        self,
+        connections: Connections,
+        owner: str,
+        *,
+        history: Callable[[], str],
+        reverted: Callable[[str], Awaitable[None]],
+        cut: Callable[[], None],
+    ) -> None:
+        """Write as ``owner``.
+
+        Args:
+            connections: makes the connection that commits.
+            owner: the name under which shards are claimed.
+            history: gives the generation of the feed that this process knows.
+            reverted: called when batches that were acknowledged in that history are missing in the database.
+            cut: called when the connection ended.
+        """
         self.trouble = ""
+        self.carried = 0
+        self.number = 0
         self._connections = connections
         self._owner_name = owner
-        self._number = self._owner = self._session = self._batch = 0
+        self._history = history
+        self._reverted = reverted
+        self._cut = cut
+        self._owner = self._session = self._batch = 0
         self._connection: Any = None
         self._unsure = False
         self._named: set[tuple[str, str]] = set()
+        self._turn = asyncio.Lock()
+
+    @property
+    def owner(self) -> int:
+        """The number that the database has for the owner."""
+        return self._owner
 
     async def open(self) -> None:
         """Take a row of our own.
@@ -65,8 +111,31 @@ class Writer:
             GoverseError: the database is not there, or not as it has to be.
         """
         self._connection = await self._connect()
-        row = await self._connection.fetchrow(query("open_writer"), self._owner_name)
-        self._number, self._owner, self._session = row["number"], row["owner"], row["session"]
+        await self._take_row(self._connection)
+
+    async def _take_row(self, connection: Any) -> None:
+        number = randbits(63)
+        row = await connection.fetchrow(query("open_writer"), number, self._owner_name)
+        self.number, self._owner, self._session = number, row["owner"], row["session"]
+        self.carried = self._batch = 0
+        self._named.clear()
+
+    async def renew(self, number: int) -> bool:
+        """Take another row in the place of ``number``, which the database lost; False if that was done already.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        async with self._turn:
+            if self.number != number:
+                return False
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await self._reconnect()
+            if self._connection is None:
+                raise Unavailable(self.trouble)
+            await self._take_row(self._connection)
+            self.trouble = ""
+            return True
 
     async def close(self) -> None:
         """Hang up."""
@@ -78,11 +147,21 @@ class Writer:
         """Carry a batch out, however long that takes.
 
         Raises:
-            Unavailable: PostgreSQL refused it, and nothing of it is durable.
-            StoreFailed: it is not known what became of it, since the database is another one now.
+            Unavailable: nothing of it is durable: PostgreSQL refused it, or lost what it builds on.
+            StoreFailed: two types have one number.
         """
-        self._batch += 1
-        pause_s = RETRY_S
+        async with self._turn:
+            self._batch += 1
+            history = self._history()
+            with suppress(_Reverted):
+                carried = await self._carry_through(batch)
+                self.carried = self._batch
+                return carried
+        await self._reverted(history)
+        raise Unavailable(_REVERTED, executed="unknown")
+
+    async def _carry_through(self, batch: Sequence[CommitRecord]) -> Carried:
+        pauses = _pauses()
         while True:
             try:
                 carried = await self._attempt(batch)
@@ -93,18 +172,26 @@ class Writer:
             else:
                 self.trouble = ""
                 return carried
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, RETRY_S_MAX)
-            try:
-                found = await self._resolve()
-            except Exception as error:
-                if isinstance(error, GoverseError) or (isinstance(error, asyncpg.PostgresError) and not passes(error)):
-                    raise told(error) from error
-                self._note_trouble(error)
-                continue
+            found = await self._find_out(pauses)
             self.trouble = ""
             if found is not None:
                 return found
+
+    async def _find_out(self, pauses: Iterator[float]) -> Carried | None:
+        """Connect and tell what became of the batch, however long that takes; as ``_resolve``."""
+        while True:
+            await asyncio.sleep(next(pauses))
+            connection = await self._reconnect()
+            if connection is None:
+                continue
+            try:
+                return await self._resolve(connection)
+            except _Reverted:
+                raise
+            except Exception as error:
+                if isinstance(error, asyncpg.PostgresError) and not passes(error):
+                    raise told(error) from error
+                self._note_trouble(error)
 
     async def _attempt(self, batch: Sequence[CommitRecord]) -> Carried:
         if self._connection is None:
@@ -116,9 +203,8 @@ class Writer:
         return carried
 
     async def _carry_out(self, batch: Sequence[CommitRecord]) -> Carried:
-        ahead_ms = self._clock.ahead_ms
-        head = (self._number, self._owner, self._session, self._batch, self._clock.now_ms())
-        folded = batches.folded(batch, ahead_ms)
+        head = (self.number, self._owner, self._session, self.carried, self._batch)
+        folded = batches.folded(batch)
         if folded is not None:
             try:
                 base = await self._connection.fetchval(_COMMIT_BATCH, *head, *folded)
@@ -127,7 +213,7 @@ class Writer:
                     raise
             else:
                 return Carried(base, {})
-        answer = json.loads(await self._connection.fetchval(_COMMIT_EACH, *head, *batches.each(batch, ahead_ms)))
+        answer = json.loads(await self._connection.fetchval(_COMMIT_EACH, *head, *batches.each(batch)))
         return Carried(answer["base"], _refused(answer["refused"]))
 
     async def _name_kinds(self, missing: set[tuple[str, str]]) -> None:
@@ -138,19 +224,33 @@ class Writer:
                 raise StoreFailed(f"the types {kind} and {tuple(row)} have the same number; rename one of them")
             self._named.add(kind)
 
-    async def _resolve(self) -> Carried | None:
-        """Connect anew, and tell what became of the batch; None where it was not and will never be carried out."""
+    async def _reconnect(self) -> Any:
+        """Return a new connection, or None if that is not possible now.
+
+        A refusal (of the password, or of a session that lacks a setting) is waited out as well: the fate of the batch
+        is unknown until a connection is there.
+        """
         if self._connection is not None:
             await self._connections.hang_up(self._connection)
             self._connection = None
         self._unsure = False
-        connection = await self._connect()
-        row = await connection.fetchrow(query("resolve"), self._number)
-        if row is None:
-            await self._connections.hang_up(connection)
-            raise StoreFailed(
-                "the database lost what this process wrote; it was replaced or restored. Restart the node."
-            )
+        try:
+            return await self._connect()
+        except Exception as error:
+            self._note_trouble(error)
+            return None
+
+    async def _resolve(self, connection: Any) -> Carried | None:
+        """Tell what became of the batch; None where it was not and will never be carried out.
+
+        Raises:
+            _Reverted: the database lost batches that were acknowledged.
+        """
+        row = await connection.fetchrow(query("resolve"), self.number)
+        if row is None or row["batch"] not in (self.carried, self._batch):
+            await self._take_row(connection)
+            self._connection = connection
+            raise _Reverted
         if self._unsure:
             await self._connections.hang_up(connection)
         self._check_standbys()
@@ -163,7 +263,11 @@ class Writer:
     async def _connect(self) -> Any:
         connection = await self._connections.dedicated()
         connection.add_log_listener(self._heard)
+        connection.add_termination_listener(self._ended)
         return connection
+
+    def _ended(self, _connection: Any) -> None:
+        self._cut()
 
     def _heard(self, _connection: Any, message: Any) -> None:
         """Note that the server gave up waiting for its standby: it says so in passing, and reports success."""
@@ -182,15 +286,15 @@ class Writer:
             raise ConnectionError("the wait for the synchronous standby was cancelled")
 
     def _is_lost(self, error: Exception) -> bool:
-        """Whether nobody knows what became of the batch, or it may simply be tried again.
+        """Tell if the fate of the batch is unknown, or it may be tried again.
 
-        Only what the server itself said on a connection that lives tells that nothing was done. A server that takes no
-        writes is waited for, or left for the one that does; a statement that was cancelled, by its time limit or by
-        somebody, is sent again.
+        Only what the server itself said on a connection that lives shows that nothing was done. A server that takes no
+        writes is waited for, or left for the one that does; a statement that was cancelled, by its time limit or by an
+        operator, is sent again. A batch that was given up meets a row that is not ours any more.
         """
         if isinstance(error, GoverseError):
             return False
-        if is_read_only(error):
+        if is_read_only(error) or getattr(error, "sqlstate", "") == GIVEN_UP:
             return True
         if not isinstance(error, asyncpg.PostgresError) or isinstance(error, _UNDONE):
             return True
@@ -201,6 +305,13 @@ class Writer:
         if not self.trouble:
             logger.error("commits wait for PostgreSQL", extra={"reason": reason})
         self.trouble = reason
+
+
+def _pauses() -> Iterator[float]:
+    pause_s = RETRY_S
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, RETRY_S_MAX)
 
 
 def _refused(answer: Mapping[str, Sequence[Any]]) -> dict[int, tuple[str, int]]:
@@ -214,5 +325,6 @@ def _function(name: str, types: Sequence[str]) -> str:
 
 
 _HEAD: Final = ("bigint", "integer", "integer", "bigint", "bigint")
+"""Writer, owner, session, the last batch that was carried out, this batch."""
 _COMMIT_BATCH: Final = _function("commit_batch", batches.BATCH_TYPES)
 _COMMIT_EACH: Final = _function("commit_each", batches.EACH_TYPES)

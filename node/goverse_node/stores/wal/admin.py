@@ -132,7 +132,8 @@ def snapshot(
         manifest = take_over(directory, manifest, log.tail, real)
         wall_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
         before_ms = wall_ms - round(tombstone_retention_s * 1000)
-        made = compact(Task(str(source), log.tail.last_seq, wall_ms, before_ms), real, progress)
+        # Replies expire by the running time of the store, which does not run here.
+        made = compact(Task(str(source), log.tail.last_seq, 0, before_ms), real, progress)
         new = manifest.with_snapshot(made.snapshot, base_seq=made.base_seq).trimmed(snapshots_kept)
         _switch(directory, manifest, new, real)
         return made.snapshot

@@ -42,7 +42,7 @@ class Task:
     Attributes:
         directory: the data directory.
         upto: the last position to include.
-        now_ms: replies that expired by then are left out.
+        now_ms: replies that expired by then are left out; in the running time of the store.
         tombstones_before_ms: tombstones older than this are left out.
     """
 

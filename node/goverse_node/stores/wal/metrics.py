@@ -37,6 +37,8 @@ class WalMetrics(Collector):
         yield counter("wal_full_disk", "Batches refused because the disk was full.", stats.full_disk)
         yield gauge("wal_segments", "Log segments on disk.", stats.segments)
         yield gauge("wal_log_bytes", "Log behind the newest snapshot.", stats.log_bytes)
+        yield gauge("kept_replies", "Replies kept under idempotency keys.", stats.kept_replies)
+        yield gauge("kept_replies_bytes", "Memory of the replies kept under idempotency keys.", stats.kept_bytes)
         yield gauge("snapshots", "Snapshots on disk.", stats.snapshots)
         yield counter("snapshots_made", "Snapshots that were completed.", stats.snapshots_made)
         yield counter("snapshots_failed", "Snapshots that failed.", stats.snapshots_failed)

@@ -134,7 +134,7 @@ class Recovery:
         count = 0
         try:
             for bodies in blocks:
-                table.replay(bodies, self._now_ms)
+                table.replay(bodies)
                 count += len(bodies)
         except ValueError as error:
             raise damaged(source, 0, f"a record has a valid checksum, but {error}") from error

@@ -16,6 +16,7 @@ class WalStats:
         full_disk: batches refused because the disk was full.
         segments, snapshots: files that the manifest names.
         log_bytes: log behind the newest snapshot.
+        kept_replies, kept_bytes: replies kept under idempotency keys, and the memory that they take.
         snapshots_made, snapshots_failed, snapshot_seconds: what the compactor did.
         recovery_seconds, recovered_records: how the store was opened.
     """
@@ -29,6 +30,8 @@ class WalStats:
     segments: int = 0
     snapshots: int = 0
     log_bytes: int = 0
+    kept_replies: int = 0
+    kept_bytes: int = 0
     snapshots_made: int = 0
     snapshots_failed: int = 0
     snapshot_seconds: float = 0.0

@@ -20,6 +20,8 @@ from goverse.model.keys import ObjectKey
 from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome
+from goverse_node.stores.kept import KeptBounds
+from goverse_node.stores.running_time import RunningTime, resumed_ms
 from goverse_node.stores.table import SWEEP_PER_RECORD, Table
 from goverse_node.stores.wal.directory import DataDirectory, Lock
 from goverse_node.stores.wal.feed import Feed
@@ -28,7 +30,7 @@ from goverse_node.stores.wal.manifest import SnapshotEntry
 from goverse_node.stores.wal.recovery import Recovered, Recovery, new_origin
 from goverse_node.stores.wal.segment import Origin
 from goverse_node.stores.wal.stats import BatchWritten, WalStats
-from goverse_node.stores.wal.upkeep import Retention, Trimmed, Upkeep
+from goverse_node.stores.wal.upkeep import Now, Retention, Trimmed, Upkeep
 from goverse_node.stores.wal.writer import Writer
 
 _log = logging.getLogger("goverse.store.wal")
@@ -39,7 +41,7 @@ class WalStore:
 
     Args:
         directory: the data directory.
-        clock: tells the time for expiry.
+        clock: measures how long the store runs, by which replies expire, and the age of tombstones.
         files: the file system.
         create: make the directory where it is missing; without it, a missing directory is an error.
         segment_bytes: size at which the log goes on in a new file.
@@ -48,6 +50,7 @@ class WalStore:
         tombstone_retention_s: how long deleted objects are remembered.
         on_batch: told after each durable batch, on the loop.
         make_origin: names a new store.
+        kept: how much memory replies may take that are kept under idempotency keys.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class WalStore:
         tombstone_retention_s: float = TOMBSTONE_RETENTION_S,
         on_batch: Callable[[BatchWritten], None] | None = None,
         make_origin: Callable[[], Origin] = new_origin,
+        kept: KeptBounds | None = None,
     ) -> None:
         """Name the directory; nothing is touched before :meth:`open`."""
         self._directory = DataDirectory(directory)
@@ -72,6 +76,7 @@ class WalStore:
         self._segment_bytes = segment_bytes
         self._on_batch = on_batch
         self._make_origin = make_origin
+        self._kept = kept
         self._table = Table()
         self._stats = WalStats()
         self._lock: Lock | None = None
@@ -83,7 +88,8 @@ class WalStore:
         self._freed: asyncio.Future[None] | None = None
         self._batch = (0, 0, 0)
         self._retention = Retention(snapshot_bytes, snapshots_kept, tombstone_retention_s)
-        self._upkeep = Upkeep(self._directory, self._files, self._clock, self._stats, self._retention)
+        self._time = RunningTime(self._clock, self._clock.wall_ms())
+        self._upkeep = Upkeep(self._directory, self._files, self._stats, self._retention, now=self._now)
         self._feed = Feed(self._directory, self._files, lambda: self._opened().manifest)
 
     # --- life -----------------------------------------------------------------------------------------------
@@ -122,13 +128,18 @@ class WalStore:
             self._directory,
             self._files,
             now_ms=self._clock.wall_ms(),
-            make_table=lambda: Table(tombstone_retention_s=self._retention.tombstone_retention_s, bulk=True),
+            make_table=self._make_table,
             make_origin=self._make_origin,
         ).run()
+
+    def _make_table(self) -> Table:
+        return Table(tombstone_retention_s=self._retention.tombstone_retention_s, bulk=True, kept=self._kept)
 
     def _begin(self, recovered: Recovered) -> None:
         self._table = recovered.table
         self._seq = recovered.last_seq
+        wall_ms, (kept_ms, kept_wall_ms) = self._clock.wall_ms(), recovered.table.latest
+        self._time = RunningTime(self._clock, resumed_ms(kept_ms, kept_wall_ms, wall_ms) if kept_ms else wall_ms)
         self._stats.recovered_records = recovered.records
         self._stats.log_bytes = recovered.log_bytes
         self._writer = Writer(
@@ -160,6 +171,9 @@ class WalStore:
             self._lock.release()
             self._lock = None
 
+    def _now(self) -> Now:
+        return Now(self._time.now_ms(), self._clock.wall_ms())
+
     # --- answers --------------------------------------------------------------------------------------------
 
     @property
@@ -178,7 +192,7 @@ class WalStore:
 
     def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | None:
         """Return the reply kept under the key for this object, unless it expired."""
-        return self._table.recall(key, idempotency_key, self._clock.wall_ms())
+        return self._table.recall(key, idempotency_key, self._time.now_ms())
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
@@ -206,11 +220,11 @@ class WalStore:
 
     def stats(self) -> WalStats:
         """Return the present numbers."""
-        writer = self._writer
+        kept, writer = {"kept_replies": self._table.kept_replies, "kept_bytes": self._table.kept_bytes}, self._writer
         if writer is None:
-            return replace(self._stats)
+            return replace(self._stats, **kept)
         manifest = writer.manifest
-        return replace(self._stats, segments=len(manifest.segments), snapshots=len(manifest.snapshots))
+        return replace(self._stats, segments=len(manifest.segments), snapshots=len(manifest.snapshots), **kept)
 
     async def snapshot(self) -> SnapshotEntry:
         """Make a snapshot of everything committed so far; writes go on meanwhile.
@@ -239,7 +253,7 @@ class WalStore:
             await self._free()
         writer = self._opened()
         try:
-            outcomes, pieces = self._table.stage(batch, self._seq + 1, self._clock.wall_ms())
+            outcomes, pieces = self._table.stage(batch, self._seq + 1, self._time.now_ms())
         except BaseException:
             self._table.discard_staged()
             raise
@@ -289,7 +303,7 @@ class WalStore:
         stats.bytes_written += size
         stats.log_bytes += size
         stats.sync_seconds += seconds
-        self._table.sweep(self._clock.wall_ms(), SWEEP_PER_RECORD * records)
+        self._table.sweep(self._time.now_ms(), SWEEP_PER_RECORD * records, wall_ms=self._clock.wall_ms())
         self._upkeep.look()
         if self._on_batch is not None:
             self._on_batch(BatchWritten(records, size, seconds))

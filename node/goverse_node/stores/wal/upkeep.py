@@ -11,9 +11,8 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from goverse.ports.clock import Clock
 from goverse_node.stores.wal.compact import Task
 from goverse_node.stores.wal.compactor import Compactor
 from goverse_node.stores.wal.directory import DataDirectory
@@ -37,6 +36,13 @@ class Retention:
     tombstone_retention_s: float
 
 
+class Now(NamedTuple):
+    """The present time: the store's running time, and the wall clock's."""
+
+    running_ms: int
+    wall_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Trimmed:
     """What a trim removed."""
@@ -53,14 +59,15 @@ class Upkeep:
         self,
         directory: DataDirectory,
         files: Files,
-        clock: Clock,
         stats: WalStats,
         retention: Retention,
+        *,
+        now: Callable[[], Now],
     ) -> None:
         """Nothing runs before :meth:`start`."""
         self._directory = directory
         self._files = files
-        self._clock = clock
+        self._now = now
         self._stats = stats
         self._retention = retention
         self._compactor = Compactor()
@@ -138,13 +145,9 @@ class Upkeep:
         if manifest.snapshots and manifest.snapshots[-1].seq == upto:
             return manifest.snapshots[-1]
         covered = self._stats.log_bytes
-        now_ms = self._clock.wall_ms()
-        task = Task(
-            str(self._directory.root),
-            upto,
-            now_ms,
-            now_ms - round(self._retention.tombstone_retention_s * 1000),
-        )
+        now = self._now()
+        before_ms = now.wall_ms - round(self._retention.tombstone_retention_s * 1000)
+        task = Task(str(self._directory.root), upto, now.running_ms, before_ms)
         made = await asyncio.to_thread(self._compactor.compact, task)
         entry = made.snapshot
         await self._switch(

@@ -45,6 +45,30 @@ OPERATION_READ: Operation.ValueType  # 3
 OPERATION_DELETE: Operation.ValueType  # 4
 Global___Operation: _TypeAlias = Operation  # noqa: Y015
 
+class _Executed:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExecutedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Executed.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXECUTED_UNSPECIFIED: _Executed.ValueType  # 0
+    """the problem is the answer"""
+    EXECUTED_NO: _Executed.ValueType  # 1
+    """the request reached no object, and never will"""
+    EXECUTED_UNKNOWN: _Executed.ValueType  # 2
+    """it may have taken effect; send it again under its idempotency key only"""
+
+class Executed(_Executed, metaclass=_ExecutedEnumTypeWrapper):
+    """What is known about a request that ended in a problem."""
+
+EXECUTED_UNSPECIFIED: Executed.ValueType  # 0
+"""the problem is the answer"""
+EXECUTED_NO: Executed.ValueType  # 1
+"""the request reached no object, and never will"""
+EXECUTED_UNKNOWN: Executed.ValueType  # 2
+"""it may have taken effect; send it again under its idempotency key only"""
+Global___Executed: _TypeAlias = Executed  # noqa: Y015
+
 @_typing.final
 class Envelope(_message.Message):
     """Whatever queued for the other side meanwhile. Frames of one kind are in the order in which they were queued."""
@@ -207,6 +231,7 @@ class Request(_message.Message):
     CHAIN_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     FRESH_KEY_FIELD_NUMBER: _builtins.int
+    READS_ONLY_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Chosen by the sender; grows from request to request of one stream."""
     operation: Global___Operation.ValueType
@@ -225,6 +250,8 @@ class Request(_message.Message):
     attempt: _builtins.int
     fresh_key: _builtins.bool
     """The idempotency key was made for this attempt; nobody can have used it before."""
+    reads_only: _builtins.bool
+    """A readonly turn makes this call: only a readonly method may run. 17 to 19 are reserved for later fields."""
     @_builtins.property
     def chain(self) -> _containers.RepeatedCompositeFieldContainer[Global___Key]: ...
     def __init__(
@@ -246,10 +273,11 @@ class Request(_message.Message):
         chain: _abc.Iterable[Global___Key] | None = ...,
         attempt: _builtins.int = ...,
         fresh_key: _builtins.bool = ...,
+        reads_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "idempotency_key", b"idempotency_key", "if_match", b"if_match"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "attempt", b"attempt", "body", b"body", "caller", b"caller", "chain", b"chain", "fresh_key", b"fresh_key", "id", b"id", "idempotency_key", b"idempotency_key", "if_match", b"if_match", "method", b"method", "namespace", b"namespace", "object_id", b"object_id", "operation", b"operation", "remaining_ms", b"remaining_ms", "request_id", b"request_id", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "attempt", b"attempt", "body", b"body", "caller", b"caller", "chain", b"chain", "fresh_key", b"fresh_key", "id", b"id", "idempotency_key", b"idempotency_key", "if_match", b"if_match", "method", b"method", "namespace", b"namespace", "object_id", b"object_id", "operation", b"operation", "reads_only", b"reads_only", "remaining_ms", b"remaining_ms", "request_id", b"request_id", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__idempotency_key: _TypeAlias = _typing.Literal["idempotency_key"]  # noqa: Y015
     _WhichOneofArgType__idempotency_key: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key"]  # noqa: Y015
@@ -310,6 +338,7 @@ class Problem(_message.Message):
     EXTRA_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EXECUTED_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     detail: _builtins.str
     retryable: _builtins.bool
@@ -317,6 +346,8 @@ class Problem(_message.Message):
     """A JSON object in UTF-8, or empty for none."""
     status: _builtins.int
     request_id: _builtins.str
+    executed: Global___Executed.ValueType
+    """A verdict of a link or a node, never of the object's own code: `extra` may have a member of this name as well."""
     def __init__(
         self,
         *,
@@ -326,10 +357,11 @@ class Problem(_message.Message):
         extra: _builtins.bytes = ...,
         status: _builtins.int | None = ...,
         request_id: _builtins.str = ...,
+        executed: Global___Executed.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "code", b"code", "detail", b"detail", "extra", b"extra", "request_id", b"request_id", "retryable", b"retryable", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "code", b"code", "detail", b"detail", "executed", b"executed", "extra", b"extra", "request_id", b"request_id", "retryable", b"retryable", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
     _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015

@@ -4,12 +4,33 @@ CREATE TABLE goverse.feed (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     generation uuid NOT NULL DEFAULT gen_random_uuid(),
     seq_offset bigint NOT NULL DEFAULT 0,
-    trimmed_seq bigint NOT NULL DEFAULT 0
+    trimmed_seq bigint NOT NULL DEFAULT 0,
+    newest_seq bigint NOT NULL DEFAULT 0,
+    kept boolean NOT NULL DEFAULT true,
+    written_at text NOT NULL DEFAULT ''
 );
-INSERT INTO goverse.feed DEFAULT VALUES;
 COMMENT ON TABLE goverse.feed IS
-    'Positions are seq_offset + (transaction id << 20 | ordinal). A database that was restored into another server, whose '
-    'transaction ids begin lower, gets a larger offset and another generation.';
+    'Positions are seq_offset + (transaction id << 20 | ordinal). A database that was restored gets another generation, and a '
+    'larger offset where transaction ids begin lower.';
+COMMENT ON COLUMN goverse.feed.newest_seq IS 'A position that is at least as high as those of the writers that were forgotten';
+COMMENT ON COLUMN goverse.feed.kept IS 'False while the change feed is switched off; then commits leave no changes';
+COMMENT ON COLUMN goverse.feed.written_at IS
+    'The place and the transaction that wrote this row. A restore writes the row by another transaction, so they differ.';
+
+CREATE FUNCTION goverse.place_of_feed(p_transaction xid) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT format('%s/%s/%s/%s', (SELECT system_identifier FROM pg_control_system()),
+        (SELECT oid FROM pg_database WHERE datname = current_database()), 'goverse.feed'::regclass::oid, p_transaction)
+$$;
+
+CREATE FUNCTION goverse.sign_feed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.written_at := goverse.place_of_feed(pg_current_xact_id()::xid);
+    RETURN NEW;
+END
+$$;
+INSERT INTO goverse.feed (written_at) VALUES (goverse.place_of_feed(pg_current_xact_id()::xid));
+-- Not for inserts: a restore has to keep what the dump says.
+CREATE TRIGGER sign BEFORE UPDATE ON goverse.feed FOR EACH ROW EXECUTE FUNCTION goverse.sign_feed();
 
 CREATE TABLE goverse.cluster (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -32,17 +53,19 @@ CREATE TABLE goverse.shards (
 );
 
 CREATE TABLE goverse.writers (
-    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    number bigint PRIMARY KEY,
     owner integer NOT NULL REFERENCES goverse.owners,
     session integer NOT NULL DEFAULT 1,
     batch bigint NOT NULL DEFAULT 0,
     base bigint NOT NULL DEFAULT 0,
     refused jsonb,
-    began timestamptz NOT NULL DEFAULT now()
+    seen timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE goverse.writers IS
-    'One row per process that writes: its latest batch. Whoever lost its connection in a commit asks here whether that was '
-    'carried out, and raises session, so that a batch still on its way can never be carried out later.';
+    'One row per process that writes: its latest batch. A process that lost its connection in a commit asks here if that was '
+    'carried out, and raises session, so that a batch still on its way can never be carried out later. The number is drawn at '
+    'random: after a restore no other process gets it.';
+COMMENT ON COLUMN goverse.writers.seen IS 'Renewed every hour; the rows of processes that ended go after some weeks';
 
 CREATE TABLE goverse.kinds (
     number bigint PRIMARY KEY,
@@ -121,6 +144,25 @@ CREATE TABLE goverse.router_replies_2 PARTITION OF goverse.router_replies FOR VA
 CREATE TABLE goverse.router_replies_3 PARTITION OF goverse.router_replies FOR VALUES IN (3);
 CREATE INDEX router_replies_numbers ON goverse.router_replies (router, high, low);
 
+CREATE TABLE goverse.brief_replies (
+    slot integer NOT NULL,
+    kind bigint NOT NULL,
+    id bytea NOT NULL,
+    idempotency_key bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    reply bytea NOT NULL,
+    expires_ms bigint NOT NULL,
+    commit_seq bigint NOT NULL,
+    PRIMARY KEY (kind, id, idempotency_key, slot)
+) PARTITION BY LIST (slot);
+COMMENT ON TABLE goverse.brief_replies IS
+    'Under keys that are derived from a router''s key, for calls between objects. They are needed as briefly as those of '
+    'goverse.router_replies, and go in the same way.';
+CREATE TABLE goverse.brief_replies_0 PARTITION OF goverse.brief_replies FOR VALUES IN (0);
+CREATE TABLE goverse.brief_replies_1 PARTITION OF goverse.brief_replies FOR VALUES IN (1);
+CREATE TABLE goverse.brief_replies_2 PARTITION OF goverse.brief_replies FOR VALUES IN (2);
+CREATE TABLE goverse.brief_replies_3 PARTITION OF goverse.brief_replies FOR VALUES IN (3);
+
 CREATE TABLE goverse.resent (
     router text COLLATE "C" NOT NULL,
     number bigint NOT NULL,
@@ -140,8 +182,13 @@ CREATE FUNCTION goverse.today() RETURNS integer LANGUAGE sql STABLE AS $$
     SELECT floor(extract(epoch FROM now()) / 86400)::integer
 $$;
 
+CREATE FUNCTION goverse.now_ms() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    -- the time by which kept replies expire; that of a node may be wrong, and nodes share replies
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+$$;
+
 CREATE FUNCTION goverse.slot(p_later integer) RETURNS integer LANGUAGE sql STABLE AS $$
-    -- the part of goverse.router_replies that is written now, or so many turns later
+    -- the part of goverse.router_replies and goverse.brief_replies that is written now, or so many turns later
     SELECT (floor(extract(epoch FROM now()) / 600)::bigint + p_later)::integer & 3
 $$;
 
@@ -203,19 +250,20 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION goverse.begin_batch(p_writer bigint, p_session integer, p_batch bigint, p_refused jsonb) RETURNS bigint
-LANGUAGE plpgsql AS $$
--- Notes the batch and returns its first position. Fails for a batch of an earlier session: it was given up.
-DECLARE
-    first_seq bigint;
+CREATE FUNCTION goverse.begin_batch(
+    p_writer bigint, p_session integer, p_after bigint, p_batch bigint,
+    OUT first_seq bigint, OUT changes_kept boolean
+) LANGUAGE plpgsql AS $$
+-- Notes the batch; gives its first position, and whether its changes are kept. Fails for a batch of an earlier session, which
+-- was given up, and where the latest batch is not the one that the writer knows: the database was restored, or is a standby
+-- that lagged behind.
 BEGIN
-    SELECT seq_offset + (pg_current_xact_id()::text::bigint << 20) INTO STRICT first_seq FROM goverse.feed;
-    UPDATE goverse.writers SET batch = p_batch, base = first_seq, refused = p_refused
-    WHERE number = p_writer AND session = p_session;
+    SELECT seq_offset + (pg_current_xact_id()::text::bigint << 20), kept INTO STRICT first_seq, changes_kept FROM goverse.feed;
+    UPDATE goverse.writers SET batch = p_batch, base = first_seq, refused = NULL
+    WHERE number = p_writer AND session = p_session AND batch = p_after;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'batch % of writer % was given up', p_batch, p_writer USING ERRCODE = 'GV001';
     END IF;
-    RETURN first_seq;
 END
 $$;
 
@@ -244,7 +292,7 @@ CREATE FUNCTION goverse.has_router_reply(p_routers text[], p_numbers bigint[]) R
 $$;
 
 CREATE FUNCTION goverse.commit_batch(
-    p_writer bigint, p_owner integer, p_session integer, p_batch bigint, p_now_ms bigint,
+    p_writer bigint, p_owner integer, p_session integer, p_after bigint, p_batch bigint,
     -- the distinct claims that the records were made under
     p_shards integer[], p_epochs bigint[],
     -- the changes, in order; expected is what the object must be at, and -1 where a later change of the batch makes it
@@ -252,11 +300,14 @@ CREATE FUNCTION goverse.commit_batch(
     c_at_ms bigint[], c_ordinal integer[], c_objects integer,
     -- per object that is not written: what it must be
     k_kind bigint[], k_id bytea[], k_expected bigint[],
-    -- the replies to keep under keys that callers chose
-    r_kind bigint[], r_id bytea[], r_key bytea[], r_fingerprint bytea[], r_reply bytea[], r_expires_ms bigint[],
+    -- the replies to keep under keys that callers chose; each for so long
+    r_kind bigint[], r_id bytea[], r_key bytea[], r_fingerprint bytea[], r_reply bytea[], r_lives_ms bigint[],
     r_ordinal integer[],
+    -- those under keys that were derived from a router's
+    b_kind bigint[], b_id bytea[], b_key bytea[], b_fingerprint bytea[], b_reply bytea[], b_lives_ms bigint[],
+    b_ordinal integer[],
     -- per router: where its replies end among those below, its lowest and highest number
-    m_router text[], m_end integer[], m_low bigint[], m_high bigint[], m_expires_ms bigint[],
+    m_router text[], m_end integer[], m_low bigint[], m_high bigint[], m_lives_ms bigint[],
     m_number bigint[], m_ordinal integer[], m_reply bytea[],
     -- those of them that were sent before
     s_router text[], s_number bigint[]
@@ -267,16 +318,19 @@ DECLARE
     written bigint;
     added bigint := 0;
     begins integer := 1;
+    begun record;
+    now_ms bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(71023, p_owner);
     IF EXISTS (
         SELECT FROM unnest(p_shards, p_epochs) AS made (shard, epoch)
         LEFT JOIN goverse.shards AS present ON present.shard = made.shard
-        WHERE present.epoch IS DISTINCT FROM made.epoch
+        WHERE present.epoch IS DISTINCT FROM made.epoch OR present.owner <> p_owner
     ) THEN
         RAISE EXCEPTION 'fenced' USING ERRCODE = 'GV002';
     END IF;
-    first_seq := goverse.begin_batch(p_writer, p_session, p_batch, NULL);
+    begun := goverse.begin_batch(p_writer, p_session, p_after, p_batch);
+    first_seq := begun.first_seq;
 
     IF cardinality(c_id) > 0 THEN
         UPDATE goverse.objects AS present
@@ -298,9 +352,11 @@ BEGIN
         IF written + added <> c_objects THEN
             RAISE EXCEPTION 'a version is not the expected one' USING ERRCODE = 'GV002';
         END IF;
-        INSERT INTO goverse.changes (day, base, last, kind, id, version, state, at_ms, ordinal)
-        VALUES (goverse.today(), first_seq, first_seq + c_ordinal[cardinality(c_ordinal)],
-            c_kind, c_id, c_version, c_state, c_at_ms, c_ordinal);
+        IF begun.changes_kept THEN
+            INSERT INTO goverse.changes (day, base, last, kind, id, version, state, at_ms, ordinal)
+            VALUES (goverse.today(), first_seq, first_seq + c_ordinal[cardinality(c_ordinal)],
+                c_kind, c_id, c_version, c_state, c_at_ms, c_ordinal);
+        END IF;
     END IF;
 
     IF cardinality(k_id) > 0 AND EXISTS (
@@ -312,23 +368,47 @@ BEGIN
     END IF;
 
     IF cardinality(r_id) > 0 THEN
+        now_ms := goverse.now_ms();
         IF EXISTS (
             SELECT FROM unnest(r_kind, r_id, r_key) AS r (kind, id, idempotency_key)
             JOIN goverse.replies AS kept USING (kind, id, idempotency_key)
-            WHERE kept.expires_ms > p_now_ms
+            WHERE kept.expires_ms > now_ms
         ) THEN
             RAISE EXCEPTION 'a reply is kept under the key' USING ERRCODE = 'GV002';
         END IF;
         INSERT INTO goverse.replies (day, kind, id, idempotency_key, fingerprint, reply, expires_ms, commit_seq)
-        SELECT goverse.today(), r.kind, r.id, r.key, r.fingerprint, r.reply, r.expires_ms, first_seq + r.ordinal
-        FROM unnest(r_kind, r_id, r_key, r_fingerprint, r_reply, r_expires_ms, r_ordinal)
-            AS r (kind, id, key, fingerprint, reply, expires_ms, ordinal)
+        SELECT goverse.today(), r.kind, r.id, r.key, r.fingerprint, r.reply, now_ms + r.lives_ms, first_seq + r.ordinal
+        FROM unnest(r_kind, r_id, r_key, r_fingerprint, r_reply, r_lives_ms, r_ordinal)
+            AS r (kind, id, key, fingerprint, reply, lives_ms, ordinal)
         ON CONFLICT (kind, id, idempotency_key, day) DO UPDATE
         SET fingerprint = excluded.fingerprint, reply = excluded.reply, expires_ms = excluded.expires_ms,
             commit_seq = excluded.commit_seq
-        WHERE replies.expires_ms <= p_now_ms;
+        WHERE replies.expires_ms <= now_ms;
         GET DIAGNOSTICS added = ROW_COUNT;
         IF added <> cardinality(r_id) THEN
+            RAISE EXCEPTION 'a reply is kept under the key' USING ERRCODE = 'GV002';
+        END IF;
+    END IF;
+
+    IF cardinality(b_id) > 0 THEN
+        now_ms := goverse.now_ms();
+        IF EXISTS (
+            SELECT FROM unnest(b_kind, b_id, b_key) AS b (kind, id, idempotency_key)
+            JOIN goverse.brief_replies AS kept USING (kind, id, idempotency_key)
+            WHERE kept.expires_ms > now_ms
+        ) THEN
+            RAISE EXCEPTION 'a reply is kept under the key' USING ERRCODE = 'GV002';
+        END IF;
+        INSERT INTO goverse.brief_replies (slot, kind, id, idempotency_key, fingerprint, reply, expires_ms, commit_seq)
+        SELECT goverse.slot(0), b.kind, b.id, b.key, b.fingerprint, b.reply, now_ms + b.lives_ms, first_seq + b.ordinal
+        FROM unnest(b_kind, b_id, b_key, b_fingerprint, b_reply, b_lives_ms, b_ordinal)
+            AS b (kind, id, key, fingerprint, reply, lives_ms, ordinal)
+        ON CONFLICT (kind, id, idempotency_key, slot) DO UPDATE
+        SET fingerprint = excluded.fingerprint, reply = excluded.reply, expires_ms = excluded.expires_ms,
+            commit_seq = excluded.commit_seq
+        WHERE brief_replies.expires_ms <= now_ms;
+        GET DIAGNOSTICS added = ROW_COUNT;
+        IF added <> cardinality(b_id) THEN
             RAISE EXCEPTION 'a reply is kept under the key' USING ERRCODE = 'GV002';
         END IF;
     END IF;
@@ -339,15 +419,16 @@ BEGIN
         THEN
             RAISE EXCEPTION 'a reply is kept under the key' USING ERRCODE = 'GV002';
         END IF;
+        now_ms := goverse.now_ms();
         FOR at IN 1 .. cardinality(m_router) LOOP
             INSERT INTO goverse.router_replies (slot, router, low, high, base, expires_ms, number, ordinal, reply)
-            VALUES (goverse.slot(0), m_router[at], m_low[at], m_high[at], first_seq, m_expires_ms[at],
+            VALUES (goverse.slot(0), m_router[at], m_low[at], m_high[at], first_seq, now_ms + m_lives_ms[at],
                 m_number[begins:m_end[at]], m_ordinal[begins:m_end[at]], m_reply[begins:m_end[at]]);
             begins := m_end[at] + 1;
         END LOOP;
         IF cardinality(s_number) > 0 THEN
             INSERT INTO goverse.resent (router, number, expires_ms)
-            SELECT router, number, m_expires_ms[1] FROM unnest(s_router, s_number) AS s (router, number);
+            SELECT router, number, now_ms + m_lives_ms[1] FROM unnest(s_router, s_number) AS s (router, number);
         END IF;
     END IF;
     RETURN first_seq;
@@ -355,12 +436,12 @@ END
 $$;
 
 CREATE FUNCTION goverse.commit_each(
-    p_writer bigint, p_owner integer, p_session integer, p_batch bigint, p_now_ms bigint,
+    p_writer bigint, p_owner integer, p_session integer, p_after bigint, p_batch bigint,
     r_kind bigint[], r_id bytea[], r_expected bigint[], r_version bigint[], r_state bytea[],
     r_state_version integer[], r_at_ms bigint[], r_shard integer[], r_epoch bigint[],
-    -- a key that a caller chose, or a router's number and whether it was sent before; null where no reply is kept
-    r_key bytea[], r_router text[], r_number bigint[], r_resent boolean[],
-    r_fingerprint bytea[], r_reply bytea[], r_expires_ms bigint[]
+    -- a key, and if it was derived from a router's; or a router's number, and if it was sent before; null without a reply
+    r_key bytea[], r_brief boolean[], r_router text[], r_number bigint[], r_resent boolean[],
+    r_fingerprint bytea[], r_reply bytea[], r_lives_ms bigint[]
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 -- Commits what can be committed of a batch, record by record; returns the first position and why the others were not:
 -- {"base": ..., "refused": {"<ordinal>": ["fenced" | "version" | "key", detail]}}.
@@ -369,15 +450,19 @@ DECLARE
     why_not jsonb := '{}';
     present_version bigint;
     present_epoch bigint;
+    present_owner integer;
+    begun record;
     kept boolean;
+    now_ms bigint := goverse.now_ms();
     at integer;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(71023, p_owner);
-    SELECT goverse.begin_batch(p_writer, p_session, p_batch, NULL) INTO first_seq;
+    begun := goverse.begin_batch(p_writer, p_session, p_after, p_batch);
+    first_seq := begun.first_seq;
     FOR at IN 1 .. cardinality(r_id) LOOP
         IF r_epoch[at] > 0 THEN
-            SELECT epoch INTO present_epoch FROM goverse.shards WHERE shard = r_shard[at];
-            IF present_epoch IS DISTINCT FROM r_epoch[at] THEN
+            SELECT epoch, owner INTO present_epoch, present_owner FROM goverse.shards WHERE shard = r_shard[at];
+            IF present_epoch IS DISTINCT FROM r_epoch[at] OR present_owner <> p_owner THEN
                 why_not := why_not || jsonb_build_object(at - 1, jsonb_build_array('fenced', coalesce(present_epoch, 0)));
                 CONTINUE;
             END IF;
@@ -389,10 +474,15 @@ BEGIN
             why_not := why_not || jsonb_build_object(at - 1, jsonb_build_array('version', present_version));
             CONTINUE;
         END IF;
-        IF r_key[at] IS NOT NULL THEN
+        IF r_key[at] IS NOT NULL AND r_brief[at] THEN
+            kept := EXISTS (
+                SELECT FROM goverse.brief_replies WHERE kind = r_kind[at] AND id = r_id[at]
+                    AND idempotency_key = r_key[at] AND expires_ms > now_ms
+            );
+        ELSIF r_key[at] IS NOT NULL THEN
             kept := EXISTS (
                 SELECT FROM goverse.replies WHERE kind = r_kind[at] AND id = r_id[at]
-                    AND idempotency_key = r_key[at] AND expires_ms > p_now_ms
+                    AND idempotency_key = r_key[at] AND expires_ms > now_ms
             );
         ELSE
             kept := r_router[at] IS NOT NULL AND (
@@ -412,28 +502,37 @@ BEGIN
             SET version = excluded.version, state = excluded.state, state_version = excluded.state_version,
                 commit_seq = excluded.commit_seq, modified_ms = excluded.modified_ms
             WHERE present.version = excluded.version - 1;
-            IF NOT FOUND THEN  -- created by somebody else in this moment
+            IF NOT FOUND THEN  -- created by another transaction in this moment
                 why_not := why_not || jsonb_build_object(at - 1, jsonb_build_array('version', -1));
                 CONTINUE;
             END IF;
-            INSERT INTO goverse.changes (day, base, last, kind, id, version, state, at_ms, ordinal)
-            VALUES (goverse.today(), first_seq + at - 1, first_seq + at - 1, r_kind[at:at], r_id[at:at], r_version[at:at],
-                r_state[at:at], r_at_ms[at:at], '{0}');
+            IF begun.changes_kept THEN
+                INSERT INTO goverse.changes (day, base, last, kind, id, version, state, at_ms, ordinal)
+                VALUES (goverse.today(), first_seq + at - 1, first_seq + at - 1, r_kind[at:at], r_id[at:at],
+                    r_version[at:at], r_state[at:at], r_at_ms[at:at], '{0}');
+            END IF;
         END IF;
-        IF r_key[at] IS NOT NULL THEN
+        IF r_key[at] IS NOT NULL AND r_brief[at] THEN
+            INSERT INTO goverse.brief_replies (slot, kind, id, idempotency_key, fingerprint, reply, expires_ms, commit_seq)
+            VALUES (goverse.slot(0), r_kind[at], r_id[at], r_key[at], r_fingerprint[at], r_reply[at],
+                now_ms + r_lives_ms[at], first_seq + at - 1)
+            ON CONFLICT (kind, id, idempotency_key, slot) DO UPDATE
+            SET fingerprint = excluded.fingerprint, reply = excluded.reply, expires_ms = excluded.expires_ms,
+                commit_seq = excluded.commit_seq;
+        ELSIF r_key[at] IS NOT NULL THEN
             INSERT INTO goverse.replies (day, kind, id, idempotency_key, fingerprint, reply, expires_ms, commit_seq)
             VALUES (goverse.today(), r_kind[at], r_id[at], r_key[at], r_fingerprint[at], r_reply[at],
-                r_expires_ms[at], first_seq + at - 1)
+                now_ms + r_lives_ms[at], first_seq + at - 1)
             ON CONFLICT (kind, id, idempotency_key, day) DO UPDATE
             SET fingerprint = excluded.fingerprint, reply = excluded.reply, expires_ms = excluded.expires_ms,
                 commit_seq = excluded.commit_seq;
         ELSIF r_router[at] IS NOT NULL THEN
             INSERT INTO goverse.router_replies (slot, router, low, high, base, expires_ms, number, ordinal, reply)
-            VALUES (goverse.slot(0), r_router[at], r_number[at], r_number[at], first_seq + at - 1, r_expires_ms[at],
-                r_number[at:at], '{0}', r_reply[at:at]);
+            VALUES (goverse.slot(0), r_router[at], r_number[at], r_number[at], first_seq + at - 1,
+                now_ms + r_lives_ms[at], r_number[at:at], '{0}', r_reply[at:at]);
             IF r_resent[at] THEN
                 INSERT INTO goverse.resent (router, number, expires_ms)
-                VALUES (r_router[at], r_number[at], r_expires_ms[at]);
+                VALUES (r_router[at], r_number[at], now_ms + r_lives_ms[at]);
             END IF;
         END IF;
     END LOOP;
@@ -442,62 +541,97 @@ BEGIN
 END
 $$;
 
--- What changes partitions needs locks that no reader shares, and every commit queues behind whoever waits for one. So it
+CREATE FUNCTION goverse.is_past(p_day integer, p_changes_days integer) RETURNS boolean LANGUAGE sql STABLE AS $$
+    -- if the changes of a day need not be kept any more
+    SELECT CASE WHEN NOT kept THEN true WHEN p_changes_days > 0 THEN p_day < goverse.today() - p_changes_days ELSE false END
+    FROM goverse.feed
+$$;
+
+-- Changing partitions needs locks that no reader shares, and every commit queues behind a request for one. So each function
 -- waits for a moment only: beside a dump, which reads all tables for an hour, it fails and is tried again later.
 
-CREATE FUNCTION goverse.prepare_days(p_days integer) RETURNS integer LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
--- Makes the partitions of today and the next days; returns how many were missing.
+CREATE FUNCTION goverse.prepare_day(p_parent text, p_day integer) RETURNS boolean
+LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
+-- Makes the partition of one day, and moves the rows of that day into it that are in the rest table: no partition can be made
+-- beside them. Many of them stay where they are, since commits wait meanwhile; they go with their day. Tells if it is new.
 DECLARE
-    made integer := 0;
-    day integer;
-    parent text;
+    partition text := p_parent || '_' || p_day;
+    rest text := p_parent || '_rest';
+    many boolean;
 BEGIN
+    IF p_parent NOT IN ('changes', 'replies') THEN
+        RAISE EXCEPTION '% has no days', p_parent;
+    END IF;
     PERFORM pg_advisory_xact_lock(71024, 0);
-    FOREACH parent IN ARRAY ARRAY['changes', 'replies'] LOOP
-        FOR day IN goverse.today() .. goverse.today() + p_days LOOP
-            IF to_regclass(format('goverse.%I', parent || '_' || day)) IS NULL THEN
-                EXECUTE format('CREATE TABLE goverse.%I PARTITION OF goverse.%I FOR VALUES FROM (%s) TO (%s)%s',
-                    parent || '_' || day, parent, day, day + 1,
-                    -- what fits into a page stays in one row
-                    CASE parent WHEN 'changes' THEN ' WITH (toast_tuple_target = 8160)' END);
-                made := made + 1;
-            END IF;
-        END LOOP;
-    END LOOP;
-    RETURN made;
+    IF to_regclass(format('goverse.%I', partition)) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('LOCK TABLE goverse.%I IN ACCESS EXCLUSIVE MODE', rest);
+    EXECUTE format('SELECT count(*) > 100000 FROM (SELECT FROM goverse.%I WHERE day = $1 LIMIT 100001) AS found', rest)
+        INTO many USING p_day;
+    IF many THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE goverse.%I (LIKE goverse.%I INCLUDING ALL)%s', partition, p_parent,
+        -- what fits into a page stays in one row
+        CASE p_parent WHEN 'changes' THEN ' WITH (toast_tuple_target = 8160)' END);
+    EXECUTE format('WITH moved AS (DELETE FROM goverse.%I WHERE day = $1 RETURNING *) INSERT INTO goverse.%I SELECT * FROM moved',
+        rest, partition) USING p_day;
+    EXECUTE format('ALTER TABLE goverse.%I ATTACH PARTITION goverse.%I FOR VALUES FROM (%s) TO (%s)',
+        p_parent, partition, p_day, p_day + 1);
+    RETURN true;
 END
 $$;
 
-CREATE FUNCTION goverse.forget_router_replies(p_now_ms bigint) RETURNS void
-LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
--- Empties the part whose turn is next; what it holds is at least twenty minutes old. Not if that turn came while this
--- waited for the lock: then the part holds new replies as well.
+CREATE FUNCTION goverse.days_to_prepare(p_days integer) RETURNS TABLE (parent text, day integer) LANGUAGE sql STABLE AS $$
+    -- The partitions that are missing of today and the next days; none of changes while they are not kept.
+    SELECT parent, day FROM unnest(ARRAY['replies', 'changes']) AS parent,
+        generate_series(goverse.today(), goverse.today() + p_days) AS day
+    WHERE to_regclass(format('goverse.%I', parent || '_' || day)) IS NULL
+        AND (parent = 'replies' OR (SELECT kept FROM goverse.feed))
+    ORDER BY day
+$$;
+
+CREATE FUNCTION goverse.prepare_days(p_days integer) RETURNS integer LANGUAGE sql AS $$
+    -- Makes the missing partitions in one transaction, for one who restores a dump; returns how many.
+    SELECT count(*) FILTER (WHERE goverse.prepare_day(parent, day))::integer FROM goverse.days_to_prepare(p_days)
+$$;
+
+CREATE FUNCTION goverse.forget_router_replies() RETURNS void LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
+-- Empties the parts whose turn is next; what they hold is at least twenty minutes old. Not if that turn came while this
+-- waited for the lock: then a part holds new replies as well.
 DECLARE
-    next_part text := 'router_replies_' || goverse.slot(1);
+    turn integer := goverse.slot(1);
+    next_part text;
     used boolean;
 BEGIN
-    EXECUTE format('SELECT EXISTS (SELECT FROM goverse.%I)', next_part) INTO used;
-    IF used THEN
-        EXECUTE format('TRUNCATE goverse.%I', next_part);
-        IF floor(extract(epoch FROM clock_timestamp()) / 600) > floor(extract(epoch FROM now()) / 600) THEN
-            RAISE EXCEPTION 'the turn of % has come', next_part USING ERRCODE = 'lock_not_available';
+    FOREACH next_part IN ARRAY ARRAY['router_replies_' || turn, 'brief_replies_' || turn] LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM goverse.%I)', next_part) INTO used;
+        IF used THEN
+            EXECUTE format('TRUNCATE goverse.%I', next_part);
+            IF floor(extract(epoch FROM clock_timestamp()) / 600) > floor(extract(epoch FROM now()) / 600) THEN
+                RAISE EXCEPTION 'the turn of % has come', next_part USING ERRCODE = 'lock_not_available';
+            END IF;
         END IF;
-    END IF;
-    DELETE FROM goverse.resent WHERE expires_ms <= p_now_ms;
+    END LOOP;
+    DELETE FROM goverse.resent WHERE expires_ms <= goverse.now_ms();
 END
 $$;
 
 CREATE FUNCTION goverse.expired_days(p_changes_days integer, p_replies_days integer)
 RETURNS TABLE (partition text, day integer, bytes bigint) LANGUAGE sql STABLE AS $$
-    -- The partitions that hold nothing that must be kept any more.
+    -- The partitions that hold nothing that must be kept any more: all of changes while the feed is switched off. A process that
+    -- is told to keep no changes drops none while another one keeps them.
     SELECT child.relname::text, substring(child.relname FROM '_(\d+)$')::integer, pg_total_relation_size(child.oid)
     FROM pg_inherits
     JOIN pg_class AS child ON child.oid = inhrelid
     JOIN pg_class AS parent ON parent.oid = inhparent
     JOIN pg_namespace AS home ON home.oid = parent.relnamespace
     WHERE home.nspname = 'goverse' AND parent.relname IN ('changes', 'replies') AND child.relname ~ '_\d+$'
-        AND substring(child.relname FROM '_(\d+)$')::integer
-            < goverse.today() - CASE parent.relname WHEN 'changes' THEN p_changes_days ELSE p_replies_days END
+        AND CASE parent.relname
+            WHEN 'changes' THEN goverse.is_past(substring(child.relname FROM '_(\d+)$')::integer, p_changes_days)
+            ELSE substring(child.relname FROM '_(\d+)$')::integer < goverse.today() - p_replies_days
+        END
     ORDER BY 1
 $$;
 
@@ -512,5 +646,56 @@ BEGIN
             p_partition);
     END IF;
     EXECUTE format('DROP TABLE goverse.%I', p_partition);
+END
+$$;
+
+CREATE FUNCTION goverse.trim_rest(p_changes_days integer, p_limit integer) RETURNS bigint LANGUAGE plpgsql AS $$
+-- Removes up to so many changes that are past their retention and have no partition of their day; returns how many. Readers
+-- of the feed look at trimmed_seq after they read, so it is raised in the same transaction.
+DECLARE
+    removed bigint;
+    newest bigint;
+BEGIN
+    WITH gone AS (
+        DELETE FROM goverse.changes_rest WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM goverse.changes_rest WHERE goverse.is_past(day, p_changes_days) LIMIT p_limit
+        )) RETURNING last
+    )
+    SELECT count(*), max(last) INTO removed, newest FROM gone;
+    IF removed > 0 THEN
+        UPDATE goverse.feed SET trimmed_seq = greatest(trimmed_seq, newest);
+    END IF;
+    RETURN removed;
+END
+$$;
+
+CREATE FUNCTION goverse.keep_changes(p_kept boolean) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
+-- Switches the change feed on or off for all nodes; tells if that changed anything. The lock waits for the commits under way,
+-- so those behind it see the switch, and no change behind trimmed_seq is missing.
+BEGIN
+    PERFORM pg_advisory_xact_lock(71024, 1);
+    IF (SELECT kept FROM goverse.feed) = p_kept THEN
+        RETURN false;
+    END IF;
+    LOCK TABLE goverse.feed IN ACCESS EXCLUSIVE MODE;
+    UPDATE goverse.feed SET kept = p_kept,
+        trimmed_seq = greatest(trimmed_seq, seq_offset + (pg_current_xact_id()::text::bigint << 20) - 1)
+    WHERE kept <> p_kept;
+    RETURN FOUND;
+END
+$$;
+
+CREATE FUNCTION goverse.forget_writers(p_older interval) RETURNS bigint LANGUAGE plpgsql AS $$
+-- Forgets processes that were not seen for so long; returns how many. What they wrote last still counts for positions.
+DECLARE
+    removed bigint;
+    newest bigint;
+BEGIN
+    WITH gone AS (DELETE FROM goverse.writers WHERE seen < now() - p_older RETURNING base)
+    SELECT count(*), max(base) INTO removed, newest FROM gone;
+    IF removed > 0 THEN
+        UPDATE goverse.feed SET newest_seq = greatest(newest_seq, newest + (1 << 20) - 1);
+    END IF;
+    RETURN removed;
 END
 $$;

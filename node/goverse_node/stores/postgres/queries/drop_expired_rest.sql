@@ -1,3 +1,3 @@
 DELETE FROM goverse.replies_rest WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM goverse.replies_rest WHERE expires_ms <= $1 LIMIT 1000
+    SELECT ctid FROM goverse.replies_rest WHERE expires_ms <= goverse.now_ms() LIMIT 1000
 ))

@@ -1,1 +1,2 @@
-SELECT count(*) FROM goverse.replies_rest WHERE expires_ms <= $1
+SELECT (SELECT count(*) FROM goverse.replies_rest WHERE expires_ms <= goverse.now_ms()) AS replies,
+    (SELECT count(*) FROM goverse.changes_rest WHERE goverse.is_past(day, $1)) AS changes

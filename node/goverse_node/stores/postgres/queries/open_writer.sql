@@ -1,1 +1,1 @@
-INSERT INTO goverse.writers (owner) VALUES (goverse.owner_number($1)) RETURNING number, owner, session
+INSERT INTO goverse.writers (number, owner) VALUES ($1, goverse.owner_number($2)) RETURNING owner, session

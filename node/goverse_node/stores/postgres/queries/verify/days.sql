@@ -1,4 +1,6 @@
 -- today and tomorrow have partitions, so that expiry stays cheap
 SELECT 'there is no partition ' || parent || '_' || day || '; any node that runs makes it'
-FROM unnest(ARRAY['changes', 'replies']) AS parent, generate_series(goverse.today(), goverse.today() + 1) AS day
-WHERE to_regclass(format('goverse.%I', parent || '_' || day)) IS NULL LIMIT 5
+FROM goverse.days_to_prepare(1)
+WHERE NOT EXISTS (
+    SELECT FROM goverse.changes_rest WHERE parent = 'changes' AND changes_rest.day = days_to_prepare.day
+) LIMIT 5

@@ -1,0 +1,35 @@
+"""Pydantic adapters for arguments, results and states, and how each writes its values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic_core import CoreConfig, SchemaSerializer
+from typing_extensions import TypedDict
+
+from goverse.objects.storable import with_visible_infinity
+
+# Bytes travel as base64: in UTF-8, the default, most of them have no form.
+ARGUMENTS: Final = ConfigDict(
+    extra="forbid", strict=True, allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64"
+)
+RESULT: Final = ConfigDict(allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64")
+STATE: Final = ConfigDict(allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64")
+WRITING: Final[CoreConfig] = {"ser_json_bytes": "base64"}
+OWN: Final[CoreConfig] = {}
+SENDING: Final[CoreConfig] = {"ser_json_bytes": "base64", "ser_json_inf_nan": "constants"}
+
+
+def members_adapter(name: str, members: Mapping[str, Any], config: ConfigDict) -> TypeAdapter[dict[str, Any]]:
+    """Return an adapter for JSON objects with these members."""
+    make: Any = TypedDict  # a plain call: the members are only known at run time
+    shape = make(name, dict(members))
+    shape.__pydantic_config__ = config
+    return cast("TypeAdapter[dict[str, Any]]", TypeAdapter(shape))
+
+
+def sender(adapter: TypeAdapter[Any], config: CoreConfig = SENDING) -> Callable[..., bytes]:
+    """Return what writes values for another process; NaN and infinity show in the text instead of becoming null."""
+    return SchemaSerializer(with_visible_infinity(adapter.core_schema), config, _use_prebuilt=False).to_json

@@ -1,0 +1,130 @@
+"""JSON Schemas of arguments, results and states, as clients need them.
+
+Pydantic describes what a validator accepts and what a serializer writes. Three things differ here. A field with a
+default is always written, so results and states require it. The keys of a JSON object are strings, so an enum of
+numbers is described by its digits. An array of fixed length has an ``items`` beside its ``prefixItems``, because
+generators of clients look for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final, cast
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
+from goverse.errors import MethodFailed
+from goverse.model import json_values
+
+JsonSchema = dict[str, Any]
+
+_NUMBERS: Final = frozenset({"integer", "number", "boolean"})
+
+
+class _ResultSchema(GenerateJsonSchema):
+    """Requires every field that a serializer always writes."""
+
+    def field_is_required(
+        self,
+        field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField,
+        total: bool,  # as Pydantic calls it
+    ) -> bool:
+        """Whether the member is always there."""
+        if self.mode == "serialization" and field["type"] != "typed-dict-field":
+            return not (field.get("serialization_exclude") or field.get("serialization_exclude_if"))
+        return super().field_is_required(field, total)
+
+
+def arguments_schema(adapter: TypeAdapter[Any], ref_template: str) -> JsonSchema:
+    """Return the schema of what a call may send."""
+    return _finished(adapter.json_schema(ref_template=ref_template))
+
+
+def result_schema(adapter: TypeAdapter[Any], ref_template: str) -> JsonSchema:
+    """Return the schema of what a call or a read answers."""
+    return _finished(
+        adapter.json_schema(ref_template=ref_template, schema_generator=_ResultSchema, mode="serialization")
+    )
+
+
+def show_default(schema: JsonSchema, to_json: Callable[..., bytes], field: str, make: Callable[[], Any]) -> None:
+    """Add a default to the schema of a field; one without a JSON form is simply not shown."""
+    with suppress(MethodFailed, ValueError):
+        [(name, default)] = json_values.decode(to_json({field: make()})).items()
+        schema["properties"][name].setdefault("default", default)
+
+
+def _finished(schema: JsonSchema) -> JsonSchema:
+    definitions = cast("Mapping[str, JsonSchema]", schema.get("$defs", {}))
+    finished = cast("JsonSchema", _mended(schema, definitions))
+    if "$defs" in finished:
+        used = _reachable(finished)
+        finished["$defs"] = {name: part for name, part in finished["$defs"].items() if name in used}
+        if not finished["$defs"]:
+            del finished["$defs"]
+    return finished
+
+
+def _mended(node: Any, definitions: Mapping[str, JsonSchema]) -> Any:
+    if isinstance(node, list):
+        return [_mended(item, definitions) for item in cast("list[object]", node)]
+    if not isinstance(node, dict):
+        return node
+    members = cast("JsonSchema", node)
+    mended = {
+        name: value if name in ("default", "const", "enum", "examples") else _mended(value, definitions)
+        for name, value in members.items()
+    }
+    if isinstance(mended.get("propertyNames"), dict) and mended.get("type") == "object":
+        _describe_keys(mended, definitions)
+    if isinstance(mended.get("prefixItems"), list) and "items" not in mended:
+        mended["items"] = _rest(mended["prefixItems"])
+    return mended
+
+
+def _describe_keys(mended: JsonSchema, definitions: Mapping[str, JsonSchema]) -> None:
+    names: JsonSchema = mended["propertyNames"]
+    reference = names.get("$ref")
+    if isinstance(reference, str):
+        names = definitions.get(reference.rpartition("/")[2], names)
+    choices = names.get("enum", [names["const"]] if "const" in names else [])
+    if any(not isinstance(choice, str) for choice in choices):
+        mended["propertyNames"] = {"enum": [_as_key(choice) for choice in choices], "type": "string"}
+    elif names.get("type") in _NUMBERS:
+        del mended["propertyNames"]
+
+
+def _as_key(choice: Any) -> str:
+    return str(choice).lower() if isinstance(choice, bool) else str(choice)
+
+
+def _rest(items: list[JsonSchema]) -> JsonSchema:
+    """Return a schema that every item of a fixed array fits."""
+    different = [item for place, item in enumerate(items) if item not in items[:place]]
+    return different[0] if len(different) == 1 else {"anyOf": different}
+
+
+def _reachable(schema: JsonSchema) -> set[str]:
+    definitions = schema["$defs"]
+    found: set[str] = set()
+    waiting = _references({name: part for name, part in schema.items() if name != "$defs"})
+    while waiting:
+        name = waiting.pop()
+        if name in definitions and name not in found:
+            found.add(name)
+            waiting.extend(_references(definitions[name]))
+    return found
+
+
+def _references(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        members = cast("JsonSchema", node)
+        reference = members.get("$ref")
+        own = [reference.rpartition("/")[2]] if isinstance(reference, str) else []
+        return own + [name for value in members.values() for name in _references(value)]
+    if isinstance(node, list):
+        return [name for item in cast("list[object]", node) for name in _references(item)]
+    return []

@@ -1,0 +1,32 @@
+"""Random programs of nested calls: nothing is lost and nothing doubled, and the audit finds what is planted."""
+
+import pytest
+
+from goverse_node.turn import Turn
+from tests.integration.cluster.nested_programs import Run
+
+pytestmark = pytest.mark.requirement("DUR-2", "CLU-12")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_nested_calls_have_each_effect_once_whatever_breaks(seed: int) -> None:
+    run = Run(seed, 300)
+
+    assert await run() == [], f"replay: python -m tests.integration.cluster.nested_programs {seed} --calls 300"
+    assert {"broken streams", "moves", "passivations", "kills"} <= set(run.faults)
+    assert run.answers["success"] > 50
+    assert run.answers["success with a key"] > 100
+
+
+async def test_a_key_that_a_hook_and_its_method_share_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Turn, "name", property(lambda _: "any"))
+    run = Run(3, 60)
+
+    assert any("failed in every attempt" in line for line in await run())
+
+
+async def test_an_effect_without_a_key_of_its_own_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Turn, "_derived_key", lambda *_: None)
+    run = Run(3, 300)
+
+    assert any("took effect 2 times" in line for line in await run())
