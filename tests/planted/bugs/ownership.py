@@ -23,7 +23,7 @@ from tests.twin_cluster import Host
 
 _REPLACED: Final = "tests/integration/cluster/test_replaced_owners.py::"
 _LOOKS: Final = f"{_REPLACED}test_a_replaced_node_answers_no_readonly_call_from_memory"
-_READS: Final = f"{_REPLACED}test_a_replaced_node_reads_the_state_that_is_stored_now"
+_READS: Final = f"{_REPLACED}test_a_replaced_node_shows_no_state_that_another_node_has_changed"
 _LOST: Final = "tests/integration/cluster/test_lost_etcd.py::"
 _OWN: Final = "tests/unit/node/ownership/test_ownership.py::"
 _FENCED: Final = f"{_REPLACED}test_a_node_whose_commit_was_fenced_off_gives_up_the_shard"
@@ -128,7 +128,7 @@ def _be_sure_without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PLANTED: Final = (
     Planted("unconfirmed-replies-leave-after-the-lease", _confirm_nothing, _LOOKS, "the value 1"),
-    Planted("reads-from-memory-after-the-lease", _read_from_memory, _READS, "assert [1"),
+    Planted("reads-from-memory-after-the-lease", _read_from_memory, _READS, "the value 1"),
     Planted("readonly-calls-from-memory-after-the-lease", _always_answer, _LOOKS, "the value 1"),
     Planted(
         "a-lost-etcd-is-not-noticed",
@@ -152,7 +152,7 @@ PLANTED: Final = (
         "suspension-does-not-count",
         _ignore_suspension,
         f"{_LOST}test_time_in_which_a_machine_was_suspended_counts_for_its_lease",
-        "assert 1 == 2",
+        "assert",
     ),
     Planted(
         "a-revoked-lease-counts-on",
