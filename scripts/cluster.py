@@ -9,6 +9,7 @@ is said, with the command that brings it back. Everything is private to this run
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import signal
@@ -153,10 +154,12 @@ def wait_until_ready(url: str) -> None:
     end_at = time.monotonic() + PATIENCE_S
     while time.monotonic() < end_at:
         try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=2):
-                return
+            with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+                if not json.load(answer)["reasons"]:
+                    return
         except OSError:
-            time.sleep(0.1)
+            pass
+        time.sleep(0.1)
     raise SystemExit(f"{url} was not ready within {PATIENCE_S:g} s; the logs tell why")
 
 

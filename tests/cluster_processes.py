@@ -230,7 +230,7 @@ class Processes:
                         except httpx.TransportError as error:
                             last = repr(error)
                         else:
-                            if answer.status_code == 200:
+                            if answer.status_code == 200 and "shards" not in answer.text:
                                 return
                             last = answer.text
                         await asyncio.sleep(0.05)

@@ -84,6 +84,17 @@ class EtcdMember:
         assert self.process is None, f"{self.name} still runs"
         shutil.rmtree(self.folder / "data")
 
+    def save(self) -> None:
+        """Make a backup of all that it knows; it must not run."""
+        assert self.process is None, f"{self.name} still runs"
+        shutil.rmtree(self.folder / "backup", ignore_errors=True)
+        shutil.copytree(self.folder / "data", self.folder / "backup")
+
+    def restore(self) -> None:
+        """Know what the backup knows; it must not run."""
+        self.wipe()
+        shutil.copytree(self.folder / "backup", self.folder / "data")
+
     def log(self) -> str:
         """The end of what it wrote."""
         path = self.folder / "log"

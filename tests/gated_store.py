@@ -7,7 +7,7 @@ lists what became so, in order, and `seq` says how far that is at this instant.
 import asyncio
 from asyncio import Future
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from goverse.model.keys import ObjectKey
@@ -112,6 +112,11 @@ class GatedStore:
             (outcome, record) for outcome, record in zip(outcomes, batch, strict=True) if isinstance(outcome, int)
         )
         return outcomes
+
+    async def claim(self, shards: Sequence[int], owner: str) -> Mapping[int, int]:
+        """Claim shards at the store behind this one, which keeps epochs."""
+        assert isinstance(self.inner, MemoryStore)
+        return await self.inner.claim(shards, owner)
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int

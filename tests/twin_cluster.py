@@ -19,7 +19,7 @@ from goverse.errors import Executed, Unavailable
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.records import ObjectSummary
 from goverse.objects.registry import Registry
-from goverse.ports.clock import SystemClock
+from goverse.ports.clock import SystemClock, boot_time
 from goverse.ports.link import Readiness, Waiter
 from goverse.ports.memory_coordinator import MemoryCoordinator
 from goverse.ports.memory_keys import MemoryKeys
@@ -125,6 +125,7 @@ class Host:
     def __init__(self, cluster: TwinCluster, name: str) -> None:
         incarnation = f"i{next(_incarnations)}"
         self.dead = False
+        self.suspended_s = 0.0
         self.legs: list[Leg] = []
         self.coordinator = MemoryCoordinator(cluster.keys)
         self.watch = ClusterWatch(self.coordinator, cluster.layout)
@@ -139,6 +140,7 @@ class Host:
             table=self.router.table,
             lease_ttl_s=cluster.lease_ttl_s,
             limits=cluster.limits,
+            now=self.clock,
             leader_limits=LeaderLimits(gather_s=0.05, plan_pause_s=0.01, load_pause_s=0.1, rejoin_grace_s=0.3),
         )
         options = NodeOptions(node_id=name)
@@ -150,6 +152,10 @@ class Host:
         await self.watch.start(SHARDS)
         await self.node.start()
         self.keeper.start(self.node.evacuation)
+
+    def clock(self) -> float:
+        """Return the clock of the lease, which also counts the time that the machine was suspended."""
+        return boot_time() + self.suspended_s
 
     def kill(self) -> None:
         """Die at once: nothing that was under way is answered, nothing is refreshed any more."""

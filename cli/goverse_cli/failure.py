@@ -6,6 +6,7 @@ Standard output carries results only. With ``-o json`` the error is one JSON obj
 
 from __future__ import annotations
 
+import logging
 import os
 import traceback
 from enum import IntEnum
@@ -91,6 +92,11 @@ def _exit_code(error: GoverseError) -> ExitCode:
 def tell(error: BaseException, *, as_json: bool, debug: bool) -> ExitCode:
     """Say on standard error what went wrong, and return the exit code."""
     failure = failure_of(error)
+    if _logs_are_json():
+        extra = {"exit_code": int(failure.exit_code), **({"hint": failure.hint} if failure.hint else {})}
+        traced = error if debug or failure.unforeseen else None
+        logging.getLogger("goverse.cli").error("%s", failure.message, exc_info=traced, extra=extra)
+        return failure.exit_code
     if debug:
         typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     if as_json:
@@ -103,6 +109,14 @@ def tell(error: BaseException, *, as_json: bool, debug: bool) -> ExitCode:
         if failure.hint:
             typer.echo(f"{_styled('hint:', 'cyan')} {lines(failure.hint)}", err=True)
     return failure.exit_code
+
+
+def _logs_are_json() -> bool:
+    if not logging.getLogger().handlers:
+        return False  # as in every command that is not a server, which then need not import the logs
+    from goverse.telemetry import logs  # noqa: PLC0415
+
+    return logs.writes_json()
 
 
 def _styled(text: str, color: str) -> str:

@@ -20,7 +20,9 @@ class ReadinessReport(BaseModel):
     """Whether requests would be served now."""
 
     ready: bool = Field(description="Requests would be served now.")
-    reasons: list[str] = Field(description="Why not, one sentence each; empty when ready.")
+    reasons: list[str] = Field(
+        description="What is missing, one sentence each. A cluster that serves only a part of its shards is ready."
+    )
     commit_seq: str = Field(description="The newest durable position of the store.", examples=["42"])
 
 
@@ -36,10 +38,11 @@ def health_routes(link: Link, objects: Objects) -> APIRouter:
         reasons = [*state.reasons]
         if objects.draining:
             reasons.append("the gate is shutting down")
+        is_ready = state.ready and not objects.draining
         response.headers["cache-control"] = "no-store"
-        if reasons or not state.ready:
+        if not is_ready:
             response.status_code = 503
-        return ReadinessReport(ready=response.status_code != 503, reasons=reasons, commit_seq=str(state.commit_seq))
+        return ReadinessReport(ready=is_ready, reasons=reasons, commit_seq=str(state.commit_seq))
 
     for path in ("/healthz", "/livez"):
         router.add_api_route(

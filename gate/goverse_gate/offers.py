@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from zlib import crc32
 
-from goverse.errors import UnknownMethod, UnknownType
+from goverse.errors import Unavailable, UnknownMethod, UnknownType
 from goverse.model.access import handler_called
 from goverse.model.catalog import Catalog, TypeDescription
 from goverse_gate.metrics import GateMetrics, Series
@@ -70,7 +70,7 @@ class Offers:
             }
             handlers = Names({name: name for name in described.handlers})
             version_only = described.state_version == 1 and not described.has_view
-            return OfferedType(described.name, Names(methods), _listed(methods), handlers, version_only)
+            return OfferedType(described.name, Names(methods), _listed(methods) or "none", handlers, version_only)
 
         self._types = Names({name: offer(described) for name, described in catalog.items()})
         self._type_names = _listed(catalog)
@@ -80,12 +80,15 @@ class Offers:
 
         Raises:
             UnknownType: there is none; says which there are.
+            Unavailable: no type is known at all, since no node of the cluster has registered.
         """
         offered = self._types.find(segment)
+        if offered is None and not self._type_names:
+            raise Unavailable("no node of the cluster has registered yet; try again in a moment", retry_after_s=1)
         if offered is None:
             raise UnknownType(f"there is no object type {shown(segment)}; this application has {self._type_names}")
         return offered
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
+    return ", ".join(sorted(names))

@@ -36,17 +36,29 @@ class NodeMetrics(Collector):
         yield counter("passivations", "Objects that left memory.", stats.passivations)
         yield counter("activations_abandoned", "Objects reloaded because a method did not stop.", stats.abandoned)
         yield gauge("calls_inflight", "Requests inside the node.", stats.inflight)
-        yield gauge("calls_waiting", "Requests that wait in mailboxes.", len(self._node.deadlines.waiting))
+        yield self._waiting()
         yield counter("calls_refused_moving", "Calls told to go where their shard has moved.", stats.moving)
         yield gauge("turns_running", "Asynchronous turns under way.", len(self._node.deadlines.running))
         yield counter("turns_failed", "Turns that were undone.", stats.turns_failed)
         yield counter("idempotency_replays", "Calls answered from a kept reply.", stats.replays)
         yield counter("idempotency_followers", "Calls that waited for an equal one.", stats.deduplicated)
+        yield from self._node.nested.collect()
         yield from self._commits()
         timeouts = CounterMetricFamily("goverse_turn_timeouts", "Deadlines that passed.", labels=["operation"])
         for operation, count in stats.timeouts.items():
             timeouts.add_metric([operation], count)
         yield timeouts
+
+    def _waiting(self) -> Metric:
+        family = GaugeMetricFamily(
+            "goverse_calls_waiting",
+            "Requests that wait in mailboxes, by the type of their object.",
+            labels=["object_type"],
+        )
+        by_type = Counter(call.request.key.type for call in self._node.deadlines.waiting)
+        for spec in self._node.registry:
+            family.add_metric([spec.name], by_type.get(spec.name, 0))
+        return family
 
     def _commits(self) -> Iterator[Metric]:
         stats = self._node.stats

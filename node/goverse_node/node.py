@@ -17,6 +17,7 @@ from goverse.errors import (
     Unavailable,
     known,
 )
+from goverse.limits import REQUEST_ID_BYTES_MAX
 from goverse.model.access import handler_called, not_allowed
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import ObjectKey, placement_of
@@ -30,6 +31,7 @@ from goverse_node.call import Call
 from goverse_node.contexts import TurnContexts
 from goverse_node.deadlines import Deadlines
 from goverse_node.evacuation import Evacuation
+from goverse_node.nested import NestedCalls
 from goverse_node.options import NodeOptions
 from goverse_node.pipeline import UNCHANGED, CommitPipeline
 from goverse_node.reading import read
@@ -76,7 +78,7 @@ class Node:
         self.tenure = tenure
         self.calls: Link = self
         self.evacuation = Evacuation()
-        self.stats = NodeStats()
+        self.stats, self.nested = NodeStats(), NestedCalls(registry)
         self.shard_calls: dict[int, int] = {}  # whoever looks at it begins a new one
         bounds = self.options
         self.pipeline = CommitPipeline(
@@ -265,7 +267,7 @@ class Node:
             "",
             b"",
             self.now() + self.options.hook_timeout_s,
-            request_id=self.options.node_id,
+            request_id=self.options.node_id[:REQUEST_ID_BYTES_MAX],
         )
 
     def forget(self, activation: Activation) -> None:

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from hashlib import blake2b
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from goverse.errors import Deadlock, GoverseError, ReadonlyViolation, Timeout
@@ -182,10 +183,12 @@ class Turn:
             reads_only=self.readonly,
         )
         self.waits_for = (*self.waits_for, key)
+        node, began = self.activation.node, perf_counter()
         try:
-            node = self.activation.node
             # Timers and tasks of the platform that this call brings about must not keep the turn's context
-            return await node.contexts.new().run(node.calls.submit, request)
+            reply = await node.contexts.new().run(node.calls.submit, request)
+            node.nested.record(key.type, method, reply.problem, perf_counter() - began)
+            return reply
         finally:
             left = list(self.waits_for)
             left.remove(key)

@@ -16,6 +16,9 @@ NAME_BYTES_MAX: Final = 128
 NAMESPACE_BYTES_MAX: Final = 128
 IDEMPOTENCY_KEY_BYTES_MAX: Final = 255
 REQUEST_ID_BYTES_MAX: Final = 128
+CALLER_BYTES_MAX: Final = 1 * KIB
+TRACEPARENT_BYTES_MAX: Final = 512
+PEER_NAME_BYTES_MAX: Final = 512  # id, incarnation, kind and release in an introduction; an id may be a long Pod's name
 
 # --- one call: what a single caller may make the process hold ---------------------------------------------------------
 BODY_BYTES_MAX: Final = 1 * MIB

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.ports import free_ports
 from tests.cluster_processes import Processes, Shape, cluster
 
 pytestmark = [pytest.mark.requirement("CLU-3", "CLU-4")]
@@ -56,6 +57,7 @@ async def test_an_id_may_name_any_shard_of_the_cluster(tmp_path: Path) -> None:
 async def test_an_operator_looks_at_nodes_moves_a_shard_and_checks_the_database(tmp_path: Path) -> None:
     async with cluster(tmp_path, Shape(nodes=2, shards=16)) as processes:
         nodes = json.loads(processes.command("-o", "json", "nodes", "list"))
+        assert all(node["answers"] for node in nodes.values())
         assert sum(node["shards"] for node in nodes.values()) == 16
         async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
             for node in nodes.values():
@@ -76,6 +78,22 @@ async def test_an_operator_looks_at_nodes_moves_a_shard_and_checks_the_database(
         assert json.loads(processes.command("-o", "json", "shards", "list"))["pins"] == {}
 
 
+@pytest.mark.requirement("CLU-4", "OBS-3")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_node_that_does_not_answer_is_marked_while_its_lease_lives(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    async with cluster(tmp_path, Shape(nodes=2, shards=16, lease_ttl_s=60)) as processes:
+        processes.signal("n2", number)
+        listed = await asyncio.to_thread(processes.command, "nodes", "list")
+        (silent,) = [line for line in listed.splitlines() if "DOES NOT ANSWER" in line]
+        assert silent.startswith("n2 ")
+        for line in processes.log("n1").splitlines():
+            assert json.loads(line)["event"]
+        for line in processes.log("gate-1").splitlines():
+            assert json.loads(line)["event"]
+
+
 @pytest.mark.requirement("CLU-2")
 @pytest.mark.parametrize(
     "settings",
@@ -90,7 +108,14 @@ async def test_a_second_cluster_is_kept_from_the_database_of_the_first(
     tmp_path: Path, settings: dict[str, str]
 ) -> None:
     async with cluster(tmp_path, Shape(nodes=1, shards=16)) as processes:
-        node = ("node", str(processes.shape.application), "--id", "stranger", "--listen", "127.0.0.1:0")
+        node = (
+            "node",
+            str(processes.shape.application),
+            "--id",
+            "stranger",
+            "--listen",
+            f"127.0.0.1:{free_ports(1)[0]}",
+        )
         with pytest.raises(AssertionError, match=r"belongs to cluster 'goverse' with 16 shards"):
             await asyncio.to_thread(processes.command, *node, **settings)
         assert processes.command("call", "Counter", "c", "increment", "--url", processes.url) == "1\n"

@@ -39,6 +39,7 @@ class PlainLink:
         self.kept: dict[tuple[ObjectKey, str], tuple[tuple[object, ...], Reply]] = {}
         self.commit_seq = 0
         self.reasons: tuple[str, ...] = ()
+        self.partly_ready = False
         self.requests: list[Request] = []
         self.waiters: list[Waiter] = []
         self.held = False
@@ -83,7 +84,7 @@ class PlainLink:
 
     def readiness(self) -> Readiness:
         """Tell whether there are reasons not to be ready."""
-        return Readiness(not self.reasons, self.reasons, self.commit_seq)
+        return Readiness(self.partly_ready or not self.reasons, self.reasons, self.commit_seq)
 
     def _start(self, request: Request, waiter: Waiter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(request, waiter))

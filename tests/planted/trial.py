@@ -46,9 +46,9 @@ def try_bugs(bugs: Sequence[Planted]) -> dict[str, Verdict]:
     """Try each bug; return the verdicts by name."""
     with tempfile.TemporaryDirectory(prefix="goverse-planted-") as directory:
         results = Path(directory, "results.json")
-        ids = sorted({bug.found_by for bug in bugs})
+        files = sorted({bug.found_by.partition("::")[0] for bug in bugs})
         ended = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", __name__, "-p", "no:cacheprovider", "-q", "-m", "", *ids],
+            [sys.executable, "-m", "pytest", "-p", __name__, "-p", "no:cacheprovider", "-q", "-m", "", *files],
             cwd=ROOT,
             env={**os.environ, _NAMES: ",".join(bug.name for bug in bugs), _RESULTS: str(results)},
             capture_output=True,

@@ -6,8 +6,8 @@ A request may be lost, its answer may be lost, and it may be applied after its s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from goverse.cluster.view import ClusterView, Entry
 from tests.simulation.world import Process, World
@@ -36,11 +36,20 @@ class LeaseRecord:
     keys: set[str] = field(default_factory=set)
 
 
+class Backup(NamedTuple):
+    """A copy of the keys and leases."""
+
+    revision: int
+    keys: dict[str, Kept]
+    leases: dict[int, LeaseRecord]
+
+
 class SimulatedEtcd:
     """One etcd for the whole cluster; `stop` and `start` stand for an outage of all its members.
 
     Attributes:
         lag_s: how far the watch of a process lags behind, where it does: its member of etcd is behind the others.
+        history: the number of times that everything was emptied or restored.
     """
 
     def __init__(self, world: World) -> None:
@@ -49,6 +58,7 @@ class SimulatedEtcd:
         self.revision = 1
         self.keys: dict[str, Kept] = {}
         self.lag_s: dict[str, float] = {}
+        self.history = 0
         self._leases: dict[int, LeaseRecord] = {}
         self._lease_ids = 100
         self._log: list[tuple[str, Entry | None, int]] = []
@@ -160,6 +170,23 @@ class SimulatedEtcd:
             self.refresh(lease_id)
         self._wake()
 
+    def backup(self) -> Backup:
+        """Return a copy of everything."""
+        leases = {lease_id: LeaseRecord(lease.ttl_s, 0.0, set(lease.keys)) for lease_id, lease in self._leases.items()}
+        return Backup(self.revision, {key: replace(kept) for key, kept in self.keys.items()}, leases)
+
+    def restore(self, backup: Backup | None) -> None:
+        """Go on from a backup, or from nothing; the real one gives restored leases their whole time."""
+        backup = backup or Backup(1, {}, {})
+        self.history += 1
+        self.revision = backup.revision
+        self.keys = {key: replace(kept) for key, kept in backup.keys.items()}
+        self._leases = {lease_id: replace(lease, keys=set(lease.keys)) for lease_id, lease in backup.leases.items()}
+        self._log.clear()
+        for lease_id in list(self._leases):
+            self.refresh(lease_id)
+        self._wake()
+
     def watch(self, process: Process, view: ClusterView, changed: Callable[[], None]) -> None:
         """Keep `view` up to date for this life of `process`."""
         self._watches = [watch for watch in self._watches if watch.lives()]
@@ -194,6 +221,7 @@ class Watch:
         self._view = view
         self._changed = changed
         self._cursor = -1
+        self._history = etcd.history
 
     def lives(self) -> bool:
         """Tell whether the process is still in the life that watches."""
@@ -207,16 +235,17 @@ class Watch:
     def wake(self) -> None:
         """Send what is new."""
         etcd, world = self._etcd, self._etcd.world
-        if not etcd.up or not self.lives() or self._cursor >= etcd.log_end():
+        replaced = self._history != etcd.history
+        if not etcd.up or not self.lives() or (self._cursor >= etcd.log_end() and not replaced):
             return
         end = etcd.log_end()
-        if self._cursor < 0 or (end - self._cursor > 20 and world.random.random() < 0.3):
-            entries, revision = etcd.entries(), etcd.revision
-            self._send(lambda: self._reload(entries, revision, end))
+        if replaced or self._cursor < 0 or (end - self._cursor > 20 and world.random.random() < 0.3):
+            entries, revision, history = etcd.entries(), etcd.revision, etcd.history
+            self._send(lambda: self._reload(entries, revision, history, end))
         else:
-            begin = self._cursor
+            begin, history = self._cursor, self._history
             batch = etcd.log_from(begin)
-            self._send(lambda: self._apply(batch, begin))
+            self._send(lambda: self._apply(batch, begin, history))
 
     def _send(self, deliver: Callable[[], None]) -> None:
         process, life, etcd = self._process, self._life, self._etcd
@@ -230,14 +259,15 @@ class Watch:
         else:
             send()
 
-    def _reload(self, entries: list[Entry], revision: int, end: int) -> None:
-        if end > self._cursor:
+    def _reload(self, entries: list[Entry], revision: int, history: int, end: int) -> None:
+        if history > self._history or (history == self._history and end > self._cursor):
+            begins, self._history = history > self._history, history
             self._cursor = end
-            self._view.reload(entries, revision)
+            self._view.reload(entries, revision, new_history=begins)
             self._changed()
 
-    def _apply(self, batch: list[tuple[str, Entry | None, int]], begin: int) -> None:
-        news = batch[self._cursor - begin :] if begin <= self._cursor else []
+    def _apply(self, batch: list[tuple[str, Entry | None, int]], begin: int, history: int) -> None:
+        news = batch[self._cursor - begin :] if begin <= self._cursor and history == self._history else []
         for key, entry, revision in news:
             if entry is None:
                 self._view.delete(key, revision)

@@ -154,6 +154,29 @@ class Faults:
         self._cluster.etcd.stop()
         self._later(self._random.choice((0.5, 3.0, 12.0)), self._cluster.etcd.start)
 
+    def empty_etcd(self) -> None:
+        self._cluster.etcd.restore(None)
+
+    def restore_etcd(self) -> None:
+        """Restore a backup that was made a little earlier, also while one of its processes cannot reach etcd."""
+        backup = self._cluster.etcd.backup()
+        self._later(self._random.choice((0.1, 1.0, 6.0)), lambda: self._cluster.etcd.restore(backup))
+
+    def empty_etcd_behind_a_split(self) -> None:
+        """Empty etcd while a node and a gate that still reach each other cannot see it."""
+        self._split(self._random.choice((3.0, 8.0, 14.0)))
+        self._cluster.etcd.restore(None)
+
+    def restore_etcd_behind_a_split(self) -> None:
+        """Restore a backup in which shards have other targets, as above."""
+        backup = self._cluster.etcd.backup()
+
+        def strike() -> None:
+            self._split(self._random.choice((3.0, 8.0, 14.0)))
+            self._cluster.etcd.restore(backup)
+
+        self._later(self._random.choice((1.0, 6.0)), strike)
+
     def lose_messages(self) -> None:
         self._world.loss = 0.05
         self._later(3.0, lambda: setattr(self._world, "loss", 0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from goverse.cluster.election import Election
@@ -53,12 +54,15 @@ class SimulatedNode(Process):
         member = Member(self.name, self.name, self.incarnation)
         self.ownership = Ownership(member, self.view, self.lease)
         self.election = Election(self.name, self.incarnation)
-        self.leader = Leader(self.view, self.table, limits=PLAN_LIMITS)
+        hasty = Bug.HASTY_HISTORY in self.cluster.settings.bugs
+        limits = replace(PLAN_LIMITS, history_pause_s=0.0) if hasty else PLAN_LIMITS
+        self.leader = Leader(self.view, self.table, limits=limits)
         self.activations: dict[int, Activation] = {}
         self._queue: deque[Pending] = deque()
         self._committing = False
         self._closing: dict[int, float] = {}
         self._batches = 0
+        self._histories = 0
         self.world.note(f"{self.incarnation} starts")
         self.cluster.etcd.watch(self, self.view, self._seen)
         self._tick()
@@ -85,10 +89,25 @@ class SimulatedNode(Process):
         self.step()
 
     def _seen(self) -> None:
+        if self.view.histories != self._histories:
+            self._histories = self.view.histories
+            self.lease.lost()
+        if self.view.shard_count is None:
+            self._write_shard_count()
         self.table.update(self.view)
         leader = self.view.leader
         self.election.seen(*((leader.value, leader.create_revision) if leader is not None else (None, 0)))
         self.step()
+
+    def _write_shard_count(self) -> None:
+        etcd, key = self.cluster.etcd, self.view.layout.shards
+
+        def again() -> None:
+            if self.view.shard_count is None:
+                self._write_shard_count()
+
+        value, guards = str(SHARDS).encode(), {key: ("create", 0)}
+        etcd.request(self, lambda: etcd.write(key, value, guards=guards), lambda _revision: self.after(0.5, again))
 
     # --- the rules' wishes --------------------------------------------------------------------------------------------
 
@@ -98,6 +117,8 @@ class SimulatedNode(Process):
         self._keep_lease(now)
         for action in self.ownership.step(now):
             self._act(action)
+        if Bug.HASTY_HISTORY in self.cluster.settings.bugs:
+            self.ownership._claims_from = now
         if not self.alive:
             return
         eligible = self.lease.alive(now) and self.ownership.shutdown is None
@@ -173,8 +194,8 @@ class SimulatedNode(Process):
         etcd, key = self.cluster.etcd, self.view.layout.node(self.name)
         value, guards = action.member.encode(), {key: ("mod", action.own_revision)}
 
-        def done(_revision: Any) -> None:
-            self.ownership.registered(self.clock())
+        def done(revision: Any) -> None:
+            self.ownership.registered(action.lease_id if revision else None, self.clock())
 
         etcd.request(self, lambda: etcd.write(key, value, lease=action.lease_id, guards=guards), done)
 

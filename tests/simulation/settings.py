@@ -17,6 +17,7 @@ class Bug(Enum):
     UNCHECKED_REPLIES = auto()  # nodes answer what committed nothing without looking at the lease
     EARLY_RELEASE = auto()  # nodes give a shard away before its turns are durable
     UNGUARDED_CLAIMS = auto()  # nodes publish claims whatever the targets are by then
+    HASTY_HISTORY = auto()  # nodes claim and plan at once when etcd was emptied or restored
     UNKEYED_RETRY = auto()  # gates give no key of their own to calls that they send again
 
 

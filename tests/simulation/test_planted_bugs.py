@@ -21,6 +21,7 @@ CASES = {
     Bug.UNCHECKED_REPLIES: (SPLITS, "does not see what"),
     Bug.EARLY_RELEASE: (Settings(faults=PLANNED), "before a turn of it was durable"),
     Bug.UNGUARDED_CLAIMS: (LAGS, "does not see what"),
+    Bug.HASTY_HISTORY: (replace(SPLITS, faults=("empty_etcd_behind_a_split",)), "does not see what"),
     Bug.UNKEYED_RETRY: (Settings(), "took effect twice"),
 }
 

@@ -118,6 +118,7 @@ class _Registration:
         self._key = watch.view.layout.gate(values.node.id)
         self._tasks: set[asyncio.Task[None]] = set()
         self._leases = LeaseKeeper(coordinator, values.cluster.lease_ttl_s, changed=self._register)
+        watch.add(self._leases.follow)
 
     def start(self) -> None:
         self._leases.start()

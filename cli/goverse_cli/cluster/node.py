@@ -28,13 +28,21 @@ from goverse.telemetry.resources import Resources
 from goverse.telemetry.tls import TlsMetrics
 from goverse.telemetry.wire import WireMetrics
 from goverse.wire.introduction import Introduction
+from goverse.wire.options import WireOptions
 from goverse.wire.server import LinkServer
 from goverse.wire.stats import WireStats
 from goverse_cli.allotment import keep_within
 from goverse_cli.cluster.admin import AdminServer, listen
 from goverse_cli.cluster.certificates import Certificates
 from goverse_cli.cluster.database import postgres_of
-from goverse_cli.cluster.parts import check_encryption, coordinator_of, layout_of, new_incarnation, router_of
+from goverse_cli.cluster.parts import (
+    check_encryption,
+    check_listen,
+    coordinator_of,
+    layout_of,
+    new_incarnation,
+    router_of,
+)
 from goverse_cli.cluster.telemetry import node_metrics, node_report
 from goverse_cli.collector import calm_collector
 from goverse_cli.gate_options import cluster_admin_token, gate_options
@@ -80,23 +88,25 @@ async def serve_node(
         Unavailable: etcd or PostgreSQL does not answer.
         StoreError: the database has not the schema of this release.
     """
+    check_listen(values)
     keep_within(values)
     registry = application.with_access(values.access_rules()).registry
+    catalog = describe(registry)
     introduction = Introduction(kind="node", id=values.node.id, incarnation=new_incarnation())
     async with AsyncExitStack() as undo:
         listener = undo.enter_context(listen(values.cluster.admin_listen))
         _, store, certificates = opened = await _open_store(values, undo)
         seen = await _follow(values, introduction, certificates, undo)
         member = _member(values, introduction, listener)
-        keeper = _keeper(values, member, seen, opened, describe(registry))
+        keeper = _keeper(values, member, seen, opened, catalog)
         options = replace(node_options(values), shard_count=values.cluster.shards)
         node = Node(registry, store, options=options, tenure=keeper, memory=Resources().memory)
         served = WireStats()
-        wire = WireMetrics(out=seen.links, **{"in": served})
-        metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, wire, TlsMetrics(certificates.links))
+        wires = WireMetrics(out=seen.links, **{"in": served}), TlsMetrics(certificates.links)
+        metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, *wires)
         admin = AdminServer(metrics, partial(node_report, node, keeper), listener, _access(values))
         await _administer(admin, undo)
-        bounds = values.wire.options(values.node.inflight_calls_max)
+        bounds = _bounds(values, catalog)
         server = LinkServer(node, introduction, options=bounds, credentials=certificates.into, stats=served)
         if not await start_hooks(application, values, undo, stop):
             return
@@ -152,6 +162,16 @@ def _keeper(values: Settings, member: Member, seen: _Seen, opened: _Opened, cata
 def _access(values: Settings) -> GateOptions:
     """Return who may use the node's administration."""
     return gate_options(values, cluster_admin_token(values))
+
+
+def _bounds(values: Settings, catalog: Catalog) -> WireOptions:
+    """Return what the node takes from its peers; a method may declare a longer deadline than the settings allow."""
+    declared = (method.timeout_s or 0.0 for described in catalog.values() for method in described.methods.values())
+    return replace(
+        values.wire.options(values.node.inflight_calls_max),
+        outside_body_bytes_max=values.gate.body_bytes_max,
+        call_timeout_s_max=max(values.node.call_timeout_s_max, *declared, 0.0),
+    )
 
 
 def _member(values: Settings, introduction: Introduction, listener: socket.socket) -> Member:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from ipaddress import ip_address
 
 from goverse.cluster.keys import KeyLayout
 from goverse.cluster.member import Member
@@ -12,6 +13,7 @@ from goverse.etcd.coordinator import EtcdCoordinator
 from goverse.routing.links import NodeLink
 from goverse.routing.router import Router
 from goverse.settings import Settings
+from goverse.settings.sections import is_loopback
 from goverse.telemetry.coordination import MeteredCoordinator
 from goverse.wire.credentials import Credentials, LinkSecurity
 from goverse.wire.introduction import Introduction
@@ -59,6 +61,49 @@ def check_encryption(values: Settings, nodes: Iterable[Member], name: str = "") 
             )
 
 
+def check_listen(values: Settings) -> None:
+    """Refuse a node whose port other machines reach without TLS, and one that would tell them an unusable address.
+
+    Whoever reaches a node's port calls every object without the checks of a gate.
+
+    Raises:
+        ConfigError: names the setting that is missing.
+    """
+    cluster, wire = values.cluster, values.wire
+    host, _ = _host_and_port(cluster.listen, "cluster.listen")
+    if not is_loopback(host) and wire.tls_ca is None and not wire.allow_plaintext_remote:
+        raise ConfigError(
+            f"cluster.listen is {cluster.listen}, which other machines can reach, and streams are not encrypted; set "
+            "wire.tls_ca, wire.tls_cert and wire.tls_key, or listen on 127.0.0.1, or set wire.allow_plaintext_remote "
+            "to true if nothing else can use the network",
+            setting="wire.allow_plaintext_remote",
+        )
+    advertised = cluster.advertise or cluster.listen
+    host, port = _host_and_port(advertised, "cluster.advertise" if cluster.advertise else "cluster.listen")
+    if not host or _is_unspecified(host) or not 1 <= port <= 65_535:
+        raise ConfigError(
+            f"other processes cannot reach the node at {advertised}; set cluster.advertise to a host and port of this "
+            "node that they can reach, for example 10.0.0.11:7400",
+            setting="cluster.advertise",
+        )
+
+
+def _host_and_port(address: str, setting: str) -> tuple[str, int]:
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal():
+        raise ConfigError(
+            f"{setting} is {address!r}; it needs a host and a port, for example 10.0.0.11:7400", setting=setting
+        )
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _is_unspecified(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def new_incarnation() -> str:
     """Return a name for this process that no other one ever has."""
     return secrets.token_hex(8)
@@ -76,8 +121,17 @@ def router_of(
     options, budget = values.wire.options(requests_max), Budget(requests_max)
 
     def connect(address: str) -> NodeLink:
-        link = GrpcLink(address, introduction, options=options, security=security, stats=stats, budget=budget)
+        link = GrpcLink(
+            address,
+            introduction,
+            options=options,
+            security=security,
+            stats=stats,
+            budget=budget,
+            name_of=router.name_of,
+        )
         link.start()
         return link
 
-    return Router(connect, shard_count=values.cluster.shards, incarnation=introduction.incarnation)
+    router = Router(connect, shard_count=values.cluster.shards, incarnation=introduction.incarnation)
+    return router

@@ -1,6 +1,7 @@
 """``goverse shards`` and ``goverse nodes``: what a cluster looks like, and what its operator wants of it.
 
-Both talk to etcd alone, so they work whatever the nodes are doing; the leader carries out what is written there.
+Both read and write etcd alone, so they work whatever the nodes are doing; the leader carries out what is written there.
+``nodes list`` also asks each node whether it answers.
 """
 
 from __future__ import annotations
@@ -154,12 +155,14 @@ def _is_leaving(view: ClusterView, node: str) -> bool:
 def list_nodes(context: typer.Context) -> None:
     """Show each node with its address, its state and its shards, and who leads.
 
+    A node that does not answer within 3 s is marked. It keeps its shards until its lease in etcd ends.
+
     \b
     Examples:
       goverse nodes list
     """
     invocation = invocation_of(context)
-    view = _run(invocation, _view)
+    view, silent = _run(invocation, lambda coordinator, layout: _view_and_silence(invocation, coordinator, layout))
     leader = view.leader.value.decode(errors="replace").partition(" ")[0] if view.leader is not None else ""
     document = {
         node: {
@@ -171,11 +174,13 @@ def list_nodes(context: typer.Context) -> None:
             "leader": node == leader,
             "admin": member.admin,
             "load": _load(view, node),
+            "answers": node not in silent,
         }
         for node, member in sorted(view.nodes.items())
     }
     lines = [
         f"{node}  {each['address']}  {each['state']}  {each['shards']} shards{'  leader' if each['leader'] else ''}"
+        + (f"  DOES NOT ANSWER: {silent[node]}" if node in silent else "")
         for node, each in document.items()
     ]
     show(invocation, document, "\n".join(lines) or "no node is registered")
@@ -255,6 +260,15 @@ async def _view(coordinator: Any, layout: Any) -> ClusterView:
     view = ClusterView(layout)
     view.reload((Entry(*entry) for entry in snapshot.entries), snapshot.revision)
     return view
+
+
+async def _view_and_silence(
+    invocation: Invocation, coordinator: Any, layout: Any
+) -> tuple[ClusterView, dict[str, str]]:
+    from goverse_cli.cluster.reach import silent_nodes  # noqa: PLC0415 - other commands start faster
+
+    view = await _view(coordinator, layout)
+    return view, await silent_nodes(invocation.settings({}).values, view.nodes.values())
 
 
 async def _put(coordinator: Any, key: str, value: bytes) -> None:

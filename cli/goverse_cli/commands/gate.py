@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
 
 import typer
@@ -10,6 +12,8 @@ import typer
 from goverse_cli.commands.dev import Host, Port, Web
 from goverse_cli.invocation import invocation_of
 from goverse_cli.listener import bind
+
+logger = logging.getLogger("goverse.gate")
 
 
 def gate(context: typer.Context, *, host: Host = None, port: Port = None, web: Web = None) -> None:
@@ -29,6 +33,7 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None, web: W
     from goverse_cli.cluster.gate import serve_gate  # noqa: PLC0415 - other commands start faster without
     from goverse_cli.event_loop import run_server  # noqa: PLC0415
 
+    logs.begin(os.environ)
     flags = {"gate.host": ("--host", host), "gate.port": ("--port", port), "gate.web_dir": ("--web", web)}
     values = (settings := invocation_of(context).settings(flags)).values
     logs.configure(values.log.format, values.log.level, node=values.node.id)
@@ -46,7 +51,7 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None, web: W
             asyncio.get_running_loop().add_signal_handler(number, told)
 
         def started(url: str) -> None:
-            typer.echo(f"gate {values.node.id} serves {url}, its documentation is {url}/docs", err=True)
+            logger.info("gate started", extra={"gate": values.node.id, "url": url, "docs": f"{url}/docs"})
 
         await serve_gate(settings, listener=listener, started=started, stop=stop)
 

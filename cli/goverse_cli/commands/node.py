@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,8 @@ from goverse_cli.invocation import invocation_of
 
 if TYPE_CHECKING:
     from goverse_node.ownership.shutdown import Shutdown
+
+logger = logging.getLogger("goverse.node")
 
 Listen = Annotated[
     str | None, typer.Option(help="Address and port for calls (cluster.listen).", show_default="127.0.0.1:7400")
@@ -38,6 +42,7 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
     from goverse_cli.cluster.node import ServingNode, serve_node  # noqa: PLC0415 - other commands start faster without
     from goverse_cli.event_loop import run_server  # noqa: PLC0415
 
+    logs.begin(os.environ)
     flags = {"cluster.listen": ("--listen", listen), "node.id": ("--id", node_id)}
     values = invocation_of(context).settings(flags).values
     logs.configure(values.log.format, values.log.level, node=values.node.id)
@@ -48,10 +53,7 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
         stop = _listen_to_signals()
 
         def started(serving: ServingNode) -> None:
-            typer.echo(
-                f"node {serving.id} takes calls on {serving.address}, metrics and health are at {serving.admin}",
-                err=True,
-            )
+            logger.info("node started", extra={"node": serving.id, "address": serving.address, "admin": serving.admin})
 
         await serve_node(application, values, started=started, stop=stop)
 

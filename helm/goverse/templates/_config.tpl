@@ -25,14 +25,13 @@
   {{- $dsn = printf "%s%ssslrootcert=/etc/goverse/postgres/ca.crt" $dsn (ternary "&" "?" (contains "?" $dsn)) }}
 {{- end }}
 {{- $gate := dict "host" "0.0.0.0" "port" 8000 "allow_unauthenticated_remote" true "allowed_origins" .Values.gates.allowedOrigins "drain_timeout_s" .Values.cluster.drainTimeoutS }}
-{{- $wire := dict }}
+{{- $wire := dict "allow_plaintext_remote" true }}
 {{- if .Values.tls.enabled }}
   {{- $gate = merge $gate (dict "tls_cert" "/etc/goverse/tls/tls.crt" "tls_key" "/etc/goverse/tls/tls.key") }}
   {{- $wire = dict "tls_ca" "/etc/goverse/tls/ca.crt" "tls_cert" "/etc/goverse/tls/tls.crt" "tls_key" "/etc/goverse/tls/tls.key" "tls_name" "goverse-node" }}
 {{- end }}
 {{- $cluster := dict "name" (include "goverse.cluster" .) "shards" .Values.cluster.shards "lease_ttl_s" .Values.cluster.leaseTtlS "nodes_min" .Values.cluster.nodesMin "listen" "0.0.0.0:7400" "admin_listen" "0.0.0.0:7480" "pre_stop_delay_s" .Values.cluster.preStopDelayS }}
-{{- $ours := dict "cluster" $cluster "etcd" $etcd "gate" $gate "postgres" (dict "dsn" $dsn) "log" (dict "format" "json" "level" .Values.cluster.logLevel) }}
-{{- if $wire }}{{ $_ := set $ours "wire" $wire }}{{ end }}
+{{- $ours := dict "cluster" $cluster "etcd" $etcd "gate" $gate "postgres" (dict "dsn" $dsn) "log" (dict "format" "json" "level" .Values.cluster.logLevel) "wire" $wire }}
 {{- mergeOverwrite $ours (deepCopy .Values.config) | toYaml }}
 {{- end }}
 

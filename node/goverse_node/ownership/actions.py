@@ -15,7 +15,7 @@ from goverse.cluster.member import Member
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """Write the node's key under the lease; ``registered`` when that ended, however it ended."""
+    """Write the node's key under the lease; ``registered`` when that ended, with the lease if it was written."""
 
     member: Member
     lease_id: int

@@ -38,6 +38,7 @@ class Errands:
         node: str,
         catalog: bytes | None,
         claim_timeout_s: float,
+        now: Callable[[], float],
     ) -> None:
         """Ask ``coordinator`` and ``authority`` in the name of ``node``, and tell ``ownership`` and ``leader``."""
         self.times = ShardTimes()
@@ -49,7 +50,7 @@ class Errands:
         self._node = node
         self._catalog = catalog
         self._claim_timeout_s = claim_timeout_s
-        self._now: Callable[[], float] = asyncio.get_running_loop().time
+        self._now = now
 
     async def register(self, action: Register) -> None:
         """Write the node's own key."""
@@ -58,13 +59,14 @@ class Errands:
         changes = [Put(key, action.member.encode(), action.lease_id)]
         if self._catalog is not None:
             changes.append(Put(layout.catalog(action.member.id), self._catalog, action.lease_id))
+        revision: int | None = None
         try:
             with self.times.durations.measure("register"):
-                await self._coordinator.write([Guard(key, mod_revision=action.own_revision)], changes)
+                revision = await self._coordinator.write([Guard(key, mod_revision=action.own_revision)], changes)
         except GoverseError as error:
             logger.warning("the node could not be registered", extra={"reason": error.detail})
         finally:
-            self._ownership.registered(self._now())
+            self._ownership.registered(action.lease_id if revision is not None else None, self._now())
 
     async def claim(self, action: Claim) -> None:
         """Have the store raise epochs."""
@@ -103,8 +105,10 @@ class Errands:
         finally:
             now = self._now()
             self._ownership.published(revision, now)
-            if revision is not None:
-                self.times.opened(self._ownership, now)
+            opened = self.times.opened(self._ownership, now) if revision is not None else 0
+            if opened:
+                serving, _ = self._ownership.progress()
+                logger.info("shards opened", extra={"shards": opened, "serving": serving})
 
     async def check(self) -> None:
         """Ask the store which epochs are still ours."""
@@ -149,4 +153,5 @@ class Errands:
         except GoverseError as error:
             logger.warning("targets could not be written", extra={"reason": error.detail})
         finally:
-            self._leader.written(revision, self._now())
+            for change in self._leader.written(revision, self._now()):
+                logger.info("shards reassigned", extra=change)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from goverse.cluster.election import Election
@@ -20,6 +21,7 @@ from goverse.errors import MalformedRequest
 from goverse.model.catalog import Catalog, encode_catalog
 from goverse.model.keys import ObjectKey, shard_of
 from goverse.ports.authority import Authority
+from goverse.ports.clock import boot_time
 from goverse.ports.coordinator import Coordinator
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.lease_keeper import LeaseKeeper
@@ -74,20 +76,20 @@ class Keeper:
         catalog: Catalog | None = None,
         limits: OwnershipLimits | None = None,
         leader_limits: LeaderLimits | None = None,
+        now: Callable[[], float] = boot_time,
     ) -> None:
-        """Own nothing yet; ``table`` follows ``watch`` before the keeper does."""
-        self._member = member
-        self._watch = watch
-        self._leases = LeaseKeeper(coordinator, lease_ttl_s, changed=self._look_soon)
+        """Own nothing yet; ``table`` follows ``watch`` before the keeper does, ``now`` is the clock of the lease."""
+        self._member, self._watch = member, watch
+        self._now = now
+        self._leases = LeaseKeeper(coordinator, lease_ttl_s, changed=self._look_soon, now=now)
         self._shard_count = len(table)
-        self._news = asyncio.Event()
+        self._news, self._left = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop_task: asyncio.Task[None] | None = None
-        self._left = asyncio.Event()
         self._evacuation: Evacuation | None = None
-        self._now = asyncio.get_running_loop().time
         self.ownership = Ownership(member, watch.view, self._leases.lease, limits=limits)
-        self.leader = Leader(watch.view, table, limits=leader_limits)
+        leads_by = replace(leader_limits or LeaderLimits(), history_pause_s=lease_ttl_s)
+        self.leader = Leader(watch.view, table, limits=leads_by)
         self._election = Election(member.id, member.incarnation)
         self.errands = Errands(
             self.ownership,
@@ -98,8 +100,9 @@ class Keeper:
             node=member.id,
             catalog=encode_catalog(catalog) if catalog is not None else None,
             claim_timeout_s=(limits or OwnershipLimits()).stuck_after_s,
+            now=now,
         )
-        self.loads = LoadPublisher(coordinator, watch.view, self._leases.lease, node=member.id)
+        self.loads = LoadPublisher(coordinator, watch.view, self._leases.lease, node=member.id, now=now)
         watch.add(self._follow)
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -212,6 +215,7 @@ class Keeper:
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     def _follow(self, view: ClusterView) -> None:
+        self._leases.follow(view)
         leader = view.leader
         self._election.seen(None if leader is None else leader.value, 0 if leader is None else leader.create_revision)
         self._look_soon()
@@ -300,4 +304,5 @@ class Keeper:
             self._look_soon()
 
         self.errands.times.closing(action.shards, self._now())
-        self._evacuation.close(action.shards, action.cancel_at, emptied)
+        left_s = action.cancel_at - self._now()
+        self._evacuation.close(action.shards, asyncio.get_running_loop().time() + left_s, emptied)

@@ -10,12 +10,15 @@ Rules:
 3. The shards of a node that said it would come back, and left, wait for it for ``rejoin_grace_s``. Leaving takes it no
    longer than ``close_budget_s``: one that is gone later than that died on the way, and its shards waited for its
    lease already.
-4. What it decided, and why, can be read: the latest decisions, and totals by reason.
+4. When etcd was emptied, replaced or restored, it plans again after one lease time: until then nodes register and
+   publish their claims again, and a node that has not done so yet is not gone.
+5. What it decided, and why, can be read: the latest decisions, and totals by reason.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,6 +31,7 @@ from goverse.limits import (
     CLOSE_BUDGET_S,
     DECISIONS_KEPT,
     GATHER_S,
+    LEASE_TTL_S,
     LOAD_PAUSE_S,
     PLAN_PAUSE_S,
     REJOIN_GRACE_S,
@@ -47,10 +51,22 @@ class LeaderLimits:
     plan_pause_s: float = PLAN_PAUSE_S
     load_pause_s: float = LOAD_PAUSE_S
     rejoin_grace_s: float = REJOIN_GRACE_S
+    history_pause_s: float = LEASE_TTL_S
     close_budget_s: float = CLOSE_BUDGET_S
     stuck_after_s: float = STUCK_AFTER_S
     stuck_avoid_s: float = STUCK_AVOID_S
     plan: PlanLimits = field(default_factory=PlanLimits)
+
+
+def _summaries(decisions: Iterable[Decision]) -> Sequence[Mapping[str, object]]:
+    """Return one record per reason and former owner: how many shards go to which nodes."""
+    counts: dict[tuple[str, str | None], Counter[str]] = {}
+    for decision in decisions:
+        counts.setdefault((decision.reason.value, decision.source), Counter())[decision.target] += 1
+    return [
+        {"reason": reason, **({} if source is None else {"source": source}), "shards": to.total(), "targets": dict(to)}
+        for (reason, source), to in counts.items()
+    ]
 
 
 class WriteTargets(NamedTuple):
@@ -82,6 +98,8 @@ class Leader:
         self._view = view
         self._table = table
         self._leads: int | None = None
+        self._histories = view.histories
+        self._plans_from = float("-inf")
         self._restarting: dict[str, float] = {}
         self._awaited: dict[str, float] = {}
         self.journey_counts = JourneyCounts()
@@ -91,7 +109,7 @@ class Leader:
         self._leads = leads
         self.journeys = Journeys(self.limits.stuck_after_s, self.limits.stuck_avoid_s, counts=self.journey_counts)
         serves = any(route is not None for route in self._table.routes)
-        self._plan_at = now if serves else now + self.limits.gather_s
+        self._plan_at = max(self._plans_from, now if serves else now + self.limits.gather_s)
         self._look_at = float("-inf")
         self._seen: tuple[int, ...] = ()
         self._written_at: int | None = None
@@ -101,7 +119,11 @@ class Leader:
 
     def step(self, leads: int | None, now: float) -> WriteTargets | None:
         """Plan if it is time; ``leads`` is the create revision of this node's leadership, or None."""
-        if leads != self._leads:
+        if self._view.histories != self._histories:
+            self._histories = self._view.histories
+            self._plans_from = now + self.limits.history_pause_s
+            self._begin(leads, now)
+        elif leads != self._leads:
             self._begin(leads, now)
         if leads is None:
             return None
@@ -116,19 +138,23 @@ class Leader:
         self._writing = made
         return WriteTargets(made.targets, leads, self._view.targets_revision)
 
-    def written(self, revision: int | None, now: float) -> None:
-        """Note the end of a write: the revision that it got, or None where it failed or nobody knows."""
+    def written(self, revision: int | None, now: float) -> Sequence[Mapping[str, object]]:
+        """Note the end of a write: the revision that it got, or None if it failed or is unknown.
+
+        Returns a record for the log per node that loses shards, and one for shards that had no owner.
+        """
         made, self._writing = self._writing, None
         if revision is None or made is None:
             self._plan_at = now + CLAIM_RETRY_S
             self._seen = ()
-            return
+            return ()
         self._written_at = revision
         self.decisions.extend((now, decision) for decision in made.decisions)
         self.reasons.update(decision.reason for decision in made.decisions)
         for decision in made.decisions:
             route = self._table.routes[decision.shard]
             self.journeys.begin(decision.shard, None if route is None else route.node, decision.target, now)
+        return _summaries(made.decisions)
 
     def wake_at(self) -> float | None:
         """Return when ``step`` may have something to do without a further input; None if never."""
@@ -138,7 +164,13 @@ class Leader:
 
     def _signature(self) -> tuple[int, ...]:
         view = self._view
-        return view.targets_revision, view.members_revision, view.intents_revision, self._table.changes
+        return (
+            view.reloads,
+            view.targets_revision,
+            view.members_revision,
+            view.intents_revision,
+            self._table.changes,
+        )
 
     def _news(self, now: float) -> bool:
         """Tell whether a plan could come out differently from the last one."""

@@ -122,18 +122,21 @@ def _apart(before: float, after: float, few: float) -> bool:
 class LoadPublisher:
     """Writes a node's load."""
 
-    def __init__(self, coordinator: Coordinator, view: ClusterView, lease: Lease, *, node: str) -> None:
-        """Write under ``lease``, once it is there."""
+    def __init__(
+        self, coordinator: Coordinator, view: ClusterView, lease: Lease, *, node: str, now: Callable[[], float]
+    ) -> None:
+        """Write under ``lease``, once it is there; ``now`` is the clock of the lease."""
         self.writes = 0
         self._coordinator = coordinator
         self._view = view
         self._lease = lease
+        self._now = now
         self._key = view.layout.load(node)
         self._reports = LoadReports()
 
     async def run(self, measure: Measure, period_s: float = LOAD_PAUSE_S) -> None:
         """Measure and write until cancelled."""
-        now = asyncio.get_running_loop().time
+        now = self._now
         measure(now())
         while True:
             await asyncio.sleep(period_s)

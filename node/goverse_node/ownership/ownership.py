@@ -9,12 +9,17 @@ Rules, beyond the table of ``phases``:
    store was asked after it was published.
 3. One request of each kind is under way at a time. What an answer leaves open is asked again; nothing is done twice
    because two looks at the same state say the same.
+4. When etcd was emptied, replaced or restored (``ClusterView.histories``), the node keeps the shards that it serves and
+   registers and publishes them again under a new lease. It is sure of none of them until the store was asked, and it
+   claims no further shard for one lease time: until then a node that cannot reach the new etcd may still answer alone
+   under a lease of the old one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Final
 
 from goverse.cluster.claims import Claims
 from goverse.cluster.lease import Lease
@@ -24,6 +29,8 @@ from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Le
 from goverse_node.ownership.phases import Event, OwnershipLimits, Phase
 from goverse_node.ownership.shards import Shards
 from goverse_node.ownership.shutdown import Shutdown, closes_all
+
+_EARLIER_HISTORY: Final = -1  # a revision of targets that no etcd has
 
 
 class Ownership:
@@ -53,10 +60,13 @@ class Ownership:
         self._registering = self._publishing = self._checking = False
         self._known: Mapping[int, int] = {}  # what etcd says we claim, as far as we know
         self._known_at = 0
+        self._reloads = self._histories = 0
+        self._registered_under: int | None = None
+        self._claims_from = float("-inf")
         self._claim_at = self._publish_at = self._register_at = self._check_at = float("-inf")
         self._fenced_at: dict[int, float] = {}
         self._sent: Publish | None = None
-        self._looked_at: tuple[int, int, int, bool] | None = None
+        self._looked_at: tuple[int, int, int, int, bool] | None = None
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
@@ -90,9 +100,10 @@ class Ownership:
         self._member = replace(self._member, state=state)
         self._register_at = float("-inf")
 
-    def registered(self, now: float) -> None:
-        """Note the end of a registration; the view tells whether it stands."""
+    def registered(self, lease_id: int | None, now: float) -> None:
+        """Note the end of a registration: the lease under which it was written, or None if it failed or is unknown."""
         self._registering = False
+        self._registered_under = lease_id
         self._register_at = now + self._limits.claim_retry_s
 
     def claimed(self, epochs: Mapping[int, int]) -> None:
@@ -109,11 +120,11 @@ class Ownership:
     def published(self, revision: int | None, now: float) -> None:
         """Note the end of a publication: the revision that it got, or None where it failed or nobody knows."""
         sent, self._sent, self._publishing = self._sent, None, False
-        if revision is None or sent is None:
+        if revision is None or sent is None or revision < self._known_at:
             self._publish_at = now + self._limits.claim_retry_s
-        elif revision >= self._known_at:
-            self._learn(sent.claims.epochs, revision)
-            self._entered(sent)
+            return
+        self._learn(sent.claims.epochs, revision)
+        self._entered(sent)
 
     def checked(self, epochs: Mapping[int, int]) -> None:
         """Note what the store says we claimed last: what it does not name at our epoch is somebody else's."""
@@ -149,7 +160,7 @@ class Ownership:
         if self.left:
             return []
         actions: list[Action] = []
-        self._follow_view()
+        self._follow_view(now)
         self._let_go(now)
         self._overdue(now)
         closing, dropped = self.shards.take_news()
@@ -167,23 +178,38 @@ class Ownership:
 
     def wake_at(self, now: float) -> float | None:
         """Return when ``step`` may have something to do without a further input; None if never."""
-        times = [self._claim_at, self._publish_at, self._register_at, self._check_at]
+        times = [self._claim_at, self._claims_from, self._publish_at, self._register_at, self._check_at]
         times += [at + 4 * self._limits.claim_retry_s for at in self._fenced_at.values()]
         if (since := self.shards.closing_since()) is not None:
             times.append(since + self._limits.stuck_after_s)
         return min((at for at in times if at > now), default=None)
 
-    def _follow_view(self) -> None:
+    def _follow_view(self, now: float) -> None:
         view = self._view
-        if view.targets_revision != self._wanted_at:
+        reloaded = view.reloads != self._reloads
+        self._reloads = view.reloads
+        if view.histories != self._histories:
+            self._histories = view.histories
+            self._begin_history(now)
+        if reloaded or view.targets_revision != self._wanted_at:
             self._wanted_at = view.targets_revision
             self._wanted = view.targets.shards_of(self._member.id) if view.targets is not None else set()
         claims, at = view.claims.get(self._member.id), view.revision_of(self._claims_key)
-        if at > self._known_at:
+        if reloaded or at > self._known_at:
             ours = claims is not None and claims.incarnation == self._member.incarnation
-            self._learn(claims.epochs if claims is not None and ours else {}, at)
+            self._learn(claims.epochs if claims is not None and ours else {}, at or view.revision)
         elif at == 0 and self._known and self._known_at <= view.revision:
             self._learn({}, view.revision)
+
+    def _begin_history(self, now: float) -> None:
+        """Forget what revisions and leases of the etcd that is gone have proved (rule 4)."""
+        self._sent = self._registered_under = None
+        self._register_at = self._publish_at = self._check_at = float("-inf")
+        self._claims_from = now + self._lease.ttl_s
+        for held in self.shards.values():
+            held.claimed_at = _EARLIER_HISTORY
+            held.published_under = held.sure_under = held.checking_under = None
+        self.shards.touch()
 
     def _learn(self, epochs: Mapping[int, int], revision: int) -> None:
         """Take in what etcd now says that we claim; what it does not say was not published all the time."""
@@ -206,7 +232,7 @@ class Ownership:
 
     def _let_go(self, now: float) -> None:
         view, leaving = self._view, self._closes_all()
-        looked_at = view.targets_revision, view.members_revision, self.shards.changes, leaving
+        looked_at = view.reloads, view.targets_revision, view.members_revision, self.shards.changes, leaving
         if looked_at == self._looked_at:
             return
         for shard in [shard for shard in self.shards if leaving or shard not in self._wanted]:
@@ -214,7 +240,7 @@ class Ownership:
             target = view.targets.owner(shard) if view.targets is not None else None
             if leaving or held.phase is Phase.HELD or (target != self._member.id and target in view.nodes):
                 self.shards.turn(shard, Event.UNWANTED, now)
-        self._looked_at = *looked_at[:2], self.shards.changes, leaving
+        self._looked_at = *looked_at[:3], self.shards.changes, leaving
 
     def _overdue(self, now: float) -> None:
         for shard in self.shards.closing_before(now - self._limits.stuck_after_s):
@@ -238,13 +264,16 @@ class Ownership:
     def _register(self, now: float) -> Register | None:
         if self._registering or not self._lease.alive(now) or now < self._register_at or self.waits_for_id():
             return None
-        if self._view.nodes.get(self._member.id) == self._member or self._lease.id is None:
+        if self._lease.id is None:
             return None
+        stands = self._view.nodes.get(self._member.id) == self._member
+        if stands and (not self._histories or self._registered_under == self._lease.id):
+            return None  # what a restored backup says of this node ends with the lease of that time
         self._registering = True
         return Register(self._member, self._lease.id, self._view.revision_of(self._key))
 
     def _claim(self, now: float) -> Claim | None:
-        if now < self._claim_at or self.shards.claiming or self._closes_all():
+        if now < max(self._claim_at, self._claims_from) or self.shards.claiming or self._closes_all():
             return None
         if not self._lease.alive(now) or not self._is_registered():
             return None
@@ -274,7 +303,8 @@ class Ownership:
         lease_id = self._lease.id
         if self._checking or now < self._check_at or lease_id is None:
             return None
-        unsure = (shard for shard in self.shards.unsure(lease_id) if shard in self._wanted)
+        kept = self.shards.keys() if self._view.targets is None else self._wanted
+        unsure = (shard for shard in self.shards.unsure(lease_id) if shard in kept)
         found = [held for held in map(self.shards.__getitem__, unsure) if held.published_under == lease_id]
         if not found:
             return None

@@ -39,15 +39,18 @@ class ShardTimes:
         for shard in shards:
             self._opening.setdefault(shard, now)
 
-    def opened(self, ownership: Ownership, now: float) -> None:
-        """Measure the shards that are open by now; forget those that are not ours any more."""
+    def opened(self, ownership: Ownership, now: float) -> int:
+        """Measure the shards that have opened, and return their number; forget those that are not ours any more."""
+        opened = 0
         for shard, began in list(self._opening.items()):
             held = ownership.shards.get(shard)
             if held is not None and held.phase in (Phase.CLAIMING, Phase.HELD):
                 continue
             del self._opening[shard]
             if held is not None and held.phase is Phase.OPEN:
+                opened += 1
                 self.durations.record("shard_open", SUCCESS, now - began)
+        return opened
 
     def closing(self, shards: Iterable[int], now: float) -> None:
         """Note that shards begin to close."""

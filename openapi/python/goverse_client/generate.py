@@ -239,7 +239,8 @@ def _as_json_carries_it(schema: Schema) -> Schema:
     places = schema.get("prefixItems")
     if not isinstance(places, list) or not places:
         return schema
-    kinds = [each for at, each in enumerate(cast("list[Any]", places)) if each not in cast("list[Any]", places)[:at]]
+    found = cast("list[object]", places)
+    kinds = [each for at, each in enumerate(found) if each not in found[:at]]
     rest = schema.get("items")
     if isinstance(rest, dict) and rest not in kinds:
         kinds.append(rest)

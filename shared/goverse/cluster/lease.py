@@ -2,10 +2,12 @@
 
 Rules:
 
-1. The deadline is counted from when the request for the lease, or the keepalive, was *sent*, on this process's
-   monotonic clock: etcd began to count later, so the deadline lies before the lease's end whatever the network did.
+1. The deadline is counted from when the request for the lease, or the keepalive, was *sent*: etcd began to count later,
+   so the deadline lies before the lease's end whatever the network did. The clock is monotonic and counts the time
+   during which the machine is suspended (``goverse.ports.clock.boot_time``), since etcd counts it too.
 2. A small part of the time is left out for clocks that do not run equally fast.
-3. A lease that etcd does not know any more is gone for good; a new one is another lease.
+3. A lease that etcd does not know any more is gone for good; a new one is another lease. The answer to a request
+   that was under way when the lease was lost is ignored.
 """
 
 from __future__ import annotations
@@ -50,12 +52,14 @@ class Lease:
 
     def granted(self, lease_id: int, ttl_s: float) -> None:
         """Note a new lease."""
-        self.id = lease_id
-        self._extend(ttl_s)
+        if self._sent_at is not None:
+            self.id = lease_id
+            self._extend(ttl_s, self._sent_at)
 
     def refreshed(self, ttl_s: float) -> None:
         """Note that etcd extended the lease by ``ttl_s``."""
-        self._extend(ttl_s)
+        if self._sent_at is not None:
+            self._extend(ttl_s, self._sent_at)
 
     def lost(self) -> None:
         """Note that etcd does not know the lease (any more): ask for a new one at once."""
@@ -70,15 +74,14 @@ class Lease:
         self._next_at = now + LEASE_RETRY_S
 
     def alive(self, now: float) -> bool:
-        """Tell whether nobody else can have been told that this process is gone."""
+        """Return True until the moment from which etcd may tell other processes that this one is gone."""
         return now < self.deadline
 
     def next_at(self) -> float:
         """Return when ``step`` has something to do again, unless a request is under way."""
         return self._next_at
 
-    def _extend(self, ttl_s: float) -> None:
-        assert self._sent_at is not None, "nothing was asked for"
-        self.deadline = max(self.deadline, self._sent_at + ttl_s * (1 - LEASE_CLOCK_DRIFT))
-        self._next_at = self._sent_at + ttl_s / LEASE_REFRESHES
+    def _extend(self, ttl_s: float, sent_at: float) -> None:
+        self.deadline = max(self.deadline, sent_at + ttl_s * (1 - LEASE_CLOCK_DRIFT))
+        self._next_at = sent_at + ttl_s / LEASE_REFRESHES
         self._sent_at = None

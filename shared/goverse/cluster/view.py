@@ -60,6 +60,8 @@ class ClusterView:
         intents_revision: the newest revision of any pin or drain.
         loads_revision: the newest revision of any load.
         reloads: how often everything was replaced; then also equal revisions may mean other contents.
+        histories: how often etcd was found to have been emptied, replaced or restored; revisions and leases from before
+            mean nothing then.
         claims_revision: the newest revision of any node's claims.
         catalogs_revision: the newest revision of any node's object types.
     """
@@ -72,6 +74,7 @@ class ClusterView:
         self.intents_revision = 0
         self.loads_revision = 0
         self.reloads = 0
+        self.histories = 0
         self.claims_revision = 0
         self.catalogs_revision = 0
         self.faults: dict[str, str] = {}
@@ -95,14 +98,15 @@ class ClusterView:
         """Return the revision that wrote ``key`` last; 0 where it is not there."""
         return self._revisions.get(key, 0)
 
-    def reload(self, entries: Iterable[Entry], revision: int) -> None:
-        """Replace everything by what is there at ``revision``: at the start, and after a compaction."""
+    def reload(self, entries: Iterable[Entry], revision: int, *, new_history: bool = False) -> None:
+        """Replace everything by what is there at ``revision``: at the start, after a compaction, in a new history."""
         self._clear()
         self._revisions.clear()
         self.faults.clear()
         self.revision = self.members_revision = self.intents_revision = self.loads_revision = revision
         self.claims_revision = self.catalogs_revision = revision
         self.reloads += 1
+        self.histories += new_history
         for entry in entries:
             self.put(entry)
 

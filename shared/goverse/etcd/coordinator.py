@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random as randomness
 from collections.abc import AsyncGenerator, Callable, Sequence
+from weakref import WeakValueDictionary
 
 from goverse.errors import CoordinatorError
 from goverse.etcd.client import Client
@@ -48,6 +49,8 @@ class EtcdCoordinator:
         self._client = Client(options, random=random, credentials=credentials)
         self._names = Names(options.namespace)
         self._cluster_id = 0
+        self._last_read: tuple[str, Snapshot] | None = None
+        self._cursors: WeakValueDictionary[Range, WatchCursor] = WeakValueDictionary()
 
     async def read(self, prefix: str) -> Snapshot:
         """Return all keys that begin with ``prefix``.
@@ -57,10 +60,13 @@ class EtcdCoordinator:
             CoordinatorError: etcd refuses.
         """
         snapshot, self._cluster_id = await self._read(self._names.below(prefix))
+        self._last_read = prefix, snapshot
         return snapshot
 
-    async def _read(self, keys: Range) -> tuple[Snapshot, int]:
-        answer = await self._client.call(RANGE, messages.RangeRequest(key=keys.first, range_end=keys.end))
+    async def _read(self, keys: Range, revision: int = 0) -> tuple[Snapshot, int]:
+        """Return the keys of now, or as of ``revision`` without their values, and the cluster's id."""
+        request = messages.RangeRequest(key=keys.first, range_end=keys.end, revision=revision, keys_only=revision > 0)
+        answer = await self._client.call(RANGE, request)
         return Snapshot(answer.header.revision, list(map(self._names.entry, answer.kvs))), answer.header.cluster_id
 
     async def write(self, guards: Sequence[Guard], changes: Sequence[Put | Delete]) -> int | None:
@@ -101,7 +107,19 @@ class EtcdCoordinator:
             CoordinatorError: etcd refuses.
         """
         answer = await self._client.call(LEASE_KEEP_ALIVE, messages.LeaseKeepAliveRequest(ID=lease_id))
-        return float(answer.TTL) if answer.TTL > 0 else None
+        if answer.TTL <= 0 or await self._is_restored(answer.header):
+            return None
+        return float(answer.TTL)
+
+    async def _is_restored(self, header: messages.ResponseHeader) -> bool:
+        """Tell whether the refreshed lease is a copy in an etcd that knows less than the watches have seen."""
+        for keys, cursor in tuple(self._cursors.items()):
+            if cursor.cluster_id not in (0, header.cluster_id):
+                return True
+            if header.revision < cursor.after:  # or this member alone is behind the others
+                request = messages.RangeRequest(key=keys.first, range_end=keys.end, limit=1)
+                return (await self._client.call(RANGE, request)).header.revision < cursor.after
+        return False
 
     async def revoke(self, lease_id: int) -> None:
         """End a lease.
@@ -123,8 +141,13 @@ class EtcdCoordinator:
             CoordinatorError: etcd refuses.
         """
         keys = self._names.below(prefix)
-        cursor = WatchCursor(self._names, after, self._cluster_id)
-        return Watch(self._client, keys, cursor, lambda: self._read(keys)).changes()
+        known = self._last_read[1] if self._last_read and self._last_read[0] == prefix else None
+        self._last_read = None
+        if known is not None and known.revision != after:
+            known = None
+        cursor = WatchCursor(self._names, after, self._cluster_id, known)
+        self._cursors[keys] = cursor
+        return Watch(self._client, keys, cursor, lambda revision: self._read(keys, revision)).changes()
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -43,6 +43,8 @@ _BY_WORDS: Final = {
 }
 """Where the status alone says less than etcd's words, which its own client compares as well."""
 
+COMPACTED: Final = "etcdserver: mvcc: required revision has been compacted"
+FUTURE: Final = "etcdserver: mvcc: required revision is a future revision"
 LEASE_ENDED: Final = "etcdserver: requested lease not found"
 AUTHENTICATION_OFF: Final = "etcdserver: authentication is not enabled"
 PERMISSION_DENIED: Final = "etcdserver: permission denied"

@@ -19,7 +19,7 @@ from goverse.errors import CoordinatorError, Unavailable
 from goverse.etcd.client import Client
 from goverse.etcd.connections import Connection, Stream
 from goverse.etcd.cursor import Turn, WatchCursor
-from goverse.etcd.failures import Failure, Meaning
+from goverse.etcd.failures import COMPACTED, FUTURE, Failure, Meaning
 from goverse.etcd.methods import RANGE, WATCH
 from goverse.etcd.ranges import Range
 from goverse.etcd.v3 import etcd_pb2 as messages
@@ -32,7 +32,8 @@ DENIALS_MAX: Final = 3
 ASK: Final = messages.WatchRequest(progress_request=messages.WatchProgressRequest())
 
 WatchStream = Stream[messages.WatchRequest, messages.WatchResponse]
-Reader = Callable[[], Awaitable[tuple[Snapshot, int]]]
+Reader = Callable[[int], Awaitable[tuple[Snapshot, int]]]
+"""Reads the watched keys as of a revision (0: the newest), values only of the newest; returns the cluster's id, too."""
 
 logger = logging.getLogger("goverse.etcd")
 
@@ -41,12 +42,13 @@ class Watch:
     """One watch."""
 
     def __init__(self, client: Client, keys: Range, cursor: WatchCursor, read: Reader) -> None:
-        """Follow ``keys`` from where ``cursor`` is; ``read`` gives all of them, and the cluster's id."""
+        """Follow ``keys`` from where ``cursor`` is; ``read`` gives them as of a revision."""
         self._client = client
         self._keys = keys
         self._cursor = cursor
         self._read = read
         self._token = ""
+        self._opened = self._replaced = False
         self._denials = 0
         self._backoff = Backoff(limits.ETCD_BACKOFF_S, limits.ETCD_BACKOFF_S_MAX, client.random)
 
@@ -82,7 +84,7 @@ class Watch:
         try:
             with connection.open(WATCH, self._client.metadata(self._token)) as stream:
                 await self._send(stream, self._request())
-                turn: Changed | Turn = Turn.WAIT
+                turn: Changed | Turn = await self._compare()
                 while turn is Turn.WAIT or isinstance(turn, Changed):
                     turn = self._cursor.take(await self._receive(stream))
                     if turn is Turn.COMPARE:
@@ -135,18 +137,37 @@ class Watch:
                 reading.cancel()
                 await asyncio.wait([reading])
 
+    async def _compare(self) -> Turn:
+        """Compare the history that a watch finds when it is opened again with the one that it followed."""
+        opened, self._opened = self._opened, True
+        if not opened:
+            return Turn.WAIT
+        try:
+            snapshot, _ = await self._read(self._cursor.after)
+        except CoordinatorError as error:
+            if error.extra.get("words") in (COMPACTED, FUTURE):
+                return Turn.RELOAD
+            raise
+        self._replaced = not self._cursor.matches(snapshot)
+        return Turn.RELOAD if self._replaced else Turn.WAIT
+
     async def _is_other_history(self) -> bool:
         """Tell whether the cluster as a whole knows less than was seen, not this one member."""
         request = messages.RangeRequest(key=self._keys.first, range_end=self._keys.end, limit=1)
         return (await self._client.call(RANGE, request)).header.revision < self._cursor.after
 
     async def _reload(self) -> Reloaded:
-        snapshot, cluster_id = await self._read()
+        snapshot, cluster_id = await self._read(0)
+        new_history = self._replaced or not self._cursor.continues(snapshot, cluster_id)
+        self._replaced = False
         logger.warning(
-            "a watch could not go on where it was; all keys were read", extra={"revision": snapshot.revision}
+            "etcd was emptied, replaced or restored; all keys were read"
+            if new_history
+            else "etcd compacted changes that were not seen; all keys were read",
+            extra={"revision": snapshot.revision, "seen": self._cursor.after},
         )
         self._cursor.reloaded(snapshot, cluster_id)
-        return Reloaded(snapshot)
+        return Reloaded(snapshot, new_history)
 
     # --- what went wrong ----------------------------------------------------------------------------------------------
 

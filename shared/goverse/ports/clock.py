@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+_BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None)
+
+boot_time: Final[Callable[[], float]] = (
+    time.monotonic if _BOOT_CLOCK is None else partial(time.clock_gettime, _BOOT_CLOCK)
+)
+"""Return seconds that never go back and that also count while the machine is suspended.
+
+``CLOCK_BOOTTIME`` on Linux. Where the system has no such clock this is the monotonic clock, which stands still during a
+suspension. The values cannot be compared with ``loop.time()``; only differences can. Every readonly call reads it once.
+"""
 
 
 class Clock(Protocol):

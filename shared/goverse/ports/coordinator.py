@@ -11,6 +11,8 @@ Rules that every implementation keeps (``goverse.testing.coordinator_contract`` 
 4. A watch yields every change behind ``after`` once, in order of the revisions, those of one write together, over all
    reconnects. Where that cannot be (compaction, another history after a restore) it yields ``Reloaded`` with all that
    is there and goes on from it. It waits through any outage, and ends with ``close`` or an error that stays.
+   ``new_history`` is set if the store was emptied, replaced or restored from a backup: what it answered before, also
+   about leases, then says nothing about what is there now.
 5. No method waits longer than the operation timeout. ``Unavailable``: try again. ``CoordinatorError``: do not; nothing
    was carried out, and somebody has to look (a wrong password, a value too large).
 """
@@ -84,9 +86,15 @@ class Changed(NamedTuple):
 
 
 class Reloaded(NamedTuple):
-    """Changes were lost to compaction: this is what is there now."""
+    """The changes in between are lost. ``snapshot`` is what is there now.
+
+    Attributes:
+        snapshot: all keys under the watched prefix.
+        new_history: the store's revisions are not a continuation of those that were seen.
+    """
 
     snapshot: Snapshot
+    new_history: bool = False
 
 
 class Granted(NamedTuple):
@@ -126,7 +134,7 @@ class Coordinator(Protocol):
         ...
 
     async def refresh(self, lease_id: int) -> float | None:
-        """Extend a lease; return for how many seconds, or None where it has ended.
+        """Extend a lease; return for how many seconds, or None where it has ended or belongs to an earlier history.
 
         Raises:
             Unavailable: no answer; try again.

@@ -23,8 +23,11 @@ from goverse.model.records import ObjectSummary
 
 
 class Readiness(NamedTuple):
-    """Whether requests would be served now; ``reasons`` says why not, one sentence each; the newest durable
-    position."""
+    """Whether requests would be served now, and the newest durable position.
+
+    ``reasons`` has a sentence for everything that is missing. A cluster that serves only a part of its shards is ready
+    and has reasons all the same.
+    """
 
     ready: bool
     reasons: tuple[str, ...]

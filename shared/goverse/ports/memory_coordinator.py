@@ -71,6 +71,7 @@ class MemoryCoordinator:
         """See ``keys`` through ``reach``."""
         self.reach = reach or Reach()
         self._keys = keys
+        self._history = keys.history
         self._operation_timeout_s = operation_timeout_s
         self._closed = False
         self._travelling: set[asyncio.Task[object]] = set()
@@ -82,7 +83,8 @@ class MemoryCoordinator:
         Raises:
             Unavailable: no answer.
         """
-        return await self._ask(lambda: self._keys.read(prefix))
+        snapshot, self._history = await self._ask(lambda: (self._keys.read(prefix), self._keys.history))
+        return snapshot
 
     async def write(self, guards: Sequence[Guard], changes: Sequence[Put | Delete]) -> int | None:
         """Make the changes if every guard holds.
@@ -107,7 +109,8 @@ class MemoryCoordinator:
         Raises:
             Unavailable: no answer.
         """
-        return await self._ask(lambda: self._keys.refresh(lease_id))
+        history = self._history
+        return await self._ask(lambda: self._keys.refresh(lease_id) if history == self._keys.history else None)
 
     async def revoke(self, lease_id: int) -> None:
         """End a lease.
@@ -123,23 +126,31 @@ class MemoryCoordinator:
         for wakers in (self._keys, self.reach):
             wakers.subscribe(something.set)
         self._wakers.append(something.set)
+        seen = self._history
         try:
             while not self._closed:
                 something.clear()
-                news = self._news(prefix, after) if self._passes() else None
+                history = self._keys.history
+                news = self._news(prefix, after, seen) if self._passes() else None
                 if news is None:
                     await something.wait()
                     continue
                 await asyncio.sleep(self.reach.delay_s)
                 if self._passes():
-                    after = news.snapshot.revision if isinstance(news, Reloaded) else news.revision
-                    yield news
+                    yield news  # a consumer that refuses it comes back with another watch from where it was
+                    if isinstance(news, Reloaded):
+                        after, seen = news.snapshot.revision, history
+                        self._history = history
+                    else:
+                        after = news.revision
         finally:
             for wakers in (self._keys, self.reach):
                 wakers.unsubscribe(something.set)
             self._wakers.remove(something.set)
 
-    def _news(self, prefix: str, after: int) -> Changed | Reloaded | None:
+    def _news(self, prefix: str, after: int, history: int) -> Changed | Reloaded | None:
+        if history != self._keys.history:
+            return Reloaded(self._keys.read(prefix), new_history=True)
         changed = self._keys.changes(prefix, after)
         if changed is None:
             return Reloaded(self._keys.read(prefix))

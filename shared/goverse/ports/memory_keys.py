@@ -7,8 +7,9 @@ event loop runs, at the moment itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from goverse.ports.clock import Clock
 from goverse.ports.coordinator import (
@@ -33,18 +34,28 @@ class _Lease:
     keys: set[str] = field(default_factory=set[str])
 
 
+class Backup(NamedTuple):
+    """A copy of all keys, and of the leases with their time and keys."""
+
+    revision: int
+    entries: Mapping[str, KeyEntry]
+    leases: Mapping[int, tuple[float, frozenset[str]]]
+
+
 class MemoryKeys:
     """The keys.
 
     Attributes:
         up: whether anybody is served. Leases do not end meanwhile, and begin anew with ``start``, as in etcd.
         revision: that of the last write.
+        history: the number of times that the keys were emptied or restored.
     """
 
     def __init__(self, clock: Clock) -> None:
         """Hold nothing."""
         self.up = True
         self.revision = 1
+        self.history = 0
         self._clock = clock
         self._entries: dict[str, KeyEntry] = {}
         self._leases: dict[int, _Lease] = {}
@@ -133,6 +144,25 @@ class MemoryKeys:
         self.up = True
         for lease in self._leases.values():
             lease.ends = self._clock.monotonic() + lease.ttl_s
+        self._arm()
+        self._wake()
+
+    def backup(self) -> Backup:
+        """Return a copy of the keys and leases, as ``etcdctl snapshot save`` does."""
+        self.expire()
+        leases = {lease_id: (lease.ttl_s, frozenset(lease.keys)) for lease_id, lease in self._leases.items()}
+        return Backup(self.revision, dict(self._entries), leases)
+
+    def restore(self, backup: Backup | None) -> None:
+        """Continue from ``backup``, or from nothing. Restored leases have their full time, as in etcd."""
+        backup = backup or Backup(1, {}, {})
+        now = self._clock.monotonic()
+        self.history += 1
+        self.revision, self._entries = backup.revision, dict(backup.entries)
+        self._leases = {
+            lease_id: _Lease(ttl_s, now + ttl_s, set(keys)) for lease_id, (ttl_s, keys) in backup.leases.items()
+        }
+        self.compact()
         self._arm()
         self._wake()
 

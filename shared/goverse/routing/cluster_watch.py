@@ -1,4 +1,9 @@
-"""Following a cluster: reads everything once, then keeps a ``ClusterView`` up to date and tells who follows it."""
+"""Keeps a ``ClusterView`` up to date: reads all keys of a cluster once, then follows a watch.
+
+The key ``shards`` belongs to no process. If it is missing, because etcd was emptied or replaced, every process that
+follows the cluster offers to write it, and etcd takes the first offer. A cluster that comes back with another shard
+count is not this process's cluster: the view stays as it is, and an error is logged until the count is right.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +15,11 @@ from typing import Final
 
 from goverse.cluster.keys import KeyLayout
 from goverse.cluster.view import ClusterView, Entry
-from goverse.errors import ConfigError, Unavailable
+from goverse.errors import ConfigError, GoverseError, Unavailable
 from goverse.ports.coordinator import Changed, Coordinator, Deleted, Guard, KeyEntry, Put, Reloaded, Snapshot
 
 RETRY_S: Final = 0.5
+FOREIGN_RETRY_S: Final = 5.0  # between two looks at an etcd that holds another cluster
 
 Follower = Callable[[ClusterView], None]
 
@@ -33,7 +39,9 @@ class ClusterWatch:
         self._coordinator = coordinator
         self._layout = layout
         self._followers: list[Follower] = []
+        self._shard_count = 0
         self._task: asyncio.Task[None] | None = None
+        self._offer: asyncio.Task[None] | None = None
 
     def add(self, follower: Follower) -> None:
         """Tell ``follower`` after every change; those that were added first are told first."""
@@ -46,10 +54,8 @@ class ClusterWatch:
             ConfigError: the cluster has another shard count.
             Unavailable: etcd does not answer.
         """
-        value = b"%d" % shard_count
-        await self._coordinator.write(
-            [Guard(self._layout.shards, create_revision=0)], [Put(self._layout.shards, value)]
-        )
+        self._shard_count = shard_count
+        await self._write_shard_count()
         snapshot = await self._coordinator.read(self._layout.prefix)
         self._reload(snapshot)
         if self.view.shard_count != shard_count:
@@ -62,26 +68,44 @@ class ClusterWatch:
 
     async def stop(self) -> None:
         """Follow no more."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        for task in (self._task, self._offer):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._task = self._offer = None
+
+    async def _write_shard_count(self) -> None:
+        key = self._layout.shards
+        await self._coordinator.write([Guard(key, create_revision=0)], [Put(key, b"%d" % self._shard_count)])
+
+    async def _offer_shard_count(self) -> None:
+        while self.view.shard_count is None:
+            try:
+                await self._write_shard_count()
+            except GoverseError as error:
+                logger.warning("the shard count is missing in etcd and was not written", extra={"reason": error.detail})
+            await asyncio.sleep(RETRY_S)
 
     async def _follow(self, after: int) -> None:
         while True:
             try:
-                async for news in self._coordinator.watch(self._layout.prefix, after):
-                    after = self._take(news)
+                async with contextlib.aclosing(self._coordinator.watch(self._layout.prefix, after)) as watch:
+                    async for news in watch:
+                        after = self._take(news)
             except Unavailable as error:
                 logger.warning("the watch on the cluster was interrupted", extra={"reason": error.detail})
+            except ConfigError as error:
+                logger.error("etcd holds another cluster; keeping the last known state", extra={"reason": error.detail})
+                await asyncio.sleep(FOREIGN_RETRY_S)
             except Exception:
                 logger.exception("the watch on the cluster failed; it begins anew")
             await asyncio.sleep(RETRY_S)
 
     def _take(self, news: Changed | Reloaded) -> int:
         if isinstance(news, Reloaded):
-            self._reload(news.snapshot)
+            self._check_shard_count(news.snapshot)
+            self._reload(news.snapshot, new_history=news.new_history)
             return news.snapshot.revision
         for change in news.changes:
             if isinstance(change, Deleted):
@@ -91,11 +115,22 @@ class ClusterWatch:
         self._tell()
         return news.revision
 
-    def _reload(self, snapshot: Snapshot) -> None:
-        self.view.reload(map(_entry, snapshot.entries), snapshot.revision)
+    def _check_shard_count(self, snapshot: Snapshot) -> None:
+        found = next((entry.value for entry in snapshot.entries if entry.key == self._layout.shards), None)
+        if found is not None and found != b"%d" % self._shard_count:
+            raise ConfigError(
+                f"etcd names {found.decode(errors='replace')} shards, and this process is set to {self._shard_count}; "
+                "point etcd.endpoints at this cluster's etcd, or restore its keys",
+                setting="etcd.endpoints",
+            )
+
+    def _reload(self, snapshot: Snapshot, *, new_history: bool = False) -> None:
+        self.view.reload(map(_entry, snapshot.entries), snapshot.revision, new_history=new_history)
         self._tell()
 
     def _tell(self) -> None:
+        if self.view.shard_count is None and (self._offer is None or self._offer.done()):
+            self._offer = asyncio.create_task(self._offer_shard_count(), name="goverse-shard-count")
         for key, why in self.view.faults.items():
             logger.error("a value in etcd cannot be read", extra={"key": key, "reason": why})
         for follower in self._followers:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from goverse.cluster.lease import Lease, LeaseStep
+from goverse.cluster.view import ClusterView
 from goverse.errors import GoverseError
+from goverse.ports.clock import boot_time
 from goverse.ports.coordinator import Coordinator
 
 logger = logging.getLogger("goverse.cluster")
@@ -20,45 +23,70 @@ class LeaseKeeper:
         lease: its id and deadline.
     """
 
-    def __init__(self, coordinator: Coordinator, ttl_s: float, *, changed: Callable[[], None]) -> None:
-        """Hold no lease yet; ``changed`` is told when there is another one, or none."""
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        ttl_s: float,
+        *,
+        changed: Callable[[], None],
+        now: Callable[[], float] = boot_time,
+    ) -> None:
+        """Hold no lease yet. ``changed`` is called when there is another lease, or none; ``now`` is its clock."""
         self.lease = Lease(ttl_s)
         self._coordinator = coordinator
         self._changed = changed
+        self._now = now
+        self._wake = asyncio.Event()
+        self._histories = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to ask for a lease, and keep it."""
         self._task = asyncio.create_task(self._run(), name="goverse-lease")
 
+    def follow(self, view: ClusterView) -> None:
+        """Give up the lease if ``view`` shows a new history: the lease belongs to the etcd that is gone."""
+        if view.histories != self._histories:
+            self._histories = view.histories
+            if self.lease.id is not None:
+                logger.warning("etcd was emptied or restored; requesting a new lease")
+            self.lease.lost()
+            self._wake.set()
+            self._changed()
+
     async def stop(self, *, revoke: bool) -> None:
-        """Refresh it no more; end it now if ``revoke``, else it runs out."""
+        """Stop refreshing the lease. With ``revoke`` it ends now, for this process first; else it runs out."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
-        if revoke and self.lease.id is not None:
-            try:
-                await self._coordinator.revoke(self.lease.id)
-            except GoverseError as error:
-                logger.warning("the lease could not be revoked; it runs out", extra={"reason": error.detail})
+        lease_id = self.lease.id
+        if not revoke or lease_id is None:
+            return
+        self.lease.lost()
+        try:
+            await self._coordinator.revoke(lease_id)
+        except GoverseError as error:
+            logger.warning("lease not revoked; it expires by itself", extra={"reason": error.detail})
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            step = self.lease.step(loop.time())
+            self._wake.clear()
+            step = self.lease.step(self._now())
             if step is LeaseStep.WAIT:
-                await asyncio.sleep(max(0.01, self.lease.next_at() - loop.time()))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.01, self.lease.next_at() - self._now())):
+                        await self._wake.wait()
                 continue
             before = self.lease.id
-            self.lease.asked(loop.time())
+            self.lease.asked(self._now())
             try:
                 await self._ask(step)
             except GoverseError as error:
-                self.lease.unanswered(loop.time())
+                self.lease.unanswered(self._now())
                 logger.warning("the lease was not refreshed", extra={"reason": error.detail})
             except Exception:
-                self.lease.unanswered(loop.time())
+                self.lease.unanswered(self._now())
                 logger.exception("the lease was not refreshed")
             if self.lease.id != before:
                 self._changed()

@@ -121,13 +121,21 @@ async def list_at_any(
 
 
 def readiness_of(links: Sequence[Link], served: int, shards: int) -> Readiness:
-    """Tell whether every shard has an owner that can be reached."""
+    """Tell whether calls are served: some node can be reached, and some shard has an owner.
+
+    A part of the shards without an owner does not make a router unready: all routers see the same, so a balancer would
+    take every gate out, and calls to the other shards would fail as well. The part is named in ``reasons``.
+    """
     told = [link.readiness() for link in links]
+    ready = sum(each.ready for each in told)
     reasons: list[str] = []
     if not told:
         reasons.append("no node is registered")
-    elif not any(each.ready for each in told):
+    elif not ready:
         reasons += dict.fromkeys(reason for each in told for reason in each.reasons)
+    elif ready < len(told):
+        reasons.append(f"{len(told) - ready} of {len(told)} nodes are not ready")
     if served < shards:
         reasons.append(f"claimed {served} of {shards} shards")
-    return Readiness(not reasons, tuple(reasons), max((each.commit_seq for each in told), default=0))
+    newest = max((each.commit_seq for each in told), default=0)
+    return Readiness(ready > 0 and served > 0, tuple(reasons), newest)

@@ -74,6 +74,7 @@ class Router:
         self._look_at = 0.0
         self._served = 0
         self._members_at = (-1, -1)
+        self._names: dict[str, str] = {}
         self._present: set[str] = set()
         self._closed = False
 
@@ -84,7 +85,8 @@ class Router:
         own = self.own[0] if self.own is not None else None
         if (view.reloads, view.members_revision) != self._members_at:
             self._members_at = view.reloads, view.members_revision
-            self._present = {member.address for node, member in view.nodes.items() if node != own}
+            self._names = {member.address: node for node, member in view.nodes.items() if node != own}
+            self._present = set(self._names)
             self.links.connect(self._present)
         changed = self.table.update(view)
         if changed:
@@ -92,6 +94,10 @@ class Router:
         self.links.let_go(self._present)
         for journey in self.parking.moved(changed):
             self._unparked(journey)
+
+    def name_of(self, address: str) -> str:
+        """Return the id of the node that is registered at ``address``, "" if there is none."""
+        return self._names.get(address, "")
 
     def _lit(self, address: str) -> None:
         """Let go on what waited for a node that can be reached again."""

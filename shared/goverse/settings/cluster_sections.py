@@ -188,6 +188,11 @@ class WireSettings(Section):
     tls_key: Directory | None = Field(
         default=None, description="File with the certificate's key, in PEM form, not encrypted."
     )
+    allow_plaintext_remote: bool = Field(
+        default=False,
+        description="Let a node listen on an address that other machines reach although streams are not encrypted and "
+        "peers not authenticated; only for a network that nothing else can use.",
+    )
     tls_name: str = Field(
         default="goverse-node",
         min_length=1,

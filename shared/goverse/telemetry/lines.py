@@ -23,9 +23,10 @@ _BATCH_LINES = 500
 class LineWriter(logging.Handler):
     """Writes formatted records to a text stream from a thread of its own."""
 
-    def __init__(self, stream: TextIO | None = None, lines_max: int = LINES_MAX) -> None:
-        """Write to ``stream``, or to whatever ``sys.stderr`` is now."""
+    def __init__(self, stream: TextIO | None = None, lines_max: int = LINES_MAX, *, as_json: bool = False) -> None:
+        """Write to ``stream``, or to ``sys.stderr``; ``as_json`` tells in which form the lines are."""
         super().__init__()
+        self.as_json = as_json
         self._stream = stream if stream is not None else sys.stderr
         self._lines: Queue[str | None] = Queue(lines_max)
         self._dropped = 0

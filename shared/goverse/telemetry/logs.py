@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import islice
@@ -47,6 +48,7 @@ _DEPTH_MAX: Final = 4
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What a terminal carries out, takes for a line end, or reorders a line by."""
+logger = logging.getLogger("goverse")
 
 _FIRST: Final = ("ts", "level", "logger", "event")
 
@@ -66,7 +68,7 @@ def configure(
     """
     target = stream if stream is not None else sys.stderr
     text = log_format == "text" or (log_format == "auto" and target.isatty())
-    handler = LineWriter(target)
+    handler = LineWriter(target, as_json=not text)
     handler.setFormatter(_formatter(text, node, colors=text and wants_color(target, environ)))
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -90,6 +92,37 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     change_level(level)
+
+
+def begin(environ: Mapping[str, str]) -> None:
+    """Prepare the log of a server process before its settings are known.
+
+    A process that cannot read its settings says so in JSON as well, if the environment asks for JSON or standard error
+    is not a terminal. What Python writes to standard error by itself goes through the log. What gRPC writes there is
+    left out, since it repeats what gRPC reports to its callers.
+    """
+    asked = environ.get("GOVERSE_LOG__FORMAT") or environ.get("LOG_FORMAT") or "auto"
+    formats: dict[str, LogFormat] = {"auto": "auto", "json": "json", "text": "text"}
+    configure(formats.get(asked, "auto"), "info")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    threading.excepthook = _thread_failed
+    sys.unraisablehook = _ignored
+
+
+def writes_json() -> bool:
+    """Tell whether every record is written as one JSON object."""
+    return any(isinstance(handler, LineWriter) and handler.as_json for handler in logging.getLogger().handlers)
+
+
+def _thread_failed(arguments: threading.ExceptHookArgs) -> None:
+    name = arguments.thread.name if arguments.thread is not None else "unknown"
+    logger.error("a thread failed", exc_info=arguments.exc_value, extra={"thread_name": name})
+
+
+def _ignored(unraisable: sys.UnraisableHookArgs) -> None:
+    logger.error(
+        "an exception was ignored", exc_info=unraisable.exc_value, extra={"place": repr(unraisable.object)[:200]}
+    )
 
 
 def change_level(level: str) -> None:

@@ -63,6 +63,7 @@ class Follower:
         state: the keys as a process that follows the watch knows them.
         log: every change as ``(key, value or None, revision)``, in the order of arrival.
         reloads: how often everything was read again.
+        histories: how often that was because the store was emptied or restored.
         ended: whether the watch ended.
     """
 
@@ -71,7 +72,7 @@ class Follower:
         self.state: dict[str, KeyEntry] = {}
         self.log: list[tuple[str, bytes | None, int]] = []
         self.batches: list[Changed] = []
-        self.reloads = 0
+        self.reloads = self.histories = 0
         self.ended = False
         self.revision = 0
         self._load(snapshot)
@@ -84,6 +85,7 @@ class Follower:
         """Follow."""
         if isinstance(news, Reloaded):
             self.reloads += 1
+            self.histories += news.new_history
             self._load(news.snapshot)
             return
         self.batches.append(news)

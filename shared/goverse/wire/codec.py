@@ -12,8 +12,19 @@ from typing import Final, cast
 
 from google.protobuf.message import DecodeError
 
-from goverse.errors import Executed, GoverseError, MalformedRequest, PeerError, known
-from goverse.limits import ID_BYTES_MAX, LIST_LIMIT_MAX, PROBLEM_DETAIL_BYTES_MAX
+from goverse.errors import Deadlock, Executed, GoverseError, MalformedRequest, PeerError, known
+from goverse.limits import (
+    CALL_TIMEOUT_S_MAX,
+    CALLER_BYTES_MAX,
+    CHAIN_LENGTH_MAX,
+    ID_BYTES_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX,
+    LIST_LIMIT_MAX,
+    PEER_NAME_BYTES_MAX,
+    PROBLEM_DETAIL_BYTES_MAX,
+    REQUEST_ID_BYTES_MAX,
+    TRACEPARENT_BYTES_MAX,
+)
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey, check_namespace, is_name
 from goverse.model.problem_bounds import bounded_text
@@ -29,6 +40,7 @@ _NUMBERS: Final[Mapping[Operation, messages.Operation.ValueType]] = {
     operation: cast("messages.Operation.ValueType", int(operation)) for operation in Operation
 }
 _NAMES_KNOWN_MAX: Final = 10_000
+_VERSIONS_MAX: Final = 256
 _REASONS_MAX: Final = 20
 _UNSENDABLE: Final = (TypeError, ValueError, AttributeError)  # a value is not of the type of its field
 
@@ -72,6 +84,12 @@ def read_hello(envelope: messages.Envelope) -> Introduction:
     if not envelope.HasField("hello"):
         raise PeerError("the peer did not introduce itself")
     hello = envelope.hello
+    for what in ("kind", "id", "incarnation", "release"):
+        text = getattr(hello, what)
+        if len(text) > PEER_NAME_BYTES_MAX or not text.isprintable():
+            raise PeerError(f"the peer's {what} is not at most {PEER_NAME_BYTES_MAX} printable characters")
+    if len(hello.versions) > _VERSIONS_MAX or len(hello.features) > _VERSIONS_MAX:
+        raise PeerError(f"the peer names more than {_VERSIONS_MAX} versions or features")
     return Introduction(
         kind=hello.kind,
         id=hello.id,
@@ -140,10 +158,11 @@ def remaining_ms(seconds: float) -> int:
 class RequestReader:
     """Reads requests of one peer; remembers the names that it checked before."""
 
-    __slots__ = ("_methods", "_namespaces", "_types")
+    __slots__ = ("_methods", "_namespaces", "_remaining_ms_max", "_types")
 
-    def __init__(self) -> None:
-        """No name is known yet."""
+    def __init__(self, call_timeout_s_max: float = CALL_TIMEOUT_S_MAX) -> None:
+        """Know no name yet; a deadline lies at most ``call_timeout_s_max`` ahead."""
+        self._remaining_ms_max = call_timeout_s_max * 1000
         self._namespaces: set[str] = set()
         self._types: set[str] = set()
         self._methods: set[str] = {""}
@@ -151,29 +170,47 @@ class RequestReader:
     def read(self, message: messages.Request, now: float) -> Request:
         """Return the request, its deadline on the clock of ``now``.
 
+        Every bound that a gate keeps is checked here as well, since a peer need not be a gate.
+
         Raises:
             MalformedRequest: a newer peer asks for what is not known here, or a broken one for what cannot be.
+            Deadlock: the chain is longer than any that objects may make.
         """
         operation = _OPERATIONS.get(message.operation)
         if operation is None:
             raise _unfit(f"operation {message.operation} is not known here")
-        chain = message.chain
+        remaining_ms = min(message.remaining_ms, self._remaining_ms_max)
+        key = message.idempotency_key if message.HasField("idempotency_key") else None
+        if key is not None and not (key.isascii() and key.isprintable() and 1 <= len(key) <= IDEMPOTENCY_KEY_BYTES_MAX):
+            raise _unfit(f"the idempotency key is not 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters")
+        request_id, caller, trace = message.request_id, message.caller, message.traceparent
+        if not (request_id.isascii() and request_id.isprintable() and len(request_id) <= REQUEST_ID_BYTES_MAX):
+            raise _out_of_bounds("request id", REQUEST_ID_BYTES_MAX)
+        if caller and not (caller.isascii() and caller.isprintable() and len(caller) <= CALLER_BYTES_MAX):
+            raise _out_of_bounds("caller", CALLER_BYTES_MAX)
+        if trace and not (trace.isascii() and trace.isprintable() and len(trace) <= TRACEPARENT_BYTES_MAX):
+            trace = ""  # as the W3C says
         return Request(
             operation,
             self._key(message.namespace, message.type, message.object_id),
             self._method(message.method),
             message.body,
-            now + message.remaining_ms / 1000,
-            message.request_id,
-            message.idempotency_key if message.HasField("idempotency_key") else None,
+            now + remaining_ms / 1000,
+            request_id,
+            key,
             message.if_match if message.HasField("if_match") else None,
-            message.caller,
-            message.traceparent,
-            tuple(ObjectKey(link.namespace, link.type, link.id) for link in chain) if chain else (),
+            caller,
+            trace,
+            self._chain(message.chain) if message.chain else (),
             message.attempt,
             message.fresh_key,
             message.reads_only,
         )
+
+    def _chain(self, chain: Sequence[messages.Key]) -> tuple[ObjectKey, ...]:
+        if len(chain) > CHAIN_LENGTH_MAX:
+            raise Deadlock(f"the call chain has {len(chain)} objects; {CHAIN_LENGTH_MAX} are allowed")
+        return tuple(self._key(link.namespace, link.type, link.id) for link in chain)
 
     def _key(self, namespace: str, type_name: str, object_id: str) -> ObjectKey:
         if namespace not in self._namespaces:
@@ -192,6 +229,10 @@ class RequestReader:
             _check_name(name, "method")
             _remember(self._methods, name)
         return name
+
+
+def _out_of_bounds(what: str, size_max: int) -> MalformedRequest:
+    return _unfit(f"the {what} is not at most {size_max} printable ASCII characters")
 
 
 def _check_name(name: str, what: str) -> None:
@@ -272,6 +313,20 @@ def write_listing(
         )
     except _UNSENDABLE as error:
         raise MalformedRequest(f"the listing cannot be asked for: {error}") from error
+
+
+def check_listing(message: messages.ListRequest) -> None:
+    """Check what a peer asks to list, within the bounds of a gate.
+
+    Raises:
+        MalformedRequest: a name is invalid, or a text or the limit is out of bounds.
+    """
+    check_namespace(message.namespace)
+    _check_name(message.type, "type")
+    if max(len(message.prefix.encode()), len(message.after.encode())) > ID_BYTES_MAX:
+        raise MalformedRequest(f"a prefix or position has more than the {ID_BYTES_MAX} bytes of an object id")
+    if not 1 <= message.limit <= LIST_LIMIT_MAX:
+        raise MalformedRequest(f"the limit is {message.limit}; it must be 1 to {LIST_LIMIT_MAX}")
 
 
 def write_items(items: Sequence[ObjectSummary], message: messages.ListReply) -> None:

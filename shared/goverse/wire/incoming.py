@@ -3,6 +3,7 @@
 * Ids of requests grow; one that does not is a peer that lost its mind, and ends the stream.
 * A request beyond a bound is refused at once. Reading stops only for a peer that does not take its replies: stopping
   because of requests would also stop the cancels behind them.
+* The bounds on a request that a gate checks are checked again: whoever reaches the port of a node may be no gate.
 * While it drains it refuses new work, except requests that a turn of its own may be waiting for.
 
 Like ``outgoing``, this touches no loop.
@@ -11,6 +12,7 @@ Like ``outgoing``, this touches no loop.
 from __future__ import annotations
 
 from goverse.errors import Draining, Executed, GoverseError, Overloaded, PeerError, TooLarge, known
+from goverse.limits import STATE_BYTES_MAX
 from goverse.model.frames import Problem, Reply, Request
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import FRAME_OVERHEAD_BYTES
@@ -61,6 +63,9 @@ class Incoming:
         options, occupancy, size = self._options, self._occupancy, len(request.body)
         if len(self._held) >= options.inflight_max or occupancy.requests >= occupancy.requests_max:
             return _busy(f"{occupancy.requests} requests are under way here already")
+        body_bytes_max = STATE_BYTES_MAX if request.chain else options.outside_body_bytes_max
+        if size > body_bytes_max:
+            return known(TooLarge(f"the body has {size} bytes; {body_bytes_max} are allowed"), Executed.NO)
         if self._held_bytes + size > options.requests_bytes_max:
             return _busy(f"requests with {self._held_bytes} bytes are under way here already")
         if occupancy.draining is not None and not request.chain:

@@ -52,8 +52,13 @@ class GrpcLink:
         stats: WireStats | None = None,
         budget: Budget | None = None,
         jitter: Callable[[], float] = random.random,
+        name_of: Callable[[str], str] = lambda _: "",
     ) -> None:
-        """Say where the node is and who we are; without ``security`` the stream is in the clear."""
+        """Say where the node is and who we are; without ``security`` the stream is in the clear.
+
+        ``name_of`` returns the id of the node at an address, for the log, "" if it is unknown.
+        """
+        self._name_of = name_of
         self._stats = stats or WireStats()
         self.address = address
         self._introduction = introduction
@@ -175,9 +180,14 @@ class GrpcLink:
                 self._stats.failed += 1
                 self._broke(reason)
 
+    def _name(self) -> str:
+        """Return the id of the node: what it said last, or what etcd says."""
+        return self.state.peer.id if self.state.peer is not None else self._name_of(self.address)
+
     def _broke(self, reason: str) -> None:
         if self.state.phase is not Phase.BROKEN:
-            logger.warning("a node cannot be reached", extra={"address": self.address, "reason": reason})
+            named = {"node": name} if (name := self._name()) else {}
+            logger.warning("node unreachable", extra={**named, "address": self.address, "reason": reason})
         self._enter(Phase.BROKEN, reason)
         self._lose(reason)
 
@@ -190,7 +200,10 @@ class GrpcLink:
                 await connection.meet(self._introduction)
             await self._stay(connection)
         except (grpc.RpcError, asyncio.InvalidStateError) as error:
-            return explained(reason_of(error), secure=self._security is not None)
+            reason = reason_of(error)
+            if self.state.peer is not None:  # it was reached before, so the settings fit together
+                return reason
+            return explained(reason, secure=self._security is not None)
         except TimeoutError:
             return f"no answer within {options.connect_timeout_s:g} s"
         except GoverseError as error:

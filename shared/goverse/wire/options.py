@@ -27,6 +27,8 @@ class WireOptions:
         silence_s_max: silence after which the peer counts as frozen.
         write_stall_timeout_s: how long a peer may take nothing of what is sent to it.
         list_timeout_s: longest time for a listing.
+        outside_body_bytes_max: largest body of a request that comes from no object; objects may send a state.
+        call_timeout_s_max: longest deadline of a request; a later one is brought forward.
         tick_s: how often deadlines, silence and readiness are looked at.
     """
 
@@ -45,6 +47,8 @@ class WireOptions:
     silence_s_max: float = limits.WIRE_SILENCE_S_MAX
     write_stall_timeout_s: float = limits.WRITE_STALL_TIMEOUT_S
     list_timeout_s: float = limits.CALL_TIMEOUT_S
+    outside_body_bytes_max: int = limits.BODY_BYTES_MAX
+    call_timeout_s_max: float = limits.CALL_TIMEOUT_S_MAX
     tick_s: float = 0.05
 
     @property

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 import grpc
 
 from goverse.errors import GoverseError, PeerError, Unavailable
+from goverse.limits import REQUEST_ID_BYTES_MAX
 from goverse.model.frames import Problem, Reply, Request
 from goverse.ports.link import Carrier, Readiness
 from goverse.wire import codec
@@ -75,7 +76,7 @@ class Peer:
         self._link = link
         self._options, self._stats = options, stats
         self._loop = asyncio.get_running_loop()
-        self._reader = codec.RequestReader()
+        self._reader = codec.RequestReader(options.call_timeout_s_max)
         now = self._loop.time()
         self._liveness = Liveness(now, keepalive_s=options.keepalive_s, silence_s_max=options.silence_s_max)
         self._extra: messages.Envelope | None = None
@@ -194,7 +195,7 @@ class Peer:
                 request = self._reader.read(message, now)
             except GoverseError as error:
                 self.incoming.check_number(number)
-                self._refuse(number, error, message.request_id)
+                self._refuse(number, error, message.request_id[:REQUEST_ID_BYTES_MAX])
                 continue
             self._submit(number, request)
         if envelope.cancels:
@@ -256,6 +257,7 @@ class Peer:
     async def _listed(self, message: messages.ListRequest) -> None:
         reply = messages.ListReply(id=message.id)
         try:
+            codec.check_listing(message)
             async with asyncio.timeout(self._options.list_timeout_s):
                 items = await self._link.list(
                     message.namespace,

@@ -1,13 +1,16 @@
-"""etcd that restarts, loses its leader, is away, and forgets its history."""
+"""etcd that restarts, loses its leader, is away, forgets its history, is emptied, and is restored from a backup."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from goverse.ports.coordinator import Delete, Put
 from tests.chaos.scenario import Scenario
 from tests.chaos.stage import Bound, Stage, interrupted
 from tests.etcd_server import EtcdMember
+
+WRITES_PER_S_MAX: Final = 20
 
 
 async def restart(stage: Stage) -> None:
@@ -82,6 +85,80 @@ async def compaction(stage: Stage) -> None:
     stage.tell(f"{compactions} compactions")
 
 
+async def emptied(stage: Stage) -> None:
+    """Empty etcd under the running cluster; then see that the shards of a node that dies move to the others."""
+    (member,) = stage.processes.etcd.members
+    while stage.goes_on():
+        await asyncio.to_thread(member.kill)
+        member.wipe()
+        began, histories = asyncio.get_running_loop().time(), stage.observer.view.histories
+        await _start(stage, member)
+        await _healed(stage, began, histories, "etcd was emptied")
+        node = stage.a_follower()
+        await stage.recovered(await stage.kill(node), "a node's death after etcd was emptied", node)
+        await stage.start(node)
+
+
+async def emptied_behind_a_partition(stage: Stage) -> None:
+    """Empty etcd while a node that serves on cannot reach it."""
+    (member,) = stage.processes.etcd.members
+    proxies = stage.processes.detours["n1"].etcd
+
+    def hold() -> None:
+        for proxy in proxies:
+            proxy.hold()
+
+    def release() -> None:
+        for proxy in proxies:
+            proxy.cut()
+            proxy.release()
+
+    async with interrupted(hold, release):
+        await asyncio.to_thread(member.kill)
+        member.wipe()
+        await _start(stage, member)
+        await stage.observer.until(
+            lambda: stage.observer.is_whole() and "n1" not in stage.observer.owners(), "every shard served without n1"
+        )
+        await stage.served()
+    await stage.joined("n1")
+    await _works(stage)
+
+
+async def restored(stage: Stage) -> None:
+    """Restore a backup from before shards moved and a node started anew; then let a node die."""
+    (member,) = stage.processes.etcd.members
+    while stage.goes_on():
+        await asyncio.to_thread(member.kill)
+        member.save()
+        await _start(stage, member)
+        await _works(stage)  # shards move away from a node, and back
+        await asyncio.to_thread(member.kill)
+        member.restore()
+        began, histories = asyncio.get_running_loop().time(), stage.observer.view.histories
+        await _start(stage, member)
+        await _healed(stage, began, histories, "etcd was restored")
+        node = stage.a_follower()
+        await stage.recovered(await stage.kill(node), "a node's death after etcd was restored", node)
+        await stage.start(node)
+
+
+async def _healed(stage: Stage, began: float, histories: int, what: str) -> None:
+    """Wait until every shard is claimed in the new history, then count the writes of the time in which nodes settle."""
+    observer = stage.observer
+    await observer.until(lambda: observer.view.histories > histories, f"a new history after {what}")
+    await observer.until(lambda: observer.is_whole() and observer.leader != "", f"a whole cluster after {what}")
+    took_s = asyncio.get_running_loop().time() - began
+    stage.bounds.append(Bound(f"whole again after {what}", took_s, stage.lease_ttl_s + 2))
+    await stage.served()
+    before, at = observer.view.revision, asyncio.get_running_loop().time()
+    await asyncio.sleep(stage.lease_ttl_s + 1)  # nodes plan again after one lease time; each write is counted
+    seconds = asyncio.get_running_loop().time() - at
+    writes = observer.view.revision - before
+    stage.tell(f"{writes} writes in {seconds:.1f} s after {what}")
+    assert writes <= WRITES_PER_S_MAX * seconds, f"{writes} writes in {seconds:.1f} s after {what}"
+
+
 async def _start(stage: Stage, member: EtcdMember) -> None:
     member.start()
     await stage.processes.etcd.healthy(member)
@@ -104,4 +181,13 @@ ETCD = [
     Scenario("etcd-leader", "the leader of three members of etcd dies", kill_leader, members=3),
     Scenario("etcd-away", "no member of etcd is there for a minute", away, seconds=0),
     Scenario("etcd-compaction", "etcd forgets its history before a node has heard it", compaction, detoured=True),
+    Scenario("etcd-emptied", "etcd loses everything under the running cluster, then a node dies", emptied),
+    Scenario(
+        "etcd-emptied-partition",
+        "etcd loses everything while a node cannot reach it",
+        emptied_behind_a_partition,
+        detoured=True,
+        seconds=0,
+    ),
+    Scenario("etcd-restored", "etcd is restored from a backup of a minute ago, then a node dies", restored),
 ]

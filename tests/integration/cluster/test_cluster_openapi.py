@@ -128,3 +128,17 @@ async def test_a_node_of_an_older_release_does_not_make_a_new_type_look_unknown(
         assert (problem(answer).executed, problem(answer).extra) == (Executed.NO, {"retry_after_s": 5})
         await cluster.hosts.pop("old").leave(Shutdown.GRACEFUL)
         assert value(await cluster.call(Wallet, f"shard#{shard}/w", "balance")) == 0
+
+
+async def test_a_gate_without_nodes_asks_for_another_try_instead_of_denying_the_type() -> None:
+    nodes = Nodes()
+    transport = httpx.ASGITransport(nodes.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        early = await client.post("/objects/Cart/c1/call/put", json={"item": "book"})
+        assert (early.status_code, early.json()["code"], early.json()["retryable"]) == (503, "unavailable", True)
+        assert int(early.headers["retry-after"]) >= 1
+        listed = await client.get("/objects/Cart")
+        assert (listed.status_code, listed.json()["code"]) == (503, "unavailable")
+        nodes.serve("n1", Cart)
+        unknown = await client.post("/objects/Wallet/w1/call/balance")
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_type")

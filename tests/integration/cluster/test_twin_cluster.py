@@ -43,6 +43,11 @@ async def everywhere(cluster: TwinCluster, expected: int) -> None:
     assert [value(reply) for reply in replies] == [expected] * 64
 
 
+def _is_settled(cluster: TwinCluster) -> bool:
+    targets = cluster.watch.view.targets
+    return targets is not None and targets.owners() == cluster.owners()
+
+
 def _spread(cluster: TwinCluster) -> int:
     owners = cluster.owners()
     counts = [owners.count(name) for name in "abc"]
@@ -156,7 +161,7 @@ async def test_a_node_without_etcd_serves_on_and_one_that_was_replaced_does_not(
         mine = [number for number in range(64) if _owner(cluster, f"t{number}") == "a"]
         old = {number: cluster.connect("a") for number in mine}
         host.coordinator.reach.cut()
-        await until(lambda: not host.keeper._leases.lease.alive(asyncio.get_running_loop().time()))
+        await until(lambda: not host.keeper._leases.lease.alive(host.clock()))
         await until(lambda: set(cluster.owners()) == {"b"})
         for number in mine:
             stale = await old[number].submit(cluster.request(Tally, f"t{number}", "look", key=f"stale-{number}"))
@@ -173,14 +178,13 @@ async def test_an_outage_of_etcd_stops_nobody() -> None:
         for host in cluster.hosts.values():
             host.coordinator.reach.cut()
         cluster.coordinator.reach.cut()
-        now = asyncio.get_running_loop().time
-        await until(lambda: not any(host.keeper._leases.lease.alive(now()) for host in cluster.hosts.values()))
+        await until(lambda: not any(host.keeper._leases.lease.alive(host.clock()) for host in cluster.hosts.values()))
         await everywhere(cluster, 2)
         replies = [await cluster.call(Tally, f"t{number}", "look") for number in range(64)]
         assert [value(reply) for reply in replies] == [2] * 64
         for reach in (cluster.coordinator.reach, *(host.coordinator.reach for host in cluster.hosts.values())):
             reach.heal()
-        await until(lambda: all(host.keeper._leases.lease.alive(now()) for host in cluster.hosts.values()))
+        await until(lambda: all(host.keeper._leases.lease.alive(host.clock()) for host in cluster.hosts.values()))
         await cluster.served("a", "b")
         await everywhere(cluster, 3)
 
@@ -195,3 +199,46 @@ def _owner(cluster: TwinCluster, object_id: str) -> str | None:
 
 def test_there_are_more_shards_than_nodes() -> None:
     assert SHARDS > 3
+
+
+@pytest.mark.requirement("CLU-1")
+async def test_a_router_is_ready_while_a_part_of_the_shards_is_served_and_says_which_part() -> None:
+    async with TwinCluster(Tally, lease_ttl_s=600.0) as cluster:
+        assert cluster.router.readiness() == (False, ("no node is registered", f"claimed 0 of {SHARDS} shards"), 0)
+        await cluster.join("a", "b")
+        await cluster.served("a", "b")
+        assert cluster.router.readiness()[:2] == (True, ())
+        left = cluster.owners().count("b")
+        cluster.hosts["a"].kill()
+        assert cluster.router.readiness()[:2] == (True, ("1 of 2 nodes are not ready",))
+        cluster.hosts["b"].coordinator.reach.cut()  # so that no node takes the shards over
+        lease_id = cluster.hosts["a"].keeper._leases.lease.id
+        assert lease_id is not None
+        cluster.keys.revoke(lease_id)
+        await until(lambda: set(cluster.owners()) == {None, "b"})
+        assert cluster.router.readiness()[:2] == (True, (f"claimed {left} of {SHARDS} shards",))
+        cluster.hosts["b"].kill()
+        assert not cluster.router.readiness().ready
+
+
+@pytest.mark.requirement("CLU-9", "OBS-3")
+async def test_a_takeover_is_one_record_of_the_leader_and_one_of_each_node_that_takes_shards(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with TwinCluster(Tally) as cluster:
+        await cluster.join("a", "b", "c")
+        await cluster.served("a", "b", "c")
+        await until(lambda: _spread(cluster) <= 1 and _is_settled(cluster))
+        dead = next(name for name, host in cluster.hosts.items() if not host.keeper.leads)
+        lost = cluster.owners().count(dead)
+        caplog.clear()
+        with caplog.at_level("INFO", logger="goverse.node.ownership"):
+            cluster.hosts[dead].kill()
+            await until(partial(_gone, cluster, dead))
+        plans = [vars(record) for record in caplog.records if record.message == "shards reassigned"]
+        (plan,) = [each for each in plans if each["reason"] == "owner_gone"]
+        assert (plan["source"], plan["shards"]) == (dead, lost)
+        assert sum(plan["targets"].values()) == lost
+        assert dead not in plan["targets"]
+        opened = [vars(record)["shards"] for record in caplog.records if record.message == "shards opened"]
+        assert sum(opened) == lost

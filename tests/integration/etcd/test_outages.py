@@ -10,7 +10,7 @@ import pytest
 from benchmarks.ports import free_ports
 from goverse.errors import Unavailable
 from goverse.etcd.coordinator import EtcdCoordinator
-from goverse.ports.coordinator import Guard, Put
+from goverse.ports.coordinator import Delete, Guard, Put
 from goverse.testing.coordinator_place import put
 from tests.etcd_server import etcd_cluster
 from tests.integration.etcd.clients import client_of, following, insist, until
@@ -229,6 +229,76 @@ async def test_a_cluster_that_lost_its_memory_is_read_again(tmp_path: Path) -> N
         await until(lambda: follower.revision == later)
 
         assert set(follower.state) == {"/n/new", "/n/later"}
+        assert follower.histories == follower.reloads == 1
+
+
+@pytest.mark.parametrize("lost", ["put", "deleted"])
+async def test_a_restored_backup_is_noticed_although_new_writes_have_overtaken_the_watch(
+    tmp_path: Path, lost: str
+) -> None:
+    async with (
+        etcd_cluster(tmp_path) as cluster,
+        client_of(cluster.urls) as client,
+        client_of(cluster.urls) as other,
+        following(other, "/n/") as follower,
+    ):
+        await write_on(client, 3)
+        [member] = cluster.members
+        member.kill()
+        member.save()
+        member.start()
+        change = Put("/n/lost", b"") if lost == "put" else Delete("/n/0002")
+        await insist(lambda: client.write([], [change]))
+        await until(lambda: ("/n/lost" in follower.state) or ("/n/0002" not in follower.state))
+        seen = follower.revision
+        member.kill()
+        member.restore()
+        member.start()
+        await cluster.healthy()
+        async with client_of(cluster.urls) as fast:
+            while (await put(fast, "/n/new", b"")) <= seen + 5:
+                pass
+        await until(lambda: follower.histories == 1 and "/n/new" in follower.state)
+        assert set(follower.state) == {"/n/0000", "/n/0001", "/n/0002", "/n/new"}
+
+
+async def test_a_lease_that_a_restored_backup_holds_as_well_is_another_lease(tmp_path: Path) -> None:
+    async with etcd_cluster(tmp_path) as cluster, client_of(cluster.urls) as client:
+        lease = await client.grant(60.0)
+        [member] = cluster.members
+        member.kill()
+        member.save()
+        member.start()
+        await insist(lambda: client.write([], [Put("/n/x", b"", lease.lease_id)]))
+        await write_on(client, 20)
+        snapshot = await client.read("/n/")
+        watch = client.watch("/n/", snapshot.revision)
+        assert await client.refresh(lease.lease_id) is not None
+        member.kill()
+        member.restore()
+        member.start()
+        assert await insist(lambda: client.refresh(lease.lease_id)) is None
+        await watch.aclose()
+
+
+async def test_a_compacted_history_is_not_another_one(tmp_path: Path) -> None:
+    async with (
+        etcd_cluster(tmp_path) as cluster,
+        client_of(cluster.urls) as client,
+        client_of(cluster.urls) as other,
+        following(other, "/n/") as follower,
+    ):
+        await write_on(client, 5)
+        await until(lambda: len(follower.log) == 5)
+        [member] = cluster.members
+        member.kill()
+        member.start()
+        await cluster.healthy()
+        async with client_of(cluster.urls) as fast:
+            last = await put(fast, "/n/last", b"")
+            await cluster.compact()
+        await until(lambda: follower.revision >= last)
+        assert (follower.histories, "/n/last" in follower.state) == (0, True)
 
 
 async def test_a_lease_that_nobody_refreshes_ends_and_everybody_hears_of_it(tmp_path: Path) -> None:

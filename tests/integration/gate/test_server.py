@@ -23,6 +23,10 @@ async def test_readiness_is_the_live_truth(gate: Serving) -> None:
     not_ready = await gate.client.get("/readyz")
     assert (not_ready.status_code, not_ready.json()["reasons"]) == (503, ["the store recovers"])
     assert (await gate.client.get("/healthz")).json() == (await gate.client.get("/livez")).json() == {"status": "ok"}
+    gate.link.partly_ready = True
+    partly = await gate.client.get("/readyz")
+    assert (partly.status_code, partly.json()["ready"]) == (200, True)
+    assert partly.json()["reasons"] == ["the store recovers"]
     gate.link.reasons = ()
     assert (await gate.client.get("/ready")).status_code == 200
 

@@ -40,6 +40,25 @@ async def test_a_killed_server_leaves_what_was_sent_unknown_and_the_link_broken(
 
 
 @pytest.mark.chaos
+async def test_a_node_that_died_is_named_in_the_log_without_a_guess_at_the_settings(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with served() as server, link_to(server.address) as link:
+        server.send(signal.SIGKILL)
+        await until(lambda: link.state.phase is Phase.BROKEN)
+        told = [vars(record) for record in caplog.records if record.message == "node unreachable"]
+        assert [(each["node"], each["address"]) for each in told] == [(link.state.peer.id, server.address)]  # type: ignore[union-attr]
+        assert "TLS" not in told[0]["reason"]
+
+
+async def test_a_node_that_was_never_reached_is_named_as_etcd_names_it(caplog: pytest.LogCaptureFixture) -> None:
+    async with link_to("127.0.0.1:1", connected=False, name_of=lambda _: "node-7") as link:
+        await until(lambda: link.state.phase is Phase.BROKEN)
+        told = [vars(record) for record in caplog.records if record.message == "node unreachable"]
+        assert [each["node"] for each in told] == ["node-7"]
+
+
+@pytest.mark.chaos
 async def test_a_stopped_server_is_found_out_by_its_silence_and_used_again_once_it_wakes() -> None:
     async with served() as server, link_to(server.address, options=IMPATIENT) as link:
         server.send(signal.SIGSTOP)

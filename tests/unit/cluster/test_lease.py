@@ -64,3 +64,14 @@ def test_a_lost_lease_is_over_at_once_and_another_one_is_asked_for() -> None:
 
     assert (lease.id, lease.alive(100.1)) == (None, False)
     assert lease.step(102.0) is LeaseStep.GRANT
+
+
+def test_the_answer_to_a_request_from_before_the_lease_was_lost_is_ignored() -> None:
+    lease = granted(100.0)
+    lease.asked(102.0)
+    lease.lost()
+    lease.refreshed(TTL_S)
+    assert (lease.id, lease.alive(102.0)) == (None, False)
+    lease.granted(8, TTL_S)
+    assert (lease.id, lease.alive(102.0)) == (None, False)
+    assert lease.step(102.0) is LeaseStep.GRANT

@@ -55,7 +55,7 @@ class Claim:
 
 async def _claimed(b: Bench) -> Claim:
     b.node.tenure = claim = Claim()
-    await b.store.inner.claim([0], "here")
+    await b.store.claim([0], "here")
     assert value(await b.call(Purse, "p", "add")) == 1
     return claim
 
@@ -66,7 +66,7 @@ async def test_a_fenced_commit_ends_the_tenure_and_the_activation(meeting: Meeti
         claim = await _claimed(b)
         beside = b.call(Purse, "q", "add")
         assert value(await beside) == 1
-        await b.store.inner.claim([0], "another node")
+        await b.store.claim([0], "another node")
 
         b.store.hold()
         fenced, behind = b.call(Purse, "p", "add"), b.call(Purse, "p", "look")
@@ -83,7 +83,7 @@ async def test_a_fenced_commit_ends_the_tenure_and_the_activation(meeting: Meeti
 async def test_calls_that_wait_behind_a_fenced_commit_go_to_the_next_owner(meeting: Meeting) -> None:
     async with bench(Purse) as b:
         claim = await _claimed(b)
-        await b.store.inner.claim([0], "another node")
+        await b.store.claim([0], "another node")
         holding = b.call(Purse, "p", "hold")
         await meeting.reached("holding")
         activation = b.node.residents.get(key_of(Purse, "p"))

@@ -49,7 +49,7 @@ class Lapsed:
 @pytest.fixture
 async def node() -> AsyncIterator[Bench]:
     async with bench(Notes) as found:
-        assert await found.store.inner.claim([SHARD], "us") == {SHARD: 1}
+        assert await found.store.claim([SHARD], "us") == {SHARD: 1}
         found.node.tenure = Lapsed()
         yield found
 
@@ -69,6 +69,6 @@ async def test_a_state_is_read_after_the_store_confirmed_the_claim(node: Bench) 
 
 async def test_a_state_is_not_read_once_another_node_has_the_claim(node: Bench) -> None:
     await node.call(Notes, "n", "write", {"text": "ours"})
-    await node.store.inner.claim([SHARD], "them")
+    await node.store.claim([SHARD], "them")
     assert code(await node.read(Notes, "n")) == "unavailable"
     assert node.node.tenure.epoch(SHARD) is None

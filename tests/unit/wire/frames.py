@@ -12,6 +12,7 @@ from goverse.model.keys import ObjectKey
 UINT32, UINT64 = 2**32 - 1, 2**64 - 1
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+printables = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=40)
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,20}", fullmatch=True)
 namespaces = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
@@ -28,11 +29,11 @@ requests = st.builds(
     method=st.just("") | names,
     body=st.binary(max_size=200),
     deadline=st.floats(0.0, 1e6),
-    request_id=texts,
-    idempotency_key=st.none() | texts,
+    request_id=printables,
+    idempotency_key=st.none() | printables.filter(len),
     if_match=st.none() | st.just(MUST_EXIST) | st.integers(0, 2**62),
-    caller=texts,
-    traceparent=texts,
+    caller=printables,
+    traceparent=printables,
     chain=st.lists(keys, max_size=4).map(tuple),
     attempt=st.integers(0, 1000),
     fresh_key=st.booleans(),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from goverse.errors import Executed, GoverseError, MalformedRequest, PeerError
+from goverse.limits import CALL_TIMEOUT_S_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.records import ObjectSummary
@@ -46,7 +49,7 @@ def test_requests_arrive_as_they_were_sent(requests: list[Request]) -> None:
     arrived = through(*requests)
 
     for before, after in zip(requests, arrived, strict=True):
-        left_s = min(max(0.0, before.deadline - NOW), codec.REMAINING_MS_MAX / 1000)
+        left_s = min(max(0.0, before.deadline - NOW), CALL_TIMEOUT_S_MAX)
         assert left_s - 1e-6 <= after.deadline - NOW <= left_s + 0.002
         after.deadline = before.deadline
         assert after == before
@@ -261,3 +264,75 @@ def test_operations_have_the_same_numbers_on_the_wire() -> None:
     assert {f"OPERATION_{operation.name}": operation.value for operation in Operation} == {
         name: number for name, number in messages.Operation.items() if number
     }
+
+
+LINK = ObjectKey("default", "Counter", "c")
+
+
+@pytest.mark.parametrize(
+    ("further", "code"),
+    [
+        ({"idempotency_key": ""}, "malformed_request"),
+        ({"idempotency_key": "k" * 256}, "malformed_request"),
+        ({"idempotency_key": "k\r\nx: y"}, "malformed_request"),
+        ({"idempotency_key": "schl\u00fcssel"}, "malformed_request"),
+        ({"caller": "c" * 1025}, "malformed_request"),
+        ({"chain": (LINK,) * 33}, "deadlock"),
+        ({"chain": (LINK._replace(id="i" * 513),)}, "malformed_request"),
+        ({"chain": (LINK._replace(type="no name"),)}, "malformed_request"),
+    ],
+)
+def test_a_request_beyond_the_bounds_of_a_gate_is_refused(further: dict[str, Any], code: str) -> None:
+    with pytest.raises(GoverseError) as refused:
+        through(frames.request(**further))
+    assert refused.value.code == code
+    assert len(refused.value.detail) < 200
+
+
+def test_a_request_id_of_any_length_or_form_is_not_taken_from_a_peer() -> None:
+    for request_id in ("r" * 129, "r\n1"):
+        request = frames.request()
+        request.request_id = request_id
+        with pytest.raises(MalformedRequest):
+            through(request)
+
+
+def test_the_longest_chain_and_key_are_taken() -> None:
+    longest = frames.request(idempotency_key="k" * 255, chain=(LINK,) * 32)
+    assert through(longest)[0] == replace(longest, deadline=through(longest)[0].deadline)
+
+
+def test_a_deadline_is_brought_forward_to_the_longest_that_is_allowed() -> None:
+    (arrived,) = through(frames.request(deadline=NOW + 49 * 86_400))
+    assert arrived.deadline == NOW + CALL_TIMEOUT_S_MAX
+
+
+def test_a_trace_context_that_cannot_be_one_is_left_out() -> None:
+    assert through(frames.request(traceparent="0" * 1000))[0].traceparent == ""
+
+
+@pytest.mark.parametrize("what", ["kind", "id", "incarnation", "release"])
+def test_a_peer_whose_introduction_is_too_long_is_refused(what: str) -> None:
+    envelope = messages.Envelope()
+    setattr(envelope.hello, what, "x" * 100_000)
+    with pytest.raises(PeerError) as refused:
+        codec.read_hello(envelope)
+    assert len(refused.value.detail) < 200
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"namespace": ""},
+        {"type": "no name"},
+        {"prefix": "p" * 513},
+        {"after": "a" * 513},
+        {"limit": 0},
+        {"limit": 1001},
+    ],
+)
+def test_a_listing_beyond_the_bounds_of_a_gate_is_refused(wrong: dict[str, Any]) -> None:
+    wanted: dict[str, Any] = {"id": 1, "namespace": "default", "type": "Counter", "limit": 1000}
+    codec.check_listing(messages.ListRequest(**wanted))
+    with pytest.raises(MalformedRequest):
+        codec.check_listing(messages.ListRequest(**{**wanted, **wrong}))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from goverse.errors import Executed, GoverseError, PeerError
+from goverse.limits import STATE_BYTES_MAX
 from goverse.model.frames import Reply
+from goverse.model.keys import ObjectKey
 from goverse.wire.incoming import Incoming, Occupancy
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import FRAME_OVERHEAD_BYTES
@@ -116,3 +118,13 @@ async def test_an_answer_that_fits_into_no_message_becomes_a_problem() -> None:
     ((_, reply),) = side.take_replies()
     assert reply.problem is not None
     assert (reply.problem.code, reply.problem.executed, reply.version) == ("too_large", "unknown", 7)
+
+
+async def test_bodies_have_the_bound_of_a_gate_or_of_a_state_where_an_object_sent_them() -> None:
+    side = incoming(outside_body_bytes_max=100)
+    assert side.refusal(1, request(b"x" * 100)) is None
+    assert refused(side.refusal(2, request(b"x" * 101))) == ("too_large", "no")
+    nested = request(b"x" * 101, chain=(ObjectKey("default", "Counter", "c2"),))
+    assert side.refusal(3, nested) is None
+    nested.body = b"x" * (STATE_BYTES_MAX + 1)
+    assert refused(side.refusal(4, nested)) == ("too_large", "no")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from goverse.cluster.member import Load, MemberState
+from goverse.cluster.member import Load, Member, MemberState
 from goverse.cluster.table import ShardTable
 from goverse.cluster.targets import Targets
+from goverse.cluster.view import Entry
 from goverse_node.ownership.journeys import Journeys
 from goverse_node.ownership.leader import Leader, LeaderLimits, WriteTargets
 from goverse_node.ownership.situation import PlanLimits, Reason
@@ -278,3 +279,17 @@ def test_a_journey_is_stuck_only_without_news_of_it_and_passes_its_target_over_f
     assert journeys.counts.stuck == 1
     journeys.follow(Targets.of(["c"]), ["c"], 21.0)
     assert journeys.refuse_stuck(39.0) == {}
+
+
+def test_a_leadership_that_a_restored_backup_shows_again_plans_after_one_lease_time() -> None:
+    scene = Scene("a", "b")
+    scene.settle()
+    entries = [Entry(scene.view.layout.shards, str(SHARDS).encode(), 1, 1)]
+    member = Member("a", "a:1", "a.1")
+    entries.append(Entry(scene.view.layout.node("a"), member.encode(), 2, 2))
+    scene.view.reload(entries, 3, new_history=True)
+    assert scene.step() is None
+    assert scene.step(wait=LIMITS.history_pause_s - 0.1) is None
+    made = scene.step(wait=0.2)
+    assert made is not None
+    assert (set(made.targets.owners()), made.targets_revision) == ({"a"}, 0)

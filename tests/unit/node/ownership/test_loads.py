@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from goverse.cluster.lease import Lease
 from goverse.cluster.member import Load
 from goverse.cluster.view import ClusterView
 from goverse.limits import LOAD_PAUSE_S, LOADS_PER_S_MAX
-from goverse.ports.clock import SystemClock
+from goverse.ports.clock import SystemClock, boot_time
 from goverse.ports.memory_coordinator import MemoryCoordinator
 from goverse.ports.memory_keys import MemoryKeys
 from goverse.telemetry.resources import Resources
@@ -91,7 +90,7 @@ def test_a_node_writes_seldom_and_seldomer_in_a_large_cluster() -> None:
 async def test_a_load_is_written_under_the_lease_once_for_as_long_as_it_does_not_change() -> None:
     keys, layout = MemoryKeys(SystemClock()), KeyLayout("test")
     coordinator, lease = MemoryCoordinator(keys), Lease(10.0)
-    publisher = LoadPublisher(coordinator, ClusterView(layout), lease, node="a")
+    publisher = LoadPublisher(coordinator, ClusterView(layout), lease, node="a", now=boot_time)
     await publisher.publish(BEFORE, 0.0)
     assert publisher.writes == 0  # no lease yet
     lease.asked(0.0)
@@ -113,7 +112,7 @@ async def test_the_leader_moves_busy_shards_away_from_a_node_that_says_it_is_bus
         own = [shard for shard, owner in enumerate(cluster.owners()) if owner == "a"]
         for name, host in cluster.hosts.items():
             busy = Load(10, 900.0, 0.9, 0.2, dict.fromkeys(own[:2], 200.0)) if name == "a" else Load(10, 10.0, 0.9, 0.2)
-            await host.keeper.loads.publish(busy, asyncio.get_running_loop().time())
+            await host.keeper.loads.publish(busy, boot_time())
         leaders = [host.keeper.leader for host in cluster.hosts.values() if host.keeper.leads]
         await until(lambda: sum(leader.reasons[Reason.LOAD] for leader in leaders) > 0)
         await until(lambda: any(cluster.owners()[shard] != "a" for shard in own[:2]))

@@ -8,8 +8,10 @@ from typing import TypeVar
 
 import pytest
 
+from goverse.cluster.claims import Claims
 from goverse.cluster.lease import Lease
 from goverse.cluster.member import Member, MemberState
+from goverse.cluster.view import Entry
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
 from goverse_node.ownership.ownership import Ownership
 from goverse_node.ownership.phases import NEXT, Event, Phase
@@ -60,7 +62,7 @@ class Scene:
     def register(self) -> None:
         action = self.only(Register)
         self.view.write(self.view.layout.node("a"), action.member.encode())
-        self.ownership.registered(self.now)
+        self.ownership.registered(action.lease_id, self.now)
 
     def grant_claim(self, action: Claim) -> None:
         self.epoch += 1
@@ -106,7 +108,7 @@ def test_nothing_is_asked_for_twice_while_the_answer_is_awaited() -> None:
     action = scene.only(Register)
     assert scene.step() == []
     scene.view.write(scene.view.layout.node("a"), action.member.encode())
-    scene.ownership.registered(scene.now)
+    scene.ownership.registered(1, scene.now)
     claim = scene.only(Claim)
     assert scene.step() == []
     scene.grant_claim(claim)
@@ -360,7 +362,7 @@ def test_a_graceful_node_leaves_when_the_leader_has_moved_everything_away() -> N
     action = scene.only(Register)
     assert action.member.state is MemberState.DRAINING
     scene.view.write(scene.view.layout.node("a"), action.member.encode())
-    scene.ownership.registered(scene.now)
+    scene.ownership.registered(1, scene.now)
     assert scene.step() == []
     assert scene.ownership.epoch(0) == 11
     scene.view.aim(["b", "b"])
@@ -461,3 +463,87 @@ def test_no_time_to_wake_lies_in_the_past() -> None:
 
     assert scene.step() == []
     assert scene.ownership.wake_at(scene.now) is None
+
+
+# --- an etcd that was emptied or restored ---------------------------------------------------------------------------
+
+
+def emptied(scene: Scene, *, lease_id: int = 2) -> None:
+    """Let the view show an etcd that holds nothing, and the node have a lease of it."""
+    scene.view.reload((), 1, new_history=True)
+    scene.lease.lost()
+    scene.grant(lease_id)
+
+
+def test_a_node_registers_and_publishes_its_shards_in_an_emptied_etcd_and_asks_the_store() -> None:
+    scene = Scene()
+    scene.open(["a", "b", "a"])
+    emptied(scene)
+    action = scene.only(Register)
+    assert (action.lease_id, action.own_revision) == (2, 0)
+    assert scene.ownership.epoch(0) == 11
+    assert not scene.ownership.may_answer(0, 11, scene.now)
+    scene.view.write(scene.view.layout.node("a"), action.member.encode())
+    scene.ownership.registered(2, scene.now)
+    publish = scene.only(Publish)
+    assert (publish.claims.epochs, publish.lease_id, publish.targets_revision) == ({0: 11, 2: 11}, 2, 0)
+    scene.carry_out(publish)
+    scene.only(Check)
+    scene.ownership.checked({0: 11, 2: 11})
+    assert scene.ownership.may_answer(0, 11, scene.now)
+    assert scene.step() == []
+
+
+def test_a_node_registers_again_although_a_restored_backup_shows_it() -> None:
+    scene = Scene()
+    scene.open(["a", "b", "a"])
+    layout, view = scene.view.layout, scene.view
+    entries = [
+        Entry(layout.node("a"), Member("a", "a:1", "a.1").encode(), 2, 2),
+        Entry(layout.claims("a"), Claims("a.1", {0: 11, 2: 11}).encode(), 3, 3),
+    ]
+    view.reload(entries, 4, new_history=True)
+    scene.lease.lost()
+    scene.grant(2)
+    actions = scene.step()
+    action = scene.only(Register, actions)
+    assert (action.lease_id, action.own_revision) == (2, 2)
+    assert scene.only(Publish, actions).own_revision == 3
+
+
+def test_no_shard_is_claimed_for_one_lease_time_after_etcd_was_emptied() -> None:
+    scene = Scene()
+    scene.open(["a", "b", "b"])
+    emptied(scene)
+    scene.register()
+    scene.carry_out(scene.only(Publish))
+    scene.view.aim(["a", "a", "a"])
+    assert [one for one in scene.step() if isinstance(one, Claim)] == []
+    scene.now += TTL_S + 0.1
+    scene.grant(2)
+    assert scene.only(Claim).shards == (1, 2)
+
+
+def test_a_publication_in_the_etcd_that_is_gone_counts_for_nothing() -> None:
+    scene = Scene()
+    scene.open(["a", "b", "b"])
+    scene.view.aim(["a", "a", "b"])
+    scene.grant_claim(scene.only(Claim))
+    scene.only(Publish)
+    emptied(scene)
+    scene.only(Register)
+    scene.ownership.published(10_000, scene.now)
+    assert scene.ownership.epoch(1) is None
+    assert not scene.ownership.may_answer(0, 11, scene.now)
+    assert [one for one in scene.step() if isinstance(one, Publish)] == []
+
+
+def test_a_publication_that_is_older_than_what_etcd_says_is_repeated_after_a_pause() -> None:
+    scene = Scene()
+    scene.open(["a", "b", "b"])
+    scene.view.aim(["a", "a", "b"])
+    scene.grant_claim(scene.only(Claim))
+    scene.only(Publish)
+    scene.ownership.published(1, scene.now)
+    assert scene.step() == []
+    scene.only(Publish, scene.wait())

@@ -1,0 +1,54 @@
+"""Asks the nodes of a cluster whether they answer: each one over a stream of its own, all at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from goverse.cluster.member import Member
+from goverse.settings import Settings
+from goverse.wire.credentials import LinkSecurity
+from goverse.wire.introduction import Introduction
+from goverse.wire.link import GrpcLink
+from goverse.wire.link_state import LinkState, Phase
+from goverse_cli.cluster.certificates import Certificates
+from goverse_cli.cluster.parts import new_incarnation
+
+PATIENCE_S: Final = 3.0
+
+
+async def silent_nodes(values: Settings, members: Iterable[Member]) -> dict[str, str]:
+    """Return the nodes that do not introduce themselves in time, each with the reason.
+
+    A process that died, froze, or cannot be reached from here does not; its shards are still its own until its lease
+    ends.
+
+    Raises:
+        ConfigError: something is wrong with the certificates.
+    """
+    nodes = list(members)
+    security = Certificates.of_gate(values).out
+    reasons = await asyncio.gather(*(_silence_of(values, node.address, security) for node in nodes))
+    return {node.id: reason for node, reason in zip(nodes, reasons, strict=True) if reason is not None}
+
+
+async def _silence_of(values: Settings, address: str, security: LinkSecurity | None) -> str | None:
+    introduction = Introduction(kind="command", id="nodes list", incarnation=new_incarnation())
+    link = GrpcLink(address, introduction, options=values.wire.options(1), security=security)
+    settled = asyncio.Event()
+    link.watch(lambda state: settled.set() if _is_settled(state) else None)
+    link.start()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await settled.wait()
+    except TimeoutError:
+        return f"no answer within {PATIENCE_S:g} s"
+    else:
+        return None if link.state.phase is Phase.CONNECTED else link.state.reason
+    finally:
+        await link.close()
+
+
+def _is_settled(state: LinkState) -> bool:
+    return state.phase in (Phase.CONNECTED, Phase.BROKEN)

@@ -1,0 +1,69 @@
+"""Counts and times the calls that objects of this node make to other objects.
+
+The gate counts calls from outside (``goverse_method_calls_total``). A nested call reaches no gate, so the node that
+makes it counts it, under names of its own: in a process that is gate and node, nothing is counted twice. The time is
+the caller's: from sending the call to its answer, on whichever node it ran.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from goverse.model.frames import Problem
+from goverse.objects.registry import Registry
+from goverse.telemetry.durations import BUCKETS_S, SUCCESS
+from goverse.telemetry.series import cumulated
+
+UNKNOWN = "unknown"
+
+
+class NestedCalls(Collector):
+    """``goverse_nested_calls_total{object_type,method,status}`` and ``goverse_nested_call_duration_seconds``.
+
+    Labels are types and methods of the application, and codes of GoVerse; the application's codes are
+    ``business_error``.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        """Count calls to the types of ``registry`` by name, and those to other types together."""
+        self._registry = registry
+        self._counts: dict[tuple[str, str, str], int] = {}
+        self._times: dict[tuple[str, str], tuple[list[int], list[float]]] = {}
+
+    def record(self, type_name: str, method: str, problem: Problem | None, seconds: float) -> None:
+        """Count one call."""
+        labels = (type_name, method)
+        if labels not in self._times and not self._is_known(type_name, method):
+            labels = (UNKNOWN, UNKNOWN)
+        status = SUCCESS if problem is None else problem.code if problem.status is None else "business_error"
+        counted = (labels[0], labels[1], status)
+        self._counts[counted] = self._counts.get(counted, 0) + 1
+        buckets, total = self._times.setdefault(labels, ([0] * (len(BUCKETS_S) + 1), [0.0]))
+        buckets[bisect_left(BUCKETS_S, seconds)] += 1
+        total[0] += seconds
+
+    def _is_known(self, type_name: str, method: str) -> bool:
+        spec = self._registry.types.get(type_name)
+        return spec is not None and method in spec.methods
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the series of this moment."""
+        labels = ("object_type", "method")
+        counts = CounterMetricFamily(
+            "goverse_nested_calls", "Calls from objects of this node to objects.", labels=(*labels, "status")
+        )
+        for counted, count in sorted(self._counts.items()):
+            counts.add_metric(counted, count)
+        times = HistogramMetricFamily(
+            "goverse_nested_call_duration_seconds",
+            "Time from the sending of a call by an object to its answer.",
+            labels=labels,
+        )
+        for names, (buckets, total) in sorted(self._times.items()):
+            times.add_metric(names, cumulated(map(str, BUCKETS_S), buckets), total[0])
+        yield counts
+        yield times

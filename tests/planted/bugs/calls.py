@@ -1,0 +1,163 @@
+"""Bugs in the output gate, idempotency keys, routing and the embedded log."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from goverse.cluster.delivery import Delivery
+from goverse.cluster.election import Election
+from goverse.cluster.keys import KeyLayout, Kind, Place
+from goverse.cluster.parking import Parking
+from goverse.cluster.table import ShardTable
+from goverse.errors import GoverseError
+from goverse.wire.incoming import Incoming
+from goverse_node import answers
+from goverse_node.pipeline import CommitPipeline, PendingCommit
+from goverse_node.stores.wal import scan
+from tests.planted import Planted
+
+_GATES: Final = "tests/unit/node/test_output_gates.py::"
+_KEYS: Final = "tests/unit/node/test_idempotency.py::"
+
+
+def _answer_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = CommitPipeline.append
+
+    def append(self: CommitPipeline, pending: PendingCommit) -> None:
+        original(self, pending)
+        if pending.call is not None:
+            pending.call.answer(pending.reply)
+
+    monkeypatch.setattr(CommitPipeline, "append", append)
+
+
+def _keep_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "StoredReply", lambda *_: None)
+
+
+def _forget_the_lost_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Delivery.missed
+
+    def missed(self: Delivery, miss: object, now: float) -> None:
+        original(self, miss, now)  # type: ignore[arg-type]
+        self._lost = 0
+
+    monkeypatch.setattr(Delivery, "missed", missed)
+
+
+def _believe_the_older_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = ShardTable._choose
+
+    def choose(self: ShardTable, touched: set[int]) -> set[int]:
+        for shard in touched:
+            oldest = sorted(self._claimants[shard].items(), key=lambda claim: claim[1])[:1]
+            self._claimants[shard] = dict(oldest)
+        return original(self, touched)
+
+    monkeypatch.setattr(ShardTable, "_choose", choose)
+
+
+def _take_any_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    def place(self: KeyLayout, key: str) -> Place | None:
+        word, _, name = key.removeprefix(self.prefix).partition("/")
+        return Place(Kind(word), name) if word in {kind.value for kind in Kind} else None
+
+    monkeypatch.setattr(KeyLayout, "place", place)
+
+
+def _lead_for_an_earlier_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Election.seen
+
+    def seen(self: Election, value: bytes | None, create_revision: int) -> None:
+        mine = value is not None and value.split(b" ")[0] == self.value.split(b" ")[0]
+        original(self, self.value if mine else value, create_revision)
+
+    monkeypatch.setattr(Election, "seen", seen)
+
+
+def _park_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Parking.__init__
+
+    def init(self: Parking[object], calls_max: int) -> None:
+        original(self, 10 * calls_max)
+
+    monkeypatch.setattr(Parking, "__init__", init)
+
+
+def _take_any_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Incoming.refusal
+
+    def refusal(self: Incoming, number: int, request: object) -> GoverseError | None:
+        refused = original(self, number, request)  # type: ignore[arg-type]
+        return None if refused is not None and refused.code == "too_large" else refused
+
+    monkeypatch.setattr(Incoming, "refusal", refusal)
+
+
+def _ignore_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Whatever(int):
+        def __eq__(self, _: object) -> bool:
+            return True
+
+        def __ne__(self, _: object) -> bool:
+            return False
+
+        __hash__ = int.__hash__
+
+    monkeypatch.setattr(scan, "crc32", lambda *_: Whatever(0))
+
+
+PLANTED: Final = (
+    Planted(
+        "replies-leave-before-their-commit",
+        _answer_before_the_commit,
+        f"{_GATES}test_no_reply_leaves_before_its_commit",
+        "assert",
+    ),
+    Planted("replies-are-not-kept", _keep_no_key, f"{_KEYS}test_records_carry_the_key_with_the_effect", "assert"),
+    Planted(
+        "a-lost-send-is-no-attempt",
+        _forget_the_lost_send,
+        "tests/unit/cluster/test_delivery.py::test_what_was_lost_is_a_further_attempt_with_the_same_key",
+        "assert",
+    ),
+    Planted(
+        "the-older-claim-is-believed",
+        _believe_the_older_claim,
+        "tests/unit/cluster/test_table.py::test_claims_become_routes_and_the_higher_epoch_counts",
+        "assert",
+    ),
+    Planted(
+        "foreign-keys-are-taken",
+        _take_any_key,
+        "tests/unit/cluster/test_keys.py::test_what_is_not_a_key_of_this_cluster_is_none[/goverse/main/pins/007]",
+        "assert",
+    ),
+    Planted(
+        "the-leadership-of-an-earlier-process-counts",
+        _lead_for_an_earlier_process,
+        "tests/unit/cluster/test_election.py::test_an_earlier_processs_leadership_is_not_taken_over",
+        "assert",
+    ),
+    Planted(
+        "any-number-of-calls-is-parked",
+        _park_without_bound,
+        "tests/unit/cluster/test_parking.py::test_a_full_car_park_refuses",
+        "DID NOT RAISE",
+    ),
+    Planted(
+        "a-peer-may-send-any-body",
+        _take_any_body,
+        "tests/unit/wire/test_incoming.py::"
+        "test_bodies_have_the_bound_of_a_gate_or_of_a_state_where_an_object_sent_them",
+        "assert",
+    ),
+    Planted(
+        "checksums-of-the-log-are-ignored",
+        _ignore_checksums,
+        "tests/integration/stores/test_bit_flips.py::test_every_bit_of_a_header_and_a_record_counts",
+        "assert",
+    ),
+)
