@@ -1,6 +1,6 @@
 """What the gate costs: calls per second through it, beside a raw ASGI echo on the same server.
 
-    python benchmarks/gate_echo.py [--seconds 5] [--connections 64] [--rounds 3]
+    python -m benchmarks.gate_echo [--seconds 5] [--connections 64] [--rounds 3]
 
 Runs, one after the other in the same invocation, each in a fresh process with uvloop and httptools and no access log:
 
@@ -163,7 +163,7 @@ def cpu_s(pid: int) -> float:
 def measure(subject: str, seconds: int, connections: int) -> Measured:
     """Put one subject under load."""
     port = free_port()
-    command = [sys.executable, __file__, "--serve", subject, "--port", str(port)]
+    command = [sys.executable, "-m", "benchmarks.gate_echo", "--serve", subject, "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -6,7 +6,7 @@ store), so two encodings are equal exactly when the state is: a set, for example
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from goverse.errors import GoverseError, MethodFailed, StateInvalid, TooLarge
 from goverse.model import json_values
@@ -20,6 +20,7 @@ from goverse_node.memento import Memento
 # numbers, 14 for models. What is counted too small breaks the bound, what is counted too large wastes some of it.
 _OVERHEAD_BYTES = 1_000  # activation, instance and table entries
 _EXPANSION = 8
+_ABSENT: Final = object()
 
 
 class Instance:
@@ -29,6 +30,8 @@ class Instance:
         "_attributes",
         "_extra",
         "_keeps_unknown",
+        "_seen",
+        "_seen_body",
         "base",
         "commit_seq",
         "creation",
@@ -56,6 +59,8 @@ class Instance:
         self.creation = None if stored is None else stored.creation
         self._extra: dict[str, Any] = {}
         self._keeps_unknown = False
+        self._seen: dict[str, Any] = {}  # the fields that ``_seen_body`` was written from
+        self._seen_body: bytes | None = None
         self.object: Any = object.__new__(spec.cls)
         attributes: dict[str, Any] = self.object.__dict__
         attributes["_goverse_key"] = key
@@ -83,6 +88,7 @@ class Instance:
         if len(values) > len(self.spec.state.fields):
             fields = set(self.spec.state.fields)
             self._extra = {name: values.pop(name) for name in list(values) if name not in fields}
+            self._seen_body = None
         self.object.__dict__.update(values)
 
     def _adopt_unknown(self, stored: StoredObject) -> None:
@@ -113,15 +119,26 @@ class Instance:
         attributes: dict[str, Any] = self.object.__dict__
         if len(attributes) != self._attributes:
             self._refuse_undeclared(attributes)
+        if self._seen_body is not None:
+            for field, value in self._seen.items():
+                if attributes.get(field, _ABSENT) is not value:
+                    break
+            else:
+                return self._seen_body
         try:
             values = {field: attributes[field] for field in self.spec.state.fields}
         except KeyError as error:
             raise MethodFailed(
                 f"field {error} of {self.spec.name} has no value; give it a default or set it in on_create"
             ) from error
+        state = self.spec.state
         if self._extra:
             values.update(self._extra)
-        return self.spec.state.dump_with_unknown(values) if self._keeps_unknown else self.spec.state.dump(values)
+        elif state.is_immutable:
+            self._seen_body = state.dump(values)
+            self._seen = values
+            return self._seen_body
+        return state.dump_with_unknown(values) if self._keeps_unknown else state.dump(values)
 
     def _refuse_undeclared(self, attributes: dict[str, Any]) -> None:
         for name in attributes:

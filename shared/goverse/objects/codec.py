@@ -32,6 +32,7 @@ from goverse.objects.schemas import JsonSchema, arguments_schema, result_schema,
 logger = logging.getLogger("goverse.objects")
 
 _EMPTY_OBJECT = b"{}"
+_SMALL = 2**1024
 
 
 def _foreign(body: bytes) -> str | None:
@@ -293,6 +294,11 @@ class State:
         exact = {field: storable.exact_class(node) for field, node in storable.fields_of(schema).items()}
         self._exact = tuple((field, kind) for field, kind in exact.items() if kind is not None)
         self._compared = tuple(field for field, kind in exact.items() if kind is None)
+        # Such values never change in place: the same objects have the same JSON
+        self.is_immutable = not self._compared
+        self._is_unconstrained = self.is_immutable and all(
+            storable.is_unconstrained(node) for node in storable.fields_of(schema).values()
+        )
         self._keepers = frozenset(found.transparent - found.converted)
         self._restorers: dict[str, Callable[[Any], Any]] = {}
         self._told: set[str] = set()
@@ -385,6 +391,8 @@ class State:
             MethodFailed: it breaks a constraint of the class.
             StateNotStorable: a value would be another one after it was loaded.
         """
+        if self._is_unconstrained and self._surely_fits(live):
+            return False
         try:
             loaded = cast("dict[str, Any]", self._validate_json(body))
         except ValidationError as error:
@@ -401,6 +409,16 @@ class State:
                 self._settle(field, live, loaded)
                 promoted = True
         return self._differ(live, loaded) or promoted if self._compared else promoted
+
+    def _surely_fits(self, live: dict[str, Any]) -> bool:
+        """Tell whether fields without constraints hold values that are known to come back from JSON as they are."""
+        for field, kind in self._exact:
+            value = live[field]
+            if type(value) is not kind or (kind is float and value - value != 0.0):  # infinity, NaN
+                return False
+            if kind is int and not -_SMALL < value < _SMALL:  # JSON integers have a largest length
+                return False
+        return True
 
     def _differ(self, live: dict[str, Any], loaded: dict[str, Any]) -> bool:
         """Compare the fields whose types do not say enough; return whether numbers were promoted."""

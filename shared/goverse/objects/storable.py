@@ -111,6 +111,13 @@ def exact_class(node: Node) -> type[Any] | None:
     return _EXACT.get(node["type"])
 
 
+def is_unconstrained(node: Node) -> bool:
+    """Whether every value of the class that ``exact_class`` names is a value of the schema."""
+    while node["type"] == "default":
+        node = node["schema"]
+    return node.keys() <= {"type", "metadata"}
+
+
 def is_plain(schema: Node) -> bool:
     """Whether a typed dict holds only values for which NaN, infinity and ambiguity are excluded by their types."""
     _, root = opened(schema)

@@ -180,7 +180,7 @@ def _unknown(model: type[BaseSettings], path: SettingPath, origin: str) -> str:
     """Say which known name is nearest, in the spelling of the place where the unknown one stands."""
     known = {setting.path: setting for setting in known_settings(model)}
     dotted = ".".join(path)
-    if len(path) > 2 and path[:1] == (OBJECTS,):
+    if len(path) > 2 and path[0] == OBJECTS:
         nearest = get_close_matches(path[-1], ObjectSettings.model_fields, 1, 0.6)
         rest = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(ObjectSettings.model_fields)}"
         return f"no setting has this name; {rest}"
@@ -196,7 +196,7 @@ def _unknown(model: type[BaseSettings], path: SettingPath, origin: str) -> str:
         nearest = own_section or get_close_matches(dotted, sections(model), 1, 0.5)
         rest = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(sections(model))}"
         return f"no section has this name; {rest}"
-    siblings = [name for name in known if name.startswith(f"{path[0]}.")]
+    siblings = [name for name in known if name.partition(".")[0] == dotted.partition(".")[0]]
     nearest = get_close_matches(dotted, siblings, 1, 0.7) or get_close_matches(dotted, known, 1, 0.6)
     return "no setting has this name; " + (
         f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(siblings)}"
