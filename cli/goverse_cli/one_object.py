@@ -46,7 +46,10 @@ def _at_rest(invocation: Invocation, directory: Path, key: ObjectKey, point: dic
             present = store.load(key)
             expected = present.version if present is not None else 0
             now_ms = time.time_ns() // 1_000_000
-            record = CommitRecord(key, expected, expected + 1, past.state, past.state_version, now_ms)
+            creation = present.creation if present is not None else None
+            record = CommitRecord(
+                key, expected, expected + 1, past.state, past.state_version, now_ms, creation=creation
+            )
             [outcome] = await store.commit([record])
         finally:
             await store.close()

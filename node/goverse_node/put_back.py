@@ -45,7 +45,15 @@ async def put_back(node: Node, key: ObjectKey, state: bytes, state_version: int)
         if epoch is None:
             raise Moving
         record = CommitRecord(
-            key, expected, expected + 1, state, state_version, node.clock.wall_ms(), shard=shard, epoch=epoch
+            key,
+            expected,
+            expected + 1,
+            state,
+            state_version,
+            node.clock.wall_ms(),
+            shard=shard,
+            epoch=epoch,
+            creation=present.creation if present is not None else None,
         )
         restored = _Restored(node, key, shard, epoch)
         node.pipeline.append(PendingCommit(record, restored, None, Reply()))

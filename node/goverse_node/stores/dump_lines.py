@@ -2,7 +2,8 @@
 
 A dump is NDJSON, one JSON object per line, as ``goverse dump`` prints it:
 
-    an object        namespace, type, id, version, commit_seq, modified_ms, state_version, state
+    an object        namespace, type, id, version, commit_seq, modified_ms, state_version, state, and where it is known
+                     creation, the digest of the creation arguments
     a tombstone      the same with ``"deleted": true`` in place of ``state``
     a kept reply     namespace, type, id, idempotency_key, commit_seq, expires_ms, fingerprint, reply
     a floor          namespace, type, floor: the highest version of the tombstones that the store has forgotten
@@ -24,6 +25,7 @@ from goverse.errors import DataDamaged, GoverseError
 from goverse.limits import IDEMPOTENCY_KEY_BYTES_MAX, STATE_BYTES_MAX
 from goverse.model.keys import ObjectKey, check_id, check_namespace, is_name
 from goverse.model.records import StoredReply
+from goverse_node.stores.encoding import DIGEST_SIZE
 
 PROBLEMS_SHOWN: Final = 20
 _INT64_MAX: Final = (1 << 63) - 1
@@ -45,6 +47,7 @@ class DumpedObject:
     state_version: int
     commit_seq: int
     modified_ms: int
+    creation: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,8 @@ def parse(line: bytes) -> Dumped:
     if "idempotency_key" in members:
         _only(members, _REPLY)
         return _reply(members)
-    _only(members, _OBJECT | ({"deleted"} if "deleted" in members else {"state"}))
+    rest = {"deleted"} if "deleted" in members else {"state", *(members.keys() & {"creation"})}
+    _only(members, _OBJECT | rest)
     return _object(members)
 
 
@@ -185,7 +189,15 @@ def _object(members: dict[str, Any]) -> DumpedObject:
         _number(members, "state_version", 0 if state is None else 1, _STATE_VERSION_MAX),
         _number(members, "commit_seq", 1),
         _number(members, "modified_ms", 0),
+        _creation(members) if "creation" in members else None,
     )
+
+
+def _creation(members: dict[str, Any]) -> bytes:
+    digest = bytes.fromhex(_text(members, "creation"))
+    if len(digest) not in (0, DIGEST_SIZE):
+        raise ValueError(f"creation is not empty and does not have {DIGEST_SIZE} bytes")
+    return digest
 
 
 def _reply(members: dict[str, Any]) -> DumpedReply:

@@ -146,6 +146,15 @@ def _json_at(flags: int) -> int:
     return CORE.size + DIGEST_SIZE if flags & DIGEST else CORE.size
 
 
+def object_flags(state: bytes | None, creation: bytes | None) -> int:
+    """Return the flags of a record that writes an object, or a tombstone where ``state`` is None."""
+    if state is None:
+        return OBJECT
+    if creation is None:
+        return OBJECT | ALIVE
+    return OBJECT | ALIVE | (DIGEST if creation else PLAIN)
+
+
 def _creation(blob: bytes, flags: int) -> bytes | None:
     if flags & DIGEST:
         return blob[CORE.size : CORE.size + DIGEST_SIZE]

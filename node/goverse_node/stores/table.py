@@ -21,17 +21,16 @@ from goverse.model.records import CommitRecord, ObjectSummary, StoredObject, Sto
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores import encoding
 from goverse_node.stores.encoding import (
-    ALIVE,
     COMMIT,
     CORE_AT,
     DIGEST,
     FULL,
     OBJECT,
-    PLAIN,
     PREFIX,
     REPLY,
     STATE_AT,
     U64,
+    object_flags,
 )
 from goverse_node.stores.kept import HEAVY_BYTES, REPLY_OVERHEAD_BYTES, KeptBounds, no_room
 from goverse_node.stores.kind import Kind, place_of, split_place
@@ -325,18 +324,14 @@ def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int, now_m
     object_id = record.key[2].encode()
     version = record.version
     state = record.state
-    creation = record.creation
     digest = b""
     if version == record.expected:
         flags, state = 0, b""
-    elif state is None:
-        flags, state = OBJECT, b""
-    elif creation is None:
-        flags = OBJECT | ALIVE
-    elif not creation:
-        flags = OBJECT | ALIVE | PLAIN
     else:
-        flags, digest = OBJECT | ALIVE | DIGEST, creation
+        flags = object_flags(state, record.creation)
+        if flags & DIGEST:
+            digest = record.creation or b""
+        state = state or b""
     idempotency_key = record.idempotency_key
     reply = record.reply
     if reply is None or idempotency_key is None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class Counter(Object):
 
 DAY_MS = 86_400_000
 NAMES = ("a", "b/ü", "shard#7/x", "z" * 512)
+CREATIONS = {"a": b"0123456789abcdef", "b/ü": b""}
+"""Digests of creation arguments: one, one of an object without arguments, and none for the others."""
 
 
 def key(name: str, type_name: str = "Counter", namespace: str = "default") -> ObjectKey:
@@ -52,10 +55,17 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def written(target: ObjectKey, expected: int, state: dict[str, Any] | None, idempotency_key: str = "") -> CommitRecord:
+def written(
+    target: ObjectKey,
+    expected: int,
+    state: dict[str, Any] | None,
+    idempotency_key: str = "",
+    creation: bytes | None = None,
+) -> CommitRecord:
     reply = StoredReply(b"print", b'{"answer": 1}', now_ms() + DAY_MS) if idempotency_key else None
     body = json.dumps(state).encode() if state is not None else None
-    return CommitRecord(target, expected, expected + 1, body, 3, now_ms(), idempotency_key or None, reply)
+    record = CommitRecord(target, expected, expected + 1, body, 3, now_ms(), idempotency_key or None, reply)
+    return replace(record, creation=creation)
 
 
 async def fill(directory: Path) -> None:
@@ -63,7 +73,7 @@ async def fill(directory: Path) -> None:
     store = WalStore(directory)
     await store.open()
     for name in NAMES:
-        second = written(key(name), 1, {"value": 2}, f"key of {name[:9]}")
+        second = written(key(name), 1, {"value": 2}, f"key of {name[:9]}", CREATIONS.get(name))
         await store.commit([written(key(name), 0, {"value": 1}), second])
     await store.commit([written(key("n", "Other", "shop"), 0, {"text": "é\u2028"}, "gv-~derived")])
     await store.commit([written(key("gone"), 0, {"value": 1}), written(key("gone"), 1, None)])

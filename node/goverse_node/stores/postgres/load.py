@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from goverse.errors import MalformedRequest, RestoreRefused, StoreError
-from goverse.model.keys import placement_of, router_number
+from goverse.model.keys import ROUTER_KEY_PREFIX, placement_of
 from goverse_node.stores.dump_lines import Contents, Dumped, DumpedObject, DumpedReply, check, read
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.statements import query
@@ -28,7 +28,7 @@ _DAYS: Final = 2
 _COPY_TIMEOUT_S: Final = 86_400.0
 _PATIENCE_TRIES: Final = 25
 _PAUSE_S: Final = 0.2
-_OBJECT_COLUMNS: Final = ("kind", "id", "version", "commit_seq", "modified_ms", "state_version", "state")
+_OBJECT_COLUMNS: Final = ("kind", "id", "version", "commit_seq", "modified_ms", "state_version", "state", "creation")
 _REPLY_COLUMNS: Final = ("day", "kind", "id", "idempotency_key", "fingerprint", "reply", "expires_ms", "commit_seq")
 
 
@@ -109,7 +109,7 @@ async def _copy_objects(connection: Any, dumped: Iterator[Dumped]) -> None:
                 kinds.add(each.key[:2])
                 number, object_id = kind_of(*each.key[:2]), each.key.id.encode()
                 place = (each.commit_seq, each.modified_ms, each.state_version)
-                yield (number, object_id, each.version, *place, each.state)
+                yield (number, object_id, each.version, *place, each.state, each.creation)
 
     await _copy(connection, "loaded_objects", _OBJECT_COLUMNS, rows())
     for namespace, type_name in sorted(kinds):
@@ -128,7 +128,7 @@ async def _copy_replies(connection: Any, dumped: Iterator[Dumped], now_ms: int) 
         for each in dumped:
             if not isinstance(each, DumpedReply) or each.reply.expires_ms <= now_ms:
                 continue
-            if router_number(each.idempotency_key) is None:
+            if not each.idempotency_key.startswith(ROUTER_KEY_PREFIX):
                 count += 1
                 name = (kind_of(*each.key[:2]), each.key.id.encode(), each.idempotency_key.encode())
                 kept = each.reply

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from goverse.errors import RestoreRefused, StoreFailed
 from goverse_node.stores.dump_lines import Contents, Dumped, DumpedFloor, DumpedObject, check, read
-from goverse_node.stores.encoding import ALIVE, COMMIT, FULL, OBJECT, REPLY, encode_floor
+from goverse_node.stores.encoding import COMMIT, DIGEST, FULL, REPLY, encode_floor, object_flags
 from goverse_node.stores.wal import manifest as manifests
 from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.ending import create_segment
@@ -71,7 +71,7 @@ def _build(building: Path, dumped: Iterator[Dumped], contents: Contents, now_ms:
         floors: list[bytes] = []
         fold = Fold(target.snapshots, files)
         try:
-            fold.add(_bodies(dumped, floors))
+            fold.add(_bodies(dumped, floors, now_ms))
             entry = write_snapshot(
                 target.snapshot(last),
                 fold.merged(iter(floors), now_ms=now_ms, tombstones_before_ms=0),
@@ -87,8 +87,8 @@ def _build(building: Path, dumped: Iterator[Dumped], contents: Contents, now_ms:
     manifests.write(manifest, target.manifest, files)
 
 
-def _bodies(dumped: Iterator[Dumped], floors: list[bytes]) -> Iterator[bytes]:
-    """Yield the records; floors, of which there are few, go into their list."""
+def _bodies(dumped: Iterator[Dumped], floors: list[bytes], now_ms: int) -> Iterator[bytes]:
+    """Yield the records; floors, of which there are few, go into their list. Replies count as kept ``now_ms``."""
     for each in dumped:
         if isinstance(each, DumpedFloor):
             floors.append(encode_floor(each.namespace, each.type, each.version))
@@ -96,12 +96,13 @@ def _bodies(dumped: Iterator[Dumped], floors: list[bytes]) -> Iterator[bytes]:
         names = [part.encode() for part in each.key]
         lengths = tuple(map(len, names))
         if isinstance(each, DumpedObject):
-            state = each.state or b""
-            flags = OBJECT if each.state is None else OBJECT | ALIVE
+            flags = object_flags(each.state, each.creation)
+            state = (each.creation or b"" if flags & DIGEST else b"") + (each.state or b"")
             core = (each.version, each.commit_seq, each.modified_ms, each.state_version, flags)
             yield FULL.pack(COMMIT, *lengths, 0, len(state), 0, *core) + state + b"".join(names)
         else:
             key, kept = each.idempotency_key.encode(), each.reply
-            reply = REPLY.pack(kept.expires_ms, kept.commit_seq, len(kept.fingerprint)) + kept.fingerprint + kept.reply
-            head = FULL.pack(COMMIT, *lengths, len(key), 0, len(reply), 0, kept.commit_seq, 0, 0, 0)
+            times = (kept.expires_ms, now_ms, kept.commit_seq)
+            reply = REPLY.pack(*times, len(kept.fingerprint)) + kept.fingerprint + kept.reply
+            head = FULL.pack(COMMIT, *lengths, len(key), 0, len(reply), 0, kept.commit_seq, now_ms, 0, 0)
             yield head + reply + b"".join(names) + key

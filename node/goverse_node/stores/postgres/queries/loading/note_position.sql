@@ -1,6 +1,8 @@
--- the load is a batch of a writer of its own
+-- the load is a batch of a writer of its own, whose number is drawn at random like those of others
 WITH position AS (
     UPDATE goverse.feed SET trimmed_seq = seq_offset + (pg_current_xact_id()::text::bigint << 20)
     RETURNING trimmed_seq AS seq
 )
-INSERT INTO goverse.writers (owner, base) SELECT goverse.owner_number($1), seq FROM position RETURNING base
+INSERT INTO goverse.writers (number, owner, base)
+SELECT ('x' || substr(md5(gen_random_uuid()::text), 1, 15))::bit(60)::bigint, goverse.owner_number($1), seq
+FROM position RETURNING base
