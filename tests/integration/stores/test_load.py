@@ -164,6 +164,7 @@ async def test_a_cluster_takes_over_versions_states_and_replies(database: Server
             found = await _loaded(store.load(name))
             assert (found.version, found.commit_seq, found.state_version) == (line["version"], line["commit_seq"], 3)
             assert (json.loads(found.state) if found.state else None) == line.get("state")
+            assert (found.creation.hex() if found.creation is not None else None) == line.get("creation")
         kept = await _loaded(store.recall(key("a"), "key of a"))
         assert (kept.fingerprint, kept.reply) == (b"print", b'{"answer": 1}')
         [position] = await store.commit([written(key("a"), 2, {"value": 3})])
