@@ -30,6 +30,7 @@ class Instance:
         "_attributes",
         "_extra",
         "_keeps_unknown",
+        "_proven",
         "_seen",
         "_seen_body",
         "base",
@@ -61,6 +62,7 @@ class Instance:
         self._keeps_unknown = False
         self._seen: dict[str, Any] = {}  # the fields that ``_seen_body`` was written from
         self._seen_body: bytes | None = None
+        self._proven: bytes | None = None  # a written state that certainly loads as it is
         self.object: Any = object.__new__(spec.cls)
         attributes: dict[str, Any] = self.object.__dict__
         attributes["_goverse_key"] = key
@@ -135,7 +137,8 @@ class Instance:
         if self._extra:
             values.update(self._extra)
         elif state.is_immutable:
-            self._seen_body = state.dump(values)
+            self._proven = state.dump_plain(values)
+            self._seen_body = self._proven or state.dump(values)
             self._seen = values
             return self._seen_body
         return state.dump_with_unknown(values) if self._keeps_unknown else state.dump(values)
@@ -163,6 +166,8 @@ class Instance:
                 f"the state of this {self.spec.name} would be {len(state)} bytes; {bytes_max} are allowed. "
                 "Split it over several objects."
             )
+        if state is self._proven:
+            return state
         promoted = self.spec.state.check(state, self.object.__dict__)
         return self.dump() if promoted else state
 

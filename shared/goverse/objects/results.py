@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import orjson
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
@@ -14,6 +15,7 @@ from goverse.objects import storable
 from goverse.objects.adapters import OWN, RESULT, SENDING, sender
 from goverse.objects.complaints import field_problems, in_words, of_wrong_type
 from goverse.objects.schemas import JsonSchema, result_schema
+from goverse.objects.storable import is_surely
 
 
 class Result:
@@ -38,7 +40,9 @@ class Result:
         self._validate = self._adapter.validator.validate_python
         self._to_json = self._adapter.serializer.to_json
         self._validate_json = self._adapter.validator.validate_json
-        self._is_plain = storable.is_plain_value(self._adapter.core_schema)
+        schema = self._adapter.core_schema
+        self._is_plain = storable.is_plain_value(schema)
+        self._exact = storable.exact_class(schema) if storable.is_unconstrained(schema) else None
         if not self._is_plain:
             self._to_json = partial(sender(self._adapter, writing), by_alias=True)
 
@@ -48,6 +52,11 @@ class Result:
         Raises:
             MethodFailed: the value is not of the declared type.
         """
+        if self._exact is not None and is_surely(value, self._exact):
+            try:
+                return orjson.dumps(value)  # the bytes are those of the serializer
+            except orjson.JSONEncodeError:  # half a character of UTF-16
+                pass
         try:
             body = self._to_json(self._validate(value), warnings="error")
         except (ValidationError, PydanticSerializationError) as error:

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from goverse.errors import DataNewer, DefinitionError, MethodFailed
 from goverse.model.keys import is_name
-from goverse.objects.codec import Arguments, State
+from goverse.objects.codec import Arguments
 from goverse.objects.defaults import default_maker, has_default
 from goverse.objects.field import hidden_fields
 from goverse.objects.generics import Parameters, parameters_of, resolved
@@ -29,6 +29,7 @@ from goverse.objects.method import (
 )
 from goverse.objects.policy import Policy
 from goverse.objects.results import Result
+from goverse.objects.state import State
 
 RESERVED: Final = frozenset({"id", "key", "context", "ref", "create", "delete", "list", "goverse_policy", *HOOKS})
 

@@ -111,6 +111,22 @@ def exact_class(node: Node) -> type[Any] | None:
     return _EXACT.get(node["type"])
 
 
+_INT_MIN: Final = -(2**63)
+_INT_END: Final = 2**63
+
+
+def is_surely(value: object, kind: type[Any]) -> bool:
+    """Whether ``value`` is one of the class that ``exact_class`` names, has a JSON form, and comes back from it."""
+    if type(value) is not kind:
+        return False
+    if kind is int:
+        return _INT_MIN <= cast("int", value) < _INT_END  # larger ones have JSON too, up to a length
+    if kind is float:
+        number = cast("float", value)
+        return number - number == 0.0  # neither infinity nor NaN
+    return True
+
+
 def is_unconstrained(node: Node) -> bool:
     """Whether every value of the class that ``exact_class`` names is a value of the schema."""
     while node["type"] == "default":

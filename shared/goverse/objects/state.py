@@ -1,0 +1,309 @@
+"""The state of a class: JSON in the store, attributes on the object.
+
+States are lax when read, because an object wrote them, and complete when written: a state is committed only if its
+stored form loads as the same values. Aliases are written and read; a state is also read by the names of its fields, as
+older releases wrote it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from typing import Any, NotRequired, Required, cast  # Pydantic asks for these below Python 3.12
+
+import orjson
+from pydantic import PydanticUserError, ValidationError
+from pydantic_core import SchemaSerializer, SchemaValidator
+
+from goverse.errors import DefinitionError, MethodFailed, StateNotStorable
+from goverse.model import json_values
+from goverse.objects import storable, unknown_members
+from goverse.objects.adapters import STATE, WRITING, members_adapter
+from goverse.objects.complaints import changed, field_problems, in_words, unknown_type
+from goverse.objects.defaults import NO_VALUE, default_maker, has_default, restorer, split
+from goverse.objects.fidelity import same, settle
+from goverse.objects.schemas import JsonSchema, result_schema, show_default, without_members
+from goverse.objects.storable import is_surely
+
+logger = logging.getLogger("goverse.objects")
+
+
+class State:
+    """The persistent fields of one class: JSON in the store, attributes on the object."""
+
+    def __init__(
+        self,
+        name: str,
+        hints: Mapping[str, Any],
+        defaults: Mapping[str, Any],
+        hidden: frozenset[str] = frozenset(),
+    ) -> None:
+        """Compile the fields; ``defaults`` holds the class attributes of those that have one.
+
+        Raises:
+            DefinitionError: an annotation is no type that Pydantic knows.
+        """
+        self._name = name
+        self.fields: tuple[str, ...] = tuple(hints)
+        self.hidden = hidden
+        declared = {field: split(hint, defaults.get(field, NO_VALUE)) for field, hint in hints.items()}
+        self._makers = {
+            field: default_maker(default) for field, (_, default) in declared.items() if has_default(default)
+        }
+        self.required: tuple[str, ...] = tuple(field for field in hints if field not in self._makers)
+        members: dict[str, Any] = {
+            field: (NotRequired if field in self._makers else Required)[hint] for field, (hint, _) in declared.items()
+        }
+        try:
+            self._adapter = members_adapter(f"{name}State", members, STATE)
+        except (PydanticUserError, NameError, TypeError) as error:
+            wrong = unknown_type(name, members, error)
+            raise DefinitionError(f"{wrong.detail}; begin the name with '_' to keep it in memory only") from error
+        # Only the state itself keeps members that it does not declare: dataclasses inside would inherit a setting.
+        self._schema = storable.with_unknown_members(self._adapter.core_schema)
+        self._validate_json = SchemaValidator(self._schema).validate_json
+        self._to_json = SchemaSerializer(self._schema, WRITING).to_json
+        if storable.has_aliases(self._schema):
+            self._validate_json = partial(self._validate_json, by_alias=True, by_name=True)
+            self._to_json = partial(self._to_json, by_alias=True)
+        self._examine(self._schema)
+        self._check_defaults()
+
+    def _examine(self, schema: Mapping[str, Any]) -> None:
+        """Decide how each field is compared with its stored form.
+
+        Raises:
+            DefinitionError: a type can never be stored.
+        """
+        found = storable.examine(schema)
+        if found.problems:
+            problem = found.problems[0]
+            raise DefinitionError(f"{self._name}.{'.'.join(problem.path)}: {problem.reason}")
+        exact = {field: storable.exact_class(node) for field, node in storable.fields_of(schema).items()}
+        self._exact = tuple((field, kind) for field, kind in exact.items() if kind is not None)
+        self._compared = tuple(field for field, kind in exact.items() if kind is None)
+        # Such values never change in place: the same objects have the same JSON
+        self.is_immutable = not self._compared
+        self._is_unconstrained = self.is_immutable and all(
+            storable.is_unconstrained(node) for node in storable.fields_of(schema).values()
+        )
+        self._keepers = frozenset(found.transparent - found.converted)
+        self._restorers: dict[str, Callable[[Any], Any]] = {}
+        self._told: set[str] = set()
+
+    def _check_defaults(self) -> None:
+        """Make sure that the defaults are of their declared types: a new object has to be storable."""
+        try:
+            values = self.fresh()
+            self._restorers = {
+                field: restore for field, value in values.items() if (restore := restorer(value)) is not None
+            }
+            loaded = cast("dict[str, Any]", self._validate_json(self.dump(values)))
+        except MethodFailed as error:
+            raise DefinitionError(f"{self._name}: a default does not fit its field: {error.detail}") from error
+        except ValidationError as error:
+            wrong = [item for item in error.errors() if item["type"] != "missing"]
+            if wrong:
+                field = wrong[0]["loc"][0]
+                raise DefinitionError(
+                    f"{self._name}.{field}: the default does not fit the field: {wrong[0]['msg']}"
+                ) from error
+            return
+        self._restore_behaviour(loaded)
+        for field, value in values.items():
+            _, difference = settle(value, loaded.get(field))
+            if difference is not None:
+                path, message = changed(self._name, field, difference)
+                raise DefinitionError(f"{path}: the default {message}")
+
+    def _restore_behaviour(self, loaded: dict[str, Any]) -> None:
+        """Give loaded values what the defaults of their fields have and JSON has not."""
+        for field, restore in self._restorers.items():
+            if field in loaded:
+                loaded[field] = restore(loaded[field])
+
+    def fresh(self) -> dict[str, Any]:
+        """Return the values of an object that was never stored; required fields are missing."""
+        return {field: make() for field, make in self._makers.items()}
+
+    def load(self, body: bytes) -> dict[str, Any]:
+        """Return the field values in ``body``; members that the class does not declare are kept as they are.
+
+        Raises:
+            MethodFailed: the stored state does not fit the class; a migration is missing.
+        """
+        try:
+            values = cast("dict[str, Any]", self._validate_json(body))
+        except ValidationError as error:
+            raise MethodFailed(
+                f"the stored state does not fit class {self._name}; raise its state_version and add a migration",
+                errors=field_problems(error),
+            ) from error
+        except Exception as error:
+            raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
+        if self._restorers:
+            self._restore_behaviour(values)
+        if len(values) < len(self.fields) or values.keys() != set(self.fields):
+            for field, make in self._makers.items():
+                if field not in values:
+                    values[field] = make()
+        return values
+
+    def dump(self, values: Mapping[str, Any]) -> bytes:
+        """Return ``values`` as JSON.
+
+        Raises:
+            MethodFailed: a value has no JSON form or is not of its declared type.
+        """
+        try:
+            return self._to_json(values, warnings="error")
+        except Exception as error:
+            raise MethodFailed(self._misfit(values, error)) from error
+
+    def dump_plain(self, values: Mapping[str, Any]) -> bytes | None:
+        """Return ``values`` as JSON if it is certain that they load from it as they are, else None.
+
+        That holds for fields of plain types without constraints, which need neither ``dump`` nor ``check``. The bytes
+        are those of ``dump``.
+        """
+        if not self._is_unconstrained:
+            return None
+        for field, kind in self._exact:
+            if not is_surely(values[field], kind):
+                return None
+        try:
+            return orjson.dumps(values)
+        except orjson.JSONEncodeError:  # half a character of UTF-16
+            return None
+
+    def _misfit(self, values: Mapping[str, Any], error: Exception) -> str:
+        """Say what cannot be written; the text of the error would show callers the value of a hidden field."""
+        for field in self.hidden & values.keys():
+            try:
+                self._to_json({field: values[field]}, warnings="error")
+            except Exception:
+                return f"the hidden field {field} of {self._name} holds a value that is not of its declared type"
+        return f"a field of {self._name} holds a value that is not of its declared type: {error}"
+
+    def check(self, body: bytes, live: dict[str, Any]) -> bool:
+        """Make sure that a state that is about to be committed loads as the values in memory.
+
+        ``live`` are the attributes that ``body`` was written from. Numbers that the declared type promotes are
+        replaced in them; returns whether there were any.
+
+        Raises:
+            MethodFailed: it breaks a constraint of the class.
+            StateNotStorable: a value would be another one after it was loaded.
+        """
+        try:
+            loaded = cast("dict[str, Any]", self._validate_json(body))
+        except ValidationError as error:
+            problems = field_problems(error)
+            raise MethodFailed(
+                f"the method left {self._name} in a state that breaks its own declaration: {in_words(problems)}",
+                errors=problems,
+            ) from error
+        except Exception as error:
+            raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
+        promoted = False
+        for field, kind in self._exact:
+            if type(live[field]) is not kind:
+                self._settle(field, live, loaded)
+                promoted = True
+        return self._differ(live, loaded) or promoted if self._compared else promoted
+
+    def _differ(self, live: dict[str, Any], loaded: dict[str, Any]) -> bool:
+        """Compare the fields whose types do not say enough; return whether numbers were promoted."""
+        if self._restorers:
+            self._restore_behaviour(loaded)
+        promoted = False
+        for field in self._compared:
+            try:
+                alike = same(live[field], loaded.get(field))
+            except RecursionError:
+                alike = False
+            if not alike:
+                self._settle(field, live, loaded)
+                promoted = True
+        return promoted
+
+    def _settle(self, field: str, live: dict[str, Any], loaded: dict[str, Any]) -> None:
+        live[field], difference = settle(live[field], loaded.get(field))
+        if difference is not None:
+            path, message = changed(self._name, field, difference)
+            if field in self.hidden:
+                path, message = f"{self._name}.{field}", "is hidden and would be loaded as another value"
+            steps = (field,) if field in self.hidden else (field, *difference.path)
+            pointer = "".join(f"/{step}" for step in steps)
+            raise StateNotStorable(
+                f"{path} {message}. Nothing was changed.", errors=[{"path": pointer, "message": message}]
+            )
+
+    def attach_unknown(self, values: Mapping[str, Any], stored: bytes, written: bytes) -> list[str]:
+        """Keep the members of nested models that this class does not declare; return their paths.
+
+        ``stored`` is what ``values`` were loaded from, ``written`` what they are written as.
+        """
+        if not self._keepers:
+            return []
+        before, after = json_values.decode(stored), json_values.decode(written)
+        found: list[str] = []
+        for field, key in self._keys.items():
+            if key in before and key in after:
+                paths = unknown_members.attach(values[field], before[key], after[key], self._keepers)
+                found.extend(f"{field}.{path}" for path in paths)
+        return found
+
+    def tell_unknown(self, type_name: str, paths: list[str]) -> None:
+        """Log stored members that the class does not declare: each once, for a renamed field starts at its default."""
+        new = [path for path in dict.fromkeys(paths) if path not in self._told]
+        if new:
+            self._told.update(new)
+            logger.warning(
+                "stored members are not declared: %s; they are kept but not used, and a renamed field starts at its "
+                "default unless state_version is raised and a migration renames it",
+                ", ".join(f"{type_name}.{path}" for path in new),
+            )
+
+    def dump_with_unknown(self, values: Mapping[str, Any]) -> bytes:
+        """Return ``values`` as JSON, with the members that ``attach_unknown`` kept.
+
+        Raises:
+            MethodFailed: a value has no JSON form or is not of its declared type.
+        """
+        written = json_values.decode(self.dump(values))
+        for field, key in self._keys.items():
+            if key in written:
+                unknown_members.restore(values[field], written[key])
+        return json_values.encode(written)
+
+    @cached_property
+    def _keys(self) -> Mapping[str, str]:
+        """The name in JSON of each field."""
+        _, root = storable.opened(self._schema)
+        return {field: member.get("serialization_alias", field) for field, member in root["fields"].items()}
+
+    def shown(self, body: bytes) -> bytes:
+        """Return the state ``body`` without hidden fields and without members that the class does not declare.
+
+        An undeclared member may be a hidden field of another release of the class.
+        """
+        values = cast("dict[str, Any]", json_values.decode(body))
+        return json_values.encode({key: values[key] for key in values if key in self._shown})
+
+    @cached_property
+    def _shown(self) -> frozenset[str]:
+        """The names in JSON of the fields that callers see."""
+        return frozenset(key for field, key in self._keys.items() if field not in self.hidden)
+
+    def json_schema(self, ref_template: str) -> JsonSchema:
+        """Return the JSON schema of the state as callers see it, without hidden fields."""
+        schema = result_schema(self._adapter, ref_template)
+        schema["required"] = [key for field, key in self._keys.items() if field not in self.hidden]
+        if not schema["required"]:  # a stored state has them all
+            del schema["required"]
+        schema.pop("additionalProperties", None)
+        for field, make in self._makers.items():
+            show_default(schema, self._to_json, field, make)
+        return without_members(schema, {self._keys[field] for field in self.hidden}) if self.hidden else schema
