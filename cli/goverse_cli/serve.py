@@ -71,9 +71,7 @@ async def serve(
     application = application.with_access(values.access_rules())
     keep_within(values)
     async with AsyncExitStack() as undo:
-        store = _store(values)
-        await store.open()
-        undo.push_async_callback(store.close)
+        store = await _open_store(values, undo)
         stopped = asyncio.create_task(stop.wait())
         undo.callback(stopped.cancel)
         if not await start_hooks(application, values, undo, stopped):
@@ -90,7 +88,6 @@ async def serve(
         server = GateServer(app, options, sockets=[listener])
         await server.start()
         undo.push_async_callback(server.stop)
-
         calm_collector()
         created_first = {spec.name for spec in application.registry if not spec.policy.creates_on_call}
         started(Running(url_of(listener), catalog, app.openapi(), created_first))
@@ -102,12 +99,15 @@ def api_document(registry: Registry) -> dict[str, Any]:
     return create_app(Node(registry, MemoryStore()), describe(registry), GateOptions(release=release())).openapi()
 
 
-def _store(values: Settings) -> WalStore:
+async def _open_store(values: Settings, undo: AsyncExitStack) -> WalStore:
     wal, node = values.wal, values.node
-    return WalStore(
+    store = WalStore(
         wal.data_dir,
         kept=KeptBounds(node.kept_replies_bytes_max, node.kept_replies_object_bytes_max),
         segment_bytes=wal.segment_bytes,
         snapshot_bytes=wal.snapshot_bytes,
         snapshots_kept=wal.snapshots_kept,
     )
+    await store.open()
+    undo.push_async_callback(store.close)
+    return store

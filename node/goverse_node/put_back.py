@@ -44,17 +44,9 @@ async def put_back(node: Node, key: ObjectKey, state: bytes, state_version: int)
         epoch = node.tenure.epoch(shard)
         if epoch is None:
             raise Moving
-        record = CommitRecord(
-            key,
-            expected,
-            expected + 1,
-            state,
-            state_version,
-            node.clock.wall_ms(),
-            shard=shard,
-            epoch=epoch,
-            creation=present.creation if present is not None else None,
-        )
+        fields = (key, expected, expected + 1, state, state_version, node.clock.wall_ms())
+        creation = present.creation if present is not None else None
+        record = CommitRecord(*fields, shard=shard, epoch=epoch, creation=creation)
         restored = _Restored(node, key, shard, epoch)
         node.pipeline.append(PendingCommit(record, restored, None, Reply()))
         try:

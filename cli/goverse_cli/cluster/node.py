@@ -104,18 +104,27 @@ async def serve_node(
         served = WireStats()
         wires = WireMetrics(out=seen.links, **{"in": served}), TlsMetrics(certificates.links)
         metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, *wires)
-        admin = AdminServer(metrics, partial(node_report, node, keeper), listener, _access(values))
-        await _administer(admin, undo)
-        bounds = _bounds(values, catalog)
-        server = LinkServer(node, introduction, options=bounds, credentials=certificates.into, stats=served)
+        report = partial(node_report, node, keeper)
+        await _administer(AdminServer(metrics, report, listener, _access(values)), undo)
+        server = _link_server(node, introduction, _bounds(values, catalog), certificates, served)
         if not await start_hooks(application, values, undo, stop):
             return
         await _start(node, seen.router, server, values, undo)
-        keeper.start(node.evacuation, LoadMeter(node, Resources()))
-        undo.push_async_callback(keeper.stop)
-        calm_collector()
+        _take_shards(node, keeper, undo)
         started(ServingNode(member.id, member.address, member.admin, keeper))
         await _leave(keeper, await stop, values)
+
+
+def _link_server(
+    node: Node, introduction: Introduction, bounds: WireOptions, certificates: Certificates, stats: WireStats
+) -> LinkServer:
+    return LinkServer(node, introduction, options=bounds, credentials=certificates.into, stats=stats)
+
+
+def _take_shards(node: Node, keeper: Keeper, undo: AsyncExitStack) -> None:
+    keeper.start(node.evacuation, LoadMeter(node, Resources()))
+    undo.push_async_callback(keeper.stop)
+    calm_collector()
 
 
 async def _administer(admin: AdminServer, undo: AsyncExitStack) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+from functools import partial
 
 import typer
 
@@ -50,10 +51,12 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None, web: W
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, told)
 
-        def started(url: str) -> None:
-            logger.info("gate started", extra={"gate": values.node.id, "url": url, "docs": f"{url}/docs"})
-
+        started = partial(_log_start, values.node.id)
         await serve_gate(settings, listener=listener, started=started, stop=stop)
 
     with bind(values.gate.host, values.gate.port) as listener:
         run_server(until_told())
+
+
+def _log_start(gate_id: str, url: str) -> None:
+    logger.info("gate started", extra={"gate": gate_id, "url": url, "docs": f"{url}/docs"})
