@@ -349,7 +349,7 @@ class State:
         except ValidationError as error:
             raise MethodFailed(
                 f"the stored state does not fit class {self._name}; raise its state_version and add a migration",
-                errors=field_problems(error),
+                errors=self._problems(error),
             ) from error
         except Exception as error:
             raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
@@ -360,6 +360,18 @@ class State:
                 if field not in values:
                     values[field] = make()
         return values
+
+    def _problems(self, error: ValidationError) -> list[dict[str, str]]:
+        """Say which fields do not fit; of hidden ones no more than that, since a message may name the value."""
+        problems = field_problems(error)
+        if self.hidden:
+            names = {name for field in self.hidden for name in (field, self._keys[field])}
+            hidden = {f"/{name.replace('~', '~0').replace('/', '~1')}" for name in names}
+            for problem in problems:
+                pointer = "/" + problem["path"][1:].partition("/")[0]
+                if pointer in hidden:
+                    problem.update(path=pointer, message="is hidden and does not fit its declaration")
+        return problems
 
     def dump(self, values: Mapping[str, Any]) -> bytes:
         """Return ``values`` as JSON.
@@ -396,7 +408,7 @@ class State:
         try:
             loaded = cast("dict[str, Any]", self._validate_json(body))
         except ValidationError as error:
-            problems = field_problems(error)
+            problems = self._problems(error)
             raise MethodFailed(
                 f"the method left {self._name} in a state that breaks its own declaration: {in_words(problems)}",
                 errors=problems,
