@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from goverse.errors import GoverseError, MethodFailed, StateInvalid, TooLarge
+from goverse.errors import GoverseError, MethodFailed, StateInvalid, StateNotStorable, TooLarge
 from goverse.model import json_values
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
@@ -32,6 +32,7 @@ class Instance:
         "_keeps_unknown",
         "_seen",
         "_seen_body",
+        "_was_written",
         "base",
         "commit_seq",
         "creation",
@@ -61,6 +62,7 @@ class Instance:
         self._keeps_unknown = False
         self._seen: dict[str, Any] = {}  # the fields that ``_seen_body`` was written from
         self._seen_body: bytes | None = None
+        self._was_written = False  # since the values were last known to be those that their bytes are loaded as
         self.object: Any = object.__new__(spec.cls)
         attributes: dict[str, Any] = self.object.__dict__
         attributes["_goverse_key"] = key
@@ -74,6 +76,7 @@ class Instance:
         self.base: bytes | None = None if self.missing() else self.dump()
         if stored is not None and stored.state is not None and self.base is not None:
             self._adopt_unknown(stored)
+        self._was_written = False
 
     @classmethod
     def of_unfit(cls, spec: TypeSpec, key: ObjectKey, stored: StoredObject, error: GoverseError) -> Instance:
@@ -125,6 +128,7 @@ class Instance:
                     break
             else:
                 return self._seen_body
+        self._was_written = True
         try:
             values = {field: attributes[field] for field in self.spec.state.fields}
         except KeyError as error:
@@ -164,7 +168,27 @@ class Instance:
                 "Split it over several objects."
             )
         promoted = self.spec.state.check(state, self.object.__dict__)
-        return self.dump() if promoted else state
+        if promoted:
+            state = self.dump()
+        self._was_written = False
+        return state
+
+    def differs_from(self, state: bytes) -> GoverseError | None:
+        """Return why the fields are not what ``state`` is loaded as, although they are written as ``state``.
+
+        A value may have been replaced by one of another class that has the same JSON. Numbers are promoted.
+        """
+        if not self._was_written:
+            return None
+        try:
+            self.spec.state.check(state, self.object.__dict__)
+        except StateNotStorable as error:
+            return error
+        except MethodFailed:
+            return None  # nothing is stored now, and a validator may depend on the time
+        if self.spec.state.is_immutable:
+            self._was_written = False
+        return None
 
     def restore(self, state: bytes | None) -> None:
         """Put the persistent fields back to ``state``, as new values; None puts back the defaults.
