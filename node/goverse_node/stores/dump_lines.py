@@ -19,12 +19,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from struct import error as StructError  # noqa: N812
 from typing import Any, Final, cast
 
 from goverse.errors import DataDamaged, GoverseError
 from goverse.limits import IDEMPOTENCY_KEY_BYTES_MAX, STATE_BYTES_MAX
 from goverse.model.keys import ObjectKey, check_id, check_namespace, is_name
 from goverse.model.records import StoredReply
+from goverse.model.replies import decode_reply
 from goverse_node.stores.encoding import DIGEST_SIZE
 
 PROBLEMS_SHOWN: Final = 20
@@ -208,6 +210,10 @@ def _reply(members: dict[str, Any]) -> DumpedReply:
     body = base64.b64decode(_text(members, "reply"), validate=True)
     if not body or len(fingerprint) > 255:
         raise ValueError("reply is empty, or fingerprint is too long")
+    try:
+        decode_reply(body, 0)
+    except (ValueError, TypeError, StructError) as error:
+        raise ValueError("reply is not one that goverse dump prints") from error
     kept = StoredReply(fingerprint, body, _number(members, "expires_ms", 1), _number(members, "commit_seq", 1))
     return DumpedReply(_key(members), idempotency_key, kept)
 
