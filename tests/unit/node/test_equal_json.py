@@ -47,6 +47,11 @@ class _Kept(Object, abstract=True):
         if then_raise:
             raise Refused
 
+    @call(readonly=True)
+    async def read_mood(self) -> str:
+        self.mood = Mood.CALM
+        return self.mood
+
     @call
     async def whole(self) -> None:
         self.share = 1
@@ -111,3 +116,15 @@ async def test_a_number_is_promoted_though_its_json_is_the_same(kind: type[Any])
         before = await kept.kinds()
         await kept.whole()
         assert await kept.kinds() == before
+
+
+@pytest.mark.requirement("OBJ-11")
+async def test_a_readonly_method_leaves_no_value_of_another_class_behind() -> None:
+    async with ObjectHost(Plain) as host:
+        kept: Any = host.ref(Plain, "k")
+        await kept.add()
+        before = await kept.kinds()
+        with pytest.raises(StateNotStorable):
+            await kept.read_mood()
+        assert await kept.kinds() == before
+        assert await kept.add() == 2
