@@ -256,6 +256,8 @@ def _wrong_lines() -> Iterator[tuple[str, str]]:
     yield line(version=0), "version is not a whole number from 1"
     yield line(version=True), "version is not a whole number from 1"
     yield line(commit_seq=1.5), "commit_seq is not a whole number from 1"
+    yield line(version=(1 << 63) - 1), "version is not a whole number from 1"
+    yield line(commit_seq=(1 << 63) - 1), "commit_seq is not a whole number from 1"
     yield line(commit_seq=1 << 63), "commit_seq is not a whole number from 1"
     yield line(state=[1]), "state is not a JSON object"
     yield line(deleted=True), "state is not a member that this release knows"
