@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from goverse.errors import GoverseError, MethodFailed, StateInvalid, TooLarge
+from goverse.errors import GoverseError, MethodFailed, StateInvalid, StateNotStorable, TooLarge
 from goverse.model import json_values
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
@@ -33,6 +33,7 @@ class Instance:
         "_proven",
         "_seen",
         "_seen_body",
+        "_was_written",
         "base",
         "commit_seq",
         "creation",
@@ -63,6 +64,7 @@ class Instance:
         self._seen: dict[str, Any] = {}  # the fields that ``_seen_body`` was written from
         self._seen_body: bytes | None = None
         self._proven: bytes | None = None  # a written state that certainly loads as it is
+        self._was_written = False  # since the values were last known to be those that their bytes are loaded as
         self.object: Any = object.__new__(spec.cls)
         attributes: dict[str, Any] = self.object.__dict__
         attributes["_goverse_key"] = key
@@ -76,6 +78,7 @@ class Instance:
         self.base: bytes | None = None if self.missing() else self.dump()
         if stored is not None and stored.state is not None and self.base is not None:
             self._adopt_unknown(stored)
+        self._was_written = False
 
     @classmethod
     def of_unfit(cls, spec: TypeSpec, key: ObjectKey, stored: StoredObject, error: GoverseError) -> Instance:
@@ -127,6 +130,7 @@ class Instance:
                     break
             else:
                 return self._seen_body
+        self._was_written = True
         try:
             values = {field: attributes[field] for field in self.spec.state.fields}
         except KeyError as error:
@@ -138,6 +142,7 @@ class Instance:
             values.update(self._extra)
         elif state.is_immutable:
             self._proven = state.dump_plain(values)
+            self._was_written = self._proven is None
             self._seen_body = self._proven or state.dump(values)
             self._seen = values
             return self._seen_body
@@ -169,7 +174,27 @@ class Instance:
         if state is self._proven:
             return state
         promoted = self.spec.state.check(state, self.object.__dict__)
-        return self.dump() if promoted else state
+        if promoted:
+            state = self.dump()
+        self._was_written = False
+        return state
+
+    def differs_from(self, state: bytes) -> GoverseError | None:
+        """Return why the fields are not what ``state`` is loaded as, although they are written as ``state``.
+
+        A value may have been replaced by one of another class that has the same JSON. Numbers are promoted.
+        """
+        if not self._was_written:
+            return None
+        try:
+            self.spec.state.check(state, self.object.__dict__)
+        except StateNotStorable as error:
+            return error
+        except MethodFailed:
+            return None  # nothing is stored now, and a validator may depend on the time
+        if self.spec.state.is_immutable:
+            self._was_written = False
+        return None
 
     def restore(self, state: bytes | None) -> None:
         """Put the persistent fields back to ``state``, as new values; None puts back the defaults.

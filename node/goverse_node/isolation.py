@@ -33,6 +33,8 @@ def observe(activation: Activation, turn: Turn) -> None:
         if state == activation.live:
             if activation.mementos is not None and not turn.readonly:
                 _outdated(activation)
+            if turn.readonly and activation.instance.spec.state.is_immutable:  # else it costs as much as loading
+                _refuse_other_values(activation)
             return
         if turn.readonly:
             raise MethodFailed(
@@ -185,7 +187,11 @@ def undo(activation: Activation, turn: Turn) -> None:
         activation.dirty = None
         activation.live = instance.base
     try:
-        unchanged = activation.live is not None and instance.dump() == activation.live
+        unchanged = (
+            activation.live is not None
+            and instance.dump() == activation.live
+            and instance.differs_from(activation.live) is None
+        )
     except GoverseError:
         unchanged = False
     if not unchanged:
@@ -213,6 +219,8 @@ def conclude(activation: Activation, turn: Turn, error: GoverseError | None, *, 
                 _keep(activation)
             elif turn.readonly and activation.live is None:
                 undo(activation, turn)  # fields of an object that is not there yet
+            elif not turn.readonly and instance.exists:
+                _refuse_other_values(activation)
             return None
         except GoverseError as refused:
             failure = refused
@@ -222,6 +230,16 @@ def conclude(activation: Activation, turn: Turn, error: GoverseError | None, *, 
     except GoverseError as unfit:
         return unfit
     return failure
+
+
+def _refuse_other_values(activation: Activation) -> None:
+    """Refuse values that have the JSON of the state and are not what it is loaded as.
+
+    Raises:
+        StateNotStorable: there are such values.
+    """
+    if activation.live is not None and (refused := activation.instance.differs_from(activation.live)) is not None:
+        raise refused
 
 
 def _keep(activation: Activation) -> None:

@@ -19,16 +19,21 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from struct import error as StructError  # noqa: N812
 from typing import Any, Final, cast
 
 from goverse.errors import DataDamaged, GoverseError
 from goverse.limits import IDEMPOTENCY_KEY_BYTES_MAX, STATE_BYTES_MAX
 from goverse.model.keys import ObjectKey, check_id, check_namespace, is_name
 from goverse.model.records import StoredReply
+from goverse.model.replies import decode_reply
 from goverse_node.stores.encoding import DIGEST_SIZE
 
 PROBLEMS_SHOWN: Final = 20
 _INT64_MAX: Final = (1 << 63) - 1
+_COUNT_MAX: Final = (1 << 62) - 1
+"""Of versions and positions: both count on, and have to stay below 2**63."""
+
 _STATE_VERSION_MAX: Final = (1 << 31) - 1
 
 _NAME: Final = frozenset({"namespace", "type", "id"})
@@ -162,7 +167,7 @@ def parse(line: bytes) -> Dumped:
     members = cast("dict[str, Any]", value)
     if "floor" in members:
         _only(members, _FLOOR)
-        return DumpedFloor(_namespace(members), _type(members), _number(members, "floor", 1))
+        return DumpedFloor(_namespace(members), _type(members), _number(members, "floor", 1, _COUNT_MAX))
     if "idempotency_key" in members:
         _only(members, _REPLY)
         return _reply(members)
@@ -184,10 +189,10 @@ def _object(members: dict[str, Any]) -> DumpedObject:
             raise ValueError(f"state has {len(state)} bytes; {STATE_BYTES_MAX} are allowed")
     return DumpedObject(
         _key(members),
-        _number(members, "version", 1),
+        _number(members, "version", 1, _COUNT_MAX),
         state,
         _number(members, "state_version", 0 if state is None else 1, _STATE_VERSION_MAX),
-        _number(members, "commit_seq", 1),
+        _number(members, "commit_seq", 1, _COUNT_MAX),
         _number(members, "modified_ms", 0),
         _creation(members) if "creation" in members else None,
     )
@@ -208,7 +213,13 @@ def _reply(members: dict[str, Any]) -> DumpedReply:
     body = base64.b64decode(_text(members, "reply"), validate=True)
     if not body or len(fingerprint) > 255:
         raise ValueError("reply is empty, or fingerprint is too long")
-    kept = StoredReply(fingerprint, body, _number(members, "expires_ms", 1), _number(members, "commit_seq", 1))
+    try:
+        decode_reply(body, 0)
+    except (ValueError, TypeError, StructError) as error:
+        raise ValueError("reply is not one that goverse dump prints") from error
+    kept = StoredReply(
+        fingerprint, body, _number(members, "expires_ms", 1), _number(members, "commit_seq", 1, _COUNT_MAX)
+    )
     return DumpedReply(_key(members), idempotency_key, kept)
 
 

@@ -8,6 +8,7 @@ older releases wrote it.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any, NotRequired, Required, cast  # Pydantic asks for these below Python 3.12
@@ -138,7 +139,7 @@ class State:
         except ValidationError as error:
             raise MethodFailed(
                 f"the stored state does not fit class {self._name}; raise its state_version and add a migration",
-                errors=field_problems(error),
+                errors=self._problems(error),
             ) from error
         except Exception as error:
             raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
@@ -149,6 +150,18 @@ class State:
                 if field not in values:
                     values[field] = make()
         return values
+
+    def _problems(self, error: ValidationError) -> list[dict[str, str]]:
+        """Say which fields do not fit; of hidden ones no more than that, since a message may name the value."""
+        problems = field_problems(error)
+        if self.hidden:
+            names = {name for field in self.hidden for name in (field, self._keys[field])}
+            hidden = {f"/{name.replace('~', '~0').replace('/', '~1')}" for name in names}
+            for problem in problems:
+                pointer = "/" + problem["path"][1:].partition("/")[0]
+                if pointer in hidden:
+                    problem.update(path=pointer, message="is hidden and does not fit its declaration")
+        return problems
 
     def dump(self, values: Mapping[str, Any]) -> bytes:
         """Return ``values`` as JSON.
@@ -199,7 +212,8 @@ class State:
         try:
             loaded = cast("dict[str, Any]", self._validate_json(body))
         except ValidationError as error:
-            problems = field_problems(error)
+            self._refuse_infinite(live)
+            problems = self._problems(error)
             raise MethodFailed(
                 f"the method left {self._name} in a state that breaks its own declaration: {in_words(problems)}",
                 errors=problems,
@@ -212,6 +226,18 @@ class State:
                 self._settle(field, live, loaded)
                 promoted = True
         return self._differ(live, loaded) or promoted if self._compared else promoted
+
+    def _refuse_infinite(self, live: dict[str, Any]) -> None:
+        """Name a field of numbers that holds NaN or infinity: its JSON is ``null``, which says nothing of them."""
+        for field, kind in self._exact:
+            value = live.get(field)
+            if kind is float and isinstance(value, float) and not math.isfinite(value):
+                shown = "" if field in self.hidden else f" {value}"
+                raise StateNotStorable(
+                    f"{self._name}.{field} holds{shown or ' a number'}, which JSON has no form for; declare it as "
+                    "float | None and store None instead. Nothing was changed.",
+                    errors=[{"path": f"/{field}", "message": "is neither finite nor None"}],
+                )
 
     def _differ(self, live: dict[str, Any], loaded: dict[str, Any]) -> bool:
         """Compare the fields whose types do not say enough; return whether numbers were promoted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,9 +17,10 @@ import pytest
 from benchmarks.postgres import Server, server
 from goverse import Object, call
 from goverse.errors import CursorExpired, GoverseError
-from goverse.model.frames import Operation, Request
+from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredReply
+from goverse.model.replies import encode_reply
 from goverse.objects.registry import Registry
 from goverse_node.node import Node
 from goverse_node.stores.postgres import schema
@@ -44,6 +46,7 @@ class Counter(Object):
 DAY_MS = 86_400_000
 NAMES = ("a", "b/ü", "shard#7/x", "z" * 512)
 CREATIONS = {"a": b"0123456789abcdef", "b/ü": b""}
+ANSWER = encode_reply(Reply(b'{"answer": 1}', 2))
 """Digests of creation arguments: one, one of an object without arguments, and none for the others."""
 
 
@@ -62,7 +65,7 @@ def written(
     idempotency_key: str = "",
     creation: bytes | None = None,
 ) -> CommitRecord:
-    reply = StoredReply(b"print", b'{"answer": 1}', now_ms() + DAY_MS) if idempotency_key else None
+    reply = StoredReply(b"print", ANSWER, now_ms() + DAY_MS) if idempotency_key else None
     body = json.dumps(state).encode() if state is not None else None
     record = CommitRecord(target, expected, expected + 1, body, 3, now_ms(), idempotency_key or None, reply)
     return replace(record, creation=creation)
@@ -166,7 +169,7 @@ async def test_a_cluster_takes_over_versions_states_and_replies(database: Server
             assert (json.loads(found.state) if found.state else None) == line.get("state")
             assert (found.creation.hex() if found.creation is not None else None) == line.get("creation")
         kept = await _loaded(store.recall(key("a"), "key of a"))
-        assert (kept.fingerprint, kept.reply) == (b"print", b'{"answer": 1}')
+        assert (kept.fingerprint, kept.reply) == (b"print", ANSWER)
         [position] = await store.commit([written(key("a"), 2, {"value": 3})])
         assert isinstance(position, int)
         assert position > int(json.loads(done.stdout)["commit_seq"])
@@ -254,6 +257,8 @@ def _wrong_lines() -> Iterator[tuple[str, str]]:
     yield line(version=0), "version is not a whole number from 1"
     yield line(version=True), "version is not a whole number from 1"
     yield line(commit_seq=1.5), "commit_seq is not a whole number from 1"
+    yield line(version=(1 << 63) - 1), "version is not a whole number from 1"
+    yield line(commit_seq=(1 << 63) - 1), "commit_seq is not a whole number from 1"
     yield line(commit_seq=1 << 63), "commit_seq is not a whole number from 1"
     yield line(state=[1]), "state is not a JSON object"
     yield line(deleted=True), "state is not a member that this release knows"
@@ -264,6 +269,12 @@ def _wrong_lines() -> Iterator[tuple[str, str]]:
     yield line(state={"x": 1}).replace('"x": 1', '"x": NaN'), "NaN is not JSON"
     yield line(state={"x": 1}).replace('"x": 1', '"x": 1e999'), "Out of range float values"
     yield '{"a":' * 100_000, "it is nested too deeply"
+    kept: dict[str, Any] = {"version": ..., "modified_ms": ..., "state_version": ..., "state": ...}
+    kept |= {"idempotency_key": "k", "expires_ms": 1, "fingerprint": "00" * 16}
+    for reply in (b"\x01", b"\x01" + bytes(8) + b"\x02{}", b"\x01" + bytes(8) + b"\x02["):
+        yield line(**kept, reply=base64.b64encode(reply).decode()), "reply is not one that goverse dump prints"
+    newer = base64.b64encode(b"\x02" + bytes(9)).decode()
+    yield line(**kept, reply=newer), "a kept reply has format 2"
 
 
 @pytest.mark.parametrize(("wrong", "complaint"), list(_wrong_lines()), ids=lambda text: text[-40:])

@@ -1,11 +1,11 @@
 """What a read shows: the state, without hidden fields, or the class's view of it."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import pytest
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from goverse import BusinessError, Object, call, field, view
 from goverse.model.records import CommitRecord
@@ -30,6 +30,12 @@ class Wallet(Object):
     @call
     async def set_number(self, pin: int) -> None:
         self.pin = pin  # type: ignore[assignment]  # pyright: ignore
+
+
+def _refuse_nines(pin: str) -> str:
+    if pin.startswith("9"):
+        raise ValueError(f"{pin} begins with a nine")
+    return pin
 
 
 class OrderView(BaseModel):
@@ -127,6 +133,29 @@ async def test_a_failure_does_not_show_the_value_of_a_hidden_field() -> None:
         assert failed.code == "method_failed"
         assert "the hidden field pin of Wallet" in failed.detail
         assert "90210" not in str(failed)
+
+
+class Safe(Object):
+    pin: Annotated[str, AfterValidator(_refuse_nines)] = field(default="", hidden=True)
+
+    @call
+    async def set_pin(self, pin: str) -> None:
+        self.pin = pin
+
+
+@pytest.mark.requirement("OBJ-14")
+async def test_the_message_of_a_validator_does_not_show_the_value_of_a_hidden_field() -> None:
+    async with bench(Safe) as b:
+        failed = problem(await b.call(Safe, "s", "set_pin", {"pin": "90210"}))
+        assert failed.code == "method_failed"
+        assert failed.extra["errors"] == [{"path": "/pin", "message": "is hidden and does not fit its declaration"}]
+        assert "90210" not in str(failed)
+        await b.store.commit([CommitRecord(key_of(Safe, "t"), 0, 1, b'{"pin":"90210"}', 1, at_ms=0)])
+        for reply in (await b.read(Safe, "t"), await b.call(Safe, "t", "set_pin", {"pin": "1"})):
+            unfit = problem(reply)
+            assert unfit.code == "state_invalid"
+            assert "/pin" in unfit.detail
+            assert "90210" not in str(unfit)
 
 
 @pytest.mark.requirement("OBJ-14", "OBJ-11")

@@ -210,3 +210,18 @@ async def test_a_migration_never_passes_infinity_for_null() -> None:
         await host.store_state(Sender, "1", {}, state_version=1)
         with pytest.raises(MethodFailed, match="NaN and infinity have no JSON form"):
             await host.ref(Sender, "1").answer_text()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+async def test_a_number_that_json_cannot_carry_is_refused_with_the_remedy(number: float) -> None:
+    class Meter(Object):
+        rate: float = 0.5
+
+        @call
+        async def put(self, infinite: str) -> None:
+            self.rate = float(infinite)
+
+    async with ObjectHost(Meter) as host:
+        with pytest.raises(StateNotStorable, match=r"Meter\.rate holds .*(nan|inf), which JSON .* float \| None"):
+            await host.ref(Meter, "m").put(infinite=str(number))
+        assert await host.state(Meter, "m") is None

@@ -231,5 +231,5 @@ async def test_a_host_that_does_not_run_says_so() -> None:
     with pytest.raises(GoverseError, match="was started already"):
         await host.start()
     with pytest.raises(ObjectNotFound):
-        await host.delete(Purse, "ann")
+        await host.acting_as(Purse, "bob").delete(Purse, "ann")
     await host.stop()
