@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from goverse import MethodFailed, Object, call, migration
-from goverse.errors import InvalidArguments, MalformedRequest, RequestError
+from goverse.errors import InvalidArguments, MalformedRequest, RequestError, StateNotStorable
 from goverse.model import json_text
 from goverse.objects.codec import Arguments
 from goverse.testing import ObjectHost
