@@ -216,4 +216,4 @@ async def test_a_process_whose_certificates_are_of_no_use_does_not_start(process
 
 async def test_what_is_registered_and_logged_names_https(processes: Processes) -> None:
     assert urlsplit(processes.url).scheme == "https"
-    assert f"serves {processes.url}" in processes.log("gate-1")
+    assert f'"url":"{processes.url}"' in processes.log("gate-1").replace('": "', '":"')
