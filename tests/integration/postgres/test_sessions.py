@@ -150,11 +150,20 @@ async def changing(running: Server, old: bytes, new: bytes) -> AsyncIterator[str
             await writer.drain()
         writer.close()
 
+    serving: set[asyncio.Task[object]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         there, back = await asyncio.open_connection(target.hostname, target.port)
-        await asyncio.gather(
-            pass_on(reader, back, change=True), pass_on(there, writer, change=False), return_exceptions=True
-        )
+        try:
+            await asyncio.gather(
+                pass_on(reader, back, change=True), pass_on(there, writer, change=False), return_exceptions=True
+            )
+        finally:  # a writer that is only collected warns, perhaps in another test
+            for each in (writer, back):
+                each.transport.abort()
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
@@ -162,6 +171,9 @@ async def changing(running: Server, old: bytes, new: bytes) -> AsyncIterator[str
         yield f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable"
     finally:
         listening.close()
+        for each in serving:
+            each.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
 
 async def test_a_setting_that_does_not_take_effect_is_refused_at_startup(running: Server) -> None:

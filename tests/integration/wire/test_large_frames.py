@@ -220,7 +220,10 @@ async def test_listings_that_are_too_large_together_arrive_one_after_the_other()
         link_to(address, options=options) as link,
     ):
         Door.waiting = []
-        listings = [asyncio.ensure_future(link.list("default", "T", prefix="", after=None, limit=0)) for _ in range(32)]
+        listings = [
+            asyncio.ensure_future(link.list("default", "T", prefix="", after=None, limit=LIST_LIMIT_MAX))
+            for _ in range(32)
+        ]
         await until(lambda: len(Door.waiting) == 32)
         Door.open()
 
