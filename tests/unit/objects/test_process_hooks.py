@@ -193,7 +193,7 @@ async def test_a_stop_function_that_never_ends_or_fails_leaves_time_for_the_othe
     async def closes() -> None:
         STEPS.append("closed")
 
-    await ProcessHooks(stops=[closes, fails, is_stubborn, _never]).stop(0.2)
+    await ProcessHooks(stops=[closes, fails, is_stubborn, _never]).stop(3.0)
 
     assert STEPS == ["begun", "cancelled", "refused to end", "closed"]
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
