@@ -64,7 +64,7 @@ def check_encryption(values: Settings, nodes: Iterable[Member], name: str = "") 
 def check_listen(values: Settings) -> None:
     """Refuse a node whose port other machines reach without TLS, and one that would tell them an unusable address.
 
-    Whoever reaches a node's port calls every object without the checks of a gate.
+    A client that reaches a node's port can call every object without the checks of a gate.
 
     Raises:
         ConfigError: names the setting that is missing.

@@ -20,8 +20,6 @@ from goverse_cli.one_object import milliseconds, restore_object
 from goverse_cli.owner_of_data import admin_authorization, at_rest_or_asked
 from goverse_cli.terminal import confirm, progress, show
 
-_SERVER_TIMEOUT_S = 600.0
-
 DataDir = Annotated[
     Path | None,
     typer.Option(

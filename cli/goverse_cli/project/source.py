@@ -1,4 +1,4 @@
-"""What a new project installs GoVerse from, as long as no release is published."""
+"""The source that a new project installs GoVerse from, as long as no release is published."""
 
 from __future__ import annotations
 
