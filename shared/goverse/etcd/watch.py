@@ -48,7 +48,8 @@ class Watch:
         self._cursor = cursor
         self._read = read
         self._token = ""
-        self._opened = self._replaced = False
+        self._opened = False
+        self._replaced = False  # once seen it stays, until the reload that tells it: new writes may hide it by then
         self._denials = 0
         self._backoff = Backoff(limits.ETCD_BACKOFF_S, limits.ETCD_BACKOFF_S_MAX, client.random)
 
@@ -88,7 +89,8 @@ class Watch:
                 while turn is Turn.WAIT or isinstance(turn, Changed):
                     turn = self._cursor.take(await self._receive(stream))
                     if turn is Turn.COMPARE:
-                        turn = Turn.RELOAD if await self._is_other_history() else Turn.WAIT
+                        self._replaced |= await self._is_other_history()
+                        turn = Turn.RELOAD if self._replaced else Turn.WAIT
                     elif isinstance(turn, Changed):
                         self._denials = 0
                         yield turn
@@ -145,10 +147,12 @@ class Watch:
         try:
             snapshot, _ = await self._read(self._cursor.after)
         except CoordinatorError as error:
-            if error.extra.get("words") in (COMPACTED, FUTURE):
-                return Turn.RELOAD
-            raise
-        self._replaced = not self._cursor.matches(snapshot)
+            words = error.extra.get("words")
+            if words not in (COMPACTED, FUTURE):
+                raise
+            self._replaced |= words == FUTURE
+            return Turn.RELOAD
+        self._replaced |= not self._cursor.matches(snapshot)
         return Turn.RELOAD if self._replaced else Turn.WAIT
 
     async def _is_other_history(self) -> bool:

@@ -10,7 +10,8 @@ import pytest
 from benchmarks.ports import free_ports
 from goverse.errors import Unavailable
 from goverse.etcd.coordinator import EtcdCoordinator
-from goverse.ports.coordinator import Delete, Guard, Put
+from goverse.etcd.ranges import Range
+from goverse.ports.coordinator import Delete, Guard, Put, Snapshot
 from goverse.testing.coordinator_place import put
 from tests.etcd_server import etcd_cluster
 from tests.integration.etcd.clients import client_of, following, insist, until
@@ -243,6 +244,7 @@ async def test_a_restored_backup_is_noticed_although_new_writes_have_overtaken_t
         following(other, "/n/") as follower,
     ):
         await write_on(client, 3)
+        await until(lambda: len(follower.state) == 3)
         [member] = cluster.members
         member.kill()
         member.save()
@@ -259,6 +261,40 @@ async def test_a_restored_backup_is_noticed_although_new_writes_have_overtaken_t
             while (await put(fast, "/n/new", b"")) <= seen + 5:
                 pass
         await until(lambda: follower.histories == 1 and "/n/new" in follower.state)
+        assert set(follower.state) == {"/n/0000", "/n/0001", "/n/0002", "/n/new"}
+
+
+async def test_a_restored_backup_is_told_although_new_writes_overtake_the_watch_before_it_reads_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = EtcdCoordinator._read
+    async with (
+        etcd_cluster(tmp_path) as cluster,
+        client_of(cluster.urls) as client,
+        client_of(cluster.urls) as fast,
+        following(client, "/n/") as follower,
+    ):
+        [member] = cluster.members
+        await write_on(fast, 3)
+        member.kill()
+        member.save()
+        member.start()
+        await insist(lambda: fast.write([], [Put("/n/lost", b"")]))
+        await until(lambda: "/n/lost" in follower.state)
+        seen = follower.revision
+
+        async def read_late(self: EtcdCoordinator, keys: Range, revision: int = 0) -> tuple[Snapshot, int]:
+            """The watch has seen that etcd knows less. By the time that it reads again, etcd knows more."""
+            while revision == 0 and await insist(lambda: put(fast, "/n/new", b"")) <= seen + 5:
+                pass
+            return await read(self, keys, revision)
+
+        monkeypatch.setattr(EtcdCoordinator, "_read", read_late)
+        member.kill()
+        member.restore()
+        member.start()
+        await until(lambda: follower.reloads == 1)
+        assert follower.histories == 1
         assert set(follower.state) == {"/n/0000", "/n/0001", "/n/0002", "/n/new"}
 
 
