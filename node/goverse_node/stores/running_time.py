@@ -22,15 +22,12 @@ class RunningTime:
 
     def __init__(self, clock: Clock, start_ms: int) -> None:
         """Begin at ``start_ms``."""
-        self._clock = clock
-        self._ahead_ms = start_ms - self._monotonic_ms()
+        self._monotonic = clock.monotonic
+        self._ahead_ms = start_ms - int(self._monotonic() * 1000)
 
     def now_ms(self) -> int:
         """Return the present milliseconds."""
-        return self._ahead_ms + self._monotonic_ms()
-
-    def _monotonic_ms(self) -> int:
-        return round(self._clock.monotonic() * 1000)
+        return self._ahead_ms + int(self._monotonic() * 1000)
 
 
 def resumed_ms(latest_ms: int, latest_wall_ms: int, wall_ms: int) -> int:

@@ -24,9 +24,8 @@ def fingerprint(request: Request) -> bytes:
 
     An empty body and ``{}`` both mean no arguments, so they are the same. Otherwise bodies are compared byte for byte.
     """
-    digest = blake2b(request.body or b"{}", digest_size=16, person=b"goverse.request")
-    digest.update(b"\x00%d\x00%b" % (request.operation, request.method.encode()))
-    return digest.digest()
+    told = b"%b\x00%d\x00%b" % (request.body or b"{}", request.operation, request.method.encode())
+    return blake2b(told, digest_size=16, person=b"goverse.request").digest()
 
 
 def encode_reply(reply: Reply) -> bytes:
