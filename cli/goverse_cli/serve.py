@@ -28,6 +28,7 @@ from goverse_cli.gate_options import admin_token_file, gate_options
 from goverse_cli.hooks import start_hooks
 from goverse_cli.listener import url_of
 from goverse_cli.node_options import node_options
+from goverse_cli.served_types import with_settings
 from goverse_cli.version import release
 from goverse_gate.admin_access import token_in
 from goverse_gate.app import create_app
@@ -68,7 +69,7 @@ async def serve(
         StoreError: the data directory cannot be served as it is.
     """
     values = settings.values
-    application = application.with_access(values.access_rules())
+    application = with_settings(application, values)
     keep_within(values)
     async with AsyncExitStack() as undo:
         store = await _open_store(values, undo)

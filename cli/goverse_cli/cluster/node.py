@@ -48,6 +48,7 @@ from goverse_cli.collector import calm_collector
 from goverse_cli.gate_options import cluster_admin_token, gate_options
 from goverse_cli.hooks import start_hooks
 from goverse_cli.node_options import node_options
+from goverse_cli.served_types import with_settings
 from goverse_cli.version import release
 from goverse_gate.options import GateOptions
 from goverse_node.node import Node
@@ -90,7 +91,7 @@ async def serve_node(
     """
     check_listen(values)
     keep_within(values)
-    registry = application.with_access(values.access_rules()).registry
+    registry = with_settings(application, values).registry
     catalog = describe(registry)
     introduction = Introduction(kind="node", id=values.node.id, incarnation=new_incarnation())
     async with AsyncExitStack() as undo:

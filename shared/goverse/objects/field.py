@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from goverse.errors import DefinitionError
+from goverse.objects.declaration import check_flag
 
 T = TypeVar("T")
 
@@ -51,12 +52,20 @@ def field(*, default: Any = _UNSET, default_factory: Callable[[], Any] | None = 
         hidden: leave the field out of everything that callers see. It is in the store, in dumps and in backups.
 
     Raises:
-        DefinitionError: there are two defaults.
+        DefinitionError: there are two defaults, or an option has a value that it cannot have.
     """
+    check_flag("field()", "hidden", hidden)
+    if default_factory is not None and not callable(default_factory):
+        raise DefinitionError(
+            f"field(): default_factory is {default_factory!r}; give a function without parameters, as "
+            "default_factory=list, or default=... for a value"
+        )
     if default is not _UNSET and default_factory is not None:
         raise DefinitionError("field() takes default or default_factory, not both")
     make = cast("Any", FieldInfo)
-    declared: FieldInfo = make(default_factory=default_factory) if default_factory else make(default=default)
+    declared: FieldInfo = (
+        make(default_factory=default_factory) if default_factory is not None else make(default=default)
+    )
     declared.metadata.append(Visibility(hidden))
     return declared
 

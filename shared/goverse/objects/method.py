@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast, overload
+from typing import Any, Final, TypeVar, overload
 
 from goverse.errors import DefinitionError
+from goverse.objects.declaration import (
+    check_exceptions,
+    check_flag,
+    check_number,
+    check_raises,
+    check_seconds,
+    name_of,
+)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -14,7 +23,6 @@ OPTIONS_ATTRIBUTE: Final = "__goverse_call__"
 MIGRATION_ATTRIBUTE: Final = "__goverse_migration__"
 RAISES_ATTRIBUTE: Final = "__goverse_raises__"
 VIEW_ATTRIBUTE: Final = "__goverse_view__"
-HOOKS: Final = ("on_create", "on_activate", "on_deactivate", "on_delete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +83,9 @@ def call(
         raises: business errors to document; also other exception classes that the caller may see by name and message.
 
     Raises:
-        DefinitionError: an option is out of range.
+        DefinitionError: an option has a value that it cannot have, or the decorated value is not a function.
     """
-    mark = _marker(CallOptions(readonly, reentrant, timeout_s, declared_errors("@call", raises)))
+    mark = _marker(CallOptions(readonly, reentrant, timeout_s, raises))
     return mark if method is None else mark(method)
 
 
@@ -117,26 +125,26 @@ def handler(
     ...         self.cents += cents
 
     Raises:
-        DefinitionError: an option is out of range.
+        DefinitionError: an option has a value that it cannot have, or the decorated value is not a function.
     """
-    mark = _marker(CallOptions(readonly, reentrant, timeout_s, declared_errors("@handler", raises), handler=True))
+    mark = _marker(CallOptions(readonly, reentrant, timeout_s, raises, handler=True))
     return mark if method is None else mark(method)
 
 
 def _marker(options: CallOptions) -> Callable[[Function], Function]:
     name = "@handler" if options.handler else "@call"
-    if options.timeout_s is not None and options.timeout_s <= 0:
-        raise DefinitionError(f"timeout_s is {options.timeout_s}; it must be greater than 0")
 
     def mark(function: Function) -> Function:
         if not callable(function):
             raise DefinitionError(
-                f"{name} goes on a method; put it below @staticmethod and the like, or leave those away"
+                f"{name_of(function)}: {name} goes on a method; put it below @staticmethod and the like, or leave "
+                "those away"
             )
+        _check_options(name_of(function), options)
         present = getattr(function, OPTIONS_ATTRIBUTE, options)
         if isinstance(present, CallOptions) and present.handler != options.handler:
             raise DefinitionError(
-                f"{_name_of(function)} is marked with both @call and @handler; keep @call if requests from outside "
+                f"{name_of(function)} is marked with both @call and @handler; keep @call if requests from outside "
                 "may call it, @handler if only other objects may"
             )
         setattr(function, OPTIONS_ATTRIBUTE, options)
@@ -184,33 +192,26 @@ def raises(*errors: type[Exception]) -> Callable[[Function], Function]:
     Raises:
         DefinitionError: an argument is not an exception class.
     """
-    declared = declared_errors("@raises", errors)
+    if len(errors) == 1 and inspect.isfunction(errors[0]):
+        raise DefinitionError(f"{name_of(errors[0])}: @raises takes exception classes, as @raises(SoldOut)")
+    check_exceptions("@raises", errors)
 
     def mark(function: Function) -> Function:
         if not callable(function):
             raise DefinitionError("@raises goes on a hook or a method")
-        setattr(function, RAISES_ATTRIBUTE, declared)
+        setattr(function, RAISES_ATTRIBUTE, errors)
         return function
 
     return mark
 
 
-def declared_errors(where: str, errors: object) -> tuple[type[Exception], ...]:
-    """Return the exception classes in ``errors``, a collection of them or a single one.
-
-    Raises:
-        DefinitionError: one of them is not an exception class.
-    """
-    given: tuple[object, ...]
-    given = tuple(cast("Iterable[object]", errors)) if isinstance(errors, Iterable) else (errors,)
-    for error in given:
-        if not (isinstance(error, type) and issubclass(error, Exception)):
-            raise DefinitionError(f"{where}: {error!r} is not an exception class; list classes like SoldOut")
-    return cast("tuple[type[Exception], ...]", given)
-
-
-def _name_of(function: object) -> str:
-    return str(getattr(function, "__qualname__", function))
+def _check_options(owner: str, options: CallOptions) -> None:
+    check_flag(owner, "readonly", options.readonly)
+    if options.reentrant is not None:
+        check_flag(owner, "reentrant", options.reentrant)
+    if options.timeout_s is not None:
+        check_seconds(owner, "timeout_s", options.timeout_s)
+    check_raises(owner, options.raises)
 
 
 def migration(*, from_version: int) -> Callable[[Function], Function]:
@@ -228,10 +229,9 @@ def migration(*, from_version: int) -> Callable[[Function], Function]:
     ...         return {"total": state["value"]}
 
     Raises:
-        DefinitionError: ``from_version`` is less than 1.
+        DefinitionError: ``from_version`` is not a whole number from 1.
     """
-    if from_version < 1:
-        raise DefinitionError(f"from_version is {from_version}; state versions begin at 1")
+    check_number("@migration", "from_version", from_version)
 
     def mark(function: Function) -> Function:
         setattr(getattr(function, "__func__", function), MIGRATION_ATTRIBUTE, from_version)

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, get_args
 
 from goverse.errors import DefinitionError
 from goverse.model.keys import is_name
+from goverse.objects.declaration import check_flag, check_number, check_seconds
 
 Who = Literal["anyone", "internal", "nobody"]
 """Who may create or delete objects of a type: requests from outside and objects, objects only, or nothing at all."""
@@ -38,17 +39,18 @@ class Policy:
         """Combine what a class inherits with what it declares; name and ``abstract`` are never inherited.
 
         Raises:
-            DefinitionError: a value is out of range.
+            DefinitionError: an option has a value that it cannot have.
         """
         merged = replace(inherited, **{"name": class_name, "abstract": False, **options})
-        if not merged.abstract and not is_name(merged.name):
+        for flag in ("abstract", "reentrant", "create_on_call"):
+            check_flag(class_name, flag, getattr(merged, flag))
+        if not merged.abstract and not _is_name(merged.name):
             raise DefinitionError(
                 f"{class_name}: {merged.name!r} cannot be a type name; use an ASCII identifier without leading '_'"
             )
-        if merged.state_version < 1:
-            raise DefinitionError(f"{class_name}: state_version is {merged.state_version}; it begins at 1")
-        if merged.idle_timeout_s is not None and merged.idle_timeout_s <= 0:
-            raise DefinitionError(f"{class_name}: idle_timeout_s is {merged.idle_timeout_s}; it must be greater than 0")
+        check_number(class_name, "state_version", merged.state_version)
+        if merged.idle_timeout_s is not None:
+            check_seconds(class_name, "idle_timeout_s", merged.idle_timeout_s)
         for option in ("create", "delete"):
             if getattr(merged, option) not in WHO:
                 words = ", ".join(map(repr, WHO))
@@ -59,3 +61,7 @@ class Policy:
                 "forbids; leave one of them out"
             )
         return merged
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and is_name(value)

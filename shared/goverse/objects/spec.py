@@ -16,11 +16,11 @@ from pydantic.fields import FieldInfo
 from goverse.errors import DataNewer, DefinitionError, MethodFailed
 from goverse.model.keys import is_name
 from goverse.objects.codec import Arguments
+from goverse.objects.declaration import HOOKS, check_members, check_migration, check_signature
 from goverse.objects.defaults import default_maker, has_default
 from goverse.objects.field import hidden_fields
 from goverse.objects.generics import Parameters, parameters_of, resolved
 from goverse.objects.method import (
-    HOOKS,
     MIGRATION_ATTRIBUTE,
     OPTIONS_ATTRIBUTE,
     RAISES_ATTRIBUTE,
@@ -167,6 +167,7 @@ def compile_class(user_class: type[Any]) -> TypeSpec:
     if not isinstance(policy, Policy) or policy.abstract:
         raise DefinitionError(f"{name} is not an object type; derive it from goverse.Object, without abstract=True")
     persistent, transient = _fields(user_class)
+    check_members(user_class, [base for base, _ in _own_bases(user_class)], RESERVED)
     defaults = {field: getattr(user_class, field) for field in persistent if hasattr(user_class, field)}
     return TypeSpec(
         cls=user_class,
@@ -196,6 +197,8 @@ def _methods(user_class: type[Any], policy: Policy) -> dict[str, MethodSpec]:
                 f"{owner}: @call goes directly on a function that takes self, not on a {type(value).__name__}; "
                 "remove the other decorator, or call the decorated function from an exported method"
             )
+        if attribute in HOOKS:
+            raise DefinitionError(f"{owner} cannot be exported: it is a hook, which GoVerse runs; remove the decorator")
         if not is_name(attribute) or attribute in RESERVED:
             raise DefinitionError(f"{owner} cannot be exported: the name is reserved or begins with '_'")
         methods[attribute] = _method(owner, value, options, policy, parameters[_owner(user_class, attribute)])
@@ -292,10 +295,19 @@ def _view_name(user_class: type[Any]) -> str | None:
 def _migrations(user_class: type[Any], policy: Policy) -> dict[int, Migration]:
     """Return the migrations by the version that they begin from: one for every older version."""
     migrations: dict[int, Migration] = {}
-    for _, function in _functions(user_class):
+    for attribute, function in _functions(user_class):
         origin = getattr(function, MIGRATION_ATTRIBUTE, None)
-        if isinstance(origin, int):
-            migrations[origin] = function
+        if not isinstance(origin, int):
+            continue
+        owner = f"{user_class.__name__}.{attribute}"
+        check_migration(owner, function)
+        if migrations.setdefault(origin, function) is not function:
+            raise DefinitionError(f"{owner} is a second migration from version {origin}; keep one")
+        if origin >= policy.state_version and attribute in vars(user_class):
+            raise DefinitionError(
+                f"{owner} is a migration from version {origin}, which never runs: state_version is "
+                f"{policy.state_version}; declare class {user_class.__name__}(Object, state_version={origin + 1})"
+            )
     missing = [version for version in range(1, policy.state_version) if version not in migrations]
     if missing:
         raise DefinitionError(
@@ -412,6 +424,7 @@ def _method(
     owner: str, function: Callable[..., Any], options: CallOptions, policy: Policy, parameters: Parameters
 ) -> MethodSpec:
     hints = {name: resolved(owner, hint, parameters) for name, hint in _hints(owner, function).items()}
+    check_signature(owner, function, hints)
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise DefinitionError(f"{owner} is a generator; an exported method returns one value")
     summary, _, description = inspect.cleandoc(function.__doc__ or "").partition("\n\n")

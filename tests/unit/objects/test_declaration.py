@@ -240,7 +240,7 @@ def two_of_one_name() -> object:
 
 
 def negative_timeout() -> object:
-    return call(timeout_s=-1.0)
+    return call(timeout_s=-1.0)(lambda self: None)
 
 
 def called_on_no_function() -> object:

@@ -1,0 +1,173 @@
+"""Checks of a class that Python accepts and GoVerse could not carry out as it is meant.
+
+Each refusal names the class and the member, says what is wrong with which value, and how to write it. All of them run
+once, when the decorator is applied or the class is loaded.
+
+A method is taken for a mistyped hook if its name begins with ``on``, it has no decorator of GoVerse, and it resembles
+the name of a hook: ``on_created``, ``oncreate``, ``on_activation``. GoVerse would never run it. The first letter behind
+``on`` has to agree, so that ``on_rate`` and ``on_reactivate`` stay names of the application.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
+from typing import Any, Final, cast
+
+from goverse.errors import DefinitionError
+
+HOOKS: Final = ("on_create", "on_activate", "on_deactivate", "on_delete")
+
+_MARK: Final = "__goverse_"
+_HOOK_BY_LETTERS: Final = {hook.replace("_", ""): hook for hook in HOOKS}
+_SIMILAR: Final = 0.85  # 'on_activity' is at 0.80 and a name of its own, 'on_active' at 0.89 and a mistyped hook
+_METHODS: Final = (staticmethod, classmethod)
+
+
+def name_of(function: object) -> str:
+    """Return ``Class.method`` for messages, also of a function that another decorator wraps."""
+    inner = getattr(function, "__func__", getattr(function, "fget", function))
+    return str(getattr(inner, "__qualname__", inner)).rpartition("<locals>.")[2]
+
+
+def check_flag(owner: str, option: str, value: object) -> None:
+    """Pass a value that is True or False.
+
+    Raises:
+        DefinitionError: it is something else, as a text or a number.
+    """
+    if not isinstance(value, bool):
+        raise DefinitionError(f"{owner}: {option} is {value!r}; write {option}=True or {option}=False")
+
+
+def check_seconds(owner: str, option: str, value: object) -> None:
+    """Pass a number of seconds greater than 0.
+
+    Raises:
+        DefinitionError: it is another value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DefinitionError(
+            f"{owner}: {option} is {value!r}; give the seconds as a number greater than 0, as {option}=5"
+        )
+    if not (math.isfinite(value) and value > 0):
+        raise DefinitionError(f"{owner}: {option} is {value}; it must be a finite number greater than 0")
+
+
+def check_number(owner: str, option: str, value: object) -> None:
+    """Pass a whole number from 1.
+
+    Raises:
+        DefinitionError: it is another value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise DefinitionError(f"{owner}: {option} is {value!r}; give a whole number, as {option}=2")
+    if value < 1:
+        raise DefinitionError(f"{owner}: {option} is {value}; it begins at 1")
+
+
+def check_raises(owner: str, errors: object) -> None:
+    """Pass a tuple of exception classes.
+
+    Raises:
+        DefinitionError: it is no tuple, or a member is not an exception class.
+    """
+    if not isinstance(errors, tuple):
+        given = getattr(errors, "__name__", repr(errors))
+        example = f"raises=({given},)" if isinstance(errors, type) else "raises=(SoldOut,)"
+        raise DefinitionError(
+            f"{owner}: raises is {given}, not a tuple; write {example}, with a comma also behind a single class"
+        )
+    check_exceptions(owner, cast("tuple[object, ...]", errors))
+
+
+def check_exceptions(owner: str, errors: Collection[object]) -> None:
+    """Pass exception classes.
+
+    Raises:
+        DefinitionError: a member is something else.
+    """
+    for error in errors:
+        if not (isinstance(error, type) and issubclass(error, Exception)):
+            raise DefinitionError(f"{owner}: {error!r} is not an exception class; list classes like SoldOut")
+
+
+def check_signature(owner: str, function: Callable[..., Any], hints: Mapping[str, Any]) -> None:
+    """Pass a function whose first parameter can be ``self`` and whose further ones have annotations.
+
+    Raises:
+        DefinitionError: it has no ``self``, or a parameter without annotation, which would let every value in.
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    first = parameters[0] if parameters else None
+    if first is None or first.kind is first.KEYWORD_ONLY or (first.name != "self" and first.name in hints):
+        raise DefinitionError(f"{owner} does not take the object: make self its first parameter")
+    for parameter in parameters[1:]:
+        if parameter.name not in hints:
+            raise DefinitionError(
+                f"{owner}: parameter {parameter.name!r} has no annotation, so any value would be let in; annotate it, "
+                f"as {parameter.name}: int (or {parameter.name}: Any, where any JSON value is meant)"
+            )
+
+
+def check_migration(owner: str, function: Callable[..., Any]) -> None:
+    """Pass a plain function of one parameter.
+
+    Raises:
+        DefinitionError: it takes ``self`` as well, or its result would be a coroutine or a generator.
+    """
+    if len(inspect.signature(function).parameters) != 1:
+        raise DefinitionError(f"{owner} is a migration: a @staticmethod that takes the stored state and nothing else")
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise DefinitionError(f"{owner} is a migration: make it a plain def, which returns the state")
+
+
+def check_members(user_class: type[Any], bases: Collection[type[Any]], reserved: Collection[str]) -> None:
+    """Pass a class whose methods are neither mistyped hooks nor stand in the way of those of ``Object``.
+
+    Raises:
+        DefinitionError: a hook is no function, or a name is nearly that of a hook or one of ``Object``.
+    """
+    for base in bases:
+        for name, value in vars(base).items():
+            owner = f"{user_class.__name__}.{name}"
+            if name in HOOKS:
+                _check_hook(owner, value)
+            elif name in reserved and name != "goverse_policy" and not _is_marked(value):
+                raise DefinitionError(
+                    f"{owner} replaces {name!r} of goverse.Object, which the object model needs; choose another name"
+                )
+            elif (hook := _resembled_hook(name)) and _is_method(value) and not _is_marked(value):
+                raise DefinitionError(
+                    f"{owner} has no decorator and is not a hook, so GoVerse never runs it; did you mean {hook}? If "
+                    "it is a method of your own, give it a name that does not begin with 'on'"
+                )
+
+
+def _check_hook(owner: str, value: object) -> None:
+    if not inspect.isfunction(value):
+        raise DefinitionError(
+            f"{owner} is a hook and has to be a function that takes self, not a {type(value).__name__}; remove the "
+            "other decorator"
+        )
+
+
+def _is_method(value: object) -> bool:
+    return inspect.isfunction(value) or isinstance(value, _METHODS)
+
+
+def _is_marked(value: object) -> bool:
+    inner = getattr(value, "__func__", getattr(value, "fget", value))
+    return any(name.startswith(_MARK) for name in getattr(inner, "__dict__", {}))
+
+
+def _resembled_hook(name: str) -> str | None:
+    letters = name.replace("_", "").lower()
+    if not name.startswith("on"):
+        return None
+    if letters.endswith("ion"):
+        letters = f"{letters[:-3]}e"
+    near = get_close_matches(letters, _HOOK_BY_LETTERS, 1, _SIMILAR)
+    return _HOOK_BY_LETTERS[near[0]] if near and near[0][2] == letters[2] else None
