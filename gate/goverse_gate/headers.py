@@ -14,7 +14,7 @@ from typing import Final
 from goverse.errors import MalformedRequest, UnsupportedMediaType, UnsupportedTransferEncoding, VersionMismatch
 from goverse.limits import CALL_TIMEOUT_S_MIN, IDEMPOTENCY_KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX
 from goverse.model.frames import MUST_EXIST, Problem
-from goverse.model.keys import ROUTER_KEY_PREFIX, check_namespace
+from goverse.model.keys import RESERVED_KEY_PREFIXES, check_namespace, reserved_key
 
 MEANINGFUL: Final = frozenset(
     {
@@ -37,7 +37,7 @@ MEANINGFUL: Final = frozenset(
         b"x-request-id",
     }
 )
-_RESERVED: Final = ROUTER_KEY_PREFIX.encode()
+_RESERVED: Final = tuple(prefix.encode() for prefix in RESERVED_KEY_PREFIXES)
 _MAY_REPEAT: Final = frozenset({b"if-match", b"if-none-match"})
 _SPACE: Final = b" \t"  # around a value, it does not belong to it
 
@@ -198,7 +198,7 @@ def _idempotency_key(value: bytes) -> str:
             "double quotes"
         )
     if key.startswith(_RESERVED):
-        raise MalformedRequest(f"an Idempotency-Key cannot begin with {ROUTER_KEY_PREFIX!r}; those are GoVerse's own")
+        raise reserved_key()
     return key.decode("ascii")
 
 

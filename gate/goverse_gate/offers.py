@@ -9,6 +9,7 @@ from zlib import crc32
 from goverse.errors import Unavailable, UnknownMethod, UnknownType
 from goverse.model.access import handler_called
 from goverse.model.catalog import Catalog, TypeDescription
+from goverse.model.near_names import advice
 from goverse_gate.metrics import GateMetrics, Series
 from goverse_gate.target import Names, shown
 
@@ -53,7 +54,8 @@ class OfferedType:
             handler = self.handlers.find(segment)
             if handler is not None:
                 raise handler_called(self.name, handler)
-            raise UnknownMethod(f"{self.name} exports no method {shown(segment)}; it has {self.method_names}")
+            told = advice(_text(segment), self.methods, f"it has {self.method_names}")
+            raise UnknownMethod(f"{self.name} exports no method {shown(segment)}; {told}")
         return method
 
 
@@ -86,8 +88,14 @@ class Offers:
         if offered is None and not self._type_names:
             raise Unavailable("no node of the cluster has registered yet; try again in a moment", retry_after_s=1)
         if offered is None:
-            raise UnknownType(f"there is no object type {shown(segment)}; this application has {self._type_names}")
+            told = advice(_text(segment), self._types, f"this application has {self._type_names}")
+            raise UnknownType(f"there is no object type {shown(segment)}; {told}")
         return offered
+
+
+def _text(segment: bytes) -> str:
+    """Return a path segment for a comparison with names, which are ASCII."""
+    return segment.decode("ascii", errors="replace")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ decoded and looked up again.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final, Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -25,11 +26,16 @@ _RESERVED_IDS: Final = frozenset(name.encode() for name in RESERVED_IDS)
 class Names(Generic[T]):
     """Things by name, found by the bytes of a path segment."""
 
-    __slots__ = ("_by_segment",)
+    __slots__ = ("_by_segment", "_names")
 
     def __init__(self, things: dict[str, T]) -> None:
         """Encode the names once."""
         self._by_segment = {name.encode("ascii"): thing for name, thing in things.items()}
+        self._names = tuple(things)
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names."""
+        return iter(self._names)
 
     def find(self, segment: bytes) -> T | None:
         """Return what the segment names, or None.

@@ -15,6 +15,7 @@ from goverse.errors import (
     Overloaded,
     ReadonlyViolation,
     Unavailable,
+    UnknownMethod,
     known,
 )
 from goverse.limits import REQUEST_ID_BYTES_MAX
@@ -22,7 +23,7 @@ from goverse.model.access import handler_called, not_allowed
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import ObjectKey, placement_of
 from goverse.model.records import ObjectSummary
-from goverse.objects.registry import Registry
+from goverse.objects.registry import Registry, unknown_method
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.link import Link, Readiness, Waiter
 from goverse.ports.store import Store
@@ -168,7 +169,13 @@ class Node:
     def _route(self, call: Call) -> None:
         request = call.request
         if request.operation is Operation.CALL:
-            method = call.method = self.registry.method(request.key.type, request.method)
+            try:
+                method = call.method = self.registry.method(request.key.type, request.method)
+            except UnknownMethod as error:
+                if not request.chain:
+                    raise
+                spec = self.registry.type(request.key.type)
+                raise unknown_method(spec, request.method, inside=True) from error
             call.readonly = method.readonly
             if method.handler and not request.chain:
                 raise handler_called(request.key.type, method.name)

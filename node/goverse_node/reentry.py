@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from goverse.errors import Deadlock, GoverseError, ReentrancyConflict
 from goverse.model.frames import Operation
+from goverse.objects.declaration import HOOKS
 from goverse.objects.spec import MethodSpec
 from goverse_node import execution, isolation
 from goverse_node.call import Call
@@ -49,15 +50,17 @@ def _begin(activation: Activation, call: Call, context: ContextVars) -> None:
 def _admit(activation: Activation, call: Call) -> MethodSpec:
     turn, method = _waiting_turn(activation, call), call.method
     if method is None or call.request.operation is not Operation.CALL:
-        raise Deadlock(f"{activation.key} cannot be created or deleted by a call that it waits for")
+        raise Deadlock(
+            f"{activation.key} cannot be created or deleted by a call that it waits for; do it after that call"
+        )
     if turn.readonly and not method.readonly:
         raise Deadlock(
-            f"{activation.key}.{turn.name} is readonly and waits; {method.name} would change the object meanwhile"
+            f"{activation.key}.{turn.name} is readonly and waits; {method.name} would change the object meanwhile; let "
+            f"the call chain come back to a readonly method, or declare {turn.name} without readonly=True"
         )
     if not turn.readonly and (turn.method is None or not turn.method.reentrant):
         raise Deadlock(
-            f"the call chain returns to {activation.key}, which waits for it in {turn.name}; declare that method "
-            "reentrant=True if calls may come back"
+            f"the call chain returns to {activation.key}, which waits for it in {turn.name}; {_remedy(turn)}"
         )
     isolation.observe(activation, turn)  # what tasks of the turn did between two steps of it
     dirty = activation.dirty
@@ -72,6 +75,16 @@ def _admit(activation: Activation, call: Call) -> MethodSpec:
             "not committed; try again"
         )
     return method
+
+
+def _remedy(turn: Turn) -> str:
+    """Return how the chain could run: a hook cannot be re-entrant, every other method can."""
+    if turn.name not in HOOKS:
+        return "declare that method reentrant=True if calls may come back"
+    return (
+        "calls cannot come back while a hook runs: pass what they ask for as an argument, or make the call in a method "
+        "that runs after the hook"
+    )
 
 
 def _waiting_turn(activation: Activation, call: Call) -> Turn:

@@ -147,8 +147,12 @@ PARAMETERS: Final[dict[str, Any]] = {
     "IdempotencyKey": {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "Makes a repetition harmless: the same key, the same answer, no second effect.",
-        "schema": {"type": "string", "pattern": r'^("[ !#-\[\]-~]{1,255}"|[!#-~]([ !#-~]{0,253}[!#-~])?)$'},
+        "description": "Makes a repetition harmless: the same key, the same answer, no second effect. It cannot begin "
+        "with `gv-` or `~`.",
+        "schema": {
+            "type": "string",
+            "pattern": r'^("[ !#-\[\]-}][ !#-\[\]-~]{0,254}"|[!#-}]([ !#-~]{0,253}[!#-~])?)$',
+        },
     },
     "IfMatch": {
         "name": "If-Match",

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from goverse.errors import MalformedRequest
-from goverse.limits import ID_BYTES_MAX, NAME_BYTES_MAX, NAMESPACE_BYTES_MAX
+from goverse.limits import ID_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, NAME_BYTES_MAX, NAMESPACE_BYTES_MAX
 
 DEFAULT_NAMESPACE = "default"
 
@@ -25,6 +25,11 @@ DERIVED_KEY_PREFIX = f"{ROUTER_KEY_PREFIX}~"
 
 CLIENT_DERIVED_KEY_PREFIX = "~"
 """Begins the keys of calls that an object makes while it carries out a call under its caller's key."""
+
+RESERVED_KEY_PREFIXES = (ROUTER_KEY_PREFIX, CLIENT_DERIVED_KEY_PREFIX)
+"""A client whose key begins so could take the place of a call that GoVerse itself will make."""
+
+_IDEMPOTENCY_KEY = re.compile(r"[ !#-~]+")
 
 RESERVED_IDS = frozenset({"watch", "changes", "query"})
 """Paths under a type; an object of this id could not be told apart from them."""
@@ -77,12 +82,15 @@ def check_id_form(value: str) -> str:
     """Return ``value`` if an object of this id can be stored; one of an earlier release may have a reserved id.
 
     Raises:
+        TypeError: it is not a text.
         MalformedRequest: it is empty, too long, not encodable, or a reserved form that is incomplete.
     """
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:
         raise MalformedRequest("the object id is not valid UTF-8") from error
+    except AttributeError:
+        raise TypeError(f"the object id is {value!r}; give a text, as '{value}'") from None
     if not 1 <= size <= ID_BYTES_MAX:
         raise MalformedRequest(f"the object id has {size} bytes; 1 to {ID_BYTES_MAX} are allowed")
     if value.startswith(("shard#", "node#")):
@@ -126,6 +134,32 @@ def placement_of(object_id: str) -> Placement:
             raise MalformedRequest("ids that begin with 'node#' have the form node#ID/name")
         return Placement(None, match[1])
     return Placement(None, None)
+
+
+def check_idempotency_key(value: str) -> str:
+    """Return ``value`` if a caller may send it as its idempotency key.
+
+    Raises:
+        MalformedRequest: it is not 1 to 255 printable ASCII characters without double quotes, or it is one of the keys
+            that GoVerse makes.
+    """
+    if len(value) > IDEMPOTENCY_KEY_BYTES_MAX or _IDEMPOTENCY_KEY.fullmatch(value) is None:
+        raise MalformedRequest(
+            f"the idempotency key is not 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters without double "
+            "quotes"
+        )
+    if value.startswith(RESERVED_KEY_PREFIXES):
+        raise reserved_key()
+    return value
+
+
+def reserved_key() -> MalformedRequest:
+    """Return the refusal of an idempotency key that begins as those that GoVerse makes."""
+    prefixes = " or ".join(map(repr, RESERVED_KEY_PREFIXES))
+    return MalformedRequest(
+        f"an idempotency key cannot begin with {prefixes}: GoVerse makes such keys itself, for calls between objects "
+        "and for requests without a key; choose another beginning, such as 'order-7'"
+    )
 
 
 def is_unique(idempotency_key: str) -> bool:

@@ -13,6 +13,7 @@ from goverse.errors import GoverseError, InvalidArguments
 from goverse.model import json_values
 from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey, check_id
+from goverse.model.near_names import advice
 from goverse.objects.context import current_turn
 from goverse.objects.problems import error_of
 from goverse.objects.spec import TypeSpec
@@ -132,7 +133,8 @@ def _no_method(key: ObjectKey, spec: TypeSpec, name: str) -> str:
             "returns or changes it"
         )
     exported = ", ".join(sorted(spec.methods)) or "none"
-    return f"{key.type} exports no method {name!r}; it has {exported} (is it marked with @call or @handler?)"
+    told = advice(name, spec.methods, f"it has {exported} (is it marked with @call or @handler?)")
+    return f"{key.type} exports no method {name!r}; {told}"
 
 
 def reference_to(target: type[Any] | str, namespace: str, object_id: str, submit: Submit = _submit_in_turn) -> Any:

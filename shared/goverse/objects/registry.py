@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from goverse.errors import BusinessError, ConfigError, DefinitionError, UnknownMethod, UnknownType
+from goverse.model.near_names import advice
 from goverse.objects.policy import Who
 from goverse.objects.spec import MethodSpec, TypeSpec
 
@@ -54,7 +55,8 @@ class Registry:
         """
         spec = self.types.get(name)
         if spec is None:
-            raise UnknownType(f"there is no object type {name!r}; this application has {_names(self.types)}")
+            told = advice(name, self.types, f"this application has {_names(self.types)}")
+            raise UnknownType(f"there is no object type {name!r}; {told}")
         return spec
 
     def method(self, type_name: str, name: str) -> MethodSpec:
@@ -67,8 +69,7 @@ class Registry:
         spec = self.type(type_name)
         method = spec.methods.get(name)
         if method is None:
-            called = [known for known, each in spec.methods.items() if not each.handler]
-            raise UnknownMethod(f"{type_name} exports no method {name!r}; it has {_names(called)}")
+            raise unknown_method(spec, name, inside=False)
         return method
 
     def with_access(self, rules: Mapping[str, AccessRule]) -> Registry:
@@ -82,13 +83,20 @@ class Registry:
             spec = types.get(name)
             if spec is None:
                 nearest = get_close_matches(name, types, 1, 0.5)
-                hint = f"did you mean objects.{nearest[0]}?" if nearest else f"it has {_names(types)}"
-                raise ConfigError(f"objects.{name}: the application has no object type {name!r}; {hint}")
+                told = f"did you mean objects.{nearest[0]}?" if nearest else f"it has {_names(types)}"
+                raise ConfigError(f"objects.{name}: the application has no object type {name!r}; {told}")
             words = {option: word for option, word in rule._asdict().items() if word is not None}
             types[name] = replace(spec, policy=replace(spec.policy, **words))
         changed = Registry(())
         changed.types = types
         return changed
+
+
+def unknown_method(spec: TypeSpec, name: str, *, inside: bool) -> UnknownMethod:
+    """Return the refusal of a method that does not exist; handlers are named to other objects (``inside``) only."""
+    called = [known for known, each in spec.methods.items() if inside or not each.handler]
+    told = advice(name, called, f"it has {_names(called)}")
+    return UnknownMethod(f"{spec.name} exports no method {name!r}; {told}")
 
 
 def _check_codes(types: Iterable[TypeSpec]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import FunctionType, ModuleType
-from typing import Any, ClassVar, Final, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, cast, get_origin, get_type_hints
 from weakref import WeakKeyDictionary
 
 from pydantic.fields import FieldInfo
@@ -130,7 +130,10 @@ class TypeSpec:
         Raises:
             DefinitionError: the class breaks a rule of the object model.
         """
-        spec = cls._compiled.get(user_class)
+        try:
+            spec = cls._compiled.get(user_class)
+        except TypeError:  # a text or a list, to which no weak reference can be made
+            spec = None
         if spec is None:
             spec = cls._compiled[user_class] = compile_class(user_class)
         return spec
@@ -162,9 +165,9 @@ def compile_class(user_class: type[Any]) -> TypeSpec:
     Raises:
         DefinitionError: it breaks a rule of the object model.
     """
-    name = user_class.__name__
+    name = getattr(user_class, "__name__", repr(user_class))
     policy = getattr(user_class, "goverse_policy", None)
-    if not isinstance(policy, Policy) or policy.abstract:
+    if not isinstance(cast("object", user_class), type) or not isinstance(policy, Policy) or policy.abstract:
         raise DefinitionError(f"{name} is not an object type; derive it from goverse.Object, without abstract=True")
     persistent, transient = _fields(user_class)
     check_members(user_class, [base for base, _ in _own_bases(user_class)], RESERVED)

@@ -68,6 +68,18 @@ def test_what_is_no_idempotency_key_is_refused(value: str) -> None:
         reading(idempotency_key=value)
 
 
+@pytest.mark.requirement("DUR-2")
+@pytest.mark.parametrize("value", ["gv-", "gv-1", "gv-~1", "~", "~0123", '"~0123"', '"gv-1"'])
+def test_a_key_that_begins_like_one_of_goverse_is_refused(value: str) -> None:
+    with pytest.raises(MalformedRequest, match="cannot begin with 'gv-' or '~': GoVerse makes such keys itself"):
+        reading(idempotency_key=value)
+
+
+@pytest.mark.parametrize("value", ["gv", "GV-1", "a~", "-~"])
+def test_a_key_that_only_contains_a_reserved_beginning_is_accepted(value: str) -> None:
+    assert reading(idempotency_key=value).idempotency_key == value
+
+
 @pytest.mark.requirement("GATE-6")
 @pytest.mark.parametrize(("value", "seconds"), [("1", 1.0), ("2.5", 2.5), ("0.001", 0.1), ("0", 0.1), ("999", 300.0)])
 def test_a_timeout_is_cut_to_what_the_gate_allows(value: str, seconds: float) -> None:

@@ -133,6 +133,43 @@ async def test_a_chain_that_comes_back_to_a_closed_object_gets_deadlock() -> Non
         assert value(await _ask(b, "look")) == 100
 
 
+class Introduced(Object, reentrant=True):
+    """Asks another object to call back while a hook runs."""
+
+    async def on_create(self) -> None:
+        await self.ref(Echo, "e").back(to="Introduced", target=self.id, method="name")
+
+    @call
+    async def name(self) -> str:
+        return self.id
+
+
+class Awakened(Object, reentrant=True):
+    async def on_activate(self) -> None:
+        await self.ref(Echo, "e").back(to="Awakened", target=self.id, method="name")
+
+    @call
+    async def name(self) -> str:
+        return self.id
+
+
+@pytest.mark.requirement("OBJ-2", "OBJ-8")
+@pytest.mark.parametrize(("target", "hook"), [(Introduced, "on_create"), (Awakened, "on_activate")])
+async def test_the_advice_where_a_hook_waits_is_not_to_make_it_reentrant(target: type[Any], hook: str) -> None:
+    async with bench(target, Echo) as b:
+        told = problem(await b.call(target, "a", "name"))
+
+        assert told.code == "deadlock"
+        assert f"waits for it in {hook}; calls cannot come back while a hook runs" in told.detail
+        assert "reentrant" not in told.detail
+
+
+@pytest.mark.requirement("OBJ-2", "OBJ-8")
+async def test_the_advice_where_a_method_waits_is_to_make_it_reentrant() -> None:
+    async with bench(Ledger, Echo) as b:
+        assert "declare that method reentrant=True" in problem(await _ask(b, "closed_round_trip")).detail
+
+
 @pytest.mark.requirement("OBJ-2", "OBJ-8")
 async def test_a_chain_that_comes_back_to_a_reentrant_method_runs_inside_it() -> None:
     async with bench(Ledger, Echo) as b:

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from pydantic import BaseModel
 
-from goverse import BusinessError, Deadlock, MethodFailed, Object, ObjectKey, ObjectNotFound, call
+from goverse import BusinessError, Deadlock, DefinitionError, MethodFailed, Object, ObjectKey, ObjectNotFound, call
 from goverse.errors import (
     GoverseError,
     InvalidArguments,
@@ -202,7 +202,7 @@ async def test_references_are_values() -> None:
         _ = one.balance
     with pytest.raises(AttributeError, match=r"'balance' cannot be set on a reference to Account/a: only the object"):
         one.balance = 3
-    with pytest.raises(AttributeError, match=r"Account exports no method 'deposite'; it has .*deposit"):
+    with pytest.raises(AttributeError, match=r"no method 'deposite'; did you mean 'deposit'\? It has .*deposit"):
         _ = one.deposite
     with pytest.raises(AttributeError):
         _ = same._private
@@ -212,6 +212,11 @@ async def test_references_are_values() -> None:
         await same.deposit(amount=object())
     with pytest.raises(MalformedRequest):
         reference_to(Account, "default", "x" * 513)
+    number: Any = 5
+    with pytest.raises(TypeError, match="the object id is 5; give a text, as '5'"):
+        reference_to(Account, "default", number)
+    with pytest.raises(DefinitionError, match="5 is not an object type"):
+        reference_to(number, "default", "a")
 
 
 @pytest.mark.parametrize(
