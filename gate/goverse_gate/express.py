@@ -100,7 +100,11 @@ class ExpressCall(Exchange):
             objects.check_load()
             _, _, type_segment, id_segment, _, method_segment = self.segments
             offered = objects.offers.type(type_segment)
-            method = offered.method(method_segment)
+            try:
+                method = offered.method(method_segment)
+            except GoverseError:
+                self.series = offered.unknown
+                raise
             request = operations.request_of(self, offered, method, segment=id_segment, body=self.body)
             self._request = request
             objects.waiting.expect(self, request.deadline + ANSWER_GRACE_S)

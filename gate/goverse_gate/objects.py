@@ -133,6 +133,7 @@ class Objects:
             raise MalformedRequest("this request takes no query parameters; arguments belong in the JSON body")
         if depth == 4 and segments[2] == b"call":
             offered = self.offers.type(segments[0])
+            exchange.series = offered.unknown
             return self.operations.call(exchange, offered, offered.method(segments[3]), segments[1])
         if depth == 2:
             return self.operations.on_object(exchange, self.offers.type(segments[0]), segments[1])

@@ -10,7 +10,7 @@ from goverse.errors import Unavailable, UnknownMethod, UnknownType
 from goverse.model.access import handler_called
 from goverse.model.catalog import Catalog, TypeDescription
 from goverse.model.near_names import advice
-from goverse_gate.metrics import GateMetrics, Series
+from goverse_gate.metrics import UNKNOWN, GateMetrics, Series
 from goverse_gate.target import Names, shown
 
 
@@ -25,13 +25,14 @@ class OfferedMethod:
 
 @dataclass(slots=True, frozen=True)
 class OfferedType:
-    """An object type and its methods."""
+    """An object type and its methods; ``unknown`` counts calls of anything that is no method for the outside."""
 
     name: str
     methods: Names[OfferedMethod]
     method_names: str
     handlers: Names[str]
     tag_names_version_only: bool
+    unknown: Series
 
     def state_tag(self, version: int, state: bytes) -> bytes:
         """Return the entity tag of a state, without quotes: the version, and for some types a checksum.
@@ -72,7 +73,10 @@ class Offers:
             }
             handlers = Names({name: name for name in described.handlers})
             version_only = described.state_version == 1 and not described.has_view
-            return OfferedType(described.name, Names(methods), _listed(methods) or "none", handlers, version_only)
+            unknown = metrics.methods[described.name, UNKNOWN]
+            return OfferedType(
+                described.name, Names(methods), _listed(methods) or "none", handlers, version_only, unknown
+            )
 
         self._types = Names({name: offer(described) for name, described in catalog.items()})
         self._type_names = _listed(catalog)
