@@ -19,10 +19,13 @@ from typing import Any, Final
 
 from goverse.errors import Timeout
 from goverse.model.frames import Operation, Problem, Reply, Request
+from goverse.model.keys import check_id
+from goverse.model.near_names import advice
 from goverse.model.records import ObjectSummary
 from goverse.objects.registry import Registry
 from goverse.objects.spec import MethodSpec, TypeSpec
 from goverse.ports.link import Link, Readiness
+from goverse.testing.checks import check_count, check_seconds, check_text, shown
 
 _HOOK_OF: Final = {Operation.CREATE: "on_create", Operation.DELETE: "on_delete"}
 
@@ -32,6 +35,15 @@ class Delay:
     """A fault: the method runs, ``seconds`` later. The turn holds its object meanwhile, and its deadline goes on."""
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        """Check the time.
+
+        Raises:
+            TypeError: it is not a number.
+            ValueError: it is negative or not finite.
+        """
+        check_seconds("seconds", self.seconds, least=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +118,23 @@ class Faults:
         """Inject a fault.
 
         Raises:
+            TypeError: ``method`` is no name, ``with_`` no fault, ``times`` no number, or ``object_id`` no text.
             ValueError: the type is not served, has no such method, or ``times`` is less than 1.
+            MalformedRequest: ``object_id`` is not a valid id.
         """
-        if times is not None and times < 1:
-            raise ValueError(f"times is {times}; give the number of calls that fail, or None for all")
+        _check_fault(with_)
+        if times is not None:
+            check_count("times", times)
+        if object_id is not None:
+            check_id(check_text("object_id", object_id))
+        check_text("method", method)
         spec = self._specs.get(type_name)
         if spec is None:
             raise ValueError(f"this host does not serve {type_name}; it serves {', '.join(self._specs)}")
         if method not in spec.methods and method not in spec.hooks:
             known = ", ".join((*spec.methods, *spec.hooks))
-            raise ValueError(f"{type_name} has no exported method or hook {method!r}; it has {known}")
+            told = advice(method, (*spec.methods, *spec.hooks), f"it has {known}")
+            raise ValueError(f"{type_name} has no exported method or hook {method!r}; {told}")
         fault = Fault(with_, times=times, object_id=object_id)
         place = (type_name, method)
         if place not in self._faults:
@@ -132,6 +151,29 @@ class Faults:
                 error = Timeout(f"{key}.{method}: the answer was lost; the call may have taken effect")
                 return Reply(problem=Problem.of(error, request.request_id))
         return None
+
+
+def _check_fault(with_: object) -> None:
+    """Pass what a call can meet.
+
+    Raises:
+        TypeError: it is neither an exception nor ``Delay`` nor ``LostAnswer``, or a class that takes arguments.
+    """
+    if isinstance(with_, Exception | Delay | LostAnswer):
+        return
+    described = shown(with_)
+    if not (isinstance(with_, type) and issubclass(with_, Exception)):
+        raise TypeError(
+            f"with_ is {described}, which a method cannot raise; give an exception, as "
+            "with_=ConnectionError('the bank is away'), or Delay(seconds=0.2) or LostAnswer()"
+        )
+    try:
+        with_()
+    except Exception as error:
+        raise TypeError(
+            f"with_ is the class {with_.__name__}, which cannot be raised without arguments ({error}); give an "
+            f"instance, as with_={with_.__name__}(...)"
+        ) from error
 
 
 def _make_faulty(methods: Mapping[str, MethodSpec], name: str, faults: list[Fault]) -> None:

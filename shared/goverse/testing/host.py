@@ -7,7 +7,7 @@ those of production. The node is looked up when a host starts: ``goverse`` itsel
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from importlib import import_module
 from types import TracebackType
@@ -17,7 +17,7 @@ from goverse import limits
 from goverse.errors import GoverseError
 from goverse.model import json_values
 from goverse.model.frames import Operation, Reply, Request
-from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey, check_id
+from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey, check_id, check_idempotency_key, check_namespace
 from goverse.model.records import CommitRecord
 from goverse.objects.others import create_body
 from goverse.objects.problems import error_of
@@ -25,6 +25,7 @@ from goverse.objects.process_hooks import ProcessHooks
 from goverse.objects.reference import reference_to
 from goverse.objects.registry import Registry
 from goverse.objects.spec import TypeSpec
+from goverse.testing.checks import check_class, check_count, check_flag, check_seconds, check_text
 from goverse.testing.faults import Delay, Fault, Faults, FaultyLink, LostAnswer
 
 T = TypeVar("T")
@@ -53,6 +54,8 @@ class ObjectHost:
     """
 
     _count = 0
+    _link: FaultyLink | None = None
+    _node: Any = None
 
     def __init__(
         self,
@@ -73,13 +76,11 @@ class ObjectHost:
         """Host ``classes``: every object type that the test calls, directly or from other objects.
 
         Raises:
+            TypeError, ValueError: a class is no object type, or an option has a value that it cannot have.
             DefinitionError: a class breaks a rule of the object model.
         """
-        self._registry = Registry(classes)
-        self._faults = Faults(self._registry)
-        self._hooks = ProcessHooks.of(classes) if process_hooks else ProcessHooks()
-        self._timeout_s, self._hook_timeout_s = timeout_s, hook_timeout_s
-        self._options = import_module("goverse_node.options").NodeOptions(
+        _check(classes, timeout_s, process_hooks)
+        self._options = _node_options(
             call_timeout_s=call_timeout_s,
             create_timeout_s=create_timeout_s,
             hook_timeout_s=hook_timeout_s,
@@ -91,9 +92,11 @@ class ObjectHost:
             result_bytes_max=result_bytes_max,
             idempotency_retention_s=idempotency_retention_s,
         )
-        self._link: FaultyLink | None = None
+        self._registry = Registry(classes)
+        self._faults = Faults(self._registry)
+        self._hooks = ProcessHooks.of(classes) if process_hooks else ProcessHooks()
+        self._timeout_s, self._hook_timeout_s = timeout_s, hook_timeout_s
         self._store: Any = import_module("goverse_node.stores.memory").MemoryStore()
-        self._node: Any = None
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -172,8 +175,8 @@ class ObjectHost:
         self,
         target: type[Any],
         method: str,
-        *,
         with_: Exception | type[Exception] | Delay | LostAnswer,
+        *,
         times: int | None = 1,
         object_id: str | None = None,
     ) -> Fault:
@@ -196,8 +199,12 @@ class ObjectHost:
             The fault: ``hits`` counts the calls that failed, ``end`` takes it back.
 
         Raises:
+            TypeError: ``target`` is no object type, ``method`` no name, ``with_`` no exception or fault, or another
+                argument of the wrong type.
             ValueError: the host does not serve the class, the class has no such method, or ``times`` is less than 1.
+            MalformedRequest: ``object_id`` is not a valid id.
         """
+        check_class(target)
         return self._faults.add(TypeSpec.of(target).name, method, with_, times=times, object_id=object_id)
 
     # --- objects ------------------------------------------------------------------------------------------------------
@@ -226,8 +233,12 @@ class ObjectHost:
         The calls come from outside, so handlers are refused; see ``acting_as``.
 
         Raises:
-            MalformedRequest: ``object_id`` is not a valid id.
+            TypeError: an argument has the wrong type.
+            MalformedRequest: ``object_id``, ``idempotency_key`` or ``namespace`` is not valid over HTTP either.
         """
+        _check_reference(object_id, idempotency_key)
+        check_text("caller", caller)
+        check_namespace(check_text("namespace", namespace))
 
         async def submit(key: ObjectKey, method: str, body: bytes) -> Reply:
             return await self._submit(Operation.CALL, key, method, body, idempotency_key=idempotency_key, caller=caller)
@@ -287,8 +298,10 @@ class ObjectHost:
         """Leave a state in the store as an earlier release of the class wrote it; the next call migrates it.
 
         Raises:
-            ValueError: the object exists already.
+            TypeError: ``state_version`` is no number.
+            ValueError: the object exists already, or ``state_version`` is less than 1.
         """
+        check_count("state_version", state_version)
         key, body = self._key(target, object_id), json_values.encode(state)
         record = CommitRecord(key, 0, 1, body, state_version, at_ms=time.time_ns() // 1_000_000)
         [outcome] = await self._store.commit([record])
@@ -310,7 +323,37 @@ class ObjectHost:
         return await self._link.submit(request)
 
     def _key(self, target: type[Any], object_id: str) -> ObjectKey:
-        return ObjectKey(DEFAULT_NAMESPACE, TypeSpec.of(target).name, check_id(object_id))
+        return _key(DEFAULT_NAMESPACE, target, object_id)
+
+
+def _key(namespace: str, target: type[Any], object_id: str) -> ObjectKey:
+    check_class(target)
+    return ObjectKey(namespace, TypeSpec.of(target).name, check_id(check_text("the object id", object_id)))
+
+
+def _check(classes: Iterable[type[Any]], timeout_s: float, process_hooks: object) -> None:
+    for each in classes:
+        check_class(each)
+    check_seconds("timeout_s", timeout_s)
+    check_flag("process_hooks", process_hooks)
+
+
+def _check_reference(object_id: str, idempotency_key: str | None) -> None:
+    check_text("the object id", object_id)
+    if idempotency_key is not None:
+        check_idempotency_key(check_text("idempotency_key", idempotency_key))
+
+
+def _node_options(**options: float) -> Any:
+    """Return the bounds of the node.
+
+    Raises:
+        TypeError: one is not a number.
+        ValueError: one is out of range.
+    """
+    for name, value in options.items():
+        (check_seconds if name.endswith("_s") else check_count)(name, value)
+    return import_module("goverse_node.options").NodeOptions(**options)
 
 
 class ObjectCaller:
@@ -327,8 +370,10 @@ class ObjectCaller:
         """Return a reference to an object, handlers included.
 
         Raises:
-            MalformedRequest: ``object_id`` is not a valid id.
+            TypeError: an argument has the wrong type.
+            MalformedRequest: ``object_id`` or ``idempotency_key`` is not valid.
         """
+        _check_reference(object_id, idempotency_key)
 
         async def submit(key: ObjectKey, method: str, body: bytes) -> Reply:
             return await self._submit(Operation.CALL, key, method, body, idempotency_key=idempotency_key)
@@ -350,5 +395,4 @@ class ObjectCaller:
         Raises:
             ObjectNotFound: it does not exist.
         """
-        key = ObjectKey(self._namespace, TypeSpec.of(target).name, check_id(object_id))
-        await self._checked(Operation.DELETE, key, b"")
+        await self._checked(Operation.DELETE, _key(self._namespace, target, object_id), b"")

@@ -1,13 +1,15 @@
 """`goverse.testing.ObjectHost`: its options, its life, and the faults that a test injects."""
 
 import asyncio
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
 
 import pytest
 
 from goverse import (
     BusinessError,
     GoverseError,
+    MalformedRequest,
     MethodFailed,
     Object,
     ObjectNotFound,
@@ -201,6 +203,99 @@ async def test_a_fault_that_could_never_strike_is_refused(
     target, method, times = arguments
     with pytest.raises(ValueError, match=complaint):
         ObjectHost(Purse).fail(target, method, with_=SoldOut, times=times)
+
+
+NO_FAULTS: dict[str, tuple[Callable[[ObjectHost], object], type[Exception], str]] = {
+    "a text": (lambda host: host.fail(Purse, "add", with_=cast("Any", "boom")), TypeError, "with_=ConnectionError("),
+    "nothing": (lambda host: host.fail(Purse, "add", cast("Any", None)), TypeError, "with_ is None"),
+    "an exit": (lambda host: host.fail(Purse, "add", cast("Any", SystemExit())), TypeError, "cannot raise"),
+    "the class Delay": (lambda host: host.fail(Purse, "add", cast("Any", Delay)), TypeError, "with_ is Delay"),
+    "the class LostAnswer": (lambda host: host.fail(Purse, "add", cast("Any", LostAnswer)), TypeError, "LostAnswer()"),
+    "a class with arguments": (
+        lambda host: host.fail(Purse, "add", UnicodeDecodeError),
+        TypeError,
+        "with_=UnicodeDecodeError(...)",
+    ),
+    "a delay as text": (lambda host: Delay(cast("Any", "1")), TypeError, "seconds is '1'"),
+    "a negative delay": (lambda host: Delay(-1), ValueError, "seconds is -1; give a finite number from 0 on"),
+    "an endless delay": (lambda host: Delay(float("inf")), ValueError, "seconds is inf"),
+    "times as text": (lambda host: host.fail(Purse, "add", SoldOut, times=cast("Any", "2")), TypeError, "times is '2'"),
+    "times as truth": (lambda host: host.fail(Purse, "add", SoldOut, times=True), TypeError, "times is True"),
+    "id as number": (
+        lambda host: host.fail(Purse, "add", SoldOut, object_id=cast("Any", 5)),
+        TypeError,
+        "object_id is 5; give a text, as '5'",
+    ),
+    "empty id": (lambda host: host.fail(Purse, "add", SoldOut, object_id=""), MalformedRequest, "0 bytes"),
+    "method as function": (
+        lambda host: host.fail(Purse, cast("Any", Purse.add), SoldOut),
+        TypeError,
+        "method is the function Purse.add; give its name, 'add'",
+    ),
+    "mistyped method": (lambda host: host.fail(Purse, "ad", SoldOut), ValueError, "did you mean 'add'? It has add"),
+    "type by name": (lambda host: host.fail(cast("Any", "Purse"), "add", SoldOut), TypeError, "'Purse' is not an obj"),
+}
+
+
+@pytest.mark.parametrize("case", NO_FAULTS)
+def test_a_fault_that_no_call_can_meet_is_refused_where_it_is_written(case: str) -> None:
+    inject, error, told = NO_FAULTS[case]
+
+    with pytest.raises(error) as refused:
+        inject(ObjectHost(Purse))
+
+    assert told in str(refused.value)
+
+
+async def test_the_fault_may_stand_behind_the_method() -> None:
+    async with ObjectHost(Purse) as host:
+        host.fail(Purse, "add", SoldOut("no cents"))
+        with pytest.raises(SoldOut, match="no cents"):
+            await host.ref(Purse, "ann").add(cents=1)
+
+
+NO_HOSTS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    "a list": (lambda: ObjectHost(cast("Any", [Purse])), TypeError, "ObjectHost(Order, Wallet)"),
+    "a name": (lambda: ObjectHost(cast("Any", "Purse")), TypeError, "'Purse' is not an object type"),
+    "a plain class": (lambda: ObjectHost(cast("Any", int)), TypeError, "int is not an object type"),
+    "deadline as text": (lambda: ObjectHost(Purse, timeout_s=cast("Any", "5")), TypeError, "timeout_s is '5'"),
+    "no deadline": (lambda: ObjectHost(Purse, timeout_s=0), ValueError, "timeout_s is 0; give a finite number greater"),
+    "negative time": (lambda: ObjectHost(Purse, hook_timeout_s=-1), ValueError, "hook_timeout_s is -1"),
+    "endless time": (lambda: ObjectHost(Purse, idle_timeout_s=float("nan")), ValueError, "idle_timeout_s is nan"),
+    "no room": (lambda: ObjectHost(Purse, state_bytes_max=0), ValueError, "state_bytes_max is 0"),
+    "half a call": (lambda: ObjectHost(Purse, mailbox_calls_max=cast("Any", 1.5)), TypeError, "mailbox_calls_max is"),
+    "a word": (lambda: ObjectHost(Purse, process_hooks=cast("Any", "no")), TypeError, "process_hooks is 'no'"),
+    "id as number": (lambda: ObjectHost(Purse).ref(Purse, cast("Any", 5)), TypeError, "the object id is 5"),
+    "key of GoVerse": (
+        lambda: ObjectHost(Purse).ref(Purse, "a", idempotency_key="~1"),
+        MalformedRequest,
+        "cannot begin with",
+    ),
+    "empty key": (lambda: ObjectHost(Purse).ref(Purse, "a", idempotency_key=""), MalformedRequest, "1 to 255"),
+    "wrong namespace": (lambda: ObjectHost(Purse).ref(Purse, "a", namespace="/"), MalformedRequest, "namespace"),
+    "caller as number": (lambda: ObjectHost(Purse).ref(Purse, "a", caller=cast("Any", 5)), TypeError, "caller is 5"),
+    "acting as a name": (
+        lambda: ObjectHost(Purse).acting_as(cast("Any", "Purse"), "a"),
+        TypeError,
+        "'Purse' is not an object type",
+    ),
+    "acting as a number": (lambda: ObjectHost(Purse).acting_as(Purse, cast("Any", 5)), TypeError, "object id is 5"),
+    "acting, key of GoVerse": (
+        lambda: ObjectHost(Purse).acting_as(Purse, "a").ref(Purse, "b", idempotency_key="gv-1"),
+        MalformedRequest,
+        "cannot begin with",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_HOSTS)
+def test_a_value_that_a_host_cannot_use_is_refused_where_it_is_written(case: str) -> None:
+    make, error, told = NO_HOSTS[case]
+
+    with pytest.raises(error) as refused:
+        make()
+
+    assert told in str(refused.value)
 
 
 async def test_options_are_the_bounds_of_the_node() -> None:
