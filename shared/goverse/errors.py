@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar, cast
 
 
 class Executed(StrEnum):
@@ -289,16 +289,21 @@ class BusinessError(GoverseError):
             DefinitionError: ``status`` is no client error, ``code`` no lower-case identifier, or one of GoVerse's.
         """
         super().__init_subclass__(**kwargs)
-        if not 400 <= cls.status <= 499:
+        status, code = cast("object", cls.status), cast("object", cls.code)
+        if not isinstance(status, int) or not 400 <= status <= 499:
             raise DefinitionError(
-                f"{cls.__name__}.status is {cls.status}; a business error is a client error, 400 to 499"
+                f"{cls.__name__}.status is {status!r}; a business error is a client error, a number from 400 to 499"
             )
-        if not (cls.code.isidentifier() and cls.code == cls.code.lower()):
+        if not (isinstance(code, str) and code.isidentifier() and code == code.lower()):
             raise DefinitionError(f"{cls.__name__}.code is {cls.code!r}; use a lower-case identifier like 'sold_out'")
-        if cls.code in _own_codes():
+        if cls.code in _own_codes() | _OUTCOMES:
             raise DefinitionError(
                 f"{cls.__name__}.code is {cls.code!r}, which callers know as GoVerse's own; choose another"
             )
+
+
+_OUTCOMES: Final = frozenset({"success", "client_gone", "problem", "unknown"})
+"""Words that metrics and logs use beside codes; an error of such a code would be counted as something else."""
 
 
 def _own_codes() -> frozenset[str]:

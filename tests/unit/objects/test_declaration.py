@@ -272,6 +272,28 @@ def loud_code() -> object:
     return Odd
 
 
+def worded_status() -> object:
+    class Odd(BusinessError):
+        status = "409"  # type: ignore[assignment]  # pyright: ignore
+        code = "odd"
+
+    return Odd
+
+
+def numbered_code() -> object:
+    class Odd(BusinessError):
+        code = 409  # type: ignore[assignment]  # pyright: ignore
+
+    return Odd
+
+
+def code_of_an_outcome() -> object:
+    class Odd(BusinessError):
+        code = "success"
+
+    return Odd
+
+
 MISTAKES: dict[Callable[[], object], str] = {
     no_type: "is not an object type",
     abstract_type: "is not an object type",
@@ -308,6 +330,9 @@ MISTAKES: dict[Callable[[], object], str] = {
     migration_from_nothing: "from_version is 0",
     constructed: "is a virtual object",
     server_error: "Odd.status is 500",
+    worded_status: "Odd.status is '409'",
+    numbered_code: "Odd.code is 409",
+    code_of_an_outcome: "Odd.code is 'success', which callers know as GoVerse's own",
     loud_code: "use a lower-case identifier",
 }
 
