@@ -1,14 +1,13 @@
 """What the raw path counts: plain numbers on the event loop, turned into Prometheus metrics when somebody asks.
 
 Labels come from the catalog and from the table of problem codes only, so no client can make a new series:
-other types and methods are ``unknown``, other outcomes ``business_error``. Every series of requests has the object
-type, so that a slow or failing operation can be told from those of other types.
+other types and methods are ``unknown``, other outcomes ``business_error``.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -83,22 +82,20 @@ class GateMetrics(Collector):
     def __init__(self, catalog: Catalog) -> None:
         """Make a series for each method of each type; it appears in an export once it counted something."""
         self.methods: dict[tuple[str, str], Series] = {}
-        self.operations: dict[tuple[str, str], Series] = {}
         self.add(catalog)
+        self.operations: Mapping[str, Series] = {name: Series("", name) for name in OPERATIONS}
         self.unknown = Series(UNKNOWN, UNKNOWN)
         self.denied: dict[str, int] = {}
         self.replays = 0
         self.inflight: Callable[[], int] = lambda: 0
 
     def add(self, catalog: Catalog) -> None:
-        """Make a series for each method and operation that has none yet."""
+        """Make a series for each method that has none yet."""
         for name, type_ in catalog.items():
             for method, described in type_.methods.items():
                 codes = (error.code for error in described.errors)
                 self.methods.setdefault((name, method), Series(name, method, codes))
             self.methods.setdefault((name, UNKNOWN), Series(name, UNKNOWN))
-            for operation in OPERATIONS:
-                self.operations.setdefault((name, operation), Series(name, operation))
 
     def deny(self, error: AccessDenied | Problem) -> None:
         """Count a request that was refused before anything ran, by the setting that the error names, or its rule."""
@@ -149,18 +146,16 @@ class GateMetrics(Collector):
         durations = HistogramMetricFamily(
             "goverse_operation_duration_seconds",
             "Time of requests other than calls.",
-            labels=("object_type", "operation", "status"),
+            labels=("operation", "status"),
         )
         timeouts = CounterMetricFamily(
             "goverse_operation_timeouts", "Requests that met their deadline.", labels=("operation",)
         )
-        for series in self.operations.values():
+        for name, series in self.operations.items():
             for outcome, tally in series.tallies.items():
                 buckets, total_s = _histogram((tally,))
-                durations.add_metric((series.object_type, series.method, outcome), buckets, total_s)
-        for name in OPERATIONS:
-            ended = sum(series.count("timeout") for series in self.operations.values() if series.method == name)
-            timeouts.add_metric((name,), ended)
+                durations.add_metric((name, outcome), buckets, total_s)
+            timeouts.add_metric((name,), series.count("timeout"))
         timeouts.add_metric(("call",), sum(series.count("timeout") for series in called))
         yield durations
         yield timeouts

@@ -135,7 +135,7 @@ class Operations:
     # --- one resource, one HTTP method ----------------------------------------------------------------------
 
     async def _read(self, exchange: AsgiExchange, offered: OfferedType, segment: bytes) -> None:
-        exchange.series = self._metrics.operations[offered.name, "read"]
+        exchange.series = self._metrics.operations["read"]
         headers = self._headers(exchange)
         known = exchange.found.get(b"if-none-match")
         if known is not None:
@@ -153,7 +153,7 @@ class Operations:
         return await exchange.answer_reply(200, reply, [JSON, *headers_sent])
 
     async def _put(self, exchange: AsgiExchange, offered: OfferedType, segment: bytes) -> None:
-        exchange.series = self._metrics.operations[offered.name, "create"]
+        exchange.series = self._metrics.operations["create"]
         headers = self._headers(exchange)
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
         exclusive = is_exclusive_create(exchange.found)
@@ -164,7 +164,7 @@ class Operations:
         await self._create(request, exchange, headers, exchange.raw_path)
 
     async def _post(self, exchange: AsgiExchange, offered: OfferedType) -> None:
-        exchange.series = self._metrics.operations[offered.name, "create"]
+        exchange.series = self._metrics.operations["create"]
         if exchange.scope["query_string"]:
             raise MalformedRequest("a create takes no query parameters; arguments belong in the JSON body")
         headers = self._headers(exchange)
@@ -189,7 +189,7 @@ class Operations:
         return await exchange.answer_reply(201 if reply.created else 200, reply, answer)
 
     async def _delete(self, exchange: AsgiExchange, offered: OfferedType, segment: bytes) -> None:
-        exchange.series = self._metrics.operations[offered.name, "delete"]
+        exchange.series = self._metrics.operations["delete"]
         headers = self._headers(exchange)
         key = ObjectKey(headers.namespace, offered.name, object_id(segment))
         request = self._request(Operation.DELETE, key, exchange, headers, if_match=headers.if_match)
@@ -200,7 +200,7 @@ class Operations:
         return await exchange.answer_nothing(204, [], reply)
 
     async def _list(self, exchange: AsgiExchange, offered: OfferedType) -> None:
-        exchange.series = self._metrics.operations[offered.name, "list"]
+        exchange.series = self._metrics.operations["list"]
         headers = self._headers(exchange)
         query = parse_query(exchange.scope["query_string"])
         self._check_seq(headers.min_seq)

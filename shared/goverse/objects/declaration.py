@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, cast
 
@@ -68,19 +68,10 @@ def check_number(owner: str, option: str, value: object) -> None:
         raise DefinitionError(f"{owner}: {option} is {value}; it begins at 1")
 
 
-def check_raises(owner: str, errors: object) -> None:
-    """Pass a tuple of exception classes.
-
-    Raises:
-        DefinitionError: it is no tuple, or a member is not an exception class.
-    """
-    if not isinstance(errors, tuple):
-        given = getattr(errors, "__name__", repr(errors))
-        example = f"raises=({given},)" if isinstance(errors, type) else "raises=(SoldOut,)"
-        raise DefinitionError(
-            f"{owner}: raises is {given}, not a tuple; write {example}, with a comma also behind a single class"
-        )
-    check_exceptions(owner, cast("tuple[object, ...]", errors))
+def declared_errors(errors: object) -> tuple[Any, ...]:
+    """Return the members of ``errors``, a collection or a single value: ``raises=(SoldOut)`` is a class, no tuple."""
+    is_several = isinstance(errors, Iterable) and not isinstance(errors, type | str)
+    return tuple(cast("Iterable[Any]", errors)) if is_several else (errors,)
 
 
 def check_exceptions(owner: str, errors: Collection[object]) -> None:

@@ -12,8 +12,8 @@ from goverse.objects.declaration import (
     check_exceptions,
     check_flag,
     check_number,
-    check_raises,
     check_seconds,
+    declared_errors,
     name_of,
 )
 
@@ -85,7 +85,7 @@ def call(
     Raises:
         DefinitionError: an option has a value that it cannot have, or the decorated value is not a function.
     """
-    mark = _marker(CallOptions(readonly, reentrant, timeout_s, raises))
+    mark = _marker(CallOptions(readonly, reentrant, timeout_s, declared_errors(raises)))
     return mark if method is None else mark(method)
 
 
@@ -127,7 +127,7 @@ def handler(
     Raises:
         DefinitionError: an option has a value that it cannot have, or the decorated value is not a function.
     """
-    mark = _marker(CallOptions(readonly, reentrant, timeout_s, raises, handler=True))
+    mark = _marker(CallOptions(readonly, reentrant, timeout_s, declared_errors(raises), handler=True))
     return mark if method is None else mark(method)
 
 
@@ -211,7 +211,7 @@ def _check_options(owner: str, options: CallOptions) -> None:
         check_flag(owner, "reentrant", options.reentrant)
     if options.timeout_s is not None:
         check_seconds(owner, "timeout_s", options.timeout_s)
-    check_raises(owner, options.raises)
+    check_exceptions(owner, options.raises)
 
 
 def migration(*, from_version: int) -> Callable[[Function], Function]:

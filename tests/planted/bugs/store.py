@@ -76,7 +76,7 @@ def _write_no_mark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _expire_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running_time.RunningTime, "now_ms", lambda self: self._clock.wall_ms())
+    monkeypatch.setattr(running_time.RunningTime, "now_ms", lambda self: self._monotonic.__self__.wall_ms())
 
 
 PLANTED: Final = (

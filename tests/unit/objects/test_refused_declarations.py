@@ -241,9 +241,7 @@ MISTAKES = {
     "argument for self": Mistake(argument_in_place_of_self, "Odd.hit ", "make self its first parameter"),
     "call on property": Mistake(call_on_a_property, "Odd.hit:", "@call goes on a method"),
     "call on classmethod": Mistake(call_on_a_classmethod, "Odd.hit:", "@call goes on a method"),
-    "raises: a class": Mistake(with_options(raises=(ValueError)), "Odd.hit:", "write raises=(ValueError,)"),
-    "raises: a name": Mistake(with_options(raises="sold_out"), "Odd.hit:", "'sold_out', not a tuple"),
-    "raises: a list": Mistake(with_options(raises=[Full]), "Odd.hit:", "not a tuple"),
+    "raises: a name": Mistake(with_options(raises="sold_out"), "Odd.hit:", "'sold_out' is not an exception class"),
     "raises: an instance": Mistake(with_options(raises=(Full(),)), "Odd.hit:", "is not an exception class"),
     "raises: an exit": Mistake(with_options(raises=(SystemExit,)), "Odd.hit:", "is not an exception class"),
     "timeout: text": Mistake(with_options(timeout_s="5"), "Odd.hit:", "timeout_s is '5'"),
@@ -331,3 +329,13 @@ def test_names_and_values_beside_the_mistakes_are_accepted() -> None:
     assert spec.view is not None
     assert spec.view.name == "on_active"
     assert spec.methods["on_created"].arguments.names == ("anything",)
+
+
+@pytest.mark.requirement("OBJ-1")
+@pytest.mark.parametrize("errors", [Full, (Full,), [Full]])
+def test_raises_takes_one_class_and_any_collection_of_classes(errors: Any) -> None:
+    class Hall(Object):
+        @call(raises=errors)
+        def enter(self) -> None: ...
+
+    assert TypeSpec.of(Hall).methods["enter"].raises == (Full,)
