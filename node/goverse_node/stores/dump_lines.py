@@ -9,7 +9,9 @@ A dump is NDJSON, one JSON object per line, as ``goverse dump`` prints it:
     a floor          namespace, type, floor: the highest version of the tombstones that the store has forgotten
 
 Every line is checked before anything is loaded. A member that this release does not know is refused, because a newer
-release wrote it and its loss would go unnoticed.
+release wrote it and its loss would go unnoticed. JSON is read as strictly as in a request: two members of one name,
+half a surrogate pair, and nesting beyond ``goverse.model.json_text.DEPTH_MAX`` are refused, because the node could not
+read the state, or another reader would understand it differently.
 """
 
 from __future__ import annotations
@@ -24,12 +26,15 @@ from typing import Any, Final, cast
 
 from goverse.errors import DataDamaged, GoverseError
 from goverse.limits import IDEMPOTENCY_KEY_BYTES_MAX, STATE_BYTES_MAX
+from goverse.model import json_text
 from goverse.model.keys import ObjectKey, check_id, check_namespace, is_name
+from goverse.model.problem_bounds import bounded_text
 from goverse.model.records import StoredReply
 from goverse.model.replies import decode_reply
 from goverse_node.stores.encoding import DIGEST_SIZE
 
 PROBLEMS_SHOWN: Final = 20
+_NAME_BYTES_MAX: Final = 600
 _INT64_MAX: Final = (1 << 63) - 1
 _COUNT_MAX: Final = (1 << 62) - 1
 """Of versions and positions: both count on, and have to stay below 2**63."""
@@ -144,7 +149,7 @@ def check(lines: Iterable[bytes], further: Callable[[Dumped], None] = lambda _: 
         except (ValueError, GoverseError) as error:
             wrong += 1
             if len(problems) < PROBLEMS_SHOWN:
-                problems.append(f"line {number}: {error}")
+                problems.append(f"line {number}{_named(line)}: {error}")
     if wrong:
         more = f"\n  and {wrong - len(problems)} more" if wrong > len(problems) else ""
         raise DataDamaged(f"{wrong} lines cannot be loaded; nothing was loaded\n  " + "\n  ".join(problems) + more)
@@ -159,12 +164,15 @@ def parse(line: bytes) -> Dumped:
         MalformedRequest: a name in it is not valid.
     """
     try:
-        value: Any = json.loads(line, parse_constant=_refuse_constant)
+        value: Any = json_text.decode(line.decode())
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8") from error
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")
     members = cast("dict[str, Any]", value)
+    json_text.storable({**members, "state": None})
     if "floor" in members:
         _only(members, _FLOOR)
         return DumpedFloor(_namespace(members), _type(members), _number(members, "floor", 1, _COUNT_MAX))
@@ -261,13 +269,20 @@ def _number(members: dict[str, Any], name: str, least: int, most: int = _INT64_M
 
 def _encoded(state: dict[str, Any]) -> bytes:
     try:
-        return json.dumps(state, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    except UnicodeEncodeError:  # half a character, which only an escape can write
-        return json.dumps(state, separators=(",", ":"), allow_nan=False).encode()
+        return json_text.storable(state)
+    except ValueError as error:
+        raise ValueError(f"state: {error}") from error
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+def _named(line: bytes) -> str:
+    """Return which object a refused line is about, in parentheses; empty where the line does not say it."""
+    try:
+        value: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        return ""
+    members = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    names = [members[name] for name in ("namespace", "type", "id") if isinstance(members.get(name), str)]
+    return bounded_text(f" ({'/'.join(names)})", _NAME_BYTES_MAX) if names else ""
 
 
 def _digest(dumped: Dumped) -> bytes:

@@ -19,6 +19,7 @@ DEPTH_MAX: Final = 200  # of the parser of pydantic-core
 
 _SUSPICIOUS_NUMBER: Final = re.compile(rb"NaN|Infinity|[0-9][eE]|[0-9]{300}")
 _LONG_NUMBER: Final = re.compile(rb"[0-9.]{17}|[0-9][eE]")
+_HALF_A_PAIR: Final = re.compile("[\ud800-\udfff]")
 _DIGITS_EXACT: Final = 15  # what a binary floating-point number keeps of any decimal one
 
 
@@ -28,7 +29,31 @@ def check(text: bytes) -> None:
     Raises:
         ValueError: a number is not finite, or an object has two members of one name; the message says which.
     """
-    json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+    decode(text)
+
+
+def decode(text: bytes | str) -> Any:
+    """Return the value of a text that ``check`` accepts; raises what it does."""
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+
+
+def storable(value: Any) -> bytes:
+    """Return ``value``, as ``decode`` returned it, as the text that the parser of requests and states accepts.
+
+    Raises:
+        ValueError: it is nested deeper than that parser reads, or has half a surrogate pair in a text.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        if (half := _HALF_A_PAIR.search(text)) is not None:
+            around = text[max(0, half.start() - 20) : half.end() + 20]
+            raise ValueError(f"a text has half a surrogate pair: {around.encode(errors='backslashreplace').decode()}")
+        from_json(encoded := text.encode())
+    except (RecursionError, ValueError) as error:
+        if isinstance(error, RecursionError) or "recursion limit" in str(error):
+            raise ValueError(f"it is nested deeper than {DEPTH_MAX} levels") from error
+        raise
+    return encoded
 
 
 def may_repeat_members(text: bytes, members: int) -> bool:

@@ -18,6 +18,7 @@ from benchmarks.postgres import Server, server
 from goverse import Object, call
 from goverse.errors import CursorExpired, GoverseError
 from goverse.model.frames import Operation, Reply, Request
+from goverse.model.json_text import DEPTH_MAX
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredReply
 from goverse.model.replies import encode_reply
@@ -266,15 +267,37 @@ def _wrong_lines() -> Iterator[tuple[str, str]]:
     yield line(owner="x"), "owner is not a member that this release knows; a newer one may have written the dump"
     yield line(id="first"), "an earlier line has the same name"
     yield line(state={"text": "x" * (4 << 20)}), "state has 4194"
-    yield line(state={"x": 1}).replace('"x": 1', '"x": NaN'), "NaN is not JSON"
-    yield line(state={"x": 1}).replace('"x": 1', '"x": 1e999'), "Out of range float values"
+    yield line(state={"x": 1}).replace('"x": 1', '"x": NaN'), "NaN is not a JSON number"
+    yield line(state={"x": 1}).replace('"x": 1', '"x": 1e999'), "the number 1e999 is too large"
     yield '{"a":' * 100_000, "it is nested too deeply"
+    twice = line(id="t").replace('"value": 1', '"value": 1, "\\u0076alue": 2')
+    yield twice, 'line 2 (default/Counter/t): the member "value" occurs twice in one object'
+    yield line(id="t").replace('"id": "t"', '"id": "s", "id": "t"'), 'the member "id" occurs twice in one object'
+    deep: dict[str, Any] = {}
+    for _ in range(DEPTH_MAX + 1):
+        deep = {"a": deep}
+    yield line(id="d", state=deep), "line 2 (default/Counter/d): state: it is nested deeper than 200 levels"
+    yield line(id="d", owner=deep), "it is nested deeper than 200 levels"
+    half = line(id="h", state={"text": "x\ud800y"})
+    yield half, r'line 2 (default/Counter/h): state: a text has half a surrogate pair: {"text":"x\ud800y'
+    yield line(id="h\ud800"), "a text has half a surrogate pair"
     kept: dict[str, Any] = {"version": ..., "modified_ms": ..., "state_version": ..., "state": ...}
     kept |= {"idempotency_key": "k", "expires_ms": 1, "fingerprint": "00" * 16}
     for reply in (b"\x01", b"\x01" + bytes(8) + b"\x02{}", b"\x01" + bytes(8) + b"\x02["):
         yield line(**kept, reply=base64.b64encode(reply).decode()), "reply is not one that goverse dump prints"
     newer = base64.b64encode(b"\x02" + bytes(9)).decode()
     yield line(**kept, reply=newer), "a kept reply has format 2"
+
+
+def test_a_state_as_deep_as_a_request_may_be_is_loaded(tmp_path: Path) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(DEPTH_MAX - 1):
+        deep = {"a": deep}
+    (tmp_path / "dump.ndjson").write_text(line(state=deep) + "\n")
+
+    done = goverse("load", "dump.ndjson", "--into", "target", cwd=tmp_path)
+
+    assert (done.returncode, json.loads(everything(tmp_path / "target")[0])["state"]) == (0, deep), done.stderr
 
 
 @pytest.mark.parametrize(("wrong", "complaint"), list(_wrong_lines()), ids=lambda text: text[-40:])
@@ -309,5 +332,5 @@ def test_an_unreadable_point_of_a_dump_loads_nothing(tmp_path: Path) -> None:
     done = goverse("load", "dump.ndjson", "--into", "target", cwd=tmp_path)
 
     assert done.returncode == 1
-    assert "line 1: " in done.stderr
+    assert "line 1: byte 0 is not UTF-8" in done.stderr
     assert GoverseError.code not in done.stderr
