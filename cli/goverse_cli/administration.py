@@ -48,12 +48,14 @@ class WalAdministration:
         """Give an object the state that it had at a position or a time, as a new version.
 
         Raises:
+            UnknownType: the application has no such type.
             RestoreRefused: that state is not kept any more, or the object did not exist then.
             Unavailable: the store takes no commits.
         """
+        self._node.registry.type(key.type)
         find = partial(object_at, self._directory.root, key, to_seq=to_seq, to_time_ms=to_time_ms)
         past = await asyncio.to_thread(find)
-        version, commit_seq = await put_back(self._node, key, past.state, past.state_version)
+        version, commit_seq = await put_back(self._node, key, past.state, past.state_version, past.creation)
         return ObjectReport(version, commit_seq, past.version, past.commit_seq)
 
     async def manifest(self) -> Mapping[str, Any]:

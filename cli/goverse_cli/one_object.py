@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from goverse.errors import StoreFailed
+from goverse.errors import StoreFailed, UnknownType
 from goverse.model.keys import ObjectKey, check_id, check_namespace
 from goverse.model.records import CommitRecord
-from goverse_cli.failure import ExitCode, Failure
+from goverse_cli.failure import ExitCode, Failure, failure_of
 from goverse_cli.invocation import Invocation
 from goverse_cli.owner_of_data import admin_authorization, at_rest_or_asked
 from goverse_cli.terminal import progress, show
@@ -24,13 +24,19 @@ def restore_object(
 
     Raises:
         RestoreRefused: that state is not kept any more, or the object did not exist then.
-        Failure: ``as_of`` is neither, or the server that uses the directory cannot be reached.
+        Failure: ``as_of`` is neither, the type is unknown, or the server that uses the directory cannot be reached.
     """
     key = ObjectKey(check_namespace(name[0]), name[1], check_id(name[2]))
-    point = {"to_seq": int(as_of)} if as_of.isdecimal() else {"to_time_ms": milliseconds("--as-of", as_of)}
+    point = _point(as_of)
     body = {**key._asdict(), **point}
     authorization, path = admin_authorization(invocation, directory), "/admin/restore-object"
-    made = at_rest_or_asked(lambda: _at_rest(invocation, directory, key, point), url, path, authorization, body)
+    try:
+        made = at_rest_or_asked(lambda: _at_rest(invocation, directory, key, point), url, path, authorization, body)
+    except (UnknownType, Failure) as error:
+        failure = failure_of(error)
+        if failure.document is not None and failure.document.get("code") == UnknownType.code:
+            failure.exit_code = ExitCode.USAGE
+        raise failure from error
     text = f"{key} has the state of version {made['from_version']} again, as version {made['version']}"
     show(invocation, made, text)
 
@@ -46,10 +52,8 @@ def _at_rest(invocation: Invocation, directory: Path, key: ObjectKey, point: dic
             present = store.load(key)
             expected = present.version if present is not None else 0
             now_ms = time.time_ns() // 1_000_000
-            creation = present.creation if present is not None else None
-            record = CommitRecord(
-                key, expected, expected + 1, past.state, past.state_version, now_ms, creation=creation
-            )
+            fields = (key, expected, expected + 1, past.state, past.state_version, now_ms)
+            record = CommitRecord(*fields, creation=past.creation)
             [outcome] = await store.commit([record])
         finally:
             await store.close()
@@ -69,16 +73,27 @@ def _at_rest(invocation: Invocation, directory: Path, key: ObjectKey, point: dic
     return asyncio.run(work(past))
 
 
-def milliseconds(option: str, text: str) -> int:
-    """Return a time as milliseconds since 1970.
+def _point(as_of: str) -> dict[str, int]:
+    if as_of.isascii() and as_of.isdecimal():
+        return {"to_seq": int(as_of)}
+    return {"to_time_ms": milliseconds("--as-of", as_of, or_position=True)}
+
+
+def milliseconds(option: str, text: str, *, or_position: bool = False) -> int:
+    """Return a time as milliseconds since 1970; ``or_position`` tells that the option takes a position as well.
 
     Raises:
         Failure: it is not a time.
     """
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
+        at = datetime.fromisoformat(text).astimezone(UTC)
+    except (OverflowError, ValueError) as error:
+        what, how = (
+            ("neither a position nor a time", "a position is a commit_seq like 4711, a time is written like")
+            if or_position
+            else ("not a time", "write it like")
+        )
         raise Failure(
-            f"{option}: {text!r} is not a time", hint="write it like 2026-11-21T09:30:00Z", exit_code=ExitCode.USAGE
+            f"{option}: {text!r} is {what}", hint=f"{how} 2026-11-21T09:30:00Z", exit_code=ExitCode.USAGE
         ) from error
-    return round(at.astimezone(UTC).timestamp() * 1000)
+    return max(0, round(at.timestamp() * 1000))

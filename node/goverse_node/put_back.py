@@ -22,8 +22,16 @@ from goverse_node.pipeline import PendingCommit
 _TRIES: Final = 20
 
 
-async def put_back(node: Node, key: ObjectKey, state: bytes, state_version: int) -> tuple[int, int]:
-    """Give ``key`` a state; return its new version and the position of that.
+async def put_back(
+    node: Node, key: ObjectKey, state: bytes, state_version: int, creation: bytes | None
+) -> tuple[int, int]:
+    """Give ``key`` a state, and the digest of the creation that it goes back to.
+
+    The digest decides how a repeated ``PUT`` is answered: it has to be the one of that state, not of the object that
+    is replaced.
+
+    Returns:
+        The new version and its position.
 
     Raises:
         UnknownType: the node does not serve the type.
@@ -45,7 +53,6 @@ async def put_back(node: Node, key: ObjectKey, state: bytes, state_version: int)
         if epoch is None:
             raise Moving
         fields = (key, expected, expected + 1, state, state_version, node.clock.wall_ms())
-        creation = present.creation if present is not None else None
         record = CommitRecord(*fields, shard=shard, epoch=epoch, creation=creation)
         restored = _Restored(node, key, shard, epoch)
         node.pipeline.append(PendingCommit(record, restored, None, Reply()))

@@ -28,6 +28,13 @@ DataDir = Annotated[
 ]
 
 
+_RESTORES = """\
+two forms, see goverse restore --help
+  goverse restore --into DIRECTORY [--to-seq N | --to-time TIME]    all data, into a new directory
+  goverse restore TYPE ID --as-of POINT                             one object, in its place
+  N is a position (commit_seq), like 4711; TIME is like 2026-11-21T09:30:00Z; POINT is one of the two"""
+
+
 def snapshot(context: typer.Context, data_dir: DataDir = None, *, url: Url = DEFAULT_URL) -> None:
     """Make a snapshot now, so that the next start reads less.
 
@@ -98,7 +105,8 @@ def restore(
         typer.Option(help="As it was at this time, like 2026-11-21T09:30:00 (local) or 2026-11-21T09:30:00Z."),
     ] = None,
     as_of: Annotated[
-        str | None, typer.Option(help="One object as it was at this commit_seq or time.", show_default=False)
+        str | None,
+        typer.Option(help="One object as it was at this commit_seq, like 4711, or at this time.", show_default=False),
     ] = None,
     namespace: Annotated[str, typer.Option(help="Namespace of the one object.")] = "default",
     url: Url = DEFAULT_URL,
@@ -108,8 +116,9 @@ def restore(
     With --into, everything as it was at a position or a time becomes a new data directory; the source is only read.
     Without position or time it is everything that can be read. Every checksum is verified on the way.
 
-    With TYPE, ID and --as-of, one object gets the state that it had then, as a new version. No other object is touched,
-    and kept answers to idempotency keys stay as they are. If a server uses the directory, it is asked to do it.
+    With TYPE, ID and --as-of, one object gets the state that it had then, as a new version, and counts as created with
+    the arguments of that time. No other object is touched, and kept answers to idempotency keys stay as they are. If a
+    server uses the directory, it is asked to do it.
 
     \b
     Examples:
@@ -118,9 +127,9 @@ def restore(
       goverse restore Counter c1 --as-of 2026-11-21T09:30:00Z
     """
     invocation = invocation_of(context)
-    directory = _data_dir(invocation, data_dir)
     if complaint := _wrong_restore((type_name, object_id), into, (to_seq, to_time), as_of):
-        raise Failure(complaint, hint="goverse restore --help says how to use it", exit_code=ExitCode.USAGE)
+        raise Failure(complaint, hint=_RESTORES, exit_code=ExitCode.USAGE)
+    directory = _data_dir(invocation, data_dir)
     if type_name is not None and object_id is not None and as_of is not None:
         restore_object(invocation, directory, (namespace, type_name, object_id), as_of=as_of, url=url)
     elif into is not None:
@@ -133,12 +142,12 @@ def _wrong_restore(
     """Return what is wrong with the command line of a restore, or an empty text."""
     if name[0] is not None:
         if name[1] is None or as_of is None:
-            return "say which object and when: goverse restore TYPE ID --as-of POINT"
+            return "say which object and when: TYPE ID --as-of POINT"
         return (
             "one object is restored in its place: give --as-of alone" if into is not None or at != (None, None) else ""
         )
-    if into is None:
-        return "missing option '--into'"
+    if into is None and as_of is None:
+        return "say what to restore and where to" if at == (None, None) else "say where to restore it: --into DIRECTORY"
     if as_of is not None:
         return "--as-of is for one object: give TYPE and ID"
     return "give --to-seq or --to-time, not both" if None not in at else ""

@@ -272,7 +272,7 @@ def test_numbers_keep_all_their_digits(tmp_path: Path) -> None:
     [
         (["restore", "--to-seq", "99", "--into", "new"], 1, "position 99 is not covered"),
         (["restore", "--into", "."], 1, ". is not empty; name a new directory"),
-        (["restore"], 2, "missing option '--into'"),
+        (["restore"], 2, "say what to restore and where to"),
         (["restore", "--to-seq", "1", "--to-time", "2026-01-01", "--into", "new"], 2, "not both"),
         (["restore", "--to-time", "yesterday", "--into", "new"], 2, "--to-time: 'yesterday' is not a time"),
         (["dump", "--data-dir", "absent"], 1, "there is no data directory absent"),

@@ -19,6 +19,7 @@ from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord
 from goverse.objects.registry import Registry
+from goverse_cli.main import run
 from goverse_node.node import Node
 from goverse_node.put_back import put_back
 from goverse_node.stores.memory import MemoryStore
@@ -97,6 +98,55 @@ def test_a_deleted_object_comes_back_with_a_higher_version(tmp_path: Path) -> No
         assert server.increment() == 8
 
 
+BOX = """
+from goverse import Object
+
+
+class Box(Object, delete="anyone"):
+    size: int = 0
+
+    async def on_create(self, size: int) -> None:
+        self.size = size
+"""
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_the_creation_that_the_state_goes_back_to_decides_about_a_repeated_put(tmp_path: Path, served: bool) -> None:
+    application(tmp_path, BOX)
+
+    def put(server: Dev, size: int) -> int:
+        return httpx.put(f"{server.url}/objects/Box/b", json={"size": size}, timeout=60).status_code
+
+    with dev(tmp_path, "app.py", "--no-reload") as server:
+        assert put(server, 1) == 201
+        assert httpx.delete(f"{server.url}/objects/Box/b").status_code == 204
+        assert put(server, 2) == 201
+        if served:
+            _restore_box(tmp_path, "--url", server.url)
+            assert (put(server, 1), put(server, 2)) == (200, 409)
+    if not served:
+        _restore_box(tmp_path)
+    with dev(tmp_path, "app.py", "--no-reload") as server:
+        assert httpx.get(f"{server.url}/objects/Box/b").json() == {"size": 1}
+        assert (put(server, 1), put(server, 2)) == (200, 409)
+
+
+def _restore_box(folder: Path, *more: str) -> None:
+    done = goverse("restore", "Box", "b", "--as-of", "1", *more, cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_mistyped_type_is_refused_by_a_server_too(tmp_path: Path) -> None:
+    application(tmp_path)
+    with dev(tmp_path, "app.py", "--no-reload") as server:
+        server.increment()
+        done = goverse("restore", "Conter", "c1", "--as-of", "1", "--url", server.url, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "did you mean 'Counter'?" in done.stderr
+    assert states(tmp_path) == {"c1": (1, {"value": 1})}
+
+
 def _delete_at_rest(folder: Path) -> None:
     async def work() -> None:
         store = WalStore(folder / ".goverse")
@@ -107,8 +157,11 @@ def _delete_at_rest(folder: Path) -> None:
     asyncio.run(work())
 
 
-def test_what_cannot_be_restored_is_refused_and_nothing_changes(tmp_path: Path) -> None:
+def test_what_cannot_be_restored_is_refused_and_nothing_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     application(tmp_path)
+    monkeypatch.chdir(tmp_path)
     with dev(tmp_path, "app.py") as server:
         for _ in range(3):
             server.increment()
@@ -118,23 +171,29 @@ def test_what_cannot_be_restored_is_refused_and_nothing_changes(tmp_path: Path) 
     goverse("trim", "--yes", cwd=tmp_path)
 
     def told(*arguments: str) -> tuple[int, str]:
-        done = goverse("restore", *arguments, cwd=tmp_path)
-        return done.returncode, done.stderr
+        return run(["restore", *arguments]), capsys.readouterr().err
 
     for arguments, code, complaint in (
         (("Counter", "c1", "--as-of", "1"), 1, "position 1 is not covered"),
         (("Counter", "c1", "--as-of", "99"), 1, "position 99 is not covered"),
         (("Counter", "c1", "--as-of", "2020-01-01T00:00:00Z"), 1, "does not reach back to that time"),
         (("Counter", "c2", "--as-of", "3"), 1, "Counter/c2 did not exist at position 3"),
-        (("Counter", "c1", "--as-of", "yesterday"), 2, "--as-of: 'yesterday' is not a time"),
+        (("Counter", "c1", "--as-of", "yesterday"), 2, "--as-of: 'yesterday' is neither a position nor a time"),
+        (("Counter", "c1", "--as-of", "yesterday"), 2, "hint: a position is a commit_seq like 4711, a time is written"),
+        (("Counter", "c1", "--as-of", "9999-12-31T23:59:59-14:00"), 2, "is neither a position nor a time"),
+        (("Conter", "c1", "--as-of", "3"), 2, ".goverse has no objects of type 'Conter'; did you mean 'Counter'?"),
+        (("Wallet", "c1", "--as-of", "3"), 2, ".goverse has no objects of type 'Wallet'; it has Counter"),
+        ((), 2, "goverse restore --into DIRECTORY [--to-seq N | --to-time TIME]"),
+        ((), 2, "goverse restore TYPE ID --as-of POINT"),
+        (("--to-seq", "1"), 2, "say where to restore it: --into DIRECTORY"),
         (("Counter", "c1"), 2, "say which object and when"),
         (("Counter", "--as-of", "3"), 2, "say which object and when"),
         (("Counter", "c1", "--as-of", "3", "--into", "x"), 2, "one object is restored in its place"),
         (("--into", "x", "--as-of", "3"), 2, "--as-of is for one object"),
         (("Counter", "", "--as-of", "3"), 1, "the object id has 0 bytes"),
     ):
-        assert told(*arguments)[0] == code, arguments
-        assert complaint in told(*arguments)[1]
+        ended, said = told(*arguments)
+        assert (ended, complaint in said) == (code, True), (arguments, said)
     assert states(tmp_path) == {"c1": (3, {"value": 3})}
 
 
@@ -161,7 +220,7 @@ async def test_calls_meanwhile_see_the_object_before_or_after_and_none_is_lost()
 
     callers = [asyncio.create_task(keep_calling()) for _ in range(4)]
     for _ in range(30):
-        version, _ = await put_back(node, KEY, b'{"value":1000}', 1)
+        version, _ = await put_back(node, KEY, b'{"value":1000}', 1, None)
         assert version > 1
         for _ in range(5):
             await asyncio.wait_for(enough.acquire(), 30)
@@ -185,7 +244,7 @@ async def test_a_turn_on_the_replaced_state_ends_without_effect() -> None:
     waiting = node.submit(Request(Operation.CALL, KEY, "add", b"", node.now() + 30, "r"))
     await asyncio.sleep(0)
 
-    assert await put_back(node, KEY, b'{"value":5}', 1) == (1, 1)
+    assert await put_back(node, KEY, b'{"value":5}', 1, None) == (1, 1)
 
     reply = await running
     assert reply.problem is not None

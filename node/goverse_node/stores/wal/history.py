@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
-from goverse.errors import RestoreRefused
+from goverse.errors import RestoreRefused, UnknownType
 from goverse.model.keys import ObjectKey
 from goverse_node.stores.encoding import COMMIT, OBJECT, Body, decode
 from goverse_node.stores.wal.compact import whole_snapshot
@@ -18,12 +19,20 @@ from goverse_node.stores.wal.restore import position_of
 
 @dataclass(frozen=True, slots=True)
 class PastObject:
-    """An object as it was: the position and the version of that state."""
+    """An object as it was.
+
+    Attributes:
+        commit_seq: the position of that state.
+        version: the version of that state.
+        creation: the digest of the arguments of the creation that this state goes back to. It belongs to the state: an
+            object that was deleted and created again has another one.
+    """
 
     commit_seq: int
     version: int
     state: bytes
     state_version: int
+    creation: bytes | None
 
 
 def object_at(
@@ -38,6 +47,7 @@ def object_at(
     """Return ``key`` as it was at a position, or before the first record that was written after a time.
 
     Raises:
+        UnknownType: no object of that type was ever stored here; says which type is nearest.
         RestoreRefused: the point is not covered any more, or the object did not exist then.
         DataDamaged: a record up to that point does not match its checksum.
     """
@@ -48,12 +58,19 @@ def object_at(
     base = whole_snapshot(directory, manifest, seq, real)
     after = base.entry.seq if base is not None else 0
     found = _newest(base.bodies(real), key) if base is not None else None
-    found = _newest(Log(directory, manifest, real, progress).records(after, seq), key) or found
+    log = Log(directory, manifest, real, progress)
+    found = _newest(log.records(after, seq), key) or found
     if found is None:
+        known = _types(base.bodies(real) if base is not None else ()) | _types(log.records(after, None))
+        if known and key.type not in known:
+            hint = f"did you mean {near[0]!r}?" if (near := get_close_matches(key.type, known, 1)) else ""
+            raise UnknownType(
+                f"{source} has no objects of type {key.type!r}; {hint or 'it has ' + ', '.join(sorted(known))}"
+            )
         raise RestoreRefused(f"{key} did not exist at position {seq}", commit_seq=str(seq))
     if found.state is None:
         raise RestoreRefused(f"{key} was deleted at position {found.seq}", commit_seq=str(found.seq))
-    return PastObject(found.seq, found.version, found.state, found.state_version)
+    return PastObject(found.seq, found.version, found.state, found.state_version, found.creation)
 
 
 def _newest(bodies: Iterable[bytes], key: ObjectKey) -> Body | None:
@@ -65,3 +82,7 @@ def _newest(bodies: Iterable[bytes], key: ObjectKey) -> Body | None:
             if entry.key == key and entry.flags & OBJECT:
                 found = entry
     return found
+
+
+def _types(bodies: Iterable[bytes]) -> set[str]:
+    return {entry.type for entry in map(decode, (body for body in bodies if body[0] == COMMIT))}
