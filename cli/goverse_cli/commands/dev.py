@@ -69,7 +69,14 @@ def dev(
         )
     found = find_target(target)
     logs.configure(settings.values.log.format, settings.values.log.level, node=settings.values.node.id)
-    code = _with_reload(invocation, target, found, settings, flags) if reload else _in_this_process(target, settings)
+    try:
+        code = (
+            _with_reload(invocation, target, found, settings, flags) if reload else _in_this_process(target, settings)
+        )
+    except Exception:
+        if settings.values.log.format != "json":
+            logs.end()  # what ended the command is for people, also where the log is JSON because nobody watches it
+        raise
     raise typer.Exit(code)
 
 

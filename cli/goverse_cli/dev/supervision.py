@@ -11,6 +11,8 @@ At any time there is at most one *current* process, which serves, and one *candi
   row end the supervisor.
 * A process whose ``@on_start`` function fails is dropped. Requests are turned away until the next change.
 * A process that cannot begin to serve for another reason, such as damaged data, ends the supervisor.
+* A first import that fails for another reason than the application's own code, such as a module that does not exist,
+  ends the supervisor as well. Later ones do not: the application is being edited.
 * The first signal drains, the second one kills.
 """
 
@@ -95,17 +97,19 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Tell people."""
+    """Tell people; ``details`` are the lines of a traceback."""
 
     level: str
     event: str
+    details: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Nothing is left to do; end with this code."""
+    """Nothing is left to do; end with this code, and with ``why`` as the command's error if there is one."""
 
     exit_code: int
+    why: str = ""
 
 
 Action = Start | LetServe | LetStop | Kill | TurnAway | Pause | Say | Finish
@@ -122,6 +126,8 @@ class Supervision:
         self._current: Member | None = None
         self._candidate: Member | None = None
         self._exit_code: int | None = None
+        self._why = ""
+        self._tried = False  # an import has succeeded, or failed because of the application's own code
         self._announced = False
 
     # --- what happened ------------------------------------------------------------------------------------------------
@@ -155,6 +161,7 @@ class Supervision:
         if member is None or member.number != number:
             return
         member.phase = Phase.IMPORTED
+        self._tried = True
         if self._current is None:
             yield from self._promote()
         elif self._current.phase is not Phase.STOPPING:
@@ -176,25 +183,29 @@ class Supervision:
         """Handle a process that ends because it cannot import or serve.
 
         A process that served nothing yet because of the application's own code leaves the supervisor waiting for a
-        change. Any other failure of the current process ends the supervisor.
+        change. Any other failure of the current process, or of the first import, ends the supervisor.
         """
         if self._candidate is not None and self._candidate.number == number:
             self._candidate = None
-            rest = "the old code goes on serving" if self._current is not None else "nothing is served"
-            yield Say("error", f"{message}\n{rest}; waiting for the next change")
+            if not by_application and not self._tried and self._exit_code is None:
+                self._exit_code, self._why = exit_code, message
+                return
+            self._tried = True
+            yield _waiting(
+                message, "the old code goes on serving" if self._current is not None else "nothing is served"
+            )
             if self._current is None:
                 yield TurnAway()
         elif self._current is not None and self._current.number == number:
             if by_application and self._exit_code is None:
                 self._current = None
-                yield Say("error", f"{message}\nnothing is served; waiting for the next change")
+                yield _waiting(message, "nothing is served")
                 if self._candidate is not None and self._candidate.phase is Phase.IMPORTED:
                     yield from self._promote()
                 else:
                     yield TurnAway()
                 return
-            yield Say("error", message)
-            self._exit_code = exit_code
+            self._exit_code, self._why = exit_code, message
             if self._candidate is not None:
                 yield Kill(self._candidate.number)
 
@@ -211,7 +222,7 @@ class Supervision:
             if self._exit_code is None:
                 yield from self._follow(gone, how, now)
         if self._exit_code is not None and self._current is None and self._candidate is None:
-            yield Finish(self._exit_code)
+            yield Finish(self._exit_code, self._why)
 
     def told_to_stop(self) -> Actions:
         """A signal came: drain the first time, kill the second."""
@@ -260,3 +271,9 @@ class Supervision:
             self._exit_code = 1
             return
         yield Pause(min(PAUSE_S_MAX, PAUSE_S * 2 ** (self._quick_deaths - 1)))
+
+
+def _waiting(message: str, rest: str) -> Say:
+    """Return what is said while only a change can help; all but the first line of the message are details."""
+    first, _, details = message.partition("\n")
+    return Say("error", f"{first.rstrip(':')}; {rest}; waiting for the next change", details)

@@ -28,6 +28,7 @@ from goverse_cli.dev.supervision import (
 )
 from goverse_cli.dev.turning_away import turn_away
 from goverse_cli.dev.watch import SourceFilter, changes
+from goverse_cli.failure import ExitCode, Failure
 
 logger = logging.getLogger("goverse.dev")
 
@@ -50,10 +51,14 @@ class Supervisor:
         self._importing: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._turning_away: asyncio.Task[None] | None = None
-        self._finished: asyncio.Future[int]
+        self._finished: asyncio.Future[Finish]
 
     async def run(self) -> int:
-        """Supervise until told to stop or nothing can be done; return the exit code."""
+        """Supervise until told to stop or nothing can be done; return the exit code.
+
+        Raises:
+            Failure: the application, or what it needs, cannot be served.
+        """
         loop = asyncio.get_running_loop()
         self._finished = loop.create_future()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -61,13 +66,16 @@ class Supervisor:
         self._spawn(self._watch())
         self._do(self._rules.begin())
         try:
-            return await self._finished
+            finished = await self._finished
         finally:
             for process in self._processes.values():
                 process.kill()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        if finished.why:
+            raise Failure(finished.why, exit_code=ExitCode(finished.exit_code))
+        return finished.exit_code
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -132,11 +140,12 @@ class Supervisor:
                 self._turning_away = self._spawn(turn_away(self._job.listener))
             case Pause(seconds):
                 asyncio.get_running_loop().call_later(seconds, lambda: self._do(self._rules.retry()))
-            case Say(level, event):
-                logger.log(logging.getLevelNamesMapping()[level.upper()], event)
-            case Finish(exit_code):
+            case Say(level, event, details):
+                extra = {"exception": details} if details else {}
+                logger.log(logging.getLevelNamesMapping()[level.upper()], event, extra=extra)
+            case Finish():
                 with suppress(asyncio.InvalidStateError):
-                    self._finished.set_result(exit_code)
+                    self._finished.set_result(action)
 
     def _with(self, number: int, do: Callable[[ServerProcess], None]) -> None:
         process = self._processes.get(number)

@@ -10,12 +10,12 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import uvloop
 
 from goverse.errors import StartFailed
-from goverse.objects.application import Application, imported_files, load_application
+from goverse.objects.application import Application, ApplicationBroken, imported_files, load_application
 from goverse.settings import EffectiveSettings, Settings, load_settings
 from goverse.telemetry import logs
 from goverse.telemetry.own_loggers import adopt
@@ -27,6 +27,9 @@ from goverse_cli.failure import failure_of
 from goverse_cli.serve import Running, serve
 
 logger = logging.getLogger("goverse.dev")
+
+_OF_APPLICATION: Final = (ApplicationBroken, StartFailed)
+"""Errors that an edit of the application can mend."""
 
 
 def main() -> None:
@@ -49,7 +52,7 @@ def main() -> None:
         failure = failure_of(error)
         if failure.unforeseen:
             logger.exception("the server process failed")
-        _say(channel, Failed(failure.message, failure.exit_code, isinstance(error, StartFailed)))
+        _say(channel, Failed(failure.message, failure.exit_code, isinstance(error, _OF_APPLICATION)))
         sys.exit(failure.exit_code)
 
 

@@ -34,6 +34,10 @@ EXAMPLE: Final = """\
 _FOREIGN_CODE: Final = (Path(__file__).resolve().parents[1], *map(Path, sysconfig.get_paths().values()))
 
 
+class ApplicationBroken(ConfigError):
+    """The application is there, but its code cannot be imported or defines a type wrongly: an edit can mend it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where an application is.
@@ -97,7 +101,8 @@ def load_application(name: str) -> Application:
     """Import what ``name`` points to and compile the object types that it serves.
 
     Raises:
-        ConfigError: it is not there, cannot be imported, or holds no object types.
+        ApplicationBroken: it cannot be imported, or an object type breaks a rule.
+        ConfigError: it is not there, or holds no object types.
     """
     target = find_target(name)
     module = _import(target)
@@ -195,11 +200,11 @@ def _compile(target: Target, served: Registry | Iterable[Any]) -> Registry:
     try:
         return Registry(cast("list[type[Any]]", classes))
     except DefinitionError as error:
-        raise ConfigError(f"{target.module}: {error.detail}") from error
+        raise ApplicationBroken(f"{target.module}: {error.detail}") from error
 
 
-def _broken(target: Target, error: BaseException) -> ConfigError:
-    return ConfigError(f"{target.module} cannot be imported:\n{trimmed_traceback(error).rstrip()}")
+def _broken(target: Target, error: BaseException) -> ApplicationBroken:
+    return ApplicationBroken(f"{target.module} cannot be imported:\n{trimmed_traceback(error).rstrip()}")
 
 
 def trimmed_traceback(error: BaseException) -> str:

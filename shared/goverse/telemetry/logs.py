@@ -70,12 +70,8 @@ def configure(
     text = log_format == "text" or (log_format == "auto" and target.isatty())
     handler = LineWriter(target, as_json=not text)
     handler.setFormatter(_formatter(text, node, colors=text and wants_color(target, environ)))
-    root = logging.getLogger()
-    for old in root.handlers[:]:
-        if isinstance(old, LineWriter):
-            root.removeHandler(old)
-            old.close()
-    root.addHandler(handler)
+    _remove_writers()
+    logging.getLogger().addHandler(handler)
     OwnLogger.writer = handler
     adopt()
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
@@ -92,6 +88,20 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     change_level(level)
+
+
+def end() -> None:
+    """Write what waits, and stop to take records: what follows on standard error is not the log."""
+    OwnLogger.writer = None
+    _remove_writers()
+
+
+def _remove_writers() -> None:
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        if isinstance(old, LineWriter):
+            root.removeHandler(old)
+            old.close()
 
 
 def begin(environ: Mapping[str, str]) -> None:
@@ -173,6 +183,7 @@ def _formatter(text: bool, node: str, *, colors: bool) -> logging.Formatter:
         # The plain formatter: the default one takes tens of milliseconds of the event loop for one traceback
         plain = structlog.dev.plain_traceback
         last += [
+            _warning,
             _escaped,
             structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", pad_event_to=0, exception_formatter=plain),
         ]
@@ -245,6 +256,15 @@ def _cut(value: Any, most: int, depth: int = 0) -> Any:
             pairs = islice(cast("Mapping[Any, Any]", value).items(), _ITEMS_MAX)
             return {_cut(name, most, depth + 1): _cut(item, most, depth + 1) for name, item in pairs}
     return value
+
+
+def _warning(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Show the line of source below a warning of Python as one below a traceback."""
+    if event.get("logger") == "py.warnings":
+        text, found, source = str(event["event"]).rstrip("\n").rpartition("\n  ")
+        if found:
+            event["event"], event["stack"] = text, source
+    return event
 
 
 def _escaped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

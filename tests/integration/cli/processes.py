@@ -77,6 +77,11 @@ def runs(pid: int) -> bool:
         return False
 
 
+def text_of(record: dict[str, Any]) -> str:
+    """Return what a record says, with its traceback."""
+    return f"{record['event']}\n{record.get('exception', '')}"
+
+
 class Dev:
     """A running ``goverse dev``."""
 
@@ -104,12 +109,12 @@ class Dev:
                 self.records.append({"event": line.rstrip("\n")})
 
     def said(self, part: str) -> dict[str, Any] | None:
-        """Return the first record whose event has ``part`` in it."""
-        return next((record for record in self.records if part in str(record["event"])), None)
+        """Return the first record that has ``part`` in its event or traceback."""
+        return next((record for record in self.records if part in text_of(record)), None)
 
     def count(self, part: str) -> int:
         """Return how many records say ``part``."""
-        return sum(part in str(record["event"]) for record in self.records)
+        return sum(part in text_of(record) for record in self.records)
 
     def wait_for(self, part: str) -> dict[str, Any]:
         """Wait until a record says ``part``."""

@@ -116,7 +116,7 @@ def test_a_data_directory_in_use_is_said_with_a_way_out(tmp_path: Path, mode: st
         ended = goverse("dev", "app.py", mode, "--port", "0", cwd=tmp_path)
 
         assert ended.returncode == 3
-        assert "is in use by process" in ended.stderr
+        assert "\nerror: the data directory .goverse is in use by process" in ended.stderr
         assert "Traceback" not in ended.stderr
         assert server.increment() == 1
 

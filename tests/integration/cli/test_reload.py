@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.cli.processes import COUNTER, Dev, application, dev, edit, runs, until
+from tests.integration.cli.processes import COUNTER, Dev, application, dev, edit, goverse, runs, text_of, until
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_module_beside_the_application_and_a_new_type_are_noticed(tmp_path: Pa
 def test_a_broken_edit_is_shown_and_the_old_code_goes_on(server: Dev, tmp_path: Path) -> None:
     edit(tmp_path / "app.py", "value: int = 0", "value: int = 1 / 0")
 
-    shown = str(server.wait_for("ZeroDivisionError")["event"])
+    shown = text_of(server.wait_for("ZeroDivisionError"))
     assert 'app.py", line 8' in shown
     assert "the old code goes on serving; waiting for the next change" in shown
     assert server.increment() == 1
@@ -98,6 +98,30 @@ def test_a_broken_edit_is_shown_and_the_old_code_goes_on(server: Dev, tmp_path: 
     edit(tmp_path / "app.py", "value: int = 1 / 0", "value: int = 0")
     server.wait_for("the application was reloaded")
     assert server.increment() == 2
+
+
+def test_a_terminal_shows_the_lines_of_a_broken_edit(tmp_path: Path) -> None:
+    path = application(tmp_path)
+    with dev(tmp_path, "app.py", LOG_FORMAT="text") as server:
+        server.wait_for("curl ")
+        edit(path, "value: int = 0", "value: int = 1 / 0")
+        server.wait_for("    ZeroDivisionError: division by zero")
+        shown = [str(record["event"]) for record in server.records]
+
+    assert f'      File "{path}", line 8, in Counter' in shown
+    assert [line for line in shown if "\\n" in line] == []
+
+
+@pytest.mark.parametrize("target", ["nofile", "no.file", "empty.py", "app:Nothing", "app:COUNTER"])
+def test_a_target_that_can_never_be_served_ends_the_command(tmp_path: Path, target: str) -> None:
+    application(tmp_path, COUNTER + "\n\nCOUNTER = 1\n")
+    application(tmp_path, "x = 1\n", "empty.py")
+
+    ended = goverse("dev", target, "--port", "0", cwd=tmp_path)
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: "), ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_program_that_is_broken_from_the_start_is_served_when_it_is_repaired(tmp_path: Path) -> None:

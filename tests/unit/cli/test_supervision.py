@@ -62,6 +62,32 @@ def test_code_that_cannot_be_imported_changes_nothing() -> None:
     assert deeds(rules.imported(3)) == [LetStop(1)]
 
 
+def test_a_first_import_that_no_edit_can_mend_ends_it_and_a_later_one_does_not() -> None:
+    first, later = Supervision(), Supervision()
+    list(first.begin())
+    assert list(first.failed(1, "there is no module 'shp'", 2)) == []
+    assert list(first.ended(1, "ended", 1.0)) == [Finish(2, "there is no module 'shp'")]
+
+    list(later.begin())
+    assert deeds(later.failed(1, "SyntaxError", 2, by_application=True)) == [TurnAway()]
+    assert deeds(later.ended(1, "ended", 1.0)) == []
+    assert deeds(later.changed("app.py")) == [Start(2)]
+    assert "waiting for the next change" in words(later.failed(2, "app.py has no object types", 2))
+
+
+def test_the_lines_of_a_traceback_are_details_of_what_is_said() -> None:
+    rules = serving()
+    list(rules.changed("app.py"))
+
+    assert list(rules.failed(2, "app cannot be imported:\nline 1\nline 2", 2, by_application=True)) == [
+        Say(
+            "error",
+            "app cannot be imported; the old code goes on serving; waiting for the next change",
+            "line 1\nline 2",
+        )
+    ]
+
+
 def test_a_change_during_a_change_starts_over() -> None:
     rules = serving()
 
@@ -173,8 +199,8 @@ def test_data_that_cannot_be_served_ends_it() -> None:
     list(rules.begin())
     list(rules.imported(1))
 
-    assert words(rules.failed(1, "the data directory is in use", 3)) == "the data directory is in use"
-    assert deeds(rules.ended(1, "ended", 1.0)) == [Finish(3)]
+    assert list(rules.failed(1, "the data directory is in use", 3)) == []
+    assert list(rules.ended(1, "ended", 1.0)) == [Finish(3, "the data directory is in use")]
 
 
 def test_the_first_signal_drains_and_the_second_kills() -> None:
@@ -195,7 +221,7 @@ def test_a_signal_also_ends_a_candidate_and_a_run_without_processes() -> None:
 
     broken = Supervision()
     list(broken.begin())
-    list(broken.failed(1, "SyntaxError", 2))
+    list(broken.failed(1, "SyntaxError", 2, by_application=True))
     assert deeds(broken.told_to_stop()) == [Finish(0)]
 
 
