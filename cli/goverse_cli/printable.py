@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# Controls of ASCII and Latin-1 other than tab and line feed, line and paragraph separators, directions of writing.
-_UNSAFE: Final = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
-_IN_LINES: Final = re.compile(f"[{_UNSAFE}]")
-_IN_A_LINE: Final = re.compile(f"[\t\n{_UNSAFE}]")
+from goverse.model.terminal_text import UNSAFE
+
+_IN_LINES: Final = re.compile(f"(?![\t\n])[{UNSAFE}]")
+_IN_A_LINE: Final = re.compile(f"[{UNSAFE}]")
 
 
 def lines(text: str) -> str:

@@ -145,10 +145,10 @@ export function unexpected(status: number, detail: string): UnexpectedAnswer {
  */
 export const UNEXECUTED: ReadonlySet<string> = new Set(["draining", "moving", "overloaded", "rate_limited"]);
 
-/** A text with its control characters escaped: what a server sends must not steer a terminal or forge a log. */
+/** A text with its control characters, and those that turn the direction of writing, escaped: what a server sends must not steer a terminal or forge a log. */
 function printable(text: string): string {
   // eslint-disable-next-line no-control-regex -- those are what it is about
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]/gu, (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]/gu, (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** What an answer's body says it is, without parameters. */

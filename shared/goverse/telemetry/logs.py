@@ -27,6 +27,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from goverse.errors import ConfigError
 from goverse.limits import LOG_TEXT_BYTES_MAX
 from goverse.model.problem_bounds import bounded_text
+from goverse.model.terminal_text import UNSAFE
 from goverse.objects.context import current_turn
 from goverse.telemetry.lines import LineWriter
 from goverse.telemetry.own_loggers import OwnLogger, adopt
@@ -46,8 +47,7 @@ FOREIGN_BYTES_MAX: Final = LOG_TEXT_BYTES_MAX
 _ITEMS_MAX: Final = 100  # of a list or a mapping among the values
 _DEPTH_MAX: Final = 4
 
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What a terminal carries out, takes for a line end, or reorders a line by."""
+_CONTROL: Final = re.compile(f"[{UNSAFE}]")
 logger = logging.getLogger("goverse")
 
 _FIRST: Final = ("ts", "level", "logger", "event")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import sys
 import threading
+import unicodedata
 from pathlib import Path
 
 import pytest
 
+from goverse.model.terminal_text import UNSAFE
 from goverse_cli import printable
 from tests.integration.cli.processes import goverse
 from tests.sdk.peer import Answering, peer
 
-CONTROLS = "a\x1b[2J\x1b]0;title\x07\r\nb\x9bc\x7f\u2028\u202ed\te"
+CONTROLS = "a\x1b[2J\x1b]0;title\x07\r\nb\x9bc\x7f\u2028\u202e\u061cd\te"
 
 
 def answering(body: bytes, status: str = "200 OK", kind: str = "application/json", *headers: str) -> Answering:
@@ -85,6 +89,21 @@ def test_an_encoding_that_was_not_asked_for_is_not_unpacked(tmp_path: Path) -> N
 
     assert ended.returncode == 1
     assert "the encoding 'gzip'" in ended.stderr
+
+
+def test_what_steers_a_terminal_is_escaped_in_the_output_of_commands_and_in_the_log_alike() -> None:
+    steering = {
+        chr(code)
+        for code in range(sys.maxunicode + 1)
+        if unicodedata.category(chr(code)) in ("Cc", "Cs", "Zl", "Zp")
+        or unicodedata.bidirectional(chr(code)) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+        or code in (0x061C, 0x200E, 0x200F)  # marks: letters of a direction that are not seen
+    }
+    escaped = re.compile(f"[{UNSAFE}]")
+
+    assert {chr(code) for code in range(sys.maxunicode + 1) if escaped.match(chr(code))} == steering
+    assert printable.line("".join(sorted(steering))).isprintable()
+    assert {each for each in steering if printable.lines(each) == each} == {"\t", "\n"}
 
 
 def test_plain_text_stays_as_it_is() -> None:
