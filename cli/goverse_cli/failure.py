@@ -17,6 +17,7 @@ from typer import TyperException
 
 from goverse.errors import ConfigError, GoverseError, StoreLocked, TryAgain
 from goverse.model.json_values import encode
+from goverse_cli.near_options import near_option
 from goverse_cli.printable import lines
 
 
@@ -67,6 +68,8 @@ def failure_of(error: BaseException) -> Failure:
         context = getattr(error, "ctx", None)
         hint = f"{context.command_path} --help says how to use it" if context is not None else ""
         message = error.format_message().rstrip(".") or "wrong usage"
+        if hasattr(error, "option_name") and (near := near_option(error)):
+            message, hint = error.message, f"did you mean {near}? {hint}"
         return Failure(message[:1].lower() + message[1:], hint=hint, exit_code=ExitCode.USAGE)
     if isinstance(error, GoverseError):
         document = {"code": error.code, "detail": error.detail, **error.extra}

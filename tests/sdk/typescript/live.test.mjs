@@ -372,10 +372,10 @@ test("numbers that JSON cannot carry are refused before anything is sent", async
 });
 
 test("control characters of a detail stay out of the message", async () => {
-  const problem = { code: "no", detail: "gone\r\n\u001b[2J\u009b forged", status: 409 };
+  const problem = { code: "no", detail: "gone\r\n\u001b[2J\u009b\u202e\u061c forged", status: 409 };
   const peer = await scripted(() => [409, { "content-type": "application/problem+json" }, JSON.stringify(problem)]);
   await assert.rejects(new GoVerse(peer.url).object("A", "a").call("x"), (error) => {
-    assert.equal(error.message, "no: gone\\u000d\\u000a\\u001b[2J\\u009b forged");
+    assert.equal(error.message, "no: gone\\u000d\\u000a\\u001b[2J\\u009b\\u202e\\u061c forged");
     return true;
   });
   peer.close();
