@@ -6,7 +6,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from functools import partial
 from textwrap import indent
 from typing import Any
 
@@ -61,49 +61,59 @@ def banner(running: Running, settings: Settings, *, reloads: bool) -> str:
     ]
     width = max(len(name) for name, _ in lines)
     text = "\n".join(f"{typer.style(name.rjust(width), dim=True)}  {value}" for name, value in lines)
-    first = first_call(running)
-    call = f"\n\n{indent(first, '  ')}" if first else ""
-    return f"\n{typer.style('GoVerse', bold=True)}\n\n{text}{call}\n"
+    return f"\n{typer.style('GoVerse', bold=True)}\n\n{text}\n\n{indent(first_call(running), '  ')}\n"
 
 
-def first_call(running: Running) -> str | None:
-    """Return what calls the most inviting method, after a create where it needs one; None where there is no method."""
-    found = _inviting(running)
-    if found is None:
-        return None
-    type_name, method = found
-    url = f"{running.url}/objects/{type_name}/{type_name.lower()}-1"
-    path = f"/call/{method.name}"
-    call = _curl("POST", f"{url}{path}", _example(running.document, type_name, path, "post"))
-    if type_name not in running.created_first:
-        return call
-    return f"{_curl('PUT', url, _example(running.document, type_name, '', 'put'))}\n{call}"
+def first_call(running: Running) -> str:
+    """Return requests that succeed as they are printed, whatever the objects' own code expects of their state.
+
+    A call of a method that declares no business error, preferably one that changes something and takes arguments,
+    because one without arguments (``pay`` of a cart) tends to need what an earlier call has left. A create comes before
+    it where the call alone does not create the object, or would only read it. Without such a method it is a create and
+    a read of its state, and where even creating needs more than the types say, the list of objects.
+    """
+    types = [name for name in running.catalog if _can_be_created(running, name)]
+    methods = [(name, method) for name in types for method in running.catalog[name].methods.values()]
+    inviting = min(filter(partial(_can_be_called, running), methods), key=partial(_demands, running), default=None)
+    if inviting is None and not types:
+        return _curl("GET", f"{running.url}/objects/{next(iter(running.catalog))}", None)
+    name, method = inviting or (types[0], None)
+    url = f"{running.url}/objects/{name}/{name.lower()}-1"
+    create = _curl("PUT", url, _example(running, name))
+    if method is None:
+        return f"{create}\n{_curl('GET', url, None)}"
+    call = _curl("POST", f"{url}/call/{method.name}", _example(running, name, method))
+    return f"{create}\n{call}" if method.readonly or name in running.created_first else call
+
+
+def _can_be_created(running: Running, name: str) -> bool:
+    described = running.catalog[name]
+    known = _example(running, name) is not None or not described.create_arguments.get("required")
+    return described.create == "anyone" and not described.create_errors and known
+
+
+def _can_be_called(running: Running, found: tuple[str, MethodDescription]) -> bool:
+    known = _example(running, *found) is not None or not found[1].arguments.get("required")
+    return not found[1].errors and known
+
+
+def _demands(running: Running, found: tuple[str, MethodDescription]) -> tuple[bool, bool, bool, int]:
+    """Return what makes a method less inviting, the most important first."""
+    name, method = found
+    bare = not method.readonly and not method.arguments.get("properties")
+    required = len(method.arguments.get("required", []))
+    return name in running.created_first, bare, method.readonly, required
 
 
 def _curl(verb: str, url: str, arguments: Any) -> str:
     body = f" -d {shlex.quote(encode(arguments).decode())}" if arguments else ""
-    return f"curl -X {verb} {shlex.quote(url)}{body}"
+    return f"curl{'' if verb == 'GET' else f' -X {verb}'} {shlex.quote(url)}{body}"
 
 
-def _inviting(running: Running) -> tuple[str, MethodDescription] | None:
-    """Prefer a type that a call creates, then a method that changes something, then one that asks for nothing."""
-    methods = [
-        (name, method)
-        for name, described in running.catalog.items()
-        if described.create == "anyone"
-        for method in described.methods.values()
-    ]
-
-    def demands(found: tuple[str, MethodDescription]) -> tuple[bool, bool, int]:
-        name, method = found
-        return name in running.created_first, method.readonly, len(method.arguments.get("required", []))
-
-    return min(methods, key=demands, default=None)
-
-
-def _example(document: Mapping[str, Any], type_name: str, path: str, verb: str) -> Any:
-    """Return the arguments that the API document shows for a request to an object; None where it shows none."""
-    operation = document["paths"].get(f"/objects/{type_name}/{{id}}{path}", {}).get(verb, {})
+def _example(running: Running, name: str, method: MethodDescription | None = None) -> Any:
+    """Return the arguments that the API document shows for a create or a call; None where it shows none."""
+    path, verb = (f"/call/{method.name}", "post") if method is not None else ("", "put")
+    operation = running.document["paths"].get(f"/objects/{name}/{{id}}{path}", {}).get(verb, {})
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     return content.get("example")
 

@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
@@ -223,6 +224,79 @@ def test_a_first_call_of_what_has_to_be_created_comes_after_the_create(tmp_path:
         first = server.wait_for("curl -X POST")["event"].split()
         assert httpx.put(create[3]).status_code == 201
         assert httpx.post(first[3], json={}).status_code == 200
+
+
+CART = (
+    COUNTER.replace("import Object, call", "import BusinessError, Object, call")
+    + """
+
+class Paid(BusinessError):
+    status = 409
+    code = "paid"
+
+
+class Cart(Object):
+    items: dict[str, int] = {}
+
+    @call(raises=(Paid,))
+    async def add(self, article: str, count: int) -> None:
+        raise Paid
+
+    @call
+    async def pay(self) -> None:
+        if not self.items:
+            raise Paid
+"""
+)
+TOTAL = """
+    @call(readonly=True)
+    async def total(self) -> int:
+        return len(self.items)
+"""
+ALONE = "\n\ndel Counter\n"
+HOOK = """
+    async def on_create(self, owner: str) -> None:
+        self.items[owner] = 1
+"""
+REFUSING = """
+    @raises(Paid)
+    async def on_create(self) -> None:
+        raise Paid
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "paths"),
+    [
+        (CART, ["Counter/counter-1/call/increment"]),
+        (CART + TOTAL + ALONE, ["Cart/cart-1", "Cart/cart-1/call/total"]),
+        (CART + TOTAL + HOOK + ALONE, ["Cart/cart-1", "Cart/cart-1/call/total"]),
+        (
+            CART.replace("    @call\n    async def pay", "    @call(raises=(Paid,))\n    async def pay") + ALONE,
+            ["Cart/cart-1", "Cart/cart-1"],
+        ),
+        (CART.replace("import B", "import raises, B") + REFUSING + ALONE, ["Cart"]),
+    ],
+)
+def test_the_printed_requests_succeed_as_they_are(tmp_path: Path, source: str, paths: list[str]) -> None:
+    application(tmp_path, source)
+
+    with dev(tmp_path, "app.py", "--no-reload", LOG_FORMAT="text") as server:
+        server.wait_for(" pid ")
+        server.wait_for("curl ")
+        until(lambda: server.count("  curl ") == len(paths), "the whole banner")
+        printed = [record["event"] for record in server.records if "  curl " in record["event"]]
+        assert [line.partition("/objects/")[2].split(" ")[0] for line in printed] == paths
+        for line in printed:
+            done = subprocess.run(
+                ["sh", "-c", f"{line} -sS -o answer -w '%{{http_code}}'"],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+            )
+            assert done.stdout.startswith("20"), (line, (tmp_path / "answer").read_text())
 
 
 def test_a_web_page_is_served_beside_the_objects(tmp_path: Path) -> None:
