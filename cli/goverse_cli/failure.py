@@ -10,6 +10,7 @@ import logging
 import os
 import traceback
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -60,6 +61,18 @@ class Failure(Exception):
         self.unforeseen = unforeseen
 
 
+def named_file(path: Path) -> bytes:
+    """Return what is in a file that the command line names.
+
+    Raises:
+        Failure: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror}", exit_code=ExitCode.USAGE) from error
+
+
 def failure_of(error: BaseException) -> Failure:
     """Return what to tell about any error that reached the top."""
     if isinstance(error, Failure):
@@ -84,6 +97,13 @@ def failure_of(error: BaseException) -> Failure:
         hint="run the command again with --debug to see where, and please report it",
         unforeseen=True,
     )
+
+
+def without(error: GoverseError, needed: str) -> Failure:
+    """Return the failure of a server that cannot do without ``needed``."""
+    document = {"code": error.code, "detail": error.detail, **error.extra}
+    hint = f"see whether {needed} can be reached from here"
+    return Failure(error.detail, hint=hint, exit_code=_exit_code(error), document=document)
 
 
 def _exit_code(error: GoverseError) -> ExitCode:

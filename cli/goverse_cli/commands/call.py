@@ -10,7 +10,7 @@ import orjson
 import typer
 
 from goverse.limits import CALL_TIMEOUT_S
-from goverse_cli.failure import ExitCode, Failure
+from goverse_cli.failure import ExitCode, Failure, named_file
 from goverse_cli.invocation import DEFAULT_URL, Url, invocation_of
 from goverse_cli.printable import lines
 from goverse_cli.trust import Ca, Cert, CertKey, Trust
@@ -94,7 +94,7 @@ def _read(arguments: str) -> bytes:
     if arguments == "-":
         text = sys.stdin.buffer.read()
     elif arguments.startswith("@"):
-        text = Path(arguments[1:]).read_bytes()
+        text = named_file(Path(arguments[1:]))
     else:
         text = arguments.encode(errors="surrogateescape")
     try:

@@ -55,7 +55,10 @@ def init(
     invocation = invocation_of(context)
     values = invocation.settings({"postgres.dsn": ("--dsn", dsn)}).values
     password = None if admin_password_file is None else _password_in(admin_password_file)
-    made = asyncio.run(provision(postgres_of(values), admin_dsn, password))
+    try:
+        made = asyncio.run(provision(postgres_of(values), admin_dsn, password))
+    except Unavailable as error:
+        raise _unreachable(error, "--admin-dsn and postgres.dsn (or --dsn)") from error
     show(invocation, {"made": made}, "\n".join(f"made {name}" for name in made) or "everything is there already")
 
 
@@ -238,12 +241,12 @@ def with_connection(
     return asyncio.run(run())
 
 
-def _unreachable(error: GoverseError) -> Exception:
+def _unreachable(error: GoverseError, options: str = "postgres.dsn (or --dsn)") -> Exception:
     if not isinstance(error, Unavailable):
         return error
     return Failure(
         error.detail,
-        hint="is the server up, and does postgres.dsn (or --dsn) name it?",
+        hint=f"see whether the server is up, and named by {options}",
         exit_code=ExitCode.UNAVAILABLE,
         document={"code": error.code, "detail": error.detail},
     )

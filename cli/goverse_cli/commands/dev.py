@@ -14,6 +14,7 @@ from goverse.objects.application import Target as Application
 from goverse.objects.application import find_target, load_application
 from goverse.settings import EffectiveSettings, Settings
 from goverse.telemetry import logs
+from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import Invocation, invocation_of
 from goverse_cli.listener import bind
 
@@ -67,6 +68,7 @@ def dev(
             "gate.tls_cert is for goverse gate; goverse dev speaks plain HTTP, for this machine",
             setting="gate.tls_cert",
         )
+    check_web(settings.values)
     found = find_target(target)
     logs.configure(settings.values.log.format, settings.values.log.level, node=settings.values.node.id)
     try:
@@ -78,6 +80,21 @@ def dev(
             logs.end()  # what ended the command is for people, also where the log is JSON because nobody watches it
         raise
     raise typer.Exit(code)
+
+
+def check_web(values: Settings) -> None:
+    """Refuse a folder of web pages that does not exist, before anything starts.
+
+    Raises:
+        Failure: there is no such folder.
+    """
+    web = values.gate.web_dir
+    if web is not None and not web.is_dir():
+        raise Failure(
+            f"there is no folder {web} with web pages",
+            hint="make it, or name another one with --web (gate.web_dir)",
+            exit_code=ExitCode.USAGE,
+        )
 
 
 def _with_reload(

@@ -10,7 +10,9 @@ from functools import partial
 
 import typer
 
-from goverse_cli.commands.dev import Host, Port, Web
+from goverse.errors import Unavailable
+from goverse_cli.commands.dev import Host, Port, Web, check_web
+from goverse_cli.failure import without
 from goverse_cli.invocation import invocation_of
 from goverse_cli.listener import bind
 
@@ -38,6 +40,7 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None, web: W
     flags = {"gate.host": ("--host", host), "gate.port": ("--port", port), "gate.web_dir": ("--web", web)}
     values = (settings := invocation_of(context).settings(flags)).values
     logs.configure(values.log.format, values.log.level, node=values.node.id)
+    check_web(values)
 
     async def until_told() -> None:
         keep_within(values)
@@ -55,7 +58,10 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None, web: W
         await serve_gate(settings, listener=listener, started=started, stop=stop)
 
     with bind(values.gate.host, values.gate.port) as listener:
-        run_server(until_told())
+        try:
+            run_server(until_told())
+        except Unavailable as error:
+            raise without(error, f"etcd (etcd.endpoints: {', '.join(values.etcd.endpoints)})") from error
 
 
 def _log_start(gate_id: str, url: str) -> None:

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from goverse.model.json_values import decode
 from goverse.objects.application import load_application
 from goverse_cli.compatibility import Break, breaks
-from goverse_cli.failure import ExitCode, Failure
+from goverse_cli.failure import ExitCode, Failure, named_file
 from goverse_cli.invocation import invocation_of
 from goverse_cli.terminal import show
 from goverse_cli.trust import Ca, Cert, CertKey, Trust
@@ -53,7 +53,7 @@ def export(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        out.write_bytes(text)
+        _write(out, text)
         typer.echo(f"wrote {out}", err=True)
 
 
@@ -93,6 +93,16 @@ def check(
     show(invocation_of(context), told, f"clients of {old} go on")
 
 
+def _write(out: Path, text: bytes) -> None:
+    there = out.exists()
+    try:
+        out.write_bytes(text)
+    except OSError as error:
+        if not there:
+            out.unlink(missing_ok=True)  # half a document looks like one
+        raise Failure(f"{out} cannot be written: {error.strerror}", hint="name another file with --out") from error
+
+
 def _check_source(target: str | None, url: str | None, what: str, command: str) -> None:
     """Refuse a command line that names none or both of two sources."""
     if (target is None) == (url is None):
@@ -119,7 +129,7 @@ def _of_code_or_file(target: str) -> object:
 
 def _of_file(path: Path) -> object:
     try:
-        return decode(path.read_bytes())
+        return decode(named_file(path))
     except ValueError as error:
         raise Failure(f"{path} holds no JSON", hint="goverse openapi export writes documents") from error
 

@@ -67,7 +67,10 @@ def create(project: Project) -> list[str]:
             exit_code=ExitCode.USAGE,
         )
     if not folder.parent.is_dir():
-        raise Failure(f"there is no folder {folder.parent}", hint="make it first", exit_code=ExitCode.USAGE)
+        is_file = folder.parent.exists()
+        message = f"{folder.parent} is not a folder" if is_file else f"there is no folder {folder.parent}"
+        hint = "name a folder with --into" if is_file else f"make it first: mkdir -p {folder.parent}"
+        raise Failure(message, hint=hint, exit_code=ExitCode.USAGE)
     building = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.new"
     try:
         names = [_write(project, building, name, template) for name, template in FILES.items()]

@@ -167,6 +167,8 @@ def parse(line: bytes) -> Dumped:
         value: Any = json_text.decode(line.decode())
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error.msg}, column {error.colno}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from error
     if not isinstance(value, dict):

@@ -107,7 +107,7 @@ def test_a_namespace_is_another_world(server: Dev, folder: Path) -> None:
         (["Counter", "x", "nap", '{"seconds": 60}', "--timeout", "0.2"], 1, "(504 timeout, request "),
         (["Counter", "x", "increment", "{by: 2}"], 2, "the arguments are not JSON"),
         (["Counter", "x", "increment", "[2]"], 2, "the arguments are JSON but no object"),
-        (["Counter", "x", "increment", "@absent.json"], 1, "absent.json: No such file or directory"),
+        (["Counter", "x", "increment", "@absent.json"], 2, "absent.json cannot be read: No such file or directory"),
         (["Counter", "x", "increment", "--key", "ä"], 2, "Idempotency-Key cannot carry"),
         (["Counter", "x", "increment", "--key", "~1"], 1, "an idempotency key cannot begin with"),
         (["Counter", "x"], 2, "missing argument 'METHOD'"),
@@ -204,7 +204,7 @@ def test_a_document_that_breaks_clients_is_refused_with_every_place(folder: Path
         "integer was possible, which is not expected",
     ]
     (tmp_path / "none.json").write_text("[]")
-    for wrong, code in ((("none.json",), 1), (("absent.json",), 1), ((), 2), (("new.json", "--url", server.url), 2)):
+    for wrong, code in ((("none.json",), 1), (("absent.json",), 2), ((), 2), (("new.json", "--url", server.url), 2)):
         refused = goverse(*check, *wrong, cwd=tmp_path)
         assert refused.returncode == code, wrong
         assert "Traceback" not in refused.stderr

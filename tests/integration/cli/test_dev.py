@@ -375,3 +375,19 @@ def test_a_setting_for_a_type_that_is_not_there_is_an_error(tmp_path: Path, mode
     ended = goverse("dev", "app.py", mode, "--port", "0", "--config", "goverse.yaml", cwd=tmp_path)
     assert ended.returncode == 2
     assert "objects.Conter: the application has no object type 'Conter'; did you mean objects.Counter?" in ended.stderr
+
+
+@RELOAD
+@pytest.mark.parametrize("command", ["dev", "gate"])
+def test_a_folder_of_pages_that_is_not_there_is_said_before_anything_starts(
+    tmp_path: Path, mode: str, command: str
+) -> None:
+    application(tmp_path)
+    arguments = ["app.py", mode] if command == "dev" else []
+
+    ended = goverse(command, *arguments, "--web", "nodir", "--port", "0", cwd=tmp_path)
+
+    assert ended.returncode == 2
+    assert "there is no folder nodir with web pages" in ended.stderr
+    assert "name another one with --web (gate.web_dir)" in ended.stderr
+    assert not (tmp_path / ".goverse").exists()

@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import Final
 
-from goverse.errors import DataDamaged, StoreFailed, StoreLocked
+from goverse.errors import DataDamaged, StoreLocked
 from goverse_node.stores.wal import manifest as manifests
 from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.manifest import Manifest
-from goverse_node.stores.wal.refusals import damaged
+from goverse_node.stores.wal.refusals import damaged, unusable
 from goverse_node.stores.wal.segment import RECORDS_AT
 
 LOCK_PATIENCE_S: Final = 0.5
@@ -118,7 +118,7 @@ class Lock:
             ) from error
         except OSError as error:
             os.close(descriptor)
-            raise StoreFailed(f"{directory.lock} cannot be locked: {error}") from error
+            raise unusable(f"{directory.lock} cannot be locked", error, "--data-dir (wal.data_dir)") from error
         self._descriptor = descriptor
 
     def release(self) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from goverse.errors import RestoreRefused, StoreFailed
+from goverse.errors import RestoreRefused
 from goverse_node.stores.dump_lines import Contents, Dumped, DumpedFloor, DumpedObject, check, read
 from goverse_node.stores.encoding import COMMIT, DIGEST, FULL, REPLY, encode_floor, object_flags
 from goverse_node.stores.wal import manifest as manifests
@@ -24,6 +24,7 @@ from goverse_node.stores.wal.files import Files, RealFiles
 from goverse_node.stores.wal.fold import Fold
 from goverse_node.stores.wal.manifest import Manifest
 from goverse_node.stores.wal.recovery import new_origin
+from goverse_node.stores.wal.refusals import unusable
 from goverse_node.stores.wal.snapshot import write_snapshot
 
 Lines = Callable[[str], Iterable[bytes]]
@@ -56,7 +57,7 @@ def load(lines: Lines, into: Path, *, now_ms: int, files: Files | None = None) -
         os.replace(building, into)  # noqa: PTH105 - over an empty directory, which Path.rename leaves open
         real.sync_directory(into.absolute().parent)
     except OSError as error:
-        raise StoreFailed(f"loading into {into} failed: {error}") from error
+        raise unusable(f"nothing was loaded into {into}", error, "--into") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return Loaded(into, max(contents.last_seq, 1 if contents.floors else 0) + 1, contents)

@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 from typing import Final
 
-from goverse.errors import DataDamaged, DataNewer, Unavailable
+from goverse.errors import DataDamaged, DataNewer, StoreFailed, Unavailable
 
 FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 DESCRIPTOR_ERRNOS: Final = frozenset({errno.EMFILE, errno.ENFILE})
@@ -19,6 +19,12 @@ def passing_refusal(error: Exception, root: Path) -> Unavailable | None:
     if error.errno in FULL_ERRNOS:
         return Unavailable(f"the disk is full: {root} ({error.strerror})")
     return Unavailable(f"there are too many open files: {root}") if error.errno in DESCRIPTOR_ERRNOS else None
+
+
+def unusable(what: str, error: OSError, option: str) -> StoreFailed:
+    """Return the error for a directory that cannot be read or written; ``option`` names another one."""
+    room = "make room on its disk, or " if error.errno in FULL_ERRNOS else ""
+    return StoreFailed(f"{what}: {error.strerror or error}; {room}name another one with {option}")
 
 
 def damaged(path: Path, offset: int, why: str, **extra: str) -> DataDamaged:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from goverse.errors import RestoreRefused, StoreFailed
+from goverse.errors import RestoreRefused
 from goverse_node.stores.encoding import PREFIX, STATE_AT, at_ms_of, seq_of
 from goverse_node.stores.wal import manifest as manifests
 from goverse_node.stores.wal.compact import Task, snapshot_of, whole_snapshot
@@ -23,6 +23,7 @@ from goverse_node.stores.wal.ending import create_segment
 from goverse_node.stores.wal.files import Files, RealFiles
 from goverse_node.stores.wal.log import Log, Progress
 from goverse_node.stores.wal.manifest import Manifest
+from goverse_node.stores.wal.refusals import unusable
 from goverse_node.stores.wal.salvage import usable_manifest
 from goverse_node.stores.wal.scan import Scan
 from goverse_node.stores.wal.segment import RECORDS_AT, Origin, read_mark
@@ -83,7 +84,7 @@ def restore(
         os.replace(building, into)  # noqa: PTH105 - over an empty directory, which Path.rename leaves open
         real.sync_directory(into.absolute().parent)
     except OSError as error:
-        raise StoreFailed(f"restoring into {into} failed: {error}") from error
+        raise unusable(f"nothing was restored into {into}", error, "--into") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return Restored(into, seq, *restored)

@@ -28,6 +28,7 @@ from goverse_node.stores.wal.feed import Feed
 from goverse_node.stores.wal.files import Files, RealFiles
 from goverse_node.stores.wal.manifest import SnapshotEntry
 from goverse_node.stores.wal.recovery import Recovered, Recovery, new_origin
+from goverse_node.stores.wal.refusals import unusable
 from goverse_node.stores.wal.segment import Origin
 from goverse_node.stores.wal.stats import BatchWritten, WalStats
 from goverse_node.stores.wal.upkeep import Now, Retention, Trimmed, Upkeep
@@ -110,7 +111,8 @@ class WalStore:
             recovered = await asyncio.to_thread(self._recover)
         except OSError as error:
             self._unlock()
-            raise StoreFailed(f"the data directory {self._directory.root} cannot be used: {error}") from error
+            what = f"the data directory {self._directory.root} cannot be used"
+            raise unusable(what, error, "--data-dir (wal.data_dir)") from error
         except BaseException:
             self._unlock()
             raise
