@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import typer
 from typer import TyperException
 
-from goverse.errors import ConfigError, GoverseError, StoreLocked, TryAgain
+from goverse.errors import ConfigError, GoverseError, StoreLocked, TryAgain, Unavailable
 from goverse.model.json_values import encode
 from goverse_cli.near_options import near_option
 from goverse_cli.printable import lines
@@ -99,11 +101,15 @@ def failure_of(error: BaseException) -> Failure:
     )
 
 
-def without(error: GoverseError, needed: str) -> Failure:
-    """Return the failure of a server that cannot do without ``needed``."""
-    document = {"code": error.code, "detail": error.detail, **error.extra}
-    hint = f"see whether {needed} can be reached from here"
-    return Failure(error.detail, hint=hint, exit_code=_exit_code(error), document=document)
+@contextmanager
+def needing(needed: str) -> Generator[None]:
+    """Say what has to be reachable where a server is refused as unavailable."""
+    try:
+        yield
+    except Unavailable as error:
+        document = {"code": error.code, "detail": error.detail, **error.extra}
+        hint = f"see whether {needed} can be reached from here"
+        raise Failure(error.detail, hint=hint, exit_code=_exit_code(error), document=document) from error
 
 
 def _exit_code(error: GoverseError) -> ExitCode:

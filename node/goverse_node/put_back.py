@@ -28,10 +28,7 @@ async def put_back(
     """Give ``key`` a state, and the digest of the creation that it goes back to.
 
     The digest decides how a repeated ``PUT`` is answered: it has to be the one of that state, not of the object that
-    is replaced.
-
-    Returns:
-        The new version and its position.
+    is replaced. Returns the new version and its position.
 
     Raises:
         UnknownType: the node does not serve the type.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,23 +65,34 @@ def dev(
         "gate.web_dir": ("--web", web),
     }
     settings = invocation.settings(flags)
-    if settings.values.gate.tls_cert is not None:
+    _check(settings.values)
+    found = find_target(target)
+    logs.configure(settings.values.log.format, settings.values.log.level, node=settings.values.node.id)
+    with _plain_errors(settings.values):
+        code = (
+            _with_reload(invocation, target, found, settings, flags) if reload else _in_this_process(target, settings)
+        )
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _plain_errors(values: Settings) -> Generator[None]:
+    """End the log before an error, so that it is plain text also where the log is JSON for want of a terminal."""
+    try:
+        yield
+    except Exception:
+        if values.log.format != "json":
+            logs.end()
+        raise
+
+
+def _check(values: Settings) -> None:
+    if values.gate.tls_cert is not None:
         raise ConfigError(
             "gate.tls_cert is for goverse gate; goverse dev speaks plain HTTP, for this machine",
             setting="gate.tls_cert",
         )
-    check_web(settings.values)
-    found = find_target(target)
-    logs.configure(settings.values.log.format, settings.values.log.level, node=settings.values.node.id)
-    try:
-        code = (
-            _with_reload(invocation, target, found, settings, flags) if reload else _in_this_process(target, settings)
-        )
-    except Exception:
-        if settings.values.log.format != "json":
-            logs.end()  # what ended the command is for people, also where the log is JSON because nobody watches it
-        raise
-    raise typer.Exit(code)
+    check_web(values)
 
 
 def check_web(values: Settings) -> None:

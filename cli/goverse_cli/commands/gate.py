@@ -10,9 +10,8 @@ from functools import partial
 
 import typer
 
-from goverse.errors import Unavailable
 from goverse_cli.commands.dev import Host, Port, Web, check_web
-from goverse_cli.failure import without
+from goverse_cli.failure import needing
 from goverse_cli.invocation import invocation_of
 from goverse_cli.listener import bind
 
@@ -57,11 +56,8 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None, web: W
         started = partial(_log_start, values.node.id)
         await serve_gate(settings, listener=listener, started=started, stop=stop)
 
-    with bind(values.gate.host, values.gate.port) as listener:
-        try:
-            run_server(until_told())
-        except Unavailable as error:
-            raise without(error, f"etcd (etcd.endpoints: {', '.join(values.etcd.endpoints)})") from error
+    with bind(values.gate.host, values.gate.port) as listener, needing(f"etcd ({', '.join(values.etcd.endpoints)})"):
+        run_server(until_told())
 
 
 def _log_start(gate_id: str, url: str) -> None:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from goverse.errors import Unavailable
 from goverse_cli.commands.dev import Target
-from goverse_cli.failure import without
+from goverse_cli.failure import needing
 from goverse_cli.invocation import invocation_of
 
 if TYPE_CHECKING:
@@ -59,12 +58,8 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
 
         await serve_node(application, values, started=started, stop=stop)
 
-    try:
+    with needing(f"etcd (etcd.endpoints: {', '.join(values.etcd.endpoints)}) and PostgreSQL (postgres.dsn)"):
         run_server(until_told())
-    except Unavailable as error:
-        raise without(
-            error, f"etcd (etcd.endpoints: {', '.join(values.etcd.endpoints)}) and PostgreSQL (postgres.dsn)"
-        ) from error
 
 
 def _listen_to_signals() -> asyncio.Future[Shutdown]:

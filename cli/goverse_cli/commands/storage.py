@@ -105,8 +105,7 @@ def restore(
         typer.Option(help="As it was at this time, like 2026-11-21T09:30:00 (local) or 2026-11-21T09:30:00Z."),
     ] = None,
     as_of: Annotated[
-        str | None,
-        typer.Option(help="One object as it was at this commit_seq, like 4711, or at this time.", show_default=False),
+        str | None, typer.Option(help="One object as it was at this commit_seq or time.", show_default=False)
     ] = None,
     namespace: Annotated[str, typer.Option(help="Namespace of the one object.")] = "default",
     url: Url = DEFAULT_URL,
@@ -116,9 +115,8 @@ def restore(
     With --into, everything as it was at a position or a time becomes a new data directory; the source is only read.
     Without position or time it is everything that can be read. Every checksum is verified on the way.
 
-    With TYPE, ID and --as-of, one object gets the state that it had then, as a new version, and counts as created with
-    the arguments of that time. No other object is touched, and kept answers to idempotency keys stay as they are. If a
-    server uses the directory, it is asked to do it.
+    With TYPE, ID and --as-of, one object gets its state and creation arguments of then, as a new version. No other
+    object is touched; kept answers to idempotency keys stay. A server that uses the directory is asked to do it.
 
     \b
     Examples:
