@@ -96,14 +96,22 @@ async def drive(turn: Turn, value: Any, scope: Scope) -> None:
             value = await Stepped(turn, coroutine)
         else:
             value = await coroutine
-    except GeneratorExit:  # the loop is gone, and with it everybody who could be told
-        raise
     except BaseException as error:
+        if isinstance(error, GeneratorExit) and not _is_running(turn):
+            raise  # the loop is gone, and with it everybody who could be told
         current_turn.set(None)
         _fail(turn, error, mark)
     else:
         current_turn.set(None)
         _succeed(turn, value, mark)
+
+
+def _is_running(turn: Turn) -> bool:
+    """Tell whether the turn's task runs: a ``GeneratorExit`` is the method's own then, and no end of its coroutine."""
+    try:
+        return asyncio.current_task() is turn.task
+    except RuntimeError:
+        return False
 
 
 @lru_cache(maxsize=512)
@@ -126,7 +134,7 @@ def _succeed(turn: Turn, value: Any, mark: ref[Scope]) -> None:
             raise TooLarge(
                 f"the result of {turn.activation.key.type}.{turn.name} has {len(body)} bytes; {limit} are allowed"
             )
-    except Exception as error:
+    except BaseException as error:
         if isinstance(error, MethodFailed):
             logger.error(
                 "method returned a wrong value", extra={**turn.place(), "reason": str(error), "value": _shown(value)}
@@ -140,8 +148,8 @@ def _fail(turn: Turn, error: BaseException, mark: ref[Scope]) -> None:
     if mark() is not None:
         turn.activation.left_behind(turn, mark)
     _end(turn, b"", told(turn, error))
-    if isinstance(error, KeyboardInterrupt):
-        raise error  # somebody wants the process to stop
+    if isinstance(error, KeyboardInterrupt) and turn.activation.node.passes_interrupts:
+        raise error
 
 
 def _end(turn: Turn, body: bytes, error: GoverseError | None) -> None:
@@ -206,7 +214,7 @@ def _made_fit(error: GoverseError) -> str | None:
         json_values.encode((problem.code, problem.detail))
         if not is_name(problem.code):
             return f"its code is {problem.code!r:.100}, not an identifier"
-    except Exception as reason:
+    except BaseException as reason:
         return f"its members have no JSON form: {reason}"
     status: Any = problem.status  # an application may have put anything there
     if status is not None and not (isinstance(status, int) and 400 <= status <= 499):
@@ -217,7 +225,7 @@ def _made_fit(error: GoverseError) -> str | None:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:
+    except BaseException:
         return "(an error that cannot be shown)"
 
 

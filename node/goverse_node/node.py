@@ -53,10 +53,14 @@ class Node:
     Attributes:
         loads_at_once: the store answers from memory; False as soon as it answers a load with a future.
         shows_causes: problems carry the exceptions behind them; only for tests, since that keeps tracebacks alive.
+        passes_interrupts: a ``KeyboardInterrupt`` in a method ends the process, after the turn; only for tests. A
+            server takes the signal itself, so there it is the application's own error, and a call that is routed again
+            would end one node after the other.
     """
 
     loads_at_once = True
     shows_causes = False
+    passes_interrupts = False
 
     def __init__(
         self,

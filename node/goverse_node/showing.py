@@ -43,8 +43,6 @@ def _evaluate(view: ViewSpec, instance: Instance) -> bytes:
     try:
         body = view.result.encode(view.function(instance.object))
         unchanged = instance.dump() == instance.base
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # also sys.exit(): one object's view does not end the node
         logger.error("view failed", exc_info=error, extra={"object": str(instance.object.key), "view": view.name})
         # Nothing of the error: a value of the wrong type may be the very thing that the view keeps from callers

@@ -14,8 +14,8 @@ from hashlib import blake2b
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from goverse.errors import Deadlock, GoverseError, ReadonlyViolation, Timeout
-from goverse.limits import CHAIN_LENGTH_MAX
+from goverse.errors import Deadlock, GoverseError, ReadonlyViolation, Timeout, TooLarge
+from goverse.limits import CHAIN_LENGTH_MAX, STATE_BYTES_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import CLIENT_DERIVED_KEY_PREFIX, DERIVED_KEY_PREFIX, ROUTER_KEY_PREFIX, ObjectKey
 from goverse.model.object_ids import derived_id, time_ordered_id
@@ -161,7 +161,7 @@ class Turn:
         chain = (*self.request.chain, self.activation.key)
         if len(chain) > CHAIN_LENGTH_MAX:
             return Reply(problem=Problem.of(Deadlock(f"the call chain is longer than {CHAIN_LENGTH_MAX} objects")))
-        if self.readonly and (refusal := self._refusal(key, method)) is not None:
+        if (refusal := self._refusal(key, method, body)) is not None:
             return Reply(problem=Problem.of(refusal))
         nested_key = self._derived_key(key, method or f"@{operation.name.lower()}", body)
         await self.activation.durable()
@@ -241,8 +241,17 @@ class Turn:
             return derived_id(namespace, type_name, key)
         return time_ordered_id(self.activation.node.clock.wall_ms(), os.urandom(10))
 
-    def _refusal(self, key: ObjectKey, method: str) -> ReadonlyViolation | None:
-        """Return why a readonly turn may not call ``method``, as far as this node knows the method."""
+    def _refusal(self, key: ObjectKey, method: str, body: bytes) -> GoverseError | None:
+        """Return why the turn may not make a call: its size, or a method that a readonly turn may not call.
+
+        The size is the one that another node takes: whether a call fits shall not depend on where objects are. Of the
+        methods only those count that this node knows.
+        """
+        if len(body) > STATE_BYTES_MAX:
+            what = f"the arguments of {key.type}.{method}" if method else f"the creation arguments of {key.type}"
+            return TooLarge(f"{what} have {len(body)} bytes; {STATE_BYTES_MAX} are allowed")
+        if not self.readonly:
+            return None
         spec = self.activation.node.registry.types.get(key.type)
         called = spec.methods.get(method) if spec is not None else None
         if called is None or called.readonly:

@@ -117,7 +117,7 @@ class Arguments:
             values = cast("dict[str, Any]", self._validate_json(body or _EMPTY_OBJECT))
         except ValidationError as error:
             raise self._refusal(body, error) from error
-        except Exception as error:
+        except BaseException as error:  # also sys.exit(): one call's arguments do not end the node
             raise MethodFailed("a validator of the arguments raised an error of its own") from error
         if body.count(b":") != len(values) and json_text.may_repeat_members(body, _members(values)):
             _check_text(body)

@@ -53,7 +53,7 @@ def default_maker(default: Any) -> Callable[[], Any]:
 def _made(make: Callable[[], Any]) -> Any:
     try:
         return make()
-    except Exception as error:
+    except BaseException as error:
         raise MethodFailed(f"a default value could not be made: {type(error).__name__}") from error
 
 

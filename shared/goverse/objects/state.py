@@ -141,7 +141,7 @@ class State:
                 f"the stored state does not fit class {self._name}; raise its state_version and add a migration",
                 errors=self._problems(error),
             ) from error
-        except Exception as error:
+        except BaseException as error:
             raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
         if self._restorers:
             self._restore_behaviour(values)
@@ -171,7 +171,7 @@ class State:
         """
         try:
             return self._to_json(values, warnings="error")
-        except Exception as error:
+        except BaseException as error:
             raise MethodFailed(self._misfit(values, error)) from error
 
     def dump_plain(self, values: Mapping[str, Any]) -> bytes | None:
@@ -190,12 +190,12 @@ class State:
         except orjson.JSONEncodeError:  # half a character of UTF-16
             return None
 
-    def _misfit(self, values: Mapping[str, Any], error: Exception) -> str:
+    def _misfit(self, values: Mapping[str, Any], error: BaseException) -> str:
         """Say what cannot be written; the text of the error would show callers the value of a hidden field."""
         for field in self.hidden & values.keys():
             try:
                 self._to_json({field: values[field]}, warnings="error")
-            except Exception:
+            except BaseException:
                 return f"the hidden field {field} of {self._name} holds a value that is not of its declared type"
         return f"a field of {self._name} holds a value that is not of its declared type: {error}"
 
@@ -218,7 +218,7 @@ class State:
                 f"the method left {self._name} in a state that breaks its own declaration: {in_words(problems)}",
                 errors=problems,
             ) from error
-        except Exception as error:
+        except BaseException as error:
             raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
         promoted = False
         for field, kind in self._exact:

@@ -138,7 +138,7 @@ class ObjectHost:
         self._node = import_module("goverse_node.node").Node(self._registry, self._store, options=self._options)
         self._link = FaultyLink(self._node, self._faults)
         self._node.calls = self._link
-        self._node.shows_causes = True
+        self._node.shows_causes = self._node.passes_interrupts = True
         await self._node.start()
 
     async def _stop(self, drain_timeout_s: float) -> None:

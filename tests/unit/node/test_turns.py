@@ -236,21 +236,50 @@ async def test_a_validator_that_is_broken_fails_the_call(caplog: pytest.LogCaptu
         assert code(await b.call(Basket, "a", "typed")) == "method_failed"
 
 
+class Stopping(Object):
+    value: int = 0
+
+    @call
+    def stop(self) -> None:
+        self.value = 1
+        raise KeyboardInterrupt
+
+    @call
+    async def stop_later(self) -> None:
+        self.value = 1
+        raise KeyboardInterrupt
+
+    @call
+    async def close(self) -> None:
+        self.value = 1
+        raise GeneratorExit
+
+    @call(reentrant=True)
+    async def close_in_steps(self) -> None:
+        self.value = 1
+        raise GeneratorExit
+
+    @call
+    def go(self) -> int:
+        return self.value
+
+
 @pytest.mark.requirement("OBJ-9")
-async def test_an_interrupt_ends_the_turn_and_passes_on(caplog: pytest.LogCaptureFixture) -> None:
-    class Stopping(Object):
-        value: int = 0
-
-        @call
-        def stop(self) -> None:
-            self.value = 1
-            raise KeyboardInterrupt
-
-        @call
-        def go(self) -> int:
-            return self.value
-
+@pytest.mark.parametrize("method", ["stop", "stop_later", "close", "close_in_steps"])
+async def test_interrupts_and_exits_that_an_application_raises_fail_the_call_alone(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with bench(Stopping) as b:
+        assert code(await b.call(Stopping, "a", method)) == "method_failed"
+        assert value(await b.call(Stopping, "a", "go")) == 0
+
+
+@pytest.mark.requirement("OBJ-9")
+async def test_an_interrupt_from_the_keyboard_ends_the_turn_and_passes_on_in_tests(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with bench(Stopping) as b:
+        b.node.passes_interrupts = True
         with pytest.raises(KeyboardInterrupt):
             b.call(Stopping, "a", "stop")
         assert value(await b.call(Stopping, "a", "go")) == 0
