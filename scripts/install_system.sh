@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make sure that programs which are not Python packages are there: silent when they are, otherwise
 # installed from Debian's or Ubuntu's packages, otherwise a sentence about what to do.
-#   usage: scripts/install_system.sh chromium|etcd-server|nodejs|postgresql|prometheus|python3-venv|wrk ...
+#   usage: scripts/install_system.sh chromium|etcd-server|nginx|nodejs|pgbouncer|postgresql|prometheus|python3-venv|wrk ...
 # A Chromium-like browser under another name is taken from $GOVERSE_CHROMIUM.
 set -euo pipefail
 

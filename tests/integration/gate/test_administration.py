@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 import stat
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -157,6 +159,20 @@ def test_a_token_is_made_once_and_is_readable_for_its_user_alone(tmp_path: Path)
     assert token_in(path) == token
     assert token_in(tmp_path / "other.token") != token
     assert sorted(each.name for each in tmp_path.iterdir()) == ["admin.token", "other.token"]
+
+
+def test_processes_that_make_the_token_at_once_have_the_same_one(tmp_path: Path) -> None:
+    for attempt in range(20):
+        path, together = tmp_path / f"{attempt}.token", threading.Barrier(8)
+
+        def make(path: Path = path, together: threading.Barrier = together) -> str:
+            together.wait()
+            return token_in(path)
+
+        with ThreadPoolExecutor(8) as pool:
+            made = {each.result() for each in [pool.submit(make) for _ in range(8)]}
+        assert made == {path.read_text("utf-8").strip()}
+    assert len(list(tmp_path.iterdir())) == 20
 
 
 @pytest.mark.parametrize("content", ["", "short", "x" * 31 + "\n", "é" * 40])
