@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -25,6 +26,7 @@ from goverse.model.replies import encode_reply
 from goverse.objects.registry import Registry
 from goverse_node.node import Node
 from goverse_node.stores.postgres import schema
+from goverse_node.stores.postgres.load import load as load_into_database
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.store import PostgresStore
 from goverse_node.stores.postgres.verify import verify
@@ -41,6 +43,10 @@ class Counter(Object):
     @call
     async def add(self, amount: int) -> int:
         self.value += amount
+        return self.value
+
+    @call(readonly=True)
+    async def look(self) -> int:
         return self.value
 
 
@@ -231,6 +237,46 @@ async def test_a_database_in_use_or_with_objects_is_refused_and_stays_as_it_was(
     done = goverse("load", "-", "--cluster", "--dsn", database.dsn, "--add", cwd=tmp_path, stdin=one)
     code, told = done.returncode, done.stderr
     assert (code, "names a shard; the cluster has 8192" in told) == (1, True), told
+
+
+async def test_a_node_that_starts_during_the_load_sees_what_is_loaded(database: Server) -> None:
+    loading, go_on = threading.Event(), threading.Event()
+
+    def lines(what: str) -> Iterator[bytes]:
+        if what == "objects":
+            loading.set()
+            assert go_on.wait(60)
+        yield line(id="a", state={"value": 2}).encode()
+
+    async def load() -> None:
+        connection = await asyncpg.connect(database.dsn)
+        await load_into_database(connection, lines, now_ms=now_ms(), shards=8192, add=False)
+        await connection.close()
+
+    async def look() -> bytes:
+        await store.open()
+        await node.start()
+        reply = await node.submit(Request(Operation.CALL, key("a"), "look", b"", node.now() + 60, "r"))
+        assert reply.problem is None, reply.problem
+        return reply.body
+
+    store = PostgresStore(PostgresOptions(dsn=database.dsn), owner="n1")
+    node = Node(Registry([Counter]), store)
+    work = asyncio.create_task(asyncio.to_thread(asyncio.run, load()))
+    await asyncio.to_thread(loading.wait, 60)
+    seen = asyncio.create_task(look())
+    watching = await asyncpg.connect(database.dsn)
+    async with asyncio.timeout(60):
+        while not seen.done() and not await watching.fetchval(  # noqa: ASYNC110  # told by a server
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'goverse' AND wait_event_type = 'Lock'"
+        ):
+            await asyncio.sleep(0.01)
+    await watching.close()
+    go_on.set()
+    await work
+    assert await seen == b"2"
+    await node.stop(1)
+    await store.close()
 
 
 def line(**members: Any) -> str:

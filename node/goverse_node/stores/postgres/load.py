@@ -5,7 +5,8 @@ the load is expired. Replies that have expired are left out, and so are those un
 only the router of the dumped store would send them again.
 
 Nodes have to be stopped, because a node that has looked for an object before the load would go on answering that it
-does not exist.
+does not exist. A node that starts during the load waits for its end: the load locks the tables for readers too, and
+looks for nodes once more when it has the lock.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ async def load(connection: Any, lines: Lines, *, now_ms: int, shards: int, add: 
     )  # no reply may lie in the place of a day to come
     async with connection.transaction():
         await connection.execute(query("loading/begin"))
+        await _refuse_others(connection, tries=1)
         if not add and await connection.fetchval(query("loading/holds")):
             raise RestoreRefused("the database holds objects or replies; load into an empty one, or say --add")
         await _copy_objects(connection, read(lines("objects")))
@@ -85,18 +87,19 @@ class _Places:
             raise MalformedRequest(f"{dumped.key} names a shard; the cluster has {self._shards}, from 0")
 
 
-async def _refuse_others(connection: Any) -> None:
-    """Wait for a moment until no other process of GoVerse is connected: a node that was stopped hangs up soon.
+async def _refuse_others(connection: Any, *, tries: int = _PATIENCE_TRIES) -> None:
+    """Look, up to ``tries`` times, until no other process of GoVerse is connected: one that was stopped hangs up soon.
 
     Raises:
         RestoreRefused: others stay connected.
     """
     others = 0
-    for _ in range(_PATIENCE_TRIES):
+    for left in reversed(range(tries)):
         others = await connection.fetchval(query("loading/others"))
         if not others:
             return
-        await asyncio.sleep(_PAUSE_S)
+        if left:
+            await asyncio.sleep(_PAUSE_S)
     raise RestoreRefused(f"{others} connections of GoVerse use the database; stop all nodes first")
 
 
