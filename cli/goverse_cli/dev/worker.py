@@ -12,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import uvloop
-
 from goverse.errors import StartFailed
 from goverse.objects.application import Application, ApplicationBroken, imported_files, load_application
 from goverse.settings import EffectiveSettings, Settings, load_settings
@@ -23,6 +21,7 @@ from goverse.telemetry.resources import Allowance
 from goverse_cli.banner import announce
 from goverse_cli.dev.channel import Failed, Imported, Job, Message, Serve, Serving, decode, encode
 from goverse_cli.dev.lifeline import die_with_parent, watch_supervisor
+from goverse_cli.event_loop import run_to_end
 from goverse_cli.failure import failure_of
 from goverse_cli.serve import Running, serve
 
@@ -47,7 +46,7 @@ def main() -> None:
         told = _next(said)
         if isinstance(told, Serve):
             with socket.socket(fileno=job.listener) as listener:
-                uvloop.run(_serve(told, settings, application, listener, channel=channel, said=said))
+                run_to_end(_serve(told, settings, application, listener, channel=channel, said=said))
     except Exception as error:
         failure = failure_of(error)
         if failure.unforeseen:

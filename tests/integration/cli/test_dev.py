@@ -50,6 +50,45 @@ def test_a_fresh_folder_serves_at_once_and_remembers_after_a_kill(tmp_path: Path
         assert again.increment(by=2) == 4
 
 
+LEAVING = (
+    COUNTER
+    + """
+    @call
+    async def leave(self, how: str) -> None:
+        import asyncio
+        self.value = 100
+        await asyncio.gather(self._leave(how), asyncio.sleep(0))
+
+    @call
+    async def leave_together(self, how: str) -> None:
+        import asyncio
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._leave(how))
+
+    async def _leave(self, how: str) -> None:
+        raise {"exit": SystemExit(3), "interrupt": KeyboardInterrupt()}[how]
+"""
+)
+
+
+@RELOAD
+@pytest.mark.requirement("OBJ-9")
+def test_an_exit_in_a_task_of_a_method_fails_its_call_and_the_server_goes_on(tmp_path: Path, mode: str) -> None:
+    application(tmp_path, LEAVING)
+
+    with dev(tmp_path, "app.py", mode) as server:
+        pid = server.server_pid() if mode == "--reload" else None
+        assert server.increment() == 1
+        for method in ("leave", "leave_together"):
+            for how in ("exit", "interrupt"):
+                failed = httpx.post(f"{server.url}/objects/Counter/c1/call/{method}", json={"how": how}, timeout=60)
+                assert (failed.status_code, failed.json()["code"]) == (500, "method_failed")
+        assert server.increment() == 2
+        assert pid is None or server.server_pid() == pid
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
 @RELOAD
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_lets_running_calls_finish(tmp_path: Path, mode: str, number: signal.Signals) -> None:

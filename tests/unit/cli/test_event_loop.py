@@ -1,5 +1,9 @@
 """How a server ends: what nobody foresaw leaves a trace in its log."""
 
+import asyncio
+import signal
+import sys
+
 import pytest
 
 from goverse.errors import Unavailable
@@ -22,3 +26,26 @@ def test_an_end_that_explains_itself_is_told_by_the_command(caplog: pytest.LogCa
     with pytest.raises(Unavailable):
         run_server(_fail(Unavailable("etcd does not answer")))
     assert not caplog.records
+
+
+async def _leave(code: int) -> None:
+    sys.exit(code)
+
+
+def test_an_exit_of_the_server_itself_ends_it() -> None:
+    with pytest.raises(SystemExit) as left:
+        run_server(_leave(3))
+    assert left.value.code == 3
+
+
+def test_an_exit_in_another_task_reaches_those_who_wait_for_it_and_nobody_else() -> None:
+    reached: list[object] = []
+
+    async def serve() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, reached.append, "a signal")
+        other = asyncio.create_task(asyncio.sleep(0, "other"))
+        reached.extend(await asyncio.gather(_leave(3), _leave(4), return_exceptions=True))
+        reached.append(await other)
+
+    run_server(serve())
+    assert [getattr(each, "code", each) for each in reached] == [3, 4, "other"]
