@@ -37,9 +37,10 @@ class OfferedType:
     def state_tag(self, version: int, state: bytes) -> bytes:
         """Return the entity tag of a state, without quotes: the version, and for some types a checksum.
 
-        A migration, or another release of a view, changes the representation of an object and not its version. While
-        nodes of two releases serve, a gate cannot know which of them answered, so from state version 2 on, and for
-        types with a view, the tag follows from the representation itself.
+        A migration, another release of a view, or a field that begins to be hidden changes the representation of an
+        object and not its version. While nodes of two releases serve, a gate cannot know which of them answered, so
+        from state version 2 on, and for types with a view or hidden fields, the tag follows from the representation
+        itself.
         """
         return b"%d" % version if self.tag_names_version_only else b"%d.%08x" % (version, crc32(state))
 
@@ -72,7 +73,7 @@ class Offers:
                 for name, method in described.methods.items()
             }
             handlers = Names({name: name for name in described.handlers})
-            version_only = described.state_version == 1 and not described.has_view
+            version_only = described.state_version == 1 and not (described.has_view or described.has_hidden)
             unknown = metrics.methods[described.name, UNKNOWN]
             return OfferedType(
                 described.name, Names(methods), _listed(methods) or "none", handlers, version_only, unknown

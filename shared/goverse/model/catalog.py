@@ -45,6 +45,7 @@ class TypeDescription:
 
     Attributes:
         has_view: a view makes what is shown of the state.
+        has_hidden: a field of the state is not shown.
         handlers: methods that only other objects call, by name.
         create, delete: who may do that: ``anyone``, ``internal`` or ``nobody``.
         create_errors, delete_errors: business errors of the hooks.
@@ -62,6 +63,7 @@ class TypeDescription:
     delete: str = "anyone"
     create_errors: tuple[ErrorDescription, ...] = ()
     delete_errors: tuple[ErrorDescription, ...] = ()
+    has_hidden: bool = False
 
 
 Catalog = Mapping[str, TypeDescription]
@@ -103,6 +105,7 @@ def _type(told: Mapping[str, Any]) -> TypeDescription:
         told.get("delete", "anyone"),
         _errors(told.get("create_errors", ())),
         _errors(told.get("delete_errors", ())),
+        told.get("has_hidden", False),
     )
 
 

@@ -34,6 +34,7 @@ def _describe_type(spec: TypeSpec) -> TypeDescription:
         delete=spec.policy.delete,
         state_version=spec.policy.state_version,
         has_view=spec.view is not None,
+        has_hidden=bool(spec.state.hidden),
         create_errors=_describe_errors(on_create.raises) if on_create else (),
         delete_errors=_describe_errors(spec.hooks["on_delete"].raises) if "on_delete" in spec.hooks else (),
     )
