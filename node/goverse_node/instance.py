@@ -186,12 +186,13 @@ class Instance:
         """
         if not self._was_written:
             return None
-        try:
-            self.spec.state.check(state, self.object.__dict__)
-        except StateNotStorable as error:
-            return error
-        except MethodFailed:
-            return None  # nothing is stored now, and a validator may depend on the time
+        if not self.spec.state.is_surely_loaded(self.object.__dict__):
+            try:
+                self.spec.state.check(state, self.object.__dict__)
+            except StateNotStorable as error:
+                return error
+            except MethodFailed:
+                return None  # nothing is stored now, and a validator may depend on the time
         if self.spec.state.is_immutable:
             self._was_written = False
         return None

@@ -33,7 +33,7 @@ def observe(activation: Activation, turn: Turn) -> None:
         if state == activation.live:
             if activation.mementos is not None and not turn.readonly:
                 _outdated(activation)
-            if turn.readonly and activation.instance.spec.state.is_immutable:  # else it costs as much as loading
+            if turn.readonly:
                 _refuse_other_values(activation)
             return
         if turn.readonly:
