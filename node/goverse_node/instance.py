@@ -6,6 +6,7 @@ store), so two encodings are equal exactly when the state is: a set, for example
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any, Final
 
 from goverse.errors import GoverseError, MethodFailed, StateInvalid, StateNotStorable, TooLarge
@@ -30,6 +31,7 @@ class Instance:
         "_attributes",
         "_extra",
         "_keeps_unknown",
+        "_names",
         "_proven",
         "_seen",
         "_seen_body",
@@ -74,7 +76,8 @@ class Instance:
             self._adopt(state_values(spec, key, stored.state, stored.state_version))
         else:
             attributes.update(spec.state.fresh())
-        self._attributes = len(attributes)
+        self._names: tuple[str, ...] | None = None
+        self._note_names(attributes)
         self.base: bytes | None = None if self.missing() else self.dump()
         if stored is not None and stored.state is not None and self.base is not None:
             self._adopt_unknown(stored)
@@ -122,8 +125,8 @@ class Instance:
             MethodFailed: a field has no value or one of a wrong type, or an undeclared attribute was set.
         """
         attributes: dict[str, Any] = self.object.__dict__
-        if len(attributes) != self._attributes:
-            self._refuse_undeclared(attributes)
+        if len(attributes) != self._attributes or (self._names is not None and tuple(attributes) != self._names):
+            self.refuse_undeclared()
         if self._seen_body is not None:
             for field, value in self._seen.items():
                 if attributes.get(field, _ABSENT) is not value:
@@ -134,6 +137,7 @@ class Instance:
         try:
             values = {field: attributes[field] for field in self.spec.state.fields}
         except KeyError as error:
+            self.refuse_undeclared()
             raise MethodFailed(
                 f"field {error} of {self.spec.name} has no value; give it a default or set it in on_create"
             ) from error
@@ -148,15 +152,32 @@ class Instance:
             return self._seen_body
         return state.dump_with_unknown(values) if self._keeps_unknown else state.dump(values)
 
-    def _refuse_undeclared(self, attributes: dict[str, Any]) -> None:
+    def refuse_undeclared(self) -> None:
+        """Make sure that every attribute is a declared field or transient.
+
+        Raises:
+            MethodFailed: one is not.
+        """
+        attributes, fields = self.object.__dict__, self.spec.state.fields
         for name in attributes:
-            if not name.startswith("_") and name not in self.spec.state.fields:
+            if not name.startswith("_") and name not in fields:
+                near = get_close_matches(name, fields, 1, 0.6)
                 raise MethodFailed(
-                    f"attribute {name!r} of {self.spec.name} is not declared and would be lost; annotate "
-                    f"it in the class, "
-                    "or begin its name with '_' to make it transient"
+                    f"attribute {name!r} of {self.spec.name} is not declared and would be lost; "
+                    f"{f'did you mean {near[0]!r}? Otherwise ' if near else ''}annotate it in the class, or begin its "
+                    "name with '_' to make it transient"
                 )
+        self._note_names(attributes)
+
+    def _note_names(self, attributes: dict[str, Any]) -> None:
+        """Note which attributes there are, so that ``dump`` finds another one.
+
+        Every state that is written has all fields. Where fields and the key are the only attributes, their number
+        proves their names; a transient attribute could be deleted in exchange for an undeclared one.
+        """
         self._attributes = len(attributes)
+        transient = sum(name.startswith("_") for name in attributes) > 1
+        self._names = tuple(attributes) if transient else None
 
     def accept(self, state: bytes, bytes_max: int) -> bytes:
         """Make sure that a changed state may be committed; return it, written again if numbers were promoted.
@@ -208,7 +229,7 @@ class Instance:
         for name in [name for name in attributes if not name.startswith("_")]:
             del attributes[name]
         self._adopt(values)
-        self._attributes = len(attributes)
+        self._note_names(attributes)
         if self._keeps_unknown and state is not None:
             self.spec.state.attach_unknown(attributes, state, self.spec.state.dump(values))
 
@@ -228,7 +249,7 @@ class Instance:
         """
         attributes: dict[str, Any] = self.object.__dict__
         memento.restore(attributes)
-        self._attributes = len(attributes)
+        self._note_names(attributes)
         if memento.state is None:
             return None
         state, load = self.dump(), self.spec.state.load

@@ -247,6 +247,7 @@ def _keep(activation: Activation) -> None:
     instance = activation.instance
     state = activation.live
     if state is None:
+        instance.refuse_undeclared()
         raise MethodFailed(f"fields of {activation.key.type} have no value: {', '.join(instance.missing())}")
     state = activation.live = instance.accept(state, activation.node.options.state_bytes_max)
     instance.base = state
