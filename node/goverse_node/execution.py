@@ -10,6 +10,7 @@ import asyncio
 import logging
 import reprlib
 from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
 from contextvars import Context as ContextVars
 from functools import lru_cache
 from types import CoroutineType
@@ -24,6 +25,7 @@ from goverse.errors import (
     MethodFailed,
     ObjectExists,
     ObjectNotFound,
+    ReadonlyViolation,
     ReentrancyConflict,
     TooLarge,
     TryAgain,
@@ -33,6 +35,7 @@ from goverse.model import json_values
 from goverse.model.frames import Problem
 from goverse.model.keys import is_name
 from goverse.model.problem_bounds import bounded_members
+from goverse.objects.complaints import in_words
 from goverse.objects.context import current_turn
 from goverse_node.groups import single
 from goverse_node.turn import Scope, Stepped, Turn
@@ -136,9 +139,7 @@ def _succeed(turn: Turn, value: Any, mark: ref[Scope]) -> None:
             )
     except BaseException as error:
         if isinstance(error, MethodFailed):
-            logger.error(
-                "method returned a wrong value", extra={**turn.place(), "reason": str(error), "value": _shown(value)}
-            )
+            logger.error("method returned a wrong value", extra=_of_result(turn, value, error))
         _end(turn, b"", told(turn, error))
         return
     _end(turn, body, None)
@@ -175,13 +176,33 @@ def told(turn: Turn, error: BaseException) -> GoverseError:
         cause.link_verdict = None  # it speaks of a nested call, or the application set it; not of this call
         unfit = _made_fit(cause)
         if unfit is None:
+            if isinstance(cause, ReadonlyViolation):
+                logger.error("method broke a rule", extra={**turn.place(), "reason": cause.detail})
             return cause
         logger.error("a refusal cannot be told", extra={**turn.place(), "reason": unfit})
-    logger.error("method failed", exc_info=error, extra=turn.place())
+    logger.error("method failed", exc_info=error, extra={**turn.place(), **_reason(cause)})
     failure = _public(turn, cause) or _public(turn, error) or _hidden(turn, cause)
     if turn.activation.node.shows_causes:
         failure.__cause__ = cause
     return failure
+
+
+def _of_result(turn: Turn, value: Any, error: Exception) -> dict[str, str | int]:
+    """Return what the log says of a wrong result; not the value where a hidden field could be it."""
+    found = {**turn.place(), "reason": str(error)}
+    if not turn.activation.spec.state.hidden:
+        found["value"] = _shown(value)
+    return found
+
+
+def _reason(error: BaseException) -> dict[str, str]:
+    """Return what the log says of an error of GoVerse besides its traceback: its text, and the fields that it names."""
+    if not isinstance(error, GoverseError):
+        return {}
+    detail, where = _text(error), ""
+    with suppress(Exception):  # an application may have put anything there, and left out what its parent makes
+        where = in_words([problem for problem in error.extra["errors"] if problem["message"] not in detail])
+    return {"reason": f"{detail}; {where}" if where else detail}
 
 
 def _hidden(turn: Turn, error: BaseException) -> MethodFailed:

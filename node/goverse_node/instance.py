@@ -158,7 +158,8 @@ class Instance:
         Raises:
             MethodFailed: one is not.
         """
-        attributes, fields = self.object.__dict__, self.spec.state.fields
+        attributes: dict[str, Any] = self.object.__dict__
+        fields = self.spec.state.fields
         for name in attributes:
             if not name.startswith("_") and name not in fields:
                 near = get_close_matches(name, fields, 1, 0.6)

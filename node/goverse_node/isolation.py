@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from goverse.errors import GoverseError, MethodFailed, ReentrancyConflict
+from goverse.errors import GoverseError, MethodFailed, ReentrancyConflict, StateInvalid, TooLarge
 from goverse.objects.creation import NO_ARGUMENTS
+from goverse.objects.fidelity import shown
 from goverse_node.instance import invalid
 from goverse_node.turn import Turn
 
@@ -37,9 +38,7 @@ def observe(activation: Activation, turn: Turn) -> None:
                 _refuse_other_values(activation)
             return
         if turn.readonly:
-            raise MethodFailed(
-                f"{activation.key.type}.{turn.name} is readonly but changed the state; nothing was changed"
-            )
+            raise _readonly(activation, turn, state)
         if activation.dirty not in (None, turn):
             raise ReentrancyConflict(
                 f"{activation.key.type}.{turn.name} changed the state while {_name(activation.dirty)} of "
@@ -48,10 +47,40 @@ def observe(activation: Activation, turn: Turn) -> None:
             )
     except GoverseError as error:
         turn.condemned = error
+        tell_developer(turn, error)
         _put_back(activation, activation.live, turn)
         raise
     activation.dirty = turn
     activation.live = state
+
+
+def _readonly(activation: Activation, turn: Turn, state: bytes | None) -> MethodFailed:
+    """Return the error for a readonly turn that changed the state, with the fields; their values are notes."""
+    name, fields = f"{activation.key.type}.{turn.name}", activation.instance.spec.state
+    before, after = fields.members(activation.live), fields.members(state)
+    changed = [field for field in fields.fields if before.get(field) != after.get(field)]
+    failed = MethodFailed(
+        f"{name} is readonly but changed {', '.join(changed) or 'the state'}; nothing was changed. Declare it without "
+        "readonly=True, or change a copy."
+    )
+    for field in changed:
+        if field not in fields.hidden:
+            failed.add_note(f"{field} = {shown(after.get(field))}")
+    return failed
+
+
+def tell_developer(turn: Turn, error: GoverseError) -> None:
+    """Log a rule of the object model that a method broke, and name the method in the error."""
+    if not isinstance(error, MethodFailed | TooLarge) or isinstance(error, StateInvalid):
+        return
+    name = f"{turn.activation.key.type}.{turn.name}"
+    if not error.detail.startswith(name):
+        error.detail = f"{name}: {error.detail}"
+        error.args = (error.detail,)
+    extra = {**turn.place(), "reason": error.detail}
+    if values := getattr(error, "__notes__", None):
+        extra["values"] = "; ".join(values)
+    logger.error("method broke a rule", extra=extra)
 
 
 def _look(activation: Activation) -> bytes | None:
@@ -224,6 +253,8 @@ def conclude(activation: Activation, turn: Turn, error: GoverseError | None, *, 
             return None
         except GoverseError as refused:
             failure = refused
+            if refused is not turn.condemned:
+                tell_developer(turn, refused)
     activation.node.stats.turns_failed += 1
     try:
         undo(activation, turn)

@@ -50,5 +50,8 @@ def _evaluate(view: ViewSpec, instance: Instance) -> bytes:
     finally:
         current_turn.reset(token)
     if not unchanged:
-        raise MethodFailed(f"the view {name} changed the state; a view only reads it", view=view.name)
+        changed = MethodFailed(f"the view {name} changed the state; a view only reads it", view=view.name)
+        extra = {"object": str(instance.object.key), "view": view.name, "reason": changed.detail}
+        logger.error("view failed", extra=extra)
+        raise changed
     return body

@@ -159,7 +159,7 @@ class Arguments:
             return malformed
         where = ", ".join(item["path"] or "the body" for item in problems[:3])
         takes = ", ".join(self._names_in_json) or "nothing"
-        return InvalidArguments(f"the arguments do not fit the method: {where} (it takes: {takes})", errors=problems)
+        return InvalidArguments(f"the arguments do not fit {self._name}: {where} (it takes: {takes})", errors=problems)
 
     @cached_property
     def _names_in_json(self) -> tuple[str, ...]:
@@ -190,7 +190,9 @@ class Arguments:
         try:
             return self._to_json(values, warnings="error")
         except PydanticSerializationError as error:
-            raise refused(error, lambda: self._validate_json(self._to_json(values, warnings=False))) from error
+            raise refused(
+                self._name, error, lambda: self._validate_json(self._to_json(values, warnings=False))
+            ) from error
 
     @property
     def _takes(self) -> str:

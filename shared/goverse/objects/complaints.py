@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, get_args
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from goverse.errors import DefinitionError, InvalidArguments
 from goverse.limits import PROBLEM_FIELD_BYTES_MAX, PROBLEM_FIELDS_MAX
@@ -45,15 +46,15 @@ def in_words(problems: list[dict[str, str]]) -> str:
     return "; ".join(f"{item['path'] or '/'}: {item['message']}" for item in problems[:_TOLD_MAX])
 
 
-def refused(error: Exception, receive: Callable[[], object]) -> InvalidArguments:
+def refused(method: str, error: Exception, receive: Callable[[], object]) -> InvalidArguments:
     """Return the error for arguments that could not be written; ``receive`` reads them as the other side would."""
     with suppress(Exception):  # no JSON form at all, or a validator of the user's own
         try:
             receive()
         except ValidationError as wrong:
             problems = field_problems(wrong)
-            return InvalidArguments(f"the arguments do not fit the method: {in_words(problems)}", errors=problems)
-    return InvalidArguments(f"the arguments do not fit the method: {error}")
+            return InvalidArguments(f"the arguments do not fit {method}: {in_words(problems)}", errors=problems)
+    return InvalidArguments(f"the arguments do not fit {method}: {error}")
 
 
 def of_wrong_type(value: object, error: Exception) -> str:
@@ -67,13 +68,14 @@ def of_wrong_type(value: object, error: Exception) -> str:
     if error.error_count() > PROBLEM_FIELDS_MAX:
         return f"a {kind}; {error.error_count()} values in it do not fit"
     wrong = error.errors(include_url=False, include_context=False, include_input=False)[:_TOLD_MAX]
-    told = [
-        {"path": _pointer(item["loc"])[:_NAME_MAX], "message": "its validator refuses it"}
-        if item["type"] in ("value_error", "assertion_error")
-        else {"path": _pointer(item["loc"])[:_NAME_MAX], "message": item["msg"][:_NAME_MAX]}
-        for item in wrong
-    ]
+    told = [{"path": _pointer(item["loc"])[:_NAME_MAX], "message": refusal_in_words(item)} for item in wrong]
     return f"a {kind}; {in_words(told)}"
+
+
+def refusal_in_words(item: ErrorDetails) -> str:
+    """Return the message of one problem; that of a user's own validator may name the value, so it is left out."""
+    own = item["type"] in ("value_error", "assertion_error")
+    return "its validator refuses it" if own else item["msg"][:_NAME_MAX]
 
 
 def changed(owner: str, field: str, difference: Difference) -> tuple[str, str]:

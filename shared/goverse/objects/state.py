@@ -23,8 +23,9 @@ from goverse.objects import storable, unknown_members
 from goverse.objects.adapters import STATE, WRITING, members_adapter
 from goverse.objects.complaints import changed, field_problems, in_words, unknown_type
 from goverse.objects.defaults import NO_VALUE, default_maker, has_default, restorer, split
-from goverse.objects.fidelity import same, settle
+from goverse.objects.fidelity import remedy, same, settle, shown
 from goverse.objects.loaded_classes import Column, column
+from goverse.objects.misfits import Declared, misfit, type_name
 from goverse.objects.schemas import JsonSchema, result_schema, show_default, without_members
 from goverse.objects.storable import is_surely
 
@@ -50,6 +51,7 @@ class State:
         self.fields: tuple[str, ...] = tuple(hints)
         self.hidden = hidden
         declared = {field: split(hint, defaults.get(field, NO_VALUE)) for field, hint in hints.items()}
+        self._types: Mapping[str, Any] = {field: hint for field, (hint, _) in declared.items()}
         self._makers = {
             field: default_maker(default) for field, (_, default) in declared.items() if has_default(default)
         }
@@ -168,12 +170,15 @@ class State:
         """Say which fields do not fit; of hidden ones no more than that, since a message may name the value."""
         problems = field_problems(error)
         if self.hidden:
-            names = {name for field in self.hidden for name in (field, self._keys[field])}
-            hidden = {f"/{name.replace('~', '~0').replace('/', '~1')}" for name in names}
+            names = {name: field for field in self.hidden for name in (field, self._keys[field])}
+            hidden = {
+                f"/{name.replace('~', '~0').replace('/', '~1')}": self._types[field] for name, field in names.items()
+            }
             for problem in problems:
                 pointer = "/" + problem["path"][1:].partition("/")[0]
                 if pointer in hidden:
-                    problem.update(path=pointer, message="is hidden and does not fit its declaration")
+                    declared = type_name(hidden[pointer])
+                    problem.update(path=pointer, message=f"is hidden and does not fit its declaration as {declared}")
         return problems
 
     def dump(self, values: Mapping[str, Any]) -> bytes:
@@ -185,7 +190,7 @@ class State:
         try:
             return self._to_json(values, warnings="error")
         except BaseException as error:
-            raise MethodFailed(self._misfit(values, error)) from error
+            raise self._misfit(values, error) from error
 
     def dump_plain(self, values: Mapping[str, Any]) -> bytes | None:
         """Return ``values`` as JSON if it is certain that they load from it as they are, else None.
@@ -203,6 +208,13 @@ class State:
         except orjson.JSONEncodeError:  # half a character of UTF-16
             return None
 
+    def members(self, body: bytes | None) -> dict[str, Any]:
+        """Return the JSON values of the fields in ``body``, by field; none where there is no state."""
+        if body is None:
+            return {}
+        values = cast("dict[str, Any]", json_values.decode(body))
+        return {field: values[key] for field, key in self._keys.items() if key in values}
+
     def is_surely_loaded(self, live: Mapping[str, Any]) -> bool:
         """Whether ``live``, whose JSON is that of an acknowledged state, certainly holds the values of that state.
 
@@ -215,14 +227,17 @@ class State:
                 return False
         return all(proven([live[field]]) for field, proven in self._columns)
 
-    def _misfit(self, values: Mapping[str, Any], error: BaseException) -> str:
+    def _misfit(self, values: Mapping[str, Any], error: BaseException) -> MethodFailed:
         """Say what cannot be written; the text of the error would show callers the value of a hidden field."""
-        for field in self.hidden & values.keys():
+        for field in [field for field in self.fields if field in values]:
             try:
                 self._to_json({field: values[field]}, warnings="error")
             except BaseException:
-                return f"the hidden field {field} of {self._name} holds a value that is not of its declared type"
-        return f"a field of {self._name} holds a value that is not of its declared type: {error}"
+                return misfit(self._declared(field), values, self._to_json, self._validate_json)
+        return MethodFailed(f"the values of {self._name} cannot be written together: {type(error).__name__}")
+
+    def _declared(self, field: str) -> Declared:
+        return Declared(self._name, field, self._keys[field], self._types[field], field in self.hidden)
 
     def check(self, body: bytes, live: dict[str, Any]) -> bool:
         """Make sure that a state that is about to be committed loads as the values in memory.
@@ -238,11 +253,7 @@ class State:
             loaded = cast("dict[str, Any]", self._validate_json(body))
         except ValidationError as error:
             self._refuse_infinite(live)
-            problems = self._problems(error)
-            raise MethodFailed(
-                f"the method left {self._name} in a state that breaks its own declaration: {in_words(problems)}",
-                errors=problems,
-            ) from error
+            raise self._broken(live, self._problems(error)) from error
         except BaseException as error:
             raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
         promoted = False
@@ -251,6 +262,19 @@ class State:
                 self._settle(field, live, loaded)
                 promoted = True
         return self._differ(live, loaded) or promoted if self._compared else promoted
+
+    def _broken(self, live: Mapping[str, Any], problems: list[dict[str, str]]) -> MethodFailed:
+        """Return the error for a state that breaks a constraint; the values are notes for the log."""
+        failed = MethodFailed(
+            f"the method left {self._name} in a state that breaks its own declaration: {in_words(problems)}. Nothing "
+            "was changed; raise a BusinessError before such a value is assigned, or change the declaration.",
+            errors=problems,
+        )
+        wrong = {problem["path"][1:].partition("/")[0] for problem in problems}
+        for field, key in self._keys.items():
+            if key in wrong and field not in self.hidden:
+                failed.add_note(f"{field} = {shown(live.get(field))}")
+        return failed
 
     def _refuse_infinite(self, live: dict[str, Any]) -> None:
         """Name a field of numbers that holds NaN or infinity: its JSON is ``null``, which says nothing of them."""
@@ -284,7 +308,9 @@ class State:
         if difference is not None:
             path, message = changed(self._name, field, difference)
             if field in self.hidden:
-                path, message = f"{self._name}.{field}", "is hidden and would be loaded as another value"
+                path, declared = f"{self._name}.{field}", type_name(self._types[field])
+                message = f"is hidden, declared as {declared}, and would be loaded as another value"
+                message = f"{message}; {remedy(difference)}"
             steps = (field,) if field in self.hidden else (field, *difference.path)
             pointer = "".join(f"/{step}" for step in steps)
             raise StateNotStorable(

@@ -217,7 +217,7 @@ async def test_a_create_leaves_only_when_the_earlier_turns_are_durable() -> None
         ("delete the caller", "Deadlock: Desk/d cannot be created or deleted by a call that it waits for"),
         ("create what nobody may", "AccessDenied: nothing may create Fixed objects"),
         ("wrong argument", "TypeError: Ticket.on_create got an unexpected keyword argument 'seet'"),
-        ("wrong type", "InvalidArguments: the arguments do not fit the method: /seat"),
+        ("wrong type", "InvalidArguments: the arguments do not fit Ticket.on_create: /seat"),
         ("no reference", "TypeError: self.delete takes a reference, or a type and an id"),
         ("reserved id", "MalformedRequest: 'query' is reserved"),
     ],

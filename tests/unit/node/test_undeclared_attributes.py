@@ -1,6 +1,6 @@
 """An attribute that is not declared would be lost: the call that sets it is refused, whatever else it deletes."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -76,7 +76,8 @@ class Till(Object):
 class Other(Object):
     @call
     async def look(self, till: str) -> list[str]:
-        return await self.ref(Till, till).shown()
+        ref: Any = self.ref(Till, till)
+        return cast("list[str]", await ref.shown())
 
 
 class Strict(Object):
@@ -112,6 +113,8 @@ async def test_an_undeclared_attribute_is_refused_though_another_one_goes(method
 @pytest.mark.requirement("OBJ-11")
 async def test_a_refused_attribute_is_told_with_the_name_that_was_meant() -> None:
     async with ObjectHost(Till, Other, Strict) as host:
-        for refused in (host.ref(Till, "t").misspell, host.ref(Till, "t").exchange_a_field, host.ref(Strict, "s").look):
-            with pytest.raises(MethodFailed, match="'balence' .* did you mean 'balance'"):
+        till: Any = host.ref(Till, "t")
+        strict: Any = host.ref(Strict, "s")
+        for refused in (till.misspell, till.exchange_a_field, strict.look):
+            with pytest.raises(MethodFailed, match=r"'balence' .* did you mean 'balance'"):
                 await refused()

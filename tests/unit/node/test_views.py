@@ -131,7 +131,7 @@ async def test_a_failure_does_not_show_the_value_of_a_hidden_field() -> None:
     async with bench(Wallet) as b:
         failed = problem(await b.call(Wallet, "w", "set_number", {"pin": 90210}))
         assert failed.code == "method_failed"
-        assert "the hidden field pin of Wallet" in failed.detail
+        assert "hidden field pin of Wallet must be str, got int" in failed.detail
         assert "90210" not in str(failed)
 
 
@@ -148,7 +148,9 @@ async def test_the_message_of_a_validator_does_not_show_the_value_of_a_hidden_fi
     async with bench(Safe) as b:
         failed = problem(await b.call(Safe, "s", "set_pin", {"pin": "90210"}))
         assert failed.code == "method_failed"
-        assert failed.extra["errors"] == [{"path": "/pin", "message": "is hidden and does not fit its declaration"}]
+        assert failed.extra["errors"] == [
+            {"path": "/pin", "message": "is hidden and does not fit its declaration as str"}
+        ]
         assert "90210" not in str(failed)
         await b.store.commit([CommitRecord(key_of(Safe, "t"), 0, 1, b'{"pin":"90210"}', 1, at_ms=0)])
         for reply in (await b.read(Safe, "t"), await b.call(Safe, "t", "set_pin", {"pin": "1"})):

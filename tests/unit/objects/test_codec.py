@@ -415,7 +415,7 @@ def test_arguments_of_an_outgoing_call_are_counted(
 def test_a_value_of_a_wrong_type_does_not_leave() -> None:
     with pytest.raises(InvalidArguments) as raised:
         ARGUMENTS.encode(("many",), {})
-    assert raised.value.detail == "the arguments do not fit the method: /number: Input should be a valid integer"
+    assert raised.value.detail == "the arguments do not fit T.takes: /number: Input should be a valid integer"
     assert raised.value.extra["errors"] == [{"path": "/number", "message": "Input should be a valid integer"}]
 
 

@@ -1,0 +1,105 @@
+"""What is wrong with a live value that cannot be written: its field, the declared type, the present one, a remedy.
+
+Callers may see the words, so they never hold the value. Where the field is not hidden, the value is a note of the
+error, which only logs and tracebacks show. Of a hidden field the words name no part: the keys of a dict are values too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, NamedTuple, cast, get_args, get_origin
+
+from pydantic import ValidationError
+
+from goverse.errors import MethodFailed
+from goverse.objects.complaints import refusal_in_words
+from goverse.objects.fidelity import settle, shown
+
+_TYPE_MAX: Final = 120
+_QUALIFIED: Final = re.compile(r"(?:[A-Za-z_]\w*\.|<locals>\.)+(?=\w)")
+_REMEDY: Final = "assign a value of the declared type, or declare the type of the value. Nothing was changed."
+_IN_MEMORY: Final = (
+    "keep values of Pydantic's types in it, or begin its name with '_' to keep it in memory only. Nothing was changed."
+)
+
+Write = Callable[..., bytes]
+
+
+class Declared(NamedTuple):
+    """One field of a class.
+
+    Attributes:
+        owner: the class.
+        name: the field.
+        key: its name in JSON.
+        type: its declared type.
+        hidden: whether callers see it.
+    """
+
+    owner: str
+    name: str
+    key: str
+    type: Any
+    hidden: bool
+
+    @property
+    def in_words(self) -> str:
+        """The field, for a message."""
+        return f"{'hidden ' if self.hidden else ''}field {self.name} of {self.owner}"
+
+
+def type_name(hint: Any) -> str:
+    """Return a declared type for a message, without modules."""
+    if get_origin(hint) is Annotated:
+        return type_name(get_args(hint)[0])
+    text = hint.__qualname__ if isinstance(hint, type) and not get_args(hint) else repr(hint)
+    text = _QUALIFIED.sub("", text)
+    return text if len(text) <= _TYPE_MAX else f"{text[:_TYPE_MAX]}…"
+
+
+def misfit(field: Declared, values: Mapping[str, Any], write: Write, read: Callable[[bytes], Any]) -> MethodFailed:
+    """Return the error for a field of ``values`` that ``write`` refuses; ``read`` reads what it writes."""
+    value = values[field.name]
+    failed = MethodFailed(f"{field.in_words} {_wrong(field, values, write, read)}")
+    if not field.hidden:
+        failed.add_note(f"{field.name} = {shown(value)}")
+    return failed
+
+
+def _wrong(field: Declared, values: Mapping[str, Any], write: Write, read: Callable[[bytes], Any]) -> str:
+    declared, got = type_name(field.type), type(values[field.name]).__name__
+    without_json: list[object] = []
+    try:
+        body = write(dict(values), warnings=False, fallback=without_json.append)
+    except Exception as error:  # half a character of UTF-16, a ring, a serializer of the application that fails
+        reason = "" if field.hidden else f": {str(error).partition(chr(10))[0][:200]}"
+        return f"holds a {got} that has no JSON form{reason}; it is declared as {declared}; {_IN_MEMORY}"
+    if without_json:
+        kind = type(without_json[0]).__name__
+        return f"holds a value of class {kind}, which has no JSON form; it is declared as {declared}; {_IN_MEMORY}"
+    where = "" if field.hidden else _nested(field, values[field.name], body, read)
+    if where:
+        return f"must be {declared}, but {where}; {_REMEDY}"
+    if field.hidden and got == declared.partition("[")[0]:
+        return f"must be {declared}, but a value in it is of another type; {_REMEDY}"
+    return f"must be {declared}, got {got}; {_REMEDY}"
+
+
+def _nested(field: Declared, value: Any, body: bytes, read: Callable[[bytes], Any]) -> str:
+    """Return which part of a value is not of its declared type, or nothing where it is the value itself."""
+    try:
+        loaded = read(body)
+    except ValidationError as error:
+        for item in error.errors(include_url=False, include_context=False, include_input=False):
+            place, reason = item["loc"], refusal_in_words(item)
+            if place[:1] == (field.key,) and len(place) > 1:
+                return f"{'.'.join(map(str, (field.name, *place[1:])))[:200]} is refused: {reason}"
+        return ""
+    except Exception:  # a validator of the application
+        return ""
+    _, difference = settle(value, cast("dict[str, Any]", loaded).get(field.name))
+    if difference is None or not difference.path:
+        return ""
+    path = ".".join((field.name, *difference.path))[:200]
+    return f"{path} must be {type(difference.loaded).__name__}, got {type(difference.live).__name__}"
