@@ -9,18 +9,23 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
-from decimal import Decimal
-from typing import Any, Final
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, cast
 
 from pydantic_core import from_json, to_json
 
+from goverse.limits import PROBLEM_FIELDS_MAX
+
 DEPTH_MAX: Final = 200  # of the parser of pydantic-core
 
+_PATH_MAX: Final = 200  # of a path in a message
 _SUSPICIOUS_NUMBER: Final = re.compile(rb"NaN|Infinity|[0-9][eE]|[0-9]{300}")
 _LONG_NUMBER: Final = re.compile(rb"[0-9.]{17}|[0-9][eE]")
 _HALF_A_PAIR: Final = re.compile("[\ud800-\udfff]")
-_DIGITS_EXACT: Final = 15  # what a binary floating-point number keeps of any decimal one
+_ZEROS: Final = b"0" * 190
+_ROUNDING: Final = Decimal("1e-15")  # of the value, in the last digit of a floating-point number
 
 
 def check(text: bytes) -> None:
@@ -34,7 +39,10 @@ def check(text: bytes) -> None:
 
 def decode(text: bytes | str) -> Any:
     """Return the value of a text that ``check`` accepts; raises what it does."""
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+    except _Infinite as error:
+        raise ValueError(f"{error}, at {_path_of_infinite(text)}") from error
 
 
 def storable(value: Any) -> bytes:
@@ -83,25 +91,64 @@ def is_finite(text: bytes) -> bool:
     return True
 
 
-def fractions(text: bytes) -> Mapping[float, set[str]]:
+def inexact(text: bytes, *, for_decimals: bool) -> Mapping[float, set[str]] | None:
     """Return how the fractions in the text are written, by their value as floating-point numbers.
 
-    Empty where such a number keeps every digit of all of them.
+    None where floating-point numbers keep all of them (``is_kept``); ``for_decimals``, where they equal all of them.
+
+    Raises:
+        ValueError: more than ``PROBLEM_FIELDS_MAX`` are not kept, and none can be for a decimal.
     """
-    if _LONG_NUMBER.search(text) is None:
-        return {}
+    if not may_be_tiny(text) and not (for_decimals and _LONG_NUMBER.search(text)):
+        return None
     found: dict[float, set[str]] = {}
-    longest = 0
+    lost = 0
 
     def parse(number: str) -> float:
-        nonlocal longest
+        nonlocal lost
         rounded = float(number)
-        longest = max(longest, len(Decimal(number).as_tuple().digits))
+        if repr(rounded) != number and not (_is_equal(rounded, number) if for_decimals else is_kept(number)):
+            lost += 1
+            if lost > PROBLEM_FIELDS_MAX and not for_decimals:
+                raise ValueError(f"more than {PROBLEM_FIELDS_MAX} numbers are too small for a float")
         found.setdefault(rounded, set()).add(number)
         return rounded
 
     json.loads(text, parse_float=parse)
-    return found if longest > _DIGITS_EXACT else {}
+    return found if lost else None
+
+
+def may_be_tiny(text: bytes) -> bool:
+    """Whether a fraction may be below the range of floating-point numbers; cheap, and never wrong when it says no."""
+    if b"-" in text and (_has_long_exponent(text, b"e-") or _has_long_exponent(text, b"E-")):
+        return True
+    return len(text) >= len(_ZEROS) and _ZEROS in text
+
+
+def _has_long_exponent(text: bytes, mark: bytes) -> bool:
+    return mark in text and any(part[:3].isdigit() for part in text.split(mark)[1:])
+
+
+def is_kept(number: str) -> bool:
+    """Whether a floating-point number keeps a JSON number: equal, or rounded in the last of its digits.
+
+    Below the normal range digits are lost, and in the end the number itself: ``1e-400`` becomes 0.
+    """
+    rounded = float(number)
+    if abs(rounded) >= sys.float_info.min or _is_equal(rounded, number):
+        return True
+    try:
+        exact = Decimal(number)
+    except InvalidOperation:
+        return False
+    return abs(Decimal(rounded) - exact) <= abs(exact) * _ROUNDING
+
+
+def _is_equal(rounded: float, number: str) -> bool:
+    try:
+        return Decimal(repr(rounded)) == Decimal(number)
+    except InvalidOperation:  # an exponent of more than 18 digits
+        return not number.lower().partition("e")[0].strip("-0.")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -117,8 +164,27 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
 
 
+class _Infinite(ValueError):
+    """A number beyond the range of floating-point numbers."""
+
+
+def _path_of_infinite(text: bytes | str) -> str:
+    """Return the JSON pointer of a number that is too large; empty where the text repeats a member."""
+    left: list[tuple[str, Any]] = [("", json.loads(text, parse_constant=lambda _name: None))]
+    while left:
+        path, value = left.pop()
+        if isinstance(value, float) and math.isinf(value):
+            return path[:_PATH_MAX]
+        if isinstance(value, dict):
+            for name, part in cast("dict[str, Any]", value).items():
+                left.append((f"{path}/{name.replace('~', '~0').replace('/', '~1')}"[:_PATH_MAX], part))
+        elif isinstance(value, list):
+            left += ((f"{path}/{place}"[:_PATH_MAX], part) for place, part in enumerate(cast("list[object]", value)))
+    return ""
+
+
 def _finite(number: str) -> float:
     value = float(number)
     if math.isinf(value):
-        raise ValueError(f"the number {number[:40]} is too large")
+        raise _Infinite(f"the number {number[:40]} is too large")
     return value

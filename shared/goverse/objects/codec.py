@@ -17,8 +17,9 @@ from pydantic import BaseModel, PydanticUserError, ValidationError
 from pydantic_core import PydanticSerializationError, SchemaValidator
 
 from goverse.errors import DefinitionError, InvalidArguments, MalformedRequest, MethodFailed
+from goverse.limits import PROBLEM_FIELDS_MAX
 from goverse.model import json_text, json_values
-from goverse.objects import storable
+from goverse.objects import exact_numbers, storable
 from goverse.objects.adapters import ARGUMENTS, members_adapter, sender
 from goverse.objects.complaints import field_problems, refused, unknown_type
 from goverse.objects.defaults import NO_VALUE, default_maker, has_default, is_shareable, split
@@ -78,10 +79,15 @@ class Arguments:
         self._to_json = sender(self._adapter)
         self._is_plain = storable.is_plain(self._schema) and not self._filled
         self._use_aliases()
-        self._holds_decimals = storable.holds_decimals(self._schema)
+        self._read_numbers()
         self._name = name
         self._plain_defaults: dict[str, Any] | None = None
         self._check_defaults(name)
+
+    def _read_numbers(self) -> None:
+        self._holds_decimals = exact_numbers.holds_decimals(self._schema)
+        self._holds_fractions = exact_numbers.holds_fractions(self._schema)
+        self._is_exact = self._is_plain and not self._holds_fractions
 
     def _use_aliases(self) -> None:
         if not self._is_plain:
@@ -121,14 +127,16 @@ class Arguments:
             raise MethodFailed("a validator of the arguments raised an error of its own") from error
         if body.count(b":") != len(values) and json_text.may_repeat_members(body, _members(values)):
             _check_text(body)
-        return values if self._is_plain else self._completed(body, values)
+        if self._is_exact or (self._is_plain and not json_text.may_be_tiny(body)):
+            return values
+        return self._completed(body, values)
 
     def _completed(self, body: bytes, values: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of a method with other than plain parameters."""
-        if json_text.may_be_infinite(body):
+        if not self._is_plain and json_text.may_be_infinite(body):
             _check_text(body)
-        if self._holds_decimals and (texts := json_text.fractions(body)):
-            values = self._decode_exactly(body, texts)
+        if self._holds_fractions:
+            values = self._with_exact_numbers(body, values)
         for field, make in self._filled.items():
             if field not in values:
                 values[field] = make()
@@ -136,15 +144,23 @@ class Arguments:
 
     @cached_property
     def _exact_validator(self) -> SchemaValidator:
-        schema = storable.with_exact_decimals(self._schema)
+        schema = exact_numbers.with_exact_numbers(self._schema)
         return SchemaValidator(schema, _use_prebuilt=False)
 
-    def _decode_exactly(self, body: bytes, texts: Mapping[float, set[str]]) -> dict[str, Any]:
-        """Read decimals from their texts; numbers lose what a floating-point number cannot hold."""
+    def _with_exact_numbers(self, body: bytes, values: dict[str, Any]) -> dict[str, Any]:
+        """Return ``values``, or those of another look at the body if it has numbers that are not read exactly."""
         try:
-            return cast("dict[str, Any]", self._exact_validator.validate_json(body, by_alias=True, context=texts))
+            texts = json_text.inexact(body, for_decimals=self._holds_decimals)
+            if texts is None:
+                return values
+            written = exact_numbers.Written(texts)
+            return cast("dict[str, Any]", self._exact_validator.validate_json(body, by_alias=True, context=written))
         except ValidationError as error:
             raise self._refusal(body, error) from error
+        except (exact_numbers.TooManyNumbers, ValueError) as error:
+            message = f"more than {PROBLEM_FIELDS_MAX} numbers are too small for a float"
+            problems = [{"path": "", "message": message}]
+            raise InvalidArguments(f"the arguments do not fit {self._name}: {message}", errors=problems) from error
 
     def _refusal(self, body: bytes, error: ValidationError) -> MalformedRequest | InvalidArguments:
         """Return the error for a body that does not fit the signature."""

@@ -7,13 +7,11 @@ compiled. What depends on the value (a subclass in a list, a union whose members
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple, cast
 
-from pydantic import ValidationInfo
 from pydantic_core import SchemaSerializer, SchemaValidator
 
 Node = Mapping[str, Any]
@@ -46,6 +44,8 @@ _PLAIN: Final = frozenset(
     | {"enum", "literal", "date", "datetime", "time", "timedelta", "uuid", "union"}
 )
 _EXACT: Final[dict[str, type[Any]]] = {"int": int, "str": str, "bool": bool, "float": float}
+# Members of a node whose keys are names of the application, and those that hold no schema
+_NAMED: Final = ("fields", "choices")
 _NO_SCHEMAS: Final = frozenset({"cls", "config", "default", "expected", "members", "metadata", "serialization"})
 _CHANGES_TEXT: Final = ("strip_whitespace", "to_lower", "to_upper")
 
@@ -143,67 +143,54 @@ def is_plain(schema: Node) -> bool:
     )
 
 
-def holds_decimals(schema: Any) -> bool:
-    """Whether a ``Decimal`` is declared anywhere."""
-    return bool(with_exact_decimals(schema) != schema)
-
-
-def with_exact_decimals(schema: Any) -> Any:
-    """Return a schema whose decimals are read from the texts of ``goverse.model.json_text.fractions``.
-
-    The texts are the context of the validation.
-    """
-    if isinstance(schema, dict):
-        node = cast("dict[str, Any]", schema)
-        if node.get("type") == "decimal":
-            exact = {"type": "with-info", "function": _as_written}
-            return {"type": "function-before", "function": exact, "schema": node}
-        return {name: value if name in _NO_SCHEMAS else with_exact_decimals(value) for name, value in node.items()}
-    if isinstance(schema, list):
-        return [with_exact_decimals(item) for item in cast("list[object]", schema)]
-    if isinstance(schema, tuple):
-        return tuple(with_exact_decimals(item) for item in cast("tuple[object, ...]", schema))
-    return schema
-
-
-def _as_written(value: Any, info: ValidationInfo) -> Any:
-    """Return the decimal that was written; what is not a number is left to the validator of decimals."""
-    texts: set[str] = set()
-    if isinstance(value, float):
-        texts = cast("dict[float, set[str]]", info.context).get(value, set())
-    elif isinstance(value, int | str) and not isinstance(value, bool):
-        texts = {str(value)}
-    if len(texts) > 1:
-        raise ValueError("the number has more digits than can be told apart; send it as a string")
-    try:
-        return Decimal(next(iter(texts))) if texts else value
-    except InvalidOperation:
-        return value
-
-
 def has_aliases(schema: Any) -> bool:
     """Whether a field anywhere has a name in JSON that differs from its own; only then readers look for both."""
     if isinstance(schema, dict):
         node = cast("dict[str, Any]", schema)
         if node.get("validation_alias") is not None or node.get("serialization_alias") is not None:
             return True
-        return any(has_aliases(value) for name, value in node.items() if name not in _NO_SCHEMAS)
-    return isinstance(schema, list | tuple) and any(map(has_aliases, cast("list[object]", schema)))
+    return any(map(has_aliases, parts(schema)))
+
+
+def parts(schema: Any) -> Iterator[Any]:
+    """Go through what may be a schema in a part of a schema."""
+    if isinstance(schema, dict):
+        for name, value in cast("dict[str, Any]", schema).items():
+            if name in _NAMED and isinstance(value, dict):
+                yield from cast("dict[str, Any]", value).values()
+            elif name not in _NO_SCHEMAS:
+                yield value
+    elif isinstance(schema, list | tuple):
+        yield from cast("list[object]", schema)
+
+
+def with_parts(schema: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a part of a schema with ``change`` made to what may be a schema in it."""
+    if isinstance(schema, dict):
+        node = cast("dict[str, Any]", schema)
+        return {name: _changed(name, value, change) for name, value in node.items()}
+    if isinstance(schema, list):
+        return [change(item) for item in cast("list[object]", schema)]
+    if isinstance(schema, tuple):
+        return tuple(change(item) for item in cast("tuple[object, ...]", schema))
+    return schema
+
+
+def _changed(name: str, value: Any, change: Callable[[Any], Any]) -> Any:
+    if name in _NAMED and isinstance(value, dict):
+        return {key: change(part) for key, part in cast("dict[str, Any]", value).items()}
+    return value if name in _NO_SCHEMAS else change(value)
 
 
 def with_visible_infinity(schema: Any) -> Any:
     """Return a schema that writes NaN and infinity by their names, so that they do not pass for null."""
     if isinstance(schema, dict):
         node = cast("dict[str, Any]", schema)
-        changed = {name: value if name in _NO_SCHEMAS else with_visible_infinity(value) for name, value in node.items()}
+        changed: dict[str, Any] = with_parts(node, with_visible_infinity)
         if node.get("type") in ("model", "dataclass", "typed-dict"):
             changed["config"] = {"ser_json_inf_nan": "constants", **(node.get("config") or {})}
         return changed
-    if isinstance(schema, list):
-        return [with_visible_infinity(item) for item in cast("list[object]", schema)]
-    if isinstance(schema, tuple):
-        return tuple(with_visible_infinity(item) for item in cast("tuple[object, ...]", schema))
-    return schema
+    return with_parts(schema, with_visible_infinity)
 
 
 def is_plain_value(node: Node) -> bool:
