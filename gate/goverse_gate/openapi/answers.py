@@ -116,7 +116,7 @@ _VERSION_TAG: Final = r'(W/)?"[0-9]{1,18}(\.[0-9a-f]{8})?"'
 
 HEADERS: Final[dict[str, Any]] = {
     "ETag": {
-        "description": "The object's version; with a checksum of its state where the state version is beyond 1.",
+        "description": "The object's version; with a checksum of what is shown where that may change without it.",
         "schema": {"type": "string", "pattern": r'^"[0-9]+(\.[0-9a-f]{8})?"$'},
     },
     "GoVerse-Commit-Seq": {

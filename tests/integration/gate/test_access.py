@@ -1,6 +1,7 @@
 """What requests from outside may do, and what they see, over HTTP with a real node behind the gate."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -75,11 +76,10 @@ class Event(Object, create="internal"):
         return self.sold
 
 
-@pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    """Orders and events behind a gate."""
-    registry, store = Registry([Order, Event]), MemoryStore()
-    await store.open()
+@asynccontextmanager
+async def _release(store: MemoryStore, *classes: type[Any]) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve a release of the application from ``store``."""
+    registry = Registry(list(classes))
     node = Node(registry, store)
     await node.start()
     try:
@@ -87,6 +87,17 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
             yield http
     finally:
         await node.stop(0.0)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    """Orders and events behind a gate."""
+    store = MemoryStore()
+    await store.open()
+    try:
+        async with _release(store, Order, Event) as http:
+            yield http
+    finally:
         await store.close()
 
 
@@ -132,6 +143,46 @@ async def test_a_hidden_field_is_nowhere(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).text
     assert "password" not in document
     assert "s3cret" not in document
+
+
+class _Open(Object, name="Note"):
+    text: str = "hello"
+    author: str = "ann"
+
+    @call
+    async def write(self, text: str) -> None:
+        self.text = text
+
+
+class _Discreet(Object, name="Note"):
+    text: str = "hello"
+    author: str = field(default="ann", hidden=True)
+
+    @call
+    async def write(self, text: str) -> None:
+        self.text = text
+
+
+@pytest.mark.requirement("OBJ-14", "GATE-1")
+@pytest.mark.parametrize(("before", "after"), [(_Open, _Discreet), (_Discreet, _Open)])
+async def test_a_field_that_begins_or_ends_to_be_hidden_changes_the_tag(before: type[Any], after: type[Any]) -> None:
+    store = MemoryStore()
+    await store.open()
+    async with _release(store, before) as http:
+        await http.post("/objects/Note/n/call/write", json={"text": "hello"})
+        old = await http.get("/objects/Note/n")
+    async with _release(store, after) as http:
+        new = await http.get("/objects/Note/n", headers={"If-None-Match": old.headers["etag"]})
+        assert new.status_code == 200
+        assert new.json() != old.json()
+        assert new.headers["etag"] != old.headers["etag"]
+        same = await http.get("/objects/Note/n", headers={"If-None-Match": new.headers["etag"]})
+        assert same.status_code == 304
+        written = await http.post(
+            "/objects/Note/n/call/write", json={"text": "bye"}, headers={"If-Match": new.headers["etag"]}
+        )
+        assert written.status_code == 200
+    await store.close()
 
 
 @pytest.mark.requirement("OBJ-14", "GATE-1")
