@@ -75,22 +75,31 @@ def check_administrator(request: Request, options: GateOptions) -> None:
     """
     origin = request.headers.get("origin")
     if origin is not None and origin.partition("://")[2].lower() != request.headers.get("host", "").lower():
-        raise AccessDenied("administration is not for web pages of other origins", setting=TOKEN_SETTING)
+        raise AccessDenied(
+            "administration is not for web pages of other origins; call it from a program on this machine", rule="admin"
+        )
     if not options.allow_remote_admin and not _is_near(request):
         raise AccessDenied(
-            f"administration is served to this machine only, and not through a proxy; see the setting {REMOTE_SETTING}",
+            "administration is served to this machine only, and not through a proxy; to change that, set "
+            f"{REMOTE_SETTING} to true",
+            rule="admin",
             setting=REMOTE_SETTING,
         )
     given = request.headers.get("authorization")
     if given is None and options.allow_local_admin and _is_near(request):
         return
     if options.admin_token is None:
-        raise AccessDenied(f"this process has no admin token; see the setting {TOKEN_SETTING}", setting=TOKEN_SETTING)
+        raise AccessDenied(
+            f"this process has no admin token; write one into a file and name it in the setting {TOKEN_SETTING}",
+            rule="admin",
+            setting=TOKEN_SETTING,
+        )
     scheme, _, token = (given or "").partition(" ")
     if scheme.lower() != "bearer" or not compare_digest(token.strip().encode(), options.admin_token.encode()):
         raise AccessDenied(
             "administration needs the admin token, as Authorization: Bearer; it is in the file of the setting "
             f"{TOKEN_SETTING}, or in {TOKEN_FILE} in the data directory",
+            rule="admin",
             setting=TOKEN_SETTING,
         )
 

@@ -68,6 +68,7 @@ class Guard:
         if not (self._any_host or name in self._hosts or _without_port(name) in self._hosts):
             raise AccessDenied(
                 f"the host {_shown(name)} is not served here; add it to the setting gate.allowed_hosts",
+                rule="host",
                 setting="gate.allowed_hosts",
             )
         if len(self.known_hosts) < _KNOWN_HOSTS_MAX:
@@ -110,6 +111,7 @@ class Guard:
             return self.vary
         raise AccessDenied(
             f"pages of the origin {_shown(text)} may not call this; add it to the setting gate.allowed_origins",
+            rule="origin",
             setting="gate.allowed_origins",
         )
 
@@ -139,6 +141,7 @@ class Guard:
         raise AccessDenied(
             "a page of another site may not load this; let it use fetch() and add its origin to the setting "
             "gate.allowed_origins",
+            rule="origin",
             setting="gate.allowed_origins",
         )
 

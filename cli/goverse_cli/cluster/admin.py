@@ -142,4 +142,7 @@ async def _no_foreign_page(request: Request) -> None:
         AccessDenied: it is one.
     """
     if "origin" in request.headers or request.url.hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise AccessDenied("administration is for programs on this machine", setting=SETTING)
+        raise AccessDenied(
+            "administration is for programs on this machine, not for web pages; call it under localhost or 127.0.0.1",
+            rule="admin",
+        )

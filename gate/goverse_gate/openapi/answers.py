@@ -75,6 +75,8 @@ PROBLEM: Final[Schema] = {
         "code": {"type": "string", "description": "Stable name of the error, for programs."},
         "retryable": {"type": "boolean", "description": "The same request may succeed later."},
         "request_id": {"type": "string", "description": "Finds the request in the logs."},
+        "rule": {"type": "string", "description": "The rule that refused the request, with `access_denied`."},
+        "setting": {"type": "string", "description": "The setting that would allow it, if there is one."},
         "errors": {
             "type": "array",
             "description": "The bad fields, where the arguments do not fit.",

@@ -15,6 +15,8 @@ from goverse_node.node import Node
 from goverse_node.stores.memory import MemoryStore
 from tests.gate.serving import serving_link
 
+EMBEDDED = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+
 
 class SeatsTaken(BusinessError):
     """A seat of the order is sold."""
@@ -202,6 +204,26 @@ async def test_creating_and_deleting_are_documented_where_they_are_allowed(clien
         assert "class Event(Object, create='anyone')" in refused["detail"]
     assert _is(await client.delete("/objects/Event/e"), 403, "access_denied")["setting"] == "objects.Event.delete"
     _is(await client.post("/objects/Event/e/call/count"), 404, "object_not_found")
+
+
+@pytest.mark.requirement("OBJ-14", "GATE-1")
+async def test_every_refusal_says_its_rule_and_how_to_change_it(client: httpx.AsyncClient) -> None:
+    foreign = {"Origin": "https://elsewhere.example"}
+    refusals = [
+        (await client.post("/objects/Order/o/call/paid", json={"cents": 1}), "handler", None, "@call"),
+        (await client.put("/objects/Event/e"), "create", "objects.Event.create", "create='anyone'"),
+        (await client.delete("/objects/Event/e"), "delete", "objects.Event.delete", "delete='anyone'"),
+        (await client.get("/objects/Order", headers={"Host": "other.example"}), "host", "gate.allowed_hosts", "add it"),
+        (await client.get("/objects/Order", headers=foreign), "origin", "gate.allowed_origins", "add it"),
+        (await client.get("/objects/Order", headers=EMBEDDED), "origin", "gate.allowed_origins", "add its origin"),
+        (await client.get("/admin/log-level"), "admin", "gate.admin_token_file", "write one"),
+    ]
+    schema = (await client.get("/openapi.json")).json()["components"]["schemas"]["Problem"]["properties"]
+    for answer, rule, setting, how in refusals:
+        refused = _is(answer, 403, "access_denied")
+        assert (refused["rule"], refused.get("setting")) == (rule, setting)
+        assert how in refused["detail"]
+        assert {"rule", "setting"} <= schema.keys()
 
 
 @pytest.mark.requirement("OBJ-14", "OBS-1")
