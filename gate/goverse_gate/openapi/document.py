@@ -208,7 +208,8 @@ class ApiDocument:
         return self._body(schema, required=bool(arguments.get("required")))
 
     def _body(self, schema: Schema, *, required: bool) -> dict[str, Any]:
-        return {"required": required, "description": "The arguments.", "content": self._json(schema)}
+        description = "The arguments." if required else "The arguments. No body, `null` and `{}` mean the same: none."
+        return {"required": required, "description": description, "content": self._json(schema)}
 
     def _created(self, description: str) -> dict[str, Any]:
         headers = success_headers("ETag", "GoVerse-Commit-Seq", "Idempotency-Replayed", "Location")

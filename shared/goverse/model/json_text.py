@@ -28,6 +28,14 @@ _ZEROS: Final = b"0" * 190
 _ROUNDING: Final = Decimal("1e-15")  # of the value, in the last digit of a floating-point number
 
 
+_SPACE: Final = b" \t\n\r"
+
+
+def means_nothing(text: bytes) -> bool:
+    """Whether a body stands for no arguments: it is empty, or ``null``, as some generated clients send it."""
+    return not text or text.strip(_SPACE) == b"null"
+
+
 def check(text: bytes) -> None:
     """Refuse a text that is JSON only to tolerant parsers.
 

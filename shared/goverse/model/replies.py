@@ -13,18 +13,24 @@ from typing import Final
 from goverse.errors import DataNewer
 from goverse.model import json_values
 from goverse.model.frames import Problem, Reply, Request
+from goverse.model.json_text import means_nothing
 
 _FORMAT: Final = 1
 _HEAD: Final = Struct(">BQB")
 _RESULT, _CREATED, _PROBLEM = range(3)
+_SHORT: Final = 8  # a body of null, also with a line's end, has fewer bytes; longer ones are not looked at
 
 
 def fingerprint(request: Request) -> bytes:
     """Return 16 bytes that are equal for requests with the same operation, method and body.
 
-    An empty body and ``{}`` both mean no arguments, so they are the same. Otherwise bodies are compared byte for byte.
+    An empty body, ``null`` and ``{}`` all mean no arguments, so they are the same. Otherwise bodies are compared byte
+    for byte.
     """
-    told = b"%b\x00%d\x00%b" % (request.body or b"{}", request.operation, request.method.encode())
+    body = request.body
+    if len(body) < _SHORT and means_nothing(body):
+        body = b"{}"
+    told = b"%b\x00%d\x00%b" % (body, request.operation, request.method.encode())
     return blake2b(told, digest_size=16, person=b"goverse.request").digest()
 
 

@@ -113,7 +113,7 @@ class Arguments:
             raise DefinitionError(f"{owner}: a validator failed for a default: {error!r}") from error
 
     def decode(self, body: bytes) -> dict[str, Any]:
-        """Return the keyword arguments in ``body``, a JSON object or nothing.
+        """Return the keyword arguments in ``body``, a JSON object, ``null`` or nothing.
 
         Raises:
             MalformedRequest: the body is not JSON.
@@ -122,6 +122,8 @@ class Arguments:
         try:
             values = cast("dict[str, Any]", self._validate_json(body or _EMPTY_OBJECT))
         except ValidationError as error:
+            if body and json_text.means_nothing(body):
+                return self.decode(b"")
             raise self._refusal(body, error) from error
         except BaseException as error:  # also sys.exit(): one call's arguments do not end the node
             raise MethodFailed("a validator of the arguments raised an error of its own") from error

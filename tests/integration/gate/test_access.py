@@ -267,6 +267,26 @@ async def test_a_put_with_other_arguments_is_a_conflict(client: httpx.AsyncClien
     )
 
 
+@pytest.mark.requirement("GATE-1")
+@pytest.mark.parametrize("null", [b"null", b"null\n"])  # the second one is what Go's encoder writes
+async def test_a_body_of_null_means_no_arguments_in_every_request(client: httpx.AsyncClient, null: bytes) -> None:
+    await client.put("/objects/Order/o", json={"seats": ["B1"]})
+    for path in ("/objects/Order/o/call/pay", "/objects/Order/o/call/pay?"):
+        for key in ({}, {"Idempotency-Key": f"k{path[-1]}"}):
+            answers = [await client.post(path, content=body, headers=key) for body in (null, b"{}", b"", null)]
+            assert [(answer.status_code, answer.content) for answer in answers] == [(200, b"null")] * 4
+            assert [("idempotency-replayed" in answer.headers) for answer in answers[1:]] == [bool(key)] * 3
+    for answer in (
+        await client.put("/objects/Order/p", content=null),
+        await client.post("/objects/Order", content=null),
+    ):
+        refused = _is(answer, 422, "invalid_arguments")
+        assert [problem["path"] for problem in refused["errors"]] == ["/seats"]
+    assert (await client.request("DELETE", "/objects/Order/o", content=null)).status_code == 204
+    body = (await client.get("/openapi.json")).json()["paths"]["/objects/Order/{id}/call/pay"]["post"]["requestBody"]
+    assert (body["required"], "`null`" in body["description"]) == (False, True)
+
+
 @pytest.mark.requirement("OBJ-3", "OBJ-9")
 async def test_an_id_of_a_missing_object_in_the_arguments_is_no_failure(client: httpx.AsyncClient) -> None:
     missing = _is(await client.put("/objects/Order/o", json={"seats": [], "event": "typo"}), 404, "object_not_found")

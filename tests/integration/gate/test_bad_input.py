@@ -146,7 +146,8 @@ async def test_what_is_no_json_is_refused(gate: Serving, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"[]", b"null", b"3", b'"x"', b'{"by": {"by": 1}}', b'{"other": 1}', b'{"by": 1e400}']
+    "body",
+    [b"[]", b"[null]", b"nul", b"null null", b"3", b'"x"', b'{"by": {"by": 1}}', b'{"other": 1}', b'{"by": 1e400}'],
 )
 async def test_what_are_no_arguments_is_refused(gate: Serving, body: bytes) -> None:
     answer = await gate.client.post(INCREMENT, content=body)

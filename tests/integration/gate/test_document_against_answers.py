@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.gate.serving import serving_node
 
+ROOT = Path(__file__).parents[3]
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 SEED = "20261121"
 
@@ -26,6 +28,8 @@ async def test_no_server_error_and_no_undocumented_answer(tmp_path: Path) -> Non
             # It fails on purpose, with a documented 500
             *("--exclude-operation-id", "Counter_fail"),
             cwd=tmp_path,
+            env=os.environ
+            | {"SCHEMATHESIS_HOOKS": "tests.integration.gate.schemathesis_hooks", "PYTHONPATH": str(ROOT)},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

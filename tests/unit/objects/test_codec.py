@@ -366,6 +366,22 @@ def test_what_is_not_json_is_malformed(body: bytes) -> None:
         ARGUMENTS.decode(body)
 
 
+@pytest.mark.requirement("OBJ-1", "GATE-1")
+@pytest.mark.parametrize("nothing", [b"null", b"null\n", b" \tnull\r\n"])
+def test_null_means_no_arguments(nothing: bytes) -> None:
+    def greeted(self: Any, name: str = "world", times: Decimal = Decimal("1.5")) -> None: ...
+
+    assert Arguments("T.greeted", greeted, greeted.__annotations__).decode(nothing) == {}
+    refusals: list[InvalidArguments] = []
+    for body in (nothing, b"{}", b""):
+        with pytest.raises(InvalidArguments) as raised:
+            ARGUMENTS.decode(body)
+        refusals.append(raised.value)
+    first = refusals[0]
+    assert [problem["path"] for problem in first.extra["errors"]] == [f"/{name}" for name in ARGUMENTS.required]
+    assert all((each.detail, each.extra) == (first.detail, first.extra) for each in refusals)
+
+
 @pytest.mark.requirement("GATE-9")
 def test_very_many_mistakes_are_told_as_one() -> None:
     def listed(self: Any, values: list[str]) -> None: ...
