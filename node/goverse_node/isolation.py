@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from goverse.errors import GoverseError, MethodFailed, ReentrancyConflict, StateInvalid, TooLarge
 from goverse.objects.creation import NO_ARGUMENTS
-from goverse.objects.fidelity import shown
+from goverse.objects.value_text import shown
 from goverse_node.instance import invalid
 from goverse_node.turn import Turn
 

@@ -20,7 +20,7 @@ from goverse.errors import (
 from goverse.model.frames import MUST_EXIST, Operation, Problem, Reply, Request
 from goverse.model.records import StoredObject
 from goverse.objects.codec import Arguments
-from goverse.objects.creation import creation_digest
+from goverse.objects.creation import creation_of
 from goverse.objects.spec import MethodSpec
 from goverse_node import execution, isolation
 from goverse_node.answers import answer, commit, refuse_when_durable
@@ -46,6 +46,10 @@ _HOW_TO_CREATE = {
     "internal": "only another object creates it, with self.create (create is 'internal' for this type)",
     "nobody": "and no object of this type can be created (create is 'nobody' for this type)",
 }
+_NOT_COMPARED = (
+    "; GET does not show the arguments {}, so it is not told whether it was created with the same ones. To repeat a "
+    "request, send the Idempotency-Key of the first one again"
+)
 
 
 # --- beginning -------------------------------------------------------------------------------------------------------
@@ -99,13 +103,15 @@ def _begin_create(activation: Activation, call: Call, context: ContextVars) -> N
     instance, request = activation.instance, call.request
     hook = activation.spec.hooks.get("on_create")
     arguments = (hook.arguments if hook else NO_PARAMETERS).decode(request.body)
-    digest = creation_digest(hook.arguments if hook else NO_PARAMETERS, request.body)
+    digest, names = creation_of(hook.arguments if hook else NO_PARAMETERS, request.body)
     if instance.exists:
         if request.if_match == 0:
             raise _exists(activation, "")
         _check_version(instance, request)
         if instance.unfit is not None:
             raise instance.unfit
+        if unseen := [name for name in names if not activation.spec.shows(name)]:
+            raise _exists(activation, _NOT_COMPARED.format(", ".join(unseen)))
         if instance.creation not in (None, digest):
             raise _exists(activation, " and was created with other arguments")
         answer(activation, call, Reply(version=instance.version))

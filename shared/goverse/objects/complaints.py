@@ -8,15 +8,21 @@ from typing import Any, get_args
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
+from pydantic_core.core_schema import ErrorType
 
 from goverse.errors import DefinitionError, InvalidArguments
 from goverse.limits import PROBLEM_FIELD_BYTES_MAX, PROBLEM_FIELDS_MAX
 from goverse.model.json_text import DEPTH_MAX
 from goverse.model.problem_bounds import bounded_text
-from goverse.objects.fidelity import Difference, remedy, shown
+from goverse.objects.fidelity import Difference, remedy
+from goverse.objects.value_text import shown
 
 _TOLD_MAX = 3
 _NAME_MAX = 200
+
+# Pydantic's own checks whose messages say nothing of the value
+_PERSONAL = {"union_tag_invalid": "its tag is not one of the union"}
+_IMPERSONAL = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error", "union_tag_invalid"}
 
 
 def field_problems(error: ValidationError) -> list[dict[str, str]]:
@@ -60,7 +66,7 @@ def refused(method: str, error: Exception, receive: Callable[[], object]) -> Inv
 def of_wrong_type(value: object, error: Exception) -> str:
     """Return the type of a wrong value and the first fields that do not fit, without the values: a caller may see it.
 
-    The message of a user's own validator may name values, so only those of Pydantic's checks are repeated.
+    The message of a user's own validator and the tag of a union may name values; other messages of Pydantic do not.
     """
     kind = type(value).__qualname__[:_NAME_MAX]
     if not isinstance(error, ValidationError):
@@ -73,14 +79,20 @@ def of_wrong_type(value: object, error: Exception) -> str:
 
 
 def refusal_in_words(item: ErrorDetails) -> str:
-    """Return the message of one problem; that of a user's own validator may name the value, so it is left out."""
-    own = item["type"] in ("value_error", "assertion_error")
-    return "its validator refuses it" if own else item["msg"][:_NAME_MAX]
+    """Return the message of one problem; those that may name the value are left out (``_IMPERSONAL``)."""
+    if item["type"] in _IMPERSONAL:
+        return item["msg"][:_NAME_MAX]
+    return _PERSONAL.get(item["type"], "its validator refuses it")
 
 
 def changed(owner: str, field: str, difference: Difference) -> tuple[str, str]:
     """Return the place of a value that would not survive storage, and a sentence about it."""
     path = ".".join((owner, field, *difference.path))
+    if not difference.is_stored:
+        return path, (
+            "has a value that is not stored, because it is private or excluded; declare a field of the model for it, "
+            "or keep it in a transient attribute of the object"
+        )
     live, loaded = shown(difference.live), shown(difference.loaded)
     return path, (
         f"would change when it is stored: {live} ({_class(difference.live)}) would be loaded as "

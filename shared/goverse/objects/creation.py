@@ -1,4 +1,6 @@
-"""Digest of creation arguments: tells whether a repeated ``PUT`` asks for the object that exists.
+"""Creation arguments: whether a repeated ``PUT`` asks for the object that exists.
+
+They are compared by a digest.
 
 Two sets of arguments are the same if they are the same JSON values: the order of members, the spelling of numbers and
 escapes do not matter, and an argument that equals its default counts as left out.
@@ -8,8 +10,9 @@ from __future__ import annotations
 
 import json
 from hashlib import blake2b
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
+from goverse.model.json_text import means_nothing
 from goverse.model.json_values import decode
 from goverse.objects.codec import Arguments
 
@@ -21,10 +24,22 @@ NO_ARGUMENTS: Final = b""
 _EXACT_MAX: Final = 2**53
 
 
-def creation_digest(arguments: Arguments, body: bytes) -> bytes:
-    """Return the digest of ``body``, a JSON object of arguments that were checked before."""
-    if not body:
-        return NO_ARGUMENTS
+class Creation(NamedTuple):
+    """What a create asks for.
+
+    Attributes:
+        digest: equal for the same arguments.
+        names: the arguments that differ from their defaults, by their names in JSON.
+    """
+
+    digest: bytes
+    names: tuple[str, ...] = ()
+
+
+def creation_of(arguments: Arguments, body: bytes) -> Creation:
+    """Return what ``body`` asks for, a JSON object of arguments that were checked before."""
+    if means_nothing(body):
+        return Creation(NO_ARGUMENTS)
     given = cast("dict[str, Any]", decode(body))
     defaults = arguments.plain_defaults()
     chosen = {
@@ -33,9 +48,10 @@ def creation_digest(arguments: Arguments, body: bytes) -> bytes:
         if (canonical := _canonical(value)) != (_canonical(defaults[name]) if name in defaults else None)
     }
     if not chosen:
-        return NO_ARGUMENTS
+        return Creation(NO_ARGUMENTS)
     text = json.dumps(chosen, sort_keys=True)
-    return blake2b(text.encode(), digest_size=DIGEST_SIZE, person=b"goverse.create").digest()
+    digest = blake2b(text.encode(), digest_size=DIGEST_SIZE, person=b"goverse.create").digest()
+    return Creation(digest, tuple(chosen))
 
 
 def _canonical(value: Any) -> str:

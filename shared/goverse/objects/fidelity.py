@@ -25,14 +25,14 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from goverse.objects.value_text import MISSING, is_excluded
+
 Compare = Callable[[Any, Any], bool]
 Row = Callable[[dict[str, Any]], tuple[Any, ...]]
 
 _ATOMS: Final = frozenset({str, int, bool, bytes, type(None), complex, date, timedelta, UUID})
 _PLAIN: Final = _ATOMS | {float}
 _attributes: Final[Callable[[Any], dict[str, Any]]] = attrgetter("__dict__")
-_TEXT_MAX: Final = 80
-_MISSING: Final = object()
 _NO_MEMBERS: Final[dict[str, Any]] = {}
 
 
@@ -43,11 +43,13 @@ class Difference(NamedTuple):
         path: the steps from the field to the value.
         live: the value in memory.
         loaded: what its stored form loads as.
+        is_stored: False below a private attribute or an excluded field of a model, whose values no caller sees.
     """
 
     path: tuple[str, ...]
     live: Any
     loaded: Any
+    is_stored: bool = True
 
 
 class _Differs(Exception):
@@ -56,6 +58,7 @@ class _Differs(Exception):
         self.path: list[str] = []
         self.live = live
         self.loaded = loaded
+        self.is_stored = True
 
 
 # --- are they the same? ----------------------------------------------------------------------------------------------
@@ -118,7 +121,7 @@ def _sets(live: Any, loaded: Any) -> bool:
     if len(live) != len(loaded):
         return False
     found = {item: item for item in loaded}
-    return all(same(item, found.get(item, _MISSING)) for item in live)
+    return all(same(item, found.get(item, MISSING)) for item in live)
 
 
 def _mappings(live: dict[Any, Any], loaded: dict[Any, Any]) -> bool:
@@ -127,7 +130,7 @@ def _mappings(live: dict[Any, Any], loaded: dict[Any, Any]) -> bool:
     if len(live) != len(loaded):
         return False
     found = {key: key for key in loaded}  # a typed dict is loaded in the order of its declaration
-    return all(same(key, found.get(key, _MISSING)) and same(value, loaded[key]) for key, value in live.items())
+    return all(same(key, found.get(key, MISSING)) and same(value, loaded[key]) for key, value in live.items())
 
 
 def _defaultdicts(live: defaultdict[Any, Any], loaded: defaultdict[Any, Any]) -> bool:
@@ -141,7 +144,7 @@ def _model_comparison(kind: type[BaseModel]) -> Compare:
     def compare(live: BaseModel, loaded: BaseModel) -> bool:
         if not _are_plain(kind, (live,), (loaded,)):
             mine, other = live.__dict__, loaded.__dict__
-            if not all(same(mine.get(name, _MISSING), other.get(name, _MISSING)) for name in names):
+            if not all(same(mine.get(name, MISSING), other.get(name, MISSING)) for name in names):
                 return False
         return not has_more or _have_same_extras(live, loaded)
 
@@ -187,7 +190,7 @@ def _dataclass_comparison(kind: Any) -> Compare:
     names = tuple(field.name for field in dataclasses.fields(kind))
 
     def compare(live: Any, loaded: Any) -> bool:
-        return all(same(getattr(live, name, _MISSING), getattr(loaded, name, _MISSING)) for name in names)
+        return all(same(getattr(live, name, MISSING), getattr(loaded, name, MISSING)) for name in names)
 
     return compare
 
@@ -262,7 +265,7 @@ def settle(live: Any, loaded: Any) -> tuple[Any, Difference | None]:
     try:
         return _settled(live, loaded), None
     except _Differs as found:
-        return live, Difference(tuple(reversed(found.path)), found.live, found.loaded)
+        return live, Difference(tuple(reversed(found.path)), found.live, found.loaded, found.is_stored)
     except RecursionError:
         return live, Difference((), live, loaded)
 
@@ -309,11 +312,12 @@ def _promoted(live: Any, loaded: Any) -> bool:
     return type(loaded) is int and type(live) is bool and live == loaded
 
 
-def _step(name: str, live: Any, loaded: Any) -> Any:
+def _step(name: str, live: Any, loaded: Any, *, is_stored: bool = True) -> Any:
     try:
         return _settled(live, loaded)
     except _Differs as found:
         found.path.append(name)
+        found.is_stored = found.is_stored and is_stored
         raise
 
 
@@ -325,7 +329,7 @@ def _settled_items(live: Iterable[Any], loaded: Iterable[Any]) -> list[Any]:
 def _settled_set(live: Any, loaded: Any) -> Any:
     found = {item: item for item in loaded}
     for item in live:
-        _settled(item, found.get(item, _MISSING))
+        _settled(item, found.get(item, MISSING))
     if isinstance(live, set):
         items = cast("set[object]", live)
         items.clear()
@@ -354,20 +358,22 @@ def _settled_mapping(live: dict[Any, Any], loaded: dict[Any, Any]) -> dict[Any, 
 
 def _settled_model(live: BaseModel, loaded: BaseModel) -> BaseModel:
     mine, other = _attributes(live), _attributes(loaded)
-    for name in type(live).__pydantic_fields__:
-        mine[name] = _step(name, mine.get(name, _MISSING), other.get(name, _MISSING))
-    for members, back in (
-        (live.__pydantic_extra__ or {}, loaded.__pydantic_extra__ or {}),
-        (live.__pydantic_private__ or {}, loaded.__pydantic_private__ or {}),
+    for name, field in type(live).__pydantic_fields__.items():
+        value, back = mine.get(name, MISSING), other.get(name, MISSING)
+        mine[name] = _step(name, value, back, is_stored=not is_excluded(field))
+    for members, loaded_members, is_stored in (
+        (live.__pydantic_extra__ or {}, loaded.__pydantic_extra__ or {}, True),
+        (live.__pydantic_private__ or {}, loaded.__pydantic_private__ or {}, False),
     ):
-        for name in [*members, *(name for name in back if name not in members)]:
-            members[name] = _step(name, members.get(name, _MISSING), back.get(name, _MISSING))
+        for name in [*members, *(name for name in loaded_members if name not in members)]:
+            value, back = members.get(name, MISSING), loaded_members.get(name, MISSING)
+            members[name] = _step(name, value, back, is_stored=is_stored)
     return live
 
 
 def _settled_dataclass(live: Any, loaded: Any) -> Any:
     for field in dataclasses.fields(live):
-        mine, other = getattr(live, field.name, _MISSING), getattr(loaded, field.name, _MISSING)
+        mine, other = getattr(live, field.name, MISSING), getattr(loaded, field.name, MISSING)
         value = _step(field.name, mine, other)
         if value is not mine:
             object.__setattr__(live, field.name, value)
@@ -375,17 +381,6 @@ def _settled_dataclass(live: Any, loaded: Any) -> Any:
 
 
 # --- in words --------------------------------------------------------------------------------------------------------
-
-
-def shown(value: Any) -> str:
-    """Return a value for a message, in one short line; secrets hide themselves."""
-    if value is _MISSING:
-        return "nothing"
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}…"
 
 
 def remedy(difference: Difference) -> str:

@@ -1,7 +1,8 @@
 """What is wrong with a live value that cannot be written: its field, the declared type, the present one, a remedy.
 
 Callers may see the words, so they never hold the value. Where the field is not hidden, the value is a note of the
-error, which only logs and tracebacks show. Of a hidden field the words name no part: the keys of a dict are values too.
+error, which only logs and tracebacks show. Of a field that is hidden, or withheld by a view, the words name no part:
+the keys of a dict are values too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from pydantic import ValidationError
 
 from goverse.errors import MethodFailed
 from goverse.objects.complaints import refusal_in_words
-from goverse.objects.fidelity import settle, shown
+from goverse.objects.fidelity import settle
+from goverse.objects.value_text import has_excluded, shown
 
 _TYPE_MAX: Final = 120
 _QUALIFIED: Final = re.compile(r"(?:[A-Za-z_]\w*\.|<locals>\.)+(?=\w)")
@@ -34,13 +36,15 @@ class Declared(NamedTuple):
         name: the field.
         key: its name in JSON.
         type: its declared type.
-        hidden: whether callers see it.
+        withheld: callers do not see it: it is hidden, or the class has a view.
+        hidden: the log does not show its value either.
     """
 
     owner: str
     name: str
     key: str
     type: Any
+    withheld: bool
     hidden: bool
 
     @property
@@ -72,16 +76,17 @@ def _wrong(field: Declared, values: Mapping[str, Any], write: Write, read: Calla
     without_json: list[object] = []
     try:
         body = write(dict(values), warnings=False, fallback=without_json.append)
-    except Exception as error:  # half a character of UTF-16, a ring, a serializer of the application that fails
-        reason = "" if field.hidden else f": {str(error).partition(chr(10))[0][:200]}"
+    except BaseException as error:  # half a character of UTF-16, a ring, a serializer of the application that fails
+        is_told = not field.withheld and not has_excluded(values[field.name])
+        reason = f": {str(error).partition(chr(10))[0][:200]}" if is_told else ""
         return f"holds a {got} that has no JSON form{reason}; it is declared as {declared}; {_IN_MEMORY}"
     if without_json:
         kind = type(without_json[0]).__name__
         return f"holds a value of class {kind}, which has no JSON form; it is declared as {declared}; {_IN_MEMORY}"
-    where = "" if field.hidden else _nested(field, values[field.name], body, read)
+    where = "" if field.withheld else _nested(field, values[field.name], body, read)
     if where:
         return f"must be {declared}, but {where}; {_REMEDY}"
-    if field.hidden and got == declared.partition("[")[0]:
+    if field.withheld and got == declared.partition("[")[0]:
         return f"must be {declared}, but a value in it is of another type; {_REMEDY}"
     return f"must be {declared}, got {got}; {_REMEDY}"
 
@@ -96,7 +101,7 @@ def _nested(field: Declared, value: Any, body: bytes, read: Callable[[bytes], An
             if place[:1] == (field.key,) and len(place) > 1:
                 return f"{'.'.join(map(str, (field.name, *place[1:])))[:200]} is refused: {reason}"
         return ""
-    except Exception:  # a validator of the application
+    except BaseException:  # a validator of the application
         return ""
     _, difference = settle(value, cast("dict[str, Any]", loaded).get(field.name))
     if difference is None or not difference.path:

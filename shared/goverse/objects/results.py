@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import orjson
@@ -81,6 +81,13 @@ class Result:
                 f"the result of {self._name} cannot be read back as its declared type: {in_words(problems)}",
                 errors=problems,
             ) from error
+
+    @cached_property
+    def members(self) -> frozenset[str]:
+        """The names of the members of a result that is always the same kind of object; else none."""
+        schema = self.json_schema("{model}")
+        schema = schema.get("$defs", {}).get(schema.get("$ref"), schema)
+        return frozenset(schema.get("properties", ()))
 
     def json_schema(self, ref_template: str) -> JsonSchema:
         """Return the JSON schema of the result."""

@@ -138,6 +138,12 @@ class TypeSpec:
             spec = cls._compiled[user_class] = compile_class(user_class)
         return spec
 
+    def shows(self, name: str) -> bool:
+        """Whether ``GET`` shows a member of this name. A type that hides nothing shows what its creation asked for."""
+        if self.view is not None:
+            return name in self.view.result.members
+        return not self.state.hidden or name in self.state.shown_names
+
     def migrate(self, values: dict[str, Any], state_version: int) -> dict[str, Any]:
         """Return JSON values of an older state version as values of the present one.
 
@@ -172,16 +178,18 @@ def compile_class(user_class: type[Any]) -> TypeSpec:
     persistent, transient = _fields(user_class)
     check_members(user_class, [base for base, _ in _own_bases(user_class)], RESERVED)
     defaults = {field: getattr(user_class, field) for field in persistent if hasattr(user_class, field)}
+    shown_by = _view(user_class)
+    hidden = hidden_fields(user_class, persistent)
     return TypeSpec(
         cls=user_class,
         policy=policy,
-        state=State(name, persistent, defaults, hidden_fields(user_class, persistent)),
+        state=State(name, persistent, defaults, hidden, has_view=shown_by is not None),
         transient=transient,
         methods=_methods(user_class, policy),
         hooks=_hooks(user_class, policy),
         migrations=_migrations(user_class, policy),
         description=inspect.cleandoc(user_class.__doc__ or ""),
-        view=_view(user_class),
+        view=shown_by,
     )
 
 

@@ -23,11 +23,12 @@ from goverse.objects import storable, unknown_members
 from goverse.objects.adapters import STATE, WRITING, members_adapter
 from goverse.objects.complaints import changed, field_problems, in_words, unknown_type
 from goverse.objects.defaults import NO_VALUE, default_maker, has_default, restorer, split
-from goverse.objects.fidelity import remedy, same, settle, shown
+from goverse.objects.fidelity import remedy, same, settle
 from goverse.objects.loaded_classes import Column, column
 from goverse.objects.misfits import Declared, misfit, type_name
 from goverse.objects.schemas import JsonSchema, result_schema, show_default, without_members
 from goverse.objects.storable import is_surely
+from goverse.objects.value_text import shown
 
 logger = logging.getLogger("goverse.objects")
 
@@ -41,8 +42,12 @@ class State:
         hints: Mapping[str, Any],
         defaults: Mapping[str, Any],
         hidden: frozenset[str] = frozenset(),
+        *,
+        has_view: bool = False,
     ) -> None:
         """Compile the fields; ``defaults`` holds the class attributes of those that have one.
+
+        Errors tell no values of ``hidden`` fields, and with a view none at all, since a view keeps fields from callers.
 
         Raises:
             DefinitionError: an annotation is no type that Pydantic knows.
@@ -50,6 +55,7 @@ class State:
         self._name = name
         self.fields: tuple[str, ...] = tuple(hints)
         self.hidden = hidden
+        self._withheld = frozenset(hints) if has_view else hidden
         declared = {field: split(hint, defaults.get(field, NO_VALUE)) for field, hint in hints.items()}
         self._types: Mapping[str, Any] = {field: hint for field, (hint, _) in declared.items()}
         self._makers = {
@@ -66,13 +72,17 @@ class State:
             raise DefinitionError(f"{wrong.detail}; begin the name with '_' to keep it in memory only") from error
         # Only the state itself keeps members that it does not declare: dataclasses inside would inherit a setting.
         self._schema = storable.with_unknown_members(self._adapter.core_schema)
-        self._validate_json = SchemaValidator(self._schema).validate_json
+        self._compile()
+        self._examine(self._schema)
+        self._check_defaults()
+
+    def _compile(self) -> None:
+        # The text of Pydantic's errors is for the log, which does not tell values of hidden fields either
+        self._validate_json = SchemaValidator(self._schema, {"hide_input_in_errors": bool(self.hidden)}).validate_json
         self._to_json = SchemaSerializer(self._schema, WRITING).to_json
         if storable.has_aliases(self._schema):
             self._validate_json = partial(self._validate_json, by_alias=True, by_name=True)
             self._to_json = partial(self._to_json, by_alias=True)
-        self._examine(self._schema)
-        self._check_defaults()
 
     def _examine(self, schema: Mapping[str, Any]) -> None:
         """Decide how each field is compared with its stored form.
@@ -167,19 +177,23 @@ class State:
         return values
 
     def _problems(self, error: ValidationError) -> list[dict[str, str]]:
-        """Say which fields do not fit; of hidden ones no more than that, since a message may name the value."""
+        """Say which fields do not fit; of withheld ones nothing else, since path and message may have values."""
         problems = field_problems(error)
-        if self.hidden:
-            names = {name: field for field in self.hidden for name in (field, self._keys[field])}
-            hidden = {
-                f"/{name.replace('~', '~0').replace('/', '~1')}": self._types[field] for name, field in names.items()
-            }
-            for problem in problems:
-                pointer = "/" + problem["path"][1:].partition("/")[0]
-                if pointer in hidden:
-                    declared = type_name(hidden[pointer])
-                    problem.update(path=pointer, message=f"is hidden and does not fit its declaration as {declared}")
-        return problems
+        if not self._withheld:
+            return problems
+        names = {name: field for field in self._withheld for name in (field, self._keys[field])}
+        withheld = {f"/{name.replace('~', '~0').replace('/', '~1')}": field for name, field in names.items()}
+        for problem in problems:
+            pointer = "/" + problem["path"][1:].partition("/")[0]
+            if pointer in withheld:
+                field = withheld[pointer]
+                declared = type_name(self._types[field])
+                message = f"{self._why_withheld(field)} and does not fit its declaration as {declared}"
+                problem.update(path=pointer, message=message)
+        return [problem for place, problem in enumerate(problems) if problem not in problems[:place]]
+
+    def _why_withheld(self, field: str) -> str:
+        return "is hidden" if field in self.hidden else "is not shown by the view"
 
     def dump(self, values: Mapping[str, Any]) -> bytes:
         """Return ``values`` as JSON.
@@ -237,7 +251,9 @@ class State:
         return MethodFailed(f"the values of {self._name} cannot be written together: {type(error).__name__}")
 
     def _declared(self, field: str) -> Declared:
-        return Declared(self._name, field, self._keys[field], self._types[field], field in self.hidden)
+        return Declared(
+            self._name, field, self._keys[field], self._types[field], field in self._withheld, field in self.hidden
+        )
 
     def check(self, body: bytes, live: dict[str, Any]) -> bool:
         """Make sure that a state that is about to be committed loads as the values in memory.
@@ -281,11 +297,13 @@ class State:
         for field, kind in self._exact:
             value = live.get(field)
             if kind is float and isinstance(value, float) and not math.isfinite(value):
-                shown = "" if field in self.hidden else f" {value}"
-                raise StateNotStorable(
-                    f"{self._name}.{field} holds{shown or ' a number'}, which JSON has no form for; declare it as "
+                told = "a number" if field in self._withheld else value
+                raise self._not_storable(
+                    field,
+                    f"{self._name}.{field} holds {told}, which JSON has no form for; declare it as "
                     "float | None and store None instead. Nothing was changed.",
-                    errors=[{"path": f"/{field}", "message": "is neither finite nor None"}],
+                    {"path": f"/{field}", "message": "is neither finite nor None"},
+                    f"{field} = {value}",
                 )
 
     def _differ(self, live: dict[str, Any], loaded: dict[str, Any]) -> bool:
@@ -307,15 +325,21 @@ class State:
         live[field], difference = settle(live[field], loaded.get(field))
         if difference is not None:
             path, message = changed(self._name, field, difference)
-            if field in self.hidden:
-                path, declared = f"{self._name}.{field}", type_name(self._types[field])
-                message = f"is hidden, declared as {declared}, and would be loaded as another value"
+            whole, steps = f"{path} {message}", (field, *difference.path)
+            if field in self._withheld:
+                path, steps, declared = f"{self._name}.{field}", (field,), type_name(self._types[field])
+                message = f"{self._why_withheld(field)}, declared as {declared}, and would be loaded as another value"
                 message = f"{message}; {remedy(difference)}"
-            steps = (field,) if field in self.hidden else (field, *difference.path)
             pointer = "".join(f"/{step}" for step in steps)
-            raise StateNotStorable(
-                f"{path} {message}. Nothing was changed.", errors=[{"path": pointer, "message": message}]
-            )
+            problem = {"path": pointer, "message": message}
+            raise self._not_storable(field, f"{path} {message}. Nothing was changed.", problem, whole)
+
+    def _not_storable(self, field: str, detail: str, problem: dict[str, str], whole: str) -> StateNotStorable:
+        """Return the error for a field; ``whole`` is for the log where a view withholds the value from callers."""
+        failed = StateNotStorable(detail, errors=[problem])
+        if field in self._withheld - self.hidden:
+            failed.add_note(whole)
+        return failed
 
     def attach_unknown(self, values: Mapping[str, Any], stored: bytes, written: bytes) -> list[str]:
         """Keep the members of nested models that this class does not declare; return their paths.
@@ -367,10 +391,10 @@ class State:
         An undeclared member may be a hidden field of another release of the class.
         """
         values = cast("dict[str, Any]", json_values.decode(body))
-        return json_values.encode({key: values[key] for key in values if key in self._shown})
+        return json_values.encode({key: values[key] for key in values if key in self.shown_names})
 
     @cached_property
-    def _shown(self) -> frozenset[str]:
+    def shown_names(self) -> frozenset[str]:
         """The names in JSON of the fields that callers see."""
         return frozenset(key for field, key in self._keys.items() if field not in self.hidden)
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import BaseModel, Field
 
-from goverse import Object, call, migration
+from goverse import Object, call, field, migration, view
 from goverse.model.frames import Operation
 from goverse.model.records import CommitRecord
 from tests.gated_store import GatedStore
@@ -153,3 +154,89 @@ async def test_a_creation_that_failed_leaves_no_arguments_behind() -> None:
         await b.call(Picky, "p", "poke")
         assert (await _put(b, Picky, "p", b'{"title":"good"}'))[0] == "object_exists"
         assert (await _put(b, Picky, "p", b""))[0] == ""
+
+
+class Locker(Object, delete="anyone"):
+    owner: str = ""
+    pin: str = field(default="", hidden=True)
+
+    def on_create(self, owner: str = "", pin: str = "", hint: str = "") -> None:
+        self.owner, self.pin = owner, pin
+
+
+class TicketView(BaseModel):
+    seat: str = Field(serialization_alias="place")
+
+
+class Ticket(Object, delete="anyone"):
+    seat: str = ""
+    code: str = ""
+
+    def on_create(self, place: str = "", seat: str = "", code: str = "") -> None:
+        self.seat, self.code = place or seat, code
+
+    @view
+    def public(self) -> TicketView:
+        return TicketView(seat=self.seat)
+
+
+class Loose(Ticket):
+    @view
+    def public(self) -> dict[str, str]:  # type: ignore[override]  # pyright: ignore
+        return {"place": self.seat}
+
+
+@pytest.mark.requirement("OBJ-3", "OBJ-14")
+@pytest.mark.parametrize(
+    ("target", "created", "guesses"),
+    [
+        (Locker, b'{"owner":"ann","pin":"1234"}', [b'{"owner":"ann","pin":"1234"}', b'{"owner":"ann","pin":"1235"}']),
+        (Locker, b'{"hint":"a cat"}', [b'{"hint":"a cat"}', b'{"hint":"a dog"}']),
+        (Ticket, b'{"place":"A1","code":"x"}', [b'{"place":"A1","code":"x"}', b'{"place":"A1","code":"y"}']),
+        (Ticket, b'{"seat":"A1"}', [b'{"seat":"A1"}', b'{"seat":"A2"}']),
+        (Loose, b'{"place":"A1"}', [b'{"place":"A1"}', b'{"place":"A2"}']),
+    ],
+)
+async def test_a_put_does_not_tell_whether_a_guess_of_hidden_arguments_is_right(
+    target: type[Any], created: bytes, guesses: list[bytes]
+) -> None:
+    async with bench(target) as b:
+        assert await _put(b, target, "x", created, idempotency_key="k") == ("", True, 1)
+        for _ in range(2):
+            key = key_of(target, "x")
+            answers = [await b.submit(Operation.CREATE, key, "", guess, timeout_s=PATIENCE_S) for guess in guesses]
+            right, wrong = map(problem, answers)
+            assert (right.code, right.detail, right.extra) == (wrong.code, wrong.detail, wrong.extra)
+            assert right.code == "object_exists"
+            assert "Idempotency-Key" in right.detail
+            # the first caller repeats its request under its key
+            assert (await _put(b, target, "x", created, idempotency_key="k"))[0] == ""
+            await b.restart()
+
+
+@pytest.mark.requirement("OBJ-3", "OBJ-14")
+@pytest.mark.parametrize(
+    ("target", "created", "other"),
+    [
+        (Locker, b'{"owner":"ann"}', b'{"owner":"bob"}'),
+        (Locker, b'{"owner":"ann","pin":""}', b"{}"),
+        (Ticket, b'{"place":"A1"}', b'{"place":"A2"}'),
+    ],
+)
+async def test_arguments_that_a_read_shows_are_compared_in_a_type_that_hides_others(
+    target: type[Any], created: bytes, other: bytes
+) -> None:
+    async with bench(target) as b:
+        assert await _put(b, target, "x", created) == ("", True, 1)
+        assert await _put(b, target, "x", created) == ("", False, 1)
+        assert (await _put(b, target, "x", other))[0] == "object_exists"
+
+
+@pytest.mark.requirement("OBJ-3")
+@pytest.mark.parametrize("nothing", [b"", b"{}", b"null", b"null\n", b" null "])
+async def test_a_body_of_null_creates_without_arguments(nothing: bytes) -> None:
+    async with bench(Event) as b:
+        assert await _put(b, Event, "e", nothing, idempotency_key="k") == ("", True, 1)
+        for same in (b"null", b"", b"{}"):
+            assert await _put(b, Event, "e", same) == ("", False, 1)
+        assert await _put(b, Event, "e", b"null", idempotency_key="k") == ("", True, 1)
