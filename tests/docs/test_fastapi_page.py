@@ -1,7 +1,9 @@
-"""The web application of the page on FastAPI works, in front of a gate that serves the page's objects."""
+"""The page on FastAPI works as written, and its web application in front of a gate that serves the page's objects."""
 
 import importlib.util
 import json
+import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +12,8 @@ from types import ModuleType
 import httpx
 import pytest
 
+import goverse_client
+from benchmarks.ports import free_port
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse_gate.app import create_app
@@ -19,6 +23,7 @@ from goverse_gate.server import GateServer
 from goverse_node.node import Node
 from goverse_node.stores.memory import MemoryStore
 from tests.docs.test_guides import BLOCK
+from tests.docs.walkthrough import walk_through
 from tests.tree import ROOT
 
 PAGE = ROOT / "docs" / "guide" / "fastapi.md"
@@ -89,3 +94,57 @@ async def test_a_webhook_that_is_sent_again_counts_once(browser: httpx.AsyncClie
 
     assert (await deliver("e1", "forged")).status_code == 401
     assert [(await deliver(event)).json() for event in ("e1", "e1", "e2", "e1")] == [500, 500, 1000, 500]
+
+
+@pytest.mark.requirement("DOC-2")
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 422),
+        (b"no json", 422),
+        (b"[]", 422),
+        (b'{"id": "e1"}', 422),
+        (b'{"id": "e1", "order": "o1", "cents": "many"}', 422),
+        (b'{"id": "e1", "order": "o1", "cents": -5}', 422),
+        (b'{"id": "", "order": "o1", "cents": 5}', 422),
+        (b'{"id": "e\\n1", "order": "o1", "cents": 5}', 422),
+        (b'{"id": "e1", "order": "", "cents": 5}', 422),
+        (b'{"id": "e1", "order": "watch", "cents": 5}', 400),
+    ],
+)
+async def test_a_signed_body_that_is_no_payment_is_refused(
+    browser: httpx.AsyncClient, page: ModuleType, body: bytes, status: int
+) -> None:
+    refused = await browser.post("/webhooks/payment", content=body, headers={"x-signature": page.signed(body)})
+
+    assert refused.status_code == status
+    assert refused.json()["detail"]
+
+
+@pytest.mark.requirement("DOC-2")
+async def test_a_gate_that_does_not_answer_lets_the_provider_come_again(
+    browser: httpx.AsyncClient, page: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with goverse_client.GoVerse(
+        f"http://127.0.0.1:{free_port()}", options=goverse_client.Options(timeout_s=0.2)
+    ) as away:
+        monkeypatch.setattr(page.web.state, "objects", away)
+        body = b'{"id": "e1", "order": "o1", "cents": 5}'
+        answer = await browser.post("/webhooks/payment", content=body, headers={"x-signature": page.signed(body)})
+
+    assert answer.status_code == 503
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("DOC-2")
+def test_the_commands_of_the_page_work_as_written(tmp_path: Path) -> None:
+    ports = {"8000": str(free_port()), "8080": str(free_port())}
+    environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "LOG_FORMAT": "text"}
+
+    def adapt(text: str) -> str:
+        moved = re.sub(r"\b(8000|8080)\b", lambda found: ports[found[0]], text)
+        return moved.replace("~/goverse", str(ROOT))
+
+    walk_through(PAGE, tmp_path, env=environment, adapt=adapt)
+
+    assert (tmp_path / "web-env" / "bin" / "uvicorn").exists()
