@@ -2,6 +2,7 @@
 
 import { headerOf, jsonOf, segment, timeoutOf } from "./checks.js";
 import { errorOf, lostError, mediaType, unexpected, UNEXECUTED, UnexpectedAnswer, type Answer, type GoverseError } from "./errors.js";
+import { roundedInteger } from "./numbers.js";
 import { DEFAULT_RETRIES, pauseMs, type RetryPolicy } from "./retries.js";
 import type { AnyPaths, Arguments, Creation, MethodName, Optional, Result, State, TypeName } from "./types.js";
 
@@ -40,6 +41,11 @@ export interface ClientOptions extends Options {
   readonly makeKeys?: boolean;
   /** The largest answer that is read, unpacked; 16 MiB. A gate's results have at most 4 MiB unless it is configured otherwise. */
   readonly answerBytesMax?: number;
+  /**
+   * Whether integers that JavaScript cannot hold, such as 9007199254740993, are rounded; false. Then a result that has one
+   * is an `UnexpectedAnswer`. The call took effect all the same.
+   */
+  readonly roundIntegers?: boolean;
   /** Instead of the global `fetch`. */
   readonly fetch?: typeof fetch;
 }
@@ -143,7 +149,7 @@ export class GoVerse<P extends object = AnyPaths> {
       options.signal?.throwIfAborted();
       headers["goverse-timeout"] = Math.max(0.1, leftMs / 1000).toFixed(3);
       const [answer, error] = await this.#attempt({ ...request, body, headers }, leftMs + GRACE_MS, options.signal, repeatable);
-      if (answer !== undefined && isResult(answer, request.method)) return replyOf(answer, attempts);
+      if (answer !== undefined && isResult(answer, request.method)) return replyOf(answer, attempts, options.roundIntegers === true);
       const failed: GoverseError = error ?? errorOf(answer as Answer);
       failed.attempts = attempts;
       // Without a key only problems that rule out an effect are repeated. A proxy's answer has none of these codes.
@@ -267,16 +273,23 @@ function isResult(answer: Answer, method: string): boolean {
   return answer.status >= 200 && answer.status < 300 && mediaType(answer) === "application/json";
 }
 
-function replyOf<T>(answer: Answer, attempts: number): Reply<T> {
+function replyOf<T>(answer: Answer, attempts: number, roundIntegers: boolean): Reply<T> {
   const etag = /^(?:W\/)?"(\d{1,15})(?:\.[0-9a-f]{8})?"$/.exec(answer.headers.get("etag") ?? "");
   const position = answer.headers.get("goverse-commit-seq");
   let value: unknown = null;
   try {
     if (answer.status !== 204) value = JSON.parse(answer.text);
   } catch {
-    const error = unexpected(answer.status, `the answer ${answer.status} is not JSON that can be read: ${shown(answer.text)}`);
-    error.attempts = attempts;
-    throw error;
+    throw unusable(answer, attempts, `is not JSON that can be read: ${shown(answer.text)}`);
+  }
+  const rounded = roundIntegers ? undefined : roundedInteger(answer.text);
+  if (rounded !== undefined) {
+    const integer = rounded.length <= 40 ? rounded : `${rounded.slice(0, 40)}…`;
+    throw unusable(
+      answer,
+      attempts,
+      `has the integer ${integer}, which JavaScript would round; let the class return it as text, or set roundIntegers`,
+    );
   }
   return {
     value: value as T,
@@ -285,6 +298,12 @@ function replyOf<T>(answer: Answer, attempts: number): Reply<T> {
     replayed: answer.headers.get("idempotency-replayed") === "true",
     requestId: answer.headers.get("goverse-request-id") ?? "",
   };
+}
+
+function unusable(answer: Answer, attempts: number, why: string): UnexpectedAnswer {
+  const error = unexpected(answer.status, `the answer ${answer.status} ${why}`);
+  error.attempts = attempts;
+  return error;
 }
 
 /** The body of an answer; reading ends where it is larger than it may be, and its connection is closed. */

@@ -362,6 +362,38 @@ test("a creation that names no object is an unexpected answer", async () => {
   peer.close();
 });
 
+for (const [text, value] of [
+  ["9007199254740991", 9007199254740991],
+  ["9007199254740992", 9007199254740992],
+  ["[-10000000000000000, 0.12345678901234567, 12345678901234567.5, 12345678901234567e3]", [-1e16, 0.12345678901234567, 12345678901234567.5, 12345678901234567e3]],
+  ['{"9007199254740993": "9007199254740993", "\\\\": "\\"9007199254740993"}', { 9007199254740993n: "9007199254740993", "\\": '"9007199254740993' }],
+]) {
+  test(`numbers that JavaScript holds arrive as they are: ${text}`, async () => {
+    const peer = await scripted(() => [200, JSON_TYPE, text]);
+    assert.deepEqual(await new GoVerse(peer.url).object("A", "a").call("x"), value);
+    peer.close();
+  });
+}
+
+for (const [text, integer] of [
+  ["9007199254740993", "9007199254740993"],
+  ['{"a": ["\\\\", -9007199254740993]}', "9007199254740993"],
+  [`[1.5, 1${"0".repeat(400)}]`, `1${"0".repeat(39)}…`],
+]) {
+  test(`an integer that JavaScript would round is refused: ${text.slice(0, 40)}`, async () => {
+    const peer = await scripted(() => [200, JSON_TYPE, text]);
+    await assert.rejects(new GoVerse(peer.url).object("A", "a").get(), (error) => {
+      assert.ok(error instanceof UnexpectedAnswer);
+      assert.match(error.detail, new RegExp(`has the integer ${integer}, .* as text`));
+      assert.equal(error.attempts, 1);
+      return true;
+    });
+    const rounding = new GoVerse(peer.url, { roundIntegers: true });
+    assert.deepEqual(await rounding.object("A", "a").get(), JSON.parse(text));
+    peer.close();
+  });
+}
+
 test("numbers that JSON cannot carry are refused before anything is sent", async () => {
   const peer = await scripted(() => [200, JSON_TYPE, "1"]);
   for (const amount of [NaN, Infinity, [-Infinity]]) {
