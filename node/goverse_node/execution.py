@@ -17,6 +17,8 @@ from types import CoroutineType
 from typing import Any
 from weakref import ref
 
+from pydantic import ValidationError
+
 from goverse.errors import (
     BusinessError,
     Deadlock,
@@ -35,7 +37,7 @@ from goverse.model import json_values
 from goverse.model.frames import Problem
 from goverse.model.keys import is_name
 from goverse.model.problem_bounds import bounded_members
-from goverse.objects.complaints import in_words
+from goverse.objects.complaints import in_words, without_input
 from goverse.objects.context import current_turn
 from goverse_node.groups import single
 from goverse_node.turn import Scope, Stepped, Turn
@@ -244,8 +246,8 @@ def _made_fit(error: GoverseError) -> str | None:
 
 
 def _text(error: BaseException) -> str:
-    try:
-        return str(error)
+    try:  # the text of Pydantic's error repeats its input, which may be of a field that GET does not show
+        return without_input(error) if isinstance(error, ValidationError) else str(error)
     except BaseException:
         return "(an error that cannot be shown)"
 

@@ -52,6 +52,11 @@ def in_words(problems: list[dict[str, str]]) -> str:
     return "; ".join(f"{item['path'] or '/'}: {item['message']}" for item in problems[:_TOLD_MAX])
 
 
+def without_input(error: ValidationError) -> str:
+    """Return a validation error as one line, without the values that were validated."""
+    return f"{error.title}: {in_words(field_problems(error))}"
+
+
 def refused(method: str, error: Exception, receive: Callable[[], object]) -> InvalidArguments:
     """Return the error for arguments that could not be written; ``receive`` reads them as the other side would."""
     with suppress(Exception):  # no JSON form at all, or a validator of the user's own

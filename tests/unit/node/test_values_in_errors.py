@@ -190,12 +190,20 @@ def _tells_text(text: str) -> bool:
     return re.search(rf"{SECRET}|\binf\b", text) is not None
 
 
+class Checked(BaseModel):
+    digits: dict[str, int]
+
+
 class Answering(Object):
     pin: str = field(default=SECRET, hidden=True)
 
     @call
     async def owner(self) -> Annotated[Cat | Dog, Field(discriminator="kind")]:
         return {"kind": self.pin}  # type: ignore[return-value]  # pyright: ignore
+
+    @call(raises=(ValueError,))
+    async def check(self) -> None:
+        Checked.model_validate({"digits": {"pin": self.pin}})
 
     @call
     async def peek(self) -> int:
@@ -209,3 +217,14 @@ async def test_a_result_of_the_wrong_type_does_not_name_its_tag() -> None:
         assert refused.code == "method_failed"
         assert SECRET not in refused.detail
         assert value(await b.call(Answering, "a", "peek")) == 1
+
+
+@pytest.mark.requirement("OBJ-14", "OBJ-9")
+async def test_a_validation_error_among_the_public_exceptions_does_not_name_its_input() -> None:
+    async with bench(Answering) as b:
+        refused = problem(await b.call(Answering, "a", "check"))
+        assert refused.extra == {"exception": "ValidationError"}
+        assert refused.detail.startswith(
+            "Answering.check raised ValidationError: Checked: /digits/pin: Input should be"
+        )
+        assert SECRET not in refused.detail
