@@ -123,27 +123,48 @@ def _parse(text: str) -> DataSource:
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
     if "#" in rest or rest.count("@") > 1 or rest.count("@") != authority.count("@"):
         raise _Wrong(_ENCODE)
+    path, _, query = rest.removeprefix(authority).partition("?")
     try:
-        parts = urlsplit(text)
-        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True) if parts.query else []
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError:
         raise _Wrong(_ENCODE) from None
-    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    _check_hosts(parts.netloc.rpartition("@")[2])
-    database = unquote(parts.path.removeprefix("/"))
-    if "/" in parts.path.removeprefix("/"):
+    login, _, hosts = authority.rpartition("@")
+    _check_hosts(hosts)
+    if "/" in path.removeprefix("/"):
         raise _Wrong(_ENCODE)
     parameters = _check_parameters(pairs)
-    passed_on = "&".join(f"{name}={quote(value, safe='/')}" for name, value in parameters.items() if name in _PASSED_ON)
+    user, _, password = login.partition(":")
     return DataSource(
-        url=f"postgresql://{parts.netloc}{parts.path}" + (f"?{passed_on}" if passed_on else ""),
+        url=_driver_url(authority, path, parameters),
         user=unquote(user) or parameters.get("user", ""),
         password=unquote(password) or parameters.get("password", ""),
-        database=database or parameters.get("dbname", parameters.get("database", "")),
+        database=unquote(path.removeprefix("/")) or parameters.get("dbname", parameters.get("database", "")),
         parameters=parameters,
         connect_timeout_s=_connect_timeout_s(parameters),
         startup={name: parameters[name] for name in ("application_name", "options") if name in parameters},
     )
+
+
+def _driver_url(authority: str, path: str, parameters: dict[str, str]) -> str:
+    """Return the URL for the driver.
+
+    The driver splits it with `urllib.parse`. Python 3.14, and the newest releases of older versions, refuse an address
+    in brackets behind another host there. A list of hosts with brackets becomes the parameter `host`, which replaces
+    the parameters `host` and `port` as the list itself does; the driver splits it without `urllib.parse`.
+    """
+    passed_on = {name: value for name, value in parameters.items() if name in _PASSED_ON}
+    login, at, hosts = authority.rpartition("@")
+    if "[" in hosts and "," in hosts:
+        authority = login + at
+        others = {name: value for name, value in passed_on.items() if name not in ("host", "port")}
+        passed_on = {"host": unquote(hosts), **others}
+    query = "&".join(f"{name}={quote(value, safe='/')}" for name, value in passed_on.items())
+    url = f"postgresql://{authority}{path}" + (f"?{query}" if query else "")
+    try:
+        urlsplit(url)
+    except ValueError:
+        raise _Wrong(_ENCODE) from None
+    return url
 
 
 _ENCODE: Final = (

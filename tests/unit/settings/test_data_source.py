@@ -42,6 +42,13 @@ def test_the_parts_of_a_name_are_decoded() -> None:
     assert found.url == "postgresql://shop%40eu:p%2Fw@h/my%20db"
 
 
+def test_a_list_of_hosts_with_brackets_is_a_parameter_of_what_the_driver_gets() -> None:
+    """`urlsplit` of Python 3.14, which the driver uses, refuses brackets behind another host."""
+    found = DataSource.parse("postgresql://u:p%2Fw@h1:5432,[::1]:5433/db?port=1&sslmode=require&host=other")
+    assert found.url == "postgresql://u:p%2Fw@/db?host=h1%3A5432%2C%5B%3A%3A1%5D%3A5433&sslmode=require"
+    assert DataSource.parse("postgresql://[::1]:5433/db").url == "postgresql://[::1]:5433/db"
+
+
 @pytest.mark.parametrize(
     ("dsn", "said"),
     [
