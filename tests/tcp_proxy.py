@@ -23,12 +23,14 @@ class TcpProxy:
     Attributes:
         port: where to connect instead.
         streams_begun: how many connections were made through it.
+        passed_bytes: how many bytes were passed on each way.
     """
 
     def __init__(self, target_port: int, host: str) -> None:
         self.port = 0
         self._host = host
         self.streams_begun = 0
+        self.passed_bytes = dict.fromkeys(Way, 0)
         self._target_port = target_port
         self._refusing = False
         self._flowing = {way: asyncio.Event() for way in Way}
@@ -90,8 +92,8 @@ class TcpProxy:
             back, onward = await asyncio.open_connection("127.0.0.1", self._target_port)
             self._writers.add(onward)
             pumps = [
-                asyncio.ensure_future(self._pump(reader, onward, self._flowing[Way.THERE])),
-                asyncio.ensure_future(self._pump(back, writer, self._flowing[Way.BACK])),
+                asyncio.ensure_future(self._pump(reader, onward, Way.THERE)),
+                asyncio.ensure_future(self._pump(back, writer, Way.BACK)),
             ]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -108,11 +110,12 @@ class TcpProxy:
                     self._writers.discard(one)
             self._tasks.discard(task)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
-                await flowing.wait()
+                await self._flowing[way].wait()
                 writer.write(data)
+                self.passed_bytes[way] += len(data)
                 await writer.drain()
 
 

@@ -67,7 +67,7 @@ async def test_a_restart_loses_nothing(tmp_path: Path, how: str) -> None:
 async def test_an_operation_waits_for_a_member_and_gives_up_at_its_timeout(tmp_path: Path) -> None:
     async with etcd_cluster(tmp_path) as cluster, client_of(cluster.urls, operation_timeout_s=0.5) as client:
         [member] = cluster.members
-        revision = await put(client, "/n/x", b"")
+        revision = await insist(lambda: client.write([], [Put("/n/x", b"")]))
         member.kill()
         with pytest.raises(Unavailable, match=r"no member of etcd can be reached: http://127\.0\.0\.1"):
             await client.read("/n/")
@@ -76,7 +76,7 @@ async def test_an_operation_waits_for_a_member_and_gives_up_at_its_timeout(tmp_p
         member.start()
         await cluster.healthy()
 
-        [entry] = (await client.read("/n/")).entries
+        [entry] = (await insist(lambda: client.read("/n/"))).entries
         assert (entry.value, entry.mod_revision) == (b"", revision)
 
 

@@ -19,7 +19,7 @@ from goverse.testing.coordinator_place import put
 from goverse.wire.credentials import Credentials
 from tests.certificates import Authority, Volume
 from tests.etcd_server import EtcdCluster, etcd_cluster
-from tests.integration.etcd.clients import following, insist, until
+from tests.integration.etcd.clients import PATIENCE_S, following, insist, until
 from tests.tcp_proxy import TcpProxy, proxy_to
 
 pytestmark = pytest.mark.requirement("SEC-3", "CLU-1")
@@ -63,6 +63,16 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         yield Bench(tmp_path, authority, cluster, proxy)
 
 
+async def refused(client: EtcdCoordinator, said: str) -> None:
+    """Read until the refusal names this reason: on a busy machine an attempt may end before etcd has said it."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with pytest.raises(Unavailable) as caught:
+                await client.read("/n/")
+            if said in caught.value.detail:
+                return
+
+
 def look(credentials: Credentials) -> None:
     credentials.look()
     credentials.look()
@@ -94,16 +104,15 @@ async def test_certificates_change_under_load_without_a_failed_request(bench: Be
 async def test_a_connection_that_breaks_comes_back_with_the_newest(bench: Bench) -> None:
     """The first pair is of an authority that etcd does not know: only the renewed one is let in."""
     bench.volume.fill(bench.stranger.issue("first", "a-node"), bench.authority.certificate)
-    async with client_of(bench.url, bench.volume, patience_s=1.0) as (client, credentials):
-        with pytest.raises(Unavailable, match="it refuses our certificate"):
-            await client.read("/n/")
+    async with client_of(bench.url, bench.volume, patience_s=3.0) as (client, credentials):
+        await refused(client, "it refuses our certificate")
         bench.volume.fill(bench.authority.issue("renewed", "a-node"), bench.authority.certificate)
         look(credentials)
 
-        assert (await client.read("/n/")).entries == []
+        assert (await insist(lambda: client.read("/n/"))).entries == []
         bench.volume.fill(bench.stranger.issue("worse", "a-node"), bench.authority.certificate)
         look(credentials)
-        assert (await client.read("/n/")).entries == [], "what stands goes on"
+        assert (await insist(lambda: client.read("/n/"))).entries == [], "what stands goes on"
         bench.volume.fill(bench.authority.issue("again", "a-node"), bench.authority.certificate)
         look(credentials)
         bench.proxy.cut()
@@ -111,17 +120,16 @@ async def test_a_connection_that_breaks_comes_back_with_the_newest(bench: Bench)
 
 
 async def test_an_authority_that_goes_is_believed_no_more(bench: Bench) -> None:
-    async with client_of(bench.url, bench.volume, patience_s=1.0) as (client, credentials):
-        await client.read("/n/")
+    async with client_of(bench.url, bench.volume, patience_s=3.0) as (client, credentials):
+        await insist(lambda: client.read("/n/"))
         bench.volume.fill(bench.authority.issue("next", "a-node"), bench.stranger.certificate)
         look(credentials)
-        assert (await client.read("/n/")).entries == [], "what stands goes on"
+        assert (await insist(lambda: client.read("/n/"))).entries == [], "what stands goes on"
         bench.proxy.cut()
         with suppress(Unavailable):
             await client.read("/n/")
 
-        with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
-            await client.read("/n/")
+        await refused(client, "CERTIFICATE_VERIFY_FAILED")
 
 
 async def test_a_broken_pair_keeps_what_was_there(bench: Bench) -> None:
@@ -145,10 +153,8 @@ async def test_what_etcd_is_not_trusted_for_is_said(bench: Bench) -> None:
         ),
     }
     for said, volume in cases.items():
-        async with client_of(bench.url, volume, patience_s=1.0) as (client, _):
-            with pytest.raises(Unavailable, match=said):
-                await client.read("/n/")
+        async with client_of(bench.url, volume, patience_s=3.0) as (client, _):
+            await refused(client, said)
     in_the_clear = EtcdCoordinator(EtcdOptions(endpoints=(Endpoint.parse(plain_url),), operation_timeout_s=1.0))
-    with pytest.raises(Unavailable, match="it wants TLS"):
-        await in_the_clear.read("/n/")
+    await refused(in_the_clear, "it wants TLS")
     await in_the_clear.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from goverse.ports.coordinator import Changed, Coordinator, KeyEntry, Put
 from goverse.testing.coordinator_place import put
 from tests.etcd_server import etcd_cluster
 from tests.integration.etcd.clients import client_of, following, until
-from tests.tcp_proxy import proxy_to
+from tests.loop_time import LoopTime
+from tests.tcp_proxy import Way, proxy_to
 
 pytestmark = pytest.mark.requirement("CLU-1")
 
@@ -125,20 +127,24 @@ async def until_seen(state: dict[str, KeyEntry], revision: int) -> None:
     await until(lambda: any(entry.mod_revision == revision for entry in state.values()))
 
 
-async def test_an_idle_watch_stays_on_its_stream(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_idle_watch_stays_on_its_stream(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level("INFO", "goverse.etcd")
     async with (
         etcd_cluster(tmp_path) as cluster,
         proxy_to(cluster.members[0].port) as proxy,
-        client_of([f"http://127.0.0.1:{proxy.port}"], ask_s=0.1, silence_s_max=0.6) as client,
+        client_of([f"http://127.0.0.1:{proxy.port}"], ask_s=10.0, silence_s_max=60.0) as client,
         client_of(cluster.urls) as writer,
         following(client, "/n/") as follower,
     ):
         await until_seen(follower.state, await put(writer, "/n/x", b"1"))
-        loop = asyncio.get_running_loop()
-        end = loop.time() + 2.0  # silence that would be too long several times over
-        while loop.time() < end:
+        time = LoopTime(monkeypatch)
+        while time.ahead_s < 180.0:  # silence that would be too long several times over
             await put(writer, "/elsewhere", b"")
+            heard = proxy.passed_bytes[Way.BACK]
+            await time.advance(10.0)
+            await until(partial(lambda heard: proxy.passed_bytes[Way.BACK] > heard, heard))
         await cluster.compact()
         await until_seen(follower.state, await put(writer, "/n/x", b"2"))
 

@@ -31,6 +31,11 @@ class Served:
         """Send a signal."""
         self.process.send_signal(signal_)
 
+    def stop(self) -> None:
+        """Stop the process, and wait until it stands still."""
+        self.send(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+
 
 @asynccontextmanager
 async def served() -> AsyncIterator[Served]:

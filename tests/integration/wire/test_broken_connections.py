@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from goverse.wire.link import GrpcLink
 from goverse.wire.link_state import LinkState, Phase
+from goverse.wire.stats import WireStats
 from tests.integration.wire.asking import ask, outcome
 from tests.integration.wire.processes import served
 from tests.integration.wire.proxy import proxy_to
 from tests.links import QUICK, ledgers, link_to, pair, server_of
+from tests.loop_time import LoopTime
 from tests.nodes import until
 
-IMPATIENT = replace(QUICK, keepalive_s=0.2, silence_s_max=0.8)
+KEEPALIVE_S, SILENCE_S_MAX = 10.0, 30.0  # nothing is that slow: only a time that is moved on makes them pass
+PATIENT = replace(QUICK, keepalive_s=KEEPALIVE_S, silence_s_max=SILENCE_S_MAX)
+STEP_S = 0.6 * KEEPALIVE_S  # a process that itself slept for as long as a keepalive does not judge others by that
 
 
 def phases(link: GrpcLink) -> list[Phase]:
@@ -59,10 +65,13 @@ async def test_a_node_that_was_never_reached_is_named_as_etcd_names_it(caplog: p
 
 
 @pytest.mark.chaos
-async def test_a_stopped_server_is_found_out_by_its_silence_and_used_again_once_it_wakes() -> None:
-    async with served() as server, link_to(server.address, options=IMPATIENT) as link:
-        server.send(signal.SIGSTOP)
-        stuck = ask(link, "add")
+async def test_a_stopped_server_is_found_out_by_its_silence_and_used_again_once_it_wakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with served() as server, link_to(server.address, options=PATIENT) as link:
+        server.stop()
+        stuck = ask(link, "add", timeout_s=10 * SILENCE_S_MAX)
+        await LoopTime(monkeypatch).advance_until(stuck.done, step_s=STEP_S, most_s=2 * SILENCE_S_MAX)
 
         assert outcome(await stuck) == ("unavailable", "unknown")
         assert link.state.phase is not Phase.CONNECTED
@@ -71,15 +80,26 @@ async def test_a_stopped_server_is_found_out_by_its_silence_and_used_again_once_
         assert (await ask(link, "add", "other")).body == b"1"
 
 
-async def test_an_idle_connection_stays_as_long_as_the_other_side_answers() -> None:
-    async with pair(keepalive_s=0.05, silence_s_max=0.3, tick_s=0.01) as ends:
-        seen, server_side = phases(ends.link), ends.server.peers
-        loop = asyncio.get_running_loop()
-        end = loop.time() + 1.0
-        await until(lambda: loop.time() > end)
+async def test_an_idle_connection_stays_as_long_as_the_other_side_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = WireStats(), WireStats()
+    async with (
+        ledgers() as node,
+        server_of(node, options=PATIENT, stats=theirs) as (server, address),
+        link_to(address, options=PATIENT, stats=ours) as link,
+    ):
+        time, seen, server_side = LoopTime(monkeypatch), phases(link), server.peers
+        while time.ahead_s < 6 * SILENCE_S_MAX:
+            heard = [stats.message_bytes_in for stats in (ours, theirs)]
+            await time.advance(STEP_S)
+            await time.advance(STEP_S)
+            await until(partial(_heard_more, (ours, theirs), heard))
 
         assert seen == []
-        assert ends.server.peers == server_side
+        assert server.peers == server_side
+
+
+def _heard_more(sides: Iterable[WireStats], heard: list[int]) -> bool:
+    return all(stats.message_bytes_in > before for stats, before in zip(sides, heard, strict=True))
 
 
 async def test_a_cut_connection_is_made_again_and_the_next_requests_pass() -> None:
@@ -101,19 +121,22 @@ async def test_a_cut_connection_is_made_again_and_the_next_requests_pass() -> No
         assert server.inflight == 0
 
 
-async def test_both_sides_notice_a_connection_on_which_nothing_passes_any_more() -> None:
+async def test_both_sides_notice_a_connection_on_which_nothing_passes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         ledgers() as node,
-        server_of(node, options=IMPATIENT) as (server, address),
+        server_of(node, options=PATIENT) as (server, address),
         proxy_to(address) as proxy,
-        link_to(proxy.address, options=IMPATIENT) as link,
+        link_to(proxy.address, options=PATIENT) as link,
     ):
-        stuck = [ask(link, "add_later") for _ in range(3)]
+        stuck = [ask(link, "add_later", timeout_s=10 * SILENCE_S_MAX) for _ in range(3)]
         await until(lambda: server.inflight == 3)
         proxy.block()
+        time, ended = LoopTime(monkeypatch), asyncio.gather(*stuck)
+        await time.advance_until(ended.done, step_s=STEP_S, most_s=2 * SILENCE_S_MAX)
 
-        assert {outcome(await future) for future in stuck} == {("unavailable", "unknown")}
-        await until(lambda: server.peers == () and server.inflight == 0)
+        assert {outcome(reply) for reply in await ended} == {("unavailable", "unknown")}
+        await time.advance_until(lambda: server.peers == (), step_s=STEP_S, most_s=2 * SILENCE_S_MAX)
+        await until(lambda: server.inflight == 0)
 
 
 async def test_a_loss_drops_requests_that_have_not_begun() -> None:
