@@ -365,7 +365,8 @@ class Run:
 
     async def _move(self) -> None:
         self.faults["moves"] += 1
-        shard, node = self.chance.randrange(SHARDS), self.chance.choice([*self.cluster.hosts])
+        living = [name for name, host in self.cluster.hosts.items() if not host.dead]
+        shard, node = self.chance.randrange(SHARDS), self.chance.choice(living)
         try:
             await move(self.cluster.coordinator, self.cluster.layout, shard, node, timeout_s=2.0)
         except (Failure, GoverseError):

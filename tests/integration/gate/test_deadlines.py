@@ -15,6 +15,7 @@ from goverse_node.node import Node
 from goverse_node.stores.memory import MemoryStore
 from tests.gate.serving import Serving, serving, serving_link
 from tests.gate.wire import connected, request, until
+from tests.nodes import Meeting
 
 INCREMENT = "/objects/Counter/c1/call/increment"
 
@@ -42,10 +43,13 @@ async def test_without_a_header_the_default_holds_for_each_operation() -> None:
     assert [answer.json()["operation"] for answer in answers] == ["increment", "create", "read"]
 
 
+place = Meeting()
+
+
 class Sleeper(Object):
     @call
     async def sleep(self) -> None:
-        await asyncio.sleep(1.5)
+        await place.wait(self.id)
 
 
 @pytest.mark.requirement("GATE-6", "DUR-2")
@@ -59,10 +63,11 @@ async def test_what_the_node_says_at_the_deadline_is_what_the_client_hears(query
 
         async def follow(number: int) -> int:
             path, key = f"/objects/Sleeper/s{number}/call/sleep{query}", {"Idempotency-Key": "k"}
-            await asyncio.sleep(number * 0.017)
             first = asyncio.create_task(client.post(path, headers=key))
-            await asyncio.sleep(0.1)
-            second = await client.post(path, headers={**key, "GoVerse-Timeout": "0.2"})
+            await place.reached(f"s{number}")
+            timeout_s = 0.2 + number * 0.017  # at different times of the period in which the gate looks at deadlines
+            second = await client.post(path, headers={**key, "GoVerse-Timeout": f"{timeout_s:.3f}"})
+            place.let_go(f"s{number}")
             assert (await first).status_code == 200
             return second.status_code
 
@@ -74,11 +79,11 @@ async def test_what_the_node_says_at_the_deadline_is_what_the_client_hears(query
 class Slow(Object):
     @call
     async def work(self) -> None:
-        await asyncio.sleep(5)
+        await asyncio.sleep(60)
 
     @call(timeout_s=0.2)
     async def hurry(self) -> None:
-        await asyncio.sleep(5)
+        await asyncio.sleep(60)
 
 
 @pytest.mark.requirement("GATE-6")

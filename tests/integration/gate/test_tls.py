@@ -28,7 +28,7 @@ from tests.gate.wire import until
 pytestmark = pytest.mark.requirement("SEC-3")
 
 INCREMENT = "/objects/Counter/c1/call/increment"
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 class Bench:

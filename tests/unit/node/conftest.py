@@ -2,7 +2,14 @@
 
 import pytest
 
+from tests.loop_time import LoopTime
 from tests.nodes import Meeting
+
+
+@pytest.fixture
+async def loop_time(monkeypatch: pytest.MonkeyPatch) -> LoopTime:
+    """The time of the test's loop; nodes that are made from now on go by it."""
+    return LoopTime(monkeypatch)
 
 
 @pytest.fixture

@@ -1,15 +1,16 @@
 """Deadlines, cancellation by the caller, and the bounds of queues: every wait ends, with an error that says why."""
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
 
 from goverse import Object, Unavailable, call
+from tests.loop_time import LoopTime
 from tests.nodes import Meeting, bench, code, key_of, problem, settle, until, value
 
 PLACE = Meeting()
+LIMIT_S = 10.0  # no machine is that slow: it is over when a test moves the loop's time on
 
 
 class Worker(Object):
@@ -50,16 +51,7 @@ class Worker(Object):
 
     @call
     def block(self) -> int:
-        end = time.monotonic() + 0.03
-        while time.monotonic() < end:
-            pass
-        self.value += 1
-        return self.value
-
-    @call
-    def block_past_deadline(self) -> int:
-        while time.monotonic() <= self.context.deadline:
-            pass
+        PLACE.note("blocking")
         self.value += 1
         return self.value
 
@@ -75,9 +67,14 @@ class Worker(Object):
 
 @pytest.mark.requirement("GATE-6", "OBJ-9")
 @pytest.mark.parametrize("method", ["work", "return_when_cancelled"])
-async def test_a_turn_that_takes_too_long_is_cancelled_without_a_trace(method: str, meeting: Meeting) -> None:
+async def test_a_turn_that_takes_too_long_is_cancelled_without_a_trace(
+    method: str, meeting: Meeting, loop_time: LoopTime
+) -> None:
     async with bench(Worker) as b:
-        reply = await b.call(Worker, "a", method, timeout_s=0.05)
+        overdue = b.call(Worker, "a", method, timeout_s=LIMIT_S)
+        await meeting.reached("work" if method == "work" else "returning")
+        await loop_time.advance(LIMIT_S)
+        reply = await overdue
 
         assert code(reply) == "timeout"
         assert problem(reply).retryable
@@ -110,13 +107,16 @@ async def test_a_call_that_waits_too_long_is_not_begun(meeting: Meeting) -> None
 
 @pytest.mark.requirement("GATE-6", "OBJ-9")
 async def test_a_method_that_ignores_its_cancellation_holds_its_object_no_longer_than_the_grace(
-    meeting: Meeting, caplog: pytest.LogCaptureFixture
+    meeting: Meeting, loop_time: LoopTime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with bench(Worker, cancel_grace_s=0.1) as b:
-        stubborn = b.call(Worker, "a", "ignore_cancellation", timeout_s=0.05)
-        queued = b.call(Worker, "a", "look")
+    async with bench(Worker, cancel_grace_s=LIMIT_S) as b:
+        stubborn = b.call(Worker, "a", "ignore_cancellation", timeout_s=LIMIT_S)
+        await meeting.reached("stubborn")
+        queued = b.call(Worker, "a", "look", timeout_s=10 * LIMIT_S)
+        await loop_time.advance(LIMIT_S)
         assert code(await stubborn) == "timeout"
         assert not queued.done()
+        await loop_time.advance(LIMIT_S)
 
         assert value(await queued) == 0
         assert b.node.stats.abandoned == 1
@@ -128,14 +128,17 @@ async def test_a_method_that_ignores_its_cancellation_holds_its_object_no_longer
 
 @pytest.mark.requirement("GATE-6", "DUR-1")
 async def test_an_object_that_is_given_up_first_commits_what_it_did(
-    meeting: Meeting, caplog: pytest.LogCaptureFixture
+    meeting: Meeting, loop_time: LoopTime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with bench(Worker, cancel_grace_s=0.05) as b:
+    async with bench(Worker, cancel_grace_s=LIMIT_S) as b:
         b.store.hold()
-        committed = b.call(Worker, "a", "block")
-        stubborn = b.call(Worker, "a", "ignore_cancellation", timeout_s=0.05)
-        queued = b.call(Worker, "a", "look")
+        committed = b.call(Worker, "a", "block", timeout_s=10 * LIMIT_S)
+        stubborn = b.call(Worker, "a", "ignore_cancellation", timeout_s=LIMIT_S)
+        await meeting.reached("stubborn")
+        queued = b.call(Worker, "a", "look", timeout_s=10 * LIMIT_S)
+        await loop_time.advance(LIMIT_S)
         assert code(await stubborn) == "timeout"
+        await loop_time.advance(LIMIT_S)
         await until(lambda: b.node.stats.abandoned == 1)
         assert not queued.done()
         assert not committed.done()
@@ -164,9 +167,12 @@ async def test_a_turn_that_is_cancelled_before_its_first_step_is_over_at_once(me
 
 
 @pytest.mark.requirement("GATE-6", "OBJ-8")
-async def test_the_deadline_goes_with_the_chain(meeting: Meeting) -> None:
+async def test_the_deadline_goes_with_the_chain(meeting: Meeting, loop_time: LoopTime) -> None:
     async with bench(Worker) as b:
-        reply = await b.call(Worker, "a", "hand_on", {"target": "b", "method": "work"}, timeout_s=0.05)
+        overdue = b.call(Worker, "a", "hand_on", {"target": "b", "method": "work"}, timeout_s=LIMIT_S)
+        await meeting.reached("work")
+        await loop_time.advance(LIMIT_S)
+        reply = await overdue
         assert code(reply) == "timeout"
         assert "Worker/a.hand_on" in problem(reply).detail
         await until(lambda: b.at_rest)
@@ -184,9 +190,15 @@ async def test_a_nested_timeout_is_an_error_that_the_outer_caller_understands(me
 
 
 @pytest.mark.requirement("GATE-6")
-async def test_a_plain_function_ends_by_itself_and_its_effect_is_told() -> None:
+async def test_a_plain_function_ends_by_itself_and_its_effect_is_told(
+    meeting: Meeting, loop_time: LoopTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take_long(what: str) -> None:
+        loop_time.ahead_s += 2 * LIMIT_S
+
+    monkeypatch.setattr(meeting, "note", take_long)
     async with bench(Worker) as b:
-        assert value(await b.call(Worker, "a", "block_past_deadline", timeout_s=0.3)) == 1
+        assert value(await b.call(Worker, "a", "block", timeout_s=LIMIT_S)) == 1
         assert value(await b.call(Worker, "a", "look")) == 1
 
 
@@ -233,7 +245,7 @@ async def test_the_calls_in_a_node_have_a_bound(meeting: Meeting) -> None:
 
 @pytest.mark.requirement("GATE-6", "OBJ-2")
 async def test_readers_beside_one_that_is_given_up_may_try_again(
-    meeting: Meeting, caplog: pytest.LogCaptureFixture
+    meeting: Meeting, loop_time: LoopTime, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Reader(Object):
         value: int = 0
@@ -247,11 +259,14 @@ async def test_readers_beside_one_that_is_given_up_may_try_again(
             await PLACE.wait("patient")
             return self.value
 
-    async with bench(Reader, cancel_grace_s=0.05) as b:
-        stubborn = b.call(Reader, "a", "stubborn", timeout_s=0.05)
-        patient = b.call(Reader, "a", "patient")
+    async with bench(Reader, cancel_grace_s=LIMIT_S) as b:
+        stubborn = b.call(Reader, "a", "stubborn", timeout_s=LIMIT_S)
+        patient = b.call(Reader, "a", "patient", timeout_s=10 * LIMIT_S)
+        await meeting.reached("stubborn")
         await meeting.reached("patient")
+        await loop_time.advance(LIMIT_S)
         assert code(await stubborn) == "timeout"
+        await loop_time.advance(LIMIT_S)
         reply = await patient
         assert code(reply) == "unavailable"
         assert problem(reply).retryable

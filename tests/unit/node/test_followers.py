@@ -115,7 +115,7 @@ async def _overtaken(
     b: Bench, place: str, begin: Callable[..., Awaitable[Reply]], meeting: Meeting, **further: Any
 ) -> list[Reply]:
     """Begin a call for a caller with little time, then for two with more; return the replies of all three."""
-    hasty = asyncio.ensure_future(begin(timeout_s=3.0, idempotency_key="k", **further))
+    hasty = asyncio.ensure_future(begin(timeout_s=10.0, idempotency_key="k", **further))
     await meeting.reached(place)
     patient = [asyncio.ensure_future(begin(timeout_s=t, idempotency_key="k", **further)) for t in (15.0, 20.0)]
     await until(lambda: any(len(turn.call.followers or ()) == 2 for turn in _turns(b) if turn.call is not None))
@@ -159,7 +159,7 @@ async def test_hooks_go_on_for_a_follower_that_may_wait_longer(place: str, meeti
 @pytest.mark.requirement("DUR-2", "GATE-6")
 async def test_a_retry_that_comes_after_the_deadline_gets_no_old_timeout(meeting: Meeting) -> None:
     async with bench(Till) as b:
-        hasty = b.call(Till, "t", "add", idempotency_key="k", timeout_s=3.0)
+        hasty = b.call(Till, "t", "add", idempotency_key="k", timeout_s=10.0)
         await meeting.reached("add")
         [turn] = list(b.node.deadlines.running)
         turn.deadline = b.node.now() - 1.0  # passed, and the sweep has not come round
@@ -207,7 +207,7 @@ async def test_only_what_is_kept_is_marked_as_replayed(how: str, replayed: bool,
 @pytest.mark.requirement("DUR-2", "OBJ-8")
 async def test_a_call_whose_nested_call_met_the_old_deadline_runs_again(meeting: Meeting) -> None:
     async with bench(Till, Purse) as b:
-        hasty = b.call(Till, "t", "nest", idempotency_key="k", timeout_s=3.0)
+        hasty = b.call(Till, "t", "nest", idempotency_key="k", timeout_s=10.0)
         await meeting.reached("take")
         patient = [b.call(Till, "t", "nest", idempotency_key="k", timeout_s=t) for t in (15.0, 20.0)]
         _expire(b)
@@ -222,7 +222,7 @@ async def test_a_call_whose_nested_call_met_the_old_deadline_runs_again(meeting:
 @pytest.mark.requirement("DUR-2")
 async def test_a_call_without_followers_does_not_run_again(meeting: Meeting) -> None:
     async with bench(Till, Purse) as b:
-        lonely = b.call(Till, "t", "nest", idempotency_key="k", timeout_s=3.0)
+        lonely = b.call(Till, "t", "nest", idempotency_key="k", timeout_s=10.0)
         await meeting.reached("take")
         _expire(b)
         assert code(await lonely) == "timeout"
@@ -233,7 +233,7 @@ async def test_a_call_without_followers_does_not_run_again(meeting: Meeting) -> 
 @pytest.mark.requirement("DUR-2")
 async def test_a_storm_on_one_key_with_short_and_long_deadlines_has_one_effect(meeting: Meeting) -> None:
     async with bench(Till) as b:
-        first = b.call(Till, "t", "add", idempotency_key="k", timeout_s=3.0)
+        first = b.call(Till, "t", "add", idempotency_key="k", timeout_s=10.0)
         await meeting.reached("add")
         short = [b.call(Till, "t", "add", idempotency_key="k", timeout_s=0.1 * n) for n in (0.5, 1.0, 2.0, 3.0)]
         _expire(b)
@@ -248,7 +248,7 @@ async def test_a_storm_on_one_key_with_short_and_long_deadlines_has_one_effect(m
 
 async def test_followers_whose_callers_are_gone_keep_no_turn_alive(meeting: Meeting) -> None:
     async with bench(Till) as b:
-        hasty = b.call(Till, "t", "add", idempotency_key="k", timeout_s=3.0)
+        hasty = b.call(Till, "t", "add", idempotency_key="k", timeout_s=10.0)
         await meeting.reached("add")
         gone = b.call(Till, "t", "add", idempotency_key="k")
         gone.cancel()

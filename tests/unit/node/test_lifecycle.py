@@ -9,6 +9,7 @@ import pytest
 
 from goverse import BusinessError, Object, call
 from goverse.model.frames import MUST_EXIST
+from tests.loop_time import LoopTime
 from tests.nodes import Meeting, bench, code, problem, until, value
 
 PLACE = Meeting()
@@ -108,6 +109,7 @@ class Returning(Object):
 
 
 MOOD: dict[str, str] = {}
+HOOK_S = 3.0  # less than a call may take; over when a test moves the loop's time on
 
 
 @pytest.fixture(autouse=True)
@@ -252,16 +254,20 @@ async def test_hooks_run_in_their_turn(meeting: Meeting) -> None:
 @pytest.mark.parametrize("mood", ["raise", "refuse", "exit", "break", "hang", "come back"])
 @pytest.mark.parametrize("hook", ["on_create", "on_activate", "on_delete"])
 async def test_a_hook_that_fails_fails_the_call_and_changes_nothing(
-    hook: str, mood: str, meeting: Meeting, caplog: pytest.LogCaptureFixture
+    hook: str, mood: str, meeting: Meeting, loop_time: LoopTime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with bench(Hooked, Returning, hook_timeout_s=0.1, cancel_grace_s=0.1) as b:
+    async with bench(Hooked, Returning, hook_timeout_s=HOOK_S, cancel_grace_s=HOOK_S) as b:
         if hook == "on_delete":
             await b.call(Hooked, "a", "poke")
         MOOD[hook] = mood
         before = await b.read(Hooked, "a")
 
         ask = b.delete if hook == "on_delete" else partial(b.call, method="poke")
-        failed = await ask(Hooked, "a", idempotency_key="k")
+        asked = ask(Hooked, "a", idempotency_key="k")
+        if mood == "hang":
+            await until(lambda: hook in meeting.happened)
+            await loop_time.advance(HOOK_S)
+        failed = await asked
 
         if (hook, mood) == ("on_delete", "break"):
             assert code(failed) == ""  # the state goes with the object
@@ -281,13 +287,18 @@ async def test_a_hook_that_fails_fails_the_call_and_changes_nothing(
 @pytest.mark.requirement("OBJ-4", "OBJ-5")
 @pytest.mark.parametrize("mood", ["raise", "refuse", "exit", "break", "hang", "come back", "swallow"])
 async def test_an_object_leaves_memory_whatever_on_deactivate_does(
-    mood: str, meeting: Meeting, caplog: pytest.LogCaptureFixture
+    mood: str, meeting: Meeting, loop_time: LoopTime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with bench(Hooked, Returning, hook_timeout_s=0.1, cancel_grace_s=0.1) as b:
+    async with bench(Hooked, Returning, hook_timeout_s=HOOK_S, cancel_grace_s=HOOK_S) as b:
         await b.call(Hooked, "a", "poke")
         before = await b.read(Hooked, "a")
         MOOD["on_deactivate"] = mood
-        await b.passivate()
+        leaving = asyncio.ensure_future(b.passivate())
+        if mood in ("hang", "swallow"):
+            await until(lambda: "on_deactivate" in meeting.happened)
+            await loop_time.advance(HOOK_S)
+            await loop_time.advance(HOOK_S)  # the grace of one that ignores its cancellation
+        await leaving
 
         assert not b.resident(Hooked, "a")
         after = await b.read(Hooked, "a")
@@ -299,13 +310,14 @@ async def test_an_object_leaves_memory_whatever_on_deactivate_does(
 
 
 @pytest.mark.requirement("OBJ-4", "OBJ-5")
-async def test_a_call_that_meets_an_object_on_its_way_out_begins_anew(meeting: Meeting) -> None:
-    async with bench(Hooked, hook_timeout_s=0.2, cancel_grace_s=0.1) as b:
+async def test_a_call_that_meets_an_object_on_its_way_out_begins_anew(meeting: Meeting, loop_time: LoopTime) -> None:
+    async with bench(Hooked, hook_timeout_s=HOOK_S) as b:
         await b.call(Hooked, "a", "poke")
         MOOD["on_deactivate"] = "hang"
         leaving = asyncio.ensure_future(b.passivate())
         await until(lambda: "on_deactivate" in meeting.happened)
         calls = [b.call(Hooked, "a", "poke") for _ in range(3)]
+        await loop_time.advance(HOOK_S)
 
         replies = [await each for each in calls]
         await leaving

@@ -19,6 +19,8 @@ from goverse import (
     call,
 )
 from goverse.testing import Delay, LostAnswer, ObjectHost
+from tests.loop_time import LoopTime
+from tests.nodes import settle
 
 
 class SoldOut(BusinessError):
@@ -121,12 +123,16 @@ async def test_a_calling_object_meets_a_lost_answer_too() -> None:
         assert await host.ref(Purse, "ann").peek() == 5
 
 
-async def test_a_delay_holds_the_object_and_its_deadline_goes_on() -> None:
-    async with ObjectHost(Purse, timeout_s=0.2) as host:
+async def test_a_delay_holds_the_object_and_its_deadline_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = LoopTime(monkeypatch)
+    async with ObjectHost(Purse, timeout_s=10) as host:
         host.fail(Purse, "add", with_=Delay(seconds=60))
+        waiting = asyncio.ensure_future(host.ref(Purse, "ann").add(cents=5))
+        await settle()
+        await time.advance(10)
 
         with pytest.raises(Timeout):
-            await host.ref(Purse, "ann").add(cents=5)
+            await waiting
 
         host.fail(Purse, "add", with_=Delay(seconds=0))
         assert await host.ref(Purse, "ann").add(cents=5) == 5
