@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import grpc
 
+from benchmarks.ports import free_port
 from goverse.objects.registry import Registry
 from goverse.ports.link import Carrier
 from goverse.testing.link_objects import CLASSES
@@ -43,7 +44,7 @@ async def ledgers() -> AsyncIterator[Node]:
 @asynccontextmanager
 async def server_of(link: Carrier, **parts: Any) -> AsyncIterator[tuple[LinkServer, str]]:
     """Serve a link on a free port; give the server and its address."""
-    wanted = parts.pop("address", "127.0.0.1:0")
+    wanted = parts.pop("address", f"127.0.0.1:{free_port()}")  # reserved: another server may take its place
     server = LinkServer(link, parts.pop("introduction", NODE), **{"options": QUICK, **parts})
     try:
         port = await server.start(wanted)

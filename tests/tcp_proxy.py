@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from enum import Enum, auto
 
+from benchmarks.ports import free_port
+
 CHUNK = 64 * 1024
 
 
@@ -27,7 +29,7 @@ class TcpProxy:
     """
 
     def __init__(self, target_port: int, host: str) -> None:
-        self.port = 0
+        self.port = free_port()
         self._host = host
         self.streams_begun = 0
         self.passed_bytes = dict.fromkeys(Way, 0)
@@ -42,7 +44,6 @@ class TcpProxy:
     async def start(self) -> None:
         """Listen; on the same port again where it listened before."""
         self._server = await asyncio.start_server(self._serve, self._host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
         """Reset every connection; new ones are made."""

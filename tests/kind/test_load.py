@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from benchmarks.ports import free_port
 from goverse import Object, call
 from goverse.model.frames import Operation, Request
 from goverse.objects.describe import describe
@@ -83,6 +84,6 @@ async def test_a_counter_that_somebody_else_moved_is_told(told: Told) -> None:
     assert any("-3:" in complaint for complaint in figures.wrong)
 
 
-async def test_a_server_that_is_gone_fails_the_calls(unused_tcp_port: int) -> None:
-    figures = await run(f"http://127.0.0.1:{unused_tcp_port}", asyncio.Event(), timeout_s=0.3)
+async def test_a_server_that_is_gone_fails_the_calls() -> None:
+    figures = await run(f"http://127.0.0.1:{free_port()}", asyncio.Event(), timeout_s=0.3)
     assert not figures.good

@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.ports import free_port
 from tests.integration.cli.processes import COUNTER, Dev, application, dev, goverse
 
 REFUSAL = """
@@ -136,8 +136,7 @@ def test_a_problem_as_json_is_the_problem_document(server: Dev, folder: Path) ->
 
 
 def test_without_a_server_a_call_ends_with_3_and_says_how_to_start_one(folder: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
 
     ended = goverse("call", "Counter", "c1", "increment", "--url", f"http://127.0.0.1:{port}", cwd=folder)
 

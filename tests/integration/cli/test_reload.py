@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.ports import free_port
 from tests.integration.cli.processes import COUNTER, Dev, application, dev, edit, goverse, runs, text_of, until
 
 
@@ -17,7 +18,7 @@ from tests.integration.cli.processes import COUNTER, Dev, application, dev, edit
 def server(tmp_path: Path) -> Iterator[Dev]:
     """A served counter."""
     application(tmp_path)
-    with dev(tmp_path, "app.py") as running:
+    with dev(tmp_path, "app.py", "--port", str(free_port())) as running:
         running.wait_for("serving")
         yield running
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.ports import free_port
 from goverse.errors import ConfigError
 from goverse.objects.describe import describe
 from goverse_gate.admin_access import token_in
@@ -125,12 +126,10 @@ async def behind_nginx(gate: Serving, folder: Path, port: int) -> AsyncIterator[
         await process.wait()
 
 
-async def test_a_site_behind_nginx_with_its_defaults_does_not_expose_administration(
-    tmp_path: Path, unused_tcp_port: int
-) -> None:
+async def test_a_site_behind_nginx_with_its_defaults_does_not_expose_administration(tmp_path: Path) -> None:
     async with (
         serving() as gate,
-        behind_nginx(gate, tmp_path, unused_tcp_port) as url,
+        behind_nginx(gate, tmp_path, free_port()) as url,
         httpx.AsyncClient(base_url=url, trust_env=False) as client,
     ):
         served: list[int] = []
