@@ -29,7 +29,7 @@ from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey
 from goverse.ports.link import Carrier, Link
 from goverse.testing.link_objects import Door
 
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 30.0
 ODD_IDS: Final = ("é/ü ?#%", "\U0001f600", "a\x00b", "x" * 512)
 
 
@@ -211,14 +211,12 @@ class LinkContract:
     async def test_a_deadline_ends_the_wait(self) -> None:
         async with self.opened() as link:
             late = await self.call(link, "add_later", timeout_s=0.1)
-            Door.open()
             passed = await self.call(link, "add_later", timeout_s=-1.0)
-            Door.open()
 
             for reply in (late, passed):
                 assert reply.problem is not None
                 assert reply.problem.code == "timeout"
-            assert (await self.call(link, "add")).body == b"1"
+            assert (await self.call(link, "add")).body == b"1"  # the door stayed shut: only its deadline ended the turn
 
     async def test_a_request_that_nobody_waits_for_and_that_has_not_begun_is_dropped(self) -> None:
         async with self.opened() as link:

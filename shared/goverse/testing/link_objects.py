@@ -19,7 +19,11 @@ class Overdrawn(BusinessError):
 
 
 class Door:
-    """Where calls wait until the test opens."""
+    """Where calls wait until the test opens.
+
+    Attributes:
+        waiting: the calls that wait now; one that was cancelled is not among them.
+    """
 
     waiting: ClassVar[list[Future[None]]] = []
 
@@ -28,7 +32,11 @@ class Door:
         """Wait in front of the door."""
         future: Future[None] = asyncio.get_running_loop().create_future()
         cls.waiting.append(future)
-        await future
+        try:
+            await future
+        finally:
+            if future in cls.waiting:
+                cls.waiting.remove(future)
 
     @classmethod
     def open(cls) -> None:

@@ -79,7 +79,7 @@ async def taken(processes: Processes, where: str, *, count: int, outcome: str = 
     async with asyncio.timeout(30):
         while True:
             seen = await reloads(processes, where)
-            if seen and all(value >= count for (_, what), value in seen.items() if what == outcome):
+            if seen and all(seen.get((link, outcome), 0) >= count for link, _ in seen):
                 return
             await asyncio.sleep(0.2)
 

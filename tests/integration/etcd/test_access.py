@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,10 @@ async def test_a_token_that_expired_is_replaced(locked: EtcdCluster) -> None:
         assert follower.reloads == 0
 
 
+def _is_past(moment: float) -> bool:
+    return asyncio.get_running_loop().time() > moment
+
+
 async def expired(cluster: EtcdCluster) -> None:
     """Wait until every token that was given out and not used since is worth nothing.
 
@@ -116,7 +121,7 @@ async def expired(cluster: EtcdCluster) -> None:
         while True:
             token = (await cluster.ask("auth/authenticate", credentials))["token"]
             end = loop.time() + 2.5
-            await until(lambda end=end: loop.time() > end)
+            await until(partial(_is_past, end))
             try:
                 await cluster.ask("kv/range", {"key": _text("/n/probe")}, token=token)
             except AssertionError as refused:
