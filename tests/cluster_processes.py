@@ -28,7 +28,7 @@ from tests.tcp_proxy import TcpProxy, proxy_to
 
 ROOT = Path(__file__).parents[1]
 COUNTERS = ROOT / "benchmarks" / "counters.py"
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 LEASE_TTL_S = 3.0
 
 

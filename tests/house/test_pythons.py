@@ -82,6 +82,23 @@ def test_finding_no_version_at_all_is_a_failure(tmp_path: Path) -> None:
     assert ran.stderr == f"Found none of Python {_admitted()[0]} to {_admitted()[-1]}.\n"
 
 
+def test_the_versions_that_are_not_installed_are_told(tmp_path: Path) -> None:
+    """One version is found, and its environment cannot be made; the others are not there."""
+    tools, found = tmp_path / "bin", tmp_path / "versions" / "3.12.9" / "bin" / "python"
+    tools.mkdir()
+    for tool in ("bash", "dirname", "sed", "sort"):
+        (tools / tool).symlink_to(f"/usr/bin/{tool}")
+    found.parent.mkdir(parents=True)
+    found.write_text('#!/bin/bash\n[[ "$2" == *"%d.%d"* ]] && echo 3.12 || exit 1\n', encoding="ascii")
+    found.chmod(0o755)
+
+    ran = _run("scripts/pythons.sh", PYTHONS="", PATH=str(tools), PYENV_ROOT=str(tmp_path))
+
+    others = " ".join(version for version in _admitted() if version != "3.12")
+    assert ran.returncode == 1
+    assert ran.stdout.splitlines()[-1] == f"passed: none; failed: 3.12; not installed here: {others}"
+
+
 def _run(script: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["/usr/bin/bash", str(ROOT / script), *arguments],
