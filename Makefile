@@ -40,12 +40,12 @@ cluster: $(DEV_STAMP) ## Run APP on a cluster: etcd, PostgreSQL, 3 nodes and 2 g
 
 .PHONY: test
 test: $(DEV_STAMP) ## Run every test (PYTEST_ARGS="-k wal" for some, TEST_PROCESSES)
-	@scripts/install_system.sh chromium curl etcd-server nginx nodejs npm pgbouncer postgresql
+	@scripts/install_system.sh chromium curl etcd-server faketime nginx nodejs npm pgbouncer postgresql
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: pythons
 pythons: ## Run the quick tests under every Python that is admitted and installed here (PYTHONS="3.12 3.14")
-	@scripts/install_system.sh curl etcd-server nginx nodejs npm pgbouncer postgresql
+	@scripts/install_system.sh curl etcd-server faketime nginx nodejs npm pgbouncer postgresql
 	@PYTHONS="$(PYTHONS)" scripts/pythons.sh $(PYTEST_ARGS)
 
 .PHONY: check

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from goverse.errors import DefinitionError
 
@@ -68,10 +68,14 @@ def check_number(owner: str, option: str, value: object) -> None:
         raise DefinitionError(f"{owner}: {option} is {value}; it begins at 1")
 
 
-def declared_errors(errors: object) -> tuple[Any, ...]:
+def declared_errors(errors: Any) -> tuple[Any, ...]:
     """Return the members of ``errors``, a collection or a single value: ``raises=(SoldOut)`` is a class, no tuple."""
-    is_several = isinstance(errors, Iterable) and not isinstance(errors, type | str)
-    return tuple(cast("Iterable[Any]", errors)) if is_several else (errors,)
+    if isinstance(errors, type | str):
+        return (errors,)
+    try:
+        return tuple(errors)
+    except TypeError:  # a single value of another kind
+        return (errors,)
 
 
 def check_exceptions(owner: str, errors: Collection[object]) -> None:
