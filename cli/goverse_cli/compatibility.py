@@ -194,9 +194,8 @@ def _plain_misfits(sent: _Side, taken: _Side, under_way: frozenset[tuple[int, in
     yield from _value_misfits(left, right, sent, taken)
     if "object" in _types(left):
         yield from _member_misfits(sent, taken, under_way)
-    if "array" in _types(left) and "items" in right:
-        for where, what in _misfits(sent.part(left.get("items", {})), taken.part(right["items"]), under_way):
-            yield f"[]{where}", what
+    if "array" in _types(left):
+        yield from _item_misfits(sent, taken, under_way)
 
 
 def _value_misfits(left: Node, right: Node, sent: _Side, taken: _Side) -> Iterator[tuple[str, str]]:
@@ -239,6 +238,19 @@ def _member_misfits(sent: _Side, taken: _Side, under_way: frozenset[tuple[int, i
         if isinstance(schema, Mapping) and isinstance(other, Mapping):
             for where, what in _misfits(sent.part(schema), taken.part(other), under_way):
                 yield f".{name}{where}", what
+
+
+def _item_misfits(sent: _Side, taken: _Side, under_way: frozenset[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+    left, right = sent.resolved, taken.resolved
+    sent_places, taken_places = left.get("prefixItems", ()), right.get("prefixItems", ())
+    places = max(len(sent_places), len(taken_places))
+    for at in range(min(places + 1, left.get("maxItems", places + 1))):
+        schema = sent_places[at] if at < len(sent_places) else left.get("items", {})
+        other = taken_places[at] if at < len(taken_places) else right.get("items", {})
+        if other in ({}, True):  # it takes anything
+            continue
+        for where, what in _misfits(sent.part(schema), taken.part(other), under_way):
+            yield f"[{at if at < places else ''}]{where}", what
 
 
 def _alternatives(schema: Node) -> Sequence[Node]:

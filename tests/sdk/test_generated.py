@@ -192,6 +192,10 @@ def test_names_that_collide_and_members_called_like_keywords_of_schemas_survive(
         ),
         ({"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}]}, "list[int | str]"),
         (
+            {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "items": {}, "maxItems": 2},
+            "list[int | str]",
+        ),
+        (
             {"type": "array", "prefixItems": [{"type": "string", "format": "duration"}], "items": {"type": "boolean"}},
             "list[str | bool]",
         ),

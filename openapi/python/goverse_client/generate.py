@@ -242,7 +242,8 @@ def _as_json_carries_it(schema: Schema) -> Schema:
     found = cast("list[object]", places)
     kinds = [each for at, each in enumerate(found) if each not in found[:at]]
     rest = schema.get("items")
-    if isinstance(rest, dict) and rest not in kinds:
+    longer = schema.get("maxItems") != len(found)
+    if longer and isinstance(rest, dict) and rest not in kinds:
         kinds.append(cast("Schema", rest))
     plain = {key: value for key, value in schema.items() if key not in ("prefixItems", "items")}
     return {**plain, "items": kinds[0] if len(kinds) == 1 else {"anyOf": kinds}}

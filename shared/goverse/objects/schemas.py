@@ -2,8 +2,9 @@
 
 Pydantic describes what a validator accepts and what a serializer writes. Three things differ here. A field with a
 default is always written, so results and states require it. The keys of a JSON object are strings, so an enum of
-numbers is described by its digits. An array of fixed length has an ``items`` beside its ``prefixItems``, because
-generators of clients look for it.
+numbers is described by its digits. Every array has an ``items``, because generators of clients look for it: the
+type of all items beside the ``prefixItems`` of a tuple, and ``{}`` where they differ. A union of their types would be
+exact, and openapi-generator would make a class of it that callers have to wrap each item in.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def _mended(node: Any, definitions: Mapping[str, JsonSchema]) -> Any:
     }
     if isinstance(mended.get("propertyNames"), dict) and mended.get("type") == "object":
         _describe_keys(mended, definitions)
-    if isinstance(mended.get("prefixItems"), list) and "items" not in mended:
-        mended["items"] = _rest(mended["prefixItems"])
+    if mended.get("type") == "array" and "items" not in mended:
+        mended["items"] = _type_of_all(mended.get("prefixItems", []))
     return mended
 
 
@@ -101,10 +102,9 @@ def _as_key(choice: Any) -> str:
     return str(choice).lower() if isinstance(choice, bool) else str(choice)
 
 
-def _rest(items: list[JsonSchema]) -> JsonSchema:
-    """Return a schema that every item of a fixed array fits."""
-    different = [item for place, item in enumerate(items) if item not in items[:place]]
-    return different[0] if len(different) == 1 else {"anyOf": different}
+def _type_of_all(items: list[JsonSchema]) -> JsonSchema:
+    """Return the schema of every item of a fixed array, or one that accepts anything."""
+    return items[0] if items and all(item == items[0] for item in items) else {}
 
 
 def _reachable(schema: JsonSchema) -> set[str]:

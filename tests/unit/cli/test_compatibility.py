@@ -223,6 +223,13 @@ def _result(schema: Any, schemas: dict[str, Any] | None = None) -> Document:
     }
 
 
+def _pair(first: str, second: str) -> Document:
+    """Return the schema of a tuple of two, as the document of an application has it."""
+    both = [{"type": first}, {"type": second}]
+    items = both[0] if first == second else {}
+    return {"type": "array", "prefixItems": both, "items": items, "minItems": 2, "maxItems": 2}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "fine"),
     [
@@ -239,6 +246,13 @@ def _result(schema: Any, schemas: dict[str, Any] | None = None) -> Document:
             False,
         ),
         ({"type": "array", "items": {"type": "integer"}}, {"type": "array"}, False),
+        (_pair("integer", "string"), _pair("integer", "string"), True),
+        (_pair("number", "string"), _pair("integer", "string"), True),
+        (_pair("integer", "string"), _pair("number", "string"), False),
+        (_pair("integer", "string"), _pair("string", "integer"), False),
+        (_pair("integer", "string"), {"type": "array", "items": {}, "minItems": 2, "maxItems": 2}, False),
+        ({"type": "array", "items": {"type": "integer"}}, _pair("integer", "integer"), True),
+        ({"type": "array", "items": {"type": "integer"}}, _pair("integer", "string"), False),
         ({"type": "string", "format": "date"}, {"type": "string"}, False),
         (True, {"type": "string"}, True),
         ({"oneOf": [{"$ref": "#/components/schemas/A"}]}, {"$ref": "#/components/schemas/A"}, True),
