@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,32 @@ def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE
     while not condition():
         assert time.monotonic() < end, f"within {patience_s:.0f} s it did not come true: {what}"
         pause.wait(0.1)
+
+
+def await_end(engine: Engine, container: str) -> Document:
+    """Wait until a container has ended and its log is complete; return its state.
+
+    Its monitor copies its output into the log, and may still do so after the state is "exited". Once the monitor has
+    ended, the state may still hold its number or, after podman's cleanup, no number: only its command line is certain.
+    """
+
+    def state() -> Document:
+        return dict(engine.inspect("container", container)["State"])
+
+    until(lambda: state()["Status"] in {"exited", "stopped"}, f"{container} has ended")
+    identity = engine.inspect("container", container)["Id"].encode()
+    until(lambda: not _monitored(identity), f"the log of {container} is complete")
+    return state()
+
+
+def _monitored(identity: bytes) -> bool:
+    """Tell whether a monitor of this container is running."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # the process has ended meanwhile
+            program, *words = path.read_bytes().split(b"\0")
+            if program.endswith(b"conmon") and identity in words:
+                return True
+    return False
 
 
 class Kubelet:
@@ -93,12 +120,12 @@ class Kubelet:
     def run_to_end(self, name: str) -> str:
         """Run the Pod of a Job to its end; return what it printed. It is removed."""
         self.start(name)
-        until(lambda: self.state(name)["Status"] in {"exited", "stopped"}, f"{name} ends: {self.log(name)}")
-        # The container's monitor copies its output into the log, and may still do so after the state says "exited".
-        monitor = Path("/proc") / str(self.state(name)["ConmonPid"])
-        until(lambda: not monitor.exists(), f"the log of {name} is complete")
+        try:
+            state = await_end(self._engine, self.container(name))
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log(name)}") from None
         log = self.log(name)
-        assert self.state(name)["ExitCode"] == 0, log
+        assert state["ExitCode"] == 0, log
         self.remove(name)
         return log
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 from benchmarks.ports import free_ports
 from benchmarks.postgres import server
 from tests.deploy.engine import Engine
-from tests.deploy.kubelet import NOTHING, confinement, until
+from tests.deploy.kubelet import NOTHING, await_end, confinement, until
 from tests.etcd_server import etcd_cluster
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.requirement("OPS-1")]
@@ -71,9 +71,7 @@ async def service(containers: Engine, images: dict[str, str], tmp_path: Path) ->
             common = {"ETCD__ENDPOINTS": ",".join(etcd.urls), "CLUSTER__SHARDS": 64}
             database = {"POSTGRES__DSN": postgres.dsn}
             _run(containers, "migrate", images["tools"], database, "db", "migrate")
-            assert containers.run("podman", "wait", "migrate").strip() == "0", containers.attempt(
-                "podman", "logs", "migrate"
-            )
+            assert await_end(containers, "migrate")["ExitCode"] == 0, containers.attempt("podman", "logs", "migrate")
             listens = {"CLUSTER__LISTEN": f"127.0.0.1:{wire}", "CLUSTER__ADMIN_LISTEN": f"127.0.0.1:{admin}"}
             _run(containers, "node", images["app"], {**common, **database, **listens, "NODE__ID": "n1"})
             gate = {"GATE__HOST": "127.0.0.1", "GATE__PORT": http, "NODE__ID": "gate-1"}
@@ -82,6 +80,24 @@ async def service(containers: Engine, images: dict[str, str], tmp_path: Path) ->
                 yield Service(f"http://127.0.0.1:{http}", ("node", "gate"))
             finally:
                 containers.run("podman", "rm", "--force", "--time=0", "migrate", "node", "gate")
+
+
+def test_the_log_of_a_container_that_has_ended_is_whole(containers: Engine, images: dict[str, str]) -> None:
+    """Tests read it: right after the end, and when podman has forgotten the monitor."""
+    count = 20_000
+    program = f"for number in range({count}): print(number)"
+    containers.run(
+        *("podman", "run", "--detach", "--name=talker", *CONFINED, "--entrypoint=python3", images["tools"]),
+        *("-c", program),
+    )
+    try:
+        await_end(containers, "talker")
+        assert containers.run("podman", "logs", "talker").split() == [str(number) for number in range(count)]
+
+        until(lambda: "ConmonPid" not in containers.inspect("container", "talker")["State"], "podman has cleaned up")
+        assert await_end(containers, "talker")["ExitCode"] == 0
+    finally:
+        containers.run("podman", "rm", "--force", "--time=0", "talker")
 
 
 def _first_call(url: str) -> httpx.Response:
