@@ -21,7 +21,7 @@ from scripts.operate import restoring
 from tests.deploy.connections import compare
 from tests.deploy.engine import Engine
 from tests.deploy.kubelet import NOTHING, confinement, until
-from tests.deploy.pod_cluster import PodCluster, pod_cluster
+from tests.deploy.pod_cluster import SERVICE, PodCluster, pod_cluster
 from tests.deploy.policies import COMPONENT, Edge, edges
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow]
@@ -136,6 +136,30 @@ def test_the_hook_of_a_node_says_in_the_nodes_log_that_nobody_could_be_asked(run
     until(lambda: bool(entries()), "the line of the hook is in the log")  # its monitor writes it a moment later
     said = entries()
     assert [("KUBERNETES_SERVICE_HOST is not set" in line, name in line) for line in said] == [(True, True)]
+
+
+@pytest.mark.requirement("OBS-3")
+async def test_the_log_level_of_a_pod_changes_with_the_admin_token_that_it_made(running: PodCluster) -> None:
+    """It is asked as through a port-forward."""
+    tokens = set[str]()
+    for part, scheme, port in (("node", "http", 7480), ("gate", "https", 8000)):
+        name = running.kubelet.of(part)[0]
+        token = running.engine.run("podman", "exec", running.kubelet.container(name), "cat", "/tmp/admin.token").strip()
+        base = f"{scheme}://{running.kubelet.address(name)}:{port}"
+        async with running.client() as client:
+            for level in ("DEBUG", "INFO"):
+                answers = [
+                    await client.put(
+                        f"{base}/admin/log-level",
+                        json={"level": level},
+                        headers={"authorization": f"Bearer {sent}", "host": f"localhost:{port}"},
+                        extensions={"sni_hostname": SERVICE},
+                    )
+                    for sent in ("of-another-process", token)
+                ]
+                assert [answer.status_code for answer in answers] == [403, 200], [answer.text for answer in answers]
+        tokens.add(token)
+    assert len(tokens) == 2
 
 
 @pytest.mark.requirement("OPS-2")
