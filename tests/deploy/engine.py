@@ -114,6 +114,15 @@ class Engine:
         found = json.loads(self.run("podman", kind, "inspect", name))
         return dict(found[0] if isinstance(found, list) else found)
 
+    def log(self, container: str) -> str:
+        """Return all that a container has printed so far, errors last.
+
+        Without `--tail`, which drops the first piece of a line that was written in two: Python writes the end of a line
+        on its own where it does not buffer, and the monitor may read it on its own.
+        """
+        ran = self.attempt("podman", "logs", container)
+        return ran.stdout + ran.stderr
+
     def has(self, image: str) -> bool:
         """Tell whether the image is there."""
         return self.attempt("podman", "image", "exists", image).returncode == 0

@@ -24,6 +24,8 @@ Document = dict[str, Any]
 Probe = Document
 
 PATIENCE_S = 240.0
+_SHOWN = 8_000
+"""How many characters of a log a failed wait shows."""
 
 
 def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
@@ -108,10 +110,9 @@ class Kubelet:
         return str(self.pods[name].address)
 
     def log(self, name: str) -> str:
-        """Return the last lines of all containers of a Pod."""
+        """Return what all containers of a Pod have printed."""
         parts = [*self.pods[name].rendered["spec"].get("initContainers", []), self.main(name)]
-        ran = [self._engine.attempt("podman", "logs", "--tail=30", self.container(name, p["name"])) for p in parts]
-        return "\n".join(one.stdout + one.stderr for one in ran)
+        return "\n".join(self._engine.log(self.container(name, part["name"])) for part in parts)
 
     def state(self, name: str, part: str | None = None) -> Document:
         """Return what became of a container."""
@@ -123,7 +124,7 @@ class Kubelet:
         try:
             state = await_end(self._engine, self.container(name))
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.log(name)}") from None
+            raise AssertionError(f"{error}\n{self.log(name)[-_SHOWN:]}") from None
         log = self.log(name)
         assert state["ExitCode"] == 0, log
         self.remove(name)
@@ -173,7 +174,7 @@ class Kubelet:
                 try:
                     until(partial(self.passes, name, kind), f"{kind} of {name}", allowed_s)
                 except AssertionError as error:
-                    raise AssertionError(f"{error}\n{self.log(name)}") from None
+                    raise AssertionError(f"{error}\n{self.log(name)[-_SHOWN:]}") from None
 
     def _answers(self, name: str, asked: Document, timeout_s: float) -> bool:
         port = asked["port"]

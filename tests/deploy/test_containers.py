@@ -71,7 +71,7 @@ async def service(containers: Engine, images: dict[str, str], tmp_path: Path) ->
             common = {"ETCD__ENDPOINTS": ",".join(etcd.urls), "CLUSTER__SHARDS": 64}
             database = {"POSTGRES__DSN": postgres.dsn}
             _run(containers, "migrate", images["tools"], database, "db", "migrate")
-            assert await_end(containers, "migrate")["ExitCode"] == 0, containers.attempt("podman", "logs", "migrate")
+            assert await_end(containers, "migrate")["ExitCode"] == 0, containers.log("migrate")
             listens = {"CLUSTER__LISTEN": f"127.0.0.1:{wire}", "CLUSTER__ADMIN_LISTEN": f"127.0.0.1:{admin}"}
             _run(containers, "node", images["app"], {**common, **database, **listens, "NODE__ID": "n1"})
             gate = {"GATE__HOST": "127.0.0.1", "GATE__PORT": http, "NODE__ID": "gate-1"}
@@ -82,17 +82,28 @@ async def service(containers: Engine, images: dict[str, str], tmp_path: Path) ->
                 containers.run("podman", "rm", "--force", "--time=0", "migrate", "node", "gate")
 
 
+# It writes a line in two pieces, the second one when it is told to.
+TALKER = """
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+for number in range(20_000):
+    print(number)
+os.write(1, b"two pi")
+signal.sigwait([signal.SIGUSR1])
+os.write(1, b"eces\\n")
+"""
+
+
 def test_the_log_of_a_container_that_has_ended_is_whole(containers: Engine, images: dict[str, str]) -> None:
     """Tests read it: right after the end, and when podman has forgotten the monitor."""
-    count = 20_000
-    program = f"for number in range({count}): print(number)"
-    containers.run(
-        *("podman", "run", "--detach", "--name=talker", *CONFINED, "--entrypoint=python3", images["tools"]),
-        *("-c", program),
-    )
+    talking = ("--detach", "--name=talker", "--entrypoint=python3", *CONFINED)
+    containers.run("podman", "run", *talking, images["tools"], "-c", TALKER)
     try:
+        file = Path(containers.inspect("container", "talker")["HostConfig"]["LogConfig"]["Path"])
+        until(lambda: "two pi" in file.read_text(encoding="utf-8"), "the first piece is in the log")
+        containers.run("podman", "kill", "--signal=USR1", "talker")
         await_end(containers, "talker")
-        assert containers.run("podman", "logs", "talker").split() == [str(number) for number in range(count)]
+        assert containers.log("talker").splitlines() == [*map(str, range(20_000)), "two pieces"]
 
         until(lambda: "ConmonPid" not in containers.inspect("container", "talker")["State"], "podman has cleaned up")
         assert await_end(containers, "talker")["ExitCode"] == 0
