@@ -7,14 +7,15 @@ hooks, and for callers in this process and in another one.
 
 A copy is shallow, so a mutable value that the application set before the node started is shared by all turns. The
 decimal context is the one such value that the standard library changes in place (``decimal.getcontext().prec = 4``);
-each turn gets its own.
+each turn gets its own. Python makes it when a thread first needs it, so one that the application left as it is stays
+out of the clean context: a turn that needs it gets a new one, and others pay for none.
 """
 
 from __future__ import annotations
 
 import decimal
 from collections.abc import Callable
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from functools import partial
 
 from goverse.objects.context import current_turn
@@ -25,9 +26,16 @@ class TurnContexts:
 
     def __init__(self) -> None:
         """Take the current context as the one that every turn begins with."""
-        self._clean = copy_context()
+        self._clean = Context()
+        shared: decimal.Context | None = None
+        variables: dict[ContextVar[object], object] = dict(copy_context())
+        for variable, value in variables.items():
+            if not isinstance(value, decimal.Context):
+                self._clean.run(variable.set, value)
+            elif _rules(value) != _rules(decimal.DefaultContext):
+                self._clean.run(variable.set, value)
+                shared = value
         self._clean.run(current_turn.set, None)  # a variable that is there already is set faster
-        shared = next((value for value in self._clean.values() if isinstance(value, decimal.Context)), None)
         self.new: Callable[[], Context] = self._clean.copy if shared is None else partial(self._with_decimal, shared)
         """Returns a context for one turn."""
 
@@ -35,3 +43,9 @@ class TurnContexts:
         context = self._clean.copy()
         context.run(decimal.setcontext, shared.copy())
         return context
+
+
+def _rules(context: decimal.Context) -> tuple[object, ...]:
+    """Return all of a decimal context that an application sets; flags are what calculations leave."""
+    places = (context.prec, context.rounding, context.Emin, context.Emax)
+    return (*places, context.capitals, context.clamp, dict(context.traps))

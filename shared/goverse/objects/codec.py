@@ -127,7 +127,8 @@ class Arguments:
             raise self._refusal(body, error) from error
         except BaseException as error:  # also sys.exit(): one call's arguments do not end the node
             raise MethodFailed("a validator of the arguments raised an error of its own") from error
-        if body.count(b":") != len(values) and json_text.may_repeat_members(body, _members(values)):
+        colons = body.count(b":")  # of a flat object one for each member; without any, nothing is repeated
+        if colons and colons != len(values) and json_text.may_repeat_members(body, _members(values)):
             _check_text(body)
         if self._is_exact or (self._is_plain and not json_text.may_be_tiny(body)):
             return values
