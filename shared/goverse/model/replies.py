@@ -12,12 +12,14 @@ from typing import Final
 
 from goverse.errors import DataNewer
 from goverse.model import json_values
-from goverse.model.frames import Problem, Reply, Request
+from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.json_text import means_nothing
 
 _FORMAT: Final = 1
 _HEAD: Final = Struct(">BQB")
 _RESULT, _CREATED, _PROBLEM = range(3)
+_FINGERPRINT: Final = blake2b(digest_size=16, person=b"goverse.request")
+_OPERATIONS: Final = {operation: b"\x00%d\x00" % operation for operation in Operation}
 _SHORT: Final = 8  # a body of null, also with a line's end, has fewer bytes; longer ones are not looked at
 
 
@@ -30,8 +32,9 @@ def fingerprint(request: Request) -> bytes:
     body = request.body
     if len(body) < _SHORT and means_nothing(body):
         body = b"{}"
-    told = b"%b\x00%d\x00%b" % (body, request.operation, request.method.encode())
-    return blake2b(told, digest_size=16, person=b"goverse.request").digest()
+    digest = _FINGERPRINT.copy()  # a third of the time that a new one takes
+    digest.update(body + _OPERATIONS[request.operation] + request.method.encode())
+    return digest.digest()
 
 
 def encode_reply(reply: Reply) -> bytes:
