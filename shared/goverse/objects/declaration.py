@@ -6,6 +6,8 @@ once, when the decorator is applied or the class is loaded.
 A method is taken for a mistyped hook if its name begins with ``on``, it has no decorator of GoVerse, and it resembles
 the name of a hook: ``on_created``, ``oncreate``, ``on_activation``. GoVerse would never run it. The first letter behind
 ``on`` has to agree, so that ``on_rate`` and ``on_reactivate`` stay names of the application.
+
+``on_start`` and ``on_stop`` are refused as names of methods as well: they mark functions of a module.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any, Final
 from goverse.errors import DefinitionError
 
 HOOKS: Final = ("on_create", "on_activate", "on_deactivate", "on_delete")
+PROCESS_HOOKS: Final = ("on_start", "on_stop")
 
 _MARK: Final = "__goverse_"
 _HOOK_BY_LETTERS: Final = {hook.replace("_", ""): hook for hook in HOOKS}
@@ -137,7 +140,13 @@ def check_members(user_class: type[Any], bases: Collection[type[Any]], reserved:
             elif (hook := _resembled_hook(name)) and _is_method(value) and not _is_marked(value):
                 raise DefinitionError(
                     f"{owner} has no decorator and is not a hook, so GoVerse never runs it; did you mean {hook}? If "
-                    "it is a method of your own, give it a name that does not begin with 'on'"
+                    f"it is a method of your own, give it a name that resembles no hook ({', '.join(HOOKS)})"
+                )
+            elif (mark := _process_hook(name)) and _is_method(value) and not _is_marked(value):
+                raise DefinitionError(
+                    f"{owner}: {mark} is a function of the application's module, not a method, so GoVerse never runs "
+                    f"it here; move it out of the class and decorate it with @{mark}, or use one of the hooks of an "
+                    f"object: {', '.join(HOOKS)}"
                 )
 
 
@@ -156,6 +165,11 @@ def _is_method(value: object) -> bool:
 def _is_marked(value: object) -> bool:
     inner = getattr(value, "__func__", getattr(value, "fget", value))
     return any(name.startswith(_MARK) for name in getattr(inner, "__dict__", {}))
+
+
+def _process_hook(name: str) -> str | None:
+    letters = name.replace("_", "").lower() if name.startswith("on") else ""
+    return next((hook for hook in PROCESS_HOOKS if hook.replace("_", "") == letters), None)
 
 
 def _resembled_hook(name: str) -> str | None:

@@ -227,6 +227,12 @@ MISTAKES = {
     "hook: camel case": Mistake(named("onDeactivate"), "Odd.onDeactivate ", "did you mean on_deactivate?"),
     "hook: noun": Mistake(named("on_deletion"), "Odd.on_deletion ", "did you mean on_delete?"),
     "hook: transposed": Mistake(named("on_craete"), "Odd.on_craete ", "did you mean on_create?"),
+    "hook: of the process": Mistake(
+        named("on_start"), "Odd.on_start: on_start is a function of the application's module, not a method", "@on_start"
+    ),
+    "hook: process, camel case": Mistake(named("onStop"), "Odd.onStop: on_stop is a function of", "on_deactivate"),
+    "hook: process, static": Mistake(named("on_stop", staticmethod(lambda: None)), "Odd.on_stop: ", "@on_stop"),
+    "hook: resembled": Mistake(named("on_created"), "Odd.on_created ", "a name that resembles no hook (on_create, "),
     "hook: static": Mistake(named("on_created", staticmethod(lambda: None)), "Odd.on_created ", "on_create?"),
     "hook: classmethod": Mistake(hook_that_is_a_classmethod, "Odd.on_create ", "not a classmethod"),
     "hook: staticmethod": Mistake(hook_that_is_a_staticmethod, "Odd.on_activate ", "not a staticmethod"),
@@ -293,6 +299,11 @@ class Neighbours(Object):
 
     def on_reactivate(self) -> None: ...
 
+    def on_started(self) -> None: ...
+
+    @call
+    def on_stop(self) -> None: ...
+
     def on_activity(self) -> None: ...
 
     def on_create_order(self) -> None: ...
@@ -324,7 +335,7 @@ class Neighbours(Object):
 def test_names_and_values_beside_the_mistakes_are_accepted() -> None:
     spec = TypeSpec.of(Neighbours)
 
-    assert sorted(spec.methods) == ["on_activated", "on_created"]
+    assert sorted(spec.methods) == ["on_activated", "on_created", "on_stop"]
     assert sorted(spec.hooks) == ["on_delete"]
     assert spec.view is not None
     assert spec.view.name == "on_active"
