@@ -279,7 +279,10 @@ def _keep(activation: Activation) -> None:
     state = activation.live
     if state is None:
         instance.refuse_undeclared()
-        raise MethodFailed(f"fields of {activation.key.type} have no value: {', '.join(instance.missing())}")
+        raise MethodFailed(
+            f"fields of {activation.key.type} have no value: {', '.join(instance.missing())}; give them defaults, or "
+            "set them in on_create"
+        )
     state = activation.live = instance.accept(state, activation.node.options.state_bytes_max)
     instance.base = state
     instance.version += 1

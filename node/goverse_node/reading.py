@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from goverse.errors import GoverseError, ObjectNotFound, VersionMismatch
-from goverse.model.frames import MUST_EXIST, Problem, Reply
+from goverse.model.frames import MUST_EXIST, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredObject
 from goverse_node.call import Call
@@ -93,9 +93,8 @@ def _tell(node: Node, call: Call, stored: StoredObject | None) -> None:
 
 def _show(node: Node, call: Call, stored: StoredObject) -> None:
     """Answer with what callers see of a stored object, from an instance that runs no hooks and serves no calls."""
-    key = call.request.key
     try:
-        state = node.contexts.new().run(_shown, node, key, stored)
+        state = node.contexts.new().run(_shown, node, call.request, stored)
     except GoverseError as error:
         call.refuse(error)
     else:
@@ -142,8 +141,9 @@ class _Confirmation:
             call.refuse(error)
 
 
-def _shown(node: Node, key: ObjectKey, stored: StoredObject) -> bytes:
-    return shown(Instance(node.registry.type(key.type), key, stored), node.options.result_bytes_max)
+def _shown(node: Node, request: Request, stored: StoredObject) -> bytes:
+    instance = Instance(node.registry.type(request.key.type), request.key, stored)
+    return shown(instance, node.options.result_bytes_max, request.request_id)
 
 
 def _answer(call: Call, found: Reply) -> None:

@@ -17,8 +17,10 @@ from goverse_node.instance import Instance
 logger = logging.getLogger("goverse.node.view")
 
 
-def shown(instance: Instance, result_bytes_max: int) -> bytes:
+def shown(instance: Instance, result_bytes_max: int, request_id: str) -> bytes:
     """Return what callers see of ``instance``, which was made from durable bytes and serves no calls.
+
+    A view that fails is logged with ``request_id``, which the caller has as well.
 
     Raises:
         MethodFailed: the view raised, changed the state, or returned a value that is not of its declared type.
@@ -30,28 +32,28 @@ def shown(instance: Instance, result_bytes_max: int) -> bytes:
     view = instance.spec.view
     if view is None:
         return instance.spec.state.shown(base)
-    body = _evaluate(view, instance)
+    body = _evaluate(view, instance, request_id)
     if len(body) > result_bytes_max:
         name = f"{instance.spec.name}.{view.name}"
         raise TooLarge(f"what the view {name} returned has {len(body)} bytes; {result_bytes_max} are allowed")
     return body
 
 
-def _evaluate(view: ViewSpec, instance: Instance) -> bytes:
+def _evaluate(view: ViewSpec, instance: Instance, request_id: str) -> bytes:
     name = f"{instance.spec.name}.{view.name}"
+    place = {"object": str(instance.object.key), "view": view.name, "request_id": request_id}
     token = current_turn.set(None)
     try:
         body = view.result.encode(view.function(instance.object))
         unchanged = instance.dump() == instance.base
     except BaseException as error:  # also sys.exit(): one object's view does not end the node
-        logger.error("view failed", exc_info=error, extra={"object": str(instance.object.key), "view": view.name})
+        logger.error("view failed", exc_info=error, extra=place)
         # Nothing of the error: a value of the wrong type may be the very thing that the view keeps from callers
         raise MethodFailed(f"the view {name} failed; the log has the cause", view=view.name) from error
     finally:
         current_turn.reset(token)
     if not unchanged:
         changed = MethodFailed(f"the view {name} changed the state; a view only reads it", view=view.name)
-        extra = {"object": str(instance.object.key), "view": view.name, "reason": changed.detail}
-        logger.error("view failed", extra=extra)
+        logger.error("view failed", extra={**place, "reason": changed.detail})
         raise changed
     return body

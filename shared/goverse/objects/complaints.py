@@ -22,7 +22,17 @@ _NAME_MAX = 200
 
 # Pydantic's own checks whose messages say nothing of the value
 _PERSONAL = {"union_tag_invalid": "its tag is not one of the union"}
-_IMPERSONAL = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error", "union_tag_invalid"}
+_VALIDATORS = frozenset({"value_error", "assertion_error"})
+_IMPERSONAL = frozenset(get_args(ErrorType)) - _VALIDATORS - {"union_tag_invalid"}
+
+# Pydantic's checks of a value that has the declared type
+_CONSTRAINTS = frozenset(
+    kind
+    for kind in get_args(ErrorType)
+    if kind.startswith(("greater_than", "less_than", "decimal_max", "decimal_whole"))
+    or kind.endswith(("too_short", "too_long", "pattern_mismatch", "_past", "_future"))
+    or kind in ("multiple_of", "finite_number", "timezone_naive", "timezone_aware", "timezone_offset")
+)
 
 
 def field_problems(error: ValidationError) -> list[dict[str, str]]:
@@ -49,7 +59,28 @@ def _pointer(location: tuple[int | str, ...]) -> str:
 
 def in_words(problems: list[dict[str, str]]) -> str:
     """Return the first problems as one line."""
-    return "; ".join(f"{item['path'] or '/'}: {item['message']}" for item in problems[:_TOLD_MAX])
+    return "; ".join(": ".join(filter(None, (item["path"], item["message"]))) for item in problems[:_TOLD_MAX])
+
+
+def few_problems(error: ValidationError) -> list[ErrorDetails]:
+    """Return the problems without their values; none where ``field_problems`` describes the document as a whole."""
+    if error.error_count() > PROBLEM_FIELDS_MAX:
+        return []
+    return error.errors(include_url=False, include_context=False, include_input=False)
+
+
+def is_absent(item: ErrorDetails) -> bool:
+    """Whether a problem is a member of the document itself that is missing."""
+    return item["type"] == "missing" and len(item["loc"]) == 1
+
+
+def withheld_in_words(items: list[ErrorDetails], declared: str) -> str:
+    """Return what is wrong with one value, by its problems; none of their messages, which may name the value."""
+    if all(item["type"] in _CONSTRAINTS for item in items):
+        return f"breaks a constraint of its declaration as {declared}"
+    if all(item["type"] in _VALIDATORS for item in items):
+        return f"is refused by the validator of its declaration as {declared}"
+    return f"does not fit its declaration as {declared}"
 
 
 def without_input(error: ValidationError) -> str:
@@ -73,14 +104,19 @@ def of_wrong_type(value: object, error: Exception) -> str:
 
     The message of a user's own validator and the tag of a union may name values; other messages of Pydantic do not.
     """
-    kind = type(value).__qualname__[:_NAME_MAX]
+    kind = with_article(type(value).__qualname__[:_NAME_MAX])
     if not isinstance(error, ValidationError):
-        return f"a {kind} that does not fit it"
+        return f"{kind} that does not fit it"
     if error.error_count() > PROBLEM_FIELDS_MAX:
-        return f"a {kind}; {error.error_count()} values in it do not fit"
+        return f"{kind}; {error.error_count()} values in it do not fit"
     wrong = error.errors(include_url=False, include_context=False, include_input=False)[:_TOLD_MAX]
     told = [{"path": _pointer(item["loc"])[:_NAME_MAX], "message": refusal_in_words(item)} for item in wrong]
-    return f"a {kind}; {in_words(told)}"
+    return f"{kind}; {in_words(told)}"
+
+
+def with_article(name: str) -> str:
+    """Return the name of a class behind ``a`` or ``an``."""
+    return f"{'an' if name[:1] in 'aeioAEIO' else 'a'} {name}"
 
 
 def refusal_in_words(item: ErrorDetails) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, NamedTuple, cast, get_args, get_origin
 from pydantic import ValidationError
 
 from goverse.errors import MethodFailed
-from goverse.objects.complaints import refusal_in_words
+from goverse.objects.complaints import refusal_in_words, with_article
 from goverse.objects.fidelity import settle
 from goverse.objects.value_text import has_excluded, shown
 
@@ -79,7 +79,7 @@ def _wrong(field: Declared, values: Mapping[str, Any], write: Write, read: Calla
     except BaseException as error:  # half a character of UTF-16, a ring, a serializer of the application that fails
         is_told = not field.withheld and not has_excluded(values[field.name])
         reason = f": {str(error).partition(chr(10))[0][:200]}" if is_told else ""
-        return f"holds a {got} that has no JSON form{reason}; it is declared as {declared}; {_IN_MEMORY}"
+        return f"holds {with_article(got)} that has no JSON form{reason}; it is declared as {declared}; {_IN_MEMORY}"
     if without_json:
         kind = type(without_json[0]).__name__
         return f"holds a value of class {kind}, which has no JSON form; it is declared as {declared}; {_IN_MEMORY}"

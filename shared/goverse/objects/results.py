@@ -61,7 +61,8 @@ class Result:
             body = self._to_json(self._validate(value), warnings="error")
         except (ValidationError, PydanticSerializationError) as error:
             raise MethodFailed(
-                f"{self._name} returned a value that is not of its declared type: {of_wrong_type(value, error)}"
+                f"{self._name} returned a value that is not of its declared type: {of_wrong_type(value, error)}. "
+                "Return a value of the declared type, or declare the type of the value."
             ) from error
         if not self._is_plain and not json_text.is_finite(body):
             raise MethodFailed(f"{self._name} returned NaN or infinity, which have no JSON form; return None instead")

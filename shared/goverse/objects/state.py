@@ -15,13 +15,22 @@ from typing import Any, NotRequired, Required, cast  # Pydantic asks for these b
 
 import orjson
 from pydantic import PydanticUserError, ValidationError
-from pydantic_core import SchemaSerializer, SchemaValidator
+from pydantic_core import ErrorDetails, SchemaSerializer, SchemaValidator
 
 from goverse.errors import DefinitionError, MethodFailed, StateNotStorable
 from goverse.model import json_values
 from goverse.objects import storable, unknown_members
 from goverse.objects.adapters import STATE, WRITING, members_adapter
-from goverse.objects.complaints import changed, field_problems, in_words, unknown_type
+from goverse.objects.complaints import (
+    changed,
+    few_problems,
+    field_problems,
+    in_words,
+    is_absent,
+    refusal_in_words,
+    unknown_type,
+    withheld_in_words,
+)
 from goverse.objects.defaults import NO_VALUE, default_maker, has_default, restorer, split
 from goverse.objects.fidelity import remedy, same, settle
 from goverse.objects.loaded_classes import Column, column
@@ -163,7 +172,7 @@ class State:
             values = cast("dict[str, Any]", self._validate_json(body))
         except ValidationError as error:
             raise MethodFailed(
-                f"the stored state does not fit class {self._name}; raise its state_version and add a migration",
+                f"the stored state does not fit class {self._name}; {self._remedy(error)}",
                 errors=self._problems(error),
             ) from error
         except BaseException as error:
@@ -176,20 +185,36 @@ class State:
                     values[field] = make()
         return values
 
+    def _remedy(self, error: ValidationError) -> str:
+        """Say how the class could read a stored state that does not fit; a default is enough for new fields."""
+        migrate = "raise its state_version and add a migration"
+        items = few_problems(error)
+        absent = {str(item["loc"][0]) for item in items if is_absent(item)}
+        if not absent or len(absent) < len(items):
+            return migrate
+        names = ", ".join(field for field, key in self._keys.items() if key in absent)
+        return f"give {names} a default, or {migrate}"
+
     def _problems(self, error: ValidationError) -> list[dict[str, str]]:
-        """Say which fields do not fit; of withheld ones nothing else, since path and message may have values."""
+        """Say which fields do not fit; of withheld ones only how, since path and message may have values."""
         problems = field_problems(error)
+        items = few_problems(error)
+        for item, problem in zip(items, problems, strict=False):
+            if is_absent(item):
+                problem["message"] = "is missing"
         if not self._withheld:
             return problems
         names = {name: field for field in self._withheld for name in (field, self._keys[field])}
         withheld = {f"/{name.replace('~', '~0').replace('/', '~1')}": field for name, field in names.items()}
-        for problem in problems:
+        of_field: dict[object, list[ErrorDetails]] = {}
+        for item in items:
+            of_field.setdefault(item["loc"][0] if item["loc"] else None, []).append(item)
+        for item, problem in zip(items, problems, strict=False):
             pointer = "/" + problem["path"][1:].partition("/")[0]
-            if pointer in withheld:
+            if pointer in withheld and not is_absent(item):
                 field = withheld[pointer]
-                declared = type_name(self._types[field])
-                message = f"{self._why_withheld(field)} and does not fit its declaration as {declared}"
-                problem.update(path=pointer, message=message)
+                wrong = withheld_in_words(of_field[item["loc"][0]], type_name(self._types[field]))
+                problem.update(path=pointer, message=f"{self._why_withheld(field)} and {wrong}")
         return [problem for place, problem in enumerate(problems) if problem not in problems[:place]]
 
     def _why_withheld(self, field: str) -> str:
@@ -269,7 +294,7 @@ class State:
             loaded = cast("dict[str, Any]", self._validate_json(body))
         except ValidationError as error:
             self._refuse_infinite(live)
-            raise self._broken(live, self._problems(error)) from error
+            raise self._broken(live, error) from error
         except BaseException as error:
             raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
         promoted = False
@@ -279,17 +304,21 @@ class State:
                 promoted = True
         return self._differ(live, loaded) or promoted if self._compared else promoted
 
-    def _broken(self, live: Mapping[str, Any], problems: list[dict[str, str]]) -> MethodFailed:
+    def _broken(self, live: Mapping[str, Any], error: ValidationError) -> MethodFailed:
         """Return the error for a state that breaks a constraint; the values are notes for the log."""
+        problems = self._problems(error)
         failed = MethodFailed(
             f"the method left {self._name} in a state that breaks its own declaration: {in_words(problems)}. Nothing "
             "was changed; raise a BusinessError before such a value is assigned, or change the declaration.",
             errors=problems,
         )
-        wrong = {problem["path"][1:].partition("/")[0] for problem in problems}
+        wrong: dict[object, str] = {}
+        for item in few_problems(error):
+            wrong.setdefault(item["loc"][0] if item["loc"] else None, refusal_in_words(item))
         for field, key in self._keys.items():
             if key in wrong and field not in self.hidden:
-                failed.add_note(f"{field} = {shown(live.get(field))}")
+                reason = f" ({wrong[key]})" if field in self._withheld else ""
+                failed.add_note(f"{field} = {shown(live.get(field))}{reason}")
         return failed
 
     def _refuse_infinite(self, live: dict[str, Any]) -> None:

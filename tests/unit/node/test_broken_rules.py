@@ -4,10 +4,10 @@ import logging
 from typing import Annotated, Any, NamedTuple
 
 import pytest
-from annotated_types import Ge
-from pydantic import BaseModel
+from annotated_types import Ge, MaxLen
+from pydantic import AfterValidator, BaseModel
 
-from goverse import GoverseError, MethodFailed, Object, call, field
+from goverse import GoverseError, MethodFailed, Object, call, field, view
 from goverse.testing import ObjectHost
 
 
@@ -68,6 +68,33 @@ class Till(Object):
         return await self.ref("Other", "o").take(m=1)
 
 
+def _even(value: int) -> int:
+    if value % 2:
+        raise ValueError(f"{value} is odd")
+    return value
+
+
+class Behind(Object):
+    """A class whose view keeps every field from callers."""
+
+    price: Annotated[int, Ge(0)] = 0
+    prices: Annotated[dict[str, Annotated[int, Ge(0)]], MaxLen(1)] = {}
+    either: Annotated[int, Ge(0)] | Annotated[str, MaxLen(4)] = 0
+    even: Annotated[int, AfterValidator(_even)] = 0
+
+    @call
+    async def put(self, member: str, value: Any) -> None:
+        setattr(self, member, value)
+
+    @call
+    async def clear(self) -> str:
+        return 90210  # type: ignore[return-value]  # pyright: ignore
+
+    @view
+    def public(self) -> str:
+        return ""
+
+
 class Other(Object):
     taken: int = 0
 
@@ -118,7 +145,7 @@ _NOT_INT = "must be int, got str; assign a value of the declared type, or declar
 _CASES = [
     Case("do", "undeclared", "attribute 'balence' of Till is not declared and would be lost; did you mean 'balance'?"),
     Case("do", "constraint", "/balance: Input should be greater than or equal to 0", "balance = -99999"),
-    Case("do", "hidden constraint", "/pin: is hidden and does not fit its declaration as int. Nothing was changed"),
+    Case("do", "hidden constraint", "/pin: is hidden and breaks a constraint of its declaration as int. Nothing was"),
     Case("read", "change", "is readonly but changed count; nothing was changed. Declare it without", "count = 99999"),
     Case("do", "wrong type", f"field count of Till {_NOT_INT}", "count = '99999'"),
     Case("do_and_wait", "wrong type", f"field count of Till {_NOT_INT}", "count = '99999'"),
@@ -176,6 +203,55 @@ async def test_a_broken_rule_is_told_with_its_field_and_logged(case: Case, caplo
             assert "99999" not in str(failed.value) + str(failed.value.extra) + caplog.text + str(logged)
 
 
+@pytest.mark.requirement("OBJ-11", "OBJ-14")
+@pytest.mark.parametrize(
+    ("member", "value", "told", "logged"),
+    [
+        (
+            *("price", -90210, "breaks a constraint of its declaration as int"),
+            "price = -90210 (Input should be greater than or equal to 0)",
+        ),
+        (
+            *("prices", {"a": -90210}, "breaks a constraint of its declaration as dict[str, "),
+            "prices = {'a': -90210} (Input should be greater than or equal to 0)",
+        ),
+        (
+            *("prices", {"a": 1, "90210": 2}, "breaks a constraint of its declaration as dict[str, "),
+            "prices = {'a': 1, '90210': 2} (Dictionary should have at most 1 item after validation, not more)",
+        ),
+        ("either", "90210a", "does not fit its declaration as ", "either = '90210a' (Input should be a valid int"),
+        (
+            *("even", 90211, "is refused by the validator of its declaration as int"),
+            "even = 90211 (its validator refuses it)",
+        ),
+    ],
+    ids=["number", "nested", "size", "union", "validator"],
+)
+async def test_a_constraint_behind_a_view_is_named_as_such_and_the_log_has_it(
+    member: str, value: Any, told: str, logged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ObjectHost(Behind) as host:
+        with pytest.raises(MethodFailed) as failed:
+            await host.ref(Behind, "b").put(member, value)
+    (problem,) = failed.value.extra["errors"]
+    assert problem["path"] == f"/{member}"
+    assert problem["message"].startswith(f"is not shown by the view and {told}")
+    assert "9021" not in str(failed.value) + str(failed.value.extra)
+    assert _broken(caplog)["values"].startswith(logged)
+
+
+@pytest.mark.requirement("OBJ-11")
+async def test_a_wrong_result_is_told_in_plain_words(caplog: pytest.LogCaptureFixture) -> None:
+    async with ObjectHost(Behind) as host:
+        with pytest.raises(MethodFailed) as failed:
+            await host.ref(Behind, "b").clear()
+    assert failed.value.detail == (
+        "Behind.clear returned a value that is not of its declared type: an int; Input should be a valid string. "
+        "Return a value of the declared type, or declare the type of the value."
+    )
+    assert _broken(caplog)["value"] == "90210"
+
+
 @pytest.mark.requirement("OBJ-11")
 async def test_a_wrong_result_is_logged_without_what_a_hidden_field_may_hold(caplog: pytest.LogCaptureFixture) -> None:
     async with ObjectHost(Till, Other) as host:
@@ -184,7 +260,8 @@ async def test_a_wrong_result_is_logged_without_what_a_hidden_field_may_hold(cap
             await till.wrong_result()
         logged = _broken(caplog)
         assert (logged["event"], logged["method"]) == ("method returned a wrong value", "wrong_result")
-        assert "Till.wrong_result returned a value that is not of its declared type: a str" in logged["reason"]
+        assert "Till.wrong_result returned a value that is not of its declared type: a str; Input" in logged["reason"]
+        assert logged["reason"].endswith("Return a value of the declared type, or declare the type of the value.")
         assert "9999x" not in str(logged) + caplog.text
 
 

@@ -149,7 +149,7 @@ async def test_the_message_of_a_validator_does_not_show_the_value_of_a_hidden_fi
         failed = problem(await b.call(Safe, "s", "set_pin", {"pin": "90210"}))
         assert failed.code == "method_failed"
         assert failed.extra["errors"] == [
-            {"path": "/pin", "message": "is hidden and does not fit its declaration as str"}
+            {"path": "/pin", "message": "is hidden and is refused by the validator of its declaration as str"}
         ]
         assert "90210" not in str(failed)
         await b.store.commit([CommitRecord(key_of(Safe, "t"), 0, 1, b'{"pin":"90210"}', 1, at_ms=0)])
@@ -158,6 +158,43 @@ async def test_the_message_of_a_validator_does_not_show_the_value_of_a_hidden_fi
             assert unfit.code == "state_invalid"
             assert "/pin" in unfit.detail
             assert "90210" not in str(unfit)
+
+
+class Tagged(Object):
+    tag: str
+    pin: int = field(hidden=True)
+
+    @call
+    async def touch(self) -> None: ...
+
+    @view
+    def public(self) -> str:
+        return ""
+
+
+@pytest.mark.requirement("OBJ-14", "OBJ-11")
+async def test_a_new_field_without_a_default_is_missing_in_an_old_object_and_the_error_says_to_give_it_one() -> None:
+    store = GatedStore()
+    await store.open()
+    await store.commit([CommitRecord(key_of(Tagged, "t"), 0, 1, b"{}", 1, at_ms=0)])
+    async with bench(Tagged, store=store) as b:
+        for reply in (await b.read(Tagged, "t"), await b.call(Tagged, "t", "touch")):
+            unfit = problem(reply)
+            assert unfit.extra["errors"] == [
+                {"path": "/tag", "message": "is missing"},
+                {"path": "/pin", "message": "is missing"},
+            ]
+            assert "class Tagged; give tag, pin a default, or raise its state_version and add" in unfit.detail
+
+
+@pytest.mark.requirement("OBJ-4")
+async def test_a_new_object_without_a_value_for_a_field_is_refused_with_the_remedy() -> None:
+    async with bench(Tagged) as b:
+        failed = problem(await b.create(Tagged, "new"))
+    assert failed.code == "method_failed"
+    assert failed.detail.endswith(
+        "fields of Tagged have no value: tag, pin; give them defaults, or set them in on_create"
+    )
 
 
 @pytest.mark.requirement("OBJ-14", "OBJ-11")
@@ -227,12 +264,18 @@ async def test_a_view_that_fails_fails_the_read_alone(
 ) -> None:
     async with bench(Faulty, result_bytes_max=10_000) as b:
         await b.call(Faulty, "f", "be", {"kind": kind})
+        requests: list[str] = []
         for _ in range(2):
             failed = problem(await b.read(Faulty, "f"))
+            requests.append(failed.request_id)
             assert failed.code == expected
             assert "1234" not in failed.detail
             assert "Faulty.public" in failed.detail
             await b.passivate()
         assert code(await b.call(Faulty, "f", "be", {"kind": "fine"})) == ""
         assert value(await b.read(Faulty, "f")) == "fine"
-        assert caplog.records == [] or "view failed" in caplog.text
+        logged = [vars(record) for record in caplog.records]
+        assert len(logged) == (0 if kind == "too large" else 2)
+        for place in logged:
+            assert (place["msg"], place["object"], place["view"]) == ("view failed", "Faulty/f", "public")
+        assert [place["request_id"] for place in logged] == (requests if logged else [])

@@ -214,8 +214,11 @@ def test_a_required_field_has_no_value_until_it_is_set() -> None:
         instance.dump()
     instance.object.name, instance.object.size = "x", 1
     assert instance.dump() == b'{"name":"x","size":1}'
-    with pytest.raises(MethodFailed, match="does not fit class Needy"):
+    with pytest.raises(MethodFailed, match="does not fit class Needy; give size a default, or raise its") as raised:
         _instance(Needy, {"name": "x"})
+    assert raised.value.extra["errors"] == [{"path": "/size", "message": "is missing"}]
+    with pytest.raises(MethodFailed, match="does not fit class Needy; raise its state_version") as raised:
+        _instance(Needy, {"name": 1})
 
 
 class Moved(Object, state_version=3):
@@ -451,6 +454,28 @@ def test_a_value_of_a_wrong_type_does_not_leave() -> None:
 def test_a_result_of_another_type_is_refused(annotation: Any, value: Any) -> None:
     with pytest.raises(MethodFailed, match="not of its declared type"):
         Result("T.m", annotation).encode(value)
+
+
+@pytest.mark.requirement("OBJ-1")
+@pytest.mark.parametrize(
+    ("annotation", "value", "body"),
+    [
+        (int, 5.0, b"5"),
+        (int, "5", b"5"),
+        (int, True, b"1"),
+        (float, 1, b"1.0"),
+        (float, "1.5", b"1.5"),
+        (bool, "no", b"false"),
+        (date, "2026-01-31", b'"2026-01-31"'),
+        (Colour, "red", b'"red"'),
+        (list[int], ("1", 2), b"[1,2]"),
+        (list[int], iter([1, 2]), b"[1,2]"),
+        (Point, {"x": "1"}, b'{"x":1,"label":null,"children":[]}'),
+        (Any, (1, "2"), b'[1,"2"]'),
+    ],
+)
+def test_a_result_is_converted_to_its_declared_type(annotation: Any, value: Any, body: bytes) -> None:
+    assert Result("T.m", annotation).encode(value) == body
 
 
 @pytest.mark.requirement("OBJ-8")
