@@ -48,7 +48,7 @@ def _refused(host: str, port: int, error: OSError) -> Failure:
     if error.errno == errno.EADDRINUSE:
         return Failure(
             f"port {port} of {host} is in use by another program",
-            hint="stop that program, or choose another port with --port (0 takes any free one)",
+            hint="stop that program, or choose another port: --port 9000, with make PORT=9000 (0 takes any free one)",
             exit_code=ExitCode.UNAVAILABLE,
         )
     if error.errno in (errno.EACCES, errno.EPERM):

@@ -14,12 +14,13 @@ from typer import TyperException
 from goverse_cli.commands import call, cluster, config, db, dev, gate, load, new, node, openapi, storage, version
 from goverse_cli.failure import ExitCode, tell
 from goverse_cli.invocation import Invocation, Output, global_options_first
+from goverse_cli.single_options import Commands
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 something needed is not available now."
 )
 
-app = typer.Typer(
+app = Commands(
     name="goverse",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from goverse.errors import StoreFailed, UnknownType
+from goverse.errors import RestoreRefused, StoreFailed, UnknownType
 from goverse.model.keys import ObjectKey, check_id, check_namespace
 from goverse.model.records import CommitRecord
 from goverse_cli.failure import ExitCode, Failure, failure_of
@@ -32,13 +32,20 @@ def restore_object(
     authorization, path = admin_authorization(invocation, directory), "/admin/restore-object"
     try:
         made = at_rest_or_asked(lambda: _at_rest(invocation, directory, key, point), url, path, authorization, body)
-    except (UnknownType, Failure) as error:
-        failure = failure_of(error)
-        if failure.document is not None and failure.document.get("code") == UnknownType.code:
-            failure.exit_code = ExitCode.USAGE
-        raise failure from error
+    except (UnknownType, RestoreRefused, Failure) as error:
+        raise refused_as_usage(error) from error
     text = f"{key} has the state of version {made['from_version']} again, as version {made['version']}"
     show(invocation, made, text)
+
+
+def refused_as_usage(error: Exception) -> Failure:
+    """Return the failure for ``error``; an unknown type, a time in the future and a used target are wrong usage."""
+    failure = failure_of(error)
+    document = failure.document or {}
+    unusable_point = document.get("code") == RestoreRefused.code and document.keys() & {"now", "into"}
+    if document.get("code") == UnknownType.code or unusable_point:
+        failure.exit_code = ExitCode.USAGE
+    return failure
 
 
 def _at_rest(invocation: Invocation, directory: Path, key: ObjectKey, point: dict[str, int]) -> dict[str, Any]:

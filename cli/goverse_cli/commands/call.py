@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import orjson
 import typer
 
 from goverse.limits import CALL_TIMEOUT_S
+from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey
 from goverse_cli.failure import ExitCode, Failure, named_file
 from goverse_cli.invocation import DEFAULT_URL, Url, invocation_of
 from goverse_cli.printable import lines
@@ -62,20 +65,39 @@ def call(
     """
     from goverse_cli.server import Server, call_path  # noqa: PLC0415 - the HTTP client, which other commands do not need
 
-    headers = {"Content-Type": "application/json", "GoVerse-Timeout": f"{timeout:g}"}
-    headers |= {"Idempotency-Key": key} if key is not None else {}
-    headers |= {"GoVerse-Namespace": namespace} if namespace is not None else {}
+    headers = _headers(timeout, key, namespace)
     path, body = call_path(type_name, object_id, method), _read(arguments)
-    _check_headers(headers)
     server = Server(url, timeout_s=timeout, trust=Trust(ca, cert, cert_key))
-    answer = server.request("POST", path, body=body, headers=headers)
+    called = ObjectKey(namespace or DEFAULT_NAMESPACE, type_name, object_id)
+    try:
+        answer = server.request("POST", path, body=body, headers=headers)
+    except Failure as failure:
+        failure.hint = failure.hint or _creation(failure.document or {}, url, called)
+        raise
     typer.echo(lines(_as_json(answer) if invocation_of(context).as_json else answer.text))
 
 
-def _check_headers(headers: dict[str, str]) -> None:
+def _creation(problem: dict[str, Any], url: str, called: ObjectKey) -> str:
+    """Return the command that creates the called object, if the problem says that a PUT is missing."""
+    _, missing, needed = str(problem.get("detail", "")).partition("create it first with PUT")
+    if not missing or problem.get("object") != str(called):
+        return ""
+    words = ["curl", "-X", "PUT", f"{url.rstrip('/')}/objects/{called.type}/{quote(called.id, safe='')}"]
+    words += ["-H", f"GoVerse-Namespace: {called.namespace}"] if called.namespace != DEFAULT_NAMESPACE else []
+    if needed:
+        names = needed.removeprefix(" and ").split(", ")
+        words += ["-d", "{" + ", ".join(f'"{name}": ...' for name in names) + "}"]
+    return shlex.join(words)
+
+
+def _headers(timeout_s: float, key: str | None, namespace: str | None) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "GoVerse-Timeout": f"{timeout_s:g}"}
+    headers |= {"Idempotency-Key": key} if key is not None else {}
+    headers |= {"GoVerse-Namespace": namespace} if namespace is not None else {}
     for name, value in headers.items():
         if not value.isascii() or not value.isprintable():
             raise Failure(f"{name} cannot carry {value!r}; use printable ASCII", exit_code=ExitCode.USAGE)
+    return headers
 
 
 def _as_json(answer: httpx.Response) -> str:

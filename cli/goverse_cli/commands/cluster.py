@@ -19,12 +19,13 @@ from goverse.errors import Unavailable
 from goverse.settings import Settings
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import Invocation, invocation_of
+from goverse_cli.single_options import Commands
 from goverse_cli.terminal import show
 
 T = TypeVar("T")
 
-shards = typer.Typer(no_args_is_help=True, help="Which node serves which shard, and which one should.")
-nodes = typer.Typer(no_args_is_help=True, help="The nodes of a cluster.")
+shards = Commands(no_args_is_help=True, help="Which node serves which shard, and which one should.")
+nodes = Commands(no_args_is_help=True, help="The nodes of a cluster.")
 
 Shard = Annotated[int, typer.Argument(metavar="SHARD", min=0, help="Number of the shard.")]
 Node = Annotated[str, typer.Argument(metavar="NODE", help="Name of the node.")]

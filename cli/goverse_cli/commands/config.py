@@ -9,9 +9,10 @@ import typer
 from goverse.model.json_values import encode
 from goverse.settings.document import yaml_document
 from goverse_cli.invocation import invocation_of
+from goverse_cli.single_options import Commands
 from goverse_cli.terminal import show
 
-commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check, show and generate the configuration.")
+commands = Commands(no_args_is_help=True, rich_markup_mode=None, help="Check, show and generate the configuration.")
 
 
 @commands.command(short_help="Say whether the settings are right.")

@@ -13,6 +13,7 @@ import typer
 from goverse.errors import ConfigError, GoverseError, Unavailable
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import Invocation, invocation_of
+from goverse_cli.single_options import Commands
 from goverse_cli.terminal import confirm, show
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-commands = typer.Typer(no_args_is_help=True, help="The database of a cluster: init, migrate, status, verify, cleanup.")
+commands = Commands(no_args_is_help=True, help="The database of a cluster: init, migrate, status, verify, cleanup.")
 
 Dsn = Annotated[str | None, typer.Option(help="Data source name (postgres.dsn).", show_default=False)]
 

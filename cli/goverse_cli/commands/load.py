@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
+from goverse.errors import RestoreRefused
 from goverse_cli.commands.db import Dsn, with_connection
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import Invocation, invocation_of
+from goverse_cli.one_object import refused_as_usage
 from goverse_cli.terminal import ProgressReport, progress, show
 
 if TYPE_CHECKING:
@@ -66,7 +68,10 @@ def load(
 def _into_directory(invocation: Invocation, opened: BinaryIO, into: Path, report: ProgressReport) -> None:
     from goverse_node.stores.wal.load import load as loading  # noqa: PLC0415 - other commands start faster without
 
-    made = loading(_lines_of(opened, report), into, now_ms=time.time_ns() // 1_000_000)
+    try:
+        made = loading(_lines_of(opened, report), into, now_ms=time.time_ns() // 1_000_000)
+    except RestoreRefused as error:
+        raise refused_as_usage(error) from error
     document = {"directory": str(into), "next_seq": str(made.next_seq), **_counts(made.contents)}
     show(invocation, document, f"loaded {_words(made.contents)}; serve them with --data-dir {into}")
 

@@ -42,7 +42,7 @@ def new(context: typer.Context, name: Name, *, into: Into = None, source: Source
     \b
     Examples:
       goverse new shop
-      goverse new web-shop --into ~/projects --goverse dist/goverse-0.1.0-py3-none-any.whl
+      goverse new web-shop --into ~/projects --goverse dist/goverse-*.whl
     """
     from goverse_cli.project.create import Project, create  # noqa: PLC0415 - other commands start faster without
     from goverse_cli.project.names import package_of  # noqa: PLC0415 - as above

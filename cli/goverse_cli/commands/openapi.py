@@ -14,10 +14,11 @@ from goverse.objects.application import load_application
 from goverse_cli.compatibility import Break, breaks
 from goverse_cli.failure import ExitCode, Failure, named_file
 from goverse_cli.invocation import invocation_of
+from goverse_cli.single_options import Commands
 from goverse_cli.terminal import show
 from goverse_cli.trust import Ca, Cert, CertKey, Trust
 
-commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The HTTP interface as an OpenAPI document.")
+commands = Commands(no_args_is_help=True, rich_markup_mode=None, help="The HTTP interface as an OpenAPI document.")
 
 _TIMEOUT_S = 30.0
 
@@ -100,7 +101,9 @@ def _write(out: Path, text: bytes) -> None:
     except OSError as error:
         if not there:
             out.unlink(missing_ok=True)  # half a document looks like one
-        raise Failure(f"{out} cannot be written: {error.strerror}", hint="name another file with --out") from error
+        raise Failure(
+            f"{out} cannot be written: {error.strerror}", hint="name another file with --out", exit_code=ExitCode.USAGE
+        ) from error
 
 
 def _check_source(target: str | None, url: str | None, what: str, command: str) -> None:
@@ -131,12 +134,18 @@ def _of_file(path: Path) -> object:
     try:
         return decode(named_file(path))
     except ValueError as error:
-        raise Failure(f"{path} holds no JSON", hint="goverse openapi export writes documents") from error
+        raise Failure(
+            f"{path} holds no JSON", hint="goverse openapi export writes documents", exit_code=ExitCode.USAGE
+        ) from error
 
 
 def _document(found: object, source: str) -> Mapping[str, Any]:
     if not isinstance(found, Mapping) or "openapi" not in found:
-        raise Failure(f"{source} is no OpenAPI document", hint="goverse openapi export writes documents")
+        raise Failure(
+            f"{source} is no OpenAPI document",
+            hint="goverse openapi export writes documents",
+            exit_code=ExitCode.USAGE,
+        )
     return cast("Mapping[str, Any]", found)
 
 

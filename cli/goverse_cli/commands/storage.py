@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 import typer
 
+from goverse.errors import RestoreRefused
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import DEFAULT_URL, Invocation, Url, invocation_of
-from goverse_cli.one_object import milliseconds, restore_object
+from goverse_cli.one_object import milliseconds, refused_as_usage, restore_object
 from goverse_cli.owner_of_data import admin_authorization, at_rest_or_asked
 from goverse_cli.terminal import confirm, progress, show
 
@@ -139,11 +140,13 @@ def _wrong_restore(
 ) -> str:
     """Return what is wrong with the command line of a restore, or an empty text."""
     if name[0] is not None:
-        if name[1] is None or as_of is None:
-            return "say which object and when: TYPE ID --as-of POINT"
-        return (
-            "one object is restored in its place: give --as-of alone" if into is not None or at != (None, None) else ""
-        )
+        if name[1] is None:
+            return f"say which object of {name[0]} and when: TYPE ID --as-of POINT"
+        if at != (None, None):
+            return "one object takes --as-of instead of --to-seq and --to-time: TYPE ID --as-of POINT"
+        if into is not None:
+            return "one object is restored in its place, without --into: TYPE ID --as-of POINT"
+        return "say when: TYPE ID --as-of POINT" if as_of is None else ""
     if into is None and as_of is None:
         return "say what to restore and where to" if at == (None, None) else "say where to restore it: --into DIRECTORY"
     if as_of is not None:
@@ -155,8 +158,11 @@ def _restore_all(invocation: Invocation, directory: Path, into: Path, to_seq: in
     from goverse_node.stores.wal import restore as restoring  # noqa: PLC0415
 
     to_time_ms = milliseconds("--to-time", to_time) if to_time is not None else None
-    with progress(invocation) as report:
-        made = restoring.restore(directory, into, to_seq=to_seq, to_time_ms=to_time_ms, progress=report)
+    try:
+        with progress(invocation) as report:
+            made = restoring.restore(directory, into, to_seq=to_seq, to_time_ms=to_time_ms, progress=report)
+    except RestoreRefused as error:
+        raise refused_as_usage(error) from error
     document = {**asdict(made), "directory": str(made.directory), "seq": str(made.seq), "next_seq": str(made.next_seq)}
     show(
         invocation,
@@ -223,6 +229,8 @@ def diff(
     for path in (a, b):
         if not path.exists():
             raise Failure(f"{path} does not exist", exit_code=ExitCode.USAGE)
+        if path.is_dir():
+            _check_data(path)
     found = 0
     for difference in differences.diff(a, b, replies=replies):
         found += 1
@@ -241,8 +249,23 @@ def _data_dir(invocation: Invocation, given: Path | None) -> Path:
         raise Failure(
             f"there is no data directory {directory}",
             hint="name it with --data-dir; goverse dev puts it into .goverse of the folder that it is started in",
+            exit_code=ExitCode.USAGE,
         )
+    _check_data(directory)
     return directory
+
+
+def _check_data(directory: Path) -> None:
+    """Refuse a folder without anything of a store; one with a part of it is damaged, which is no wrong usage."""
+    from goverse_node.stores.wal.directory import DataDirectory  # noqa: PLC0415 - other commands start faster without
+
+    data = DataDirectory(directory)
+    if not any(path.exists() for path in (data.manifest, data.segments, data.snapshots)):
+        raise Failure(
+            f"{directory} is no data directory: {data.manifest.name} is missing",
+            hint="name the folder that goverse dev has with --data-dir, .goverse by default",
+            exit_code=ExitCode.USAGE,
+        )
 
 
 def _counted(objects: int) -> str:

@@ -37,6 +37,24 @@ SHOP = (
     @call
     async def echo(self, text: str) -> str:
         return text
+
+
+class Order(Object, create_on_call=False):
+    @call(readonly=True)
+    async def total(self) -> int:
+        return 0
+
+
+class Account(Object):
+    owner: str = ""
+    limit: int = 0
+
+    async def on_create(self, owner: str, limit: int) -> None:
+        self.owner, self.limit = owner, limit
+
+    @call(readonly=True)
+    async def total(self) -> int:
+        return 0
 """
 )
 
@@ -203,11 +221,35 @@ def test_a_document_that_breaks_clients_is_refused_with_every_place(folder: Path
         "integer was possible, which is not expected",
     ]
     (tmp_path / "none.json").write_text("[]")
-    for wrong, code in ((("none.json",), 1), (("absent.json",), 2), ((), 2), (("new.json", "--url", server.url), 2)):
+    for wrong, code in ((("none.json",), 2), (("absent.json",), 2), ((), 2), (("new.json", "--url", server.url), 2)):
         refused = goverse(*check, *wrong, cwd=tmp_path)
         assert refused.returncode == code, wrong
         assert "Traceback" not in refused.stderr
         assert refused.stderr
+
+
+def test_a_document_that_cannot_be_written_is_a_usage_error(folder: Path) -> None:
+    ended = goverse("openapi", "export", "app.py", "--out", "absent/openapi.json", cwd=folder)
+
+    assert ended.returncode == 2
+    assert "absent/openapi.json cannot be written: No such file or directory" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "hint"),
+    [
+        (["Order", "o 1", "total"], 1, "hint: curl -X PUT {url}/objects/Order/o%201\n"),
+        (["Order", "o1", "total", "--namespace", "b"], 1, "/objects/Order/o1 -H 'GoVerse-Namespace: b'\n"),
+        (["Account", "a1", "total"], 1, """/objects/Account/a1 -d '{{"owner": ..., "limit": ...}}'\n"""),
+    ],
+)
+def test_a_call_of_a_missing_object_names_the_command_that_creates_it(
+    server: Dev, folder: Path, arguments: list[str], code: int, hint: str
+) -> None:
+    ended = goverse("call", *arguments, cwd=folder, GOVERSE_URL=server.url)
+
+    assert ended.returncode == code
+    assert hint.format(url=server.url) in ended.stderr
 
 
 @pytest.fixture
@@ -270,17 +312,20 @@ def test_numbers_keep_all_their_digits(tmp_path: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["restore", "--to-seq", "99", "--into", "new"], 1, "position 99 is not covered"),
-        (["restore", "--into", "."], 1, ". is not empty; name a new directory"),
+        (["restore", "--into", "."], 2, ". is not empty; name a new directory"),
         (["restore"], 2, "say what to restore and where to"),
         (["restore", "--to-seq", "1", "--to-time", "2026-01-01", "--into", "new"], 2, "not both"),
         (["restore", "--to-time", "yesterday", "--into", "new"], 2, "--to-time: 'yesterday' is not a time"),
-        (["dump", "--data-dir", "absent"], 1, "there is no data directory absent"),
+        (["dump", "--data-dir", "absent"], 2, "there is no data directory absent"),
+        (["restore", "--data-dir", "absent", "--into", "new"], 2, "there is no data directory absent"),
+        (["snapshot", "--data-dir", "absent"], 2, "there is no data directory absent"),
+        (["trim", "--data-dir", "absent", "--yes"], 2, "there is no data directory absent"),
         (["diff", ".goverse", "absent"], 2, "absent does not exist"),
         (["trim"], 2, "can then no longer be restored"),
         (["trim", "--no-input"], 2, "--yes"),
-        (["snapshot", "--data-dir", "empty"], 1, "empty is no data directory"),
-        (["dump", "--data-dir", "empty"], 1, "empty is no data directory: manifest.json is missing"),
-        (["diff", ".goverse", "empty"], 1, "empty is no data directory: manifest.json is missing"),
+        (["snapshot", "--data-dir", "empty"], 2, "empty is no data directory"),
+        (["dump", "--data-dir", "empty"], 2, "empty is no data directory: manifest.json is missing"),
+        (["diff", ".goverse", "empty"], 2, "empty is no data directory: manifest.json is missing"),
     ],
 )
 def test_storage_commands_say_what_is_in_the_way(data: Path, arguments: list[str], code: int, said: str) -> None:
@@ -399,4 +444,4 @@ def test_a_traceback_is_shown_to_whoever_asks_for_it(tmp_path: Path) -> None:
 
     assert "Traceback" not in quiet.stderr
     assert "Traceback" in loud.stderr
-    assert quiet.returncode == loud.returncode == 1
+    assert quiet.returncode == loud.returncode == 2

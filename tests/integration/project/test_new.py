@@ -13,10 +13,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Request, Route, expect, sync_playwright
 
 from benchmarks.ports import free_port
+from tests.browser import CHROMIUM, FLAGS
 from tests.docs.walkthrough import FOREIGN_VARIABLES
-from tests.integration.cli.processes import goverse, until
+from tests.integration.cli.processes import dev, goverse, until
 from tests.tree import ROOT
 
 pytestmark = pytest.mark.requirement("AGT-4")
@@ -99,6 +101,57 @@ def test_a_new_project_installs_passes_its_checks_and_serves_object_and_page(tmp
         assert "Guest book" in httpx.get(url, timeout=60).text
         assert "javascript" in httpx.get(f"{url}/page.js", timeout=60).headers["content-type"]
     _install_as_the_image_does(project, tmp_path)
+
+
+def test_another_source_of_goverse_makes_the_installation_out_of_date(tmp_path: Path) -> None:
+    goverse("new", "shop", cwd=tmp_path)
+    stamp = tmp_path / "shop" / ".venv" / ".installed"
+    stamp.parent.mkdir()
+    stamp.write_text(f"{ROOT}\n")
+
+    def out_of_date(*words: str) -> bool:
+        asked = ["make", "--question", ".venv/.installed", *words]
+        return subprocess.run(asked, cwd=tmp_path / "shop", env=terminal(), check=False).returncode == 1
+
+    assert (out_of_date(), out_of_date(f"GOVERSE={ROOT}"), out_of_date("GOVERSE=/nope")) == (False, False, True)
+    stamp.write_text("/nope\n")
+    assert (out_of_date(), out_of_date("GOVERSE=/nope")) == (True, False)
+
+
+@pytest.mark.browser
+def test_the_page_keeps_its_key_until_a_final_answer_has_come(tmp_path: Path) -> None:
+    goverse("new", "shop", cwd=tmp_path)
+    keys: list[str | None] = []
+
+    def lose(route: Route, request: Request) -> None:
+        keys.append(request.header_value("Idempotency-Key"))
+        if len(keys) == 1:
+            problem = {"status": 503, "code": "unavailable", "detail": "not now", "retryable": True}
+            route.fulfill(status=503, json=problem, content_type="application/problem+json")
+        elif len(keys) == 2:
+            route.fetch()  # it takes effect, and the proxy loses the answer
+            route.fulfill(status=502, body="<h1>Bad gateway</h1>", content_type="text/html")
+        else:
+            route.continue_()
+
+    with dev(tmp_path / "shop", "shop", "--no-reload", "--web", "web") as server, sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS).new_page()
+        page.goto(server.url)
+        page.route("**/call/sign", lose)
+        page.get_by_label("Name").fill("Ann")
+        page.get_by_label("Text").fill("Hello")
+        for told in ("not now", "The server answered 502. Try again.", "Thank you."):
+            page.get_by_role("button", name="Sign").click()
+            expect(page.locator("#message")).to_have_text(told, timeout=60_000)
+        expect(page.locator("#entries li")).to_have_text(["Ann: Hello"], timeout=60_000)
+        for name, told in (("Ann", "Ann has signed this book before"), ("Ben", "Thank you.")):
+            page.get_by_label("Name").fill(name)
+            page.get_by_label("Text").fill("Hello again")
+            page.get_by_role("button", name="Sign").click()
+            expect(page.locator("#message")).to_have_text(told, timeout=60_000)
+
+    assert len(set(keys[:3])) == 1
+    assert len(set(keys)) == 3
 
 
 def _install_as_the_image_does(project: Path, tmp_path: Path) -> None:

@@ -186,8 +186,13 @@ def test_what_cannot_be_restored_is_refused_and_nothing_changes(
         ((), 2, "goverse restore --into DIRECTORY [--to-seq N | --to-time TIME]"),
         ((), 2, "goverse restore TYPE ID --as-of POINT"),
         (("--to-seq", "1"), 2, "say where to restore it: --into DIRECTORY"),
-        (("Counter", "c1"), 2, "say which object and when"),
-        (("Counter", "--as-of", "3"), 2, "say which object and when"),
+        (("Counter", "c1"), 2, "say when: TYPE ID --as-of POINT"),
+        (("Counter", "--as-of", "3"), 2, "say which object of Counter and when"),
+        (("Counter", "c1", "--to-seq", "3"), 2, "one object takes --as-of instead of --to-seq and --to-time"),
+        (("Counter", "c1", "--to-time", "2026-01-01", "--as-of", "3"), 2, "one object takes --as-of instead of"),
+        (("Counter", "c1", "--as-of", "2240-01-01T00:00:00Z"), 2, "2240-01-01T00:00:00Z is in the future: it is 2"),
+        (("Counter", "c1", "--as-of", "2240-01-01T00:00:00Z"), 2, ", and the newest position is 3"),
+        (("--into", "x", "--to-time", "2240-01-01T00:00:00Z"), 2, "2240-01-01T00:00:00Z is in the future: it is 2"),
         (("Counter", "c1", "--as-of", "3", "--into", "x"), 2, "one object is restored in its place"),
         (("--into", "x", "--as-of", "3"), 2, "--as-of is for one object"),
         (("Counter", "", "--as-of", "3"), 1, "the object id has 0 bytes"),
@@ -195,6 +200,38 @@ def test_what_cannot_be_restored_is_refused_and_nothing_changes(
         ended, said = told(*arguments)
         assert (ended, complaint in said) == (code, True), (arguments, said)
     assert states(tmp_path) == {"c1": (3, {"value": 3})}
+
+
+def test_the_time_before_an_object_existed_is_named(tmp_path: Path) -> None:
+    application(tmp_path)
+    with dev(tmp_path, "app.py", "--no-reload") as server:
+        server.increment()
+        served = goverse("restore", "Counter", "c1", "--as-of", "2021-01-01T00:00Z", "--url", server.url, cwd=tmp_path)
+        future = goverse("restore", "Counter", "c1", "--as-of", "2240-01-01T00:00Z", "--url", server.url, cwd=tmp_path)
+
+    assert served.returncode == 1
+    assert "Counter/c1 did not exist at 2021-01-01T00:00:00Z, which is position 0" in served.stderr
+    assert future.returncode == 2
+    assert "is in the future" in future.stderr
+    assert states(tmp_path) == {"c1": (1, {"value": 1})}
+
+
+def test_a_time_that_a_record_has_is_no_future_although_the_clock_was_set_back(tmp_path: Path) -> None:
+    late_ms = 9_000_000_000_000
+
+    async def work() -> None:
+        store = WalStore(tmp_path / ".goverse")
+        await store.open()
+        await store.commit([CommitRecord(KEY, 0, 1, b'{"value":1}', 1, late_ms)])
+        await store.commit([CommitRecord(KEY, 1, 2, b'{"value":2}', 1, late_ms + 60_000)])
+        await store.close()
+
+    asyncio.run(work())
+
+    made = goverse("-o", "json", "restore", "Tally", "t", "--as-of", "2255-03-14T16:00:30Z", cwd=tmp_path)
+
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["from_version"] == 1
 
 
 async def test_calls_meanwhile_see_the_object_before_or_after_and_none_is_lost() -> None:

@@ -14,7 +14,7 @@ from goverse_node.stores.wal.compact import whole_snapshot
 from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.files import Files, RealFiles
 from goverse_node.stores.wal.log import Log, Progress
-from goverse_node.stores.wal.restore import position_of
+from goverse_node.stores.wal.restore import position_of, time_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,8 @@ def object_at(
             raise UnknownType(
                 f"{source} has no objects of type {key.type!r}; {hint or 'it has ' + ', '.join(sorted(known))}"
             )
-        raise RestoreRefused(f"{key} did not exist at position {seq}", commit_seq=str(seq))
+        when = f"{time_text(to_time_ms)}, which is position {seq}" if to_time_ms is not None else f"position {seq}"
+        raise RestoreRefused(f"{key} did not exist at {when}", commit_seq=str(seq))
     if found.state is None:
         raise RestoreRefused(f"{key} was deleted at position {found.seq}", commit_seq=str(found.seq))
     return PastObject(found.seq, found.version, found.state, found.state_version, found.creation)

@@ -48,7 +48,7 @@ def load(lines: Lines, into: Path, *, now_ms: int, files: Files | None = None) -
         DataDamaged: lines are not those of a dump.
     """
     if into.is_symlink() or (into.exists() and (not into.is_dir() or any(into.iterdir()))):
-        raise RestoreRefused(f"{into} is not empty; name a new directory")
+        raise RestoreRefused(f"{into} is not empty; name a new directory", into=str(into))
     real: Files = files or RealFiles()
     contents = check(lines("checking"))
     building = into.absolute().parent / f".{into.name}.{secrets.token_hex(4)}.loading"

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -62,7 +64,7 @@ def restore(
 ) -> Restored:
     """Restore ``source`` at a position, or as it was at a time, or at its end, into the directory ``into``.
 
-    With a time, everything before the first record written after that time is taken.
+    With a time, everything before the first record written after that time is taken. A time in the future is refused.
 
     Raises:
         RestoreRefused: the target is in use, or the point is not covered; says what is.
@@ -72,7 +74,7 @@ def restore(
     if to_seq is not None and to_time_ms is not None:
         raise RestoreRefused("give a position or a time, not both")
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
-        raise RestoreRefused(f"{into} is not empty; name a new directory")
+        raise RestoreRefused(f"{into} is not empty; name a new directory", into=str(into))
     real: Files = files or RealFiles()
     directory = DataDirectory(source)
     manifest = usable_manifest(directory, real)
@@ -100,6 +102,14 @@ def position_of(
     """
     point = _Point(directory, manifest, files, None)
     return point.at_time(to_time_ms) if to_time_ms is not None else point.at_position(to_seq)
+
+
+def time_text(time_ms: int) -> str:
+    """Return a time as the command line takes it, with a year of any length."""
+    try:
+        return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (OverflowError, ValueError):
+        return f"{time_ms} ms"
 
 
 @dataclass(slots=True)
@@ -134,8 +144,15 @@ class _Point:
         seq = after
         for body in Log(self.directory, self.manifest, self.files, self.progress).records(after):
             if at_ms_of(body) > time_ms:
-                break
+                return seq
             seq = seq_of(body)
+        now_ms = time.time_ns() // 1_000_000
+        if time_ms > now_ms:  # and no record was written after it, as by a clock that was set back since
+            raise RestoreRefused(
+                f"{time_text(time_ms)} is in the future: it is {time_text(now_ms)}, and the newest position is {seq}",
+                now=time_text(now_ms),
+                newest=str(seq),
+            )
         return seq
 
     def oldest(self) -> int:

@@ -1,0 +1,56 @@
+"""Commands that refuse an option with a value that was given twice; the parser alone would take the last value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.models import CommandFunctionType
+
+from goverse_cli.failure import ExitCode, Failure
+
+
+class _Command(TyperCommand):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _refuse_repeated(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+
+class Group(TyperGroup):
+    """A command with commands below it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options of the group.
+
+        Raises:
+            Failure: one was given twice.
+        """
+        _refuse_repeated(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+
+class Commands(typer.Typer):
+    """A group whose commands take each option with a value once."""
+
+    def __init__(self, **options: Any) -> None:
+        """Make a group without commands."""
+        super().__init__(cls=Group, **options)
+
+    def command(self, *names: Any, **options: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        """Register the decorated function as a command."""
+        return super().command(*names, **{"cls": _Command, **options})
+
+
+def _refuse_repeated(command: TyperCommand | TyperGroup, context: Any, words: list[str]) -> None:
+    """Refuse a repeated option; its values may differ, and which of them was meant is unknown."""
+    _, _, given = command.make_parser(context).parse_args(args=list(words))
+    for option, times in Counter(given).items():
+        if isinstance(option, TyperOption) and times > 1 and not (option.is_flag or option.multiple or option.count):
+            raise Failure(
+                f"{option.opts[-1]} was given {times} times; give it once",
+                hint=f"{context.command_path} --help says how to use it",
+                exit_code=ExitCode.USAGE,
+            )
