@@ -235,7 +235,9 @@ def _nearest(path: Path) -> str:
 
 def _files_of(folder: Path) -> str:
     names = [_as_typed(entry) for entry in sorted(folder.iterdir()) if _loadable(entry)]
-    return f"what could be served there: {', '.join(names[:5])}" if names else "there are no Python files in it"
+    if not names:
+        return f"there are no Python files in {folder.resolve()}"
+    return f"what could be served there: {', '.join(names[:5])}"
 
 
 def _loadable(entry: Path) -> bool:
