@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -21,6 +22,8 @@ from goverse_cli.trust import Ca, Cert, CertKey, Trust
 commands = Commands(no_args_is_help=True, rich_markup_mode=None, help="The HTTP interface as an OpenAPI document.")
 
 _TIMEOUT_S = 30.0
+_UNUSABLE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS))
+"""Errors of the path that was named, not of the disk."""
 
 
 @commands.command(short_help="Print the OpenAPI document of an application or a server.")
@@ -101,8 +104,9 @@ def _write(out: Path, text: bytes) -> None:
     except OSError as error:
         if not there:
             out.unlink(missing_ok=True)  # half a document looks like one
+        code = ExitCode.USAGE if error.errno in _UNUSABLE else ExitCode.FAILED
         raise Failure(
-            f"{out} cannot be written: {error.strerror}", hint="name another file with --out", exit_code=ExitCode.USAGE
+            f"{out} cannot be written: {error.strerror}", hint="name another file with --out", exit_code=code
         ) from error
 
 

@@ -28,7 +28,7 @@ LINE = json.dumps(
         ),
         (
             "openapi export app.py --out /proc/x",
-            ExitCode.FAILED,
+            ExitCode.USAGE,
             "/proc/x cannot be written: No such file or directory\nhint: name another file with --out",
         ),
         (
@@ -36,7 +36,7 @@ LINE = json.dumps(
             ExitCode.FAILED,
             "/dev/full cannot be written: No space left on device",
         ),
-        ("snapshot --data-dir text", ExitCode.FAILED, "there is no data directory text"),
+        ("snapshot --data-dir text", ExitCode.USAGE, "there is no data directory text"),
         ("new shop --into text", ExitCode.USAGE, "text is not a folder\nhint: name a folder with --into"),
         ("new shop --into absent", ExitCode.USAGE, "there is no folder absent\nhint: make it first: mkdir -p absent"),
         (
