@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from struct import error as StructError  # noqa: N812
 from typing import Any, Final, cast
 
 from goverse.errors import DataDamaged, GoverseError
@@ -225,7 +225,7 @@ def _reply(members: dict[str, Any]) -> DumpedReply:
         raise ValueError("reply is empty, or fingerprint is too long")
     try:
         decode_reply(body, 0)
-    except (ValueError, TypeError, StructError) as error:
+    except (ValueError, TypeError, struct.error) as error:
         raise ValueError("reply is not one that goverse dump prints") from error
     kept = StoredReply(
         fingerprint, body, _number(members, "expires_ms", 1), _number(members, "commit_seq", 1, _COUNT_MAX)

@@ -32,7 +32,7 @@ _SPACE: Final = b" \t\n\r"
 
 
 def means_nothing(text: bytes) -> bool:
-    """Whether a body stands for no arguments: it is empty, or ``null``, as some generated clients send it."""
+    """Tell whether a body stands for no arguments: it is empty, or ``null``, as some generated clients send it."""
     return not text or text.strip(_SPACE) == b"null"
 
 
@@ -127,7 +127,7 @@ def inexact(text: bytes, *, for_decimals: bool) -> Mapping[float, set[str]] | No
 
 
 def may_be_tiny(text: bytes) -> bool:
-    """Whether a fraction may be below the range of floating-point numbers; cheap, and never wrong when it says no."""
+    """Tell whether a fraction may be below the range of floating-point numbers; cheap; a no is never wrong."""
     if b"-" in text and (_has_long_exponent(text, b"e-") or _has_long_exponent(text, b"E-")):
         return True
     return len(text) >= len(_ZEROS) and _ZEROS in text
@@ -138,7 +138,7 @@ def _has_long_exponent(text: bytes, mark: bytes) -> bool:
 
 
 def is_kept(number: str) -> bool:
-    """Whether a floating-point number keeps a JSON number: equal, or rounded in the last of its digits.
+    """Tell whether a floating-point number keeps a JSON number: equal, or rounded in the last of its digits.
 
     Below the normal range digits are lost, and in the end the number itself: ``1e-400`` becomes 0.
     """

@@ -70,7 +70,7 @@ def few_problems(error: ValidationError) -> list[ErrorDetails]:
 
 
 def is_absent(item: ErrorDetails) -> bool:
-    """Whether a problem is a member of the document itself that is missing."""
+    """Tell whether a problem is a member of the document itself that is missing."""
     return item["type"] == "missing" and len(item["loc"]) == 1
 
 

@@ -25,7 +25,7 @@ _EXACT_MAX: Final = 2**53
 
 
 class Creation(NamedTuple):
-    """What a create asks for.
+    """The arguments of a create, as they are compared.
 
     Attributes:
         digest: equal for the same arguments.

@@ -1,4 +1,4 @@
-"""What is wrong with a live value that cannot be written: its field, the declared type, the present one, a remedy.
+"""Errors for live values that cannot be written: the field, the declared type, the present one, a remedy.
 
 Callers may see the words, so they never hold the value. Where the field is not hidden, the value is a note of the
 error, which only logs and tracebacks show. Of a field that is hidden, or withheld by a view, the words name no part:

@@ -139,7 +139,7 @@ class TypeSpec:
         return spec
 
     def shows(self, name: str) -> bool:
-        """Whether ``GET`` shows a member of this name. A type that hides nothing shows what its creation asked for."""
+        """Tell whether ``GET`` shows a member of this name. A type that hides nothing shows all creation arguments."""
         if self.view is not None:
             return name in self.view.result.members
         return not self.state.hidden or name in self.state.shown_names

@@ -255,7 +255,7 @@ class State:
         return {field: values[key] for field, key in self._keys.items() if key in values}
 
     def is_surely_loaded(self, live: Mapping[str, Any]) -> bool:
-        """Whether ``live``, whose JSON is that of an acknowledged state, certainly holds the values of that state.
+        """Tell whether ``live``, whose JSON is that of an acknowledged state, certainly holds the values of that state.
 
         It costs about as much as writing the JSON; ``check`` has the last word where the answer is no.
         """

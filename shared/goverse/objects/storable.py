@@ -144,7 +144,7 @@ def is_plain(schema: Node) -> bool:
 
 
 def has_aliases(schema: Any) -> bool:
-    """Whether a field anywhere has a name in JSON that differs from its own; only then readers look for both."""
+    """Tell whether a field anywhere has a name in JSON that differs from its own; only then readers look for both."""
     if isinstance(schema, dict):
         node = cast("dict[str, Any]", schema)
         if node.get("validation_alias") is not None or node.get("serialization_alias") is not None:

@@ -27,7 +27,7 @@ def shown(value: Any) -> str:
 
 
 def has_excluded(value: Any) -> bool:
-    """Whether a value holds a model or dataclass with fields that are excluded from JSON, or is too large to tell."""
+    """Tell whether a value is too large to look through, or holds models or dataclasses with excluded fields."""
     waiting, left = [value], _PARTS_MAX
     while waiting:
         part = waiting.pop()
@@ -39,7 +39,7 @@ def has_excluded(value: Any) -> bool:
 
 
 def is_excluded(field: FieldInfo) -> bool:
-    """Whether a field of a model is left out of its JSON, always or for some values."""
+    """Tell whether a field of a model is left out of its JSON, always or for some values."""
     return bool(field.exclude) or getattr(field, "exclude_if", None) is not None
 
 
