@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from goverse.errors import RestoreRefused, UnknownType
 from goverse.model.keys import ObjectKey
+from goverse.model.near_names import near_name
 from goverse_node.stores.encoding import COMMIT, OBJECT, Body, decode
 from goverse_node.stores.wal.compact import whole_snapshot
 from goverse_node.stores.wal.directory import DataDirectory
@@ -63,7 +63,7 @@ def object_at(
     if found is None:
         known = _types(base.bodies(real) if base is not None else ()) | _types(log.records(after, None))
         if known and key.type not in known:
-            hint = f"did you mean {near[0]!r}?" if (near := get_close_matches(key.type, known, 1)) else ""
+            hint = f"did you mean {near!r}?" if (near := near_name(key.type, known)) else ""
             raise UnknownType(
                 f"{source} has no objects of type {key.type!r}; {hint or 'it has ' + ', '.join(sorted(known))}"
             )
