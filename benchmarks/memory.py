@@ -121,7 +121,7 @@ async def activation(user_class: type[Object], state: bytes, count: int) -> tupl
         assert all(reply.problem is None for reply in replies)
     gc.collect()
     measured = (resident_bytes() - before) / count
-    estimated = node.residents.bytes / count
+    estimated = node.activations.bytes / count
     await node.stop()
     await store.close()
     return measured, estimated

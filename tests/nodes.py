@@ -138,7 +138,7 @@ class Bench:
         return self.submit(Operation.READ, key_of(target, object_id), "", b"", timeout_s=timeout_s, **further)
 
     def resident(self, target: type[Any], object_id: str) -> bool:
-        return self.node.residents.get(key_of(target, object_id)) is not None
+        return self.node.activations.get(key_of(target, object_id)) is not None
 
     async def finish(self, future: Future[Reply]) -> Reply:
         """Wait for a reply, answering what the node asks the store meanwhile."""
@@ -152,10 +152,10 @@ class Bench:
 
     async def passivate(self) -> None:
         """Take every idle object out of memory."""
-        for activation in self.node.residents:
+        for activation in self.node.activations:
             if activation.idle:
                 activation.close()
-        await until(lambda: not self.node.residents.leaving)
+        await until(lambda: not self.node.activations.leaving)
 
     async def restart(self, drain_timeout_s: float = PATIENCE_S) -> None:
         """Another node over the same store."""
@@ -170,7 +170,7 @@ class Bench:
             node.stats.inflight == 0
             and not node.deadlines.running
             and not node.deadlines.waiting
-            and not any(activation.keyed or activation.running for activation in node.residents)
+            and not any(activation.keyed or activation.running for activation in node.activations)
         )
 
 

@@ -144,7 +144,7 @@ class Host:
             leader_limits=LeaderLimits(gather_s=0.05, plan_pause_s=0.01, load_pause_s=0.1, rejoin_grace_s=0.3),
         )
         options = NodeOptions(node_id=name)
-        self.node = Node(cluster.registry, cluster.store, options=options, tenure=self.keeper)
+        self.node = Node(cluster.registry, cluster.store, options=options, shard_access=self.keeper)
         self.router.own = (name, self.node)
         self.node.calls = self.router
 

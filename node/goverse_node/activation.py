@@ -30,16 +30,16 @@ from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
 from goverse.objects.spec import TypeSpec
-from goverse_node import isolation, reentry, repeats, turns
+from goverse_node import idempotency, isolation, reentry, turns
 from goverse_node.call import Call
 from goverse_node.instance import Instance
-from goverse_node.lookup import outcome, refusal
+from goverse_node.store_answer import outcome, refusal
 from goverse_node.memento import Memento
 from goverse_node.phase import Phase
 from goverse_node.pipeline import UNCHANGED, PendingCommit
 from goverse_node.strays import Strays
 from goverse_node.turn import Scope, Turn
-from goverse_node.waits import closes_cycle
+from goverse_node.deadlocks import closes_cycle
 
 if TYPE_CHECKING:
     from goverse_node.node import Node
@@ -170,7 +170,7 @@ class Activation:
         if self.phase is not Phase.ACTIVE:
             return
         self.phase = Phase.CLOSING
-        self.node.residents.release(self)
+        self.node.activations.release(self)
         if "on_deactivate" in self.spec.hooks and self.activated and self.instance.exists and not self.running:
             turns.deactivate(self)
         else:
@@ -195,7 +195,7 @@ class Activation:
         if self.phase is Phase.GONE:
             return
         self.phase = Phase.CLOSING
-        self.node.residents.release(self)
+        self.node.activations.release(self)
         if self.tail is None:
             self.reset(None)
         else:
@@ -227,7 +227,7 @@ class Activation:
         if self.phase is not Phase.ACTIVE:
             return
         self.phase = Phase.CLOSING
-        self.node.residents.release(self)
+        self.node.activations.release(self)
         for turn in tuple(self.running):
             turn.expire(error)
         asyncio.get_running_loop().call_soon(self.leave)  # the turn that found it has still to be answered
@@ -237,12 +237,12 @@ class Activation:
     def deliver(self, call: Call) -> None:
         """Take a call in: answer a repeated one, run it, or queue it."""
         request = call.request
-        key = request.idempotency_key
+        idempotency_key = request.idempotency_key
         if (
-            key is not None
+            idempotency_key is not None
             and not call.readonly
             and (call.leads is None or call.leads is not self.keyed)
-            and repeats.is_repeated(self, call, key)
+            and idempotency.deduplicate(self, call, idempotency_key)
         ):
             return
         if request.chain and self.key in request.chain:
@@ -335,7 +335,7 @@ class Activation:
     def fenced(self) -> None:
         """Note that the store refused a commit: another node claimed the shard."""
         self.vacating = True
-        self.node.tenure.fenced(self.shard, self.epoch)
+        self.node.shard_access.fenced(self.shard, self.epoch)
 
     async def durable(self) -> None:
         """Wait until all that the object did so far is durable.

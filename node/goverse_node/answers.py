@@ -1,7 +1,7 @@
 """Answering: the commit record of a turn, and the reply that waits for it.
 
 A reply without a commit of its own waits for the newest one that the object had made by then. Where there is none that
-is not durable, it leaves at once, or after a check that the shard is still ours (``goverse_node.confirmation``).
+is not durable, it leaves at once, or after a check that the shard is still ours (``goverse_node.lease_check``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from goverse.model.keys import ROUTER_KEY_PREFIX
 from goverse.model.records import CommitRecord, StoredReply
 from goverse.model.replies import encode_reply
 from goverse_node.call import Call
-from goverse_node.confirmation import confirm
+from goverse_node.lease_check import answer_after_check
 from goverse_node.pipeline import PendingCommit
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def answer_when_durable(activation: Activation, call: Call, reply: Reply) -> Non
     """Answer a call that committed nothing itself, once all that it may have seen is durable and surely ours."""
     if activation.tail is None:
         reply.commit_seq = activation.instance.commit_seq
-        if activation.node.tenure.may_answer(activation.shard, activation.epoch):
+        if activation.node.shard_access.may_answer(activation.shard, activation.epoch):
             call.answer(reply)
         else:
-            confirm(activation, call, reply)
+            answer_after_check(activation, call, reply)
         return
 
     def answer(commit_seq: int, error: GoverseError | None) -> None:
@@ -64,10 +64,10 @@ def refuse_when_durable(activation: Activation, call: Call, error: GoverseError)
 def commit(activation: Activation, call: Call | None, reply: Reply, *, expected: int) -> None:
     node, instance = activation.node, activation.instance
     at_ms = node.clock.wall_ms()
-    key = None if call is None else call.request.idempotency_key
+    idempotency_key = None if call is None else call.request.idempotency_key
     kept: StoredReply | None = None
-    if key is not None and call is not None:
-        made_here = key.startswith(ROUTER_KEY_PREFIX)
+    if idempotency_key is not None and call is not None:
+        made_here = idempotency_key.startswith(ROUTER_KEY_PREFIX)
         retention_s = ROUTER_KEY_RETENTION_S if made_here else node.options.idempotency_retention_s
         expires_ms = at_ms + round(retention_s * 1000)
         kept = StoredReply(call.print, encode_reply(reply), expires_ms)
@@ -78,7 +78,7 @@ def commit(activation: Activation, call: Call | None, reply: Reply, *, expected:
         instance.base if instance.exists else None,
         activation.spec.policy.state_version,
         at_ms,
-        key,
+        idempotency_key,
         kept,
         activation.shard,
         activation.epoch,

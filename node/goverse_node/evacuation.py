@@ -50,12 +50,12 @@ class Evacuation:
         """Empty ``shards``; ``emptied`` hears of each when it is. Turns that run at ``cancel_at`` are cancelled."""
         slow: list[Activation] = []
         for shard in shards:
-            residents = tuple(self._resident.get(shard, ()))
-            if not residents:
+            activations = tuple(self._resident.get(shard, ()))
+            if not activations:
                 emptied(shard)
                 continue
             self._closing[shard] = emptied
-            for activation in residents:
+            for activation in activations:
                 activation.vacate()
             slow += self._resident.get(shard, ())
         if slow:

@@ -24,14 +24,14 @@ class NodeMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give the series of this moment."""
-        stats, residents = self._node.stats, self._node.residents
+        stats, activations = self._node.stats, self._node.activations
         active = GaugeMetricFamily("goverse_activations", "Objects in memory.", labels=["object_type"])
-        by_type = Counter(activation.spec.name for activation in residents)
+        by_type = Counter(activation.spec.name for activation in activations)
         for spec in self._node.registry:
             active.add_metric([spec.name], by_type.get(spec.name, 0))
         yield active
-        yield gauge("activations_resident_bytes", "Estimated memory of the objects in memory.", residents.bytes)
-        yield gauge("activations_bytes_max", "Bound on that; lower near the limit of memory.", residents.bytes_max)
+        yield gauge("activations_resident_bytes", "Estimated memory of the objects in memory.", activations.bytes)
+        yield gauge("activations_bytes_max", "Bound on that; lower near the limit of memory.", activations.bytes_max)
         yield counter("activations_started", "Objects that were brought into memory.", stats.activations)
         yield counter("passivations", "Objects that left memory.", stats.passivations)
         yield counter("activations_abandoned", "Objects reloaded because a method did not stop.", stats.abandoned)

@@ -36,14 +36,14 @@ from goverse_node.nested import NestedCalls
 from goverse_node.options import NodeOptions
 from goverse_node.pipeline import UNCHANGED, CommitPipeline
 from goverse_node.reading import read
-from goverse_node.relief import Relief, Trimmer
-from goverse_node.residents import VICTIMS_MAX, Residents
+from goverse_node.memory_pressure import MemoryPressure, Trimmer
+from goverse_node.activation_cache import VICTIMS_MAX, ActivationCache
 from goverse_node.stats import NodeStats
-from goverse_node.tenure import WHOLE, Tenure
+from goverse_node.shard_access import ALL_SHARDS, ShardAccess
 from goverse_node.turn import violation
 
 _IDLE_SWEEP_S = 1.0
-_MEMORY_LOOK_S = 0.1
+_MEMORY_CHECK_S = 0.1
 _POLL_S = 0.005
 
 
@@ -69,7 +69,7 @@ class Node:
         *,
         clock: Clock | None = None,
         options: NodeOptions | None = None,
-        tenure: Tenure = WHOLE,
+        shard_access: ShardAccess = ALL_SHARDS,
         memory: Callable[[], float] | None = None,
     ) -> None:
         """Host the types of ``registry`` over ``store``, which the caller opens before and closes after.
@@ -80,7 +80,7 @@ class Node:
         self.registry, self.store = registry, store
         self.clock: Clock = clock or SystemClock()
         self.options = options or NodeOptions()
-        self.tenure = tenure
+        self.shard_access = shard_access
         self.calls: Link = self
         self.evacuation = Evacuation()
         self.stats, self.nested = NodeStats(), NestedCalls(registry)
@@ -89,15 +89,15 @@ class Node:
         self.pipeline = CommitPipeline(
             store, self.stats, batch_max_bytes=bounds.batch_max_bytes, batch_max_s=bounds.batch_max_ms / 1000
         )
-        self.residents = _residents(bounds)
+        self.activations = _activation_cache(bounds)
         self.deadlines = Deadlines(self.options, self.stats)
         self.watch = self.deadlines.watch
         self.unwatch = self.deadlines.unwatch
         self.track = self.deadlines.track
         self.untrack = self.deadlines.untrack
         self._idle_sweep: asyncio.TimerHandle | None = None
-        self._relief = Relief(bounds.activations_bytes_max, memory, Trimmer()) if memory is not None else None
-        self._memory_look: asyncio.TimerHandle | None = None
+        self._memory_pressure = MemoryPressure(bounds.activations_bytes_max, memory, Trimmer()) if memory is not None else None
+        self._memory_check: asyncio.TimerHandle | None = None
         self._makes_room = False
         self._room_due = False
         self._started = False
@@ -113,8 +113,8 @@ class Node:
         self.deadlines.start(self._loop)
         self.pipeline.start()
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)
-        if self._relief is not None:
-            self._look_at_memory(self._relief)
+        if self._memory_pressure is not None:
+            self._check_memory(self._memory_pressure)
         self._started = True
 
     async def stop(self, drain_timeout_s: float = 20.0) -> None:
@@ -131,11 +131,11 @@ class Node:
         late = Draining(f"the node is shutting down and the call did not end in time; {UNCHANGED}")
         self.deadlines.end_all(known(late, Executed.UNKNOWN))
         await self._until(lambda: not self.deadlines.running, deadline + self.options.cancel_grace_s)
-        for activation in self.residents:
+        for activation in self.activations:
             activation.close()
         await self.settled()
         self.deadlines.stop()
-        for timer in (self._idle_sweep, self._memory_look):
+        for timer in (self._idle_sweep, self._memory_check):
             if timer is not None:
                 timer.cancel()
         await self.pipeline.stop(self.options.cancel_grace_s)
@@ -143,7 +143,7 @@ class Node:
     async def settled(self) -> None:
         """Wait until activations that are being passivated are gone, at most for the time that their hooks have."""
         end = self.now() + self.options.hook_timeout_s + self.options.cancel_grace_s
-        await self._until(lambda: not self.residents.leaving, end)
+        await self._until(lambda: not self.activations.leaving, end)
 
     async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
         while not condition() and self.now() < deadline:  # noqa: ASYNC110  # many counters, only while stopping
@@ -208,26 +208,26 @@ class Node:
     def deliver(self, call: Call) -> None:
         """Hand a call to the object's activation, made if there is none."""
         key = call.request.key
-        activation = self.residents.get(key)
+        activation = self.activations.get(key)
         if activation is not None:
-            self.residents.touch(activation, self.now())
+            self.activations.touch(activation, self.now())
             self.shard_calls[activation.shard] = self.shard_calls.get(activation.shard, 0) + 1
             activation.deliver(call)
             return
         try:
             spec = self.registry.type(key.type)
             self._check_placement(key)
-            shard = self.tenure.shard_of(key)
+            shard = self.shard_access.shard_of(key)
         except GoverseError as error:
             call.refuse(error)
             return
-        epoch = self.tenure.epoch(shard)
+        epoch = self.shard_access.epoch(shard)
         if epoch is None:
             call.refuse(Moving())
             return
         activation = Activation(self, key, spec, shard=shard, epoch=epoch)
         activation.last_used = self.now()
-        self.residents.add(activation)
+        self.activations.add(activation)
         self.evacuation.came(activation)
         self.stats.activations += 1
         self.shard_calls[shard] = self.shard_calls.get(shard, 0) + 1
@@ -283,15 +283,15 @@ class Node:
 
     def forget(self, activation: Activation) -> None:
         """Take an activation out of the table."""
-        self.residents.discard(activation)
+        self.activations.discard(activation)
         self.stats.passivations += 1
-        self.stats.resident_bytes = self.residents.bytes
+        self.stats.resident_bytes = self.activations.bytes
         self.evacuation.went(activation)
 
     def resized(self, activation: Activation) -> None:
         """Note what may be a changed size, and make room if a bound is passed."""
-        is_full = self.residents.resize(activation)
-        self.stats.resident_bytes = self.residents.bytes
+        is_full = self.activations.resize(activation)
+        self.stats.resident_bytes = self.activations.bytes
         if is_full:
             self._make_room()
 
@@ -302,7 +302,7 @@ class Node:
         self._makes_room = True
         try:
             for _ in range(1 if self._room_due else VICTIMS_MAX):
-                victim = self.residents.surplus(self.now())
+                victim = self.activations.surplus(self.now())
                 if victim is None:
                     return
                 victim.close()
@@ -318,17 +318,17 @@ class Node:
 
     def _passivate_idle(self) -> None:
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)
-        for activation in self.residents.overdue(self.now()):
+        for activation in self.activations.overdue(self.now()):
             activation.close()
 
-    def _look_at_memory(self, relief: Relief) -> None:
-        self._memory_look = self._loop.call_later(_MEMORY_LOOK_S, self._look_at_memory, relief)
-        self.residents.bytes_max = relief.look(self.residents.bytes)
+    def _check_memory(self, pressure: MemoryPressure) -> None:
+        self._memory_check = self._loop.call_later(_MEMORY_CHECK_S, self._check_memory, pressure)
+        self.activations.bytes_max = pressure.update(self.activations.bytes)
         self._make_room()
 
 
-def _residents(bounds: NodeOptions) -> Residents:
-    return Residents(
+def _activation_cache(bounds: NodeOptions) -> ActivationCache:
+    return ActivationCache(
         idle_timeout_s=bounds.idle_timeout_s,
         count_max=bounds.activations_max,
         bytes_max=bounds.activations_bytes_max,

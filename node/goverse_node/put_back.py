@@ -40,13 +40,13 @@ async def put_back(
     for _ in range(_TRIES):
         stored = node.store.load(key)
         present = await stored if isinstance(stored, Future) else stored
-        resident = node.residents.get(key)
+        resident = node.activations.get(key)
         if resident is not None and resident.phase is Phase.ACTIVE:
             expected = resident.instance.version
         else:
             expected = present.version if present is not None else 0
-        shard = node.tenure.shard_of(key)
-        epoch = node.tenure.epoch(shard)
+        shard = node.shard_access.shard_of(key)
+        epoch = node.shard_access.epoch(shard)
         if epoch is None:
             raise Moving
         fields = (key, expected, expected + 1, state, state_version, node.clock.wall_ms())
@@ -74,14 +74,14 @@ class _Restored:
         self._place = (shard, epoch)
 
     def fenced(self) -> None:
-        self._node.tenure.fenced(*self._place)
+        self._node.shard_access.fenced(*self._place)
 
     def settled(self, pending: PendingCommit, commit_seq: int, error: GoverseError | None) -> None:
         del pending
         if error is not None:
             self.done.set_exception(error)
             return
-        activation = self._node.residents.get(self._key)
+        activation = self._node.activations.get(self._key)
         if activation is not None:
             activation.reset(None)
         self.done.set_result(commit_seq)

@@ -18,7 +18,7 @@ from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredObject
 from goverse_node.call import Call
 from goverse_node.instance import Instance
-from goverse_node.lookup import outcome, refusal
+from goverse_node.store_answer import outcome, refusal
 from goverse_node.phase import Phase
 from goverse_node.pipeline import PendingCommit
 from goverse_node.showing import shown
@@ -56,13 +56,13 @@ def read(node: Node, call: Call) -> None:
 
 def _in_memory(node: Node, key: ObjectKey) -> Instance | None:
     """Return the live object if its ``base`` is durable and surely the newest state."""
-    activation = node.residents.get(key)
+    activation = node.activations.get(key)
     if activation is None or activation.phase is not Phase.ACTIVE or activation.tail is not None:
         return None
     instance = activation.instance
     if not instance.exists or instance.base is None:
         return None
-    if not node.tenure.may_answer(activation.shard, activation.epoch):
+    if not node.shard_access.may_answer(activation.shard, activation.epoch):
         return None
     return instance
 
@@ -105,17 +105,17 @@ def _show(node: Node, call: Call, stored: StoredObject) -> None:
 def _when_ours(node: Node, call: Call, deliver: Callable[[], None]) -> None:
     """Deliver what the store said, after a check of the node's claim where its lease has run out."""
     key = call.request.key
-    shard = node.tenure.shard_of(key)
-    epoch = node.tenure.epoch(shard)
-    if epoch is None or node.tenure.may_answer(shard, epoch):
+    shard = node.shard_access.shard_of(key)
+    epoch = node.shard_access.epoch(shard)
+    if epoch is None or node.shard_access.may_answer(shard, epoch):
         deliver()
         return
     record = CommitRecord(key, 0, 0, None, 0, node.clock.wall_ms(), shard=shard, epoch=epoch)
     node.watch(call)
-    node.pipeline.append(PendingCommit(record, _Confirmation(node, record, deliver), call, Reply()))
+    node.pipeline.append(PendingCommit(record, _EpochCheck(node, record, deliver), call, Reply()))
 
 
-class _Confirmation:
+class _EpochCheck:
     """Waits for the check of a claim on behalf of a READ."""
 
     def __init__(self, node: Node, record: CommitRecord, deliver: Callable[[], None]) -> None:
@@ -128,7 +128,7 @@ class _Confirmation:
         return None
 
     def fenced(self) -> None:
-        self._node.tenure.fenced(self._record.shard, self._record.epoch)
+        self._node.shard_access.fenced(self._record.shard, self._record.epoch)
 
     def settled(self, pending: PendingCommit, commit_seq: int, error: GoverseError | None) -> None:
         del commit_seq  # the reply names the commit of the state that was read

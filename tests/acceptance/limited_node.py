@@ -88,7 +88,7 @@ async def run(mounted: Path, dsn: str) -> dict[str, Any]:
     options = NodeOptions(activations_bytes_max=100_000 * MIB)
     node = Node(Registry([Album]), store, options=options, memory=Resources(mounted).memory)
     await node.start()
-    least = node.residents.bytes_max
+    least = node.activations.bytes_max
     wrong = 0
     for method in ("fill", "last"):
         for first in range(0, OBJECTS, AT_ONCE):
@@ -96,13 +96,13 @@ async def run(mounted: Path, dsn: str) -> dict[str, Any]:
             answers = await ask(node, method, numbers)
             expected = [PICTURES if method == "fill" else [PICTURES, n, PICTURES - 1] for n in numbers]
             wrong += sum(answer != right for answer, right in zip(answers, expected, strict=True))
-            least = min(least, node.residents.bytes_max)
+            least = min(least, node.activations.bytes_max)
     told = {
         "wrong": wrong,
         "limit_bytes": Allowance.read(mounted).memory_bytes,
         "peak_bytes": peak_bytes(),
         "least_bound_bytes": least,
-        "resident": len(node.residents),
+        "resident": len(node.activations),
         "passivations": node.stats.passivations,
     }
     await node.stop()

@@ -82,11 +82,11 @@ class Crowd:
     ) -> list[Reply]:
         """Send one request to each numbered object, and wait for all replies."""
         futures = [self._submit(operation, method, number, arguments) for number, arguments in numbered]
-        self.most = max(self.most, len(self.node.residents) - self.node.residents.leaving)
+        self.most = max(self.most, len(self.node.activations) - self.node.activations.leaving)
         replies = await asyncio.gather(*futures)
         for reply in replies:
             assert reply.problem is None, reply.problem
-        self.most = max(self.most, len(self.node.residents) - self.node.residents.leaving)
+        self.most = max(self.most, len(self.node.activations) - self.node.activations.leaving)
         return replies
 
     def _submit(self, operation: Operation, method: str, number: int, arguments: dict[str, int]) -> Future[Reply]:
@@ -156,7 +156,7 @@ async def test_a_million_objects_answer_behind_a_bound_of_fifty_thousand(tmp_pat
             f"{grown / MIB:.0f} MiB more\n"
         )
         assert crowd.most <= RESIDENT_MAX + AT_ONCE, "busy objects may stand above the bound, idle ones may not"
-        assert len(crowd.node.residents) <= RESIDENT_MAX
+        assert len(crowd.node.activations) <= RESIDENT_MAX
         assert crowd.node.stats.activations >= 2 * OBJECTS - RESIDENT_MAX
         assert grown < OBJECTS * BYTES_PER_OBJECT_MAX
     async with opened(tmp_path / "data") as crowd:

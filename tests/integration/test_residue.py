@@ -48,7 +48,7 @@ class Visitor(Object):
 
 
 def _close_all(node: Node) -> None:
-    for activation in node.residents:
+    for activation in node.activations:
         activation.close()
 
 
@@ -74,13 +74,13 @@ async def test_many_cycles_of_activation_and_passivation_leave_nothing_behind() 
         ]
         replies = await asyncio.gather(*map(node.submit, requests))
         assert [reply.problem for reply in replies] == [None] * BATCH
-        assert len(node.residents) <= BATCH
+        assert len(node.activations) <= BATCH
     _close_all(node)
     await node.settled()
 
-    assert len(node.residents) == 0
-    assert (node.residents.bytes, node.residents.leaving) == (0, 0)
-    assert not any(node.residents._queues.values())
+    assert len(node.activations) == 0
+    assert (node.activations.bytes, node.activations.leaving) == (0, 0)
+    assert not any(node.activations._queues.values())
     assert (node.deadlines.running, node.deadlines.waiting) == ({}, set())
     assert node.stats.inflight == 0
     assert node.stats.activations == node.stats.passivations >= CYCLES
@@ -107,7 +107,7 @@ async def test_an_object_that_left_memory_is_freed_without_the_garbage_collector
         assert code(await b.call(Visitor, "a", "come_and_fail")) == "method_failed"
         assert value(await b.call(Visitor, "a", "come_back")) == 2
         gc.collect()
-        (activation,) = b.node.residents
+        (activation,) = b.node.activations
         gone = weakref.ref(activation.instance.object)
         del activation
         gc.disable()

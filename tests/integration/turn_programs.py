@@ -318,7 +318,7 @@ class Run:
         self.store.answer()
 
     async def _passivate(self) -> None:
-        for activation in self.bench.node.residents:
+        for activation in self.bench.node.activations:
             if activation.idle:
                 activation.close()
 
@@ -354,8 +354,8 @@ class Run:
 
     async def _final(self, object_id: str) -> list[int]:
         warm = await self.bench.call(Log, object_id, "look", timeout_s=PATIENCE_S)
-        self.bench.node.residents.get(key_of(Log, object_id)).close()  # type: ignore[union-attr]
-        await until(lambda: not self.bench.node.residents.leaving)
+        self.bench.node.activations.get(key_of(Log, object_id)).close()  # type: ignore[union-attr]
+        await until(lambda: not self.bench.node.activations.leaving)
         cold = await self.bench.call(Log, object_id, "look", timeout_s=PATIENCE_S)
         if warm.body != cold.body:
             return [-1]

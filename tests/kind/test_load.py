@@ -75,8 +75,8 @@ async def test_a_server_that_loses_nothing_is_good(told: Told, capsys: pytest.Ca
 async def test_a_counter_that_somebody_else_moved_is_told(told: Told) -> None:
     stop = asyncio.Event()
     running = asyncio.create_task(run(told.url, stop))
-    await until(lambda: any(activation.key.id.endswith("-3") for activation in told.node.residents))
-    (key,) = (activation.key for activation in told.node.residents if activation.key.id.endswith("-3"))
+    await until(lambda: any(activation.key.id.endswith("-3") for activation in told.node.activations))
+    (key,) = (activation.key for activation in told.node.activations if activation.key.id.endswith("-3"))
     await told.node.submit(Request(Operation.CALL, key, "increment", b"", told.node.now() + 10.0, "other"))
     stop.set()
     figures = await running

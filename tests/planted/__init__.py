@@ -6,12 +6,12 @@ per area; modules are found by themselves, so nothing else is edited)::
     # tests/planted/bugs/keys.py
     import pytest
 
-    from goverse_node.repeats import Repeats
+    from goverse_node import idempotency
     from tests.planted import Planted
 
 
     def _forget_replies(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Repeats, "recall", lambda *_: None)
+        monkeypatch.setattr(idempotency, "deduplicate", lambda *_: False)
 
 
     PLANTED = (

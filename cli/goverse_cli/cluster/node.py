@@ -101,7 +101,7 @@ async def serve_node(
         member = _member(values, introduction, listener)
         keeper = _keeper(values, member, seen, opened, catalog)
         options = replace(node_options(values), shard_count=values.cluster.shards)
-        node = Node(registry, store, options=options, tenure=keeper, memory=Resources().memory)
+        node = Node(registry, store, options=options, shard_access=keeper, memory=Resources().memory)
         served = WireStats()
         wires = WireMetrics(out=seen.links, **{"in": served}), TlsMetrics(certificates.links)
         metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, *wires)

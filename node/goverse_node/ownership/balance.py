@@ -91,7 +91,7 @@ def spread_load(draft: Draft) -> None:
             busy = calls[node] / weights[node]
             if not left or busy <= _LOAD_UNEVEN * mean or load.processor < _LOAD_FLOOR:
                 break
-            target = _relief(draft, shard, node, calls)
+            target = _least_busy(draft, shard, node, calls)
             if target is None:
                 continue
             after = max((calls[node] - rate) / weights[node], (calls[target] + rate) / weights[target])
@@ -102,7 +102,7 @@ def spread_load(draft: Draft) -> None:
                 left -= 1
 
 
-def _relief(draft: Draft, shard: int, node: str, calls: dict[str, float]) -> str | None:
+def _least_busy(draft: Draft, shard: int, node: str, calls: dict[str, float]) -> str | None:
     """Return the least busy node that could take ``shard`` from ``node``, if it may move at all."""
     if shard >= len(draft.owners) or draft.owners[shard] != node or not draft.settled(shard):
         return None

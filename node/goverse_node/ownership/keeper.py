@@ -1,7 +1,7 @@
 """The keeper: carries out what ``Ownership`` and ``Leader`` say, over etcd, the store and the node's activations.
 
 One loop looks at both after every input and at their wake times; each request to etcd or the store runs in a task of
-its own and comes back as an input. The keeper is also the node's ``Tenure``: what it may serve now.
+its own and comes back as an input. The keeper is also the node's ``ShardAccess``: what it may serve now.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.lease_keeper import LeaseKeeper
 from goverse_node.evacuation import Evacuation
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
-from goverse_node.ownership.errands import Errands
+from goverse_node.ownership.etcd_requests import EtcdRequests
 from goverse_node.ownership.leader import Leader, LeaderLimits
 from goverse_node.ownership.loads import LoadPublisher, Measure
 from goverse_node.ownership.ownership import Ownership
@@ -56,11 +56,11 @@ class Progress(NamedTuple):
 
 
 class Keeper:
-    """One node's part in its cluster; implements ``goverse_node.tenure.Tenure``.
+    """One node's part in its cluster; implements ``goverse_node.shard_access.ShardAccess``.
 
     Attributes:
         ownership, leader: the rules, with what they count.
-        errands: the requests that they ask for, with the times that these took.
+        requests: the requests that they ask for, with the times that these took.
         loads: tells the leader what this node has to do.
     """
 
@@ -91,7 +91,7 @@ class Keeper:
         leads_by = replace(leader_limits or LeaderLimits(), history_pause_s=lease_ttl_s)
         self.leader = Leader(watch.view, table, limits=leads_by)
         self._election = Election(member.id, member.incarnation)
-        self.errands = Errands(
+        self.requests = EtcdRequests(
             self.ownership,
             self.leader,
             coordinator=coordinator,
@@ -124,7 +124,7 @@ class Keeper:
             async with asyncio.timeout(timeout_s):
                 await self._left.wait()
         if not self._left.is_set():
-            self.errands.times.timeouts.count("drain")
+            self.requests.times.timeouts.count("drain")
         return self._left.is_set()
 
     async def stop(self) -> None:
@@ -136,7 +136,7 @@ class Keeper:
             await asyncio.wait(waiting)
         await self._leases.stop(revoke=True)
 
-    # --- Tenure -------------------------------------------------------------------------------------------------------
+    # --- ShardAccess ---------------------------------------------------------------------------------------------------
 
     def shard_of(self, key: ObjectKey) -> int:
         """Return the shard of an object.
@@ -192,7 +192,7 @@ class Keeper:
 
     def stuck(self) -> int:
         """Return how many shards are on their way for too long, as the leader sees them."""
-        return len(self.leader.journeys.stuck(self._now()))
+        return len(self.leader.moves.stuck(self._now()))
 
     def reasons(self) -> tuple[str, ...]:
         """Return why the node does not serve all that it should now; empty where it does."""
@@ -246,10 +246,10 @@ class Keeper:
         for action in self.ownership.step(now):
             self._carry_out(action)
         if self._election.campaigns(now, eligible=self._is_eligible(now)):
-            self._spawn(self.errands.campaign(self._election, self._leases.lease))
+            self._spawn(self.requests.campaign(self._election, self._leases.lease))
         written = self.leader.step(self._election.leads if self._leases.lease.alive(now) else None, now)
         if written is not None:
-            self._spawn(self.errands.write_targets(written))
+            self._spawn(self.requests.write_targets(written))
 
     def _is_eligible(self, now: float) -> bool:
         member = self._watch.view.nodes.get(self._member.id)
@@ -275,20 +275,20 @@ class Keeper:
     # --- actions ------------------------------------------------------------------------------------------------------
 
     def _carry_out(self, action: Action) -> None:
-        errands = self.errands
+        requests = self.requests
         if isinstance(action, Register):
-            self._spawn(errands.register(action))
+            self._spawn(requests.register(action))
         elif isinstance(action, Claim):
-            self._spawn(errands.claim(action))
+            self._spawn(requests.claim(action))
         elif isinstance(action, Publish):
-            self._spawn(errands.publish(action))
+            self._spawn(requests.publish(action))
         elif isinstance(action, Check):
-            self._spawn(errands.check())
+            self._spawn(requests.check())
         elif isinstance(action, Close):
             self._close(action)
         elif isinstance(action, Drop):
             logger.warning("shards were lost to another node", extra={"shards": len(action.shards)})
-            errands.times.dropped(action.shards, self._now())
+            requests.times.dropped(action.shards, self._now())
             if self._evacuation is not None:
                 self._evacuation.drop(action.shards)
         else:
@@ -299,10 +299,10 @@ class Keeper:
             return
 
         def emptied(shard: int) -> None:
-            self.errands.times.closed(shard, self._now())
+            self.requests.times.closed(shard, self._now())
             self.ownership.emptied((shard,))
             self._look_soon()
 
-        self.errands.times.closing(action.shards, self._now())
+        self.requests.times.closing(action.shards, self._now())
         left_s = action.cancel_at - self._now()
         self._evacuation.close(action.shards, asyncio.get_running_loop().time() + left_s, emptied)

@@ -38,7 +38,7 @@ from goverse.limits import (
     STUCK_AFTER_S,
     STUCK_AVOID_S,
 )
-from goverse_node.ownership.journeys import JourneyCounts, Journeys
+from goverse_node.ownership.moves import MoveCounts, Moves
 from goverse_node.ownership.planner import plan
 from goverse_node.ownership.situation import Decision, Plan, PlanLimits, Reason, Situation
 
@@ -84,8 +84,8 @@ class Leader:
     Attributes:
         decisions: the latest decisions, each with when it was written.
         reasons: how many decisions were written, by reason.
-        journeys: shards on their way; none while this node does not lead.
-        journey_counts: totals of that, since the start of the process.
+        moves: shards on their way; none while this node does not lead.
+        move_counts: totals of that, since the start of the process.
         latest: the latest plan, or None.
     """
 
@@ -102,12 +102,12 @@ class Leader:
         self._plans_from = float("-inf")
         self._restarting: dict[str, float] = {}
         self._awaited: dict[str, float] = {}
-        self.journey_counts = JourneyCounts()
+        self.move_counts = MoveCounts()
         self._begin(None, 0.0)
 
     def _begin(self, leads: int | None, now: float) -> None:
         self._leads = leads
-        self.journeys = Journeys(self.limits.stuck_after_s, self.limits.stuck_avoid_s, counts=self.journey_counts)
+        self.moves = Moves(self.limits.stuck_after_s, self.limits.stuck_avoid_s, counts=self.move_counts)
         serves = any(route is not None for route in self._table.routes)
         self._plan_at = max(self._plans_from, now if serves else now + self.limits.gather_s)
         self._look_at = float("-inf")
@@ -153,7 +153,7 @@ class Leader:
         self.reasons.update(decision.reason for decision in made.decisions)
         for decision in made.decisions:
             route = self._table.routes[decision.shard]
-            self.journeys.begin(decision.shard, None if route is None else route.node, decision.target, now)
+            self.moves.begin(decision.shard, None if route is None else route.node, decision.target, now)
         return _summaries(made.decisions)
 
     def wake_at(self) -> float | None:
@@ -183,7 +183,7 @@ class Leader:
     def _next_look(self, now: float) -> float:
         """Return when time alone, or new load figures, give a reason to plan again."""
         times = list(self._awaited.values())
-        times += self.journeys.changes_at(now)
+        times += self.moves.changes_at(now)
         return min([now + self.limits.load_pause_s, *times])
 
     def _caught_up(self) -> bool:
@@ -208,7 +208,7 @@ class Leader:
         count = len(self._table)
         targets = view.targets if view.targets is not None else Targets.nobody(count)
         claimants = [route.node if route is not None else None for route in self._table.routes]
-        self.journeys.follow(targets, claimants, now)
+        self.moves.follow(targets, claimants, now)
         return Situation(
             targets,
             claimants,
@@ -216,7 +216,7 @@ class Leader:
             pins={shard: node for shard, node in view.pins.items() if shard < count},
             drains=frozenset(view.drains),
             loads=dict(view.loads),
-            refused=self.journeys.refuse_stuck(now),
+            refused=self.moves.refuse_stuck(now),
             awaited=frozenset(self._awaited),
             limits=self.limits.plan,
         )

@@ -67,7 +67,7 @@ class LoadMeter:
         rates = {shard: count / elapsed_s for shard, count in calls.items()}
         busiest = {shard: round(rates[shard], 1) for shard in nlargest(BUSIEST_MAX, rates, key=rates.__getitem__)}
         return Load(
-            len(self._node.residents),
+            len(self._node.activations),
             round(sum(rates.values()), 1),
             round(self._gauges.processor(), 2),
             round(self._gauges.memory(), 2),

@@ -32,9 +32,9 @@ class OwnershipMetrics(Collector):
         keeper = self._keeper
         yield from self._shards()
         yield from self._leading()
-        yield from keeper.errands.times.durations.collect()
-        yield from keeper.errands.times.timeouts.collect()
-        longest = keeper.errands.times.longest_close_s
+        yield from keeper.requests.times.durations.collect()
+        yield from keeper.requests.times.timeouts.collect()
+        longest = keeper.requests.times.longest_close_s
         yield gauge("shard_close_longest_seconds", "Longest time that a shard took to close here.", longest)
 
     def _shards(self) -> Iterator[Metric]:
@@ -61,9 +61,9 @@ class OwnershipMetrics(Collector):
         keeper, leader = self._keeper, self._keeper.leader
         leads = keeper.leads
         yield gauge("leader", "1 on the node that plans, else 0.", leads)
-        yield gauge("shards_migrating", "Shards on their way to their target.", len(leader.journeys.under_way))
+        yield gauge("shards_migrating", "Shards on their way to their target.", len(leader.moves.under_way))
         yield gauge("shard_migrations_stuck", "Shards on their way for too long.", keeper.stuck())
-        counts = leader.journey_counts
+        counts = leader.move_counts
         yield counter("shard_migrations", "Moves that arrived.", counts.migrations)
         yield counter("shard_migrations_stuck_resolved", "Moves that were stuck and taken back.", counts.stuck)
         yield counters(

@@ -159,7 +159,7 @@ class ObjectHost:
     async def passivate(self) -> None:
         """Take every idle object out of memory; the next call loads it again."""
         node = self._running()
-        for activation in node.residents:
+        for activation in node.activations:
             if activation.idle:
                 activation.close()
         await node.settled()

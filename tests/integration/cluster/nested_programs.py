@@ -358,7 +358,7 @@ class Run:
 
     def _passivate(self) -> None:
         for host in self._living():
-            for activation in host.node.residents:
+            for activation in host.node.activations:
                 if activation.idle and activation.key.type == "Actor" and self.chance.random() < 0.3:
                     self.faults["passivations"] += 1
                     activation.close()
@@ -384,7 +384,7 @@ class Run:
 
     def _at_rest(self) -> bool:
         nodes = [host.node for host in self._living()]
-        return all(not node.stats.inflight and not node.residents.leaving for node in nodes)
+        return all(not node.stats.inflight and not node.activations.leaving for node in nodes)
 
     def complaints(self) -> list[str]:
         """Compare what became durable with what was acknowledged and answered."""

@@ -120,7 +120,7 @@ async def test_a_node_counts_its_shards_and_names_none_of_them() -> None:
         await cluster.join("second")
         await cluster.served("first", "second")
         assert value(await cluster.call(Tally, "secret-id", "add")) == 1
-        await until(lambda: not cluster.hosts["first"].keeper.leader.journeys.under_way)
+        await until(lambda: not cluster.hosts["first"].keeper.leader.moves.under_way)
         async with served(cluster.hosts["first"], cluster) as client:
             text = (await client.get("/metrics")).text
         found = samples(text)

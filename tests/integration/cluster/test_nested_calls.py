@@ -190,7 +190,7 @@ async def test_hooks_that_a_readonly_call_starts_have_their_effects_once_whateve
 
         reply = cluster.call(Visitor, "v", "look", key=key)
         await PLACE.reached("look")
-        owner.node.residents.get(cluster.request(Visitor, "v", "look").key).reset(None)  # type: ignore[union-attr]
+        owner.node.activations.get(cluster.request(Visitor, "v", "look").key).reset(None)  # type: ignore[union-attr]
         owner.break_streams()
         PLACE.let_go("look")
 

@@ -67,7 +67,7 @@ async def replaced_node() -> AsyncGenerator[Replaced]:
         await cluster.served("b")
         assert [value(await cluster.call(Balance, each, "add")) for each in mine] == [2] * len(mine)
         await until(lambda: not host.keeper._leases.lease.alive(host.clock()))
-        assert all(host.node.residents.get(key_of(Balance, each)) is not None for each in mine)
+        assert all(host.node.activations.get(key_of(Balance, each)) is not None for each in mine)
         yield Replaced(cluster, host, cluster.connect("a"), mine)
 
 
@@ -92,7 +92,7 @@ async def test_a_node_whose_commit_was_fenced_off_gives_up_the_shard() -> None:
         first = replaced.objects[0]
         assert code(await replaced.call(first, "add")) == "unavailable"
         await until(lambda: replaced.host.keeper.epoch(shard_of(replaced.cluster, first)) is None)
-        assert replaced.host.node.residents.get(key_of(Balance, first)) is None
+        assert replaced.host.node.activations.get(key_of(Balance, first)) is None
         assert [code(await replaced.call(first, method)) for method in ("add", "look")] == ["moving", "moving"]
 
 

@@ -63,7 +63,7 @@ async def test_shards_pulled_to_and_fro_under_calls_that_do_not_end_are_held_for
         await until(lambda: None not in cluster.owners())
         for number, count in enumerate(counts):
             assert value(await cluster.call(Tally, f"shard#{number % SHARDS}/{number}", "add")) == count + 1
-        times = [host.keeper.errands.times for host in cluster.hosts.values()]
+        times = [host.keeper.requests.times for host in cluster.hosts.values()]
         assert sum(each.durations.count("shard_close") for each in times) > 0
         assert (
             max(each.longest_close_s for each in times) < LIMITS.stuck_after_s + 10.0
@@ -107,4 +107,4 @@ async def test_a_claim_that_the_store_does_not_answer_is_given_up_and_tried_agai
         await cluster.join("a")
         await cluster.served("a")
         assert asked >= 2
-        assert cluster.hosts["a"].keeper.errands.times.timeouts.counts["shard_claim"] == asked - 1
+        assert cluster.hosts["a"].keeper.requests.times.timeouts.counts["shard_claim"] == asked - 1

@@ -95,7 +95,7 @@ async def serving() -> AsyncIterator[Served]:
 async def served_out(app: GateApp, node: Node) -> None:
     """Wait until nothing is counted any more."""
     await until(lambda: not app.objects.inflight and not node.stats.inflight)
-    await until(lambda: not any(activation.running for activation in node.residents))
+    await until(lambda: not any(activation.running for activation in node.activations))
 
 
 async def send(wire: Wire, method: str, name: str = "t", body: bytes = b"", **headers: str) -> None:

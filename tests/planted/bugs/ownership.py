@@ -33,10 +33,10 @@ _FENCED: Final = f"{_REPLACED}test_a_node_whose_commit_was_fenced_off_gives_up_t
 
 
 def _confirm_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def confirm(activation: Activation, call: Call, reply: Reply) -> None:
+    def answer_after_check(activation: Activation, call: Call, reply: Reply) -> None:
         call.answer(reply)
 
-    monkeypatch.setattr(answers, "confirm", confirm)
+    monkeypatch.setattr(answers, "answer_after_check", answer_after_check)
 
 
 def _read_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from goverse.errors import GoverseError
 from goverse.model.frames import Reply
 from goverse_node import activation as activations
-from goverse_node import answers, deadlines, execution, isolation, repeats, turns
+from goverse_node import answers, deadlines, execution, idempotency, isolation, turns
 from goverse_node.activation import Activation
 from goverse_node.call import Call
 from goverse_node.contexts import TurnContexts
@@ -122,11 +122,11 @@ def _never_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _take_any_body_for_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeats, "fingerprint", lambda _request: b"the same for all")
+    monkeypatch.setattr(idempotency, "fingerprint", lambda _request: b"the same for all")
 
 
 def _execute_repeated_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeats, "is_repeated", lambda *_: False)
+    monkeypatch.setattr(idempotency, "deduplicate", lambda *_: False)
 
 
 def _forget_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ PLANTED: Final = (
     Planted(
         "a-fenced-commit-is-no-news-to-the-node",
         _ignore_the_fence,
-        f"{_NODE}test_fenced_commits.py::test_a_fenced_commit_ends_the_tenure_and_the_activation",
+        f"{_NODE}test_fenced_commits.py::test_a_fenced_commit_ends_the_claim_and_the_activation",
         "claim.told",
     ),
     Planted(
@@ -268,7 +268,7 @@ PLANTED: Final = (
     Planted(
         "chains-that-wait-for-each-other-are-not-found",
         _see_no_rings,
-        f"{_NODE}test_waits.py::test_chains_in_a_ring_are_told_and_do_not_hang[names0]",
+        f"{_NODE}test_deadlocks.py::test_chains_in_a_ring_are_told_and_do_not_hang[names0]",
         "",
     ),
     Planted(

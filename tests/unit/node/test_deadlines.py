@@ -153,7 +153,7 @@ async def test_a_turn_that_is_cancelled_before_its_first_step_is_over_at_once(me
     async with bench(Worker) as b:
         await b.call(Worker, "a", "look")
         unbegun = b.call(Worker, "a", "work")
-        activation = b.node.residents.get(key_of(Worker, "a"))
+        activation = b.node.activations.get(key_of(Worker, "a"))
         assert activation is not None
         activation.reset(Unavailable("loaded again"))
         queued = b.call(Worker, "a", "look")
@@ -272,4 +272,4 @@ async def test_readers_beside_one_that_is_given_up_may_try_again(
         assert problem(reply).retryable
         meeting.let_go("stubborn")
         await settle()
-        assert b.node.residents.get(key_of(Reader, "a")) is None
+        assert b.node.activations.get(key_of(Reader, "a")) is None

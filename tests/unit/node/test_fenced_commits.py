@@ -30,7 +30,7 @@ class Purse(Object):
 
 
 class Claim:
-    """The tenure of a node that claimed shard 0 once, and learns only from the store that it lost it."""
+    """The shard access of a node that claimed shard 0 once, and learns only from the store that it lost it."""
 
     def __init__(self) -> None:
         self.now: int | None = 1
@@ -54,14 +54,14 @@ class Claim:
 
 
 async def _claimed(b: Bench) -> Claim:
-    b.node.tenure = claim = Claim()
+    b.node.shard_access = claim = Claim()
     await b.store.claim([0], "here")
     assert value(await b.call(Purse, "p", "add")) == 1
     return claim
 
 
 @pytest.mark.requirement("CLU-2", "DUR-1")
-async def test_a_fenced_commit_ends_the_tenure_and_the_activation(meeting: Meeting) -> None:
+async def test_a_fenced_commit_ends_the_claim_and_the_activation(meeting: Meeting) -> None:
     async with bench(Purse) as b:
         claim = await _claimed(b)
         beside = b.call(Purse, "q", "add")
@@ -86,7 +86,7 @@ async def test_calls_that_wait_behind_a_fenced_commit_go_to_the_next_owner(meeti
         await b.store.claim([0], "another node")
         holding = b.call(Purse, "p", "hold")
         await meeting.reached("holding")
-        activation = b.node.residents.get(key_of(Purse, "p"))
+        activation = b.node.activations.get(key_of(Purse, "p"))
         assert activation is not None
         waiting = b.call(Purse, "p", "add")
         meeting.let_go("holding")

@@ -78,7 +78,7 @@ async def _nothing(b: Bench) -> None:
 
 async def _passivate(b: Bench) -> None:
     await b.passivate()
-    assert len(b.node.residents) == 0
+    assert len(b.node.activations) == 0
 
 
 async def _restart(b: Bench) -> None:

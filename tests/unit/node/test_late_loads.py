@@ -45,7 +45,7 @@ async def test_an_object_whose_shard_left_while_it_was_loading_stays_gone(how: s
         emptied: list[int] = []
         b.store.deferring = True
         waiting = b.call(Presence, "p", "enter")
-        [activation] = [one for one in b.node.residents if one.key.type == "Presence"]
+        [activation] = [one for one in b.node.activations if one.key.type == "Presence"]
         if how == "closed":
             b.node.evacuation.close([0], b.node.now() + 1.0, emptied.append)
         elif how == "dropped":
@@ -71,13 +71,13 @@ async def test_a_load_that_is_answered_after_the_node_stopped_brings_nothing_bac
         await _enter_and_leave(b)
         b.store.deferring = True
         waiting = b.call(Presence, "p", "enter")
-        [activation] = [one for one in b.node.residents if one.key.type == "Presence"]
+        [activation] = [one for one in b.node.activations if one.key.type == "Presence"]
         stopped, store = b.node, b.store
         await stopped.stop(0.0)
         assert code(await waiting) == "draining"
         store.answer()
         await settle()
-        assert not list(stopped.residents)
+        assert not list(stopped.activations)
         activation.close()
         await settle()
         assert meeting.happened == ["on_deactivate"]

@@ -61,8 +61,8 @@ class Leaving(Object):
         return self.left
 
 
-def residents(b: Bench) -> list[str]:
-    return sorted(activation.key.id for activation in b.node.residents)
+def resident_ids(b: Bench) -> list[str]:
+    return sorted(activation.key.id for activation in b.node.activations)
 
 
 @pytest.mark.requirement("OBJ-5")
@@ -72,7 +72,7 @@ async def test_an_idle_object_leaves_memory_and_comes_back_with_its_state() -> N
         await b.call(Note, "b", "write", {"text": "two"})
         await until(lambda: not b.resident(Brief, "a"))
 
-        assert residents(b) == ["b"]
+        assert resident_ids(b) == ["b"]
         assert value(await b.call(Brief, "a", "read")) == "one"
         assert value(await b.call(Brief, "a", "write", {"text": "three"})) == 1
         assert value(await b.call(Note, "b", "write", {"text": "three"})) == 2
@@ -84,7 +84,7 @@ async def test_a_busy_object_is_not_idle(meeting: Meeting) -> None:
         holding = b.call(Brief, "a", "hold")
         await b.call(Brief, "b", "write", {"text": "x"})
         await until(lambda: not b.resident(Brief, "b"))
-        assert residents(b) == ["a"]
+        assert resident_ids(b) == ["a"]
         meeting.let_go("hold")
         assert value(await holding) == "!"
 
@@ -94,9 +94,9 @@ async def test_the_least_recently_used_leave_first_when_there_are_too_many() -> 
     async with bench(Note, activations_max=3) as b:
         for object_id in ("a", "b", "c", "a", "d"):
             await b.call(Note, object_id, "write", {"text": object_id})
-        assert residents(b) == ["a", "c", "d"]
+        assert resident_ids(b) == ["a", "c", "d"]
         await b.call(Note, "e", "read")
-        assert residents(b) == ["a", "d", "e"]
+        assert resident_ids(b) == ["a", "d", "e"]
         assert value(await b.call(Note, "b", "read")) == "b"
 
 
@@ -108,10 +108,10 @@ async def test_the_least_recently_used_leave_first_over_types_with_other_idle_ti
         await b.call(Patient, "a", "read")
         await b.call(Note, "b", "read")
         await b.call(Note, "c", "read")
-        assert residents(b) == ["b", "c"]
+        assert resident_ids(b) == ["b", "c"]
         await b.call(Patient, "d", "read")
         await b.call(Note, "e", "read")
-        assert residents(b) == ["d", "e"]
+        assert resident_ids(b) == ["d", "e"]
 
 
 @pytest.mark.requirement("OBJ-5")
@@ -119,16 +119,16 @@ async def test_large_states_make_room_for_themselves() -> None:
     async with bench(Note, activations_bytes_max=200_000) as b:
         for number in range(20):
             await b.call(Note, f"{number:02}", "write", {"text": "x" * 1_000})
-        assert len(b.node.residents) > 10
+        assert len(b.node.activations) > 10
         await b.call(Note, "large", "write", {"text": "x" * 20_000})
 
-        assert b.node.residents.bytes <= 200_000
-        assert b.node.stats.resident_bytes == b.node.residents.bytes
-        assert "large" in residents(b)
-        assert "19" in residents(b)
-        assert "00" not in residents(b)
+        assert b.node.activations.bytes <= 200_000
+        assert b.node.stats.resident_bytes == b.node.activations.bytes
+        assert "large" in resident_ids(b)
+        assert "19" in resident_ids(b)
+        assert "00" not in resident_ids(b)
         await b.passivate()
-        assert b.node.residents.bytes == 0
+        assert b.node.activations.bytes == 0
         assert value(await b.call(Note, "00", "read")) == "x" * 1_000
 
 
@@ -138,8 +138,8 @@ async def test_many_busy_objects_do_not_lift_the_bound(meeting: Meeting) -> None
         holding = [b.call(Note, f"busy-{number}", "hold") for number in range(90)]
         for number in range(500):
             await b.call(Note, f"{number:03}", "write", {"text": "x"})
-        assert len(b.node.residents) <= 100
-        assert "499" in residents(b)
+        assert len(b.node.activations) <= 100
+        assert "499" in resident_ids(b)
         meeting.let_go("hold")
         assert {value(await call) for call in holding} == {"!"}
 
@@ -153,13 +153,13 @@ async def test_busy_objects_are_spared_and_others_leave_in_their_place(meeting: 
         await until(lambda: b.store.arrived == 1)
         await b.call(Note, "c", "read")
         await b.call(Note, "d", "read")
-        assert residents(b) == ["a", "b", "d"]
+        assert resident_ids(b) == ["a", "b", "d"]
 
         b.store.release()
         meeting.let_go("hold")
         assert (value(await committing), value(await holding)) == (1, "!")
         await b.call(Note, "e", "read")
-        assert len(b.node.residents) <= 2
+        assert len(b.node.activations) <= 2
 
 
 @pytest.mark.requirement("OBJ-5", "OBJ-4")
@@ -168,12 +168,12 @@ async def test_making_room_for_one_by_many_whose_last_act_changes_them() -> None
         for number in range(2_000):
             b.call(Leaving, str(number), "write", {"text": "x"})
         await until(lambda: b.at_rest)
-        assert len(b.node.residents) == 2_000
+        assert len(b.node.activations) == 2_000
 
         await b.call(Note, "large", "write", {"text": "x" * 650_000})
-        await until(lambda: not b.node.residents.leaving)
-        assert b.node.residents.bytes <= 6_000_000
-        assert len(b.node.residents) < 1_000
+        await until(lambda: not b.node.activations.leaving)
+        assert b.node.activations.bytes <= 6_000_000
+        assert len(b.node.activations) < 1_000
         assert value(await b.call(Leaving, "0", "write", {"text": "y"})) == 1
 
 
@@ -199,7 +199,7 @@ async def test_a_stop_lets_calls_end_and_refuses_new_ones(meeting: Meeting) -> N
         await stopping
         assert value(await outer) == "!"
         assert value(await queued) == ""
-        assert len(b.node.residents) == 0
+        assert len(b.node.activations) == 0
         await b.restart()
         assert value(await b.call(Leaving, "x", "write", {"text": "y"})) == 1
 
@@ -248,10 +248,10 @@ async def test_a_stop_does_not_commit_what_a_stubborn_turn_left_half_way(
         await b.call(Stubborn, "a", "begin")
         b.call(Stubborn, "a", "hold")
         await meeting.reached("hold")
-        activation = b.node.residents.get(key_of(Stubborn, "a"))
+        activation = b.node.activations.get(key_of(Stubborn, "a"))
         assert activation is not None
         activation.close()
-        await until(lambda: not b.node.residents.leaving)
+        await until(lambda: not b.node.activations.leaving)
         assert "deactivated" not in meeting.happened
         assert value(await b.read(Stubborn, "a")) == {"text": "whole"}
         await until(lambda: "swallowed" in meeting.happened)

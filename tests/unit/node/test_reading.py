@@ -24,7 +24,7 @@ class Notes(Object):
 
 
 class Lapsed:
-    """A tenure whose claim stands in the store and whose lease has run out."""
+    """The shard access of a node whose claim stands in the store and whose lease has run out."""
 
     def __init__(self) -> None:
         self.held: int | None = 1
@@ -50,7 +50,7 @@ class Lapsed:
 async def node() -> AsyncIterator[Bench]:
     async with bench(Notes) as found:
         assert await found.store.claim([SHARD], "us") == {SHARD: 1}
-        found.node.tenure = Lapsed()
+        found.node.shard_access = Lapsed()
         yield found
 
 
@@ -71,4 +71,4 @@ async def test_a_state_is_not_read_once_another_node_has_the_claim(node: Bench) 
     await node.call(Notes, "n", "write", {"text": "ours"})
     await node.store.claim([SHARD], "them")
     assert code(await node.read(Notes, "n")) == "unavailable"
-    assert node.node.tenure.epoch(SHARD) is None
+    assert node.node.shard_access.epoch(SHARD) is None

@@ -169,5 +169,5 @@ async def test_an_object_without_strays_is_not_compared_before_a_turn() -> None:
     async with bench(Ticker) as b:
         for method in ("inc", "inc_later", "peek", "peek_later", "inc_reentrant"):
             value(await b.call(Ticker, "t", method))
-            [activation] = list(b.node.residents)
+            [activation] = list(b.node.activations)
             assert activation.strays is None, method

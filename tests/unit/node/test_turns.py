@@ -468,7 +468,7 @@ async def test_only_what_is_exported_can_be_called() -> None:
         assert code(await b.call("Nothing", "a", "add")) == "unknown_type"
         assert code(await b.call(Basket, "a", "add", {"amount": "5"})) == "invalid_arguments"
         assert code(await b.call(Basket, "a", "add")) == "invalid_arguments"
-        assert len(b.node.residents) == 1
+        assert len(b.node.activations) == 1
         assert code(await b.read(Basket, "a")) == "object_not_found"
 
 

@@ -8,7 +8,7 @@ from goverse.cluster.member import Load, Member, MemberState
 from goverse.cluster.table import ShardTable
 from goverse.cluster.targets import Targets
 from goverse.cluster.view import Entry
-from goverse_node.ownership.journeys import Journeys
+from goverse_node.ownership.moves import Moves
 from goverse_node.ownership.leader import Leader, LeaderLimits, WriteTargets
 from goverse_node.ownership.situation import PlanLimits, Reason
 from tests.unit.cluster.views import FedView
@@ -219,7 +219,7 @@ def test_a_restarted_node_finds_its_shards() -> None:
     assert scene.view.targets == before
 
 
-# --- journeys ---------------------------------------------------------------------------------------------------------
+# --- moves ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("CLU-5")
@@ -231,11 +231,11 @@ def test_a_shard_that_its_new_owner_does_not_take_goes_to_another_one() -> None:
         assert scene.view.targets is not None
         scene.view.claim(node, dict.fromkeys(scene.view.targets.shards_of(node), 1))
     assert scene.step(wait=1.0) is None
-    assert scene.leader.journeys.under_way.keys() == silent
+    assert scene.leader.moves.under_way.keys() == silent
     made = scene.step(wait=LIMITS.stuck_after_s)
     assert made is not None
     assert made.targets.shards_of("b") == set()
-    assert scene.leader.journeys.counts.stuck == len(silent)
+    assert scene.leader.moves.counts.stuck == len(silent)
 
 
 @pytest.mark.requirement("CLU-5")
@@ -256,29 +256,29 @@ def test_a_shard_that_its_owner_does_not_give_stays_with_it() -> None:
 def test_moves_that_arrive_are_counted() -> None:
     scene = Scene("a")
     scene.settle()
-    arrived = scene.leader.journeys.counts.migrations
+    arrived = scene.leader.moves.counts.migrations
     scene.view.node("b")
     scene.write(wait=1.0)
     scene.step(wait=1.0)
     scene.arrive()
     scene.step(wait=1.0)
 
-    assert scene.leader.journeys.counts.migrations == arrived + LIMITS.plan.moves_per_round
+    assert scene.leader.moves.counts.migrations == arrived + LIMITS.plan.moves_per_round
 
 
-def test_a_journey_is_stuck_only_without_news_of_it_and_passes_its_target_over_for_a_while() -> None:
-    journeys = Journeys(stuck_after_s=10.0, avoid_s=20.0)
+def test_a_move_is_stuck_only_without_news_of_it_and_passes_its_target_over_for_a_while() -> None:
+    moves = Moves(stuck_after_s=10.0, avoid_s=20.0)
     targets = Targets.of(["b"])
-    journeys.follow(targets, ["a"], 0.0)
-    journeys.follow(targets, [None], 9.0)
-    assert journeys.refuse_stuck(18.0) == {}
-    assert journeys.changes_at(18.0) == [19.0]
-    assert journeys.refuse_stuck(19.0) == {0: frozenset({"b"})}
-    assert journeys.changes_at(19.0) == [39.0]
-    assert journeys.refuse_stuck(20.0) == {0: frozenset({"b"})}
-    assert journeys.counts.stuck == 1
-    journeys.follow(Targets.of(["c"]), ["c"], 21.0)
-    assert journeys.refuse_stuck(39.0) == {}
+    moves.follow(targets, ["a"], 0.0)
+    moves.follow(targets, [None], 9.0)
+    assert moves.refuse_stuck(18.0) == {}
+    assert moves.changes_at(18.0) == [19.0]
+    assert moves.refuse_stuck(19.0) == {0: frozenset({"b"})}
+    assert moves.changes_at(19.0) == [39.0]
+    assert moves.refuse_stuck(20.0) == {0: frozenset({"b"})}
+    assert moves.counts.stuck == 1
+    moves.follow(Targets.of(["c"]), ["c"], 21.0)
+    assert moves.refuse_stuck(39.0) == {}
 
 
 def test_a_leadership_that_a_restored_backup_shows_again_plans_after_one_lease_time() -> None:

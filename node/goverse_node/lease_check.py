@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from goverse_node.activation import Activation
 
 
-def confirm(activation: Activation, call: Call, reply: Reply) -> None:
+def answer_after_check(activation: Activation, call: Call, reply: Reply) -> None:
     """Answer ``call`` once the store has said that the activation's epoch is the newest one."""
     node, version = activation.node, activation.instance.version
     record = CommitRecord(
@@ -31,10 +31,10 @@ def confirm(activation: Activation, call: Call, reply: Reply) -> None:
         shard=activation.shard,
         epoch=activation.epoch,
     )
-    node.pipeline.append(PendingCommit(record, _Confirmation(activation), call, reply))
+    node.pipeline.append(PendingCommit(record, _EpochCheck(activation), call, reply))
 
 
-class _Confirmation:
+class _EpochCheck:
     """Waits for the check on behalf of an activation, whose own commits it leaves alone."""
 
     def __init__(self, activation: Activation) -> None:

@@ -1,6 +1,6 @@
-"""Tenure: which shards a node may serve now, and under which epoch.
+"""ShardAccess: which shards a node may serve now, and under which epoch.
 
-A node that owns its store alone serves everything (``WHOLE``). In a cluster the shards come and go
+A node that owns its store alone serves everything (``ALL_SHARDS``). In a cluster the shards come and go
 (``goverse_node.ownership``); the node asks at three moments:
 
 * when an object comes into memory: is its shard open, and what is the epoch of its commits;
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from goverse.model.keys import ObjectKey
 
 
-class Tenure(Protocol):
+class ShardAccess(Protocol):
     """What a node may serve."""
 
     def shard_of(self, key: ObjectKey) -> int:
@@ -39,7 +39,7 @@ class Tenure(Protocol):
         ...
 
 
-class WholeTenure:
+class AllShards:
     """Everything, for as long as the process lives."""
 
     def shard_of(self, key: ObjectKey) -> int:
@@ -61,4 +61,4 @@ class WholeTenure:
         """Do nothing; it cannot happen."""
 
 
-WHOLE: Final = WholeTenure()
+ALL_SHARDS: Final = AllShards()

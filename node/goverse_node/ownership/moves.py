@@ -14,7 +14,7 @@ from typing import NamedTuple
 from goverse.cluster.targets import Targets
 
 
-class Journey(NamedTuple):
+class Move(NamedTuple):
     """One shard on its way."""
 
     source: str | None
@@ -23,7 +23,7 @@ class Journey(NamedTuple):
 
 
 @dataclass(slots=True)
-class JourneyCounts:
+class MoveCounts:
     """Totals for metrics: moves that arrived, and moves that were stuck."""
 
     migrations: int = 0
@@ -31,7 +31,7 @@ class JourneyCounts:
 
 
 @dataclass(slots=True)
-class Journeys:
+class Moves:
     """All shards on their way.
 
     Attributes:
@@ -41,13 +41,13 @@ class Journeys:
 
     stuck_after_s: float
     avoid_s: float
-    under_way: dict[int, Journey] = field(default_factory=dict[int, Journey])
-    counts: JourneyCounts = field(default_factory=JourneyCounts)
+    under_way: dict[int, Move] = field(default_factory=dict[int, Move])
+    counts: MoveCounts = field(default_factory=MoveCounts)
     _refusals: dict[int, dict[str, float]] = field(default_factory=dict[int, dict[str, float]])
 
     def begin(self, shard: int, source: str | None, target: str, now: float) -> None:
         """Note a move that was decided: it may have arrived before anybody looks again."""
-        self.under_way[shard] = Journey(source, target, now)
+        self.under_way[shard] = Move(source, target, now)
 
     def follow(self, targets: Targets, claimants: Sequence[str | None], now: float) -> None:
         """Take in who serves what, and who should."""
@@ -59,9 +59,9 @@ class Journeys:
             if known is not None and known.target == target and known.source == claimant:
                 self.under_way[shard] = known
             else:
-                self.under_way[shard] = Journey(claimant, target, now)
-        for shard, journey in before.items():
-            if claimants[shard] == journey.target and shard not in self.under_way:
+                self.under_way[shard] = Move(claimant, target, now)
+        for shard, move in before.items():
+            if claimants[shard] == move.target and shard not in self.under_way:
                 self.counts.migrations += 1
 
     def stuck(self, now: float) -> list[int]:

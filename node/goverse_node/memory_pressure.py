@@ -28,7 +28,7 @@ from goverse.limits import MIB
 NEAR: Final = 0.85
 FAR: Final = 0.75
 TIGHT: Final = 0.9
-TRIM_LOOKS: Final = 50
+TRIM_UPDATES: Final = 50
 """Looks from one time that memory is given back to the next, while the bound is lowered: 5 s."""
 _STEP: Final = 0.1
 _SLOW_STEP: Final = 0.001
@@ -41,7 +41,7 @@ _NO_MARK: Final = 0.0
 logger = logging.getLogger("goverse.node")
 
 
-class Relief:
+class MemoryPressure:
     """The bound of the moment; one look every tenth of a second."""
 
     def __init__(self, bytes_max: int, used: Callable[[], float], give_back: Callable[[], None]) -> None:
@@ -54,9 +54,9 @@ class Relief:
         self._used = used
         self._give_back = give_back
         self._mark = _NO_MARK
-        self._looks = 0
+        self._updates = 0
 
-    def look(self, held_bytes: int) -> int:
+    def update(self, held_bytes: int) -> int:
         """Measure, and return the bound for objects that hold ``held_bytes`` now."""
         used = self._used()
         if used >= NEAR and used > self._mark + _GROWN:
@@ -85,12 +85,12 @@ class Relief:
         self.bytes_max = min(self._set, risen)
         if self.bytes_max == self._set:
             logger.info("objects may take what is set again", extra={"bytes_max": self.bytes_max})
-        self._looks += 1
-        if used >= FAR and self._looks >= TRIM_LOOKS:
+        self._updates += 1
+        if used >= FAR and self._updates >= TRIM_UPDATES:
             self._trim()
 
     def _trim(self) -> None:
-        self._looks = 0
+        self._updates = 0
         self._give_back()
 
 

@@ -27,7 +27,7 @@ def closes_cycle(activation: Activation, chain: tuple[ObjectKey, ...]) -> bool:
                     return True
                 if key not in seen:
                     seen.add(key)
-                    further = activation.node.residents.get(key)
+                    further = activation.node.activations.get(key)
                     if further is not None:
                         reached.append(further)
     return False

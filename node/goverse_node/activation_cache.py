@@ -17,7 +17,7 @@ VICTIMS_MAX = 500  # passivations for want of room in one turn of the loop, so t
 _OVERDUE_MAX = 2_000  # passivations in one sweep, so that a sweep stays short
 
 
-class Residents:
+class ActivationCache:
     """The activations of a node, ordered by last use."""
 
     def __init__(self, *, idle_timeout_s: float, count_max: int, bytes_max: int) -> None:

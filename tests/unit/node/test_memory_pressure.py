@@ -13,8 +13,8 @@ from goverse.model.frames import Operation, Request
 from goverse.model.keys import ObjectKey
 from goverse.objects.registry import Registry
 from goverse_node.node import Node
-from goverse_node.relief import FAR, NEAR, TIGHT, TRIM_LOOKS, Relief, Trimmer
-from goverse_node.residents import VICTIMS_MAX
+from goverse_node.memory_pressure import FAR, NEAR, TIGHT, TRIM_UPDATES, MemoryPressure, Trimmer
+from goverse_node.activation_cache import VICTIMS_MAX
 from goverse_node.stores.memory import MemoryStore
 from tests.nodes import until
 
@@ -40,69 +40,69 @@ def meter() -> Meter:
 
 
 @pytest.fixture
-def relief(meter: Meter) -> Relief:
-    return Relief(SET, lambda: meter.used, meter.give_back)
+def pressure(meter: Meter) -> MemoryPressure:
+    return MemoryPressure(SET, lambda: meter.used, meter.give_back)
 
 
-def test_far_from_the_limit_the_bound_is_the_one_that_was_set(relief: Relief) -> None:
-    assert relief.look(10 * MIB) == SET
+def test_far_from_the_limit_the_bound_is_the_one_that_was_set(pressure: MemoryPressure) -> None:
+    assert pressure.update(10 * MIB) == SET
 
 
 @pytest.mark.requirement("OPS-7")
 def test_near_the_limit_objects_get_no_more_than_they_have_and_less_while_use_grows(
-    meter: Meter, relief: Relief
+    meter: Meter, pressure: MemoryPressure
 ) -> None:
     meter.used = NEAR
-    assert relief.look(100 * MIB) == 90 * MIB
-    assert 90 * MIB <= relief.look(90 * MIB) < 90.1 * MIB, "use stands still: what is freed is used again"
+    assert pressure.update(100 * MIB) == 90 * MIB
+    assert 90 * MIB <= pressure.update(90 * MIB) < 90.1 * MIB, "use stands still: what is freed is used again"
     meter.used = NEAR + 0.05
-    assert relief.look(90 * MIB) == 81 * MIB
+    assert pressure.update(90 * MIB) == 81 * MIB
     assert meter.given_back == 2
 
 
 @pytest.mark.requirement("OPS-7")
-def test_between_near_and_far_the_bound_rises_slowly_and_far_from_it_step_by_step(meter: Meter, relief: Relief) -> None:
+def test_between_near_and_far_the_bound_rises_slowly_and_far_from_it_step_by_step(meter: Meter, pressure: MemoryPressure) -> None:
     meter.used = NEAR
-    tight = relief.look(100 * MIB)
+    tight = pressure.update(100 * MIB)
     meter.used = FAR
-    assert tight < relief.look(tight) < 1.002 * tight
+    assert tight < pressure.update(tight) < 1.002 * tight
     meter.used = FAR - 0.01
-    assert 1.09 * tight < relief.look(tight) < 1.11 * tight
+    assert 1.09 * tight < pressure.update(tight) < 1.11 * tight
     for _ in range(100):
-        relief.look(tight)
-    assert relief.bytes_max == SET
+        pressure.update(tight)
+    assert pressure.bytes_max == SET
 
 
 @pytest.mark.requirement("OPS-7")
-def test_a_burst_does_not_leave_a_small_bound_behind_that_stays(meter: Meter, relief: Relief) -> None:
+def test_a_burst_does_not_leave_a_small_bound_behind_that_stays(meter: Meter, pressure: MemoryPressure) -> None:
     for step in range(14):
         meter.used = 0.85 + step / 100
-        relief.look(min(400 * MIB, relief.bytes_max))
-    assert relief.bytes_max < 100 * MIB
+        pressure.update(min(400 * MIB, pressure.bytes_max))
+    assert pressure.bytes_max < 100 * MIB
     meter.used = (NEAR + FAR) / 2
     for _ in range(600 * SECOND):
-        relief.look(min(400 * MIB, relief.bytes_max))
-    assert relief.bytes_max == SET
+        pressure.update(min(400 * MIB, pressure.bytes_max))
+    assert pressure.bytes_max == SET
 
 
 @pytest.mark.requirement("OPS-7")
 def test_a_flat_use_near_the_limit_lowers_nothing_though_objects_leave_on_their_own(
-    meter: Meter, relief: Relief
+    meter: Meter, pressure: MemoryPressure
 ) -> None:
     meter.used = 0.86
-    tight = relief.look(400 * MIB)
+    tight = pressure.update(400 * MIB)
     for _ in range(3600 * SECOND):
-        relief.look(0)
-    assert relief.bytes_max >= tight
+        pressure.update(0)
+    assert pressure.bytes_max >= tight
 
 
 @pytest.mark.requirement("OPS-7")
-def test_a_bound_that_fell_while_there_were_no_objects_does_not_keep_them_out(meter: Meter, relief: Relief) -> None:
+def test_a_bound_that_fell_while_there_were_no_objects_does_not_keep_them_out(meter: Meter, pressure: MemoryPressure) -> None:
     meter.used = 0.86
-    assert relief.look(0) == MIB
+    assert pressure.update(0) == MIB
     for _ in range(3600 * SECOND):
-        relief.look(min(400 * MIB, relief.bytes_max))
-    assert relief.bytes_max > 200 * MIB
+        pressure.update(min(400 * MIB, pressure.bytes_max))
+    assert pressure.bytes_max > 200 * MIB
 
 
 @pytest.mark.requirement("OPS-7")
@@ -111,40 +111,40 @@ def test_a_bound_that_fell_while_there_were_no_objects_does_not_keep_them_out(me
     [(0.86, 0.863, 1), (0.86, 0.864, 40), (0.85, 0.88, 300), (0.8, 0.87, 100), (0.95, 0.954, 7)],
 )
 def test_use_that_swings_about_one_level_does_not_take_the_bound_down_for_good(
-    meter: Meter, relief: Relief, low: float, high: float, looks: int
+    meter: Meter, pressure: MemoryPressure, low: float, high: float, looks: int
 ) -> None:
     def swing(seconds: int) -> int:
         for number in range(seconds * SECOND):
             meter.used = high if number // looks % 2 else low
-            relief.look(min(400 * MIB, relief.bytes_max))
-        return relief.bytes_max
+            pressure.update(min(400 * MIB, pressure.bytes_max))
+        return pressure.bytes_max
 
     assert swing(600) > 0.6 * 400 * MIB
     assert swing(7_200) > 0.6 * 400 * MIB
 
 
 @pytest.mark.requirement("OPS-7")
-def test_close_to_the_limit_nothing_rises(meter: Meter, relief: Relief) -> None:
+def test_close_to_the_limit_nothing_rises(meter: Meter, pressure: MemoryPressure) -> None:
     meter.used = TIGHT
-    tight = relief.look(100 * MIB)
+    tight = pressure.update(100 * MIB)
     for _ in range(60 * SECOND):
-        assert relief.look(tight) == tight
+        assert pressure.update(tight) == tight
 
 
 @pytest.mark.requirement("OPS-7")
-def test_freed_memory_is_given_back_every_few_seconds_while_the_bound_is_lowered(meter: Meter, relief: Relief) -> None:
+def test_freed_memory_is_given_back_every_few_seconds_while_the_bound_is_lowered(meter: Meter, pressure: MemoryPressure) -> None:
     before = 0
     for used in (0.95, 0.8):
         meter.used = used
-        relief.look(100 * MIB)
+        pressure.update(100 * MIB)
         before = meter.given_back
-        for _ in range(10 * TRIM_LOOKS):
-            relief.look(50 * MIB)
+        for _ in range(10 * TRIM_UPDATES):
+            pressure.update(50 * MIB)
         assert meter.given_back == before + 10
     before = meter.given_back
     meter.used = 0.5
-    for _ in range(10 * TRIM_LOOKS):
-        relief.look(50 * MIB)
+    for _ in range(10 * TRIM_UPDATES):
+        pressure.update(50 * MIB)
     assert meter.given_back == before, "far from the limit there is no need"
 
 
@@ -166,10 +166,10 @@ def test_memory_is_given_back_beside_the_loop_once_at_a_time() -> None:
     assert get_ident() not in threads
 
 
-def test_the_bound_never_falls_to_nothing(meter: Meter, relief: Relief) -> None:
+def test_the_bound_never_falls_to_nothing(meter: Meter, pressure: MemoryPressure) -> None:
     for step in range(10):
         meter.used = 0.9 + step / 100
-        assert relief.look(0) == MIB
+        assert pressure.update(0) == MIB
 
 
 class Text(Object):
@@ -198,8 +198,8 @@ async def test_a_node_near_its_limit_lets_the_least_recently_used_go_and_serves_
     await asyncio.gather(*(write(node, f"early-{number}", 100_000) for number in range(10)))
     await write(node, "late", 100_000)
     meter.used = 0.9
-    await until(lambda: len(node.residents) < 11)
-    assert node.residents.get(ObjectKey("default", "Text", "late")) is not None
+    await until(lambda: len(node.activations) < 11)
+    assert node.activations.get(ObjectKey("default", "Text", "late")) is not None
     meter.used = 0.5
     await asyncio.gather(*(write(node, f"early-{number}", 100_000) for number in range(10)))
     await node.stop()
@@ -214,15 +214,15 @@ async def test_many_objects_leave_over_many_turns_of_the_loop() -> None:
     many = 3 * VICTIMS_MAX
     for first in range(0, many, 500):
         await asyncio.gather(*(write(node, str(number), 10) for number in range(first, first + 500)))
-    node.residents.bytes_max = 0  # as a look lowers it, only by more; the next write makes room
+    node.activations.bytes_max = 0  # as a look lowers it, only by more; the next write makes room
     falls: list[int] = []
-    before = len(node.residents)
+    before = len(node.activations)
     writing = asyncio.create_task(write(node, "0", 20))
     end = node.now() + PATIENCE_S
-    while len(node.residents) > 1 and node.now() < end:
+    while len(node.activations) > 1 and node.now() < end:
         await asyncio.sleep(0)
-        falls.append(before - len(node.residents))
-        before = len(node.residents)
+        falls.append(before - len(node.activations))
+        before = len(node.activations)
     await writing
     assert sum(falls) >= many - 1
     assert max(falls) <= VICTIMS_MAX + 1

@@ -18,14 +18,14 @@ from goverse.model.keys import is_derived, is_unique
 from goverse.model.records import StoredReply
 from goverse.model.replies import decode_reply, fingerprint
 from goverse_node.call import Call
-from goverse_node.lookup import outcome, refusal
+from goverse_node.store_answer import outcome, refusal
 from goverse_node.phase import Phase
 
 if TYPE_CHECKING:
     from goverse_node.activation import Activation
 
 
-def is_repeated(activation: Activation, call: Call, idempotency_key: str) -> bool:
+def deduplicate(activation: Activation, call: Call, idempotency_key: str) -> bool:
     """Attach a call to an equal one that is under way, or answer it from what is kept; tell whether that was so."""
     if not is_unique(idempotency_key):
         call.print = fingerprint(call.request)
@@ -89,13 +89,13 @@ def _replay(activation: Activation, call: Call, kept: StoredReply) -> None:
 
 
 def _mismatch(request: Request) -> IdempotencyKeyMismatch:
-    key = request.idempotency_key or ""
-    if is_derived(key):
+    idempotency_key = request.idempotency_key or ""
+    if is_derived(idempotency_key):
         return IdempotencyKeyMismatch(
             f"{request.key}.{request.method} was called with other arguments than in an earlier attempt of the same "
             "call; a method that is repeated must make the same calls, so take times, random numbers and the like from "
             "its arguments or from the state"
         )
     return IdempotencyKeyMismatch(
-        f"the idempotency key {key!r} was used for this object with another method or body; use a new key"
+        f"the idempotency key {idempotency_key!r} was used for this object with another method or body; use a new key"
     )
