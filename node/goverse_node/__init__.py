@@ -1,1 +1,1 @@
-"""The object host: activations, turns, group commit, stores."""
+"""Object host: activations, turns, group commit and stores."""

@@ -1,11 +1,11 @@
 """An activation: one object in memory, its mailbox, and the order in which its turns run.
 
-Calls are admitted in order. A turn that may change the object runs alone; readonly turns run beside each other. A call
-whose chain already holds this object never waits (its chain would wait for itself): it runs at once where re-entrancy
-allows, or fails with ``deadlock``.
+Calls are admitted in the order in which they arrive. A turn that may change the object runs alone; readonly turns run
+concurrently. A call whose chain already contains this object must not wait in the mailbox, because its chain would
+wait for itself. It runs immediately if re-entrancy allows it, and fails with ``deadlock`` otherwise.
 
-A reply leaves when the newest commit that the object had made by then (``tail``) is durable: until then the state that
-the reply speaks of could still be lost.
+Output gate: a reply is sent when the newest commit that the object had made by then (``tail``) is durable. Until then
+the state behind the reply could still be lost.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ class Activation:
     """One object in memory.
 
     Attributes:
-        instance: the live object; set from ACTIVE on.
-        running: the turns under way; more than one only when all are readonly, or re-entrant.
-        tail: the newest commit that is not durable yet.
-        live: the state as it was last seen; differs from ``instance.base`` while ``dirty`` is set.
-        dirty: the turn that changed the state and is not over yet.
-        activated: ``on_activate`` ran.
-        mementos: of the base and of a dirty turn's state, while one turn runs beside another that waits.
-        strays: what methods left running when their turns ended, or None.
-        last_used: when the last call came, on the loop's clock.
-        failure: why its commits fail from now on, or None.
-        keyed: the calls under way that have an idempotency key, by that key.
-        shard, epoch: where it belongs, and the claim under which its commits are made.
-        vacating: it takes no new call and goes as soon as nothing runs.
+        instance: the live object; set from phase ACTIVE on.
+        running: the turns in progress. More than one only if all are readonly, or re-entrant.
+        tail: the newest commit that is not durable yet, or None.
+        live: the encoded state at the last comparison. It differs from ``instance.base`` while ``dirty`` is set.
+        dirty: the running turn that changed the state, or None.
+        activated: True once ``on_activate`` has run, or if the type has none.
+        mementos: snapshots of the base and of a dirty turn's state, while one turn runs beside another that waits.
+        strays: the tasks and callbacks that methods left running when their turns ended, or None.
+        last_used: time of the last call, on the loop's clock.
+        failure: the error with which its commits fail from now on, or None.
+        keyed: the leading calls in progress, by idempotency key.
+        shard, epoch: the object's shard, and the epoch under which its commits are made.
+        vacating: True once it refuses new calls and leaves memory when the running turns have ended.
     """
 
     __slots__ = (
@@ -93,7 +93,7 @@ class Activation:
     instance: Instance
 
     def __init__(self, node: Node, key: ObjectKey, spec: TypeSpec, *, shard: int = 0, epoch: int = 0) -> None:
-        """Make an activation that is still to be loaded."""
+        """Create an activation in phase LOADING; ``load`` loads the object."""
         self.node = node
         self.key = key
         self.spec = spec
@@ -115,10 +115,10 @@ class Activation:
         self.epoch = epoch
         self.vacating = False
 
-    # --- coming and going --------------------------------------------------------------------------------------------
+    # --- life cycle --------------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Ask the store for the object; admit calls as soon as it answered."""
+        """Load the object from the store, then admit calls."""
         try:
             stored = self.node.store.load(self.key)
         except Exception as error:
@@ -139,7 +139,7 @@ class Activation:
 
     def _enliven(self, stored: StoredObject | None) -> None:
         if self.phase is not Phase.LOADING:
-            return  # it was given up meanwhile, and another node may serve the object by now
+            return  # the activation was reset during the load, and another node may serve the object by now
         try:
             self.instance = self.node.contexts.new().run(Instance, self.spec, self.key, stored)
         except StateInvalid as error:
@@ -156,15 +156,15 @@ class Activation:
         self.node.resized(self)
         self.admit()
         if self.instance.unfit is not None:
-            self.leave()  # the next call looks at the stored state again
+            self.leave()  # the next call loads the stored state again
 
     @property
     def idle(self) -> bool:
-        """Whether nothing runs, waits or is on its way to the store."""
+        """True while no turn runs, no call waits and no commit is in progress."""
         return self.phase is Phase.ACTIVE and not self.running and not self._mailbox and self.tail is None
 
     def close(self) -> None:
-        """Passivate: let the last commits settle, run ``on_deactivate``, then leave memory."""
+        """Passivate the object: run ``on_deactivate``, wait until all commits are durable, then leave memory."""
         if self.phase is Phase.LOADING:
             self.reset(None)
         if self.phase is not Phase.ACTIVE:
@@ -177,7 +177,10 @@ class Activation:
             self.leave()
 
     def vacate(self) -> None:
-        """Take no new call, and go when those under way have ended: another node will serve the object."""
+        """Refuse new and waiting calls with ``moving`` and passivate when the running turns have ended.
+
+        Used when another node is about to serve the object.
+        """
         if self.vacating:
             return
         self.vacating = True
@@ -191,7 +194,7 @@ class Activation:
             self.close()
 
     def leave(self) -> None:
-        """Go as soon as everything is durable; calls that came meanwhile begin anew."""
+        """Leave memory as soon as all commits are durable. Calls in the mailbox move to a new activation."""
         if self.phase is Phase.GONE:
             return
         self.phase = Phase.CLOSING
@@ -202,7 +205,11 @@ class Activation:
             self.tail.wait(lambda _seq, _error: self.leave())
 
     def reset(self, error: GoverseError | None, *, refuse: bool = False) -> None:
-        """Go at once. Turns under way end without effect; calls that waited begin anew, or fail if ``refuse``."""
+        """Leave memory immediately.
+
+        Running turns fail with ``error`` and have no effect. Calls in the mailbox fail with it if ``refuse`` is set;
+        otherwise they move to a new activation. Without ``error``, turns fail with ``unavailable``.
+        """
         if self.phase is Phase.GONE:
             return
         self.phase = Phase.GONE
@@ -219,23 +226,23 @@ class Activation:
             elif refuse:
                 call.refuse(lost)
             else:
-                call.request.fresh_key = False  # a hook may have run for it, and calls of the hook taken effect
+                call.request.fresh_key = False  # a hook may have run for this call, and nested calls taken effect
                 self.node.deliver(call)
 
     def spoil(self, error: GoverseError) -> None:
-        """Give up a live object that cannot be put back: its turns end with ``error``, the next call reloads it."""
+        """Discard a live object whose state cannot be restored: fail its turns with ``error`` and reload it."""
         if self.phase is not Phase.ACTIVE:
             return
         self.phase = Phase.CLOSING
         self.node.activations.release(self)
         for turn in tuple(self.running):
             turn.expire(error)
-        asyncio.get_running_loop().call_soon(self.leave)  # the turn that found it has still to be answered
+        asyncio.get_running_loop().call_soon(self.leave)  # later: the turn that found the problem is answered first
 
-    # --- taking calls in ---------------------------------------------------------------------------------------------
+    # --- calls -------------------------------------------------------------------------------------------------------
 
     def deliver(self, call: Call) -> None:
-        """Take a call in: answer a repeated one, run it, or queue it."""
+        """Answer a repeated call from its kept reply, run the call, or queue it."""
         request = call.request
         idempotency_key = request.idempotency_key
         if (
@@ -252,7 +259,9 @@ class Activation:
         elif self.phase is Phase.ACTIVE and not self.running and not self._mailbox:
             turns.begin(self, call)
         elif self._mailbox is not None and len(self._mailbox) >= self.node.options.mailbox_calls_max:
-            call.refuse(Overloaded(f"{len(self._mailbox)} calls wait for {self.key} already", retry_after_s=1))
+            call.refuse(
+                Overloaded(f"{self.key} already has {len(self._mailbox)} waiting calls; try again", retry_after_s=1)
+            )
         elif request.chain and closes_cycle(self, request.chain):
             call.refuse(Deadlock(f"{self.key} waits for the call chain that this call belongs to; try again"))
         else:
@@ -263,14 +272,14 @@ class Activation:
             self.admit()
 
     def put_back(self, call: Call) -> None:
-        """Queue a call in front of all others."""
+        """Put a call at the head of the mailbox."""
         if self._mailbox is None:
             self._mailbox = deque()
         self._mailbox.appendleft(call)
         self.node.watch(call)
 
     def admit(self) -> None:
-        """Run what may run now, in order."""
+        """Start waiting calls in order, until one has to wait for a running turn."""
         if self.vacating and not self.running and not self._mailbox:
             self.close()
         if self._admitting or not self._mailbox:
@@ -295,34 +304,34 @@ class Activation:
     def _may_run(self, call: Call) -> bool:
         return not self.running or (call.readonly and all(turn.readonly for turn in self.running))
 
-    # --- telling outcomes --------------------------------------------------------------------------------------------
+    # --- state and commits -------------------------------------------------------------------------------------------
 
     def observe(self, turn: Turn) -> None:
-        """Compare the state after a step of ``turn``; see ``isolation``."""
+        """Compare the state after a step of ``turn``; see ``isolation.observe``."""
         isolation.observe(self, turn)
 
     def prepare(self, turn: Turn) -> GoverseError | None:
-        """Get ready for a step of ``turn``; see ``isolation``."""
+        """Prepare a step of ``turn``; see ``isolation.prepare``."""
         return isolation.prepare(self, turn)
 
     def left_behind(self, turn: Turn, mark: ref[Scope]) -> None:
-        """Note that a method left something running when its turn ended."""
+        """Track a task or callback that a method left running when its turn ended."""
         if self.strays is None:
             self.strays = Strays()
         self.strays.add(turn, mark)
 
     def commit(self, pending: PendingCommit) -> None:
-        """Hand a record to the pipeline; later replies wait for it."""
+        """Queue a record in the commit pipeline. Later replies wait until it is durable."""
         self.tail = pending
         self.node.pipeline.append(pending)
 
     def settled(self, pending: PendingCommit, commit_seq: int, error: GoverseError | None) -> None:
-        """Answer the call whose commit is durable; if it failed, start over from what is."""
+        """Answer the call if its commit is durable. If it failed, refuse the call and reset the activation."""
         if error is None:
             if self.tail is pending:
                 self.tail = None
             if self.phase is Phase.ACTIVE:
-                self.instance.commit_seq = commit_seq  # before the answer: it may bring the next call at once
+                self.instance.commit_seq = commit_seq  # before the answer, which may deliver the next call immediately
             if pending.call is not None:
                 pending.reply.commit_seq = commit_seq
                 pending.call.answer(pending.reply)
@@ -330,18 +339,18 @@ class Activation:
         self.tail = None if self.tail is pending else self.tail
         self.reset(error)
         if pending.call is not None:
-            pending.call.refuse(error)  # after the reset: it may bring the next call at once
+            pending.call.refuse(error)  # after the reset: this may deliver the next call immediately
 
     def fenced(self) -> None:
-        """Note that the store refused a commit: another node claimed the shard."""
+        """Handle a commit that the store refused because another node has claimed the shard."""
         self.vacating = True
         self.node.shard_access.fenced(self.shard, self.epoch)
 
     async def durable(self) -> None:
-        """Wait until all that the object did so far is durable.
+        """Wait until all commits that the object has made so far are durable.
 
         Raises:
-            GoverseError: it could not be made durable.
+            GoverseError: the newest commit failed.
         """
         if self.tail is None:
             return

@@ -1,7 +1,8 @@
-"""Which activations stay in memory: bounded in number and bytes, least recently used first, and not longer than idle.
+"""Cache of activations, bounded in number and bytes, with least-recently-used order and idle timeouts.
 
-Pure bookkeeping. Activations of equal idle time stand in one queue in order of their last use, so both questions
-(who is idle too long, who was used least recently) look only at the heads of a few queues.
+Pure bookkeeping: the node passivates the activations that ``surplus`` and ``overdue`` return. Activations with the same
+idle timeout are in one queue, in the order of their last use. So the least recently used activation, and those that
+are idle for too long, are found at the heads of a few queues.
 """
 
 from __future__ import annotations
@@ -12,16 +13,22 @@ from collections.abc import Iterator
 from goverse.model.keys import ObjectKey
 from goverse_node.activation import Activation
 
-_SCAN_MAX = 64  # busy activations that are passed over in one search for a victim
-VICTIMS_MAX = 500  # passivations for want of room in one turn of the loop, so that it goes on in some milliseconds
-_OVERDUE_MAX = 2_000  # passivations in one sweep, so that a sweep stays short
+_SCAN_MAX = 64  # busy activations that one search for a victim skips per queue
+VICTIMS_MAX = 500  # activations evicted in one event-loop iteration, so that it takes some milliseconds at most
+_OVERDUE_MAX = 2_000  # activations returned by one ``overdue``, so that a sweep stays short
 
 
 class ActivationCache:
-    """The activations of a node, ordered by last use."""
+    """The activations of a node, ordered by last use.
+
+    Attributes:
+        bytes: estimated memory of all activations, without those that are leaving.
+        bytes_max: bound on ``bytes``.
+        get: return the activation of a key, or None.
+    """
 
     def __init__(self, *, idle_timeout_s: float, count_max: int, bytes_max: int) -> None:
-        """Bound the memory; types may have an idle time of their own."""
+        """Set the bounds. A type's own ``idle_timeout_s`` takes precedence over the one given here."""
         self._idle_timeout_s = idle_timeout_s
         self._count_max = count_max
         self.bytes_max = bytes_max
@@ -32,16 +39,16 @@ class ActivationCache:
         self.get = self._all.get
 
     def __len__(self) -> int:
-        """Count the activations."""
+        """Return the number of activations, with those that are leaving."""
         return len(self._all)
 
     def __iter__(self) -> Iterator[Activation]:
-        """Go through the activations of this moment."""
+        """Iterate over a copy, so that the cache may change during the iteration."""
         return iter(tuple(self._all.values()))
 
     @property
     def leaving(self) -> int:
-        """How many are being passivated."""
+        """The number of activations that are being passivated."""
         return len(self._leaving)
 
     def _queue(self, activation: Activation) -> OrderedDict[ObjectKey, Activation]:
@@ -52,19 +59,19 @@ class ActivationCache:
         return queue
 
     def add(self, activation: Activation) -> None:
-        """Take a new activation in."""
+        """Add a new activation."""
         self._all[activation.key] = activation
         self._queue(activation)[activation.key] = activation
 
     def discard(self, activation: Activation) -> None:
-        """Let an activation go; a newer one of the same key stays."""
+        """Remove an activation. A newer activation of the same key stays."""
         if self._all.get(activation.key) is activation:
             self.release(activation)
             del self._all[activation.key]
             self._leaving.discard(activation.key)
 
     def release(self, activation: Activation) -> None:
-        """Note that an activation is about to go: its place counts as free from now on."""
+        """Mark an activation as leaving. From now on it does not count towards the bounds."""
         if activation.key not in self._leaving and self._all.get(activation.key) is activation:
             self._leaving.add(activation.key)
             del self._queue(activation)[activation.key]
@@ -72,13 +79,13 @@ class ActivationCache:
             activation.counted_bytes = 0
 
     def touch(self, activation: Activation, now: float) -> None:
-        """Note a use."""
+        """Move an activation to the end of its queue, because it was used."""
         activation.last_used = now
         if activation.key not in self._leaving:
             self._queue(activation).move_to_end(activation.key)
 
     def resize(self, activation: Activation) -> bool:
-        """Note what may be a changed size; tell whether a bound is passed."""
+        """Update the size of an activation. Return True if a bound is exceeded."""
         size = activation.instance.resident_bytes
         if (
             size != activation.counted_bytes
@@ -93,10 +100,10 @@ class ActivationCache:
         return self.bytes > self.bytes_max or len(self._all) - len(self._leaving) > self._count_max
 
     def surplus(self, now: float) -> Activation | None:
-        """Return the idle activation that should go because a bound is passed, or None.
+        """Return the idle activation to evict if a bound is exceeded, or None.
 
-        Busy ones that stand before it are in use now, so they go to the end of their queue: however many they are, they
-        are passed over once and hide nobody for long.
+        Busy activations at the head of a queue move to its end, because they are in use now. Each of them is therefore
+        skipped once, and even many busy activations do not hide the idle ones behind them for long.
         """
         if not self._is_full():
             return None
@@ -112,7 +119,7 @@ class ActivationCache:
         return best
 
     def overdue(self, now: float) -> list[Activation]:
-        """Return the activations that were idle for longer than their time."""
+        """Return activations whose idle timeout has passed, at most about ``_OVERDUE_MAX``."""
         found: list[Activation] = []
         for timeout, queue in self._queues.items():
             for candidate in queue.values():

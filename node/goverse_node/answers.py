@@ -1,7 +1,8 @@
-"""Answering: the commit record of a turn, and the reply that waits for it.
+"""Replies of turns, and the commit records they wait for.
 
-A reply without a commit of its own waits for the newest one that the object had made by then. Where there is none that
-is not durable, it leaves at once, or after a check that the shard is still ours (``goverse_node.lease_check``).
+A reply is sent after the commit of its turn. A turn without a commit waits for the newest commit that the object had
+made by then. If all commits are durable already, the reply is sent immediately, or after a check that this node still
+owns the shard (``goverse_node.lease_check``).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def answer(activation: Activation, call: Call, reply: Reply, *, expected: int | None = None, keep: bool = True) -> None:
-    """Answer after the commit: the turn's own if it changed the object or keeps its reply, else the object's last.
+    """Answer after a commit: a new one if the turn changed the object or its reply is kept, else the object's last.
 
-    The reply of a readonly call is not kept: its turn has no effect that a repetition could double.
+    The reply of a readonly call is not kept. Its turn has no effect, so it can run again.
     """
     version = activation.instance.version
     changed = expected is not None and expected != version
@@ -36,7 +37,7 @@ def answer(activation: Activation, call: Call, reply: Reply, *, expected: int | 
 
 
 def answer_when_durable(activation: Activation, call: Call, reply: Reply) -> None:
-    """Answer a call that committed nothing itself, once all that it may have seen is durable and surely ours."""
+    """Answer a call without a commit of its own, once the state that it read is durable and known to be current."""
     if activation.tail is None:
         reply.commit_seq = activation.instance.commit_seq
         if activation.node.shard_access.may_answer(activation.shard, activation.epoch):
@@ -45,18 +46,18 @@ def answer_when_durable(activation: Activation, call: Call, reply: Reply) -> Non
             answer_after_check(activation, call, reply)
         return
 
-    def answer(commit_seq: int, error: GoverseError | None) -> None:
+    def settled(commit_seq: int, error: GoverseError | None) -> None:
         if error is not None:
             call.refuse(error)
         else:
             reply.commit_seq = commit_seq
             call.answer(reply)
 
-    activation.tail.wait(answer)
+    activation.tail.wait(settled)
 
 
 def refuse_when_durable(activation: Activation, call: Call, error: GoverseError) -> None:
-    """Refuse a call because of the object's state, once that state is durable."""
+    """Refuse a call because of the object's state, as soon as that state is durable."""
     problem = Problem.of(error, call.request.request_id)
     answer_when_durable(activation, call, Reply(version=activation.instance.version, problem=problem))
 
@@ -67,8 +68,8 @@ def commit(activation: Activation, call: Call | None, reply: Reply, *, expected:
     idempotency_key = None if call is None else call.request.idempotency_key
     kept: StoredReply | None = None
     if idempotency_key is not None and call is not None:
-        made_here = idempotency_key.startswith(ROUTER_KEY_PREFIX)
-        retention_s = ROUTER_KEY_RETENTION_S if made_here else node.options.idempotency_retention_s
+        by_router = idempotency_key.startswith(ROUTER_KEY_PREFIX)
+        retention_s = ROUTER_KEY_RETENTION_S if by_router else node.options.idempotency_retention_s
         expires_ms = at_ms + round(retention_s * 1000)
         kept = StoredReply(call.print, encode_reply(reply), expires_ms)
     record = CommitRecord(

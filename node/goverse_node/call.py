@@ -1,4 +1,4 @@
-"""One request inside a node, and the caller's wait for its answer."""
+"""A request inside a node, with the waiter for its reply and the followers that sent the same idempotency key."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ logger = logging.getLogger("goverse.node")
 
 
 class Call:
-    """A request and who waits for its reply. Answered exactly once; later answers are dropped.
+    """A request and the waiter for its reply. It is answered once; later answers are dropped.
+
+    The first call with an idempotency key is the leader. Calls with the same key that arrive before it is answered are
+    its followers: they do not run, and receive the leader's reply.
 
     Attributes:
-        waiter: is told of the reply.
-        created_for: the object that was created for this call: its condition held before, and is not asked again.
+        waiter: receives the reply.
+        created_for: the object that was created for this call. The call's ``if_match`` held before the creation and is
+            not checked again.
+        print: fingerprint of method and body; calls with the same idempotency key must agree in it.
+        leads: the table of leaders in which this call is registered, or None.
     """
 
     __slots__ = (
@@ -41,7 +47,7 @@ class Call:
     )
 
     def __init__(self, request: Request, waiter: Waiter, stats: NodeStats) -> None:
-        """Take a request in."""
+        """Count the request as in flight until it is answered."""
         self.request = request
         self.waiter = waiter
         self.stats = stats
@@ -56,34 +62,34 @@ class Call:
 
     @property
     def pointless(self) -> bool:
-        """Whether nobody waits any more, neither this caller nor one with the same idempotency key."""
+        """True if neither the caller nor a follower waits for the reply any more."""
         return self.answered or (not self.followers and self.waiter.done())
 
     @property
     def follows(self) -> bool:
-        """Whether it waits for an equal call instead of its own turn."""
+        """True if this call waits for the reply of its leader instead of running."""
         return self.leads is None and self.request.idempotency_key is not None and not self.readonly
 
     def lead(self, calls: dict[str, Call]) -> None:
-        """Stand in ``calls`` under the idempotency key until answered."""
+        """Register this call in ``calls`` as the leader for its idempotency key, until it is answered."""
         if self.request.idempotency_key is not None:
             calls[self.request.idempotency_key] = self
             self.leads = calls
 
     def follow(self, leader: Call) -> None:
-        """Wait for the answer of an equal request instead of running a second time."""
+        """Wait for the reply of ``leader``, which has the same idempotency key, instead of running."""
         if leader.followers is None:
             leader.followers = []
         leader.followers.append(self)
 
     def make_way(self, error: GoverseError, now: float) -> bool:
-        """Refuse this caller alone and promote the follower that may wait longest.
+        """Refuse this caller with ``error`` and let the follower with the latest deadline take its place.
 
-        The caller gets its answer in the next iteration of the loop: the place is about to be used, and no other call
-        may come in between.
+        The error is delivered with ``call_soon``. Delivering it now would run the waiter's code, which could start
+        other calls between the promotion and the turn that is about to start.
 
         Returns:
-            False, and nothing is done, if no follower has a later deadline than ``now``.
+            False if no follower has a deadline after ``now``; the call is then unchanged.
         """
         waiting = [one for one in self.followers or () if not one.pointless and one.request.deadline > now]
         if not waiting or self.followers is None:
@@ -91,7 +97,7 @@ class Call:
         follower = max(waiting, key=lambda one: one.request.deadline)
         self.followers.remove(follower)
         refusal = Reply(problem=Problem.of(error, self.request.request_id))
-        asyncio.get_running_loop().call_soon(_tell, self.waiter, refusal)
+        asyncio.get_running_loop().call_soon(_deliver, self.waiter, refusal)
         self.waiter, self.request = follower.waiter, follower.request
         follower.answered = True
         follower.stats.inflight -= 1
@@ -100,7 +106,8 @@ class Call:
     def answer(self, reply: Reply) -> None:
         """Deliver the reply to the caller and to all followers.
 
-        A follower's reply is marked as replayed if it is one that is kept: a result or a business error.
+        A follower's reply is marked as replayed if the node keeps it under the idempotency key, that is, if it is a
+        result or a business error.
         """
         if self.answered:
             return
@@ -108,7 +115,7 @@ class Call:
         self.stats.inflight -= 1
         if self.leads is not None and self.request.idempotency_key is not None:
             self.leads.pop(self.request.idempotency_key, None)
-        _tell(self.waiter, reply)
+        _deliver(self.waiter, reply)
         if self.followers:
             kept = reply.problem is None or reply.problem.status is not None
             for follower in self.followers:
@@ -130,8 +137,8 @@ class Call:
         self.answer(Reply(problem=Problem.of(error, self.request.request_id)))
 
 
-def _tell(waiter: Waiter, reply: Reply) -> None:
-    """Deliver a reply. A waiter that raises is logged: it must not keep followers or other turns from their replies."""
+def _deliver(waiter: Waiter, reply: Reply) -> None:
+    """Deliver a reply. An exception in a waiter is logged, so that followers and other turns get their replies."""
     try:
         if not waiter.done():
             waiter.set_result(reply)

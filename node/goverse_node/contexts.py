@@ -1,14 +1,14 @@
 """Context variables of turns.
 
-Each turn runs in a context of its own: a copy of the one in which the node started. What a method sets in a
-``ContextVar`` (a tenant, a user, bound log fields) is seen by the rest of its turn and by the tasks that it starts,
-never by another call, and a method never sees what its caller set. That is the same for plain functions, coroutines and
-hooks, and for callers in this process and in another one.
+Each turn runs in its own context, a copy of the context in which the node started. A value that a method sets in a
+``ContextVar`` (a tenant, a user, bound log fields) is visible to the rest of its turn and to the tasks that it starts.
+It is never visible to another call, and a method never sees values that its caller has set. This holds for plain
+functions, coroutines and hooks, and for callers in this process and in others.
 
-A copy is shallow, so a mutable value that the application set before the node started is shared by all turns. The
-decimal context is the one such value that the standard library changes in place (``decimal.getcontext().prec = 4``);
-each turn gets its own. Python makes it when a thread first needs it, so one that the application left as it is stays
-out of the clean context: a turn that needs it gets a new one, and others pay for none.
+A context copy is shallow, so a mutable value that the application set before the node started is shared by all turns.
+The standard library has one such value that is changed in place, the decimal context
+(``decimal.getcontext().prec = 4``), so each turn gets its own copy of it. A decimal context with the default settings
+is left out of the copied context. Python then creates a new one in a turn that needs it, and other turns pay nothing.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from goverse.objects.context import current_turn
 
 
 class TurnContexts:
-    """Makes the contexts of a node's turns."""
+    """Creates the contexts of a node's turns."""
 
     def __init__(self) -> None:
-        """Take the current context as the one that every turn begins with."""
+        """Use the current context as the template for every turn."""
         self._clean = Context()
         shared: decimal.Context | None = None
         variables: dict[ContextVar[object], object] = dict(copy_context())
@@ -35,9 +35,9 @@ class TurnContexts:
             elif _rules(value) != _rules(decimal.DefaultContext):
                 self._clean.run(variable.set, value)
                 shared = value
-        self._clean.run(current_turn.set, None)  # a variable that is there already is set faster
+        self._clean.run(current_turn.set, None)  # setting a variable that exists in the context is faster
         self.new: Callable[[], Context] = self._clean.copy if shared is None else partial(self._with_decimal, shared)
-        """Returns a context for one turn."""
+        """Return a new context for a turn."""
 
     def _with_decimal(self, shared: decimal.Context) -> Context:
         context = self._clean.copy()
@@ -46,6 +46,6 @@ class TurnContexts:
 
 
 def _rules(context: decimal.Context) -> tuple[object, ...]:
-    """Return all of a decimal context that an application sets; flags are what calculations leave."""
+    """Return the settings of a decimal context, without its flags, which are results of calculations."""
     places = (context.prec, context.rounding, context.Emin, context.Emax)
     return (*places, context.capitals, context.clamp, dict(context.traps))

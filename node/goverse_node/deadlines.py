@@ -1,8 +1,11 @@
-"""Deadlines: every call that waits and every turn that runs has one, and one timer looks after all of them.
+"""Deadlines of waiting calls and running turns, enforced by one timer.
 
-A call that waits too long is refused. A turn that runs too long goes on for a follower that may wait longer (a call
-with the same idempotency key), else it is cancelled; if it ignores that for the grace period, its object is reloaded
-and goes on without it. The timer runs only while there is something to look after.
+* A call that waits past its deadline is refused.
+* A turn that runs past its deadline continues for a follower with a later deadline, if there is one. Otherwise it is
+  cancelled.
+* A turn that ignores its cancellation for ``cancel_grace_s`` is abandoned: its object is reloaded without it.
+
+The timer runs every ``_SWEEP_S`` seconds, and only while a call waits or a turn runs.
 """
 
 from __future__ import annotations
@@ -21,19 +24,18 @@ from goverse_node.turns import expire_waiting, extend, timeout_of
 
 logger = logging.getLogger("goverse.node")
 
-_SWEEP_S: Final = 0.05  # how late a passed deadline may be noticed
+_SWEEP_S: Final = 0.05  # the longest time from a deadline to its enforcement
 
 
 class Deadlines:
-    """Looks after waiting calls and running turns.
+    """Enforces the deadlines of waiting calls and running turns.
 
     Attributes:
-        waiting: the calls that wait for their turn, for the store, or for an equal call.
-        running: the turns that did not end at once, with the time since when they should have stopped.
+        waiting: the calls that wait for their turn, for the store, or for their leader.
+        running: the turns that run as tasks, each with the time at which its cancellation was noted, or None.
     """
 
     def __init__(self, options: NodeOptions, stats: NodeStats) -> None:
-        """Look after nothing yet."""
         self.waiting: set[Call] = set()
         self.running: dict[Turn, float | None] = {}
         self._options = options
@@ -43,33 +45,32 @@ class Deadlines:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Use the clock of ``loop``."""
         self._loop = loop
-        self._context = copy_context()  # not that of the turn that happens to arm the timer, which it would keep alive
+        self._context = copy_context()  # the timer must not keep the context of the turn that arms it alive
 
     def stop(self) -> None:
-        """Look no more."""
         if self._timer is not None:
             self._timer.cancel()
 
     def track(self, turn: Turn) -> None:
-        """Look after a turn that did not end at once."""
+        """Enforce the deadline of a turn that runs as a task."""
         self.running[turn] = None
         self._arm()
 
     def untrack(self, turn: Turn) -> None:
-        """A turn is over."""
+        """Forget a turn that has ended."""
         self.running.pop(turn, None)
 
     def watch(self, call: Call) -> None:
-        """Look after a call that waits."""
+        """Enforce the deadline of a waiting call."""
         self.waiting.add(call)
         self._arm()
 
     def unwatch(self, call: Call) -> None:
-        """A call waits no more."""
+        """Forget a call that no longer waits."""
         self.waiting.discard(call)
 
     def end_all(self, error: GoverseError) -> None:
-        """Refuse and cancel everything."""
+        """Cancel all running turns and refuse all waiting calls with ``error``."""
         for turn in tuple(self.running):
             turn.expire(error)
         for call in tuple(self.waiting):
@@ -85,7 +86,7 @@ class Deadlines:
         now = self._loop.time()
         for call in [call for call in self.waiting if call.answered or call.request.deadline <= now]:
             if call not in self.waiting:
-                continue  # its turn came, while another caller was told
+                continue  # its turn started while another caller was being answered
             self.waiting.discard(call)
             if call.follows and not call.answered:
                 call.refuse(IdempotencyInProgress(retry_after_s=1))
@@ -110,7 +111,7 @@ class Deadlines:
         turn.closed = True
         self._stats.abandoned += 1
         logger.error(
-            "a cancelled method does not stop; its object is reloaded and goes on without it",
+            "cancelled method did not stop; reloading its object without it",
             extra=turn.place(),
         )
         turn.activation.leave()

@@ -1,9 +1,9 @@
-"""Who waits for whom: finds two call chains of one node that wait for each other, before they do.
+"""Deadlock detection: finds call chains of one node that would wait for each other, before they do.
 
-A nested call that has to queue adds an edge: its chain waits for the object's running turns, and those wait for the
-objects that they have called. If that leads back to an object of the chain, nobody would ever go on. A cycle is closed
-by its last edge, so it is enough to look whenever a nested call is about to queue. Cycles over several nodes end with
-the deadline.
+A nested call that has to queue adds an edge to the wait-for graph: its chain waits for the object's running turns, and
+those wait for the objects that they have called. If a path leads back to an object of the chain, no turn on it could
+ever continue. The last edge closes a cycle, so a search whenever a nested call is about to queue finds every cycle.
+Cycles that span several nodes are not detected; they end at the deadline of a call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def closes_cycle(activation: Activation, chain: tuple[ObjectKey, ...]) -> bool:
-    """Whether a call with this chain, queued at ``activation``, would wait for itself."""
+    """Return True if a call with this chain, queued at ``activation``, would wait for itself."""
     waiting, seen = set(chain), {activation.key}
     reached = [activation]
     while reached:

@@ -1,10 +1,10 @@
-"""Evacuation: the activations of a shard leave memory, because another node is to serve it or does so already.
+"""Evacuation: removal of a shard's activations from memory, when another node takes over the shard or already has.
 
-* *Closing* a shard: its objects take no new call (``moving``, which promises that nothing was executed), turns under
-  way end and commit, ``on_deactivate`` runs; turns that still run when time is up are cancelled. When the last
-  activation is gone everything that it did is durable, and whoever asked is told.
-* *Dropping* a shard: its activations go at once. What they had not committed never takes effect: the store refuses
-  their records; calls whose turn had begun are told so, the others get ``moving``.
+* *Closing* a shard: new calls are answered with ``moving``, which guarantees that nothing was executed. Running turns
+  end and commit, and ``on_deactivate`` runs. Turns that still run at the time limit are cancelled. When the last
+  activation is gone, all its commits are durable, and the callback ``emptied`` is called.
+* *Dropping* a shard: its activations are removed immediately. Their uncommitted changes never take effect, because the
+  store refuses the records. Calls whose turn has begun fail with ``unavailable``; the others get ``moving``.
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ Emptied = Callable[[int], None]
 
 
 class Evacuation:
-    """The activations of a node by shard, and the shards that are being emptied."""
+    """The activations of a node by shard, and the shards that are closing."""
 
     def __init__(self) -> None:
-        """Know of no activation."""
         self._resident: dict[int, set[Activation]] = {}
         self._closing: dict[int, Emptied] = {}
 
     def came(self, activation: Activation) -> None:
-        """Note an activation."""
+        """Register a new activation."""
         self._resident.setdefault(activation.shard, set()).add(activation)
 
     def went(self, activation: Activation) -> None:
-        """Note that an activation is gone; tell if it was the last one of a shard that closes."""
+        """Remove an activation. If it was the last one of a closing shard, call the shard's ``emptied``."""
         left = self._resident.get(activation.shard)
         if left is None or activation not in left:
             return
@@ -47,7 +46,10 @@ class Evacuation:
                 emptied(activation.shard)
 
     def close(self, shards: Iterable[int], cancel_at: float, emptied: Emptied) -> None:
-        """Empty ``shards``; ``emptied`` hears of each when it is. Turns that run at ``cancel_at`` are cancelled."""
+        """Close ``shards``. ``emptied`` is called with each as soon as it has no activation.
+
+        Turns that still run at ``cancel_at`` (on the loop's clock) are cancelled.
+        """
         slow: list[Activation] = []
         for shard in shards:
             activations = tuple(self._resident.get(shard, ()))
@@ -62,7 +64,7 @@ class Evacuation:
             asyncio.get_running_loop().call_at(cancel_at, _cancel, slow)
 
     def drop(self, shards: Iterable[int]) -> None:
-        """Forget the activations of ``shards`` at once."""
+        """Remove the activations of ``shards`` immediately."""
         for shard in shards:
             self._closing.pop(shard, None)
             for activation in tuple(self._resident.get(shard, ())):

@@ -1,7 +1,8 @@
-"""Running a method: plain functions at once, coroutines as tasks, and every way of ending turned into one of two.
+"""Execution of methods: plain functions run immediately, coroutines as tasks.
 
-However a method ends (result, exception, exit, cancellation, a value of the wrong type), the turn's ``done`` hears
-either the result as JSON or a ``GoverseError``; nothing that user code raises gets past this module.
+A method can end in many ways: a result, an exception, ``sys.exit()``, a cancellation, a value of the wrong type. This
+module turns each of them into one of two outcomes for the turn's ``done``: the result as JSON, or a ``GoverseError``.
+No exception of user code leaves this module.
 """
 
 from __future__ import annotations
@@ -49,15 +50,15 @@ _SHOWN_MAX = 200
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes, list, dict, tuple, set))
 _PASSED_ON = (
     *(BusinessError, MethodFailed, TryAgain, Deadlock, ReentrancyConflict, TooLarge),
-    # What a caller's own argument may bring about: the id of an object that is missing, that exists, or that is invalid
+    # Errors that a caller's argument may cause: the id of an object that is missing, that exists, or that is invalid
     *(ObjectNotFound, ObjectExists, MalformedRequest),
 )
 
 
 def run(turn: Turn, target: Any, arguments: dict[str, Any], context: ContextVars) -> None:
-    """Start the turn's method on ``target``; a turn without one is done at once.
+    """Start the turn's method on ``target``. A turn without a method ends immediately.
 
-    ``context`` is the turn's own, and the current one.
+    ``context`` is the turn's own context, which is also the current one.
     """
     method = turn.method
     if method is None:
@@ -74,7 +75,7 @@ def run(turn: Turn, target: Any, arguments: dict[str, Any], context: ContextVars
             turn.activation.node.track(turn)
             return
     except BaseException as error:
-        current_turn.set(None)  # what an answer brings about is no part of the turn
+        current_turn.set(None)  # code that runs because of the answer is not part of the turn
         mark = ref(scope)
         del scope
         _fail(turn, error, mark)
@@ -86,7 +87,7 @@ def run(turn: Turn, target: Any, arguments: dict[str, Any], context: ContextVars
 
 
 async def drive(turn: Turn, value: Any, scope: Scope) -> None:
-    """Await what the method returned, and end the turn. ``scope`` is the turn's in this task's context."""
+    """Await the awaitable that the method returned, then end the turn. ``scope`` is held by this task's context."""
     turn.started = True
     coroutine: Coroutine[Any, Any, Any] = value if value.__class__ is CoroutineType else _awaiting(value)
     if turn.expired is not None:
@@ -103,7 +104,7 @@ async def drive(turn: Turn, value: Any, scope: Scope) -> None:
             value = await coroutine
     except BaseException as error:
         if isinstance(error, GeneratorExit) and not _is_running(turn):
-            raise  # the loop is gone, and with it everybody who could be told
+            raise  # the event loop is gone, and with it every waiter
         current_turn.set(None)
         _fail(turn, error, mark)
     else:
@@ -112,7 +113,10 @@ async def drive(turn: Turn, value: Any, scope: Scope) -> None:
 
 
 def _is_running(turn: Turn) -> bool:
-    """Tell whether the turn's task runs: a ``GeneratorExit`` is the method's own then, and no end of its coroutine."""
+    """Return True if the turn's task is running.
+
+    A ``GeneratorExit`` then comes from the method itself, and not from the garbage collection of its coroutine.
+    """
     try:
         return asyncio.current_task() is turn.task
     except RuntimeError:
@@ -142,7 +146,7 @@ def _succeed(turn: Turn, value: Any, mark: ref[Scope]) -> None:
     except BaseException as error:
         if isinstance(error, MethodFailed):
             logger.error("method returned a wrong value", extra=_of_result(turn, value, error))
-        _end(turn, b"", told(turn, error))
+        _end(turn, b"", public_error(turn, error))
         return
     _end(turn, body, None)
 
@@ -150,18 +154,18 @@ def _succeed(turn: Turn, value: Any, mark: ref[Scope]) -> None:
 def _fail(turn: Turn, error: BaseException, mark: ref[Scope]) -> None:
     if mark() is not None:
         turn.activation.left_behind(turn, mark)
-    _end(turn, b"", told(turn, error))
+    _end(turn, b"", public_error(turn, error))
     if isinstance(error, KeyboardInterrupt) and turn.activation.node.passes_interrupts:
         raise error
 
 
 def _end(turn: Turn, body: bytes, error: GoverseError | None) -> None:
-    """Tell that the turn is over. Should that fail, the caller is answered all the same and the object starts over."""
+    """Call the turn's ``done``. If that raises, refuse the caller and reload the object."""
     try:
         turn.done(turn, body, error)
     except Exception:
-        logger.exception("a turn could not be ended", extra=turn.place())
-        failure = Unavailable("the call could not be brought to its end; it may or may not have taken effect")
+        logger.exception("error while completing a turn", extra=turn.place())
+        failure = Unavailable("the node failed to complete the call; it may or may not have taken effect")
         turn.closed = True
         turn.activation.node.untrack(turn)
         turn.activation.leave()
@@ -169,19 +173,19 @@ def _end(turn: Turn, body: bytes, error: GoverseError | None) -> None:
             turn.call.refuse(failure)
 
 
-def told(turn: Turn, error: BaseException) -> GoverseError:
-    """Return the error for the caller: no more of ``error`` than the method declares public."""
+def public_error(turn: Turn, error: BaseException) -> GoverseError:
+    """Return the error for the caller. It reveals no more of ``error`` than the method declares as public."""
     if turn.expired is not None:
         return turn.expired
     cause = single(error)
     if isinstance(cause, _PASSED_ON):
-        cause.link_verdict = None  # it speaks of a nested call, or the application set it; not of this call
-        unfit = _made_fit(cause)
+        cause.link_verdict = None  # a verdict here is about a nested call, or was set by the application
+        unfit = _make_encodable(cause)
         if unfit is None:
             if isinstance(cause, ReadonlyViolation):
                 logger.error("method broke a rule", extra={**turn.place(), "reason": cause.detail})
             return cause
-        logger.error("a refusal cannot be told", extra={**turn.place(), "reason": unfit})
+        logger.error("an error of a method cannot be encoded", extra={**turn.place(), "reason": unfit})
     logger.error("method failed", exc_info=error, extra={**turn.place(), **_reason(cause)})
     failure = _public(turn, cause) or _public(turn, error) or _hidden(turn, cause)
     if turn.activation.node.shows_causes:
@@ -190,7 +194,7 @@ def told(turn: Turn, error: BaseException) -> GoverseError:
 
 
 def _of_result(turn: Turn, value: Any, error: Exception) -> dict[str, str | int]:
-    """Return what the log says of a wrong result; not the value where a hidden field could be it."""
+    """Return the log fields for a result of a wrong type. Its value is left out if the type has hidden fields."""
     found = {**turn.place(), "reason": str(error)}
     if not turn.activation.spec.state.hidden:
         found["value"] = _shown(value)
@@ -198,37 +202,37 @@ def _of_result(turn: Turn, value: Any, error: Exception) -> dict[str, str | int]
 
 
 def _reason(error: BaseException) -> dict[str, str]:
-    """Return what the log says of an error of GoVerse besides its traceback: its text, and the fields that it names."""
+    """Return the log field ``reason`` of a GoVerse error: its text, and the fields that it names."""
     if not isinstance(error, GoverseError):
         return {}
     detail, where = _text(error), ""
-    with suppress(Exception):  # an application may have put anything there, and left out what its parent makes
+    with suppress(Exception):  # an application's subclass may hold any value there, or lack the attribute
         where = in_words([problem for problem in error.extra["errors"] if problem["message"] not in detail])
     return {"reason": f"{detail}; {where}" if where else detail}
 
 
 def _hidden(turn: Turn, error: BaseException) -> MethodFailed:
-    """Return what the caller sees of an error that the method does not declare: of GoVerse's own errors the code."""
+    """Return the error for the caller when the method raised an undeclared one; a GoVerse error shows its code."""
     name = f"{turn.activation.key.type}.{turn.name}"
     if isinstance(error, GoverseError):
         return MethodFailed(
-            f"{name} raised an error, {error.code}; the state is as it was before the call, the log has the cause",
+            f"{name} raised an error, {error.code}; the state is unchanged, and the node's log has the cause",
             cause=error.code,
         )
-    return MethodFailed(f"{name} raised an error; the state is as it was before the call, the log has the cause")
+    return MethodFailed(f"{name} raised an error; the state is unchanged, and the node's log has the cause")
 
 
 def _public(turn: Turn, error: BaseException) -> MethodFailed | None:
-    """Return what the caller may see of an error that the method declares, or None."""
+    """Return the error for the caller if the method declares ``error`` in ``raises``, else None."""
     if turn.method is None or not turn.method.raises or not isinstance(error, turn.method.raises):
         return None
     kind = type(error).__name__
     public = MethodFailed(f"{turn.activation.key.type}.{turn.name} raised {kind}: {_text(error)}", exception=kind)
-    return public if _made_fit(public) is None else None
+    return public if _make_encodable(public) is None else None
 
 
-def _made_fit(error: GoverseError) -> str | None:
-    """Bring what users put into an error into the form of JSON; return why that is impossible, or None."""
+def _make_encodable(error: GoverseError) -> str | None:
+    """Convert the application's values in an error to plain JSON values. Return the reason if that fails, else None."""
     try:
         error.detail = str(error.detail)
         if error.extra:
@@ -239,21 +243,21 @@ def _made_fit(error: GoverseError) -> str | None:
             return f"its code is {problem.code!r:.100}, not an identifier"
     except BaseException as reason:
         return f"its members have no JSON form: {reason}"
-    status: Any = problem.status  # an application may have put anything there
+    status: Any = problem.status  # an application may have set any value
     if status is not None and not (isinstance(status, int) and 400 <= status <= 499):
-        return f"its status is {status!r:.100}, not one of 400 to 499"
+        return f"its status is {status!r:.100}, which is not in 400 to 499"
     return None
 
 
 def _text(error: BaseException) -> str:
-    try:  # the text of Pydantic's error repeats its input, which may be of a field that GET does not show
+    try:  # the text of a ValidationError contains its input, which may belong to a field that GET does not show
         return without_input(error) if isinstance(error, ValidationError) else str(error)
     except BaseException:
-        return "(an error that cannot be shown)"
+        return "(error text unavailable)"
 
 
 def _shown(value: Any) -> str:
-    """Return a value for the log, in a bounded length."""
+    """Return the repr of a value for the log, cut to ``_SHOWN_MAX`` characters."""
     try:
         return reprlib.repr(value)[:_SHOWN_MAX]
     except Exception:

@@ -1,15 +1,15 @@
-"""Exception groups: the one error that a group stands for.
+"""Exception groups: reduction of a group to a single error.
 
-``asyncio.TaskGroup`` raises an ``ExceptionGroup`` even if one task failed with one refusal, where ``asyncio.gather``
-raises the refusal itself. Both should mean the same to the caller:
+``asyncio.TaskGroup`` raises an ``ExceptionGroup`` even if only one task failed; ``asyncio.gather`` raises the error
+itself. Both should give the caller the same result, so a group is reduced as follows:
 
-* Nested groups are flattened. Cancellations are left out: a task group cancels the tasks that had not failed.
-* If all that remains are GoVerse errors with one code, the group is the first of them. A business error is then kept
-  under the idempotency key, as if it had been raised alone.
-* If all are errors that ask to try again, with whatever codes, it is the first of them, and so retryable.
-* If all are of one exception class, it is the first of them, so ``@call(raises=...)`` applies to groups too.
-* Everything else is a failure of the method. That includes a refusal beside another kind of error, and the
-  ``TimeoutError`` of ``asyncio.timeout``, which is no statement of GoVerse but an exception like any other.
+* Nested groups are flattened. Cancellations are ignored, because a task group cancels the tasks that have not failed.
+* If the remaining errors are all GoVerse errors with the same code, the group becomes the first of them. A business
+  error is then kept under the idempotency key, as if it had been raised alone.
+* If they are all retryable (``TryAgain``), the group becomes the first of them, whatever their codes.
+* If they all have the same exception class, the group becomes the first of them, so ``@call(raises=...)`` applies.
+* Any other group is a failure of the method. Examples: a business error beside another kind of error; the
+  ``TimeoutError`` of ``asyncio.timeout`` beside one, which GoVerse treats like any other exception.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _GROUP: type[Any] = BaseExceptionGroup
 
 
 def single(error: BaseException) -> BaseException:
-    """Return the error that ``error`` stands for: itself, unless it is a group of equal ones."""
+    """Return the error that ``error`` is reduced to: itself, unless it is a group of errors of one kind."""
     leaves = [leaf for leaf in _leaves(error) if not isinstance(leaf, CancelledError)]
     if not leaves:
         return error

@@ -1,10 +1,15 @@
-"""The same call twice: one idempotency key, one execution, one answer.
+"""Idempotency: calls with the same key run once and get the same reply.
 
-A key belongs to one object. A call whose key is under way follows the call that brought it first; a call whose key was
-answered before gets that answer from the store. The answer is kept by the same commit as the effect. A key that was
-made for this very attempt (``fresh_key``) is not looked up: no earlier attempt can have used it. Calls under a key that
-a router made are the same call, so they are not compared. Calls of readonly methods do not come here: they have no
-effect, so each one runs, whatever its key, and its reply is not kept.
+A key is scoped to one object.
+
+* While the first call with a key runs, further calls with it become its followers and receive its reply.
+* After it was answered, further calls receive the reply that the store keeps. The reply is part of the same commit
+  record as the effect.
+* A key that was generated for this attempt (``fresh_key``) is not looked up, because no earlier attempt can have used
+  it.
+* Two calls with the same key must have the same method and body; otherwise the second fails with
+  ``idempotency_key_mismatch``. Keys that a router generated are unique to one call, so they are not compared.
+* Readonly calls are not deduplicated. They have no effect, so each one runs, and its reply is not kept.
 """
 
 from __future__ import annotations
@@ -26,7 +31,13 @@ if TYPE_CHECKING:
 
 
 def deduplicate(activation: Activation, call: Call, idempotency_key: str) -> bool:
-    """Attach a call to an equal one that is under way, or answer it from what is kept; tell whether that was so."""
+    """Handle a call that repeats an earlier one, or register it as the leader for its key.
+
+    Returns:
+        True if the call needs nothing further from the caller of this function: it follows a running call, was
+        answered or refused, or waits for the store. In the last case it is delivered again if no reply is kept.
+        False if it should run now.
+    """
     if not is_unique(idempotency_key):
         call.print = fingerprint(call.request)
     if activation.keyed is None:
@@ -93,8 +104,8 @@ def _mismatch(request: Request) -> IdempotencyKeyMismatch:
     if is_derived(idempotency_key):
         return IdempotencyKeyMismatch(
             f"{request.key}.{request.method} was called with other arguments than in an earlier attempt of the same "
-            "call; a method that is repeated must make the same calls, so take times, random numbers and the like from "
-            "its arguments or from the state"
+            "call; a method that is retried must make the same calls, so take times and random numbers from its "
+            "arguments or from the state"
         )
     return IdempotencyKeyMismatch(
         f"the idempotency key {idempotency_key!r} was used for this object with another method or body; use a new key"

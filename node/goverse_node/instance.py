@@ -1,7 +1,7 @@
-"""The live Python object of an activation, and the bytes that it stands for.
+"""The live Python object of an activation, and the encoded state that it was built from.
 
-``base`` is always the encoded form of the state to fall back to. It is taken from the live object itself (not from the
-store), so two encodings are equal exactly when the state is: a set, for example, keeps its own order.
+``base`` is the encoded state to return to when a turn fails. It is encoded from the live object, not copied from the
+store, so that two encodings are equal exactly if the states are. A set, for example, keeps its iteration order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from goverse.objects.spec import TypeSpec
 from goverse_node.memento import Memento
 
 # Measured by benchmarks/memory.py. Live values and encoded state together take 2 times their JSON for text, 7 for
-# numbers, 14 for models. What is counted too small breaks the bound, what is counted too large wastes some of it.
+# numbers, 14 for models. An estimate that is too small breaks the memory bound; one that is too large wastes memory.
 _OVERHEAD_BYTES = 1_000  # activation, instance and table entries
 _EXPANSION = 8
 _ABSENT: Final = object()
@@ -47,10 +47,10 @@ class Instance:
     )
 
     unfit: GoverseError | None
-    """Why the stored state cannot be brought to life; such an object can only be deleted."""
+    """The error if the stored state does not fit the class, else None. Such an object can only be deleted."""
 
     def __init__(self, spec: TypeSpec, key: ObjectKey, stored: StoredObject | None, version: int = 0) -> None:
-        """Bring the stored state to life, or start with the defaults where there is none.
+        """Build the object from its stored state, or from the defaults if nothing is stored.
 
         Raises:
             GoverseError: the stored state does not fit the class.
@@ -63,10 +63,10 @@ class Instance:
         self.creation = None if stored is None else stored.creation
         self._extra: dict[str, Any] = {}
         self._keeps_unknown = False
-        self._seen: dict[str, Any] = {}  # the fields that ``_seen_body`` was written from
+        self._seen: dict[str, Any] = {}  # the field values that ``_seen_body`` was encoded from
         self._seen_body: bytes | None = None
-        self._proven: bytes | None = None  # a written state that certainly loads as it is
-        self._was_written = False  # since the values were last known to be those that their bytes are loaded as
+        self._proven: bytes | None = None  # an encoded state that is known to decode to the same values
+        self._was_written = False  # encoded since the values were last known to equal the decoded ones
         self.object: Any = object.__new__(spec.cls)
         attributes: dict[str, Any] = self.object.__dict__
         attributes["_goverse_key"] = key
@@ -92,7 +92,7 @@ class Instance:
         return instance
 
     def _adopt(self, values: dict[str, Any]) -> None:
-        """Set the persistent fields; what the class does not declare is kept aside and written back."""
+        """Set the persistent fields. Members that the class does not declare are kept and written back."""
         if len(values) > len(self.spec.state.fields):
             fields = set(self.spec.state.fields)
             self._extra = {name: values.pop(name) for name in list(values) if name not in fields}
@@ -100,7 +100,7 @@ class Instance:
         self.object.__dict__.update(values)
 
     def _adopt_unknown(self, stored: StoredObject) -> None:
-        """Keep the members of nested models that the class does not declare, and log what is not declared once."""
+        """Keep undeclared members of nested models, and log the undeclared members of the type once."""
         state, spec = self.spec.state, self.spec
         unknown = list(self._extra)
         if stored.state != self.base and stored.state_version == spec.policy.state_version:
@@ -119,7 +119,7 @@ class Instance:
         return [field for field in self.spec.state.required if field not in self.object.__dict__]
 
     def dump(self) -> bytes:
-        """Return the present state as JSON.
+        """Return the current state as JSON.
 
         Raises:
             MethodFailed: a field has no value or one of a wrong type, or an undeclared attribute was set.
@@ -153,10 +153,10 @@ class Instance:
         return state.dump_with_unknown(values) if self._keeps_unknown else state.dump(values)
 
     def refuse_undeclared(self) -> None:
-        """Make sure that every attribute is a declared field or transient.
+        """Check that every attribute is a declared field or transient.
 
         Raises:
-            MethodFailed: one is not.
+            MethodFailed: an attribute is neither.
         """
         attributes: dict[str, Any] = self.object.__dict__
         fields = self.spec.state.fields
@@ -171,17 +171,18 @@ class Instance:
         self._note_names(attributes)
 
     def _note_names(self, attributes: dict[str, Any]) -> None:
-        """Note which attributes there are, so that ``dump`` finds another one.
+        """Record the attributes, so that ``dump`` detects a new one.
 
-        Every state that is written has all fields. Where fields and the key are the only attributes, their number
-        proves their names; a transient attribute could be deleted in exchange for an undeclared one.
+        Every encoded state has all fields. If fields and the key are the only attributes, comparing their number is
+        enough. If there are transient attributes, the names are compared too: one of them could have been deleted and
+        an undeclared one added.
         """
         self._attributes = len(attributes)
         transient = sum(name.startswith("_") for name in attributes) > 1
         self._names = tuple(attributes) if transient else None
 
     def accept(self, state: bytes, bytes_max: int) -> bytes:
-        """Make sure that a changed state may be committed; return it, written again if numbers were promoted.
+        """Check that a changed state may be committed. Return it, encoded again if numbers were promoted.
 
         Raises:
             MethodFailed: it breaks a constraint of its class.
@@ -191,7 +192,7 @@ class Instance:
         if len(state) > bytes_max:
             raise TooLarge(
                 f"the state of this {self.spec.name} would be {len(state)} bytes; {bytes_max} are allowed. "
-                "Split it over several objects."
+                "Split it into several objects."
             )
         if state is self._proven:
             return state
@@ -202,9 +203,10 @@ class Instance:
         return state
 
     def differs_from(self, state: bytes) -> GoverseError | None:
-        """Return why the fields are not what ``state`` is loaded as, although they are written as ``state``.
+        """Return the error if the fields encode to ``state`` but differ from the values that it decodes to, else None.
 
-        A value may have been replaced by one of another class that has the same JSON. Numbers are promoted.
+        Example: a field of a model was replaced by an instance of another class with the same JSON. Numbers are
+        promoted.
         """
         if not self._was_written:
             return None
@@ -214,16 +216,16 @@ class Instance:
             except StateNotStorable as error:
                 return error
             except MethodFailed:
-                return None  # nothing is stored now, and a validator may depend on the time
+                return None  # nothing is stored now, and a validator may depend on the current time
         if self.spec.state.is_immutable:
             self._was_written = False
         return None
 
     def restore(self, state: bytes | None) -> None:
-        """Put the persistent fields back to ``state``, as new values; None puts back the defaults.
+        """Replace the persistent fields by the values that ``state`` decodes to; None means the defaults.
 
         Raises:
-            MethodFailed: ``state`` breaks a constraint of the class; nothing was changed.
+            MethodFailed: ``state`` breaks a constraint of the class. The fields are unchanged.
         """
         values = self.spec.state.fresh() if state is None else self.spec.state.load(state)
         attributes: dict[str, Any] = self.object.__dict__
@@ -235,18 +237,19 @@ class Instance:
             self.spec.state.attach_unknown(attributes, state, self.spec.state.dump(values))
 
     def remember(self, state: bytes | None) -> Memento:
-        """Take down the live state, which is ``state`` as bytes, so that it can be put back in place."""
+        """Return a memento of the live state, whose encoded form is ``state``."""
         return Memento(state, self.object.__dict__)
 
     def is_of(self, memento: Memento) -> bool:
-        """Tell whether the fields are still those that ``memento`` took down."""
+        """Return True if the fields are still the Python objects that ``memento`` recorded."""
         return memento.is_of(self.object.__dict__)
 
     def put_back(self, memento: Memento) -> bytes | None:
-        """Put the live state back in place; return its bytes, which may differ in the order of a set.
+        """Restore the live state in place. Return its bytes, which may differ in the order of a set.
 
         Raises:
-            MethodFailed: the state is another one than before: it holds a mutable value of an unknown kind.
+            MethodFailed: the state differs from before, because it contains a mutable value that a memento cannot
+                restore.
         """
         attributes: dict[str, Any] = self.object.__dict__
         memento.restore(attributes)
@@ -255,16 +258,16 @@ class Instance:
             return None
         state, load = self.dump(), self.spec.state.load
         if state != memento.state and load(state) != load(memento.state):
-            raise MethodFailed(f"the state of {self.spec.name} could not be put back in place")
+            raise MethodFailed(f"the state of {self.spec.name} could not be restored in place")
         return state
 
     def rebase(self) -> None:
-        """Take the live state as the one to fall back to, after it was rebuilt from bytes."""
+        """Make the live state the new ``base``, after it was rebuilt from bytes."""
         self.base = None if self.missing() else self.dump()
 
     @property
     def shows_base(self) -> bool:
-        """Whether ``base`` is what callers may see: no view, no hidden field, no member of another release."""
+        """True if callers may see ``base`` as it is: no view, no hidden field, no undeclared member."""
         return self.spec.view is None and not self.spec.state.hidden and not self._extra
 
     @property
@@ -274,10 +277,10 @@ class Instance:
 
 
 def state_values(spec: TypeSpec, key: ObjectKey, state: bytes, state_version: int) -> dict[str, Any]:
-    """Return the field values of a stored state, migrated to the class's present version.
+    """Return the field values of a stored state, migrated to the class's current state version.
 
     Raises:
-        DataNewer: a newer class wrote it.
+        DataNewer: the state was written by a newer class.
         StateInvalid: it does not fit the class, or a migration is missing or failed.
     """
     if state_version == spec.policy.state_version:
@@ -295,16 +298,16 @@ def state_values(spec: TypeSpec, key: ObjectKey, state: bytes, state_version: in
     try:
         return spec.state.load(state)
     except MethodFailed as error:
-        returned = f"what the migration from state version {state_version} returned does not fit class {spec.name}"
+        returned = f"the result of the migration from state version {state_version} does not fit class {spec.name}"
         raise invalid(key, MethodFailed(returned, **error.extra)) from error
 
 
 def invalid(key: ObjectKey, error: MethodFailed) -> StateInvalid:
-    """Return the error for callers of an object whose state does not fit its class, with what they can do."""
+    """Return the error for callers of an object whose state does not fit its class, with the possible remedies."""
     problems = error.extra.get("errors")
     where = f": {in_words(problems)}" if problems else ""
     return StateInvalid(
         f"{key} cannot be loaded: {error.detail}{where}. `goverse dump` shows the stored JSON. "
-        "Mend the class, or delete the object: DELETE works, without on_delete, where the type says delete='anyone'.",
+        "Fix the class, or delete the object: DELETE works, without on_delete, if the type has delete='anyone'.",
         **error.extra,
     )

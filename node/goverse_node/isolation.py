@@ -1,8 +1,12 @@
-"""Isolation: which turn changed the state, and what becomes of the change.
+"""Isolation between the turns of one object.
 
-At any time at most one of the turns that run has changes that are not committed (``activation.dirty``); the others see
-the state of before or are refused. That keeps three promises at once: a failed turn leaves no trace, what another turn
-committed is never undone with it, and no reply speaks of a state that may still vanish.
+At any time at most one running turn has uncommitted changes (``activation.dirty``). A turn that runs beside it and also
+changes the state, or that ends while those changes are uncommitted, fails with ``reentrancy_conflict``. This gives
+three guarantees:
+
+* A failed turn leaves no trace.
+* Undoing a turn never undoes a commit of another turn.
+* No reply shows a state that may still be undone.
 """
 
 from __future__ import annotations
@@ -23,14 +27,14 @@ logger = logging.getLogger("goverse.node.turn")
 
 
 def observe(activation: Activation, turn: Turn) -> None:
-    """Charge a change of the state since the last look to ``turn``, which ran in between.
+    """Compare the state with that of the last comparison and attribute a change to ``turn``, which ran in between.
 
     Raises:
-        MethodFailed: a readonly turn changed the state, or it has no JSON form; the state is put back.
-        ReentrancyConflict: another turn has changes that are not committed; the state is put back to those.
+        MethodFailed: a readonly turn changed the state, or it has no JSON form. The change is undone.
+        ReentrancyConflict: another turn has uncommitted changes. Those are kept; the change of ``turn`` is undone.
     """
     try:
-        state = _look(activation)
+        state = _current_state(activation)
         if state == activation.live:
             if activation.mementos is not None and not turn.readonly:
                 _outdated(activation)
@@ -41,13 +45,12 @@ def observe(activation: Activation, turn: Turn) -> None:
             raise _readonly(activation, turn, state)
         if activation.dirty not in (None, turn):
             raise ReentrancyConflict(
-                f"{activation.key.type}.{turn.name} changed the state while {_name(activation.dirty)} of "
-                f"the same object had "
-                "changes that are not committed; try again"
+                f"{activation.key.type}.{turn.name} changed the state while {_name(activation.dirty)} of the same "
+                "object had uncommitted changes; try again"
             )
     except GoverseError as error:
         turn.condemned = error
-        tell_developer(turn, error)
+        log_broken_rule(turn, error)
         _put_back(activation, activation.live, turn)
         raise
     activation.dirty = turn
@@ -55,7 +58,10 @@ def observe(activation: Activation, turn: Turn) -> None:
 
 
 def _readonly(activation: Activation, turn: Turn, state: bytes | None) -> MethodFailed:
-    """Return the error for a readonly turn that changed the state, with the fields; their values are notes."""
+    """Return the error for a readonly turn that changed the state.
+
+    It names the changed fields. Their values are attached as notes, which go to the log and not to the caller.
+    """
     name, fields = f"{activation.key.type}.{turn.name}", activation.instance.spec.state
     before, after = fields.members(activation.live), fields.members(state)
     changed = [field for field in fields.fields if before.get(field) != after.get(field)]
@@ -69,8 +75,8 @@ def _readonly(activation: Activation, turn: Turn, state: bytes | None) -> Method
     return failed
 
 
-def tell_developer(turn: Turn, error: GoverseError) -> None:
-    """Log a rule of the object model that a method broke, and name the method in the error."""
+def log_broken_rule(turn: Turn, error: GoverseError) -> None:
+    """Log that a method broke a rule of the object model, and add the method's name to the error."""
     if not isinstance(error, MethodFailed | TooLarge) or isinstance(error, StateInvalid):
         return
     name = f"{turn.activation.key.type}.{turn.name}"
@@ -83,8 +89,8 @@ def tell_developer(turn: Turn, error: GoverseError) -> None:
     logger.error("method broke a rule", extra=extra)
 
 
-def _look(activation: Activation) -> bytes | None:
-    """Return the state as it is now; None while an object that was never stored still lacks a field."""
+def _current_state(activation: Activation) -> bytes | None:
+    """Return the encoded state, or None while a new object still lacks the value of a field."""
     instance = activation.instance
     if activation.live is None and instance.missing():
         return None
@@ -92,10 +98,10 @@ def _look(activation: Activation) -> bytes | None:
 
 
 def prepare(activation: Activation, turn: Turn) -> GoverseError | None:
-    """Get ready for a step of ``turn`` beside which others wait, or that strays may have changed the state for.
+    """Prepare a step of ``turn`` if other turns wait, or if a stray may have changed the state before it.
 
     Returns:
-        The error that ends the turn, if the state cannot be put back.
+        The error that ends the turn if a change by a stray cannot be undone, else None.
     """
     if activation.strays is not None and turn.readonly:
         try:
@@ -108,7 +114,7 @@ def prepare(activation: Activation, turn: Turn) -> GoverseError | None:
 
 
 def remember(activation: Activation) -> None:
-    """Have a memento of the live state, for turns that hold references into it."""
+    """Take a memento of the live state, unless there is one. Waiting turns may hold references into the state."""
     instance, live = activation.instance, activation.live
     kept = activation.mementos or []
     if any(memento.state is live and instance.is_of(memento) for memento in kept):
@@ -116,50 +122,56 @@ def remember(activation: Activation) -> None:
     base = [memento for memento in kept if memento.state is instance.base and memento.state is not live]
     try:
         activation.mementos = [*base, instance.remember(live)]
-    except Exception:  # a value of a user's class refuses to be looked at; the state is rebuilt if need be
+    except Exception:  # a value of a user's class cannot be inspected; without a memento an undo rebuilds the state
         activation.mementos = base or None
 
 
 def _outdated(activation: Activation) -> None:
-    """Drop the memento of the live state: a turn that may write had a step, and may have moved what is equal."""
+    """Drop the memento of the live state after a step of a turn that may write.
+
+    The state's bytes are equal, but the turn may have replaced containers by equal ones.
+    """
     kept = [memento for memento in activation.mementos or () if memento.state is not activation.live]
     activation.mementos = kept or None
 
 
 def undo_strays(activation: Activation) -> None:
-    """Undo what something that a method left behind did to the state while no turn ran.
+    """Undo a change of the state that was made while no turn ran, by something that a method left running.
 
     Raises:
-        StateInvalid: the state cannot be put back; the object leaves memory.
+        StateInvalid: the change cannot be undone. The object leaves memory.
     """
     strays = activation.strays
     if strays is None or activation.dirty is not None:
         return
     try:
-        changed = _look(activation) != activation.live
+        changed = _current_state(activation) != activation.live
     except GoverseError:
         changed = True
     if changed:
         logger.warning(
-            "the state changed while no turn ran and was put back; a task that a method left behind may have done it, "
-            "and should call a method of the object instead",
+            "undid a change of the state that was made while no turn ran, probably by a task that a method left "
+            "running; such a task must call a method of the object instead",
             extra={"object": str(activation.key), "left_behind_by": ", ".join(strays.names())},
         )
         _put_back(activation, activation.live, None)
-    if not strays.looked():
+    if not strays.checked():
         activation.strays = None
 
 
 def _put_back(activation: Activation, state: bytes | None, guilty: Turn | None) -> None:
-    """Make ``state``, which is the base or the last seen one, the live state again.
+    """Restore ``state``, which is the base or the state of the last comparison.
+
+    It is restored in place if there is a memento of it. Otherwise it is rebuilt from its bytes, and the other started
+    turns end with ``reentrancy_conflict``, because they may hold references into the old values.
 
     Raises:
-        StateInvalid: it does not fit the class any more; the object leaves memory.
+        StateInvalid: the state no longer fits the class. The object leaves memory.
     """
     if not _put_back_in_place(activation, state):
         _rebuild(activation, state)
         for other in tuple(activation.running):
-            if other is not guilty and other.started:  # it may hold references to what is no part of the object now
+            if other is not guilty and other.started:  # it may hold references to values that left the object
                 other.expire(
                     ReentrancyConflict(f"{_name(other)} was interrupted by another turn of {activation.key}; try again")
                 )
@@ -180,13 +192,14 @@ def _put_back_in_place(activation: Activation, state: bytes | None) -> bool:
 
 
 def _rebuild(activation: Activation, state: bytes | None) -> None:
-    """Build the state anew from its bytes."""
+    """Rebuild the state from its bytes."""
     instance = activation.instance
     try:
         try:
             instance.restore(state)
         except GoverseError:
-            # What another turn left half way breaks a constraint of the class and cannot be rebuilt: that turn ends.
+            # The uncommitted state of another turn breaks a constraint of the class and cannot be rebuilt.
+            # End that turn and fall back to the base.
             state, loser, activation.dirty = instance.base, activation.dirty, None
             if loser is None:
                 raise
@@ -206,10 +219,10 @@ def _rebuild(activation: Activation, state: bytes | None) -> None:
 
 
 def undo(activation: Activation, turn: Turn) -> None:
-    """Take back what ``turn`` changed.
+    """Undo the changes of ``turn``.
 
     Raises:
-        StateInvalid: the state of before does not fit the class any more; the object leaves memory.
+        StateInvalid: the state before them no longer fits the class. The object leaves memory.
     """
     instance = activation.instance
     if activation.dirty is turn:
@@ -232,7 +245,13 @@ def _name(turn: Turn | None) -> str:
 
 
 def conclude(activation: Activation, turn: Turn, error: GoverseError | None, *, writes: bool) -> GoverseError | None:
-    """Look at the state a last time; keep it if it may be kept, undo it if not. Return what went wrong."""
+    """Compare the state at the end of a turn, and keep or undo the turn's changes.
+
+    ``writes`` says that the turn creates the object if it does not exist.
+
+    Returns:
+        The error with which the turn failed, or None if its changes were kept.
+    """
     instance = activation.instance
     failure = turn.condemned or error or turn.expired
     if failure is None:
@@ -240,21 +259,20 @@ def conclude(activation: Activation, turn: Turn, error: GoverseError | None, *, 
             observe(activation, turn)
             if activation.dirty not in (None, turn):
                 raise ReentrancyConflict(
-                    f"{activation.key.type}.{turn.name} ran beside {_name(activation.dirty)}, which has "
-                    f"changes that are not "
-                    "committed; try again"
+                    f"{activation.key.type}.{turn.name} ran beside {_name(activation.dirty)}, which has uncommitted "
+                    "changes; try again"
                 )
             if activation.dirty is turn or (writes and not instance.exists):
                 _keep(activation)
             elif turn.readonly and activation.live is None:
-                undo(activation, turn)  # fields of an object that is not there yet
+                undo(activation, turn)  # the object does not exist; drop the fields that the readonly turn has set
             elif not turn.readonly and instance.exists:
                 _refuse_other_values(activation)
             return None
         except GoverseError as refused:
             failure = refused
             if refused is not turn.condemned:
-                tell_developer(turn, refused)
+                log_broken_rule(turn, refused)
     activation.node.stats.turns_failed += 1
     try:
         undo(activation, turn)
@@ -264,17 +282,17 @@ def conclude(activation: Activation, turn: Turn, error: GoverseError | None, *, 
 
 
 def _refuse_other_values(activation: Activation) -> None:
-    """Refuse values that have the JSON of the state and are not what it is loaded as.
+    """Refuse field values that encode to the same JSON as the state but differ from the values that it decodes to.
 
     Raises:
-        StateNotStorable: there are such values.
+        StateNotStorable: a field holds such a value.
     """
     if activation.live is not None and (refused := activation.instance.differs_from(activation.live)) is not None:
         raise refused
 
 
 def _keep(activation: Activation) -> None:
-    """Make the live state the committed one (its record follows)."""
+    """Make the live state the new base. The caller commits it."""
     instance = activation.instance
     state = activation.live
     if state is None:
@@ -287,6 +305,6 @@ def _keep(activation: Activation) -> None:
     instance.base = state
     instance.version += 1
     if not instance.exists:
-        instance.creation = NO_ARGUMENTS  # a create with arguments puts its own digest here
+        instance.creation = NO_ARGUMENTS  # a create with arguments replaces this by its own digest
         instance.exists = True
     activation.dirty = None

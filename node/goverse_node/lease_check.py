@@ -1,7 +1,8 @@
-"""Confirmation: a reply that no commit stands behind waits until the store says that the shard is still ours.
+"""Epoch check for replies without a commit, used after the node's lease has expired.
 
-Needed only while the node's lease has run out: somebody else may have claimed the shard then, and what was read here
-may be old. The check joins the next batch, after the state was read.
+A node without a live lease cannot know whether another node has claimed the shard, so a state that it read may be old.
+It commits an empty record before it replies: the store refuses the record if this node's epoch is not the newest. The
+record is queued after the state was read, so a successful check proves that the state was current.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def answer_after_check(activation: Activation, call: Call, reply: Reply) -> None:
-    """Answer ``call`` once the store has said that the activation's epoch is the newest one."""
+    """Answer ``call`` as soon as the store has confirmed that the activation's epoch is the newest."""
     node, version = activation.node, activation.instance.version
     record = CommitRecord(
         activation.key,
@@ -35,7 +36,7 @@ def answer_after_check(activation: Activation, call: Call, reply: Reply) -> None
 
 
 class _EpochCheck:
-    """Waits for the check on behalf of an activation, whose own commits it leaves alone."""
+    """Owner of the check's record. It does not affect the activation's own commits."""
 
     def __init__(self, activation: Activation) -> None:
         self._activation = activation
@@ -48,7 +49,7 @@ class _EpochCheck:
         self._activation.fenced()
 
     def settled(self, pending: PendingCommit, commit_seq: int, error: GoverseError | None) -> None:
-        del commit_seq  # the reply names the commit of the state that was read
+        del commit_seq  # the reply has the commit_seq of the state that was read
         if pending.call is not None and error is None:
             pending.call.answer(pending.reply)
         elif pending.call is not None and error is not None:

@@ -1,12 +1,17 @@
-"""Memento: the containers of a state and what was in them, so that the state can be put back in place.
+"""Memento: a snapshot of the containers of a state, from which the state can be restored in place.
 
-A turn that waits may hold references into the state (``items = self.items``). If another turn of the object has to be
-undone meanwhile, rebuilding the state from bytes would leave those references to copies that belong to no object: what
-is appended there afterwards would be acknowledged and lost. A memento refills the same lists, dicts, sets, deques,
-models and dataclasses instead, also those inside each other.
+A turn that waits may hold references into the state::
 
-A memento is a walk over the whole state and costs some twenty times as much as writing it as JSON, so it is made only
-before a step of a turn beside which another one waits, and kept until the state changes or no turn runs.
+    items = self.items
+    await self.ref(Other, "o").work()
+    items.append(1)
+
+If another turn of the object is undone during the ``await``, rebuilding the state from its bytes would replace the list.
+``items`` would then no longer belong to the object, and the appended value would be acknowledged and lost. A memento
+refills the same lists, dicts, sets, deques, models and dataclasses instead, nested ones included.
+
+Taking a memento walks over the whole state and costs about twenty times as much as encoding it to JSON. So it is taken
+only before a step of a turn beside which another one waits, and kept until the state changes or no turn runs.
 """
 
 from __future__ import annotations
@@ -24,23 +29,24 @@ from uuid import UUID
 
 _SCALARS = (str, int, bool, float, complex, bytes, NoneType, Decimal, date, datetime, time, timedelta, UUID)
 _LEAVES = (*_SCALARS, Enum, type, FunctionType, ModuleType)
-_EXACT_SCALARS = frozenset(_SCALARS)  # a quick answer for most values
+_EXACT_SCALARS = frozenset(_SCALARS)  # fast path for most values
 _SEQUENCES: tuple[Any, ...] = (list, deque)
-_MAPPINGS: tuple[Any, ...] = (OrderedDict, dict)  # the order of an OrderedDict is not that of the dict inside it
+_MAPPINGS: tuple[Any, ...] = (OrderedDict, dict)  # OrderedDict first: its order differs from that of its dict part
 _FROZEN: tuple[Any, ...] = (tuple, frozenset)
 _CONTAINERS: tuple[Any, ...] = (*_SEQUENCES, *_MAPPINGS, set, bytearray, *_FROZEN)
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, so its slots may be set
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: created by a class statement, so its slots are writable
 _ABSENT: Any = object()
 
 
 class _Kind(NamedTuple):
-    """What the instances of one class consist of.
+    """Structure of the instances of a class.
 
     Attributes:
-        leaf: nothing that could change.
-        native: the container of the standard library that it is, or None. Its operations are used, not a user's.
-        slots: its slots.
-        plain: it has no attributes.
+        leaf: True if instances are treated as immutable.
+        native: the container type of the standard library that it derives from, or None. The operations of that type
+            are used, not overrides of a subclass.
+        slots: its writable slots.
+        plain: True if instances have no attributes.
     """
 
     leaf: bool
@@ -50,16 +56,16 @@ class _Kind(NamedTuple):
 
 
 class Memento:
-    """The contents of all containers that an object's fields lead to.
+    """The contents of all containers that are reachable from an object's fields.
 
     Attributes:
-        state: the same state as bytes.
+        state: the same state, encoded.
     """
 
     __slots__ = ("_contents", "_dicts", "_fields", "_slots", "state")
 
     def __init__(self, state: bytes | None, attributes: dict[str, Any]) -> None:
-        """Take down ``attributes``, the ``__dict__`` of an object whose state is ``state``."""
+        """Record ``attributes``, the ``__dict__`` of an object whose encoded state is ``state``."""
         self.state = state
         self._fields = {name: value for name, value in attributes.items() if not name.startswith("_")}
         self._contents: list[tuple[Any, Any, Any]] = []
@@ -68,11 +74,11 @@ class Memento:
         self._walk(self._fields.values())
 
     def is_of(self, attributes: dict[str, Any]) -> bool:
-        """Tell whether the fields are still the same Python objects."""
+        """Return True if the fields are still the same Python objects."""
         return all(attributes.get(name, _ABSENT) is value for name, value in self._fields.items())
 
     def restore(self, attributes: dict[str, Any]) -> None:
-        """Put every container and field back in place."""
+        """Restore the contents of every container, and every field."""
         for native, target, held in self._contents:
             native.clear(target)
             (native.extend if native in _SEQUENCES or native is bytearray else native.update)(target, held)
@@ -86,7 +92,7 @@ class Memento:
         attributes.update(self._fields)
 
     def _walk(self, values: Iterable[Any]) -> None:
-        found: dict[int, Any] = {}  # holds what it has seen, so that no id is used twice
+        found: dict[int, Any] = {}  # refers to the visited values, so that no id is reused
         todo = list(values)
         while todo:
             value = todo.pop()
@@ -116,7 +122,7 @@ class Memento:
             self._contents.append((native, value, held))
 
     def _take_attributes(self, value: Any, slots: tuple[MemberDescriptorType, ...], todo: list[Any]) -> None:
-        """Take down the attributes of a model, a dataclass or another instance, in its ``__dict__`` and its slots."""
+        """Record the attributes of a model, a dataclass or another instance, from its ``__dict__`` and its slots."""
         attributes: Any = getattr(value, "__dict__", None)
         if attributes.__class__ is dict:
             self._dicts.append((attributes, dict(attributes)))
@@ -150,5 +156,5 @@ def _refill(slot: MemberDescriptorType, target: Any, held: Any) -> None:
     if held is not _ABSENT:
         slot.__set__(target, held)
         return
-    with suppress(AttributeError):  # it is absent, as it was
+    with suppress(AttributeError):  # the slot is still empty
         slot.__delete__(target)

@@ -1,16 +1,16 @@
-"""How much memory objects may take when the process comes near its limit: less and less, until it is far from it again.
+"""Memory pressure: lowers the bound on activations while the process is near its memory limit, and raises it again.
 
-The bound on activations counts an estimate; the kernel ends a container that takes more than its limit. So what is used
-is measured, and the bound follows:
+The bound on activations counts an estimate, but the kernel kills a container that exceeds its limit. So the used share
+of the limit is measured ten times a second, and the bound follows it:
 
-1. Near the limit (``NEAR``), when use passes its mark by more than noise (``_GROWN``), objects get a tenth less than
-   they have, and the mark moves there. Use that stands still lowers nothing, whatever objects leave on their own.
-2. The bound rises: a tenth each time far from the limit (``FAR``), where there is no mark; slowly between; near, very
-   slowly, so that a low bound does not outlive its reason; above ``TIGHT`` not at all.
-3. A rise by a tenth takes the mark down by ``_GROWN``, which is what a fall by a tenth had moved it up, not below what
-   is used: so use that swings about one level cannot take the bound down for good.
-4. Freed memory that the allocator keeps counts as used. It goes back to the kernel when the bound falls, and every few
-   seconds while it is lowered and use is high.
+1. Above ``NEAR`` (85 %), if use exceeds its mark by more than ``_GROWN`` (0.5 % of the limit), the bound becomes 10 %
+   less than objects hold now, and the mark moves to the current use. Constant use does not lower the bound.
+2. Otherwise the bound rises, per measurement: by 10 % below ``FAR`` (75 %), where the mark is removed; by 0.1 % up to
+   ``NEAR``; by 0.01 % up to ``TIGHT`` (90 %), so that a low bound does not stay for ever; not at all above it.
+3. A rise by 10 % moves the mark down by ``_GROWN``, but not below the current use. This mirrors rule 1, so use that
+   oscillates around one level cannot lower the bound permanently.
+4. Freed memory that the allocator keeps still counts as used. It is returned to the kernel when the bound falls, and
+   every 5 s while the bound is lowered and use is above ``FAR``.
 """
 
 from __future__ import annotations
@@ -29,25 +29,30 @@ NEAR: Final = 0.85
 FAR: Final = 0.75
 TIGHT: Final = 0.9
 TRIM_UPDATES: Final = 50
-"""Looks from one time that memory is given back to the next, while the bound is lowered: 5 s."""
+"""Measurements between two trims while the bound is lowered: 5 s."""
 _STEP: Final = 0.1
 _SLOW_STEP: Final = 0.001
 _SLOWEST_STEP: Final = 0.0001
 _GROWN: Final = 0.005
 _LEAST_BYTES: Final = MIB
-_RISEN_FROM_BYTES: Final = 64 * MIB  # a bound below it rises as fast as this one, or it would take hours
+_RISEN_FROM_BYTES: Final = 64 * MIB  # a smaller bound rises by as many bytes as this one; otherwise it would take hours
 _NO_MARK: Final = 0.0
 
 logger = logging.getLogger("goverse.node")
 
 
 class MemoryPressure:
-    """The bound of the moment; one look every tenth of a second."""
+    """The current bound on the bytes of activations. ``update`` is called every tenth of a second.
+
+    Attributes:
+        bytes_max: the current bound.
+    """
 
     def __init__(self, bytes_max: int, used: Callable[[], float], give_back: Callable[[], None]) -> None:
-        """Stay below ``bytes_max``, and below what ``used``, the used share of the limit, leaves.
+        """Start with the configured bound ``bytes_max``.
 
-        ``give_back`` returns freed memory to the kernel, as far as that goes, and does not take long.
+        ``used`` returns the used share of the process's memory limit. ``give_back`` returns freed memory to the kernel;
+        it must not block.
         """
         self.bytes_max = bytes_max
         self._set = bytes_max
@@ -57,7 +62,7 @@ class MemoryPressure:
         self._updates = 0
 
     def update(self, held_bytes: int) -> int:
-        """Measure, and return the bound for objects that hold ``held_bytes`` now."""
+        """Measure the used memory and return the new bound; objects hold ``held_bytes`` now."""
         used = self._used()
         if used >= NEAR and used > self._mark + _GROWN:
             self._tighten(held_bytes)
@@ -70,7 +75,7 @@ class MemoryPressure:
     def _tighten(self, held_bytes: int) -> None:
         if self.bytes_max == self._set:
             logger.warning(
-                "memory comes near its limit: objects leave it before the bound that is set",
+                "memory is near its limit; lowering the bound on activations below the configured one",
                 extra={"bytes": held_bytes, "bytes_max": self._set},
             )
         less = int(min(self.bytes_max, held_bytes) * (1 - _STEP))
@@ -84,7 +89,7 @@ class MemoryPressure:
         risen = self.bytes_max + ceil(max(self.bytes_max, _RISEN_FROM_BYTES) * step)
         self.bytes_max = min(self._set, risen)
         if self.bytes_max == self._set:
-            logger.info("objects may take what is set again", extra={"bytes_max": self.bytes_max})
+            logger.info("memory pressure is over; restored the configured bound", extra={"bytes_max": self.bytes_max})
         self._updates += 1
         if used >= FAR and self._updates >= TRIM_UPDATES:
             self._trim()
@@ -95,7 +100,7 @@ class MemoryPressure:
 
 
 def _step(used: float) -> float:
-    """Return by which part the bound rises in one look."""
+    """Return the fraction by which the bound rises in one measurement."""
     for below, step in ((FAR, _STEP), (NEAR, _SLOW_STEP), (TIGHT, _SLOWEST_STEP)):
         if used < below:
             return step
@@ -103,25 +108,25 @@ def _step(used: float) -> float:
 
 
 class Trimmer:
-    """Has the C library give free memory back, on a thread: with a large heap it takes longer than a loop may stand."""
+    """Returns free memory to the kernel on a thread, because a trim of a large heap would block the event loop."""
 
     def __init__(self, release: Callable[[], None] | None = None) -> None:
-        """Call ``release``, which is ``trim`` by default."""
+        """Call ``release``, by default ``trim``, on the thread."""
         self._release = release or trim
         self._thread: Thread | None = None
 
     def __call__(self) -> None:
-        """Begin, unless it is under way still, or there is no thread to be had."""
+        """Start a trim, unless one is running or no thread can be started."""
         if self._thread is not None and self._thread.is_alive():
             return
         thread = Thread(target=self._release, name="goverse-trim")
-        with suppress(RuntimeError):  # at the bound of threads; objects leave nevertheless, and the next time may do
+        with suppress(RuntimeError):  # the limit of threads is reached; objects leave anyway, and a later trim may work
             thread.start()
             self._thread = thread
 
 
 def trim() -> None:
-    """Have the C library give free memory back, where it is one that can (glibc)."""
+    """Return free memory of the C library to the kernel. Only glibc supports this (``malloc_trim``)."""
     release = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if release is not None:
         release(0)

@@ -1,6 +1,6 @@
-"""The node's series for Prometheus, made from plain counters when somebody asks.
+"""Prometheus metrics of a node, built from plain counters on each scrape.
 
-Labels are object types and operations of the application's own classes, never ids: their number is fixed by the code.
+Labels are object types and operations of the application's classes, never ids, so the code bounds their number.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from goverse_node.node import Node
 
 
 class NodeMetrics(Collector):
-    """Activations, turns, commits."""
+    """Metrics of activations, turns and commits."""
 
     def __init__(self, node: Node) -> None:
-        """Describe ``node``."""
         self._node = node
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series of this moment."""
+        """Return the current values."""
         stats, activations = self._node.stats, self._node.activations
         active = GaugeMetricFamily("goverse_activations", "Objects in memory.", labels=["object_type"])
         by_type = Counter(activation.spec.name for activation in activations)

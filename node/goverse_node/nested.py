@@ -1,8 +1,8 @@
-"""Counts and times the calls that objects of this node make to other objects.
+"""Metrics of nested calls, which objects of this node make to other objects.
 
-The gate counts calls from outside (``goverse_method_calls_total``). A nested call reaches no gate, so the node that
-makes it counts it, under names of its own: in a process that is gate and node, nothing is counted twice. The time is
-the caller's: from sending the call to its answer, on whichever node it ran.
+The gate counts calls from outside (``goverse_method_calls_total``). Nested calls do not pass a gate, so the calling
+node counts them, under names of their own; a process that is both gate and node counts no call twice. The duration is
+measured by the caller, from sending the call to its reply, whichever node ran it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ UNKNOWN = "unknown"
 
 
 class NestedCalls(Collector):
-    """``goverse_nested_calls_total{object_type,method,status}`` and ``goverse_nested_call_duration_seconds``.
+    """Collector of ``goverse_nested_calls_total`` and ``goverse_nested_call_duration_seconds``.
 
-    Labels are types and methods of the application, and codes of GoVerse; the application's codes are
-    ``business_error``.
+    Labels are ``object_type``, ``method`` and, for the counter, ``status``: ``success`` or an error code of GoVerse.
+    Business errors have the status ``business_error``, whatever their code.
     """
 
     def __init__(self, registry: Registry) -> None:
-        """Count calls to the types of ``registry`` by name, and those to other types together."""
+        """Count calls to the types of ``registry`` by name, and calls to other types together as ``unknown``."""
         self._registry = registry
         self._counts: dict[tuple[str, str, str], int] = {}
         self._times: dict[tuple[str, str], tuple[list[int], list[float]]] = {}
 
     def record(self, type_name: str, method: str, problem: Problem | None, seconds: float) -> None:
-        """Count one call."""
+        """Count a call; ``problem`` is the error of its reply, or None."""
         labels = (type_name, method)
         if labels not in self._times and not self._is_known(type_name, method):
             labels = (UNKNOWN, UNKNOWN)
@@ -51,7 +51,7 @@ class NestedCalls(Collector):
         return spec is not None and method in spec.methods
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series of this moment."""
+        """Return the current values."""
         labels = ("object_type", "method")
         counts = CounterMetricFamily(
             "goverse_nested_calls", "Calls from objects of this node to objects.", labels=(*labels, "status")

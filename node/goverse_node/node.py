@@ -1,4 +1,4 @@
-"""The node: takes requests, finds or makes the activation that they are for, and watches over time and memory."""
+"""The node. Routes each request to the activation of its object and enforces the limits on time and memory."""
 
 from __future__ import annotations
 
@@ -51,11 +51,12 @@ class Node:
     """Hosts the objects of one process; implements ``goverse.ports.link.Carrier``.
 
     Attributes:
-        loads_at_once: the store answers from memory; False as soon as it answers a load with a future.
-        shows_causes: problems carry the exceptions behind them; only for tests, since that keeps tracebacks alive.
-        passes_interrupts: a ``KeyboardInterrupt`` in a method ends the process, after the turn; only for tests. A
-            server takes the signal itself, so there it is the application's own error, and a call that is routed again
-            would end one node after the other.
+        loads_at_once: True while the store answers every load from memory; False after the first load that returned a
+            future.
+        shows_causes: attach the original exception to each problem. Only for tests, because it keeps tracebacks alive.
+        passes_interrupts: let a ``KeyboardInterrupt`` that a method raises end the process after the turn. Only for
+            tests. A server handles the signal itself, so there the exception is an application error; if it ended the
+            process, a call that is routed again would end one node after another.
     """
 
     loads_at_once = True
@@ -72,10 +73,11 @@ class Node:
         shard_access: ShardAccess = ALL_SHARDS,
         memory: Callable[[], float] | None = None,
     ) -> None:
-        """Host the types of ``registry`` over ``store``, which the caller opens before and closes after.
+        """Host the types of ``registry`` over ``store``. The caller opens the store first and closes it afterwards.
 
-        ``memory`` tells the used share of what the process may use, 0 to 1; objects leave when it comes near 1.
-        ``calls`` is the link through which objects call each other; in a cluster somebody sets another one.
+        ``memory`` returns the used share of the process's memory limit, 0 to 1; objects are passivated when it comes
+        near 1. The attribute ``calls`` is the link through which objects call each other: the node itself, or in a
+        cluster a router that the caller sets.
         """
         self.registry, self.store = registry, store
         self.clock: Clock = clock or SystemClock()
@@ -84,19 +86,25 @@ class Node:
         self.calls: Link = self
         self.evacuation = Evacuation()
         self.stats, self.nested = NodeStats(), NestedCalls(registry)
-        self.shard_calls: dict[int, int] = {}  # whoever looks at it begins a new one
+        self.shard_calls: dict[int, int] = {}  # calls per shard; a reader takes the dict and leaves an empty one
         bounds = self.options
         self.pipeline = CommitPipeline(
             store, self.stats, batch_max_bytes=bounds.batch_max_bytes, batch_max_s=bounds.batch_max_ms / 1000
         )
-        self.activations = _activation_cache(bounds)
+        self.activations = ActivationCache(
+            idle_timeout_s=bounds.idle_timeout_s,
+            count_max=bounds.activations_max,
+            bytes_max=bounds.activations_bytes_max,
+        )
         self.deadlines = Deadlines(self.options, self.stats)
         self.watch = self.deadlines.watch
         self.unwatch = self.deadlines.unwatch
         self.track = self.deadlines.track
         self.untrack = self.deadlines.untrack
         self._idle_sweep: asyncio.TimerHandle | None = None
-        self._memory_pressure = MemoryPressure(bounds.activations_bytes_max, memory, Trimmer()) if memory is not None else None
+        self._memory_pressure: MemoryPressure | None = None
+        if memory is not None:
+            self._memory_pressure = MemoryPressure(bounds.activations_bytes_max, memory, Trimmer())
         self._memory_check: asyncio.TimerHandle | None = None
         self._makes_room = False
         self._room_due = False
@@ -106,7 +114,6 @@ class Node:
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Begin to take requests."""
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self.contexts = TurnContexts()
@@ -118,9 +125,9 @@ class Node:
         self._started = True
 
     async def stop(self, drain_timeout_s: float = 20.0) -> None:
-        """Take no new work, let calls that run come to their end, passivate all, commit all.
+        """Refuse new calls, wait for running ones, passivate all activations and commit everything.
 
-        Calls that are not over after ``drain_timeout_s`` are cancelled and answered with ``draining``.
+        Calls that still run after ``drain_timeout_s`` are cancelled and answered with ``draining``.
         """
         if not self._started or self._draining:
             return
@@ -141,7 +148,7 @@ class Node:
         await self.pipeline.stop(self.options.cancel_grace_s)
 
     async def settled(self) -> None:
-        """Wait until activations that are being passivated are gone, at most for the time that their hooks have."""
+        """Wait until the activations that are being passivated are gone, for at most the time limit of their hooks."""
         end = self.now() + self.options.hook_timeout_s + self.options.cancel_grace_s
         await self._until(lambda: not self.activations.leaving, end)
 
@@ -152,18 +159,20 @@ class Node:
     # --- Link ---------------------------------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> Future[Reply]:
-        """Carry a request out; see ``goverse.ports.link.Link``."""
+        """Execute a request; see ``goverse.ports.link.Link``."""
         future: Future[Reply] = self._loop.create_future()
         self.carry(request, future)
         return future
 
     def carry(self, request: Request, waiter: Waiter) -> None:
-        """Carry a request out; see ``goverse.ports.link.Carrier``."""
+        """Execute a request; see ``goverse.ports.link.Carrier``."""
         call = Call(request, waiter, self.stats)
         if self._draining and not request.chain:
             call.refuse(known(Draining(), Executed.NO))
         elif self.stats.inflight > self.options.inflight_calls_max:
-            call.refuse(Overloaded(f"{self.stats.inflight} calls are under way in this node already", retry_after_s=1))
+            call.refuse(
+                Overloaded(f"this node already has {self.stats.inflight} calls in progress; try again", retry_after_s=1)
+            )
         else:
             try:
                 self._route(call)
@@ -194,11 +203,11 @@ class Node:
         self.deliver(call)
 
     def _check_access(self, request: Request) -> None:
-        """Accept a create or delete that the type allows to the caller: an object (it has a chain), or the outside.
+        """Check that the type lets this caller create or delete. A request with a chain comes from an object.
 
         Raises:
-            AccessDenied: it does not.
-            UnknownType: there is no such type.
+            AccessDenied: the type does not allow it.
+            UnknownType: the type is not registered.
         """
         policy = self.registry.type(request.key.type).policy
         verb, word = ("create", policy.create) if request.operation is Operation.CREATE else ("delete", policy.delete)
@@ -206,7 +215,7 @@ class Node:
             raise not_allowed(policy.name, verb, word, inside=bool(request.chain))
 
     def deliver(self, call: Call) -> None:
-        """Hand a call to the object's activation, made if there is none."""
+        """Deliver a call to the object's activation; create the activation if the object is not in memory."""
         key = call.request.key
         activation = self.activations.get(key)
         if activation is not None:
@@ -241,7 +250,7 @@ class Node:
         if shard is not None and shard >= self.options.shard_count:
             raise MalformedRequest(f"shard {shard} does not exist; there are {self.options.shard_count}")
         if node is not None and node != self.options.node_id:
-            raise Unavailable(f"node {node!r} is not here; this is {self.options.node_id!r}")
+            raise Unavailable(f"the id names node {node!r}, but this is node {self.options.node_id!r}")
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
@@ -249,13 +258,13 @@ class Node:
         """List durable objects; see ``goverse.ports.store.Store.list``.
 
         Raises:
-            UnknownType: there is no such type.
+            UnknownType: the type is not registered.
         """
         self.registry.type(type_name)
         return await self.store.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
 
     def readiness(self) -> Readiness:
-        """Tell whether requests would be served now."""
+        """Return whether the node serves requests, and the reasons if not."""
         health = self.store.health()
         reasons: list[str] = []
         if not self._started:
@@ -271,7 +280,7 @@ class Node:
     # --- for activations ----------------------------------------------------------------------------------------------
 
     def own_request(self, key: ObjectKey) -> Request:
-        """Return a request for a hook that nobody called."""
+        """Return a request for a hook that runs without a call, such as ``on_deactivate``."""
         return Request(
             Operation.CALL,
             key,
@@ -282,23 +291,27 @@ class Node:
         )
 
     def forget(self, activation: Activation) -> None:
-        """Take an activation out of the table."""
+        """Remove an activation from the cache."""
         self.activations.discard(activation)
         self.stats.passivations += 1
         self.stats.resident_bytes = self.activations.bytes
         self.evacuation.went(activation)
 
     def resized(self, activation: Activation) -> None:
-        """Note what may be a changed size, and make room if a bound is passed."""
+        """Update the activation's size, and passivate others if a bound is exceeded."""
         is_full = self.activations.resize(activation)
         self.stats.resident_bytes = self.activations.bytes
         if is_full:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Let objects go, a part of them in this turn of the loop; whoever comes while more are due takes one along."""
+        """Passivate objects until the cache is within its bounds.
+
+        At most ``VICTIMS_MAX`` per event-loop iteration; the rest follow in the next iterations. While more are due,
+        each further call of this method passivates one.
+        """
         if self._makes_room:
-            return  # a hook of a victim changed its state; the loop below goes on
+            return  # called by the on_deactivate of a victim that changed its state; the loop below continues
         self._makes_room = True
         try:
             for _ in range(1 if self._room_due else VICTIMS_MAX):
@@ -325,11 +338,3 @@ class Node:
         self._memory_check = self._loop.call_later(_MEMORY_CHECK_S, self._check_memory, pressure)
         self.activations.bytes_max = pressure.update(self.activations.bytes)
         self._make_room()
-
-
-def _activation_cache(bounds: NodeOptions) -> ActivationCache:
-    return ActivationCache(
-        idle_timeout_s=bounds.idle_timeout_s,
-        count_max=bounds.activations_max,
-        bytes_max=bounds.activations_bytes_max,
-    )

@@ -1,4 +1,4 @@
-"""What an installation may choose about a node; the defaults and their reasons are in ``goverse.limits``."""
+"""Options of a node. The defaults, and the reasons for them, are in ``goverse.limits``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from goverse import limits
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """Bounds of one node. Names that end in ``_s`` are seconds, ``_bytes`` bytes, ``_max`` an inclusive upper bound."""
+    """Limits of one node. The suffix ``_s`` means seconds, ``_bytes`` bytes, ``_max`` an inclusive upper bound."""
 
     node_id: str = "node-1"
     shard_count: int = 64

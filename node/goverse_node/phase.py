@@ -1,12 +1,13 @@
-"""The life of an activation.
+"""Life cycle of an activation.
 
     LOADING ──▶ ACTIVE ──▶ CLOSING ──▶ GONE
        └───────────┴──────────────────▶
 
-* LOADING: the store is asked; calls wait in the mailbox.
-* ACTIVE: calls are admitted.
-* CLOSING: the last commits settle, ``on_deactivate`` runs; calls wait.
-* GONE: out of the node's table. Calls that waited go to a new activation; turns that still run have no effect.
+LOADING  The object is being loaded from the store. Calls wait in the mailbox.
+ACTIVE   Calls are admitted.
+CLOSING  The last commits settle and ``on_deactivate`` runs. New calls wait in the mailbox.
+GONE     The activation was removed from the node's cache. Waiting calls move to a new activation; turns that still run
+         have no effect.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from enum import Enum
 
 
 class Phase(Enum):
-    """Where an activation stands."""
+    """Phase of an activation."""
 
     LOADING = 1
     ACTIVE = 2

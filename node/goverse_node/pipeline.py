@@ -1,8 +1,9 @@
-"""Group commit: records of many objects and many turns become durable together.
+"""Group commit: records of many objects and turns become durable with one store commit.
 
-One batch is under way at a time; what arrives meanwhile is the next one, so the batch size follows the load and a lone
-call need not wait for others. An installation whose commits are dear may have each batch wait a little for more all the
-same (``batch_max_s``). Answers leave through ``PendingCommit.settle``, in the order in which records came.
+One batch is in progress at a time. Records that arrive during a commit form the next batch, so the batch size follows
+the load, and a single call never waits for other calls. Where commits are expensive, ``batch_max_s`` makes each batch
+wait a little for further records. Results are delivered through ``PendingCommit.settle``, in the order in which the
+records arrived.
 """
 
 from __future__ import annotations
@@ -28,36 +29,38 @@ Waiter = Callable[[int, GoverseError | None], None]
 _RECORD_OVERHEAD_BYTES = 128
 
 UNCHANGED = "the object is as it was before the call; calls that it made to other objects may have taken effect"
-"""What is true of a call whose turn began and did not commit. A router repeats it as ``Executed.UNKNOWN``."""
+"""The effect of a call whose turn began and did not commit. The router treats such an error as ``Executed.UNKNOWN``."""
 
 
 class Owner(Protocol):
-    """Who waits for commits of one object."""
+    """The owner of a pending commit: usually the activation of the object."""
 
     @property
     def failure(self) -> GoverseError | None:
-        """Why nothing of it may be committed any more, or None."""
+        """The error with which all queued records of this owner fail, or None."""
         ...
 
     def fenced(self) -> None:
-        """Take note that the store refused a record because of its epoch; ``settled`` follows."""
+        """Handle a record that the store refused because of its epoch. ``settled`` is called next."""
         ...
 
     def settled(self, pending: PendingCommit, commit_seq: int, error: GoverseError | None) -> None:
-        """Take note of a record's position, or of what went wrong."""
+        """Handle the result of a commit: the record's position, or the error."""
         ...
 
 
 class PendingCommit:
-    """A record on its way. ``waiters`` are told after the owner, with the position or with what went wrong.
+    """A record that is queued or being committed.
 
-    ``size`` is what it weighs in a batch, in bytes.
+    Attributes:
+        size: the record's share of a batch, in bytes.
+        waiters: callbacks that receive the position or the error, after the owner has.
     """
 
     __slots__ = ("call", "owner", "record", "reply", "size", "waiters")
 
     def __init__(self, record: CommitRecord, owner: Owner, call: Call | None, reply: Reply) -> None:
-        """Bind a record to the object that waits for it, and to the call that it answers."""
+        """Commit ``record`` for ``owner``; ``reply`` answers ``call`` once the record is durable."""
         self.record = record
         self.owner = owner
         self.call = call
@@ -68,29 +71,32 @@ class PendingCommit:
         self.waiters: list[Waiter] | None = None
 
     def settle(self, commit_seq: int, error: GoverseError | None) -> None:
-        """Tell everybody, once. Whoever fails to take it in keeps nobody else from hearing it."""
+        """Deliver the result to the owner, then to all waiters. Exceptions in them are logged."""
         try:
             self.owner.settled(self, commit_seq, error)
         except Exception:
-            logger.exception("a commit could not be taken note of")
+            logger.exception("error while handling the result of a commit")
         for waiter in self.waiters or ():
             try:
                 waiter(commit_seq, error)
             except Exception:
-                logger.exception("a waiter could not be told of a commit")
+                logger.exception("error in a waiter for a commit")
 
     def wait(self, waiter: Waiter) -> None:
-        """Have ``waiter`` told as well."""
+        """Deliver the result to ``waiter`` as well."""
         if self.waiters is None:
             self.waiters = []
         self.waiters.append(waiter)
 
 
 class CommitPipeline:
-    """Feeds a store with batches."""
+    """Collects commit records into batches and commits them to the store."""
 
     def __init__(self, store: Store, stats: NodeStats, *, batch_max_bytes: int, batch_max_s: float = 0.0) -> None:
-        """Feed ``store``; a batch holds at most ``batch_max_bytes`` or one record, and waits ``batch_max_s``."""
+        """Commit to ``store``. A batch holds at most ``batch_max_bytes``, or one larger record.
+
+        It waits up to ``batch_max_s`` for further records.
+        """
         self._store = store
         self._stats = stats
         self._batch_max_bytes = batch_max_bytes
@@ -106,7 +112,6 @@ class CommitPipeline:
         self._idle = asyncio.Event()
 
     def start(self) -> None:
-        """Begin to commit."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="goverse-commit")
 
     def append(self, pending: PendingCommit) -> None:
@@ -125,20 +130,20 @@ class CommitPipeline:
 
     @property
     def held_up_s(self) -> float:
-        """How long the store has not answered the batch that is under way; 0 where none is."""
+        """Seconds since the current batch was sent to the store; 0 if no batch is in progress."""
         return perf_counter() - self._began if self._under_way else 0.0
 
     def hurry(self) -> None:
-        """Let no batch wait any more: the node is about to stop."""
+        """Commit without waiting for further records from now on, because the node is about to stop."""
         self._batch_max_s = 0.0
         self._full.set()
 
     async def drain(self) -> None:
-        """Wait until nothing is queued or under way."""
+        """Wait until no record is queued or being committed."""
         await self._idle.wait()
 
     async def stop(self, timeout_s: float) -> None:
-        """Drain, then end. What the store did not answer in time fails: it may or may not be durable."""
+        """Drain, then stop. Records without an answer after ``timeout_s`` fail; they may or may not be durable."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.drain(), timeout_s)
         self._stopping = True
@@ -159,16 +164,16 @@ class CommitPipeline:
                 await self._wake
             if self._batch_max_s:
                 await self._gather()
-            await self._commit(self._take())  # no name for the batch: it would be kept until the next one
+            await self._commit(self._take())  # not assigned: a local name would keep the batch alive until the next one
 
     async def _gather(self) -> None:
-        """Let the batch fill, for its time or until it is full."""
+        """Wait for further records until the batch is full or ``batch_max_s`` has passed."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._batch_max_s):
                 await self._full.wait()
 
     def _take(self) -> list[PendingCommit]:
-        """Take the next batch off the queue; settle what its owner gave up meanwhile."""
+        """Take the next batch off the queue. Records whose owner has failed since are settled with its error."""
         queue, batch, size = self._queue, list[PendingCommit](), 0
         while queue:
             pending = queue[0]
@@ -195,7 +200,7 @@ class CommitPipeline:
             answers = list(zip(batch, outcomes, strict=True))
         except GoverseError as error:
             logger.error("commit failed", extra={"records": len(batch), "error": error.detail})
-            self._fail(batch, _told_to_callers(error))
+            self._fail(batch, _public_error(error))
             return
         except (Exception, asyncio.CancelledError) as error:
             if self._stopping:
@@ -228,17 +233,17 @@ class CommitPipeline:
 
 def _of_conflict(conflict: Conflict) -> GoverseError:
     if conflict.fenced:
-        error = Unavailable(f"another node serves the object by now; {UNCHANGED}")
+        error = Unavailable(f"another node now serves the object; {UNCHANGED}")
     else:
         error = Unavailable(f"the commit was refused: {conflict.reason}; {UNCHANGED}; try again")
     return known(error, Executed.UNKNOWN)
 
 
-def _told_to_callers(error: GoverseError) -> GoverseError:
-    """Return the error that callers see: what an operator must mend is, for them, a service that is not available."""
+def _public_error(error: GoverseError) -> GoverseError:
+    """Return the error for callers. A ``StoreError``, which an operator must repair, becomes ``Unavailable``."""
     if isinstance(error, StoreError):
         return Unavailable(
             f"the store stopped taking writes, and this call may or may not have taken effect; retry it with an "
-            f"idempotency key once the server was restarted ({error.detail})"
+            f"idempotency key after the server was restarted ({error.detail})"
         )
     return error

@@ -1,8 +1,8 @@
-"""Giving one object an earlier state, as a new version, while its node serves.
+"""Restoring one object to an earlier state, as a new version, while its node serves.
 
-The new version is a commit like any other. It follows the commits that the object has handed over by then, durable or
-not; if one of those fails, it is made again. Once it is durable, the object leaves memory at once: turns that run on
-the replaced state end without effect, and the calls that wait begin with the restored state.
+The restored state is committed like any other change. Its record follows the records that the object has already
+queued. If one of those fails, the restore is tried again. When it is durable, the object leaves memory immediately:
+turns that run on the replaced state have no effect, and waiting calls start with the restored state.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ _TRIES: Final = 20
 async def put_back(
     node: Node, key: ObjectKey, state: bytes, state_version: int, creation: bytes | None
 ) -> tuple[int, int]:
-    """Give ``key`` a state, and the digest of the creation that it goes back to.
+    """Restore the object ``key`` to ``state``, with ``creation``, the digest of its creation arguments.
 
-    The digest decides how a repeated ``PUT`` is answered: it has to be the one of that state, not of the object that
-    is replaced. Returns the new version and its position.
+    The digest decides how a repeated ``PUT`` is answered, so it must belong to the restored state and not to the object
+    that is replaced.
+
+    Returns:
+        The new version and its commit_seq.
 
     Raises:
         UnknownType: the node does not serve the type.
-        Unavailable: the store takes no commits.
+        Unavailable: the store does not commit.
         Moving: the object's shard is not open on this node.
     """
     node.registry.type(key.type)
-    refusal = Unavailable(f"{key} was not restored")
+    refusal = Unavailable(f"{key} was not restored; try again")
     for _ in range(_TRIES):
         stored = node.store.load(key)
         present = await stored if isinstance(stored, Future) else stored
@@ -63,7 +66,7 @@ async def put_back(
 
 
 class _Restored:
-    """Owns the commit; see ``goverse_node.pipeline.Owner``."""
+    """Owner of the restoring commit; see ``goverse_node.pipeline.Owner``."""
 
     failure: GoverseError | None = None
 

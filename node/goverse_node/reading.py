@@ -1,9 +1,12 @@
-"""Reading the state of an object: what is durable, in the shape of the present class, without a turn.
+"""READ requests: the durable state of an object, in the shape of the current class, without a turn.
 
-An object that is in memory with nothing on its way to the store is answered from there, if no other node can have a
-newer state; else the store is asked. While the node's lease has run out, the answer of the store is confirmed by a
-commit: a server that was cut off from its standbys still answers reads, and takes no writes. Types with a view or
-hidden fields show less than the state (``goverse_node.showing``).
+If the object is in memory without pending commits, and no other node can have a newer state, the reply is made from
+memory. Otherwise the state is loaded from the store.
+
+After the node's lease has expired, the result of the store is confirmed by a commit. A database server that was cut off
+from its standbys may still answer reads with old data, but cannot commit.
+
+Types with a view or hidden fields show less than the state (``goverse_node.showing``).
 """
 
 from __future__ import annotations
@@ -28,10 +31,10 @@ if TYPE_CHECKING:
 
 
 def read(node: Node, call: Call) -> None:
-    """Answer a READ.
+    """Answer a READ request.
 
     Raises:
-        UnknownType: there is no such type.
+        UnknownType: the type is not registered.
     """
     key = call.request.key
     node.registry.type(key.type)
@@ -51,11 +54,11 @@ def read(node: Node, call: Call) -> None:
         node.watch(call)
         stored.add_done_callback(lambda answer: _loaded(node, call, answer))
     else:
-        _tell(node, call, stored)
+        _reply(node, call, stored)
 
 
 def _in_memory(node: Node, key: ObjectKey) -> Instance | None:
-    """Return the live object if its ``base`` is durable and surely the newest state."""
+    """Return the live object if its ``base`` is durable and known to be the newest state, else None."""
     activation = node.activations.get(key)
     if activation is None or activation.phase is not Phase.ACTIVE or activation.tail is not None:
         return None
@@ -68,7 +71,7 @@ def _in_memory(node: Node, key: ObjectKey) -> Instance | None:
 
 
 def _durable_form(instance: Instance) -> StoredObject:
-    """Return what the store holds of a live object."""
+    """Return the stored form of a live object."""
     state_version = instance.spec.policy.state_version
     return StoredObject(instance.version, instance.base, state_version, instance.commit_seq, 0)
 
@@ -79,10 +82,10 @@ def _loaded(node: Node, call: Call, answer: Future[StoredObject | None]) -> None
     if error is not None:
         call.refuse(error)
     else:
-        _tell(node, call, stored)
+        _reply(node, call, stored)
 
 
-def _tell(node: Node, call: Call, stored: StoredObject | None) -> None:
+def _reply(node: Node, call: Call, stored: StoredObject | None) -> None:
     key = call.request.key
     if stored is None or stored.state is None:
         missing = ObjectNotFound(f"{key} does not exist", object=str(key))
@@ -92,7 +95,7 @@ def _tell(node: Node, call: Call, stored: StoredObject | None) -> None:
 
 
 def _show(node: Node, call: Call, stored: StoredObject) -> None:
-    """Answer with what callers see of a stored object, from an instance that runs no hooks and serves no calls."""
+    """Answer with the visible form of a stored object, built from an instance without hooks and calls."""
     try:
         state = node.contexts.new().run(_shown, node, call.request, stored)
     except GoverseError as error:
@@ -103,7 +106,7 @@ def _show(node: Node, call: Call, stored: StoredObject) -> None:
 
 
 def _when_ours(node: Node, call: Call, deliver: Callable[[], None]) -> None:
-    """Deliver what the store said, after a check of the node's claim where its lease has run out."""
+    """Call ``deliver``; if the node's claim of the shard is not certain, check its epoch in the store first."""
     key = call.request.key
     shard = node.shard_access.shard_of(key)
     epoch = node.shard_access.epoch(shard)
@@ -116,7 +119,7 @@ def _when_ours(node: Node, call: Call, deliver: Callable[[], None]) -> None:
 
 
 class _EpochCheck:
-    """Waits for the check of a claim on behalf of a READ."""
+    """Owner of the check's record."""
 
     def __init__(self, node: Node, record: CommitRecord, deliver: Callable[[], None]) -> None:
         self._node = node
@@ -131,7 +134,7 @@ class _EpochCheck:
         self._node.shard_access.fenced(self._record.shard, self._record.epoch)
 
     def settled(self, pending: PendingCommit, commit_seq: int, error: GoverseError | None) -> None:
-        del commit_seq  # the reply names the commit of the state that was read
+        del commit_seq  # the reply has the commit_seq of the state that was read
         call = pending.call
         assert call is not None
         self._node.unwatch(call)

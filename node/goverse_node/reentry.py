@@ -1,7 +1,8 @@
-"""Re-entrancy: a call whose chain comes back to an object that waits for it.
+"""Re-entrancy: a call whose chain returns to an object that waits for it.
 
-It must not wait in the mailbox, for its chain would wait for itself. It runs at once, inside the turn that waits, where
-that turn allows it and nothing uncommitted could be read or overwritten; otherwise it fails with ``deadlock``.
+Example: ``A.start`` calls ``B.work``, which calls ``A.status``. The third call must not wait in A's mailbox, because it
+would wait for ``A.start``, which waits for it. It runs immediately, inside the waiting turn, if that turn is re-entrant
+(or both methods are readonly) and the object has no uncommitted changes. Otherwise it fails with ``deadlock``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def reenter(activation: Activation, call: Call) -> None:
-    """Run a call whose chain came back to the object, or refuse it."""
+    """Run a call whose chain returns to the object, or refuse it."""
     if call.request.deadline <= (now := activation.node.now()) and expire_waiting(call, now):
         return
     context = activation.node.contexts.new()
@@ -55,35 +56,35 @@ def _admit(activation: Activation, call: Call) -> MethodSpec:
         )
     if turn.readonly and not method.readonly:
         raise Deadlock(
-            f"{activation.key}.{turn.name} is readonly and waits; {method.name} would change the object meanwhile; let "
-            f"the call chain come back to a readonly method, or declare {turn.name} without readonly=True"
+            f"{activation.key}.{turn.name} is readonly and waits for this call, but {method.name} may change the "
+            f"object; call a readonly method instead, or declare {turn.name} without readonly=True"
         )
     if not turn.readonly and (turn.method is None or not turn.method.reentrant):
         raise Deadlock(
             f"the call chain returns to {activation.key}, which waits for it in {turn.name}; {_remedy(turn)}"
         )
-    isolation.observe(activation, turn)  # what tasks of the turn did between two steps of it
+    isolation.observe(activation, turn)  # detect changes by the turn's tasks since its last step
     dirty = activation.dirty
     if dirty is not None and _led_to(dirty, call):
         raise Deadlock(
-            f"the call chain returns to {activation.key}, whose {dirty.name} waits for it with changes that are not "
-            "committed; let that method change the state after its calls, not before"
+            f"the call chain returns to {activation.key}, whose {dirty.name} waits for it with uncommitted changes; "
+            "let that method change the state after its calls, not before"
         )
     if dirty is not None:
         raise ReentrancyConflict(
-            f"{activation.key}.{method.name} came back while {dirty.name} of the same object had changes that are "
-            "not committed; try again"
+            f"the call chain returned to {activation.key}.{method.name} while {dirty.name} of the same object had "
+            "uncommitted changes; try again"
         )
     return method
 
 
 def _remedy(turn: Turn) -> str:
-    """Return how the chain could run: a hook cannot be re-entrant, every other method can."""
+    """Return the advice for an error text. Methods can be declared re-entrant, hooks cannot."""
     if turn.name not in HOOKS:
-        return "declare that method reentrant=True if calls may come back"
+        return "declare that method reentrant=True if calls may return to it"
     return (
-        "calls cannot come back while a hook runs: pass what they ask for as an argument, or make the call in a method "
-        "that runs after the hook"
+        "calls cannot return to an object while its hook runs: pass the values they need as arguments, or make the "
+        "call in a method that runs after the hook"
     )
 
 
@@ -91,16 +92,16 @@ def _waiting_turn(activation: Activation, call: Call) -> Turn:
     """Return the turn of this object that waits for ``call``.
 
     Raises:
-        Deadlock: that turn is over; nobody waits for the call any more.
+        Deadlock: that turn has ended, so nothing waits for the call any more.
     """
     for turn in reversed(activation.running):
         if _led_to(turn, call):
             return turn
-    raise Deadlock(f"the call that led back to {activation.key} is over already")
+    raise Deadlock(f"the call chain returns to {activation.key}, but its call there has already ended")
 
 
 def _led_to(turn: Turn, call: Call) -> bool:
-    """Whether ``call`` was made on behalf of ``turn``: the chains agree, and it is the same request all along."""
+    """Return True if ``call`` was made on behalf of ``turn``: it extends the turn's chain and has its request id."""
     before, chain = turn.request.chain, call.request.chain
     depth = len(before)
     return (

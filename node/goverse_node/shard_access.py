@@ -1,11 +1,11 @@
-"""ShardAccess: which shards a node may serve now, and under which epoch.
+"""Access to shards: the shards that a node may serve now, and the epoch of each.
 
-A node that owns its store alone serves everything (``ALL_SHARDS``). In a cluster the shards come and go
-(``goverse_node.ownership``); the node asks at three moments:
+A node that owns its store alone serves every shard (``ALL_SHARDS``). In a cluster, shards are assigned to nodes
+(``goverse_node.ownership``), and the node uses this interface at three points:
 
-* when an object comes into memory: is its shard open, and what is the epoch of its commits;
-* when a reply leaves that no commit stands behind: may it leave without asking the store;
-* when the store says that a commit was fenced off: then the shard is somebody else's.
+* Before it activates an object: is the object's shard open here, and what is the epoch for its commits?
+* Before it sends a reply without a commit: may it reply without a check in the store?
+* After the store fenced a commit: another node has claimed the shard.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from goverse.model.keys import ObjectKey
 
 
 class ShardAccess(Protocol):
-    """What a node may serve."""
+    """The shards that a node may serve."""
 
     def shard_of(self, key: ObjectKey) -> int:
         """Return the shard of an object.
@@ -27,38 +27,37 @@ class ShardAccess(Protocol):
         ...
 
     def epoch(self, shard: int) -> int | None:
-        """Return the epoch of new commits; None where the shard is not open here. 0 is never fenced off."""
+        """Return the epoch for new commits, or None if the shard is not open here. Epoch 0 is never fenced."""
         ...
 
     def may_answer(self, shard: int, epoch: int) -> bool:
-        """Tell whether what was read under ``epoch`` may be told without asking the store."""
+        """Return True if a state that was read under ``epoch`` may be returned without a check in the store."""
         ...
 
     def fenced(self, shard: int, epoch: int) -> None:
-        """Take note that the store refused a record of this epoch."""
+        """Handle a record of this epoch that the store refused."""
         ...
 
 
 class AllShards:
-    """Everything, for as long as the process lives."""
+    """Access to every shard, for the life of the process."""
 
     def shard_of(self, key: ObjectKey) -> int:
-        """Return 0: shards mean nothing where there is one node."""
+        """Return 0: a single node does not divide its objects into shards."""
         del key
         return 0
 
     def epoch(self, shard: int) -> int | None:
-        """Return the epoch that is never fenced off."""
+        """Return 0, the epoch that is never fenced."""
         del shard
         return 0
 
     def may_answer(self, shard: int, epoch: int) -> bool:
-        """Return True."""
         del shard, epoch
         return True
 
     def fenced(self, shard: int, epoch: int) -> None:
-        """Do nothing; it cannot happen."""
+        """Do nothing: epoch 0 is never fenced."""
 
 
 ALL_SHARDS: Final = AllShards()

@@ -1,7 +1,8 @@
-"""Whether a method holds up the event loop, and with it every other object of the process.
+"""Detection of methods that block the event loop, and with it every other object of the process.
 
-A thread looks at a sign of life that a timer of the loop gives. When none came for ``STALL_S``, what the loop's thread
-does now is in its stack: a frame of ``execution`` there has the turn. Nothing is measured per call.
+A timer of the loop records a heartbeat, and a thread checks it. If there was no heartbeat for ``STALL_S``, the thread
+inspects the stack of the loop's thread: a frame of ``execution`` there refers to the blocking turn. Calls themselves
+are not measured, so they cost nothing.
 """
 
 from __future__ import annotations
@@ -19,38 +20,36 @@ from goverse_node import execution
 from goverse_node.turn import Turn
 
 STALL_S: Final = 1.0
-LOOKS: Final = 4  # in the time that counts as a stall
+CHECKS_PER_STALL: Final = 4
 
 logger = logging.getLogger("goverse.node.turn")
 
 
 def watch_for_stalls(stall_s: float = STALL_S) -> Callable[[], None]:
-    """Watch the running loop, which belongs to this thread; return what ends that."""
+    """Watch the running loop of the current thread. Returns a function that stops the watch."""
     watch = StallWatch(stall_s)
     watch.start()
     return watch.stop
 
 
 class StallWatch:
-    """Says once for each stall which method it is, while it lasts."""
+    """Logs the method that blocks the event loop, once per stall, while the stall lasts."""
 
     def __init__(self, stall_s: float) -> None:
-        """Watch nothing yet."""
         self._stall_s = stall_s
-        self._period_s = stall_s / LOOKS
+        self._period_s = stall_s / CHECKS_PER_STALL
         self._alive_at = 0.0
-        self._told_of = 0.0
+        self._logged_for = 0.0
         self._over = threading.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Watch the running loop, which belongs to this thread."""
+        """Watch the running loop of the current thread."""
         self._live(asyncio.get_running_loop())
         watched = threading.get_ident()
         threading.Thread(target=self._watch, args=(watched,), name="goverse-stalls", daemon=True).start()
 
     def stop(self) -> None:
-        """Watch no more."""
         self._over.set()
         if self._timer is not None:
             self._timer.cancel()
@@ -63,27 +62,27 @@ class StallWatch:
         while not self._over.wait(self._period_s):
             alive_at = self._alive_at
             silent_s = monotonic() - alive_at
-            if silent_s < self._stall_s or alive_at == self._told_of:
+            if silent_s < self._stall_s or alive_at == self._logged_for:
                 continue
-            frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage]  # there is no other way
+            frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage]  # no public alternative
             turn = _turn_in(frame)
             if turn is not None and frame is not None:
-                self._told_of = alive_at
+                self._logged_for = alive_at
                 where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
                 logger.warning(
-                    "a method does not let go of the event loop; nothing else runs meanwhile",
+                    "a method is blocking the event loop; no other call can run",
                     extra={**turn.place(), "seconds": round(silent_s, 3), "where": where},
                 )
 
 
 def _turn_in(frame: FrameType | None) -> Turn | None:
-    """Return the turn whose method a stack carries out."""
+    """Return the turn whose method runs in a stack, or None."""
     while frame is not None:
-        if frame.f_code in _CARRYING_OUT:
+        if frame.f_code in _RUNS_METHODS:
             turn = frame.f_locals.get("turn")
             return turn if isinstance(turn, Turn) else None
         frame = frame.f_back
     return None
 
 
-_CARRYING_OUT: Final = (execution.run.__code__, execution.drive.__code__)
+_RUNS_METHODS: Final = (execution.run.__code__, execution.drive.__code__)

@@ -1,4 +1,4 @@
-"""What a node counts. Plain numbers on the hot path; ``goverse_node.metrics`` turns them into series when asked."""
+"""Counters of a node. Plain numbers on the hot path; ``goverse_node.metrics`` exports them to Prometheus."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class NodeStats:
-    """Counters since the start; the last two are gauges."""
+    """Counters since the start of the node. The last two, ``inflight`` and ``resident_bytes``, are gauges."""
 
     activations: int = 0
     passivations: int = 0
@@ -26,5 +26,5 @@ class NodeStats:
     resident_bytes: int = 0
 
     def count_timeout(self, operation: str) -> None:
-        """Count one passed deadline."""
+        """Count a deadline that passed."""
         self.timeouts[operation] = self.timeouts.get(operation, 0) + 1

@@ -1,4 +1,4 @@
-"""What comes of a question to the store: a value, or an error that callers may hear."""
+"""Results of store requests: the value, or an error that may be sent to callers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ T = TypeVar("T")
 
 
 def outcome(answer: Future[T]) -> tuple[T | None, GoverseError | None]:
-    """Return the value of a finished future, or why there is none."""
+    """Return the value of a finished future and None, or None and the error for callers."""
     if answer.cancelled():
-        return None, Unavailable("the store gave no answer")
+        return None, Unavailable("the request to the store was cancelled; try again")
     error = answer.exception()
     return (answer.result(), None) if error is None else (None, refusal(error))
 
 
 def refusal(error: BaseException) -> GoverseError:
-    """Return what callers hear when the store raised ``error``."""
+    """Return the error for callers when the store raised ``error``. Unexpected errors are logged and hidden."""
     if isinstance(error, GoverseError):
         return error
     logger.error("the store raised an unexpected error", exc_info=error)
-    return Unavailable("the store could not be asked")
+    return Unavailable("the store failed in an unexpected way; the node's log has the cause")

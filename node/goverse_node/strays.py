@@ -1,9 +1,9 @@
-"""Strays: what methods left running when their turns ended.
+"""Strays: tasks, callbacks and threads that a method left running when its turn ended.
 
-A task, a callback or a thread that a method starts gets a copy of the turn's context, and with it the turn's ``Scope``.
-Nothing else refers to a scope, so one that is still alive after its turn was left with something that may change the
-object later, when no turn runs. The state is then compared before the next turn begins (``isolation.undo_strays``).
-Objects whose methods leave nothing behind pay for one weak reference per turn.
+Each of them holds a copy of the turn's context, and with it the turn's ``Scope``. Nothing else refers to a scope. A
+scope that is alive after its turn therefore belongs to a stray, which may change the object later, while no turn runs.
+As long as an object has strays, its state is compared before each turn (``isolation.undo_strays``). Without strays the
+cost is one weak reference per turn.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ class Strays:
     __slots__ = ("_alive", "_ended")
 
     def __init__(self) -> None:
-        """Start with none."""
         self._alive: dict[ref[Scope], str] = {}
         self._ended: list[str] = []
 
     def add(self, turn: Turn, mark: ref[Scope]) -> None:
-        """Note a scope that is alive although its turn has ended."""
+        """Track a scope that is alive although its turn has ended."""
         scope = mark()
         if scope is not None:
             self._alive[ref(scope, self._forget)] = f"{turn.name} ({turn.request.request_id})"
@@ -39,10 +38,10 @@ class Strays:
             self._ended.append(name)
 
     def names(self) -> list[str]:
-        """Return the turns that left something behind since the last look, as method and request id."""
+        """Return the turns with strays since the last comparison, as method name and request id."""
         return [*self._ended, *tuple(self._alive.values())[:_NAMES_MAX]][:_NAMES_MAX]
 
-    def looked(self) -> bool:
-        """Forget what has ended, since the state was compared; return False if nothing is left."""
+    def checked(self) -> bool:
+        """Forget the strays that have ended, after a comparison of the state. Return False if none is left."""
         self._ended.clear()
         return bool(self._alive)

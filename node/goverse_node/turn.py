@@ -1,7 +1,8 @@
-"""A turn: one method running on one object, what it may do, and how it is watched.
+"""A turn: one run of a method on an object.
 
-A turn that others may run beside (readonly, re-entrant) is driven step by step: after each step, that is, whenever it
-waits, the object's state is compared, so a change is always charged to the turn that made it.
+Readonly and re-entrant turns may run beside other turns of the object, so they are driven step by step. After each
+step, that is, whenever the coroutine suspends, the object's state is compared, so that a change is always attributed to
+the turn that made it.
 """
 
 from __future__ import annotations
@@ -36,19 +37,21 @@ _NO_LIMIT = math.inf
 
 
 class Turn:
-    """One running method.
+    """A running method.
 
     Attributes:
         method: the exported method or hook; None for a turn without user code.
-        done: called once with the turn, its result as JSON, or what went wrong.
-        call: whom to answer when the deadline passes; None for a hook that runs on its own.
-        deadline: when it is cancelled, on the loop's clock.
-        limit: the latest time that its method's own limit allows for ``deadline``.
-        expired: its deadline passed; whatever it still returns has no effect.
-        condemned: it made a change that is not allowed; it fails with this, even if the method catches the error.
+        done: called once, with the turn and either its result as JSON or an error.
+        call: the call to refuse when the deadline passes; None for a hook that runs without a call.
+        deadline: time at which the turn is cancelled, on the loop's clock.
+        limit: upper bound on ``deadline``, from the method's own time limit.
+        expired: the error with which the turn was cancelled, or None. A result that it still returns has no effect.
+        condemned: the error for a change that is not allowed, or None. The turn fails with it even if the method
+            catches the exception.
         waits_for: the objects that it has called and that have not answered.
-        started: its task took its first step.
-        closed: it is over, expired, or without its activation; it may not call other objects any more.
+        started: True once its task has taken its first step.
+        stepped: True if it is driven step by step.
+        closed: True once it has ended or expired, or its activation is gone. It may not call other objects any more.
     """
 
     __slots__ = (
@@ -80,7 +83,7 @@ class Turn:
         *,
         deadline: float,
     ) -> None:
-        """Prepare a turn for ``request``; ``done`` is told how it ended."""
+        """Prepare a turn for ``request``. ``execution.run`` starts it."""
         self.activation = activation
         self.request = request
         self.method = method
@@ -101,12 +104,12 @@ class Turn:
 
     @property
     def name(self) -> str:
-        """The method's name, for messages."""
+        """The name of the method or operation, for messages."""
         return self.method.name if self.method is not None else self.request.operation.name.lower()
 
     @property
     def context(self) -> Context:
-        """The call as the user's code sees it."""
+        """The context of the call, as user code reads it."""
         if self._context is None:
             request = self.request
             self._context = Context(
@@ -121,7 +124,7 @@ class Turn:
         return self._context
 
     def place(self) -> dict[str, str | int]:
-        """Return what a log record says about where it comes from; a shard only where shards have owners."""
+        """Return the log fields that locate this turn. The shard is included only if shards have owners (epoch > 0)."""
         activation, request = self.activation, self.request
         found: dict[str, str | int] = {
             "object": str(activation.key),
@@ -136,28 +139,28 @@ class Turn:
 
     @property
     def fate(self) -> str:
-        """What is true of a call whose turn ends without a commit, as part of a message."""
+        """The effect of a turn that ends without a commit, as part of an error message."""
         return "nothing of it took effect" if self._calls is None else UNCHANGED
 
     def expire(self, error: GoverseError) -> None:
-        """Cancel the turn; the caller hears ``error`` now, and whatever the method still does has no effect."""
+        """Cancel the turn and refuse its call with ``error``. A result that the method still returns has no effect."""
         if self.expired is None:
             self.expired = error
             self.closed = True
             if self.call is not None:
                 self.call.refuse(error)
-            if self.task is not None and self.started:  # one that is cancelled before could not tell that it ended
+            if self.task is not None and self.started:  # a task cancelled before its first step would never call `done`
                 self.task.cancel()
 
     def extend(self, deadline: float) -> None:
-        """Go on until ``deadline``, for a caller that may wait longer than the first one."""
+        """Move the deadline, for a follower that waits longer than the first caller."""
         self.deadline = deadline
         self._context = None
 
     async def call_object(
         self, key: ObjectKey, method: str, body: bytes, operation: Operation = Operation.CALL
     ) -> Reply:
-        """Call another object; leaves only when everything that this object did before is durable."""
+        """Call another object, after all earlier commits of this object are durable."""
         chain = (*self.request.chain, self.activation.key)
         if len(chain) > CHAIN_LENGTH_MAX:
             return Reply(problem=Problem.of(Deadlock(f"the call chain is longer than {CHAIN_LENGTH_MAX} objects")))
@@ -166,7 +169,7 @@ class Turn:
         nested_key = self._derived_key(key, method or f"@{operation.name.lower()}", body)
         await self.activation.durable()
         if self.closed:
-            raise GoverseError(f"{self.activation.key}.{self.name} is over; it can call no other object any more")
+            raise GoverseError(f"{self.activation.key}.{self.name} has ended; it cannot call other objects any more")
         request = Request(
             operation,
             key,
@@ -175,7 +178,7 @@ class Turn:
             self.deadline,
             self.request.request_id,
             idempotency_key=nested_key,
-            if_match=0 if operation is Operation.CREATE else None,  # one that exists is never the one to create
+            if_match=0 if operation is Operation.CREATE else None,  # fail if the object exists
             caller=self.request.caller,
             traceparent=self.request.traceparent,
             chain=chain,
@@ -185,7 +188,7 @@ class Turn:
         self.waits_for = (*self.waits_for, key)
         node, began = self.activation.node, perf_counter()
         try:
-            # Timers and tasks of the platform that this call brings about must not keep the turn's context
+            # Run in a new context: timers and tasks that this call starts in the runtime must not keep the turn's alive
             reply = await node.contexts.new().run(node.calls.submit, request)
             node.nested.record(key.type, method, reply.problem, perf_counter() - began)
             return reply
@@ -195,12 +198,11 @@ class Turn:
             self.waits_for = tuple(left)
 
     async def create_object(self, key: ObjectKey, body: bytes) -> Reply:
-        """Create an object; one that exists already, with whatever creation arguments, is an error."""
+        """Create an object. An object that exists is an error, even if it was created with the same arguments."""
         self._check_population("create", key)
         return await self.call_object(key, "", body, Operation.CREATE)
 
     async def delete_object(self, key: ObjectKey) -> Reply:
-        """Delete an object."""
         self._check_population("delete", key)
         return await self.call_object(key, "", b"", Operation.DELETE)
 
@@ -212,15 +214,15 @@ class Turn:
             )
         if key == self.activation.key:
             raise Deadlock(
-                f"{key} cannot {verb} itself: the turn would wait for its own end. Let another object do it afterwards"
+                f"{key} cannot {verb} itself: the turn would wait for itself. Let another object do it afterwards"
             )
 
     async def list_objects(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
     ) -> Sequence[ObjectSummary]:
-        """List durable objects; takes no longer than the turn may."""
+        """List durable objects, within the turn's deadline."""
         if self.closed:
-            raise GoverseError(f"{self.activation.key}.{self.name} is over; it can list no objects any more")
+            raise GoverseError(f"{self.activation.key}.{self.name} has ended; it cannot list objects any more")
         try:
             async with asyncio.timeout_at(self.deadline):
                 return await self.activation.node.calls.list(
@@ -228,13 +230,13 @@ class Turn:
                 )
         except TimeoutError:
             raise Timeout(
-                f"the list of {type_name} objects did not come before the deadline", operation="list", object=type_name
+                f"listing {type_name} objects did not finish before the deadline", operation="list", object=type_name
             ) from None
 
     def new_id(self, namespace: str, type_name: str, body: bytes) -> str:
-        """Return an id for an object that the turn creates; a repetition of a turn with a key gets the same one.
+        """Return an id for an object that the turn creates. A retry with the same idempotency key gets the same id.
 
-        Objects that are created concurrently are told apart by their creation arguments, ``body``.
+        Objects that are created concurrently are distinguished by their creation arguments, ``body``.
         """
         key = self._derived_key(ObjectKey(namespace, type_name, ""), "@id", body)
         if key is not None:
@@ -242,10 +244,11 @@ class Turn:
         return time_ordered_id(self.activation.node.clock.wall_ms(), os.urandom(10))
 
     def _refusal(self, key: ObjectKey, method: str, body: bytes) -> GoverseError | None:
-        """Return why the turn may not make a call: its size, or a method that a readonly turn may not call.
+        """Return the error for a call that the turn may not make, or None.
 
-        The size is the one that another node takes: whether a call fits shall not depend on where objects are. Of the
-        methods only those count that this node knows.
+        Two rules are checked. The body must fit the size limit of calls to another node, even if the object is on this
+        one, so that the outcome does not depend on placement. A readonly turn may call readonly methods only; methods
+        that this node does not know are left to the node that serves the object.
         """
         if len(body) > STATE_BYTES_MAX:
             what = f"the arguments of {key.type}.{method}" if method else f"the creation arguments of {key.type}"
@@ -255,17 +258,18 @@ class Turn:
         spec = self.activation.node.registry.types.get(key.type)
         called = spec.methods.get(method) if spec is not None else None
         if called is None or called.readonly:
-            return None  # the node that serves the object has the last word
+            return None  # the node that serves the object decides
         return ReadonlyViolation(violation(f"{self.activation.key.type}.{self.name}", key, method))
 
     def _derived_key(self, key: ObjectKey, method: str, body: bytes) -> str | None:
-        """Return the idempotency key of a nested call: the same in every attempt, and no other call's.
+        """Return the idempotency key of a nested call. It is unique to the call and the same in every attempt.
 
-        The key names the object, the key of its call, the hook or method that runs, the called object and method, and a
-        number. Calls that one method makes one after the other are numbered in their order. Concurrent calls, made in
-        tasks of the turn, may change their order from attempt to attempt, so they are told apart by their arguments and
-        numbered among equal ones. So are the calls of ``on_activate``, which runs once for each activation: an
-        activation of a repeated call may announce itself with other arguments.
+        The key is a hash of the object, the idempotency key of its call, the hook or method that runs, the called
+        object and method, and a sequence number. Calls that a method makes from its own task are numbered in order.
+
+        Concurrent calls, made from other tasks of the turn, may change their order between attempts. Their key also
+        contains their arguments, and the number counts calls with equal arguments. The same applies to calls of
+        ``on_activate``: a repeated call may run it again on another activation, with other arguments.
         """
         calls = self._calls
         if calls is None:
@@ -282,7 +286,7 @@ class Turn:
 
 
 def violation(caller: str, key: ObjectKey, method: str) -> str:
-    """Return the message for a readonly turn that calls a method which is not readonly."""
+    """Return the error text for a readonly turn that calls a method that is not readonly."""
     return (
         f"{caller} is readonly and called {key.type}.{method} of {key}, which may change its object; call a readonly "
         f"method, or declare {caller} without readonly=True"
@@ -290,10 +294,10 @@ def violation(caller: str, key: ObjectKey, method: str) -> str:
 
 
 class Scope:
-    """A turn as its method sees it through ``current_turn``; tasks that the method starts inherit it.
+    """The value of ``current_turn`` while a method runs. Tasks that the method starts inherit it.
 
-    Only contexts refer to a scope, so one that outlives its turn shows that the method left something running
-    (``goverse_node.strays``).
+    Only contexts refer to a scope. A scope that outlives its turn therefore shows that the method left something
+    running (``goverse_node.strays``).
     """
 
     __slots__ = ("__weakref__", "turn")
@@ -302,11 +306,11 @@ class Scope:
 
     @property
     def context(self) -> Context:
-        """The call that the turn serves."""
+        """The context of the turn's call."""
         return self.turn.context
 
     def place(self) -> dict[str, str | int]:
-        """Return the members of a log record that say where it comes from."""
+        """Return the log fields that locate the turn."""
         return self.turn.place()
 
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
@@ -333,13 +337,14 @@ class Scope:
 
 
 class Stepped:
-    """Awaits a coroutine and compares the object's state whenever it pauses or ends; an error from there is raised
-    inside it."""
+    """Awaits a coroutine and compares the object's state whenever it suspends or returns.
+
+    An error of that comparison is raised inside the coroutine.
+    """
 
     __slots__ = ("_coroutine", "_turn")
 
     def __init__(self, turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Wrap the coroutine of ``turn``."""
         self._turn = turn
         self._coroutine = coroutine
 

@@ -1,4 +1,8 @@
-"""The turns of an object: how each kind of request begins, and what its end means for the object and the caller."""
+"""Start and end of turns, for each kind of request: call, create, delete and hooks.
+
+The first half starts a turn: it checks the request's conditions and runs the hooks that are due before it. The second
+half handles a finished turn: it keeps or undoes the change of the state, commits, and answers the caller.
+"""
 
 from __future__ import annotations
 
@@ -47,16 +51,16 @@ _HOW_TO_CREATE = {
     "nobody": "and no object of this type can be created (create is 'nobody' for this type)",
 }
 _NOT_COMPARED = (
-    "; GET does not show the arguments {}, so it is not told whether it was created with the same ones. To repeat a "
+    "; the arguments {} are not shown by GET, so they are not compared with those of the creation. To retry a "
     "request, send the Idempotency-Key of the first one again"
 )
 
 
-# --- beginning -------------------------------------------------------------------------------------------------------
+# --- start -----------------------------------------------------------------------------------------------------------
 
 
 def begin(activation: Activation, call: Call) -> None:
-    """Begin the turn of an admitted call, after the hooks that have to run before it."""
+    """Start the turn of an admitted call, or the turn of a hook that has to run before it."""
     if call.request.deadline <= (now := activation.node.now()) and expire_waiting(call, now):
         return
     request = call.request
@@ -79,7 +83,7 @@ def begin(activation: Activation, call: Call) -> None:
 
 
 def _runs_hook_first(activation: Activation, call: Call) -> bool:
-    """Create or activate the object in a turn of its own if that is due; the call follows it."""
+    """Run ``on_create`` or ``on_activate`` in a turn of its own if it is due. The call starts again after it."""
     instance, spec = activation.instance, activation.spec
     if not instance.exists:
         if not spec.policy.creates_on_call:
@@ -138,7 +142,7 @@ def _begin_delete(activation: Activation, call: Call) -> None:
     hook = activation.spec.hooks.get("on_delete")
     if activation.instance.unfit is not None:
         logger.warning(
-            "an object whose state does not fit its class is deleted, without on_delete",
+            "deleting an object whose state does not fit its class, without on_delete",
             extra={"object": str(activation.key)},
         )
         hook = None
@@ -168,7 +172,7 @@ def _start(
     *,
     context: ContextVars,
 ) -> None:
-    """Start a turn in its ``context``, the current one; without ``arguments`` they are in the request's body."""
+    """Start a turn in ``context``, which is the current context. Arguments default to those in the request's body."""
     node = activation.node
     request = node.own_request(activation.key) if call is None else call.request
     if arguments is None:
@@ -192,15 +196,15 @@ def _start(
 
 
 def deactivate(activation: Activation) -> None:
-    """Run ``on_deactivate``, keep what it changed, then let the activation go."""
+    """Run ``on_deactivate``, commit its changes, then remove the activation from memory."""
     try:
         _start_hook(activation, None, activation.spec.hooks["on_deactivate"], _deactivate_done)
     except StateInvalid:
-        logger.exception("on_deactivate cannot run", extra={"object": str(activation.key)})
+        logger.exception("on_deactivate could not run", extra={"object": str(activation.key)})
         activation.leave()
 
 
-# --- ending ----------------------------------------------------------------------------------------------------------
+# --- end -------------------------------------------------------------------------------------------------------------
 
 
 def _end(activation: Activation, turn: Turn) -> None:
@@ -210,16 +214,16 @@ def _end(activation: Activation, turn: Turn) -> None:
         activation.mementos = None
     if turn.task is not None:
         activation.node.untrack(turn)
-        turn.task = None  # its context holds the turn: a ring that only the cyclic collector could open
+        turn.task = None  # its context refers to the turn: a reference cycle that only the garbage collector could free
 
 
 def _is_over(activation: Activation, turn: Turn) -> bool:
-    """End a turn whose activation is gone; whoever called it has been told."""
+    """End the turn and return True if its activation is gone. Its caller was refused when the turn expired."""
     if activation.phase is not Phase.GONE:
         return False
     _end(activation, turn)
     if turn.call is not None:
-        turn.call.refuse(turn.expired or Timeout("the turn ended too late"))
+        turn.call.refuse(turn.expired or Timeout("the turn ended after its object left memory; it has no effect"))
     return True
 
 
@@ -268,7 +272,7 @@ def _delete_done(turn: Turn, _body: bytes, error: GoverseError | None) -> None:
         return
     old = activation.instance
     failure = turn.condemned or error or turn.expired
-    if failure is not None:  # else what on_delete changed goes with the object
+    if failure is not None:  # otherwise the changes of on_delete are deleted with the object
         try:
             undo(activation, turn)
         except GoverseError as unfit:
@@ -294,7 +298,7 @@ def _delete_done(turn: Turn, _body: bytes, error: GoverseError | None) -> None:
 
 
 def _hook_done(waiting: Call, hook: str, turn: Turn, _body: bytes, error: GoverseError | None) -> None:
-    """Go on with the call that waited for ``on_create`` or ``on_activate``, or refuse it."""
+    """Start the call that waited for ``on_create`` or ``on_activate``, or refuse it if the hook failed."""
     activation = turn.activation
     if _is_over(activation, turn):
         return
@@ -332,7 +336,8 @@ def _deactivate_done(turn: Turn, _body: bytes, error: GoverseError | None) -> No
 def _version(activation: Activation) -> int:
     """Return the version that a commit of the object builds on.
 
-    The version of an object that does not exist follows the store: it rises where tombstones of its type are forgotten.
+    For an object that does not exist it is read from the store again, because it rises when the store forgets
+    tombstones of the type.
     """
     instance, node = activation.instance, activation.node
     if node.loads_at_once and not instance.exists:
@@ -350,9 +355,9 @@ def _problem(activation: Activation, call: Call, failure: GoverseError) -> Probl
 
 
 def extend(turn: Turn, now: float) -> bool:
-    """Let a turn whose caller's time is over go on for a follower that may wait longer; return False if it must end.
+    """Extend a turn whose caller timed out, for a follower with a later deadline. Return False if there is none.
 
-    A limit of the method's own holds for every caller, so it is not extended.
+    The method's own time limit applies to every caller and is not extended.
     """
     call = turn.call
     if call is None or call.answered or turn.limit <= now:
@@ -365,9 +370,10 @@ def extend(turn: Turn, now: float) -> bool:
 
 
 def timeout_of(turn: Turn) -> Timeout:
-    """Return the error for a turn that did not end in time; ``seconds`` is the method's own limit, if that was it.
+    """Return the error for a turn that did not end before its deadline.
 
-    How long a caller wanted to wait is added by its gate.
+    ``seconds`` is set if the method's own time limit ended it. The time that the caller was willing to wait is added by
+    its gate.
     """
     own_limit: dict[str, float] = {}
     if turn.method is not None and turn.limit <= turn.deadline:
@@ -382,35 +388,39 @@ def timeout_of(turn: Turn) -> Timeout:
 
 def _timeout_of_turn(turn: Turn) -> Timeout:
     return Timeout(
-        f"{turn.activation.key}.{turn.name} did not end before the deadline of this caller; it goes on for another one "
-        "with the same idempotency key and may still take effect",
+        f"{turn.activation.key}.{turn.name} did not end before the deadline of this caller; it continues for another "
+        "caller with the same idempotency key and may still take effect",
         operation=turn.name,
         object=str(turn.activation.key),
     )
 
 
 def _runs_again(activation: Activation, turn: Turn, call: Call, failure: GoverseError) -> bool:
-    """Begin a call again whose turn failed because of its first caller's deadline, for a follower that may wait longer.
+    """Run a call again, for a follower, if its turn failed because of the deadline of the first caller.
 
-    The deadline went with the calls to other objects, so these fail when it passes even if the turn itself was
-    extended. Calls that they completed are not repeated: they have the same idempotency keys the second time.
+    Nested calls carry the first caller's deadline and fail when it passes, even if the turn itself was extended. Nested
+    calls that were completed have no second effect, because the second run derives the same idempotency keys.
     """
     now = activation.node.now()
     if call.answered or not isinstance(failure, TryAgain) or now < turn.request.deadline or turn.limit <= now:
         return False
     if call.request.deadline <= now and not call.make_way(failure, now):
         return False
-    call.request.fresh_key = False  # calls to other objects may have taken effect under keys that derive from it
+    call.request.fresh_key = False  # nested calls may have taken effect under keys that derive from this one
     activation.put_back(call)
     activation.admit()
     return True
 
 
 def expire_waiting(call: Call, now: float) -> bool:
-    """Refuse a call whose deadline passed before its turn began; return whether no caller waits for it any more."""
+    """Refuse a call whose deadline passed before its turn began.
+
+    Returns:
+        False if a follower with a later deadline took its place; the call then still waits.
+    """
     call.stats.count_timeout("queue")
     error = Timeout(
-        f"{call.request.key} was busy until the deadline; the call was not begun",
+        f"{call.request.key} was busy until the deadline; the call did not start",
         operation=call.request.method or call.request.operation.name.lower(),
         object=str(call.request.key),
     )

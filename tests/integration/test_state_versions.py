@@ -121,6 +121,6 @@ async def test_a_migration_that_returns_what_does_not_fit_is_named(tmp_path: Pat
         assert reply.problem is not None
         assert reply.problem.code == "state_invalid"
         assert (
-            "what the migration from state version 1 returned does not fit class Price: "
+            "the result of the migration from state version 1 does not fit class Price: "
             "/cents: Input should be a valid integer, unable to parse string as an integer"
         ) in reply.problem.detail

@@ -136,7 +136,7 @@ class Keeper:
             await asyncio.wait(waiting)
         await self._leases.stop(revoke=True)
 
-    # --- ShardAccess ---------------------------------------------------------------------------------------------------
+    # --- ShardAccess -------------------------------------------------------------------------------------------------
 
     def shard_of(self, key: ObjectKey) -> int:
         """Return the shard of an object.
