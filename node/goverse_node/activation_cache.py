@@ -119,7 +119,7 @@ class ActivationCache:
         return best
 
     def overdue(self, now: float) -> list[Activation]:
-        """Return activations whose idle timeout has passed, at most about ``_OVERDUE_MAX``."""
+        """Return activations whose idle timeout has passed, at most ``_OVERDUE_MAX``."""
         found: list[Activation] = []
         for timeout, queue in self._queues.items():
             for candidate in queue.values():

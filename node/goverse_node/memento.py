@@ -6,9 +6,9 @@ A turn that waits may hold references into the state::
     await self.ref(Other, "o").work()
     items.append(1)
 
-If another turn of the object is undone during the ``await``, rebuilding the state from its bytes would replace the list.
-``items`` would then no longer belong to the object, and the appended value would be acknowledged and lost. A memento
-refills the same lists, dicts, sets, deques, models and dataclasses instead, nested ones included.
+If another turn of the object is undone during the ``await``, rebuilding the state from its bytes would replace the
+list. ``items`` would then no longer belong to the object, and the appended value would be acknowledged and lost. A
+memento refills the same lists, dicts, sets, deques, models and dataclasses instead, nested ones included.
 
 Taking a memento walks over the whole state and costs about twenty times as much as encoding it to JSON. So it is taken
 only before a step of a turn beside which another one waits, and kept until the state changes or no turn runs.

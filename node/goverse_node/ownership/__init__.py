@@ -1,1 +1,4 @@
-"""A node's side of ownership, without IO: which shards it claims and gives away, and what it does while it leads."""
+"""Ownership of shards on a node: claims and releases, and planning while the node is the leader.
+
+The rules (``ownership``, ``leader``, ``planner``) do no IO; ``keeper`` and ``etcd_requests`` carry out their actions.
+"""

@@ -1,8 +1,9 @@
-"""What a node's ownership asks its shell to do. Each answer goes back to the method of ``Ownership`` that is named
-here.
+"""Actions that ``Ownership`` returns and the keeper carries out.
 
-Writes to etcd are guarded: ``own_revision`` is the revision of the node's own key that the write replaces (0: it must
-not exist), so that a write which was delayed on the way cannot undo a later one.
+The result of an action is passed to the method of ``Ownership`` that its docstring names.
+
+Writes to etcd are guarded by ``own_revision``, the revision of the node's own key that the write replaces (0: the key
+must not exist). A write that was delayed on its way therefore cannot undo a later one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from goverse.cluster.member import Member
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """Write the node's key under the lease; ``registered`` when that ended, with the lease if it was written."""
+    """Write the node's key under the lease. Result: ``registered``, with the lease if the key was written."""
 
     member: Member
     lease_id: int
@@ -24,14 +25,14 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Have the store raise the epochs of these shards; ``claimed`` with the epochs, or ``denied``."""
+    """Raise the epochs of these shards in the store. Result: ``claimed`` with the epochs, or ``denied``."""
 
     shards: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Write the claims key under the lease, if ``targets`` is still at ``targets_revision``; ``published``."""
+    """Write the claims key under the lease if ``targets`` is still at ``targets_revision``. Result: ``published``."""
 
     claims: Claims
     lease_id: int
@@ -41,12 +42,12 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Ask the store who claimed last; ``checked`` with the epochs that it names us for, or ``unchecked``."""
+    """Read the newest claims from the store. Result: ``checked`` with the epochs of this node, or ``unchecked``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Take no new turn of these shards, cancel at ``cancel_at`` what still runs; ``emptied`` for each that is done."""
+    """Start no new turn of these shards and cancel turns that still run at ``cancel_at``. Result: ``emptied``, each."""
 
     shards: tuple[int, ...]
     cancel_at: float
@@ -54,14 +55,14 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Forget these shards at once: their activations go, their calls are answered ``moving``, nothing is awaited."""
+    """Drop these shards: remove their activations immediately and answer their calls with ``moving``. No result."""
 
     shards: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Everything is given away, or time is up: revoke the lease and end."""
+    """Leave the cluster: the node holds no shard any more, so its lease can be revoked. No result."""
 
 
 Action = Register | Claim | Publish | Check | Close | Drop | Leave

@@ -1,7 +1,10 @@
-"""Balance: shards leave nodes above their bound, come to nodes below theirs, and busy ones leave busy nodes.
+"""Balancing steps of a plan.
 
-Each step ends when every node is within its bounds, or when no more may move in this round; none of them makes a node
-leave the bounds that another step restored, so together they come to rest.
+Three steps run in this order: move shards away from nodes above their upper bound, move shards to nodes below their
+lower bound, and move busy shards from busy nodes to less busy ones.
+
+A step ends when every node is within its bounds, or when no further move is allowed in this round. No step takes a node
+out of the bounds that another step has restored, so repeated plans converge.
 """
 
 from __future__ import annotations
@@ -13,13 +16,13 @@ from goverse_node.ownership.draft import Draft
 from goverse_node.ownership.rendezvous import node_hash, score, shard_hash
 from goverse_node.ownership.situation import Reason
 
-_LOAD_UNEVEN: Final = 1.25  # a node with this multiple of the mean calls per weight is too busy,
-_LOAD_FLOOR: Final = 0.5  # where this part of its processors is in use at all,
-_LOAD_GAIN: Final = 0.95  # and a move must bring the busier of the two nodes below this part of what it was
+_LOAD_UNEVEN: Final = 1.25  # a node is too busy above this multiple of the mean calls per weight,
+_LOAD_FLOOR: Final = 0.5  # if it uses at least this share of its processors;
+_LOAD_GAIN: Final = 0.95  # after a move, the busier of the two nodes must be below this multiple of the load before
 
 
 def shed_surplus(draft: Draft) -> None:
-    """Move shards away from nodes above their bound, those first that suit them least."""
+    """Move shards away from nodes above their upper bound, worst-ranked shards first."""
     for node in sorted(draft.open):
         surplus = draft.counts[node] - draft.capacity[node].most
         if surplus <= 0:
@@ -31,7 +34,7 @@ def shed_surplus(draft: Draft) -> None:
 
 
 def fill_shortage(draft: Draft) -> None:
-    """Move shards to nodes below their bound, from the fullest nodes, those first that suit the new node best."""
+    """Move shards from the fullest nodes to nodes below their lower bound, best-ranked shards first."""
     for node in sorted(draft.willing):
         missing = draft.capacity[node].least - draft.counts[node]
         if missing <= 0:
@@ -51,7 +54,7 @@ def fill_shortage(draft: Draft) -> None:
 
 
 class _Donor:
-    """A node above its share, and what it could give to the node that is being filled."""
+    """A node above its share, with the shards that it could give to the node that is being filled."""
 
     def __init__(self, draft: Draft, node: str) -> None:
         self._draft = draft
@@ -62,7 +65,7 @@ class _Donor:
         return self._draft.fill(self.node) > self._draft.fill(other.node)
 
     def offer(self, needy: str) -> int | None:
-        """Return the shard that suits ``needy`` best, each one once."""
+        """Return the next best-ranked shard for ``needy``, or None. Each shard is returned once."""
         if self._shards is None:
             refused = self._draft.situation.refused
             shards = _by_fit(self._draft, self.node, needy)
@@ -71,14 +74,14 @@ class _Donor:
 
 
 def _by_fit(draft: Draft, owner: str, node: str) -> list[int]:
-    """Return the shards of ``owner`` that may move, in the order in which they suit ``node``, the best at the end."""
+    """Return the shards of ``owner`` that may move, ranked for ``node``, the best one last."""
     hashed = node_hash(node)
     shards = [shard for shard in draft.belongings.get(owner, ()) if draft.settled(shard)]
     return sorted(shards, key=lambda shard: score(hashed, shard_hash(shard), 1.0), reverse=True)
 
 
 def spread_load(draft: Draft) -> None:
-    """Move busy shards from the busiest nodes to the least busy ones, a few in a round."""
+    """Move busy shards from the busiest nodes to the least busy ones, at most ``load_moves_per_round``."""
     calls = _calls(draft)
     if len(calls) < 2 or not sum(calls.values()):
         return
@@ -103,7 +106,7 @@ def spread_load(draft: Draft) -> None:
 
 
 def _least_busy(draft: Draft, shard: int, node: str, calls: dict[str, float]) -> str | None:
-    """Return the least busy node that could take ``shard`` from ``node``, if it may move at all."""
+    """Return the least busy node that could take ``shard`` from ``node``, or None if it may not move."""
     if shard >= len(draft.owners) or draft.owners[shard] != node or not draft.settled(shard):
         return None
     if draft.counts[node] <= draft.capacity[node].least:
@@ -118,9 +121,10 @@ def _least_busy(draft: Draft, shard: int, node: str, calls: dict[str, float]) ->
 
 
 def _calls(draft: Draft) -> dict[str, float]:
-    """Return each node's calls per second as they will be once the shards are where they should be.
+    """Return each node's expected calls per second, after all shards have reached their targets.
 
-    The figures were taken before the latest moves: a busy shard counts for its target, whoever reported it.
+    The figures were measured before the latest moves, so a busy shard counts for its target, whichever node reported
+    it.
     """
     loads = draft.situation.loads
     calls = {node: loads[node].calls_per_s for node in draft.open if node in loads}

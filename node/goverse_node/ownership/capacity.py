@@ -1,7 +1,8 @@
-"""How many shards each node should have: its share by weight, and how far from it is still fine.
+"""Capacity of nodes: the number of shards that each node should have, and the tolerated deviation.
 
-A node that is short of memory or of processor time, or holds far more objects than others, counts for less. The steps
-are coarse on purpose: figures that wobble must not make shards move.
+A node's share is proportional to its weight. A node that is short of memory or processor time, or that holds far more
+objects than the others, counts for less: 75 % of its weight, or 50 % if its memory is nearly full. The steps are coarse
+so that fluctuating figures do not move shards.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from goverse.cluster.member import Load
 _MEMORY_TIGHT: Final = 0.85
 _MEMORY_FULL: Final = 0.95
 _PROCESSOR_BUSY: Final = 0.9
-_PROCESSOR_EASY: Final = 0.7  # on the average of the nodes: with all of them busy, moving shards helps nobody
-_OBJECTS_MANY: Final = 10_000  # fewer are no burden, however uneven they are
+_PROCESSOR_EASY: Final = 0.7  # mean of all nodes; above it moving shards would not help, because all nodes are busy
+_OBJECTS_MANY: Final = 10_000  # with fewer objects, an uneven distribution is tolerated
 _OBJECTS_UNEVEN: Final = 2.0
 
 
 class Capacity(NamedTuple):
-    """A node's share of the shards, and the bounds within which it is left alone."""
+    """A node's share of the shards, and the bounds within which no shard is moved because of it."""
 
     share: float
     least: int
@@ -31,7 +32,7 @@ class Capacity(NamedTuple):
 def capacities(
     weights: Mapping[str, float], loads: Mapping[str, Load], shard_count: int, slack: float
 ) -> dict[str, Capacity]:
-    """Return the capacity of each node of ``weights``."""
+    """Return the capacity of each node in ``weights``."""
     fitness = _fitness(weights, loads)
     effective = {node: weight * fitness.get(node, 1.0) for node, weight in weights.items()}
     whole = sum(effective.values())
@@ -43,7 +44,7 @@ def capacities(
 
 
 def _fitness(weights: Mapping[str, float], loads: Mapping[str, Load]) -> dict[str, float]:
-    """Return by how much each node that told its load counts."""
+    """Return the factor on the weight of each node that has reported its load."""
     known = {node: loads[node] for node in weights if node in loads}
     if not known:
         return {}

@@ -1,4 +1,4 @@
-"""A plan in the making: the owners so far, how full each node is, and what may still move."""
+"""Draft of a plan: the targets so far, the number of shards per node, and the remaining budget of moves."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from goverse_node.ownership.situation import Decision, Plan, Reason, Situation
 
 
 class Draft:
-    """The owners of all shards while they are being decided.
+    """The targets of all shards while a plan is being made.
 
     Attributes:
-        situation: what the plan is for.
-        owners: per shard its target so far.
-        present: the nodes that live or are awaited: what they have stays theirs.
-        open: the nodes that take shards.
-        last_resort: all of them are about to leave: they take what has no home, and nothing is evened out.
-        willing: those of them that took every shard they were given lately; the others get none meanwhile.
-        drained: the nodes that give theirs away.
-        capacity: per node that takes shards, its share of what restarting nodes do not keep, and its bounds.
-        counts: how many shards each present node has.
-        budget: how many more served shards may move.
-        deferred: how many moves wait for a later round.
+        situation: the input of the plan.
+        owners: the target of each shard so far.
+        present: the nodes that are alive or awaited after a restart. Their shards stay with them.
+        open: the nodes that may get shards.
+        last_resort: True if all of these are about to leave. They then get shards without a target, and nothing is
+            balanced.
+        willing: the open nodes without a recently refused (stuck) shard. The others get no shards for now.
+        drained: the nodes that give their shards away.
+        capacity: the capacity of each open node. Shards that restarting nodes keep are not counted.
+        counts: the number of shards of each present node.
+        budget: the number of served shards that may still move in this round.
+        deferred: the number of moves that wait for a later round.
     """
 
     def __init__(self, situation: Situation) -> None:
-        """Begin with the targets as they are."""
+        """Start with the current targets."""
         self.situation = situation
         nodes = situation.nodes
         self.owners = situation.targets.owners()
@@ -65,22 +66,22 @@ class Draft:
 
     @cached_property
     def belongings(self) -> Mapping[str, Sequence[int]]:
-        """The shards that each node had before anything was decided."""
+        """The shards of each node before this plan."""
         found: dict[str, list[int]] = {node: [] for node in self.present}
         for shard, owner in enumerate(self.situation.targets.owners()):
             if owner in found:
                 found[owner].append(shard)
         return found
 
-    # --- asking -------------------------------------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------------------------------
 
     def servant(self, shard: int) -> str | None:
-        """Return the node that serves ``shard`` all the same, where it may go on."""
+        """Return the node that currently serves ``shard``, if it may keep it."""
         claimant = self.situation.claimants[shard]
         return claimant if self._takes(claimant, shard) else None
 
     def pinned(self, shard: int) -> str | None:
-        """Return the node that ``shard`` is pinned to, where that node can take it."""
+        """Return the node that ``shard`` is pinned to, if that node can take it."""
         node = self.situation.pins.get(shard)
         return node if self._takes(node, shard) else None
 
@@ -88,7 +89,7 @@ class Draft:
         return node in self.open and node not in self.situation.refused.get(shard, ())
 
     def settled(self, shard: int) -> bool:
-        """Tell whether ``shard`` is served by its target, pinned nowhere and not decided about yet."""
+        """Return True if ``shard`` is served by its target, not pinned, and not moved by this plan."""
         return (
             shard not in self._decided
             and self.situation.claimants[shard] == self.owners[shard]
@@ -96,7 +97,10 @@ class Draft:
         )
 
     def allowed(self, shard: int) -> bool:
-        """Tell whether ``shard`` may be moved now; one that nobody serves, or that moves already, costs nothing."""
+        """Return True if ``shard`` may be moved in this round.
+
+        Only shards that are served by their target need budget. Without budget the move is counted as deferred.
+        """
         served = self.situation.claimants[shard] is not None
         if shard in self._decided:
             return False
@@ -106,7 +110,7 @@ class Draft:
         return False
 
     def place_for(self, shard: int) -> str | None:
-        """Return the node that suits ``shard`` best: one below its share, else the emptiest that takes it."""
+        """Return the best-ranked node below its share, else the emptiest node; None if that is the current target."""
         refused = self.situation.refused.get(shard, frozenset())
         found = self._ring.best(shard, refused)
         if found is None:
@@ -115,13 +119,13 @@ class Draft:
         return found if found != self.owners[shard] else None
 
     def fill(self, node: str) -> tuple[float, str]:
-        """Order nodes by how full they are."""
+        """Return a sort key: the number of the node's shards relative to its share, then its id."""
         return self.counts[node] / max(self.capacity[node].share, 1e-9), node
 
-    # --- deciding -----------------------------------------------------------------------------------------------------
+    # --- decisions ----------------------------------------------------------------------------------------------------
 
     def move(self, shard: int, target: str, reason: Reason) -> None:
-        """Make ``target`` the owner of ``shard``."""
+        """Make ``target`` the new target of ``shard``."""
         source, claimant = self.owners[shard], self.situation.claimants[shard]
         self.owners[shard] = target
         self._decided[shard] = reason
@@ -134,7 +138,7 @@ class Draft:
             self.budget -= 1
 
     def _note_room(self, node: str) -> None:
-        """Keep those on the ring that get shards and are below their share."""
+        """Keep the node on the ring while it may get shards and is below its share."""
         if node in self.willing:
             weight = self.situation.nodes[node].weight
             if self.counts[node] < self.capacity[node].share:
@@ -143,7 +147,7 @@ class Draft:
                 self._ring.remove(node, weight)
 
     def plan(self) -> Plan:
-        """Return what was decided."""
+        """Return the plan."""
         before = self.situation.targets
         decisions = [
             Decision(shard, before.owner(shard), target, reason)

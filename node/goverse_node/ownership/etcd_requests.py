@@ -1,7 +1,8 @@
-"""Errands: the requests to etcd and the store that ownership and leadership ask for, each measured.
+"""Requests to etcd and the store, on behalf of ``Ownership`` and ``Leader``, each with its duration measured.
 
-Every answer goes back to the rules, however the request ended. A claim that the store does not answer by the time at
-which the leader would give the shards to somebody else counts as denied: the epochs it may have raised harm nobody.
+The result of every request is passed back to the rules, however the request ended. A claim counts as denied if the
+store does not answer within the time after which the leader assigns the shards to another node. Epochs that it may have
+raised nevertheless do no damage.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ logger = logging.getLogger("goverse.node.ownership")
 
 
 class Errands:
-    """Carries out one request each; the caller decides which run at the same time."""
+    """One method per kind of request. The caller decides which requests run concurrently.
+
+    Attributes:
+        times: durations of the requests.
+    """
 
     def __init__(
         self,
@@ -40,7 +45,7 @@ class Errands:
         claim_timeout_s: float,
         now: Callable[[], float],
     ) -> None:
-        """Ask ``coordinator`` and ``authority`` in the name of ``node``, and tell ``ownership`` and ``leader``."""
+        """Send requests to ``coordinator`` and ``authority`` for ``node``; report to ``ownership`` and ``leader``."""
         self.times = ShardTimes()
         self._ownership = ownership
         self._leader = leader
@@ -53,7 +58,7 @@ class Errands:
         self._now = now
 
     async def register(self, action: Register) -> None:
-        """Write the node's own key."""
+        """Write the node's key, and the catalog of its types if there is one."""
         layout = self._view.layout
         key = layout.node(action.member.id)
         changes = [Put(key, action.member.encode(), action.lease_id)]
@@ -64,12 +69,12 @@ class Errands:
             with self.times.durations.measure("register"):
                 revision = await self._coordinator.write([Guard(key, mod_revision=action.own_revision)], changes)
         except GoverseError as error:
-            logger.warning("the node could not be registered", extra={"reason": error.detail})
+            logger.warning("the node could not register in etcd", extra={"reason": error.detail})
         finally:
             self._ownership.registered(action.lease_id if revision is not None else None, self._now())
 
     async def claim(self, action: Claim) -> None:
-        """Have the store raise epochs."""
+        """Raise the epochs of shards in the store."""
         self.times.wanted(action.shards, self._now())
         try:
             with self.times.durations.measure("shard_claim"):
@@ -88,7 +93,7 @@ class Errands:
             self._ownership.claimed(epochs)
 
     async def publish(self, action: Publish) -> None:
-        """Write the claims."""
+        """Write the node's claims key."""
         layout = self._view.layout
         revision: int | None = None
         try:
@@ -111,7 +116,7 @@ class Errands:
                 logger.info("shards opened", extra={"shards": opened, "serving": serving})
 
     async def check(self) -> None:
-        """Ask the store which epochs are still ours."""
+        """Read from the store which epochs still belong to this node."""
         try:
             with self.times.durations.measure("shard_check"):
                 holdings = await self._authority.holdings()
@@ -133,12 +138,12 @@ class Errands:
                 with self.times.durations.measure("campaign"):
                     await self._coordinator.write([guard], [Put(key, election.value, lease.id)])
         except GoverseError as error:
-            logger.warning("no campaign for the leadership", extra={"reason": error.detail})
+            logger.warning("the leader campaign failed", extra={"reason": error.detail})
         finally:
             election.answered(self._now())
 
     async def write_targets(self, write: WriteTargets) -> None:
-        """Write the plan."""
+        """Write the targets of a plan, and log the reassigned shards."""
         layout = self._view.layout
         revision: int | None = None
         try:

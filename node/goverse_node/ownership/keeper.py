@@ -1,7 +1,7 @@
-"""The keeper: carries out what ``Ownership`` and ``Leader`` say, over etcd, the store and the node's activations.
+"""The keeper: carries out the actions of ``Ownership`` and ``Leader`` on etcd, the store and the node's activations.
 
-One loop looks at both after every input and at their wake times; each request to etcd or the store runs in a task of
-its own and comes back as an input. The keeper is also the node's ``ShardAccess``: what it may serve now.
+One loop runs ``step`` of both after every input and at their wake times. Each request to etcd or the store runs in its
+own task, and its result is an input. The keeper is also the node's ``ShardAccess``.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from goverse_node.ownership.ownership import Ownership
 from goverse_node.ownership.phases import OwnershipLimits
 from goverse_node.ownership.shutdown import Shutdown
 
-_IDLE_S: Final = 1.0  # the longest time between two looks
+_IDLE_S: Final = 1.0  # the longest time between two rounds of the loop
 
 logger = logging.getLogger("goverse.node.ownership")
 
 
 class Progress(NamedTuple):
-    """How far a node is with its shards.
+    """Progress of a node in taking over its shards.
 
     Attributes:
-        claimed: shards that it serves.
-        wanted: shards that are meant for it.
-        contended: of those that it does not serve, the ones that another node still claims.
-        lease_s: for how long its lease surely lives.
+        claimed: number of shards that it serves.
+        wanted: number of shards that are assigned to it.
+        contended: number of assigned shards that it does not serve because another node still claims them.
+        lease_s: seconds for which its lease is certain to live.
     """
 
     claimed: int
@@ -56,12 +56,12 @@ class Progress(NamedTuple):
 
 
 class Keeper:
-    """One node's part in its cluster; implements ``goverse_node.shard_access.ShardAccess``.
+    """The role of one node in its cluster. Implements ``goverse_node.shard_access.ShardAccess``.
 
     Attributes:
-        ownership, leader: the rules, with what they count.
-        requests: the requests that they ask for, with the times that these took.
-        loads: tells the leader what this node has to do.
+        ownership, leader: the rules, with their counters.
+        requests: the requests to etcd and the store, with their durations.
+        loads: reports the node's load to the leader.
     """
 
     def __init__(
@@ -78,10 +78,14 @@ class Keeper:
         leader_limits: LeaderLimits | None = None,
         now: Callable[[], float] = boot_time,
     ) -> None:
-        """Own nothing yet; ``table`` follows ``watch`` before the keeper does, ``now`` is the clock of the lease."""
+        """Prepare a keeper without shards.
+
+        ``table`` must be registered with ``watch`` before the keeper, so that it is updated first. ``now`` is the clock
+        of the lease.
+        """
         self._member, self._watch = member, watch
         self._now = now
-        self._leases = LeaseKeeper(coordinator, lease_ttl_s, changed=self._look_soon, now=now)
+        self._leases = LeaseKeeper(coordinator, lease_ttl_s, changed=self._wake, now=now)
         self._shard_count = len(table)
         self._news, self._left = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -108,7 +112,7 @@ class Keeper:
     # --- life ---------------------------------------------------------------------------------------------------------
 
     def start(self, evacuation: Evacuation, measure: Measure | None = None) -> None:
-        """Take part; ``evacuation`` empties the node's shards, ``measure`` gives the load to be told."""
+        """Join the cluster. ``evacuation`` empties the node's shards; ``measure`` returns the load to report."""
         self._evacuation = evacuation
         if measure is not None:
             self._spawn(self.loads.run(measure))
@@ -117,9 +121,9 @@ class Keeper:
         self._loop_task = asyncio.create_task(self._run(), name="goverse-ownership")
 
     async def leave(self, how: Shutdown, timeout_s: float) -> bool:
-        """Give the shards away as ``how`` says; tell whether that was done in time."""
+        """Release all shards in the way that ``how`` names. Return False if that took longer than ``timeout_s``."""
         self.ownership.shut_down(how)
-        self._look_soon()
+        self._wake()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._left.wait()
@@ -128,7 +132,7 @@ class Keeper:
         return self._left.is_set()
 
     async def stop(self) -> None:
-        """Take no part any more, and end the lease, so that the others need not wait for it."""
+        """Stop all tasks and revoke the lease, so that other nodes do not have to wait until it expires."""
         for task in (self._loop_task, *self._tasks):
             if task is not None:
                 task.cancel()
@@ -146,39 +150,40 @@ class Keeper:
         """
         if key.id.startswith("node#"):
             raise MalformedRequest(
-                "ids that name a node have no place in a cluster whose shards move; use shard#N/name"
+                f"the id {key.id!r} names a node, which is not supported in a cluster because shards move between "
+                "nodes; use shard#N/name"
             )
         return shard_of(key, self._shard_count)
 
     def epoch(self, shard: int) -> int | None:
-        """Return the epoch of new commits; None where the shard is not open here."""
+        """Return the epoch for new commits, or None if the shard is not open here."""
         return self.ownership.epoch(shard)
 
     def may_answer(self, shard: int, epoch: int) -> bool:
-        """Tell whether what was read may be told without asking the store."""
+        """Return True if a state that was read under ``epoch`` may be returned without a check in the store."""
         return self.ownership.may_answer(shard, epoch, self._now())
 
     def fenced(self, shard: int, epoch: int) -> None:
-        """Take note that somebody else has a newer epoch."""
+        """Give up the shard, because another node has a newer epoch."""
         self.ownership.fenced(shard, epoch, self._now())
-        self._look_soon()
+        self._wake()
 
     def reclaim(self) -> None:
-        """Drop every shard at once and claim it again: the store lost what it had acknowledged."""
+        """Drop every shard immediately and claim it again, because the store lost commits that it had acknowledged."""
         now = self._now()
         for shard, held in tuple(self.ownership.shards.items()):
             self.ownership.fenced(shard, held.epoch, now)
-        self._look_soon()
+        self._wake()
 
-    # --- being looked at ----------------------------------------------------------------------------------------------
+    # --- status -------------------------------------------------------------------------------------------------------
 
     @property
     def leads(self) -> bool:
-        """Whether this node plans."""
+        """True while this node is the leader."""
         return self._election.leads is not None and self._leases.lease.alive(self._now())
 
     def progress(self) -> Progress:
-        """Return how far the node is with its shards."""
+        """Return the node's progress in taking over its shards."""
         claimed, wanted = self.ownership.progress()
         lease_s = max(0.0, self._leases.lease.deadline - self._now())
         return Progress(claimed, wanted, self._contended() if claimed < wanted else 0, lease_s)
@@ -195,7 +200,7 @@ class Keeper:
         return len(self.leader.moves.stuck(self._now()))
 
     def reasons(self) -> tuple[str, ...]:
-        """Return why the node does not serve all that it should now; empty where it does."""
+        """Return the reasons for which the node is not ready; empty if it serves all shards assigned to it."""
         view, progress = self._watch.view, self.progress()
         registered = view.nodes.get(self._member.id)
         if self.ownership.waits_for_id():
@@ -218,9 +223,9 @@ class Keeper:
         self._leases.follow(view)
         leader = view.leader
         self._election.seen(None if leader is None else leader.value, 0 if leader is None else leader.create_revision)
-        self._look_soon()
+        self._wake()
 
-    def _look_soon(self) -> None:
+    def _wake(self) -> None:
         self._news.set()
 
     async def _run(self) -> None:
@@ -228,9 +233,9 @@ class Keeper:
             self._news.clear()
             now = self._now()
             try:
-                self._look(now)
+                self._step(now)
             except Exception:
-                logger.exception("a look at the cluster failed")
+                logger.exception("error in the ownership loop")
             if self.ownership.left:
                 self._left.set()
             with suppress(TimeoutError):
@@ -242,7 +247,7 @@ class Keeper:
         times = [self.ownership.wake_at(now), self.leader.wake_at()]
         return max(0.001, min([now + _IDLE_S, *(at for at in times if at is not None)]) - now)
 
-    def _look(self, now: float) -> None:
+    def _step(self, now: float) -> None:
         for action in self.ownership.step(now):
             self._carry_out(action)
         if self._election.campaigns(now, eligible=self._is_eligible(now)):
@@ -268,9 +273,9 @@ class Keeper:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._look_soon()
+        self._wake()
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a step of the cluster failed", exc_info=error)
+            logger.error("error in an ownership task", exc_info=error)
 
     # --- actions ------------------------------------------------------------------------------------------------------
 
@@ -287,7 +292,9 @@ class Keeper:
         elif isinstance(action, Close):
             self._close(action)
         elif isinstance(action, Drop):
-            logger.warning("shards were lost to another node", extra={"shards": len(action.shards)})
+            logger.warning(
+                "dropped shards that were fenced or did not close in time", extra={"shards": len(action.shards)}
+            )
             requests.times.dropped(action.shards, self._now())
             if self._evacuation is not None:
                 self._evacuation.drop(action.shards)
@@ -301,7 +308,7 @@ class Keeper:
         def emptied(shard: int) -> None:
             self.requests.times.closed(shard, self._now())
             self.ownership.emptied((shard,))
-            self._look_soon()
+            self._wake()
 
         self.requests.times.closing(action.shards, self._now())
         left_s = action.cancel_at - self._now()

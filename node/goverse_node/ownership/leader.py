@@ -1,18 +1,19 @@
-"""What the leading node does: plan when something changed, and write the new targets while it still leads.
+"""The leader's rules: plan after changes, and write the new targets while this node is still the leader.
 
 Rules:
 
-1. A leader of a cluster that serves nothing yet first waits for members that start at the same time; one that takes
-   over plans at once. Later it plans when something changed, at most once in ``plan_pause_s``; load figures alone are
-   looked at every ``load_pause_s``.
+1. In a cluster that serves no shard yet, a new leader first waits ``gather_s`` for nodes that start at the same time. A
+   leader that takes over plans immediately. Later it plans after changes, at most once per ``plan_pause_s``. New load
+   figures alone cause a plan every ``load_pause_s``.
 2. Targets are written only while the leader key has the create revision of this leadership, and only over the targets
-   that the plan began with. One write is under way at a time; until the view shows its end there is no further plan.
-3. The shards of a node that said it would come back, and left, wait for it for ``rejoin_grace_s``. Leaving takes it no
-   longer than ``close_budget_s``: one that is gone later than that died on the way, and its shards waited for its
-   lease already.
-4. When etcd was emptied, replaced or restored, it plans again after one lease time: until then nodes register and
-   publish their claims again, and a node that has not done so yet is not gone.
-5. What it decided, and why, can be read: the latest decisions, and totals by reason.
+   that the plan started from. One write is in progress at a time, and the next plan waits until the view shows its
+   result.
+3. A node that leaves for a restart announces it. Its shards wait for it for ``rejoin_grace_s``. Leaving takes at most
+   ``close_budget_s``; a node that disappears later than that has died, and its shards have already waited for its lease
+   to expire, so the grace time starts at the end of that budget.
+4. After etcd was emptied, replaced or restored, the leader plans again after one lease time. Until then nodes register
+   and publish their claims again, and a node that has not done so yet does not count as gone.
+5. The latest decisions, and totals by reason, are kept for operators to read.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from goverse_node.ownership.situation import Decision, Plan, PlanLimits, Reason,
 
 @dataclass(frozen=True, slots=True)
 class LeaderLimits:
-    """Times of the leader, and what bounds its plans."""
+    """Times of the leader, and limits of its plans."""
 
     gather_s: float = GATHER_S
     plan_pause_s: float = PLAN_PAUSE_S
@@ -59,7 +60,7 @@ class LeaderLimits:
 
 
 def _summaries(decisions: Iterable[Decision]) -> Sequence[Mapping[str, object]]:
-    """Return one record per reason and former owner: how many shards go to which nodes."""
+    """Return one log record per reason and former target: the number of shards for each new target."""
     counts: dict[tuple[str, str | None], Counter[str]] = {}
     for decision in decisions:
         counts.setdefault((decision.reason.value, decision.source), Counter())[decision.target] += 1
@@ -70,8 +71,7 @@ def _summaries(decisions: Iterable[Decision]) -> Sequence[Mapping[str, object]]:
 
 
 class WriteTargets(NamedTuple):
-    """Write these targets if the leader key was created at ``leader_revision`` and ``targets`` is at
-    ``targets_revision``."""
+    """A write of targets, guarded by the create revision of the leader key and the revision of the targets key."""
 
     targets: Targets
     leader_revision: int
@@ -79,18 +79,18 @@ class WriteTargets(NamedTuple):
 
 
 class Leader:
-    """The leader's rounds; ``step`` after every change of the view, and at ``wake_at``.
+    """The leader. Call ``step`` after every change of the view, and at ``wake_at``.
 
     Attributes:
-        decisions: the latest decisions, each with when it was written.
-        reasons: how many decisions were written, by reason.
-        moves: shards on their way; none while this node does not lead.
-        move_counts: totals of that, since the start of the process.
+        decisions: the latest decisions, each with the time of its write.
+        reasons: the number of written decisions by reason.
+        moves: the moves in progress; empty while this node is not the leader.
+        move_counts: totals of moves since the start of the process.
         latest: the latest plan, or None.
     """
 
     def __init__(self, view: ClusterView, table: ShardTable, *, limits: LeaderLimits | None = None) -> None:
-        """Lead nothing yet; ``view`` and ``table`` are kept up to date by the caller, ``table`` first."""
+        """Start without leadership. The caller keeps ``view`` and ``table`` up to date, ``table`` first."""
         self.limits = limits or LeaderLimits()
         self.decisions: deque[tuple[float, Decision]] = deque(maxlen=DECISIONS_KEPT)
         self.reasons: Counter[Reason] = Counter()
@@ -115,10 +115,10 @@ class Leader:
         self._written_at: int | None = None
         self._writing: Plan | None = None
         self._awaited.clear()
-        self._restarting = dict.fromkeys(self._restarting_now(), float("-inf"))  # nobody knows since when
+        self._restarting = dict.fromkeys(self._restarting_now(), float("-inf"))  # the start of the restart is unknown
 
     def step(self, leads: int | None, now: float) -> WriteTargets | None:
-        """Plan if it is time; ``leads`` is the create revision of this node's leadership, or None."""
+        """Plan if a plan is due. ``leads`` is the create revision of this node's leadership, or None."""
         if self._view.histories != self._histories:
             self._histories = self._view.histories
             self._plans_from = now + self.limits.history_pause_s
@@ -139,9 +139,9 @@ class Leader:
         return WriteTargets(made.targets, leads, self._view.targets_revision)
 
     def written(self, revision: int | None, now: float) -> Sequence[Mapping[str, object]]:
-        """Note the end of a write: the revision that it got, or None if it failed or is unknown.
+        """Handle the end of a write: its revision, or None if it failed or its outcome is unknown.
 
-        Returns a record for the log per node that loses shards, and one for shards that had no owner.
+        Returns log records; see ``_summaries``.
         """
         made, self._writing = self._writing, None
         if revision is None or made is None:
@@ -157,7 +157,7 @@ class Leader:
         return _summaries(made.decisions)
 
     def wake_at(self) -> float | None:
-        """Return when ``step`` may have something to do without a further input; None if never."""
+        """Return the time at which ``step`` may act without a further input, or None."""
         if self._leads is None or self._writing is not None:
             return None
         return self._plan_at if self._signature() != self._seen else max(self._plan_at, self._look_at)
@@ -173,7 +173,7 @@ class Leader:
         )
 
     def _news(self, now: float) -> bool:
-        """Tell whether a plan could come out differently from the last one."""
+        """Return True if a new plan could differ from the last one."""
         signature = self._signature()
         if signature == self._seen and now < self._look_at:
             return False
@@ -181,13 +181,13 @@ class Leader:
         return True
 
     def _next_look(self, now: float) -> float:
-        """Return when time alone, or new load figures, give a reason to plan again."""
+        """Return the time at which the passage of time, or new load figures, give a reason to plan again."""
         times = list(self._awaited.values())
         times += self.moves.changes_at(now)
         return min([now + self.limits.load_pause_s, *times])
 
     def _caught_up(self) -> bool:
-        """Tell whether the view shows the latest write of targets, and how many shards there are."""
+        """Return True if the view contains the latest write of targets, and the number of shards is known."""
         if self._view.shard_count is None or len(self._table) != self._view.shard_count:
             return False
         return self._written_at is None or self._view.revision >= self._written_at

@@ -1,11 +1,12 @@
-"""What a node tells the leader of its work: measured every few seconds, written only where it changed.
+"""Load reports from a node to the leader, measured every few seconds and written to etcd when they have changed.
 
 Rules:
 
-1. One small value per node, under its lease, never more often than every ``LOAD_PAUSE_S``, and in large clusters so
-   seldom that all nodes together write at most ``LOADS_PER_S_MAX`` times a second: each write reaches every process.
-2. Figures that only wobble are not written: the planner looks at them in coarse steps anyway.
-3. A new lease needs the figures again, since the old ones went with the old lease.
+1. Each node writes one small value under its lease, at most every ``LOAD_PAUSE_S``. In large clusters the interval is
+   longer, so that all nodes together write at most ``LOADS_PER_S_MAX`` times a second, because each write reaches every
+   process.
+2. Small fluctuations are not written. The planner uses the figures in coarse steps.
+3. Under a new lease the figures are written again, because the old value was deleted with the old lease.
 """
 
 from __future__ import annotations
@@ -25,42 +26,41 @@ from goverse.ports.coordinator import Coordinator, Put
 from goverse_node.node import Node
 
 BUSIEST_MAX: Final = 8
-"""Shards that are named; the leader moves no more of one node in a round."""
+"""Number of shards that a report names. The leader moves no more of one node's shards because of load in a round."""
 
 _SHARE: Final = 0.05  # of processor or memory
-_PART: Final = 0.2  # of a number
+_PART: Final = 0.2  # of any other figure
 _FEW_OBJECTS: Final = 500
 _FEW_CALLS: Final = 20.0
 
 logger = logging.getLogger("goverse.node.ownership")
 
 Measure = Callable[[float], Load]
-"""Gives the load since the last time, at ``now``."""
+"""Returns the load since the last call; the argument is the current time."""
 
 
 class Gauges(Protocol):
-    """Where processor and memory are read."""
+    """Source of processor and memory figures."""
 
     def processor(self) -> float:
-        """Return the share that was used since the last time."""
+        """Return the share of processor time that was used since the last call."""
         ...
 
     def memory(self) -> float:
-        """Return the share that is used now."""
+        """Return the share of memory that is used now."""
         ...
 
 
 class LoadMeter:
-    """Measures one node."""
+    """Measures the load of a node."""
 
     def __init__(self, node: Node, gauges: Gauges) -> None:
-        """Measure ``node``."""
         self._node = node
         self._gauges = gauges
         self._at: float | None = None
 
     def __call__(self, now: float) -> Load:
-        """Return the load since the last time."""
+        """Return the load since the last call."""
         calls, self._node.shard_calls = self._node.shard_calls, {}
         elapsed_s = max(now - self._at, 1e-3) if self._at is not None else float("inf")
         self._at = now
@@ -76,32 +76,31 @@ class LoadMeter:
 
 
 class LoadReports:
-    """When a load is worth a write."""
+    """Decides when a load is written."""
 
     def __init__(self) -> None:
-        """Nothing was written yet."""
-        self._told: Load | None = None
+        self._written: Load | None = None
         self._lease_id: int | None = None
         self._at = float("-inf")
 
     def due(self, load: Load, lease_id: int, now: float, *, nodes: int) -> bool:
-        """Tell whether to write ``load`` now, in a cluster of so many nodes."""
-        if self._told is None or lease_id != self._lease_id:
+        """Return True if ``load`` should be written now, in a cluster of ``nodes`` nodes."""
+        if self._written is None or lease_id != self._lease_id:
             return True
-        return now - self._at >= pause_s(nodes) and differs(self._told, load)
+        return now - self._at >= pause_s(nodes) and differs(self._written, load)
 
-    def told(self, load: Load, lease_id: int, now: float) -> None:
-        """Note a write."""
-        self._told, self._lease_id, self._at = load, lease_id, now
+    def written(self, load: Load, lease_id: int, now: float) -> None:
+        """Record a write."""
+        self._written, self._lease_id, self._at = load, lease_id, now
 
 
 def pause_s(nodes: int) -> float:
-    """Return the least time between two writes of one node."""
+    """Return the least time between two writes of a node, in a cluster of ``nodes`` nodes."""
     return max(LOAD_PAUSE_S, nodes / LOADS_PER_S_MAX)
 
 
 def differs(before: Load, after: Load) -> bool:
-    """Tell whether two loads differ enough to plan differently."""
+    """Return True if two loads differ enough to change a plan."""
     if abs(before.processor - after.processor) >= _SHARE or abs(before.memory - after.memory) >= _SHARE:
         return True
     if _apart(before.activations, after.activations, _FEW_OBJECTS):
@@ -120,12 +119,16 @@ def _apart(before: float, after: float, few: float) -> bool:
 
 
 class LoadPublisher:
-    """Writes a node's load."""
+    """Writes the load of a node to etcd.
+
+    Attributes:
+        writes: the number of writes.
+    """
 
     def __init__(
         self, coordinator: Coordinator, view: ClusterView, lease: Lease, *, node: str, now: Callable[[], float]
     ) -> None:
-        """Write under ``lease``, once it is there; ``now`` is the clock of the lease."""
+        """Write under ``lease`` while it is alive; ``now`` is the clock of the lease."""
         self.writes = 0
         self._coordinator = coordinator
         self._view = view
@@ -143,10 +146,10 @@ class LoadPublisher:
             try:
                 await self.publish(measure(now()), now())
             except Exception:
-                logger.exception("the node's load could not be told")
+                logger.exception("error while reporting the node's load")
 
     async def publish(self, load: Load, now: float) -> None:
-        """Write ``load`` if it is worth it."""
+        """Write ``load`` if it is due."""
         lease_id = self._lease.id
         if lease_id is None or not self._lease.alive(now):
             return
@@ -158,4 +161,4 @@ class LoadPublisher:
             logger.info("the node's load was not written", extra={"reason": error.detail})
         else:
             self.writes += 1
-            self._reports.told(load, lease_id, now)
+            self._reports.written(load, lease_id, now)

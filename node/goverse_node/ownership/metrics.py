@@ -1,7 +1,8 @@
-"""The series of a node's part in its cluster: its shards, what it plans while it leads, and how long things took.
+"""Prometheus metrics of ownership: a node's shards, its plans while it is the leader, and durations.
 
-What only the leader knows (moves on their way, decisions, imbalance) every node exports, as zero while it does not
-lead, so a sum over all nodes is the cluster's. Labels are phases, reasons and operations: never a shard or a node.
+Every node exports the leader's metrics (moves in progress, decisions, imbalance), with the value zero while it is not
+the leader, so the sum over all nodes is the value of the cluster. Labels are phases, reasons and operations, never
+shards or nodes.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ _PHASES: Final = tuple(phase for phase in Phase if phase is not Phase.ABSENT)
 
 
 class OwnershipMetrics(Collector):
-    """Everything that a keeper and what it keeps count."""
+    """Metrics of a keeper."""
 
     def __init__(self, keeper: Keeper) -> None:
-        """Describe ``keeper``."""
         self._keeper = keeper
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series of this moment."""
+        """Return the current values."""
         keeper = self._keeper
         yield from self._shards()
         yield from self._leading()

@@ -1,8 +1,9 @@
-"""Shards on their way from owner to owner, as the leader sees them: since when, and which are stuck.
+"""Moves of shards from node to node, as the leader tracks them, and detection of stuck moves.
 
-A shard is on its way while its target lives and does not claim it. It is stuck when that lasts too long without news of
-it; then either its owner does not let go or its target does not take it, and the leader takes the target back: the
-shard goes to whoever serves it, else to another node, and the node that did not take it is passed over for a while.
+A shard is moving while its target is alive and does not claim it. A move is stuck if neither its target nor its
+claimant has changed for ``stuck_after_s``. Then either the owner does not release the shard or the target does not take
+it, and the leader withdraws the target: the shard goes to the node that serves it, else to another node. The node that
+did not take it gets no shards for ``avoid_s``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from goverse.cluster.targets import Targets
 
 
 class Move(NamedTuple):
-    """One shard on its way."""
+    """A move in progress. ``source`` is the node that claims the shard, or None."""
 
     source: str | None
     target: str
@@ -24,7 +25,7 @@ class Move(NamedTuple):
 
 @dataclass(slots=True)
 class MoveCounts:
-    """Totals for metrics: moves that arrived, and moves that were stuck."""
+    """Totals for metrics: completed moves, and moves that were stuck."""
 
     migrations: int = 0
     stuck: int = 0
@@ -32,11 +33,13 @@ class MoveCounts:
 
 @dataclass(slots=True)
 class Moves:
-    """All shards on their way.
+    """All moves in progress.
 
     Attributes:
-        under_way: by shard.
-        counts: totals, of earlier leaderships as well.
+        stuck_after_s: time without a change after which a move is stuck.
+        avoid_s: time for which the target of a stuck move gets no shards.
+        under_way: moves in progress, by shard.
+        counts: totals, including earlier leaderships of this process.
     """
 
     stuck_after_s: float
@@ -46,11 +49,11 @@ class Moves:
     _refusals: dict[int, dict[str, float]] = field(default_factory=dict[int, dict[str, float]])
 
     def begin(self, shard: int, source: str | None, target: str, now: float) -> None:
-        """Note a move that was decided: it may have arrived before anybody looks again."""
+        """Record a move that was decided. It may be complete before the next ``follow``, and is still counted."""
         self.under_way[shard] = Move(source, target, now)
 
     def follow(self, targets: Targets, claimants: Sequence[str | None], now: float) -> None:
-        """Take in who serves what, and who should."""
+        """Compare targets and claimants: start new moves, and count those that are complete."""
         before, self.under_way = self.under_way, {}
         for shard, (target, claimant) in enumerate(zip(targets.owners(), claimants, strict=True)):
             if target == claimant or target is None:
@@ -65,11 +68,11 @@ class Moves:
                 self.counts.migrations += 1
 
     def stuck(self, now: float) -> list[int]:
-        """Return the shards that have been on their way for too long."""
+        """Return the shards whose move is stuck."""
         return [shard for shard, one in self.under_way.items() if now - one.since >= self.stuck_after_s]
 
     def refuse_stuck(self, now: float) -> dict[int, frozenset[str]]:
-        """Pass over the targets of stuck shards for a while; return all nodes that are passed over, by shard."""
+        """Exclude the targets of stuck moves for ``avoid_s``. Return all excluded nodes, by shard."""
         for shard in self.stuck(now):
             passed_over = self._refusals.setdefault(shard, {})
             target = self.under_way[shard].target
@@ -86,7 +89,7 @@ class Moves:
         return found
 
     def changes_at(self, now: float) -> list[float]:
-        """Return when shards will be stuck, or are not passed over any more."""
+        """Return the times at which the next move becomes stuck, and at which exclusions end."""
         since = min((one.since for one in self.under_way.values()), default=None)
         times = [until for passed_over in self._refusals.values() for until in passed_over.values()]
         if since is not None:

@@ -1,18 +1,20 @@
-"""A node's ownership of shards: the view of etcd, answers of the store and the time go in, actions come out.
+"""A node's ownership of shards, without IO. Inputs are the view of etcd, results of requests, and the time; outputs are
+actions.
 
-Rules, beyond the table of ``phases``:
+Rules, in addition to the state machine in ``phases``:
 
-1. A claim begins only while the lease lives, and is published only if the targets have not changed since they were
-   seen: either the publication comes before another node sees that the shard is meant for it, or it fails.
-2. A shard may be answered for without asking the store (``may_answer``) only while the lease lives under which it was
-   published, and if nobody can have claimed it since: it was claimed and published under the same targets, or the
-   store was asked after it was published.
-3. One request of each kind is under way at a time. What an answer leaves open is asked again; nothing is done twice
-   because two looks at the same state say the same.
-4. When etcd was emptied, replaced or restored (``ClusterView.histories``), the node keeps the shards that it serves and
-   registers and publishes them again under a new lease. It is sure of none of them until the store was asked, and it
-   claims no further shard for one lease time: until then a node that cannot reach the new etcd may still answer alone
-   under a lease of the old one.
+1. A claim starts only while the lease is alive. It is published only if the targets in etcd have not changed since the
+   node read them. So either it is published before another node learns that the shard is assigned to it, or the write
+   fails.
+2. A reply may be sent without a check in the store (``may_answer``) only while the lease is alive under which the claim
+   was published, and only if no other node can have claimed the shard since. The latter is certain if the shard was
+   claimed and published under the same targets, or if the store was checked after the publication.
+3. One request of each kind is in progress at a time. After its result the state is examined again, and anything that is
+   still missing is requested again.
+4. After etcd was emptied, replaced or restored (``ClusterView.histories``), the node keeps the shards that it serves,
+   and registers and publishes them again under a new lease. Its claims are not certain until the store was checked. It
+   claims no further shard for one lease time, because a node that cannot reach the new etcd may still answer without
+   a check under its old lease.
 """
 
 from __future__ import annotations
@@ -34,18 +36,18 @@ _EARLIER_HISTORY: Final = -1  # a revision of targets that no etcd has
 
 
 class Ownership:
-    """One node's side; call ``step`` after every input, and at ``wake_at``.
+    """Ownership of one node. Call ``step`` after every input, and at ``wake_at``.
 
     Attributes:
-        shards: what it has of each shard.
-        shutdown: how it is leaving, or None.
-        left: it has given everything away.
+        shards: the shards that the node holds.
+        shutdown: the kind of shutdown in progress, or None.
+        left: True once the node has left the cluster.
     """
 
     def __init__(
         self, member: Member, view: ClusterView, lease: Lease, *, limits: OwnershipLimits | None = None
     ) -> None:
-        """Own nothing yet; ``view`` and ``lease`` are kept up to date by the caller."""
+        """Start without shards. The caller keeps ``view`` and ``lease`` up to date."""
         self.shards = Shards()
         self.shutdown: Shutdown | None = None
         self.left = False
@@ -58,7 +60,7 @@ class Ownership:
         self._wanted: set[int] = set()
         self._wanted_at = 0
         self._registering = self._publishing = self._checking = False
-        self._known: Mapping[int, int] = {}  # what etcd says we claim, as far as we know
+        self._known: Mapping[int, int] = {}  # our claims in etcd, as far as we know
         self._known_at = 0
         self._reloads = self._histories = 0
         self._registered_under: int | None = None
@@ -68,57 +70,57 @@ class Ownership:
         self._sent: Publish | None = None
         self._looked_at: tuple[int, int, int, int, bool] | None = None
 
-    # --- answering ----------------------------------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------------------------------
 
     def epoch(self, shard: int) -> int | None:
-        """Return the epoch for a new turn of ``shard``; None where it must be answered with ``moving``."""
+        """Return the epoch for a new turn of ``shard``, or None if calls must be answered with ``moving``."""
         held = self.shards.get(shard)
         return held.epoch if held is not None and held.phase is Phase.OPEN else None
 
     def may_answer(self, shard: int, epoch: int, now: float) -> bool:
-        """Tell whether what was read under ``epoch`` may be told without asking the store."""
+        """Return True if a state that was read under ``epoch`` may be returned without a check in the store."""
         held = self.shards.get(shard)
         if held is None or held.epoch != epoch or held.sure_under is None:
             return False
         return held.sure_under == self._lease.id and self._lease.alive(now)
 
     def progress(self) -> tuple[int, int]:
-        """Return how many shards are open, and how many should be."""
+        """Return the number of open shards, and the number of shards that are assigned to this node."""
         return self.shards.count(Phase.OPEN), len(self._wanted)
 
     def waits_for_id(self) -> bool:
-        """Tell whether another process of this node's id is registered; its lease has to end first."""
+        """Return True if another process is registered under this node's id. Its lease has to end first."""
         other = self._view.nodes.get(self._member.id)
         return other is not None and other.incarnation != self._member.incarnation
 
-    # --- what happened ------------------------------------------------------------------------------------------------
+    # --- inputs -------------------------------------------------------------------------------------------------------
 
     def shut_down(self, how: Shutdown) -> None:
-        """Begin to leave; a later, harsher word counts."""
+        """Start to leave the cluster. A later call replaces the kind of shutdown."""
         self.shutdown = how
         state = MemberState.RESTARTING if how is Shutdown.FAST else MemberState.DRAINING
         self._member = replace(self._member, state=state)
         self._register_at = float("-inf")
 
     def registered(self, lease_id: int | None, now: float) -> None:
-        """Note the end of a registration: the lease under which it was written, or None if it failed or is unknown."""
+        """Handle the end of a registration: the lease under which it was written, or None if that is not certain."""
         self._registering = False
         self._registered_under = lease_id
         self._register_at = now + self._limits.claim_retry_s
 
     def claimed(self, epochs: Mapping[int, int]) -> None:
-        """Note the epochs that the store gave us."""
+        """Handle the epochs that the store granted."""
         for shard, epoch in epochs.items():
             self.shards.granted(shard, epoch)
 
     def denied(self, shards: Iterable[int], now: float) -> None:
-        """Note that a claim failed; the store may have raised the epochs or not."""
+        """Handle a failed claim. The store may have raised the epochs nevertheless."""
         for shard in shards:
             self.shards.turn(shard, Event.DENIED)
         self._claim_at = now + self._limits.claim_retry_s
 
     def published(self, revision: int | None, now: float) -> None:
-        """Note the end of a publication: the revision that it got, or None where it failed or nobody knows."""
+        """Handle the end of a publication: its revision, or None if it failed or its outcome is unknown."""
         sent, self._sent, self._publishing = self._sent, None, False
         if revision is None or sent is None or revision < self._known_at:
             self._publish_at = now + self._limits.claim_retry_s
@@ -127,7 +129,7 @@ class Ownership:
         self._entered(sent)
 
     def checked(self, epochs: Mapping[int, int]) -> None:
-        """Note what the store says we claimed last: what it does not name at our epoch is somebody else's."""
+        """Handle the result of a check. Shards whose newest epoch is not ours belong to another node."""
         self._checking = False
         for shard in list(self.shards.unsure(self._lease.id)):
             held = self.shards[shard]
@@ -138,25 +140,25 @@ class Ownership:
         self.shards.touch()
 
     def unchecked(self, now: float) -> None:
-        """Note that the store did not answer a check."""
+        """Handle a check that failed."""
         self._checking = False
         self._check_at = now + self._limits.claim_retry_s
 
     def emptied(self, shards: Iterable[int]) -> None:
-        """Note that closed shards have no activation, and that all their turns are durable."""
+        """Handle closing shards that have no activation left. All their commits are durable."""
         for shard in shards:
             self.shards.turn(shard, Event.EMPTIED)
 
     def fenced(self, shard: int, epoch: int, now: float) -> None:
-        """Note that the store refused a record of ``epoch``, because there is a newer one."""
+        """Handle a record of ``epoch`` that the store refused because of a newer epoch."""
         held = self.shards.get(shard)
         if held is not None and held.epoch == epoch and self.shards.turn(shard, Event.FENCED):
             self._fenced_at[shard] = now
 
-    # --- what to do ---------------------------------------------------------------------------------------------------
+    # --- outputs ------------------------------------------------------------------------------------------------------
 
     def step(self, now: float) -> list[Action]:
-        """Return what is to be done now."""
+        """Return the actions that are due now."""
         if self.left:
             return []
         actions: list[Action] = []
@@ -177,7 +179,7 @@ class Ownership:
         return actions
 
     def wake_at(self, now: float) -> float | None:
-        """Return when ``step`` may have something to do without a further input; None if never."""
+        """Return the time at which ``step`` may act without a further input, or None."""
         times = [self._claim_at, self._claims_from, self._publish_at, self._register_at, self._check_at]
         times += [at + 4 * self._limits.claim_retry_s for at in self._fenced_at.values()]
         if (since := self.shards.closing_since()) is not None:
@@ -202,7 +204,7 @@ class Ownership:
             self._learn({}, view.revision)
 
     def _begin_history(self, now: float) -> None:
-        """Forget what revisions and leases of the etcd that is gone have proved (rule 4)."""
+        """Forget everything that was proved by revisions and leases of the previous etcd (rule 4)."""
         self._sent = self._registered_under = None
         self._register_at = self._publish_at = self._check_at = float("-inf")
         self._claims_from = now + self._lease.ttl_s
@@ -212,7 +214,7 @@ class Ownership:
         self.shards.touch()
 
     def _learn(self, epochs: Mapping[int, int], revision: int) -> None:
-        """Take in what etcd now says that we claim; what it does not say was not published all the time."""
+        """Handle our claims as they are in etcd now. Shards that are missing there were not published continuously."""
         self._known, self._known_at = dict(epochs), revision
         for shard, held in self.shards.items():
             if epochs.get(shard) != held.epoch:
@@ -220,7 +222,7 @@ class Ownership:
         self.shards.touch()
 
     def _entered(self, sent: Publish) -> None:
-        """Open what was published; be sure of what was claimed for the targets under which it was published."""
+        """Open the published shards. Those that were claimed for the same targets are certain (rule 2)."""
         for shard, epoch in sent.claims.epochs.items():
             held = self.shards.get(shard)
             if held is None or held.epoch != epoch or held.published_under == sent.lease_id:
@@ -268,7 +270,7 @@ class Ownership:
             return None
         stands = self._view.nodes.get(self._member.id) == self._member
         if stands and (not self._histories or self._registered_under == self._lease.id):
-            return None  # what a restored backup says of this node ends with the lease of that time
+            return None  # an entry of this node in a restored backup would end with the lease of that time
         self._registering = True
         return Register(self._member, self._lease.id, self._view.revision_of(self._key))
 

@@ -1,15 +1,19 @@
-"""A shard's life on one node, as one table.
+"""State machine of a shard on one node.
 
     ABSENT ──wanted──▶ CLAIMING ──granted──▶ HELD ──published──▶ OPEN ──unwanted──▶ CLOSING ──emptied──▶ ABSENT
 
-* CLAIMING: the store is asked for a new epoch. HELD: the epoch is ours, but nobody was told; no turn runs. OPEN: the
-  claims in etcd name it; turns run. CLOSING: turns under way end and commit, new ones are answered ``moving``.
-* A shard is not opened before its claim is published, and is published until its last turn is durable: so nobody who
-  looks for claims before he claims can find none while this node answers.
-* What the store fenced off is gone at once, whatever it was doing. What does not close in time is given up by force:
-  the epoch keeps that safe, and the calls under way are sent again.
+CLAIMING  The store has been asked to raise the shard's epoch for this node.
+HELD      The epoch was raised. The claim is not in etcd yet, so no turn may run.
+OPEN      The claim is published in etcd. Turns run.
+CLOSING   Running turns finish and commit. New calls are answered with ``moving``.
 
-A pair that is not in the table is late news about a shard that has moved on, and changes nothing.
+Invariant: the claim is published before the shard opens, and withdrawn only after its last turn is durable. A node that
+checks etcd for an existing claim before it claims a shard will therefore always find ours while we can still answer.
+
+Fencing ends HELD, OPEN and CLOSING immediately. A shard that is still CLOSING after ``stuck_after_s`` is given up by
+force. This is safe because the next owner raises the epoch, and the router sends the interrupted calls again.
+
+Pairs that are missing from ``NEXT`` are late events about a shard that has already moved on. They are ignored.
 """
 
 from __future__ import annotations
@@ -23,12 +27,13 @@ from goverse.limits import CLAIM_RETRY_S, CLOSE_BUDGET_S, STUCK_AFTER_S
 
 @dataclass(frozen=True, slots=True)
 class OwnershipLimits:
-    """How long a shard may stand where it stands, on one node.
+    """Time limits of the phases of a shard.
 
     Attributes:
-        claim_retry_s: pause after a request that failed.
-        close_budget_s: CLOSING; then turns that still run are cancelled.
-        stuck_after_s: CLAIMING, after which the claim counts as denied, and CLOSING, after which the shard is given up.
+        claim_retry_s: pause after a failed request.
+        close_budget_s: time in CLOSING after which turns that still run are cancelled.
+        stuck_after_s: time in CLAIMING after which the claim counts as denied, and time in CLOSING after which the
+            shard is given up by force.
     """
 
     claim_retry_s: float = CLAIM_RETRY_S
@@ -37,7 +42,7 @@ class OwnershipLimits:
 
 
 class Phase(Enum):
-    """Where a shard stands."""
+    """Phase of a shard on this node."""
 
     ABSENT = auto()
     CLAIMING = auto()
@@ -47,16 +52,16 @@ class Phase(Enum):
 
 
 class Event(Enum):
-    """What happens to a shard."""
+    """An input of the state machine."""
 
-    WANTED = auto()  # it is our target, and nobody alive claims it
-    GRANTED = auto()  # the store raised its epoch in our name
-    DENIED = auto()  # the store did not answer, or it is not known what it did
-    PUBLISHED = auto()  # our claims in etcd name it
-    UNWANTED = auto()  # its target is elsewhere, and lives; or we leave
-    EMPTIED = auto()  # its activations have left memory, and all they did is durable
-    FENCED = auto()  # somebody else has a newer epoch
-    OVERDUE = auto()  # it should have been empty by now
+    WANTED = auto()  # the shard is assigned to this node and no live node claims it
+    GRANTED = auto()  # the store raised the epoch for this node
+    DENIED = auto()  # the store did not answer, or its outcome is unknown
+    PUBLISHED = auto()  # our claim is visible in etcd
+    UNWANTED = auto()  # the shard is assigned to another live node, or this node is leaving
+    EMPTIED = auto()  # no activation is left and all commits are durable
+    FENCED = auto()  # another node holds a newer epoch
+    OVERDUE = auto()  # closing took longer than ``stuck_after_s``
 
 
 NEXT: Final[dict[tuple[Phase, Event], Phase]] = {

@@ -1,17 +1,17 @@
-"""The plan: who should own which shard next. A pure function of the situation.
+"""The planner: computes the target node of each shard. A pure function of ``Situation``.
 
 Rules, in the order in which they are applied:
 
-1. With fewer living nodes than the quorum nothing changes.
-2. A shard whose target lives stays. One whose target is gone, that never had one, or that is stuck is placed at once:
-   with the node that still serves it, else with the node that suits it best among those below their share.
-3. Shards that are served move only within the bounds per round and in flight: to their pins, away from draining
-   nodes, from nodes above their bound, to nodes below theirs, away from nodes that have much more to do than others.
-   A shard on its way is let alone.
-4. A draining node gets nothing while another one serves; a pin to a node that cannot take the shard waits for that
-   node.
+1. With fewer living nodes than the quorum, nothing changes.
+2. A shard whose target is alive stays. A shard without a living target, or one that is stuck, is placed immediately:
+   on the node that still serves it, else on the node it is pinned to, else on the best-ranked node below its share.
+3. Shards that are served move only within the limits per round and in flight. In this order: to the nodes they are
+   pinned to, away from draining nodes, away from nodes above their bound, to nodes below their bound, and away from
+   nodes that are much busier than others. A shard that is already moving is left alone.
+4. A draining node gets no shards while another node serves. A pin to a node that cannot take the shard has no effect
+   until the node can.
 
-The same situation gives the same plan, and a plan that came true gives an empty one.
+The same situation always gives the same plan. After a plan was carried out, the next plan is empty.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from goverse_node.ownership.situation import Plan, Reason, Situation
 
 
 def plan(situation: Situation) -> Plan:
-    """Return the targets for ``situation``."""
+    """Return the plan for ``situation``."""
     living, quorum = len(situation.nodes), situation.limits.quorum
     if living < max(1, quorum):
-        held = f"{living} of the {max(1, quorum)} nodes that are needed to place shards are there"
+        held = f"placing shards needs {max(1, quorum)} nodes; only {living} are alive"
         return Plan(situation.targets, (), 0, 0.0, held)
     draft = Draft(situation)
     _place_homeless(draft)
@@ -39,7 +39,7 @@ def plan(situation: Situation) -> Plan:
 
 
 def _place_homeless(draft: Draft) -> None:
-    """Give every shard a target that lives and takes it."""
+    """Place every shard that has no living target, or that its target did not take."""
     homeless: list[tuple[int, Reason]] = []
     for shard, owner in enumerate(draft.owners):
         if owner is None:

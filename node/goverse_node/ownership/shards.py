@@ -1,4 +1,4 @@
-"""What a node has of each shard, kept by the table of ``phases``, and what it counts of that."""
+"""The shards that a node holds, driven by the state machine of ``phases``, with their counters."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from goverse_node.ownership.phases import NEXT, Event, Phase
 
 @dataclass(slots=True)
 class Held:
-    """One shard that is not absent.
+    """A shard that is not ABSENT.
 
     Attributes:
-        phase: where it stands.
+        phase: its phase.
         claimed_at: the revision of the targets for which it was claimed.
-        epoch: the epoch that the store gave; 0 while it is being asked.
-        since: when it began to close.
-        published_under: the lease under which etcd names it, or None.
+        epoch: the epoch that the store granted; 0 while CLAIMING.
+        since: time at which it began to close.
+        published_under: the lease under which its claim is in etcd, or None.
         sure_under: the lease under which its epoch is known to be the newest, or None.
-        checking_under: the lease under which a check of its epoch was begun after it was published, or None.
+        checking_under: the lease under which a check of its epoch was started after the publication, or None.
     """
 
     phase: Phase
@@ -33,7 +33,7 @@ class Held:
 
 @dataclass(slots=True)
 class OwnershipCounts:
-    """Totals for metrics: epochs claimed, shards given away, fenced off, given up by force."""
+    """Totals for metrics: epochs that were granted, and shards that were released, fenced, or given up by force."""
 
     claims: int = 0
     releases: int = 0
@@ -42,19 +42,19 @@ class OwnershipCounts:
 
 
 class Shards(dict[int, Held]):
-    """The shards that are not absent.
+    """The shards that are not ABSENT, by number.
 
-    Most looks find nothing new, and a node may have thousands of shards: what is asked at every look is remembered
-    until something changes. Whoever changes a ``Held`` says so with ``touch``.
+    A node may have thousands of shards, and most rounds of the keeper change none of them. The results of the queries
+    that run in every round are therefore cached until the next change. Code that changes a ``Held`` must call
+    ``touch``.
 
     Attributes:
         counts: totals since the start.
-        claiming: how many the store is being asked for.
-        changes: grows with every change.
+        claiming: the number of shards in CLAIMING.
+        changes: a counter that grows with every change.
     """
 
     def __init__(self) -> None:
-        """Have none."""
         super().__init__()
         self.counts = OwnershipCounts()
         self.claiming = 0
@@ -67,25 +67,25 @@ class Shards(dict[int, Held]):
         self._news_dropped: set[int] = set()
 
     def touch(self) -> None:
-        """Note that something changed."""
+        """Record a change and drop the cached results."""
         self.changes += 1
         self._epochs = self._unpublished = self._unsure = None
 
     def want(self, shard: int, targets_revision: int) -> None:
-        """Begin to claim an absent shard."""
+        """Move an ABSENT shard to CLAIMING."""
         self[shard] = Held(NEXT[Phase.ABSENT, Event.WANTED], targets_revision)
         self.claiming += 1
         self.touch()
 
     def granted(self, shard: int, epoch: int) -> None:
-        """Note the epoch that the store gave."""
+        """Record the epoch that the store granted."""
         if self.turn(shard, Event.GRANTED):
             self[shard].epoch = epoch
             self.touch()
             self.counts.claims += 1
 
     def turn(self, shard: int, event: Event, now: float = 0.0) -> bool:
-        """Let ``event`` happen to ``shard``; tell whether it changed anything."""
+        """Apply ``event`` to ``shard``. Return True if its phase changed."""
         held = self.get(shard)
         after = NEXT.get((held.phase, event)) if held is not None else None
         if held is None or after is None:
@@ -108,23 +108,23 @@ class Shards(dict[int, Held]):
         return True
 
     def take_news(self) -> tuple[set[int], set[int]]:
-        """Return the shards that began to close, and those that were lost, since the last time."""
+        """Return the shards that began to close and those that were lost, since the last call."""
         news = self._news_closing, self._news_dropped
         self._news_closing, self._news_dropped = set(), set()
         return news
 
     def count(self, phase: Phase) -> int:
-        """Return how many shards stand there."""
+        """Return the number of shards in ``phase``."""
         return sum(held.phase is phase for held in self.values())
 
     def epochs(self) -> Mapping[int, int]:
-        """Return what the claims in etcd should say."""
+        """Return the epochs that the claims key in etcd should contain."""
         if self._epochs is None:
             self._epochs = {shard: held.epoch for shard, held in self.items() if held.epoch}
         return self._epochs
 
     def unpublished(self, lease_id: int) -> bool:
-        """Tell whether any shard is not published under this lease."""
+        """Return True if a shard with an epoch is not published under this lease."""
         if self._unpublished is None or self._unpublished[0] != lease_id:
             found = any(held.epoch and held.published_under != lease_id for held in self.values())
             self._unpublished = lease_id, found
@@ -141,9 +141,9 @@ class Shards(dict[int, Held]):
         return self._unsure[1]
 
     def closing_since(self) -> float | None:
-        """Return since when the shard has been closing that began first."""
+        """Return the time at which the oldest closing shard began to close, or None."""
         return next(iter(self._closing.values()), None)
 
     def closing_before(self, then: float) -> list[int]:
-        """Return the shards that have been closing since ``then`` or longer."""
+        """Return the shards that began to close at ``then`` or earlier."""
         return [shard for shard, since in self._closing.items() if since <= then]

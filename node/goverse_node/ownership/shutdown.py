@@ -1,4 +1,4 @@
-"""How a node leaves its cluster."""
+"""Ways in which a node leaves its cluster."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from goverse.cluster.view import ClusterView
 
 
 class Shutdown(Enum):
-    """What an operator or the process manager asked for."""
+    """The kind of shutdown that the operator or the process manager requested."""
 
-    GRACEFUL = auto()  # the leader moves its shards away first, where there is a node that can take them
-    FAST = auto()  # it closes them all at once and comes back soon
-    FINAL = auto()  # it closes them all at once; the budget of a graceful shutdown is spent
+    GRACEFUL = auto()  # the leader first moves the shards away, if another node can take them
+    FAST = auto()  # the node closes all shards immediately; it will restart soon
+    FINAL = auto()  # the node closes all shards immediately; the time of a graceful shutdown is used up
 
 
 def closes_all(how: Shutdown | None, view: ClusterView, node_id: str) -> bool:
-    """Tell whether a node waits for no other one: it comes back soon, its time is up, or there is nobody."""
+    """Return True if the node closes all its shards without waiting for the leader to move them.
+
+    That is the case if it will restart soon, if its time is used up, or if no other node is serving.
+    """
     if how is not Shutdown.GRACEFUL:
         return how is not None
     others = (member for node, member in view.nodes.items() if node != node_id)

@@ -1,4 +1,4 @@
-"""What the planner is told, and what it answers: plain values."""
+"""Input and output of the planner, as plain values."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from goverse.limits import MOVES_IN_FLIGHT, MOVES_PER_ROUND
 
 
 class Reason(Enum):
-    """Why a shard gets another target."""
+    """Reason for which a shard gets another target."""
 
-    UNPLACED = "unplaced"  # it never had one
-    OWNER_GONE = "owner_gone"  # its target does not live
-    STUCK = "stuck"  # its target did not take it, or its owner did not let go of it, in time
-    PIN = "pin"  # an operator pinned it
-    DRAIN = "drain"  # its target gives its shards away
+    UNPLACED = "unplaced"  # it never had a target
+    OWNER_GONE = "owner_gone"  # its target is not alive
+    STUCK = "stuck"  # its target did not take it, or its owner did not release it, in time
+    PIN = "pin"  # an operator pinned it to another node
+    DRAIN = "drain"  # its target is draining
     SURPLUS = "surplus"  # its target has more than its share
     SHORTAGE = "shortage"  # its new target has less than its share
-    LOAD = "load"  # its target has more to do than others
+    LOAD = "load"  # its target is busier than others
 
 
 class Decision(NamedTuple):
-    """One shard's new target, and why."""
+    """The new target of a shard, with the reason."""
 
     shard: int
     source: str | None
@@ -36,14 +36,15 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlanLimits:
-    """What bounds a plan.
+    """Limits of a plan.
 
     Attributes:
-        slack: by which part a node may be above or below its share before shards move.
-        moves_per_round: healthy shards that one plan may move.
-        moves_in_flight: healthy shards that may be on their way at any time.
-        load_moves_per_round: of those, moves because of load: its figures tell of the past, so they go step by step.
-        quorum: with fewer living nodes nothing is placed.
+        slack: the fraction by which a node may be above or below its share before shards move.
+        moves_per_round: the number of served shards that one plan may move.
+        moves_in_flight: the number of served shards that may be moving at any time.
+        load_moves_per_round: the number of moves because of load in one plan. It is small, because load figures
+            describe the past.
+        quorum: the least number of living nodes with which shards are placed.
     """
 
     slack: float = 0.05
@@ -55,18 +56,18 @@ class PlanLimits:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """All that a plan depends on.
+    """The complete input of a plan.
 
     Attributes:
-        targets: the intent so far.
-        claimants: per shard the node that serves it and lives, or None.
+        targets: the current targets.
+        claimants: for each shard the living node that serves it, or None.
         nodes: the living nodes.
-        pins: per pinned shard, its node.
-        drains: nodes that an operator drains.
-        loads: what each node has to do.
-        refused: per shard that was stuck, the nodes that do not get it for now.
-        awaited: nodes that left in order to come back soon.
-        limits: what bounds the plan.
+        pins: the node of each pinned shard.
+        drains: the nodes that an operator drains.
+        loads: the reported load of each node.
+        refused: for each shard that was stuck, the nodes that do not get it for now.
+        awaited: the nodes that left for a restart and are expected back.
+        limits: the limits of the plan.
     """
 
     targets: Targets
@@ -81,14 +82,14 @@ class Situation:
 
 
 class Plan(NamedTuple):
-    """The new intent.
+    """The result of planning.
 
     Attributes:
-        targets: who should own what.
-        decisions: every shard whose target is another one than before, with the reason.
-        deferred: moves that are wanted and wait for a later round.
-        imbalance: how full the fullest node will be, as a multiple of its share; 1.0 is even.
-        held: why nothing could be placed, or empty.
+        targets: the new target of each shard.
+        decisions: every shard whose target has changed, with the reason.
+        deferred: the number of moves that wait for a later round.
+        imbalance: the number of shards of the fullest node, as a multiple of its share; 1.0 is even.
+        held: the reason why nothing could be placed, or empty.
     """
 
     targets: Targets

@@ -1,8 +1,10 @@
-"""How long shards take to open and to close on this node, and how long at most: measured around the rules, which
-measure nothing.
+"""Durations of opening and closing shards on this node, and of single requests.
 
-* ``shard_open``: from the wish to claim to the published claim, per shard. ``shard_close``: from the first refused turn
-  to the last durable one; status ``forced`` where it was not awaited. For that time calls of the shard wait.
+Operations that are measured:
+
+* ``shard_open``: from the decision to claim a shard to its published claim.
+* ``shard_close``: from the first refused call of a shard to its last durable commit, with status ``forced`` if the node
+  did not wait for it. Calls of the shard wait during this time.
 * ``shard_claim``, ``shard_publish``, ``shard_check``, ``register``, ``campaign``, ``write_targets``: single requests.
 """
 
@@ -18,16 +20,15 @@ FORCED = "forced"
 
 
 class ShardTimes:
-    """The times of one node's shards.
+    """Durations of one node's shards.
 
     Attributes:
-        durations: of single requests, and of shards on their way in and out.
-        timeouts: what did not end in time.
+        durations: durations of requests, and of opening and closing shards.
+        timeouts: operations that did not end in time.
         longest_close_s: the longest time that a shard took to close.
     """
 
     def __init__(self) -> None:
-        """Have measured nothing."""
         self.durations = Durations("operation", "operations on shards")
         self.timeouts = Timeouts("shard_claim", "shard_close", "drain")
         self.longest_close_s = 0.0
@@ -35,12 +36,12 @@ class ShardTimes:
         self._closing: dict[int, float] = {}
 
     def wanted(self, shards: Iterable[int], now: float) -> None:
-        """Note that shards are to be opened; one that is tried again goes on with its first time."""
+        """Start the clock for shards that are to be opened. A shard that is claimed again keeps its first start."""
         for shard in shards:
             self._opening.setdefault(shard, now)
 
     def opened(self, ownership: Ownership, now: float) -> int:
-        """Measure the shards that have opened, and return their number; forget those that are not ours any more."""
+        """Record the shards that have opened since and return their number. Shards that were lost are forgotten."""
         opened = 0
         for shard, began in list(self._opening.items()):
             held = ownership.shards.get(shard)
@@ -53,15 +54,15 @@ class ShardTimes:
         return opened
 
     def closing(self, shards: Iterable[int], now: float) -> None:
-        """Note that shards begin to close."""
+        """Start the clock for shards that begin to close."""
         self._closing.update(dict.fromkeys(shards, now))
 
     def closed(self, shard: int, now: float) -> None:
-        """Measure a shard that is empty."""
+        """Record a shard that is empty."""
         self._ended(shard, SUCCESS, now)
 
     def dropped(self, shards: Iterable[int], now: float) -> None:
-        """Measure those that were to close and were given up by force."""
+        """Record the closing shards that were given up by force."""
         for shard in shards:
             if self._ended(shard, FORCED, now):
                 self.timeouts.count("shard_close")
