@@ -54,13 +54,13 @@ class NestedCalls(Collector):
         """Return the current values."""
         labels = ("object_type", "method")
         counts = CounterMetricFamily(
-            "goverse_nested_calls", "Calls from objects of this node to objects.", labels=(*labels, "status")
+            "goverse_nested_calls", "Calls from objects of this node to other objects.", labels=(*labels, "status")
         )
         for counted, count in sorted(self._counts.items()):
             counts.add_metric(counted, count)
         times = HistogramMetricFamily(
             "goverse_nested_call_duration_seconds",
-            "Time from the sending of a call by an object to its answer.",
+            "Time from sending a nested call to its reply.",
             labels=labels,
         )
         for names, (buckets, total) in sorted(self._times.items()):

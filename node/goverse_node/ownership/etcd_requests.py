@@ -25,7 +25,7 @@ from goverse_node.ownership.times import ShardTimes
 logger = logging.getLogger("goverse.node.ownership")
 
 
-class Errands:
+class EtcdRequests:
     """One method per kind of request. The caller decides which requests run concurrently.
 
     Attributes:

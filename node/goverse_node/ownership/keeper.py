@@ -196,7 +196,7 @@ class Keeper:
         return sum(len(missing & epochs.keys()) for epochs in others)
 
     def stuck(self) -> int:
-        """Return how many shards are on their way for too long, as the leader sees them."""
+        """Return the number of stuck moves; 0 while this node is not the leader."""
         return len(self.leader.moves.stuck(self._now()))
 
     def reasons(self) -> tuple[str, ...]:

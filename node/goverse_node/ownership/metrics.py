@@ -40,42 +40,42 @@ class OwnershipMetrics(Collector):
     def _shards(self) -> Iterator[Metric]:
         ownership = self._keeper.ownership
         phases = {phase.name.lower(): float(ownership.shards.count(phase)) for phase in _PHASES}
-        yield gauges("shards_total", "Shards that this node has, by phase; it serves the open ones.", "phase", phases)
+        yield gauges("shards_total", "Shards that this node holds, by phase; it serves those in phase open.", "phase", phases)
         progress = self._keeper.progress()
-        yield gauge("shards_wanted", "Shards that the plan means for this node.", progress.wanted)
+        yield gauge("shards_wanted", "Shards that are assigned to this node.", progress.wanted)
         yield gauge(
-            "shards_contended", "Shards meant for this node that another one still has: it waits.", progress.contended
+            "shards_contended", "Shards assigned to this node that another node still claims.", progress.contended
         )
         counts = ownership.shards.counts
-        yield counter("shard_claims", "Epochs of shards that this node was given.", counts.claims)
+        yield counter("shard_claims", "Epochs of shards that the store granted to this node.", counts.claims)
         yield counters(
             "shard_releases",
-            "Shards that left this node: handed over, given up by force, or fenced off by a newer epoch.",
+            "Shards that left this node: handed over, given up by force, or fenced by a newer epoch.",
             "how",
             {"handed_over": counts.releases, "forced": counts.forced, "fenced": counts.fenced},
         )
-        yield counter("load_reports", "Load figures that this node wrote to etcd.", self._keeper.loads.writes)
-        yield gauge("lease_remaining_seconds", "Time for which the node's lease surely lives.", progress.lease_s)
+        yield counter("load_reports", "Load reports that this node wrote to etcd.", self._keeper.loads.writes)
+        yield gauge("lease_remaining_seconds", "Time for which the node's lease is certain to live.", progress.lease_s)
 
     def _leading(self) -> Iterator[Metric]:
         keeper, leader = self._keeper, self._keeper.leader
         leads = keeper.leads
-        yield gauge("leader", "1 on the node that plans, else 0.", leads)
-        yield gauge("shards_migrating", "Shards on their way to their target.", len(leader.moves.under_way))
-        yield gauge("shard_migrations_stuck", "Shards on their way for too long.", keeper.stuck())
+        yield gauge("leader", "1 on the leader, else 0.", leads)
+        yield gauge("shards_migrating", "Shards that are moving to their target.", len(leader.moves.under_way))
+        yield gauge("shard_migrations_stuck", "Moves that are stuck.", keeper.stuck())
         counts = leader.move_counts
-        yield counter("shard_migrations", "Moves that arrived.", counts.migrations)
-        yield counter("shard_migrations_stuck_resolved", "Moves that were stuck and taken back.", counts.stuck)
+        yield counter("shard_migrations", "Completed moves.", counts.migrations)
+        yield counter("shard_migrations_stuck_resolved", "Stuck moves that the leader withdrew.", counts.stuck)
         yield counters(
             "rebalance_decisions",
-            "Shards that got another target, by reason.",
+            "Shards that were assigned to another node, by reason.",
             "reason",
             {reason.value: leader.reasons[reason] for reason in Reason},
         )
         plan = leader.latest if leads else None
-        yield gauge("rebalance_deferred", "Moves that wait for a later round.", plan.deferred if plan else 0)
+        yield gauge("rebalance_deferred", "Moves that wait for a later plan.", plan.deferred if plan else 0)
         yield gauge(
             "shards_imbalance_ratio",
-            "How full the fullest node is meant to be, as a multiple of its share.",
+            "Planned shards of the fullest node, as a multiple of its share.",
             plan.imbalance if plan else 0.0,
         )
