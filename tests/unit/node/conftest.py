@@ -1,4 +1,4 @@
-"""What the tests of the node share."""
+"""Fixtures of the node's tests."""
 
 import pytest
 
@@ -8,13 +8,13 @@ from tests.nodes import Meeting
 
 @pytest.fixture
 async def loop_time(monkeypatch: pytest.MonkeyPatch) -> LoopTime:
-    """The time of the test's loop; nodes that are made from now on go by it."""
+    """The virtual time of the test's loop. Nodes that are created from now on use it."""
     return LoopTime(monkeypatch)
 
 
 @pytest.fixture
 def meeting(request: pytest.FixtureRequest) -> Meeting:
-    """A fresh place to meet, also where the module's objects look for it."""
+    """A new ``Meeting``, also stored where the objects of the test module read it."""
     place = Meeting()
     request.module.PLACE = place
     return place

@@ -1,4 +1,4 @@
-"""What requests from outside may do with objects, and what only other objects may: enforced by the node."""
+"""Access rules, enforced by the node: operations for requests from outside, and operations for other objects only."""
 
 from typing import Any
 
@@ -101,7 +101,7 @@ async def test_deleting_is_for_other_objects_unless_the_class_says_otherwise() -
         assert "class Account(Object, delete='anyone')" in refused.detail
         assert "objects.Account.delete" in refused.detail
         assert refused.extra["setting"] == "objects.Account.delete"
-        # an id that does not exist is refused alike: the answer tells nothing about what exists
+        # an id that does not exist gets the same refusal, so the answer does not reveal which ids exist
         assert code(await b.delete(Account, "none")) == "access_denied"
         assert code(await b.delete(Account, "a", chain=CHAIN)) == ""
 

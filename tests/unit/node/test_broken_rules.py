@@ -1,4 +1,4 @@
-"""A method that breaks a rule of the object model: the caller and the log say which rule, where, and what to do."""
+"""A method that breaks a rule of the object model: caller and log get the rule, the place and the remedy."""
 
 import logging
 from typing import Annotated, Any, NamedTuple
@@ -75,7 +75,7 @@ def _even(value: int) -> int:
 
 
 class Behind(Object):
-    """A class whose view keeps every field from callers."""
+    """A class whose view hides every field from callers."""
 
     price: Annotated[int, Ge(0)] = 0
     prices: Annotated[dict[str, Annotated[int, Ge(0)]], MaxLen(1)] = {}
@@ -126,13 +126,13 @@ _DEEDS: dict[str, Any] = {
 
 
 class Case(NamedTuple):
-    """One broken rule.
+    """A broken rule.
 
     Attributes:
         method: the method that breaks it.
-        what: how it does.
-        told: what the caller and the log say.
-        value: what the log shows of the value; nothing where the field is hidden.
+        what: the argument that selects the way in which it does.
+        told: the text for the caller and the log.
+        value: the value as the log shows it; empty if the field is hidden.
     """
 
     method: str

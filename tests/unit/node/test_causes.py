@@ -1,4 +1,4 @@
-"""In a test, an error that an object answers leads to its cause; callers elsewhere see no more than before."""
+"""In a test, an error of an object has its cause attached. Other callers see no more than before."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Context variables: what a turn sets is seen by the rest of that turn and by nothing else."""
+"""Context variables: a value that a turn sets is visible to the rest of that turn only."""
 
 import asyncio
 import decimal
@@ -97,7 +97,7 @@ class Desk(Object, reentrant=True):
 
 
 async def _looks(b: Bench, object_id: str) -> list[str]:
-    """What a later call sees, on this object and another one, in a plain method and in a coroutine."""
+    """Return the value that later calls see, on this object and another, in a plain method and a coroutine."""
     targets = [(object_id, "look"), (object_id, "look_plainly"), ("another", "look"), ("another", "look_plainly")]
     return [value(await b.call(Desk, target, method)) for target, method in targets]
 

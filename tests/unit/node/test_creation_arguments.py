@@ -1,4 +1,4 @@
-"""A repeated create asks for the object that exists, or for another one under the same id."""
+"""A repeated create: with the same arguments it succeeds, with others it conflicts."""
 
 from datetime import date
 from typing import Any
@@ -209,7 +209,7 @@ async def test_a_put_does_not_tell_whether_a_guess_of_hidden_arguments_is_right(
             assert (right.code, right.detail, right.extra) == (wrong.code, wrong.detail, wrong.extra)
             assert right.code == "object_exists"
             assert "Idempotency-Key" in right.detail
-            # the first caller repeats its request under its key
+            # the first caller retries its request with its key
             assert (await _put(b, target, "x", created, idempotency_key="k"))[0] == ""
             await b.restart()
 

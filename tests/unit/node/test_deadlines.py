@@ -1,4 +1,4 @@
-"""Deadlines, cancellation by the caller, and the bounds of queues: every wait ends, with an error that says why."""
+"""Deadlines, cancellation by the caller, and bounds of queues: every wait ends with an error that names the reason."""
 
 import asyncio
 from typing import Any
@@ -10,7 +10,7 @@ from tests.loop_time import LoopTime
 from tests.nodes import Meeting, bench, code, key_of, problem, settle, until, value
 
 PLACE = Meeting()
-LIMIT_S = 10.0  # no machine is that slow: it is over when a test moves the loop's time on
+LIMIT_S = 10.0  # longer than any test takes; it passes when a test advances the loop's time
 
 
 class Worker(Object):
@@ -97,7 +97,7 @@ async def test_a_call_that_waits_too_long_is_not_begun(meeting: Meeting) -> None
         await meeting.reached("work")
         waiting = await b.call(Worker, "a", "work", {"name": "never"}, timeout_s=0.05)
         assert code(waiting) == "timeout"
-        assert "not begun" in problem(waiting).detail
+        assert "did not start" in problem(waiting).detail
         assert code(await b.call(Worker, "b", "work", timeout_s=-1)) == "timeout"
         meeting.let_go("work")
         assert value(await running) == 1

@@ -1,4 +1,4 @@
-"""Call chains that wait for each other are told, instead of waiting for their deadlines."""
+"""Call chains that wait for each other fail with ``deadlock`` instead of waiting for their deadlines."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.requirement("OBJ-2", "OBJ-8")
 
 
 class Ring(Object):
-    """Changes itself after a neighbour was asked."""
+    """Changes its state after a call to a neighbour."""
 
     value: int = 0
 
@@ -39,4 +39,4 @@ async def test_chains_in_a_ring_are_told_and_do_not_hang(names: list[str]) -> No
         assert {code(reply) for reply in refused} == {"deadlock"}
         done = len(names) - len(refused)
         total = sum([value(await here.call(Ring, name, "add")) for name in names])
-        assert total == len(names) + 2 * done  # each call that went well counts twice, one that was refused not at all
+        assert total == len(names) + 2 * done  # each successful call counts twice, a refused one not

@@ -1,4 +1,4 @@
-"""A value that is replaced by another one with the same JSON: the acknowledged state is the state all the same."""
+"""A value that is replaced by another one with the same JSON: the acknowledged state is what the object keeps."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -122,7 +122,7 @@ async def test_a_method_that_fails_leaves_no_value_of_another_class_behind(kind:
         with pytest.raises(Refused):
             await kept.name_mood(then_raise=True)
         assert await kept.kinds() == before
-        assert await kept.add() == 2  # it was refused: the value that the failed call had left could not be stored
+        assert await kept.add() == 2  # the value that the failed call set, which cannot be stored, is gone
 
 
 @pytest.mark.requirement("OBJ-11")
@@ -136,11 +136,11 @@ async def test_a_number_is_promoted_though_its_json_is_the_same(kind: type[Any])
         assert await kept.kinds() == before
 
 
-LONDON = ZoneInfo("Europe/London")  # in winter, its times are those of UTC
+LONDON = ZoneInfo("Europe/London")  # in winter its offset is that of UTC
 
 
 class Zoo(Object):
-    """Has every kind of value that can be changed in place."""
+    """Has a field of every kind that can be changed in place."""
 
     count: int = 0
     mood: str = "calm"

@@ -1,4 +1,4 @@
-"""Exits and interrupts that an application's own code raises: they fail one call, and the node serves on."""
+"""Exits and interrupts raised by application code: they fail one call, and the node keeps serving."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _raised: list[Callable[[], BaseException]] = []
 
 @pytest.fixture(autouse=True, params=list(EXITS))
 def raised(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> None:
-    """Choose what the class below raises."""
+    """Choose the exception that the class below raises."""
     _raised[:] = [EXITS[request.param]]
 
 

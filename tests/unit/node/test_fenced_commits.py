@@ -1,4 +1,4 @@
-"""A commit that the store fences off: the node gives the shard up, and serves nothing of it from memory any more."""
+"""A fenced commit: the node gives up the shard and no longer serves its objects from memory."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ class Purse(Object):
 
 
 class Claim:
-    """The shard access of a node that claimed shard 0 once, and learns only from the store that it lost it."""
+    """Shard access of a node that has claimed shard 0 and learns from the store alone that it lost it."""
 
     def __init__(self) -> None:
         self.now: int | None = 1

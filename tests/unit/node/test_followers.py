@@ -1,4 +1,4 @@
-"""Followers: calls with the idempotency key of a call that is under way. Each waits until its own deadline, no less."""
+"""Followers: calls with the idempotency key of a running call. Each of them waits until its own deadline."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -102,8 +102,7 @@ def _turns(b: Bench) -> list[Turn]:
 
 
 def _expire(b: Bench) -> None:
-    """Let the deadlines of the running turns and of their first callers pass, however long a busy machine took to get
-    there."""
+    """Let the deadlines of the running turns and of their first callers pass, without waiting for them."""
     past = b.node.now() - 1.0
     for turn in _turns(b):
         turn.deadline = past
@@ -114,7 +113,7 @@ def _expire(b: Bench) -> None:
 async def _overtaken(
     b: Bench, place: str, begin: Callable[..., Awaitable[Reply]], meeting: Meeting, **further: Any
 ) -> list[Reply]:
-    """Begin a call for a caller with little time, then for two with more; return the replies of all three."""
+    """Start a call with a short deadline, then two followers with later ones. Return all three replies."""
     hasty = asyncio.ensure_future(begin(timeout_s=10.0, idempotency_key="k", **further))
     await meeting.reached(place)
     patient = [asyncio.ensure_future(begin(timeout_s=t, idempotency_key="k", **further)) for t in (15.0, 20.0)]
@@ -162,7 +161,7 @@ async def test_a_retry_that_comes_after_the_deadline_gets_no_old_timeout(meeting
         hasty = b.call(Till, "t", "add", idempotency_key="k", timeout_s=10.0)
         await meeting.reached("add")
         [turn] = list(b.node.deadlines.running)
-        turn.deadline = b.node.now() - 1.0  # passed, and the sweep has not come round
+        turn.deadline = b.node.now() - 1.0  # passed, and the sweep has not run yet
         hasty.cancel()  # the gate has answered
         retry = b.call(Till, "t", "add", idempotency_key="k")
         await until(lambda: turn.deadline > b.node.now())
@@ -260,7 +259,7 @@ async def test_followers_whose_callers_are_gone_keep_no_turn_alive(meeting: Meet
 
 
 class Raising:
-    """A waiter that raises when it gets its reply."""
+    """A waiter that raises when it receives its reply."""
 
     def done(self) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""Versions never go back, also where the store forgets tombstones while objects that do not exist are in memory."""
+"""Versions never decrease, even if the store forgets tombstones while activations of missing objects are in memory."""
 
 import pytest
 

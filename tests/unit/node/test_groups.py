@@ -1,4 +1,4 @@
-"""Exception groups: a group that stands for one error reaches the caller as that error."""
+"""Exception groups: a group of errors of one kind reaches the caller as that error."""
 
 import asyncio
 from collections.abc import Callable

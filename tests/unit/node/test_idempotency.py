@@ -1,4 +1,4 @@
-"""The same idempotency key: executed once, answered with the same bytes, for as long as the key is kept."""
+"""Calls with the same idempotency key run once and get the same bytes, for as long as the key is kept."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

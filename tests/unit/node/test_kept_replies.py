@@ -1,4 +1,4 @@
-"""Replies that are kept under idempotency keys: of which calls, and how many bytes of them."""
+"""Kept replies: the calls whose replies are kept under idempotency keys, and the limit on their bytes."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -116,7 +116,7 @@ Room = Callable[[KeptBounds], Awaitable[Bench]]
 
 @pytest.fixture(params=STORES)
 async def room(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Room]:
-    """Makes a bench whose store bounds kept replies."""
+    """Creates a bench whose store limits kept replies."""
     opened: list[Bench] = []
 
     async def make(kept: KeptBounds) -> Bench:

@@ -1,4 +1,4 @@
-"""A load that is answered after its activation was given up brings nothing back to life."""
+"""A load that completes after its activation was reset has no effect."""
 
 import pytest
 

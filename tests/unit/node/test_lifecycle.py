@@ -1,4 +1,4 @@
-"""Coming into being, hooks, deletion: what exists at which version, and what a hook that fails means."""
+"""Creation, hooks and deletion of objects: versions, and the effect of a failing hook."""
 
 import asyncio
 from functools import partial
@@ -54,7 +54,7 @@ class Explicit(Object, create_on_call=False):
 
 
 class Hooked(Object, reentrant=True, delete="anyone"):
-    """Every hook does as it is told by MOOD."""
+    """Every hook acts as MOOD says."""
 
     seen: list[str] = []
     _warm: bool = False
@@ -109,7 +109,7 @@ class Returning(Object):
 
 
 MOOD: dict[str, str] = {}
-HOOK_S = 3.0  # less than a call may take; over when a test moves the loop's time on
+HOOK_S = 3.0  # less than a call's limit; it passes when a test advances the loop's time
 
 
 @pytest.fixture(autouse=True)
@@ -270,7 +270,7 @@ async def test_a_hook_that_fails_fails_the_call_and_changes_nothing(
         failed = await asked
 
         if (hook, mood) == ("on_delete", "break"):
-            assert code(failed) == ""  # the state goes with the object
+            assert code(failed) == ""  # the state is deleted with the object
             return
         expected = {"hang": "timeout", "refuse": "not_today", "come back": "deadlock"}.get(mood, "method_failed")
         assert code(failed) == expected
@@ -297,7 +297,7 @@ async def test_an_object_leaves_memory_whatever_on_deactivate_does(
         if mood in ("hang", "swallow"):
             await until(lambda: "on_deactivate" in meeting.happened)
             await loop_time.advance(HOOK_S)
-            await loop_time.advance(HOOK_S)  # the grace of one that ignores its cancellation
+            await loop_time.advance(HOOK_S)  # the grace period of a hook that ignores its cancellation
         await leaving
 
         assert not b.resident(Hooked, "a")

@@ -1,4 +1,4 @@
-"""The bound on objects follows the memory that is measured: down near the limit, up again far from it."""
+"""The bound on activations follows the measured memory: down near the limit, up again far from it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from goverse_node.stores.memory import MemoryStore
 from tests.nodes import until
 
 SET = 500 * MIB
-SECOND = 10  # looks in one
+SECOND = 10  # updates in one
 PATIENCE_S = 30.0
 
 
 class Meter:
-    """The used share of memory, as a test says it."""
+    """The used share of memory, set by the test."""
 
     def __init__(self) -> None:
         self.used = 0.5
@@ -214,7 +214,7 @@ async def test_many_objects_leave_over_many_turns_of_the_loop() -> None:
     many = 3 * VICTIMS_MAX
     for first in range(0, many, 500):
         await asyncio.gather(*(write(node, str(number), 10) for number in range(first, first + 500)))
-    node.activations.bytes_max = 0  # as a look lowers it, only by more; the next write makes room
+    node.activations.bytes_max = 0  # lowered as an update would, but further; the next write evicts
     falls: list[int] = []
     before = len(node.activations)
     writing = asyncio.create_task(write(node, "0", 20))

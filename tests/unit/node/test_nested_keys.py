@@ -1,4 +1,4 @@
-"""Idempotency keys of nested calls: unique over all turns of a call, and the same in every attempt of it."""
+"""Idempotency keys of nested calls: unique across all turns of a call, and the same in every attempt."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ ATTEMPTS: list[int] = []
 
 
 class Tally(Object):
-    """Sums what it was given."""
+    """Sums the numbers that it receives."""
 
     total: int = 0
     calls: int = 0
@@ -87,7 +87,7 @@ class Caller(Object, delete="anyone"):
 
     @call
     async def work_by_chance(self) -> int:
-        """Give another argument in each attempt."""
+        """Pass another argument in each attempt."""
         ATTEMPTS.append(len(ATTEMPTS))
         await self.ref(Tally, "t").add(by=len(ATTEMPTS))
         if len(ATTEMPTS) == 1:
@@ -96,7 +96,7 @@ class Caller(Object, delete="anyone"):
 
 
 class Refusing(GatedStore):
-    """Refuses the next commits of callers, as many as ``refusals`` says."""
+    """Refuses the next ``refusals`` commits of callers."""
 
     refusals = 0
 

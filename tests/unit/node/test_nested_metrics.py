@@ -1,4 +1,4 @@
-"""The metrics of a node name the calls that objects make to each other, and the types whose calls wait."""
+"""Metrics of a node: nested calls by type and method, and waiting calls by type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bound on what objects send each other: the same within a node as between nodes."""
+"""The size limit of nested calls is the same within a node as between nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output gates: nothing leaves before the commit that it depends on, and a failed commit takes back what followed."""
+"""Output gates: a reply waits for the commit that it depends on, and a failed commit undoes the turns after it."""
 
 import asyncio
 
@@ -268,7 +268,7 @@ async def test_a_batch_that_may_wait_takes_what_comes_meanwhile() -> None:
         calls = [b.call(Tally, f"t{number}", "add") for number in range(3)]
         await settle()
         assert not any(call.done() for call in calls)
-        while not calls[0].done():  # the batch is full before its time is over
+        while not calls[0].done():  # the batch is full before its time has passed
             calls.append(b.call(Tally, f"t{len(calls)}", "add"))
             await settle()
         assert b.node.stats.commit_batches == 1

@@ -1,4 +1,4 @@
-"""Leaving memory: when idle, when a bound is passed, when the node stops; and coming back as if nothing had been."""
+"""Passivation: when idle, when a bound is exceeded, when the node stops; and activation with the state unchanged."""
 
 import asyncio
 from typing import Any
@@ -47,7 +47,7 @@ class Brief(Note, idle_timeout_s=0.01): ...
 
 
 class Leaving(Object):
-    """Its last act changes its state."""
+    """Changes its state in ``on_deactivate``."""
 
     text: str = ""
     left: int = 0

@@ -269,7 +269,7 @@ async def test_a_listing_goes_on_over_pages(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class Hasty(Object):
-    """Creates objects in tasks whose order differs from attempt to attempt."""
+    """Creates objects in tasks, in another order in each attempt."""
 
     sold: dict[str, str] = {}
 

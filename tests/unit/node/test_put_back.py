@@ -1,4 +1,4 @@
-"""Undoing one turn beside another that waits: what the other holds of the state stays part of the object."""
+"""Undoing a turn beside another that waits: references of the other into the state stay valid."""
 
 import asyncio
 from collections import OrderedDict, defaultdict, deque
@@ -69,7 +69,7 @@ class Shelf(Object, reentrant=True):
 
     @call
     async def add(self, kind: str, name: str, refused: bool, helper: str) -> str:
-        """Hold a reference, let the chain come back and fail, and use the reference."""
+        """Hold a reference, let the chain return to this object and fail, then use the reference."""
         held = self.alias(kind)
         try:
             await self.ref(Helper, helper).send_back(target=self.id, kind=kind, refused=refused)
@@ -235,7 +235,7 @@ class Two(Object, reentrant=True):
 
     @call
     async def both(self) -> list[str]:
-        """Let two chains come back at once; return what became of them."""
+        """Let two chains return to this object at the same time; return their outcomes."""
         calls = [self.ref(TwoHelper, name).send_back(target=self.id, name=name) for name in ("first", "second")]
         ended = await asyncio.gather(*calls, return_exceptions=True)
         self.items.append("end")
@@ -282,7 +282,7 @@ async def test_a_turn_with_changes_keeps_its_references_when_another_one_is_put_
 
 
 class Odd:
-    """A mutable value of a kind that cannot be put back in place: its content is outside of Python's sight."""
+    """A mutable value that a memento cannot restore, because its content is not in Python attributes."""
 
     def __init__(self, names: list[str]) -> None:
         self.peek: Callable[[], list[str]] = lambda: names
@@ -340,7 +340,7 @@ async def test_a_turn_whose_references_cannot_be_kept_ends_with_an_error_that_ca
 
 
 class HalfWay(Object):
-    """Breaks its constraint for a moment, beside a turn that cannot be put back in place."""
+    """Breaks its constraint for a moment, beside a turn that cannot be undone in place."""
 
     level: Annotated[int, Field(ge=0)] = 0
     odd: Odd = Odd([])

@@ -1,4 +1,4 @@
-"""Reads while the node's lease has run out: the store confirms the claim by a commit before the answer leaves."""
+"""Reads after the node's lease has expired: a commit confirms the claim before the reply is sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Notes(Object):
 
 
 class Lapsed:
-    """The shard access of a node whose claim stands in the store and whose lease has run out."""
+    """Shard access of a node whose claim is in the store and whose lease has expired."""
 
     def __init__(self) -> None:
         self.held: int | None = 1

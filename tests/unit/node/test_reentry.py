@@ -1,4 +1,4 @@
-"""Call chains that come back: let in where the class allows it and nothing uncommitted is in the way."""
+"""Call chains that return to an object: they run if the class allows it and the object has no uncommitted changes."""
 
 import asyncio
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ PLACE = Meeting()
 
 
 class Echo(Object):
-    """Calls back whoever asks it to."""
+    """Calls back the object that called it."""
 
     calls: int = 0
 
@@ -160,7 +160,7 @@ async def test_the_advice_where_a_hook_waits_is_not_to_make_it_reentrant(target:
         told = problem(await b.call(target, "a", "name"))
 
         assert told.code == "deadlock"
-        assert f"waits for it in {hook}; calls cannot come back while a hook runs" in told.detail
+        assert f"waits for it in {hook}; calls cannot return to an object while its hook runs" in told.detail
         assert "reentrant" not in told.detail
 
 
@@ -196,7 +196,7 @@ async def test_nothing_comes_back_to_a_turn_with_uncommitted_changes() -> None:
         reply = await _ask(b, "dirty_round_trip")
 
         assert code(reply) == "deadlock"
-        assert "not committed" in problem(reply).detail
+        assert "uncommitted" in problem(reply).detail
         assert value(await _ask(b, "look")) == 0
 
 
@@ -262,7 +262,7 @@ async def test_a_call_that_nobody_waits_for_any_more_is_not_let_in(meeting: Meet
         chain = (key_of(Ledger, "a"), key_of(Echo, "e"))
         stray = await b.call(Ledger, "a", "add", chain=chain, request_id="gone")
         assert code(stray) == "deadlock"
-        assert "over already" in problem(stray).detail
+        assert "already ended" in problem(stray).detail
 
         other = b.call(Ledger, "a", "give_up_on_it", request_id="present")
         await meeting.reached("given up")
@@ -313,7 +313,7 @@ async def test_a_turn_goes_on_from_a_state_half_way_after_another_one_was_put_ba
 
 
 class Steps(Object):
-    """Sets its fields one after the other, beside calls of its own that come back."""
+    """Sets its fields one after the other, while its calls return to it."""
 
     low: int
     high: int

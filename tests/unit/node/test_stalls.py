@@ -1,4 +1,4 @@
-"""A method that holds up the event loop is named while it does."""
+"""A method that blocks the event loop is logged while it does."""
 
 import logging
 from itertools import count

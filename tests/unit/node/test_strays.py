@@ -1,4 +1,4 @@
-"""Strays: what a method left running changes nothing behind the back of other calls."""
+"""Strays: changes by tasks that a method left running are undone."""
 
 import asyncio
 import logging
@@ -95,7 +95,7 @@ class Ticker(Object, delete="anyone"):
 
 
 async def _stray(b: Bench, meeting: Meeting, method: str = "start") -> None:
-    """Have a method leave something behind, and let that change the state while no turn runs."""
+    """Let a method leave a stray that changes the state while no turn runs."""
     assert value(await b.call(Ticker, "t", "inc")) == 1
     assert code(await b.call(Ticker, "t", method, {"amount": 100})) in ("", "method_failed")
     if method != "start_thread":

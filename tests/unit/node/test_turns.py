@@ -1,4 +1,4 @@
-"""A turn: alone on its object, all or nothing, and whatever a method does harms nobody else."""
+"""Turns: they run alone on their object, take effect completely or not, and do not affect other objects."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""An attribute that is not declared would be lost: the call that sets it is refused, whatever else it deletes."""
+"""An undeclared attribute would be lost, so the call that sets it fails, even if it deletes another one."""
 
 from typing import Any, cast
 

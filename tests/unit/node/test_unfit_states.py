@@ -1,4 +1,4 @@
-"""An object whose stored state does not fit its class: every answer says so, and it can be deleted."""
+"""An object whose stored state does not fit its class: every call reports it, and the object can be deleted."""
 
 import logging
 from collections.abc import AsyncGenerator

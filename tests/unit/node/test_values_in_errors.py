@@ -1,4 +1,4 @@
-"""Errors name no value that ``GET`` does not show: hidden fields, fields behind a view, excluded parts of models."""
+"""Errors contain no value that ``GET`` hides: hidden fields, fields behind a view, excluded parts of models."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""What a read shows: the state, without hidden fields, or the class's view of it."""
+"""Body of a read: the state without hidden fields, or the result of the class's view."""
 
 import asyncio
 from typing import Annotated, Any
@@ -95,7 +95,7 @@ class Faulty(Object):
 
 
 async def _both_ways(b: Bench, target: type[Any], object_id: str) -> list[Any]:
-    """What a read shows of the object in memory, out of memory, and after a restart."""
+    """Return the body of a read with the object in memory, out of memory, and after a restart."""
     shown = [value(await b.read(target, object_id))]
     await b.passivate()
     shown.append(value(await b.read(target, object_id)))
@@ -199,7 +199,7 @@ async def test_a_new_object_without_a_value_for_a_field_is_refused_with_the_reme
 
 @pytest.mark.requirement("OBJ-14", "OBJ-11")
 async def test_a_member_that_the_class_does_not_declare_is_kept_and_not_shown() -> None:
-    """It may be a hidden field of the release before, or of the next one."""
+    """The member may be a hidden field of the previous release, or of the next one."""
     store = GatedStore()
     await store.open()
     state = b'{"seats":["A1"],"margin":7,"pin":"1234"}'

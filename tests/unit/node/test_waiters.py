@@ -1,4 +1,4 @@
-"""Who waits for a reply is told by the node itself, in the middle of its work: what may happen then."""
+"""Waiters run inside the node, in the middle of its work. They may start further calls or raise."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Tally(Object):
 
 
 class Teller:
-    """Waits, and does something as it is told."""
+    """Receives a reply and then calls a function of the test."""
 
     def __init__(self, then: Callable[[Reply], object]) -> None:
         self.replies: list[Reply] = []

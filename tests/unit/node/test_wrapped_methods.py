@@ -1,4 +1,4 @@
-"""Plain functions that return an awaitable: a decorator in between does not change what a method is."""
+"""Plain functions that return an awaitable: a decorator does not change the kind of a method."""
 
 import asyncio
 import functools
@@ -24,7 +24,7 @@ def plain_wrapper(method: Callable[..., Any]) -> Any:
 
 
 class Later:
-    """An awaitable that is no coroutine."""
+    """An awaitable that is not a coroutine."""
 
     def __init__(self, value: int) -> None:
         self._value = value

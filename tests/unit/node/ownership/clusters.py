@@ -1,4 +1,4 @@
-"""A cluster as the planner sees it, whose shards follow their targets as fast as a test lets them."""
+"""A simulated cluster for the planner. The test decides when shards reach their targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROUNDS_MAX = 100
 
 
 def member(name: str, weight: float = 1.0) -> Member:
-    """Return a node that serves."""
+    """Return a serving node."""
     return Member(name, f"{name}:1", f"{name}.1", weight=weight)
 
 
@@ -34,12 +34,12 @@ class PlannedCluster:
 
     @property
     def owners(self) -> list[str | None]:
-        """Who should own what."""
+        """The target of each shard."""
         return self.situation.targets.owners()
 
     @property
     def counts(self) -> Counter[str | None]:
-        """How many shards each node should own."""
+        """The number of shards that each node should own."""
         return Counter(self.owners)
 
     def change(
@@ -50,7 +50,7 @@ class PlannedCluster:
         drains: Iterable[str] | None = None,
         loads: Mapping[str, Load] | None = None,
     ) -> None:
-        """Let something else be so from now on; nodes that are gone claim nothing."""
+        """Change the situation. Nodes that are gone claim no shard."""
         now = self.situation
         present = now.nodes if members is None else dict(members)
         self.situation = replace(
@@ -63,7 +63,7 @@ class PlannedCluster:
         )
 
     def round(self, *, arriving: int | None = None) -> Plan:
-        """Plan once, then let shards arrive where they should be, all or the first so many."""
+        """Plan once, then let all moved shards, or the first ``arriving``, reach their targets."""
         made = plan(self.situation)
         claimants = list(self.situation.claimants)
         owners = made.targets.owners()
@@ -74,12 +74,13 @@ class PlannedCluster:
         return made
 
     def settle(self) -> list[Decision]:
-        """Plan until nothing is left to do; return all that was decided."""
+        """Plan until a plan is empty. Return all decisions."""
         decided: list[Decision] = []
         for _ in range(ROUNDS_MAX):
             before = self.situation.claimants
             made = self.round()
-            if not made.decisions and self.situation.claimants == before:  # else what arrived makes room for more
+            # completed moves free budget, so a round without decisions is the last one only if no shard arrived
+            if not made.decisions and self.situation.claimants == before:
                 return decided
             decided += made.decisions
-        raise AssertionError(f"the plan does not come to rest: {decided[-5:]}")
+        raise AssertionError(f"the plan does not converge: {decided[-5:]}")

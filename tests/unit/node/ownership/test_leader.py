@@ -1,4 +1,4 @@
-"""The leader plans when it should, writes as long as it leads, and untangles what is stuck."""
+"""The leader: when it plans, how it guards its writes, and how it resolves stuck moves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHARDS = 6
 
 
 class Scene:
-    """A leader over a cluster that the test plays; claims follow targets when told to."""
+    """A leader of a cluster that the test simulates. Claims follow targets when the test says so."""
 
     def __init__(self, *nodes: str) -> None:
         self.view = FedView()
@@ -45,14 +45,14 @@ class Scene:
         return self.leader.step(leads, self.now)
 
     def write(self, *, wait: float = 0.0) -> Targets:
-        """Let the leader plan, and etcd take it."""
+        """Let the leader plan, and etcd accept the write."""
         made = self.step(wait=wait)
         assert made is not None
         self.leader.written(self.view.write(self.view.layout.targets, made.targets.encode()), self.now)
         return made.targets
 
     def arrive(self) -> None:
-        """Let every node claim what it should."""
+        """Let every node claim the shards assigned to it."""
         assert self.view.targets is not None
         for node in self.view.nodes:
             epochs = dict.fromkeys(self.view.targets.shards_of(node), 1)

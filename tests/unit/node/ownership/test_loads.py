@@ -1,4 +1,4 @@
-"""Load figures: what a node measures, when it writes them, and what the leader makes of them."""
+"""Load reports: measurement, when a node writes them, and their effect on plans."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_node_writes_seldom_and_seldomer_in_a_large_cluster() -> None:
     assert not reports.due(busier, 1, LOAD_PAUSE_S - 0.1, nodes=3)
     assert reports.due(busier, 1, LOAD_PAUSE_S, nodes=3)
     assert not reports.due(BEFORE, 1, 1_000.0, nodes=3)
-    assert reports.due(BEFORE, 2, 1.0, nodes=3)  # a new lease: the old key is gone
+    assert reports.due(BEFORE, 2, 1.0, nodes=3)  # a new lease: the old key was deleted
     assert not reports.due(busier, 1, 49.0, nodes=1_000)
     assert 1_000 / pause_s(1_000) <= LOADS_PER_S_MAX
 

@@ -1,4 +1,4 @@
-"""A node claims what it should, opens what it published, gives back what it closed, and asks when it is not sure."""
+"""Ownership of a node: claiming, publishing, releasing and checking shards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T", bound=Action)
 
 
 class Scene:
-    """A node `a` with a lease, in a cluster whose etcd and store the test plays."""
+    """A node `a` with a lease, in a cluster whose etcd and store the test simulates."""
 
     def __init__(self, shards: int = 3) -> None:
         self.view = FedView()
@@ -50,14 +50,14 @@ class Scene:
         return found[0]
 
     def wait(self) -> list[Action]:
-        """Sleep as long as the rules say, until there is something to do."""
+        """Advance the time from one ``wake_at`` to the next until there is an action."""
         for _ in range(10):
             wake_at = self.ownership.wake_at(self.now)
             assert wake_at is not None
             self.now = wake_at
             if actions := self.step():
                 return actions
-        raise AssertionError("nothing happens any more")
+        raise AssertionError("no further action")
 
     def register(self) -> None:
         action = self.only(Register)
@@ -74,7 +74,7 @@ class Scene:
         return revision
 
     def open(self, owners: Sequence[str]) -> None:
-        """Bring the node to where it serves what `owners` gives it."""
+        """Let the node serve the shards that `owners` assigns to it."""
         self.view.aim(owners)
         self.register()
         self.grant_claim(self.only(Claim))
@@ -262,7 +262,7 @@ def test_a_fenced_shard_is_dropped_and_claimed_again_only_after_a_pause() -> Non
 
 
 def lapse(scene: Scene) -> None:
-    """Let the lease end, and a new one begin."""
+    """Let the lease expire, and a new one start."""
     scene.now += 2 * TTL_S
     scene.view.die("a")
     scene.lease.lost()
@@ -469,7 +469,7 @@ def test_no_time_to_wake_lies_in_the_past() -> None:
 
 
 def emptied(scene: Scene, *, lease_id: int = 2) -> None:
-    """Let the view show an etcd that holds nothing, and the node have a lease of it."""
+    """Let the view show an empty etcd, and give the node a lease of it."""
     scene.view.reload((), 1, new_history=True)
     scene.lease.lost()
     scene.grant(lease_id)

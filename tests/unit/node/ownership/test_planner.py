@@ -1,4 +1,4 @@
-"""The plan: even, still when nothing changes, and no more movement than a change asks for."""
+"""Plans: balanced, stable without changes, and with no more moves than a change needs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ quick = settings(max_examples=60)
 
 
 def check_even(cluster: PlannedCluster) -> None:
-    """Every node that takes shards is within the bounds of its share."""
+    """Assert that every node that takes shards is within the bounds of its share."""
     weights = {name: one.weight for name, one in cluster.situation.nodes.items()}
     slack = cluster.situation.limits.slack
     for name, capacity in capacities(weights, {}, len(cluster.owners), slack).items():

@@ -1,4 +1,4 @@
-"""Each shard has its favourite, and favourites change only where they must."""
+"""Each shard has a best-ranked node, which changes only when it must."""
 
 from collections import Counter
 
