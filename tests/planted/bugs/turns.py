@@ -268,7 +268,7 @@ PLANTED: Final = (
     Planted(
         "chains-that-wait-for-each-other-are-not-found",
         _see_no_rings,
-        f"{_NODE}test_deadlocks.py::test_chains_in_a_ring_are_told_and_do_not_hang[names0]",
+        f"{_NODE}test_deadlocks.py::test_chains_in_a_ring_fail_with_deadlock_and_do_not_hang[names0]",
         "",
     ),
     Planted(

@@ -82,7 +82,7 @@ async def test_a_handler_serves_other_objects() -> None:
 
 
 @pytest.mark.requirement("OBJ-14")
-async def test_a_key_that_a_handler_answered_opens_it_to_nobody() -> None:
+async def test_a_kept_reply_of_a_handler_is_not_replayed_to_outside_requests() -> None:
     async with bench(Account, Teller) as b:
         arguments = {"cents": 5}
         assert value(await b.call(Account, "a", "deposit", arguments, chain=CHAIN, idempotency_key="k")) == 5
@@ -107,7 +107,7 @@ async def test_deleting_is_for_other_objects_unless_the_class_says_otherwise() -
 
 
 @pytest.mark.requirement("OBJ-14")
-async def test_what_nobody_may_do_is_refused_to_objects_as_well() -> None:
+async def test_an_operation_that_is_forbidden_to_all_is_refused_to_objects_too() -> None:
     async with bench(Inner, Closed) as b:
         assert code(await b.create(Inner, "a", chain=CHAIN)) == ""
         refused = problem(await b.delete(Inner, "a", chain=CHAIN))

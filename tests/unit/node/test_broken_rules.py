@@ -188,7 +188,7 @@ def _broken(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
 
 @pytest.mark.requirement("OBJ-11", "OBJ-13", "OBJ-14")
 @pytest.mark.parametrize("case", _CASES, ids=[f"{case.method}-{case.what}" for case in _CASES])
-async def test_a_broken_rule_is_told_with_its_field_and_logged(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_broken_rule_is_reported_with_its_field_and_logged(case: Case, caplog: pytest.LogCaptureFixture) -> None:
     async with ObjectHost(Till, Other) as host:
         with pytest.raises(MethodFailed) as failed:
             await getattr(host.ref(Till, "t"), case.method)(case.what)
@@ -241,7 +241,7 @@ async def test_a_constraint_behind_a_view_is_named_as_such_and_the_log_has_it(
 
 
 @pytest.mark.requirement("OBJ-11")
-async def test_a_wrong_result_is_told_in_plain_words(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_wrong_result_is_reported_in_plain_words(caplog: pytest.LogCaptureFixture) -> None:
     async with ObjectHost(Behind) as host:
         with pytest.raises(MethodFailed) as failed:
             await host.ref(Behind, "b").clear()

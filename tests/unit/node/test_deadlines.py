@@ -190,7 +190,7 @@ async def test_a_nested_timeout_is_an_error_that_the_outer_caller_understands(me
 
 
 @pytest.mark.requirement("GATE-6")
-async def test_a_plain_function_ends_by_itself_and_its_effect_is_told(
+async def test_a_plain_function_ends_by_itself_and_its_effect_is_reported(
     meeting: Meeting, loop_time: LoopTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def take_long(what: str) -> None:

@@ -28,7 +28,7 @@ class Ring(Object):
 
 
 @pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "c", "d"]])
-async def test_chains_in_a_ring_are_told_and_do_not_hang(names: list[str]) -> None:
+async def test_chains_in_a_ring_fail_with_deadlock_and_do_not_hang(names: list[str]) -> None:
     async with bench(Ring) as here:
         calls = [
             here.call(Ring, name, "ask", {"neighbour": names[(index + 1) % len(names)]})

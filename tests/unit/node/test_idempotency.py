@@ -295,7 +295,7 @@ async def test_a_key_is_kept_for_its_time() -> None:
 
 
 @pytest.mark.requirement("DUR-2", "GATE-6")
-async def test_a_store_that_does_not_answer_holds_nobody_past_the_deadline() -> None:
+async def test_a_store_that_does_not_answer_holds_no_caller_past_the_deadline() -> None:
     async with bench(Account) as b:
         b.store.deferring = True
         arguments: dict[str, Any] = {"amount": 5}

@@ -170,7 +170,7 @@ async def test_one_object_does_not_use_up_the_room_of_all(room: Room) -> None:
 
 
 @pytest.mark.requirement("DUR-2")
-async def test_room_comes_back_when_replies_expire_though_every_call_is_refused(room: Room) -> None:
+async def test_room_is_freed_when_replies_expire_though_every_call_is_refused(room: Room) -> None:
     b = await room(KeptBounds(MIB, MIB))
     sent = 0
     while await _put(b, f"o{sent}", "k", 100 * KIB) == "":

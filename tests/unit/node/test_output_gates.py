@@ -191,7 +191,7 @@ async def test_an_object_that_was_written_elsewhere_is_reloaded() -> None:
 
 
 @pytest.mark.requirement("DUR-1", "OBJ-9")
-async def test_a_turn_whose_object_was_reloaded_calls_nobody_any_more(
+async def test_a_turn_whose_object_was_reloaded_cannot_call_other_objects(
     meeting: Meeting, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with bench(Tally) as b:

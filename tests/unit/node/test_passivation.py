@@ -66,7 +66,7 @@ def resident_ids(b: Bench) -> list[str]:
 
 
 @pytest.mark.requirement("OBJ-5")
-async def test_an_idle_object_leaves_memory_and_comes_back_with_its_state() -> None:
+async def test_an_idle_object_leaves_memory_and_is_loaded_with_its_state() -> None:
     async with bench(Note, Brief, idle_timeout_s=3600.0) as b:
         await b.call(Brief, "a", "write", {"text": "one"})
         await b.call(Note, "b", "write", {"text": "two"})

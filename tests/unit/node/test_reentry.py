@@ -125,7 +125,7 @@ async def _ask(b: Bench, called: str, **arguments: Any) -> Reply:
 
 
 @pytest.mark.requirement("OBJ-2", "OBJ-8")
-async def test_a_chain_that_comes_back_to_a_closed_object_gets_deadlock() -> None:
+async def test_a_chain_that_returns_to_a_closed_object_gets_deadlock() -> None:
     async with bench(Ledger, Echo) as b:
         assert code(await _ask(b, "closed_round_trip")) == "deadlock"
         assert value(await _ask(b, "look")) == 0
@@ -171,7 +171,7 @@ async def test_the_advice_where_a_method_waits_is_to_make_it_reentrant() -> None
 
 
 @pytest.mark.requirement("OBJ-2", "OBJ-8")
-async def test_a_chain_that_comes_back_to_a_reentrant_method_runs_inside_it() -> None:
+async def test_a_chain_that_returns_to_a_reentrant_method_runs_inside_it() -> None:
     async with bench(Ledger, Echo) as b:
         reply = await _ask(b, "round_trip", by=5)
 
@@ -191,7 +191,7 @@ async def test_what_a_nested_call_committed_survives_the_failure_of_the_outer_on
 
 
 @pytest.mark.requirement("OBJ-2")
-async def test_nothing_comes_back_to_a_turn_with_uncommitted_changes() -> None:
+async def test_no_call_reenters_a_turn_with_uncommitted_changes() -> None:
     async with bench(Ledger, Echo) as b:
         reply = await _ask(b, "dirty_round_trip")
 
@@ -257,7 +257,7 @@ async def test_a_chain_has_a_bound() -> None:
 
 
 @pytest.mark.requirement("OBJ-2")
-async def test_a_call_that_nobody_waits_for_any_more_is_not_let_in(meeting: Meeting) -> None:
+async def test_a_call_whose_waiting_turn_has_ended_is_refused(meeting: Meeting) -> None:
     async with bench(Ledger, Echo) as b:
         chain = (key_of(Ledger, "a"), key_of(Echo, "e"))
         stray = await b.call(Ledger, "a", "add", chain=chain, request_id="gone")

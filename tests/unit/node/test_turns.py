@@ -176,7 +176,7 @@ async def test_a_refusal_may_say_whatever_has_a_form_in_json(
 
 
 @pytest.mark.requirement("OBJ-9")
-async def test_a_refusal_that_cannot_be_told_is_explained_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_that_cannot_be_encoded_is_explained_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async with bench(Basket) as b:
         how = "a business error that has no JSON form"
         assert code(await b.call(Basket, "a", "spoil", {"how": how})) == "method_failed"
@@ -215,7 +215,7 @@ async def test_a_turn_that_fails_leaves_no_trace(how: str, idempotency_key: str 
 
 
 @pytest.mark.requirement("OBJ-9")
-async def test_a_caller_hears_no_more_than_the_method_declares(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_caller_sees_no_more_than_the_method_declares(caplog: pytest.LogCaptureFixture) -> None:
     async with bench(Basket) as b:
         shown = await b.call(Basket, "a", "look", {"shown": True})
         unshowable = await b.call(Basket, "a", "look", {"shown": False})
@@ -449,7 +449,7 @@ class Lingering(Object):
 
 
 @pytest.mark.requirement("OBJ-9", "OBJ-8")
-async def test_a_task_that_outlives_its_turn_calls_nobody(meeting: Meeting) -> None:
+async def test_a_task_that_outlives_its_turn_cannot_call_other_objects(meeting: Meeting) -> None:
     async with bench(Lingering) as b:
         assert value(await b.call(Lingering, "a", "begin")) == 0
         await meeting.reached("outside")

@@ -111,7 +111,7 @@ async def test_an_undeclared_attribute_is_refused_though_another_one_goes(method
 
 
 @pytest.mark.requirement("OBJ-11")
-async def test_a_refused_attribute_is_told_with_the_name_that_was_meant() -> None:
+async def test_a_refused_attribute_is_reported_with_the_name_that_was_meant() -> None:
     async with ObjectHost(Till, Other, Strict) as host:
         till: Any = host.ref(Till, "t")
         strict: Any = host.ref(Strict, "s")

@@ -120,7 +120,7 @@ async def test_a_stored_state_that_does_not_fit_names_the_field_and_not_its_valu
 
 
 @pytest.mark.requirement("OBJ-14")
-async def test_the_log_has_what_is_not_told_of_a_field_behind_a_view(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_names_the_field_behind_a_view_that_the_error_hides(caplog: pytest.LogCaptureFixture) -> None:
     async with bench(Viewed) as b:
         for how, (_, name) in SPOILED.items():
             caplog.clear()
@@ -175,7 +175,7 @@ class Club(Object):
 
 @pytest.mark.requirement("OBJ-14")
 @pytest.mark.parametrize("how", ["excluded", "private", "inside what differs", "inside of a list that differs"])
-async def test_excluded_and_private_parts_of_models_are_not_told(how: str) -> None:
+async def test_excluded_and_private_parts_of_models_are_not_revealed(how: str) -> None:
     async with bench(Club) as b:
         refused = problem(await b.call(Club, "c", "join", {"how": how}))
         assert refused.code in ("state_not_storable", "method_failed")

@@ -105,7 +105,7 @@ async def _both_ways(b: Bench, target: type[Any], object_id: str) -> list[Any]:
 
 
 @pytest.mark.requirement("OBJ-14")
-async def test_a_hidden_field_is_shown_to_nobody_and_kept() -> None:
+async def test_a_hidden_field_is_kept_and_never_shown() -> None:
     async with bench(Wallet) as b:
         created = await b.create(Wallet, "w", arguments={"owner": "ann", "pin": "1234"}, idempotency_key="k")
         again = await b.create(Wallet, "w", arguments={"owner": "ann", "pin": "1234"}, idempotency_key="k")

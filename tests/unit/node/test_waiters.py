@@ -81,7 +81,7 @@ def request(bench: Bench, method: str, number: int = 1) -> Request:
 
 
 @pytest.mark.parametrize("method", ["add", "add_later", "look", "look_later", "fail", "fail_later"])
-async def test_whoever_is_told_is_not_in_the_turn(method: str) -> None:
+async def test_a_waiter_does_not_run_in_the_context_of_the_turn(method: str) -> None:
     async with running_node(Tally) as bench:
         found: list[object] = []
         bench.node.carry(request(bench, method), Teller(lambda _: found.append(current_turn.get())))
@@ -99,7 +99,7 @@ async def test_a_call_that_an_answer_brings_sees_the_position_of_that_answer() -
         assert behind.replies[0].commit_seq == before.replies[0].commit_seq > 0
 
 
-async def test_answers_that_bring_calls_without_end_stop_nobody() -> None:
+async def test_answers_that_keep_starting_calls_do_not_block_other_objects() -> None:
     async with running_node(Tally) as bench:
         seen: list[int] = []
 
@@ -114,7 +114,7 @@ async def test_answers_that_bring_calls_without_end_stop_nobody() -> None:
         assert seen == list(range(1, 5_001))
 
 
-async def test_who_is_told_of_a_deadline_may_take_the_place_again() -> None:
+async def test_a_waiter_that_gets_a_timeout_may_send_the_call_again() -> None:
     async with running_node(Tally) as bench:
         told: list[str] = []
         late = replace(request(bench, "add"), deadline=bench.node.now() - 1.0, idempotency_key="k")
@@ -130,7 +130,7 @@ async def test_who_is_told_of_a_deadline_may_take_the_place_again() -> None:
         assert told == ["timeout", "done"]
 
 
-async def test_who_is_told_of_a_deadline_does_not_run_beside_who_has_the_place() -> None:
+async def test_a_call_from_a_timed_out_waiter_does_not_run_beside_the_promoted_one() -> None:
     async with running_node(Tally) as bench:
         before = bench.call(Tally, "t", "wait")
         await PLACE.reached("here")
@@ -146,7 +146,7 @@ async def test_who_is_told_of_a_deadline_does_not_run_beside_who_has_the_place()
         assert value(await before) is None
 
 
-async def test_who_is_told_of_a_failed_commit_finds_the_object_as_it_is_stored() -> None:
+async def test_a_waiter_that_gets_a_failed_commit_finds_the_object_as_stored() -> None:
     async with running_node(Tally) as bench:
         assert value(await bench.call(Tally, "t", "add")) == 1
         bench.store.fail(Unavailable("not now"))

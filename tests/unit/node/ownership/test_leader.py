@@ -84,7 +84,7 @@ def test_a_new_leader_gathers_then_plans_under_its_own_leadership() -> None:
     assert len(scene.leader.decisions) == SHARDS
 
 
-def test_who_does_not_lead_plans_nothing_and_who_leads_again_gathers_again() -> None:
+def test_a_node_plans_only_while_it_leads_and_gathers_again_when_it_leads_again() -> None:
     scene = Scene("a")
     assert scene.step(leads=None, wait=9.0) is None
     assert scene.leader.wake_at() is None

@@ -133,7 +133,7 @@ def test_what_failed_is_asked_for_again_after_a_pause() -> None:
     assert scene.ownership.epoch(0) == 11
 
 
-def test_a_shard_that_somebody_alive_claims_is_waited_for() -> None:
+def test_a_shard_that_a_live_node_claims_is_waited_for() -> None:
     scene = Scene()
     scene.view.claim("b", {0: 4})
     scene.view.aim(["a"])
@@ -213,7 +213,7 @@ def test_a_shard_that_does_not_close_in_time_is_given_up_by_force() -> None:
     assert scene.ownership.shards.counts.forced == 1
 
 
-def test_a_shard_that_comes_back_while_it_closes_is_claimed_anew() -> None:
+def test_a_shard_that_is_assigned_again_while_it_closes_is_claimed_again() -> None:
     scene = Scene()
     scene.open(["a"])
     scene.view.aim(["b"])
@@ -335,7 +335,7 @@ def test_claims_that_vanish_from_etcd_are_written_again_and_are_not_sure_before_
     assert scene.only(Drop).shards == (0,)
 
 
-def test_a_publication_that_nobody_heard_the_end_of_is_made_again_over_what_the_view_shows() -> None:
+def test_a_publication_with_an_unknown_outcome_is_made_again_over_what_the_view_shows() -> None:
     scene = Scene()
     scene.view.aim(["a"])
     scene.register()
@@ -376,7 +376,7 @@ def test_a_graceful_node_leaves_when_the_leader_has_moved_everything_away() -> N
 
 @pytest.mark.requirement("CLU-6")
 @pytest.mark.parametrize("other", [None, MemberState.DRAINING, MemberState.RESTARTING])
-def test_the_last_node_waits_for_nobody(other: MemberState | None) -> None:
+def test_the_last_node_does_not_wait_for_the_leader(other: MemberState | None) -> None:
     scene = Scene()
     scene.open(["a", "b"])
     if other is None:

@@ -242,7 +242,7 @@ def test_what_a_node_did_not_take_goes_to_another_or_stays_where_it_is_served() 
     assert made[unserved].target in ("n1", "n2")
 
 
-def test_shards_of_a_node_that_will_come_back_wait_for_it() -> None:
+def test_shards_of_a_restarting_node_wait_for_it() -> None:
     cluster = PlannedCluster(nodes(3), 30)
     cluster.settle()
     before = cluster.owners

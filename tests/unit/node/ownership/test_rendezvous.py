@@ -15,7 +15,7 @@ def favourites(names: list[str], shards: int = 2_000) -> list[str | None]:
 
 
 @pytest.mark.parametrize("count", [5, 4 * WINDOW])
-def test_a_node_that_leaves_changes_only_the_favourites_that_it_was_or_let_somebody_into_the_window(count: int) -> None:
+def test_a_node_that_leaves_changes_only_shards_that_it_won_or_whose_window_it_was_in(count: int) -> None:
     names = [f"n{number}" for number in range(count)]
     before, after = favourites(names), favourites(names[1:])
     changed = [old for old, new in zip(before, after, strict=True) if old != new]
