@@ -128,16 +128,16 @@ class Activation:
             self.node.loads_at_once = False
             stored.add_done_callback(self._loaded)
         else:
-            self._enliven(stored)
+            self._become_active(stored)
 
     def _loaded(self, answer: asyncio.Future[StoredObject | None]) -> None:
         stored, error = outcome(answer)
         if error is not None:
             self.reset(error, refuse=True)
         else:
-            self._enliven(stored)
+            self._become_active(stored)
 
-    def _enliven(self, stored: StoredObject | None) -> None:
+    def _become_active(self, stored: StoredObject | None) -> None:
         if self.phase is not Phase.LOADING:
             return  # the activation was reset during the load, and another node may serve the object by now
         try:

@@ -71,7 +71,7 @@ def commit(activation: Activation, call: Call | None, reply: Reply, *, expected:
         by_router = idempotency_key.startswith(ROUTER_KEY_PREFIX)
         retention_s = ROUTER_KEY_RETENTION_S if by_router else node.options.idempotency_retention_s
         expires_ms = at_ms + round(retention_s * 1000)
-        kept = StoredReply(call.print, encode_reply(reply), expires_ms)
+        kept = StoredReply(call.fingerprint, encode_reply(reply), expires_ms)
     record = CommitRecord(
         activation.key,
         expected,

@@ -29,7 +29,7 @@ class Call:
         waiter: receives the reply.
         created_for: the object that was created for this call. The call's ``if_match`` held before the creation and is
             not checked again.
-        print: fingerprint of method and body; calls with the same idempotency key must agree in it.
+        fingerprint: hash of method and body; calls with the same idempotency key must agree in it.
         leads: the table of leaders in which this call is registered, or None.
     """
 
@@ -39,7 +39,7 @@ class Call:
         "followers",
         "leads",
         "method",
-        "print",
+        "fingerprint",
         "readonly",
         "request",
         "stats",
@@ -55,7 +55,7 @@ class Call:
         self.readonly = False
         self.answered = False
         self.created_for: Instance | None = None
-        self.print = b""
+        self.fingerprint = b""
         self.leads: dict[str, Call] | None = None
         self.followers: list[Call] | None = None
         stats.inflight += 1
@@ -82,7 +82,7 @@ class Call:
             leader.followers = []
         leader.followers.append(self)
 
-    def make_way(self, error: GoverseError, now: float) -> bool:
+    def promote_follower(self, error: GoverseError, now: float) -> bool:
         """Refuse this caller with ``error`` and let the follower with the latest deadline take its place.
 
         The error is delivered with ``call_soon``. Delivering it now would run the waiter's code, which could start

@@ -29,11 +29,11 @@ class Evacuation:
         self._resident: dict[int, set[Activation]] = {}
         self._closing: dict[int, Emptied] = {}
 
-    def came(self, activation: Activation) -> None:
+    def add(self, activation: Activation) -> None:
         """Register a new activation."""
         self._resident.setdefault(activation.shard, set()).add(activation)
 
-    def went(self, activation: Activation) -> None:
+    def remove(self, activation: Activation) -> None:
         """Remove an activation. If it was the last one of a closing shard, call the shard's ``emptied``."""
         left = self._resident.get(activation.shard)
         if left is None or activation not in left:

@@ -2,7 +2,7 @@
 
 A method can end in many ways: a result, an exception, ``sys.exit()``, a cancellation, a value of the wrong type. This
 module turns each of them into one of two outcomes for the turn's ``done``: the result as JSON, or a ``GoverseError``.
-No exception of user code leaves this module.
+No exception of user code leaves this module, except a ``KeyboardInterrupt`` in tests (``Node.passes_interrupts``).
 """
 
 from __future__ import annotations

@@ -39,13 +39,13 @@ def deduplicate(activation: Activation, call: Call, idempotency_key: str) -> boo
         False if it should run now.
     """
     if not is_unique(idempotency_key):
-        call.print = fingerprint(call.request)
+        call.fingerprint = fingerprint(call.request)
     if activation.keyed is None:
         activation.keyed = {}
     calls = activation.keyed
     leader = calls.get(idempotency_key)
     if leader is not None:
-        if leader.print != call.print:
+        if leader.fingerprint != call.fingerprint:
             call.refuse(_mismatch(call.request))
         else:
             call.follow(leader)
@@ -87,7 +87,7 @@ def _recalled(activation: Activation, call: Call, answer: asyncio.Future[StoredR
 
 
 def _replay(activation: Activation, call: Call, kept: StoredReply) -> None:
-    if kept.fingerprint != call.print:
+    if kept.fingerprint != call.fingerprint:
         call.refuse(_mismatch(call.request))
         return
     try:

@@ -66,8 +66,8 @@ def _readonly(activation: Activation, turn: Turn, state: bytes | None) -> Method
     before, after = fields.members(activation.live), fields.members(state)
     changed = [field for field in fields.fields if before.get(field) != after.get(field)]
     failed = MethodFailed(
-        f"{name} is readonly but changed {', '.join(changed) or 'the state'}; nothing was changed. Declare it without "
-        "readonly=True, or change a copy."
+        f"{name} is readonly but changed {', '.join(changed) or 'the state'}; the change was undone. Declare it "
+        "without readonly=True, or change a copy."
     )
     for field in changed:
         if field not in fields.hidden:

@@ -51,8 +51,8 @@ class Node:
     """Hosts the objects of one process; implements ``goverse.ports.link.Carrier``.
 
     Attributes:
-        loads_at_once: True while the store answers every load from memory; False after the first load that returned a
-            future.
+        loads_at_once: True while every load so far was answered from memory; False after the first load that returned
+            a future.
         shows_causes: attach the original exception to each problem. Only for tests, because it keeps tracebacks alive.
         passes_interrupts: let a ``KeyboardInterrupt`` that a method raises end the process after the turn. Only for
             tests. A server handles the signal itself, so there the exception is an application error; if it ended the
@@ -125,7 +125,7 @@ class Node:
         self._started = True
 
     async def stop(self, drain_timeout_s: float = 20.0) -> None:
-        """Refuse new calls, wait for running ones, passivate all activations and commit everything.
+        """Refuse new calls from outside, wait for running ones, passivate all activations and commit everything.
 
         Calls that still run after ``drain_timeout_s`` are cancelled and answered with ``draining``.
         """
@@ -237,7 +237,7 @@ class Node:
         activation = Activation(self, key, spec, shard=shard, epoch=epoch)
         activation.last_used = self.now()
         self.activations.add(activation)
-        self.evacuation.came(activation)
+        self.evacuation.add(activation)
         self.stats.activations += 1
         self.shard_calls[shard] = self.shard_calls.get(shard, 0) + 1
         activation.deliver(call)
@@ -295,7 +295,7 @@ class Node:
         self.activations.discard(activation)
         self.stats.passivations += 1
         self.stats.resident_bytes = self.activations.bytes
-        self.evacuation.went(activation)
+        self.evacuation.remove(activation)
 
     def resized(self, activation: Activation) -> None:
         """Update the activation's size, and passivate others if a bound is exceeded."""

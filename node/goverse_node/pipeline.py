@@ -1,9 +1,9 @@
 """Group commit: records of many objects and turns become durable with one store commit.
 
 One batch is in progress at a time. Records that arrive during a commit form the next batch, so the batch size follows
-the load, and a single call never waits for other calls. Where commits are expensive, ``batch_max_s`` makes each batch
-wait a little for further records. Results are delivered through ``PendingCommit.settle``, in the order in which the
-records arrived.
+the load, and a single record is committed without waiting for others. Where commits are expensive, ``batch_max_s``
+makes each batch wait a little for further records. Results are delivered through ``PendingCommit.settle``, in the order
+in which the records arrived.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ NO_PARAMETERS = Arguments("create", _without_parameters, {})
 
 _HOW_TO_CREATE = {
     "anyone": "create it first with PUT",
-    "internal": "only another object creates it, with self.create (create is 'internal' for this type)",
-    "nobody": "and no object of this type can be created (create is 'nobody' for this type)",
+    "internal": "only other objects can create it, with self.create (create is 'internal' for this type)",
+    "nobody": "objects of this type cannot be created (create is 'nobody' for this type)",
 }
 _NOT_COMPARED = (
     "; the arguments {} are not shown by GET, so they are not compared with those of the creation. To retry a "
@@ -127,7 +127,7 @@ def _begin_create(activation: Activation, call: Call, context: ContextVars) -> N
 
 def _exists(activation: Activation, how: str) -> ObjectExists:
     key, version = activation.key, activation.instance.version
-    return ObjectExists(f"{key} exists already{how}", object=str(key), version=version)
+    return ObjectExists(f"{key} already exists{how}", object=str(key), version=version)
 
 
 def _missing(activation: Activation, hint: str = "") -> ObjectNotFound:
@@ -362,7 +362,7 @@ def extend(turn: Turn, now: float) -> bool:
     call = turn.call
     if call is None or call.answered or turn.limit <= now:
         return False
-    if not call.make_way(_timeout_of_turn(turn), now):
+    if not call.promote_follower(_timeout_of_turn(turn), now):
         return False
     call.stats.count_timeout(f"{turn.activation.key.type}.{turn.name}")
     turn.extend(min(call.request.deadline, turn.limit))
@@ -404,7 +404,7 @@ def _runs_again(activation: Activation, turn: Turn, call: Call, failure: Goverse
     now = activation.node.now()
     if call.answered or not isinstance(failure, TryAgain) or now < turn.request.deadline or turn.limit <= now:
         return False
-    if call.request.deadline <= now and not call.make_way(failure, now):
+    if call.request.deadline <= now and not call.promote_follower(failure, now):
         return False
     call.request.fresh_key = False  # nested calls may have taken effect under keys that derive from this one
     activation.put_back(call)
@@ -416,7 +416,8 @@ def expire_waiting(call: Call, now: float) -> bool:
     """Refuse a call whose deadline passed before its turn began.
 
     Returns:
-        False if a follower with a later deadline took its place; the call then still waits.
+        True if the call was refused. False if a follower with a later deadline took its place, so that the call still
+        has a waiter.
     """
     call.stats.count_timeout("queue")
     error = Timeout(
@@ -424,7 +425,7 @@ def expire_waiting(call: Call, now: float) -> bool:
         operation=call.request.method or call.request.operation.name.lower(),
         object=str(call.request.key),
     )
-    if call.make_way(error, now):
+    if call.promote_follower(error, now):
         return False
     call.refuse(error)
     return True

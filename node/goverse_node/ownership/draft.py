@@ -75,7 +75,7 @@ class Draft:
 
     # --- queries ------------------------------------------------------------------------------------------------------
 
-    def servant(self, shard: int) -> str | None:
+    def current_server(self, shard: int) -> str | None:
         """Return the node that currently serves ``shard``, if it may keep it."""
         claimant = self.situation.claimants[shard]
         return claimant if self._takes(claimant, shard) else None

@@ -3,8 +3,8 @@
 Rules:
 
 1. In a cluster that serves no shard yet, a new leader first waits ``gather_s`` for nodes that start at the same time. A
-   leader that takes over plans immediately. Later it plans after changes, at most once per ``plan_pause_s``. New load
-   figures alone cause a plan every ``load_pause_s``.
+   leader that takes over plans immediately. Later it plans after changes, at most once per ``plan_pause_s``. Load
+   figures alone are evaluated every ``load_pause_s``.
 2. Targets are written only while the leader key has the create revision of this leadership, and only over the targets
    that the plan started from. One write is in progress at a time, and the next plan waits until the view shows its
    result.

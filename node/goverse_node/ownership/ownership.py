@@ -116,7 +116,7 @@ class Ownership:
     def denied(self, shards: Iterable[int], now: float) -> None:
         """Handle a failed claim. The store may have raised the epochs nevertheless."""
         for shard in shards:
-            self.shards.turn(shard, Event.DENIED)
+            self.shards.apply(shard, Event.DENIED)
         self._claim_at = now + self._limits.claim_retry_s
 
     def published(self, revision: int | None, now: float) -> None:
@@ -134,7 +134,7 @@ class Ownership:
         for shard in list(self.shards.unsure(self._lease.id)):
             held = self.shards[shard]
             if epochs.get(shard, 0) != held.epoch:
-                self.shards.turn(shard, Event.FENCED)
+                self.shards.apply(shard, Event.FENCED)
             elif held.checking_under == self._lease.id:
                 held.sure_under = held.checking_under
         self.shards.touch()
@@ -147,12 +147,12 @@ class Ownership:
     def emptied(self, shards: Iterable[int]) -> None:
         """Handle closing shards that have no activation left. All their commits are durable."""
         for shard in shards:
-            self.shards.turn(shard, Event.EMPTIED)
+            self.shards.apply(shard, Event.EMPTIED)
 
     def fenced(self, shard: int, epoch: int, now: float) -> None:
         """Handle a record of ``epoch`` that the store refused because of a newer epoch."""
         held = self.shards.get(shard)
-        if held is not None and held.epoch == epoch and self.shards.turn(shard, Event.FENCED):
+        if held is not None and held.epoch == epoch and self.shards.apply(shard, Event.FENCED):
             self._fenced_at[shard] = now
 
     # --- outputs ------------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class Ownership:
             if held is None or held.epoch != epoch or held.published_under == sent.lease_id:
                 continue
             held.published_under = sent.lease_id
-            if self.shards.turn(shard, Event.PUBLISHED) and held.claimed_at == sent.targets_revision:
+            if self.shards.apply(shard, Event.PUBLISHED) and held.claimed_at == sent.targets_revision:
                 held.sure_under = sent.lease_id
         self.shards.touch()
 
@@ -241,12 +241,12 @@ class Ownership:
             held = self.shards[shard]
             target = view.targets.owner(shard) if view.targets is not None else None
             if leaving or held.phase is Phase.HELD or (target != self._member.id and target in view.nodes):
-                self.shards.turn(shard, Event.UNWANTED, now)
+                self.shards.apply(shard, Event.UNWANTED, now)
         self._looked_at = *looked_at[:3], self.shards.changes, leaving
 
     def _overdue(self, now: float) -> None:
         for shard in self.shards.closing_before(now - self._limits.stuck_after_s):
-            self.shards.turn(shard, Event.OVERDUE)
+            self.shards.apply(shard, Event.OVERDUE)
 
     def _closes_all(self) -> bool:
         return closes_all(self.shutdown, self._view, self._member.id)

@@ -51,7 +51,7 @@ def _place_homeless(draft: Draft) -> None:
         if owner in refused and owner in draft.present:
             homeless.append((shard, Reason.STUCK))
     for shard, reason in homeless:
-        target = draft.servant(shard) or draft.pinned(shard) or draft.place_for(shard)
+        target = draft.current_server(shard) or draft.pinned(shard) or draft.place_for(shard)
         if target is not None:
             draft.move(shard, target, reason)
 

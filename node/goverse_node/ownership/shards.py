@@ -79,12 +79,12 @@ class Shards(dict[int, Held]):
 
     def granted(self, shard: int, epoch: int) -> None:
         """Record the epoch that the store granted."""
-        if self.turn(shard, Event.GRANTED):
+        if self.apply(shard, Event.GRANTED):
             self[shard].epoch = epoch
             self.touch()
             self.counts.claims += 1
 
-    def turn(self, shard: int, event: Event, now: float = 0.0) -> bool:
+    def apply(self, shard: int, event: Event, now: float = 0.0) -> bool:
         """Apply ``event`` to ``shard``. Return True if its phase changed."""
         held = self.get(shard)
         after = NEXT.get((held.phase, event)) if held is not None else None

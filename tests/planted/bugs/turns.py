@@ -141,13 +141,13 @@ def _forget_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _revive_what_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Activation._enliven
+    original = Activation._become_active
 
     def enliven(self: Activation, stored: Any) -> None:
         self.phase = Phase.LOADING
         original(self, stored)
 
-    monkeypatch.setattr(Activation, "_enliven", enliven)
+    monkeypatch.setattr(Activation, "_become_active", enliven)
 
 
 def _leave_groups_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ async def test_a_call_creates_no_object_that_the_outside_may_not_create() -> Non
         assert code(await b.create(Inner, "typo")) == "access_denied"
         outside = problem(await b.call(Inner, "typo", "add"))
         assert (outside.code, outside.extra) == ("object_not_found", {"object": "Inner/typo"})
-        assert "only another object creates it" in outside.detail
+        assert "only other objects can create it" in outside.detail
 
         inside = problem(await b.call(Asking, "a", "ask", {"object_id": "typo"}))
         assert (inside.code, inside.extra) == ("object_not_found", {"object": "Inner/typo"})

@@ -146,7 +146,7 @@ _CASES = [
     Case("do", "undeclared", "attribute 'balence' of Till is not declared and would be lost; did you mean 'balance'?"),
     Case("do", "constraint", "/balance: Input should be greater than or equal to 0", "balance = -99999"),
     Case("do", "hidden constraint", "/pin: is hidden and breaks a constraint of its declaration as int. Nothing was"),
-    Case("read", "change", "is readonly but changed count; nothing was changed. Declare it without", "count = 99999"),
+    Case("read", "change", "is readonly but changed count; the change was undone. Declare it without", "count = 99999"),
     Case("do", "wrong type", f"field count of Till {_NOT_INT}", "count = '99999'"),
     Case("do_and_wait", "wrong type", f"field count of Till {_NOT_INT}", "count = '99999'"),
     Case("do_beside_others", "wrong type", f"field count of Till {_NOT_INT}", "count = '99999'"),

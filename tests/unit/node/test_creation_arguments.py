@@ -58,7 +58,7 @@ async def test_the_same_arguments_meet_the_object_and_others_are_refused() -> No
         await b.call(Event, "e", "sell")
         assert await _put(b, Event, "e", b'{"title":"Gala","price":2}') == ("", False, 2)
         refused = problem(await b.create(Event, "e", arguments={"title": "Ball"}))
-        assert refused.detail == "Event/e exists already and was created with other arguments"
+        assert refused.detail == "Event/e already exists and was created with other arguments"
         assert refused.extra == {"object": "Event/e", "version": 2}
 
 

@@ -138,7 +138,7 @@ async def test_what_the_other_object_refuses_is_raised_where_it_was_asked() -> N
     async with ObjectHost(Desk, Ticket) as host:
         desk = host.ref(Desk, "d")
         await desk.sell_by_name("t")
-        with pytest.raises(ObjectExists, match="Ticket/t exists already"):
+        with pytest.raises(ObjectExists, match="Ticket/t already exists"):
             await desk.sell("A1", object_id="t")
         with pytest.raises(Full, match="the hall is full") as full:
             await desk.sell("none", object_id="n")

@@ -446,10 +446,10 @@ def test_late_news_changes_nothing(phase: Phase, event: Event) -> None:
         shards.want(0, 1)
     for step in (Event.GRANTED, Event.PUBLISHED, Event.UNWANTED):
         if phase in (Phase.HELD, Phase.OPEN, Phase.CLOSING) and shards[0].phase is not phase:
-            shards.turn(0, step)
+            shards.apply(0, step)
     before = shards.get(0)
 
-    assert not shards.turn(0, event)
+    assert not shards.apply(0, event)
     assert shards.get(0) is before
     assert before is None or before.phase is phase
 
