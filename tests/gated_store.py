@@ -1,7 +1,7 @@
-"""A store whose doors a test opens and shuts: commits are held, released, failed, and questions answered late.
+"""A store under the control of a test: commits are held, released or failed, and reads are answered late.
 
-It is a whole store: what passes the door is in the memory store behind it, durable in the sense of the port. `durable`
-lists what became so, in order, and `seq` says how far that is at this instant.
+It is a complete store: commits that are let through reach the memory store behind it and are durable in the sense of
+the port. `durable` lists the durable records in order, and `seq` is the newest durable position.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ Refusing = Callable[[CommitRecord], bool]
 
 
 class GatedStore:
-    """A memory store behind doors."""
+    """A memory store whose commits and reads a test controls."""
 
     def __init__(self, inner: MemoryStore | WalStore | None = None) -> None:
         self.inner: MemoryStore | WalStore = inner or MemoryStore()
@@ -38,15 +38,15 @@ class GatedStore:
     def seq(self) -> int:
         return self.durable[-1][0] if self.durable else 0
 
-    # --- the doors ----------------------------------------------------------------------------------------------------
+    # --- control ------------------------------------------------------------------------------------------------------
 
     def hold(self) -> None:
-        """Let no commit pass."""
+        """Hold all commits."""
         if self._shut is None:
             self._shut = asyncio.get_running_loop().create_future()
 
     def release(self) -> None:
-        """Let commits pass again."""
+        """Release the held commits, and hold no further ones."""
         shut, self._shut = self._shut, None
         if shut is not None and not shut.done():
             shut.set_result(None)
@@ -60,7 +60,7 @@ class GatedStore:
         self._failures.append(which)
 
     def answer(self) -> None:
-        """Answer what was asked while `deferring`."""
+        """Answer the requests that were made while `deferring`."""
         asked, self._asked = self._asked, []
         for answer in asked:
             answer()
@@ -114,7 +114,7 @@ class GatedStore:
         return outcomes
 
     async def claim(self, shards: Sequence[int], owner: str) -> Mapping[int, int]:
-        """Claim shards at the store behind this one, which keeps epochs."""
+        """Claim shards in the store behind this one, which keeps the epochs."""
         assert isinstance(self.inner, MemoryStore)
         return await self.inner.claim(shards, owner)
 

@@ -1,6 +1,6 @@
-"""The time of the running event loop, moved on by a test: timers come due at once, whatever the machine is busy with.
+"""Control of the event loop's time by a test: timers fire without waiting, however busy the machine is.
 
-Sockets and other processes know nothing of it. Move it while nothing but the timers under test is waited for.
+Sockets and other processes are not affected. Advance the time only while the test waits for nothing but timers.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from tests.nodes import settle
 
 
 class LoopTime:
-    """The time of a loop, which is ahead of the machine's by what a test said.
+    """The time of a loop, ahead of the machine's clock.
 
     Attributes:
-        ahead_s: by how much.
+        ahead_s: seconds by which it is ahead.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Take over the time of the running loop until the test ends."""
+        """Control the time of the running loop until the test ends."""
         self.ahead_s = 0.0
         loop = asyncio.get_running_loop()
         real_time = loop.time
         monkeypatch.setattr(loop, "time", lambda: real_time() + self.ahead_s)
 
     async def advance(self, seconds: float) -> None:
-        """Move the time on and let everything that is due now run."""
+        """Advance the time and run everything that is due."""
         self.ahead_s += seconds
         await settle()
 
     async def advance_until(self, condition: Callable[[], bool], *, step_s: float, most_s: float) -> None:
-        """Move the time on in steps until a condition holds; fail once it moved by ``most_s``."""
+        """Advance the time in steps until a condition holds. Fail after ``most_s``."""
         begun_s = self.ahead_s
         while not condition():
             assert self.ahead_s - begun_s < most_s, "the condition did not come true in time"

@@ -1,4 +1,4 @@
-"""A node on a test's bench: the real one over a gated store, with short ways to ask it and to wait for things."""
+"""Test bench for a node: a real node over a gated store, with short forms for calls and waits."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ from goverse_node.node import Node
 from goverse_node.options import NodeOptions
 from tests.gated_store import GatedStore
 
-PATIENCE_S = 30.0  # of a wait that ends as soon as its condition holds: a busy machine may take long
+PATIENCE_S = 30.0  # bound of a wait that ends as soon as its condition holds; a busy machine may take long
 _numbers = itertools.count(1)
 
 
@@ -28,24 +28,24 @@ def key_of(target: type[Any] | str, object_id: str) -> ObjectKey:
 
 
 def value(reply: Reply) -> Any:
-    """The result of a call that went well."""
+    """Return the result of a successful reply."""
     assert reply.problem is None, reply.problem
     return orjson.loads(reply.body)
 
 
 def problem(reply: Reply) -> Problem:
-    """What went wrong, where something must have."""
+    """Return the problem of a failed reply."""
     assert reply.problem is not None, reply.body
     return reply.problem
 
 
 def code(reply: Reply) -> str:
-    """What went wrong, or "" where nothing did."""
+    """Return the error code of a reply, or "" if it is successful."""
     return "" if reply.problem is None else reply.problem.code
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, at most as long as patience lasts."""
+    """Wait for a condition, at most ``PATIENCE_S``."""
     loop = asyncio.get_running_loop()
     end = loop.time() + PATIENCE_S
     while not condition():
@@ -54,27 +54,27 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def settle(turns: int = 20) -> None:
-    """Let everything that can go on now go on."""
+    """Run ``turns`` iterations of the event loop, so that everything that is ready has run."""
     for _ in range(turns):
         await asyncio.sleep(0)
 
 
 class Meeting:
-    """Where methods wait until the test lets them go on."""
+    """A place where methods wait until the test lets them continue."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[Future[None]]] = {}
         self.happened: list[str] = []
 
     async def wait(self, name: str) -> None:
-        """Called by a method."""
+        """Wait in a method until the test calls ``let_go``."""
         future: Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(name, []).append(future)
         self.happened.append(name)
         await future
 
     async def wait_stubbornly(self, name: str) -> None:
-        """Called by a method that takes no notice of being cancelled, the first time."""
+        """Wait in a method, and ignore its first cancellation."""
         try:
             await self.wait(name)
         except asyncio.CancelledError:
@@ -94,7 +94,7 @@ class Meeting:
 
 
 class Bench:
-    """A node with a store, and short ways to ask it."""
+    """A node with a store, and short forms for calls."""
 
     def __init__(self, registry: Registry, store: GatedStore, options: NodeOptions, clock: Clock | None) -> None:
         self.registry = registry
@@ -141,7 +141,7 @@ class Bench:
         return self.node.activations.get(key_of(target, object_id)) is not None
 
     async def finish(self, future: Future[Reply]) -> Reply:
-        """Wait for a reply, answering what the node asks the store meanwhile."""
+        """Wait for a reply, and let the store answer the node in the meantime."""
 
         def done() -> bool:
             self.store.answer()
@@ -151,14 +151,14 @@ class Bench:
         return future.result()
 
     async def passivate(self) -> None:
-        """Take every idle object out of memory."""
+        """Passivate every idle object."""
         for activation in self.node.activations:
             if activation.idle:
                 activation.close()
         await until(lambda: not self.node.activations.leaving)
 
     async def restart(self, drain_timeout_s: float = PATIENCE_S) -> None:
-        """Another node over the same store."""
+        """Return a bench with another node over the same store."""
         await self.node.stop(drain_timeout_s)
         self.node = Node(self.registry, self.store, options=self.options, clock=self.clock)
         await self.node.start()
@@ -178,7 +178,7 @@ class Bench:
 async def bench(
     *classes: type[Any], store: GatedStore | None = None, clock: Clock | None = None, **options: Any
 ) -> AsyncGenerator[Bench]:
-    """Host `classes`; at the end the node must have come to rest, with nothing counted that is not there."""
+    """Host `classes`. At the end the node must be idle, and its counters must agree with its contents."""
     store = store or GatedStore()
     await store.open()
     hosted = Bench(Registry(classes), store, NodeOptions(**options), clock)

@@ -1,6 +1,6 @@
-"""A cluster in one process: real nodes, keepers and routers over the twins of etcd and of the store.
+"""A cluster in one process: real nodes, keepers and routers over an in-memory etcd and store.
 
-A node's process dies as a whole (``kill``: nothing of it answers any more, its lease runs out) or leaves in order.
+A node's process is killed as a whole (``kill``: it answers no call any more, and its lease expires) or shuts down.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _requests = itertools.count(1)
 
 
 class Leg:
-    """Waits for the answer of a node that may be killed, or cut off, before it comes.
+    """Waits for the reply of a node that may be killed or isolated before it replies.
 
-    A leg that broke delivers nothing any more. A node that lives learns of it, as from a stream that ended: what it has
-    not begun it drops. One that was killed goes on as if it had not noticed, and must do no harm.
+    A broken leg delivers no reply. A live node notices it, as it notices the end of a stream, and drops requests that
+    it has not started. A killed node continues without noticing, and must do no damage.
     """
 
     def __init__(self, host: Host, waiter: Waiter) -> None:
@@ -64,7 +64,7 @@ class Leg:
             self._waiter.set_result(reply)
 
     def break_off(self) -> None:
-        """Tell that the connection is gone."""
+        """Break the connection."""
         if not self._over and not self._waiter.done():
             self._over = self._broken = True
             self._waiter.set_result(_broken(Executed.UNKNOWN))
@@ -120,7 +120,7 @@ def _broken(executed: Executed) -> Reply:
 
 
 class Host:
-    """One node's process."""
+    """The process of one node."""
 
     def __init__(self, cluster: TwinCluster, name: str) -> None:
         incarnation = f"i{next(_incarnations)}"
@@ -158,13 +158,13 @@ class Host:
         return boot_time() + self.suspended_s
 
     def kill(self) -> None:
-        """Die at once: nothing that was under way is answered, nothing is refreshed any more."""
+        """Kill the process: running calls get no reply, and the lease is not refreshed any more."""
         self.dead = True
         self.coordinator.reach.cut()
         self.break_streams()
 
     def break_streams(self) -> None:
-        """Lose the answers to all that is under way here; what comes afterwards is answered again."""
+        """Lose the replies of all calls in progress. Later calls are answered."""
         legs, self.legs = self.legs, []
         for leg in legs:
             leg.break_off()
@@ -183,7 +183,7 @@ class Host:
 
 
 class TwinCluster:
-    """Hosts by address, and a router as a gate has it."""
+    """Hosts by address, with a router like that of a gate."""
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class TwinCluster:
         await self.store.close()
 
     def tell(self, address: str, phase: Phase, *, silent: bool = False) -> None:
-        """Have the links to a node say how they stand."""
+        """Let the links to a node report their state."""
         for watcher in tuple(self.watchers.get(address, ())):
             watcher(LinkState(phase, 0.0, silent=silent))
 

@@ -36,10 +36,10 @@ class Call:
     __slots__ = (
         "answered",
         "created_for",
+        "fingerprint",
         "followers",
         "leads",
         "method",
-        "fingerprint",
         "readonly",
         "request",
         "stats",

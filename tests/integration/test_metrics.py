@@ -1,4 +1,4 @@
-"""A scrape of a whole server: the series that the contracts name are there, without ids in labels."""
+"""Metrics of a whole server: every documented metric is exported, without ids in labels."""
 
 from __future__ import annotations
 

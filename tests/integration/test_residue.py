@@ -1,4 +1,4 @@
-"""Objects come and go for as long as a node runs: nothing of them may stay behind."""
+"""Objects enter and leave memory for as long as a node runs, and leave no data behind."""
 
 import asyncio
 import gc

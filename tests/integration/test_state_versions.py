@@ -1,4 +1,4 @@
-"""State outlives the class that wrote it: through a restart over the embedded store, forward but never back."""
+"""State versions across restarts with the embedded store: state migrates forward and never back."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -42,7 +42,7 @@ class PricedInCents(Object, name="Price", state_version=2):
 
 
 class Release:
-    """One release of an application: a node with its class over the data directory that all of them share."""
+    """A release of an application: a node with its class, over a data directory that all releases share."""
 
     def __init__(self, node: Node) -> None:
         self.node = node

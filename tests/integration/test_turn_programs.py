@@ -1,4 +1,4 @@
-"""Random programs of calls, failures, re-entrant chains, cancellations and restarts keep every promise of a turn."""
+"""Random programs of calls, failures, re-entrant chains, cancellations and restarts check every guarantee of a turn."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ TARGETS = st.sampled_from(OBJECTS)
 
 
 def calls(method: str, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Action]:
-    """A client's call; without attempts it has no idempotency key and is not repeated."""
+    """A client's call. Without attempts it has no idempotency key and is not retried."""
     given_ones = st.fixed_dictionaries(
         {"target": TARGETS, "method": st.just(method), "attempts": st.integers(0, 3), **arguments}
     )
@@ -34,7 +34,7 @@ def happens(what: str, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy
 
 
 def spreading(method: str) -> st.SearchStrategy[Action]:
-    """Mostly along the alphabet: two that spread towards each other wait until their deadlines."""
+    """Mostly in alphabetical order: two calls that spread towards each other wait until their deadlines."""
 
     def towards(target: str) -> st.SearchStrategy[Action]:
         targets = st.lists(st.sampled_from([each for each in OBJECTS if each >= target]), min_size=1, max_size=3)
@@ -74,7 +74,7 @@ SLOW_ACTIONS = st.one_of(
 
 
 def run(program: list[Action], **options: Any) -> list[str]:
-    """Run a program; return what it shows to be wrong."""
+    """Run a program; return the violations that it finds."""
 
     async def main() -> list[str]:
         CAUSES.clear()

@@ -1,7 +1,7 @@
-"""Random programs against a node: what they consist of, how they run, and what must be true of them afterwards.
+"""Random programs against a node: their steps, the runner, and the properties that must hold afterwards.
 
-Clients call a few log objects (see `tests.linearizability`) while the store holds and fails commits and answers late,
-objects are passivated and the node is restarted. The runner writes down what each client saw, in logical time.
+Clients call a few log objects (see `tests.linearizability`) while the store delays and fails commits and answers late,
+objects are passivated and the node is restarted. The runner records every reply to each client, in logical time.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from tests.linearizability import Observation, Outcome, complaints
 from tests.nodes import PATIENCE_S, Bench, key_of, settle, until
 
 OBJECTS = ("a", "b", "c")
-DEADLINE_S = 0.25  # what ends two chains that wait for each other
+DEADLINE_S = 0.25  # ends two chains that wait for each other
 NO_EFFECT = {
     "method_failed",
     "refused_entry",
@@ -47,7 +47,7 @@ class RefusedEntry(BusinessError):
 
 
 class Log(Object):
-    """Appends numbers, in all the ways in which a turn can go."""
+    """Appends numbers, in turns of every kind and outcome."""
 
     entries: list[int] = []
 
@@ -142,7 +142,7 @@ class Log(Object):
 
 
 class WatchedStore(GatedStore):
-    """Keeps what is durable by object, and checks each record against what came before it."""
+    """Keeps the durable state by object, and checks each record against the previous one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class WatchedStore(GatedStore):
 
 @dataclass
 class Action:
-    """One step of a program: a call by a client, or something that happens to the node."""
+    """A step of a program: a call by a client, or an event of the node."""
 
     what: str
     arguments: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -186,7 +186,7 @@ class Action:
 
 @dataclass
 class Client:
-    """One intended effect, and every attempt at it."""
+    """An intended effect, with all attempts."""
 
     target: str
     method: str
@@ -223,7 +223,7 @@ class Client:
 
 
 class Run:
-    """One program on its way."""
+    """A running program."""
 
     def __init__(self, bench: Bench, store: WatchedStore) -> None:
         self.bench = bench
@@ -237,7 +237,7 @@ class Run:
     async def act(self, action: Action) -> None:
         await getattr(self, f"_{action.what}")(**action.arguments)
 
-    # --- what clients do ----------------------------------------------------------------------------------------------
+    # --- clients ------------------------------------------------------------------------------------------------------
 
     async def _call(self, target: str, method: str, attempts: int, **arguments: Any) -> None:
         number = len(self.clients) + 1
@@ -281,7 +281,7 @@ class Run:
                 return
 
     def _check_reply(self, client: Client, reply: Reply) -> None:
-        """Whatever a reply tells must be durable when it arrives."""
+        """Check that the state in a reply is durable when the reply arrives."""
         seen = client.observed().seen
         durable = self.store.logs[client.target]
         if seen is not None and list(seen) != durable[: len(seen)]:
@@ -291,7 +291,7 @@ class Run:
         if client.done is not None and reply.problem is None and reply.body != client.done.body:
             self.violations.append(f"{client} was answered in two ways under one key")
 
-    # --- what happens to the node -------------------------------------------------------------------------------------
+    # --- events of the node -------------------------------------------------------------------------------------------
 
     async def _pass_time(self, turns: int) -> None:
         await settle(turns)
@@ -329,7 +329,7 @@ class Run:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     async def finish(self) -> list[str]:
-        """Let everything come to its end; return what is wrong."""
+        """Let everything finish; return the violations."""
         self.store.deferring = False
 
         def over() -> bool:

@@ -1,4 +1,4 @@
-"""Every planted bug is found by the test that its entry names, and that test passes without the bug."""
+"""Every planted bug is found by the test of its entry, and the test passes without the bug."""
 
 import pytest
 

@@ -28,14 +28,14 @@ _RESULTS: Final = "GOVERSE_PLANTED_RESULTS"
 
 
 class Verdict(NamedTuple):
-    """The outcome of one entry: what is wrong with it, or None, and how long its run with the bug took."""
+    """The outcome of an entry: the complaint about it, or None, and the duration of its run with the bug."""
 
     fault: str | None
     seconds: float
 
 
 class Run(NamedTuple):
-    """One run of one test: the report of its failure, or None where it passed; ``phase`` is where it failed."""
+    """A run of a test: the report of its failure, or None if it passed. ``phase`` is the phase in which it failed."""
 
     failure: str | None
     phase: str
@@ -62,7 +62,7 @@ def try_bugs(bugs: Sequence[Planted]) -> dict[str, Verdict]:
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool:
-    """Run everything in processes of its own, instead of pytest's loop."""
+    """Run each test in a process of its own, instead of pytest's loop."""
     names = os.environ[_NAMES].split(",")
     everything, items = planted_bugs(), {item.nodeid: item for item in session.items}
     plain: dict[str, Run] = {}
@@ -106,7 +106,7 @@ def _carry_out(item: pytest.Item, bug: Planted | None) -> Run:
 
 
 def _apart(work: Callable[[], Run]) -> Run:
-    """Do ``work`` in a forked process; one that takes too long, or dies, counts as failed outside of the test."""
+    """Do ``work`` in a forked process. One that takes too long or dies counts as a failure outside of the test."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -123,7 +123,7 @@ def _apart(work: Callable[[], Run]) -> Run:
 
 
 def _finish(work: Callable[[], Run], writing: int) -> None:
-    """Do the work in the forked process, report it, and end the process without the parent's clean-up."""
+    """Do the work in the forked process, report it, and exit without the parent's clean-up."""
     try:
         told = json.dumps(work()).encode()
     except BaseException as error:

@@ -1,1 +1,1 @@
-"""Whole clusters: real nodes and routers; etcd, the store and the network real or their twins."""
+"""Whole clusters: real nodes and routers, with real or in-memory etcd, store and network."""

@@ -2,18 +2,18 @@
 
     python -m tests.integration.cluster.nested_programs SEED [--calls 20000]
 
-Clients send plans to actors. An actor carries its plan out step by step: an effect in a book, a plan for another actor,
-several steps at once in an order that chance decides, a readonly chain, a round trip that comes back to it, a failure
-in the first attempt. Every hook of an actor has an effect as well. Meanwhile actors are passivated, shards move,
-streams break, nodes die and others join; clients repeat what failed under its idempotency key.
+Clients send plans to actors. An actor carries out its plan step by step: an effect in a book, a plan for another actor,
+several concurrent steps in random order, a readonly chain, a round trip that returns to it, a failure in the first
+attempt. Every hook of an actor has an effect as well. During the run actors are passivated, shards move, streams break,
+nodes die and others join. Clients retry failed calls with the same idempotency key.
 
-An effect is one commit of a book that names it, so the store's records tell which effects there were, and how often:
+An effect is one commit of a book that names it, so the store's records show the number of times each effect was made:
 
-* no effect is there twice, whatever happened;
-* an effect that was acknowledged to the method or hook that wanted it is there;
-* the effects and commits of a call that was answered with success are all there;
-* a call that is repeated under its key comes to an end: its nested calls meet no key of another call;
-* nothing that a readonly method tried to change is there.
+* No effect was made twice.
+* An effect that was acknowledged to the method or hook that requested it was made.
+* All effects and commits of a call that was answered with success were made.
+* A call that is retried with its key ends: its nested calls do not use a key of another call.
+* No change that a readonly method tried was made.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ Steps = list[dict[str, Any]]
 
 
 class World:
-    """What the objects of one run share with its clients."""
+    """Data that the objects of a run share with its clients."""
 
     def __init__(self) -> None:
         self.begin(0)
 
     def begin(self, seed: int) -> None:
-        """Begin a run."""
+        """Reset the data for a new run."""
         self.random = random.Random(seed)
         self.acknowledged: set[str] = set()
         self.failed_once: set[str] = set()
@@ -86,7 +86,7 @@ class Book(Object):
 
 
 class Actor(Object, delete="anyone"):
-    """Carries plans out."""
+    """Carries out plans."""
 
     op: str = ""
     count: int = 0
@@ -168,7 +168,7 @@ class Actor(Object, delete="anyone"):
 
 
 class AuditedStore(MemoryStore):
-    """Notes which effects and which calls became durable, and how often."""
+    """Counts how often each effect and each call became durable."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ class Plan:
     """One call of a client.
 
     Attributes:
-        effects, calls: what has to be durable when it was answered with success.
+        effects, calls: the effects and calls that must be durable once it was answered with success.
     """
 
     op: str
@@ -213,7 +213,7 @@ class Plan:
 
 
 class Planner:
-    """Makes plans by chance; what an actor of one level asks of others goes to the level below."""
+    """Makes random plans. An actor of one level sends plans to actors of the level below."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -278,7 +278,7 @@ def _below(level: str) -> str:
 
 
 class Run:
-    """One run on its way."""
+    """A run in progress."""
 
     def __init__(self, seed: int, calls: int) -> None:
         WORLD.begin(seed)
@@ -295,7 +295,7 @@ class Run:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __call__(self) -> list[str]:
-        """Run; return what is wrong."""
+        """Run; return the violations."""
         async with self.cluster as cluster:
             names = [next(self._names) for _ in range(3)]
             await cluster.join(*names)
@@ -321,7 +321,7 @@ class Run:
                 self.failed.append(f"{plan.op} failed in every attempt: {reply.problem.detail}")
 
     async def _attempt(self, plan: Plan) -> Reply:
-        """Send a plan; one with a key again and again, until it is answered."""
+        """Send a plan. A plan with a key is retried until it is answered."""
         reply = await self._send(plan)
         for _ in range(ATTEMPTS if plan.key is not None else 0):
             problem = reply.problem
@@ -337,7 +337,7 @@ class Run:
             request = replace(request, operation=Operation.DELETE, method="", body=b"")
         return await self.cluster.router.submit(request)
 
-    # --- trouble ------------------------------------------------------------------------------------------------------
+    # --- faults -------------------------------------------------------------------------------------------------------
 
     def _trouble(self, left: int) -> None:
         if left % 20 == 7:
@@ -387,7 +387,7 @@ class Run:
         return all(not node.stats.inflight and not node.activations.leaving for node in nodes)
 
     def complaints(self) -> list[str]:
-        """Compare what became durable with what was acknowledged and answered."""
+        """Compare durable effects with acknowledged effects and answered calls."""
         effects, calls = self.store.effects, self.store.calls
         found = [*WORLD.violations, *self.failed]
         found += [f"{effect} took effect {count} times" for effect, count in effects.items() if count > 1]
@@ -402,7 +402,7 @@ class Run:
 
 
 def main() -> int:
-    """Run one seed and tell what the audit found."""
+    """Run one seed and print the result of the audit."""
     parser = argparse.ArgumentParser(prog="python -m tests.integration.cluster.nested_programs")
     parser.add_argument("seed", type=int)
     parser.add_argument("--calls", type=int, default=20_000, help="of clients; each makes several others")

@@ -1,4 +1,4 @@
-"""Nodes that cannot be reached get no calls; the calls wait together and go on together."""
+"""Unreachable nodes get no calls. Calls for them are parked, and all resume when the node recovers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_calls_wait_untried_for_a_node_that_cannot_be_reached_and_go_on_at
         shards = [cluster.owners().index(name) for name in "ab"]
         cluster.tell("a", phase, silent=silent)
         held = [cluster.call(Tally, f"shard#{shards[0]}/{number}", "add") for number in range(50)]
-        assert value(await cluster.call(Tally, f"shard#{shards[1]}/t", "add")) == 1  # the other one is well
+        assert value(await cluster.call(Tally, f"shard#{shards[1]}/t", "add")) == 1  # the other node is healthy
         await settle()
         stats = cluster.router.stats
         assert (stats.held, stats.misses[Miss.UNSENT], len(cluster.router.parking)) == (50, 0, 50)

@@ -1,4 +1,4 @@
-"""What a node and a gate of a cluster tell their operators: series, health, and readiness that is the live truth."""
+"""Metrics, health and readiness of a node and a gate in a cluster."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Tally(Object):
 
 @asynccontextmanager
 async def served(host: Host, cluster: TwinCluster) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve one node's operators on a port of its own."""
+    """Serve the operator endpoints of a node on a port of its own."""
     metrics = node_metrics(
         host.node,
         host.keeper,
@@ -129,7 +129,7 @@ async def test_a_node_counts_its_shards_and_names_none_of_them() -> None:
         assert found["goverse_shards_total", "open"] == own < SHARDS
         assert found["goverse_shard_claims_total",] == SHARDS
         assert found["goverse_shard_releases_total", "handed_over"] == SHARDS - own
-        assert found["goverse_shard_migrations_total",] == SHARDS + SHARDS - own  # the first placements as well
+        assert found["goverse_shard_migrations_total",] == SHARDS + SHARDS - own  # including the first placements
         assert found["goverse_rebalance_decisions_total", "unplaced"] == SHARDS
         moved = sum(found["goverse_rebalance_decisions_total", why] for why in ("surplus", "shortage"))
         assert moved == SHARDS - own

@@ -1,4 +1,4 @@
-"""The OpenAPI document of a cluster's gate is that of the types which the nodes serve now."""
+"""The OpenAPI document of a cluster's gate contains the types that the nodes serve now."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Wallet(Object):
 
 
 class Nodes:
-    """What etcd says of the nodes' types, and a gate that follows it."""
+    """The nodes' types in etcd, and a gate that follows them."""
 
     def __init__(self) -> None:
         self.view = ClusterView(LAYOUT)
@@ -86,7 +86,7 @@ async def test_the_document_follows_the_nodes_that_are_there() -> None:
     nodes.leave("n2")
     assert await nodes.methods() == ["Cart/{id}/call/put"]
     nodes.leave("n1")
-    assert await nodes.methods() == ["Cart/{id}/call/put"]  # nobody is there: what was served will be again
+    assert await nodes.methods() == ["Cart/{id}/call/put"]  # no node is left; its types stay
 
 
 async def test_the_document_is_as_typed_as_that_of_one_process() -> None:

@@ -1,4 +1,4 @@
-"""A retry that reaches the node while the first attempt's turn is about to expire: it never gets the old timeout."""
+"""A retry that reaches the node while the turn of the first attempt is about to expire never gets the old timeout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Slow(Object):
 
     @call
     async def relay(self) -> int:
-        """Reach the slow method through another object, perhaps of another node."""
+        """Call the slow method through another object, perhaps on another node."""
         amount: int = await self.ref("Slow", f"behind {self.id}").add()
         return amount
 
@@ -34,7 +34,7 @@ class Slow(Object):
 @pytest.mark.requirement("DUR-2", "GATE-6", "CLU-1")
 async def test_a_retry_at_the_deadline_is_answered_with_the_result(method: str) -> None:
     async def attempt(object_id: str) -> list[object]:
-        """Give up at the deadline, as a gate does, and send the same request again at once."""
+        """Time out at the deadline, as a gate does, and send the same request again immediately."""
         first = cluster.call(Slow, object_id, method, timeout_s=FIRST_S, key="k")
         _, late = await asyncio.wait([first], timeout=FIRST_S)
         if late:

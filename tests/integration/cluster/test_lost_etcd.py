@@ -1,6 +1,6 @@
-"""An etcd that is emptied or restored from a backup under running nodes: they register and publish again themselves.
+"""An etcd that is emptied or restored from a backup under running nodes, which register and publish again.
 
-The twin of etcd is used, so that a test says exactly when that happens; ``tests/chaos`` does it to the real one.
+The in-memory etcd is used, so that a test decides exactly when that happens. ``tests/chaos`` covers the real one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from goverse.model.frames import Operation
 from tests.nodes import code, key_of, settle, until, value
 from tests.twin_cluster import SHARDS, Host, TwinCluster
 
-LONG_S = 600.0  # a lease that does not end during a test
-WRITES_MAX = 40  # of three nodes that register and publish again: a handful each, not hundreds per second
+LONG_S = 600.0  # a lease that does not expire during a test
+WRITES_MAX = 40  # writes of three nodes that register and publish again: a few each, not hundreds per second
 
 
 class Purse(Object):
@@ -38,7 +38,7 @@ async def add_everywhere(cluster: TwinCluster, expected: int) -> None:
 
 
 def is_settled(cluster: TwinCluster) -> bool:
-    """Tell whether the shards are spread evenly and none is on its way."""
+    """Return True if the shards are balanced and none is moving."""
     targets, owners = cluster.watch.view.targets, cluster.owners()
     counts = [owners.count(name) for name in cluster.hosts]
     return targets is not None and targets.owners() == owners and max(counts) - min(counts) <= 1
@@ -51,7 +51,7 @@ async def lead(cluster: TwinCluster) -> Host:
 
 
 def is_sure(host: Host) -> bool:
-    """Tell whether a node answers readonly calls to its open shards without asking the store."""
+    """Return True if a node answers readonly calls to its open shards without a check in the store."""
     held = host.keeper.ownership.shards
     return bool(held) and all(host.keeper.may_answer(shard, each.epoch) for shard, each in held.items())
 
@@ -154,7 +154,7 @@ async def test_nobody_claims_the_shards_of_a_node_that_cannot_reach_the_emptied_
         cluster.keys.restore(None)
 
         async def stale() -> int:
-            """Call the node that is cut off until other nodes have its shards; count its answers in that time."""
+            """Call the isolated node until other nodes have its shards. Count its answers in that time."""
             answers = 0
             while set(cluster.owners()) != {"b"}:
                 for each in mine:
@@ -199,7 +199,7 @@ async def test_time_in_which_a_machine_was_suspended_counts_for_its_lease() -> N
         asleep.coordinator.reach.cut()
         lease_id = asleep.keeper._leases.lease.id
         assert lease_id is not None
-        cluster.keys.revoke(lease_id)  # as if its time had passed
+        cluster.keys.revoke(lease_id)  # as if it had expired
         await cluster.served("b")
         await add_everywhere(cluster, 2)
         asleep.suspended_s = 2 * LONG_S

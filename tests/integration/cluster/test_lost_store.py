@@ -1,4 +1,4 @@
-"""A store that lost acknowledged calls: nodes drop what they have in memory and claim their shards again."""
+"""A store that lost acknowledged calls: nodes drop their activations and claim their shards again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shard is moved once, by a wish that ends with it."""
+"""One-off move of a shard, by a pin that ends with the move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls between objects of a cluster: readonly chains stay readonly, and no path repeats an effect."""
+"""Calls between objects of a cluster: readonly chains stay readonly, and no effect is made twice."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ RUNS: list[str] = []
 
 
 class Tally(Object, delete="anyone"):
-    """Keeps the names of those that reported."""
+    """Keeps the names of the objects that reported."""
 
     names: list[str] = []
 
@@ -58,7 +58,7 @@ class Visitor(Object):
 
 
 class Reader(Object):
-    """Calls what its arguments say, from readonly methods."""
+    """Calls the method that its arguments name, from readonly methods."""
 
     caught: str = ""
 
@@ -88,7 +88,7 @@ class Reader(Object):
 
 
 class Lost(BusinessError):
-    """An application may use the word as well."""
+    """An application may use this name, too."""
 
     status = 409
     code = "lost_in_nested_calls"
@@ -227,7 +227,7 @@ async def test_a_member_named_executed_belongs_to_the_application(method: str, e
 
 
 class Choosy(MemoryStore):
-    """Refuses the next commits of an object, as a store does whose object is at another version."""
+    """Refuses the next commits of an object with a version conflict."""
 
     refusals = 0
 

@@ -1,4 +1,4 @@
-"""Random programs of nested calls: nothing is lost and nothing doubled, and the audit finds what is planted."""
+"""Random programs of nested calls: no effect is lost or doubled, and the audit finds planted bugs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Objects that reach objects of other nodes: handlers, creating, deleting, listing, and repeated creations."""
+"""Calls to objects of other nodes: handlers, creation, deletion, listing, and repeated creation."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A node of a real cluster, ended as the kubelet does where `nodes.shutdown` is `auto`: the hook, then SIGTERM."""
+"""A node of a real cluster, stopped as the kubelet does with `nodes.shutdown: auto`: the hook, then SIGTERM."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Processes]:
 
 
 async def _hook(processes: Processes, account: ServiceAccount, pid: int, pod: str) -> str:
-    """Run the hook beside the process of a node, as if in this Pod; return what it printed."""
+    """Run the hook beside the process of a node, as in its Pod. Return its output."""
     command = [sys.executable, "-m", "goverse_cli.pre_stop", str(PATIENCE_S), "--pid", str(pid)]
     ran = await asyncio.to_thread(
         subprocess.run,
@@ -54,7 +54,7 @@ def _said(log: str) -> list[dict[str, Any]]:
 
 
 async def _states(processes: Processes, node: str, after: int) -> list[MemberState]:
-    """Return what a node that has left said of itself since revision ``after``."""
+    """Return the member states that a node wrote after revision ``after``, until it deleted its key."""
     coordinator, keys = _coordinator(processes), KeyLayout("goverse")
     said: list[MemberState] = []
     try:

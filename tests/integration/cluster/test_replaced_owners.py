@@ -1,4 +1,4 @@
-"""A node that lost its lease, and whose shards another node serves by now, shows no caller what it still remembers."""
+"""A node that lost its lease, and whose shards another node now serves, does not answer from memory."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -28,7 +28,7 @@ class Balance(Object):
 
 
 class Replaced(NamedTuple):
-    """A replaced node, a connection to it, and one object of each of its shards, which its successor has changed."""
+    """A replaced node, a connection to it, and one object of each of its shards, changed by the new owner."""
 
     cluster: TwinCluster
     host: Host
@@ -44,7 +44,7 @@ class Replaced(NamedTuple):
 
 
 def shown(state: Reply) -> str:
-    """Return what a read showed, or why it was refused."""
+    """Return the body of a read, or the code of its refusal."""
     return code(state) or f"the value {orjson.loads(state.body)['value']}"
 
 
@@ -54,7 +54,7 @@ def shard_of(cluster: TwinCluster, object_id: str) -> int:
 
 @asynccontextmanager
 async def replaced_node() -> AsyncGenerator[Replaced]:
-    """Cut a node off from etcd until another node has its shards and has written each object once more."""
+    """Isolate a node from etcd until another node has its shards and has written each object again."""
     async with TwinCluster(Balance) as cluster:
         await cluster.join("a", "b")
         await cluster.served("a", "b")
@@ -105,7 +105,7 @@ async def test_a_node_that_stops_answers_nothing_from_memory_once_its_lease_was_
         mine = {shard_of(cluster, each): each for each in ids if cluster.owners()[shard_of(cluster, each)] == "a"}
         assert [value(await cluster.call(Balance, each, "add")) for each in mine.values()] == [1] * len(mine)
         host = cluster.hosts["a"]
-        await host.keeper.stop()  # the shards are still open, as when an error ends the process
+        await host.keeper.stop()  # the shards are still open, as after a crash of the process
         await cluster.served("b")
         assert [value(await cluster.call(Balance, each, "add")) for each in mine.values()] == [2] * len(mine)
         replaced = Replaced(cluster, host, cluster.connect("a"), list(mine.values()))

@@ -1,4 +1,4 @@
-"""Shards that are pulled to and fro under calls: nothing deadlocks, nothing is held longer than its bound."""
+"""Shards that move back and forth under calls: no deadlock, and no shard is held longer than its bound."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Tally(Object):
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            await asyncio.sleep(0.05)  # takes its time, but ends
+            await asyncio.sleep(0.05)  # slow, but it ends
         return self.value
 
 
@@ -67,11 +67,11 @@ async def test_shards_pulled_to_and_fro_under_calls_that_do_not_end_are_held_for
         assert sum(each.durations.count("shard_close") for each in times) > 0
         assert (
             max(each.longest_close_s for each in times) < LIMITS.stuck_after_s + 10.0
-        )  # far more than a busy machine adds
+        )  # far more than the delay of a busy machine
 
 
 async def _call(cluster: TwinCluster, number: int, done: asyncio.Event) -> int:
-    """Call one object, one call after the other; each has to be the next number."""
+    """Call an object repeatedly. Each result must be the next number."""
     count = 0
     while not done.is_set():
         reply = await cluster.call(Tally, f"shard#{number % SHARDS}/{number}", "add", timeout_s=30.0)
@@ -81,7 +81,7 @@ async def _call(cluster: TwinCluster, number: int, done: asyncio.Event) -> int:
 
 
 async def _bother(cluster: TwinCluster, dice: random.Random, done: asyncio.Event) -> int:
-    """Begin turns that never end by themselves."""
+    """Start turns that never end by themselves."""
     answered = 0
     while not done.is_set():
         target = f"shard#{dice.randrange(SHARDS)}/bother-{dice.randrange(100)}"

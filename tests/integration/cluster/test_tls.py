@@ -1,4 +1,4 @@
-"""A cluster of real processes whose links are all encrypted: it works, it refuses strangers, it follows renewals."""
+"""A cluster of real processes with TLS on all links: it refuses unknown peers and takes renewed certificates."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
 
 @asynccontextmanager
 async def load_on(processes: Processes) -> AsyncIterator[Load]:
-    """Calls all the time: over one connection, and over a new one for each."""
+    """Calls continuously, over one connection and over a new connection for each call."""
     load, enough = Load(), asyncio.Event()
 
     async def call(client: httpx.AsyncClient, number: int) -> None:
@@ -62,7 +62,7 @@ async def load_on(processes: Processes) -> AsyncIterator[Load]:
 
 
 async def reloads(processes: Processes, where: str) -> dict[tuple[str, str], float]:
-    """How changes of certificates fared, by link and outcome."""
+    """Return the number of certificate changes by link and outcome."""
     async with processes.client() as client:
         text = (await client.get(f"{where}/metrics")).text
     found: dict[tuple[str, str], float] = {}
@@ -75,7 +75,7 @@ async def reloads(processes: Processes, where: str) -> dict[tuple[str, str], flo
 
 
 async def taken(processes: Processes, where: str, *, count: int, outcome: str = "taken") -> None:
-    """Wait until every link of a process has taken so many changes."""
+    """Wait until every link of a process has taken ``count`` new certificates."""
     async with asyncio.timeout(30):
         while True:
             seen = await reloads(processes, where)
@@ -89,10 +89,10 @@ def node_addresses(processes: Processes) -> list[str]:
     return [node["admin"] for node in told.values()]
 
 
-async def everybody(processes: Processes) -> list[str]:
-    """The nodes' addresses once all of them have joined: the cluster serves with fewer."""
+async def all_node_addresses(processes: Processes) -> list[str]:
+    """Return the nodes' addresses after all have joined. The cluster already serves with fewer."""
     async with asyncio.timeout(30):
-        while len(found := await asyncio.to_thread(node_addresses, processes)) < len(processes.nodes):  # noqa: ASYNC110  # told by a command
+        while len(found := await asyncio.to_thread(node_addresses, processes)) < len(processes.nodes):  # noqa: ASYNC110  # polls a command
             await asyncio.sleep(0.2)
     return found
 
@@ -100,7 +100,7 @@ async def everybody(processes: Processes) -> list[str]:
 async def test_everything_is_encrypted_and_certificates_change_under_load(processes: Processes) -> None:
     certificates = processes.certificates
     assert certificates is not None
-    places = [processes.url, *await everybody(processes)]
+    places = [processes.url, *await all_node_addresses(processes)]
     for place in places:
         assert await reloads(processes, place), "every process tells of its links"
     old, new = certificates.first, certificates.second
@@ -122,7 +122,7 @@ async def test_everything_is_encrypted_and_certificates_change_under_load(proces
 async def test_a_broken_renewal_is_told_and_nothing_stops(processes: Processes) -> None:
     certificates = processes.certificates
     assert certificates is not None
-    await everybody(processes)
+    await all_node_addresses(processes)
     for volume in (certificates.node, certificates.gate, certificates.https, certificates.stores):
         volume.key.write_bytes(b"broken")
     places = [processes.url, *await asyncio.to_thread(_with_good_files, processes)]
@@ -137,7 +137,7 @@ async def test_a_broken_renewal_is_told_and_nothing_stops(processes: Processes) 
 
 
 def _with_good_files(processes: Processes) -> list[str]:
-    """The nodes' addresses, by a command that is given other files than the broken ones."""
+    """Return the nodes' addresses, from a command with other files than the broken ones."""
     certificates = processes.certificates
     assert certificates is not None
     cert, key = certificates.first.issue("operator", "an-operator")
@@ -151,7 +151,7 @@ def _with_good_files(processes: Processes) -> list[str]:
 async def test_who_does_not_encrypt_as_the_others_do_is_not_let_in(processes: Processes, kind: str) -> None:
     node = ("node", str(COUNTERS), "--id", "plain", "--listen", f"127.0.0.1:{free_port()}")
     command = node if kind == "node" else ("gate",)
-    await everybody(processes)
+    await all_node_addresses(processes)
     plain = dict.fromkeys(("GOVERSE_WIRE__TLS_CA", "GOVERSE_WIRE__TLS_CERT", "GOVERSE_WIRE__TLS_KEY"), "")
 
     done = await asyncio.to_thread(processes.attempt, *command, **plain, GOVERSE_GATE__PORT="0")
@@ -178,7 +178,7 @@ async def test_commands_say_why_they_are_not_trusted(processes: Processes, tmp_p
     assert "--ca" in done.stderr
     done = await asyncio.to_thread(processes.attempt, *call, "--ca", ca)
     assert done.returncode == 3
-    assert "--cert and --cert-key" in done.stderr  # after an alert, or after an end without one
+    assert "--cert and --cert-key" in done.stderr  # after a TLS alert, or after the connection ended without one
 
     done = await asyncio.to_thread(processes.attempt, "nodes", "list", GOVERSE_ETCD__TLS_CA=str(stranger.certificate))
     assert done.returncode == 3

@@ -1,4 +1,4 @@
-"""Real nodes, keepers and routers over the twins of etcd and the store: who serves what, and what a call meets."""
+"""Real nodes, keepers and routers over an in-memory etcd and store: placement of shards, and routing of calls."""
 
 import asyncio
 from functools import partial
@@ -60,7 +60,7 @@ async def test_nodes_share_the_shards_and_every_object_answers() -> None:
         await cluster.join("a", "b", "c")
         await cluster.served("a", "b", "c")
         await everywhere(cluster, 1)
-        await until(lambda: _spread(cluster) <= 3)  # a node that came late gets its share in rounds
+        await until(lambda: _spread(cluster) <= 3)  # a node that joins late gets its share over several rounds
         await everywhere(cluster, 2)
 
 
@@ -105,7 +105,7 @@ async def test_a_killed_node_loses_nothing_and_doubles_nothing() -> None:
 
 
 async def _load(cluster: TwinCluster, done: asyncio.Event) -> int:
-    """Add until told to stop; every call has to succeed. Return how many there were."""
+    """Call ``add`` until the test stops it. Every call must succeed. Return the number of calls."""
     made = 0
 
     async def one(number: int) -> None:
@@ -211,7 +211,7 @@ async def test_a_router_is_ready_while_a_part_of_the_shards_is_served_and_says_w
         left = cluster.owners().count("b")
         cluster.hosts["a"].kill()
         assert cluster.router.readiness()[:2] == (True, ("1 of 2 nodes are not ready",))
-        cluster.hosts["b"].coordinator.reach.cut()  # so that no node takes the shards over
+        cluster.hosts["b"].coordinator.reach.cut()  # so that no other node takes the shards
         lease_id = cluster.hosts["a"].keeper._leases.lease.id
         assert lease_id is not None
         cluster.keys.revoke(lease_id)

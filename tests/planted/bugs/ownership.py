@@ -1,4 +1,4 @@
-"""Bugs in the lease, the fence and what a node may still answer."""
+"""Bugs in leases, fencing, and the replies that a node may still send."""
 
 from __future__ import annotations
 

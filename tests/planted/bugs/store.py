@@ -24,7 +24,7 @@ _NOT_FENCED: Final = "isinstance(outcome, Conflict)"
 
 
 def _change_schema(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
-    """Have databases made with other functions."""
+    """Create databases with other functions."""
     assert all(old in sql for _, _, sql in migrations()[:1]), old
     changed = tuple((number, name, sql.replace(old, new)) for number, name, sql in migrations())
     monkeypatch.setattr(schema, "migrations", lambda: changed)
