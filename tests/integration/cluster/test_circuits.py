@@ -93,7 +93,7 @@ async def test_a_call_that_was_never_sent_by_its_deadline_says_when_to_try_again
         assert (problem(refused).executed, problem(refused).extra["retry_after_s"]) == (Executed.NO, 1)
 
 
-def test_whoever_has_too_much_to_do_is_not_asked_again() -> None:
+def test_an_overloaded_node_is_not_called_again() -> None:
     assert miss_of(Problem.of(known(Overloaded(), Executed.NO))) is None
     assert miss_of(Problem.of(known(Timeout(), Executed.NO))) is None
 

@@ -142,7 +142,7 @@ async def test_a_backup_in_which_shards_have_other_owners_changes_no_object() ->
 
 
 @pytest.mark.requirement("CLU-2")
-async def test_nobody_claims_the_shards_of_a_node_that_cannot_reach_the_emptied_etcd_while_it_may_answer() -> None:
+async def test_shards_of_a_node_that_cannot_reach_the_emptied_etcd_are_not_claimed_while_it_may_answer() -> None:
     async with TwinCluster(Purse, lease_ttl_s=2.0) as cluster:
         await cluster.join("a", "b")
         await cluster.served("a", "b")

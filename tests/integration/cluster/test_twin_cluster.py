@@ -170,7 +170,7 @@ async def test_a_node_without_etcd_serves_on_and_one_that_was_replaced_does_not(
 
 
 @pytest.mark.requirement("CLU-1", "CLU-2")
-async def test_an_outage_of_etcd_stops_nobody() -> None:
+async def test_calls_go_on_during_an_outage_of_etcd() -> None:
     async with TwinCluster(Tally) as cluster:
         await cluster.join("a", "b")
         await cluster.served("a", "b")

@@ -27,7 +27,7 @@ def _let_frames_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Guard, "_check_fetch_site", lambda *_: None)
 
 
-def _let_everybody_administrate(monkeypatch: pytest.MonkeyPatch) -> None:
+def _accept_every_administrator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin, "check_administrator", lambda *_: None)
 
 
@@ -60,7 +60,7 @@ PLANTED = (
     ),
     Planted(
         "administration-trusts-the-peer-address",
-        _let_everybody_administrate,
+        _accept_every_administrator,
         "tests/integration/gate/test_administration.py::test_without_a_token_there_is_no_administration",
         complaint="assert (200",
     ),
