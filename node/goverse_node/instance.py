@@ -25,7 +25,7 @@ _ABSENT: Final = object()
 
 
 class Instance:
-    """One object in memory."""
+    """An instance of the user's class, with its encoded state, version and creation digest."""
 
     __slots__ = (
         "_attributes",

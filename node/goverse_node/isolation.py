@@ -200,12 +200,12 @@ def _rebuild(activation: Activation, state: bytes | None) -> None:
         except GoverseError:
             # The uncommitted state of another turn breaks a constraint of the class and cannot be rebuilt.
             # End that turn and fall back to the base.
-            state, loser, activation.dirty = instance.base, activation.dirty, None
-            if loser is None:
+            state, interrupted, activation.dirty = instance.base, activation.dirty, None
+            if interrupted is None:
                 raise
             instance.restore(state)
-            loser.expire(
-                ReentrancyConflict(f"{_name(loser)} was interrupted by another turn of {activation.key}; try again")
+            interrupted.expire(
+                ReentrancyConflict(f"{_name(interrupted)} was interrupted by another turn of {activation.key}; try again")
             )
     except MethodFailed as error:
         unfit = invalid(activation.key, error)
@@ -247,7 +247,7 @@ def _name(turn: Turn | None) -> str:
 def conclude(activation: Activation, turn: Turn, error: GoverseError | None, *, writes: bool) -> GoverseError | None:
     """Compare the state at the end of a turn, and keep or undo the turn's changes.
 
-    ``writes`` says that the turn creates the object if it does not exist.
+    With ``writes``, the turn creates the object if it does not exist, even if it set no field.
 
     Returns:
         The error with which the turn failed, or None if its changes were kept.

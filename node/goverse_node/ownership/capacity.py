@@ -1,8 +1,8 @@
 """Capacity of nodes: the number of shards that each node should have, and the tolerated deviation.
 
-A node's share is proportional to its weight. A node that is short of memory or processor time, or that holds far more
-objects than the others, counts for less: 75 % of its weight, or 50 % if its memory is nearly full. The steps are coarse
-so that fluctuating figures do not move shards.
+A node's share is proportional to its weight. A node that is short of memory, that is busy while the others are not, or
+that holds far more objects than the others counts for less: 75 % of its weight, or 50 % if its memory is nearly full.
+The steps are coarse so that fluctuating figures do not move shards.
 """
 
 from __future__ import annotations

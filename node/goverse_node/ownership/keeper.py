@@ -190,8 +190,8 @@ class Keeper:
 
     def _contended(self) -> int:
         view = self._watch.view
-        meant = view.targets.shards_of(self._member.id) if view.targets is not None else set[int]()
-        missing = meant - self.ownership.shards.keys()
+        assigned = view.targets.shards_of(self._member.id) if view.targets is not None else set[int]()
+        missing = assigned - self.ownership.shards.keys()
         others = (claims.epochs for node, claims in view.claims.items() if node != self._member.id)
         return sum(len(missing & epochs.keys()) for epochs in others)
 

@@ -268,8 +268,8 @@ class Ownership:
             return None
         if self._lease.id is None:
             return None
-        stands = self._view.nodes.get(self._member.id) == self._member
-        if stands and (not self._histories or self._registered_under == self._lease.id):
+        unchanged = self._view.nodes.get(self._member.id) == self._member
+        if unchanged and (not self._histories or self._registered_under == self._lease.id):
             return None  # an entry of this node in a restored backup would end with the lease of that time
         self._registering = True
         return Register(self._member, self._lease.id, self._view.revision_of(self._key))
