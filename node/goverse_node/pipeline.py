@@ -25,7 +25,7 @@ from goverse_node.stats import NodeStats
 
 logger = logging.getLogger("goverse.node.commit")
 
-Waiter = Callable[[int, GoverseError | None], None]
+CommitCallback = Callable[[int, GoverseError | None], None]
 _RECORD_OVERHEAD_BYTES = 128
 
 UNCHANGED = "the object is as it was before the call; calls that it made to other objects may have taken effect"
@@ -68,7 +68,7 @@ class PendingCommit:
         self.size = _RECORD_OVERHEAD_BYTES + len(record.state or b"")
         if record.reply is not None:
             self.size += len(record.reply.reply)
-        self.waiters: list[Waiter] | None = None
+        self.waiters: list[CommitCallback] | None = None
 
     def settle(self, commit_seq: int, error: GoverseError | None) -> None:
         """Deliver the result to the owner, then to all waiters. Exceptions in them are logged."""
@@ -82,7 +82,7 @@ class PendingCommit:
             except Exception:
                 logger.exception("error in a waiter for a commit")
 
-    def wait(self, waiter: Waiter) -> None:
+    def wait(self, waiter: CommitCallback) -> None:
         """Deliver the result to ``waiter`` as well."""
         if self.waiters is None:
             self.waiters = []

@@ -15,10 +15,10 @@ from prometheus_client.registry import Collector
 
 from goverse.telemetry.series import counter, counters, gauge, gauges
 from goverse_node.ownership.keeper import Keeper
-from goverse_node.ownership.phases import Phase
+from goverse_node.ownership.phases import ShardPhase
 from goverse_node.ownership.situation import Reason
 
-_PHASES: Final = tuple(phase for phase in Phase if phase is not Phase.ABSENT)
+_PHASES: Final = tuple(phase for phase in ShardPhase if phase is not ShardPhase.ABSENT)
 
 
 class OwnershipMetrics(Collector):

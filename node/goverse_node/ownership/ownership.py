@@ -28,7 +28,7 @@ from goverse.cluster.lease import Lease
 from goverse.cluster.member import Member, MemberState
 from goverse.cluster.view import ClusterView
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
-from goverse_node.ownership.phases import Event, OwnershipLimits, Phase
+from goverse_node.ownership.phases import ShardEvent, OwnershipLimits, ShardPhase
 from goverse_node.ownership.shards import Shards
 from goverse_node.ownership.shutdown import Shutdown, closes_all
 
@@ -75,7 +75,7 @@ class Ownership:
     def epoch(self, shard: int) -> int | None:
         """Return the epoch for a new turn of ``shard``, or None if calls must be answered with ``moving``."""
         held = self.shards.get(shard)
-        return held.epoch if held is not None and held.phase is Phase.OPEN else None
+        return held.epoch if held is not None and held.phase is ShardPhase.OPEN else None
 
     def may_answer(self, shard: int, epoch: int, now: float) -> bool:
         """Return True if a state that was read under ``epoch`` may be returned without a check in the store."""
@@ -86,7 +86,7 @@ class Ownership:
 
     def progress(self) -> tuple[int, int]:
         """Return the number of open shards, and the number of shards that are assigned to this node."""
-        return self.shards.count(Phase.OPEN), len(self._wanted)
+        return self.shards.count(ShardPhase.OPEN), len(self._wanted)
 
     def waits_for_id(self) -> bool:
         """Return True if another process is registered under this node's id. Its lease has to end first."""
@@ -116,7 +116,7 @@ class Ownership:
     def denied(self, shards: Iterable[int], now: float) -> None:
         """Handle a failed claim. The store may have raised the epochs nevertheless."""
         for shard in shards:
-            self.shards.apply(shard, Event.DENIED)
+            self.shards.apply(shard, ShardEvent.DENIED)
         self._claim_at = now + self._limits.claim_retry_s
 
     def published(self, revision: int | None, now: float) -> None:
@@ -134,7 +134,7 @@ class Ownership:
         for shard in list(self.shards.unsure(self._lease.id)):
             held = self.shards[shard]
             if epochs.get(shard, 0) != held.epoch:
-                self.shards.apply(shard, Event.FENCED)
+                self.shards.apply(shard, ShardEvent.FENCED)
             elif held.checking_under == self._lease.id:
                 held.sure_under = held.checking_under
         self.shards.touch()
@@ -147,12 +147,12 @@ class Ownership:
     def emptied(self, shards: Iterable[int]) -> None:
         """Handle closing shards that have no activation left. All their commits are durable."""
         for shard in shards:
-            self.shards.apply(shard, Event.EMPTIED)
+            self.shards.apply(shard, ShardEvent.EMPTIED)
 
     def fenced(self, shard: int, epoch: int, now: float) -> None:
         """Handle a record of ``epoch`` that the store refused because of a newer epoch."""
         held = self.shards.get(shard)
-        if held is not None and held.epoch == epoch and self.shards.apply(shard, Event.FENCED):
+        if held is not None and held.epoch == epoch and self.shards.apply(shard, ShardEvent.FENCED):
             self._fenced_at[shard] = now
 
     # --- outputs ------------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class Ownership:
             if held is None or held.epoch != epoch or held.published_under == sent.lease_id:
                 continue
             held.published_under = sent.lease_id
-            if self.shards.apply(shard, Event.PUBLISHED) and held.claimed_at == sent.targets_revision:
+            if self.shards.apply(shard, ShardEvent.PUBLISHED) and held.claimed_at == sent.targets_revision:
                 held.sure_under = sent.lease_id
         self.shards.touch()
 
@@ -240,13 +240,13 @@ class Ownership:
         for shard in [shard for shard in self.shards if leaving or shard not in self._wanted]:
             held = self.shards[shard]
             target = view.targets.owner(shard) if view.targets is not None else None
-            if leaving or held.phase is Phase.HELD or (target != self._member.id and target in view.nodes):
-                self.shards.apply(shard, Event.UNWANTED, now)
+            if leaving or held.phase is ShardPhase.HELD or (target != self._member.id and target in view.nodes):
+                self.shards.apply(shard, ShardEvent.UNWANTED, now)
         self._looked_at = *looked_at[:3], self.shards.changes, leaving
 
     def _overdue(self, now: float) -> None:
         for shard in self.shards.closing_before(now - self._limits.stuck_after_s):
-            self.shards.apply(shard, Event.OVERDUE)
+            self.shards.apply(shard, ShardEvent.OVERDUE)
 
     def _closes_all(self) -> bool:
         return closes_all(self.shutdown, self._view, self._member.id)

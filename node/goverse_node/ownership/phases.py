@@ -41,7 +41,7 @@ class OwnershipLimits:
     stuck_after_s: float = STUCK_AFTER_S
 
 
-class Phase(Enum):
+class ShardPhase(Enum):
     """Phase of a shard on this node."""
 
     ABSENT = auto()
@@ -51,7 +51,7 @@ class Phase(Enum):
     CLOSING = auto()
 
 
-class Event(Enum):
+class ShardEvent(Enum):
     """An input of the state machine."""
 
     WANTED = auto()  # the shard is assigned to this node and no live node claims it
@@ -64,16 +64,16 @@ class Event(Enum):
     OVERDUE = auto()  # closing took longer than ``stuck_after_s``
 
 
-NEXT: Final[dict[tuple[Phase, Event], Phase]] = {
-    (Phase.ABSENT, Event.WANTED): Phase.CLAIMING,
-    (Phase.CLAIMING, Event.GRANTED): Phase.HELD,
-    (Phase.CLAIMING, Event.DENIED): Phase.ABSENT,
-    (Phase.HELD, Event.PUBLISHED): Phase.OPEN,
-    (Phase.HELD, Event.UNWANTED): Phase.ABSENT,
-    (Phase.HELD, Event.FENCED): Phase.ABSENT,
-    (Phase.OPEN, Event.UNWANTED): Phase.CLOSING,
-    (Phase.OPEN, Event.FENCED): Phase.ABSENT,
-    (Phase.CLOSING, Event.EMPTIED): Phase.ABSENT,
-    (Phase.CLOSING, Event.FENCED): Phase.ABSENT,
-    (Phase.CLOSING, Event.OVERDUE): Phase.ABSENT,
+NEXT: Final[dict[tuple[ShardPhase, ShardEvent], ShardPhase]] = {
+    (ShardPhase.ABSENT, ShardEvent.WANTED): ShardPhase.CLAIMING,
+    (ShardPhase.CLAIMING, ShardEvent.GRANTED): ShardPhase.HELD,
+    (ShardPhase.CLAIMING, ShardEvent.DENIED): ShardPhase.ABSENT,
+    (ShardPhase.HELD, ShardEvent.PUBLISHED): ShardPhase.OPEN,
+    (ShardPhase.HELD, ShardEvent.UNWANTED): ShardPhase.ABSENT,
+    (ShardPhase.HELD, ShardEvent.FENCED): ShardPhase.ABSENT,
+    (ShardPhase.OPEN, ShardEvent.UNWANTED): ShardPhase.CLOSING,
+    (ShardPhase.OPEN, ShardEvent.FENCED): ShardPhase.ABSENT,
+    (ShardPhase.CLOSING, ShardEvent.EMPTIED): ShardPhase.ABSENT,
+    (ShardPhase.CLOSING, ShardEvent.FENCED): ShardPhase.ABSENT,
+    (ShardPhase.CLOSING, ShardEvent.OVERDUE): ShardPhase.ABSENT,
 }

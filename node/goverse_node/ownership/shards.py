@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from goverse_node.ownership.phases import NEXT, Event, Phase
+from goverse_node.ownership.phases import NEXT, ShardEvent, ShardPhase
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class Held:
         checking_under: the lease under which a check of its epoch was started after the publication, or None.
     """
 
-    phase: Phase
+    phase: ShardPhase
     claimed_at: int
     epoch: int = 0
     since: float = 0.0
@@ -73,18 +73,18 @@ class Shards(dict[int, Held]):
 
     def want(self, shard: int, targets_revision: int) -> None:
         """Move an ABSENT shard to CLAIMING."""
-        self[shard] = Held(NEXT[Phase.ABSENT, Event.WANTED], targets_revision)
+        self[shard] = Held(NEXT[ShardPhase.ABSENT, ShardEvent.WANTED], targets_revision)
         self.claiming += 1
         self.touch()
 
     def granted(self, shard: int, epoch: int) -> None:
         """Record the epoch that the store granted."""
-        if self.apply(shard, Event.GRANTED):
+        if self.apply(shard, ShardEvent.GRANTED):
             self[shard].epoch = epoch
             self.touch()
             self.counts.claims += 1
 
-    def apply(self, shard: int, event: Event, now: float = 0.0) -> bool:
+    def apply(self, shard: int, event: ShardEvent, now: float = 0.0) -> bool:
         """Apply ``event`` to ``shard``. Return True if its phase changed."""
         held = self.get(shard)
         after = NEXT.get((held.phase, event)) if held is not None else None
@@ -92,19 +92,19 @@ class Shards(dict[int, Held]):
             return False
         before, held.phase = held.phase, after
         self.touch()
-        self.claiming -= before is Phase.CLAIMING
-        if after is Phase.CLOSING:
+        self.claiming -= before is ShardPhase.CLAIMING
+        if after is ShardPhase.CLOSING:
             held.since = self._closing[shard] = now
             self._news_closing.add(shard)
-        elif after is Phase.ABSENT:
+        elif after is ShardPhase.ABSENT:
             del self[shard]
             self._closing.pop(shard, None)
             self._news_closing.discard(shard)
-            if before in (Phase.OPEN, Phase.CLOSING) and event is not Event.EMPTIED:
+            if before in (ShardPhase.OPEN, ShardPhase.CLOSING) and event is not ShardEvent.EMPTIED:
                 self._news_dropped.add(shard)
-            self.counts.releases += event is Event.EMPTIED
-            self.counts.fenced += event is Event.FENCED
-            self.counts.forced += event is Event.OVERDUE
+            self.counts.releases += event is ShardEvent.EMPTIED
+            self.counts.fenced += event is ShardEvent.FENCED
+            self.counts.forced += event is ShardEvent.OVERDUE
         return True
 
     def take_news(self) -> tuple[set[int], set[int]]:
@@ -113,7 +113,7 @@ class Shards(dict[int, Held]):
         self._news_closing, self._news_dropped = set(), set()
         return news
 
-    def count(self, phase: Phase) -> int:
+    def count(self, phase: ShardPhase) -> int:
         """Return the number of shards in ``phase``."""
         return sum(held.phase is phase for held in self.values())
 
@@ -133,7 +133,7 @@ class Shards(dict[int, Held]):
     def unsure(self, lease_id: int | None) -> list[int]:
         """Return the open shards whose epoch is not known to be the newest under this lease."""
         if self._unsure is None or self._unsure[0] != lease_id:
-            answering = {shard: held for shard, held in self.items() if held.phase in (Phase.OPEN, Phase.CLOSING)}
+            answering = {shard: held for shard, held in self.items() if held.phase in (ShardPhase.OPEN, ShardPhase.CLOSING)}
             found = [
                 shard for shard, held in answering.items() if held.sure_under is None or held.sure_under != lease_id
             ]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from goverse.telemetry.durations import SUCCESS, Durations, Timeouts
 from goverse_node.ownership.ownership import Ownership
-from goverse_node.ownership.phases import Phase
+from goverse_node.ownership.phases import ShardPhase
 
 FORCED = "forced"
 
@@ -45,10 +45,10 @@ class ShardTimes:
         opened = 0
         for shard, began in list(self._opening.items()):
             held = ownership.shards.get(shard)
-            if held is not None and held.phase in (Phase.CLAIMING, Phase.HELD):
+            if held is not None and held.phase in (ShardPhase.CLAIMING, ShardPhase.HELD):
                 continue
             del self._opening[shard]
-            if held is not None and held.phase is Phase.OPEN:
+            if held is not None and held.phase is ShardPhase.OPEN:
                 opened += 1
                 self.durations.record("shard_open", SUCCESS, now - began)
         return opened

@@ -14,7 +14,7 @@ from goverse.cluster.member import Member, MemberState
 from goverse.cluster.view import Entry
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
 from goverse_node.ownership.ownership import Ownership
-from goverse_node.ownership.phases import NEXT, Event, Phase
+from goverse_node.ownership.phases import NEXT, ShardEvent, ShardPhase
 from goverse_node.ownership.shutdown import Shutdown
 from tests.unit.cluster.views import FedView
 
@@ -428,24 +428,24 @@ def test_a_node_without_lease_leaves_without_waiting_for_etcd() -> None:
 
 
 def test_the_table_has_no_dead_end_and_no_way_to_open_but_through_claim_and_publication() -> None:
-    assert {(before, event) for (before, event), after in NEXT.items() if after is Phase.OPEN} == {
-        (Phase.HELD, Event.PUBLISHED)
+    assert {(before, event) for (before, event), after in NEXT.items() if after is ShardPhase.OPEN} == {
+        (ShardPhase.HELD, ShardEvent.PUBLISHED)
     }
-    assert {before for (before, event), after in NEXT.items() if after is Phase.HELD} == {Phase.CLAIMING}
-    for phase in Phase:
-        assert any((phase, event) in NEXT for event in Event)
-    lost = [NEXT.get((phase, Event.FENCED)) for phase in (Phase.HELD, Phase.OPEN, Phase.CLOSING)]
-    assert lost == [Phase.ABSENT] * 3
+    assert {before for (before, event), after in NEXT.items() if after is ShardPhase.HELD} == {ShardPhase.CLAIMING}
+    for phase in ShardPhase:
+        assert any((phase, event) in NEXT for event in ShardEvent)
+    lost = [NEXT.get((phase, ShardEvent.FENCED)) for phase in (ShardPhase.HELD, ShardPhase.OPEN, ShardPhase.CLOSING)]
+    assert lost == [ShardPhase.ABSENT] * 3
 
 
-@pytest.mark.parametrize(("phase", "event"), [pair for pair in product(Phase, Event) if pair not in NEXT])
-def test_late_news_changes_nothing(phase: Phase, event: Event) -> None:
+@pytest.mark.parametrize(("phase", "event"), [pair for pair in product(ShardPhase, ShardEvent) if pair not in NEXT])
+def test_late_news_changes_nothing(phase: ShardPhase, event: ShardEvent) -> None:
     scene = Scene()
     shards = scene.ownership.shards
-    if phase is not Phase.ABSENT:
+    if phase is not ShardPhase.ABSENT:
         shards.want(0, 1)
-    for step in (Event.GRANTED, Event.PUBLISHED, Event.UNWANTED):
-        if phase in (Phase.HELD, Phase.OPEN, Phase.CLOSING) and shards[0].phase is not phase:
+    for step in (ShardEvent.GRANTED, ShardEvent.PUBLISHED, ShardEvent.UNWANTED):
+        if phase in (ShardPhase.HELD, ShardPhase.OPEN, ShardPhase.CLOSING) and shards[0].phase is not phase:
             shards.apply(0, step)
     before = shards.get(0)
 
