@@ -32,14 +32,14 @@ from goverse.model.records import StoredObject
 from goverse.objects.spec import TypeSpec
 from goverse_node import idempotency, isolation, reentry, turns
 from goverse_node.call import Call
+from goverse_node.deadlocks import closes_cycle
 from goverse_node.instance import Instance
-from goverse_node.store_answer import outcome, refusal
 from goverse_node.memento import Memento
 from goverse_node.phase import Phase
 from goverse_node.pipeline import UNCHANGED, PendingCommit
+from goverse_node.store_answer import outcome, refusal
 from goverse_node.strays import Strays
 from goverse_node.turn import Scope, Turn
-from goverse_node.deadlocks import closes_cycle
 
 if TYPE_CHECKING:
     from goverse_node.node import Node

@@ -23,8 +23,8 @@ from goverse.model.keys import is_derived, is_unique
 from goverse.model.records import StoredReply
 from goverse.model.replies import decode_reply, fingerprint
 from goverse_node.call import Call
-from goverse_node.store_answer import outcome, refusal
 from goverse_node.phase import Phase
+from goverse_node.store_answer import outcome, refusal
 
 if TYPE_CHECKING:
     from goverse_node.activation import Activation

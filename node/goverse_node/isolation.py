@@ -205,7 +205,9 @@ def _rebuild(activation: Activation, state: bytes | None) -> None:
                 raise
             instance.restore(state)
             interrupted.expire(
-                ReentrancyConflict(f"{_name(interrupted)} was interrupted by another turn of {activation.key}; try again")
+                ReentrancyConflict(
+                    f"{_name(interrupted)} was interrupted by another turn of {activation.key}; try again"
+                )
             )
     except MethodFailed as error:
         unfit = invalid(activation.key, error)

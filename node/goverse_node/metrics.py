@@ -30,20 +30,30 @@ class NodeMetrics(Collector):
             active.add_metric([spec.name], by_type.get(spec.name, 0))
         yield active
         yield gauge("activations_resident_bytes", "Estimated memory of the objects in memory.", activations.bytes)
-        yield gauge("activations_bytes_max", "Bound on goverse_activations_resident_bytes; lowered near the memory limit.", activations.bytes_max)
+        yield gauge(
+            "activations_bytes_max",
+            "Bound on goverse_activations_resident_bytes; lowered near the memory limit.",
+            activations.bytes_max,
+        )
         yield counter("activations_started", "Objects that were activated.", stats.activations)
         yield counter("passivations", "Objects that left memory.", stats.passivations)
         yield counter("activations_abandoned", "Objects reloaded because a method did not stop.", stats.abandoned)
         yield gauge("calls_inflight", "Requests in progress in the node.", stats.inflight)
         yield self._waiting()
-        yield counter("calls_refused_moving", "Calls answered with moving, because their shard has moved.", stats.moving)
+        yield counter(
+            "calls_refused_moving", "Calls answered with moving, because their shard has moved.", stats.moving
+        )
         yield gauge("turns_running", "Turns that run as tasks.", len(self._node.deadlines.running))
         yield counter("turns_failed", "Turns that failed and were undone.", stats.turns_failed)
         yield counter("idempotency_replays", "Calls answered from a kept reply.", stats.replays)
-        yield counter("idempotency_followers", "Calls that waited for a call with the same idempotency key.", stats.deduplicated)
+        yield counter(
+            "idempotency_followers", "Calls that waited for a call with the same idempotency key.", stats.deduplicated
+        )
         yield from self._node.nested.collect()
         yield from self._commits()
-        timeouts = CounterMetricFamily("goverse_turn_timeouts", "Calls and turns whose deadline passed.", labels=["operation"])
+        timeouts = CounterMetricFamily(
+            "goverse_turn_timeouts", "Calls and turns whose deadline passed.", labels=["operation"]
+        )
         for operation, count in stats.timeouts.items():
             timeouts.add_metric([operation], count)
         yield timeouts
@@ -62,7 +72,9 @@ class NodeMetrics(Collector):
     def _commits(self) -> Iterator[Metric]:
         stats = self._node.stats
         yield counter("commit_failures", "Records that did not become durable.", stats.commit_failures)
-        yield counter("commit_seconds", "Time from sending a batch to the store until it was durable.", stats.commit_seconds)
+        yield counter(
+            "commit_seconds", "Time from sending a batch to the store until it was durable.", stats.commit_seconds
+        )
         buckets, total = list[tuple[str, float]](), 0
         for power, count in enumerate(stats.commit_batch_sizes[:-1]):
             total += count

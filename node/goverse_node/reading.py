@@ -21,10 +21,10 @@ from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredObject
 from goverse_node.call import Call
 from goverse_node.instance import Instance
-from goverse_node.store_answer import outcome, refusal
 from goverse_node.phase import Phase
 from goverse_node.pipeline import PendingCommit
 from goverse_node.showing import shown
+from goverse_node.store_answer import outcome, refusal
 
 if TYPE_CHECKING:
     from goverse_node.node import Node

@@ -40,7 +40,9 @@ class OwnershipMetrics(Collector):
     def _shards(self) -> Iterator[Metric]:
         ownership = self._keeper.ownership
         phases = {phase.name.lower(): float(ownership.shards.count(phase)) for phase in _PHASES}
-        yield gauges("shards_total", "Shards that this node holds, by phase; it serves those in phase open.", "phase", phases)
+        yield gauges(
+            "shards_total", "Shards that this node holds, by phase; it serves those in phase open.", "phase", phases
+        )
         progress = self._keeper.progress()
         yield gauge("shards_wanted", "Shards that are assigned to this node.", progress.wanted)
         yield gauge(

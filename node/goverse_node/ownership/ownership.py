@@ -28,7 +28,7 @@ from goverse.cluster.lease import Lease
 from goverse.cluster.member import Member, MemberState
 from goverse.cluster.view import ClusterView
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
-from goverse_node.ownership.phases import ShardEvent, OwnershipLimits, ShardPhase
+from goverse_node.ownership.phases import OwnershipLimits, ShardEvent, ShardPhase
 from goverse_node.ownership.shards import Shards
 from goverse_node.ownership.shutdown import Shutdown, closes_all
 

@@ -133,7 +133,9 @@ class Shards(dict[int, Held]):
     def unsure(self, lease_id: int | None) -> list[int]:
         """Return the open shards whose epoch is not known to be the newest under this lease."""
         if self._unsure is None or self._unsure[0] != lease_id:
-            answering = {shard: held for shard, held in self.items() if held.phase in (ShardPhase.OPEN, ShardPhase.CLOSING)}
+            answering = {
+                shard: held for shard, held in self.items() if held.phase in (ShardPhase.OPEN, ShardPhase.CLOSING)
+            }
             found = [
                 shard for shard, held in answering.items() if held.sure_under is None or held.sure_under != lease_id
             ]

@@ -188,7 +188,9 @@ def _broken(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
 
 @pytest.mark.requirement("OBJ-11", "OBJ-13", "OBJ-14")
 @pytest.mark.parametrize("case", _CASES, ids=[f"{case.method}-{case.what}" for case in _CASES])
-async def test_a_broken_rule_is_reported_with_its_field_and_logged(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_broken_rule_is_reported_with_its_field_and_logged(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
     async with ObjectHost(Till, Other) as host:
         with pytest.raises(MethodFailed) as failed:
             await getattr(host.ref(Till, "t"), case.method)(case.what)

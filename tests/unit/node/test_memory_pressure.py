@@ -12,9 +12,9 @@ from goverse.limits import MIB
 from goverse.model.frames import Operation, Request
 from goverse.model.keys import ObjectKey
 from goverse.objects.registry import Registry
-from goverse_node.node import Node
-from goverse_node.memory_pressure import FAR, NEAR, TIGHT, TRIM_UPDATES, MemoryPressure, Trimmer
 from goverse_node.activation_cache import VICTIMS_MAX
+from goverse_node.memory_pressure import FAR, NEAR, TIGHT, TRIM_UPDATES, MemoryPressure, Trimmer
+from goverse_node.node import Node
 from goverse_node.stores.memory import MemoryStore
 from tests.nodes import until
 
@@ -61,7 +61,9 @@ def test_near_the_limit_objects_get_no_more_than_they_have_and_less_while_use_gr
 
 
 @pytest.mark.requirement("OPS-7")
-def test_between_near_and_far_the_bound_rises_slowly_and_far_from_it_step_by_step(meter: Meter, pressure: MemoryPressure) -> None:
+def test_between_near_and_far_the_bound_rises_slowly_and_far_from_it_step_by_step(
+    meter: Meter, pressure: MemoryPressure
+) -> None:
     meter.used = NEAR
     tight = pressure.update(100 * MIB)
     meter.used = FAR
@@ -97,7 +99,9 @@ def test_a_flat_use_near_the_limit_lowers_nothing_though_objects_leave_on_their_
 
 
 @pytest.mark.requirement("OPS-7")
-def test_a_bound_that_fell_while_there_were_no_objects_does_not_keep_them_out(meter: Meter, pressure: MemoryPressure) -> None:
+def test_a_bound_that_fell_while_there_were_no_objects_does_not_keep_them_out(
+    meter: Meter, pressure: MemoryPressure
+) -> None:
     meter.used = 0.86
     assert pressure.update(0) == MIB
     for _ in range(3600 * SECOND):
@@ -132,7 +136,9 @@ def test_close_to_the_limit_nothing_rises(meter: Meter, pressure: MemoryPressure
 
 
 @pytest.mark.requirement("OPS-7")
-def test_freed_memory_is_given_back_every_few_seconds_while_the_bound_is_lowered(meter: Meter, pressure: MemoryPressure) -> None:
+def test_freed_memory_is_given_back_every_few_seconds_while_the_bound_is_lowered(
+    meter: Meter, pressure: MemoryPressure
+) -> None:
     before = 0
     for used in (0.95, 0.8):
         meter.used = used

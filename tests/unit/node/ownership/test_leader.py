@@ -8,8 +8,8 @@ from goverse.cluster.member import Load, Member, MemberState
 from goverse.cluster.table import ShardTable
 from goverse.cluster.targets import Targets
 from goverse.cluster.view import Entry
-from goverse_node.ownership.moves import Moves
 from goverse_node.ownership.leader import Leader, LeaderLimits, WriteTargets
+from goverse_node.ownership.moves import Moves
 from goverse_node.ownership.situation import PlanLimits, Reason
 from tests.unit.cluster.views import FedView
 
