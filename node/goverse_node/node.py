@@ -75,9 +75,8 @@ class Node:
     ) -> None:
         """Host the types of ``registry`` over ``store``. The caller opens the store first and closes it afterwards.
 
-        ``memory`` returns the used share of the process's memory limit, 0 to 1; objects are passivated when it comes
-        near 1. The attribute ``calls`` is the link through which objects call each other: the node itself, or in a
-        cluster a router that the caller sets.
+        ``memory`` returns the used share of the process's memory limit, 0 to 1; objects are passivated near 1.
+        Objects call each other through the link ``calls``; in a cluster the caller replaces it by a router.
         """
         self.registry, self.store = registry, store
         self.clock: Clock = clock or SystemClock()
@@ -91,20 +90,14 @@ class Node:
         self.pipeline = CommitPipeline(
             store, self.stats, batch_max_bytes=bounds.batch_max_bytes, batch_max_s=bounds.batch_max_ms / 1000
         )
-        self.activations = ActivationCache(
-            idle_timeout_s=bounds.idle_timeout_s,
-            count_max=bounds.activations_max,
-            bytes_max=bounds.activations_bytes_max,
-        )
+        self.activations = _activation_cache(bounds)
         self.deadlines = Deadlines(self.options, self.stats)
         self.watch = self.deadlines.watch
         self.unwatch = self.deadlines.unwatch
         self.track = self.deadlines.track
         self.untrack = self.deadlines.untrack
         self._idle_sweep: asyncio.TimerHandle | None = None
-        self._memory_pressure: MemoryPressure | None = None
-        if memory is not None:
-            self._memory_pressure = MemoryPressure(bounds.activations_bytes_max, memory, Trimmer())
+        self._memory_pressure = MemoryPressure(bounds.activations_bytes_max, memory, Trimmer()) if memory else None
         self._memory_check: asyncio.TimerHandle | None = None
         self._makes_room = False
         self._room_due = False
@@ -338,3 +331,11 @@ class Node:
         self._memory_check = self._loop.call_later(_MEMORY_CHECK_S, self._check_memory, pressure)
         self.activations.bytes_max = pressure.update(self.activations.bytes)
         self._make_room()
+
+
+def _activation_cache(bounds: NodeOptions) -> ActivationCache:
+    return ActivationCache(
+        idle_timeout_s=bounds.idle_timeout_s,
+        count_max=bounds.activations_max,
+        bytes_max=bounds.activations_bytes_max,
+    )

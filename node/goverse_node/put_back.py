@@ -28,10 +28,7 @@ async def put_back(
     """Restore the object ``key`` to ``state``, with ``creation``, the digest of its creation arguments.
 
     The digest decides how a repeated ``PUT`` is answered, so it must belong to the restored state and not to the object
-    that is replaced.
-
-    Returns:
-        The new version and its commit_seq.
+    that is replaced. Returns the new version and its commit_seq.
 
     Raises:
         UnknownType: the node does not serve the type.

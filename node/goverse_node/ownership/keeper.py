@@ -78,11 +78,7 @@ class Keeper:
         leader_limits: LeaderLimits | None = None,
         now: Callable[[], float] = boot_time,
     ) -> None:
-        """Prepare a keeper without shards.
-
-        ``table`` must be registered with ``watch`` before the keeper, so that it is updated first. ``now`` is the clock
-        of the lease.
-        """
+        """Prepare without shards; ``watch`` must update ``table`` before the keeper. ``now`` is the lease's clock."""
         self._member, self._watch = member, watch
         self._now = now
         self._leases = LeaseKeeper(coordinator, lease_ttl_s, changed=self._wake, now=now)

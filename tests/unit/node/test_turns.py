@@ -456,7 +456,7 @@ async def test_a_task_that_outlives_its_turn_cannot_call_other_objects(meeting: 
         meeting.let_go("outside")
         await until(lambda: len(meeting.happened) > 1)
 
-        assert "is over" in meeting.happened[-1]
+        assert "has ended" in meeting.happened[-1]
         assert code(await b.read(Lingering, "other")) == "object_not_found"
 
 

@@ -78,7 +78,7 @@ def test_figures_that_wobble_are_not_written() -> None:
 def test_a_node_writes_seldom_and_seldomer_in_a_large_cluster() -> None:
     reports, busier = LoadReports(), Load(0, 5_000.0)
     assert reports.due(BEFORE, 1, 0.0, nodes=3)
-    reports.told(BEFORE, 1, 0.0)
+    reports.written(BEFORE, 1, 0.0)
     assert not reports.due(busier, 1, LOAD_PAUSE_S - 0.1, nodes=3)
     assert reports.due(busier, 1, LOAD_PAUSE_S, nodes=3)
     assert not reports.due(BEFORE, 1, 1_000.0, nodes=3)
