@@ -30,10 +30,10 @@ from goverse_gate.metrics import GateMetrics
 from goverse_gate.objects import Objects
 from goverse_gate.openapi.document import ApiDocument
 from goverse_gate.options import GateOptions
+from goverse_gate.page_gateway import PageGateway, add_problem_handlers
 from goverse_gate.pages import add_pages
-from goverse_gate.reception import Reception, add_problem_handlers
 from goverse_gate.static_content import StaticContent
-from goverse_gate.waiting import Waiting
+from goverse_gate.timeouts import Timeouts
 
 OBJECT_PREFIXES: Final = (b"/objects/", b"/v1/objects/")
 COMPRESSED_BYTES_MIN: Final = 2_048  # less fits into one packet or two anyway
@@ -44,12 +44,12 @@ class GateApp(FastAPI):
 
     Attributes:
         objects: the raw path.
-        reception: stands before everything else.
+        page_gateway: stands before everything else.
         catalog: the object types that it offers.
     """
 
     objects: Objects
-    reception: Reception
+    page_gateway: PageGateway
     catalog: Catalog
 
     def __init__(self, title: str, version: str, catalog: Catalog) -> None:
@@ -66,12 +66,12 @@ class GateApp(FastAPI):
         self._document: StaticContent | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:  # a coroutine; no frame of its own
-        """Send objects to the raw path, and the rest through the reception to FastAPI."""
+        """Send objects to the raw path, and the rest through the page gateway to FastAPI."""
         if scope["type"] != "http":
             return super().__call__(scope, receive, send)
         if scope["raw_path"].startswith(OBJECT_PREFIXES):
             return self.objects(scope, receive, send)
-        return self.reception(scope, receive, send)
+        return self.page_gateway(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, made when it is first asked for."""
@@ -87,11 +87,11 @@ class GateApp(FastAPI):
             self._document = StaticContent(encoded, "application/json", {"cache-control": "no-cache"})
         return self._document
 
-    def offer(self, catalog: Catalog) -> None:
+    def set_catalog(self, catalog: Catalog) -> None:
         """Offer other object types from now on."""
         self.catalog = catalog
         self.openapi_schema = self._document = None
-        self.objects.offer(catalog)
+        self.objects.set_catalog(catalog)
 
     def drain(self) -> None:
         """Say in readiness and in answers that this gate goes away; what runs goes on."""
@@ -143,22 +143,22 @@ def create_app(
 def _add_fronts(app: GateApp, link: Carrier, options: GateOptions, metrics: GateMetrics, object_ids: ObjectIds) -> None:
     """Put the two ways in, for objects and for everything else, behind one guard."""
     guard, request_ids = Guard(options), RequestIds()
-    waiting = Waiting()
+    timeouts = Timeouts()
     received = Budget(options.bodies_bytes_max)
-    bodies = Bodies(options, waiting, received)
+    bodies = Bodies(options, timeouts, received)
     app.objects = Objects(
         link,
         app.catalog,
         options,
         bodies=bodies,
         received=received,
-        waiting=waiting,
+        timeouts=timeouts,
         guard=guard,
         metrics=metrics,
         request_ids=request_ids,
         object_ids=object_ids,
     )
-    app.reception = Reception(
+    app.page_gateway = PageGateway(
         app,
         app.objects,
         bodies,

@@ -18,7 +18,7 @@ from goverse.limits import KIB
 from goverse_gate.exchange import AsgiExchange, Message
 from goverse_gate.memory_bounds import Budget
 from goverse_gate.options import GateOptions
-from goverse_gate.waiting import ClientGone, Expired, Waiting
+from goverse_gate.timeouts import ClientGone, Expired, Timeouts
 
 FREE_BYTES: Final = 4 * KIB
 
@@ -28,9 +28,9 @@ _DIGITS_MAX: Final = 18
 class Bodies:
     """Reads the bodies of one gate."""
 
-    def __init__(self, options: GateOptions, waiting: Waiting, received: Budget) -> None:
+    def __init__(self, options: GateOptions, timeouts: Timeouts, received: Budget) -> None:
         """Take the limits from the options, and the memory from ``received``."""
-        self._waiting = waiting
+        self._timeouts = timeouts
         self._bytes_max = options.body_bytes_max
         self._timeout_s = options.body_read_timeout_s
         self._received = received
@@ -51,7 +51,7 @@ class Bodies:
         deadline = exchange.started + self._timeout_s
         exchange.expects = False  # from here on the client is asked for the body
         try:
-            message = await self._waiting.message(exchange.receive, deadline)
+            message = await self._timeouts.message(exchange.receive, deadline)
         except Expired:
             raise self._too_slow(exchange) from None
         if message["type"] == "http.disconnect":
@@ -93,7 +93,7 @@ class Bodies:
         try:
             if deadline <= monotonic():
                 raise Expired
-            message = await self._waiting.message(exchange.receive, deadline)
+            message = await self._timeouts.message(exchange.receive, deadline)
         except Expired:
             raise self._too_slow(exchange) from None
         if message["type"] == "http.disconnect":

@@ -1,8 +1,8 @@
 """uvicorn's connection with a lane for plain calls.
 
-Each request is offered to the lane (``goverse_gate.express``) as soon as its headers are complete and nothing else of
+Each request is offered to the lane (``goverse_gate.fast_path``) as soon as its headers are complete and nothing else of
 the connection is under way; what it does not take is started as uvicorn does. While a call of the lane is under way
-``_express`` holds it, and requests that follow on the same connection queue behind it as behind any other.
+``_fast_call`` holds it, and requests that follow on the same connection queue behind it as behind any other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 
 from goverse.errors import MalformedRequest
 from goverse_gate.exchange import EXPECTS
-from goverse_gate.express import Express, ExpressCall
+from goverse_gate.fast_path import FastPath, FastPathCall
 from goverse_gate.guard import Header, Headers
 
 _UNFINISHED: Final[Any] = SimpleNamespace(response_complete=False)  # uvicorn queues requests that come after such a one
@@ -27,25 +27,25 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
 _BODY_DIGITS_MAX: Final = 18
 
 
-class LaneProtocol(HttpToolsProtocol):
+class FastPathProtocol(HttpToolsProtocol):
     """One connection.
 
     Attributes:
-        lane: takes plain calls.
+        fast_path: takes plain calls.
         outstanding: requests whose headers came and whose answer is not complete.
         idle_since: when the last answer was complete, while no whole head of a request came since.
         context: of the connection; what follows an answer runs in it, and not in that of the turn that answered.
     """
 
-    lane: Express
+    fast_path: FastPath
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **more: Any) -> None:
         """Begin with a connection that sent nothing yet."""
         super().__init__(config, server_state, app_state, **more)
         self.outstanding = 0
         self.idle_since: float | None = None
-        self._express: ExpressCall | None = None
-        self._express_begun = False  # all of it came
+        self._fast_call: FastPathCall | None = None
+        self._fast_call_begun = False  # all of it came
         self._in_head = True
         self._expects = False  # the request has an Expect header
         self._served: Any = None  # of the requests that go through ASGI; uvicorn knows only the newest
@@ -58,9 +58,9 @@ class LaneProtocol(HttpToolsProtocol):
         if self._served is not None and not self._served.response_complete:
             self._served.disconnected = True
             self._served.message_event.set()
-        if self._express is not None:
-            self._express.leave()
-            self._express = None
+        if self._fast_call is not None:
+            self._fast_call.leave()
+            self._fast_call = None
         self.pipeline.clear()
         for cycle in (self.cycle, self._served):
             if cycle is not None:
@@ -91,8 +91,8 @@ class LaneProtocol(HttpToolsProtocol):
         self._in_head = False
         self.idle_since = None  # the request may have begun before the answer to the one before it
         if not self.outstanding and self._is_plain():
-            self._express = self.lane.take(self, self.url, self.headers)
-        if self._express is None:
+            self._fast_call = self.fast_path.take(self, self.url, self.headers)
+        if self._fast_call is None:
             self._start_asgi()
         elif self.outstanding:
             self._queue()
@@ -146,21 +146,21 @@ class LaneProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body."""
-        call = self._express
-        if call is None or self._express_begun:
+        call = self._fast_call
+        if call is None or self._fast_call_begun:
             super().on_body(body)
             return
         call.body += body
-        if len(call.body) > self.lane.held_bytes_max:
-            self.leave_lane()
+        if len(call.body) > self.fast_path.held_bytes_max:
+            self.leave_fast_path()
 
     def on_message_complete(self) -> None:
         """Carry a plain call out; tell other requests that their body is complete."""
-        if self._express is None or self._express_begun:
+        if self._fast_call is None or self._fast_call_begun:
             super().on_message_complete()
         else:
-            self._express_begun = True
-            self._express.begin()
+            self._fast_call_begun = True
+            self._fast_call.begin()
 
     # --- the lane -----------------------------------------------------------------------------------------------
 
@@ -172,39 +172,39 @@ class LaneProtocol(HttpToolsProtocol):
     @property
     def calls(self) -> bool:
         """Whether a call of the lane is carried out."""
-        return self._express_begun
+        return self._fast_call_begun
 
     @property
     def awaits_body(self) -> bool:
         """Whether the newest request is a call of the lane that is not complete: nothing happened to it yet."""
-        return self._express is not None and not self._express_begun
+        return self._fast_call is not None and not self._fast_call_begun
 
-    def leave_lane(self) -> None:
+    def leave_fast_path(self) -> None:
         """Let a call that is not complete go the long way."""
-        call, self._express = self._express, None
+        call, self._fast_call = self._fast_call, None
         if call is not None:
             self._start_asgi()
             if call.body:
                 super().on_body(call.body)
 
-    def leave_lane_if_long(self) -> None:
+    def leave_fast_path_if_long(self) -> None:
         """Let a call whose announced body is too long for the lane go the long way at once."""
         for name, value in self.headers:
             if name == b"content-length":
                 digits = value.strip().lstrip(b"0")[:_BODY_DIGITS_MAX]
-                if digits.isdigit() and int(digits) > self.lane.held_bytes_max:
-                    self.leave_lane()
+                if digits.isdigit() and int(digits) > self.fast_path.held_bytes_max:
+                    self.leave_fast_path()
                 return
 
     def drop_call(self) -> None:
         """Forget a call that is not complete."""
-        self._express = None
+        self._fast_call = None
         self.outstanding -= 1
 
-    def finish_express(self, answer: bytes, *, close: bool) -> None:
+    def finish_fast_call(self, answer: bytes, *, close: bool) -> None:
         """Send the answer to the call, and go on with the next request, or close."""
-        self._express = None
-        self._express_begun = False
+        self._fast_call = None
+        self._fast_call_begun = False
         if self.transport.is_closing():
             return
         self.transport.write(answer)
@@ -231,16 +231,16 @@ class LaneProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Stop gracefully: end the connection now if it is idle, else with the answer that is under way."""
         if self.awaits_body:
-            self.leave_lane()
-        if self._express is None:
+            self.leave_fast_path()
+        if self._fast_call is None:
             super().shutdown()
         else:
-            self._express.close = True
+            self._fast_call.close = True
 
     def cut_off(self) -> None:
         """Answer a call that is still under way, since nobody waits for it any longer."""
-        if self._express is not None:
-            self._express.cut_off()
+        if self._fast_call is not None:
+            self._fast_call.cut_off()
 
 
 def _ignore() -> None:

@@ -4,7 +4,7 @@ What happens once per call is a plain function where it can be: a coroutine that
 much as the work that it wraps. Headers that never change are encoded once.
 
 An exchange says what an answer consists of; how it leaves is up to its kind: as messages of ASGI here, straight on the
-connection in ``goverse_gate.express``.
+connection in ``goverse_gate.fast_path``.
 """
 
 from __future__ import annotations

@@ -30,11 +30,11 @@ from goverse_gate.headers import check_encodings, collect, request_id_of
 from goverse_gate.identity import ObjectIds, RequestIds
 from goverse_gate.memory_bounds import Budget
 from goverse_gate.metrics import GateMetrics
-from goverse_gate.offers import Offers
 from goverse_gate.operations import Operations
 from goverse_gate.options import AccessLog, GateOptions
+from goverse_gate.routes import Routes
 from goverse_gate.target import shown, split
-from goverse_gate.waiting import ClientGone, Waiting
+from goverse_gate.timeouts import ClientGone, Timeouts
 
 _NAVIGABLE: Final = frozenset({"GET", "HEAD"})  # what a page can show in a frame without an Origin header
 
@@ -57,7 +57,7 @@ class Objects:
         *,
         bodies: Bodies,
         received: Budget,
-        waiting: Waiting,
+        timeouts: Timeouts,
         guard: Guard,
         metrics: GateMetrics,
         request_ids: RequestIds,
@@ -71,14 +71,14 @@ class Objects:
         self.received = received
         self.metrics = metrics
         self.request_ids = request_ids
-        self.waiting = waiting
+        self.timeouts = timeouts
         self._default_timeout_s = options.default_call_timeout_s
-        self.offers = Offers(catalog, metrics, options.default_call_timeout_s)
+        self.routes = Routes(catalog, metrics, options.default_call_timeout_s)
         self.operations = Operations(
             link,
             options,
             bodies=bodies,
-            waiting=waiting,
+            timeouts=timeouts,
             metrics=metrics,
             object_ids=object_ids,
             is_draining=lambda: self.draining,
@@ -87,10 +87,10 @@ class Objects:
         self.draining = False
         metrics.inflight = lambda: self.inflight
 
-    def offer(self, catalog: Catalog) -> None:
+    def set_catalog(self, catalog: Catalog) -> None:
         """Offer other object types from now on."""
         self.metrics.add(catalog)
-        self.offers = Offers(catalog, self.metrics, self._default_timeout_s)
+        self.routes = Routes(catalog, self.metrics, self._default_timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
@@ -132,13 +132,13 @@ class Objects:
         if exchange.scope["query_string"] and depth != 1:
             raise MalformedRequest("this request takes no query parameters; arguments belong in the JSON body")
         if depth == 4 and segments[2] == b"call":
-            offered = self.offers.type(segments[0])
-            exchange.series = offered.unknown
-            return self.operations.call(exchange, offered, offered.method(segments[3]), segments[1])
+            route = self.routes.type(segments[0])
+            exchange.series = route.unknown
+            return self.operations.call(exchange, route, route.method(segments[3]), segments[1])
         if depth == 2:
-            return self.operations.on_object(exchange, self.offers.type(segments[0]), segments[1])
+            return self.operations.on_object(exchange, self.routes.type(segments[0]), segments[1])
         if depth == 1:
-            return self.operations.on_type(exchange, self.offers.type(segments[0]))
+            return self.operations.on_type(exchange, self.routes.type(segments[0]))
         raise UnknownPath(f"nothing is served under {shown(exchange.raw_path)}")
 
     # --- what every way in shares -------------------------------------------------------------------------------

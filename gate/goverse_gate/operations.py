@@ -21,10 +21,10 @@ from goverse_gate.headers import CallHeaders, check_etags, is_exclusive_create, 
 from goverse_gate.identity import ObjectIds
 from goverse_gate.listing import page, parse_query
 from goverse_gate.metrics import GateMetrics
-from goverse_gate.offers import OfferedMethod, OfferedType
 from goverse_gate.options import GateOptions
+from goverse_gate.routes import MethodRoute, TypeRoute
 from goverse_gate.target import object_id
-from goverse_gate.waiting import ANSWER_GRACE_S, Expired, LinkBroken, Waiting
+from goverse_gate.timeouts import ANSWER_GRACE_S, Expired, LinkBroken, Timeouts
 
 CALL_METHODS: Final = b"OPTIONS, POST"
 OBJECT_METHODS: Final = b"DELETE, GET, HEAD, OPTIONS, PUT"
@@ -41,7 +41,7 @@ class Operations:
         options: GateOptions,
         *,
         bodies: Bodies,
-        waiting: Waiting,
+        timeouts: Timeouts,
         metrics: GateMetrics,
         object_ids: ObjectIds,
         is_draining: Callable[[], bool],
@@ -53,25 +53,25 @@ class Operations:
         self._options = options
         self._metrics = metrics
         self._object_ids = object_ids
-        self._waiting = waiting
+        self._timeouts = timeouts
         self._bodies = bodies
         self._is_draining = is_draining
         self._plain = CallHeaders(options.default_namespace)
 
-    async def call(self, exchange: AsgiExchange, offered: OfferedType, method: OfferedMethod, segment: bytes) -> None:
+    async def call(self, exchange: AsgiExchange, route: TypeRoute, method: MethodRoute, segment: bytes) -> None:
         """``POST /objects/{type}/{id}/call/{method}``."""
         if exchange.method != "POST":
             return await _other_method(exchange, CALL_METHODS)
         exchange.series = method.series
         headers = self._headers(exchange)
-        key = ObjectKey(headers.namespace, offered.name, object_id(segment))
+        key = ObjectKey(headers.namespace, route.name, object_id(segment))
         body = await self._bodies.read(exchange)
         exchange.close = exchange.close or self._is_draining()
         request = self._call(exchange, key, method, headers, body)
         return await self.answer_call(exchange, await self._ask(request, exchange))
 
     def request_of(
-        self, exchange: Exchange, offered: OfferedType, method: OfferedMethod, *, segment: bytes, body: bytes
+        self, exchange: Exchange, route: TypeRoute, method: MethodRoute, *, segment: bytes, body: bytes
     ) -> Request:
         """Return the request of a call whose body is there already; ``carry`` sends it.
 
@@ -80,11 +80,11 @@ class Operations:
         """
         exchange.series = method.series
         headers = self._headers(exchange)
-        key = ObjectKey(headers.namespace, offered.name, object_id(segment))
+        key = ObjectKey(headers.namespace, route.name, object_id(segment))
         return self._call(exchange, key, method, headers, body)
 
     def _call(
-        self, exchange: Exchange, key: ObjectKey, method: OfferedMethod, headers: CallHeaders, body: bytes
+        self, exchange: Exchange, key: ObjectKey, method: MethodRoute, headers: CallHeaders, body: bytes
     ) -> Request:
         if headers.min_seq:
             self._check_seq(headers.min_seq)
@@ -110,52 +110,52 @@ class Operations:
             return exchange.answer_reply(200, reply, [JSON])
         return exchange.answer_problem(reply.problem, reply)
 
-    async def on_object(self, exchange: AsgiExchange, offered: OfferedType, segment: bytes) -> None:
+    async def on_object(self, exchange: AsgiExchange, route: TypeRoute, segment: bytes) -> None:
         """``GET``, ``PUT``, ``DELETE /objects/{type}/{id}``."""
-        exchange.object_type = offered.name
+        exchange.object_type = route.name
         method = exchange.method
         if method in ("GET", "HEAD"):
-            return await self._read(exchange, offered, segment)
+            return await self._read(exchange, route, segment)
         if method == "PUT":
-            return await self._put(exchange, offered, segment)
+            return await self._put(exchange, route, segment)
         if method == "DELETE":
-            return await self._delete(exchange, offered, segment)
+            return await self._delete(exchange, route, segment)
         return await _other_method(exchange, OBJECT_METHODS)
 
-    async def on_type(self, exchange: AsgiExchange, offered: OfferedType) -> None:
+    async def on_type(self, exchange: AsgiExchange, route: TypeRoute) -> None:
         """``GET``, ``POST /objects/{type}``."""
-        exchange.object_type = offered.name
+        exchange.object_type = route.name
         method = exchange.method
         if method in ("GET", "HEAD"):
-            return await self._list(exchange, offered)
+            return await self._list(exchange, route)
         if method == "POST":
-            return await self._post(exchange, offered)
+            return await self._post(exchange, route)
         return await _other_method(exchange, TYPE_METHODS)
 
     # --- one resource, one HTTP method ----------------------------------------------------------------------
 
-    async def _read(self, exchange: AsgiExchange, offered: OfferedType, segment: bytes) -> None:
+    async def _read(self, exchange: AsgiExchange, route: TypeRoute, segment: bytes) -> None:
         exchange.series = self._metrics.operations["read"]
         headers = self._headers(exchange)
         known = exchange.found.get(b"if-none-match")
         if known is not None:
             check_etags(known)
-        key = ObjectKey(headers.namespace, offered.name, object_id(segment))
+        key = ObjectKey(headers.namespace, route.name, object_id(segment))
         request = self._request(Operation.READ, key, exchange, headers, if_match=headers.if_match)
         reply = await self._send(request, exchange, headers.min_seq)
         if reply.problem is not None:
             return await exchange.answer_problem(reply.problem, reply)
-        tag = offered.state_tag(reply.version, reply.body)
+        tag = route.state_tag(reply.version, reply.body)
         headers_sent: Headers = [NO_CACHE, (b"etag", b'"%b"' % tag)]
         reply.version = 0  # the tag names it
         if known is not None and matches_tag(known, tag):
             return await exchange.answer_nothing(304, headers_sent, reply)
         return await exchange.answer_reply(200, reply, [JSON, *headers_sent])
 
-    async def _put(self, exchange: AsgiExchange, offered: OfferedType, segment: bytes) -> None:
+    async def _put(self, exchange: AsgiExchange, route: TypeRoute, segment: bytes) -> None:
         exchange.series = self._metrics.operations["create"]
         headers = self._headers(exchange)
-        key = ObjectKey(headers.namespace, offered.name, object_id(segment))
+        key = ObjectKey(headers.namespace, route.name, object_id(segment))
         exclusive = is_exclusive_create(exchange.found)
         body = await self._bodies.read(exchange)
         exchange.close = exchange.close or self._is_draining()
@@ -163,7 +163,7 @@ class Operations:
         request = self._request(Operation.CREATE, key, exchange, headers, body=body, if_match=if_match)
         await self._create(request, exchange, headers, exchange.raw_path)
 
-    async def _post(self, exchange: AsgiExchange, offered: OfferedType) -> None:
+    async def _post(self, exchange: AsgiExchange, route: TypeRoute) -> None:
         exchange.series = self._metrics.operations["create"]
         if exchange.scope["query_string"]:
             raise MalformedRequest("a create takes no query parameters; arguments belong in the JSON body")
@@ -173,8 +173,8 @@ class Operations:
         if headers.idempotency_key is None:
             name = self._object_ids.new()
         else:
-            name = self._object_ids.of_request(headers.namespace, offered.name, headers.idempotency_key)
-        key = ObjectKey(headers.namespace, offered.name, name)
+            name = self._object_ids.of_request(headers.namespace, route.name, headers.idempotency_key)
+        key = ObjectKey(headers.namespace, route.name, name)
         request = self._request(Operation.CREATE, key, exchange, headers, body=body, if_match=0)
         await self._create(request, exchange, headers, exchange.raw_path + b"/" + name.encode())
 
@@ -188,10 +188,10 @@ class Operations:
         reply.body = orjson.dumps({"id": request.key.id, "version": reply.version})
         return await exchange.answer_reply(201 if reply.created else 200, reply, answer)
 
-    async def _delete(self, exchange: AsgiExchange, offered: OfferedType, segment: bytes) -> None:
+    async def _delete(self, exchange: AsgiExchange, route: TypeRoute, segment: bytes) -> None:
         exchange.series = self._metrics.operations["delete"]
         headers = self._headers(exchange)
-        key = ObjectKey(headers.namespace, offered.name, object_id(segment))
+        key = ObjectKey(headers.namespace, route.name, object_id(segment))
         request = self._request(Operation.DELETE, key, exchange, headers, if_match=headers.if_match)
         reply = await self._send(request, exchange, headers.min_seq)
         if reply.problem is not None:
@@ -199,7 +199,7 @@ class Operations:
         reply.version = 0  # there is nothing left that could have one
         return await exchange.answer_nothing(204, [], reply)
 
-    async def _list(self, exchange: AsgiExchange, offered: OfferedType) -> None:
+    async def _list(self, exchange: AsgiExchange, route: TypeRoute) -> None:
         exchange.series = self._metrics.operations["list"]
         headers = self._headers(exchange)
         query = parse_query(exchange.scope["query_string"])
@@ -208,10 +208,10 @@ class Operations:
         try:
             async with asyncio.timeout(timeout_s):
                 items = await self._link.list(
-                    headers.namespace, offered.name, prefix=query.prefix, after=query.after, limit=query.limit
+                    headers.namespace, route.name, prefix=query.prefix, after=query.after, limit=query.limit
                 )
         except TimeoutError:
-            raise _timeout("list", offered.name, timeout_s) from None
+            raise _timeout("list", route.name, timeout_s) from None
         await exchange.answer(200, page(items, query.limit), [JSON, NO_CACHE])
 
     # --- what they share ------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ class Operations:
 
     async def _wait(self, future: Future[Reply], request: Request, exchange: AsgiExchange) -> Reply:
         try:
-            return await self._waiting.reply(future, request.deadline + ANSWER_GRACE_S, exchange.receive)
+            return await self._timeouts.reply(future, request.deadline + ANSWER_GRACE_S, exchange.receive)
         except Expired:
             raise timeout_of(request, exchange) from None
         except LinkBroken:

@@ -31,8 +31,8 @@ from uvicorn.server import ServerState
 from goverse.errors import GoverseError, MalformedRequest, Overloaded, TooLarge
 from goverse.limits import HEADERS_BYTES_MAX, KIB, MIB
 from goverse.model.frames import Problem
-from goverse_gate.connection import LaneProtocol
-from goverse_gate.express import Express
+from goverse_gate.connection import FastPathProtocol
+from goverse_gate.fast_path import FastPath
 from goverse_gate.memory_bounds import Unsent
 from goverse_gate.paced import PacedTransport
 from goverse_gate.problems import document, retry_after_s, status_of
@@ -73,7 +73,7 @@ class _HeldFlow(FlowControl):
             super().resume_reading()
 
 
-class BoundedProtocol(LaneProtocol):
+class BoundedProtocol(FastPathProtocol):
     """One connection."""
 
     limits: ConnectionLimits
@@ -202,7 +202,7 @@ class BoundedProtocol(LaneProtocol):
 
     def _count_held(self) -> None:
         """Count what is held in the budget of all connections; refuse the connection where that is exceeded."""
-        received = self.lane.objects.received
+        received = self.fast_path.objects.received
         received.used += len(self._held) - self._counted
         self._counted = len(self._held)
         if self._counted and received.exceeded:
@@ -220,8 +220,8 @@ class BoundedProtocol(LaneProtocol):
         except httptools.HttpParserError as error:
             self._refuse(_ours(error))
         else:
-            if self._express is not None and not self._express_begun:  # no property: every call pays for this
-                self.leave_lane_if_long()
+            if self._fast_call is not None and not self._fast_call_begun:  # no property: every call pays for this
+                self.leave_fast_path_if_long()
             self._idle_bytes += len(data)
             if self._idle_bytes > HEADERS_BYTES_MAX:
                 self._refuse(TooLarge(f"the headers are larger than {HEADERS_BYTES_MAX} bytes"))
@@ -327,7 +327,7 @@ class BoundedProtocol(LaneProtocol):
     def _answer(self, error: GoverseError) -> None:
         problem = Problem.of(error)
         status = status_of(problem)
-        request_id = self.lane.objects.request_ids()
+        request_id = self.fast_path.objects.request_ids()
         body = document(problem, status, request_id)
         wait_s = retry_after_s(problem, status)
         lines = [
@@ -357,7 +357,7 @@ class BoundedProtocol(LaneProtocol):
                 self.transport.close()
             return
         if self.awaits_body:
-            self.leave_lane()  # to where its time is watched
+            self.leave_fast_path()  # to where its time is watched
         if self.idle_since is not None and now - self.idle_since > self.limits.keep_alive_timeout_s:
             self.transport.close()
         if self._head_since is None:
@@ -389,6 +389,6 @@ def _ours(error: httptools.HttpParserError) -> GoverseError:
     return ours
 
 
-def bounded_protocol(limits: ConnectionLimits, lane: Express, unsent: Unsent) -> type[BoundedProtocol]:
+def bounded_protocol(limits: ConnectionLimits, fast_path: FastPath, unsent: Unsent) -> type[BoundedProtocol]:
     """Return the protocol with these limits, as a class since that is what uvicorn wants."""
-    return type("GateProtocol", (BoundedProtocol,), {"limits": limits, "lane": lane, "unsent": unsent})
+    return type("GateProtocol", (BoundedProtocol,), {"limits": limits, "fast_path": fast_path, "unsent": unsent})

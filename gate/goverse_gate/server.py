@@ -19,7 +19,7 @@ import uvicorn
 from goverse.limits import LISTEN_BACKLOG
 from goverse.tls.rotation import Rotating
 from goverse_gate.app import GateApp
-from goverse_gate.express import Express
+from goverse_gate.fast_path import FastPath
 from goverse_gate.memory_bounds import Unsent
 from goverse_gate.options import GateOptions
 from goverse_gate.protocol import BoundedProtocol, ConnectionLimits, bounded_protocol
@@ -174,7 +174,7 @@ def _uvicorn_config(app: GateApp, options: GateOptions, unsent: Unsent) -> uvico
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http=bounded_protocol(limits, Express(app.objects, options.body_bytes_max), unsent),
+        http=bounded_protocol(limits, FastPath(app.objects, options.body_bytes_max), unsent),
         ws="none",
         lifespan="off",
         log_config=None,

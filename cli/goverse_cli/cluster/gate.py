@@ -50,7 +50,7 @@ class Offered:
         if catalog and catalog != self.catalog:
             self.catalog = catalog
             if self.app is not None:
-                self.app.offer(catalog)
+                self.app.set_catalog(catalog)
 
 
 async def serve_gate(

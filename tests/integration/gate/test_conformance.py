@@ -27,24 +27,24 @@ async def sent(gate: Serving, data: str | bytes) -> Answer:
         return await wire.answer()
 
 
-LANES = pytest.mark.parametrize("path", [READ, f"{READ}?", "/healthz", "/metrics"])
+BOTH_PATHS = pytest.mark.parametrize("path", [READ, f"{READ}?", "/healthz", "/metrics"])
 
 
-@LANES
+@BOTH_PATHS
 @pytest.mark.parametrize("hosts", ["Host:\r\nHost: localhost", "Host: localhost\r\nHost:", "Host:\r\nHost:"])
 async def test_two_host_headers_are_refused_even_if_one_is_empty(gate: Serving, path: str, hosts: str) -> None:
     answer = await sent(gate, f"POST {path} HTTP/1.1\r\n{hosts}\r\nContent-Length: 0\r\n\r\n")
     assert (answer.status, answer.code) == (400, "malformed_request")
 
 
-@LANES
+@BOTH_PATHS
 @pytest.mark.parametrize("host", ["user@localhost", "localhost/x", "a b", "localhost:80:80"])
 async def test_a_host_header_that_is_no_host_is_malformed(gate: Serving, path: str, host: str) -> None:
     answer = await sent(gate, f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n")
     assert (answer.status, answer.code) == (400, "malformed_request")
 
 
-@LANES
+@BOTH_PATHS
 async def test_http_1_1_needs_a_host(gate: Serving, path: str) -> None:
     answer = await sent(gate, f"POST {path} HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
     assert (answer.status, answer.code) == (400, "malformed_request")
@@ -201,7 +201,7 @@ async def test_pages_and_the_document_are_compressed_once_and_have_a_tag(gate: S
 
 async def test_the_documents_tag_changes_with_the_types(gate: Serving) -> None:
     before = (await gate.client.get("/openapi.json")).headers["etag"]
-    gate.app.offer({name: each for name, each in gate.app.catalog.items() if name != "Room"})
+    gate.app.set_catalog({name: each for name, each in gate.app.catalog.items() if name != "Room"})
     after = await gate.client.get("/openapi.json", headers={"If-None-Match": before})
     assert (after.status_code, after.headers["etag"] == before) == (200, False)
 
@@ -211,7 +211,7 @@ async def test_the_tag_of_a_state_follows_its_representation_from_state_version_
     catalog = dict(gate.app.catalog)
     gate.link.replies = lambda _: Reply(first, 1, 1)
     assert (await gate.client.get(STATE)).headers["etag"] == '"1"'
-    gate.app.offer(catalog | {"Counter": replace(catalog["Counter"], state_version=2)})
+    gate.app.set_catalog(catalog | {"Counter": replace(catalog["Counter"], state_version=2)})
     old_node = await gate.client.get(STATE, headers={"If-None-Match": '"1"'})
     gate.link.replies = lambda _: Reply(second, 1, 1)
     new_node = await gate.client.get(STATE, headers={"If-None-Match": old_node.headers["etag"]})

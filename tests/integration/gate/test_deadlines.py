@@ -10,7 +10,7 @@ from goverse import Object, call
 from goverse.model.frames import Problem, Reply
 from goverse.objects.registry import Registry
 from goverse_gate.options import GateOptions
-from goverse_gate.waiting import PERIOD_S
+from goverse_gate.timeouts import PERIOD_S
 from goverse_node.node import Node
 from goverse_node.stores.memory import MemoryStore
 from tests.gate.serving import Serving, serving, serving_link

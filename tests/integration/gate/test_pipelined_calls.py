@@ -170,7 +170,7 @@ async def test_a_connection_with_much_to_ask_leaves_turns_of_the_loop_to_the_oth
         await send(one, "add")
         assert (await one.answer()).status == 200
         done: list[int] = []
-        loop, series = asyncio.get_running_loop(), served.app.objects.offers.type(b"Tally").method(b"look").series
+        loop, series = asyncio.get_running_loop(), served.app.objects.routes.type(b"Tally").method(b"look").series
 
         def look() -> None:
             done.append(series.count("success"))

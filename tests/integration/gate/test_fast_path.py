@@ -13,7 +13,7 @@ import weakref
 import pytest
 
 from goverse.model.frames import Problem, Reply
-from goverse_gate.express import HELD_BYTES_MAX
+from goverse_gate.fast_path import HELD_BYTES_MAX
 from goverse_gate.options import GateOptions
 from goverse_gate.protocol import BoundedProtocol
 from tests.gate.serving import Serving, serving

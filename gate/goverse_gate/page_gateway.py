@@ -48,7 +48,7 @@ from goverse_gate.options import AccessLog
 from goverse_gate.problems import document, retry_after_s, status_of
 from goverse_gate.static_content import ACCEPT_ENCODING, takes_gzip
 from goverse_gate.target import shown
-from goverse_gate.waiting import ClientGone
+from goverse_gate.timeouts import ClientGone
 
 PROBE_PATHS: Final = frozenset({"/healthz", "/livez", "/ready", "/readyz"})
 REQUEST_ID: Final = "goverse.request_id"  # in the ASGI scope
@@ -62,7 +62,7 @@ _BODILESS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "TRACE"})
 logger = logging.getLogger("goverse.gate")
 
 
-class Reception:
+class PageGateway:
     """Stands in front of FastAPI."""
 
     def __init__(

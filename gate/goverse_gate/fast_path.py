@@ -28,7 +28,7 @@ from goverse_gate.guard import Header, Headers
 from goverse_gate.headers import other_match
 from goverse_gate.objects import CLIENT_CLOSED_REQUEST, STOPPED, Objects
 from goverse_gate.operations import timeout_of
-from goverse_gate.waiting import ANSWER_GRACE_S
+from goverse_gate.timeouts import ANSWER_GRACE_S
 
 HELD_BYTES_MAX: Final = 4 * KIB  # of a body that came in part; more is read with the care of ``bodies``
 
@@ -59,12 +59,12 @@ class Connection(Protocol):
         """What the server adds to every answer; another list when it is something else."""
         ...
 
-    def finish_express(self, answer: bytes, *, close: bool) -> None:
+    def finish_fast_call(self, answer: bytes, *, close: bool) -> None:
         """Send the answer to the call that was taken last, and go on with the next request, or close."""
         ...
 
 
-class ExpressCall(Exchange):
+class FastPathCall(Exchange):
     """A call in the lane, which waits for its reply itself (``goverse.ports.link.Waiter``).
 
     Attributes:
@@ -73,15 +73,15 @@ class ExpressCall(Exchange):
         body: what came of it so far.
     """
 
-    __slots__ = ("_connection", "_lane", "_over", "_request", "body", "headers", "segments")
+    __slots__ = ("_connection", "_fast_path", "_over", "_request", "body", "headers", "segments")
 
     def __init__(
-        self, lane: Express, connection: Connection, path: bytes, segments: list[bytes], headers: Headers
+        self, fast_path: FastPath, connection: Connection, path: bytes, segments: list[bytes], headers: Headers
     ) -> None:
         """Take a request whose headers are complete; ``segments`` is its path, split."""
-        objects = lane.objects
+        objects = fast_path.objects
         super().__init__("POST", path, objects.request_ids(), objects.metrics.unknown, objects.access_log)
-        self._lane = lane
+        self._fast_path = fast_path
         self._connection = connection
         self._request: Request | None = None
         self._over = False
@@ -93,21 +93,21 @@ class ExpressCall(Exchange):
 
     def begin(self) -> None:
         """Carry out the call, which is complete; it is answered now, or when its reply is there."""
-        objects, operations = self._lane.objects, self._lane.operations
+        objects, operations = self._fast_path.objects, self._fast_path.operations
         objects.inflight += 1
         try:
             objects.admit(self, self.headers, "1.1")
             objects.check_load()
             _, _, type_segment, id_segment, _, method_segment = self.segments
-            offered = objects.offers.type(type_segment)
+            route = objects.routes.type(type_segment)
             try:
-                method = offered.method(method_segment)
+                method = route.method(method_segment)
             except GoverseError:
-                self.series = offered.unknown
+                self.series = route.unknown
                 raise
-            request = operations.request_of(self, offered, method, segment=id_segment, body=self.body)
+            request = operations.request_of(self, route, method, segment=id_segment, body=self.body)
             self._request = request
-            objects.waiting.expect(self, request.deadline + ANSWER_GRACE_S)
+            objects.timeouts.track(self, request.deadline + ANSWER_GRACE_S)
             operations.carry(request, self)
         except GoverseError as error:
             self._end()
@@ -126,7 +126,7 @@ class ExpressCall(Exchange):
             return
         self._end()
         try:
-            self._lane.operations.answer_call(self, reply)
+            self._fast_path.operations.answer_call(self, reply)
         except Exception:
             self._fail()
 
@@ -145,21 +145,21 @@ class ExpressCall(Exchange):
 
     def _carry_again(self) -> None:
         if self._request is not None and not self._over:
-            self._lane.operations.carry(self._request, self)
+            self._fast_path.operations.carry(self._request, self)
 
     def _end(self) -> None:
         """Wait no longer."""
         if not self._over:
             self._over = True
-            objects = self._lane.objects
+            objects = self._fast_path.objects
             objects.inflight -= 1
-            objects.waiting.forget(self)
+            objects.timeouts.untrack(self)
 
     def _fail(self) -> None:
         if self.answered:
             logger.exception("a request failed after its answer", extra={"request_id": self.request_id})
         else:
-            self._lane.objects.fail(self)
+            self._fast_path.objects.fail(self)
 
     # --- ending it early --------------------------------------------------------------------------------------------
 
@@ -193,7 +193,7 @@ class ExpressCall(Exchange):
             return super().answer_reply(status, reply, headers)
         body = reply.body
         answer = _USUAL % (
-            self._lane.common_headers(self._connection.default_headers),
+            self._fast_path.common_headers(self._connection.default_headers),
             reply.version,
             reply.commit_seq,
             len(body),
@@ -204,19 +204,19 @@ class ExpressCall(Exchange):
 
     def _write(self, status: int, body: bytes, headers: Headers, outcome: str) -> Awaitable[None]:
         self.add_own_headers(headers)
-        lines = [STATUS_LINE[status], self._lane.common_headers(self._connection.default_headers)]
+        lines = [STATUS_LINE[status], self._fast_path.common_headers(self._connection.default_headers)]
         lines += [b"%b: %b\r\n" % header for header in headers]
         lines += (b"\r\n", body)
         return self._send(b"".join(lines), status, outcome)
 
     def _send(self, answer: bytes, status: int, outcome: str) -> Awaitable[None]:
         self.answered = True
-        self._connection.finish_express(answer, close=self.close)
+        self._connection.finish_fast_call(answer, close=self.close)
         self.finish(outcome, status)
         return _WRITTEN
 
 
-class Express:
+class FastPath:
     """The lane of one gate.
 
     Attributes:
@@ -232,14 +232,14 @@ class Express:
         self._default_headers: list[Header] = []
         self._encoded_headers = b""
 
-    def take(self, connection: Connection, target: bytes, headers: Headers) -> ExpressCall | None:
+    def take(self, connection: Connection, target: bytes, headers: Headers) -> FastPathCall | None:
         """Take a POST to this target, if it is a call."""
         segments = target.split(b"/", 6)
         if len(segments) != 6 or segments[4] != b"call" or segments[1] != b"objects" or segments[0]:
             return None
         if b"?" in target or b"#" in target or not target.isascii():
             return None
-        return ExpressCall(self, connection, target, segments, headers)
+        return FastPathCall(self, connection, target, segments, headers)
 
     def common_headers(self, headers: list[Header]) -> bytes:
         """Encode what every answer carries; the server makes a new list once a second, for the date."""

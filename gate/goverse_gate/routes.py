@@ -15,7 +15,7 @@ from goverse_gate.target import Names, shown
 
 
 @dataclass(slots=True, frozen=True)
-class OfferedMethod:
+class MethodRoute:
     """A method that may be called."""
 
     name: str
@@ -24,11 +24,11 @@ class OfferedMethod:
 
 
 @dataclass(slots=True, frozen=True)
-class OfferedType:
+class TypeRoute:
     """An object type and its methods; ``unknown`` counts calls of anything that is no method for the outside."""
 
     name: str
-    methods: Names[OfferedMethod]
+    methods: Names[MethodRoute]
     method_names: str
     handlers: Names[str]
     tag_names_version_only: bool
@@ -44,7 +44,7 @@ class OfferedType:
         """
         return b"%d" % version if self.tag_names_version_only else b"%d.%08x" % (version, crc32(state))
 
-    def method(self, segment: bytes) -> OfferedMethod:
+    def method(self, segment: bytes) -> MethodRoute:
         """Return the method that a path segment names.
 
         Raises:
@@ -61,41 +61,41 @@ class OfferedType:
         return method
 
 
-class Offers:
+class Routes:
     """Everything that one gate offers."""
 
     def __init__(self, catalog: Catalog, metrics: GateMetrics, default_timeout_s: float) -> None:
         """Look up once what does not depend on a request."""
 
-        def offer(described: TypeDescription) -> OfferedType:
+        def route_of(described: TypeDescription) -> TypeRoute:
             methods = {
-                name: OfferedMethod(name, method.timeout_s or default_timeout_s, metrics.methods[described.name, name])
+                name: MethodRoute(name, method.timeout_s or default_timeout_s, metrics.methods[described.name, name])
                 for name, method in described.methods.items()
             }
             handlers = Names({name: name for name in described.handlers})
             version_only = described.state_version == 1 and not (described.has_view or described.has_hidden)
             unknown = metrics.methods[described.name, UNKNOWN]
-            return OfferedType(
+            return TypeRoute(
                 described.name, Names(methods), _listed(methods) or "none", handlers, version_only, unknown
             )
 
-        self._types = Names({name: offer(described) for name, described in catalog.items()})
+        self._types = Names({name: route_of(described) for name, described in catalog.items()})
         self._type_names = _listed(catalog)
 
-    def type(self, segment: bytes) -> OfferedType:
+    def type(self, segment: bytes) -> TypeRoute:
         """Return the type that a path segment names.
 
         Raises:
             UnknownType: there is none; says which there are.
             Unavailable: no type is known at all, since no node of the cluster has registered.
         """
-        offered = self._types.find(segment)
-        if offered is None and not self._type_names:
+        route = self._types.find(segment)
+        if route is None and not self._type_names:
             raise Unavailable("no node of the cluster has registered yet; try again in a moment", retry_after_s=1)
-        if offered is None:
+        if route is None:
             told = advice(_text(segment), self._types, f"this application has {self._type_names}")
             raise UnknownType(f"there is no object type {shown(segment)}; {told}")
-        return offered
+        return route
 
 
 def _text(segment: bytes) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from goverse.model.frames import Reply
 from goverse_gate.exchange import Message
-from goverse_gate.waiting import ClientGone, Expired, LinkBroken, Waiting
+from goverse_gate.timeouts import ClientGone, Expired, LinkBroken, Timeouts
 
 FAR_S = 60.0
 
@@ -30,8 +30,8 @@ class Client:
 
 
 @pytest.fixture
-async def waiting() -> Waiting:
-    return Waiting(period_s=0.005)
+async def timeouts() -> Timeouts:
+    return Timeouts(period_s=0.005)
 
 
 def future() -> Future[Reply]:
@@ -42,25 +42,25 @@ def in_s(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-async def test_a_quick_reply_never_looks_at_the_client(waiting: Waiting) -> None:
+async def test_a_quick_reply_never_looks_at_the_client(timeouts: Timeouts) -> None:
     client, reply = Client(), future()
     asyncio.get_running_loop().call_soon(reply.set_result, Reply(b"1"))
-    assert (await waiting.reply(reply, in_s(FAR_S), client.receive)).body == b"1"
+    assert (await timeouts.reply(reply, in_s(FAR_S), client.receive)).body == b"1"
     assert client.asked == 0
 
 
 @pytest.mark.requirement("GATE-6")
-async def test_the_wait_ends_at_the_deadline_although_the_link_never_answers(waiting: Waiting) -> None:
+async def test_the_wait_ends_at_the_deadline_although_the_link_never_answers(timeouts: Timeouts) -> None:
     reply = future()
     with pytest.raises(Expired):
-        await waiting.reply(reply, in_s(0.02), Client().receive)
+        await timeouts.reply(reply, in_s(0.02), Client().receive)
     assert reply.cancelled()
 
 
 @pytest.mark.requirement("GATE-6")
-async def test_after_a_standstill_a_reply_that_came_meanwhile_counts(waiting: Waiting) -> None:
+async def test_after_a_standstill_a_reply_that_came_meanwhile_counts(timeouts: Timeouts) -> None:
     loop, reply = asyncio.get_running_loop(), future()
-    wait = asyncio.create_task(waiting.reply(reply, in_s(0.01), Client().receive))
+    wait = asyncio.create_task(timeouts.reply(reply, in_s(0.01), Client().receive))
     loop.call_later(0.05, reply.set_result, Reply(b"1"))
     await asyncio.sleep(0)
     stands_until = loop.time() + 0.1
@@ -69,43 +69,43 @@ async def test_after_a_standstill_a_reply_that_came_meanwhile_counts(waiting: Wa
     assert (await wait).body == b"1"
 
 
-async def test_the_wait_ends_when_the_client_goes_away_and_the_link_hears_of_it(waiting: Waiting) -> None:
+async def test_the_wait_ends_when_the_client_goes_away_and_the_link_hears_of_it(timeouts: Timeouts) -> None:
     client, reply = Client(), future()
-    task = asyncio.create_task(waiting.reply(reply, in_s(FAR_S), client.receive))
+    task = asyncio.create_task(timeouts.reply(reply, in_s(FAR_S), client.receive))
     client.gone.set()
     with pytest.raises(ClientGone):
         await task
     assert reply.cancelled()
 
 
-async def test_a_late_reply_is_taken_and_the_watch_ends(waiting: Waiting) -> None:
+async def test_a_late_reply_is_taken_and_the_watch_ends(timeouts: Timeouts) -> None:
     client, reply = Client(), future()
-    task = asyncio.create_task(waiting.reply(reply, in_s(FAR_S), client.receive))
+    task = asyncio.create_task(timeouts.reply(reply, in_s(FAR_S), client.receive))
     await client.watched.wait()
     reply.set_result(Reply(b"late"))
     assert (await task).body == b"late"
     assert asyncio.all_tasks() - {asyncio.current_task()} == set()
 
 
-async def test_a_link_that_gives_up_is_told_apart_from_the_others(waiting: Waiting) -> None:
+async def test_a_link_that_gives_up_is_told_apart_from_the_others(timeouts: Timeouts) -> None:
     reply = future()
     asyncio.get_running_loop().call_soon(reply.cancel)
     with pytest.raises(LinkBroken):
-        await waiting.reply(reply, in_s(FAR_S), Client().receive)
+        await timeouts.reply(reply, in_s(FAR_S), Client().receive)
 
 
-async def test_the_end_of_the_server_stays_a_cancellation(waiting: Waiting) -> None:
-    task = asyncio.create_task(waiting.reply(future(), in_s(FAR_S), Client().receive))
+async def test_the_end_of_the_server_stays_a_cancellation(timeouts: Timeouts) -> None:
+    task = asyncio.create_task(timeouts.reply(future(), in_s(FAR_S), Client().receive))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_a_message_that_does_not_come_ends_the_wait_and_not_the_task(waiting: Waiting) -> None:
+async def test_a_message_that_does_not_come_ends_the_wait_and_not_the_task(timeouts: Timeouts) -> None:
     async def read() -> str:
         try:
-            await waiting.message(Client().receive, in_s(0.02))
+            await timeouts.message(Client().receive, in_s(0.02))
         except Expired:
             await asyncio.sleep(0)  # the task goes on as if nothing had been
             return "expired"
@@ -114,18 +114,18 @@ async def test_a_message_that_does_not_come_ends_the_wait_and_not_the_task(waiti
     assert await asyncio.create_task(read()) == "expired"
 
 
-async def test_a_server_that_never_says_that_the_client_is_gone_does_not_keep_the_loop_busy(waiting: Waiting) -> None:
+async def test_a_server_that_never_says_that_the_client_is_gone_does_not_keep_the_loop_busy(timeouts: Timeouts) -> None:
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     with pytest.raises(Expired):
-        await waiting.reply(future(), in_s(0.02), receive)
+        await timeouts.reply(future(), in_s(0.02), receive)
 
 
-async def test_thousands_wait_with_one_timer(waiting: Waiting) -> None:
+async def test_thousands_wait_with_one_timer(timeouts: Timeouts) -> None:
     loop = asyncio.get_running_loop()
     replies = [future() for _ in range(2_000)]
-    tasks = [loop.create_task(waiting.reply(reply, in_s(0.05), Client().receive)) for reply in replies]
+    tasks = [loop.create_task(timeouts.reply(reply, in_s(0.05), Client().receive)) for reply in replies]
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {Expired}
     assert all(reply.cancelled() for reply in replies)

@@ -9,7 +9,7 @@ went away.
 * When the client goes away the wait ends with ``ClientGone``.
 
 Either way the future is cancelled, which tells the link that nobody waits: a request that has not begun is
-dropped. Calls that have no task (``goverse_gate.express``) learn of their client's departure from the connection; here
+dropped. Calls that have no task (``goverse_gate.fast_path``) learn of their client's departure from the connection; here
 they only have their deadline.
 """
 
@@ -57,7 +57,7 @@ class _Old:
         self.reason: type[Exception] | None = None
 
 
-class Waiting:
+class Timeouts:
     """Everybody who waits in one gate. Belongs to one event loop."""
 
     def __init__(self, period_s: float = PERIOD_S) -> None:
@@ -118,13 +118,13 @@ class Waiting:
             del self._reading[task]
             self._late.discard(task)
 
-    def expect(self, call: Expiring, deadline: float) -> None:
+    def track(self, call: Expiring, deadline: float) -> None:
         """Tell ``call`` when its deadline passed, until it is forgotten."""
         if self._loop is None:
             self._arm()
         self._expiring[call] = deadline
 
-    def forget(self, call: Expiring) -> None:
+    def untrack(self, call: Expiring) -> None:
         """Stop waiting for a deadline."""
         self._expiring.pop(call, None)
 

@@ -8,7 +8,7 @@ from goverse import AccessDenied, Object, UnknownMethod, UnknownType, call, hand
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse_gate.metrics import GateMetrics
-from goverse_gate.offers import Offers
+from goverse_gate.routes import Routes
 
 
 class Vault(Object):
@@ -21,9 +21,9 @@ class Vault(Object):
 
 
 @pytest.fixture
-def offers() -> Offers:
+def routes() -> Routes:
     catalog = describe(Registry([Vault]))
-    return Offers(catalog, GateMetrics(catalog), 30.0)
+    return Routes(catalog, GateMetrics(catalog), 30.0)
 
 
 @pytest.mark.requirement("OBJ-14")
@@ -38,19 +38,19 @@ def offers() -> Offers:
     ],
 )
 def test_a_mistyped_method_is_answered_with_the_near_name_and_never_with_a_handler(
-    offers: Offers, segment: bytes, told: str
+    routes: Routes, segment: bytes, told: str
 ) -> None:
     with pytest.raises(UnknownMethod) as refused:
-        offers.type(b"Vault").method(segment)
+        routes.type(b"Vault").method(segment)
 
     assert refused.value.detail.startswith("Vault exports no method ")
     assert refused.value.detail.endswith(told)
 
 
 @pytest.mark.requirement("OBJ-14")
-def test_a_mistyped_type_is_answered_with_the_near_name(offers: Offers) -> None:
+def test_a_mistyped_type_is_answered_with_the_near_name(routes: Routes) -> None:
     with pytest.raises(UnknownType) as refused:
-        offers.type(b"vault")
+        routes.type(b"vault")
     assert refused.value.detail.endswith("'vault'; did you mean 'Vault'? This application has Vault")
     with pytest.raises(AccessDenied):
-        offers.type(b"Vault").method(b"deposit")
+        routes.type(b"Vault").method(b"deposit")
