@@ -1,11 +1,11 @@
-"""Request bodies: read within a size, a time, and a budget of memory that all requests share.
+"""Request bodies: read with a size limit, a timeout, and a memory budget shared by all requests.
 
-A body counts from its first piece until its request is answered, since a request may wait for its object for long.
-Bodies that arrived whole and have at most ``FREE_BYTES`` are not counted; the bound on requests under way covers them.
+A body is counted in the budget from its first part until its request is answered, because a request may wait a long
+time for its object. Bodies of at most ``FREE_BYTES`` that arrive in one part are not counted; the limit on requests in
+progress covers them.
 
-A body that is refused for its size leaves the connection usable: the server throws the rest away as it comes,
-up to a bound. One that does not come in time ends the connection, because nobody knows where the next request
-would begin.
+After a body is rejected for its size the connection stays usable: the server discards the rest, up to a limit. A body
+that misses its timeout closes the connection, because the start of the next request cannot be found.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ class Bodies:
     """Reads the bodies of one gate."""
 
     def __init__(self, options: GateOptions, timeouts: Timeouts, received: Budget) -> None:
-        """Take the limits from the options, and the memory from ``received``."""
+        """Take the limits from ``options``; ``received`` is the shared budget."""
         self._timeouts = timeouts
         self._bytes_max = options.body_bytes_max
         self._timeout_s = options.body_read_timeout_s
         self._received = received
-        self._digits = len(str(self._bytes_max))  # fewer digits are never too large
+        self._digits = len(str(self._bytes_max))  # a Content-Length with fewer digits is never too large
 
     async def read(self, exchange: AsgiExchange) -> bytes:
         """Return the whole body.
 
         Raises:
-            TooLarge: it is larger than allowed; found out before it is read where the client says its size.
-            Overloaded: too many bytes of bodies are held.
-            MalformedRequest: it did not come in time.
-            ClientGone: the client went away.
+            TooLarge: the body is larger than allowed. With a Content-Length this is raised before the body is read.
+            Overloaded: the shared budget is exceeded.
+            MalformedRequest: the body did not arrive within the timeout.
+            ClientGone: the client disconnected.
         """
         length = exchange.content_length
         if len(length) >= self._digits and self._is_too_large(length):
             raise self._too_large()
         deadline = exchange.started + self._timeout_s
-        exchange.expects = False  # from here on the client is asked for the body
+        exchange.expects = False  # the next ``receive`` sends 100 Continue
         try:
             message = await self._timeouts.message(exchange.receive, deadline)
         except Expired:
@@ -66,7 +66,7 @@ class Bodies:
         return await self._read_on(body, exchange, deadline)
 
     def release(self, exchange: AsgiExchange) -> None:
-        """Give back what the body of an answered request took of the budget."""
+        """Return the body's share of the budget after its request is answered."""
         self._received.used -= exchange.body_bytes
         exchange.body_bytes = 0
 
@@ -74,7 +74,7 @@ class Bodies:
         exchange.body_bytes += size
         self._received.used += size
         if self._received.exceeded:
-            raise Overloaded("too many bytes of request bodies are held at the same time")
+            raise Overloaded("too many bytes of request bodies are in memory; retry later or send smaller bodies")
 
     async def _read_on(self, first: bytes, exchange: AsgiExchange, deadline: float) -> bytes:
         body = bytearray()

@@ -1,8 +1,10 @@
-"""uvicorn's connection with a lane for plain calls.
+"""uvicorn's HTTP connection, extended with the fast path for calls.
 
-Each request is offered to the lane (``goverse_gate.fast_path``) as soon as its headers are complete and nothing else of
-the connection is under way; what it does not take is started as uvicorn does. While a call of the lane is under way
-``_fast_call`` holds it, and requests that follow on the same connection queue behind it as behind any other.
+When the headers of a request are complete and the connection has no other request in progress, the connection offers
+the request to ``goverse_gate.fast_path``. If the fast path declines, the request starts through ASGI as in uvicorn.
+
+``_fast_call`` is the fast-path call in progress. Requests that are pipelined behind it queue as they do behind an ASGI
+request, so responses keep their order.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from goverse_gate.exchange import EXPECTS
 from goverse_gate.fast_path import FastPath, FastPathCall
 from goverse_gate.guard import Header, Headers
 
-_UNFINISHED: Final[Any] = SimpleNamespace(response_complete=False)  # uvicorn queues requests that come after such a one
+_UNFINISHED: Final[Any] = SimpleNamespace(response_complete=False)  # uvicorn queues requests behind such a cycle
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
 _BODY_DIGITS_MAX: Final = 18
 
@@ -32,27 +34,28 @@ class FastPathProtocol(HttpToolsProtocol):
 
     Attributes:
         fast_path: takes plain calls.
-        outstanding: requests whose headers came and whose answer is not complete.
-        idle_since: when the last answer was complete, while no whole head of a request came since.
-        context: of the connection; what follows an answer runs in it, and not in that of the turn that answered.
+        outstanding: the number of requests whose headers have arrived and whose response is not complete.
+        idle_since: when the last response was complete; None from the start of the next request.
+        context: the connection's context variables. Work that follows a response runs in this context, not in the
+            context of the turn that produced the response.
     """
 
     fast_path: FastPath
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **more: Any) -> None:
-        """Begin with a connection that sent nothing yet."""
+        """Start with a connection that has received nothing."""
         super().__init__(config, server_state, app_state, **more)
         self.outstanding = 0
         self.idle_since: float | None = None
         self._fast_call: FastPathCall | None = None
-        self._fast_call_begun = False  # all of it came
+        self._fast_call_begun = False  # its body is complete
         self._in_head = True
         self._expects = False  # the request has an Expect header
-        self._served: Any = None  # of the requests that go through ASGI; uvicorn knows only the newest
+        self._served: Any = None  # the ASGI request being answered; ``cycle`` is the newest request
         self.context = copy_context()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell what is under way that its client went away, and drop every reference that leads back here."""
+        """End the requests in progress, and drop every reference that leads back to this connection."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # uvicorn leaves its timer running after a reset
         if self._served is not None and not self._served.response_complete:
@@ -69,7 +72,7 @@ class FastPathProtocol(HttpToolsProtocol):
     # --- callbacks of the parser --------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Begin with a request; what only ASGI needs of it is made when it goes there."""
+        """Start a request. State that only ASGI needs is created if the request goes there."""
         self.url = b""
         self.headers = []
         self.expect_100_continue = self._expects = False
@@ -77,7 +80,7 @@ class FastPathProtocol(HttpToolsProtocol):
         self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; trailers are of no use to anybody here."""
+        """Keep a header; ignore trailers."""
         if not self._in_head:
             return
         name = name.lower()
@@ -87,9 +90,9 @@ class FastPathProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Start the request, or let the lane have it."""
+        """Start the request on the fast path if possible, otherwise through ASGI."""
         self._in_head = False
-        self.idle_since = None  # the request may have begun before the answer to the one before it
+        self.idle_since = None  # again: the previous response may have been completed after this request began
         if not self.outstanding and self._is_plain():
             self._fast_call = self.fast_path.take(self, self.url, self.headers)
         if self._fast_call is None:
@@ -99,8 +102,8 @@ class FastPathProtocol(HttpToolsProtocol):
         self.outstanding += 1
 
     def _is_plain(self) -> bool:
-        """Whether a request asks nothing of its connection, so that the lane may have it."""
-        parser: Any = self.parser  # uvicorn declares that it may be gone, but not while it calls back
+        """True if the request needs nothing from its connection that the fast path does not do."""
+        parser: Any = self.parser  # declared as optional by uvicorn, but always set during a callback
         return (
             parser.get_method() == b"POST"
             and not self._expects
@@ -111,17 +114,17 @@ class FastPathProtocol(HttpToolsProtocol):
         )
 
     def _start_asgi(self) -> None:
-        """Start a request as uvicorn does.
+        """Start a request through ASGI.
 
         Raises:
-            MalformedRequest: its version is neither HTTP/1.1 nor HTTP/1.0, or its target has no meaning here.
+            MalformedRequest: the version is neither HTTP/1.1 nor HTTP/1.0, or the target is not supported.
         """
         url, headers = self.url, self.headers
         parser: Any = self.parser
         version = parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise MalformedRequest("the request line does not end with HTTP/1.1 or HTTP/1.0")
-        expects_100 = self.expect_100_continue and version == "1.1"  # HTTP/1.0 knows no interim answers
+        expects_100 = self.expect_100_continue and version == "1.1"  # HTTP/1.0 has no interim responses
         if not url.startswith(b"/"):
             url, headers = _origin_form(url, headers)
         super().on_message_begin()
@@ -136,16 +139,16 @@ class FastPathProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _queue(self) -> None:
-        """Start a request behind a call of the lane."""
+        """Queue an ASGI request behind the fast-path call."""
         before, self.cycle = self.cycle, _UNFINISHED
         try:
             self._start_asgi()
         finally:
             if self.cycle is _UNFINISHED:
-                self.cycle = before  # what it asks for is no URL
+                self.cycle = before  # the target was rejected
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body."""
+        """Keep a part of the body. A body that is too long for the fast path moves the request to ASGI."""
         call = self._fast_call
         if call is None or self._fast_call_begun:
             super().on_body(body)
@@ -155,32 +158,35 @@ class FastPathProtocol(HttpToolsProtocol):
             self.leave_fast_path()
 
     def on_message_complete(self) -> None:
-        """Carry a plain call out; tell other requests that their body is complete."""
+        """Run the fast-path call; mark the body of an ASGI request as complete."""
         if self._fast_call is None or self._fast_call_begun:
             super().on_message_complete()
         else:
             self._fast_call_begun = True
             self._fast_call.begin()
 
-    # --- the lane -----------------------------------------------------------------------------------------------
+    # --- the fast path ------------------------------------------------------------------------------------------
 
     @property
     def default_headers(self) -> list[Header]:
-        """What uvicorn adds to every answer."""
+        """The headers that uvicorn adds to every response."""
         return self.server_state.default_headers
 
     @property
     def calls(self) -> bool:
-        """Whether a call of the lane is carried out."""
+        """True while a fast-path call runs."""
         return self._fast_call_begun
 
     @property
     def awaits_body(self) -> bool:
-        """Whether the newest request is a call of the lane that is not complete: nothing happened to it yet."""
+        """True while the newest request is on the fast path and its body is still arriving.
+
+        Such a request has had no effect. It can still move to ASGI.
+        """
         return self._fast_call is not None and not self._fast_call_begun
 
     def leave_fast_path(self) -> None:
-        """Let a call that is not complete go the long way."""
+        """Move a call whose body is incomplete to ASGI."""
         call, self._fast_call = self._fast_call, None
         if call is not None:
             self._start_asgi()
@@ -188,7 +194,7 @@ class FastPathProtocol(HttpToolsProtocol):
                 super().on_body(call.body)
 
     def leave_fast_path_if_long(self) -> None:
-        """Let a call whose announced body is too long for the lane go the long way at once."""
+        """Move the call to ASGI if its Content-Length is too long for the fast path."""
         for name, value in self.headers:
             if name == b"content-length":
                 digits = value.strip().lstrip(b"0")[:_BODY_DIGITS_MAX]
@@ -197,12 +203,12 @@ class FastPathProtocol(HttpToolsProtocol):
                 return
 
     def drop_call(self) -> None:
-        """Forget a call that is not complete."""
+        """Drop a call whose body is incomplete."""
         self._fast_call = None
         self.outstanding -= 1
 
     def finish_fast_call(self, answer: bytes, *, close: bool) -> None:
-        """Send the answer to the call, and go on with the next request, or close."""
+        """Send the response to the call, then close the connection or continue with its next request."""
         self._fast_call = None
         self._fast_call_begun = False
         if self.transport.is_closing():
@@ -219,17 +225,17 @@ class FastPathProtocol(HttpToolsProtocol):
             self.went_idle()
 
     def went_idle(self) -> None:
-        """A call was answered, and no other request of the connection is under way."""
+        """Hook for subclasses: a fast-path call was answered, and no other request is in progress."""
 
     def on_response_complete(self) -> None:
-        """Go on with the next request."""
+        """Continue with the next request."""
         self.outstanding -= 1
         super().on_response_complete()
         if not self.outstanding:
-            self.idle_since = monotonic()  # uvicorn's own timer ends with the next byte, be it part of a request or not
+            self.idle_since = monotonic()  # uvicorn's own timer stops at the next byte, even if no request follows
 
     def shutdown(self) -> None:
-        """Stop gracefully: end the connection now if it is idle, else with the answer that is under way."""
+        """Stop gracefully: close an idle connection now, a busy one after its response."""
         if self.awaits_body:
             self.leave_fast_path()
         if self._fast_call is None:
@@ -238,25 +244,25 @@ class FastPathProtocol(HttpToolsProtocol):
             self._fast_call.close = True
 
     def cut_off(self) -> None:
-        """Answer a call that is still under way, since nobody waits for it any longer."""
+        """Answer a fast-path call in progress with ``draining``."""
         if self._fast_call is not None:
             self._fast_call.cut_off()
 
 
 def _ignore() -> None:
-    """Take note of an answer whose connection is gone."""
+    """Replace the callback of a request whose connection is closed."""
 
 
 def _origin_form(url: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """Return path and headers of a request whose target is a whole URL: its authority stands for ``Host``.
+    """Return path and headers of a request whose target is an absolute URL. Its authority replaces ``Host``.
 
     Raises:
-        MalformedRequest: the scheme is not served here.
+        MalformedRequest: the scheme is neither http nor https.
     """
     match = _ABSOLUTE.fullmatch(url)
     if match is None:
         if b"://" in url:
-            raise MalformedRequest("the request names a URL that is neither http nor https")
+            raise MalformedRequest("the request target is a URL that is neither http nor https")
         return url, headers
     authority, rest = match[1], match[2]
     path = rest if rest.startswith(b"/") else b"/" + rest

@@ -1,10 +1,10 @@
-"""One request and its answer on the raw path: what both need, and the writing of answers.
+"""One HTTP exchange of the object API: a request, its state in the gate, and its response.
 
-What happens once per call is a plain function where it can be: a coroutine that only passes an await on costs as
-much as the work that it wraps. Headers that never change are encoded once.
+``Exchange`` builds responses. Its subclasses send them: ``AsgiExchange`` as ASGI messages, and ``FastPathCall`` in
+``goverse_gate.fast_path`` directly on the connection.
 
-An exchange says what an answer consists of; how it leaves is up to its kind: as messages of ASGI here, straight on the
-connection in ``goverse_gate.fast_path``.
+Functions that run once per call are plain functions that return an awaitable where possible: a coroutine that only
+forwards an ``await`` costs as much as the work it wraps. Constant headers are encoded once.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 NO_CACHE: Final[Header] = (
     b"cache-control",
     b"no-cache",
-)  # keep it, but ask with If-None-Match before using it
-EXPECTS: Final = "goverse.expects"  # in the ASGI scope of a request with an Expect header
+)  # cacheable, but to be revalidated with If-None-Match before each use
+EXPECTS: Final = "goverse.expects"  # key in the ASGI scope of a request with an Expect header
 CLIENT_GONE: Final = "client_gone"
 SUCCESS: Final = "success"
 
@@ -49,21 +49,21 @@ logger = logging.getLogger("goverse.gate.access")
 
 
 class Exchange(ABC):
-    """One request on its way through the raw path.
+    """One request to the object API, and the means to answer it.
 
     Attributes:
-        method, raw_path: the HTTP method, and the path as it came.
-        content_length: as the client says it, or empty.
-        found: the other headers that mean something to a gate.
-        request_id: names the request.
-        cors: headers that every answer to this client carries.
-        series: where the request is counted.
-        logged: which requests leave a line in the access log.
-        started: when it arrived, on the monotonic clock.
-        allowed_s: how long it may take from then on; 0 while that is not known.
-        close: end the connection after the answer.
-        answered: an answer has begun.
-        object_type: the type that the path names, where ``series`` does not tell it.
+        method, raw_path: the HTTP method, and the path as received.
+        content_length: the value of Content-Length; empty if the request has none.
+        found: the other headers that the gate evaluates.
+        request_id: the client's request id, or one made by the gate.
+        cors: headers for every response to this client.
+        series: the metrics that count the request.
+        logged: which requests are written to the access log.
+        started: when the request arrived, on the monotonic clock.
+        allowed_s: the time limit, counted from ``started``; 0 while it is not known.
+        close: True to close the connection after the response.
+        answered: True once a response has begun.
+        object_type: the type in the path, if ``series`` does not have it.
     """
 
     object_type: str = ""
@@ -84,7 +84,7 @@ class Exchange(ABC):
     )
 
     def __init__(self, method: str, raw_path: bytes, request_id: str, series: Series, logged: AccessLog) -> None:
-        """Begin with a request that nothing is known of yet."""
+        """Start with a request whose headers have not been evaluated."""
         self.method = method
         self.raw_path = raw_path
         self.request_id = request_id
@@ -99,18 +99,18 @@ class Exchange(ABC):
         self.answered = False
 
     def answer(self, status: int, body: bytes, headers: Headers) -> Awaitable[None]:
-        """Send a success; ``headers`` is used up."""
+        """Send a success. Modifies ``headers``."""
         size = len(body)
         headers.append(_LENGTHS[size] if size < 1_024 else (b"content-length", b"%d" % size))
         return self._write(status, body, headers, SUCCESS)
 
     def answer_reply(self, status: int, reply: Reply, headers: Headers) -> Awaitable[None]:
-        """Send the outcome of an operation that succeeded; ``headers`` is used up."""
+        """Send the result of a successful operation. Modifies ``headers``."""
         _add_position(headers, reply)
         return self.answer(status, reply.body, headers)
 
     def answer_nothing(self, status: int, headers: Headers, reply: Reply | None = None) -> Awaitable[None]:
-        """Send a success that has no content (204, 304); ``headers`` is used up."""
+        """Send a success without content (204, 304). Modifies ``headers``."""
         if reply is not None:
             _add_position(headers, reply)
         return self._write(status, b"", headers, SUCCESS)
@@ -118,9 +118,9 @@ class Exchange(ABC):
     def answer_problem(
         self, problem: Problem, reply: Reply | None = None, headers: Headers | None = None
     ) -> Awaitable[None]:
-        """Send an error; ``reply`` is the one that carried it, if any."""
+        """Send an error. ``reply`` is the link's reply that contained it, if any."""
         status = status_of(problem)
-        if problem.code == Timeout.code and self.allowed_s:  # a node knows only when, not how long
+        if problem.code == Timeout.code and self.allowed_s:  # a node knows the deadline but not the time limit
             problem = replace(problem, extra={"seconds": round(self.allowed_s, 3), **problem.extra})
         body = document(problem, status, self.request_id)
         headers = headers or []
@@ -133,7 +133,7 @@ class Exchange(ABC):
         return self._write(status, body, headers, problem.code)
 
     def add_own_headers(self, headers: Headers) -> None:
-        """Add the headers that every answer to this request carries."""
+        """Add the headers that every response to this request has."""
         headers.append((b"goverse-request-id", self.request_id.encode()))
         if self.cors:
             headers += self.cors
@@ -142,10 +142,10 @@ class Exchange(ABC):
 
     @abstractmethod
     def _write(self, status: int, body: bytes, headers: Headers, outcome: str) -> Awaitable[None]:
-        """Send an answer, and count it."""
+        """Send a response, then call ``finish``."""
 
     def finish(self, outcome: str, status: int) -> None:
-        """Count the request, and log it where that is wanted."""
+        """Count the request, and write it to the access log if ``logged`` includes it."""
         duration_s = monotonic() - self.started
         self.series.record(outcome, duration_s)
         if self.logged == "off" or (self.logged == "errors" and (status < 400 or is_expected(outcome))):
@@ -166,19 +166,19 @@ class Exchange(ABC):
 
 
 class AsgiExchange(Exchange):
-    """A request that came through ASGI; each answer is one ``http.response.start`` and one ``http.response.body``.
+    """An exchange over ASGI. Each response is one ``http.response.start`` and one ``http.response.body``.
 
     Attributes:
-        scope, receive, send: of ASGI.
-        expects: the client waits to be asked for the body (``Expect: 100-continue``), and may or may not send it
-            after a final answer; so a final answer ends the connection.
-        body_bytes: what its body takes of the budget that all requests share.
+        scope, receive, send: the ASGI arguments.
+        expects: True while the client waits for ``100 Continue`` before it sends the body. After a final response such
+            a client may or may not send the body, so a final response closes the connection.
+        body_bytes: the part of the shared budget that the body uses.
     """
 
     __slots__ = ("body_bytes", "expects", "object_type", "receive", "scope", "send")
 
     def __init__(self, asgi: tuple[Scope, Receive, Send], request_id: str, series: Series, logged: AccessLog) -> None:
-        """Begin with a request that nothing is known of yet."""
+        """Start with a request whose headers have not been evaluated."""
         self.scope, self.receive, self.send = asgi
         self.expects = EXPECTS in self.scope
         self.body_bytes = 0
@@ -186,7 +186,7 @@ class AsgiExchange(Exchange):
         super().__init__(self.scope["method"], self.scope["raw_path"], request_id, series, logged)
 
     def add_own_headers(self, headers: Headers) -> None:
-        """Add the headers that every answer to this request carries."""
+        """Add the headers that every response to this request has."""
         if self.expects:
             self.close = True
         super().add_own_headers(headers)
@@ -202,12 +202,12 @@ class AsgiExchange(Exchange):
 
 
 def _shortened(path: bytes) -> str:
-    """Return a path for the log; a client can make one as long as all headers may be."""
+    """Return a path, shortened for the log: clients can send paths as long as the limit on headers."""
     return (path if len(path) <= _PATH_BYTES_MAX else path[:_PATH_BYTES_MAX] + b"...").decode("latin-1")
 
 
 def _add_position(headers: Headers, reply: Reply) -> None:
-    """Say which state of the object, and which commit, the answer reflects."""
+    """Add the version of the object and the commit that the response reflects."""
     if reply.version:
         headers.append((b"etag", b'"%d"' % reply.version))
     if reply.commit_seq:

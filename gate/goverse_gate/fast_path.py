@@ -1,12 +1,15 @@
-"""Calls without a task: the lane for a request to a method whose body is short.
+"""Fast path for calls: from the HTTP parser to the link without ASGI and without a task.
 
-ASGI costs a task, a dictionary of a dozen entries, an event and five messages per request, which is more than a whole
-call. So a connection asks this lane first. It takes ``POST /objects/{type}/{id}/call/{method}`` where nothing but the
-body is still to come and nothing else of the same connection waits; the call is sent in the parser's callback, and
-answered as the link tells of its reply. Everything else goes through ASGI, and so does what was taken but does not keep
-to the bounds (``HELD_BYTES_MAX``, one sweep of time): until its last byte is there, nothing has happened to a request.
+ASGI costs a task, a dictionary of a dozen entries, an event and five messages per request, which is more than the rest
+of a call. A connection therefore offers each request to the fast path first. The fast path takes
+``POST /objects/{type}/{id}/call/{method}`` if only the body is outstanding and no other request of the connection is in
+progress. It sends the call from the parser's callback and writes the response when the link delivers the reply.
 
-What a call means is told in ``operations`` and ``objects``, for both ways alike.
+Every other request goes through ASGI. So does a request that the fast path took and that then exceeds a bound: its body
+is longer than ``HELD_BYTES_MAX``, or is incomplete at the next sweep. Switching is safe because a request has no effect
+before its last byte has arrived.
+
+``operations`` and ``objects`` define the meaning of a call for both paths.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from goverse_gate.objects import CLIENT_CLOSED_REQUEST, STOPPED, Objects
 from goverse_gate.operations import timeout_of
 from goverse_gate.timeouts import ANSWER_GRACE_S
 
-HELD_BYTES_MAX: Final = 4 * KIB  # of a body that came in part; more is read with the care of ``bodies``
+HELD_BYTES_MAX: Final = 4 * KIB  # of an incomplete body; ``bodies`` reads longer ones
 
 _USUAL: Final = (
     b'HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\netag: "%d"\r\ngoverse-commit-seq: %d\r\n'
@@ -41,7 +44,7 @@ logger = logging.getLogger("goverse.gate")
 
 
 class _Written:
-    """The awaitable of an answer that was written before the method returned."""
+    """The awaitable result of a method that has already written its response."""
 
     def __await__(self) -> Generator[Any, None, None]:
         return
@@ -52,25 +55,25 @@ _WRITTEN: Final = _Written()
 
 
 class Connection(Protocol):
-    """Where an answer goes."""
+    """The client connection as a fast-path call needs it."""
 
     @property
     def default_headers(self) -> list[Header]:
-        """What the server adds to every answer; another list when it is something else."""
+        """The headers that the server adds to every response. A changed set is a new list."""
         ...
 
     def finish_fast_call(self, answer: bytes, *, close: bool) -> None:
-        """Send the answer to the call that was taken last, and go on with the next request, or close."""
+        """Send the response to the current call, then close the connection or continue with its next request."""
         ...
 
 
 class FastPathCall(Exchange):
-    """A call in the lane, which waits for its reply itself (``goverse.ports.link.Waiter``).
+    """A call on the fast path. It is the link's waiter for its own reply (``goverse.ports.link.Waiter``).
 
     Attributes:
-        headers: as they came.
-        segments: the path, split.
-        body: what came of it so far.
+        headers: the request headers as received.
+        segments: the path, split at ``/``.
+        body: the part of the body that has arrived.
     """
 
     __slots__ = ("_connection", "_fast_path", "_over", "_request", "body", "headers", "segments")
@@ -78,7 +81,7 @@ class FastPathCall(Exchange):
     def __init__(
         self, fast_path: FastPath, connection: Connection, path: bytes, segments: list[bytes], headers: Headers
     ) -> None:
-        """Take a request whose headers are complete; ``segments`` is its path, split."""
+        """Take a request whose headers are complete."""
         objects = fast_path.objects
         super().__init__("POST", path, objects.request_ids(), objects.metrics.unknown, objects.access_log)
         self._fast_path = fast_path
@@ -89,10 +92,10 @@ class FastPathCall(Exchange):
         self.headers = headers
         self.body = b""
 
-    # --- carrying it out --------------------------------------------------------------------------------------------
+    # --- running the call -------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Carry out the call, which is complete; it is answered now, or when its reply is there."""
+        """Run the call, whose body is complete. The response is written now or when the link delivers the reply."""
         objects, operations = self._fast_path.objects, self._fast_path.operations
         objects.inflight += 1
         try:
@@ -117,11 +120,11 @@ class FastPathCall(Exchange):
             self._fail()
 
     def done(self) -> bool:
-        """Tell whether the call was answered, or nobody waits for it any more."""
+        """True if the call was answered, or its client has disconnected."""
         return self._over
 
     def set_result(self, reply: Reply, /) -> None:
-        """Answer the call."""
+        """Write the response for ``reply``."""
         if reply.problem is not None and self._tries_again(reply.problem):
             return
         self._end()
@@ -131,7 +134,7 @@ class FastPathCall(Exchange):
             self._fail()
 
     def _tries_again(self, problem: Problem) -> bool:
-        """Send the call again where its ``If-Match`` is a list that names the version that the object has."""
+        """Retry with the object's current version if the list in ``If-Match`` contains it. True if retried."""
         request = self._request
         if request is None or self._over or not self.found:
             return False
@@ -139,7 +142,7 @@ class FastPathCall(Exchange):
         if other is None:
             return False
         self._request = replace(request, if_match=other)
-        # In a turn of the loop of its own: this one may belong to the object that refused.
+        # In the next iteration of the event loop: this code may run inside the turn of the object that refused.
         asyncio.get_running_loop().call_soon(self._carry_again, context=Context())
         return True
 
@@ -148,7 +151,6 @@ class FastPathCall(Exchange):
             self._fast_path.operations.carry(self._request, self)
 
     def _end(self) -> None:
-        """Wait no longer."""
         if not self._over:
             self._over = True
             objects = self._fast_path.objects
@@ -161,22 +163,22 @@ class FastPathCall(Exchange):
         else:
             self._fast_path.objects.fail(self)
 
-    # --- ending it early --------------------------------------------------------------------------------------------
+    # --- ending the call early --------------------------------------------------------------------------------------
 
     def leave(self) -> None:
-        """The client went away."""
-        del self._connection  # the node may keep the call until its turn would have come
+        """End the call because the client disconnected."""
+        del self._connection  # the node may keep a reference to this call until its place in the mailbox comes up
         if self._request is not None and not self._over:
             self._end()
             self.finish(CLIENT_GONE, CLIENT_CLOSED_REQUEST)
 
     def expire(self) -> None:
-        """The deadline passed."""
+        """Answer with ``timeout``."""
         if self._request is not None:
             self._give_up(timeout_of(self._request, self))
 
     def cut_off(self) -> None:
-        """The gate stops and waits no longer."""
+        """Answer with ``draining`` because the gate is stopping."""
         self.close = True
         if self._request is not None:
             self._give_up(Draining(STOPPED))
@@ -185,10 +187,10 @@ class FastPathCall(Exchange):
         if not self._over:
             self.set_result(Reply(problem=Problem.of(error)))
 
-    # --- answering --------------------------------------------------------------------------------------------------
+    # --- writing the response ---------------------------------------------------------------------------------------
 
     def answer_reply(self, status: int, reply: Reply, headers: Headers) -> Awaitable[None]:
-        """Send the outcome of a call that succeeded; the usual one is written in one piece."""
+        """Send the result of a successful call. The common case is formatted with a single template."""
         if self.cors or self.close or reply.replayed or not reply.version or not reply.commit_seq:
             return super().answer_reply(status, reply, headers)
         body = reply.body
@@ -217,15 +219,15 @@ class FastPathCall(Exchange):
 
 
 class FastPath:
-    """The lane of one gate.
+    """The fast path of one gate.
 
     Attributes:
-        objects, operations: what it shares with the way through ASGI.
-        held_bytes_max: the longest body that it takes.
+        objects, operations: shared with the ASGI path.
+        held_bytes_max: the longest body that it accepts.
     """
 
     def __init__(self, objects: Objects, body_bytes_max: int) -> None:
-        """Run beside the ASGI application of ``objects``, which refuses bodies of more than ``body_bytes_max``."""
+        """Run beside the ASGI application ``objects``, which rejects bodies of more than ``body_bytes_max`` bytes."""
         self.held_bytes_max = min(HELD_BYTES_MAX, body_bytes_max)
         self.objects = objects
         self.operations = objects.operations
@@ -233,7 +235,7 @@ class FastPath:
         self._encoded_headers = b""
 
     def take(self, connection: Connection, target: bytes, headers: Headers) -> FastPathCall | None:
-        """Take a POST to this target, if it is a call."""
+        """Return a call for this POST, or None if its target is not a plain call."""
         segments = target.split(b"/", 6)
         if len(segments) != 6 or segments[4] != b"call" or segments[1] != b"objects" or segments[0]:
             return None
@@ -242,7 +244,7 @@ class FastPath:
         return FastPathCall(self, connection, target, segments, headers)
 
     def common_headers(self, headers: list[Header]) -> bytes:
-        """Encode what every answer carries; the server makes a new list once a second, for the date."""
+        """Return the server's default headers, encoded. The server makes a new list each second, for ``Date``."""
         if headers is not self._default_headers:
             self._default_headers = headers
             self._encoded_headers = b"".join([b"%b: %b\r\n" % header for header in headers])

@@ -1,7 +1,7 @@
-"""The raw path: ``/objects/...`` straight on ASGI, since every microsecond here is paid by every call.
+"""The object API, ``/objects/...``, as a plain ASGI application without FastAPI's overhead.
 
-A request passes the guard, names its object, brings its body, goes over the link, and its reply becomes an
-answer. Errors are raised as ``GoverseError`` anywhere on the way and become a problem document in one place.
+A request passes the guard, is matched to a type and an object, has its body read and goes over the link. The reply
+becomes the response. Any step may raise a ``GoverseError``; ``Objects.refuse`` turns it into a problem document.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from goverse_gate.routes import Routes
 from goverse_gate.target import shown, split
 from goverse_gate.timeouts import ClientGone, Timeouts
 
-_NAVIGABLE: Final = frozenset({"GET", "HEAD"})  # what a page can show in a frame without an Origin header
+_NAVIGABLE: Final = frozenset({"GET", "HEAD"})  # a page can show these in a frame, and sends no Origin header with them
 
-CLIENT_CLOSED_REQUEST: Final = 499  # never sent; only logged
+CLIENT_CLOSED_REQUEST: Final = 499  # logged, never sent
 
-STOPPED: Final = "the gate stopped before the object had answered"
-UNFORESEEN: Final = "something went wrong in the gate; its log has more under the request id"
+STOPPED: Final = "the gate stopped before the object answered"
+UNFORESEEN: Final = "unexpected error in the gate; search its log for the request id"
 
 logger = logging.getLogger("goverse.gate")
 
@@ -63,7 +63,7 @@ class Objects:
         request_ids: RequestIds,
         object_ids: ObjectIds,
     ) -> None:
-        """Look up everything that does not depend on a request."""
+        """Prepare everything that does not depend on a request."""
         self.access_log: AccessLog = options.access_log
         self._inflight_max = options.inflight_calls_max
         self._guard = guard
@@ -88,12 +88,12 @@ class Objects:
         metrics.inflight = lambda: self.inflight
 
     def set_catalog(self, catalog: Catalog) -> None:
-        """Offer other object types from now on."""
+        """Serve the object types of ``catalog`` from now on."""
         self.metrics.add(catalog)
         self.routes = Routes(catalog, self.metrics, self._default_timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, whatever happens."""
+        """Answer one request. Every error becomes a response."""
         exchange = AsgiExchange((scope, receive, send), self.request_ids(), self.metrics.unknown, self.access_log)
         if exchange.method in _NAVIGABLE:
             exchange.cors = self._guard.frame_headers
@@ -139,15 +139,15 @@ class Objects:
             return self.operations.on_object(exchange, self.routes.type(segments[0]), segments[1])
         if depth == 1:
             return self.operations.on_type(exchange, self.routes.type(segments[0]))
-        raise UnknownPath(f"nothing is served under {shown(exchange.raw_path)}")
+        raise UnknownPath(f"path not found: {shown(exchange.raw_path)}")
 
-    # --- what every way in shares -------------------------------------------------------------------------------
+    # --- shared with the fast path ------------------------------------------------------------------------------
 
     def admit(self, exchange: Exchange, headers: Iterable[tuple[bytes, bytes]], http_version: str) -> None:
-        """Pass a request that may come in, and note what its headers say.
+        """Check the request headers against the guard and record them in ``exchange``.
 
         Raises:
-            GoverseError: it may not, or a header is not well formed.
+            GoverseError: the guard denies the request, or a header is malformed.
         """
         guard = self._guard
         host, exchange.content_length, found = collect(headers)
@@ -165,23 +165,23 @@ class Objects:
             exchange.cors = guard.vary + exchange.cors
 
     def check_load(self) -> None:
-        """Pass while the gate carries no more requests than it may.
+        """Check the limit on requests in progress.
 
         Raises:
-            Overloaded: it does.
+            Overloaded: the limit is exceeded.
         """
         if self.inflight > self._inflight_max:
-            raise Overloaded("the gate carries as many requests as it may")
+            raise Overloaded(f"too many requests in progress; the gate allows {self._inflight_max}")
 
     def refuse(self, exchange: Exchange, error: GoverseError) -> Awaitable[None]:
-        """Answer with an error."""
+        """Answer with the problem document of ``error``."""
         if isinstance(error, AccessDenied):
             self.metrics.deny(error)
         elif isinstance(error, UnsupportedTransferEncoding):
-            exchange.close = True  # a proxy may find the end of the body elsewhere
+            exchange.close = True  # a proxy may disagree about where the body ends
         return exchange.answer_problem(Problem.of(error))
 
     def fail(self, exchange: Exchange) -> Awaitable[None]:
-        """Answer a request that failed in a way that nobody foresaw; the cause goes into the log."""
+        """Answer with ``internal_error`` after an unexpected exception, and log the exception."""
         logger.exception("a request failed in the gate", extra={"request_id": exchange.request_id})
         return exchange.answer_problem(Problem.of(GoverseError(UNFORESEEN)))

@@ -1,4 +1,7 @@
-"""What can be asked of objects over HTTP: an exchange becomes a request, and the reply becomes an answer."""
+"""The operations of the object API: call, read, create, delete and list.
+
+Each operation builds a request from the HTTP exchange, sends it over the link, and writes the reply as the response.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ from goverse_gate.timeouts import ANSWER_GRACE_S, Expired, LinkBroken, Timeouts
 
 CALL_METHODS: Final = b"OPTIONS, POST"
 OBJECT_METHODS: Final = b"DELETE, GET, HEAD, OPTIONS, PUT"
-GIVEN_UP: Final = "the node gave the request up; whether it was carried out is unknown"
+GIVEN_UP: Final = "the node gave up on the request; it is unknown whether the request ran"
 TYPE_METHODS: Final = b"GET, HEAD, OPTIONS, POST"
 
 
@@ -46,7 +49,7 @@ class Operations:
         object_ids: ObjectIds,
         is_draining: Callable[[], bool],
     ) -> None:
-        """Make what all operations share."""
+        """Prepare everything that does not depend on a request."""
         self._link = link
         self._submit = link.submit
         self.carry = link.carry
@@ -59,7 +62,7 @@ class Operations:
         self._plain = CallHeaders(options.default_namespace)
 
     async def call(self, exchange: AsgiExchange, route: TypeRoute, method: MethodRoute, segment: bytes) -> None:
-        """``POST /objects/{type}/{id}/call/{method}``."""
+        """Answer ``POST /objects/{type}/{id}/call/{method}``."""
         if exchange.method != "POST":
             return await _other_method(exchange, CALL_METHODS)
         exchange.series = method.series
@@ -73,10 +76,10 @@ class Operations:
     def request_of(
         self, exchange: Exchange, route: TypeRoute, method: MethodRoute, *, segment: bytes, body: bytes
     ) -> Request:
-        """Return the request of a call whose body is there already; ``carry`` sends it.
+        """Return the request for a call whose body is complete. ``carry`` sends it.
 
         Raises:
-            GoverseError: a header or the id is not well formed.
+            GoverseError: a header or the id is malformed.
         """
         exchange.series = method.series
         headers = self._headers(exchange)
@@ -103,7 +106,7 @@ class Operations:
         )
 
     def answer_call(self, exchange: Exchange, reply: Reply) -> Awaitable[None]:
-        """Answer a call with the link's reply."""
+        """Write the link's reply to a call as the response."""
         if reply.replayed:
             self._metrics.replays += 1
         if reply.problem is None:
@@ -111,7 +114,7 @@ class Operations:
         return exchange.answer_problem(reply.problem, reply)
 
     async def on_object(self, exchange: AsgiExchange, route: TypeRoute, segment: bytes) -> None:
-        """``GET``, ``PUT``, ``DELETE /objects/{type}/{id}``."""
+        """Answer ``GET``, ``PUT`` or ``DELETE /objects/{type}/{id}``."""
         exchange.object_type = route.name
         method = exchange.method
         if method in ("GET", "HEAD"):
@@ -123,7 +126,7 @@ class Operations:
         return await _other_method(exchange, OBJECT_METHODS)
 
     async def on_type(self, exchange: AsgiExchange, route: TypeRoute) -> None:
-        """``GET``, ``POST /objects/{type}``."""
+        """Answer ``GET`` or ``POST /objects/{type}``."""
         exchange.object_type = route.name
         method = exchange.method
         if method in ("GET", "HEAD"):
@@ -132,7 +135,7 @@ class Operations:
             return await self._post(exchange, route)
         return await _other_method(exchange, TYPE_METHODS)
 
-    # --- one resource, one HTTP method ----------------------------------------------------------------------
+    # --- one method per resource and HTTP method ------------------------------------------------------------
 
     async def _read(self, exchange: AsgiExchange, route: TypeRoute, segment: bytes) -> None:
         exchange.series = self._metrics.operations["read"]
@@ -147,7 +150,7 @@ class Operations:
             return await exchange.answer_problem(reply.problem, reply)
         tag = route.state_tag(reply.version, reply.body)
         headers_sent: Headers = [NO_CACHE, (b"etag", b'"%b"' % tag)]
-        reply.version = 0  # the tag names it
+        reply.version = 0  # the ETag above includes it
         if known is not None and matches_tag(known, tag):
             return await exchange.answer_nothing(304, headers_sent, reply)
         return await exchange.answer_reply(200, reply, [JSON, *headers_sent])
@@ -166,7 +169,7 @@ class Operations:
     async def _post(self, exchange: AsgiExchange, route: TypeRoute) -> None:
         exchange.series = self._metrics.operations["create"]
         if exchange.scope["query_string"]:
-            raise MalformedRequest("a create takes no query parameters; arguments belong in the JSON body")
+            raise MalformedRequest("a create takes no query parameters; put the arguments into the JSON body")
         headers = self._headers(exchange)
         body = await self._bodies.read(exchange)
         exchange.close = exchange.close or self._is_draining()
@@ -196,7 +199,7 @@ class Operations:
         reply = await self._send(request, exchange, headers.min_seq)
         if reply.problem is not None:
             return await exchange.answer_problem(reply.problem, reply)
-        reply.version = 0  # there is nothing left that could have one
+        reply.version = 0  # no ETag: the object is gone
         return await exchange.answer_nothing(204, [], reply)
 
     async def _list(self, exchange: AsgiExchange, route: TypeRoute) -> None:
@@ -214,7 +217,7 @@ class Operations:
             raise _timeout("list", route.name, timeout_s) from None
         await exchange.answer(200, page(items, query.limit), [JSON, NO_CACHE])
 
-    # --- what they share ------------------------------------------------------------------------------------
+    # --- shared by the operations ---------------------------------------------------------------------------
 
     def _headers(self, exchange: Exchange) -> CallHeaders:
         if not exchange.found:
@@ -250,7 +253,7 @@ class Operations:
 
     def _check_seq(self, min_seq: int) -> None:
         if min_seq and self._link.readiness().commit_seq < min_seq:
-            raise Unavailable(f"commit_seq {min_seq} has not arrived here yet", min_seq=str(min_seq))
+            raise Unavailable(f"commit_seq {min_seq} is not visible here yet", min_seq=str(min_seq))
 
     async def _send(self, request: Request, exchange: AsgiExchange, min_seq: int) -> Reply:
         self._check_seq(min_seq)
@@ -280,12 +283,12 @@ class Operations:
 
 
 def is_there(future: Future[Reply]) -> bool:
-    """Tell whether the link answered already."""
+    """True if the link has already delivered the reply."""
     return future.done() and not future.cancelled()
 
 
 def timeout_of(request: Request, exchange: Exchange) -> Timeout:
-    """Return the error for a request that met its deadline."""
+    """Return the error for a request whose deadline passed."""
     operation = request.method or request.operation.name.lower()
     return _timeout(operation, str(request.key), exchange.allowed_s)
 
@@ -301,8 +304,8 @@ def _timeout(operation: str, subject: str, seconds: float) -> Timeout:
 
 
 async def _other_method(exchange: AsgiExchange, allow: bytes) -> None:
-    """Answer OPTIONS with what is allowed, and refuse any other HTTP method."""
+    """Answer OPTIONS with the allowed methods, and any other HTTP method with ``method_not_allowed``."""
     if exchange.method == "OPTIONS":
         return await exchange.answer_nothing(204, [(b"allow", allow)])
-    error = MethodNotAllowed(f"this resource takes {allow.decode()}")
+    error = MethodNotAllowed(f"{exchange.method} is not supported here; use one of {allow.decode()}")
     return await exchange.answer_problem(Problem.of(error), headers=[(b"allow", allow)])

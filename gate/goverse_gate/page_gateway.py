@@ -1,7 +1,7 @@
-"""What a request that is not for an object passes: the guard, request ids, CORS, and problem documents.
+"""ASGI middleware in front of FastAPI: guard, request ids, CORS headers and problem documents.
 
-Plain ASGI around FastAPI, with the same rules as the raw path. Health checks come from probes that name hosts
-by address, so they alone are served under any Host.
+Every request outside ``/objects`` passes through here, under the same rules as the object API. One exception: health
+checks accept any Host header, because probes address hosts by IP address.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ from goverse_gate.target import shown
 from goverse_gate.timeouts import ClientGone
 
 PROBE_PATHS: Final = frozenset({"/healthz", "/livez", "/ready", "/readyz"})
-REQUEST_ID: Final = "goverse.request_id"  # in the ASGI scope
-CODE: Final = "goverse.code"  # the same, of the problem that was answered
+REQUEST_ID: Final = "goverse.request_id"  # key in the ASGI scope
+CODE: Final = "goverse.code"  # key in the ASGI scope: the code of the problem that was sent
 UNKNOWN_PROBLEM: Final = "problem"
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -63,7 +63,7 @@ logger = logging.getLogger("goverse.gate")
 
 
 class PageGateway:
-    """Stands in front of FastAPI."""
+    """The ASGI application that wraps FastAPI."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class PageGateway:
         request_ids: RequestIds,
         access_log: AccessLog,
     ) -> None:
-        """Stand in front of ``app``."""
+        """Wrap ``app``."""
         self._app = app
         self._objects = objects
         self._bodies = bodies
@@ -84,10 +84,10 @@ class PageGateway:
         self._metrics = metrics
         self._request_ids = request_ids
         self._access_log: AccessLog = access_log
-        self._series = Series("", "page")  # pages are counted by the instrumentator; this only serves the access log
+        self._series = Series("", "page")  # for the access log; the instrumentator counts pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, whatever happens."""
+        """Answer one request. Every error becomes a response."""
         exchange = AsgiExchange((scope, receive, send), self._request_ids(), self._series, self._access_log)
         exchange.close = self._objects.draining
         exchange.cors = self._guard.frame_headers
@@ -101,7 +101,7 @@ class PageGateway:
             if isinstance(error, AccessDenied):
                 self._metrics.deny(error)
             elif isinstance(error, UnsupportedTransferEncoding):
-                exchange.close = True  # a proxy may find the end of the body elsewhere
+                exchange.close = True  # a proxy may disagree about where the body ends
             await exchange.answer_problem(Problem.of(error))
         except ClientGone:
             exchange.finish(CLIENT_GONE, CLIENT_CLOSED_REQUEST)
@@ -118,12 +118,12 @@ class PageGateway:
             self._guard.check_host(host, scope["http_version"])
         exchange.cors = self._guard.check_page(scope["method"], host, exchange.found) + exchange.cors
         check_encodings(exchange.found)
-        if _CONTROL.search(scope["path"]):  # also what a route would take for the end of its path
-            raise UnknownPath(f"nothing is served under {shown(scope['raw_path'])}")
+        if _CONTROL.search(scope["path"]):  # for one, a route would match a path with a trailing newline
+            raise UnknownPath(f"path not found: {shown(scope['raw_path'])}")
 
     async def _pass_on(self, exchange: AsgiExchange, body: bytes) -> None:
         status = 500
-        replaced = b""  # of an error that is no problem document
+        replaced = b""  # the problem document that replaces a plain-text error
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> Message:
@@ -157,10 +157,10 @@ class PageGateway:
 
 
 def _scope_for(exchange: AsgiExchange, *, has_body: bool) -> dict[str, Any]:
-    """Return the request as FastAPI is to see it."""
-    # The middleware that compresses only looks for the word gzip.
+    """Return the ASGI scope for FastAPI."""
+    # The compression middleware only searches for the word gzip and ignores ``q=0``.
     headers = [pair for pair in exchange.scope["headers"] if pair[0] != ACCEPT_ENCODING or takes_gzip(pair[1])]
-    if has_body:  # is JSON whatever Content-Type a bare ``curl -d`` sends
+    if has_body:  # every body is JSON; a bare ``curl -d`` sends another Content-Type
         headers = [*(pair for pair in headers if pair[0] != b"content-type"), JSON]
     method = exchange.scope["method"]
     return {
@@ -176,7 +176,7 @@ def _is_plain_text(headers: Iterable[Header]) -> bool:
 
 
 def _problem_for(exchange: AsgiExchange, status: int, headers: Headers) -> bytes:
-    """Return the problem document for an error of a library, and make ``headers`` fit it."""
+    """Return the problem document for a library's plain-text error, and adapt ``headers`` to it."""
     body = document(Problem.of(RequestError()), status, exchange.request_id)
     gone = (b"content-type", b"content-length", b"content-encoding")
     headers[:] = [pair for pair in headers if pair[0] not in gone]
@@ -185,14 +185,14 @@ def _problem_for(exchange: AsgiExchange, status: int, headers: Headers) -> bytes
 
 
 def _add_headers(exchange: AsgiExchange, headers: Headers) -> None:
-    """Add what every answer carries; a page that has a policy of its own keeps it."""
+    """Add the headers of every response. A page with a content security policy of its own keeps it."""
     if any(name == _OWN_POLICY for name, _ in headers):
         exchange.cors = tuple(pair for pair in exchange.cors if pair[0] != _OWN_POLICY)
     exchange.add_own_headers(headers)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Let every error of FastAPI and of its routes become a problem document."""
+    """Turn every error of FastAPI and of its routes into a problem document."""
 
     async def on_http(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
@@ -200,7 +200,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         if isinstance(error.__cause__, GoverseError):
             return _respond(request, error.__cause__)
         if error.status_code == 404:
-            return _respond(request, UnknownPath(f"nothing is served under {shown(request.scope['raw_path'])}"))
+            return _respond(request, UnknownPath(f"path not found: {shown(request.scope['raw_path'])}"))
         if error.status_code == 405:
             return _other_method(request, error)
         if error.status_code in (401, 403):
@@ -212,8 +212,8 @@ def add_problem_handlers(app: FastAPI) -> None:
             raise error
         problems = [{"path": _pointer(item["loc"]), "message": str(item["msg"])} for item in error.errors()]
         if any(item["type"] == "json_invalid" for item in error.errors()):
-            return _respond(request, MalformedRequest("the body is not JSON"))
-        return _respond(request, InvalidArguments("the request does not fit", errors=problems))
+            return _respond(request, MalformedRequest("the request body is not valid JSON"))
+        return _respond(request, InvalidArguments("the request has invalid fields; see errors", errors=problems))
 
     async def on_known(request: Request, error: Exception) -> Response:
         return _respond(request, error if isinstance(error, GoverseError) else GoverseError(UNFORESEEN))
@@ -225,14 +225,15 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 def _other_method(request: Request, error: HTTPException) -> Response:
-    """Answer OPTIONS with what is allowed, and refuse any other HTTP method."""
+    """Answer OPTIONS with the allowed methods, and any other HTTP method with ``method_not_allowed``."""
     paths: Mapping[str, Any] = request.app.openapi()["paths"]
     known = {verb.upper() for verb in paths.get(request.url.path, ())}
     listed = known or {verb.strip() for verb in (error.headers or {}).get("Allow", "GET").split(",")}
     allow = ", ".join(sorted({*listed, "OPTIONS", *(("HEAD",) if "GET" in listed else ())}))
     if request.method == "OPTIONS":
         return Response(status_code=204, headers={"allow": allow})
-    return _respond(request, MethodNotAllowed(f"this resource takes {allow}"), {"allow": allow})
+    detail = f"{request.method} is not supported here; use one of {allow}"
+    return _respond(request, MethodNotAllowed(detail), {"allow": allow})
 
 
 def _respond(request: Request, error: GoverseError, headers: Mapping[str, str] | None = None) -> Response:
@@ -253,6 +254,6 @@ def _respond(request: Request, error: GoverseError, headers: Mapping[str, str] |
 
 
 def _pointer(location: Iterable[object]) -> str:
-    """Return the JSON pointer of a bad field; the first part only says that it was in the body."""
+    """Return the JSON pointer of an invalid field. The first part, ``body`` or ``query``, is left out."""
     parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
     return "".join(f"/{part}" for part in parts[1:])

@@ -1,18 +1,17 @@
-"""HTTP/1.1 as uvicorn speaks it over httptools, with bounds on what a connection may hold without getting on.
+"""uvicorn's HTTP/1.1 connection with limits on size, memory and time.
 
-uvicorn bounds neither the headers of a request nor the time that they take, reads a refused body without end, parses
-whatever is pipelined, and answers a broken request in plain text. This class closes those gaps:
+uvicorn limits neither the size nor the arrival time of headers, reads a rejected body to its end, parses all pipelined
+requests, and answers malformed requests in plain text. ``BoundedProtocol`` closes these gaps:
 
-* headers (and trailers) of a request are at most ``HEADERS_BYTES_MAX`` and arrive within ``head_read_timeout_s``;
-* of a body that was refused at most ``DISCARDED_BYTES_MAX`` are read;
-* pipelined requests are parsed one or a few at a time; the bytes of the others wait, and the socket is not read before
-  they are parsed, whatever uvicorn asks for;
-* while a client does not take an answer, nothing more of it is read or started;
-* bytes that wait, and answers that are not taken, have bounds over all connections (``goverse_gate.memory_bounds``);
-* one connection too many, and what is not HTTP, is answered with a problem document;
-* a client that takes nothing of its answer for ``write_stall_timeout_s`` is cut off.
+* Headers and trailers take at most ``HEADERS_BYTES_MAX`` bytes. Headers arrive within ``head_read_timeout_s``.
+* At most ``DISCARDED_BYTES_MAX`` bytes of a rejected body are read.
+* Pipelined requests are parsed a few at a time. The rest stays unparsed, and the socket is not read until it is parsed.
+* While a client does not read its response, no more of its bytes are read and none of its requests start.
+* Unparsed bytes and unread responses have limits over all connections (``goverse_gate.memory_bounds``).
+* Excess connections and malformed requests are answered with a problem document.
+* A client that reads nothing of its response for ``write_stall_timeout_s`` is disconnected.
 
-The times are kept by one sweep over all connections, not by a timer for each.
+One sweep over all connections enforces the times; no connection has a timer of its own.
 """
 
 from __future__ import annotations
@@ -37,19 +36,19 @@ from goverse_gate.memory_bounds import Unsent
 from goverse_gate.paced import PacedTransport
 from goverse_gate.problems import document, retry_after_s, status_of
 
-DISCARDED_BYTES_MAX: Final = 8 * MIB  # lets a client that sends too much by mistake read its answer
-REFUSED_CONNECTIONS_MAX: Final = 64  # that may read their refusal at one time; further ones are cut off without
-SLICE_BYTES: Final = 4 * KIB  # parsed at a time; holds the headers of few requests, so few are parsed too early
+DISCARDED_BYTES_MAX: Final = 8 * MIB  # so that a client that sent too much by mistake can read its error response
+REFUSED_CONNECTIONS_MAX: Final = 64  # refused connections that get a response; further ones are just closed
+SLICE_BYTES: Final = 4 * KIB  # parsed at a time; small, so that few pipelined requests are parsed ahead of time
 
-WRITE_BUFFER_BYTES: Final = 16 * KIB  # of answers that a client did not take, before its connection counts as blocked
-TLS_READ_BUFFER_BYTES: Final = 64 * KIB  # encrypted bytes that a paused connection goes on reading
+WRITE_BUFFER_BYTES: Final = 16 * KIB  # of unread responses; beyond this the connection counts as blocked
+TLS_READ_BUFFER_BYTES: Final = 64 * KIB  # encrypted bytes that a paused connection still reads
 
 _BODY_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 @dataclass(slots=True, frozen=True)
 class ConnectionLimits:
-    """What connections may hold."""
+    """The number of connections and their timeouts."""
 
     connections_max: int
     head_read_timeout_s: float
@@ -58,10 +57,10 @@ class ConnectionLimits:
 
 
 class _HeldFlow(FlowControl):
-    """uvicorn's flow control, which resumes reading only when no bytes of the connection wait to be parsed.
+    """uvicorn's flow control, which resumes reading only when the connection has no unparsed bytes.
 
-    uvicorn resumes after each answer and whenever an application waits for a body. Each of these would let another
-    read buffer of pipelined requests in.
+    uvicorn resumes reading after each response and whenever the application waits for a body. Each time, another read
+    buffer full of pipelined requests would come in.
     """
 
     def __init__(self, transport: asyncio.Transport, held: bytearray) -> None:
@@ -80,25 +79,25 @@ class BoundedProtocol(FastPathProtocol):
     unsent: Unsent
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **more: Any) -> None:
-        """Begin with a connection that sent nothing yet."""
+        """Start with a connection that has received nothing."""
         super().__init__(config, server_state, app_state, **more)
-        self._held = bytearray()  # arrived, not parsed yet
-        self._counted = 0  # of them, in the budget that all connections share
-        self._holds = False  # reading is paused because bytes wait
-        self._answered_late = False  # an answer is complete, and the client has not taken it
-        self._idle_bytes = 0  # parsed since the last request, end of headers, or piece of a body
+        self._held = bytearray()  # received, not yet parsed
+        self._counted = 0  # the part of them that is counted in the shared budget
+        self._holds = False  # reading is paused because of unparsed bytes
+        self._answered_late = False  # a response is complete, but the client has not read it
+        self._idle_bytes = 0  # parsed since the last start of a request, end of headers, or part of a body
         self._discarded_bytes = 0
-        self._head_since: float | None = monotonic()  # None while no headers are awaited
+        self._head_since: float | None = monotonic()  # the wait for headers began; None while none are awaited
         self._head_begun = False
         self._parsing = False
-        self._refusal: GoverseError | None = None  # nothing more is parsed; what was asked before is still answered
-        self._refused_since: float | None = None  # the refusal was sent; the client may take its time to read it
-        self._stalled: tuple[float, int] | None = None  # since when, and how much was still to be taken
+        self._refusal: GoverseError | None = None  # parsing has stopped; earlier requests are still answered
+        self._refused_since: float | None = None  # when the refusal was sent; the client may still be reading it
+        self._stalled: tuple[float, int] | None = None  # since when, and the number of unread bytes at that time
 
     # --- reading ----------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, unless there are too many."""
+        """Accept a connection, or refuse it if there are too many."""
         if transport.get_extra_info("sslcontext") is not None:
             transport = self._paced(transport)
         transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
@@ -109,14 +108,14 @@ class BoundedProtocol(FastPathProtocol):
             self._refusal = Overloaded()
             self.transport.abort()
         elif surplus > 0:
-            self._refuse(Overloaded("there are as many connections as there may be"))
+            self._refuse(Overloaded(f"too many connections; the gate allows {self.limits.connections_max}"))
 
     def _paced(self, transport: Any) -> PacedTransport:
         transport.set_read_buffer_limits(TLS_READ_BUFFER_BYTES)
         return PacedTransport(transport, self.loop, on_blocked=self.blocked, on_drained=self.drained)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget everything that the client sent and did not take."""
+        """Drop all bytes that the client sent or did not read."""
         self.unsent.note(self, 0)
         self._held.clear()
         self._count_held()
@@ -126,11 +125,11 @@ class BoundedProtocol(FastPathProtocol):
             self.transport.drop()
 
     def cut(self) -> None:
-        """End the connection at once."""
+        """Close the connection immediately."""
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, or keep it while earlier requests wait."""
+        """Parse ``data``, or keep it while earlier requests wait."""
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         if self._refusal is not None:
@@ -142,7 +141,7 @@ class BoundedProtocol(FastPathProtocol):
             self._parse(data)
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, once the client has taken this answer."""
+        """Continue with the next request once the client has read this response."""
         if self.flow.write_paused:
             self._answered_late = True
         else:
@@ -150,10 +149,11 @@ class BoundedProtocol(FastPathProtocol):
             self.went_idle()
 
     def went_idle(self) -> None:
-        """Parse what was held back, or send the refusal that waited for the answers before it.
+        """Parse the held bytes, or send the refusal that waited for earlier responses.
 
-        What was held back is parsed in a turn of the loop of its own: this one may belong to an object that answers,
-        which is not done yet, and a request that is carried out in it could answer a further connection, and so on.
+        Held bytes are parsed in the next iteration of the event loop. This code may run inside the turn of an object
+        that is delivering its reply. A request that started here could finish immediately and answer another connection
+        from the same call stack, and so on without a bound.
         """
         if self._refusal is not None:
             if not self.outstanding and self._refused_since is None and not self.transport.is_closing():
@@ -172,11 +172,11 @@ class BoundedProtocol(FastPathProtocol):
             self.transport.close()
 
     def _parse_held(self) -> None:
-        """Parse what is held until a request waits; the socket is read again when nothing is held any more."""
+        """Parse held bytes until a request has to wait. Reading resumes when no bytes are held."""
         answered = self.server_state.total_requests
         while self._held and not self._is_occupied():
             if self.server_state.total_requests != answered:
-                self.loop.call_soon(self._go_on, context=self.context)  # other connections have their turn first
+                self.loop.call_soon(self._go_on, context=self.context)  # let other connections run first
                 break
             piece = bytes(self._held[:SLICE_BYTES])
             del self._held[:SLICE_BYTES]
@@ -192,35 +192,35 @@ class BoundedProtocol(FastPathProtocol):
         self._count_held()
 
     def _is_occupied(self) -> bool:
-        """Tell whether what follows has to wait: for a request, for the client, or for ever."""
+        """True if further requests must wait: for a request, for the client, or because the connection is closing."""
         return bool(self.pipeline) or self.calls or self.flow.write_paused or self.transport.is_closing()
 
     def _read_on(self) -> None:
-        cycle: Any = self.cycle  # declared as always there, but None before the first request
+        cycle: Any = self.cycle  # None before the first request, although uvicorn declares otherwise
         if cycle is None or cycle.response_complete or len(cycle.body) <= HIGH_WATER_LIMIT:
             self.flow.resume_reading()
 
     def _count_held(self) -> None:
-        """Count what is held in the budget of all connections; refuse the connection where that is exceeded."""
+        """Count held bytes in the shared budget. Refuses the connection if the budget is exceeded."""
         received = self.fast_path.objects.received
         received.used += len(self._held) - self._counted
         self._counted = len(self._held)
         if self._counted and received.exceeded:
-            self._refuse(Overloaded("too many request bytes wait at the same time"))
+            self._refuse(Overloaded("too many request bytes are waiting in the gate"))
 
     def _parse(self, data: bytes) -> None:
         parser: httptools.HttpRequestParser | None = self.parser
         if parser is None:
-            return  # the connection is gone
+            return  # the connection is closed
         self._parsing = True
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self.cycle.keep_alive = False  # answered as plain HTTP; what follows may be another protocol
+            self.cycle.keep_alive = False  # answered as plain HTTP; the bytes behind it may be another protocol
         except httptools.HttpParserError as error:
             self._refuse(_ours(error))
         else:
-            if self._fast_call is not None and not self._fast_call_begun:  # no property: every call pays for this
+            if self._fast_call is not None and not self._fast_call_begun:  # ``awaits_body`` inlined, for speed
                 self.leave_fast_path_if_long()
             self._idle_bytes += len(data)
             if self._idle_bytes > HEADERS_BYTES_MAX:
@@ -231,7 +231,7 @@ class BoundedProtocol(FastPathProtocol):
     # --- callbacks of the parser --------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Begin with a request."""
+        """Start a request and its limits."""
         super().on_message_begin()
         self._head_since = monotonic()
         self._head_begun = True
@@ -241,18 +241,19 @@ class BoundedProtocol(FastPathProtocol):
         """Start the request.
 
         Raises:
-            MalformedRequest: it offers another protocol and has a body, which the parser would take for that protocol.
+            MalformedRequest: the request has both an Upgrade and a body. The parser would treat the body as bytes of
+                the other protocol.
         """
         self._head_since = None
         self._head_begun = False
         self._idle_bytes = 0
-        parser: Any = self.parser  # uvicorn declares that it may be gone, but not while it calls back
+        parser: Any = self.parser  # declared as optional by uvicorn, but always set during a callback
         if parser.should_upgrade() and any(name in _BODY_HEADERS and value != b"0" for name, value in self.headers):
-            raise MalformedRequest("this server does not change protocols; send the body without Upgrade")
+            raise MalformedRequest("protocol upgrades are not supported; send a request with a body without Upgrade")
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body, or throw it away when the request was answered already."""
+        """Keep a part of the body, or discard it if the request was answered already."""
         self._idle_bytes = 0
         if not self.awaits_body and self.cycle.response_complete:
             self._discard(len(body))
@@ -262,13 +263,13 @@ class BoundedProtocol(FastPathProtocol):
     # --- writing ------------------------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
-        """Note that the client does not take its answer."""
+        """Record that the client does not read its response."""
         if isinstance(self.transport, PacedTransport):
             self.transport.pause()
         self.blocked()
 
     def blocked(self) -> None:
-        """Start nothing more until the client has taken what it was sent."""
+        """Start no further request until the client has read its response."""
         super().pause_writing()
         size = self.transport.get_write_buffer_size()
         self._stalled = (monotonic(), size)
@@ -276,7 +277,7 @@ class BoundedProtocol(FastPathProtocol):
         self.unsent.enforce()
 
     def resume_writing(self) -> None:
-        """Note that it does, and go on with its next request."""
+        """Record that the client reads again, and continue with its next request."""
         if isinstance(self.transport, PacedTransport):
             self.transport.resume()
             if self.transport.blocked:
@@ -284,7 +285,7 @@ class BoundedProtocol(FastPathProtocol):
         self.drained()
 
     def drained(self) -> None:
-        """Go on: the client has taken nearly everything."""
+        """Continue: the client has read nearly everything."""
         super().resume_writing()
         self._stalled = None
         self.unsent.note(self, 0)
@@ -295,7 +296,7 @@ class BoundedProtocol(FastPathProtocol):
             self.loop.call_soon(self._go_on, context=self.context)
 
     def _refuse(self, error: GoverseError) -> None:
-        """Parse nothing more, answer what was asked before, then send the refusal and end the connection."""
+        """Stop parsing, answer the earlier requests, then send ``error`` and close the connection."""
         self._refusal = error
         self._held.clear()
         self._count_held()
@@ -305,16 +306,16 @@ class BoundedProtocol(FastPathProtocol):
         elif self.outstanding > self.calls and self.cycle.more_body:
             self._give_up_newest()
         elif not self.outstanding and self._is_body_broken():
-            self.transport.close()  # that request has its answer; this is still about its body
+            self.transport.close()  # the error is in the body of a request that has been answered
         if not self.outstanding and not self.transport.is_closing():
             self._answer(error)
 
     def _is_body_broken(self) -> bool:
-        cycle: Any = self.cycle  # declared as always there, but None before the first request
+        cycle: Any = self.cycle  # None before the first request, although uvicorn declares otherwise
         return cycle is not None and cycle.response_complete and cycle.more_body
 
     def _give_up_newest(self) -> None:
-        """Withdraw the request whose body is broken; the refusal is its answer."""
+        """Cancel the request whose body is broken. The refusal is its response."""
         self.outstanding -= 1
         if self.pipeline:
             self.pipeline.popleft()
@@ -340,14 +341,14 @@ class BoundedProtocol(FastPathProtocol):
         ]
         self.transport.write(b"".join(lines))
         self._refused_since = monotonic()
-        self.flow.resume_reading()  # closing now would throw away what the client sent, and with it the answer
+        self.flow.resume_reading()  # closing with unread input would reset the connection and lose the response
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
     # --- time ---------------------------------------------------------------------------------------------------
 
     def sweep(self, now: float) -> None:
-        """End the connection if its client has kept it waiting for too long."""
+        """Close the connection if one of its timeouts has passed."""
         left = self.transport.get_write_buffer_size()
         if left or self._stalled is not None:
             self._watch_reader(now, left)
@@ -357,21 +358,22 @@ class BoundedProtocol(FastPathProtocol):
                 self.transport.close()
             return
         if self.awaits_body:
-            self.leave_fast_path()  # to where its time is watched
+            self.leave_fast_path()  # ASGI enforces the timeout of the body
         if self.idle_since is not None and now - self.idle_since > self.limits.keep_alive_timeout_s:
             self.transport.close()
         if self._head_since is None:
             return
         if self.outstanding:
-            self._head_since = now  # the next request waits for us, not we for it
+            self._head_since = now  # the next request is waiting for this server, not the other way round
         elif now - self._head_since > self.limits.head_read_timeout_s:
             if self._head_begun:
-                self._refuse(MalformedRequest("the headers of the request did not arrive in time"))
+                limit_s = self.limits.head_read_timeout_s
+                self._refuse(MalformedRequest(f"the request headers did not arrive within {limit_s:g} s"))
             else:
                 self.transport.close()
 
     def _watch_reader(self, now: float, left: int) -> None:
-        """Cut the connection off if its client has taken nothing for too long."""
+        """Close the connection if its client has read nothing for too long."""
         self.unsent.note(self, left)
         since, size = self._stalled or (now, left + 1)
         if left < size:
@@ -381,7 +383,10 @@ class BoundedProtocol(FastPathProtocol):
 
 
 def _ours(error: httptools.HttpParserError) -> GoverseError:
-    """Return the error that a callback raised, or one for what the parser refuses; without frames that lead back."""
+    """Return the error that a callback raised, or ``MalformedRequest`` for an error of the parser itself.
+
+    The traceback is removed, because its frames refer to the connection.
+    """
     ours = error.__context__
     if not isinstance(ours, GoverseError):
         return MalformedRequest("the request is not well-formed HTTP/1.1")
@@ -390,5 +395,5 @@ def _ours(error: httptools.HttpParserError) -> GoverseError:
 
 
 def bounded_protocol(limits: ConnectionLimits, fast_path: FastPath, unsent: Unsent) -> type[BoundedProtocol]:
-    """Return the protocol with these limits, as a class since that is what uvicorn wants."""
+    """Return a protocol class with these limits; uvicorn takes a class."""
     return type("GateProtocol", (BoundedProtocol,), {"limits": limits, "fast_path": fast_path, "unsent": unsent})

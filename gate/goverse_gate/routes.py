@@ -1,4 +1,7 @@
-"""The catalog as the raw path needs it: types and methods by the bytes of a path, with deadlines and series."""
+"""Routes of the object API: types and methods, found by the bytes of a path segment, with their timeouts and metrics.
+
+``Routes`` is built from the catalog, so that the lookup of a call does not decode the path.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from goverse_gate.target import Names, shown
 
 @dataclass(slots=True, frozen=True)
 class MethodRoute:
-    """A method that may be called."""
+    """An exported method."""
 
     name: str
     timeout_s: float
@@ -25,7 +28,7 @@ class MethodRoute:
 
 @dataclass(slots=True, frozen=True)
 class TypeRoute:
-    """An object type and its methods; ``unknown`` counts calls of anything that is no method for the outside."""
+    """An object type and its exported methods. ``unknown`` counts calls of anything else."""
 
     name: str
     methods: Names[MethodRoute]
@@ -37,10 +40,9 @@ class TypeRoute:
     def state_tag(self, version: int, state: bytes) -> bytes:
         """Return the entity tag of a state, without quotes: the version, and for some types a checksum.
 
-        A migration, another release of a view, or a field that begins to be hidden changes the representation of an
-        object and not its version. While nodes of two releases serve, a gate cannot know which of them answered, so
-        from state version 2 on, and for types with a view or hidden fields, the tag follows from the representation
-        itself.
+        A migration, a new release of a view, or a newly hidden field changes the representation of an object but not
+        its version. During a rolling upgrade the gate cannot tell which release answered. Therefore types with a state
+        version of 2 or more, a view, or hidden fields have a checksum of the representation in their tag.
         """
         return b"%d" % version if self.tag_names_version_only else b"%d.%08x" % (version, crc32(state))
 
@@ -48,8 +50,8 @@ class TypeRoute:
         """Return the method that a path segment names.
 
         Raises:
-            UnknownMethod: there is none; says which there are.
-            AccessDenied: it is a handler, which only other objects call.
+            UnknownMethod: the type has no such method; the error lists its methods.
+            AccessDenied: the segment names a handler, which only other objects can call.
         """
         method = self.methods.find(segment)
         if method is None:
@@ -62,10 +64,10 @@ class TypeRoute:
 
 
 class Routes:
-    """Everything that one gate offers."""
+    """The object types of one gate."""
 
     def __init__(self, catalog: Catalog, metrics: GateMetrics, default_timeout_s: float) -> None:
-        """Look up once what does not depend on a request."""
+        """Build the routes of ``catalog``; ``default_timeout_s`` is for methods without a timeout of their own."""
 
         def route_of(described: TypeDescription) -> TypeRoute:
             methods = {
@@ -86,20 +88,20 @@ class Routes:
         """Return the type that a path segment names.
 
         Raises:
-            UnknownType: there is none; says which there are.
-            Unavailable: no type is known at all, since no node of the cluster has registered.
+            UnknownType: the application has no such type; the error lists its types.
+            Unavailable: no node of the cluster has registered yet, so no types are known.
         """
         route = self._types.find(segment)
         if route is None and not self._type_names:
-            raise Unavailable("no node of the cluster has registered yet; try again in a moment", retry_after_s=1)
+            raise Unavailable("no node of the cluster has registered yet; retry in a moment", retry_after_s=1)
         if route is None:
             told = advice(_text(segment), self._types, f"this application has {self._type_names}")
-            raise UnknownType(f"there is no object type {shown(segment)}; {told}")
+            raise UnknownType(f"unknown object type {shown(segment)}; {told}")
         return route
 
 
 def _text(segment: bytes) -> str:
-    """Return a path segment for a comparison with names, which are ASCII."""
+    """Return a path segment as text, to be compared with names, which are ASCII."""
     return segment.decode("ascii", errors="replace")
 
 

@@ -1,16 +1,15 @@
-"""Waiting for replies and bodies without a timer or a task per request.
+"""Deadlines and client disconnects for all requests of a gate, with a single timer.
 
-One coarse timer looks at everybody. A request that is answered before the timer comes round pays for an entry
-in a dict and nothing else. One that is still there is *old*: from then on a task watches whether its client
-went away.
+The timer ticks every ``PERIOD_S``. A request that is answered before the next tick costs one dictionary entry. One that
+is still waiting at a tick becomes *old*: a task then watches for the disconnect of its client.
 
-* At its deadline the wait ends with ``Expired``, whether the link ever answers or not. An event loop that stood still
-  first takes in what came meanwhile: the timer leaves one round out.
-* When the client goes away the wait ends with ``ClientGone``.
+* At its deadline a wait ends with ``Expired``, even if the link never replies. After a stall of the event loop the
+  timer skips one tick, so that replies which arrived during the stall are delivered first.
+* If the client disconnects, the wait ends with ``ClientGone``.
 
-Either way the future is cancelled, which tells the link that nobody waits: a request that has not begun is
-dropped. Calls that have no task (``goverse_gate.fast_path``) learn of their client's departure from the connection; here
-they only have their deadline.
+Both cancel the future. The link sees the cancellation and drops a request that has not started. Fast-path calls
+(``goverse_gate.fast_path``) have no task and learn of a disconnect from their connection; only their deadlines are kept
+here.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from goverse.model.frames import Reply
 from goverse_gate.exchange import Message, Receive
 
 PERIOD_S: Final = 0.05
-ANSWER_GRACE_S: Final = 0.1  # a node looks at deadlines every 50 ms as well, and knows better what became of a call
+ANSWER_GRACE_S: Final = 0.1  # a node checks deadlines every 50 ms too, and its reply says whether the call ran
 
 
 class Expired(Exception):
@@ -35,19 +34,19 @@ class ClientGone(Exception):
 
 
 class LinkBroken(Exception):
-    """The link gave the future up without a reply."""
+    """The link cancelled the future without a reply."""
 
 
 class Expiring(Protocol):
-    """Something that is told when its deadline passed."""
+    """A call with a deadline."""
 
     def expire(self) -> None:
-        """The deadline passed; may be told more than once."""
+        """End the call because its deadline passed. May be called more than once."""
         ...
 
 
 class _Old:
-    """A wait that outlived one round of the timer."""
+    """A wait that has outlived one tick."""
 
     __slots__ = ("deadline", "reason", "watch")
 
@@ -58,10 +57,10 @@ class _Old:
 
 
 class Timeouts:
-    """Everybody who waits in one gate. Belongs to one event loop."""
+    """All waits of one gate. Belongs to one event loop."""
 
     def __init__(self, period_s: float = PERIOD_S) -> None:
-        """Nobody waits yet."""
+        """Start with no waits and no timer."""
         self._period_s = period_s
         self._young: dict[Future[Reply], tuple[float, Receive]] = {}
         self._old: dict[Future[Reply], _Old] = {}
@@ -70,7 +69,7 @@ class Timeouts:
         self._expiring: dict[Expiring, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._due = 0.0
-        self._left_out = False
+        self._skipped = False  # the last tick did nothing
 
     async def reply(self, future: Future[Reply], deadline: float, receive: Receive) -> Reply:
         """Return the link's reply.
@@ -100,7 +99,7 @@ class Timeouts:
         """Return the next message from the client.
 
         Raises:
-            Expired: it did not come by the deadline.
+            Expired: none arrived before the deadline.
         """
         task = asyncio.current_task()
         if task is None:
@@ -119,33 +118,33 @@ class Timeouts:
             self._late.discard(task)
 
     def track(self, call: Expiring, deadline: float) -> None:
-        """Tell ``call`` when its deadline passed, until it is forgotten."""
+        """Call ``call.expire`` at every tick after ``deadline``, until ``untrack``."""
         if self._loop is None:
             self._arm()
         self._expiring[call] = deadline
 
     def untrack(self, call: Expiring) -> None:
-        """Stop waiting for a deadline."""
+        """Stop tracking ``call``."""
         self._expiring.pop(call, None)
 
     def _arm(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._look_again(self._loop)
+        self._schedule(self._loop)
 
-    def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = loop.time() + self._period_s
-        loop.call_at(self._due, self._look)
+        loop.call_at(self._due, self._tick)
 
-    def _look(self) -> None:
-        """Go round once; stop the timer when nobody waits."""
+    def _tick(self) -> None:
+        """Check every wait once. Stops the timer if there are none."""
         loop = self._loop
         if loop is None or not (self._young or self._old or self._reading or self._expiring):
             self._loop = None
             return
         now = loop.time()
-        self._left_out = now - self._due > self._period_s and not self._left_out
-        if self._left_out:
-            self._look_again(loop)
+        self._skipped = now - self._due > self._period_s and not self._skipped
+        if self._skipped:
+            self._schedule(loop)
             return
         for future, (deadline, receive) in self._young.items():
             self._old[future] = _Old(deadline, loop.create_task(self._watch(future, receive)))
@@ -159,7 +158,7 @@ class Timeouts:
             if deadline <= now and task not in self._late:
                 self._late.add(task)
                 task.cancel()
-        self._look_again(loop)
+        self._schedule(loop)
 
     def _give_up(self, future: Future[Reply], reason: type[Exception]) -> None:
         old = self._old.get(future)
@@ -168,7 +167,7 @@ class Timeouts:
             future.cancel()
 
     async def _watch(self, future: Future[Reply], receive: Receive) -> None:
-        ends = 0  # a body that nobody asked for may still be there, and ends once
+        ends = 0  # an unread body may come first; its end counts once
         while ends < 2:
             message = await receive()
             if message["type"] == "http.disconnect":
