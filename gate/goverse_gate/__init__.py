@@ -1,1 +1,1 @@
-"""The gate: the web face of GoVerse. It knows links and catalogs, never a user's classes or a store."""
+"""The HTTP server of GoVerse. It depends on links and catalogs, never on users' classes or on a store."""

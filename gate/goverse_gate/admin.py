@@ -1,6 +1,6 @@
-"""Routes for operators under ``/admin``, for holders of the admin token (``goverse_gate.admin_access``).
+"""Routes for operators under ``/admin``. They require the admin token (``goverse_gate.admin_access``).
 
-The routes of the store exist only in a process that has one.
+The routes of the store exist only in a process with an embedded store.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ logger = logging.getLogger("goverse.gate.admin")
 
 
 class LogLevel(BaseModel):
-    """The level below which nothing is logged."""
+    """The lowest level that is logged."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,14 +43,14 @@ class LogLevel(BaseModel):
 class Snapshot(BaseModel):
     """A snapshot that is complete and durable."""
 
-    commit_seq: str = Field(description="The position that it reflects.")
+    commit_seq: str = Field(description="The newest commit in the snapshot.")
     objects: int
     replies: int
     bytes: int
 
 
 class Trim(BaseModel):
-    """What a trim removed."""
+    """The segments and snapshots that a trim removed."""
 
     segments: int
     snapshots: int
@@ -58,16 +58,16 @@ class Trim(BaseModel):
 
 
 class RestoredObject(BaseModel):
-    """An object that was given an earlier state."""
+    """An object that was restored to an earlier state."""
 
-    version: int = Field(description="The version that it has now.")
+    version: int = Field(description="The object's version after the restore.")
     commit_seq: str
-    from_version: int = Field(description="The version whose state it has.")
+    from_version: int = Field(description="The version whose state was restored.")
     from_commit_seq: str
 
 
 class ObjectToRestore(BaseModel):
-    """An object, and the point whose state it gets: a position or a time."""
+    """An object, and the commit or the time whose state it is restored to."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,7 +80,7 @@ class ObjectToRestore(BaseModel):
     @model_validator(mode="after")
     def _one_point(self) -> Self:
         if (self.to_seq is None) == (self.to_time_ms is None):
-            raise ValueError("give to_seq or to_time_ms")
+            raise ValueError("give either to_seq or to_time_ms")
         return self
 
 
@@ -100,41 +100,41 @@ def admin_routes(options: GateOptions, administration: Administration | None, co
 
 
 def _add_log_level(router: APIRouter) -> None:
-    @router.get("/log-level", operation_id="get_log_level", summary="The log level")
+    @router.get("/log-level", operation_id="get_log_level", summary="Get the log level")
     async def get_log_level() -> LogLevel:
         return LogLevel(level=_nearest(logging.getLogger().level))
 
-    @router.put("/log-level", operation_id="set_log_level", summary="Change the log level until the next start")
+    @router.put("/log-level", operation_id="set_log_level", summary="Set the log level until the next restart")
     async def set_log_level(wanted: LogLevel) -> LogLevel:
         change_level(wanted.level.lower())
-        logger.warning("the log level is now %s", wanted.level, extra={"level": wanted.level})
+        logger.warning("log level changed to %s", wanted.level, extra={"level": wanted.level})
         return wanted
 
 
 def _add_config(router: APIRouter, config: ConfigView) -> None:
-    @router.get("/config", operation_id="get_config", summary="The effective settings, secrets hidden")
+    @router.get("/config", operation_id="get_config", summary="Get the effective settings, secrets hidden")
     async def get_config() -> dict[str, Any]:
         return dict(config())
 
 
 def _add_store(router: APIRouter, administration: Administration) -> None:
-    @router.post("/snapshot", operation_id="snapshot", summary="Make a snapshot now")
+    @router.post("/snapshot", operation_id="snapshot", summary="Write a snapshot now")
     async def snapshot() -> Snapshot:
         made = await administration.snapshot()
         return Snapshot(
             commit_seq=str(made.commit_seq), objects=made.objects, replies=made.replies, bytes=made.size_bytes
         )
 
-    @router.post("/trim", operation_id="trim", summary="Remove old snapshots, and the log that only they needed")
+    @router.post("/trim", operation_id="trim", summary="Remove old snapshots and the log segments only they needed")
     async def trim(snapshots_kept: Annotated[int, Query(ge=1, le=SNAPSHOTS_KEPT_MAX)] = 1) -> Trim:
         removed = await administration.trim(snapshots_kept)
         return Trim(segments=removed.segments, snapshots=removed.snapshots, bytes=removed.size_bytes)
 
-    @router.post("/restore-object", operation_id="restore_object", summary="Give an object an earlier state")
+    @router.post("/restore-object", operation_id="restore_object", summary="Restore an object to an earlier state")
     async def restore_object(wanted: ObjectToRestore) -> RestoredObject:
         key = ObjectKey(check_namespace(wanted.namespace), wanted.type, check_id(wanted.id))
         made = await administration.restore_object(key, to_seq=wanted.to_seq, to_time_ms=wanted.to_time_ms)
-        logger.warning("%s was given the state of version %d", key, made.from_version, extra={"object": str(key)})
+        logger.warning("%s restored to the state of version %d", key, made.from_version, extra={"object": str(key)})
         return RestoredObject(
             version=made.version,
             commit_seq=str(made.commit_seq),
@@ -142,7 +142,7 @@ def _add_store(router: APIRouter, administration: Administration) -> None:
             from_commit_seq=str(made.from_commit_seq),
         )
 
-    @router.get("/manifest", operation_id="get_manifest", summary="What the store consists of")
+    @router.get("/manifest", operation_id="get_manifest", summary="List the files of the store")
     async def manifest() -> dict[str, Any]:
         return dict(await administration.manifest())
 

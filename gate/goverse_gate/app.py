@@ -1,7 +1,8 @@
-"""The gate's application: FastAPI for everything that people and operators look at, the raw path for objects.
+"""The gate's ASGI application.
 
-``GateApp`` is itself the ASGI entry. It looks at the path and sends ``/objects`` to the raw path, so that
-calls never pass a middleware; whatever else comes passes the same guard and then goes through FastAPI.
+``GateApp`` is a FastAPI application whose entry point checks the path first. ``/objects`` goes to ``Objects``, a plain
+ASGI application, so that calls pass no middleware. All other paths (docs, health, metrics, administration) go through
+``PageGateway``, which applies the same guard, to FastAPI.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ from goverse_gate.static_content import StaticContent
 from goverse_gate.timeouts import Timeouts
 
 OBJECT_PREFIXES: Final = (b"/objects/", b"/v1/objects/")
-COMPRESSED_BYTES_MIN: Final = 2_048  # less fits into one packet or two anyway
+COMPRESSED_BYTES_MIN: Final = 2_048  # smaller responses fit into one or two packets uncompressed
 
 
 class GateApp(FastAPI):
     """The ASGI application of a gate.
 
     Attributes:
-        objects: the raw path.
-        page_gateway: stands before everything else.
-        catalog: the object types that it offers.
+        objects: serves ``/objects``.
+        page_gateway: serves all other paths.
+        catalog: the object types that the gate serves.
     """
 
     objects: Objects
@@ -53,7 +54,7 @@ class GateApp(FastAPI):
     catalog: Catalog
 
     def __init__(self, title: str, version: str, catalog: Catalog) -> None:
-        """Begin without routes: FastAPI's own pages load their scripts from the internet."""
+        """Start without FastAPI's own pages, which load scripts from the internet."""
         super().__init__(
             title=title,
             version=version,
@@ -65,8 +66,8 @@ class GateApp(FastAPI):
         self.catalog = catalog
         self._document: StaticContent | None = None
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:  # a coroutine; no frame of its own
-        """Send objects to the raw path, and the rest through the page gateway to FastAPI."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:  # not ``async``: saves a frame per call
+        """Route ``/objects`` to ``objects`` and all other paths to ``page_gateway``."""
         if scope["type"] != "http":
             return super().__call__(scope, receive, send)
         if scope["raw_path"].startswith(OBJECT_PREFIXES):
@@ -74,27 +75,27 @@ class GateApp(FastAPI):
         return self.page_gateway(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document, made when it is first asked for."""
+        """Return the OpenAPI document. It is built on first use."""
         if self.openapi_schema is None:
             routes = get_openapi(title=self.title, version=self.version, routes=self.routes)
             self.openapi_schema = ApiDocument(self.catalog, routes).as_json(self.title, self.version)
         return self.openapi_schema
 
     def document(self) -> StaticContent:
-        """Return the OpenAPI document as it is served."""
+        """Return the encoded OpenAPI document, with its caching headers."""
         if self._document is None:
-            encoded = to_json(self.openapi(), indent=2)  # a default may have more than 64 bits
+            encoded = to_json(self.openapi(), indent=2)  # not orjson: a default may exceed 64 bits
             self._document = StaticContent(encoded, "application/json", {"cache-control": "no-cache"})
         return self._document
 
     def set_catalog(self, catalog: Catalog) -> None:
-        """Offer other object types from now on."""
+        """Serve the object types of ``catalog`` from now on."""
         self.catalog = catalog
         self.openapi_schema = self._document = None
         self.objects.set_catalog(catalog)
 
     def drain(self) -> None:
-        """Say in readiness and in answers that this gate goes away; what runs goes on."""
+        """Report not ready, and close each connection after its next response. Requests in progress continue."""
         self.objects.draining = True
 
 
@@ -112,17 +113,17 @@ def create_app(
     """Build a gate.
 
     Args:
-        link: reaches the objects.
-        catalog: the object types to offer.
+        link: sends requests to objects.
+        catalog: the object types to serve.
         options: see ``GateOptions``.
         title: the name of the API in its documentation.
-        registry: where metrics are kept; node and store may have registered theirs.
-        administration: what operators can do to the store; without it there are no such routes.
-        config: gives the effective settings for ``/admin/config``, secrets hidden.
-        object_ids: makes the ids of objects that are created without one.
+        registry: the metrics registry; node and store may have registered their metrics in it.
+        administration: operations on the store; without it ``/admin`` has no routes for the store.
+        config: returns the effective settings for ``/admin/config``, secrets hidden.
+        object_ids: generates ids for objects that are created without one.
 
     Raises:
-        ConfigError: an option cannot work.
+        ConfigError: an option is invalid.
     """
     options = options or GateOptions()
     registry = registry or CollectorRegistry()
@@ -141,7 +142,7 @@ def create_app(
 
 
 def _add_fronts(app: GateApp, link: Carrier, options: GateOptions, metrics: GateMetrics, object_ids: ObjectIds) -> None:
-    """Put the two ways in, for objects and for everything else, behind one guard."""
+    """Create the applications for objects and for pages, with a shared guard."""
     guard, request_ids = Guard(options), RequestIds()
     timeouts = Timeouts()
     received = Budget(options.bodies_bytes_max)
@@ -180,7 +181,7 @@ def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
         response_class=Response,
     )
     async def metrics() -> Response:
-        # On the loop, not in a thread: the numbers are plain Python values that the loop changes
+        # On the event loop, not in a thread: the loop changes these numbers, and they have no lock.
         return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
 

@@ -1,16 +1,14 @@
-"""Who may talk to the gate at all: the Host header, the Origin of web pages, and CORS.
+"""Protection against foreign web pages: checks of ``Host`` and ``Origin``, and CORS headers.
 
-A gate on a developer's machine is reachable from every web page that the developer opens. So, before anything
-runs:
+Every web page that a developer opens can send requests to a gate on the developer's machine. Each request is therefore
+checked before it has any effect:
 
-* ``Host`` must be an allowed one. A page that makes its own name point to 127.0.0.1 (DNS rebinding) sends its
-  own name.
-* ``Origin`` must be the gate's own host or an allowed origin, for every method.
-* A browser's cross-site request without ``Origin`` (an image, a script, a frame) is refused as well; following a
-  link in a tab of its own is not.
-* Browsers that tell nothing of this are asked not to show answers in frames of other origins (``frame_headers``).
+* ``Host`` must be allowed. A page that points its own host name to 127.0.0.1 (DNS rebinding) sends that name.
+* ``Origin`` must be the gate's own host or an allowed origin, for every HTTP method.
+* A cross-site request without ``Origin`` (image, script, frame) is denied. A link that opens in a tab is allowed.
+* For browsers without ``Sec-Fetch`` headers, responses forbid frames of other origins (``frame_headers``).
 
-Refusals name the setting that would allow the request.
+The error names the setting that would allow the request.
 """
 
 from __future__ import annotations
@@ -34,16 +32,22 @@ ALLOWED_HEADERS: Final = (
 PREFLIGHT_AGE_S: Final = b"600"
 VARY_ORIGIN: Final[Header] = (b"vary", b"Origin")
 
-_KNOWN_HOSTS_MAX: Final = 1_024  # an allowed name may come with any of 65 535 ports
-_SHOWN_MAX: Final = 64  # characters of a client's value in a message
+_KNOWN_HOSTS_MAX: Final = 1_024  # bounds the cache: clients can send an allowed name with any of 65 535 ports
+_SHOWN_MAX: Final = 64  # characters of a client's value in an error
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+|[\x80-\xff]+)(:[0-9]*)?")
 
 
 class Guard:
-    """Decides by headers alone."""
+    """The checks of one gate. They use only the request headers.
+
+    Attributes:
+        vary: the ``Vary`` header, if responses depend on the origin.
+        frame_headers: headers that control which pages may show a response in a frame.
+        known_hosts: Host headers that passed ``check_host``.
+    """
 
     def __init__(self, options: GateOptions) -> None:
-        """Read the options."""
+        """Read the allowed hosts, origins and headers from ``options``."""
         self._any_host = "*" in options.allowed_hosts
         self._hosts = frozenset(host.lower() for host in options.allowed_hosts)
         self._any_origin = "*" in options.allowed_origins
@@ -56,18 +60,18 @@ class Guard:
         self.known_hosts: set[bytes] = set()
 
     def check_host(self, host: bytes, http_version: str = "1.1") -> None:
-        """Pass an allowed Host header, and remember it.
+        """Check that the Host header is allowed, and remember it.
 
         Raises:
-            MalformedRequest: HTTP/1.1 without a Host header, or one that names no host.
-            AccessDenied: the host is not served.
+            MalformedRequest: the Host header is invalid, or is missing in HTTP/1.1.
+            AccessDenied: the host is not in ``gate.allowed_hosts``.
         """
         if host in self.known_hosts or not self.names_host(host, http_version):
             return
         name = host.strip(b" \t").decode("latin-1").lower()
         if not (self._any_host or name in self._hosts or _without_port(name) in self._hosts):
             raise AccessDenied(
-                f"the host {_shown(name)} is not served here; add it to the setting gate.allowed_hosts",
+                f"the host {_shown(name)} is not allowed; to allow it, add it to the setting gate.allowed_hosts",
                 rule="host",
                 setting="gate.allowed_hosts",
             )
@@ -76,25 +80,25 @@ class Guard:
 
     @staticmethod
     def names_host(host: bytes, http_version: str) -> bool:
-        """Tell whether the Host header names a host; in HTTP/1.0 there may be none.
+        """True if the request has a valid Host header; False if it has none, which only HTTP/1.0 allows.
 
         Raises:
-            MalformedRequest: HTTP/1.1 without a Host header, or one that is not well formed.
+            MalformedRequest: the Host header is invalid, or is missing in HTTP/1.1.
         """
         host = host.strip(b" \t")
         if not host:
             if http_version == "1.0":
-                return False  # no browser speaks it, so no page hides behind it
-            raise MalformedRequest("the request has no Host header")
+                return False  # browsers do not send HTTP/1.0, so this is no web page
+            raise MalformedRequest("the Host header is missing")
         if _HOST.fullmatch(host) is None:
-            raise MalformedRequest("the Host header is not a host name or address, with a port or without")
+            raise MalformedRequest("invalid Host header: expected a host name or address, and optionally a port")
         return True
 
     def check_page(self, method: str, host: bytes, headers: Mapping[bytes, bytes]) -> tuple[Header, ...]:
-        """Pass requests that no foreign web page sent; return the CORS headers of the answer.
+        """Check that no foreign web page sent the request, and return the CORS headers for the response.
 
         Raises:
-            AccessDenied: a page of another origin sent it.
+            AccessDenied: a page of another origin sent the request.
         """
         origin = headers.get(b"origin")
         if origin is None:
@@ -110,13 +114,13 @@ class Guard:
         if scheme in ("http", "https") and host and authority == host.decode("latin-1").lower():
             return self.vary
         raise AccessDenied(
-            f"pages of the origin {_shown(text)} may not call this; add it to the setting gate.allowed_origins",
+            f"the origin {_shown(text)} is not allowed; to allow its pages, add it to the setting gate.allowed_origins",
             rule="origin",
             setting="gate.allowed_origins",
         )
 
     def preflight_headers(self, cors: Iterable[Header], headers: Mapping[bytes, bytes]) -> Headers:
-        """Return what the answer to a preflight says besides ``cors``: nothing, unless they let the origin in."""
+        """Return the headers for a preflight response in addition to ``cors``; none if ``cors`` allows no origin."""
         if not any(name == b"access-control-allow-origin" for name, _ in cors):
             return []
         answer = [
@@ -134,12 +138,12 @@ class Guard:
             return
         if (
             headers.get(b"sec-fetch-mode") == b"navigate"
-            and headers.get(b"sec-fetch-dest", b"document") == b"document"  # else a frame, an object, an embed
+            and headers.get(b"sec-fetch-dest", b"document") == b"document"  # not a frame, an object or an embed
             and method in ("GET", "HEAD")
         ):
             return
         raise AccessDenied(
-            "a page of another site may not load this; let it use fetch() and add its origin to the setting "
+            "pages of other sites cannot load this; use fetch() in the page, and add its origin to the setting "
             "gate.allowed_origins",
             rule="origin",
             setting="gate.allowed_origins",
@@ -147,7 +151,7 @@ class Guard:
 
 
 def is_preflight(method: str, headers: Mapping[bytes, bytes]) -> bool:
-    """Tell whether a browser asks for permission before its real request."""
+    """True if the request is a CORS preflight."""
     return method == "OPTIONS" and b"origin" in headers and b"access-control-request-method" in headers
 
 
@@ -157,12 +161,12 @@ def _without_port(host: str) -> str:
 
 
 def _shown(value: str) -> str:
-    """Return a client's value, shortened and escaped, so that it can stand in a message."""
+    """Return a client's value, shortened and escaped, for an error text."""
     return repr(value if len(value) <= _SHOWN_MAX else f"{value[:_SHOWN_MAX]}…")
 
 
 def _frame_headers(allowed_origins: Iterable[str]) -> tuple[Header, ...]:
-    """Return the headers that let only our own and allowed pages show an answer in a frame."""
+    """Return the headers that allow frames only in the gate's own pages and in pages of ``allowed_origins``."""
     origins = tuple(allowed_origins)
     if "*" in origins:
         return ()

@@ -1,7 +1,7 @@
-"""Request headers: one loop over what arrived, then the meaning of those that matter.
+"""Request headers: ``collect`` picks the ones that matter in a single loop, ``read`` parses them.
 
-Most calls carry none of ours; for them nothing is built. A header that is there and wrong is refused, never
-ignored, with two exceptions: ``traceparent`` (the W3C says so) and request ids (they only help reading logs).
+Most calls have none of these headers, and nothing is allocated for them. An invalid header is rejected, never ignored,
+with two exceptions: ``traceparent`` (as the W3C specifies) and request ids (which only help with reading logs).
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ MEANINGFUL: Final = frozenset(
 )
 _RESERVED: Final = tuple(prefix.encode() for prefix in RESERVED_KEY_PREFIXES)
 _MAY_REPEAT: Final = frozenset({b"if-match", b"if-none-match"})
-_SPACE: Final = b" \t"  # around a value, it does not belong to it
+_SPACE: Final = b" \t"  # not part of a value when it surrounds it
 
 _TIMEOUT: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,9})?")
 _KEY: Final = re.compile(rb'"([ !#-\[\]-~]+)"|([ !#-~]+)')
 _SEQ: Final = re.compile(rb"[0-9]{1,20}")
-# A proxy that compresses appends its coding, as Apache does with -gzip, or makes the tag weak, as nginx does. The part
-# behind the dot is a checksum of a state; it does not matter for the version.
+# A compressing proxy appends its coding to the tag (Apache: -gzip) or makes the tag weak (nginx). The part behind the
+# dot is a checksum of the state and is ignored when versions are compared.
 _VERSION_TAG: Final = rb'(?:W/)?"([0-9]{1,18})(?:\.[0-9a-f]{8})?(?:[-;](?:gzip|br|deflate|zstd))?"'
 _VERSION: Final = re.compile(_VERSION_TAG)
 _VERSIONS: Final = re.compile(rb"%s(?:[ \t]*,[ \t]*%s)*" % (_VERSION_TAG, _VERSION_TAG))
@@ -60,7 +60,7 @@ _TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0
 
 @dataclass(slots=True, frozen=True)
 class CallHeaders:
-    """What the headers of one request ask for; the defaults are those of a request without any."""
+    """The parsed headers of one request. The defaults apply to a request without headers."""
 
     namespace: str
     timeout_s: float | None = None
@@ -71,10 +71,10 @@ class CallHeaders:
 
 
 def collect(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes, dict[bytes, bytes]]:
-    """Return Host, Content-Length, and the other headers that mean something to a gate.
+    """Return Host, Content-Length, and a dictionary of the other headers that the gate evaluates.
 
     Raises:
-        MalformedRequest: one that may come once came twice.
+        MalformedRequest: a header that must not be repeated is repeated.
     """
     host: bytes | None = None
     length = b""
@@ -82,7 +82,7 @@ def collect(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes, dict[
     for name, value in headers:
         if name == b"host":
             if host is not None:
-                raise MalformedRequest("the header Host came more than once")
+                raise MalformedRequest("the Host header is repeated")
             host = value
         elif name == b"content-length":
             length = value
@@ -90,32 +90,32 @@ def collect(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes, dict[
             value = value.strip(_SPACE)  # noqa: PLW2901  # the parser leaves tabs
             if name in found:
                 if name not in _MAY_REPEAT:
-                    raise MalformedRequest(f"the header {name.decode()} came more than once")
-                value = found[name] + b", " + value  # noqa: PLW2901  # the list goes on
+                    raise MalformedRequest(f"the {name.decode()} header is repeated")
+                value = found[name] + b", " + value  # noqa: PLW2901  # a repeated list header continues the list
             found[name] = value
     return host or b"", length, found
 
 
 def check_encodings(found: Mapping[bytes, bytes]) -> None:
-    """Pass a body that comes as it is, in chunks or not.
+    """Check that the body has no encoding other than ``Transfer-Encoding: chunked``.
 
     Raises:
-        UnsupportedTransferEncoding: it is transferred in another way.
-        UnsupportedMediaType: it is compressed.
+        UnsupportedTransferEncoding: the body has another transfer encoding.
+        UnsupportedMediaType: the body is compressed.
     """
     transfer = found.get(b"transfer-encoding")
     if transfer is not None and transfer.lower() != b"chunked":
-        raise UnsupportedTransferEncoding("the only Transfer-Encoding that is supported is chunked")
+        raise UnsupportedTransferEncoding("unsupported Transfer-Encoding; only chunked is supported")
     content = found.get(b"content-encoding")
     if content is not None and content.lower() not in (b"", b"identity"):
-        raise UnsupportedMediaType("a body with a Content-Encoding is not supported; send the JSON uncompressed")
+        raise UnsupportedMediaType("Content-Encoding is not supported; send the JSON uncompressed")
 
 
 def read(found: Mapping[bytes, bytes], default_namespace: str, timeout_s_max: float) -> CallHeaders:
-    """Return what the headers ask for.
+    """Parse the headers in ``found``.
 
     Raises:
-        MalformedRequest: a header is not of its form.
+        MalformedRequest: a header is invalid.
     """
     namespace = found.get(b"goverse-namespace")
     timeout = found.get(b"goverse-timeout")
@@ -134,7 +134,7 @@ def read(found: Mapping[bytes, bytes], default_namespace: str, timeout_s_max: fl
 
 
 def request_id_of(found: Mapping[bytes, bytes]) -> str | None:
-    """Return the client's own request id if it is a harmless one."""
+    """Return the client's request id, or None if it is missing, too long, or has characters that are not allowed."""
     value = found.get(b"goverse-request-id") or found.get(b"x-request-id")
     if value and len(value) <= REQUEST_ID_BYTES_MAX and _REQUEST_ID.fullmatch(value):
         return value.decode("ascii")
@@ -142,21 +142,21 @@ def request_id_of(found: Mapping[bytes, bytes]) -> str | None:
 
 
 def is_exclusive_create(found: Mapping[bytes, bytes]) -> bool:
-    """Tell whether a create may not meet an existing object.
+    """True if a create must fail when the object exists.
 
     Raises:
-        MalformedRequest: ``If-None-Match`` is not ``*``, the only form with a meaning for a create.
+        MalformedRequest: ``If-None-Match`` is not ``*``, the only value that a create supports.
     """
     value = found.get(b"if-none-match")
     if value is None:
         return False
     if value.strip() != b"*":
-        raise MalformedRequest("If-None-Match on a create can only be *")
+        raise MalformedRequest("invalid If-None-Match: a create supports only *")
     return True
 
 
 def other_match(found: Mapping[bytes, bytes], tried: int | None, problem: Problem) -> int | None:
-    """Return the version to try next after a refusal, where ``If-Match`` is a list that also names the present one."""
+    """Return the version for a retry after ``version_mismatch``: the object's current one, if ``If-Match`` lists it."""
     if problem.code != VersionMismatch.code:
         return None
     value = found.get(b"if-match", b"")
@@ -167,25 +167,25 @@ def other_match(found: Mapping[bytes, bytes], tried: int | None, problem: Proble
 
 
 def matches_tag(if_none_match: bytes, tag: bytes) -> bool:
-    """Tell whether ``If-None-Match`` names the state that the client has already; ``tag`` is without quotes."""
+    """True if ``If-None-Match`` contains ``tag``, which is given without quotes."""
     value = if_none_match.strip()
     return value in (b"*", tag) or any(_CODING.sub(b"", known) == tag for known in _ETAG.findall(value))
 
 
 def check_etags(value: bytes) -> None:
-    """Pass what ``If-None-Match`` can be on a read.
+    """Check the value of ``If-None-Match`` on a read.
 
     Raises:
-        MalformedRequest: it is neither ``*``, nor a bare version, nor a list of entity tags.
+        MalformedRequest: the value is neither ``*``, nor a bare version, nor a list of entity tags.
     """
     value = value.strip()
     if value != b"*" and _BARE_VERSION.fullmatch(value) is None and _ETAGS.fullmatch(value) is None:
-        raise MalformedRequest('If-None-Match is neither * nor a list of versions like "7"')
+        raise MalformedRequest('invalid If-None-Match: expected * or a list of versions such as "7"')
 
 
 def _timeout_s(value: bytes, timeout_s_max: float) -> float:
     if _TIMEOUT.fullmatch(value) is None:
-        raise MalformedRequest("GoVerse-Timeout is not a number of seconds, like 2.5")
+        raise MalformedRequest("invalid GoVerse-Timeout: expected a number of seconds, for example 2.5")
     return min(max(float(value), CALL_TIMEOUT_S_MIN), timeout_s_max)
 
 
@@ -194,8 +194,8 @@ def _idempotency_key(value: bytes) -> str:
     key = b"" if match is None else match[1] or match[2]
     if not 1 <= len(key) <= IDEMPOTENCY_KEY_BYTES_MAX:
         raise MalformedRequest(
-            f"Idempotency-Key is not 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters, bare or in "
-            "double quotes"
+            f"invalid Idempotency-Key: expected 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters, with or "
+            "without double quotes"
         )
     if key.startswith(_RESERVED):
         raise reserved_key()
@@ -203,21 +203,21 @@ def _idempotency_key(value: bytes) -> str:
 
 
 def _if_match(value: bytes) -> list[int]:
-    """Return the versions that are named, the newest first: it is the most likely one."""
+    """Return the listed versions, newest first, because the newest is the most likely to match."""
     value = value.strip()
     if value == b"*":
         return [MUST_EXIST]
     if _BARE_VERSION.fullmatch(value):
         return [int(value)]
     if _VERSIONS.fullmatch(value) is None:
-        raise MalformedRequest('If-Match is neither *, nor a version like "7", nor a list of versions')
+        raise MalformedRequest('invalid If-Match: expected *, a version such as "7", or a list of versions')
     versions = sorted({int(version) for version in _VERSION.findall(value)}, reverse=True)
     if len(versions) > _MATCHES_MAX:
-        raise MalformedRequest(f"If-Match names more than {_MATCHES_MAX} versions")
+        raise MalformedRequest(f"If-Match lists {len(versions)} versions; at most {_MATCHES_MAX} are allowed")
     return versions
 
 
 def _min_seq(value: bytes) -> int:
     if _SEQ.fullmatch(value) is None:
-        raise MalformedRequest("GoVerse-Min-Seq is not a commit_seq, a whole number")
+        raise MalformedRequest("invalid GoVerse-Min-Seq: expected a commit_seq, which is a whole number")
     return int(value)

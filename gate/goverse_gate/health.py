@@ -1,4 +1,4 @@
-"""Liveness and readiness. Liveness has no dependencies; readiness is the live truth, with reasons."""
+"""Health checks. Liveness has no dependencies; readiness is computed for each request and lists its reasons."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from goverse_gate.objects import Objects
 
 
 class Liveness(BaseModel):
-    """The process runs and its event loop turns."""
+    """The process is alive and its event loop runs."""
 
     status: str = Field(default="ok", examples=["ok"])
 
 
 class ReadinessReport(BaseModel):
-    """Whether requests would be served now."""
+    """The readiness of the server, with reasons."""
 
-    ready: bool = Field(description="Requests would be served now.")
+    ready: bool = Field(description="True if the server can serve requests now.")
     reasons: list[str] = Field(
-        description="What is missing, one sentence each. A cluster that serves only a part of its shards is ready."
+        description="Problems, one sentence each. A cluster that serves only some of its shards is ready."
     )
-    commit_seq: str = Field(description="The newest durable position of the store.", examples=["42"])
+    commit_seq: str = Field(description="The newest durable commit of the store.", examples=["42"])
 
 
 def health_routes(link: Link, objects: Objects) -> APIRouter:
@@ -46,16 +46,16 @@ def health_routes(link: Link, objects: Objects) -> APIRouter:
 
     for path in ("/healthz", "/livez"):
         router.add_api_route(
-            path, healthz, operation_id=path[1:], summary="Is the process alive?", response_model=Liveness
+            path, healthz, operation_id=path[1:], summary="Check that the process is alive", response_model=Liveness
         )
     for path in ("/ready", "/readyz"):
         router.add_api_route(
             path,
             ready,
             operation_id=path[1:],
-            summary="Would requests be served now?",
+            summary="Check that the server can serve requests",
             response_model=ReadinessReport,
             response_class=JSONResponse,
-            responses={503: {"model": ReadinessReport, "description": "Not ready; the reasons say why."}},
+            responses={503: {"model": ReadinessReport, "description": "Not ready; see `reasons`."}},
         )
     return router

@@ -1,4 +1,4 @@
-"""Ids that the gate makes: for requests, and for objects whose creator named none."""
+"""Ids that the gate generates: for requests, and for objects that are created without an id."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from goverse.ports.clock import Clock, SystemClock
 
 
 class RequestIds:
-    """Request ids: a random part for the process, then a count."""
+    """Request ids: a random prefix for the process, then a counter."""
 
     def __init__(self, entropy: Callable[[int], bytes] = os.urandom) -> None:
-        """Draw the random part."""
+        """Draw the prefix from ``entropy``."""
         self._prefix = entropy(6).hex()
         self._count = count(1)
 
@@ -27,14 +27,14 @@ class ObjectIds:
     """Ids for new objects: UUIDs of version 7, so that they sort by the time of creation."""
 
     def __init__(self, clock: Clock | None = None, entropy: Callable[[int], bytes] = os.urandom) -> None:
-        """Take time and randomness from outside where a test needs it."""
+        """Read time from ``clock`` and randomness from ``entropy``; tests pass their own."""
         self._clock = clock or SystemClock()
         self._entropy = entropy
 
     def new(self) -> str:
-        """Return an id that nobody has."""
+        """Return a unique id."""
         return time_ordered_id(self._clock.wall_ms(), self._entropy(10))
 
     def of_request(self, namespace: str, type_name: str, idempotency_key: str) -> str:
-        """Return the id of the object that a create with this key makes, the same at every repetition."""
+        """Return the id for a create with this idempotency key. Retries get the same id."""
         return derived_id(namespace, type_name, idempotency_key)

@@ -1,4 +1,4 @@
-"""A socket to listen on, opened before anything is started behind it."""
+"""The listening socket. It is opened first, so that a wrong address fails before anything else starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def open_listener(host: str, port: int) -> socket.socket:
     """Return a listening socket.
 
     Raises:
-        ConfigError: the address is taken, or is none of this machine.
+        ConfigError: the address is in use, or does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

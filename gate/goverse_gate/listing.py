@@ -1,7 +1,7 @@
-"""Listings: the query of ``GET /objects/{type}``, pages, and their cursors.
+"""Listings: the query parameters of ``GET /objects/{type}``, and pages with cursors.
 
-A cursor is opaque to clients and checked when it comes back. It holds the last id of its page, so a listing
-goes on where it stopped whatever was created or deleted meanwhile.
+A cursor contains the last id of its page. A listing therefore continues at the right place even if objects were created
+or deleted between two pages. Cursors are opaque to clients and are validated.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CURSOR_FORMAT: Final = b"1"
 
 @dataclass(slots=True, frozen=True)
 class Query:
-    """Which objects a client wants to see; ``after`` is the last id of the page before."""
+    """The parameters of a listing. ``after`` is the last id of the previous page."""
 
     limit: int = LIST_LIMIT
     prefix: str = ""
@@ -37,10 +37,10 @@ class Query:
 
 
 def parse_query(query_string: bytes) -> Query:
-    """Read the query of a listing.
+    """Parse the query string of a listing.
 
     Raises:
-        MalformedRequest: a parameter is unknown, repeated, or not of its form.
+        MalformedRequest: a parameter is unknown, repeated or invalid.
     """
     if not query_string:
         return Query()
@@ -52,13 +52,13 @@ def parse_query(query_string: bytes) -> Query:
             max_num_fields=_PARAMETERS_MAX,
         )
     except ValueError as error:
-        raise MalformedRequest("the query is not well encoded, or has too many parameters") from error
+        raise MalformedRequest("the query string is not valid, or has too many parameters") from error
     values = dict(pairs)
     unknown = sorted(values.keys() - set(_PARAMETERS))
     if unknown:
-        raise MalformedRequest(f"there is no query parameter {unknown[0][:64]!r}; there are {', '.join(_PARAMETERS)}")
+        raise MalformedRequest(f"unknown query parameter {unknown[0][:64]!r}; expected {', '.join(_PARAMETERS)}")
     if len(values) != len(pairs):
-        raise MalformedRequest("a query parameter came more than once")
+        raise MalformedRequest("a query parameter is repeated")
     return Query(
         limit=_limit(values["limit"]) if "limit" in values else LIST_LIMIT,
         prefix=_prefix(values.get("prefix", "")),
@@ -67,7 +67,7 @@ def parse_query(query_string: bytes) -> Query:
 
 
 def page(items: Sequence[ObjectSummary], limit: int) -> bytes:
-    """Return one page as JSON; a full one has a cursor to the next."""
+    """Return one page as JSON. A full page has a cursor for the next one."""
     cursor = make_cursor(items[-1].id) if len(items) >= limit else None
     return orjson.dumps({"items": [{"id": item.id, "version": item.version} for item in items], "cursor": cursor})
 
@@ -78,29 +78,29 @@ def make_cursor(last_id: str) -> str:
 
 
 def read_cursor(cursor: str) -> str:
-    """Return the id that the page of this cursor ended with.
+    """Return the last id of the page that ``cursor`` belongs to.
 
     Raises:
-        MalformedRequest: it is no cursor of ours.
+        MalformedRequest: the cursor is invalid.
     """
     try:
         raw = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
         last_id = check_id_form(raw[1:].decode())
     except (UnicodeError, binascii.Error, GoverseError) as error:
-        raise MalformedRequest("the cursor is not one that a listing gave") from error
+        raise MalformedRequest("invalid cursor: use the cursor of a previous page, unchanged") from error
     if raw[:1] != _CURSOR_FORMAT or make_cursor(last_id) != cursor:
-        raise MalformedRequest("the cursor is not one that a listing gave")
+        raise MalformedRequest("invalid cursor: use the cursor of a previous page, unchanged")
     return last_id
 
 
 def _limit(value: str) -> int:
     limit = int(value) if _LIMIT.fullmatch(value) else 0
     if not 1 <= limit <= LIST_LIMIT_MAX:
-        raise MalformedRequest(f"limit is not a whole number from 1 to {LIST_LIMIT_MAX}")
+        raise MalformedRequest(f"invalid limit: expected a whole number from 1 to {LIST_LIMIT_MAX}")
     return limit
 
 
 def _prefix(value: str) -> str:
     if len(value.encode()) > ID_BYTES_MAX:
-        raise MalformedRequest(f"the prefix is longer than the {ID_BYTES_MAX} bytes that an id may have")
+        raise MalformedRequest(f"the prefix is longer than an id, which has at most {ID_BYTES_MAX} bytes")
     return value

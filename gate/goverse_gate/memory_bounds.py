@@ -1,11 +1,11 @@
-"""Bounds on the memory that all connections of a gate hold together.
+"""Limits on the memory that all connections of a gate use together.
 
-``Budget`` counts bytes that clients sent and that wait: pipelined requests, and bodies of requests that are not
-answered yet. Beyond the budget a request is refused with ``overloaded``.
+``Budget`` counts received bytes: pipelined requests that wait, and bodies of requests that are not answered yet. A
+request that exceeds the budget gets ``overloaded``.
 
-``Unsent`` counts bytes of answers that clients have not taken yet. An answer exists already when its size is known, so
-nothing can be refused: beyond the bound the connection that has been blocked for the longest time is cut. A client that
-reads is blocked for moments only, so the ones that do not read are cut first.
+``Unsent`` counts bytes of responses that clients have not read. Such a response exists already and cannot be refused.
+Above the limit, the connection that has been blocked the longest is closed. A client that reads its responses is
+blocked only for moments, so clients that do not read are closed first.
 """
 
 from __future__ import annotations
@@ -14,51 +14,51 @@ import logging
 from time import monotonic
 from typing import Final, Protocol
 
-_REPORT_PERIOD_S: Final = 1.0  # between two log lines about clients that were cut
+_REPORT_PERIOD_S: Final = 1.0  # between two log lines about closed connections
 
 logger = logging.getLogger("goverse.gate")
 
 
 class Budget:
-    """A number of bytes that many requests share.
+    """A number of bytes that is shared by many requests.
 
     Attributes:
-        used: the bytes that are taken now.
-        bytes_max: the bytes that may be taken.
+        used: the bytes in use.
+        bytes_max: the limit.
     """
 
     __slots__ = ("bytes_max", "used")
 
     def __init__(self, bytes_max: int) -> None:
-        """Begin with nothing taken."""
+        """Start with no bytes in use."""
         self.used = 0
         self.bytes_max = bytes_max
 
     @property
     def exceeded(self) -> bool:
-        """More is taken than may be."""
+        """True while more bytes are in use than the limit allows."""
         return self.used > self.bytes_max
 
 
 class Reader(Protocol):
-    """A client's connection, as far as its answers are concerned."""
+    """The connection of a client that has unread responses."""
 
     def cut(self) -> None:
-        """End the connection and drop what it did not take."""
+        """Close the connection and drop its unread responses."""
         ...
 
 
 class Unsent:
-    """Bytes of answers that clients have not taken yet.
+    """Bytes of responses that clients have not read.
 
     Attributes:
         total: the bytes of all connections.
-        bytes_max: the bound for ``total``.
-        cuts: connections that were cut because of the bound.
+        bytes_max: the limit for ``total``.
+        cuts: the number of connections that were closed because of the limit.
     """
 
     def __init__(self, bytes_max: int) -> None:
-        """Begin without any."""
+        """Start with no unread bytes."""
         self.total = 0
         self.bytes_max = bytes_max
         self.cuts = 0
@@ -67,7 +67,7 @@ class Unsent:
         self._unreported = 0
 
     def note(self, reader: Reader, size: int) -> None:
-        """Record how much ``reader`` has not taken; 0 forgets it."""
+        """Record the number of unread bytes of ``reader``; 0 removes it."""
         self.total += size - self._sizes.get(reader, 0)
         if size:
             self._sizes[reader] = size
@@ -75,7 +75,7 @@ class Unsent:
             self._sizes.pop(reader, None)
 
     def enforce(self) -> None:
-        """Cut connections, the longest blocked first, until the rest fits the bound."""
+        """Close connections, the longest blocked first, until the total is within the limit."""
         while self.total > self.bytes_max:
             reader = next(iter(self._sizes))
             self.note(reader, 0)

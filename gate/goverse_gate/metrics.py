@@ -1,7 +1,7 @@
-"""What the raw path counts: plain numbers on the event loop, turned into Prometheus metrics when somebody asks.
+"""Metrics of the object API: plain numbers, updated on the event loop and converted to Prometheus metrics on scrape.
 
-Labels come from the catalog and from the table of problem codes only, so no client can make a new series:
-other types and methods are ``unknown``, other outcomes ``business_error``.
+Labels come only from the catalog and from the table of problem codes, so clients cannot create new series. Other types
+and methods are counted as ``unknown``, other outcomes as ``business_error``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OUTCOMES: Final = frozenset({"success", "client_gone", *STATUS})
 
 
 class Tally:
-    """Requests with one outcome."""
+    """The count and the durations of requests with one outcome."""
 
     __slots__ = ("buckets", "count", "sum_s")
 
@@ -38,12 +38,12 @@ class Tally:
 
 
 class Series:
-    """The requests to one method, or of one other operation, by outcome."""
+    """The requests to one method, or to one other operation, by outcome."""
 
     __slots__ = ("_outcomes", "method", "object_type", "tallies")
 
     def __init__(self, object_type: str, method: str, outcomes: Iterable[str] = ()) -> None:
-        """Start without any; ``outcomes`` are further ones that may become labels."""
+        """Start with no requests. ``outcomes`` are additional codes that may become labels."""
         self.object_type = object_type
         self.method = method
         self.tallies: dict[str, Tally] = {}
@@ -60,13 +60,13 @@ class Series:
         tally.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
 
     def count(self, outcome: str) -> int:
-        """Return how many requests had this outcome."""
+        """Return the number of requests with this outcome."""
         tally = self.tallies.get(outcome)
         return tally.count if tally else 0
 
 
 def _histogram(tallies: Iterable[Tally]) -> tuple[list[tuple[str, float]], float]:
-    """Return Prometheus' cumulative buckets and the sum."""
+    """Return cumulative buckets, as Prometheus expects them, and the sum."""
     chosen = list(tallies)
     total = 0
     buckets: list[tuple[str, float]] = []
@@ -77,10 +77,10 @@ def _histogram(tallies: Iterable[Tally]) -> tuple[list[tuple[str, float]], float
 
 
 class GateMetrics(Collector):
-    """All series of one gate."""
+    """All metrics of one gate, as a Prometheus collector."""
 
     def __init__(self, catalog: Catalog) -> None:
-        """Make a series for each method of each type; it appears in an export once it counted something."""
+        """Create a series for each method of each type. A series is exported once it has counted a request."""
         self.methods: dict[tuple[str, str], Series] = {}
         self.add(catalog)
         self.operations: Mapping[str, Series] = {name: Series("", name) for name in OPERATIONS}
@@ -90,7 +90,7 @@ class GateMetrics(Collector):
         self.inflight: Callable[[], int] = lambda: 0
 
     def add(self, catalog: Catalog) -> None:
-        """Make a series for each method that has none yet."""
+        """Create series for the methods in ``catalog`` that have none yet."""
         for name, type_ in catalog.items():
             for method, described in type_.methods.items():
                 codes = (error.code for error in described.errors)
@@ -98,21 +98,21 @@ class GateMetrics(Collector):
             self.methods.setdefault((name, UNKNOWN), Series(name, UNKNOWN))
 
     def deny(self, error: AccessDenied | Problem) -> None:
-        """Count a request that was refused before anything ran, by the setting that the error names, or its rule."""
+        """Count a denied request, by the setting or the rule in the error."""
         reason = str(error.extra.get("setting") or error.extra.get("rule", "rule"))
         self.denied[reason] = self.denied.get(reason, 0) + 1
 
     def collect(self) -> Iterator[Metric]:
-        """Export everything; called by the registry."""
+        """Return all metrics; called by the registry."""
         called = [series for series in (*self.methods.values(), self.unknown) if series.tallies]
         calls = CounterMetricFamily(
             "goverse_method_calls",
-            "Calls of exported methods over HTTP.",
+            "HTTP calls to exported methods.",
             labels=("object_type", "method", "status"),
         )
         durations = HistogramMetricFamily(
             "goverse_method_call_duration_seconds",
-            "Time from the arrival of a call at the gate to its answer.",
+            "Time from the arrival of a call at the gate to its response.",
             labels=("object_type", "method"),
         )
         for series in called:
@@ -125,7 +125,7 @@ class GateMetrics(Collector):
         yield from self._collect_operations(called)
         denied = CounterMetricFamily(
             "goverse_access_denied",
-            "Requests refused before anything ran, by the setting that refused them.",
+            "Requests denied before any code ran, by the setting or the rule that denied them.",
             labels=("reason",),
         )
         for reason, count in self.denied.items():
@@ -133,23 +133,23 @@ class GateMetrics(Collector):
         yield denied
         yield CounterMetricFamily(
             "goverse_idempotency_replays",
-            "Answers that came from the record of an earlier request.",
+            "Responses replayed from the record of an earlier request with the same idempotency key.",
             value=self.replays,
         )
         yield GaugeMetricFamily(
             "goverse_gate_inflight_requests",
-            "Requests to objects now inside the gate.",
+            "Requests to objects in progress in the gate.",
             value=self.inflight(),
         )
 
     def _collect_operations(self, called: Iterable[Series]) -> Iterator[Metric]:
         durations = HistogramMetricFamily(
             "goverse_operation_duration_seconds",
-            "Time of requests other than calls.",
+            "Duration of requests other than calls.",
             labels=("operation", "status"),
         )
         timeouts = CounterMetricFamily(
-            "goverse_operation_timeouts", "Requests that met their deadline.", labels=("operation",)
+            "goverse_operation_timeouts", "Requests that reached their deadline.", labels=("operation",)
         )
         for name, series in self.operations.items():
             for outcome, tally in series.tallies.items():

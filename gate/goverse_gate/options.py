@@ -1,4 +1,4 @@
-"""What a gate can be told; the defaults suit one developer's machine."""
+"""The options of a gate. The defaults suit a developer's machine."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ class GateOptions:
     """Options of a gate.
 
     Attributes:
-        allowed_origins: web origins other than the gate's own whose pages may call it; ``"*"`` is any.
-        allowed_headers: further request headers that pages of allowed origins may send.
-        allowed_hosts: values of the Host header that are served, with or without a port; ``"*"`` is any.
-        default_namespace: the namespace of requests that name none.
-        default_call_timeout_s: deadline of a call that asks for none and whose method declares none.
-        default_create_timeout_s: the same for a create.
-        call_timeout_s_max: what ``GoVerse-Timeout`` is cut to.
+        allowed_origins: web origins, besides the gate's own, whose pages may call it; ``"*"`` allows any.
+        allowed_headers: additional request headers that pages of allowed origins may send.
+        allowed_hosts: accepted values of the Host header, with or without a port; ``"*"`` allows any.
+        default_namespace: the namespace of requests that do not name one.
+        default_call_timeout_s: timeout of a call if neither the request nor the method sets one.
+        default_create_timeout_s: timeout of a create if the request does not set one.
+        call_timeout_s_max: upper limit for ``GoVerse-Timeout``; longer values are cut to it.
         body_bytes_max: largest request body.
-        bodies_bytes_max: all request bodies over 4 KiB whose requests are not answered yet, and pipelined requests that
-            wait, together.
-        answers_bytes_max: all answers that clients have not taken yet, together.
-        body_read_timeout_s: longest time from a request's headers to the end of its body.
-        inflight_calls_max: requests to objects inside this gate at one time.
-        connections_max: open connections.
-        keep_alive_timeout_s: how long a connection may be idle between two requests.
+        bodies_bytes_max: total size of the request bodies over 4 KiB whose requests are not answered yet, and of
+            waiting pipelined requests.
+        answers_bytes_max: total size of the responses that clients have not read.
+        body_read_timeout_s: longest time from the arrival of a request to the end of its body.
+        inflight_calls_max: largest number of requests to objects in progress in this gate.
+        connections_max: largest number of open connections.
+        keep_alive_timeout_s: longest idle time of a connection between two requests.
         head_read_timeout_s: longest time for the headers of a request, and for the first byte on a new
             connection.
-        write_stall_timeout_s: how long a client may take nothing of an answer.
-        drain_timeout_s: how long running calls may go on once the gate was told to stop.
-        access_log: which requests leave a line in the log: none, those that fail, or all.
+        write_stall_timeout_s: longest time in which a client reads nothing of its response.
+        drain_timeout_s: longest time for requests in progress to finish after the gate starts to stop.
+        access_log: which requests are logged: none, failed ones, or all.
         web_dir: a folder with web pages to serve at ``/``.
-        release: the version that the API's documentation names.
-        admin_token: the secret that ``/admin`` asks for; without one it is refused, unless ``allow_local_admin``.
+        release: the version shown in the API's documentation.
+        admin_token: the secret for ``/admin``; without one ``/admin`` is denied, unless ``allow_local_admin``.
         allow_local_admin: serve ``/admin`` to programs on this machine without the token.
         allow_remote_admin: serve ``/admin`` to other machines and through proxies, with the token.
     """

@@ -1,9 +1,11 @@
-"""A TLS transport that is given its data in slices.
+"""A wrapper that writes to a TLS transport in slices, so that unread responses are seen and counted.
 
-A TLS transport of uvloop or asyncio encrypts whatever it is given at once and hands it to the transport below, where it
-is neither counted by ``get_write_buffer_size`` nor seen by ``pause_writing``. A client could then leave megabytes of an
-answer untaken while its connection looks idle. Given one slice per turn of the event loop, the transport reports
-in time that its client does not read, and what is left of the answer waits here, unencrypted and counted.
+The TLS transports of uvloop and asyncio encrypt all data they receive immediately and pass it to the transport below.
+There, ``get_write_buffer_size`` does not count it and ``pause_writing`` does not react to it, so a client could leave
+megabytes of a response unread while its connection looks idle.
+
+``PacedTransport`` writes one slice per iteration of the event loop. The TLS transport then reports in time that its
+client does not read, and the rest of the response waits in ``PacedTransport``, unencrypted and counted.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ SLICE_BYTES: Final = 64 * KIB
 
 
 class PacedTransport(asyncio.Transport):
-    """Wraps the transport of one TLS connection; only what an HTTP server uses of it."""
+    """The transport of one TLS connection, with the methods that an HTTP server uses."""
 
     def __init__(
         self,
@@ -29,7 +31,7 @@ class PacedTransport(asyncio.Transport):
         on_blocked: Callable[[], None],
         on_drained: Callable[[], None],
     ) -> None:
-        """Write to ``inner``; report when data begins to wait here, and when none waits any more."""
+        """Write to ``inner``. Call ``on_blocked`` when data starts to wait, and ``on_drained`` when none waits."""
         super().__init__()
         self._inner = inner
         self._loop = loop
@@ -38,16 +40,16 @@ class PacedTransport(asyncio.Transport):
         self._backlog: deque[memoryview] = deque()
         self._size = 0
         self._blocked = False  # the inner transport asked for a pause
-        self._pumping = False  # a turn of the loop is arranged
+        self._pumping = False  # the next slice is scheduled
         self._closing = False
 
     @property
     def blocked(self) -> bool:
-        """Part of an answer waits here."""
+        """True while part of a response waits here."""
         return bool(self._backlog)
 
     def write(self, data: Any) -> None:
-        """Write ``data``, or keep what is more than a slice."""
+        """Write ``data``, or keep it if it is longer than a slice or other data waits."""
         if self._closing:
             return
         if not self._backlog and not self._blocked and len(data) <= SLICE_BYTES:
@@ -61,11 +63,11 @@ class PacedTransport(asyncio.Transport):
             self._on_blocked()
 
     def pause(self) -> None:
-        """Write nothing more until ``resume``."""
+        """Stop writing until ``resume``."""
         self._blocked = True
 
     def resume(self) -> None:
-        """Write on."""
+        """Continue writing."""
         self._blocked = False
         self._pump()
 
@@ -84,7 +86,7 @@ class PacedTransport(asyncio.Transport):
             self._loop.call_soon(self._pump_on)
         elif self._closing:
             self._inner.close()
-        elif not self._blocked:  # else the inner transport reports it
+        elif not self._blocked:  # otherwise the inner transport reports it
             self._on_drained()
 
     def _pump_on(self) -> None:
@@ -92,52 +94,52 @@ class PacedTransport(asyncio.Transport):
         self._pump()
 
     def close(self) -> None:
-        """Close once everything was written."""
+        """Close after all data has been written."""
         if not self._closing:
             self._closing = True
             if not self._backlog:
                 self._inner.close()
 
     def abort(self) -> None:
-        """Close at once and drop what was not written."""
+        """Close immediately and drop unwritten data."""
         self._closing = True
         self.drop()
         self._inner.abort()
 
     def drop(self) -> None:
-        """Forget what was not written, and report nothing more."""
+        """Drop unwritten data and stop calling the callbacks."""
         self._backlog.clear()
         self._size = 0
         self._on_blocked = self._on_drained = _ignore
 
     def is_closing(self) -> bool:
-        """Tell whether nothing more can be written."""
+        """True if no more data can be written."""
         return self._closing or self._inner.is_closing()
 
     def get_write_buffer_size(self) -> int:
-        """Return the bytes that the client has not taken, as far as they are known."""
+        """Return the number of bytes that the client has not read, as far as it is known."""
         return self._size + self._inner.get_write_buffer_size()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the sizes at which the client counts as blocked, and as reading again."""
+        """Set the buffer sizes at which writing pauses and resumes."""
         self._inner.set_write_buffer_limits(high, low)
 
     def pause_reading(self) -> None:
-        """Read nothing more from the socket."""
+        """Stop reading from the socket."""
         self._inner.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Continue reading from the socket."""
         self._inner.resume_reading()
 
     def can_write_eof(self) -> bool:
-        """Tell that TLS has no half-closed connections."""
+        """False: TLS does not support half-closed connections."""
         return False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what is known about the connection."""
+        """Return information about the connection."""
         return self._inner.get_extra_info(name, default)
 
 
 def _ignore() -> None:
-    """Take note of a connection that is gone."""
+    """Replace the callbacks of a closed connection."""

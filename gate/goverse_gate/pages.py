@@ -1,4 +1,4 @@
-"""Pages for people: ``/docs`` (Swagger UI from a package, nothing from the internet) and a folder of web pages."""
+"""Web pages: Swagger UI at ``/docs``, from a package instead of the internet, and a folder of pages at ``/``."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def _asset(name: str) -> StaticContent:
 
 
 def add_pages(app: FastAPI, web_dir: Path | None) -> None:
-    """Add the docs, and ``web_dir`` (or a redirect to the docs) at ``/``.
+    """Add ``/docs``, and at ``/`` the pages in ``web_dir`` or a redirect to ``/docs``.
 
     Raises:
-        ConfigError: ``web_dir`` is no folder.
+        ConfigError: ``web_dir`` is not a folder.
     """
     own = files("goverse_gate") / "web"
     page = StaticContent((own / "docs.html").read_bytes(), "text/html", _PAGE_HEADERS)
@@ -71,4 +71,4 @@ def add_pages(app: FastAPI, web_dir: Path | None) -> None:
     elif web_dir.is_dir():
         app.mount("/", StaticFiles(directory=web_dir, html=True), name="web")
     else:
-        raise ConfigError(f"the folder of web pages {web_dir} does not exist", setting="gate.web_dir")
+        raise ConfigError(f"the web folder {web_dir} does not exist or is not a folder", setting="gate.web_dir")

@@ -1,6 +1,6 @@
-"""Errors on the wire: the one table from code to HTTP status, and problem documents (RFC 9457).
+"""Errors over HTTP: the table of statuses by error code, and problem documents (RFC 9457).
 
-A problem never shows a stack trace. Whatever nobody foresaw is ``internal_error``; its cause is in the log
+A problem document never contains a stack trace. Unexpected exceptions become ``internal_error``; the log has the cause
 under the same request id.
 """
 
@@ -69,7 +69,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
 
 
 def status_of(problem: Problem) -> int:
-    """Return the HTTP status: the table's, or what a business error declares."""
+    """Return the HTTP status: from the table, or the one that a business error declares."""
     status = STATUS.get(problem.code)
     if status is not None and problem.code != "business_error":
         return status
@@ -78,7 +78,7 @@ def status_of(problem: Problem) -> int:
     return status or 500
 
 
-# Answers that a correct client expects in normal operation: polling for an object, racing for a version or an id.
+# Errors that correct clients get in normal operation: polling for an object, racing for a version or an id.
 _EXPECTED: Final = frozenset(
     {
         "business_error",
@@ -93,17 +93,17 @@ _EXPECTED: Final = frozenset(
 
 
 def is_expected(code: str) -> bool:
-    """Tell whether an error is part of normal operation: a refusal by the application, or a state asked for."""
+    """True if an error is part of normal operation and not worth a line in the log."""
     return code in _EXPECTED or (code not in STATUS and code not in ("client_gone", "problem"))
 
 
 def title_of(code: str) -> str:
-    """Return the short name of an error for people."""
+    """Return the title of an error: ``version_mismatch`` has "Version mismatch"."""
     return code.replace("_", " ").capitalize()
 
 
 def retry_after_s(problem: Problem, status: int) -> int | None:
-    """Return when to try again in seconds, where that is worth telling."""
+    """Return the value of Retry-After in seconds, or None if the response has no such header."""
     hint = problem.extra.get("retry_after_s")
     if not problem.retryable or (status not in (429, 503) and hint is None):
         return None
@@ -111,7 +111,7 @@ def retry_after_s(problem: Problem, status: int) -> int | None:
 
 
 def document(problem: Problem, status: int, request_id: str) -> bytes:
-    """Return the problem as JSON; its own request id, kept with a stored reply, wins over this request's."""
+    """Return the problem as JSON. A request id stored with a replayed reply takes precedence over ``request_id``."""
     members: dict[str, Any] = {
         "type": PROBLEM_TYPE_PREFIX + problem.code,
         "title": title_of(problem.code),
@@ -126,12 +126,12 @@ def document(problem: Problem, status: int, request_id: str) -> bytes:
     whole = members | {name: value for name, value in problem.extra.items() if name not in members}
     try:
         return orjson.dumps(whole, default=str)
-    except TypeError:  # an integer beyond 64 bits, half a character, a key that is no string
-        return _encode_patiently(whole, members)
+    except TypeError:  # an integer beyond 64 bits, a lone surrogate, a key that is not a string
+        return _encode_slowly(whole, members)
 
 
-def _encode_patiently(whole: Mapping[str, Any], members: Mapping[str, Any]) -> bytes:
-    """Encode what the fast encoder does not know; where there is no JSON for it, only the members of the contract."""
+def _encode_slowly(whole: Mapping[str, Any], members: Mapping[str, Any]) -> bytes:
+    """Encode values that orjson rejects. If JSON has no form for one, encode only the standard members."""
     try:
         return json.dumps(whole, default=str, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""The gate's HTTP server: uvicorn with bounds, on a socket that somebody may have opened already.
+"""The gate's HTTP server: uvicorn with ``BoundedProtocol``, on sockets that the caller has opened.
 
-It handles no signals: whoever starts it decides when it drains and stops. Stopping is readiness first, then no new
-connections, then the end of what runs, within the drain timeout.
+The server handles no signals; its caller decides when to drain and stop it. Stopping has three steps: readiness goes
+off, listeners close, and requests in progress finish within the drain timeout.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from goverse_gate.tls import NewestContext
 
 SWEEP_PERIOD_S: Final = 1.0
 FIRST_REQUEST_GRACE_S: Final = 0.25
-CANCELLED_GRACE_S: Final = 1.0  # for calls that were cut off to still send their 503
+CANCELLED_GRACE_S: Final = 1.0  # for cancelled requests to send their 503
 _POLL_S: Final = 0.01
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without signal handlers, that says when it serves."""
+    """uvicorn without signal handlers, with an event for the start of serving."""
 
     def __init__(self, config: uvicorn.Config, context: ssl.SSLContext | None, handshake_timeout_s: float) -> None:
         super().__init__(config)
@@ -48,7 +48,7 @@ class _Uvicorn(uvicorn.Server):
         if self._context is None:
             await super().startup(sockets)
         else:
-            await super().startup([])  # uvicorn would give each client a minute for its handshake
+            await super().startup([])  # uvicorn's own listeners allow a minute for each TLS handshake
             for listener in sockets or ():
                 self.servers.append(await self._listen(listener, self._context))
         self.serving.set()
@@ -64,10 +64,10 @@ class _Uvicorn(uvicorn.Server):
         )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop to listen, and only then, after a moment, close connections that are idle.
+        """Stop listening, wait up to ``FIRST_REQUEST_GRACE_S``, then close idle connections.
 
-        A connection that was accepted just now looks idle until its first request arrives; closing it at once would
-        fail that request although another process may already listen on the same socket.
+        A connection that was accepted a moment ago looks idle until its first request arrives. Closing it immediately
+        would fail that request, although another process may already be listening on the same socket.
         """
         for server in self.servers:
             server.close()
@@ -79,7 +79,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class GateServer:
-    """Serves one gate."""
+    """The server of one gate."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class GateServer:
         sockets: Sequence[socket.socket],
         certificates: Rotating[ssl.SSLContext] | None = None,
     ) -> None:
-        """Prepare to serve on listening ``sockets``, which this server closes in the end; without certificates HTTP."""
+        """Prepare to serve HTTPS, or HTTP without ``certificates``. The server closes the listening ``sockets``."""
         self._app = app
         self._sockets = list(sockets)
         self._address = self._sockets[0].getsockname()[:2]
@@ -103,12 +103,12 @@ class GateServer:
 
     @property
     def url(self) -> str:
-        """Where the gate can be reached."""
+        """The URL of the gate."""
         host, port = self._address
         return f"{self._scheme}://[{host}]:{port}" if ":" in host else f"{self._scheme}://{host}:{port}"
 
     async def start(self) -> None:
-        """Serve; returns once connections are accepted."""
+        """Start serving. Returns once connections are accepted."""
         self._serving = asyncio.create_task(self._uvicorn.serve(self._sockets), name="goverse gate server")
         accepting = asyncio.create_task(self._uvicorn.serving.wait())
         await asyncio.wait((self._serving, accepting), return_when=asyncio.FIRST_COMPLETED)
@@ -118,21 +118,24 @@ class GateServer:
         self._sweep()
 
     async def drain(self, delay_s: float = 0.0) -> None:
-        """Turn readiness off and let each answer end its connection; give load balancers ``delay_s`` to notice."""
+        """Turn readiness off, close each connection after its next response, and wait ``delay_s``.
+
+        The delay gives load balancers time to notice.
+        """
         self._app.drain()
         await asyncio.sleep(delay_s)
 
     async def stop(self) -> None:
-        """Stop gracefully: readiness off, no new connections, what runs comes to its end within the drain timeout.
+        """Stop gracefully: turn readiness off, close the listeners, and wait for requests in progress.
 
-        Requests that do not come to their end are answered with ``draining``.
+        Requests that do not finish within the drain timeout are answered with ``draining``.
         """
         self._app.drain()
         self._uvicorn.should_exit = True
         await self._end()
 
     async def abort(self) -> None:
-        """Stop at once; requests that run are answered with ``draining``."""
+        """Stop immediately. Requests in progress are answered with ``draining``."""
         self._uvicorn.force_exit = True
         await self.stop()
 

@@ -1,8 +1,8 @@
-"""Paths of the object API: which object, which method.
+"""Parsing of object API paths into types, ids and methods.
 
-Works on the path as it came over the wire, because an id may contain an encoded ``/`` and dot segments are
-ids like any other. Types and methods are found by their encoded bytes; only what is not found that way is
-decoded and looked up again.
+The raw path is parsed, not the decoded one, because an id may contain an encoded ``/`` and because ``.`` and ``..`` are
+ordinary ids. Types and methods are looked up by their raw bytes. Only a segment that is not found is decoded and looked
+up again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RESERVED_IDS: Final = frozenset(name.encode() for name in RESERVED_IDS)
 
 
 class Names(Generic[T]):
-    """Things by name, found by the bytes of a path segment."""
+    """A dictionary whose keys are names and whose lookups take the bytes of a path segment."""
 
     __slots__ = ("_by_segment", "_names")
 
@@ -34,14 +34,14 @@ class Names(Generic[T]):
         self._names = tuple(things)
 
     def __iter__(self) -> Iterator[str]:
-        """Go through the names."""
+        """Iterate over the names."""
         return iter(self._names)
 
     def find(self, segment: bytes) -> T | None:
-        """Return what the segment names, or None.
+        """Return the value for the name in ``segment``, or None.
 
         Raises:
-            MalformedRequest: the segment is not well encoded.
+            MalformedRequest: the percent-encoding is invalid.
         """
         found = self._by_segment.get(segment)
         if found is None and b"%" in segment:
@@ -50,47 +50,47 @@ class Names(Generic[T]):
 
 
 def split(raw_path: bytes) -> list[bytes]:
-    """Return the segments behind ``/objects``.
+    """Return the path segments after ``/objects``.
 
     Raises:
-        UnknownPath: the path is not of the object API.
+        UnknownPath: the path is not part of the object API.
     """
     segments = raw_path.split(b"/")
     if segments[1] == b"objects":
         return segments[2:]
     if segments[1] == b"v1" and len(segments) > 2 and segments[2] == b"objects":
         return segments[3:]
-    raise UnknownPath(f"nothing is served under {shown(raw_path)}")
+    raise UnknownPath(f"path not found: {shown(raw_path)}")
 
 
 def object_id(segment: bytes) -> str:
     """Return the id in a path segment.
 
     Raises:
-        MalformedRequest: it is not 1 to 512 bytes of UTF-8, reserved, or of a reserved form that is incomplete.
+        MalformedRequest: the id is not 1 to 512 bytes of UTF-8, is reserved, or has an incomplete reserved form.
     """
     if b"%" in segment or not segment.isascii() or not 1 <= len(segment) <= ID_BYTES_MAX:
         return check_id(decode(segment))
     if segment in _RESERVED_IDS:
         raise reserved_id(segment.decode("ascii"))
-    return segment.decode("ascii")  # '#' is never bare in a path, so this is no reserved form
+    return segment.decode("ascii")  # a path cannot contain a bare '#', which every reserved form has
 
 
 def decode(segment: bytes) -> str:
-    """Undo the percent-encoding of one segment.
+    """Decode the percent-encoding of one segment.
 
     Raises:
         MalformedRequest: an escape is incomplete, or the bytes are not UTF-8.
     """
     if _BAD_ESCAPE.search(segment):
-        raise MalformedRequest(f"{shown(segment)} has a % that is not followed by two hexadecimal digits")
+        raise MalformedRequest(f"invalid percent-encoding in {shown(segment)}: expected two hexadecimal digits after %")
     try:
         return unquote_to_bytes(segment).decode()
     except UnicodeDecodeError as error:
-        raise MalformedRequest(f"{shown(segment)} is not UTF-8 once its percent-encoding is undone") from error
+        raise MalformedRequest(f"{shown(segment)} is not valid UTF-8 after percent-decoding") from error
 
 
 def shown(raw: bytes) -> str:
-    """Return bytes from a client so that they can stand in a message."""
+    """Return bytes from a client, shortened and escaped, for an error text."""
     text = raw[:_SHOWN_MAX].decode("latin-1")
     return repr(text if len(raw) <= _SHOWN_MAX else text + "…")

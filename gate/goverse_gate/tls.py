@@ -1,8 +1,8 @@
-"""HTTPS: the contexts of the gate's connections, each made for the certificates of its moment.
+"""HTTPS: TLS contexts for the gate's connections, replaced when the certificates rotate.
 
-A change makes a new context, and a connection keeps the one that it began with. One context that is changed would do
-for the certificate alone: an authority cannot be taken out of it, and it would go on taking up sessions of clients
-whose authority is gone. TLS 1.2 is the oldest version, without suites of CBC mode.
+Each rotation creates a new context, and a connection keeps the context it started with. Modifying a single context
+would work only for the certificate: an authority cannot be removed from a context, and the context would continue to
+resume sessions of clients whose authority has been removed. The oldest version is TLS 1.2, without CBC suites.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from goverse.tls.files import TlsFiles
 from goverse.tls.material import Material
 from goverse.tls.rotation import Rotating
 
-_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy, and no CBC; those of 1.3 are all fine
-_TELL_S: Final = 1.0  # between two lines about handshakes that failed: whoever likes can make them fail
+_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # for TLS 1.2: forward secrecy, no CBC; all suites of 1.3 are fine
+_REPORT_PERIOD_S: Final = 1.0  # between two log lines about failed handshakes, which any client can cause
 
 logger = logging.getLogger("goverse.tls")
 
 
 def server_context(files: TlsFiles, _material: Material) -> ssl.SSLContext:
-    """Return the context for a connection that begins now.
+    """Return a context with the current certificates.
 
     Raises:
-        OSError: a file is of no use to OpenSSL (``ssl.SSLError``).
+        OSError: OpenSSL cannot use one of the files (``ssl.SSLError``).
     """
     assert files.cert is not None
     assert files.key is not None
@@ -38,50 +38,50 @@ def server_context(files: TlsFiles, _material: Material) -> ssl.SSLContext:
     if files.ca is not None:
         context.load_verify_locations(files.ca.path)
         context.verify_mode = ssl.CERT_REQUIRED
-    context.sslobject_class = _ToldHandshake
+    context.sslobject_class = _LoggedHandshake
     return context
 
 
 class NewestContext(ssl.SSLContext):
-    """What a listener takes: hands each connection to the newest context."""
+    """A context for the listener that starts each connection with the newest context."""
 
     _rotating: Rotating[ssl.SSLContext]
 
     def __new__(cls, rotating: Rotating[ssl.SSLContext]) -> NewestContext:
-        """Follow ``rotating``."""
+        """Use the newest context of ``rotating``."""
         made = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
         made._rotating = rotating
         return made
 
     def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:
-        """Begin a connection."""
+        """Start a connection."""
         return self._rotating.current.wrap_bio(*args, **named)
 
 
 class Refusals:
-    """Lines about handshakes that failed, not more than one a second.
+    """The log of failed handshakes, limited to one line per second.
 
     Attributes:
-        told_at: when the last one was written, on the monotonic clock.
+        reported_at: when the last line was written, on the monotonic clock.
     """
 
-    told_at = 0.0
-    _untold = 0
+    reported_at = 0.0
+    _unreported = 0
 
     @classmethod
-    def tell(cls, error: ssl.SSLError) -> None:
-        """Say why a client is not served, or count it for the next line."""
+    def report(cls, error: ssl.SSLError) -> None:
+        """Log the reason of a failed handshake, or count the failure for the next line."""
         now = time.monotonic()
-        if now - cls.told_at < _TELL_S:
-            cls._untold += 1
+        if now - cls.reported_at < _REPORT_PERIOD_S:
+            cls._unreported += 1
             return
-        cls.told_at, more, cls._untold = now, cls._untold, 0
+        cls.reported_at, more, cls._unreported = now, cls._unreported, 0
         reason = getattr(error, "verify_message", None) or error.reason or str(error)
-        logger.warning("a client was refused", extra={"link": "gate", "reason": reason, "more_before": more})
+        logger.warning("TLS handshake failed", extra={"link": "gate", "reason": reason, "more_before": more})
 
 
-class _ToldHandshake(ssl.SSLObject):
-    """A connection that says in the log why it did not come about; the event loop keeps that to itself."""
+class _LoggedHandshake(ssl.SSLObject):
+    """A TLS connection that logs why its handshake failed. The event loop does not report the reason."""
 
     def do_handshake(self) -> None:
         try:
@@ -89,5 +89,5 @@ class _ToldHandshake(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            Refusals.tell(error)
+            Refusals.report(error)
             raise

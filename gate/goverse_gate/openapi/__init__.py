@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: one concrete path per type and method, made from the catalog.
+"""The OpenAPI 3.1 document: one concrete path per type and method, generated from the catalog.
 
-The same catalog gives the same document, byte for byte, so that it can be committed and compared.
+The same catalog always gives the same bytes, so the document can be committed and compared.
 """

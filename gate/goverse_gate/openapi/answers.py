@@ -1,4 +1,4 @@
-"""What operations share in the document: parameters, headers, the problem schema, and the error responses."""
+"""Shared parts of the document: parameters, headers, the problem schema, and error responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from goverse_gate.problems import PROBLEM_TYPE_PREFIX, STATUS, title_of
 
 Responses = dict[str, Any]
 
-# Which errors an operation may answer, besides those of the application
+# The error codes of each operation, besides those of the application
 REQUEST_ERRORS: Final = ("malformed_request", "access_denied", "unknown_type", "overloaded", "internal_error")
 MOMENT_ERRORS: Final = ("unavailable", "draining", "store_failed", "timeout")
 BODY_ERRORS: Final = ("too_large", "invalid_arguments", "unsupported_media_type", "unsupported_transfer_encoding")
@@ -65,25 +65,25 @@ LIST_ERRORS: Final = (*REQUEST_ERRORS, *MOMENT_ERRORS)
 
 PROBLEM: Final[Schema] = {
     "title": "Problem",
-    "description": "An error (RFC 9457). `code` is stable; further members depend on it.",
+    "description": "An error (RFC 9457). `code` is stable; additional members depend on it.",
     "type": "object",
     "properties": {
-        "type": {"type": "string", "format": "uri", "description": "Names the kind of error."},
+        "type": {"type": "string", "format": "uri", "description": "The kind of error, as a URI."},
         "title": {"type": "string", "description": "The kind of error in a few words."},
         "status": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
-        "detail": {"type": "string", "description": "What went wrong this time, for people."},
-        "code": {"type": "string", "description": "Stable name of the error, for programs."},
-        "retryable": {"type": "boolean", "description": "The same request may succeed later."},
-        "request_id": {"type": "string", "description": "Finds the request in the logs."},
-        "rule": {"type": "string", "description": "The rule that refused the request, with `access_denied`."},
-        "setting": {"type": "string", "description": "The setting that would allow it, if there is one."},
+        "detail": {"type": "string", "description": "A description of this occurrence, for people."},
+        "code": {"type": "string", "description": "The stable code of the error, for programs."},
+        "retryable": {"type": "boolean", "description": "True if the same request may succeed later."},
+        "request_id": {"type": "string", "description": "The request id, to find the request in the logs."},
+        "rule": {"type": "string", "description": "The rule that denied the request, with `access_denied`."},
+        "setting": {"type": "string", "description": "The setting that would allow the request, if one exists."},
         "errors": {
             "type": "array",
-            "description": "The bad fields, where the arguments do not fit.",
+            "description": "The invalid fields, with `invalid_arguments`.",
             "items": {
                 "type": "object",
                 "properties": {
-                    "path": {"type": "string", "description": "JSON pointer to the field."},
+                    "path": {"type": "string", "description": "A JSON pointer to the field."},
                     "message": {"type": "string"},
                 },
                 "required": ["path", "message"],
@@ -95,7 +95,7 @@ PROBLEM: Final[Schema] = {
 }
 SUMMARY: Final[Schema] = {
     "title": "ObjectSummary",
-    "description": "An object's id and present version.",
+    "description": "The id and the current version of an object.",
     "type": "object",
     "properties": {"id": {"type": "string"}, "version": {"type": "integer", "minimum": 1}},
     "required": ["id", "version"],
@@ -108,7 +108,7 @@ PAGE: Final[Schema] = {
         "items": {"type": "array", "items": {"$ref": "#/components/schemas/ObjectSummary"}},
         "cursor": {
             "type": ["string", "null"],
-            "description": "Give it back for the next page; null on the last one.",
+            "description": "The cursor of the next page; null on the last page.",
         },
     },
     "required": ["items", "cursor"],
@@ -118,21 +118,25 @@ _VERSION_TAG: Final = r'(W/)?"[0-9]{1,18}(\.[0-9a-f]{8})?"'
 
 HEADERS: Final[dict[str, Any]] = {
     "ETag": {
-        "description": "The object's version; with a checksum of what is shown where that may change without it.",
+        "description": "The version of the object. Followed by a checksum for types whose representation can change "
+        "without a new version.",
         "schema": {"type": "string", "pattern": r'^"[0-9]+(\.[0-9a-f]{8})?"$'},
     },
     "GoVerse-Commit-Seq": {
-        "description": "The newest commit that the answer depends on.",
+        "description": "The newest commit that the response depends on.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
-    "GoVerse-Request-Id": {"description": "Names the request in the logs.", "schema": {"type": "string"}},
+    "GoVerse-Request-Id": {
+        "description": "The request id, to find the request in the logs.",
+        "schema": {"type": "string"},
+    },
     "Idempotency-Replayed": {
-        "description": "The answer is the stored one of an earlier request with the same key.",
+        "description": "The response is the stored response of an earlier request with the same idempotency key.",
         "schema": {"type": "string", "enum": ["true"]},
     },
-    "Location": {"description": "Where the new object is.", "schema": {"type": "string"}},
+    "Location": {"description": "The path of the new object.", "schema": {"type": "string"}},
     "Retry-After": {
-        "description": "When to try again, in seconds.",
+        "description": "The number of seconds to wait before a retry.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
 }
@@ -141,16 +145,16 @@ PARAMETERS: Final[dict[str, Any]] = {
         "name": "id",
         "in": "path",
         "required": True,
-        "description": "The object's id: 1 to 512 bytes of UTF-8, percent-encoded (also `/`). `watch`, `changes` and "
-        "`query` are reserved.",
+        "description": "The id of the object: 1 to 512 bytes of UTF-8, percent-encoded (including `/`). `watch`, "
+        "`changes` and `query` are reserved.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 512},
         "example": "c1",
     },
     "IdempotencyKey": {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "Makes a repetition harmless: the same key, the same answer, no second effect. It cannot begin "
-        "with `gv-` or `~`.",
+        "description": "A unique value for one intended effect. A retry with the same key has no second effect and "
+        "gets the response of the first request. Keys cannot begin with `gv-` or `~`.",
         "schema": {
             "type": "string",
             "pattern": r'^("[ !#-\[\]-}][ !#-\[\]-~]{0,254}"|[!#-}]([ !#-~]{0,253}[!#-~])?)$',
@@ -159,7 +163,8 @@ PARAMETERS: Final[dict[str, Any]] = {
     "IfMatch": {
         "name": "If-Match",
         "in": "header",
-        "description": 'Only if the object has this version: `"7"`, or one of a list; or `*`: it must exist.',
+        "description": 'Succeed only if the object has this version (`"7"`), has one of a list of versions, or exists '
+        "(`*`).",
         "schema": {
             "type": "string",
             "pattern": rf"^({_VERSION_TAG}( *, *{_VERSION_TAG}){{0,15}}|[0-9]{{1,18}}|\*)$",
@@ -168,43 +173,43 @@ PARAMETERS: Final[dict[str, Any]] = {
     "IfNoneMatchVersion": {
         "name": "If-None-Match",
         "in": "header",
-        "description": "Only if the object has another version than this; else 304.",
+        "description": "Return 304 if the object still has this version.",
         "schema": {"type": "string", "pattern": r'^(\*|[0-9]{1,18}|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'},
     },
     "IfNoneMatchAny": {
         "name": "If-None-Match",
         "in": "header",
-        "description": "`*`: fail with `object_exists` if the object exists already.",
+        "description": "With `*`: fail with `object_exists` if the object already exists.",
         "schema": {"type": "string", "enum": ["*"]},
     },
     "Namespace": {
         "name": "GoVerse-Namespace",
         "in": "header",
-        "description": "The namespace; `default` where it is left away.",
+        "description": "The namespace of the object. The default is `default`.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"},
     },
     "Timeout": {
         "name": "GoVerse-Timeout",
         "in": "header",
-        "description": "How long to wait at most, in seconds; raised or cut to what the gate allows.",
+        "description": "The timeout of the request in seconds. Values outside the gate's limits are adjusted to them.",
         "schema": {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$"},
     },
     "Cursor": {
         "name": "cursor",
         "in": "query",
-        "description": "The `cursor` of the page before.",
+        "description": "The `cursor` of the previous page.",
         "schema": {"type": "string", "minLength": 2, "pattern": "^[A-Za-z0-9_-]+$"},
     },
     "Limit": {
         "name": "limit",
         "in": "query",
-        "description": "How many objects a page has at most.",
+        "description": "The largest number of objects per page.",
         "schema": {"type": "integer", "minimum": 1, "maximum": LIST_LIMIT_MAX, "default": LIST_LIMIT},
     },
     "Prefix": {
         "name": "prefix",
         "in": "query",
-        "description": "Only ids that begin with this.",
+        "description": "List only objects whose ids begin with this prefix.",
         "schema": {"type": "string", "maxLength": 512},
     },
 }
@@ -216,15 +221,18 @@ def reference(kind: str, name: str) -> dict[str, str]:
 
 
 def success_headers(*names: str) -> dict[str, Any]:
-    """Return the headers of a success; every answer has a request id."""
+    """Return the headers of a success response: ``names`` and the request id."""
     return {name: reference("headers", name) for name in sorted((*names, "GoVerse-Request-Id"))}
 
 
 class ErrorResponses:
-    """Error responses by status; those without business errors are shared by operations with the same codes."""
+    """Error responses by status.
+
+    Operations with the same error codes share a response component. A response with business errors is not shared.
+    """
 
     def __init__(self) -> None:
-        """Nothing is shared yet."""
+        """Start without shared responses."""
         self.shared: Responses = {}
 
     def of(self, codes: Iterable[str], business: Iterable[ErrorDescription] = ()) -> Responses:

@@ -1,13 +1,13 @@
 """Component schemas, collected from the ``$defs`` of many JSON Schemas.
 
-Two types may each define an ``Item``. Where both mean the same thing they share one component; where they
-differ each gets its owner's name in front. What a definition means includes everything that it refers to.
+Two object types may each define an ``Item``. Equal definitions share one component. If the definitions differ, the
+second one gets its owner's name as a prefix, for example ``Cart_Item``. Definitions are equal if they and everything
+that they refer to are equal.
 
-A model whose fields have defaults has two schemas: an answer has all fields, a request may leave some out. The
-schema of answers has the model's name, the one of requests has ``_input`` behind it.
+A model whose fields have defaults has two schemas: responses contain all fields, requests may omit some. The schema for
+responses has the model's name; the schema for requests has the suffix ``_input``.
 
-The title of a component is its name: generators of clients name their classes after it, and two that differ must not
-meet there again.
+The title of a component is its name. Client generators name classes by the title, so titles must be unique too.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Schema = dict[str, Any]
 
 
 class Components:
-    """Schemas by name; the gate's own names are taken first and never renamed."""
+    """Component schemas by name. The gate's own schemas come first and are never renamed."""
 
     def __init__(self, own: Mapping[str, Schema]) -> None:
-        """Begin with the gate's own schemas."""
+        """Start with the gate's own schemas."""
         self.schemas: dict[str, Schema] = dict(own)
         self._meanings: dict[str, str] = dict.fromkeys(own, "")
 
     def inline(self, schema: JsonSchema, owner: str, *, sent: bool = False) -> Schema:
-        """Return ``schema`` with its definitions moved to components; ``sent`` if it is of a request."""
+        """Return ``schema`` with its definitions moved to components. ``sent`` is True for the schema of a request."""
         definitions = cast("Mapping[str, Schema]", schema.get("$defs", {}))
         names = {name: self._name(name, definitions, owner, sent=sent) for name in sorted(definitions)}
         for name in sorted(definitions):
@@ -43,12 +43,12 @@ class Components:
         return cast("Schema", _moved({key: value for key, value in schema.items() if key != "$defs"}, names))
 
     def named(self, name: str, schema: JsonSchema, owner: str, *, sent: bool = False) -> Schema:
-        """Make ``schema`` a component of its own, unless it refers to one, and return a reference."""
+        """Return a reference to ``schema``, which becomes a component unless it refers to one already."""
         whole = self.inline(schema, owner, sent=sent)
         if "$ref" in whole:
             return whole
         definitions = cast("Mapping[str, Schema]", schema.get("$defs", {}))
-        while name in definitions:  # which means something else, since the whole does not refer to it
+        while name in definitions:  # another definition, because the whole schema does not refer to it
             name += "_"
         root = {key: value for key, value in schema.items() if key != "$defs"}
         chosen = self._name(name, {**definitions, name: root}, owner, sent=sent)
@@ -56,7 +56,7 @@ class Components:
         return {"$ref": _COMPONENT + chosen}
 
     def resolve(self, schema: Schema) -> Schema:
-        """Return what ``schema`` refers to, if it is a reference."""
+        """Return the component that ``schema`` refers to, or ``schema`` itself if it is not a reference."""
         reference = schema.get("$ref")
         return self.schemas[reference.removeprefix(_COMPONENT)] if isinstance(reference, str) else schema
 
@@ -69,7 +69,7 @@ class Components:
         return self._free(_FORBIDDEN.sub("_", name), json.dumps(reachable, sort_keys=True), owner, sent=sent)
 
     def _free(self, name: str, meaning: str, owner: str, *, sent: bool) -> str:
-        """Return ``name``, or a longer one if it is taken by something that means something else."""
+        """Return ``name``, or a longer name if another definition has it."""
         candidates = [name, f"{name}_input", f"{owner}_{name}"] if sent else [name, f"{owner}_{name}"]
         number = 2
         while True:
@@ -103,7 +103,7 @@ def _references(node: object) -> list[str]:
 
 
 def _moved(node: object, names: Mapping[str, str]) -> object:
-    """Return a copy whose local references (also those of discriminators) point to components."""
+    """Return a copy whose local references, including those in discriminators, point to components."""
     if isinstance(node, dict):
         return {key: _moved(value, names) for key, value in cast("dict[str, object]", node).items()}
     if isinstance(node, list):

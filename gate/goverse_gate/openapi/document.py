@@ -1,4 +1,4 @@
-"""The whole document: paths of every type, the gate's own routes, and the components that they share."""
+"""The whole document: the paths of all types, the gate's own routes, and shared components."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from goverse_gate.openapi.examples import NoExample, example_of
 
 OPENAPI_VERSION: Final = "3.1.0"
 DESCRIPTION: Final = """\
-Objects are called by name: `POST /objects/{type}/{id}/call/{method}` with the arguments as a JSON object. The
-answer to a call comes when its effect is durable. Paths under `/v1/objects` are the same.
+Call a method of an object with `POST /objects/{type}/{id}/call/{method}` and the arguments as a JSON object. When a
+call returns, its effect is durable. `/v1/objects` is an alias for `/objects`.
 
-Further request headers that every operation takes: `GoVerse-Request-Id` (names the request in logs),
-`traceparent` (W3C trace context), `GoVerse-Min-Seq` (a `GoVerse-Commit-Seq` that the answer must have seen;
-`unavailable` otherwise).
+All operations also accept these request headers: `GoVerse-Request-Id` (an id for the request, shown in logs),
+`traceparent` (W3C trace context), and `GoVerse-Min-Seq` (a `GoVerse-Commit-Seq` that the response must include;
+otherwise the error is `unavailable`).
 
-Errors are `application/problem+json` with a stable `code`."""
+Errors are `application/problem+json` documents with a stable `code`."""
 
 Operation = dict[str, Any]
 
@@ -29,15 +29,15 @@ _FASTAPI_ERRORS: Final = ("HTTPValidationError", "ValidationError")
 
 
 NOTHING: Final[Schema] = {"const": None}
-"""The result of a method that returns nothing. `{"type": "null"}` says the same, and makes openapi-generator write code
-that does not compile: a class named `Null`, a type named `nil`."""
+"""The result of a method that returns nothing. `{"type": "null"}` would mean the same, but openapi-generator turns it
+into code that does not compile: a class named `Null`, a type named `nil`."""
 
 
 class ApiDocument:
-    """Puts the document together, type by type."""
+    """Builds the document, type by type."""
 
     def __init__(self, catalog: Catalog, routes: Mapping[str, Any]) -> None:
-        """Describe the types of ``catalog``; ``routes`` is the document of the gate's other routes."""
+        """Describe the types of ``catalog``. ``routes`` is FastAPI's document for the gate's other routes."""
         own = {"ObjectPage": answers.PAGE, "ObjectSummary": answers.SUMMARY, "Problem": answers.PROBLEM}
         theirs = routes.get("components", {}).get("schemas", {})
         self.components = Components({**{name: theirs[name] for name in theirs if name not in _FASTAPI_ERRORS}, **own})
@@ -70,7 +70,7 @@ class ApiDocument:
         }
 
     def _name_answers(self, described: TypeDescription) -> None:
-        """Let answers have the names of the models; the schemas of requests come after them."""
+        """Reserve the models' names for the schemas of responses, before the schemas of requests are added."""
         self._state_schema(described)
         for _, method in sorted(described.methods.items()):
             self._result_schema(f"{described.name}_{method.name}", method)
@@ -92,7 +92,7 @@ class ApiDocument:
             {"name": name, "description": described.description} if described.description else {"name": name}
         )
         of_type, of_object = {"get": self._list(name)}, {"get": self._get(described)}
-        if described.create == "anyone":  # what is refused to every caller is not offered
+        if described.create == "anyone":  # operations that every caller is denied are left out
             of_type["post"] = self._create(described)
             of_object["put"] = self._put(described)
         if described.delete == "anyone":
@@ -105,7 +105,7 @@ class ApiDocument:
             }
 
     def _adopt(self, operation: Mapping[str, Any]) -> Operation:
-        """Take over an operation of FastAPI, whose errors are problems like all others."""
+        """Return an operation of FastAPI with the gate's error responses."""
         responses = {code: answer for code, answer in operation["responses"].items() if code != "422"}
         codes = answers.PAGE_ERRORS + (answers.BODY_ERRORS if "422" in operation["responses"] else ())
         for code, answer in self.errors.of(codes).items():
@@ -122,7 +122,7 @@ class ApiDocument:
         }
 
     def _operation_id(self, type_name: str, verb: str) -> str:
-        """Return a short id; a method named like one of the gate's own operations gets a longer one."""
+        """Return a short, unique id. A method with the name of an operation of the gate gets a longer one."""
         wanted, number = f"{type_name}_{verb}", 1
         while wanted in self._operation_ids:
             wanted = f"{type_name}_call_{verb}" if number == 1 else f"{type_name}_call_{verb}_{number}"
@@ -133,7 +133,7 @@ class ApiDocument:
     def _list(self, name: str) -> Operation:
         operation = self._operation(name, "list", f"List {name} objects", "Prefix", "Limit", "Cursor")
         content = {"application/json": {"schema": reference("schemas", "ObjectPage")}}
-        page = {"description": "Ids and versions, by id.", "headers": success_headers(), "content": content}
+        page = {"description": "Ids and versions, sorted by id.", "headers": success_headers(), "content": content}
         return {**operation, "responses": {"200": page, **self.errors.of(answers.LIST_ERRORS)}}
 
     def _create(self, described: TypeDescription) -> Operation:
@@ -146,13 +146,13 @@ class ApiDocument:
         return {**operation, "responses": responses}
 
     def _put(self, described: TypeDescription) -> Operation:
-        summary = f"Create {with_article(described.name)} under this id"
+        summary = f"Create {with_article(described.name)} with this id"
         operation = self._operation(
             described.name, "put", summary, "ObjectId", "IdempotencyKey", "IfMatch", "IfNoneMatchAny"
         )
         operation["requestBody"] = self._create_body(described)
         responses = {
-            "200": self._created("The object was created before with the same arguments and was left as it is."),
+            "200": self._created("The object already exists and was created with the same arguments. It is unchanged."),
             "201": self._created("The object was created."),
             **self.errors.of(answers.CREATE_ERRORS, described.create_errors),
         }
@@ -166,7 +166,7 @@ class ApiDocument:
         schema = self._state_schema(described)
         headers = success_headers("ETag", "GoVerse-Commit-Seq")
         state = {"description": "The state.", "headers": headers, "content": self._json(schema)}
-        unchanged = {"description": "The state is still the one of If-None-Match.", "headers": headers}
+        unchanged = {"description": "The state still has a tag in If-None-Match.", "headers": headers}
         return {
             **operation,
             "responses": {"200": state, "304": unchanged, **self.errors.of(answers.READ_ERRORS)},
@@ -178,7 +178,7 @@ class ApiDocument:
             name, "delete", f"Delete {with_article(name)}", "ObjectId", "IdempotencyKey", "IfMatch"
         )
         headers = success_headers("GoVerse-Commit-Seq", "Idempotency-Replayed")
-        deleted = {"description": "The object is deleted, durably.", "headers": headers}
+        deleted = {"description": "The object is deleted and the deletion is durable.", "headers": headers}
         return {
             **operation,
             "responses": {"204": deleted, **self.errors.of(answers.DELETE_ERRORS, described.delete_errors)},
@@ -208,7 +208,9 @@ class ApiDocument:
         return self._body(schema, required=bool(arguments.get("required")))
 
     def _body(self, schema: Schema, *, required: bool) -> dict[str, Any]:
-        description = "The arguments." if required else "The arguments. No body, `null` and `{}` mean the same: none."
+        description = (
+            "The arguments." if required else "The arguments. No body, `null` and `{}` all mean: no arguments."
+        )
         return {"required": required, "description": description, "content": self._json(schema)}
 
     def _created(self, description: str) -> dict[str, Any]:
@@ -227,7 +229,7 @@ class ApiDocument:
 
 
 def with_article(name: str) -> str:
-    """Return the name of a type behind its article: an Auction, a User."""
+    """Return the name of a type with its article: an Auction, a User."""
     lower = name.lower()
     vowel = lower.startswith(("a", "e", "i", "o", "u", "hour", "honest", "heir"))
     return (

@@ -1,7 +1,7 @@
-"""Examples made from schemas, so that "Try it out" begins with something that works.
+"""Examples generated from schemas, so that "Try it out" in Swagger UI starts with a valid request.
 
-A schema's own example or default wins. Where nothing valid can be made up (a pattern, for instance) there is
-no example.
+A schema's own example or default is preferred. If no valid value can be generated (with a pattern, for example), the
+document has no example.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _FORMATS: Final = {
 
 
 class NoExample(Exception):
-    """Nothing valid can be made up for a schema."""
+    """No valid value can be generated for a schema."""
 
 
 def example_of(schema: Schema, components: Components, depth: int = 0) -> Any:
     """Return a value that fits ``schema``.
 
     Raises:
-        NoExample: none can be made up.
+        NoExample: none can be generated.
     """
     if depth > _DEPTH_MAX:
         raise NoExample
