@@ -115,7 +115,7 @@ def test_attempts_are_bounded_and_counted() -> None:
 
 def test_without_a_key_only_what_was_not_executed_is_repeated() -> None:
     assert Script([UNSENT, problem(503, "moving", retryable=True), OK]).run(repeatable=False).content == OK.content
-    with pytest.raises(ConnectionFailed, match="whether it was carried out is unknown"):
+    with pytest.raises(ConnectionFailed, match="it is unknown whether the request ran"):
         Script([CUT]).run(repeatable=False)
     with pytest.raises(CallTimeout):
         Script([problem(504, "timeout", retryable=True)]).run(repeatable=False)
@@ -137,7 +137,7 @@ def test_what_may_have_happened_is_not_repeated_without_a_key(status: int, code:
 
 def test_an_answer_says_how_often_it_was_asked_for() -> None:
     answer = Script([UNSENT, Answer(200, JSON, b"{")]).run()
-    with pytest.raises(UnexpectedAnswer, match="is not JSON that can be read") as caught:
+    with pytest.raises(UnexpectedAnswer, match="cannot be parsed as JSON") as caught:
         reply_of(answer)
     assert caught.value.attempts == 2
 
@@ -156,13 +156,13 @@ def test_a_cut_connection_is_repeated_under_the_key() -> None:
 
 
 def test_no_answer_in_time_is_a_timeout() -> None:
-    with pytest.raises(CallTimeout, match="no answer within 5 s"):
+    with pytest.raises(CallTimeout, match="no response within 5 s"):
         Script([CUT], each_s=6).run(timeout_s=5)
 
 
 def test_a_process_that_is_stopped_in_a_pause_sends_nothing_after_its_time() -> None:
     script = Script([problem(503, "moving", retryable=True)], stopped_s=60)
-    with pytest.raises(CallTimeout, match=r"the 5 s were over before another attempt; before: it is moving") as caught:
+    with pytest.raises(CallTimeout, match=r"the timeout of 5 s passed before a retry; error: it is moving") as caught:
         script.run(timeout_s=5)
     assert (caught.value.attempts, len(script.sent)) == (1, 1)
 
@@ -200,7 +200,7 @@ def test_refusals_are_typed_and_not_repeated(answer: Answer, kind: type[GoverseE
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
 def test_a_redirect_is_no_success_and_says_where_to(status: int, method: str) -> None:
     script = Script([Answer(status, {"location": "https://gate.example/x"}, b"")])
-    with pytest.raises(UnexpectedAnswer, match=r"points to 'https://gate\.example/x'") as caught:
+    with pytest.raises(UnexpectedAnswer, match=r"redirects to 'https://gate\.example/x'") as caught:
         script.run(method=method)
     assert (caught.value.status, caught.value.attempts, len(script.sent)) == (status, 1, 1)
 
@@ -217,13 +217,13 @@ def test_a_redirect_is_no_success_and_says_where_to(status: int, method: str) ->
     ],
 )
 def test_a_success_of_something_else_is_none(method: str, answer: Answer) -> None:
-    with pytest.raises(UnexpectedAnswer, match=f"the answer {answer.status} is not one of a gate"):
+    with pytest.raises(UnexpectedAnswer, match=rf"the response \(status {answer.status}\) is not from a GoVerse gate"):
         Script([answer]).run(method=method)
 
 
 def test_only_a_deletion_has_no_content() -> None:
     assert reply_of(Script([Answer(204, {}, b"")]).run(method="DELETE")).value is None
-    with pytest.raises(UnexpectedAnswer, match="is not JSON that can be read"):
+    with pytest.raises(UnexpectedAnswer, match="cannot be parsed as JSON"):
         reply_of(Answer(200, JSON, b""))
     assert reply_of(Answer(201, {"content-type": "Application/JSON; charset=utf-8"}, b"null")).value is None
 

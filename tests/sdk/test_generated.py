@@ -119,7 +119,7 @@ async def test_it_works_on_a_live_gate_from_its_live_document(tmp_path: Path) ->
             assert (await auction.create_new(title="Lamp", seller="bob")).version == 1
             assert (await auction.call("bid", bidder="ann", amount=300))["amount"] == 300
             assert (await wallet.with_options(timeout_s=5).call("statement"))["held"] == 300
-            with pytest.raises(ValueError, match="no type 'Nope' is known here"):
+            with pytest.raises(ValueError, match="unknown object type 'Nope'"):
                 gv.object("Nope", "x")
         with module.ShopSync(server.url) as gv:
             assert gv.object("Counter", "c").call("increment", by=3) == 3
@@ -259,7 +259,7 @@ def test_names_that_are_no_identifiers_are_refused_by_name(type_name: str, metho
     with pytest.raises(NotADocument) as caught:
         generate(document, "Shop", "a test")
     wrong = method if named == "method" else type_name
-    assert str(caught.value) == f"{wrong!r} is no name of a {named}"
+    assert str(caught.value) == f"{wrong!r} is not a valid {named} name"
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_what_does_more_than_name_types_is_found(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "holds no JSON"), ("[]", "is no OpenAPI document"), (json.dumps(_document()), "no objects")],
+    [("{", "is not valid JSON"), ("[]", "is not an OpenAPI document"), (json.dumps(_document()), "no object types")],
 )
 def test_the_command_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "document.json").write_text(text)

@@ -169,7 +169,7 @@ async def test_without_keys_a_lost_answer_is_an_error_that_says_so(server: Dev) 
             while not [each async for each in direct.list("Account", prefix="lost-keyless")]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             proxy.cut()
-            with pytest.raises(ConnectionFailed, match="whether it was carried out is unknown"):
+            with pytest.raises(ConnectionFailed, match="it is unknown whether the request ran"):
                 await calling
 
 

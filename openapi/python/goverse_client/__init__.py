@@ -1,6 +1,6 @@
-"""The Python client of GoVerse: objects called by name, repeated safely, with typed errors.
+"""The Python client for GoVerse: call durable objects over HTTP, with safe retries and typed errors.
 
-``GoVerse`` is for programs with ``async``, ``GoVerseSync`` for those without; both do the same.
+``GoVerse`` is the asynchronous client, ``GoVerseSync`` the synchronous one. Both have the same features.
 """
 
 from goverse_client.client import Client, GoVerse, Handle, ObjectHandle

@@ -16,7 +16,7 @@ TIMEOUT_S = 30.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return its exit code (0 done, 1 failed, 2 wrong usage)."""
+    """Run the command and return its exit code: 0 for success, 1 for a failure, 2 for wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m goverse_client", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     verb = verbs.add_parser(
@@ -25,9 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
         description="Write a module with a typed client for the objects of an OpenAPI document.",
         epilog="example: python -m goverse_client generate http://localhost:8000 --name Shop --out shop.py",
     )
-    verb.add_argument("document", help="a file that `goverse openapi export` wrote, or the address of a gate")
-    verb.add_argument("--name", required=True, help="of the client class; NAMESync is the one without async")
-    verb.add_argument("--out", type=Path, help="file to write; standard output without it")
+    verb.add_argument("document", help="a file written by `goverse openapi export`, or the URL of a gate")
+    verb.add_argument("--name", required=True, help="name of the client class; the synchronous client is NAMESync")
+    verb.add_argument("--out", type=Path, help="output file; the default is standard output")
     chosen = parser.parse_args(arguments)
     try:
         text = generate(_document(chosen.document), chosen.name, Path(chosen.document).name)
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 1
     except ImportError:
-        print("error: generating needs more packages: pip install 'goverse-client[generate]'", file=sys.stderr)  # noqa: T201
+        print("error: missing packages: run pip install 'goverse-client[generate]'", file=sys.stderr)  # noqa: T201
         return 1
     if chosen.out is None:
         sys.stdout.write(text)
@@ -53,9 +53,9 @@ def _document(source: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except ValueError as error:
-        raise NotADocument(f"{source} holds no JSON: {error}") from error
+        raise NotADocument(f"{source} is not valid JSON: {error}") from error
     if not isinstance(document, dict) or "openapi" not in document:
-        raise NotADocument(f"{source} is no OpenAPI document")
+        raise NotADocument(f"{source} is not an OpenAPI document")
     return cast("dict[str, Any]", document)
 
 

@@ -1,4 +1,4 @@
-"""The client for programs with ``async``."""
+"""The asynchronous client."""
 
 from __future__ import annotations
 
@@ -17,55 +17,55 @@ from goverse_client.requests import Choices, Options, Reply, Summary
 
 
 class Client:
-    """A connection to a gate: what ``GoVerse`` and the generated clients share.
+    """Base class of ``GoVerse`` and of generated clients.
 
-    Use it as ``async with``, or call ``aclose``. It may serve any number of tasks at the same time; connections are
-    kept open and used again.
+    Use it with ``async with``, or call ``aclose``. Any number of tasks can share a client. Connections are
+    kept open and reused.
     """
 
     def __init__(self, url: str, *, options: Options | None = None, **target: Any) -> None:
-        """Know where the gate is; nothing is sent yet.
+        """Create a client. Nothing is sent yet.
 
         Args:
-            url: of the gate.
-            options: how requests are made; handles may differ.
-            target: further fields of ``Target``: ``retries``, ``headers``, ``verify``, ``connections_max``,
+            url: the URL of the gate.
+            options: the options of requests; handles can override them.
+            target: other fields of ``Target``: ``retries``, ``headers``, ``verify``, ``connections_max``,
                 ``answer_bytes_max``.
 
         Raises:
-            ValueError: ``url`` is no address.
+            ValueError: ``url`` is not a valid HTTP URL.
         """
         self._target = Target(url, **target)
         self._http = httpx.AsyncClient(**self._target.settings())
         self.options = options or Options()
 
     async def __aenter__(self) -> Self:
-        """Be the client."""
+        """Return the client."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Hang up."""
+        """Close all connections."""
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Hang up."""
+        """Close all connections."""
         await self._http.aclose()
 
     async def request(self, request: Request) -> Reply[Any]:
-        """Carry out one request, repeating it as the policy allows.
+        """Send a request, with retries as the policy allows, and return the reply.
 
         Raises:
-            GoverseError: there is no result.
+            GoverseError: the request failed.
         """
         return requests.reply_of(await self.carry(request))
 
     async def list(self, type_name: str, *, prefix: str = "", page_size: int = 1_000) -> AsyncIterator[Summary]:
-        """List the objects of a type whose ids begin with ``prefix``, in the order of their ids.
+        """Iterate over the objects of a type whose ids begin with ``prefix``, sorted by id.
 
         Raises:
-            GoverseError: a page could not be had.
+            GoverseError: the request for a page failed.
         """
         cursor: str | None = None
         while True:
@@ -78,10 +78,10 @@ class Client:
                 return
 
     async def carry(self, request: Request) -> Answer:
-        """Carry out one request as ``request`` does; return the answer as it came.
+        """Send a request like ``request``, and return the raw response.
 
         Raises:
-            GoverseError: the answer is not a success.
+            GoverseError: the request failed.
         """
         steps = exchange(request, self._target.retries, time.monotonic, random.random)
         step = next(steps)
@@ -101,15 +101,15 @@ class Client:
 
 
 class Handle:
-    """One object, by its type and id; it need not exist yet.
+    """A reference to one object, by type and id. The object does not have to exist.
 
     Attributes:
-        type: the name of its class.
-        id: its id.
+        type: the name of the object type.
+        id: the id of the object.
     """
 
     def __init__(self, client: Client, type_name: str, object_id: str, options: Options | None = None) -> None:
-        """Name an object; nothing is sent.
+        """Create a handle. Nothing is sent.
 
         Raises:
             ValueError: the id is empty or longer than 512 bytes.
@@ -121,21 +121,22 @@ class Handle:
         self.id = object_id
 
     def __repr__(self) -> str:
-        """Name the object."""
+        """Return type and id."""
         return f"<{type(self).__name__} {self.type}/{self.id}>"
 
     def with_options(self, **choices: Unpack[Choices]) -> Self:
-        """Return a handle to the same object whose requests are made otherwise (``Options``).
+        """Return a handle to the same object with other options (``Options``).
 
-        A handle with an ``idempotency_key`` is meant for one request: a second, different one would be refused.
+        Use a handle with an ``idempotency_key`` for one request only. A second, different request with the same key
+        fails with ``idempotency_key_mismatch``.
         """
         return type(self)(self._client, self.type, self.id, self._options.but(**choices))
 
     async def delete(self) -> None:
-        """Delete the object, durably; a later call starts a fresh one.
+        """Delete the object durably. A later call starts with a new object.
 
         Raises:
-            GoverseError: it was not deleted, or that is unknown.
+            GoverseError: the object was not deleted, or the outcome is unknown.
         """
         await self._client.request(requests.delete(self.type, self.id, self._options))
 
@@ -150,65 +151,68 @@ class Handle:
 
 
 class ObjectHandle(Handle):
-    """An object whose methods are called by name, with any JSON as arguments."""
+    """A handle without types: methods are called by name, with any JSON as arguments."""
 
     async def call(self, method: str, /, **arguments: object) -> Any:
-        """Call a method; return its result, once its effect is durable.
+        """Call a method and return its result. When this returns, the effect of the call is durable.
 
         Raises:
-            GoverseError: there is no result; ``BusinessError`` for a refusal of the application's own.
+            BusinessError: the application refused the call.
+            GoverseError: the call failed for another reason.
         """
         reply = await self._call(method, arguments)
         return reply.value
 
     async def call_reply(self, method: str, /, **arguments: object) -> Reply[Any]:
-        """Do as ``call``, and return what the gate says about the result as well."""
+        """Call a method like ``call``, and return the result with its metadata."""
         return await self._call(method, arguments)
 
     async def get(self) -> Any:
         """Return the state.
 
         Raises:
-            ObjectNotFound: there is no such object.
-            GoverseError: it could not be read.
+            ObjectNotFound: the object does not exist.
+            GoverseError: the read failed.
         """
         reply = await self._get()
         return reply.value
 
     async def get_reply(self) -> Reply[Any]:
-        """Do as ``get``, and return what the gate says about it as well: the version, the position."""
+        """Return the state with its metadata, such as the version and the commit."""
         return await self._get()
 
     async def create(self, **arguments: object) -> Reply[Any]:
-        """Create the object with the arguments of its ``on_create``; the same arguments find it again.
+        """Create the object with the arguments of its ``on_create``.
+
+        If the object already exists and was created with the same arguments, this succeeds and changes nothing.
 
         Raises:
-            GoverseError: it was not created, or that is unknown.
+            GoverseError: the object was not created, or the outcome is unknown.
         """
         return await self._create(arguments, new=False)
 
     async def create_new(self, **arguments: object) -> Reply[Any]:
-        """Create the object; it must not exist.
+        """Create the object, which must not exist.
 
         Raises:
-            ObjectExists: it does.
-            GoverseError: it was not created, or that is unknown.
+            ObjectExists: the object already exists.
+            GoverseError: the object was not created, or the outcome is unknown.
         """
         return await self._create(arguments, new=True)
 
 
 class GoVerse(Client):
-    """The client of a gate, for objects of any type.
+    """A client for objects of any type.
 
         async with GoVerse("http://localhost:8000") as gv:
             counter = gv.object("Counter", "c1")
             assert await counter.call("increment", by=2) == 2
 
-    ``python -m goverse_client generate`` writes one whose types and methods are known to a type checker.
+    ``python -m goverse_client generate`` writes a client whose types and methods a type checker can verify.
     """
 
     def object(self, type_name: str, object_id: str) -> ObjectHandle:
-        """Return a handle to an object; nothing is sent.
+        """Return a handle to an object. Nothing is sent.
 
         Raises:
             ValueError: the id is empty or longer than 512 bytes.
@@ -216,10 +220,10 @@ class GoVerse(Client):
         return ObjectHandle(self, type_name, object_id)
 
     async def create(self, type_name: str, /, **arguments: Any) -> ObjectHandle:
-        """Create an object under an id that the gate chooses.
+        """Create an object with an id that the gate generates.
 
         Raises:
-            GoverseError: it was not created, or that is unknown.
+            GoverseError: the object was not created, or the outcome is unknown.
         """
         answer = await self.carry(requests.create_any(type_name, arguments, self.options))
         return ObjectHandle(self, type_name, requests.created_id(answer))

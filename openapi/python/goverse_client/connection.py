@@ -1,4 +1,4 @@
-"""What both clients have in common: the address, the settings of the HTTP client, and how its failures are read."""
+"""HTTP transport of both clients: the target, the settings of httpx, and the translation of its failures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from goverse_client.exchange import Answer, Lost, Outcome, Send, Unusable
 from goverse_client.retries import RetryPolicy
 
 CONNECT_TIMEOUT_S: Final = 5.0
-_TOO_LONG: Final = Lost("the answer took too long", sent=True)
+_TOO_LONG: Final = Lost("the response took too long", sent=True)
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
 _UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -25,16 +25,15 @@ _UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a gate is, and how to speak to it.
+    """The gate's URL and the settings of connections to it.
 
     Attributes:
-        url: of the gate, for example ``https://gate.example``; it may have a path that a proxy puts in front.
-        retries: when requests are sent again.
-        headers: sent with every request, for example ``authorization``.
-        verify: which certificates to trust: True takes the system's authorities.
-        connections_max: open at one time.
-        answer_bytes_max: the largest body that is read; a gate's results have at most 4 MiB unless it is configured
-            otherwise.
+        url: the URL of the gate, for example ``https://gate.example``. It can include the path prefix of a proxy.
+        retries: the retry policy.
+        headers: headers for every request, for example ``authorization``.
+        verify: the certificates to trust. True uses the authorities of the system.
+        connections_max: the largest number of open connections.
+        answer_bytes_max: the largest response body that is read. Results of a gate have at most 4 MiB by default.
     """
 
     url: str
@@ -45,20 +44,20 @@ class Target:
     answer_bytes_max: int = 16 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        """Check the address and the headers.
+        """Check the URL and the headers.
 
         Raises:
-            ValueError: one is none.
+            ValueError: the URL or a header is invalid.
         """
         for name, value in self.headers.items():
             if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:  # the value may be secret
-                raise ValueError(f"the header {name!r} cannot be sent: its name or its value is not plain ASCII")
+                raise ValueError(f"invalid header {name!r}: its name and value must be printable ASCII")
         parsed = httpx.URL(self.url)
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ValueError(f"{self.url!r} is no address of a gate; write for example https://gate.example")
+            raise ValueError(f"invalid gate URL {self.url!r}; expected, for example, https://gate.example")
 
     def settings(self) -> dict[str, Any]:
-        """Return what an HTTP client is made with."""
+        """Return the arguments for an httpx client."""
         return {
             "headers": dict(self.headers),
             "verify": self.verify,
@@ -68,9 +67,9 @@ class Target:
         }
 
     def request(self, client: httpx.AsyncClient | httpx.Client, send: Send) -> httpx.Request:
-        """Return what leaves for one attempt."""
+        """Return the HTTP request of one attempt."""
         base = httpx.URL(self.url)
-        # The path as it is: an id such as ".." must reach the gate
+        # As ``raw_path``, because httpx would normalise an id such as ".."
         raw_path = base.raw_path.rstrip(b"/") + send.path.encode("ascii")
         timeout = httpx.Timeout(send.timeout_s, connect=min(send.timeout_s, CONNECT_TIMEOUT_S))
         return client.build_request(
@@ -83,13 +82,12 @@ class Target:
 
 
 async def send_async(client: httpx.AsyncClient, target: Target, send: Send) -> Outcome:
-    """Send a request; wait no longer than its ``timeout_s`` for the whole of the answer, and read no more than it may
-    have."""
+    """Send a request and read the response, within ``send.timeout_s`` and ``target.answer_bytes_max``."""
     request = target.request(client, send)
     request.extensions["trace"] = streams.trace_async
     body = bytearray()
     try:
-        # An HTTP client bounds each read, not all of them together
+        # httpx has a timeout for each read, but not for the whole response
         with anyio.fail_after(send.timeout_s), streams.reading() as reads:
             response = await client.send(request, stream=True)
             try:
@@ -109,10 +107,10 @@ async def send_async(client: httpx.AsyncClient, target: Target, send: Send) -> O
 
 
 def send_sync(client: httpx.Client, target: Target, send: Send) -> Outcome:
-    """Send a request; wait no longer than its ``timeout_s`` for the whole of the answer, and read no more than it may
-    have.
+    """Send a request and read the response, within ``send.timeout_s`` and ``target.answer_bytes_max``.
 
-    Only a name is looked up, and each of its addresses tried for at most ``CONNECT_TIMEOUT_S``, before that is noticed.
+    While connecting, the timeout is not enforced: the name lookup has no limit, and each address of the host is tried
+    for up to ``CONNECT_TIMEOUT_S``.
     """
     request = target.request(client, send)
     request.extensions["trace"] = streams.trace_sync
@@ -137,28 +135,33 @@ def send_sync(client: httpx.Client, target: Target, send: Send) -> Outcome:
 
 
 async def pause_async(seconds: float) -> None:
-    """Wait."""
+    """Sleep for ``seconds``."""
     await anyio.sleep(seconds)
 
 
 def pause_sync(seconds: float) -> None:
-    """Wait."""
+    """Sleep for ``seconds``."""
     time.sleep(seconds)
 
 
 def _refused(response: httpx.Response, reads: streams.Reads) -> Unusable | None:
-    """Return why the body of an answer is not read, if it is not; its connection is then closed, not used again."""
+    """Return the reason for rejecting a response before its body is read, or None.
+
+    The connection of a rejected response is closed and not reused.
+    """
     if not reads.count:
-        return Unusable("the answer came before the request was sent: it belongs to another one", response.status_code)
+        reason = "the response arrived before the request was sent, so it belongs to another request"
+        return Unusable(reason, response.status_code)
     encoding = response.headers.get("content-encoding", "identity")
     if encoding.strip().lower() not in ("", "identity"):
-        return Unusable(f"the answer is encoded as {encoding[:50]!r}, which was not asked for", response.status_code)
+        reason = f"the response has the content encoding {encoding[:50]!r}, which the client did not request"
+        return Unusable(reason, response.status_code)
     return None
 
 
 def _too_large(response: httpx.Response, target: Target) -> Unusable:
     limit = target.answer_bytes_max
-    return Unusable(f"the answer has more than {limit} bytes (answer_bytes_max)", response.status_code)
+    return Unusable(f"the response is larger than {limit} bytes (answer_bytes_max)", response.status_code)
 
 
 def _lost(error: httpx.HTTPError) -> Lost:

@@ -1,7 +1,7 @@
-"""What a call can end with instead of a result.
+"""Errors that a request can raise.
 
-Every error has the stable ``code`` of the problem document that the gate answered with (RFC 9457), so a program decides
-by class or by code. A refusal of the application's own has its own code and is a ``BusinessError``.
+Every error has the stable ``code`` from the gate's problem document (RFC 9457). Programs can distinguish errors by
+class or by code. Errors that the application defines have codes of their own and are ``BusinessError``.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any, Final, cast
 
 
 class GoverseError(Exception):
-    """A request that gave no result.
+    """A failed request. Base class of all errors of the client.
 
     Attributes:
         code: the stable code.
-        status: of the HTTP answer; 0 where there was none.
-        detail: what happened, for people.
-        retryable: whether the same request may succeed later. The client has repeated it already, as long as its
-            policy and its time allowed.
-        request_id: names the request in the gate's log; empty where there was no answer.
-        retry_after_s: how long the gate asked to wait, or None.
-        attempts: how often the request was sent.
-        extra: what else the problem says, by its name.
+        status: the HTTP status of the response; 0 without a response.
+        detail: a description for people.
+        retryable: True if the same request may succeed later. The client has already retried it as far as the retry
+            policy and the timeout allowed.
+        request_id: the request id in the gate's log; empty without a response.
+        retry_after_s: the pause that the gate asked for, or None.
+        attempts: the number of times the request was sent.
+        extra: additional members of the problem document, by name.
     """
 
     code: str = "error"
@@ -39,7 +39,7 @@ class GoverseError(Exception):
         retry_after_s: float | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        """Describe what happened."""
+        """Store the fields. An empty ``code`` is replaced by the code of the class."""
         super().__init__(detail)
         self.code = code or type(self).code
         self.status = status
@@ -51,57 +51,57 @@ class GoverseError(Exception):
         self.extra: Mapping[str, Any] = extra or {}
 
     def __str__(self) -> str:
-        """Say code, what happened, and where to look."""
+        """Return code, detail, request id and number of attempts."""
         tries = f", tried {self.attempts} times" if self.attempts > 1 else ""
         named = f" (request {self.request_id}{tries})" if self.request_id else f" ({tries[2:]})" if tries else ""
         return printable(f"{self.code}: {self.detail}{named}")
 
 
 class ConnectionFailed(GoverseError):
-    """No answer came: the gate cannot be reached, or the connection broke. A call may have happened, or not."""
+    """No response: the gate is unreachable, or the connection broke. The call may or may not have run."""
 
     code = "connection_failed"
 
 
 class CallTimeout(GoverseError):
-    """The time of the call was over. It may have happened, or happen yet."""
+    """The timeout of the call passed. The call may have run, or may still run."""
 
     code = "timeout"
 
 
 class Unauthenticated(GoverseError):
-    """The gate does not know the caller."""
+    """The request has no valid credentials."""
 
     code = "unauthenticated"
 
 
 class AccessDenied(GoverseError):
-    """The caller may not do this."""
+    """The caller is not allowed to do this."""
 
     code = "access_denied"
 
 
 class MalformedRequest(GoverseError):
-    """The request is not well formed; ``status`` 0 and ``attempts`` 0 where the client found that before it sent it."""
+    """The request is malformed. If the client detected this before sending, ``status`` and ``attempts`` are 0."""
 
     code = "malformed_request"
 
 
 class InvalidArguments(GoverseError):
-    """The arguments do not fit the method."""
+    """The arguments do not match the parameters of the method."""
 
     code = "invalid_arguments"
 
     @property
     def errors(self) -> list[Mapping[str, str]]:
-        """Each with the ``path`` of the argument (a JSON pointer) and a ``message``."""
+        """The invalid arguments, each with a ``path`` (a JSON pointer) and a ``message``."""
         found: object = self.extra.get("errors")
         fields = cast("list[object]", found) if isinstance(found, list) else []
         return [cast("Mapping[str, str]", field) for field in fields if isinstance(field, dict)]
 
 
 class UnknownType(GoverseError):
-    """No object type has this name."""
+    """The object type does not exist."""
 
     code = "unknown_type"
 
@@ -119,25 +119,25 @@ class ObjectNotFound(GoverseError):
 
 
 class ObjectExists(GoverseError):
-    """The object exists already."""
+    """The object already exists."""
 
     code = "object_exists"
 
 
 class VersionMismatch(GoverseError):
-    """The object is not at the version that was asked for."""
+    """The object does not have the requested version."""
 
     code = "version_mismatch"
 
 
 class IdempotencyKeyMismatch(GoverseError):
-    """The key was used before, with another method or other arguments."""
+    """The idempotency key was used before with another method or other arguments."""
 
     code = "idempotency_key_mismatch"
 
 
 class TooLarge(GoverseError):
-    """Arguments, result or state are larger than their limit."""
+    """The arguments, the result or the state exceed their size limit."""
 
     code = "too_large"
 
@@ -149,25 +149,25 @@ class Overloaded(GoverseError):
 
 
 class Unavailable(GoverseError):
-    """The service cannot carry out the request now."""
+    """The service cannot process the request now."""
 
     code = "unavailable"
 
 
 class MethodFailed(GoverseError):
-    """The method raised an error; the object is as it was."""
+    """The method raised an exception. The object is unchanged."""
 
     code = "method_failed"
 
 
 class BusinessError(GoverseError):
-    """A refusal in the words of the application; ``code`` says which."""
+    """An error that the application defines; ``code`` identifies it."""
 
     code = "business_error"
 
 
 class UnexpectedAnswer(GoverseError):
-    """Something that is no gate answered (a redirect, a page), or a gate in a way that this client does not know."""
+    """A response that is not from a gate (a redirect, a web page), or that this client does not understand."""
 
     code = "unexpected_answer"
 
@@ -193,18 +193,18 @@ _BY_CODE: Final[Mapping[str, type[GoverseError]]] = {
     )
 }
 _MEMBERS: Final = frozenset({"type", "title", "status", "detail", "code", "retryable", "request_id"})
-_RETRYABLE: Final = frozenset({429, 502, 503, 504})  # of a proxy on the way, which says no more
+_RETRYABLE: Final = frozenset({429, 502, 503, 504})  # for responses of a proxy, which have no problem document
 
 
 def error_of(status: int, headers: Mapping[str, str], content: bytes) -> GoverseError:
-    """Return the error that an answer means; ``headers`` by lower-case names."""
+    """Return the error for a response. ``headers`` has lower-case names."""
     retry_after_s = _seconds(headers.get("retry-after"))
     request_id = headers.get("goverse-request-id", "")
     problem = _problem(headers, content)
     if problem is None:
         kind: type[GoverseError] = Unavailable if status in _RETRYABLE else UnexpectedAnswer
         return kind(
-            f"the answer {status} is not one of a gate: {_seen(headers, content)}",
+            f"the response (status {status}) is not from a GoVerse gate: {_seen(headers, content)}",
             status=status,
             retryable=status in _RETRYABLE,
             request_id=request_id,
@@ -232,9 +232,9 @@ def _kind_of(status: int, code: str) -> type[GoverseError]:
 
 
 def printable(text: str) -> str:
-    """Return a text with its control characters escaped: what a server sends must not steer a terminal or forge a log.
+    """Return ``text`` with all characters that are not printable, including line feeds, as escapes such as ``\\x1b``.
 
-    Line feeds and everything else that is not printable become escapes of Python, such as ``\\x1b``.
+    Without this, a text from a server could control a terminal or forge log lines.
     """
     if text.isprintable():
         return text
@@ -242,7 +242,7 @@ def printable(text: str) -> str:
 
 
 def media_type(headers: Mapping[str, str]) -> str:
-    """Return what an answer's body says it is, without parameters."""
+    """Return the media type of a response, without parameters."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -250,7 +250,7 @@ def _seen(headers: Mapping[str, str], content: bytes) -> str:
     body = repr(content[:200].decode(errors="replace"))
     location = headers.get("location")
     return (
-        body if location is None else f"{body}; it points to {location!r}, so give the client the address of the gate"
+        body if location is None else f"{body}; it redirects to {location!r}; use the URL of the gate itself"
     )
 
 
@@ -271,6 +271,6 @@ def _seconds(text: str | None) -> float | None:
         return None
     try:
         seconds = float(text)
-    except ValueError:  # a date, which no gate sends
+    except ValueError:  # a date; gates send seconds
         return None
     return seconds if 0 <= seconds < float("inf") else None

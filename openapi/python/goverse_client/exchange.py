@@ -1,7 +1,7 @@
-"""One request from its first attempt to its end, without a socket and without a clock of its own.
+"""The life of one request, from the first attempt to the result, without I/O.
 
-``exchange`` is a generator: it yields what is to be done next (``Send``, ``Pause``) and is told what came of it. The
-two clients, with and without ``async``, drive the same one.
+``exchange`` is a generator. It yields the next step (``Send`` or ``Pause``) and receives the outcome of a ``Send``. The
+asynchronous and the synchronous client run the same generator.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from goverse_client.errors import CallTimeout, ConnectionFailed, GoverseError, U
 from goverse_client.retries import RetryPolicy
 
 GRACE_S: Final = 1.0
-"""How much longer than the gate the client waits: the gate knows better what became of a call."""
+"""The client waits this much longer than the gate, whose error says whether the call ran."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a gate.
+    """A request to a gate.
 
     Attributes:
-        method: of HTTP.
-        path: encoded, with its query.
-        headers: by lower-case names.
+        method: the HTTP method.
+        path: the encoded path, with its query.
+        headers: the headers, with lower-case names.
         body: JSON, or None.
-        timeout_s: for all attempts together.
-        repeatable: whether sending it twice has the effect of sending it once.
+        timeout_s: the timeout of all attempts together.
+        repeatable: True if sending the request twice has the same effect as sending it once.
     """
 
     method: str
@@ -39,7 +39,7 @@ class Request:
 
 
 class Send(NamedTuple):
-    """Send this, and wait so long for an answer."""
+    """A step: send this request, and wait up to ``timeout_s`` for the response."""
 
     method: str
     path: str
@@ -49,13 +49,13 @@ class Send(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """Wait."""
+    """A step: wait."""
 
     seconds: float
 
 
 class Answer(NamedTuple):
-    """An answer; ``headers`` by lower-case names; ``attempts`` counts the requests that were sent for it."""
+    """A response. ``headers`` has lower-case names; ``attempts`` is the number of requests sent."""
 
     status: int
     headers: Mapping[str, str]
@@ -64,14 +64,14 @@ class Answer(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """No answer came, for this reason; ``sent`` tells whether the gate may have the request."""
+    """An attempt without a response. ``sent`` is True if the gate may have received the request."""
 
     reason: str
     sent: bool
 
 
 class Unusable(NamedTuple):
-    """An answer came that cannot be read, for this reason: it is too large, compressed, or of another request."""
+    """A response that cannot be used: too large, compressed, or the response to another request."""
 
     reason: str
     status: int
@@ -81,23 +81,22 @@ Outcome = Answer | Lost | Unusable
 Exchange = Generator[Send | Pause, Outcome | None, Answer]
 
 _UNEXECUTED: Final = frozenset({"draining", "moving", "overloaded", "rate_limited"})
-"""Problems that a gate gives before it carries out anything. ``unavailable`` is not among them: the call may have
-happened."""
+"""Error codes that rule out that the request ran. ``unavailable`` does not: the call may have taken effect."""
 
 
 def exchange(
     request: Request, policy: RetryPolicy, clock: Callable[[], float], chance: Callable[[], float]
 ) -> Exchange:
-    """Carry out a request; return the answer that is a success.
+    """Run a request with retries, and return the success response.
 
     Args:
-        request: what to ask.
-        policy: when to repeat it.
-        clock: monotonic seconds.
-        chance: random numbers from 0 to 1.
+        request: the request.
+        policy: the retry policy.
+        clock: returns monotonic seconds.
+        chance: returns random numbers from 0 to 1.
 
     Raises:
-        GoverseError: there is no result; which one says why.
+        GoverseError: the request failed.
     """
     deadline = clock() + request.timeout_s
     attempts, left_s = 0, request.timeout_s
@@ -117,14 +116,14 @@ def exchange(
             raise error
         yield Pause(pause_s)
         left_s = deadline - clock()
-        if left_s <= 0:  # the process was stopped meanwhile, or the machine slept
-            late = CallTimeout(f"the {request.timeout_s:g} s were over before another attempt; before: {error.detail}")
+        if left_s <= 0:  # the process or the machine was suspended during the pause
+            late = CallTimeout(f"the timeout of {request.timeout_s:g} s passed before a retry; error: {error.detail}")
             late.attempts = attempts
             raise late from error
 
 
 def _is_result(answer: Answer, method: str) -> bool:
-    """Tell whether a gate answered with a result: JSON, or to a deletion nothing; a proxy may answer otherwise."""
+    """True if this is a gate's success response: JSON, or no content for a delete. A proxy may send other ones."""
     if answer.status == 204:
         return method == "DELETE"
     return 200 <= answer.status < 300 and media_type(answer.headers) == "application/json"
@@ -135,10 +134,10 @@ def _judge(came: Outcome, request: Request, *, expired: bool) -> tuple[GoverseEr
         return UnexpectedAnswer(came.reason, status=came.status), False
     if isinstance(came, Answer):
         error = error_of(came.status, came.headers, came.content)
-        # Without a key only problems that rule out an effect are repeated. A proxy's answer has none of these codes.
+        # Without a key, only codes that rule out an effect are retried. A proxy's response has none of these codes.
         return error, error.retryable and (request.repeatable or error.code in _UNEXECUTED)
     if expired and came.sent:
-        return CallTimeout(f"no answer within {request.timeout_s:g} s ({came.reason})"), False
-    known = "" if not came.sent or request.repeatable else "; whether it was carried out is unknown"
+        return CallTimeout(f"no response within {request.timeout_s:g} s ({came.reason})"), False
+    known = "" if not came.sent or request.repeatable else "; it is unknown whether the request ran"
     error = ConnectionFailed(f"{came.reason}{known}", retryable=True)
     return error, request.repeatable or not came.sent

@@ -1,6 +1,7 @@
-"""What the classes of a generated module may hold: types, and nothing that does something when it is imported.
+"""Safety check of generated modules: they contain types only, and no code that runs on import.
 
-Schemas are somebody else's, and their extensions (``x-python-type``) have what writes the classes import any module.
+Schemas come from a foreign document. Their extensions (``x-python-type``) can make the class generator import any
+module.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ _TYPES: Final = (
 
 
 def strangers(text: str) -> Iterator[str]:
-    """Yield what is neither an import of types, nor a class of annotations, nor a name for a type.
+    """Yield every statement that is not an import of types, a class with only annotations, or a type alias.
 
     Raises:
-        SyntaxError: the text is no Python.
+        SyntaxError: the text is not valid Python.
     """
     for statement in ast.parse(text).body:
         if not _is_harmless(statement):

@@ -1,4 +1,4 @@
-"""The requests that a client makes, and what their answers hold."""
+"""Requests to a gate, and the parsing of their responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HEADER: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 class Choices(TypedDict, total=False):
-    """What may be chosen for the requests of one handle; see ``Options``."""
+    """The options that a handle can override; see ``Options``."""
 
     timeout_s: float
     idempotency_key: str | None
@@ -33,16 +33,17 @@ class Choices(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How requests are made.
+    """Options of requests.
 
     Attributes:
-        timeout_s: for one request with all its attempts, in seconds; at most 24 days.
-        idempotency_key: under which the effect is to happen once, ever; None makes one for each request.
+        timeout_s: the timeout of a request with all its attempts, in seconds; at most 24 days.
+        idempotency_key: the idempotency key. The gate runs requests with the same key once. None generates a key for
+            each request.
         if_match: the version that the object must have, or None.
-        min_seq: a position that the answer must have seen, or None (read your writes: ``Reply.commit_seq``).
-        namespace: of the objects.
-        make_keys: whether requests that change something get a key when none is given. Without, what may have happened
-            is not repeated.
+        min_seq: the commit that the response must include, or None. Pass ``Reply.commit_seq`` to read your own writes.
+        namespace: the namespace of the objects.
+        make_keys: False to send requests without a generated idempotency key. A request without a key is not retried
+            if it may have run.
     """
 
     timeout_s: float = 30.0
@@ -53,20 +54,20 @@ class Options:
     make_keys: bool = True
 
     def but(self, **choices: Unpack[Choices]) -> Options:
-        """Return options that differ in ``choices``."""
+        """Return a copy with ``choices`` applied."""
         return replace(self, **choices)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply(Generic[T]):
-    """A result, and what the gate says about it.
+    """A result with its metadata.
 
     Attributes:
         value: the result.
-        version: the object's, or None where it has none.
-        commit_seq: the newest commit that the answer depends on, or None.
-        replayed: whether this is the kept answer of an earlier request with the same key.
-        request_id: names the request in the gate's log.
+        version: the version of the object, or None.
+        commit_seq: the newest commit that the response depends on, or None.
+        replayed: True if this is the stored response of an earlier request with the same idempotency key.
+        request_id: the request id in the gate's log.
     """
 
     value: T
@@ -91,33 +92,33 @@ class Page(TypedDict):
 
 
 def call(type_name: str, object_id: str, method: str, arguments: Mapping[str, object], options: Options) -> Request:
-    """Call a method of an object."""
+    """Return the request for a call."""
     return _request("POST", f"{object_path(type_name, object_id)}/call/{_segment(method)}", arguments, options)
 
 
 def create(type_name: str, object_id: str, arguments: Mapping[str, object], options: Options, *, new: bool) -> Request:
-    """Create an object under this id; ``new``: it must not exist."""
+    """Return the request for a create with this id. With ``new`` the object must not exist."""
     request = _request("PUT", object_path(type_name, object_id), arguments, options)
     return replace(request, headers={**request.headers, "if-none-match": "*"}) if new else request
 
 
 def create_any(type_name: str, arguments: Mapping[str, object], options: Options) -> Request:
-    """Create an object under an id that the gate chooses."""
+    """Return the request for a create with an id that the gate generates."""
     return _request("POST", f"/objects/{_segment(type_name)}", arguments, options)
 
 
 def read(type_name: str, object_id: str, options: Options) -> Request:
-    """Read an object's state."""
+    """Return the request for the state of an object."""
     return _request("GET", object_path(type_name, object_id), None, options)
 
 
 def delete(type_name: str, object_id: str, options: Options) -> Request:
-    """Delete an object."""
+    """Return the request for a delete."""
     return _request("DELETE", object_path(type_name, object_id), None, options)
 
 
 def page(type_name: str, prefix: str, cursor: str | None, limit: int, options: Options) -> Request:
-    """List objects, from ``cursor`` on."""
+    """Return the request for a page of a listing. ``cursor`` is the one of the previous page, or None."""
     query: dict[str, str | int] = {"limit": limit}
     if prefix:
         query["prefix"] = prefix
@@ -133,21 +134,21 @@ def object_path(type_name: str, object_id: str) -> str:
         ValueError: the id is empty or longer than 512 bytes.
     """
     if not 1 <= len(object_id.encode()) <= 512:
-        raise ValueError("an id has 1 to 512 bytes of UTF-8")
+        raise ValueError(f"an id must have 1 to 512 bytes of UTF-8, not {len(object_id.encode())}")
     return f"/objects/{_segment(type_name)}/{_segment(object_id)}"
 
 
 def reply_of(answer: Answer) -> Reply[Any]:
-    """Return what an answer holds.
+    """Parse a success response.
 
     Raises:
-        UnexpectedAnswer: its body is not JSON that can be read.
+        UnexpectedAnswer: the body is not valid JSON, or is nested too deeply.
     """
     headers = answer.headers
     try:
         value = None if answer.status == 204 else json.loads(answer.content)
     except (ValueError, RecursionError) as error:
-        raise unexpected(answer, "is not JSON that can be read") from error
+        raise unexpected(answer, "cannot be parsed as JSON") from error
     etag = _ETAG.fullmatch(headers.get("etag", ""))
     seq = headers.get("goverse-commit-seq", "")
     return Reply(
@@ -160,10 +161,10 @@ def reply_of(answer: Answer) -> Reply[Any]:
 
 
 def page_of(answer: Answer, before: str | None) -> Page:
-    """Return a page of a listing; ``before`` is the cursor that it was asked for with.
+    """Parse a page of a listing. ``before`` is the cursor of the request.
 
     Raises:
-        UnexpectedAnswer: the answer is not a page, or its cursor leads to the same page again.
+        UnexpectedAnswer: the response is not a page, or its cursor is the one of the request.
     """
     page = _members(reply_of(answer).value)
     items, cursor = page.get("items"), page.get("cursor")
@@ -175,21 +176,21 @@ def page_of(answer: Answer, before: str | None) -> Page:
 
 
 def created_id(answer: Answer) -> str:
-    """Return the id of the object that a request created.
+    """Return the id of a created object.
 
     Raises:
-        UnexpectedAnswer: the answer does not name it.
+        UnexpectedAnswer: the response does not contain the id.
     """
     found = _members(reply_of(answer).value).get("id")
     if not isinstance(found, str):
-        raise unexpected(answer, "does not name the object that was created")
+        raise unexpected(answer, "does not contain the id of the created object")
     return found
 
 
 def unexpected(answer: Answer, what: str) -> UnexpectedAnswer:
-    """Return the error for an answer that is a success and no gate's; ``what`` goes on with "the answer 200"."""
+    """Return the error for an invalid success response. ``what`` continues the sentence "the response ..."."""
     shown = answer.content[:200].decode(errors="replace")
-    error = UnexpectedAnswer(f"the answer {answer.status} {what}: {shown!r}", status=answer.status)
+    error = UnexpectedAnswer(f"the response (status {answer.status}) {what}: {shown!r}", status=answer.status)
     error.attempts = answer.attempts
     return error
 
@@ -204,31 +205,31 @@ def _members(value: object) -> Mapping[str, object]:
 
 
 def _segment(text: str) -> str:
-    # Dots alone would be taken for steps in the path, by whatever stands between
+    # Proxies would normalise a segment of dots, so the dots are encoded
     try:
         return quote(text, safe="") if text.strip(".") else "%2E" * len(text)
     except UnicodeEncodeError as error:
-        raise MalformedRequest(f"{text!r} cannot be written as UTF-8") from error
+        raise MalformedRequest(f"{text!r} cannot be encoded as UTF-8") from error
 
 
 def _json(arguments: Mapping[str, object]) -> bytes:
     try:
         return json.dumps(arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise MalformedRequest(f"the arguments cannot be written as JSON: {error}") from error
+        raise MalformedRequest(f"the arguments cannot be encoded as JSON: {error}") from error
 
 
 def _header(name: str, value: str) -> str:
     if _HEADER.fullmatch(value) is None:
         raise MalformedRequest(
-            f"{name} is not one or more printable ASCII characters without spaces around them: {value!r}"
+            f"invalid {name} {value!r}: expected printable ASCII characters without surrounding spaces"
         )
     return value
 
 
 def _request(method: str, path: str, arguments: Mapping[str, object] | None, options: Options) -> Request:
     if not 0 < options.timeout_s <= TIMEOUT_S_MAX:
-        raise MalformedRequest(f"timeout_s is {options.timeout_s}; it lies above 0 and is at most {TIMEOUT_S_MAX:.0f}")
+        raise MalformedRequest(f"timeout_s must be above 0 and at most {TIMEOUT_S_MAX:.0f}, not {options.timeout_s}")
     headers: dict[str, str] = {"accept": "application/json"}
     body = None
     if arguments is not None:
@@ -240,12 +241,12 @@ def _request(method: str, path: str, arguments: Mapping[str, object] | None, opt
         if key is None and options.make_keys:
             key = secrets.token_hex(16)
         if key is not None:
-            headers["idempotency-key"] = _header("an idempotency key", key)
+            headers["idempotency-key"] = _header("idempotency key", key)
             repeatable = True
     if options.if_match is not None:
         headers["if-match"] = f'"{options.if_match}"'
     if options.min_seq is not None:
         headers["goverse-min-seq"] = str(options.min_seq)
     if options.namespace:
-        headers["goverse-namespace"] = _header("a namespace", options.namespace)
+        headers["goverse-namespace"] = _header("namespace", options.namespace)
     return Request(method, path, headers, body, options.timeout_s, repeatable)

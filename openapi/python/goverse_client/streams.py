@@ -1,14 +1,14 @@
-"""The network streams of the HTTP client: bounded in time, and with their reads counted.
+"""Patches of httpx's network streams: an overall deadline, and a count of reads.
 
-Streams are changed where httpx says that one was made (its extension ``trace``). They are kept open and used again, so
-what holds for them is that of whichever request the thread or task is sending.
+A stream is patched when httpx reports its creation (the ``trace`` extension). Connections are reused, so deadline and
+count are context variables: they belong to the request that the thread or task is sending.
 
-Deadlines (without ``async``): an HTTP client bounds each read alone, so headers that trickle, or interim answers
-without end, would hold a call for ever. Each read and write gets what is left of the time.
+Deadline (synchronous client only): httpx has a timeout for each read, but slow headers or endless interim responses
+could still block a call forever. Each read and write therefore gets the remaining time as its timeout.
 
-Reads: a server, or a proxy, that sends more than one answer to a request leaves the surplus in the buffer of its
-connection, and the HTTP client would take it for the answer to the next request. The answer to a request cannot arrive
-before the request was written, so an answer that needed no read is such a surplus.
+Reads: if a server or proxy sends more than one response to a request, the surplus stays in the buffer of the
+connection, and httpx would take it for the response to the next request. A real response cannot arrive before its
+request is sent, so a response that needed no read is a surplus one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Final
 
 @dataclass
 class Reads:
-    """How often a request has read from the network."""
+    """The number of network reads of a request."""
 
     count: int = 0
 
@@ -37,10 +37,10 @@ _PIECE_BYTES: Final = 256 * 1024
 
 @contextmanager
 def within(seconds: float) -> Generator[None]:
-    """Bound what this thread reads and writes inside, all of it together.
+    """Limit the total time of this thread's network reads and writes in the ``with`` block.
 
     Raises:
-        TimeoutError: the time is over.
+        TimeoutError: ``seconds`` have passed.
     """
     token = _END.set(time.monotonic() + seconds)
     try:
@@ -61,19 +61,19 @@ def reading() -> Generator[Reads]:
 
 
 def trace_sync(event: str, info: Mapping[str, Any]) -> None:
-    """Change each stream that is made without ``async``; for ``request.extensions["trace"]``."""
+    """Patch each new synchronous stream. Used as ``request.extensions["trace"]``."""
     if event.endswith(_MADE):
         bound(info["return_value"])
 
 
 async def trace_async(event: str, info: Mapping[str, Any]) -> None:
-    """Change each stream that is made with ``async``; for ``request.extensions["trace"]``."""
+    """Patch each new asynchronous stream. Used as ``request.extensions["trace"]``."""
     if event.endswith(_MADE):
         _count_reads(info["return_value"])
 
 
 def bound(stream: Any) -> None:
-    """Let ``read`` and ``write`` of a stream end with the time of ``within``, and count the reads."""
+    """Make ``read`` and ``write`` of a stream respect the deadline of ``within``, and count the reads."""
     read, write = stream.read, stream.write
 
     def read_in_time(max_bytes: int, timeout: float | None = None) -> bytes:
@@ -82,7 +82,7 @@ def bound(stream: Any) -> None:
         return data
 
     def write_in_time(buffer: bytes, timeout: float | None = None) -> None:
-        # In pieces: a peer that takes little at a time would else get the whole timeout for each
+        # In pieces: httpx applies the timeout to each partial send, so a slow peer could extend it without limit
         for start in range(0, len(buffer), _PIECE_BYTES):
             write(buffer[start : start + _PIECE_BYTES], _left(timeout))
 

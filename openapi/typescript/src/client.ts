@@ -1,4 +1,4 @@
-/** The client: objects of a gate by type and id. */
+/** The client, and handles to objects. */
 
 import { headerOf, jsonOf, segment, timeoutOf } from "./checks.js";
 import { errorOf, lostError, mediaType, unexpected, UNEXECUTED, UnexpectedAnswer, type Answer, type GoverseError } from "./errors.js";
@@ -6,60 +6,60 @@ import { roundedInteger } from "./numbers.js";
 import { DEFAULT_RETRIES, pauseMs, type RetryPolicy } from "./retries.js";
 import type { AnyPaths, Arguments, Creation, MethodName, Optional, Result, State, TypeName } from "./types.js";
 
-/** Whether `fetch` is a browser's, in a page or a worker, which repeats requests by itself. */
+/** True in a browser page or worker, whose `fetch` may send a request again by itself. */
 const IN_BROWSER = "document" in globalThis || "WorkerGlobalScope" in globalThis;
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
-const GRACE_MS = 1_000; // how much longer than the gate we wait: it knows better what became of a call
+const GRACE_MS = 1_000; // the client waits this much longer than the gate, whose error says whether the call ran
 
-/** How requests are made. */
+/** Options of requests. */
 export interface Options {
-  /** For one request with all its attempts; at most 24 days. */
+  /** The timeout of a request with all its attempts; at most 24 days. */
   readonly timeoutMs?: number;
-  /** Under which the effect is to happen once, ever; without one, each request gets its own. */
+  /** The idempotency key. The gate runs requests with the same key once. By default, each request gets its own key. */
   readonly idempotencyKey?: string;
   /** The version that the object must have. */
   readonly ifMatch?: number;
-  /** A position that the answer must have seen (read your writes: `Reply.commitSeq`). */
+  /** The commit that the response must include. Pass `Reply.commitSeq` to read your own writes. */
   readonly minSeq?: bigint;
-  /** Of the objects. */
+  /** The namespace of the objects. */
   readonly namespace?: string;
-  /** Gives the request up. What was sent may still be carried out. */
+  /** Aborts the request. A request that was already sent may still run. */
   readonly signal?: AbortSignal;
 }
 
-/** How a client is made. */
+/** Options of a client. */
 export interface ClientOptions extends Options {
-  /** When requests are sent again. */
+  /** The retry policy. */
   readonly retries?: Partial<RetryPolicy>;
-  /** Sent with every request, for example `authorization`. */
+  /** Headers for every request, for example `authorization`. */
   readonly headers?: Readonly<Record<string, string>>;
   /**
-   * Whether requests that change something get a key of their own; true. Without, what may have happened is not repeated.
-   * In browsers they get one in any case: a browser itself sends a POST again where a connection that was kept open
-   * breaks, so only a key keeps the effect single.
+   * False to send requests without a generated idempotency key; the default is true. A request without a key is not
+   * retried if it may have run. Browsers ignore this option and always send a key: a browser may send a POST again by
+   * itself when a kept-alive connection breaks, and only the key prevents a second effect.
    */
   readonly makeKeys?: boolean;
-  /** The largest answer that is read, unpacked; 16 MiB. A gate's results have at most 4 MiB unless it is configured otherwise. */
+  /** The largest response that is read, after decompression; 16 MiB by default. Results of a gate have at most 4 MiB by default. */
   readonly answerBytesMax?: number;
   /**
-   * Whether integers that JavaScript cannot hold, such as 9007199254740993, are rounded; false. Then a result that has one
-   * is an `UnexpectedAnswer`. The call took effect all the same.
+   * True to round integers that JavaScript cannot represent, such as 9007199254740993. By default, a result with such an
+   * integer fails with `UnexpectedAnswer`, although the call took effect.
    */
   readonly roundIntegers?: boolean;
-  /** Instead of the global `fetch`. */
+  /** A replacement for the global `fetch`. */
   readonly fetch?: typeof fetch;
 }
 
-/** A result, and what the gate says about it. */
+/** A result with its metadata. */
 export interface Reply<T> {
   readonly value: T;
-  /** The object's, where it has one. */
+  /** The version of the object, if the response has one. */
   readonly version: number | undefined;
-  /** The newest commit that the answer depends on. */
+  /** The newest commit that the response depends on. */
   readonly commitSeq: bigint | undefined;
-  /** Whether this is the kept answer of an earlier request with the same key. */
+  /** True if this is the stored response of an earlier request with the same idempotency key. */
   readonly replayed: boolean;
-  /** Names the request in the gate's log. */
+  /** The request id in the gate's log. */
   readonly requestId: string;
 }
 
@@ -77,7 +77,7 @@ interface Request {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** The client of a gate. With the types of a document (`new GoVerse<paths>(...)`) it knows its objects. */
+/** The client of a gate. `new GoVerse<paths>(...)`, with generated types, checks types and methods at compile time. */
 export class GoVerse<P extends object = AnyPaths> {
   readonly url: string;
   readonly #options: ClientOptions;
@@ -86,34 +86,34 @@ export class GoVerse<P extends object = AnyPaths> {
   readonly #fetch: typeof fetch;
 
   /**
-   * @param url of the gate, for example `https://gate.example`; a path that a proxy puts in front may follow.
-   * @throws TypeError where it is no address, or a header is none.
+   * @param url the URL of the gate, for example `https://gate.example`. It can include the path prefix of a proxy.
+   * @throws TypeError if the URL or a header is invalid.
    */
   constructor(url: string, options: ClientOptions = {}) {
     const parsed = URL.canParse(url) ? new URL(url) : undefined;
     if (parsed === undefined || !["http:", "https:"].includes(parsed.protocol) || parsed.username || parsed.password) {
-      throw new TypeError(`${JSON.stringify(url)} is no address of a gate; write for example https://gate.example`);
+      throw new TypeError(`invalid gate URL ${JSON.stringify(url)}; expected, for example, https://gate.example`);
     }
     this.url = url.replace(/\/+$/, "");
     this.#options = options;
-    this.#headers = Object.fromEntries(new Headers(options.headers)); // lower-case: our own take their place
+    this.#headers = Object.fromEntries(new Headers(options.headers)); // lower-case, so that our own headers override them
     this.#retries = { ...DEFAULT_RETRIES, ...options.retries };
     this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
   }
 
-  /** A handle to an object; nothing is sent. */
+  /** Return a handle to an object. Nothing is sent. */
   object<T extends TypeName<P>>(type: T, id: string, options: Options = {}): ObjectHandle<P, T> {
     return new ObjectHandle(this, type, id, options);
   }
 
-  /** Create an object under an id that the gate chooses. */
+  /** Create an object with an id that the gate generates. */
   async create<T extends TypeName<P>>(type: T, ...[args]: Optional<Creation<P, T>>): Promise<ObjectHandle<P, T>> {
     const reply = await this.request<Summary>({ method: "POST", path: `/objects/${segment(type)}`, body: args ?? {} }, {});
-    if (!isSummary(reply.value)) throw unexpected(200, `the answer does not name the object that was created: ${shown(reply.value)}`);
+    if (!isSummary(reply.value)) throw unexpected(200, `the response does not contain the id of the created object: ${shown(reply.value)}`);
     return new ObjectHandle(this, type, reply.value.id, {});
   }
 
-  /** List the objects of a type whose ids begin with `prefix`, in the order of their ids. */
+  /** Iterate over the objects of a type whose ids begin with `prefix`, sorted by id. */
   async *list(type: TypeName<P>, prefix = "", pageSize = 1_000): AsyncGenerator<Summary, void, undefined> {
     for (let cursor: string | null | undefined; cursor !== null; ) {
       const query = new URLSearchParams({ limit: String(pageSize), ...(prefix && { prefix }), ...(cursor && { cursor }) });
@@ -125,7 +125,7 @@ export class GoVerse<P extends object = AnyPaths> {
     }
   }
 
-  /** Carry out one request, repeating it as policy and time allow. @internal */
+  /** Send a request, with retries as the policy and the timeout allow. @internal */
   async request<T>(request: Request, own: Options): Promise<Reply<T>> {
     const options = { ...this.#options, ...own };
     const timeoutMs = timeoutOf(options.timeoutMs ?? 30_000);
@@ -139,10 +139,10 @@ export class GoVerse<P extends object = AnyPaths> {
       ...request.headers,
       accept: "application/json",
       ...(body !== undefined && { "content-type": "application/json" }),
-      ...(key !== undefined && { "idempotency-key": headerOf("an idempotency key", key) }),
-      ...(options.ifMatch !== undefined && { "if-match": headerOf("a version", `"${options.ifMatch}"`) }),
-      ...(options.minSeq !== undefined && { "goverse-min-seq": headerOf("a position", String(options.minSeq)) }),
-      ...(options.namespace !== undefined && { "goverse-namespace": headerOf("a namespace", options.namespace) }),
+      ...(key !== undefined && { "idempotency-key": headerOf("idempotency key", key) }),
+      ...(options.ifMatch !== undefined && { "if-match": headerOf("version", `"${options.ifMatch}"`) }),
+      ...(options.minSeq !== undefined && { "goverse-min-seq": headerOf("commit_seq", String(options.minSeq)) }),
+      ...(options.namespace !== undefined && { "goverse-namespace": headerOf("namespace", options.namespace) }),
     };
     let leftMs = timeoutMs;
     for (let attempts = 1; ; attempts += 1) {
@@ -152,15 +152,15 @@ export class GoVerse<P extends object = AnyPaths> {
       if (answer !== undefined && isResult(answer, request.method)) return replyOf(answer, attempts, options.roundIntegers === true);
       const failed: GoverseError = error ?? errorOf(answer as Answer);
       failed.attempts = attempts;
-      // Without a key only problems that rule out an effect are repeated. A proxy's answer has none of these codes.
+      // Without a key, only codes that rule out an effect are retried. A proxy's response has none of these codes.
       const again = failed.retryable && (repeatable || UNEXECUTED.has(failed.code));
       const pause = pauseMs(this.#retries, attempts, failed.retryAfterMs, Math.random());
       if (!again || attempts >= this.#retries.attemptsMax || performance.now() + pause >= deadline) throw failed;
       await sleep(pause, options.signal);
       leftMs = deadline - performance.now();
       if (leftMs <= 0) {
-        // the process was stopped meanwhile, or the machine slept
-        const late = lostError(`the ${timeoutMs} ms were over before another attempt; before: ${failed.detail}`, true);
+        // the process or the machine was suspended during the pause
+        const late = lostError(`the timeout of ${timeoutMs} ms passed before a retry; error: ${failed.detail}`, true);
         late.attempts = attempts;
         throw late;
       }
@@ -185,7 +185,7 @@ export class GoVerse<P extends object = AnyPaths> {
         headers,
         ...(body !== undefined && { body }),
         signal: stopped.signal,
-        redirect: "manual", // "error" would hide it behind a failed connection, "follow" would send the call elsewhere
+        redirect: "manual", // "error" would look like a failed connection, "follow" would send the call to another server
         cache: "no-store",
       });
       const text = await textOf(response, this.#options.answerBytesMax ?? ANSWER_BYTES_MAX);
@@ -193,9 +193,9 @@ export class GoVerse<P extends object = AnyPaths> {
     } catch (error) {
       signal?.throwIfAborted();
       if (error instanceof UnexpectedAnswer) return [undefined, error];
-      // `fetch` does not tell whether the request left, so without a key it counts as sent
-      const unknown = repeatable ? "" : "; whether it was carried out is unknown";
-      return [undefined, lostError(limit.aborted ? "the answer took too long" : `${reasonOf(error)}${unknown}`, limit.aborted)];
+      // `fetch` does not report whether the request was sent, so without a key it counts as sent
+      const unknown = repeatable ? "" : "; it is unknown whether the request ran";
+      return [undefined, lostError(limit.aborted ? "the response took too long" : `${reasonOf(error)}${unknown}`, limit.aborted)];
     } finally {
       limit.removeEventListener("abort", stop);
       signal?.removeEventListener("abort", stop);
@@ -203,51 +203,51 @@ export class GoVerse<P extends object = AnyPaths> {
   }
 }
 
-/** One object, by its type and id; it need not exist yet. */
+/** A reference to one object, by type and id. The object does not have to exist. */
 export class ObjectHandle<P extends object, T extends TypeName<P>> {
   readonly #client: GoVerse<P>;
   readonly #options: Options;
   readonly #path: string;
 
   /**
-   * @throws RangeError where the id is empty, longer than 512 bytes of UTF-8, or `.` or `..`: `fetch` takes these for
-   * steps in the path, encoded or not. Other clients can use them.
+   * @throws RangeError if the id is empty, longer than 512 bytes of UTF-8, or `.` or `..`. `fetch` removes `.` and `..`
+   * from paths, even if they are encoded. Other clients can use these ids.
    */
   constructor(client: GoVerse<P>, readonly type: T, readonly id: string, options: Options) {
     const size = new TextEncoder().encode(id).length;
-    if (size < 1 || size > 512) throw new RangeError("an id has 1 to 512 bytes of UTF-8");
+    if (size < 1 || size > 512) throw new RangeError(`an id must have 1 to 512 bytes of UTF-8, not ${size}`);
     if (id === "." || id === "..") throw new RangeError(`fetch cannot send the id ${JSON.stringify(id)}`);
     this.#client = client;
     this.#options = options;
     this.#path = `/objects/${segment(type)}/${segment(id)}`;
   }
 
-  /** A handle to the same object whose requests are made otherwise. One with a key is meant for one request. */
+  /** Return a handle to the same object with other options. Use a handle with an idempotency key for one request only. */
   withOptions(options: Options): ObjectHandle<P, T> {
     return new ObjectHandle(this.#client, this.type, this.id, { ...this.#options, ...options });
   }
 
-  /** Call a method; its result comes once its effect is durable. */
+  /** Call a method and return its result. When this resolves, the effect of the call is durable. */
   async call<M extends MethodName<P, T>>(method: M, ...args: Optional<Arguments<P, T, M>>): Promise<Result<P, T, M>> {
     return (await this.callReply(method, ...args)).value;
   }
 
-  /** Do as `call`, and return what the gate says about the result as well. */
+  /** Call a method like `call`, and return the result with its metadata. */
   async callReply<M extends MethodName<P, T>>(method: M, ...[args]: Optional<Arguments<P, T, M>>): Promise<Reply<Result<P, T, M>>> {
     return this.#request({ method: "POST", path: `${this.#path}/call/${segment(method)}`, body: args ?? {} });
   }
 
-  /** The state. */
+  /** Return the state. */
   async get(): Promise<State<P, T>> {
     return (await this.getReply()).value;
   }
 
-  /** Do as `get`, and return what the gate says about it as well: the version, the position. */
+  /** Return the state with its metadata, such as the version and the commit. */
   getReply(): Promise<Reply<State<P, T>>> {
     return this.#request({ method: "GET", path: this.#path });
   }
 
-  /** Create the object with the arguments of its `on_create`; the same arguments find the object that they created. */
+  /** Create the object with the arguments of its `on_create`. If it was already created with the same arguments, nothing changes. */
   create(...[args]: Optional<Creation<P, T>>): Promise<Reply<Summary>> {
     return this.#request({ method: "PUT", path: this.#path, body: args ?? {} });
   }
@@ -257,7 +257,7 @@ export class ObjectHandle<P extends object, T extends TypeName<P>> {
     return this.#request({ method: "PUT", path: this.#path, body: args ?? {}, headers: { "if-none-match": "*" } });
   }
 
-  /** Delete the object, durably; a later call starts a fresh one. */
+  /** Delete the object durably. A later call starts with a new object. */
   async delete(): Promise<void> {
     await this.#request({ method: "DELETE", path: this.#path });
   }
@@ -267,7 +267,7 @@ export class ObjectHandle<P extends object, T extends TypeName<P>> {
   }
 }
 
-/** Whether a gate answered with a result: JSON, or to a deletion nothing; a proxy may answer otherwise. */
+/** True for a gate's success response: JSON, or no content for a delete. A proxy may send other ones. */
 function isResult(answer: Answer, method: string): boolean {
   if (answer.status === 204) return method === "DELETE";
   return answer.status >= 200 && answer.status < 300 && mediaType(answer) === "application/json";
@@ -280,7 +280,7 @@ function replyOf<T>(answer: Answer, attempts: number, roundIntegers: boolean): R
   try {
     if (answer.status !== 204) value = JSON.parse(answer.text);
   } catch {
-    throw unusable(answer, attempts, `is not JSON that can be read: ${shown(answer.text)}`);
+    throw unusable(answer, attempts, `cannot be parsed as JSON: ${shown(answer.text)}`);
   }
   const rounded = roundIntegers ? undefined : roundedInteger(answer.text);
   if (rounded !== undefined) {
@@ -288,7 +288,7 @@ function replyOf<T>(answer: Answer, attempts: number, roundIntegers: boolean): R
     throw unusable(
       answer,
       attempts,
-      `has the integer ${integer}, which JavaScript would round; let the class return it as text, or set roundIntegers`,
+      `contains the integer ${integer}, which JavaScript would round; return it as a string, or set roundIntegers`,
     );
   }
   return {
@@ -301,12 +301,12 @@ function replyOf<T>(answer: Answer, attempts: number, roundIntegers: boolean): R
 }
 
 function unusable(answer: Answer, attempts: number, why: string): UnexpectedAnswer {
-  const error = unexpected(answer.status, `the answer ${answer.status} ${why}`);
+  const error = unexpected(answer.status, `the response (status ${answer.status}) ${why}`);
   error.attempts = attempts;
   return error;
 }
 
-/** The body of an answer; reading ends where it is larger than it may be, and its connection is closed. */
+/** Read the body of a response. A body larger than `bytesMax` is cancelled, which closes the connection. */
 async function textOf(response: Response, bytesMax: number): Promise<string> {
   if (response.body === null) return "";
   const decoder = new TextDecoder();
@@ -317,7 +317,7 @@ async function textOf(response: Response, bytesMax: number): Promise<string> {
     size += piece.value.byteLength;
     if (size > bytesMax) {
       await reader.cancel();
-      throw unexpected(response.status, `the answer has more than ${bytesMax} bytes (answerBytesMax)`);
+      throw unexpected(response.status, `the response is larger than ${bytesMax} bytes (answerBytesMax)`);
     }
     text += decoder.decode(piece.value, { stream: true });
   }
@@ -328,12 +328,12 @@ function isSummary(value: unknown): boolean {
   return typeof value === "object" && value !== null && typeof (value as Summary).id === "string";
 }
 
-/** The cursor after a page, or `null` after the last one; `before` is the cursor that the page was asked for with. */
+/** Check a page and return its cursor, `null` on the last page. `before` is the cursor of the request. */
 function cursorAfter(page: { items: unknown; cursor: unknown } | null, before: string | null | undefined): string | null {
   const { items, cursor } = page ?? { items: undefined, cursor: undefined };
-  if (!Array.isArray(items) || !items.every(isSummary)) throw unexpected(200, `the answer is not a page of a listing: ${shown(page)}`);
+  if (!Array.isArray(items) || !items.every(isSummary)) throw unexpected(200, `the response is not a page of a listing: ${shown(page)}`);
   if (cursor === null || (typeof cursor === "string" && cursor !== before)) return cursor;
-  throw unexpected(200, "the answer is a page of a listing whose cursor does not advance");
+  throw unexpected(200, "the response is a page of a listing whose cursor does not advance");
 }
 
 function shown(value: unknown): string {
@@ -341,7 +341,7 @@ function shown(value: unknown): string {
 }
 
 function newKey(): string {
-  // `crypto.randomUUID` is not there on pages without TLS
+  // `crypto.randomUUID` is missing on pages without TLS
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 

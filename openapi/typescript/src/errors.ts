@@ -1,12 +1,12 @@
-/** What a call can end with instead of a result. */
+/** Errors that a request can throw. */
 
-/** A field that does not fit: `path` is a JSON pointer into the arguments. */
+/** An invalid argument. `path` is a JSON pointer into the arguments. */
 export interface InvalidField {
   readonly path: string;
   readonly message: string;
 }
 
-/** What a problem document says, or what stands for one where none came. */
+/** The fields of a problem document, or of an error without one. */
 export interface ProblemFields {
   readonly code: string;
   readonly status: number;
@@ -18,26 +18,26 @@ export interface ProblemFields {
 }
 
 /**
- * A request that gave no result. Decide by `code`, which is stable; a refusal of the application's own has its own
- * code and a status from 400 to 499.
+ * A failed request. Distinguish errors by `code`, which is stable. Errors that the application defines have codes of
+ * their own and a status from 400 to 499.
  */
 export class GoverseError extends Error {
   override readonly name: string = "GoverseError";
   /** The stable code. */
   readonly code: string;
-  /** Of the HTTP answer; 0 where there was none. */
+  /** The HTTP status of the response; 0 without a response. */
   readonly status: number;
-  /** What happened, for people. */
+  /** A description for people. */
   readonly detail: string;
-  /** Whether the same request may succeed later; it was repeated already, as policy and time allowed. */
+  /** True if the same request may succeed later. The client has already retried it as far as policy and timeout allowed. */
   readonly retryable: boolean;
-  /** Names the request in the gate's log. */
+  /** The request id in the gate's log. */
   readonly requestId: string;
-  /** How long the gate asked to wait. */
+  /** The pause that the gate asked for. */
   readonly retryAfterMs: number | undefined;
-  /** What else the problem says, by its name. */
+  /** Additional members of the problem document, by name. */
   readonly extra: Readonly<Record<string, unknown>>;
-  /** How often the request was sent. */
+  /** The number of times the request was sent. */
   attempts = 0;
 
   constructor(fields: ProblemFields) {
@@ -51,29 +51,29 @@ export class GoverseError extends Error {
     this.extra = fields.extra;
   }
 
-  /** For `invalid_arguments`: which arguments, and why. */
+  /** The invalid arguments, for `invalid_arguments`. */
   get errors(): readonly InvalidField[] {
     const errors = this.extra["errors"];
     return Array.isArray(errors) ? errors.filter((each) => typeof each === "object" && each !== null) : [];
   }
 }
 
-/** No answer came: the gate cannot be reached, or the connection broke. A call may have happened, or not. */
+/** No response: the gate is unreachable, or the connection broke. The call may or may not have run. */
 export class ConnectionFailed extends GoverseError {
   override readonly name = "ConnectionFailed";
 }
 
-/** The time of the call was over. It may have happened, or happen yet. */
+/** The timeout of the call passed. The call may have run, or may still run. */
 export class CallTimeout extends GoverseError {
   override readonly name = "CallTimeout";
 }
 
-/** A refusal in the words of the application; `code` says which. */
+/** An error that the application defines; `code` identifies it. */
 export class BusinessError extends GoverseError {
   override readonly name = "BusinessError";
 }
 
-/** Something that is no gate answered (a redirect, a page), or a gate in a way that this client does not know. */
+/** A response that is not from a gate (a redirect, a web page), or that this client does not understand. */
 export class UnexpectedAnswer extends GoverseError {
   override readonly name = "UnexpectedAnswer";
 }
@@ -89,14 +89,14 @@ const MEMBERS: ReadonlySet<string> = new Set([
 ]);
 const RETRYABLE: ReadonlySet<number> = new Set([429, 502, 503, 504]);
 
-/** What was received in answer to one attempt. */
+/** The response to one attempt. */
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
 }
 
-/** The error that an answer means. */
+/** Return the error for a response. */
 export function errorOf(answer: Answer): GoverseError {
   const retryAfterMs = milliseconds(answer.headers.get("retry-after"));
   const problem = problemIn(answer);
@@ -105,7 +105,7 @@ export function errorOf(answer: Answer): GoverseError {
     const fields = {
       code: retryable ? "unavailable" : "unexpected_answer",
       status: answer.status,
-      detail: `the answer ${answer.status} is not one of a gate: ${seenIn(answer)}`,
+      detail: `the response (status ${answer.status}) is not from a GoVerse gate: ${seenIn(answer)}`,
       retryable,
       requestId: answer.headers.get("goverse-request-id") ?? "",
       retryAfterMs,
@@ -128,40 +128,41 @@ export function errorOf(answer: Answer): GoverseError {
   return new GoverseError(fields);
 }
 
-/** The error for an attempt without an answer. */
+/** Return the error for an attempt without a response. */
 export function lostError(detail: string, timedOut: boolean): GoverseError {
   const fields = { status: 0, detail, retryable: !timedOut, requestId: "", retryAfterMs: undefined, extra: {} };
   return timedOut ? new CallTimeout({ ...fields, code: "timeout" }) : new ConnectionFailed({ ...fields, code: "connection_failed" });
 }
 
-/** The error for an answer that cannot be used; no other attempt would make it better. */
+/** Return the error for a response that cannot be used. It is not retried. */
 export function unexpected(status: number, detail: string): UnexpectedAnswer {
   const fields = { code: "unexpected_answer", retryable: false, requestId: "", retryAfterMs: undefined, extra: {} };
   return new UnexpectedAnswer({ ...fields, status, detail });
 }
 
-/**
- * Problems that a gate gives before it carries out anything. `unavailable` is not among them: the call may have happened.
- */
+/** Error codes that rule out that the request ran. `unavailable` does not: the call may have taken effect. */
 export const UNEXECUTED: ReadonlySet<string> = new Set(["draining", "moving", "overloaded", "rate_limited"]);
 
-/** A text with its control characters, and those that turn the direction of writing, escaped: what a server sends must not steer a terminal or forge a log. */
+/**
+ * Escape control characters and characters that change the writing direction. Without this, a text from a server could
+ * control a terminal or forge log lines.
+ */
 function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex -- those are what it is about
+  // eslint-disable-next-line no-control-regex -- the purpose of this function
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]/gu, (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-/** What an answer's body says it is, without parameters. */
+/** Return the media type of a response, without parameters. */
 export function mediaType(answer: Answer): string {
   return (answer.headers.get("content-type") ?? "").split(";", 1).join("").trim().toLowerCase();
 }
 
 function seenIn(answer: Answer): string {
-  if (answer.status === 0) return "a redirect, and browsers do not tell where to; give the client the address of the gate";
+  if (answer.status === 0) return "a redirect, whose target browsers do not reveal; use the URL of the gate itself";
   const body = JSON.stringify(answer.text.slice(0, 200));
   const location = answer.headers.get("location");
   if (location === null) return body;
-  return `${body}; it points to ${JSON.stringify(location)}, so give the client the address of the gate`;
+  return `${body}; it redirects to ${JSON.stringify(location)}; use the URL of the gate itself`;
 }
 
 function problemIn(answer: Answer): Record<string, unknown> | undefined {
@@ -172,7 +173,7 @@ function problemIn(answer: Answer): Record<string, unknown> | undefined {
       return problem as Record<string, unknown>;
     }
   } catch {
-    // no JSON: whoever sent it is no gate
+    // invalid JSON: not from a gate
   }
   return undefined;
 }

@@ -1,4 +1,4 @@
-/** The TypeScript client of GoVerse: objects called by name, repeated safely, with typed errors. */
+/** The TypeScript client for GoVerse: call durable objects over HTTP, with safe retries and typed errors. */
 
 export { GoVerse, ObjectHandle } from "./client.js";
 export type { ClientOptions, Options, Reply, Summary } from "./client.js";

@@ -1,10 +1,10 @@
-/** Integers that JavaScript cannot hold: `JSON.parse` rounds them without a word. */
+/** Detection of integers that JavaScript cannot represent. `JSON.parse` rounds them silently. */
 
 const QUOTE = 0x22;
 const ZERO = 0x30;
 const NINE = 0x39;
 
-/** The first integer in a JSON text that `JSON.parse` would change; every integer of at most 15 digits is exact. */
+/** Return the first integer in a JSON text that `JSON.parse` would round. Integers of at most 15 digits are always exact. */
 export function roundedInteger(text: string): string | undefined {
   if (!/\d{16}/.test(text)) return undefined;
   const number = /[\d.eE+-]+/y;
@@ -26,7 +26,7 @@ function isExact(digits: string): boolean {
   return Number.isFinite(value) && BigInt(value) === BigInt(digits);
 }
 
-/** Where the string ends that begins at `start`: at a quote with an even number of backslashes before it. */
+/** Return the end of the string that begins at `start`: the next quote with an even number of backslashes before it. */
 function endOfString(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
     let before = end - 1;

@@ -1,11 +1,11 @@
-/** When a request is sent again, and after which pause: exponential backoff with full jitter, within the time of the call. */
+/** The retry policy: exponential backoff with full jitter, within the timeout of the call. */
 
 export interface RetryPolicy {
-  /** How often one request is sent at most; 1 never repeats. */
+  /** The largest number of attempts for one request; 1 disables retries. */
   readonly attemptsMax: number;
-  /** The bound of the first pause, in milliseconds; it doubles with each attempt. */
+  /** The limit of the first pause, in milliseconds; it doubles with each attempt. */
   readonly pauseMs: number;
-  /** What it grows to. */
+  /** The largest limit of a pause. */
   readonly pauseMsMax: number;
 }
 
@@ -15,8 +15,8 @@ export const DEFAULT_RETRIES: RetryPolicy = { attemptsMax: 100, pauseMs: 50, pau
 export const NEVER: RetryPolicy = { ...DEFAULT_RETRIES, attemptsMax: 1 };
 
 /**
- * The milliseconds to wait after `attempts` attempts; `chance` is a random number from 0 to 1. Where the gate asked for
- * a pause it is at least that, and spread beyond it, since many clients were asked for the same.
+ * Return the milliseconds to wait after `attempts` attempts. `chance` is a random number from 0 to 1. The jitter is added
+ * to the pause that the gate asked for, because the gate may have sent the same value to many clients.
  */
 export function pauseMs(policy: RetryPolicy, attempts: number, retryAfterMs: number | undefined, chance: number): number {
   const bound = Math.min(policy.pauseMsMax, policy.pauseMs * 2 ** Math.min(attempts - 1, 60));

@@ -1,9 +1,9 @@
 /**
- * What `openapi-typescript` writes from an application's document, seen as objects: types, methods, arguments, results.
- * Without such a document (`AnyPaths`) every name and all JSON goes.
+ * Types of object types, methods, arguments and results, derived from the `paths` that `openapi-typescript` generates from
+ * an application's OpenAPI document. Without a document (`AnyPaths`) every name and any JSON is accepted.
  */
 
-/** No document: any type, any method. */
+/** The paths without a document: any type, any method. */
 export type AnyPaths = object;
 
 /** Any JSON value. */
@@ -32,7 +32,7 @@ export type Arguments<P, T extends string, M extends string> = [Known<P>] extend
 
 /** The result of a method. */
 export type Result<P, T extends string, M extends string> = [Known<P>] extends [never]
-  ? any // eslint-disable-line @typescript-eslint/no-explicit-any -- whoever has no document knows better
+  ? any // eslint-disable-line @typescript-eslint/no-explicit-any -- without a document the caller knows the type
   : Ok<At<P, `/objects/${T}/{id}/call/${M}`, "post">>;
 
 /** The state of an object. */
@@ -45,5 +45,5 @@ export type Creation<P, T extends string> = [Known<P>] extends [never]
   ? Record<string, unknown>
   : Body<At<P, `/objects/${T}/{id}`, "put">>;
 
-/** The parameter list for arguments that may be left out when nothing is required. */
+/** The parameter list for arguments, which are optional if no argument is required. */
 export type Optional<A> = {} extends A ? [args?: A] : [args: A];
