@@ -1,4 +1,4 @@
-"""An auction house: wallets that hold money, auctions that take bids, a catalogue of what is open.
+"""An auction house: wallets that hold money, auctions that take bids, and a catalogue of open auctions.
 
 Serve it with ``goverse dev sample-app/auction_house --web sample-app/web``.
 """

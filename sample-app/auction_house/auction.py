@@ -1,11 +1,11 @@
-"""Auctions: the rules of bidding, and who pays whom in the end.
+"""Auctions: the rules of bidding and of the payment at the end.
 
-An auction and a wallet are two objects, and each commits on its own. Two rules keep the money right between them:
+An auction and a wallet are two objects, and each commits separately. Two rules keep their money consistent:
 
-* ``bid`` and ``close`` first ask everything that may say no and change the auction last: a refusal leaves nothing
-  behind. If they end half-way, what the wallet did is too careful, never too generous: it holds what it need not.
-* ``settle`` tells the others what has become of the auction, in a turn that follows: only what is durable frees money.
-  It is safe to ask at any time, and as often as one likes.
+* ``bid`` and ``close`` first make all calls that can fail and change the auction last, so a refusal has no effect. If
+  they fail halfway, the wallet may hold more money than necessary, but never less.
+* ``settle`` releases the money of outbid bidders in a later turn, when the new bid is durable. It can be called at any
+  time and any number of times.
 """
 
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from auction_house.wallet import Cents, Wallet
 from goverse import GoverseError, Object, call, raises
 
 Title = Annotated[str, Field(min_length=1, max_length=80)]
-Name = Annotated[str, Field(min_length=1, max_length=80, pattern="^[^#]+$")]  # a wallet's id; some with # are reserved
+Name = Annotated[str, Field(min_length=1, max_length=80, pattern="^[^#]+$")]  # a wallet's id; ids with # can be reserved
 Reserve = Annotated[int, Field(ge=0, le=10**12)]
 CATALOGUE = "main"
 
@@ -33,14 +33,14 @@ class Bid(BaseModel):
 
 
 class Outcome(BaseModel):
-    """How an auction ended; ``winner`` is None when nobody reached the reserve."""
+    """The result of an auction. ``winner`` is None if no bid reached the reserve."""
 
     winner: str | None
     price: int
 
 
 class Auction(Object, create_on_call=False, delete="anyone"):
-    """One thing for sale. Created with PUT by the seller, then bid on until the seller closes it."""
+    """An auction of one item. The seller creates it with PUT; it takes bids until the seller closes it."""
 
     title: str
     seller: str
@@ -51,7 +51,7 @@ class Auction(Object, create_on_call=False, delete="anyone"):
     to_release: list[str] = []
 
     async def on_create(self, title: Title, seller: Name, starting_price: Cents = 100, reserve: Reserve = 0) -> None:
-        """Open the auction; prices are in cents, the reserve is what the seller wants at least."""
+        """Open the auction. Prices are in cents; below the reserve the item is not sold."""
         self.title = title
         self.seller = seller
         self.starting_price = starting_price
@@ -60,14 +60,14 @@ class Auction(Object, create_on_call=False, delete="anyone"):
 
     @raises(AuctionInProgress)
     async def on_delete(self) -> None:
-        """Refuse to forget an auction that people have money in."""
+        """Refuse the deletion of an auction while wallets hold money for it."""
         if self.to_release or (self.bids and self.outcome is None):
             raise AuctionInProgress(f"{self.title} has {len(self.bids)} bids; close and settle it first")
         await self.ref(Catalogue, CATALOGUE).withdraw(auction=self.id)
 
     @call(raises=(BidTooLow, InsufficientFunds, AuctionClosed, OwnAuction))
     async def bid(self, bidder: Name, amount: Cents) -> Bid:
-        """Bid; the amount is held in the bidder's wallet until somebody bids more."""
+        """Place a bid. The amount is held in the bidder's wallet until a higher bid is placed."""
         if self.outcome is not None:
             raise AuctionClosed(f"{self.title} is closed")
         if bidder == self.seller:
@@ -84,7 +84,7 @@ class Auction(Object, create_on_call=False, delete="anyone"):
 
     @call
     async def close(self) -> Outcome:
-        """End the auction; the winner pays the seller. Closing again tells the outcome again."""
+        """Close the auction; the winner pays the seller. Closing a closed auction returns the same outcome."""
         if self.outcome is not None:
             return self.outcome
         leader, price = self._leader(), self._price()
@@ -99,10 +99,10 @@ class Auction(Object, create_on_call=False, delete="anyone"):
 
     @call
     async def settle(self, also: Name | None = None) -> None:
-        """Free the money of those who were outbid, and bring the catalogue up to date; ask for it after bid and close.
+        """Release the money of outbid bidders and update the catalogue. Call this after ``bid`` and ``close``.
 
-        A bidder who does not know what became of a bid gives their name as ``also``: if they do not lead, nothing of
-        their money stays held. A wallet that cannot be reached now stays on the list for the next time.
+        A bidder who does not know the outcome of a bid passes their name as ``also``: unless they lead, all money
+        that they have in this auction is released. If a wallet is unreachable, the next ``settle`` tries it again.
         """
         free = set(self.to_release)
         if also is not None and also != self._leader():
@@ -128,7 +128,7 @@ class Auction(Object, create_on_call=False, delete="anyone"):
         return self.bids[-1].amount if self.bids else 0
 
     def _involved(self) -> list[str]:
-        """Whose wallets hold money for this auction: the leader, and the outbid that were not settled yet."""
+        """Return the bidders whose wallets hold money: the leader, and the outbid ones that are not settled."""
         return [*self.to_release, *(bid.bidder for bid in self.bids[-1:])]
 
     async def _show(self) -> None:

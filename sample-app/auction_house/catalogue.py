@@ -1,4 +1,4 @@
-"""The catalogue: one object that knows what is open, so that a page can list it with one readonly call."""
+"""The catalogue: a single object with all open auctions, so that a page can list them with one readonly call."""
 
 from pydantic import BaseModel
 
@@ -16,21 +16,21 @@ class Lot(BaseModel):
 
 
 class Catalogue(Object):
-    """Lists the auctions that are open; there is one, with the id ``main``."""
+    """The list of open auctions. The application has one catalogue, with the id ``main``."""
 
     lots: dict[str, Lot] = {}
 
     @handler
     async def show(self, lot: Lot) -> None:
-        """List an auction, or bring its line up to date."""
+        """Add an auction, or update its line."""
         self.lots[lot.auction] = lot
 
     @handler
     async def withdraw(self, auction: str) -> None:
-        """Take an auction off the list."""
+        """Remove an auction from the list."""
         self.lots.pop(auction, None)
 
     @call(readonly=True)
     async def open_lots(self) -> list[Lot]:
-        """Return what is open, by title."""
+        """Return the open auctions, sorted by title."""
         return sorted(self.lots.values(), key=lambda lot: (lot.title, lot.auction))

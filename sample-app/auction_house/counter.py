@@ -1,10 +1,10 @@
-"""The smallest object that is worth something, as in the README."""
+"""The smallest useful object, as in the README."""
 
 from goverse import Object, call
 
 
 class Counter(Object):
-    """Counts."""
+    """A counter."""
 
     value: int = 0
 

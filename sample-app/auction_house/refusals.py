@@ -1,4 +1,4 @@
-"""What the auction house says no to, with the status and code that callers see."""
+"""Business errors of the auction house, with the HTTP status and the code that clients get."""
 
 from goverse import BusinessError
 
@@ -11,28 +11,28 @@ class InsufficientFunds(BusinessError):
 
 
 class BidTooLow(BusinessError):
-    """Another bid is as high, or the bid is below the starting price."""
+    """The bid is not higher than the leading bid, or is below the starting price."""
 
     status = 409
     code = "bid_too_low"
 
 
 class AuctionClosed(BusinessError):
-    """The auction takes no bids any more."""
+    """The auction is closed and takes no more bids."""
 
     status = 409
     code = "auction_closed"
 
 
 class OwnAuction(BusinessError):
-    """Sellers do not bid on what they sell."""
+    """Sellers cannot bid in their own auctions."""
 
     status = 403
     code = "own_auction"
 
 
 class AuctionInProgress(BusinessError):
-    """An auction with bids is closed before it is deleted."""
+    """An auction with bids must be closed and settled before it can be deleted."""
 
     status = 409
     code = "auction_in_progress"

@@ -1,10 +1,9 @@
 """Wallets: money in cents, some of it held for auctions.
 
-A wallet calls nobody. That is what keeps the house free of deadlocks: calls go from auctions to wallets, never back.
+A wallet makes no calls to other objects. Calls go from auctions to wallets, never back, so deadlocks cannot occur.
 
-What an auction asks of a wallet says how things *should be* between the two ("70.00 are held for the clock"), not what
-to add or take away. So asking twice is harmless, and whatever an auction asked before it failed half-way is put right
-by what it asks next.
+The handlers set an amount ("hold 70.00 for the clock") instead of adding to it or subtracting from it. Repeating a call
+is therefore harmless, and after an auction failed halfway, its next call corrects the amount.
 """
 
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ Cents = Annotated[int, Field(gt=0, le=10**12)]
 
 
 class Statement(BaseModel):
-    """What a wallet holds, in cents."""
+    """The money in a wallet, in cents."""
 
     balance: int
     held: int
@@ -26,11 +25,11 @@ class Statement(BaseModel):
 
 
 class Wallet(Object, state_version=2):
-    """One person's money; the id is the person's name.
+    """The money of one person. The id is the person's name.
 
-    Only auctions hold, take and give money: those methods are handlers, which no request from outside reaches.
+    The methods that hold and transfer money are handlers, so that auctions can call them and clients cannot.
 
-    The first release kept ``balance`` in whole euros; such states are migrated when they are loaded.
+    The first release stored ``balance`` in euros. Such states are migrated when they are loaded.
     """
 
     balance_cents: Annotated[int, Field(ge=0)] = 0
@@ -40,18 +39,18 @@ class Wallet(Object, state_version=2):
 
     @call
     async def deposit(self, amount: Cents) -> Statement:
-        """Put money in."""
+        """Deposit money."""
         self.balance_cents += amount
         return self._statement()
 
     @call(readonly=True)
     async def statement(self) -> Statement:
-        """Tell how much there is, and how much of it is held for bids."""
+        """Return the balance, and how much of it is held for bids."""
         return self._statement()
 
     @handler(raises=(InsufficientFunds,))
     async def hold(self, auction: str, amount: Cents) -> Statement:
-        """Have just this amount set aside for the leading bid of an auction."""
+        """Set the amount that is held for an auction."""
         self._forget(auction)
         free = self._statement().free
         if amount > free:
@@ -61,13 +60,13 @@ class Wallet(Object, state_version=2):
 
     @handler
     async def release(self, auction: str) -> Statement:
-        """Have nothing to do with an auction: what was held or paid for it is free."""
+        """Free all money that was held or paid for an auction."""
         self._forget(auction)
         return self._statement()
 
     @handler
     async def pay(self, auction: str, amount: Cents) -> Statement:
-        """Have paid just this price for what was won; what was held beyond it is free."""
+        """Set the price paid in an auction, and free the rest of the money held for it."""
         self._forget(auction)
         self.purchases[auction] = amount
         self.balance_cents -= amount
@@ -75,7 +74,7 @@ class Wallet(Object, state_version=2):
 
     @handler
     async def receive(self, auction: str, amount: Cents) -> Statement:
-        """Have received just this price for what was sold."""
+        """Set the price received in an auction."""
         self.balance_cents += amount - self.sales.get(auction, 0)
         self.sales[auction] = amount
         return self._statement()

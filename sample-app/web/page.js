@@ -1,8 +1,8 @@
-// The page of the auction house. It speaks plain HTTP to the objects; there is no server code of its own.
+// The page of the auction house. It calls the objects over HTTP and needs no server code of its own.
 
 const POLL_MS = 1000;
-const ATTEMPTS = 10; // some twenty seconds: a server that is started again is back by then
-const SILENT = "The server does not answer. Try again: nothing will happen twice.";
+const ATTEMPTS = 10; // about twenty seconds, enough for a restart of the server
+const SILENT = "The server did not respond. You can safely try again: nothing will happen twice.";
 
 const byId = (id) => document.getElementById(id);
 const euros = (cents) => (cents / 100).toFixed(2);
@@ -10,10 +10,10 @@ const cents = (text) => Math.round(Number(text) * 100);
 const pause = (ms) => new Promise((wake) => setTimeout(wake, ms));
 const personField = byId("person").elements.name;
 
-// --- talking to objects -----------------------------------------------------------------------------------------------
+// --- calls to objects -------------------------------------------------------------------------------------------------
 
-const seen = new Map(); // path → {etag, body}: an unchanged object is not sent again
-const unanswered = new Map(); // path and body → key of a call that may have run: sent again, it must not run twice
+const seen = new Map(); // path → {etag, body}, for conditional reads
+const unanswered = new Map(); // path and body → key of a call without a response, which may have run
 
 class Refusal extends Error {
   constructor({ detail, retryable = false }) {
@@ -24,7 +24,7 @@ class Refusal extends Error {
 
 const objectPath = (type, id) => `/objects/${type}/${encodeURIComponent(id)}`;
 
-/** Call a method, once: the key makes a retry harmless, also one by hand after no answer came. */
+/** Call a method with an idempotency key. If the user repeats a call that got no response, it gets the same key. */
 async function call(type, id, method, args) {
   const path = `${objectPath(type, id)}/call/${method}`;
   const body = JSON.stringify(args);
@@ -40,7 +40,7 @@ async function call(type, id, method, args) {
   }
 }
 
-/** Send a request; again, later and later, while the server is silent or says that a retry makes sense. */
+/** Send a request. Retry, with growing pauses, while the server is unreachable or its error is retryable. */
 async function request(path, options, attempts = ATTEMPTS) {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -56,7 +56,7 @@ async function request(path, options, attempts = ATTEMPTS) {
   }
 }
 
-/** Read an object's state; null when it does not exist. */
+/** Read an object's state; null if the object does not exist. */
 async function read(type, id) {
   const path = objectPath(type, id);
   const known = seen.get(path);
@@ -69,13 +69,13 @@ async function read(type, id) {
   return body;
 }
 
-/** Have the auction free what it need not hold. If this is lost, the settling after the next bid does it. */
+/** Settle the auction. If this request is lost, the settle after the next bid has the same effect. */
 async function settle(auction, also) {
   const options = { method: "POST", body: JSON.stringify({ also }) };
   await request(`${objectPath("Auction", auction)}/call/settle`, options, 1).catch(() => null);
 }
 
-// --- what people do ---------------------------------------------------------------------------------------------------
+// --- user actions -----------------------------------------------------------------------------------------------------
 
 let chosen = location.hash.slice(1) || null;
 
@@ -86,11 +86,11 @@ function choose(id) {
 }
 
 function person() {
-  if (!personField.reportValidity()) throw new Refusal({ detail: "Say who you are first." });
+  if (!personField.reportValidity()) throw new Refusal({ detail: "Enter your name first." });
   return personField.value.trim();
 }
 
-/** Run what a form or button asks for, one at a time, and say how it went. */
+/** Run the action of a form or button, with the button disabled, and show the outcome. */
 async function perform(button, action) {
   button.disabled = true;
   try {
@@ -161,7 +161,7 @@ personField.addEventListener("change", () => {
 
 window.addEventListener("hashchange", () => choose(location.hash.slice(1)));
 
-// --- what people see --------------------------------------------------------------------------------------------------
+// --- display ----------------------------------------------------------------------------------------------------------
 
 function tell(text, kind = "good") {
   const notice = byId("notice");
@@ -172,7 +172,7 @@ function tell(text, kind = "good") {
 
 const drawn = new Map();
 
-/** Draw a part of the page when what it shows has changed; else focus and selection would be lost with each poll. */
+/** Redraw a part of the page only if its data changed, so that polling keeps focus and selection. */
 function redraw(part, data, draw) {
   const text = JSON.stringify(data);
   if (drawn.get(part) === text) return;
@@ -241,7 +241,7 @@ function drawMoney(wallet) {
 
 let asked = 0;
 
-/** Read and draw everything that is shown. Of several at a time the one that was begun last counts. */
+/** Read and draw everything. If several refreshes overlap, only the newest one draws. */
 async function refresh() {
   const question = ++asked;
   const [name, current] = [personField.value.trim(), chosen];

@@ -37,7 +37,7 @@ async def test_bid_holds_the_money_of_the_leader_only(host: ObjectHost) -> None:
     assert [bid.bidder for bid in await clock.history()] == ["ben", "ann"]
 
 
-async def test_who_leads_again_keeps_the_newer_hold(host: ObjectHost) -> None:
+async def test_a_bidder_who_leads_again_keeps_the_newer_hold(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
     await clock.bid(bidder="ben", amount=7_000)
@@ -82,7 +82,7 @@ async def test_refused_bid_leaves_no_trace(host: ObjectHost) -> None:
     assert (await _statement(host, "ann")).held == 0
 
 
-async def test_refused_raise_keeps_what_is_held(host: ObjectHost) -> None:
+async def test_refused_raise_keeps_the_previous_hold(host: ObjectHost) -> None:
     await host.ref(Auction, "clock").bid(bidder="ann", amount=6_000)
     with pytest.raises(InsufficientFunds):
         await host.ref(Auction, "clock").bid(bidder="ann", amount=10_001)
@@ -96,23 +96,23 @@ async def test_retry_with_the_same_key_bids_once(host: ObjectHost) -> None:
     assert len(await host.ref(Auction, "clock").history()) == 1
 
 
-async def test_hold_of_a_bid_that_ended_half_way_is_settled(host: ObjectHost) -> None:
+async def test_hold_of_a_bid_that_failed_halfway_is_settled(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ben", amount=6_000)
     auction = host.acting_as(Auction, "clock")
-    await auction.ref(Wallet, "ann").hold(auction="clock", amount=7_000)  # and then the auction failed
+    await auction.ref(Wallet, "ann").hold(auction="clock", amount=7_000)  # then the auction fails
     await clock.settle(also="ann")
     assert (await _statement(host, "ann")).held == 0
     await clock.settle(also="ben")
     assert (await _statement(host, "ben")).held == 6_000
 
 
-async def test_close_that_ended_half_way_is_put_right_by_the_next_one(host: ObjectHost) -> None:
+async def test_close_that_failed_halfway_is_corrected_by_the_next_one(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
     auction = host.acting_as(Auction, "clock")
     await auction.ref(Wallet, "ann").pay(auction="clock", amount=6_000)
-    await auction.ref(Wallet, "zoe").receive(auction="clock", amount=6_000)  # and then the auction failed
+    await auction.ref(Wallet, "zoe").receive(auction="clock", amount=6_000)  # then the auction fails
     await clock.bid(bidder="ben", amount=8_000)
     await clock.close()
     await clock.settle()
@@ -155,7 +155,7 @@ async def test_only_auctions_move_money(host: ObjectHost) -> None:
 
 
 @pytest.mark.requirement("OBJ-11")
-async def test_wallets_of_the_first_release_are_read_in_cents(host: ObjectHost) -> None:
+async def test_wallets_of_the_first_release_are_migrated_to_cents(host: ObjectHost) -> None:
     await host.store_state(Wallet, "old", {"balance": 12.5}, state_version=1)
     assert (await host.ref(Wallet, "old").deposit(amount=50)).balance == 1_300
     assert await host.state(Wallet, "old") == {"balance_cents": 1_300, "holds": {}, "purchases": {}, "sales": {}}

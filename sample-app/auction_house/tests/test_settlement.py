@@ -1,4 +1,4 @@
-"""Money is neither lost nor made when something breaks half-way."""
+"""No money is lost or created when an operation fails halfway."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -16,7 +16,7 @@ TOTAL = 30_000
 
 
 def _broken(host: ObjectHost, method: str) -> Fault:
-    """Make every call of a neighbour's method fail until the fault ends."""
+    """Make every call of ``method`` fail until the fault ends."""
     neighbour = Catalogue if method in ("show", "withdraw") else Wallet
     return host.fail(neighbour, method, with_=RuntimeError(f"{method} is broken"), times=None)
 
@@ -39,7 +39,7 @@ async def _balances(host: ObjectHost) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("broken", ["show", "withdraw", "release", "pay", "receive"])
-async def test_a_broken_neighbour_costs_nobody_anything_once_it_works_again(host: ObjectHost, broken: str) -> None:
+async def test_balances_are_correct_after_a_broken_object_recovers(host: ObjectHost, broken: str) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
     fault = _broken(host, broken)
@@ -59,7 +59,7 @@ async def test_a_broken_neighbour_costs_nobody_anything_once_it_works_again(host
     assert await host.ref(Catalogue, "main").open_lots() == []
 
 
-async def test_who_leads_again_before_the_release_keeps_the_hold(host: ObjectHost) -> None:
+async def test_a_bidder_who_leads_again_before_the_release_keeps_the_hold(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     fault = _broken(host, "release")
     for bidder, amount in (("ann", 6_000), ("ben", 7_000), ("ann", 8_000)):
@@ -72,7 +72,7 @@ async def test_who_leads_again_before_the_release_keeps_the_hold(host: ObjectHos
     assert await _balances(host) == {"ann": (10_000, 8_000), "ben": (10_000, 0), "zoe": (10_000, 0)}
 
 
-async def test_a_price_paid_in_a_close_that_failed_comes_back_to_who_is_outbid(host: ObjectHost) -> None:
+async def test_a_price_paid_in_a_failed_close_is_returned_to_an_outbid_bidder(host: ObjectHost) -> None:
     clock = host.ref(Auction, "clock")
     await clock.bid(bidder="ann", amount=6_000)
     fault = _broken(host, "receive")
