@@ -19,7 +19,8 @@ from auction_house.wallet import Cents, Wallet
 from goverse import GoverseError, Object, call, raises
 
 Title = Annotated[str, Field(min_length=1, max_length=80)]
-Name = Annotated[str, Field(min_length=1, max_length=80, pattern="^[^#]+$")]  # a wallet's id; # is reserved
+# The id of a wallet. Ids with # are excluded because some of them are reserved.
+Name = Annotated[str, Field(min_length=1, max_length=80, pattern="^[^#]+$")]
 Reserve = Annotated[int, Field(ge=0, le=10**12)]
 CATALOGUE = "main"
 
