@@ -1,1 +1,1 @@
-"""What tests of the gate stand on: object types, a link that serves them in process, and a real server."""
+"""Fixtures for tests of the gate: object types, an in-process link that serves them, and a real server."""

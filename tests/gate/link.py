@@ -1,7 +1,7 @@
-"""A link that carries requests to objects in the same process: small, but a full implementation of the port.
+"""A small but complete implementation of the link port, which runs objects in the same process.
 
-``held`` keeps calls back until ``release``; ``replies`` answers in place of the objects where a test needs a certain
-reply.
+With ``held`` the link keeps requests until ``release``. With ``replies`` a test returns replies of its own instead of
+running the objects.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from goverse.ports.link import Readiness, Waiter
 
 
 class PlainLink:
-    """Objects in a dict, one turn at a time."""
+    """Objects in a dictionary, with one turn at a time."""
 
     def __init__(self, *classes: type[Any]) -> None:
         """Serve the classes."""
@@ -49,13 +49,13 @@ class PlainLink:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, request: Request) -> Future[Reply]:
-        """Carry out ``request``, or keep it back."""
+        """Run ``request``, or keep it while ``held`` is set."""
         future: Future[Reply] = asyncio.get_running_loop().create_future()
         self.carry(request, future)
         return future
 
     def carry(self, request: Request, waiter: Waiter) -> None:
-        """Carry out ``request``, or keep it back."""
+        """Run ``request``, or keep it while ``held`` is set."""
         self.requests.append(request)
         self.waiters.append(waiter)
         if self.held:
@@ -64,7 +64,7 @@ class PlainLink:
             self._start(request, waiter)
 
     def release(self) -> None:
-        """Carry out what was kept back, unless nobody waits for it any more."""
+        """Run the kept requests, except those whose waiter is done."""
         self.held = False
         waiting, self._waiting = self._waiting, []
         for request, waiter in waiting:
@@ -74,7 +74,7 @@ class PlainLink:
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
     ) -> Sequence[ObjectSummary]:
-        """List objects by the bytes of their ids."""
+        """List objects, sorted by the bytes of their ids."""
         ids = sorted(
             (key.id for key, state in self.states.items() if state is not None and key[:2] == (namespace, type_name)),
             key=str.encode,
@@ -83,7 +83,7 @@ class PlainLink:
         return [ObjectSummary(name, self.versions[ObjectKey(namespace, type_name, name)]) for name in chosen[:limit]]
 
     def readiness(self) -> Readiness:
-        """Tell whether there are reasons not to be ready."""
+        """Report ready unless ``reasons`` is set."""
         return Readiness(self.partly_ready or not self.reasons, self.reasons, self.commit_seq)
 
     def _start(self, request: Request, waiter: Waiter) -> None:

@@ -1,4 +1,4 @@
-"""Object types that show a gate every kind of answer."""
+"""Object types that make a gate send every kind of response."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from goverse import BusinessError, Object, call
 
 
 class InsufficientFunds(BusinessError):
-    """The account holds less than the amount."""
+    """The balance is lower than the amount."""
 
     status = 402
     code = "insufficient_funds"
 
 
 class Secret(Exception):
-    """Something that nobody outside may see."""
+    """An exception whose text must not be shown to clients."""
 
 
 class Counter(Object, delete="anyone"):
-    """Counts."""
+    """A counter."""
 
     value: int = 0
 
@@ -43,7 +43,7 @@ class Counter(Object, delete="anyone"):
 
     @call(raises=(InsufficientFunds,))
     async def withdraw(self, amount: Annotated[int, Field(ge=1, le=1000)]) -> int:
-        """Take away, if there is enough."""
+        """Subtract the amount if the value is high enough."""
         if amount > self.value:
             raise InsufficientFunds(f"there are {self.value}", balance=self.value)
         self.value -= amount
@@ -51,12 +51,12 @@ class Counter(Object, delete="anyone"):
 
     @call
     async def fail(self) -> None:
-        """Raise something unforeseen."""
+        """Raise an unexpected exception."""
         raise Secret("the password is swordfish")
 
 
 class Kind(StrEnum):
-    """What kind of message it is."""
+    """The kind of a message."""
 
     TEXT = "text"
     NOTICE = "notice"
@@ -101,7 +101,7 @@ class Part(BaseModel):
 
 def _other_item() -> type[BaseModel]:
     class Item(BaseModel):
-        """Not the item of a room."""
+        """An item that differs from the item of ``Room``."""
 
         part: Part
 
@@ -109,18 +109,18 @@ def _other_item() -> type[BaseModel]:
 
 
 class Store(Object, delete="anyone"):
-    """Its Item is another one than Room's."""
+    """A store. Its ``Item`` differs from the one of ``Room``."""
 
     names: list[str] = []
 
     @call
     async def put(self, item: _other_item()) -> Part:  # type: ignore[valid-type]
-        """Put an item in."""
+        """Add an item."""
         part = Part.model_validate(item.model_dump()["part"])
         self.names.append(str(part.number))
         return part
 
     @call
     async def get(self) -> list[str]:
-        """Is named like one of the gate's own operations."""
+        """Return the names. The method is named like an operation of the gate."""
         return self.names

@@ -24,7 +24,7 @@ from tests.gate.objects import Counter, Room, Store
 
 @dataclass
 class Serving:
-    """A gate that serves, and what is behind it."""
+    """A running gate with its link, application, server and a client."""
 
     link: PlainLink
     app: GateApp
@@ -52,7 +52,7 @@ async def serving(options: GateOptions | None = None, **parts: Any) -> AsyncIter
 
 @asynccontextmanager
 async def serving_node() -> AsyncIterator[httpx.AsyncClient]:
-    """Serve the test objects from a real node over a store in memory."""
+    """Serve the test objects from a real node with a memory store."""
     registry = Registry([Counter, Room, Store])
     store = MemoryStore()
     await store.open()
@@ -70,13 +70,13 @@ async def serving_node() -> AsyncIterator[httpx.AsyncClient]:
 async def serving_link(
     link: Carrier, registry: Registry, options: GateOptions, **parts: Any
 ) -> AsyncIterator[tuple[GateApp, GateServer, httpx.AsyncClient]]:
-    """Serve whatever is behind ``link`` on a free loopback port."""
+    """Serve the objects of ``link`` on a free loopback port."""
     certificates = parts.pop("certificates", None)
     app = create_app(link, describe(registry), options, **parts)
     server = GateServer(app, options, sockets=[open_listener("127.0.0.1", 0)], certificates=certificates)
     await server.start()
     try:
-        transport = httpx.AsyncHTTPTransport(verify=False)  # certificates would be loaded for nothing
+        transport = httpx.AsyncHTTPTransport(verify=False)  # saves loading the system's certificates
         async with httpx.AsyncClient(base_url=server.url, timeout=20, transport=transport) as client:
             yield app, server, client
     finally:

@@ -1,4 +1,4 @@
-"""Raw bytes to a server and back, for requests that no client library would send."""
+"""Raw HTTP over a socket, for requests that HTTP client libraries refuse to send."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE_S = 20.0
 
 @dataclass
 class Answer:
-    """One HTTP answer."""
+    """One HTTP response."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict[str, str])
@@ -37,7 +37,7 @@ class Wire:
         self._writer = writer
 
     async def send(self, data: bytes) -> None:
-        """Send bytes; a server that hung up meanwhile is no error here, since its answer may still be there."""
+        """Send bytes. A closed connection is not an error here, because a response may still be readable."""
         if self._writer.is_closing():
             return
         try:
@@ -47,11 +47,11 @@ class Wire:
             return
 
     async def head_answer(self) -> Answer:
-        """Return the next answer, which is one to a HEAD."""
+        """Return the next response, for a HEAD request."""
         return await self.answer(bodiless=True)
 
     async def answer(self, *, bodiless: bool = False) -> Answer:
-        """Return the next answer."""
+        """Return the next response."""
         async with asyncio.timeout(PATIENCE_S):
             head = await self._reader.readuntil(b"\r\n\r\n")
             status_line, *lines = head.decode("latin-1").split("\r\n")[:-2]
@@ -60,7 +60,7 @@ class Wire:
             return Answer(int(status_line.split(" ")[1]), headers, await self._reader.readexactly(size))
 
     async def is_closed(self) -> bool:
-        """Wait until the server closed the connection."""
+        """Wait until the server closes the connection; False if it sends data instead."""
         async with asyncio.timeout(PATIENCE_S):
             try:
                 return await self._reader.read(1) == b""
@@ -68,7 +68,7 @@ class Wire:
                 return True
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._writer.close()
 
 
@@ -97,5 +97,5 @@ def request(
 async def until(condition: Any) -> None:
     """Wait until ``condition()`` holds."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110  # what is waited for is in a server that offers no event
+        while not condition():  # noqa: ASYNC110  # the condition is in a server that has no event for it
             await asyncio.sleep(0.005)

@@ -1,4 +1,4 @@
-"""A gate on a real socket for each test."""
+"""Fixture: a gate on a real socket for each test."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.gate.serving import Serving, serving
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], AbstractEventLoop]]:
-    """Run on the event loop that a gate runs on."""
+    """Run the tests on uvloop, the event loop of a gate."""
     return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(autouse=True)
 def log_level() -> Iterator[None]:
-    """Leave the log level as it was, since a gate can change it."""
+    """Restore the log level, which a gate can change."""
     before = current_level()
     yield
     change_level(before)

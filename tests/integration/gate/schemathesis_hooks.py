@@ -1,7 +1,7 @@
-"""What schemathesis does not send: a body of ``null``. Zero, as wrong to the document, takes its place.
+"""A schemathesis hook that replaces a body of ``null`` by ``0``, which is invalid for the document too.
 
-``null`` means no arguments, like an empty body. The document says so in words only: a schema with ``{"type": "null"}``
-breaks openapi-generator, and other generators would make an argument of it.
+``null`` means no arguments, like an empty body. The document says this only in a description: a schema with
+``{"type": "null"}`` breaks openapi-generator, and other generators would turn it into an argument.
 """
 
 from __future__ import annotations
@@ -13,6 +13,6 @@ import schemathesis
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
-    """Replace the body."""
+    """Replace a body of ``null``."""
     if case.body is None:
         case.body = 0

@@ -1,4 +1,4 @@
-"""What requests from outside may do, and what they see, over HTTP with a real node behind the gate."""
+"""Access rules and views over HTTP, with a real node behind the gate."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,14 +26,14 @@ class SeatsTaken(BusinessError):
 
 
 class StillPaid(BusinessError):
-    """A paid order is refunded before it is deleted."""
+    """A paid order must be refunded before it is deleted."""
 
     status = 409
     code = "still_paid_over_http"
 
 
 class OrderView(BaseModel):
-    """An order as callers see it."""
+    """The view of an order."""
 
     id: str
     seats: list[str]
@@ -93,7 +93,7 @@ async def _release(store: MemoryStore, *classes: type[Any]) -> AsyncIterator[htt
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    """Orders and events behind a gate."""
+    """Serve orders and events."""
     store = MemoryStore()
     await store.open()
     try:
@@ -141,7 +141,7 @@ async def test_a_read_shows_the_view_and_the_document_describes_it(client: httpx
 
 
 @pytest.mark.requirement("OBJ-14", "GATE-1")
-async def test_a_hidden_field_is_nowhere(client: httpx.AsyncClient) -> None:
+async def test_a_hidden_field_is_never_shown(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).text
     assert "password" not in document
     assert "s3cret" not in document
@@ -167,7 +167,7 @@ class _Discreet(Object, name="Note"):
 
 @pytest.mark.requirement("OBJ-14", "GATE-1")
 @pytest.mark.parametrize(("before", "after"), [(_Open, _Discreet), (_Discreet, _Open)])
-async def test_a_field_that_begins_or_ends_to_be_hidden_changes_the_tag(before: type[Any], after: type[Any]) -> None:
+async def test_hiding_or_showing_a_field_changes_the_tag(before: type[Any], after: type[Any]) -> None:
     store = MemoryStore()
     await store.open()
     async with _release(store, before) as http:
@@ -188,7 +188,7 @@ async def test_a_field_that_begins_or_ends_to_be_hidden_changes_the_tag(before: 
 
 
 @pytest.mark.requirement("OBJ-14", "GATE-1")
-async def test_creating_and_deleting_are_documented_where_they_are_allowed(client: httpx.AsyncClient) -> None:
+async def test_create_and_delete_are_documented_only_if_allowed(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
 
     assert sorted(paths["/objects/Order/{id}"]) == ["delete", "get", "put"]
@@ -207,7 +207,7 @@ async def test_creating_and_deleting_are_documented_where_they_are_allowed(clien
 
 
 @pytest.mark.requirement("OBJ-14", "GATE-1")
-async def test_every_refusal_says_its_rule_and_how_to_change_it(client: httpx.AsyncClient) -> None:
+async def test_every_denial_names_its_rule_and_its_setting(client: httpx.AsyncClient) -> None:
     foreign = {"Origin": "https://elsewhere.example"}
     refusals = [
         (await client.post("/objects/Order/o/call/paid", json={"cents": 1}), "handler", None, "@call"),
@@ -227,7 +227,7 @@ async def test_every_refusal_says_its_rule_and_how_to_change_it(client: httpx.As
 
 
 @pytest.mark.requirement("OBJ-14", "OBS-1")
-async def test_refusals_are_counted_by_what_would_allow_them(client: httpx.AsyncClient) -> None:
+async def test_denials_are_counted_by_setting_or_rule(client: httpx.AsyncClient) -> None:
     await client.put("/objects/Event/e")
     await client.delete("/objects/Event/e")
     await client.delete("/objects/Event/f")
@@ -239,7 +239,7 @@ async def test_refusals_are_counted_by_what_would_allow_them(client: httpx.Async
 
 
 @pytest.mark.requirement("OBJ-14", "OBJ-4", "GATE-1")
-async def test_what_a_hook_refuses_is_documented_with_the_request_that_runs_it(client: httpx.AsyncClient) -> None:
+async def test_errors_of_a_hook_are_documented_with_the_request_that_runs_it(client: httpx.AsyncClient) -> None:
     _is(await client.put("/objects/Order/o", json={"seats": ["A1"]}), 409, "seats_taken_over_http")
     await client.put("/objects/Order/o", json={"seats": ["B1", "B2"]})
     _is(await client.delete("/objects/Order/o"), 409, "still_paid_over_http")
@@ -288,7 +288,7 @@ async def test_a_body_of_null_means_no_arguments_in_every_request(client: httpx.
 
 
 @pytest.mark.requirement("OBJ-3", "OBJ-9")
-async def test_an_id_of_a_missing_object_in_the_arguments_is_no_failure(client: httpx.AsyncClient) -> None:
+async def test_an_id_of_a_missing_object_is_a_valid_argument(client: httpx.AsyncClient) -> None:
     missing = _is(await client.put("/objects/Order/o", json={"seats": [], "event": "typo"}), 404, "object_not_found")
     assert missing["object"] == "Event/typo"
     _is(await client.put("/objects/Order/o", json={"seats": [], "event": "watch"}), 400, "malformed_request")

@@ -1,4 +1,4 @@
-"""Who may administrate: the holder of the token, from this machine; not whoever comes through a proxy."""
+"""Administration requires the token and a direct connection from this machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.requirement("OBS-3", "GATE-10")
 
 
 async def asked(options: GateOptions, peer: str = "127.0.0.1", **headers: str) -> httpx.Response:
-    """Ask for the log level as a peer with this address."""
+    """Request the log level from a peer with this address."""
     link = new_link()
     transport = httpx.ASGITransport(create_app(link, describe(link.registry), options), client=(peer, 1))
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -41,7 +41,7 @@ WITH_TOKEN = GateOptions(admin_token=ADMIN_TOKEN)
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
-async def test_the_holder_of_the_token_may_from_this_machine(peer: str) -> None:
+async def test_a_local_request_with_the_token_is_allowed(peer: str) -> None:
     assert (await asked(WITH_TOKEN, peer, **ADMIN)).status_code == 200
     assert (await asked(WITH_TOKEN, peer, Authorization=f"bearer  {ADMIN_TOKEN}")).status_code == 200
 
@@ -59,21 +59,21 @@ async def test_the_holder_of_the_token_may_from_this_machine(peer: str) -> None:
     ],
 )
 @pytest.mark.parametrize("options", [WITH_TOKEN, GateOptions(admin_token=ADMIN_TOKEN, allow_remote_admin=True)])
-async def test_nobody_else_may_not_even_from_this_machine(options: GateOptions, headers: dict[str, str]) -> None:
+async def test_a_local_request_without_the_token_is_denied(options: GateOptions, headers: dict[str, str]) -> None:
     answer = await asked(options, **headers)
     assert (answer.status_code, answer.json()["code"]) == (403, "access_denied")
     assert answer.json()["setting"] == "gate.admin_token_file"
     assert ADMIN_TOKEN not in answer.text
 
 
-async def test_without_a_token_there_is_no_administration() -> None:
+async def test_a_process_without_a_token_denies_administration() -> None:
     for headers in ({}, ADMIN, {"Authorization": "Bearer "}, {"Authorization": "Bearer None"}):
         answer = await asked(GateOptions(), **headers)
         assert (answer.status_code, answer.json().get("setting")) == (403, "gate.admin_token_file")
 
 
 @pytest.mark.parametrize("peer", ["10.0.0.7", "127.0.0.6", "127.1.2.3", "fe80::1", ""])
-async def test_other_machines_and_meshes_may_only_where_that_is_set(peer: str) -> None:
+async def test_other_machines_and_meshes_are_denied_unless_a_setting_allows_them(peer: str) -> None:
     refused = await asked(WITH_TOKEN, peer, **ADMIN)
     assert (refused.status_code, refused.json()["setting"]) == (403, "gate.allow_remote_admin")
     allowed = GateOptions(admin_token=ADMIN_TOKEN, allow_remote_admin=True)
@@ -82,7 +82,7 @@ async def test_other_machines_and_meshes_may_only_where_that_is_set(peer: str) -
 
 
 @pytest.mark.parametrize("name", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP"])
-async def test_what_passed_a_proxy_does_not_count_as_this_machine(name: str) -> None:
+async def test_a_proxied_request_does_not_count_as_local(name: str) -> None:
     header = {name.replace("-", "_"): "1.2.3.4"}
     assert (await asked(WITH_TOKEN, **ADMIN, **header)).status_code == 403
     local = GateOptions(admin_token=ADMIN_TOKEN, allow_local_admin=True)
@@ -91,14 +91,14 @@ async def test_what_passed_a_proxy_does_not_count_as_this_machine(name: str) -> 
 
 
 @pytest.mark.parametrize("peer", ["10.0.0.7", "127.0.0.6"])
-async def test_local_administration_without_a_token_is_for_this_machine_alone(peer: str) -> None:
+async def test_local_administration_without_a_token_is_limited_to_this_machine(peer: str) -> None:
     options = GateOptions(allow_local_admin=True, allow_remote_admin=True)
     assert (await asked(options)).status_code == 200
     assert (await asked(options, peer)).status_code == 403
 
 
 @pytest.mark.parametrize("origins", [("https://shop.example",), ("*",)])
-async def test_pages_of_allowed_origins_may_call_and_not_administrate(origins: tuple[str, ...]) -> None:
+async def test_pages_of_allowed_origins_can_call_but_not_administrate(origins: tuple[str, ...]) -> None:
     options = GateOptions(admin_token=ADMIN_TOKEN, allow_local_admin=True, allowed_origins=origins)
     for headers in (ADMIN, {}):
         assert (await asked(options, Origin="https://shop.example", **headers)).status_code == 403
@@ -107,7 +107,7 @@ async def test_pages_of_allowed_origins_may_call_and_not_administrate(origins: t
 
 @asynccontextmanager
 async def behind_nginx(gate: Serving, folder: Path, port: int) -> AsyncIterator[str]:
-    """Run nginx in front of the gate as its documentation begins: ``proxy_pass`` and nothing else."""
+    """Run nginx in front of the gate with a minimal configuration: ``proxy_pass`` and nothing else."""
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     config = folder / "nginx.conf"
     config.write_text(
@@ -150,7 +150,7 @@ async def test_a_site_behind_nginx_with_its_defaults_does_not_expose_administrat
         assert (await client.put(LEVEL, json={"level": "DEBUG"})).status_code == 403
 
 
-def test_a_token_is_made_once_and_is_readable_for_its_user_alone(tmp_path: Path) -> None:
+def test_a_token_is_created_once_and_readable_only_by_its_user(tmp_path: Path) -> None:
     path = tmp_path / "admin.token"
     token = token_in(path)
     assert len(token) >= 43
@@ -160,7 +160,7 @@ def test_a_token_is_made_once_and_is_readable_for_its_user_alone(tmp_path: Path)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["admin.token", "other.token"]
 
 
-def test_processes_that_make_the_token_at_once_have_the_same_one(tmp_path: Path) -> None:
+def test_processes_that_start_together_use_the_same_token(tmp_path: Path) -> None:
     for attempt in range(20):
         path, together = tmp_path / f"{attempt}.token", threading.Barrier(8)
 
@@ -175,14 +175,14 @@ def test_processes_that_make_the_token_at_once_have_the_same_one(tmp_path: Path)
 
 
 @pytest.mark.parametrize("content", ["", "short", "x" * 31 + "\n", "é" * 40])
-def test_a_token_that_is_no_secret_is_refused_at_the_start(tmp_path: Path, content: str) -> None:
+def test_a_weak_token_is_refused_at_the_start(tmp_path: Path, content: str) -> None:
     (tmp_path / "admin.token").write_text(content)
     with pytest.raises(ConfigError) as refusal:
         token_in(tmp_path / "admin.token")
     assert refusal.value.extra["setting"] == "gate.admin_token_file"
 
 
-def test_a_token_file_that_cannot_be_made_names_its_setting(tmp_path: Path) -> None:
+def test_an_error_about_the_token_file_names_its_setting(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot use the admin token file"):
         token_in(tmp_path / "none" / "admin.token")
 

@@ -1,4 +1,4 @@
-"""Requests that are too large, too slow, broken or too many: typed errors, and no more memory than allowed."""
+"""Requests that are too large, too slow, malformed or too many get typed errors, within the memory limits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def chunk(data: bytes) -> bytes:
 # --- size -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(gate: Serving) -> None:
+async def test_a_body_with_a_too_large_content_length_is_refused_before_it_arrives(gate: Serving) -> None:
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, headers={"Content-Length": str(10**15)}))
         answer = await wire.answer()
@@ -59,7 +59,7 @@ async def test_a_client_that_does_not_stop_sending_is_cut_off(gate: Serving) -> 
         assert await wire.is_closed()
 
 
-async def test_a_client_that_waits_for_permission_never_gets_it_for_too_much(gate: Serving) -> None:
+async def test_a_too_large_body_gets_no_100_continue(gate: Serving) -> None:
     headers = {"Expect": "100-continue", "Content-Length": str(2 * MIB)}
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, headers=headers))
@@ -76,7 +76,7 @@ async def test_a_client_that_waits_for_permission_never_gets_it_for_too_much(gat
 
 @pytest.mark.parametrize("size", [HEADERS_BYTES_MAX + 8 * KIB, 4 * MIB])
 @pytest.mark.parametrize("many", [True, False])
-async def test_headers_have_a_bound(gate: Serving, size: int, many: bool) -> None:
+async def test_headers_have_a_size_limit(gate: Serving, size: int, many: bool) -> None:
     headers = {f"X-{n}": "v" * 100 for n in range(size // 100)} if many else {"X": "v" * size}
     async with connected(gate.server.url) as wire:
         await wire.send(request("GET", "/objects/Counter/c1", headers=headers))
@@ -85,13 +85,13 @@ async def test_headers_have_a_bound(gate: Serving, size: int, many: bool) -> Non
         assert await wire.is_closed()
 
 
-async def test_an_endless_url_has_a_bound(gate: Serving) -> None:
+async def test_a_url_has_a_size_limit(gate: Serving) -> None:
     async with connected(gate.server.url) as wire:
         await wire.send(request("GET", "/objects/Counter/" + "x" * MIB))
         assert (await wire.answer()).code == "too_large"
 
 
-async def test_trailers_have_a_bound(gate: Serving) -> None:
+async def test_trailers_have_a_size_limit(gate: Serving) -> None:
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, headers=CHUNKED) + chunk(b"{}") + b"0\r\n")
         await wire.send(b"".join(b"X-%d: %s\r\n" % (n, b"v" * 100) for n in range(20_000)))
@@ -99,21 +99,21 @@ async def test_trailers_have_a_bound(gate: Serving) -> None:
         assert await wire.is_closed()
 
 
-async def test_large_headers_within_the_bound_and_unused_trailers_are_fine(gate: Serving) -> None:
+async def test_large_headers_within_the_limit_and_trailers_are_accepted(gate: Serving) -> None:
     headers = CHUNKED | {"X": "v" * (HEADERS_BYTES_MAX - 4 * KIB)}
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, headers=headers) + chunk(b"{}") + b"0\r\nX-Trailer: 1\r\n\r\n")
         assert (await wire.answer()).body == b"1"
 
 
-async def test_the_whole_id_and_no_more_fits_into_a_url(gate: Serving) -> None:
+async def test_the_longest_id_fits_into_a_url(gate: Serving) -> None:
     assert (await gate.client.post(f"/objects/Counter/{'x' * 512}/call/increment")).status_code == 200
     assert (await gate.client.post(f"/objects/Counter/{'x' * 513}/call/increment")).json()[
         "code"
     ] == "malformed_request"
 
 
-async def test_slow_senders_share_a_bound_for_what_they_sent() -> None:
+async def test_bodies_of_slow_senders_share_a_budget() -> None:
     async with serving(GateOptions(bodies_bytes_max=2 * MIB)) as gate, AsyncExitStack() as stack:
         wires = [await stack.enter_async_context(connected(gate.server.url)) for _ in range(4)]
         for wire in wires:
@@ -140,7 +140,7 @@ async def _first(answers: list[Coroutine[Any, Any, T]]) -> T:
 @pytest.mark.parametrize(
     "body", [b"{", b"nonsense", b"\xff", b'{"by": "\xed\xa0\x80"}', b"[" * 100_000, b'{"a":' * 50_000, b"{}{}", b"\x00"]
 )
-async def test_what_is_no_json_is_refused(gate: Serving, body: bytes) -> None:
+async def test_invalid_json_is_refused(gate: Serving, body: bytes) -> None:
     answer = await gate.client.post(INCREMENT, content=body)
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
 
@@ -149,7 +149,7 @@ async def test_what_is_no_json_is_refused(gate: Serving, body: bytes) -> None:
     "body",
     [b"[]", b"[null]", b"nul", b"null null", b"3", b'"x"', b'{"by": {"by": 1}}', b'{"other": 1}', b'{"by": 1e400}'],
 )
-async def test_what_are_no_arguments_is_refused(gate: Serving, body: bytes) -> None:
+async def test_a_body_that_does_not_match_the_arguments_is_refused(gate: Serving, body: bytes) -> None:
     answer = await gate.client.post(INCREMENT, content=body)
     assert answer.status_code in (400, 422)
     assert answer.json()["code"] in ("malformed_request", "invalid_arguments")
@@ -169,7 +169,7 @@ async def test_what_are_no_arguments_is_refused(gate: Serving, body: bytes) -> N
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
-async def test_what_is_no_http_gets_a_problem_and_the_end_of_the_connection(gate: Serving, data: bytes) -> None:
+async def test_malformed_http_gets_a_problem_and_closes_the_connection(gate: Serving, data: bytes) -> None:
     async with connected(gate.server.url) as wire:
         await wire.send(data)
         answer = await wire.answer()
@@ -178,7 +178,7 @@ async def test_what_is_no_http_gets_a_problem_and_the_end_of_the_connection(gate
         assert await wire.is_closed()
 
 
-async def test_a_broken_chunk_is_a_malformed_request_at_once(gate: Serving) -> None:
+async def test_a_broken_chunk_is_immediately_a_malformed_request(gate: Serving) -> None:
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, headers=CHUNKED) + chunk(b"{"))
         await until(lambda: gate.app.objects.inflight == 1)
@@ -198,7 +198,7 @@ async def test_a_body_that_ends_early_runs_nothing(gate: Serving) -> None:
 
 
 @pytest.mark.parametrize("offer", ["websocket", "h2c"])
-async def test_an_offer_to_change_protocols_is_not_taken(gate: Serving, offer: str) -> None:
+async def test_a_protocol_upgrade_is_declined(gate: Serving, offer: str) -> None:
     headers = {"Connection": "Upgrade", "Upgrade": offer}
     async with connected(gate.server.url) as wire:
         await wire.send(request("GET", "/healthz", headers=headers))
@@ -220,7 +220,7 @@ async def test_http_1_0_is_served(gate: Serving) -> None:
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_body_that_does_not_come_ends_the_request_and_the_connection() -> None:
+async def test_a_missing_body_times_out_and_closes_the_connection() -> None:
     async with serving(GateOptions(body_read_timeout_s=0.2)) as gate:
         for sent in (b"", b'{"by":'):
             async with connected(gate.server.url) as wire:
@@ -231,7 +231,7 @@ async def test_a_body_that_does_not_come_ends_the_request_and_the_connection() -
         assert gate.link.requests == []
 
 
-async def test_a_body_that_drips_does_not_live_longer() -> None:
+async def test_a_slow_body_does_not_extend_its_timeout() -> None:
     async with serving(GateOptions(body_read_timeout_s=0.3)) as gate, connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, headers={"Content-Length": "100000"}))
         answer = asyncio.create_task(wire.answer())
@@ -242,7 +242,7 @@ async def test_a_body_that_drips_does_not_live_longer() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /objects/Counter/c1 HTTP/1.1\r\nHost: loc"])
-async def test_headers_that_do_not_come_end_the_connection(sent: bytes) -> None:
+async def test_missing_headers_close_the_connection(sent: bytes) -> None:
     async with serving(GateOptions(head_read_timeout_s=0.2)) as gate, connected(gate.server.url) as wire:
         await wire.send(sent)
         if sent:
@@ -250,7 +250,7 @@ async def test_headers_that_do_not_come_end_the_connection(sent: bytes) -> None:
         assert await wire.is_closed()
 
 
-async def test_an_idle_connection_ends_after_its_time() -> None:
+async def test_an_idle_connection_is_closed_after_its_timeout() -> None:
     async with serving(GateOptions(keep_alive_timeout_s=1)) as gate, connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, b"{}"))
         assert (await wire.answer()).body == b"1"
@@ -262,7 +262,7 @@ def _connections(gate: Serving) -> list[BoundedProtocol]:
     return [connection for connection in served if isinstance(connection, BoundedProtocol)]
 
 
-async def test_a_client_that_does_not_take_its_answer_is_cut_off() -> None:
+async def test_a_client_that_does_not_read_its_response_is_disconnected() -> None:
     async with serving(GateOptions(write_stall_timeout_s=0.2)) as gate:
         await gate.client.put("/objects/Room/r", json={"topic": "x"})
         key = gate.link.requests[0].key
@@ -314,7 +314,7 @@ async def test_thousands_of_idle_connections_leave_room_for_others(gate: Serving
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_one_connection_too_many_is_told_so() -> None:
+async def test_a_connection_above_the_limit_gets_overloaded() -> None:
     async with serving(GateOptions(connections_max=2)) as gate, AsyncExitStack() as stack:
         for _ in range(2):
             wire = await stack.enter_async_context(connected(gate.server.url))
@@ -326,7 +326,7 @@ async def test_one_connection_too_many_is_told_so() -> None:
         assert await third.is_closed()
 
 
-async def test_connections_that_are_refused_are_bounded_as_well() -> None:
+async def test_refused_connections_are_limited_too() -> None:
     async with serving(GateOptions(connections_max=2)) as gate, AsyncExitStack() as stack:
         most = 2 + REFUSED_CONNECTIONS_MAX
         wires = [await stack.enter_async_context(connected(gate.server.url)) for _ in range(most + 50)]

@@ -1,4 +1,4 @@
-"""Requests at the edges of RFC 9110 and 9112: refused or carried out as the standard says, on both lanes alike."""
+"""Edge cases of RFC 9110 and 9112: handled as the standard says, on the fast path and through ASGI."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ BOTH_PATHS = pytest.mark.parametrize("path", [READ, f"{READ}?", "/healthz", "/me
 
 @BOTH_PATHS
 @pytest.mark.parametrize("hosts", ["Host:\r\nHost: localhost", "Host: localhost\r\nHost:", "Host:\r\nHost:"])
-async def test_two_host_headers_are_refused_even_if_one_is_empty(gate: Serving, path: str, hosts: str) -> None:
+async def test_a_repeated_host_header_is_refused_even_if_one_is_empty(gate: Serving, path: str, hosts: str) -> None:
     answer = await sent(gate, f"POST {path} HTTP/1.1\r\n{hosts}\r\nContent-Length: 0\r\n\r\n")
     assert (answer.status, answer.code) == (400, "malformed_request")
 
 
 @BOTH_PATHS
 @pytest.mark.parametrize("host", ["user@localhost", "localhost/x", "a b", "localhost:80:80"])
-async def test_a_host_header_that_is_no_host_is_malformed(gate: Serving, path: str, host: str) -> None:
+async def test_an_invalid_host_header_is_malformed(gate: Serving, path: str, host: str) -> None:
     answer = await sent(gate, f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n")
     assert (answer.status, answer.code) == (400, "malformed_request")
 
@@ -51,7 +51,7 @@ async def test_http_1_1_needs_a_host(gate: Serving, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [READ, f"{READ}?"])
-async def test_a_tab_behind_a_value_does_not_belong_to_it(gate: Serving, path: str) -> None:
+async def test_a_tab_after_a_value_is_ignored(gate: Serving, path: str) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\t\r\nIdempotency-Key: k \t\r\nContent-Length: 2\r\n\r\n{{}}"
     assert (await sent(gate, head)).status == 200
     assert gate.link.requests[-1].idempotency_key == "k"
@@ -59,7 +59,7 @@ async def test_a_tab_behind_a_value_does_not_belong_to_it(gate: Serving, path: s
 
 @pytest.mark.parametrize("path", [INCREMENT, "/admin/log-level"])
 @pytest.mark.parametrize("coding", ["gzip, chunked", "identity, chunked", "deflate,chunked"])
-async def test_a_transfer_encoding_that_is_not_undone_is_refused(gate: Serving, path: str, coding: str) -> None:
+async def test_an_unsupported_transfer_encoding_is_refused(gate: Serving, path: str, coding: str) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: {coding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
     answer = await sent(gate, head)
     assert (answer.status, answer.code) == (501, "unsupported_transfer_encoding")
@@ -68,7 +68,7 @@ async def test_a_transfer_encoding_that_is_not_undone_is_refused(gate: Serving, 
 
 
 @pytest.mark.parametrize("path", [INCREMENT, f"{INCREMENT}?", "/admin/log-level"])
-async def test_a_compressed_body_is_refused_by_its_name(gate: Serving, path: str) -> None:
+async def test_a_compressed_body_is_an_unsupported_media_type(gate: Serving, path: str) -> None:
     answer = await gate.client.post(path, content=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"})
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
     assert gate.link.requests == []
@@ -108,28 +108,28 @@ async def test_other_versions_of_http_are_refused(gate: Serving, line: str) -> N
         ("http://evil.example/metrics", "localhost", 403),
     ],
 )
-async def test_the_authority_of_a_whole_url_stands_for_the_host(
+async def test_the_authority_of_an_absolute_url_replaces_the_host(
     gate: Serving, target: str, host: str, status: int
 ) -> None:
     method = "POST" if "/call/" in target else "GET"
     assert (await sent(gate, request(method, target, b"", host=host))).status == status
 
 
-async def test_a_whole_url_without_a_path_is_the_root(gate: Serving) -> None:
+async def test_an_absolute_url_without_a_path_is_the_root(gate: Serving) -> None:
     assert (await sent(gate, request("GET", "http://localhost"))).status == 307
 
 
 @pytest.mark.parametrize("path", [READ, f"{READ}?"])
-async def test_zeros_in_front_of_a_length_do_not_matter(gate: Serving, path: str) -> None:
+async def test_leading_zeros_of_a_content_length_are_ignored(gate: Serving, path: str) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {'0' * 30}2\r\n\r\n{{}}"
     assert (await sent(gate, head)).status == 200
 
 
 @pytest.mark.parametrize("length", ["4194305", "999999999999999999"])
-async def test_a_body_that_is_announced_too_large_is_refused_before_it_comes(gate: Serving, length: str) -> None:
+async def test_a_body_announced_as_too_large_is_refused_before_it_arrives(gate: Serving, length: str) -> None:
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, headers={"Content-Length": length}) + b"{")
-        gate.server._sweeping.cancel()  # type: ignore[union-attr]  # nothing else would look at the request
+        gate.server._sweeping.cancel()  # type: ignore[union-attr]  # so that the sweep does not refuse the request
         answer = await wire.answer()
         assert (answer.status, answer.code) == (413, "too_large")
 
@@ -137,7 +137,7 @@ async def test_a_body_that_is_announced_too_large_is_refused_before_it_comes(gat
 @pytest.mark.parametrize(
     "path", ["/%0A", "/healthz%0A", "/docs%0a", "/metrics%0A", "/admin/log-level%0A", "/%00", "/a%0Db"]
 )
-async def test_a_line_end_in_a_path_is_part_of_it(gate: Serving, path: str) -> None:
+async def test_control_characters_in_a_path_are_not_ignored(gate: Serving, path: str) -> None:
     answer = await sent(gate, request("GET", path))
     assert (answer.status, answer.code) == (404, "unknown_path")
 
@@ -169,7 +169,7 @@ async def test_query_parameters_that_would_be_ignored_are_refused(gate: Serving,
     ("value", "status"),
     [('W/"1"', 200), ('"1-gzip"', 200), ('"1", "3"', 200), ('"2", W/"1"', 200), ('"3", "2"', 412), ("*", 200)],
 )
-async def test_if_match_takes_what_proxies_make_of_a_version(gate: Serving, path: str, value: str, status: int) -> None:
+async def test_if_match_accepts_tags_changed_by_proxies(gate: Serving, path: str, value: str, status: int) -> None:
     assert (await gate.client.post(INCREMENT)).text == "1"
     answer = await gate.client.post(path, headers={"If-Match": value})
     assert answer.status_code == status

@@ -1,4 +1,4 @@
-"""Deadlines, and clients that go away."""
+"""Deadlines and client disconnects."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Sleeper(Object):
 
 @pytest.mark.requirement("GATE-6", "DUR-2")
 @pytest.mark.parametrize("query", ["", "?"])  # the second one goes through ASGI
-async def test_what_the_node_says_at_the_deadline_is_what_the_client_hears(query: str) -> None:
+async def test_at_the_deadline_the_client_gets_the_nodes_error(query: str) -> None:
     registry, store = Registry([Sleeper]), MemoryStore()
     await store.open()
     node = Node(registry, store)
@@ -88,7 +88,7 @@ class Slow(Object):
 
 @pytest.mark.requirement("GATE-6")
 @pytest.mark.parametrize("query", ["", "?"])  # the second one goes through ASGI
-async def test_a_timeout_tells_how_long_the_request_was_given(query: str) -> None:
+async def test_a_timeout_error_contains_the_timeout(query: str) -> None:
     registry, store = Registry([Slow]), MemoryStore()
     await store.open()
     node = Node(registry, store)
@@ -112,7 +112,7 @@ async def test_a_timeout_tells_how_long_the_request_was_given(query: str) -> Non
     await store.close()
 
 
-async def test_the_deadline_goes_with_the_request(gate: Serving) -> None:
+async def test_the_request_carries_its_deadline(gate: Serving) -> None:
     before = asyncio.get_running_loop().time()
     await gate.client.post(INCREMENT, headers={"GoVerse-Timeout": "7"})
     after = asyncio.get_running_loop().time()
@@ -120,7 +120,7 @@ async def test_the_deadline_goes_with_the_request(gate: Serving) -> None:
 
 
 @pytest.mark.parametrize("path", [INCREMENT, f"{INCREMENT}?"])  # the second one goes through ASGI
-async def test_a_call_that_takes_its_time_is_answered(gate: Serving, path: str) -> None:
+async def test_a_slow_call_is_answered(gate: Serving, path: str) -> None:
     gate.link.held = True
     call = asyncio.create_task(gate.client.post(path))
     await until(lambda: gate.link.requests)
@@ -130,7 +130,7 @@ async def test_a_call_that_takes_its_time_is_answered(gate: Serving, path: str) 
     assert (await call).text == "1"
 
 
-async def test_a_call_whose_client_went_away_is_dropped_before_it_begins(gate: Serving) -> None:
+async def test_a_waiting_call_of_a_disconnected_client_is_dropped(gate: Serving) -> None:
     gate.link.held = True
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, b"{}"))
@@ -142,7 +142,7 @@ async def test_a_call_whose_client_went_away_is_dropped_before_it_begins(gate: S
     assert 'status="client_gone"' in (await gate.client.get("/metrics")).text
 
 
-async def test_a_link_that_gives_a_request_up_makes_the_gate_unavailable(gate: Serving) -> None:
+async def test_a_link_that_cancels_a_request_makes_it_unavailable(gate: Serving) -> None:
     gate.link.held = True
     call = asyncio.create_task(gate.client.get("/objects/Counter/c1"))
     await until(lambda: gate.link.waiters)
@@ -154,13 +154,13 @@ async def test_a_link_that_gives_a_request_up_makes_the_gate_unavailable(gate: S
 
 
 @pytest.mark.parametrize(("code", "status"), [("overloaded", 429), ("draining", 503), ("unavailable", 503)])
-async def test_what_can_be_tried_again_says_when(gate: Serving, code: str, status: int) -> None:
+async def test_retryable_errors_have_a_retry_after(gate: Serving, code: str, status: int) -> None:
     gate.link.replies = lambda _: Reply(problem=Problem(code, "later", True))
     answer = await gate.client.post(INCREMENT)
     assert (answer.status_code, answer.headers["retry-after"]) == (status, "1")
 
 
-async def test_more_requests_than_the_gate_carries_are_told_to_come_back() -> None:
+async def test_requests_above_the_limit_get_overloaded() -> None:
     async with serving(GateOptions(inflight_calls_max=3)) as gate:
         gate.link.held = True
         calls = [asyncio.create_task(gate.client.post(INCREMENT)) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Swagger UI in a real browser: it shows the API and calls an object, without anything from the internet."""
+"""Swagger UI in a real browser: it shows the API and calls an object without internet access."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.gate.serving import Serving
 
 @pytest.mark.browser
 @pytest.mark.requirement("GATE-1")
-async def test_a_newcomer_tries_a_method_out(gate: Serving) -> None:
+async def test_a_method_can_be_tried_out(gate: Serving) -> None:
     foreign: list[str] = []
     complaints: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The live document and the live answers agree, whatever schemathesis thinks of, with a real node behind the gate."""
+"""The served document matches the responses to schemathesis's requests, with a real node behind the gate."""
 
 from __future__ import annotations
 

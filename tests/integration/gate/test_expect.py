@@ -1,4 +1,4 @@
-"""``Expect: 100-continue``: after a final answer without 100 the body may or may not come, so the connection ends."""
+"""``Expect: 100-continue``: a final response without 100 closes the connection, because the body may still arrive."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ pytestmark = [pytest.mark.requirement("GATE-9"), pytest.mark.asyncio]
     ],
 )
 @pytest.mark.parametrize("expect", ["100-continue", "something-else"])
-async def test_a_final_answer_that_comes_first_ends_the_connection(
+async def test_a_final_response_before_the_body_closes_the_connection(
     gate: Serving, method: str, path: str, headers: dict[str, str], status: int, *, expect: str
 ) -> None:
     smuggled = request("POST", INCREMENT, b"{}")
@@ -74,7 +74,7 @@ async def test_a_preflight_with_an_expectation_ends_its_connection_too() -> None
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-async def test_a_body_that_was_asked_for_leaves_the_connection_open(gate: Serving, method: str) -> None:
+async def test_a_requested_body_leaves_the_connection_open(gate: Serving, method: str) -> None:
     path = INCREMENT if method == "POST" else STATE
     async with connected(gate.server.url) as wire:
         for _ in range(2):
@@ -86,7 +86,7 @@ async def test_a_body_that_was_asked_for_leaves_the_connection_open(gate: Servin
             assert "connection" not in answer.headers
 
 
-async def test_http_1_0_gets_no_interim_answer(gate: Serving) -> None:
+async def test_http_1_0_gets_no_interim_response(gate: Serving) -> None:
     async with connected(gate.server.url) as wire:
         await wire.send(f"POST {INCREMENT} HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{{}}".encode())
         answer = await wire.answer()

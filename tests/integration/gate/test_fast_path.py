@@ -1,6 +1,6 @@
-"""The lane for plain calls and the way through ASGI: one meaning, and one order on a connection.
+"""The fast path and ASGI: equal responses, and responses in order on each connection.
 
-A ``?`` behind the path sends a call through ASGI and changes nothing else about it.
+A ``?`` at the end of the path sends a call through ASGI and has no other effect.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.requirement("GATE-1", "GATE-9"), pytest.mark.asyncio]
 
 
 def comparable(answer: Answer) -> tuple[int, dict[str, str], bytes]:
-    """Leave out what differs between two equal requests."""
+    """Return an answer without the parts that differ between two equal requests."""
     headers = {name: "" if CHANGES.match(name) else value for name, value in answer.headers.items()}
     return answer.status, headers, REQUEST_ID.sub(b"", answer.body)
 
@@ -82,7 +82,7 @@ async def asked(wire: Wire, path: str, body: bytes = b"", **headers: str) -> Ans
         ("/objects/Counter/c2/call/read", b"", {"Content_Type": "text/plain"}),
     ],
 )
-async def test_both_ways_answer_alike(gate: Serving, path: str, body: bytes, headers: dict[str, str]) -> None:
+async def test_both_paths_answer_alike(gate: Serving, path: str, body: bytes, headers: dict[str, str]) -> None:
     async with connected(gate.server.url) as wire:
         await asked(wire, "/objects/Counter/c2/call/increment")
         plain = await asked(wire, path, body, **headers)
@@ -93,7 +93,7 @@ async def test_both_ways_answer_alike(gate: Serving, path: str, body: bytes, hea
 
 
 @pytest.mark.parametrize("origins", [("https://app.example",), ("*",)])
-async def test_both_ways_let_the_same_pages_in(origins: tuple[str, ...]) -> None:
+async def test_both_paths_allow_the_same_pages(origins: tuple[str, ...]) -> None:
     async with serving(GateOptions(allowed_origins=origins)) as gate, connected(gate.server.url) as wire:
         for headers in ({"Origin": "https://app.example"}, {}):
             plain, other = await asked(wire, READ, b"", **headers), await asked(wire, f"{READ}?", b"", **headers)
@@ -101,7 +101,7 @@ async def test_both_ways_let_the_same_pages_in(origins: tuple[str, ...]) -> None
 
 
 @pytest.mark.parametrize("length", [100, 101, HELD_BYTES_MAX, HELD_BYTES_MAX + 1])
-async def test_both_ways_refuse_the_same_bodies_for_their_size(length: int) -> None:
+async def test_both_paths_have_the_same_body_limit(length: int) -> None:
     async with serving(GateOptions(body_bytes_max=100)) as gate, connected(gate.server.url) as wire:
         body = b"{}".ljust(length)
         plain, other = await asked(wire, READ, body), await asked(wire, f"{READ}?", body)
@@ -109,7 +109,7 @@ async def test_both_ways_refuse_the_same_bodies_for_their_size(length: int) -> N
         assert plain.status == (200 if length <= 100 else 413)
 
 
-async def test_a_replay_is_the_same_whichever_way_it_comes(gate: Serving) -> None:
+async def test_a_replay_is_the_same_on_both_paths(gate: Serving) -> None:
     async with connected(gate.server.url) as wire:
         answers = [
             await asked(wire, path, b'{"by":3}', Idempotency_Key="k")
@@ -120,7 +120,7 @@ async def test_a_replay_is_the_same_whichever_way_it_comes(gate: Serving) -> Non
     assert gate.app.objects.metrics.replays == 2
 
 
-async def test_requests_of_one_connection_are_answered_in_order_whichever_way_they_go(gate: Serving) -> None:
+async def test_requests_of_one_connection_are_answered_in_order_on_both_paths(gate: Serving) -> None:
     paths = [INCREMENT, f"{INCREMENT}?", INCREMENT, INCREMENT, f"{INCREMENT}?", f"{INCREMENT}?", INCREMENT]
     async with connected(gate.server.url) as wire:
         for _ in range(50):
@@ -133,7 +133,7 @@ async def test_requests_of_one_connection_are_answered_in_order_whichever_way_th
             assert bodies == list(range(before + 1, before + 1 + len(paths)))
 
 
-async def test_a_body_may_come_in_pieces(gate: Serving) -> None:
+async def test_a_body_can_arrive_in_parts(gate: Serving) -> None:
     async with connected(gate.server.url) as wire:
         whole = request("POST", INCREMENT, b'{"by": 5}')
         for byte in whole:
@@ -143,7 +143,7 @@ async def test_a_body_may_come_in_pieces(gate: Serving) -> None:
         assert (await asked(wire, INCREMENT, b'{"by": 1}' + b" " * (HELD_BYTES_MAX + 1))).body == b"6"
 
 
-async def test_a_body_that_takes_long_goes_the_long_way_and_is_answered(gate: Serving) -> None:
+async def test_a_slow_body_moves_to_asgi_and_is_answered(gate: Serving) -> None:
     async with connected(gate.server.url) as wire:
         head, tail = request("POST", INCREMENT, b'{"by": 5}')[:-4], b": 5}"
         await wire.send(head)
@@ -154,7 +154,7 @@ async def test_a_body_that_takes_long_goes_the_long_way_and_is_answered(gate: Se
         assert (await wire.answer()).body == b"5"
 
 
-async def test_a_client_that_leaves_in_the_middle_of_a_body_has_asked_for_nothing(gate: Serving) -> None:
+async def test_a_disconnect_within_a_body_has_no_effect(gate: Serving) -> None:
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, b'{"by": 5}')[:-4])
         await until(lambda: connection_of(gate).awaits_body)
@@ -163,7 +163,7 @@ async def test_a_client_that_leaves_in_the_middle_of_a_body_has_asked_for_nothin
     assert gate.app.objects.inflight == 0
 
 
-async def test_a_broken_body_is_refused_before_anything_happens(gate: Serving) -> None:
+async def test_a_broken_body_is_refused_without_an_effect(gate: Serving) -> None:
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, headers={"Transfer-Encoding": "chunked"}) + b"2\r\n{}\r\nzz\r\n")
         answer = await wire.answer()
@@ -172,7 +172,7 @@ async def test_a_broken_body_is_refused_before_anything_happens(gate: Serving) -
     assert not gate.link.requests
 
 
-async def test_garbage_behind_a_call_is_refused_after_its_answer(gate: Serving) -> None:
+async def test_garbage_behind_a_call_is_refused_after_its_response(gate: Serving) -> None:
     gate.link.held = True
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, b"{}") + b"garbage\r\n\r\n")
@@ -183,7 +183,7 @@ async def test_garbage_behind_a_call_is_refused_after_its_answer(gate: Serving) 
         assert await wire.is_closed()
 
 
-async def test_something_that_is_no_url_behind_a_call_is_refused_after_its_answer(gate: Serving) -> None:
+async def test_an_invalid_url_behind_a_call_is_refused_after_its_response(gate: Serving) -> None:
     gate.link.held = True
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, b"{}") + request("CONNECT", "localhost:80"))
@@ -194,7 +194,7 @@ async def test_something_that_is_no_url_behind_a_call_is_refused_after_its_answe
         assert await wire.is_closed()
 
 
-async def test_a_connection_whose_client_left_is_not_kept_by_its_call(gate: Serving) -> None:
+async def test_a_closed_connection_is_not_kept_by_its_call(gate: Serving) -> None:
     gate.link.held = True
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, b"{}"))
@@ -204,7 +204,7 @@ async def test_a_connection_whose_client_left_is_not_kept_by_its_call(gate: Serv
     await until(lambda: gc.collect() >= 0 and connection() is None)
 
 
-async def test_a_client_that_hangs_up_behind_pipelined_reads_is_noticed(
+async def test_a_disconnect_behind_pipelined_reads_is_noticed(
     gate: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
     gate.link.held = True
@@ -218,7 +218,7 @@ async def test_a_client_that_hangs_up_behind_pipelined_reads_is_noticed(
     assert not caplog.records
 
 
-async def test_a_client_that_hangs_up_behind_pipelined_calls_leaves_nothing(gate: Serving) -> None:
+async def test_a_disconnect_behind_pipelined_calls_leaves_nothing(gate: Serving) -> None:
     gate.link.held = True
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, b"{}") * 3)
@@ -228,14 +228,14 @@ async def test_a_client_that_hangs_up_behind_pipelined_calls_leaves_nothing(gate
     await until(lambda: gate.app.objects.inflight == 0)
 
 
-async def test_a_connection_that_is_idle_for_too_long_ends() -> None:
+async def test_a_connection_that_is_idle_for_too_long_is_closed() -> None:
     async with serving(GateOptions(keep_alive_timeout_s=1)) as gate, connected(gate.server.url) as wire:
         assert (await asked(wire, INCREMENT)).body == b"1"
         assert await wire.is_closed()
 
 
 @pytest.mark.parametrize("second", [INCREMENT, f"{INCREMENT}?"])
-async def test_a_call_that_began_before_the_answer_to_another_is_no_idleness(
+async def test_a_call_that_began_before_the_previous_response_is_not_idle_time(
     second: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     time, options = LoopTime(monkeypatch), GateOptions(keep_alive_timeout_s=100, default_call_timeout_s=1_000)
@@ -262,7 +262,7 @@ async def test_an_empty_line_does_not_keep_an_idle_connection_alive(path: str) -
         assert await wire.is_closed()
 
 
-async def test_a_client_that_does_not_read_is_not_answered_from_memory_without_end(gate: Serving) -> None:
+async def test_unread_responses_of_a_client_do_not_fill_the_memory(gate: Serving) -> None:
     gate.link.replies = lambda _: Reply(b'"' + b"x" * 500_000 + b'"', 1, 1)
     async with connected(gate.server.url) as wire:
         sender = asyncio.create_task(wire.send(request("POST", INCREMENT, b"{}") * 2_000))
@@ -274,7 +274,7 @@ async def test_a_client_that_does_not_read_is_not_answered_from_memory_without_e
         sender.cancel()
 
 
-async def test_stopping_waits_for_a_body_that_is_on_its_way(gate: Serving) -> None:
+async def test_stopping_waits_for_a_body_that_is_still_arriving(gate: Serving) -> None:
     async with connected(gate.server.url) as wire:
         await wire.send(request("POST", INCREMENT, b'{"by": 5}')[:-4])
         await until(lambda: connection_of(gate).awaits_body)

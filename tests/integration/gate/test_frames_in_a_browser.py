@@ -1,4 +1,4 @@
-"""Frames in a real browser: a foreign page cannot show a gate's pages, so a click on it never reaches them."""
+"""Frames in a real browser: a foreign page cannot frame the gate's pages, so it cannot redirect clicks to them."""
 
 from __future__ import annotations
 

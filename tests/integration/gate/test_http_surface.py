@@ -31,7 +31,7 @@ def is_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]
 # --- calls ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_call_answers_the_result_with_version_and_position(gate: Serving) -> None:
+async def test_a_call_returns_the_result_with_version_and_position(gate: Serving) -> None:
     answer = await gate.client.post(INCREMENT, json={"by": 2})
     assert (answer.status_code, answer.text, answer.headers["content-type"]) == (200, "2", "application/json")
     assert (answer.headers["etag"], answer.headers["goverse-commit-seq"]) == ('"1"', "1")
@@ -51,34 +51,34 @@ async def test_a_call_without_a_body_has_no_arguments(gate: Serving) -> None:
     assert (await gate.client.post(INCREMENT)).text == "1"
 
 
-async def test_v1_is_the_same(gate: Serving) -> None:
+async def test_v1_is_an_alias(gate: Serving) -> None:
     await gate.client.post("/v1" + INCREMENT, json={"by": 2})
     assert (await gate.client.get(C1)).json() == {"value": 2}
     created = await gate.client.put("/v1/objects/Counter/new")
     assert created.headers["location"] == "/v1/objects/Counter/new"
 
 
-async def test_wrong_arguments_are_named(gate: Serving) -> None:
+async def test_invalid_arguments_are_listed(gate: Serving) -> None:
     problem = is_problem(await gate.client.post(INCREMENT, json={"by": "x"}), 422, "invalid_arguments")
     assert problem["errors"][0]["path"] == "/by"
     is_problem(await gate.client.post(INCREMENT, content=b"{"), 400, "malformed_request")
     is_problem(await gate.client.post(INCREMENT, content=b"\xff\xfe"), 400, "malformed_request")
 
 
-async def test_a_business_error_arrives_in_the_words_of_the_application(gate: Serving) -> None:
+async def test_a_business_error_has_the_applications_code_and_detail(gate: Serving) -> None:
     answer = await gate.client.post(f"{C1}/call/withdraw", json={"amount": 5})
     problem = is_problem(answer, 402, "insufficient_funds")
     assert (problem["detail"], problem["balance"], problem["retryable"]) == ("there are 0", 0, False)
 
 
-async def test_an_unforeseen_error_of_the_object_shows_nothing_of_itself(gate: Serving) -> None:
+async def test_an_unexpected_error_of_the_object_is_not_shown(gate: Serving) -> None:
     answer = await gate.client.post(f"{C1}/call/fail")
     is_problem(answer, 500, "method_failed")
     assert "swordfish" not in answer.text
     assert "Traceback" not in answer.text
 
 
-async def test_an_unforeseen_error_of_the_gate_is_logged_and_not_shown(
+async def test_an_unexpected_error_of_the_gate_is_logged_and_not_shown(
     gate: Serving, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(request: Request, _waiter: Waiter) -> None:
@@ -91,7 +91,7 @@ async def test_an_unforeseen_error_of_the_gate_is_logged_and_not_shown(
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_unknown_names_are_told_apart_and_say_what_there_is(gate: Serving) -> None:
+async def test_errors_for_unknown_names_list_the_known_ones(gate: Serving) -> None:
     assert "Counter" in is_problem(await gate.client.post("/objects/Nope/a/call/x"), 404, "unknown_type")["detail"]
     assert "increment" in is_problem(await gate.client.post(f"{C1}/call/_hidden"), 404, "unknown_method")["detail"]
     is_problem(await gate.client.post(f"{C1}/call/on_create"), 404, "unknown_method")
@@ -100,7 +100,7 @@ async def test_unknown_names_are_told_apart_and_say_what_there_is(gate: Serving)
     is_problem(await gate.client.get("/objects"), 404, "unknown_path")
 
 
-async def test_what_the_headers_ask_for_reaches_the_object(gate: Serving) -> None:
+async def test_the_headers_reach_the_object(gate: Serving) -> None:
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     headers = {
         "GoVerse-Namespace": "shop",
@@ -132,13 +132,13 @@ async def test_what_the_headers_ask_for_reaches_the_object(gate: Serving) -> Non
         ("GoVerse-Min-Seq", "-1"),
     ],
 )
-async def test_a_wrong_header_is_refused_before_the_object_is_asked(gate: Serving, name: str, value: str) -> None:
+async def test_an_invalid_header_is_refused_before_the_object_is_called(gate: Serving, name: str, value: str) -> None:
     is_problem(await gate.client.post(INCREMENT, headers={name: value}), 400, "malformed_request")
     assert gate.link.requests == []
 
 
 @pytest.mark.requirement("DUR-2")
-async def test_a_repetition_gets_the_same_bytes_and_says_so(gate: Serving) -> None:
+async def test_a_retry_gets_the_same_bytes_and_is_marked(gate: Serving) -> None:
     headers = {"Idempotency-Key": "once"}
     first = await gate.client.post(INCREMENT, json={"by": 2}, headers=headers)
     again = await gate.client.post(INCREMENT, json={"by": 2}, headers=headers)
@@ -157,13 +157,13 @@ async def test_a_repeated_refusal_is_the_same_byte_for_byte(gate: Serving) -> No
     assert first.headers["goverse-request-id"] != again.headers["goverse-request-id"]
 
 
-async def test_a_version_that_is_not_the_present_one_is_refused(gate: Serving) -> None:
+async def test_an_old_version_is_refused(gate: Serving) -> None:
     await gate.client.post(INCREMENT)
     is_problem(await gate.client.post(INCREMENT, headers={"If-Match": '"7"'}), 412, "version_mismatch")
     assert (await gate.client.post(INCREMENT, headers={"If-Match": '"1"'})).text == "2"
 
 
-async def test_a_position_that_has_not_arrived_makes_the_gate_unavailable(gate: Serving) -> None:
+async def test_a_position_that_is_not_visible_yet_is_unavailable(gate: Serving) -> None:
     answer = await gate.client.get(C1, headers={"GoVerse-Min-Seq": "5"})
     is_problem(answer, 503, "unavailable")
     assert answer.headers["retry-after"] == "1"
@@ -204,7 +204,7 @@ async def test_a_repeated_post_creates_one_object(gate: Serving) -> None:
     assert len((await gate.client.get("/objects/Room")).json()["items"]) == 1
 
 
-async def test_a_read_gives_the_state_or_says_that_it_has_not_changed(gate: Serving) -> None:
+async def test_a_read_returns_the_state_or_304(gate: Serving) -> None:
     is_problem(await gate.client.get(C1), 404, "object_not_found")
     await gate.client.post(INCREMENT, json={"by": 2})
     answer = await gate.client.get(C1)
@@ -215,7 +215,7 @@ async def test_a_read_gives_the_state_or_says_that_it_has_not_changed(gate: Serv
     assert (await gate.client.get(C1, headers={"If-None-Match": '"1"'})).status_code == 200
 
 
-async def test_a_deleted_object_is_gone_and_comes_back_with_a_higher_version(gate: Serving) -> None:
+async def test_a_deleted_object_is_gone_and_its_successor_has_a_higher_version(gate: Serving) -> None:
     is_problem(await gate.client.delete(C1), 404, "object_not_found")
     await gate.client.post(INCREMENT)
     deleted = await gate.client.delete(C1)
@@ -227,7 +227,7 @@ async def test_a_deleted_object_is_gone_and_comes_back_with_a_higher_version(gat
 
 @pytest.mark.requirement("OBJ-3")
 @pytest.mark.parametrize("name", ["a%2Fb", "%2E%2E", "%20", "%C3%A9", "a%00b", "%25", "%E6%97%A5%E6%9C%AC", "a+b", "~"])
-async def test_ids_of_any_form_come_back_as_they_were(gate: Serving, name: str) -> None:
+async def test_ids_of_any_form_are_returned_unchanged(gate: Serving, name: str) -> None:
     url = f"/objects/Counter/{name}"
     await gate.client.post(f"{url}/call/increment", json={"by": 4})
     assert (await gate.client.get(url)).json() == {"value": 4}
@@ -235,7 +235,7 @@ async def test_ids_of_any_form_come_back_as_they_were(gate: Serving, name: str) 
     assert [item["id"] for item in listed] == [httpx.URL(f"http://x/{name}").path[1:]]
 
 
-async def test_a_listing_goes_on_with_its_cursor_to_the_end(gate: Serving) -> None:
+async def test_a_listing_continues_with_its_cursor_to_the_end(gate: Serving) -> None:
     wanted = [f"k{number:02}" for number in range(7)]
     for name in [*reversed(wanted), "other"]:
         await gate.client.put(f"/objects/Counter/{name}")
@@ -268,7 +268,7 @@ async def test_a_listing_goes_on_with_its_cursor_to_the_end(gate: Serving) -> No
         ("/admin/log-level", "GET, HEAD, OPTIONS, PUT"),
     ],
 )
-async def test_another_method_is_refused_with_those_that_there_are(gate: Serving, path: str, allow: str) -> None:
+async def test_an_unsupported_method_is_refused_with_the_supported_ones(gate: Serving, path: str, allow: str) -> None:
     answer = await gate.client.request("PATCH", path)
     is_problem(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == allow
@@ -279,7 +279,7 @@ async def test_another_method_is_refused_with_those_that_there_are(gate: Serving
 @pytest.mark.parametrize(
     "path", [C1, "/objects/Counter", "/healthz", "/docs", "/openapi.json", "/objects/Counter/none"]
 )
-async def test_head_answers_the_headers_of_get(gate: Serving, path: str) -> None:
+async def test_head_returns_the_headers_of_get(gate: Serving, path: str) -> None:
     await gate.client.post(INCREMENT)
     wanted = {"accept-encoding": "identity"}
     head, get = await gate.client.head(path, headers=wanted), await gate.client.get(path, headers=wanted)
@@ -310,7 +310,7 @@ async def test_every_answer_has_a_request_id_of_its_own(gate: Serving) -> None:
         ("DELETE", "/objects/Counter/none", None, 404),
     ],
 )
-async def test_answers_of_normal_operation_leave_no_line(
+async def test_errors_of_normal_operation_are_not_logged(
     gate: Serving, caplog: pytest.LogCaptureFixture, *, method: str, path: str, body: Any, status: int
 ) -> None:
     caplog.set_level("INFO", "goverse.gate.access")
@@ -320,7 +320,7 @@ async def test_answers_of_normal_operation_leave_no_line(
     assert [record for record in caplog.records if record.name == "goverse.gate.access"] == []
 
 
-async def test_every_line_about_an_object_names_its_type(caplog: pytest.LogCaptureFixture) -> None:
+async def test_every_log_line_about_an_object_has_its_type(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "goverse.gate.access")
     async with serving(GateOptions(access_log="all")) as gate:
         await gate.client.put("/objects/Counter/c1")
@@ -339,7 +339,7 @@ async def test_every_line_about_an_object_names_its_type(caplog: pytest.LogCaptu
 
 
 @pytest.mark.parametrize("path", ["/objects/None/" + "x" * 60_000, "/" + "y" * 60_000])
-async def test_a_line_repeats_only_the_beginning_of_a_path(
+async def test_a_log_line_has_only_the_beginning_of_a_path(
     gate: Serving, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
     caplog.set_level("INFO", "goverse.gate.access")
@@ -348,7 +348,7 @@ async def test_a_line_repeats_only_the_beginning_of_a_path(
     assert len(line.getMessage()) + len(vars(line)["path"]) < 1_024
 
 
-async def test_failed_requests_leave_a_line_and_good_ones_only_if_wanted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failed_requests_are_logged_and_successful_ones_only_on_request(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "goverse.gate.access")
     async with serving() as gate:
         await gate.client.post(INCREMENT)

@@ -1,6 +1,6 @@
-"""Memory that clients can make a gate hold: bytes that wait to be parsed, bodies, and answers that are not read.
+"""Limits on memory that clients can make a gate use: unparsed bytes, bodies, and unread responses.
 
-Held bytes are counted where they are held (buffers of the protocol and of the transports), never by time.
+The tests measure the buffers of the protocol and of the transports, not times.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def certificates(request: pytest.FixtureRequest, tmp_path: Path) -> Rotating[ssl
 
 @asynccontextmanager
 async def dialled(gate: Serving, *, small: bool = False) -> AsyncIterator[Wire]:
-    """Connect, over TLS where the gate speaks it; ``small`` clients leave nearly everything with the server."""
+    """Connect, with TLS if the gate uses it. A ``small`` client reads nearly nothing."""
     secure, _, address = gate.server.url.partition("://")
     host, _, port = address.rpartition(":")
     dialling = socket.socket()
@@ -85,7 +85,7 @@ def unsent(gate: Serving) -> int:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Let objects go by their reference count alone."""
+    """Disable the garbage collector, so that objects are freed by reference count only."""
     gc.collect()
     gc.disable()
     try:
@@ -102,7 +102,7 @@ async def flood(wire: Wire, piece: bytes) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", READ), ("POST", f"{READ}?"), ("GET", "/objects/Counter/c1")])
-async def test_a_client_that_pipelines_without_a_pause_fills_two_read_buffers_at_most(
+async def test_a_client_that_pipelines_without_a_pause_fills_at_most_two_read_buffers(
     certificates: Rotating[ssl.SSLContext] | None, method: str, path: str
 ) -> None:
     most = 0
@@ -119,7 +119,7 @@ async def test_a_client_that_pipelines_without_a_pause_fills_two_read_buffers_at
     assert 0 < most <= HELD_BYTES_MAX
 
 
-async def test_all_pipelined_requests_together_have_a_bound() -> None:
+async def test_all_pipelined_requests_share_a_limit() -> None:
     async with serving(GateOptions(bodies_bytes_max=MIB)) as gate, AsyncExitStack() as stack:
         gate.link.held = True
         wires = [await stack.enter_async_context(dialled(gate)) for _ in range(24)]
@@ -135,7 +135,7 @@ async def test_all_pipelined_requests_together_have_a_bound() -> None:
 
 
 @pytest.mark.parametrize("path", [READ, f"{READ}?", "/healthz"])
-async def test_what_a_client_sent_is_let_go_with_its_connection(
+async def test_received_bytes_are_freed_with_their_connection(
     certificates: Rotating[ssl.SSLContext] | None, path: str
 ) -> None:
     async with serving(certificates=certificates) as gate:
@@ -153,7 +153,7 @@ async def test_what_a_client_sent_is_let_go_with_its_connection(
         assert gate.app.objects.received.used == 0
 
 
-async def test_a_connection_that_was_refused_is_let_go_as_well(gate: Serving) -> None:
+async def test_a_refused_connection_is_freed_too(gate: Serving) -> None:
     with uncollected():
         async with dialled(gate) as wire:
             await wire.send(request("GET", "/healthz", headers={"Upgrade": "x", "Connection": "Upgrade"}, body=b"{}"))
@@ -167,7 +167,7 @@ def large(_: Request) -> Reply:
 
 
 @pytest.mark.parametrize("path", [READ, f"{READ}?"])
-async def test_answers_that_nobody_reads_have_a_common_bound(
+async def test_unread_responses_share_a_limit(
     certificates: Rotating[ssl.SSLContext] | None, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     bound = 16 * MIB
@@ -193,7 +193,7 @@ async def test_answers_that_nobody_reads_have_a_common_bound(
 
 
 @pytest.mark.parametrize("path", [READ, f"{READ}?"])
-async def test_nothing_more_is_started_for_a_client_that_does_not_read(
+async def test_no_request_starts_for_a_client_that_does_not_read(
     certificates: Rotating[ssl.SSLContext] | None, path: str
 ) -> None:
     async with serving(certificates=certificates) as gate, dialled(gate, small=True) as wire:
@@ -209,7 +209,7 @@ async def test_nothing_more_is_started_for_a_client_that_does_not_read(
         await until(lambda: gate.server._unsent.total == 0)
 
 
-async def test_a_client_that_takes_nothing_of_an_answer_over_tls_is_cut_off(tmp_path: Path) -> None:
+async def test_a_client_that_does_not_read_over_tls_is_disconnected(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "authority")
     volume = Volume(tmp_path / "gate").fill(authority.issue("gate", "localhost", "127.0.0.1"))
     files = GateSettings(tls_cert=volume.cert, tls_key=volume.key).tls_files()

@@ -1,4 +1,4 @@
-"""Pages for people and operators: docs without internet, metrics, administration, a folder of web pages."""
+"""Pages of the gate: docs without internet access, metrics, administration, and a folder of web pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.gate.serving import ADMIN, Serving, new_link, serving
 
 
 class Store:
-    """A store that can be administrated."""
+    """A store with operations for administrators."""
 
     def __init__(self) -> None:
         self.kept: list[int] = []
@@ -50,7 +50,7 @@ async def full(store: Store) -> AsyncIterator[Serving]:
 
 
 @pytest.mark.requirement("GATE-1")
-async def test_the_docs_name_nothing_but_local_files(gate: Serving) -> None:
+async def test_the_docs_use_only_local_files(gate: Serving) -> None:
     page = await gate.client.get("/docs")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     local = re.findall(r'(?:src|href)="([^"]+)"', page.text)
@@ -63,7 +63,7 @@ async def test_the_docs_name_nothing_but_local_files(gate: Serving) -> None:
 
 
 @pytest.mark.requirement("GATE-10")
-async def test_what_is_large_is_compressed(gate: Serving) -> None:
+async def test_large_pages_are_compressed(gate: Serving) -> None:
     for path in ("/openapi.json", "/docs/assets/swagger-ui-bundle.js"):
         answer = await gate.client.get(path, headers={"Accept-Encoding": "gzip"})
         assert answer.headers["content-encoding"] == "gzip"
@@ -103,7 +103,7 @@ async def test_unknown_pages_are_problems(gate: Serving) -> None:
     assert (await gate.client.get("/healthz/")).status_code == 404
 
 
-async def test_without_web_pages_the_root_leads_to_the_docs(gate: Serving) -> None:
+async def test_without_web_pages_the_root_redirects_to_the_docs(gate: Serving) -> None:
     answer = await gate.client.get("/")
     assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
 
@@ -121,14 +121,14 @@ async def test_a_folder_of_web_pages_is_served_at_the_root(tmp_path: Path) -> No
         assert (await gate.client.post("/objects/Counter/c1/call/increment")).text == "1"
 
 
-def test_a_folder_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:
+def test_a_missing_web_folder_is_a_config_error(tmp_path: Path) -> None:
     link = new_link()
     with pytest.raises(ConfigError, match="does not exist"):
         create_app(link, describe(link.registry), GateOptions(web_dir=tmp_path / "none"))
 
 
 @pytest.mark.requirement("OBS-3")
-async def test_the_log_level_is_changed_while_it_runs(gate: Serving) -> None:
+async def test_the_log_level_can_be_changed_at_run_time(gate: Serving) -> None:
     changed = await gate.client.put("/admin/log-level", headers=ADMIN, json={"level": "DEBUG"})
     assert (changed.status_code, changed.json()) == (200, {"level": "DEBUG"})
     assert logging.getLogger("somebody.elses").isEnabledFor(logging.DEBUG)
@@ -153,7 +153,7 @@ async def test_an_admin_body_is_checked(gate: Serving) -> None:
     assert (await gate.client.put("/admin/log-level", content=b'{"level":"INFO"}', headers=form)).status_code == 200
 
 
-async def test_administration_is_there_where_somebody_can_carry_it_out(
+async def test_routes_of_the_store_exist_only_with_a_store(
     gate: Serving, full: Serving, store: Store
 ) -> None:
     for path in ("/admin/config", "/admin/manifest"):
@@ -177,7 +177,7 @@ async def test_an_error_of_the_store_is_a_problem(full: Serving, store: Store) -
     assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "unavailable", "1")
 
 
-async def test_an_unforeseen_error_of_a_page_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unexpected_error_of_a_page_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> Mapping[str, Any]:
         raise ZeroDivisionError("inside")
 

@@ -1,6 +1,6 @@
-"""Calls that were sent before the one before them was answered: what a node does as it answers is not mixed with them.
+"""Pipelined calls: a call never runs inside the turn that answers the call before it.
 
-The gate and the node share a process, so the node tells the gate of a reply in the middle of its own work.
+Gate and node share a process here, so the node delivers a reply to the gate from within its own call stack.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from tests.gate.serving import serving_link
 from tests.gate.wire import Wire, connected, request, until
 from tests.nodes import Meeting
 
-CHAIN = 60  # objects; a stack holds the answers of about half as many
-MANY = 2_000  # calls; a socket brings hundreds of them at a time
+CHAIN = 60  # objects; about half as many nested responses would exhaust the stack
+MANY = 2_000  # calls; hundreds of them arrive in one read of the socket
 
 pytestmark = [pytest.mark.requirement("GATE-9", "OBJ-2"), pytest.mark.asyncio]
 
@@ -73,7 +73,7 @@ class Served(NamedTuple):
     url: str
 
     async def under_way(self, count: int) -> None:
-        """Wait until so many calls are in the node."""
+        """Wait until ``count`` calls are in progress in the node."""
         await until(lambda: self.node.stats.inflight == count)
 
 
@@ -93,7 +93,7 @@ async def serving() -> AsyncIterator[Served]:
 
 
 async def served_out(app: GateApp, node: Node) -> None:
-    """Wait until nothing is counted any more."""
+    """Wait until no request is in progress."""
     await until(lambda: not app.objects.inflight and not node.stats.inflight)
     await until(lambda: not any(activation.running for activation in node.activations))
 
@@ -103,7 +103,7 @@ async def send(wire: Wire, method: str, name: str = "t", body: bytes = b"", **he
     await wire.send(request("POST", f"/objects/Tally/{name}/call/{method}", body, headers=named))
 
 
-async def test_the_next_call_of_a_refused_one_runs_behind_whoever_has_its_place() -> None:
+async def test_a_call_behind_a_timed_out_one_does_not_mix_with_its_follower() -> None:
     async with (
         serving() as served,
         connected(served.url) as busy,
@@ -123,7 +123,7 @@ async def test_the_next_call_of_a_refused_one_runs_behind_whoever_has_its_place(
         assert sorted(answer.body for answer in answers[1:3]) == [b"1", b"2"]
 
 
-async def test_a_page_behind_a_call_does_not_run_as_a_part_of_its_turn() -> None:
+async def test_a_page_behind_a_call_does_not_run_within_its_turn() -> None:
     async with serving() as served, connected(served.url) as busy, connected(served.url) as one:
         found: list[object] = []
 
@@ -144,7 +144,7 @@ async def test_a_page_behind_a_call_does_not_run_as_a_part_of_its_turn() -> None
         assert (await busy.answer()).status == 200
 
 
-async def test_calls_whose_answers_bring_calls_whose_answers_bring_calls() -> None:
+async def test_a_long_chain_of_pipelined_calls_does_not_exhaust_the_stack() -> None:
     names = [f"o{number}" for number in range(CHAIN)]
     async with serving() as served, AsyncExitStack() as wires:
         busy, gone, chain = [[await wires.enter_async_context(connected(served.url)) for _ in names] for _ in range(3)]
@@ -165,7 +165,7 @@ async def test_calls_whose_answers_bring_calls_whose_answers_bring_calls() -> No
         assert [(await wire.answer()).status for wire in busy] == [200] * CHAIN
 
 
-async def test_a_connection_with_much_to_ask_leaves_turns_of_the_loop_to_the_others() -> None:
+async def test_a_busy_connection_lets_other_connections_run() -> None:
     async with serving() as served, connected(served.url) as one:
         await send(one, "add")
         assert (await one.answer()).status == 200

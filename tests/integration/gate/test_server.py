@@ -1,4 +1,4 @@
-"""Starting and stopping: readiness first, what runs comes to its end, within a time."""
+"""Start and stop: readiness goes off first, and requests in progress finish within the drain timeout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.gate.wire import connected, request, until
 INCREMENT = "/objects/Counter/c1/call/increment"
 
 
-async def test_readiness_is_the_live_truth(gate: Serving) -> None:
+async def test_readiness_is_computed_for_each_request(gate: Serving) -> None:
     ready = await gate.client.get("/ready")
     assert (ready.status_code, ready.json()) == (200, {"ready": True, "reasons": [], "commit_seq": "0"})
     gate.link.reasons = ("the store recovers",)
@@ -31,7 +31,7 @@ async def test_readiness_is_the_live_truth(gate: Serving) -> None:
     assert (await gate.client.get("/ready")).status_code == 200
 
 
-async def test_draining_turns_readiness_off_and_answers_end_their_connections(gate: Serving) -> None:
+async def test_draining_turns_readiness_off_and_closes_connections_after_their_responses(gate: Serving) -> None:
     await gate.server.drain()
     ready = await gate.client.get("/ready")
     assert (ready.status_code, ready.json()["reasons"]) == (503, ["the gate is shutting down"])
@@ -39,7 +39,7 @@ async def test_draining_turns_readiness_off_and_answers_end_their_connections(ga
     assert (answer.text, answer.headers["connection"]) == ("1", "close")
 
 
-async def test_a_running_call_comes_to_its_end_before_the_server_stops(gate: Serving) -> None:
+async def test_a_running_call_finishes_before_the_server_stops(gate: Serving) -> None:
     gate.link.held = True
     call = asyncio.create_task(gate.client.post(INCREMENT))
     await until(lambda: gate.link.requests)
@@ -52,7 +52,7 @@ async def test_a_running_call_comes_to_its_end_before_the_server_stops(gate: Ser
     await stop
 
 
-async def test_a_call_that_does_not_come_to_its_end_is_told_so() -> None:
+async def test_a_call_that_does_not_finish_is_answered_with_draining() -> None:
     async with serving(GateOptions(drain_timeout_s=1)) as gate:
         gate.link.held = True
         call = asyncio.create_task(gate.client.post(INCREMENT))
@@ -71,7 +71,7 @@ async def test_an_abort_does_not_wait(gate: Serving) -> None:
     assert (await call).json()["code"] == "draining"
 
 
-async def test_idle_connections_end_when_the_server_stops(gate: Serving) -> None:
+async def test_idle_connections_are_closed_when_the_server_stops(gate: Serving) -> None:
     async with connected(gate.server.url) as wire:
         await wire.send(request("GET", "/healthz"))
         assert (await wire.answer()).status == 200
@@ -80,12 +80,12 @@ async def test_idle_connections_end_when_the_server_stops(gate: Serving) -> None
         await stop
 
 
-def test_an_address_that_is_taken_is_said_plainly() -> None:
+def test_an_address_in_use_has_a_clear_error() -> None:
     with open_listener("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
         with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1 port {port}"):
             open_listener("127.0.0.1", port)
 
 
-async def test_it_says_where_it_is(gate: Serving) -> None:
+async def test_the_server_reports_its_url(gate: Serving) -> None:
     assert gate.server.url.startswith("http://127.0.0.1:")

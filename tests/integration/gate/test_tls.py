@@ -1,4 +1,4 @@
-"""The gate over HTTPS: what it speaks, whom it serves, certificates and authorities that change while it does."""
+"""HTTPS: TLS versions, client certificates, and rotation of certificates and authorities while the gate serves."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def client_of(gate: Serving, context: ssl.SSLContext) -> AsyncIterator[htt
 
 
 async def shaken(gate: Serving, context: ssl.SSLContext) -> ssl.SSLObject:
-    """A connection with one answer over it: with TLS 1.3 only that tells whether our certificate was taken."""
+    """Connect and read one response. With TLS 1.3 only a response proves that the client certificate was accepted."""
     host, port = gate.server.url.removeprefix("https://").split(":")
     async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
@@ -127,7 +127,7 @@ async def test_versions_before_1_2_are_refused(bench: Bench, caplog: pytest.LogC
         await until(lambda: "TLS handshake failed" in caplog.text)
 
 
-async def test_a_client_that_is_not_trusted_is_refused_and_told(
+async def test_an_untrusted_client_gets_a_clear_error(
     bench: Bench, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
 ) -> None:
     ours, theirs = bench.pair(bench.authority, "ours"), bench.pair(bench.other, "theirs")
@@ -153,7 +153,7 @@ async def test_a_client_that_is_not_trusted_is_refused_and_told(
         assert len(gate.link.requests) == 1
 
 
-async def test_what_the_command_says(bench: Bench, tmp_path: Path, subtests: pytest.Subtests) -> None:
+async def test_errors_of_the_command_line(bench: Bench, tmp_path: Path, subtests: pytest.Subtests) -> None:
     ours, theirs = bench.pair(bench.authority, "ours"), bench.pair(bench.other, "theirs")
     ca, foreign = bench.authority.certificate, bench.other.certificate
     elsewhere = Volume(tmp_path / "elsewhere").fill(bench.authority.issue("elsewhere", "elsewhere.example"), ca)
@@ -190,11 +190,11 @@ def _post(url: str, trust: Trust) -> str:
 
 
 def _quiet() -> None:
-    """Have the next refusal told, however soon it comes."""
+    """Reset the rate limit of the log, so that the next failed handshake is logged."""
     Refusals.reported_at = 0.0
 
 
-async def test_a_client_that_never_shakes_hands_is_hung_up_on(bench: Bench) -> None:
+async def test_a_client_without_a_tls_handshake_is_disconnected(bench: Bench) -> None:
     async with serving(GateOptions(head_read_timeout_s=0.2), certificates=bench.rotating()) as gate:
         host, port = gate.server.url.removeprefix("https://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -203,7 +203,7 @@ async def test_a_client_that_never_shakes_hands_is_hung_up_on(bench: Bench) -> N
         writer.transport.abort()
 
 
-async def test_a_request_that_is_refused_in_the_middle_still_gets_its_answer(bench: Bench) -> None:
+async def test_a_request_that_is_refused_within_its_body_still_gets_its_response(bench: Bench) -> None:
     async with serving(GateOptions(body_bytes_max=1_024), certificates=bench.rotating()) as gate:
         async with client_of(gate, bench.believing(bench.authority)) as client:
             answer = await client.post(INCREMENT, content=b"x" * 500_000)
@@ -249,7 +249,7 @@ def _issuer_of(bench: Bench, authority: Authority) -> object:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_an_authority_that_goes_is_believed_no_more_and_its_sessions_neither(
+async def test_a_removed_authority_is_not_trusted_and_its_sessions_are_not_resumed(
     version: ssl.TLSVersion, bench: Bench
 ) -> None:
     bench.volume.fill(bench.pair(bench.authority), bench.authority.certificate, bench.other.certificate)
@@ -274,10 +274,10 @@ async def test_an_authority_that_goes_is_believed_no_more_and_its_sessions_neith
 
 
 def _resume(url: str, context: ssl.SSLContext, session: ssl.SSLSession) -> None:
-    """Take a session up again, and read the answer to a request.
+    """Resume a TLS session, and read the response to a request.
 
     Raises:
-        ConnectionError: there was none.
+        ConnectionError: the server sent no response.
     """
     host, port = url.removeprefix("https://").split(":")
     with (

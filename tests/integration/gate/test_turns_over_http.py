@@ -1,4 +1,4 @@
-"""Turns as callers over HTTP see them: nothing of one call shows in another, and each caller has its own deadline."""
+"""Turns over HTTP: calls do not affect each other, and each caller has its own deadline."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def serving() -> AsyncIterator[tuple[GateApp, MemoryStore, httpx.AsyncClie
 
 @pytest.mark.parametrize("method", ["plain", "later"])
 @pytest.mark.requirement("OBJ-2")
-async def test_no_connection_sees_what_a_method_set_on_another(method: str) -> None:
+async def test_context_variables_of_a_method_do_not_leak_to_other_connections(method: str) -> None:
     async with serving() as (app, _, _, url):
 
         @app.get("/tenant")
@@ -112,7 +112,7 @@ async def test_no_connection_sees_what_a_method_set_on_another(method: str) -> N
 
 
 @pytest.mark.requirement("GATE-6", "DUR-2")
-async def test_a_second_request_with_the_key_keeps_its_own_deadline() -> None:
+async def test_a_follower_with_the_same_key_keeps_its_own_deadline() -> None:
     async with serving() as (_, _, client, _):
         path = "/objects/Desk/1/call/slow"
         hasty = asyncio.create_task(client.post(path, headers={"Idempotency-Key": "k", "GoVerse-Timeout": "0.2"}))
@@ -129,7 +129,7 @@ async def test_a_second_request_with_the_key_keeps_its_own_deadline() -> None:
 
 
 @pytest.mark.requirement("OBJ-11")
-async def test_a_state_that_does_not_fit_is_an_error_that_names_it_and_can_be_deleted() -> None:
+async def test_an_invalid_state_is_a_clear_error_and_can_be_deleted() -> None:
     async with serving() as (_, store, client, _):
         key = ObjectKey("default", "Desk", "broken")
         await store.commit([CommitRecord(key, 0, 1, b'{"uses":"many"}', 1, 0)])

@@ -1,4 +1,4 @@
-"""What a call says over HTTP about values: refused as JSON, refused as state, written by alias."""
+"""Values over HTTP: invalid JSON, states that cannot be stored, and aliases."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -69,7 +69,7 @@ async def _serving() -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.mark.requirement("OBJ-13", "GATE-1")
-async def test_a_state_that_would_load_as_another_one_is_refused_and_nothing_changes() -> None:
+async def test_a_state_that_would_load_differently_is_refused_without_an_effect() -> None:
     async with _serving() as client:
         before = await client.post("/objects/Zoo/1/call/adopt", json={"dog": False})
         assert before.status_code == 200
@@ -112,7 +112,7 @@ async def test_aliases_are_the_same_in_requests_answers_states_and_the_document(
 
 
 @pytest.mark.requirement("OBJ-13")
-async def test_a_state_that_is_nested_too_deeply_says_so() -> None:
+async def test_a_state_that_is_nested_too_deeply_is_a_clear_error() -> None:
     deep = b'{"value":' + b"[" * 150 + b"]" * 150 + b"}"
     deeper = b'{"value":' + b"[" * 200 + b"]" * 200 + b"}"
     async with _serving() as client:

@@ -1,4 +1,4 @@
-"""What a browser's foreign pages may do: nothing. What allowed ones may do: everything that the API offers."""
+"""Foreign web pages are denied everything; pages of allowed origins can use the whole API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.requirement("GATE-10")
 
 @pytest.mark.parametrize("path", [INCREMENT, "/admin/log-level", "/objects/Counter/c1", "/metrics"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
-async def test_a_foreign_page_is_refused_before_anything_runs(gate: Serving, method: str, path: str) -> None:
+async def test_a_foreign_page_is_denied_before_any_code_runs(gate: Serving, method: str, path: str) -> None:
     answer = await gate.client.request(method, path, headers={"Origin": "https://evil.example"})
     assert (answer.status_code, answer.json()["code"]) == (403, "access_denied")
     assert "gate.allowed_origins" in answer.json()["detail"]
@@ -29,13 +29,13 @@ async def test_a_foreign_form_cannot_call(gate: Serving) -> None:
     assert gate.link.requests == []
 
 
-async def test_the_gates_own_page_may_call(gate: Serving) -> None:
+async def test_the_gates_own_page_can_call(gate: Serving) -> None:
     own = gate.server.url
     assert (await gate.client.post(INCREMENT, headers={"Origin": own})).status_code == 200
 
 
 @pytest.mark.parametrize("path", [INCREMENT, "/docs", "/openapi.json", "/admin/log-level", "/metrics"])
-async def test_a_name_that_was_made_to_point_here_is_refused(gate: Serving, path: str) -> None:
+async def test_a_host_name_rebound_to_the_gate_is_denied(gate: Serving, path: str) -> None:
     answer = await gate.client.post(path, headers={"Host": "evil.example:8000", "Origin": "http://evil.example:8000"})
     assert (answer.status_code, answer.json()["code"]) == (403, "access_denied")
     assert "gate.allowed_hosts" in answer.json()["detail"]
@@ -44,11 +44,11 @@ async def test_a_name_that_was_made_to_point_here_is_refused(gate: Serving, path
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/livez", "/ready", "/readyz"])
-async def test_probes_may_use_any_name(gate: Serving, path: str) -> None:
+async def test_probes_can_use_any_host(gate: Serving, path: str) -> None:
     assert (await gate.client.get(path, headers={"Host": "10.1.2.3:8000"})).status_code == 200
 
 
-async def test_an_allowed_page_asks_first_and_then_calls() -> None:
+async def test_an_allowed_page_sends_a_preflight_and_then_calls() -> None:
     async with serving(GateOptions(allowed_origins=(SHOP,))) as gate:
         asked = {"Origin": SHOP, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "if-match"}
         for path in (INCREMENT, "/ready"):
@@ -70,6 +70,6 @@ async def test_an_allowed_page_asks_first_and_then_calls() -> None:
         ] == SHOP
 
 
-async def test_a_preflight_of_another_page_is_refused(gate: Serving) -> None:
+async def test_a_preflight_of_another_page_is_denied(gate: Serving) -> None:
     asked = {"Origin": SHOP, "Access-Control-Request-Method": "POST"}
     assert (await gate.client.options(INCREMENT, headers=asked)).status_code == 403

@@ -43,31 +43,31 @@ PLANTED = (
     Planted(
         "pipelined-requests-are-read-without-bound",
         _resume_whatever_is_held,
-        f"{MEMORY}a_client_that_pipelines_without_a_pause_fills_two_read_buffers_at_most[http-POST-{READ}]",
+        f"{MEMORY}a_client_that_pipelines_without_a_pause_fills_at_most_two_read_buffers[http-POST-{READ}]",
         complaint="HELD_BYTES_MAX",
     ),
     Planted(
         "unread-answers-have-no-common-bound",
         _let_answers_pile_up,
-        "tests/unit/gate/test_memory_bounds.py::test_the_connection_that_is_blocked_for_the_longest_time_is_cut_first",
+        "tests/unit/gate/test_memory_bounds.py::test_the_connection_blocked_for_the_longest_time_is_closed_first",
         complaint="[True, True, False, False]",
     ),
     Planted(
         "foreign-pages-may-frame",
         _let_frames_pass,
-        "tests/unit/gate/test_guard.py::test_a_foreign_page_may_not_show_this_in_a_frame[cross-site-iframe]",
+        "tests/unit/gate/test_guard.py::test_a_foreign_page_cannot_show_the_gate_in_a_frame[cross-site-iframe]",
         complaint="DID NOT RAISE",
     ),
     Planted(
         "administration-trusts-the-peer-address",
         _accept_every_administrator,
-        "tests/integration/gate/test_administration.py::test_without_a_token_there_is_no_administration",
+        "tests/integration/gate/test_administration.py::test_a_process_without_a_token_denies_administration",
         complaint="assert (200",
     ),
     Planted(
         "an-unmet-expectation-keeps-its-connection",
         _overlook_expectations,
-        "tests/integration/gate/test_expect.py::test_a_final_answer_that_comes_first_ends_the_connection"
+        "tests/integration/gate/test_expect.py::test_a_final_response_before_the_body_closes_the_connection"
         "[100-continue-GET-/healthz-headers12-200]",
         complaint="assert (200, None) == (200, 'close')",
     ),

@@ -1,4 +1,4 @@
-"""The guard keeps foreign web pages away from a gate on a developer's machine."""
+"""The guard denies requests of foreign web pages to a gate on a developer's machine."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def test_loopback_names_are_served_under_any_port(host: bytes) -> None:
     "host",
     [b"evil.example", b"localhost.evil.example", b"localhost.", b"127.0.0.1.nip.io:8000", b"\xff"],
 )
-def test_a_name_that_a_page_made_point_here_is_refused(host: bytes) -> None:
+def test_a_host_name_rebound_to_this_machine_is_denied(host: bytes) -> None:
     with pytest.raises(AccessDenied, match=r"gate\.allowed_hosts"):
         Guard(GateOptions()).check_host(host)
 
 
-def test_only_http_1_0_may_come_without_a_host() -> None:
+def test_only_http_1_0_allows_a_missing_host() -> None:
     Guard(GateOptions()).check_host(b"", "1.0")
     with pytest.raises(MalformedRequest):
         Guard(GateOptions()).check_host(b"", "1.1")
@@ -49,7 +49,7 @@ def test_hosts_can_be_named_with_a_port_or_all_allowed() -> None:
     Guard(GateOptions(allowed_hosts=("*",))).check_host(b"whatever")
 
 
-def test_clients_cannot_fill_the_memory_with_ports() -> None:
+def test_the_cache_of_hosts_is_bounded() -> None:
     guard = Guard(GateOptions())
     for port in range(1, 3_000):
         guard.check_host(b"localhost:%d" % port)
@@ -66,12 +66,12 @@ def test_the_gates_own_pages_and_programs_may_call() -> None:
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "http://localhost:3000", "http://localhost", "null", "ftp://localhost:8000", ""]
 )
-def test_pages_of_other_origins_may_not(origin: str, method: str) -> None:
+def test_pages_of_other_origins_are_denied(origin: str, method: str) -> None:
     with pytest.raises(AccessDenied, match=r"gate\.allowed_origins"):
         checked(Guard(GateOptions()), method, origin=origin)
 
 
-def test_an_allowed_origin_may_read_answers_and_caches_know_that_they_depend_on_it() -> None:
+def test_an_allowed_origin_can_read_responses_that_vary_by_origin() -> None:
     guard = Guard(GateOptions(allowed_origins=("https://shop.example/",)))
     cors = checked(guard, origin="https://Shop.example")
     assert cors[b"access-control-allow-origin"] == b"https://Shop.example"
@@ -81,13 +81,13 @@ def test_an_allowed_origin_may_read_answers_and_caches_know_that_they_depend_on_
         checked(guard, origin="https://evil.example")
 
 
-def test_a_star_lets_every_page_in() -> None:
+def test_a_star_allows_every_origin() -> None:
     guard = Guard(GateOptions(allowed_origins=("*",)))
     assert checked(guard, origin="null")[b"access-control-allow-origin"] == b"*"
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_foreign_page_may_link_here_but_not_embed(site: str) -> None:
+def test_a_foreign_page_can_link_to_the_gate_but_not_embed_it(site: str) -> None:
     guard = Guard(GateOptions())
     assert checked(guard, sec_fetch_site=site, sec_fetch_mode="navigate") == {}
     with pytest.raises(AccessDenied):
@@ -96,7 +96,7 @@ def test_a_foreign_page_may_link_here_but_not_embed(site: str) -> None:
         checked(guard, "POST", sec_fetch_site=site, sec_fetch_mode="navigate")
 
 
-def test_a_preflight_of_an_allowed_origin_learns_what_it_may_send() -> None:
+def test_a_preflight_of_an_allowed_origin_gets_the_allowed_methods_and_headers() -> None:
     guard = Guard(GateOptions(allowed_origins=("https://shop.example",)))
     headers = {
         b"origin": b"https://shop.example",
@@ -136,7 +136,7 @@ def test_a_refusal_repeats_only_the_beginning_of_an_origin() -> None:
     "host",
     [b"user@localhost", b"localhost/path", b"local host", b"localhost:80:80", b"http://localhost", b"localhost?x"],
 )
-def test_what_is_no_host_is_malformed(host: bytes) -> None:
+def test_an_invalid_host_is_malformed(host: bytes) -> None:
     for options in (GateOptions(), GateOptions(allowed_hosts=("*",))):
         with pytest.raises(MalformedRequest):
             Guard(options).check_host(host)
@@ -144,12 +144,12 @@ def test_what_is_no_host_is_malformed(host: bytes) -> None:
 
 @pytest.mark.parametrize("dest", ["iframe", "frame", "object", "embed", "fencedframe", "worker", ""])
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_foreign_page_may_not_show_this_in_a_frame(site: str, dest: str) -> None:
+def test_a_foreign_page_cannot_show_the_gate_in_a_frame(site: str, dest: str) -> None:
     with pytest.raises(AccessDenied):
         checked(Guard(GateOptions()), sec_fetch_site=site, sec_fetch_mode="navigate", sec_fetch_dest=dest)
 
 
-def test_a_link_in_a_tab_is_followed() -> None:
+def test_a_link_in_a_tab_is_allowed() -> None:
     guard = Guard(GateOptions())
     assert checked(guard, sec_fetch_site="cross-site", sec_fetch_mode="navigate", sec_fetch_dest="document") == {}
 
@@ -162,7 +162,7 @@ def test_a_link_in_a_tab_is_followed() -> None:
         (("*",), None),
     ],
 )
-def test_frames_are_for_our_own_and_allowed_pages(origins: tuple[str, ...], policy: str | None) -> None:
+def test_only_own_and_allowed_pages_can_frame_the_gate(origins: tuple[str, ...], policy: str | None) -> None:
     headers = dict(Guard(GateOptions(allowed_origins=origins)).frame_headers)
     assert headers.get(b"content-security-policy", b"").decode() == (policy or "")
     assert (b"x-frame-options" in headers) is (origins == ())

@@ -1,4 +1,4 @@
-"""Ids that the gate makes."""
+"""Ids that the gate generates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_new_object_ids_sort_by_time() -> None:
     assert uuid.UUID(made[0]).version == 7
 
 
-def test_the_same_create_request_makes_the_same_id_and_another_one_does_not() -> None:
+def test_the_same_create_request_gets_the_same_id() -> None:
     ids = ObjectIds()
     first = ids.of_request("default", "Room", "key")
     assert first == ids.of_request("default", "Room", "key")

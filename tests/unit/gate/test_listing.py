@@ -1,4 +1,4 @@
-"""Listings: queries are checked, pages end with a cursor, and a cursor comes back as it was given."""
+"""Listings: queries are validated, full pages have a cursor, and cursors can hold any id."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_cursor_holds_any_id(name: str) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "!", "MQ", "MWFh=", "MmFhYQ", "é", "MWFh\n"])
-def test_what_is_no_cursor_of_ours_is_refused(cursor: str) -> None:
+def test_an_invalid_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(MalformedRequest):
         read_cursor(cursor)
 
@@ -51,7 +51,7 @@ def test_a_query_names_limit_prefix_and_cursor() -> None:
         b"\xff=1",
     ],
 )
-def test_a_wrong_query_is_refused(query: bytes) -> None:
+def test_an_invalid_query_is_refused(query: bytes) -> None:
     with pytest.raises(MalformedRequest):
         parse_query(query)
 

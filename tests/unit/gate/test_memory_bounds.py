@@ -1,4 +1,4 @@
-"""Bounds over all connections: what is counted, and who is cut."""
+"""Limits over all connections: bytes are counted, and the connection blocked the longest is closed first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Client:
 
 
 @pytest.mark.requirement("GATE-9")
-def test_the_connection_that_is_blocked_for_the_longest_time_is_cut_first() -> None:
+def test_the_connection_blocked_for_the_longest_time_is_closed_first() -> None:
     unsent = Unsent(10)
     clients = [Client(unsent) for _ in range(4)]
     for client in clients:
@@ -54,14 +54,14 @@ def test_a_size_that_changes_counts_once() -> None:
     assert unsent.total == 0
 
 
-def test_one_answer_beyond_the_bound_cuts_its_own_connection() -> None:
+def test_one_response_above_the_limit_closes_its_own_connection() -> None:
     unsent = Unsent(10)
     client = Client(unsent)
     client.block(11)
     assert (client.was_cut, unsent.total) == (True, 0)
 
 
-def test_a_burst_of_cuts_leaves_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_many_closed_connections_give_one_log_line(caplog: pytest.LogCaptureFixture) -> None:
     unsent = Unsent(0)
     for _ in range(50):
         Client(unsent).block(1)
@@ -69,7 +69,7 @@ def test_a_burst_of_cuts_leaves_one_line(caplog: pytest.LogCaptureFixture) -> No
     assert len(caplog.records) == 1
 
 
-def test_a_budget_is_exceeded_beyond_its_bound() -> None:
+def test_a_budget_is_exceeded_above_its_limit() -> None:
     budget = Budget(10)
     budget.used += 10
     assert not budget.exceeded

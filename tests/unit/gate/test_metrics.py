@@ -1,4 +1,4 @@
-"""The raw path's metrics: what happened is counted, and no client can make a new series."""
+"""Metrics of the object API: outcomes are counted, and clients cannot create new series."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ def test_other_operations_are_timed_by_outcome(metrics: GateMetrics) -> None:
     assert found['goverse_operation_timeouts_total{operation="read"}'] == 1
 
 
-def test_a_method_that_nobody_called_has_no_series(metrics: GateMetrics) -> None:
+def test_a_method_without_calls_has_no_series(metrics: GateMetrics) -> None:
     assert not any("method_calls_total" in line for line in exported(metrics))

@@ -1,4 +1,4 @@
-"""The OpenAPI document is valid, typed, deterministic, and keeps types apart that only share a name."""
+"""The OpenAPI document is valid, typed and deterministic, and keeps different models with one name apart."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_body_is_required_where_an_argument_is(document: dict[str, Any]) -> No
     assert not document["paths"]["/objects/Counter"]["post"]["requestBody"]["required"]
 
 
-def test_business_errors_stand_under_their_status(document: dict[str, Any]) -> None:
+def test_business_errors_are_documented_by_status(document: dict[str, Any]) -> None:
     responses = document["paths"]["/objects/Counter/{id}/call/withdraw"]["post"]["responses"]
     assert "insufficient_funds" in responses["402"]["description"]
     assert "402" not in document["paths"]["/objects/Counter/{id}/call/increment"]["post"]["responses"]
@@ -85,7 +85,7 @@ def test_operation_ids_are_short_and_unique_even_for_methods_named_like_operatio
     assert {"Store_get", "Store_put", "Store_call_get", "Store_call_put"} <= set(ids)
 
 
-def test_two_models_of_one_name_do_not_become_one(document: dict[str, Any]) -> None:
+def test_two_models_with_one_name_stay_separate(document: dict[str, Any]) -> None:
     def item_of(path: str) -> dict[str, Any]:
         body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         return resolved(document, resolved(document, body)["properties"]["item"])
@@ -125,7 +125,7 @@ def test_every_example_fits_its_schema(document: dict[str, Any]) -> None:
         {},
     ],
 )
-def test_an_example_fits_whatever_the_schema_asks(schema: dict[str, Any]) -> None:
+def test_an_example_matches_its_schema(schema: dict[str, Any]) -> None:
     assert Draft202012Validator(schema).is_valid(example_of(schema, Components({})))
 
 
@@ -139,7 +139,7 @@ def test_an_example_fits_whatever_the_schema_asks(schema: dict[str, Any]) -> Non
         {"$ref": "#/components/schemas/Loop"},
     ],
 )
-def test_where_nothing_can_be_made_up_there_is_no_example(schema: dict[str, Any]) -> None:
+def test_a_schema_without_a_possible_example_has_none(schema: dict[str, Any]) -> None:
     loop = {"type": "object", "properties": {"next": {"$ref": "#/components/schemas/Loop"}}, "required": ["next"]}
     with pytest.raises(NoExample):
         example_of(schema, Components({"Loop": loop}))
@@ -171,7 +171,7 @@ def test_schemas_of_one_title_that_differ_have_titles_of_their_own() -> None:
     assert components.named("Item", other, "Post_send") == {"$ref": "#/components/schemas/Post_send_Item"}
 
 
-def test_a_users_definition_never_takes_the_name_of_ours() -> None:
+def test_a_users_definition_never_gets_the_name_of_a_gate_schema() -> None:
     components = Components({"Problem": {"type": "object"}})
     theirs = {"$ref": "#/$defs/Problem", "$defs": {"Problem": {"type": "string"}}}
     assert components.inline(theirs, "Quiz_ask") == {"$ref": "#/components/schemas/Quiz_ask_Problem"}
@@ -230,7 +230,7 @@ def _result(document: dict[str, Any], method: str) -> dict[str, Any]:
 
 
 @pytest.mark.requirement("GATE-1")
-def test_an_answer_has_every_field_and_a_request_may_leave_some_out(shown: dict[str, Any]) -> None:
+def test_a_response_has_every_field_and_a_request_can_omit_some(shown: dict[str, Any]) -> None:
     schemas = shown["components"]["schemas"]
 
     assert _result(shown, "book") == {"$ref": "#/components/schemas/Seat"}
@@ -242,7 +242,7 @@ def test_an_answer_has_every_field_and_a_request_may_leave_some_out(shown: dict[
 
 
 @pytest.mark.requirement("GATE-1")
-def test_keys_are_described_as_the_strings_that_they_are(shown: dict[str, Any]) -> None:
+def test_keys_are_described_as_strings(shown: dict[str, Any]) -> None:
     schemas = shown["components"]["schemas"]
     players = schemas["Show_state"]["properties"]["players"]
     arguments = schemas["Show_counts_arguments"]["properties"]
@@ -255,7 +255,7 @@ def test_keys_are_described_as_the_strings_that_they_are(shown: dict[str, Any]) 
 
 
 @pytest.mark.requirement("GATE-1")
-def test_generators_of_clients_find_a_type_for_everything(shown: dict[str, Any]) -> None:
+def test_client_generators_find_a_type_for_every_schema(shown: dict[str, Any]) -> None:
     state = shown["components"]["schemas"]["Show_state"]
 
     assert "type" not in _result(shown, "nothing")

@@ -1,4 +1,4 @@
-"""Every error has one status, and a problem document says what a client needs and nothing more."""
+"""Every error has one status, and problem documents have the members of the API."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ def test_a_value_without_a_json_form_does_not_break_the_answer(value: object, se
     assert shown(Problem("conflict", "x", extra={"what": value}))["what"] == seen
 
 
-def test_where_nothing_helps_the_members_of_the_contract_remain() -> None:
+def test_members_that_json_cannot_represent_are_dropped() -> None:
     loop: list[object] = [2**80]
     loop.append(loop)
     assert shown(Problem("conflict", "half \ud800", extra={"what": loop}))["detail"] == "half \ud800"
 
 
-def test_only_a_retryable_problem_of_the_moment_says_when_to_come_back() -> None:
+def test_only_retryable_problems_have_a_retry_after() -> None:
     assert retry_after_s(Problem("overloaded", "", True), 429) == 1
     assert retry_after_s(Problem("timeout", "", True), 504) is None
     assert retry_after_s(Problem("timeout", "", True, {"retry_after_s": 1}), 504) == 1

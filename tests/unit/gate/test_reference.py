@@ -1,4 +1,4 @@
-"""The reference for HTTP says what the code does."""
+"""The HTTP reference matches the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gate answers to names that it does not offer."""
+"""Errors for unknown types and methods suggest similar names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths of the object API are taken as they came over the wire."""
+"""Paths of the object API are parsed as raw bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_both_prefixes_lead_to_the_same_segments(prefix: bytes) -> None:
 
 
 @pytest.mark.parametrize("path", [b"/", b"/nothing/x", b"/v1", b"/v1/other/x", b"/v2/objects/x"])
-def test_other_paths_are_not_of_the_object_api(path: bytes) -> None:
+def test_other_paths_are_unknown(path: bytes) -> None:
     with pytest.raises(UnknownPath):
         split(path)
 
@@ -36,7 +36,7 @@ def test_any_id_survives_percent_encoding(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [".", "..", "a b", "%", "é", "shard#3/x", "node#n1/x", "x" * 512])
-def test_awkward_ids_are_ids(name: str) -> None:
+def test_unusual_ids_are_accepted(name: str) -> None:
     assert object_id(quote(name, safe="").encode()) == name
 
 
@@ -56,7 +56,7 @@ def test_awkward_ids_are_ids(name: str) -> None:
         b"shard%23x",
     ],
 )
-def test_what_is_no_id_is_refused(segment: bytes) -> None:
+def test_an_invalid_id_is_refused(segment: bytes) -> None:
     with pytest.raises(MalformedRequest):
         object_id(segment)
 

@@ -1,4 +1,4 @@
-"""Waiting ends with a reply, at the deadline, or when the client goes away, with one timer for everybody."""
+"""A wait ends with a reply, at its deadline, or when its client disconnects, with one timer for all waits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FAR_S = 60.0
 
 
 class Client:
-    """A client that stays until told to leave."""
+    """A client that stays connected until a test disconnects it."""
 
     def __init__(self) -> None:
         self.gone = Event()
@@ -42,7 +42,7 @@ def in_s(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-async def test_a_quick_reply_never_looks_at_the_client(timeouts: Timeouts) -> None:
+async def test_a_quick_reply_never_watches_the_client(timeouts: Timeouts) -> None:
     client, reply = Client(), future()
     asyncio.get_running_loop().call_soon(reply.set_result, Reply(b"1"))
     assert (await timeouts.reply(reply, in_s(FAR_S), client.receive)).body == b"1"
@@ -50,7 +50,7 @@ async def test_a_quick_reply_never_looks_at_the_client(timeouts: Timeouts) -> No
 
 
 @pytest.mark.requirement("GATE-6")
-async def test_the_wait_ends_at_the_deadline_although_the_link_never_answers(timeouts: Timeouts) -> None:
+async def test_the_wait_ends_at_the_deadline_if_the_link_never_replies(timeouts: Timeouts) -> None:
     reply = future()
     with pytest.raises(Expired):
         await timeouts.reply(reply, in_s(0.02), Client().receive)
@@ -58,7 +58,7 @@ async def test_the_wait_ends_at_the_deadline_although_the_link_never_answers(tim
 
 
 @pytest.mark.requirement("GATE-6")
-async def test_after_a_standstill_a_reply_that_came_meanwhile_counts(timeouts: Timeouts) -> None:
+async def test_after_a_stall_a_reply_that_arrived_during_it_counts(timeouts: Timeouts) -> None:
     loop, reply = asyncio.get_running_loop(), future()
     wait = asyncio.create_task(timeouts.reply(reply, in_s(0.01), Client().receive))
     loop.call_later(0.05, reply.set_result, Reply(b"1"))
@@ -69,7 +69,7 @@ async def test_after_a_standstill_a_reply_that_came_meanwhile_counts(timeouts: T
     assert (await wait).body == b"1"
 
 
-async def test_the_wait_ends_when_the_client_goes_away_and_the_link_hears_of_it(timeouts: Timeouts) -> None:
+async def test_the_wait_ends_when_the_client_disconnects_and_the_future_is_cancelled(timeouts: Timeouts) -> None:
     client, reply = Client(), future()
     task = asyncio.create_task(timeouts.reply(reply, in_s(FAR_S), client.receive))
     client.gone.set()
@@ -87,14 +87,14 @@ async def test_a_late_reply_is_taken_and_the_watch_ends(timeouts: Timeouts) -> N
     assert asyncio.all_tasks() - {asyncio.current_task()} == set()
 
 
-async def test_a_link_that_gives_up_is_told_apart_from_the_others(timeouts: Timeouts) -> None:
+async def test_a_link_that_cancels_the_future_raises_link_broken(timeouts: Timeouts) -> None:
     reply = future()
     asyncio.get_running_loop().call_soon(reply.cancel)
     with pytest.raises(LinkBroken):
         await timeouts.reply(reply, in_s(FAR_S), Client().receive)
 
 
-async def test_the_end_of_the_server_stays_a_cancellation(timeouts: Timeouts) -> None:
+async def test_a_cancellation_by_the_server_is_passed_on(timeouts: Timeouts) -> None:
     task = asyncio.create_task(timeouts.reply(future(), in_s(FAR_S), Client().receive))
     await asyncio.sleep(0)
     task.cancel()
@@ -102,19 +102,19 @@ async def test_the_end_of_the_server_stays_a_cancellation(timeouts: Timeouts) ->
         await task
 
 
-async def test_a_message_that_does_not_come_ends_the_wait_and_not_the_task(timeouts: Timeouts) -> None:
+async def test_a_missing_message_ends_the_wait_and_not_the_task(timeouts: Timeouts) -> None:
     async def read() -> str:
         try:
             await timeouts.message(Client().receive, in_s(0.02))
         except Expired:
-            await asyncio.sleep(0)  # the task goes on as if nothing had been
+            await asyncio.sleep(0)  # the task continues normally
             return "expired"
         return "came"
 
     assert await asyncio.create_task(read()) == "expired"
 
 
-async def test_a_server_that_never_says_that_the_client_is_gone_does_not_keep_the_loop_busy(timeouts: Timeouts) -> None:
+async def test_a_server_without_disconnect_messages_does_not_keep_the_loop_busy(timeouts: Timeouts) -> None:
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
