@@ -79,7 +79,7 @@ def check_administrator(request: Request, options: GateOptions) -> None:
         raise AccessDenied(
             "web pages of other origins cannot use /admin; call it from a program on this machine", rule="admin"
         )
-    if not options.allow_remote_admin and not _is_near(request):
+    if not options.allow_remote_admin and not _is_local(request):
         raise AccessDenied(
             "/admin accepts only direct connections from this machine; to allow other machines and proxies, set "
             f"{REMOTE_SETTING} to true",
@@ -87,7 +87,7 @@ def check_administrator(request: Request, options: GateOptions) -> None:
             setting=REMOTE_SETTING,
         )
     given = request.headers.get("authorization")
-    if given is None and options.allow_local_admin and _is_near(request):
+    if given is None and options.allow_local_admin and _is_local(request):
         return
     if options.admin_token is None:
         raise AccessDenied(
@@ -105,7 +105,7 @@ def check_administrator(request: Request, options: GateOptions) -> None:
         )
 
 
-def _is_near(request: Request) -> bool:
+def _is_local(request: Request) -> bool:
     """True if the request appears to come directly from a program on this machine."""
     if any(name in request.headers for name in _FORWARDED):
         return False

@@ -130,7 +130,7 @@ def create_app(
     app = GateApp(title, options.release, catalog)
     metrics = GateMetrics(catalog)
     registry.register(metrics)
-    _add_fronts(app, link, options, metrics, object_ids or ObjectIds())
+    _add_entry_points(app, link, options, metrics, object_ids or ObjectIds())
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_BYTES_MIN)
     add_problem_handlers(app)
     app.include_router(health_routes(link, app.objects))
@@ -141,7 +141,9 @@ def create_app(
     return app
 
 
-def _add_fronts(app: GateApp, link: Carrier, options: GateOptions, metrics: GateMetrics, object_ids: ObjectIds) -> None:
+def _add_entry_points(
+    app: GateApp, link: Carrier, options: GateOptions, metrics: GateMetrics, object_ids: ObjectIds
+) -> None:
     """Create the applications for objects and for pages, with a shared guard."""
     guard, request_ids = Guard(options), RequestIds()
     timeouts = Timeouts()

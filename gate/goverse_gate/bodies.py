@@ -63,7 +63,7 @@ class Bodies:
             if len(body) > FREE_BYTES:
                 self._take(exchange, len(body))
             return body
-        return await self._read_on(body, exchange, deadline)
+        return await self._read_rest(body, exchange, deadline)
 
     def release(self, exchange: AsgiExchange) -> None:
         """Return the body's share of the budget after its request is answered."""
@@ -76,7 +76,7 @@ class Bodies:
         if self._received.exceeded:
             raise Overloaded("too many bytes of request bodies are in memory; retry later or send smaller bodies")
 
-    async def _read_on(self, first: bytes, exchange: AsgiExchange, deadline: float) -> bytes:
+    async def _read_rest(self, first: bytes, exchange: AsgiExchange, deadline: float) -> bytes:
         body = bytearray()
         chunk, more = first, True
         while True:

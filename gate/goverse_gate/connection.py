@@ -173,7 +173,7 @@ class FastPathProtocol(HttpToolsProtocol):
         return self.server_state.default_headers
 
     @property
-    def calls(self) -> bool:
+    def runs_fast_call(self) -> bool:
         """True while a fast-path call runs."""
         return self._fast_call_begun
 

@@ -83,13 +83,13 @@ class PacedTransport(asyncio.Transport):
         self._inner.write(piece)
         if self._backlog:
             self._pumping = True
-            self._loop.call_soon(self._pump_on)
+            self._loop.call_soon(self._pump_later)
         elif self._closing:
             self._inner.close()
         elif not self._blocked:  # otherwise the inner transport reports it
             self._on_drained()
 
-    def _pump_on(self) -> None:
+    def _pump_later(self) -> None:
         self._pumping = False
         self._pump()
 

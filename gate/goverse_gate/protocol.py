@@ -83,8 +83,8 @@ class BoundedProtocol(FastPathProtocol):
         super().__init__(config, server_state, app_state, **more)
         self._held = bytearray()  # received, not yet parsed
         self._counted = 0  # the part of them that is counted in the shared budget
-        self._holds = False  # reading is paused because of unparsed bytes
-        self._answered_late = False  # a response is complete, but the client has not read it
+        self._paused_by_held = False  # reading is paused because of unparsed bytes
+        self._unread_response = False  # a response is complete, but the client has not read it
         self._idle_bytes = 0  # parsed since the last start of a request, end of headers, or part of a body
         self._discarded_bytes = 0
         self._head_since: float | None = monotonic()  # the wait for headers began; None while none are awaited
@@ -134,7 +134,7 @@ class BoundedProtocol(FastPathProtocol):
             self._unset_keepalive_if_required()
         if self._refusal is not None:
             self._discard(len(data))
-        elif self._held or self.pipeline or self.calls or len(data) > SLICE_BYTES or self.flow.write_paused:
+        elif self._held or self.pipeline or self.runs_fast_call or len(data) > SLICE_BYTES or self.flow.write_paused:
             self._held += data
             self._parse_held()
         else:
@@ -143,7 +143,7 @@ class BoundedProtocol(FastPathProtocol):
     def on_response_complete(self) -> None:
         """Continue with the next request once the client has read this response."""
         if self.flow.write_paused:
-            self._answered_late = True
+            self._unread_response = True
         else:
             super().on_response_complete()
             self.went_idle()
@@ -160,9 +160,9 @@ class BoundedProtocol(FastPathProtocol):
                 self._answer(self._refusal)
         elif self._held and not self._parsing:
             self._unset_keepalive_if_required()
-            self.loop.call_soon(self._go_on, context=self.context)
+            self.loop.call_soon(self._parse_later, context=self.context)
 
-    def _go_on(self) -> None:
+    def _parse_later(self) -> None:
         if self._held:
             self._parse_held()
 
@@ -176,7 +176,7 @@ class BoundedProtocol(FastPathProtocol):
         answered = self.server_state.total_requests
         while self._held and not self._is_occupied():
             if self.server_state.total_requests != answered:
-                self.loop.call_soon(self._go_on, context=self.context)  # let other connections run first
+                self.loop.call_soon(self._parse_later, context=self.context)  # let other connections run first
                 break
             piece = bytes(self._held[:SLICE_BYTES])
             del self._held[:SLICE_BYTES]
@@ -184,18 +184,18 @@ class BoundedProtocol(FastPathProtocol):
         if self.transport.is_closing():
             self._held.clear()
         if self._held:
-            self._holds = True
+            self._paused_by_held = True
             self.flow.pause_reading()
-        elif self._holds:
-            self._holds = False
-            self._read_on()
+        elif self._paused_by_held:
+            self._paused_by_held = False
+            self._resume_reading()
         self._count_held()
 
     def _is_occupied(self) -> bool:
         """True if further requests must wait: for a request, for the client, or because the connection is closing."""
-        return bool(self.pipeline) or self.calls or self.flow.write_paused or self.transport.is_closing()
+        return bool(self.pipeline) or self.runs_fast_call or self.flow.write_paused or self.transport.is_closing()
 
-    def _read_on(self) -> None:
+    def _resume_reading(self) -> None:
         cycle: Any = self.cycle  # None before the first request, although uvicorn declares otherwise
         if cycle is None or cycle.response_complete or len(cycle.body) <= HIGH_WATER_LIMIT:
             self.flow.resume_reading()
@@ -218,7 +218,7 @@ class BoundedProtocol(FastPathProtocol):
         except httptools.HttpParserUpgrade:
             self.cycle.keep_alive = False  # answered as plain HTTP; the bytes behind it may be another protocol
         except httptools.HttpParserError as error:
-            self._refuse(_ours(error))
+            self._refuse(_error_of(error))
         else:
             if self._fast_call is not None and not self._fast_call_begun:  # ``awaits_body`` inlined, for speed
                 self.leave_fast_path_if_long()
@@ -289,11 +289,11 @@ class BoundedProtocol(FastPathProtocol):
         super().resume_writing()
         self._stalled = None
         self.unsent.note(self, 0)
-        if self._answered_late:
-            self._answered_late = False
+        if self._unread_response:
+            self._unread_response = False
             self.on_response_complete()
         elif self._held:
-            self.loop.call_soon(self._go_on, context=self.context)
+            self.loop.call_soon(self._parse_later, context=self.context)
 
     def _refuse(self, error: GoverseError) -> None:
         """Stop parsing, answer the earlier requests, then send ``error`` and close the connection."""
@@ -303,8 +303,8 @@ class BoundedProtocol(FastPathProtocol):
         self._unset_keepalive_if_required()
         if self.awaits_body:
             self.drop_call()
-        elif self.outstanding > self.calls and self.cycle.more_body:
-            self._give_up_newest()
+        elif self.outstanding > self.runs_fast_call and self.cycle.more_body:
+            self._cancel_newest()
         elif not self.outstanding and self._is_body_broken():
             self.transport.close()  # the error is in the body of a request that has been answered
         if not self.outstanding and not self.transport.is_closing():
@@ -314,7 +314,7 @@ class BoundedProtocol(FastPathProtocol):
         cycle: Any = self.cycle  # None before the first request, although uvicorn declares otherwise
         return cycle is not None and cycle.response_complete and cycle.more_body
 
-    def _give_up_newest(self) -> None:
+    def _cancel_newest(self) -> None:
         """Cancel the request whose body is broken. The refusal is its response."""
         self.outstanding -= 1
         if self.pipeline:
@@ -382,16 +382,16 @@ class BoundedProtocol(FastPathProtocol):
             self.transport.abort()
 
 
-def _ours(error: httptools.HttpParserError) -> GoverseError:
+def _error_of(error: httptools.HttpParserError) -> GoverseError:
     """Return the error that a callback raised, or ``MalformedRequest`` for an error of the parser itself.
 
     The traceback is removed, because its frames refer to the connection.
     """
-    ours = error.__context__
-    if not isinstance(ours, GoverseError):
+    raised = error.__context__
+    if not isinstance(raised, GoverseError):
         return MalformedRequest("the request is not well-formed HTTP/1.1")
-    ours.__context__ = ours.__traceback__ = None
-    return ours
+    raised.__context__ = raised.__traceback__ = None
+    return raised
 
 
 def bounded_protocol(limits: ConnectionLimits, fast_path: FastPath, unsent: Unsent) -> type[BoundedProtocol]:

@@ -58,8 +58,8 @@ class TypeRoute:
             handler = self.handlers.find(segment)
             if handler is not None:
                 raise handler_called(self.name, handler)
-            told = advice(_text(segment), self.methods, f"it has {self.method_names}")
-            raise UnknownMethod(f"{self.name} exports no method {shown(segment)}; {told}")
+            hint = advice(_text(segment), self.methods, f"it has {self.method_names}")
+            raise UnknownMethod(f"{self.name} exports no method {shown(segment)}; {hint}")
         return method
 
 
@@ -95,8 +95,8 @@ class Routes:
         if route is None and not self._type_names:
             raise Unavailable("no node of the cluster has registered yet; retry in a moment", retry_after_s=1)
         if route is None:
-            told = advice(_text(segment), self._types, f"this application has {self._type_names}")
-            raise UnknownType(f"unknown object type {shown(segment)}; {told}")
+            hint = advice(_text(segment), self._types, f"this application has {self._type_names}")
+            raise UnknownType(f"unknown object type {shown(segment)}; {hint}")
         return route
 
 

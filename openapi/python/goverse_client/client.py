@@ -86,13 +86,13 @@ class Client:
         steps = exchange(request, self._target.retries, time.monotonic, random.random)
         step = next(steps)
         while True:
-            came: Outcome | None = None
+            outcome: Outcome | None = None
             if isinstance(step, Pause):
                 await pause_async(step.seconds)
             else:
-                came = await self._send(step)
+                outcome = await self._send(step)
             try:
-                step = steps.send(came)
+                step = steps.send(outcome)
             except StopIteration as end:
                 return cast("Answer", end.value)
 

@@ -103,11 +103,11 @@ def exchange(
     while True:
         attempts += 1
         headers = {**request.headers, "goverse-timeout": f"{max(0.1, left_s):.3f}"}
-        came = yield Send(request.method, request.path, headers, request.body, left_s + GRACE_S)
-        assert came is not None
-        if isinstance(came, Answer) and _is_result(came, request.method):
-            return came._replace(attempts=attempts)
-        error, again = _judge(came, request, expired=clock() >= deadline)
+        outcome = yield Send(request.method, request.path, headers, request.body, left_s + GRACE_S)
+        assert outcome is not None
+        if isinstance(outcome, Answer) and _is_result(outcome, request.method):
+            return outcome._replace(attempts=attempts)
+        error, again = _judge(outcome, request, expired=clock() >= deadline)
         error.attempts = attempts
         if not again or attempts >= policy.attempts_max:
             raise error
@@ -129,15 +129,15 @@ def _is_result(answer: Answer, method: str) -> bool:
     return 200 <= answer.status < 300 and media_type(answer.headers) == "application/json"
 
 
-def _judge(came: Outcome, request: Request, *, expired: bool) -> tuple[GoverseError, bool]:
-    if isinstance(came, Unusable):
-        return UnexpectedAnswer(came.reason, status=came.status), False
-    if isinstance(came, Answer):
-        error = error_of(came.status, came.headers, came.content)
+def _judge(outcome: Outcome, request: Request, *, expired: bool) -> tuple[GoverseError, bool]:
+    if isinstance(outcome, Unusable):
+        return UnexpectedAnswer(outcome.reason, status=outcome.status), False
+    if isinstance(outcome, Answer):
+        error = error_of(outcome.status, outcome.headers, outcome.content)
         # Without a key, only codes that rule out an effect are retried. A proxy's response has none of these codes.
         return error, error.retryable and (request.repeatable or error.code in _UNEXECUTED)
-    if expired and came.sent:
-        return CallTimeout(f"no response within {request.timeout_s:g} s ({came.reason})"), False
-    known = "" if not came.sent or request.repeatable else "; it is unknown whether the request ran"
-    error = ConnectionFailed(f"{came.reason}{known}", retryable=True)
-    return error, request.repeatable or not came.sent
+    if expired and outcome.sent:
+        return CallTimeout(f"no response within {request.timeout_s:g} s ({outcome.reason})"), False
+    known = "" if not outcome.sent or request.repeatable else "; it is unknown whether the request ran"
+    error = ConnectionFailed(f"{outcome.reason}{known}", retryable=True)
+    return error, request.repeatable or not outcome.sent

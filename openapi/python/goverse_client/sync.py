@@ -85,13 +85,13 @@ class ClientSync:
         steps = exchange(request, self._target.retries, time.monotonic, random.random)
         step = next(steps)
         while True:
-            came: Outcome | None = None
+            outcome: Outcome | None = None
             if isinstance(step, Pause):
                 pause_sync(step.seconds)
             else:
-                came = self._send(step)
+                outcome = self._send(step)
             try:
-                step = steps.send(came)
+                step = steps.send(outcome)
             except StopIteration as end:
                 return cast("Answer", end.value)
 

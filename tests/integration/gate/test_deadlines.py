@@ -65,7 +65,7 @@ async def test_at_the_deadline_the_client_gets_the_nodes_error(query: str) -> No
             path, key = f"/objects/Sleeper/s{number}/call/sleep{query}", {"Idempotency-Key": "k"}
             first = asyncio.create_task(client.post(path, headers=key))
             await place.reached(f"s{number}")
-            timeout_s = 0.2 + number * 0.017  # at different times of the period in which the gate looks at deadlines
+            timeout_s = 0.2 + number * 0.017  # at different offsets within the period of the gate's timer
             second = await client.post(path, headers={**key, "GoVerse-Timeout": f"{timeout_s:.3f}"})
             place.let_go(f"s{number}")
             assert (await first).status_code == 200
@@ -101,13 +101,13 @@ async def test_a_timeout_error_contains_the_timeout(query: str) -> None:
             return float(answer.json()["seconds"])
 
         header = {"GoVerse-Timeout": "0.4"}
-        told = await asyncio.gather(
+        shown = await asyncio.gather(
             seconds("a/call/work", **header),
             seconds("a/call/work", **header),  # waits for the first one
             seconds("b/call/hurry"),
             seconds("c/call/hurry", **{"GoVerse-Timeout": "9"}),
         )
-        assert list(told) == [0.4, 0.4, 0.2, 0.2]
+        assert list(shown) == [0.4, 0.4, 0.2, 0.2]
     await node.stop()
     await store.close()
 

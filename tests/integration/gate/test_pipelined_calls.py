@@ -181,5 +181,5 @@ async def test_a_busy_connection_lets_other_connections_run() -> None:
         asked = request("POST", "/objects/Tally/t/call/look", b"")
         await one.send(asked * MANY)
         assert [(await one.answer()).status for _ in range(MANY)] == [200] * MANY
-        slices = 2  # what came, and what was held back before it
+        slices = 2  # the received bytes, and the bytes held before them
         assert max(later - before for before, later in pairwise(done)) <= slices * (SLICE_BYTES // len(asked) + 1)

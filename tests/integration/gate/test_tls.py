@@ -216,15 +216,15 @@ async def test_certificates_change_under_load_without_a_failed_call(bench: Bench
     done: list[int] = []
     enough = asyncio.Event()  # a client that is cancelled while it connects leaves a socket open
 
-    async def load(client: Callable[[], Any], *, anew: bool) -> None:
+    async def load(client: Callable[[], Any], *, reconnect: bool) -> None:
         while not enough.is_set():
             async with client() as one:
-                for _ in range(1 if anew else 20):
+                for _ in range(1 if reconnect else 20):
                     done.append((await one.post(INCREMENT)).status_code)
 
     async with serving(certificates=rotating) as gate, client_of(gate, context) as steady:
         await steady.post(INCREMENT)
-        tasks = [asyncio.create_task(load(lambda: client_of(gate, context), anew=anew)) for anew in (True, False)]
+        tasks = [asyncio.create_task(load(lambda: client_of(gate, context), reconnect=each)) for each in (True, False)]
         for signer in (bench.other, bench.authority, bench.other):
             bench.volume.fill(bench.pair(signer), bench.authority.certificate)
             look(rotating)
@@ -263,7 +263,7 @@ async def test_a_removed_authority_is_not_trusted_and_its_sessions_are_not_resum
         bench.volume.fill(bench.pair(bench.authority), bench.authority.certificate)
         look(rotating)
 
-        assert (await before.post(INCREMENT)).status_code == 200, "a connection that stands goes on"
+        assert (await before.post(INCREMENT)).status_code == 200, "an open connection keeps its certificates"
         with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
             await shaken(gate, leaving)
         assert session is not None

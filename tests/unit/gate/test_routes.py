@@ -28,7 +28,7 @@ def routes() -> Routes:
 
 @pytest.mark.requirement("OBJ-14")
 @pytest.mark.parametrize(
-    ("segment", "told"),
+    ("segment", "hint"),
     [
         (b"balanse", "'balanse'; did you mean 'balance'? It has balance"),
         (b"Balance", "'Balance'; did you mean 'balance'? It has balance"),
@@ -38,13 +38,13 @@ def routes() -> Routes:
     ],
 )
 def test_a_mistyped_method_is_answered_with_the_near_name_and_never_with_a_handler(
-    routes: Routes, segment: bytes, told: str
+    routes: Routes, segment: bytes, hint: str
 ) -> None:
     with pytest.raises(UnknownMethod) as refused:
         routes.type(b"Vault").method(segment)
 
     assert refused.value.detail.startswith("Vault exports no method ")
-    assert refused.value.detail.endswith(told)
+    assert refused.value.detail.endswith(hint)
 
 
 @pytest.mark.requirement("OBJ-14")
