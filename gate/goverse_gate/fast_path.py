@@ -6,8 +6,8 @@ of a call. A connection therefore offers each request to the fast path first. Th
 progress. It sends the call from the parser's callback and writes the response when the link delivers the reply.
 
 Every other request goes through ASGI. So does a request that the fast path took and that then exceeds a bound: its body
-is longer than ``HELD_BYTES_MAX``, or is incomplete at the next sweep. Switching is safe because a request has no effect
-before its last byte has arrived.
+is longer than ``HELD_BYTES_MAX``, or is still incomplete at the next sweep. Switching is safe because a request has no
+effect before its last byte has arrived.
 
 ``operations`` and ``objects`` define the meaning of a call for both paths.
 """
@@ -33,9 +33,9 @@ from goverse_gate.objects import CLIENT_CLOSED_REQUEST, STOPPED, Objects
 from goverse_gate.operations import timeout_of
 from goverse_gate.timeouts import ANSWER_GRACE_S
 
-HELD_BYTES_MAX: Final = 4 * KIB  # of an incomplete body; ``bodies`` reads longer ones
+HELD_BYTES_MAX: Final = 4 * KIB  # the longest body on the fast path; ``bodies`` reads longer ones
 
-_USUAL: Final = (
+_COMMON_RESPONSE: Final = (
     b'HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\netag: "%d"\r\ngoverse-commit-seq: %d\r\n'
     b"content-length: %d\r\ngoverse-request-id: %b\r\n\r\n%b"
 )
@@ -125,7 +125,7 @@ class FastPathCall(Exchange):
 
     def set_result(self, reply: Reply, /) -> None:
         """Write the response for ``reply``."""
-        if reply.problem is not None and self._tries_again(reply.problem):
+        if reply.problem is not None and self._retry_with_current_version(reply.problem):
             return
         self._end()
         try:
@@ -133,7 +133,7 @@ class FastPathCall(Exchange):
         except Exception:
             self._fail()
 
-    def _tries_again(self, problem: Problem) -> bool:
+    def _retry_with_current_version(self, problem: Problem) -> bool:
         """Retry with the object's current version if the list in ``If-Match`` contains it. True if retried."""
         request = self._request
         if request is None or self._over or not self.found:
@@ -159,7 +159,7 @@ class FastPathCall(Exchange):
 
     def _fail(self) -> None:
         if self.answered:
-            logger.exception("a request failed after its answer", extra={"request_id": self.request_id})
+            logger.exception("a request failed after its response was sent", extra={"request_id": self.request_id})
         else:
             self._fast_path.objects.fail(self)
 
@@ -194,7 +194,7 @@ class FastPathCall(Exchange):
         if self.cors or self.close or reply.replayed or not reply.version or not reply.commit_seq:
             return super().answer_reply(status, reply, headers)
         body = reply.body
-        answer = _USUAL % (
+        answer = _COMMON_RESPONSE % (
             self._fast_path.common_headers(self._connection.default_headers),
             reply.version,
             reply.commit_seq,

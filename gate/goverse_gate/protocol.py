@@ -160,9 +160,9 @@ class BoundedProtocol(FastPathProtocol):
                 self._answer(self._refusal)
         elif self._held and not self._parsing:
             self._unset_keepalive_if_required()
-            self.loop.call_soon(self._parse_later, context=self.context)
+            self.loop.call_soon(self._parse_remaining, context=self.context)
 
-    def _parse_later(self) -> None:
+    def _parse_remaining(self) -> None:
         if self._held:
             self._parse_held()
 
@@ -176,7 +176,7 @@ class BoundedProtocol(FastPathProtocol):
         answered = self.server_state.total_requests
         while self._held and not self._is_occupied():
             if self.server_state.total_requests != answered:
-                self.loop.call_soon(self._parse_later, context=self.context)  # let other connections run first
+                self.loop.call_soon(self._parse_remaining, context=self.context)  # let other connections run first
                 break
             piece = bytes(self._held[:SLICE_BYTES])
             del self._held[:SLICE_BYTES]
@@ -293,7 +293,7 @@ class BoundedProtocol(FastPathProtocol):
             self._unread_response = False
             self.on_response_complete()
         elif self._held:
-            self.loop.call_soon(self._parse_later, context=self.context)
+            self.loop.call_soon(self._parse_remaining, context=self.context)
 
     def _refuse(self, error: GoverseError) -> None:
         """Stop parsing, answer the earlier requests, then send ``error`` and close the connection."""
