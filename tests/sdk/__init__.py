@@ -1,1 +1,1 @@
-"""The clients: their rules without a gate, and themselves against a live one."""
+"""Tests of the clients: their rules without a gate, and both clients against a running gate."""

@@ -1,4 +1,4 @@
-"""A peer that answers HTTP as a test says, byte by byte."""
+"""An HTTP server whose responses a test controls byte by byte."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Answering = Callable[[socket.socket, threading.Event], None]
 
 
 class Peer:
-    """Reads requests and answers each as ``answer`` does, which gets the connection and an event: the test is over.
+    """A server that reads requests and calls ``answer`` with the connection and an event for the end of the test.
 
     Attributes:
-        url: where it listens.
-        requests: the heads that were read.
-        broken_off: set once a client hung up while it was being answered.
+        url: the URL of the server.
+        requests: the request heads that were read.
+        broken_off: set once a client closed its connection during a response.
     """
 
     def __init__(self, answer: Answering) -> None:
@@ -30,7 +30,7 @@ class Peer:
         self._threads[0].start()
 
     def close(self) -> None:
-        """End, with all connections."""
+        """Stop, and close all connections."""
         self._over.set()
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -69,7 +69,7 @@ def peer(answer: Answering) -> Iterator[Peer]:
 
 
 def _head(connection: socket.socket) -> bytes:
-    """Read one request; return its head, or nothing at the end."""
+    """Read one request and return its head; empty at the end of the connection."""
     data = b""
     try:
         while b"\r\n\r\n" not in data:

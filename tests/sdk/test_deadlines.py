@@ -1,4 +1,4 @@
-"""A call ends with its time, however slowly an answer comes."""
+"""A call ends at its timeout, even if a response arrives slowly."""
 
 import socket
 import threading
@@ -38,7 +38,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("slow", SLOW)
-def test_an_answer_in_pieces_does_not_hold_a_call_without_async(slow: str) -> None:
+def test_a_slow_response_does_not_block_a_synchronous_call(slow: str) -> None:
     with peer(SLOW[slow]) as server:
         with GoVerseSync(server.url, options=Options(timeout_s=0.1)) as gv, pytest.raises(CallTimeout):
             gv.object("A", "a").call("x")
@@ -46,7 +46,7 @@ def test_an_answer_in_pieces_does_not_hold_a_call_without_async(slow: str) -> No
 
 
 @pytest.mark.parametrize("slow", SLOW)
-async def test_nor_one_with_async(slow: str) -> None:
+async def test_a_slow_response_does_not_block_an_asynchronous_call(slow: str) -> None:
     with peer(SLOW[slow]) as server:
         async with GoVerse(server.url, options=Options(timeout_s=0.1)) as gv:
             with pytest.raises(CallTimeout):
@@ -54,7 +54,7 @@ async def test_nor_one_with_async(slow: str) -> None:
         assert server.broken_off.wait(10), "the peer came to its end"
 
 
-def test_a_connection_that_is_used_again_has_the_time_of_each_call() -> None:
+def test_a_reused_connection_has_the_timeout_of_each_call() -> None:
     numbers = count(1)
 
     def answer(connection: socket.socket, over: threading.Event) -> None:
@@ -68,7 +68,7 @@ def test_a_connection_that_is_used_again_has_the_time_of_each_call() -> None:
 
 
 class Stream:
-    """Records what it is asked for."""
+    """A stream that records the timeouts of its reads and writes."""
 
     def __init__(self) -> None:
         self.timeouts: list[float | None] = []
@@ -83,7 +83,7 @@ class Stream:
         self.written.append(buffer)
 
 
-def test_each_read_and_write_gets_what_is_left() -> None:
+def test_each_read_and_write_gets_the_remaining_time() -> None:
     stream = Stream()
     bound(stream)
     data = bytes(range(256)) * 4096
@@ -100,7 +100,7 @@ def test_each_read_and_write_gets_what_is_left() -> None:
     assert len(stream.written) > 1
 
 
-def test_nothing_is_read_or_written_after_the_time() -> None:
+def test_nothing_is_read_or_written_after_the_deadline() -> None:
     stream = Stream()
     bound(stream)
     with within(0):

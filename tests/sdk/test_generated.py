@@ -1,4 +1,4 @@
-"""The typed client that is written from the committed document: a type checker knows it, and it works."""
+"""The typed client, generated from the committed document: it type-checks, and it works."""
 
 import ast
 import json
@@ -146,7 +146,7 @@ def _typed(result: dict[str, Any], arguments: dict[str, Any], schemas: dict[str,
     }
 
 
-def test_a_type_that_callers_may_not_create_has_no_create() -> None:
+def test_a_type_that_clients_cannot_create_has_no_create() -> None:
     document = _typed({"type": "integer"}, {"type": "object"})
     assert "async def create(" in generate(document, "Shop", "a test")
     del document["paths"]["/objects/Thing/{id}"]["put"]
@@ -155,7 +155,7 @@ def test_a_type_that_callers_may_not_create_has_no_create() -> None:
     assert "create" not in text
 
 
-def test_names_that_collide_and_members_called_like_keywords_of_schemas_survive() -> None:
+def test_colliding_names_and_members_named_like_schema_keywords_work() -> None:
     schemas = {
         "Reply": {
             "type": "object",
@@ -205,8 +205,8 @@ def test_names_that_collide_and_members_called_like_keywords_of_schemas_survive(
         ),
     ],
 )
-def test_types_are_those_of_the_values_that_json_carries(schema: dict[str, Any], written: str) -> None:
-    """A text stays a text and a tuple is a list, whatever the class of the application makes of them."""
+def test_types_are_those_of_json_values(schema: dict[str, Any], written: str) -> None:
+    """Strings stay strings and tuples are lists, although the application's class has other types."""
     result = {"type": "object", "properties": {"value": schema}, "required": ["value"]}
     text = generate(_typed(result, {"type": "object", "properties": {"value": schema}}), "Shop", "a test")
     assert f"    value: {written}\n" in text
@@ -231,7 +231,7 @@ def test_results_of_every_form_have_a_type(result: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("document", "name"), [(_document(), "Shop"), (_typed({}, {}), "class"), (_typed({}, {}), "a b")]
 )
-def test_what_describes_no_objects_or_is_no_name_is_refused(document: dict[str, Any], name: str) -> None:
+def test_an_invalid_document_or_class_name_is_refused(document: dict[str, Any], name: str) -> None:
     with pytest.raises(NotADocument):
         generate(document, name, "a test")
 
@@ -250,7 +250,7 @@ RUN = 'print("run")'
         ("T-1", "do", "type"),
     ],
 )
-def test_names_that_are_no_identifiers_are_refused_by_name(type_name: str, method: str, named: str) -> None:
+def test_names_that_are_not_identifiers_are_refused(type_name: str, method: str, named: str) -> None:
     document = _typed({}, {})
     document["paths"] = {
         path.replace("Thing", type_name).replace("call/do", f"call/{method}"): operations
@@ -275,12 +275,12 @@ def test_names_that_are_no_identifiers_are_refused_by_name(type_name: str, metho
         {"type": "object", "properties": {"a": {"type": "string", "customTypePath": f"os.x\n{RUN}"}}},
     ],
 )
-def test_schemas_whose_text_would_run_or_be_fetched_are_refused(arguments: dict[str, Any]) -> None:
+def test_schemas_that_would_run_code_or_be_fetched_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(NotADocument):
         generate(_typed({}, arguments), "Shop", "a test")
 
 
-def test_text_of_a_document_stays_text(tmp_path: Path) -> None:
+def test_text_of_a_document_never_becomes_code(tmp_path: Path) -> None:
     hostile = f'"""\n{RUN}\n"""'
     names = (f"a': {RUN}, 'b", f"a'}})\n{RUN}\n({{'b", f"a\\': {RUN}, 'b", f"a\u2028{RUN}", hostile)
     text = {"type": "string", "description": hostile, "default": hostile, "title": hostile}
@@ -303,7 +303,7 @@ def test_text_of_a_document_stays_text(tmp_path: Path) -> None:
         *("A: int = print()", "A: f() = 1", "A: T = [x for x in y]", "A: T = lambda: 1"),
     ],
 )
-def test_what_does_more_than_name_types_is_found(text: str) -> None:
+def test_statements_other_than_types_are_found(text: str) -> None:
     assert len(list(strangers(text))) == 1
 
 
@@ -311,7 +311,7 @@ def test_what_does_more_than_name_types_is_found(text: str) -> None:
     ("text", "said"),
     [("{", "is not valid JSON"), ("[]", "is not an OpenAPI document"), (json.dumps(_document()), "no object types")],
 )
-def test_the_command_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+def test_errors_of_the_command(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "document.json").write_text(text)
     error = _write("document.json", "--name", "Shop", cwd=tmp_path, code=1)
     assert error.startswith("error: ")
@@ -319,7 +319,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, text: str, said: str) ->
     assert "Traceback" not in error
 
 
-def test_the_client_without_async_is_what_would_be_written_today() -> None:
+def test_the_synchronous_client_is_up_to_date() -> None:
     module = load_module(CLIENT / "make_sync.py")
     source = (CLIENT / "goverse_client" / "client.py").read_text(encoding="utf-8")
     written = (CLIENT / "goverse_client" / "sync.py").read_text(encoding="utf-8")

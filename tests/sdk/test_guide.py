@@ -1,4 +1,4 @@
-"""The Python of the guide to the clients works on a live gate."""
+"""The Python examples of the clients' guide work with a running gate."""
 
 import inspect
 import sys

@@ -1,4 +1,4 @@
-"""A broken or hostile server costs a client an error of its own: no memory, and no result of another call."""
+"""Broken or hostile servers cause typed errors: no unbounded memory, and no results of other calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Doing = Callable[[GoVerseSync], object]
 
 
 def answering(*answers: bytes) -> Answering:
-    """Give these answers in turn, the last one for ever."""
+    """Send these responses in turn, and then the last one forever."""
     left = list(answers)
 
     def answer(connection: socket.socket, over: threading.Event) -> None:
@@ -56,7 +56,7 @@ def fails(answer: Answering, do: Doing = call, **options: Any) -> GoverseError:
     return caught.value
 
 
-async def test_an_endless_answer_is_given_up_at_its_limit() -> None:
+async def test_an_endless_response_is_aborted_at_the_limit() -> None:
     assert "larger than 100000 bytes" in fails(endless).detail
     with peer(endless) as server:
         async with GoVerse(server.url, answer_bytes_max=LIMIT) as gv:
@@ -66,13 +66,13 @@ async def test_an_endless_answer_is_given_up_at_its_limit() -> None:
     assert caught.value.attempts == 1
 
 
-def test_an_answer_of_the_limit_is_read() -> None:
+def test_a_response_at_the_limit_is_read() -> None:
     body = b'"' + b"a" * (LIMIT - 2) + b'"'
     with peer(answering(response(body))) as server, GoVerseSync(server.url, answer_bytes_max=LIMIT) as gv:
         assert gv.object("A", "a").call("x") == "a" * (LIMIT - 2)
 
 
-def test_a_compressed_answer_was_not_asked_for_and_is_not_unpacked() -> None:
+def test_an_unrequested_compressed_response_is_not_decompressed() -> None:
     bomb = gzip.compress(b"0" * 50_000_000)[: LIMIT - 1]
     with peer(answering(response(bomb, "content-encoding: gzip"))) as server, GoVerseSync(server.url) as gv:
         with pytest.raises(UnexpectedAnswer, match="content encoding 'gzip'"):
@@ -80,7 +80,7 @@ def test_a_compressed_answer_was_not_asked_for_and_is_not_unpacked() -> None:
         assert b"\r\naccept-encoding: identity\r\n" in server.requests[0].lower()
 
 
-async def test_a_surplus_answer_is_not_taken_for_the_next_one() -> None:
+async def test_a_surplus_response_is_not_used_for_the_next_request() -> None:
     twice = response(b"1") + response(b"666")
     with peer(answering(twice, response(b"2"))) as server, GoVerseSync(server.url) as gv:
         assert call(gv) == 1
@@ -97,7 +97,7 @@ async def test_a_surplus_answer_is_not_taken_for_the_next_one() -> None:
 @pytest.mark.parametrize(
     "body", [b"[" * 50_000 + b"]" * 50_000, b"9" * 50_000, b"\xff", b"{"], ids=["deep", "digits", "not UTF-8", "half"]
 )
-def test_json_that_cannot_be_read_is_an_unexpected_answer(body: bytes) -> None:
+def test_invalid_json_is_an_unexpected_answer(body: bytes) -> None:
     error = fails(answering(response(body)))
     assert isinstance(error, UnexpectedAnswer)
     assert (error.attempts, error.status) == (1, 200)
@@ -105,7 +105,7 @@ def test_json_that_cannot_be_read_is_an_unexpected_answer(body: bytes) -> None:
     assert isinstance(failed, UnexpectedAnswer)
 
 
-def test_headers_with_absurd_numbers_mean_nothing() -> None:
+def test_headers_with_absurd_numbers_are_ignored() -> None:
     headers = (f'etag: "{"9" * 5_000}"', f"goverse-commit-seq: {'9' * 5_000}", f"retry-after: {'9' * 5_000}")
     with peer(answering(response(b"1", *headers))) as server, GoVerseSync(server.url) as gv:
         reply = gv.object("A", "a").call_reply("x")
@@ -128,13 +128,13 @@ def pages(gv: GoVerseSync) -> object:
     ],
     ids=["a cursor that stays", "no list", "no summary", "no cursor", "nothing", "a list"],
 )
-def test_a_listing_that_is_none_is_an_unexpected_answer(page: object) -> None:
+def test_an_invalid_page_is_an_unexpected_answer(page: object) -> None:
     error = fails(answering(response(json.dumps(page).encode())), pages)
     assert isinstance(error, UnexpectedAnswer)
 
 
 @pytest.mark.parametrize("created", [b"[]", b"{}", b'{"id": 5}', b"null"])
-def test_a_creation_that_names_no_object_is_an_unexpected_answer(created: bytes) -> None:
+def test_a_create_response_without_an_id_is_an_unexpected_answer(created: bytes) -> None:
     error = fails(answering(response(created, status="201 Created")), lambda gv: gv.create("A"))
     assert isinstance(error, UnexpectedAnswer)
 
@@ -150,15 +150,15 @@ def test_control_characters_of_a_detail_stay_out_of_the_message() -> None:
 
 
 @pytest.mark.parametrize("errors", [5, None, "text", [1, {"path": "/a", "message": "bad"}]])
-def test_fields_that_are_none_are_left_out(errors: object) -> None:
+def test_invalid_fields_are_left_out(errors: object) -> None:
     body = json.dumps({"code": "invalid_arguments", "errors": errors}).encode()
     error = error_of(422, {"content-type": "application/problem+json"}, body)
     assert isinstance(error, InvalidArguments)
     assert error.errors == ([{"path": "/a", "message": "bad"}] if isinstance(errors, list) else [])
 
 
-def test_a_hostile_server_is_not_asked_again() -> None:
-    """An answer that cannot be used is final, also for a request that may be repeated."""
+def test_an_unusable_response_is_not_retried() -> None:
+    """An unusable response is final, also for a repeatable request."""
     with peer(endless) as server, GoVerseSync(server.url, answer_bytes_max=LIMIT, retries=RetryPolicy()) as gv:
         with pytest.raises(UnexpectedAnswer):
             call(gv)

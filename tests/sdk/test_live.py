@@ -1,4 +1,4 @@
-"""Both clients against a gate: results, errors, ids of every form, lost answers, restarts."""
+"""Both Python clients against a gate: results, errors, ids of every form, lost responses, restarts."""
 
 import asyncio
 import signal
@@ -80,7 +80,7 @@ async def test_an_object_is_created_called_read_listed_and_deleted(gv: GoVerse) 
     assert (caught.value.status, caught.value.attempts) == (404, 1)
 
 
-def test_the_client_without_async_does_the_same(server: Dev) -> None:
+def test_the_synchronous_client_does_the_same(server: Dev) -> None:
     with GoVerseSync(server.url) as gv:
         account = gv.object("Account", "sync")
         assert account.create_new(balance=1).version == 1
@@ -106,12 +106,12 @@ async def test_ids_of_every_form_arrive_as_they_are(gv: GoVerse, object_id: str)
 
 
 @pytest.mark.parametrize("object_id", ["", "x" * 513])
-async def test_an_id_that_cannot_be_is_refused_here(gv: GoVerse, object_id: str) -> None:
+async def test_an_invalid_id_is_refused_by_the_client(gv: GoVerse, object_id: str) -> None:
     with pytest.raises(ValueError, match="1 to 512 bytes"):
         gv.object("Account", object_id)
 
 
-async def test_refusals_have_classes_codes_and_details(gv: GoVerse) -> None:
+async def test_errors_have_classes_codes_and_details(gv: GoVerse) -> None:
     account = gv.object("Account", "refusing")
     with pytest.raises(BusinessError, match="insufficient_funds: too little is there") as refused:
         await account.call("add", amount=-1)
@@ -125,7 +125,7 @@ async def test_refusals_have_classes_codes_and_details(gv: GoVerse) -> None:
         await gv.object("Acount", "x").call("add", amount=1)
 
 
-async def test_keys_versions_and_positions_travel(gv: GoVerse) -> None:
+async def test_keys_versions_and_positions_are_sent_and_returned(gv: GoVerse) -> None:
     account = gv.object("Account", "keyed")
     once = account.with_options(idempotency_key="order-7")
     first = await once.call_reply("add", amount=3)
@@ -140,7 +140,7 @@ async def test_keys_versions_and_positions_travel(gv: GoVerse) -> None:
     assert await account.with_options(namespace="other").call("add", amount=1) == 1
 
 
-async def test_an_answer_that_was_lost_is_fetched_again_and_the_effect_is_single(server: Dev) -> None:
+async def test_a_call_whose_response_was_lost_is_retried_with_a_single_effect(server: Dev) -> None:
     async with (
         proxy_to(int(server.url.rpartition(":")[2])) as proxy,
         GoVerse(f"http://127.0.0.1:{proxy.port}") as gv,
@@ -159,7 +159,7 @@ async def test_an_answer_that_was_lost_is_fetched_again_and_the_effect_is_single
     assert (reply.value, reply.replayed) == (11, True)
 
 
-async def test_without_keys_a_lost_answer_is_an_error_that_says_so(server: Dev) -> None:
+async def test_without_keys_a_lost_response_is_an_error(server: Dev) -> None:
     async with proxy_to(int(server.url.rpartition(":")[2])) as proxy:
         url = f"http://127.0.0.1:{proxy.port}"
         async with GoVerse(url, options=Options(make_keys=False)) as gv, GoVerse(server.url) as direct:
@@ -173,20 +173,20 @@ async def test_without_keys_a_lost_answer_is_an_error_that_says_so(server: Dev) 
                 await calling
 
 
-async def test_nobody_there_is_a_failed_connection() -> None:
+async def test_an_unreachable_port_is_a_failed_connection() -> None:
     async with GoVerse("http://127.0.0.1:9", retries=NEVER) as gv:
         with pytest.raises(ConnectionFailed, match="ConnectError"):
             await gv.object("Account", "a").call("add", amount=1)
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://gate", "", "https://"])
-def test_what_is_no_address_is_refused_with_an_example(url: str) -> None:
+def test_an_invalid_url_is_refused_with_an_example(url: str) -> None:
     with pytest.raises(ValueError, match=r"https://gate\.example"):
         GoVerse(url)
 
 
 @pytest.mark.slow
-async def test_calls_over_a_kill_and_a_restart_succeed_once_each(tmp_path: Path) -> None:
+async def test_calls_during_a_kill_and_a_restart_take_effect_once(tmp_path: Path) -> None:
     application(tmp_path, APP)
     with dev(tmp_path, "app.py", "--no-reload") as first:
         url, port = first.url, first.url.rpartition(":")[2]

@@ -1,4 +1,4 @@
-"""What cannot be sent is refused with a type and a code, and nothing is sent."""
+"""Invalid requests are refused with a typed error before anything is sent."""
 
 import json
 import socket
@@ -49,7 +49,7 @@ async def test_options_that_cannot_be_sent_are_refused(choices: dict[str, Any]) 
     [object(), RING, DEEP, float("nan"), b"bytes", "\ud800", {1, 2}, {(1, 2): 3}],
     ids=lambda each: type(each).__name__,
 )
-def test_arguments_that_are_no_json_are_refused(argument: object) -> None:
+def test_arguments_that_json_cannot_represent_are_refused(argument: object) -> None:
     with peer(_one) as server, GoVerseSync(server.url) as gv:
         with pytest.raises(MalformedRequest, match="the arguments cannot be encoded as JSON"):
             gv.object("A", "a").call("x", argument=argument)
@@ -58,7 +58,7 @@ def test_arguments_that_are_no_json_are_refused(argument: object) -> None:
         assert server.requests == []
 
 
-def test_what_is_odd_and_can_be_sent_is_sent() -> None:
+def test_unusual_but_valid_options_are_sent() -> None:
     with peer(_one) as server, GoVerseSync(server.url, options=Options(timeout_s=24 * 24 * 3600)) as gv:
         assert gv.object("A", "a").with_options(idempotency_key="order 7~!").call("x") == 1
         (head,) = server.requests
@@ -68,7 +68,7 @@ def test_what_is_odd_and_can_be_sent_is_sent() -> None:
 @pytest.mark.parametrize(
     "headers", [{"a": "secret\nb: c"}, {"a b": "secret"}, {"a": "secret-ä"}, {"": "secret"}, {"a": " secret"}]
 )
-def test_headers_that_cannot_be_sent_are_refused_without_telling_them(headers: dict[str, str]) -> None:
+def test_invalid_headers_are_refused_without_showing_them(headers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="invalid header") as caught:
         GoVerse("https://gate.example", headers=headers)
     assert "secret" not in json.dumps(str(caught.value))

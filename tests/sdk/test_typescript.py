@@ -49,7 +49,7 @@ KEYLESS_PAGE = """<!doctype html>
 
 
 class Breaking(ThreadingHTTPServer):
-    """Serves a page and the client; breaks the connection where it first gets the call ``second``."""
+    """A server of a page and the client. It breaks the connection at the first call of ``second``."""
 
     daemon_threads = True
 
@@ -83,7 +83,7 @@ class _Answering(BaseHTTPRequestHandler):
         self._answer("application/json", b"2" if self._breaking.keys else b"1")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name in the base class
-        """Say nothing."""
+        """Log nothing."""
 
     def _answer(self, kind: str, body: bytes) -> None:
         self.send_response(200)
@@ -101,7 +101,7 @@ def _run(*command: str, cwd: Path, **more: str) -> str:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as it would be published, installed beside the tests."""
+    """Install the package, as it would be published, beside the tests."""
     source = tmp_path_factory.mktemp("typescript") / "client"
     shutil.copytree(CLIENT, source, ignore=shutil.ignore_patterns("node_modules", "dist"))
     _run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=source)
@@ -168,7 +168,7 @@ def breaking(built: Path) -> Iterator[Breaking]:
 
 
 @pytest.mark.browser
-def test_what_a_browser_sends_again_by_itself_has_one_key(breaking: Breaking) -> None:
+def test_a_request_that_a_browser_repeats_has_one_key(breaking: Breaking) -> None:
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS) as browser:
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{breaking.server_address[1]}/")

@@ -249,9 +249,7 @@ def media_type(headers: Mapping[str, str]) -> str:
 def _seen(headers: Mapping[str, str], content: bytes) -> str:
     body = repr(content[:200].decode(errors="replace"))
     location = headers.get("location")
-    return (
-        body if location is None else f"{body}; it redirects to {location!r}; use the URL of the gate itself"
-    )
+    return body if location is None else f"{body}; it redirects to {location!r}; use the URL of the gate itself"
 
 
 def _problem(headers: Mapping[str, str], content: bytes) -> dict[str, Any] | None:

@@ -204,9 +204,7 @@ async def test_a_closed_connection_is_not_kept_by_its_call(gate: Serving) -> Non
     await until(lambda: gc.collect() >= 0 and connection() is None)
 
 
-async def test_a_disconnect_behind_pipelined_reads_is_noticed(
-    gate: Serving, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_disconnect_behind_pipelined_reads_is_noticed(gate: Serving, caplog: pytest.LogCaptureFixture) -> None:
     gate.link.held = True
     async with connected(gate.server.url) as wire:
         await wire.send(request("GET", "/objects/Counter/c1") * 3)

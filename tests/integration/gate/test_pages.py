@@ -153,9 +153,7 @@ async def test_an_admin_body_is_checked(gate: Serving) -> None:
     assert (await gate.client.put("/admin/log-level", content=b'{"level":"INFO"}', headers=form)).status_code == 200
 
 
-async def test_routes_of_the_store_exist_only_with_a_store(
-    gate: Serving, full: Serving, store: Store
-) -> None:
+async def test_routes_of_the_store_exist_only_with_a_store(gate: Serving, full: Serving, store: Store) -> None:
     for path in ("/admin/config", "/admin/manifest"):
         assert (await gate.client.get(path)).json()["code"] == "unknown_path"
     assert (await full.client.get("/admin/config", headers=ADMIN)).json() == {"wal": {"data_dir": "x"}}

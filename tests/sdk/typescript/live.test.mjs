@@ -1,4 +1,4 @@
-// The TypeScript client against a gate: GATE_URL, and PROXY_URL behind which answers can be lost.
+// The TypeScript client against a gate: GATE_URL, and PROXY_URL, a proxy that can lose responses.
 import assert from "node:assert/strict";
 import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
@@ -89,11 +89,11 @@ for (const id of ["a/b", "a//b", "ä?#%", " ", "%2F", "...", "x".repeat(512), "+
   });
 }
 
-test("ids that cannot be sent are refused here", () => {
+test("invalid ids are refused by the client", () => {
   for (const id of ["", "x".repeat(513), "ä".repeat(257), ".", ".."]) assert.throws(() => gv.object("Account", id), RangeError);
 });
 
-test("refusals have classes, codes and details", async () => {
+test("errors have classes, codes and details", async () => {
   const account = gv.object("Account", "ts-refusing");
   await assert.rejects(account.call("add", { amount: -1 }), (error) => {
     assert.ok(error instanceof BusinessError);
@@ -110,7 +110,7 @@ test("refusals have classes, codes and details", async () => {
   await assert.rejects(gv.object("Acount", "x").call("add"), { code: "unknown_type" });
 });
 
-test("keys, versions and positions travel", async () => {
+test("keys, versions and positions are sent and returned", async () => {
   const account = gv.object("Account", "ts-keyed");
   const once = account.withOptions({ idempotencyKey: "order-7" });
   const first = await once.callReply("add", { amount: 3 });
@@ -124,7 +124,7 @@ test("keys, versions and positions travel", async () => {
   assert.equal(await account.withOptions({ namespace: "other" }).call("add", { amount: 1 }), 1);
 });
 
-test("an answer that was lost is fetched again, and the effect is single", async () => {
+test("a call whose response was lost is retried with a single effect", async () => {
   const proxy = await losing(2);
   try {
     const reply = await new GoVerse(proxy.url).object("Account", "ts-lost").callReply("add", { amount: 10 });
@@ -134,7 +134,7 @@ test("an answer that was lost is fetched again, and the effect is single", async
   }
 });
 
-test("without keys a lost answer is an error that says so", async () => {
+test("without keys a lost response is an error", async () => {
   const proxy = await losing(1);
   try {
     const keyless = new GoVerse(proxy.url, { makeKeys: false });
@@ -149,7 +149,7 @@ test("without keys a lost answer is an error that says so", async () => {
   }
 });
 
-test("answers are repeated as their problems say, with the same key and less time", async () => {
+test("retryable errors are retried with the same key and less time", async () => {
   const seen = [];
   const problem = (status, code, headers = {}) =>
     new Response(JSON.stringify({ code, status, detail: "later", retryable: true, request_id: "r" }), {
@@ -169,7 +169,7 @@ test("answers are repeated as their problems say, with the same key and less tim
   assert.ok(times.every((time, at) => time <= 10 && (at === 0 || time <= times[at - 1])));
 });
 
-test("without keys a problem of the gate is repeated, the answer of a proxy is not", async () => {
+test("without keys an error of the gate is retried, the response of a proxy is not", async () => {
   const problem = JSON.stringify({ code: "moving", status: 503, detail: "later", retryable: true });
   const moving = await scripted((number) => (number < 3 ? [503, { "content-type": "application/problem+json" }, problem] : [200, JSON_TYPE, "2"]));
   const proxy = await scripted(() => [503, { "content-type": "text/plain" }, "upstream connect error"]);
@@ -184,7 +184,7 @@ test("without keys a problem of the gate is repeated, the answer of a proxy is n
   }
 });
 
-test("a pause that outlasts the call is not begun; a policy bounds the attempts", async () => {
+test("a pause beyond the timeout is not started; a policy limits the attempts", async () => {
   const later = () =>
     new Response(JSON.stringify({ code: "unavailable", retryable: true }), {
       status: 503,
@@ -195,7 +195,7 @@ test("a pause that outlasts the call is not begun; a policy bounds the attempts"
   await assert.rejects(new GoVerse("http://gate", never).object("A", "a").get(), { code: "connection_failed", attempts: 1 });
 });
 
-test("a process that is stopped in a pause sends nothing after its time", async (context) => {
+test("a process suspended in a pause sends nothing after the deadline", async (context) => {
   const [now, later] = [performance.now.bind(performance), setTimeout];
   let stoppedMs = 0;
   let sent = 0;
@@ -218,7 +218,7 @@ test("a process that is stopped in a pause sends nothing after its time", async 
   assert.equal(sent, 1);
 });
 
-test("a call ends when its time is over, or when it is given up", async () => {
+test("a call ends at its timeout, or when it is aborted", async () => {
   const silent = createServer(() => {});
   await new Promise((done) => silent.listen(0, "127.0.0.1", done));
   const sockets = new Set();
@@ -233,7 +233,7 @@ test("a call ends when its time is over, or when it is given up", async () => {
   }
 });
 
-test("a redirect is no success, is not repeated, and says where to", async () => {
+test("a redirect is an error with its target and is not retried", async () => {
   for (const status of [301, 302, 303, 307, 308]) {
     const server = await scripted(() => [status, { location: "https://gate.example/x" }, ""]);
     try {
@@ -249,7 +249,7 @@ test("a redirect is no success, is not repeated, and says where to", async () =>
   }
 });
 
-test("a success of something else is none", async () => {
+test("a success that is not from a gate is an error", async () => {
   const html = { "content-type": "text/html" };
   const others = [[200, html, ""], [200, html, "42"], [200, {}, ""], [200, JSON_TYPE, ""], [204, {}, null]];
   for (const [status, headers, text] of others) {
@@ -260,7 +260,7 @@ test("a success of something else is none", async () => {
   await new GoVerse("http://gate", { fetch: async () => new Response(null, { status: 204 }) }).object("A", "a").delete();
 });
 
-test("what cannot be sent is refused at once, and nothing is sent", async () => {
+test("invalid requests are refused before anything is sent", async () => {
   const ring = {};
   ring.ring = ring;
   const throwing = { toJSON: () => assert.fail("no JSON of this") };
@@ -293,7 +293,7 @@ test("what cannot be sent is refused at once, and nothing is sent", async () => 
   assert.throws(() => new GoVerse("http://user:secret@gate"), TypeError);
 });
 
-test("a long timeout waits for its answer, and the client's own headers win", async () => {
+test("a long timeout waits for its response, and the client's own headers take precedence", async () => {
   const slow = await scripted(() => [200, JSON_TYPE, "1"]);
   try {
     const client = new GoVerse(slow.url, { timeoutMs: 24 * 86_400_000, headers: { "Idempotency-Key": "theirs", Authorization: "x" } });
@@ -304,15 +304,15 @@ test("a long timeout waits for its answer, and the client's own headers win", as
   }
 });
 
-test("what is no gate is told apart", async () => {
+test("responses that are not from a gate are recognised", async () => {
   const page = async () => new Response("<html>", { status: 200 });
   await assert.rejects(new GoVerse("http://gate", { fetch: page }).object("A", "a").get(), UnexpectedAnswer);
   for (const wrong of ["localhost:8000", "ftp://gate", ""]) assert.throws(() => new GoVerse(wrong), /https:\/\/gate\.example/);
 });
 
-// A broken or hostile server: an error of its own, no memory, and nothing repeated that may have happened ----------------
+// Broken or hostile servers: typed errors, bounded memory, and no retries of requests that may have run ----------------
 
-test("an answer beyond its limit is given up", async () => {
+test("a response above the limit is aborted", async () => {
   const server = createHttpServer((request, response) => {
     response.writeHead(200, JSON_TYPE);
     const more = () => {
@@ -334,7 +334,7 @@ test("an answer beyond its limit is given up", async () => {
 });
 
 for (const [name, text] of [["deep", "[".repeat(50_000)], ["half", "{"], ["nothing", ""]]) {
-  test(`JSON that cannot be read is an unexpected answer: ${name}`, async () => {
+  test(`invalid JSON is an unexpected answer: ${name}`, async () => {
     const peer = await scripted(() => [200, JSON_TYPE, text]);
     await assert.rejects(new GoVerse(peer.url).object("A", "a").call("x"), (error) => {
       assert.ok(error instanceof UnexpectedAnswer);
@@ -356,7 +356,7 @@ for (const page of [{ items: [], cursor: "same" }, { items: 5, cursor: null }, {
   });
 }
 
-test("a creation that names no object is an unexpected answer", async () => {
+test("a create response without an id is an unexpected answer", async () => {
   const peer = await scripted(() => [201, JSON_TYPE, "[]"]);
   await assert.rejects(new GoVerse(peer.url).create("A"), UnexpectedAnswer);
   peer.close();
@@ -394,7 +394,7 @@ for (const [text, integer] of [
   });
 }
 
-test("numbers that JSON cannot carry are refused before anything is sent", async () => {
+test("numbers that JSON cannot represent are refused before anything is sent", async () => {
   const peer = await scripted(() => [200, JSON_TYPE, "1"]);
   for (const amount of [NaN, Infinity, [-Infinity]]) {
     await assert.rejects(new GoVerse(peer.url).object("A", "a").call("x", { amount }), { code: "malformed_request", attempts: 0 });
@@ -413,7 +413,7 @@ test("control characters of a detail stay out of the message", async () => {
   peer.close();
 });
 
-test("without a key only a problem that rules out an effect is repeated", async () => {
+test("without a key only an error that rules out an effect is retried", async () => {
   const refused = (code) => [503, { "content-type": "application/problem+json", "retry-after": "0" }, JSON.stringify({ code, retryable: true })];
   const moving = await scripted((number) => (number === 1 ? refused("moving") : [200, JSON_TYPE, "2"]));
   assert.equal(await new GoVerse(moving.url, { makeKeys: false }).object("A", "a").call("x"), 2);
