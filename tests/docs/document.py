@@ -1,13 +1,13 @@
-"""Reads a Markdown page into the steps that a reader would carry out, in order.
+"""A parser that turns a Markdown page into the steps that its reader carries out, in order.
 
-* A fenced block `console` holds commands behind `$ ` (continued behind `> ` or after a final backslash) and
-  under each the output that the reader will see; `...` stands for anything, in a line or as whole lines.
-* A fenced block `bash` is a script: it must succeed, its output is not compared.
-* `sh`, `shell` and `zsh` are refused, so that no command hides behind another name; all else is prose.
-* A comment in the lines before a block directs it: `<!-- run: background -->` keeps it running (the page goes
-  on once its output has appeared), `<!-- run: skip REASON -->`, `<!-- run: exit N -->` expects that exit
-  status, `<!-- run: file NAME -->` saves the block, whatever its language, as a file.
-* `<!-- run: interrupt -->` and `<!-- run: kill -->` stand alone: Ctrl-C or kill -9 for the newest background.
+* A fenced block `console` has commands behind `$ ` (continued behind `> ` or after a final backslash), and under each
+  the output that the reader will see. `...` stands for any text, within a line or as whole lines.
+* A fenced block `bash` is a script: it must succeed, and its output is not compared.
+* `sh`, `shell` and `zsh` are refused, so that every command is run. All other blocks are prose.
+* A comment in the lines before a block controls it: `<!-- run: background -->` keeps it running (the page continues
+  once its output has appeared), `<!-- run: skip REASON -->` skips it, `<!-- run: exit N -->` expects that exit status,
+  `<!-- run: file NAME -->` saves the block, in any language, as a file.
+* `<!-- run: interrupt -->` and `<!-- run: kill -->` have no block: Ctrl-C or kill -9 for the newest background command.
 """
 
 import re
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 
 class DocumentError(Exception):
-    """A page that cannot be carried out; the message names the page and the line."""
+    """An invalid page. The message names the page and the line."""
 
 
 class Mode(Enum):
@@ -50,7 +50,7 @@ RUN = Directive(Mode.RUN, "", 0)
 
 @dataclass(frozen=True)
 class Command:
-    """One command and the output that the page shows under it; where it shows none, none is compared."""
+    """A command and the output that the page shows under it. Output is compared only if the page shows some."""
 
     line: int
     text: str
@@ -67,7 +67,7 @@ class Step:
 
 
 def read_document(path: Path) -> list[Step]:
-    """The steps of a page."""
+    """Parse a page into its steps."""
     return _Reader(path.name, path.read_text(encoding="utf-8").splitlines()).steps()
 
 
@@ -95,7 +95,7 @@ class _Reader:
                 found.extend(self._block(opening, number, pending or RUN))
                 pending = None
             elif pending and line.strip() and not line.lstrip().startswith("<!--"):
-                raise self._error(pending.line, "this directive does not stand before a block")
+                raise self._error(pending.line, "this directive is not followed by a block")
         if pending:
             raise self._error(pending.line, "this directive has no block")
         return found
@@ -122,10 +122,10 @@ class _Reader:
         if mode is Mode.FILE:
             return [Step(number, mode, argument, content="".join(f"{line}\n" for line in body))]
         if language in REFUSED_LANGUAGES:
-            raise self._error(number, f"a block of commands is `console` or `bash`, not `{language}`")
+            raise self._error(number, f"a block of commands must be `console` or `bash`, not `{language}`")
         if language not in {"console", "bash"}:
             if directive is not RUN:
-                raise self._error(number, f"'{mode.value}' directs a block of commands, not `{language}`")
+                raise self._error(number, f"'{mode.value}' needs a block of commands, not `{language}`")
             return []
         if mode is Mode.SKIP:
             return [Step(number, mode, argument)]
@@ -152,21 +152,21 @@ class _Reader:
                 found.append(Command(line_number, line[2:], []))
                 continue
             if not found:
-                raise self._error(line_number, "output stands before the first command")
+                raise self._error(line_number, "output before the first command")
             last = found[-1]
             if not last.output and (line.startswith("> ") or last.text.endswith("\\")):
                 found[-1] = Command(last.line, f"{last.text}\n{line.removeprefix('> ')}", [])
             else:
                 found[-1] = Command(last.line, last.text, [*last.output, line])
         if not found:
-            raise self._error(number, "a `console` block shows at least one command")
+            raise self._error(number, "a `console` block needs at least one command")
         return found
 
     def _validate(self, mode: Mode, commands: list[Command], number: int) -> None:
         if mode is not Mode.RUN and len(commands) != 1:
-            raise self._error(number, f"'{mode.value}' directs a block with one command")
+            raise self._error(number, f"'{mode.value}' needs a block with exactly one command")
         if mode is Mode.BACKGROUND and not any(line.strip(". ") for line in commands[0].output):
-            raise self._error(number, "a background command shows the output that says it is ready")
+            raise self._error(number, "a background command needs output that shows it is ready")
 
     def _error(self, number: int, message: str) -> DocumentError:
         return DocumentError(f"{self._name}:{number}: {message}")

@@ -1,4 +1,4 @@
-"""Compares what a page says a command prints with what it printed."""
+"""Comparison of the output that a page shows with the output that a command printed."""
 
 import re
 
@@ -6,12 +6,12 @@ ANYTHING = "..."
 
 
 def matches(expected: list[str], printed: str) -> bool:
-    """Whether the whole output is the one that the page shows."""
+    """True if the complete output is the one that the page shows."""
     return bool(re.fullmatch(_pattern(expected), _trimmed(printed.splitlines())))
 
 
 def has_appeared(expected: list[str], printed: str) -> bool:
-    """Whether output that still grows begins with what the page shows."""
+    """True if the output so far begins with what the page shows."""
     return bool(re.match(_pattern(expected), _trimmed(printed.splitlines())))
 
 
@@ -20,7 +20,7 @@ def _trimmed(lines: list[str]) -> str:
 
 
 def _pattern(expected: list[str]) -> str:
-    """A line `...` is any number of lines, also none; inside a line it is any characters."""
+    """Return a regular expression: a line `...` matches any number of lines, `...` within a line any text."""
     pieces: list[str] = []
     for line in _trimmed(expected).split("\n"):
         if line.strip() == ANYTHING:

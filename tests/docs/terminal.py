@@ -1,7 +1,7 @@
-"""The two terminals of a reader: one shell for commands, and processes that keep running beside it.
+"""The terminals of a reader: one shell for commands, and background processes that run next to it.
 
-The shell is one bash for the whole page, so `cd`, `export` and an activated environment last. Every wait has
-a bound; whatever was started is stopped at the end, with everything that it started.
+The shell is one bash for the whole page, so `cd`, `export` and an activated environment keep their effect. Every wait
+has a timeout. At the end, all processes are stopped with their process groups.
 """
 
 import os
@@ -17,11 +17,11 @@ from uuid import uuid4
 
 
 class TerminalError(Exception):
-    """A command that did not end, or a background that ended or stayed silent, with what was printed."""
+    """A command that did not end, or a background process that ended or was not ready in time, with its output."""
 
 
 class _Output:
-    """What a process has printed so far, read without blocking."""
+    """The output of a process so far, read without blocking."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
@@ -35,7 +35,7 @@ class _Output:
         return self._bytes.decode("utf-8", errors="replace")
 
     def read_until(self, satisfied: Callable[[str], bool], deadline: float) -> bool:
-        """Read until the text satisfies, the process ends its output, or the deadline passes."""
+        """Read until the text satisfies the predicate (True), or the output ends or the deadline passes (False)."""
         while not satisfied(self.text):
             remaining = deadline - time.monotonic()
             if self.ended or remaining <= 0:
@@ -52,7 +52,7 @@ class _Output:
 
 
 class Background:
-    """A process that runs beside the shell, in a process group of its own."""
+    """A process that runs next to the shell, in its own process group."""
 
     def __init__(self, script: str, folder: Path, env: Mapping[str, str]) -> None:
         self._process = _start(["bash", "--noprofile", "--norc", "-c", script], folder, env, subprocess.DEVNULL)
@@ -65,10 +65,10 @@ class Background:
             raise TerminalError(f"the background process {state}; it printed:\n{self._output.text}")
 
     def stop(self, number: signal.Signals, timeout_s: float = 30.0) -> None:
-        """Send the signal to the whole group and wait for its end; kill what does not listen."""
+        """Send the signal to the process group and wait for its end. After the timeout, kill the group."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
-        # The pipe ends when the last process of the group has closed it, not only the first one.
+        # The pipe ends when the last process of the group has closed it.
         self._output.read_until(lambda _: False, time.monotonic() + timeout_s)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -77,7 +77,7 @@ class Background:
 
 
 class Terminal:
-    """The shell of a page and its backgrounds."""
+    """The shell of a page and its background processes."""
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         self._folder = folder
@@ -102,7 +102,7 @@ class Terminal:
         self._output.close()
 
     def run(self, command: str, timeout_s: float) -> tuple[int, str]:
-        """The exit status of a command and everything that it printed, errors included."""
+        """Run a command; return its exit status and its output, standard error included."""
         mark = uuid4().hex
         before = len(self._output.text)
         script = f"{{\n{command}\n}} </dev/null\nprintf '\\n%s %d\\n' {mark} $?\n"
@@ -122,7 +122,7 @@ class Terminal:
 
     def stop_newest(self, number: signal.Signals) -> None:
         if not self._backgrounds:
-            raise TerminalError("there is nothing in the background to stop")
+            raise TerminalError("no background process to stop")
         self._backgrounds.pop().stop(number)
 
 
@@ -141,5 +141,5 @@ def _start(command: list[str], folder: Path, env: Mapping[str, str], stdin: int)
 
 
 def _heed_interrupts() -> None:
-    """As in a terminal, also where whoever runs the tests ignores them, as a shell does with jobs in its background."""
+    """Restore the default action of SIGINT, which a shell ignores for its background jobs, such as this test run."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

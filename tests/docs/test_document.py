@@ -1,4 +1,4 @@
-"""Pages become steps, and a page that could hide a command is refused."""
+"""The parser of pages: it returns the steps, and refuses a page that could hide a command."""
 
 from pathlib import Path
 
@@ -66,27 +66,27 @@ def test_directives(page: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("```sh\nls\n```\n", "page.md:1: a block of commands is `console` or `bash`, not `sh`"),
-        ("```console\nls\n```\n", "page.md:2: output stands before the first command"),
-        ("```console\n```\n", "page.md:1: a `console` block shows at least one command"),
+        ("```sh\nls\n```\n", "page.md:1: a block of commands must be `console` or `bash`, not `sh`"),
+        ("```console\nls\n```\n", "page.md:2: output before the first command"),
+        ("```console\n```\n", "page.md:1: a `console` block needs at least one command"),
         ("```console\n$ ls\n", "page.md:1: this block is never closed"),
         ("<!-- run: later -->\n", "page.md:1: unknown directive 'later'"),
         ("<!-- run: skip -->\n", "page.md:1: 'skip' takes an argument"),
         ("<!-- run: kill it -->\n", "page.md:1: 'kill' takes no argument"),
         ("<!-- run: exit now -->\n", "page.md:1: 'exit' takes a number"),
         ("<!-- run: background -->\n", "page.md:1: this directive has no block"),
-        ("<!-- run: background -->\nProse.\n", "page.md:1: this directive does not stand before a block"),
+        ("<!-- run: background -->\nProse.\n", "page.md:1: this directive is not followed by a block"),
         (
             "<!-- run: background -->\n```console\n$ serve\n...\n```\n",
-            "page.md:2: a background command shows the output that says it is ready",
+            "page.md:2: a background command needs output that shows it is ready",
         ),
         (
             "<!-- run: exit 1 -->\n```console\n$ a\n$ b\n```\n",
-            "page.md:2: 'exit' directs a block with one command",
+            "page.md:2: 'exit' needs a block with exactly one command",
         ),
         (
             "<!-- run: skip it -->\n```text\na\n```\n",
-            "page.md:2: 'skip' directs a block of commands, not `text`",
+            "page.md:2: 'skip' needs a block of commands, not `text`",
         ),
     ],
 )

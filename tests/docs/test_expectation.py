@@ -1,4 +1,4 @@
-"""Shown output against printed output."""
+"""The comparison of shown output with printed output."""
 
 import pytest
 

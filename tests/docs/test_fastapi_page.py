@@ -1,4 +1,4 @@
-"""The page on FastAPI works as written, and its web application in front of a gate that serves the page's objects."""
+"""The page on FastAPI works: its commands as written, and its web application with a gate and the page's objects."""
 
 import importlib.util
 import json
@@ -31,7 +31,7 @@ PAGE = ROOT / "docs" / "guide" / "fastapi.md"
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """All Python of the page, as one module."""
+    """All Python code of the page, imported as one module."""
     file = tmp_path / "shop_web.py"
     file.write_text("\n\n".join(BLOCK.findall(PAGE.read_text(encoding="utf-8"))), encoding="utf-8")
     spec = importlib.util.spec_from_file_location("shop_web", file)
@@ -45,7 +45,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 async def browser(page: ModuleType, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the web application, behind which a gate serves the objects."""
+    """An HTTP client of the web application, which calls a gate that serves the objects."""
     store, options = MemoryStore(), GateOptions()
     await store.open()
     node = Node(Registry([page.Order]), store)
@@ -65,7 +65,7 @@ async def browser(page: ModuleType, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 
 @pytest.mark.requirement("DOC-2")
-async def test_who_has_logged_in_orders_in_their_own_name(browser: httpx.AsyncClient) -> None:
+async def test_a_logged_in_user_orders_in_their_own_name(browser: httpx.AsyncClient) -> None:
     async def log_in(user: str, password: str = "secret") -> int:
         return (await browser.post("/login", json={"user": user, "password": password})).status_code
 
@@ -112,7 +112,7 @@ async def test_a_webhook_that_is_sent_again_counts_once(browser: httpx.AsyncClie
         (b'{"id": "e1", "order": "watch", "cents": 5}', 400),
     ],
 )
-async def test_a_signed_body_that_is_no_payment_is_refused(
+async def test_a_signed_body_that_is_not_a_payment_is_refused(
     browser: httpx.AsyncClient, page: ModuleType, body: bytes, status: int
 ) -> None:
     refused = await browser.post("/webhooks/payment", content=body, headers={"x-signature": page.signed(body)})
@@ -122,7 +122,7 @@ async def test_a_signed_body_that_is_no_payment_is_refused(
 
 
 @pytest.mark.requirement("DOC-2")
-async def test_a_gate_that_does_not_answer_lets_the_provider_come_again(
+async def test_the_provider_is_asked_to_retry_if_the_gate_does_not_respond(
     browser: httpx.AsyncClient, page: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with goverse_client.GoVerse(

@@ -1,4 +1,4 @@
-"""The Python of the guides is Python that works: it is imported, its classes are served, its tests are run."""
+"""The Python code of the guides works: each page is imported, its classes are registered, its tests are run."""
 
 import importlib.util
 import inspect
@@ -16,10 +16,10 @@ from goverse.testing import ObjectHost
 from tests.tree import ROOT, repository_files, shown
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-# Its files make a package together: test_own_project_page.py carries it out.
+# The files of this page form a package: test_own_project_page.py runs the page.
 PACKAGES = {"own-project.md"}
 GUIDE = ROOT / "docs" / "guide"
-# What a page takes for granted because the reader comes from getting started.
+# The class that pages may use without defining it, because the reader knows it from the README.
 COUNTER = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))[0]
 
 
@@ -34,7 +34,7 @@ def _guides() -> list[Path]:
 
 @pytest.fixture
 def guide(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """All Python of one page, imported as one module."""
+    """All Python code of one page, imported as one module."""
     page: Path = request.param
     file = tmp_path / f"{page.stem.replace('-', '_')}_guide.py"
     file.write_text("\n\n".join([COUNTER, *BLOCK.findall(page.read_text(encoding="utf-8"))]), encoding="utf-8")

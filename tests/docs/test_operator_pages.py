@@ -1,4 +1,4 @@
-"""What pages for operators name exists: commands with their options, findings, codes, reasons, metrics, settings."""
+"""The pages for operators are true: the commands, options, findings, codes, reasons, metrics and settings exist."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TROUBLE = (DOCS / "guide" / "troubleshooting.md").read_text(encoding="utf-8")
 UPGRADE = (DOCS / "guide" / "upgrade.md").read_text(encoding="utf-8")
 METRICS = (DOCS / "guide" / "metrics.md").read_text(encoding="utf-8")
 COMMAND = re.compile(r"python3 -m scripts\.operate[^`\n]*")
-# Where a process says why it is not ready: a file, and the function.
+# The functions that return the reasons why a process is not ready, by file.
 REASONS = {
     "shared/goverse/routing/links.py": "readiness_of",
     "node/goverse_node/node.py": "readiness",
@@ -83,7 +83,7 @@ def test_the_findings_of_an_upgrade_are_explained() -> None:
 
 
 def _codes() -> set[str]:
-    """Return the codes of every error that is not an application's."""
+    """Return the codes of all errors of GoVerse, without those of applications."""
     for package in (goverse, goverse_node, goverse_gate):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if "_pb2" not in module.name:
@@ -107,7 +107,7 @@ def test_every_error_code_is_in_troubleshooting_and_each_that_it_names_exists() 
 
 
 def _reasons() -> set[str]:
-    """Return the sentences of the functions above, with `…` for what differs."""
+    """Return the texts of the functions in `REASONS`, with `…` for each value that is inserted."""
     found = set[str]()
     for path, name in REASONS.items():
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The page on an own project works as written: a project is made, served, renamed, and gets a second type."""
+"""The page on your own project works as written: it creates a project, serves it, renames a type and adds another."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_commands_of_the_page_work_as_written(tmp_path: Path) -> None:
 
     def adapt(text: str) -> str:
         moved = re.sub(r"\b8000\b", port, text).replace("~/projects", str(projects))
-        # the settings of curl lie in the folder of the walk, and a project is made in an empty one
+        # The walk puts the settings of curl into this folder, but `goverse new` needs an empty one.
         moved = moved.replace("goverse new shop", "mv shop/.curlrc . && goverse new shop && mv .curlrc shop")
         return moved.replace("source ~/goverse/.venv/bin/activate", ":").replace("~/goverse", str(ROOT))
 

@@ -1,7 +1,7 @@
 """Every command of the README and of the getting-started pages works as written.
 
-Each page is carried out from its top in a copy of the repository of its own, without an environment, as on a
-fresh machine. Only the port differs, so that the tests can run beside a server of the developer's.
+Each page runs from its top in its own copy of the repository, without an environment, as on a fresh machine. Only the
+port differs, so that the tests can run while a developer's server uses the default port.
 """
 
 import re
@@ -16,12 +16,12 @@ from tests.docs.document import Mode, read_document
 from tests.docs.walkthrough import walk_through
 from tests.tree import ROOT, repository_files, shown
 
-# That on Kubernetes needs Helm and kubectl: tests/deploy/test_getting_started.py carries it out.
+# The page on Kubernetes needs Helm and kubectl: tests/deploy/test_getting_started.py runs it.
 ELSEWHERE = {"kubernetes.md"}
 STARTING = sorted((ROOT / "docs" / "getting-started").glob("*.md"))
 PAGES = [ROOT / "README.md", *(page for page in STARTING if page.name not in ELSEWHERE)]
 
-# Reasons for which a page may show commands that are not run here.
+# Accepted reasons for commands that are shown but not run here.
 ACCEPTED_SKIPS = {
     "this runs the tests, and these are the tests",
 }
@@ -40,7 +40,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def _on_port(text: str, *, port: int) -> str:
-    """The same text for another port, also where a command relies on the default."""
+    """Return the text for another port, with `--port` added to commands that use the default."""
     moved = re.sub(rf"\b{DOCUMENTED_PORT}\b", str(port), text)
     return re.sub(r"((?:^|[\s/])goverse dev)(?! --?h)(?!.*--port)", rf"\1 --port {port}", moved)
 
@@ -54,10 +54,21 @@ def _skips() -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=shown)
 def test_the_commands_of_a_page_work_as_written(page: Path, copy: Path) -> None:
     port = free_port()
+    # The server writes its banner only to a terminal or with LOG_FORMAT=text, and here its output is a pipe.
+    environment = {"PORT": str(port), "LOG_FORMAT": "text"}
 
-    steps = walk_through(page, copy, env={"PORT": str(port)}, adapt=partial(_on_port, port=port))
+    steps = walk_through(page, copy, env=environment, adapt=partial(_on_port, port=port))
 
     assert steps, "a page of this kind shows commands"
+
+
+def test_the_readme_serves_the_program_that_it_shows() -> None:
+    steps = read_document(ROOT / "README.md")
+    (program,) = [step for step in steps if step.mode is Mode.FILE]
+    served = [step.commands[0].text for step in steps if step.mode is Mode.BACKGROUND]
+
+    assert program.argument == "counter.py"
+    assert set(served) == {".venv/bin/goverse dev counter.py"}
 
 
 def test_nothing_is_skipped_without_an_accepted_reason() -> None:

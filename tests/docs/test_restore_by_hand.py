@@ -1,4 +1,4 @@
-"""The commands for a backup and a restore without Kubernetes do what the page says, as they stand there."""
+"""The commands for a backup and a restore without Kubernetes work exactly as the page shows them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def carry_out(block: str, folder: Path, dsn: str) -> None:
 
 
 async def write(dsn: str, *versions: int) -> int:
-    """Write these versions; return the version that was there before."""
+    """Write these versions; return the previous version."""
     store = PostgresStore(PostgresOptions(dsn=dsn))
     await store.open()
     found = await store.load(KEY)

@@ -1,4 +1,4 @@
-"""The certificates that the page on security makes are what gates and nodes take."""
+"""Gates and nodes accept the certificates that the page on security creates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.tree import ROOT
 pytestmark = pytest.mark.requirement("SEC-3")
 
 
-async def test_its_commands_make_certificates_that_do(tmp_path: Path) -> None:
+async def test_its_commands_create_certificates_that_are_accepted(tmp_path: Path) -> None:
     assert walk_through(ROOT / "docs" / "guide" / "security.md", tmp_path)
 
     def files(name: str, carried: str = "") -> TlsFiles:

@@ -1,4 +1,4 @@
-"""The page on the way from one machine to a cluster works as written."""
+"""The page on moving from one machine to a cluster works as written."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ DSN, ETCD = "postgresql://goverse@db/goverse", "http://etcd:2379"
 
 
 def _adapted(dsn: str, etcd: str) -> Callable[[str], str]:
-    """Replace the addresses of the page by those of the servers of this test."""
+    """Replace the addresses of the page with those of this test's servers."""
     gate, node = str(free_port()), str(free_port())
 
     def adapt(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A page is carried out as written, and every difference stops it."""
+"""A walk through a page runs it as written and stops at the first difference."""
 
 import sys
 from pathlib import Path

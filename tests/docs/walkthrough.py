@@ -1,4 +1,4 @@
-"""Carries out a page in a folder, as a reader would, and stops at the first step that does not hold."""
+"""A walk through a page in a folder: it runs each step as a reader would, and stops at the first difference."""
 
 import os
 import re
@@ -13,12 +13,12 @@ from tests.docs.terminal import Terminal, TerminalError
 # A first `make` on a fresh machine installs an environment.
 COMMAND_TIMEOUT_S = 300.0
 
-# What the test run around this one has set and a reader's terminal has not.
+# Variables that the surrounding test run sets and a reader's terminal does not have.
 FOREIGN_VARIABLES = re.compile(r"(MAKE\w*|MFLAGS|PYTHONPATH|VIRTUAL_ENV|(COVERAGE|GOVERSE|PYTEST)_\w+)")
 
 
 class WalkthroughError(AssertionError):
-    """The page says one thing and the machine another."""
+    """A difference between the page and the machine."""
 
 
 def walk_through(
@@ -29,12 +29,13 @@ def walk_through(
     adapt: Callable[[str], str] = lambda text: text,
     timeout_s: float = COMMAND_TIMEOUT_S,
 ) -> list[Step]:
-    """Carry out every step of the page in `folder`; `adapt` rewrites commands and shown output alike.
+    """Run every step of the page in `folder`.
 
-    Returns the steps, so that a caller can see what was skipped.
+    `adapt` rewrites commands, saved files and shown output, for example to replace a port. Returns the steps, so that
+    the caller can find those that were skipped.
     """
     steps = read_document(page)
-    # A terminal shows no progress meter beside an answer, but a pipe would.
+    # curl writes a progress meter if its output is a pipe; a reader's terminal shows none.
     (folder / ".curlrc").write_text("no-progress-meter\n", encoding="utf-8")
     inherited = {name: value for name, value in os.environ.items() if not FOREIGN_VARIABLES.fullmatch(name)}
     environment = {**inherited, **(env or {}), "CURL_HOME": str(folder), "NO_COLOR": "1"}
