@@ -1,1 +1,1 @@
-"""The stores: where commit records become durable. Each keeps the rules of ``goverse.ports.store``."""
+"""The stores, which make commit records durable. Each implements the port ``goverse.ports.store``."""

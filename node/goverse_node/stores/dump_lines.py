@@ -1,17 +1,17 @@
-"""The lines of a dump, read back and checked.
+"""Parser and checker for the lines of a dump.
 
 A dump is NDJSON, one JSON object per line, as ``goverse dump`` prints it:
 
-    an object        namespace, type, id, version, commit_seq, modified_ms, state_version, state, and where it is known
-                     creation, the digest of the creation arguments
-    a tombstone      the same with ``"deleted": true`` in place of ``state``
-    a kept reply     namespace, type, id, idempotency_key, commit_seq, expires_ms, fingerprint, reply
-    a floor          namespace, type, floor: the highest version of the tombstones that the store has forgotten
+    object        namespace, type, id, version, commit_seq, modified_ms, state_version, state, and if known creation,
+                  the digest of the creation arguments
+    tombstone     the same with ``"deleted": true`` in place of ``state``
+    kept reply    namespace, type, id, idempotency_key, commit_seq, expires_ms, fingerprint, reply
+    floor         namespace, type, floor: the highest version of the tombstones that the store has forgotten
 
-Every line is checked before anything is loaded. A member that this release does not know is refused, because a newer
-release wrote it and its loss would go unnoticed. JSON is read as strictly as in a request: two members of one name,
-half a surrogate pair, and nesting beyond ``goverse.model.json_text.DEPTH_MAX`` are refused, because the node could not
-read the state, or another reader would understand it differently.
+Every line is checked before anything is loaded. An unknown member is refused: a newer release wrote it, and dropping it
+would lose data silently. JSON is parsed as strictly as in a request. Duplicate member names, lone surrogates and
+nesting beyond ``goverse.model.json_text.DEPTH_MAX`` are refused, because a node could not read such a state, or two
+parsers would disagree about its value.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PROBLEMS_SHOWN: Final = 20
 _NAME_BYTES_MAX: Final = 600
 _INT64_MAX: Final = (1 << 63) - 1
 _COUNT_MAX: Final = (1 << 62) - 1
-"""Of versions and positions: both count on, and have to stay below 2**63."""
+"""The highest version or position in a dump. Both keep growing after a load and have to stay below 2**63."""
 
 _STATE_VERSION_MAX: Final = (1 << 31) - 1
 
@@ -49,7 +49,7 @@ _FLOOR: Final = frozenset({"namespace", "type", "floor"})
 
 @dataclass(frozen=True, slots=True)
 class DumpedObject:
-    """An object, or a tombstone where ``state`` is None."""
+    """An object, or a tombstone if ``state`` is None."""
 
     key: ObjectKey
     version: int
@@ -83,12 +83,12 @@ Dumped = DumpedObject | DumpedReply | DumpedFloor
 
 @dataclass(slots=True)
 class Contents:
-    """What a dump holds, counted while it is checked.
+    """Counts of a dump's contents, collected while it is checked.
 
     Attributes:
-        objects, tombstones, replies, floors: how many of each.
+        objects, tombstones, replies, floors: the number of each.
         last_seq: the highest position.
-        last_ms: when the newest object was written.
+        last_ms: the time at which the newest object was written.
     """
 
     objects: int = 0
@@ -100,7 +100,7 @@ class Contents:
     _names: set[bytes] = field(default_factory=set[bytes])
 
     def add(self, dumped: Dumped) -> None:
-        """Count a line.
+        """Count the contents of one line.
 
         Raises:
             ValueError: an earlier line has the same name.
@@ -126,17 +126,17 @@ class Contents:
 
 
 def read(lines: Iterable[bytes]) -> Iterator[Dumped]:
-    """Yield the lines of a dump that was checked before; empty lines are passed over."""
+    """Yield the contents of a dump that :func:`check` accepted. Empty lines are skipped."""
     for line in lines:
         if line.strip():
             yield parse(line)
 
 
 def check(lines: Iterable[bytes], further: Callable[[Dumped], None] = lambda _: None) -> Contents:
-    """Check every line, also by ``further``, and count what is there.
+    """Check every line and count the contents. ``further`` can raise to refuse a line for another reason.
 
     Raises:
-        DataDamaged: lines are not those of a dump; names the first of them by number.
+        DataDamaged: lines are invalid. The message lists the first ``PROBLEMS_SHOWN`` of them by number.
     """
     contents, problems, wrong = Contents(), list[str](), 0
     for number, line in enumerate(lines, 1):
@@ -157,22 +157,22 @@ def check(lines: Iterable[bytes], further: Callable[[Dumped], None] = lambda _: 
 
 
 def parse(line: bytes) -> Dumped:
-    """Return what a line holds.
+    """Parse one line.
 
     Raises:
-        ValueError: it is not a line of a dump.
-        MalformedRequest: a name in it is not valid.
+        ValueError: the line is not a line of a dump.
+        MalformedRequest: a name in it is invalid.
     """
     try:
         value: Any = json_text.decode(line.decode())
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError("the JSON is nested too deeply") from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error.msg}, column {error.colno}") from error
+        raise ValueError(f"invalid JSON: {error.msg}, column {error.colno}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from error
     if not isinstance(value, dict):
-        raise ValueError("it is not a JSON object")
+        raise ValueError("the line is not a JSON object")
     members = cast("dict[str, Any]", value)
     json_text.storable({**members, "state": None})
     if "floor" in members:
@@ -211,7 +211,7 @@ def _object(members: dict[str, Any]) -> DumpedObject:
 def _creation(members: dict[str, Any]) -> bytes:
     digest = bytes.fromhex(_text(members, "creation"))
     if len(digest) not in (0, DIGEST_SIZE):
-        raise ValueError(f"creation is not empty and does not have {DIGEST_SIZE} bytes")
+        raise ValueError(f"creation has {len(digest)} bytes; 0 or {DIGEST_SIZE} are allowed")
     return digest
 
 
@@ -226,7 +226,7 @@ def _reply(members: dict[str, Any]) -> DumpedReply:
     try:
         decode_reply(body, 0)
     except (ValueError, TypeError, struct.error) as error:
-        raise ValueError("reply is not one that goverse dump prints") from error
+        raise ValueError("reply cannot be decoded; goverse dump did not write it") from error
     kept = StoredReply(
         fingerprint, body, _number(members, "expires_ms", 1), _number(members, "commit_seq", 1, _COUNT_MAX)
     )
@@ -237,7 +237,7 @@ def _only(members: dict[str, Any], known: frozenset[str] | set[str]) -> None:
     if missing := sorted(known - members.keys()):
         raise ValueError(f"{missing[0]} is missing")
     if unknown := sorted(members.keys() - known):
-        raise ValueError(f"{unknown[0]} is not a member that this release knows; a newer one may have written the dump")
+        raise ValueError(f"{unknown[0]} is an unknown member; a newer release may have written the dump")
 
 
 def _key(members: dict[str, Any]) -> ObjectKey:
@@ -251,7 +251,7 @@ def _namespace(members: dict[str, Any]) -> str:
 def _type(members: dict[str, Any]) -> str:
     name = _text(members, "type")
     if not name or not is_name(name):
-        raise ValueError(f"type {name!r} is not a name of a class")
+        raise ValueError(f"type {name!r} is not a valid class name")
     return name
 
 
@@ -277,7 +277,7 @@ def _encoded(state: dict[str, Any]) -> bytes:
 
 
 def _named(line: bytes) -> str:
-    """Return which object a refused line is about, in parentheses; empty where the line does not say it."""
+    """Return the key of the object in a refused line, in parentheses, or an empty text if the line has none."""
     try:
         value: Any = json.loads(line)
     except (ValueError, RecursionError):

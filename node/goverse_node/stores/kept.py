@@ -1,11 +1,12 @@
-"""The bound on kept replies: how many bytes they take in memory, all together and for each object.
+"""Limits on the memory of kept replies: one for all replies together, one for the large replies of each object.
 
-A reply that is kept under an idempotency key cannot be dropped before its time: the call that it answers would take
-effect a second time. So a store that has no room for further replies refuses new keyed calls (``overloaded``) before
-they run, and goes on answering repetitions of the earlier ones. Calls without a key, and readonly calls, are not
-concerned: their replies are not kept.
+A reply that is kept under an idempotency key must not be dropped before it expires. If it were, a retry with the same
+key would run the call a second time. When a limit is reached, the store therefore refuses new calls that carry a key
+(``overloaded``) before they run, and still answers retries of earlier calls. Calls without a key and readonly calls are
+not affected, because their replies are not kept.
 
-A call is refused by what is kept when it arrives, so replies of calls under way by then may exceed the bound.
+The limit is checked when a call arrives. Calls that are already running are not stopped, so their replies can exceed
+the limit.
 """
 
 from __future__ import annotations
@@ -16,26 +17,33 @@ from goverse.errors import Overloaded
 from goverse.limits import KEPT_REPLIES_BYTES_MAX, KEPT_REPLIES_OBJECT_BYTES_MAX, KIB, MIB
 
 REPLY_OVERHEAD_BYTES: Final = 128
-"""What a kept reply takes beside its bytes and those of its key: Python's headers, its place in a table."""
+"""Estimated memory of a kept reply in addition to the bytes of the reply and of its key: Python's object headers and
+the entry in a table."""
 
 HEAVY_BYTES: Final = 16 * KIB
-"""Replies from this size on are counted for their object; smaller ones meet the bound of all first."""
+"""Minimum size of a reply that counts towards the limit of its object. Smaller replies reach the limit for all replies
+first."""
 
 _RETRY_AFTER_S: Final = 60
 
 
 class KeptBounds(NamedTuple):
-    """Bytes of kept replies: of all together, and of those of one object that are large (``HEAVY_BYTES``)."""
+    """Limits on kept replies, in bytes.
+
+    Attributes:
+        bytes_max: for all replies together.
+        object_bytes_max: for the large replies (``HEAVY_BYTES``) of one object.
+    """
 
     bytes_max: int = KEPT_REPLIES_BYTES_MAX
     object_bytes_max: int = KEPT_REPLIES_OBJECT_BYTES_MAX
 
 
 def no_room(kept_bytes: int, bytes_max: int, setting: str, whose: str) -> Overloaded:
-    """Return the error for a keyed call whose reply there is no room for."""
+    """Return the error for a call with an idempotency key whose reply would exceed a limit."""
     return Overloaded(
-        f"the replies kept for idempotency keys of {whose} take {kept_bytes / MIB:.0f} MiB, and {bytes_max / MIB:.0f} "
-        f"MiB are allowed ({setting}); they are kept for node.idempotency_retention_s. Repetitions are answered, new "
-        "calls with a key are refused. Declare methods that change nothing readonly: their replies are not kept",
+        f"kept replies of {whose} take {kept_bytes / MIB:.0f} MiB, the limit is {bytes_max / MIB:.0f} MiB ({setting}). "
+        "Retries of earlier calls are answered; new calls with an idempotency key are refused until replies expire "
+        "(node.idempotency_retention_s). Declare methods that change nothing as readonly: their replies are not kept",
         retry_after_s=_RETRY_AFTER_S,
     )

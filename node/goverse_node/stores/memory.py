@@ -1,7 +1,7 @@
-"""The store's twin in memory, with the authority over shards: the same rules, nothing survives the process.
+"""An in-memory store and shard authority for unit tests and throw-away runs. Its data is lost with the process.
 
-For unit tests and throw-away runs. It keeps a bounded tail of the change feed, so a reader that falls too far
-behind meets the same ``CursorExpired`` as with a trimmed log.
+It follows the same rules as the durable stores. It keeps a bounded tail of the change feed, so a reader that falls too
+far behind gets ``CursorExpired``, as it would from a store whose log was trimmed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHANGES_KEPT: Final = 100_000
 
 
 class MemoryStore:
-    """A :class:`goverse.ports.store.Store`, and :class:`goverse.ports.authority.Authority`, in memory."""
+    """An in-memory :class:`goverse.ports.store.Store` and :class:`goverse.ports.authority.Authority`."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class MemoryStore:
         tombstone_retention_s: float = TOMBSTONE_RETENTION_S,
         kept: KeptBounds | None = None,
     ) -> None:
-        """Begin empty; ``changes_kept`` bounds the change feed, ``kept`` the replies."""
+        """Create an empty store. ``changes_kept`` limits the change feed, ``kept`` the replies."""
         self._clock: Clock = clock or SystemClock()
         self._time = RunningTime(self._clock, self._clock.wall_ms())
         self._table = Table(tombstone_retention_s=tombstone_retention_s, kept=kept)
@@ -46,11 +46,11 @@ class MemoryStore:
         self._holdings: dict[int, Holding] = {}
 
     async def open(self) -> None:
-        """Be ready; what was committed before stays, as it would with a store on disk."""
+        """Accept commits. Objects from before a :meth:`close` are still there, as in a store on disk."""
         self._open = True
 
     async def close(self) -> None:
-        """Take no more commits."""
+        """Refuse further commits."""
         self._open = False
 
     def load(self, key: ObjectKey) -> StoredObject | None:
@@ -58,11 +58,11 @@ class MemoryStore:
         return self._table.load(key)
 
     def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | None:
-        """Return the reply kept under the key for this object, unless it expired."""
+        """Return the reply that this object keeps under the key, or None if there is none or it has expired."""
         return self._table.recall(key, idempotency_key, self._time.now_ms())
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
-        """Take over the batch; one outcome per record, in order."""
+        """Commit the batch. Returns one outcome per record, in order."""
         if not self._open:
             raise StoreFailed("the store is not open")
         now_ms = self._time.now_ms()
@@ -77,19 +77,19 @@ class MemoryStore:
                     self._note(Change(outcome, record.key, record.version, record.state, record.at_ms))
         limit = SWEEP_PER_RECORD * len(batch) + SWEEP_PER_RECORD
         self._table.sweep(now_ms, limit, wall_ms=self._clock.wall_ms())
-        told = iter(staged)
-        checked = iter([self._seq if is_check(record) else next(told) for record in held])
+        outcomes = iter(staged)
+        checked = iter([self._seq if is_check(record) else next(outcomes) for record in held])
         return [self._fence(record) if self._is_fenced(record) else next(checked) for record in batch]
 
     @property
     def kept_bytes(self) -> int:
-        """The memory that replies take which are kept under idempotency keys, estimated."""
+        """An estimate of the memory that kept replies take."""
         return self._table.kept_bytes
 
     # --- Authority ------------------------------------------------------------------------------------------
 
     async def claim(self, shards: Sequence[int], owner: str) -> Mapping[int, int]:
-        """Raise the epochs of ``shards`` in the name of ``owner``."""
+        """Raise the epochs of ``shards`` and make ``owner`` their owner. Returns the new epochs."""
         if not self._open:
             raise Unavailable("the store is not open")
         for shard in shards:
@@ -98,7 +98,7 @@ class MemoryStore:
         return {shard: self._holdings[shard].epoch for shard in shards}
 
     async def holdings(self) -> Mapping[int, Holding]:
-        """Return who claimed each shard last."""
+        """Return the owner and the epoch of each claimed shard."""
         if not self._open:
             raise Unavailable("the store is not open")
         return dict(self._holdings)
@@ -109,23 +109,23 @@ class MemoryStore:
 
     def _fence(self, record: CommitRecord) -> Conflict:
         held = self._holdings.get(record.shard)
-        newest = "nobody claimed it" if held is None else f"{held.owner} claimed it at epoch {held.epoch}"
+        newest = "the shard is unclaimed" if held is None else f"{held.owner} claimed it at epoch {held.epoch}"
         return Conflict(f"epoch {record.epoch} of shard {record.shard} is not the newest: {newest}", fenced=True)
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
     ) -> Sequence[ObjectSummary]:
-        """Return up to ``limit`` living objects in the order of their ids."""
+        """Return up to ``limit`` living objects, sorted by id."""
         return self._table.page(namespace, type_name, prefix=prefix, after=after, limit=limit)
 
     async def changes(self, after: int, limit: int) -> Sequence[Change]:
-        """Return up to ``limit`` changes behind ``after``, in order.
+        """Return up to ``limit`` changes after position ``after``, in order.
 
         Raises:
-            CursorExpired: changes behind ``after`` are not kept any more.
+            CursorExpired: changes after ``after`` are no longer kept; ``oldest`` is the oldest valid cursor.
         """
         if after < self._trimmed_seq:
-            raise CursorExpired(f"changes behind {after} are gone", oldest=str(self._trimmed_seq))
+            raise CursorExpired(f"changes after {after} are no longer kept", oldest=str(self._trimmed_seq))
         found: list[Change] = []
         for change in reversed(self._changes):
             if change.commit_seq <= after:
@@ -134,11 +134,11 @@ class MemoryStore:
         return found[::-1][:limit]
 
     def health(self) -> StoreHealth:
-        """Tell whether commits are taken."""
+        """Return the store's health. It is ready while it is open."""
         return StoreHealth(self._open, "" if self._open else "the store is not open", self._seq)
 
     def living(self) -> dict[tuple[str, str], int]:
-        """Return how many living objects each (namespace, type) has."""
+        """Return the number of living objects of each (namespace, type)."""
         return self._table.living()
 
     def _note(self, change: Change) -> None:

@@ -1,5 +1,7 @@
-"""``MeteredStore``: a cluster's store and authority that count how requests fare: one more frame per batch, none per
-call."""
+"""A wrapper that measures the requests to a cluster's store and authority.
+
+It adds one stack frame per batch and none per call.
+"""
 
 from __future__ import annotations
 
@@ -19,38 +21,38 @@ from goverse.telemetry.series import gauge
 
 
 class ClusterStore(Store, Authority, Protocol):
-    """What keeps objects and says who may write them."""
+    """A store that is also the authority over shards."""
 
     @property
     def kept_bytes(self) -> int:
-        """What the replies take that are kept under idempotency keys."""
+        """The size of all kept replies, in bytes."""
         ...
 
 
 class MeteredStore(Collector):
-    """Implements ``Store`` and ``Authority`` over another one."""
+    """A ``Store`` and ``Authority`` that delegates to another one and measures duration and errors."""
 
     def __init__(self, store: ClusterStore) -> None:
-        """Count the requests to ``store``."""
+        """Measure the requests to ``store``."""
         self._store = store
         self.durations = Durations("store_operation", "operations of the store")
         self._errors = Errors("store", "Operations of the store that failed, by code.", self.durations)
 
     async def open(self) -> None:
-        """Recover and be ready."""
+        """Open the store."""
         with self.durations.measure("open"):
             await self._store.open()
 
     async def close(self) -> None:
-        """Finish and let go."""
+        """Close the store."""
         await self._store.close()
 
     def load(self, key: ObjectKey) -> StoredObject | Future[StoredObject | None] | None:
-        """Return the object; counted where it is asked for in batches, by the store."""
+        """Return the object. Loads are not measured, so that a call costs nothing extra."""
         return self._store.load(key)
 
     def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | Future[StoredReply | None] | None:
-        """Return the reply kept under the key."""
+        """Return the reply kept under the key. Not measured, like :meth:`load`."""
         return self._store.recall(key, idempotency_key)
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
@@ -66,12 +68,12 @@ class MeteredStore(Collector):
             return await self._store.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
 
     async def changes(self, after: int, limit: int) -> Sequence[Change]:
-        """Return changes behind ``after``."""
+        """Return changes after position ``after``."""
         with self.durations.measure("changes"):
             return await self._store.changes(after, limit)
 
     def health(self) -> StoreHealth:
-        """Tell whether commits are taken."""
+        """Return the store's health."""
         return self._store.health()
 
     async def claim(self, shards: Sequence[int], owner: str) -> Mapping[int, int]:
@@ -80,12 +82,12 @@ class MeteredStore(Collector):
             return await self._store.claim(shards, owner)
 
     async def holdings(self) -> Mapping[int, Holding]:
-        """Return who claimed each shard last."""
+        """Return the owner and the epoch of each claimed shard."""
         with self.durations.measure("holdings"):
             return await self._store.holdings()
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series of this moment."""
+        """Yield the metrics."""
         yield from self.durations.collect()
         yield from self._errors.collect()
         yield gauge("kept_replies_bytes", "Replies kept under idempotency keys, of all nodes.", self._store.kept_bytes)

@@ -1,9 +1,11 @@
-"""The time by which the embedded stores expire kept replies: the time that the process runs.
+"""Running time: the clock by which the embedded stores expire kept replies.
 
-A wall clock may be wrong by years (a board without a battery) and is corrected in one step. A reply that is seconds old
-must not be forgotten by that, or its call is carried out twice. So a reply is kept for a stretch of running time, which
-the monotonic clock measures. The milliseconds begin at the wall clock's value when a store is made, for people who read
-them, and part from it with each step.
+A wall clock can be wrong by years, for example on a board without a battery, and is then corrected in one step. Such a
+step must not expire a reply that is only seconds old, because a retry would run its call a second time. The retention
+of a reply is therefore measured in running time, which advances with the monotonic clock while the process runs.
+
+Running time starts at the wall clock's value when a store is created, so that the numbers are readable. From then on,
+each step of the wall clock makes the two differ.
 """
 
 from __future__ import annotations
@@ -13,23 +15,32 @@ from typing import Final
 from goverse.ports.clock import Clock
 
 DOWNTIME_MS_MAX: Final = 3_600_000
-"""How much of the time between two runs counts. Nothing but the wall clock measures it, and no step of it may count as
-the retention of a reply; without it, replies of a program that runs for a minute a day would stay for years."""
+"""The part of the time between two runs that counts as running time, at most.
+
+Only the wall clock measures the time between two runs. The limit is low, so that a step of the wall clock cannot expire
+replies. It is not zero, because then a program that runs for a minute a day would keep its replies for years.
+"""
 
 
 class RunningTime:
-    """Milliseconds that go on with the running time of a store."""
+    """A millisecond clock that advances with the monotonic clock."""
 
     def __init__(self, clock: Clock, start_ms: int) -> None:
-        """Begin at ``start_ms``."""
+        """Start the clock at ``start_ms``."""
         self._monotonic = clock.monotonic
         self._ahead_ms = start_ms - int(self._monotonic() * 1000)
 
     def now_ms(self) -> int:
-        """Return the present milliseconds."""
+        """Return the running time in milliseconds."""
         return self._ahead_ms + int(self._monotonic() * 1000)
 
 
 def resumed_ms(latest_ms: int, latest_wall_ms: int, wall_ms: int) -> int:
-    """Return where a store goes on that kept its latest reply at ``latest_ms`` and, by the wall clock, at the other."""
+    """Return the running time at which a recovered store starts.
+
+    Args:
+        latest_ms: the running time of its latest kept reply.
+        latest_wall_ms: the wall-clock time of that reply.
+        wall_ms: the wall-clock time now.
+    """
     return latest_ms + min(max(0, wall_ms - latest_wall_ms), DOWNTIME_MS_MAX)

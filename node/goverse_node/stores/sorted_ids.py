@@ -1,7 +1,7 @@
-"""Ids of one type in order, so that a page of a listing costs its length and not the number of objects.
+"""A sorted set of object ids. The cost of a listing's page depends on its length, not on the number of objects.
 
-A list of short sorted lists: a place is found by two bisections, and an insertion moves at most one short
-list. Python orders strings by code point, which is the order of their UTF-8 bytes.
+The ids are stored in a list of short sorted lists. Two bisections find an id, and an insertion moves the entries of one
+short list only. Python compares strings by code point, which is also the order of their UTF-8 bytes.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ class SortedIds:
     """A sorted set of strings."""
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
-        """Take ``ids`` in any order, each once."""
+        """Create the set from ``ids``, in any order and without duplicates."""
         ordered = sorted(ids)
         self._chunks = [ordered[at : at + CHUNK] for at in range(0, len(ordered), CHUNK)]
         self._last = [chunk[-1] for chunk in self._chunks]
         self._size = len(ordered)
 
     def __len__(self) -> int:
-        """Return how many ids there are."""
+        """Return the number of ids."""
         return self._size
 
     def add(self, value: str) -> None:
-        """Insert an id that is not there yet."""
+        """Insert an id. It must not be in the set yet."""
         self._size += 1
         if not self._chunks:
             self._chunks.append([value])
@@ -37,7 +37,7 @@ class SortedIds:
         chunk = self._chunks[at]
         insort(chunk, value)
         if len(chunk) > 2 * CHUNK:
-            # Ids often come in rising order: leaving the left part nearly full keeps such a list dense.
+            # Ids are often added in ascending order. A nearly full left part then keeps the lists dense.
             cut = len(chunk) - CHUNK // 4 if chunk[-1] == value else CHUNK
             self._chunks.insert(at + 1, chunk[cut:])
             del chunk[cut:]
@@ -46,7 +46,7 @@ class SortedIds:
         self._last[at] = self._chunks[at][-1]
 
     def remove(self, value: str) -> None:
-        """Take out an id that is there."""
+        """Remove an id. It must be in the set."""
         at = bisect_left(self._last, value)
         chunk = self._chunks[at]
         del chunk[bisect_left(chunk, value)]
@@ -57,7 +57,7 @@ class SortedIds:
             del self._chunks[at], self._last[at]
 
     def page(self, *, prefix: str, after: str | None, limit: int) -> list[str]:
-        """Return up to ``limit`` ids that begin with ``prefix`` and are greater than ``after``."""
+        """Return up to ``limit`` ids that start with ``prefix`` and are greater than ``after``, sorted."""
         found: list[str] = []
         for value in self._from(prefix, after):
             if len(found) >= limit or not value.startswith(prefix):

@@ -1,9 +1,11 @@
-"""Objects and kept replies in memory: what both MemoryStore and WalStore answer from.
+"""The in-memory table of objects and kept replies. MemoryStore and WalStore answer all reads from it.
 
-A batch is *staged* (checked and encoded, not visible), then either *applied* or *discarded*. Nothing is
-decoded before somebody asks for it. Expired replies and old tombstones leave a few at a time, so no call ever
-pays for all of them. A forgotten tombstone leaves a floor behind: an unknown object of its type stands at
-that version, so versions never go back.
+A batch is first *staged*: it is checked and encoded, but not visible yet. Then it is either *applied*, which makes it
+visible, or *discarded*. Records stay encoded and are decoded when they are read.
+
+Expired replies and old tombstones are removed a few at a time with each batch, so the cost is spread over many calls.
+When a tombstone is forgotten, its version raises the *floor* of its type. An unknown object of that type is treated as
+deleted at the floor, so an object that is created again never gets a lower version than before.
 """
 
 from __future__ import annotations
@@ -33,14 +35,15 @@ from goverse_node.stores.encoding import (
     object_flags,
 )
 from goverse_node.stores.kept import HEAVY_BYTES, REPLY_OVERHEAD_BYTES, KeptBounds, no_room
-from goverse_node.stores.kind import Kind, place_of, split_place
+from goverse_node.stores.type_table import TypeTable, make_reply_key, split_reply_key
 
 SWEEP_SPAN_MS: Final = 60_000
 SWEEP_PER_RECORD: Final = 4
 SWEEP_PER_REFUSAL: Final = 64
 
-_Staged = tuple[Kind, str, str, bytes, int, int]
-"""Kind, id, place of the reply or empty, body, end of the object's slice (0: not written), of the reply's."""
+_Staged = tuple[TypeTable, str, str, bytes, int, int]
+"""A staged record: its table, the object's id, the reply key (empty without a reply), the body, and the offsets in the
+body where the object's slice (0 if the object is not written) and the reply's slice end."""
 
 _pack_full = FULL.pack
 _pack_prefix = PREFIX.pack
@@ -55,7 +58,8 @@ class Table:
     """Objects and replies by key.
 
     Attributes:
-        kept_replies, kept_bytes: how many replies are kept, and the memory that they take, estimated.
+        kept_replies: the number of kept replies.
+        kept_bytes: an estimate of the memory that they take.
     """
 
     def __init__(
@@ -65,16 +69,16 @@ class Table:
         bulk: bool = False,
         kept: KeptBounds | None = None,
     ) -> None:
-        """Begin empty; with ``bulk``, ids are put in order by :meth:`settle` after recovery, all at once."""
+        """Create an empty table. With ``bulk``, ids are sorted once, by :meth:`settle` after recovery."""
         self.kept_replies = 0
         self.kept_bytes = 0
         self._kept_bounds = kept or KeptBounds()
-        self._kinds: dict[tuple[str, str], Kind] = {}
+        self._type_tables: dict[tuple[str, str], TypeTable] = {}
         self._ordered = not bulk
         self._staged: list[_Staged] = []
-        self._replayed: dict[tuple[int, bytes], Kind] = {}
-        self._due: dict[int, dict[Kind, list[str]]] = {}
-        self._expired: deque[tuple[Kind, list[str]]] = deque()
+        self._replayed: dict[tuple[int, bytes], TypeTable] = {}
+        self._due: dict[int, dict[TypeTable, list[str]]] = {}
+        self._expired: deque[tuple[TypeTable, list[str]]] = deque()
         self._swept_ms = 0
         self._latest = (0, 0)
         self._tombstone_retention_ms = round(tombstone_retention_s * 1000)
@@ -82,93 +86,100 @@ class Table:
     # --- answers --------------------------------------------------------------------------------------------
 
     def load(self, key: ObjectKey) -> StoredObject | None:
-        """Return the object or a tombstone; an unknown object is None, or a tombstone at the floor."""
-        kind = self._kinds.get((key.namespace, key.type))
-        if kind is None:
+        """Return the object or its tombstone.
+
+        An unknown object is None, or a tombstone at the floor if tombstones of its type were forgotten.
+        """
+        type_table = self._type_tables.get((key.namespace, key.type))
+        if type_table is None:
             return None
-        blob = kind.objects.get(key.id)
+        blob = type_table.objects.get(key.id)
         if blob is not None:
             return encoding.decode_object(blob)
-        return StoredObject(kind.floor, None, 0, 0, 0) if kind.floor else None
+        return StoredObject(type_table.floor, None, 0, 0, 0) if type_table.floor else None
 
     def recall(self, key: ObjectKey, idempotency_key: str, now_ms: int) -> StoredReply | None:
-        """Return the reply kept under the key, unless it expired.
+        """Return the reply kept under the key, or None if there is none or it has expired.
 
         Raises:
-            Overloaded: none is kept, and there is no room to keep one.
+            Overloaded: no reply is kept, and a limit on kept replies is reached.
         """
-        kind = self._kinds.get((key.namespace, key.type))
-        blob = kind.replies.get(place_of(idempotency_key, key.id)) if kind is not None else None
+        type_table = self._type_tables.get((key.namespace, key.type))
+        blob = type_table.replies.get(make_reply_key(idempotency_key, key.id)) if type_table is not None else None
         if blob is not None and _read_u64(blob)[0] > now_ms:
             return encoding.decode_reply(blob)
-        if self.kept_bytes >= self._kept_bounds.bytes_max or (kind is not None and kind.heavy):
-            self._make_room(key, kind, now_ms)
+        if self.kept_bytes >= self._kept_bounds.bytes_max or (type_table is not None and type_table.heavy):
+            self._make_room(key, type_table, now_ms)
         return None
 
-    def _make_room(self, key: ObjectKey, kind: Kind | None, now_ms: int) -> None:
-        """Drop what expired; raise ``Overloaded`` where that is not enough for another reply."""
+    def _make_room(self, key: ObjectKey, type_table: TypeTable | None, now_ms: int) -> None:
+        """Drop expired replies.
+
+        Raises:
+            Overloaded: a limit is still reached.
+        """
         bounds = self._kept_bounds
         if self.kept_bytes >= bounds.bytes_max:
             self.sweep(now_ms, SWEEP_PER_REFUSAL)
             if self.kept_bytes >= bounds.bytes_max:
                 raise no_room(self.kept_bytes, bounds.bytes_max, "node.kept_replies_bytes_max", "all objects")
-        heavy = kind.heavy.get(key.id, 0) if kind is not None else 0
+        heavy = type_table.heavy.get(key.id, 0) if type_table is not None else 0
         if heavy >= bounds.object_bytes_max:
             self.sweep(now_ms, SWEEP_PER_REFUSAL)
-            heavy = kind.heavy.get(key.id, 0) if kind is not None else 0
+            heavy = type_table.heavy.get(key.id, 0) if type_table is not None else 0
             if heavy >= bounds.object_bytes_max:
                 raise no_room(heavy, bounds.object_bytes_max, "node.kept_replies_object_bytes_max", str(key))
 
     def page(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
     ) -> list[ObjectSummary]:
-        """Return living objects in the order of their ids."""
-        kind = self._kinds.get((namespace, type_name))
-        if kind is None:
+        """Return up to ``limit`` living objects, sorted by id."""
+        type_table = self._type_tables.get((namespace, type_name))
+        if type_table is None:
             return []
-        ids = kind.ids.page(prefix=prefix, after=after, limit=limit)
-        return [ObjectSummary(object_id, kind.version_of(object_id)) for object_id in ids]
+        ids = type_table.ids.page(prefix=prefix, after=after, limit=limit)
+        return [ObjectSummary(object_id, type_table.version_of(object_id)) for object_id in ids]
 
     def living(self) -> dict[tuple[str, str], int]:
-        """Return how many living objects each (namespace, type) has."""
-        return {name: kind.living for name, kind in self._kinds.items()}
+        """Return the number of living objects of each (namespace, type)."""
+        return {name: type_table.living for name, type_table in self._type_tables.items()}
 
-    def kinds(self) -> Sequence[Kind]:
-        """Return the kinds, for reading."""
-        return tuple(self._kinds.values())
+    def type_tables(self) -> Sequence[TypeTable]:
+        """Return the tables of all types. The caller must not change them."""
+        return tuple(self._type_tables.values())
 
     # --- commits --------------------------------------------------------------------------------------------
 
     def stage(
         self, batch: Sequence[CommitRecord], first_seq: int, now_ms: int
     ) -> tuple[list[CommitOutcome], list[bytes]]:
-        """Check a batch and encode what passes, with positions from ``first_seq`` on.
+        """Check a batch and encode the accepted records, with consecutive positions from ``first_seq`` on.
 
-        Returns the outcomes and the pieces to write: prefix, body, prefix, body, and so on.
+        Returns the outcome of each record and the pieces to write: prefix, body, prefix, body, and so on.
         """
         outcomes: list[CommitOutcome] = []
         pieces: list[bytes] = []
         seq = first_seq
         for record in batch:
             namespace, type_name, object_id = record.key
-            kind = self._kinds.get((namespace, type_name)) or self._new_kind(namespace, type_name)
-            version = kind.staged.get(object_id)
+            type_table = self._type_tables.get((namespace, type_name)) or self._new_type_table(namespace, type_name)
+            version = type_table.staged.get(object_id)
             if version is None:
-                blob = kind.objects.get(object_id)
-                version = kind.floor if blob is None else _read_u64(blob)[0]
+                blob = type_table.objects.get(object_id)
+                version = type_table.floor if blob is None else _read_u64(blob)[0]
             after = record.version
             if record.expected != version or not version <= after <= version + 1:
                 outcomes.append(_stale(record, version))
                 continue
-            idempotency_key, place = record.idempotency_key, ""
+            idempotency_key, reply_key = record.idempotency_key, ""
             if idempotency_key is not None and record.reply is not None:
-                place = f"{len(idempotency_key)}:{idempotency_key}{object_id}"
-                held = kind.replies.get(place)
-                if place in kind.staged_replies or (held is not None and _read_u64(held)[0] > now_ms):
-                    outcomes.append(Conflict(f"{record.key} keeps a reply under this key already"))
+                reply_key = f"{len(idempotency_key)}:{idempotency_key}{object_id}"
+                held = type_table.replies.get(reply_key)
+                if reply_key in type_table.staged_replies or (held is not None and _read_u64(held)[0] > now_ms):
+                    outcomes.append(Conflict(f"{record.key} already has a reply under this idempotency key"))
                     continue
             try:
-                pieces += self._take(record, kind, seq, (place, now_ms))
+                pieces += self._take(record, type_table, seq, (reply_key, now_ms))
             except (struct.error, UnicodeEncodeError) as error:
                 outcomes.append(Conflict(f"the record of {record.key} cannot be encoded: {error}"))
                 continue
@@ -176,76 +187,76 @@ class Table:
             seq += 1
         return outcomes, pieces
 
-    def _take(self, record: CommitRecord, kind: Kind, seq: int, kept: tuple[str, int]) -> tuple[bytes, bytes]:
-        place, now_ms = kept
-        body, object_end, reply_end = _encode(record, kind.names, seq, now_ms)
+    def _take(self, record: CommitRecord, type_table: TypeTable, seq: int, kept: tuple[str, int]) -> tuple[bytes, bytes]:
+        reply_key, now_ms = kept
+        body, object_end, reply_end = _encode(record, type_table.names, seq, now_ms)
         object_id = record.key[2]
-        self._staged.append((kind, object_id, place, body, object_end, reply_end))
+        self._staged.append((type_table, object_id, reply_key, body, object_end, reply_end))
         if object_end:
-            kind.staged[object_id] = record.version
-        if place:
-            kind.staged_replies.add(place)
+            type_table.staged[object_id] = record.version
+        if reply_key:
+            type_table.staged_replies.add(reply_key)
         size = len(body)
         return _pack_prefix(size, crc32(body, size)), body
 
     def apply_staged(self) -> None:
         """Make the staged batch visible."""
-        for kind, object_id, place, body, object_end, reply_end in self._staged:
+        for type_table, object_id, reply_key, body, object_end, reply_end in self._staged:
             if object_end:
-                kind.put(object_id, body[CORE_AT:object_end])
-            if place:
-                self._keep(kind, object_id, place, body[object_end or STATE_AT : reply_end])
+                type_table.put(object_id, body[CORE_AT:object_end])
+            if reply_key:
+                self._keep(type_table, object_id, reply_key, body[object_end or STATE_AT : reply_end])
         self.discard_staged()
 
     def discard_staged(self) -> None:
-        """Forget the staged batch."""
+        """Drop the staged batch, and the marks that it left in the tables."""
         for staged in self._staged:
-            kind = staged[0]
-            kind.staged.clear()
-            kind.staged_replies.clear()
+            type_table = staged[0]
+            type_table.staged.clear()
+            type_table.staged_replies.clear()
         self._staged.clear()
 
-    def _keep(self, kind: Kind, object_id: str, place: str, blob: bytes) -> None:
-        replies, size = kind.replies, len(blob)
-        if place in replies:
-            self._drop(kind, place)  # it expired
-        replies[place] = blob
+    def _keep(self, type_table: TypeTable, object_id: str, reply_key: str, blob: bytes) -> None:
+        replies, size = type_table.replies, len(blob)
+        if reply_key in replies:
+            self._drop(type_table, reply_key)  # an expired reply under the same key
+        replies[reply_key] = blob
         self.kept_replies += 1
-        self.kept_bytes += len(place) + size + REPLY_OVERHEAD_BYTES
+        self.kept_bytes += len(reply_key) + size + REPLY_OVERHEAD_BYTES
         if size >= HEAVY_BYTES:
-            kind.heavy[object_id] = kind.heavy.get(object_id, 0) + size
+            type_table.heavy[object_id] = type_table.heavy.get(object_id, 0) + size
         span = _read_u64(blob)[0] // SWEEP_SPAN_MS
         try:
-            self._due[span][kind].append(place)
+            self._due[span][type_table].append(reply_key)
         except KeyError:
-            self._due.setdefault(span, {})[kind] = [place]
+            self._due.setdefault(span, {})[type_table] = [reply_key]
 
-    def _drop(self, kind: Kind, place: str) -> None:
-        size = len(kind.replies.pop(place))
+    def _drop(self, type_table: TypeTable, reply_key: str) -> None:
+        size = len(type_table.replies.pop(reply_key))
         self.kept_replies -= 1
-        self.kept_bytes -= len(place) + size + REPLY_OVERHEAD_BYTES
+        self.kept_bytes -= len(reply_key) + size + REPLY_OVERHEAD_BYTES
         if size >= HEAVY_BYTES:
-            object_id = split_place(place)[1]
-            left = kind.heavy.pop(object_id) - size
+            object_id = split_reply_key(reply_key)[1]
+            left = type_table.heavy.pop(object_id) - size
             if left:
-                kind.heavy[object_id] = left
+                type_table.heavy[object_id] = left
 
-    def _new_kind(self, namespace: str, type_name: str) -> Kind:
-        kind = self._kinds[namespace, type_name] = Kind((namespace, type_name), ordered=self._ordered)
-        return kind
+    def _new_type_table(self, namespace: str, type_name: str) -> TypeTable:
+        type_table = self._type_tables[namespace, type_name] = TypeTable((namespace, type_name), ordered=self._ordered)
+        return type_table
 
     # --- recovery -------------------------------------------------------------------------------------------
 
     @property
     def latest(self) -> tuple[int, int]:
-        """When the latest reply was kept that was recovered: in running time, and by the wall clock; zeros if none."""
+        """The time of the latest recovered reply, in running time and by the wall clock; zeros if there is none."""
         return self._latest
 
     def replay(self, bodies: Sequence[bytes]) -> None:
-        """Take over recovered records, in order.
+        """Apply recovered records, in order.
 
         Raises:
-            ValueError: one of them is not well formed.
+            ValueError: a record is malformed.
         """
         for body in bodies:
             what, namespace_len, type_len, id_len, key_len, state_len, kept_len, *core = _read_full(body)
@@ -255,40 +266,41 @@ class Table:
             key_at = id_at + id_len
             if key_at + key_len != len(body):
                 raise ValueError("the lengths in it do not add up")
-            kind = self._replayed.get((namespace_len, body[names_at:id_at]))
-            if kind is None:
-                kind = self._replayed_kind(body, names_at, namespace_len, id_at)
+            type_table = self._replayed.get((namespace_len, body[names_at:id_at]))
+            if type_table is None:
+                type_table = self._replayed_type_table(body, names_at, namespace_len, id_at)
             if what != COMMIT:
-                kind.floor = max(kind.floor, core[0])
+                type_table.floor = max(type_table.floor, core[0])
                 continue
             object_id = body[id_at:key_at].decode()
             if core[4] & OBJECT:
-                kind.put(object_id, body[CORE_AT:reply_at])
+                type_table.put(object_id, body[CORE_AT:reply_at])
             if kept_len:
                 expires_ms, kept_ms = _read_times(body, reply_at)
                 self._latest = max(self._latest, (kept_ms, core[2]))
                 if expires_ms > self._latest[0]:
-                    self._keep(kind, object_id, place_of(body[key_at:].decode(), object_id), body[reply_at:names_at])
+                    self._keep(type_table, object_id, make_reply_key(body[key_at:].decode(), object_id), body[reply_at:names_at])
 
-    def _replayed_kind(self, body: bytes, names_at: int, namespace_len: int, id_at: int) -> Kind:
+    def _replayed_type_table(self, body: bytes, names_at: int, namespace_len: int, id_at: int) -> TypeTable:
         type_at = names_at + namespace_len
         name = (body[names_at:type_at].decode(), body[type_at:id_at].decode())
-        kind = self._replayed[namespace_len, body[names_at:id_at]] = self._kinds.get(name) or self._new_kind(*name)
-        return kind
+        type_table = self._replayed[namespace_len, body[names_at:id_at]] = self._type_tables.get(name) or self._new_type_table(*name)
+        return type_table
 
     def settle(self) -> None:
-        """Put the ids in order after a recovery."""
+        """Sort the ids. To be called once, after the last :meth:`replay`."""
         self._ordered = True
         self._replayed.clear()
-        for kind in self._kinds.values():
-            _ = kind.ids
+        for type_table in self._type_tables.values():
+            _ = type_table.ids
 
     # --- cleaning up ----------------------------------------------------------------------------------------
 
     def sweep(self, now_ms: int, limit: int, *, wall_ms: int | None = None) -> None:
-        """Drop up to ``limit`` expired replies and, once per span, as many tombstones of each type.
+        """Drop up to ``limit`` expired replies and, once per ``SWEEP_SPAN_MS``, up to ``limit`` tombstones of each type.
 
-        Tombstones are as old as ``wall_ms`` says; their floor makes it harmless where that is wrong.
+        The age of a tombstone is measured by the wall clock (``wall_ms``). A wrong clock can forget a tombstone too
+        early, which is harmless: the floor keeps versions from going back.
         """
         if self._expired:
             self._drop_expired(now_ms, limit)
@@ -297,20 +309,20 @@ class Table:
             for span in sorted(span for span in self._due if (span + 1) * SWEEP_SPAN_MS <= now_ms):
                 self._expired.extend(self._due.pop(span).items())
             before_ms = (now_ms if wall_ms is None else wall_ms) - self._tombstone_retention_ms
-            for kind in self._kinds.values():
-                kind.forget_tombstones(before_ms, limit)
+            for type_table in self._type_tables.values():
+                type_table.forget_tombstones(before_ms, limit)
             self._drop_expired(now_ms, limit)
 
     def _drop_expired(self, now_ms: int, limit: int) -> None:
         while limit > 0 and self._expired:
-            kind, places = self._expired[0]
-            chunk = places[-limit:]
-            for place in chunk:
-                if kind.has_expired(place, now_ms):
-                    self._drop(kind, place)
-            del places[-len(chunk) :]
+            type_table, reply_keys = self._expired[0]
+            chunk = reply_keys[-limit:]
+            for reply_key in chunk:
+                if type_table.has_expired(reply_key, now_ms):
+                    self._drop(type_table, reply_key)
+            del reply_keys[-len(chunk) :]
             limit -= len(chunk)
-            if not places:
+            if not reply_keys:
                 self._expired.popleft()
 
 
@@ -319,7 +331,7 @@ def _stale(record: CommitRecord, version: int) -> Conflict:
 
 
 def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int, now_ms: int) -> tuple[bytes, int, int]:
-    """Return the body, the end of the object's slice (0: it is not written) and the end of the reply's."""
+    """Return the body, the end of the object's slice (0 if the object is not written) and the end of the reply's."""
     both_names, namespace_len, type_len = names
     object_id = record.key[2].encode()
     version = record.version

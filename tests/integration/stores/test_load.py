@@ -295,11 +295,11 @@ def line(**members: Any) -> str:
 
 def _wrong_lines() -> Iterator[tuple[str, str]]:
     yield "{", "line 2: "
-    yield "[]", "it is not a JSON object"
+    yield "[]", "the line is not a JSON object"
     yield line(id=...), "id is missing"
     yield line(state=...), "state is missing"
     yield line(id=""), "the object id has 0 bytes"
-    yield line(type="_x"), "type '_x' is not a name of a class"
+    yield line(type="_x"), "type '_x' is not a valid class name"
     yield line(namespace="!"), "the namespace is not"
     yield line(version=0), "version is not a whole number from 1"
     yield line(version=True), "version is not a whole number from 1"
@@ -308,14 +308,14 @@ def _wrong_lines() -> Iterator[tuple[str, str]]:
     yield line(commit_seq=(1 << 63) - 1), "commit_seq is not a whole number from 1"
     yield line(commit_seq=1 << 63), "commit_seq is not a whole number from 1"
     yield line(state=[1]), "state is not a JSON object"
-    yield line(deleted=True), "state is not a member that this release knows"
+    yield line(deleted=True), "state is an unknown member"
     yield line(state=..., deleted=False), "deleted is not true"
-    yield line(owner="x"), "owner is not a member that this release knows; a newer one may have written the dump"
+    yield line(owner="x"), "owner is an unknown member; a newer release may have written the dump"
     yield line(id="first"), "an earlier line has the same name"
     yield line(state={"text": "x" * (4 << 20)}), "state has 4194"
     yield line(state={"x": 1}).replace('"x": 1', '"x": NaN'), "NaN is not a JSON number"
     yield line(state={"x": 1}).replace('"x": 1', '"x": 1e999'), "the number 1e999 is too large"
-    yield '{"a":' * 100_000, "it is nested too deeply"
+    yield '{"a":' * 100_000, "the JSON is nested too deeply"
     twice = line(id="t").replace('"value": 1', '"value": 1, "\\u0076alue": 2')
     yield twice, 'line 2 (default/Counter/t): the member "value" occurs twice in one object'
     yield line(id="t").replace('"id": "t"', '"id": "s", "id": "t"'), 'the member "id" occurs twice in one object'
@@ -330,7 +330,7 @@ def _wrong_lines() -> Iterator[tuple[str, str]]:
     kept: dict[str, Any] = {"version": ..., "modified_ms": ..., "state_version": ..., "state": ...}
     kept |= {"idempotency_key": "k", "expires_ms": 1, "fingerprint": "00" * 16}
     for reply in (b"\x01", b"\x01" + bytes(8) + b"\x02{}", b"\x01" + bytes(8) + b"\x02["):
-        yield line(**kept, reply=base64.b64encode(reply).decode()), "reply is not one that goverse dump prints"
+        yield line(**kept, reply=base64.b64encode(reply).decode()), "reply cannot be decoded"
     newer = base64.b64encode(b"\x02" + bytes(9)).decode()
     yield line(**kept, reply=newer), "a kept reply has format 2"
 

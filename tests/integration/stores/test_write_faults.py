@@ -13,7 +13,7 @@ import pytest
 
 from goverse.errors import StoreFailed, Unavailable
 from goverse_node.stores.wal.store import WalStore
-from goverse_node.stores.wal.writer import CLAIM_BYTES_MAX
+from goverse_node.stores.wal.log_writer import CLAIM_BYTES_MAX
 from tests.integration.stores.disk import FaultyFiles
 from tests.integration.stores.samples import (
     call,
@@ -98,7 +98,7 @@ async def test_a_full_disk_refuses_the_batch_and_nothing_of_it_remains(tmp_path:
 
 @pytest.mark.requirement("WAL-1")
 async def test_room_on_the_disk_is_noticed_without_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("goverse_node.stores.wal.writer.ROOM_CHECK_S", 0.001)
+    monkeypatch.setattr("goverse_node.stores.wal.log_writer.ROOM_CHECK_S", 0.001)
     files = FaultyFiles()
     store = wal_store(tmp_path, files=files)
     await store.open()
@@ -265,7 +265,7 @@ async def test_a_fault_that_nobody_foresaw_stops_acknowledging_and_leaves_nobody
 async def test_a_directory_that_is_removed_under_the_store_stops_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("goverse_node.stores.wal.writer.PRESENCE_CHECK_S", 0.0)
+    monkeypatch.setattr("goverse_node.stores.wal.log_writer.PRESENCE_CHECK_S", 0.0)
     store = wal_store(tmp_path / "data")
     await store.open()
     await call_many(store, range(3))

@@ -11,7 +11,7 @@ from goverse_node.stores.postgres import connections, schema, session
 from goverse_node.stores.postgres.statements import migrations
 from goverse_node.stores.postgres.vigil import Vigil
 from goverse_node.stores.postgres.writer import Carried, Writer
-from goverse_node.stores.wal import writer as wal_writer
+from goverse_node.stores.wal import log_writer
 from goverse_node.stores.wal.files import RealHandle
 from goverse_node.stores.wal.segment import RECORDS_AT, encode_mark
 from tests.planted import Planted
@@ -72,7 +72,7 @@ def _acknowledge_before_the_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _write_no_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wal_writer, "encode_mark", lambda counter, _end, _seq: encode_mark(counter, RECORDS_AT, 0))
+    monkeypatch.setattr(log_writer, "encode_mark", lambda counter, _end, _seq: encode_mark(counter, RECORDS_AT, 0))
 
 
 def _expire_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:

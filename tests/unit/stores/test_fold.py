@@ -55,9 +55,9 @@ def table_of(*logs: list[bytes]) -> Table:
 def content_of(table: Table) -> dict[tuple[str, str], tuple[dict[str, bytes], dict[str, bytes], int]]:
     """Return everything a table holds."""
     return {
-        kind.name: (kind.objects, kind.replies, kind.floor)
-        for kind in table.kinds()
-        if kind.objects or kind.replies or kind.floor
+        each.name: (each.objects, each.replies, each.floor)
+        for each in table.type_tables()
+        if each.objects or each.replies or each.floor
     }
 
 

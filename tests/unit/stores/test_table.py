@@ -94,18 +94,18 @@ def test_expired_replies_leave_a_few_at_a_time() -> None:
     batch += [record_of(KEYS[0], 0, "keep", f"later{n}", 10) for n in range(10)]
     table.stage(batch, 1, NOW_MS)
     table.apply_staged()
-    (kind,) = table.kinds()
+    (type_table,) = table.type_tables()
 
     table.sweep(NOW_MS, 40)
-    assert len(kind.replies) == 110
+    assert len(type_table.replies) == 110
     after = NOW_MS + 2 * SWEEP_SPAN_MS
     counts: list[int] = []
     for _ in range(4):
         table.sweep(after, 40)
-        counts.append(len(kind.replies))
+        counts.append(len(type_table.replies))
     assert counts == [70, 30, 10, 10]
     table.sweep(NOW_MS + 12 * SWEEP_SPAN_MS, 40)
-    assert len(kind.replies) == 0
+    assert len(type_table.replies) == 0
 
 
 def test_a_reply_kept_again_is_not_swept_with_the_old_one() -> None:

@@ -32,7 +32,7 @@ from goverse_node.stores.wal.refusals import unusable
 from goverse_node.stores.wal.segment import Origin
 from goverse_node.stores.wal.stats import BatchWritten, WalStats
 from goverse_node.stores.wal.upkeep import Now, Retention, Trimmed, Upkeep
-from goverse_node.stores.wal.writer import Writer
+from goverse_node.stores.wal.log_writer import LogWriter
 
 _log = logging.getLogger("goverse.store.wal")
 
@@ -81,7 +81,7 @@ class WalStore:
         self._table = Table()
         self._stats = WalStats()
         self._lock: Lock | None = None
-        self._writer: Writer | None = None
+        self._writer: LogWriter | None = None
         self._seq = 0
         self._trouble = "the store is not open"
         self._failure = ""
@@ -144,7 +144,7 @@ class WalStore:
         self._time = RunningTime(self._clock, resumed_ms(kept_ms, kept_wall_ms, wall_ms) if kept_ms else wall_ms)
         self._stats.recovered_records = recovered.records
         self._stats.log_bytes = recovered.log_bytes
-        self._writer = Writer(
+        self._writer = LogWriter(
             self._directory,
             recovered.manifest,
             self._files,
@@ -310,7 +310,7 @@ class WalStore:
         if self._on_batch is not None:
             self._on_batch(BatchWritten(records, size, seconds))
 
-    def _opened(self) -> Writer:
+    def _opened(self) -> LogWriter:
         if self._failure or self._writer is None:
             raise StoreFailed(self._failure or self._trouble)
         return self._writer

@@ -19,7 +19,7 @@ from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.manifest import Manifest, SnapshotEntry
 from goverse_node.stores.wal.stats import WalStats
-from goverse_node.stores.wal.writer import Writer
+from goverse_node.stores.wal.log_writer import LogWriter
 
 SEGMENTS_MAX: Final = 64
 """More segments than this start a snapshot, however small they are: each start of the store leaves one."""
@@ -73,14 +73,14 @@ class Upkeep:
         self._compactor = Compactor()
         self._task: asyncio.Task[SnapshotEntry] | None = None
         self._due_bytes = retention.snapshot_bytes
-        self._writer: Writer
+        self._writer: LogWriter
 
     @property
     def compactor_pid(self) -> int | None:
         """The process that makes a snapshot now."""
         return self._compactor.pid
 
-    def start(self, writer: Writer) -> None:
+    def start(self, writer: LogWriter) -> None:
         """Work with this writer; makes a snapshot at once where one is due."""
         self._writer = writer
         self._set_due(writer.manifest)

@@ -43,7 +43,7 @@ Done = Callable[[GoverseError | None, float], None]
 """Told on the loop after each batch: the error or None, and the seconds that the durable write took."""
 
 
-class Writer:
+class LogWriter:
     """Writes the last segment of a data directory."""
 
     def __init__(
