@@ -232,7 +232,7 @@ async def test_a_record_that_is_missing_in_the_middle_is_refused(tmp_path: Path)
     ends = record_ends(data)
     path.write_bytes(data[: ends[3]] + data[ends[4] :] + bytes(ends[4] - ends[3]))
     store = wal_store(tmp_path)
-    with pytest.raises(DataDamaged, match="position 5 should follow"):
+    with pytest.raises(DataDamaged, match="expected position 5"):
         await store.open()
 
 

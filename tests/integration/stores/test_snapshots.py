@@ -131,7 +131,7 @@ async def test_a_damaged_newest_snapshot_is_replaced_by_the_older_one(
     with caplog.at_level(logging.WARNING, "goverse.store.wal"):
         async with opened(tmp_path) as store:
             assert calls_seen(store) == 30
-            assert "trying the one before it" in caplog.text
+            assert "trying the previous one" in caplog.text
             await call_many(store, range(30, 33))
             entry = await store.snapshot()
             assert entry.seq == 33

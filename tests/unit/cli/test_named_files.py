@@ -20,11 +20,11 @@ LINE = json.dumps(
         ("call A b c @absent.json", ExitCode.USAGE, "absent.json cannot be read: No such file or directory"),
         ("openapi check absent.json app.py", ExitCode.USAGE, "absent.json cannot be read: No such file or directory"),
         ("load absent --into x", ExitCode.USAGE, "absent cannot be read: No such file or directory"),
-        ("load text --into x", ExitCode.FAILED, "line 1: it is not JSON: Expecting value, column 1"),
+        ("load text --into x", ExitCode.FAILED, "line 1: invalid JSON: Expecting value, column 1"),
         (
             "load dump --into /proc/x",
             ExitCode.FAILED,
-            "nothing was loaded into /proc/x: No such file or directory; name another one with --into",
+            "nothing was loaded into /proc/x: No such file or directory; choose another directory with --into",
         ),
         (
             "openapi export app.py --out /proc/x",

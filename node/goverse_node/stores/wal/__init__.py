@@ -1,1 +1,1 @@
-"""The embedded store: a write-ahead log with snapshots in one folder, for one machine. See docs/design/wal.md."""
+"""The embedded store for one machine: a write-ahead log with snapshots in one directory. See docs/design/wal.md."""

@@ -1,7 +1,7 @@
-"""What an operator does with a data directory: look whether it is whole, make a snapshot, trim it.
+"""Administration of a data directory: verify it, make a snapshot, trim it.
 
-``verify`` reads only, also beside a running server. ``snapshot`` and ``trim`` need the directory for
-themselves; a running server offers both itself.
+``verify`` only reads, so a server may use the directory at the same time. ``snapshot`` and ``trim`` need exclusive
+access to it. A running server offers both operations itself.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ from goverse_node.stores.wal.upkeep import Trimmed, remove_unnamed
 
 @dataclass(slots=True)
 class Inspection:
-    """What a data directory holds, and what is wrong with it.
+    """The contents of a data directory and the damage in it.
 
     Attributes:
-        directory: where it is.
-        store_id, generation: whose data it is.
-        segments, snapshots: how many files of each.
-        size: their bytes.
-        records: records in the log.
-        last_seq, acknowledged_seq: the last position in the log, and the last one known to be acknowledged.
+        directory: the data directory.
+        store_id, generation: the identity of the store.
+        segments, snapshots: the number of files of each kind.
+        size: their total size in bytes.
+        records: the number of records in the log.
+        last_seq: the last position in the log.
+        acknowledged_seq: the last position that is known to be acknowledged.
         oldest_seq: the oldest position that can be restored.
-        objects, replies: what the newest whole snapshot holds.
-        torn_tail: why the log ends in something that is no record; nobody was told about it. Empty where it
-        does not.
-        problems: damage, one sentence each with file and offset; empty where everything is whole.
+        objects, replies: the contents of the newest undamaged snapshot.
+        torn_tail: the reason why the end of the log is not a record, which was never acknowledged; empty if the log
+            ends with a record.
+        problems: one sentence for each damage, with file and offset; empty if the data is undamaged.
     """
 
     directory: Path
@@ -58,7 +59,7 @@ class Inspection:
 
 
 def verify(source: Path, *, files: Files | None = None, progress: Progress | None = None) -> Inspection:
-    """Read every byte that counts and say what is there; damage is reported, not raised.
+    """Read all files of the store and report their contents. Damage is listed in ``problems``, not raised.
 
     Raises:
         DataNewer: a newer release wrote the data.
@@ -113,11 +114,12 @@ def snapshot(
     files: Files | None = None,
     progress: Progress | None = None,
 ) -> SnapshotEntry:
-    """Make a snapshot of everything in a directory that no server uses, and trim what it makes superfluous.
+    """Make a snapshot of everything in a directory that no server uses, then trim older snapshots and log.
 
     Raises:
         StoreLocked: a server uses the directory.
         DataDamaged: the data cannot be read.
+        StoreFailed: writing the snapshot failed.
     """
     real: Files = files or RealFiles()
     directory, lock = _locked(source)
@@ -128,29 +130,30 @@ def snapshot(
         for _ in log.records(manifest.segments[-1] - 1):
             pass
         if log.tail is None:
-            raise StoreFailed(f"{source} has no segment to go on with")
+            raise StoreFailed(f"the manifest of {source} contains no segment")
         manifest = take_over(directory, manifest, log.tail, real)
         wall_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
         before_ms = wall_ms - round(tombstone_retention_s * 1000)
-        # Replies expire by the running time of the store, which does not run here.
+        # now_ms is 0: replies expire by the running time of the store, which does not advance here.
         made = compact(Task(str(source), log.tail.last_seq, 0, before_ms), real, progress)
         new = manifest.with_snapshot(made.snapshot, base_seq=made.base_seq).trimmed(snapshots_kept)
         _switch(directory, manifest, new, real)
         return made.snapshot
     except OSError as error:
-        raise StoreFailed(f"no snapshot of {source} was made: {error}") from error
+        raise StoreFailed(f"making a snapshot of {source} failed: {error}") from error
     finally:
         lock.release()
 
 
 def trim(source: Path, *, snapshots_kept: int = 1, files: Files | None = None) -> Trimmed:
-    """Remove all but the newest snapshots, and the log that only the removed ones needed.
+    """Remove all but the newest snapshots, and the log that only the removed ones need.
 
-    The snapshots that stay are verified first: a trim never leaves a damaged one as the only way back.
+    The snapshots to keep are verified first, so that a trim never leaves a damaged one as the only copy.
 
     Raises:
         StoreLocked: a server uses the directory.
-        DataDamaged: a snapshot that would stay is damaged.
+        DataDamaged: a snapshot to keep is damaged.
+        StoreFailed: changing the directory failed.
     """
     real: Files = files or RealFiles()
     directory, lock = _locked(source)
@@ -160,7 +163,7 @@ def trim(source: Path, *, snapshots_kept: int = 1, files: Files | None = None) -
         verify_snapshots(directory, new, real)
         return _switch(directory, old, new, real)
     except OSError as error:
-        raise StoreFailed(f"{source} was not trimmed: {error}") from error
+        raise StoreFailed(f"trimming {source} failed: {error}") from error
     finally:
         lock.release()
 

@@ -1,9 +1,8 @@
-"""Making a snapshot: the newest whole snapshot and the sealed segments behind it, folded into a new one.
+"""Makes a snapshot: folds the newest undamaged snapshot and the sealed segments after it into a new one.
 
-While a store serves, this module runs as a process of its own (``python -m``), because a thread would compete
-with the event loop for the interpreter. It reads sealed segments only, changes nothing but its own files, and
-ends with its parent: a pipe on standard input closes when the parent dies. The manifest is switched by
-whoever asked.
+While a store serves calls, this module runs in a child process (``python -m``), because a thread would compete with the
+event loop for the interpreter. It only reads sealed segments and only changes its own files. The caller switches the
+manifest afterwards. The process ends with its parent: its standard input is a pipe that closes when the parent dies.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ _log = logging.getLogger("goverse.store.wal")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to make a snapshot of.
+    """A snapshot to make.
 
     Attributes:
         directory: the data directory.
         upto: the last position to include.
-        now_ms: replies that expired by then are left out; in the running time of the store.
-        tombstones_before_ms: tombstones older than this are left out.
+        now_ms: the present running time of the store. Replies that have expired by then are left out.
+        tombstones_before_ms: tombstones older than this wall-clock time are left out.
     """
 
     directory: str
@@ -54,20 +53,20 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A new snapshot, and the position of the one that it was made from (0: from the log alone)."""
+    """A new snapshot, and the position of the snapshot that it was made from (0 if it was made from the log alone)."""
 
     snapshot: SnapshotEntry
     base_seq: int
 
 
 def compact(task: Task, files: Files, progress: Progress | None = None) -> Made:
-    """Write the snapshot; the manifest does not name it yet.
+    """Write the snapshot. The caller has to add it to the manifest.
 
     Raises:
-        DataDamaged: records that it needs cannot be read.
+        DataDamaged: records that the snapshot needs cannot be read.
     """
     directory = DataDirectory(Path(task.directory))
-    # A compactor whose parent was killed may live on for a moment; two must not write the same files.
+    # A compactor can outlive a killed parent for a moment. The lock keeps two of them from writing the same files.
     lock = os.open(directory.compaction_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -114,11 +113,10 @@ def snapshot_of(
 
 
 def whole_snapshot(directory: DataDirectory, manifest: Manifest, upto: int, files: Files) -> SnapshotReader | None:
-    """Return the newest snapshot at or before ``upto`` that is whole; None where the log reaches back to the
-    start.
+    """Return the newest undamaged snapshot at or before ``upto``, or None if the log alone is sufficient.
 
     Raises:
-        DataDamaged: no snapshot is whole, and the log does not reach back.
+        DataDamaged: all snapshots are damaged, and the log does not go back to the start.
     """
     trouble: DataDamaged | None = None
     for entry in reversed(manifest.snapshots):
@@ -128,7 +126,7 @@ def whole_snapshot(directory: DataDirectory, manifest: Manifest, upto: int, file
         try:
             _drain(reader.bodies(files))
         except DataDamaged as damage:
-            _log.warning("%s; the one before it is used", damage.detail)
+            _log.warning("snapshot skipped, using the previous one: %s", damage.detail)
             trouble = trouble or damage
         else:
             return reader
@@ -138,10 +136,10 @@ def whole_snapshot(directory: DataDirectory, manifest: Manifest, upto: int, file
 
 
 def verify_snapshots(directory: DataDirectory, manifest: Manifest, files: Files) -> None:
-    """Read the snapshots that ``manifest`` names.
+    """Verify the snapshots in ``manifest``.
 
     Raises:
-        DataDamaged: one of them is damaged.
+        DataDamaged: a snapshot is damaged.
     """
     for entry in manifest.snapshots:
         _drain(SnapshotReader(directory.snapshot(entry.seq), manifest.origin, entry).bodies(files))
@@ -158,9 +156,9 @@ def _end_with_parent() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the first argument asks, ``compact`` or ``verify`` in JSON; answer in JSON on stdout."""
+    """Run one request, ``compact`` or ``verify``. The first argument is the request and stdout the answer, in JSON."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    gc.disable()  # a short life among millions of bytes objects and no cycles
+    gc.disable()  # a short-lived process with millions of bytes objects and no cycles
     with suppress(OSError):
         os.nice(NICENESS)
     try:
@@ -184,5 +182,5 @@ def _answer(request: dict[str, Any], files: Files) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    # Without the interpreter's own shutdown, which would wait for the reader of standard input.
+    # os._exit skips the interpreter's shutdown, which would wait for the thread that reads standard input.
     os._exit(main(sys.argv[1:]))

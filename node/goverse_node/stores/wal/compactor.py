@@ -1,6 +1,6 @@
-"""The process that makes and verifies snapshots while the store serves, seen from its parent.
+"""The parent's side of the process that makes and verifies snapshots (:mod:`goverse_node.stores.wal.compact`).
 
-Its failure is harmless: the log is still there, and the next snapshot tries again.
+If the process fails, no data is lost: the log is still complete, and the next snapshot covers it.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from goverse_node.stores.wal.manifest import SnapshotEntry
 
 
 class Compactor:
-    """Runs one job at a time in a process of its own. Its methods block."""
+    """Runs one job at a time in a child process. Its methods block."""
 
     def __init__(self) -> None:
-        """Nothing runs yet."""
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
         self._guard = threading.Lock()
 
     @property
     def pid(self) -> int | None:
-        """The process that works now."""
+        """The id of the running process, or None."""
         process = self._process
         return process.pid if process is not None else None
 
@@ -38,28 +37,28 @@ class Compactor:
         """Make a snapshot.
 
         Raises:
-            Unavailable: the process failed or was killed; says why.
+            Unavailable: the process failed or was killed. The message contains the reason.
         """
         answer = self._run({"compact": asdict(task)})
         return Made(SnapshotEntry(**answer["snapshot"]), answer["base_seq"])
 
     def verify(self, directory: Path, snapshots_kept: int) -> None:
-        """Read the newest snapshots.
+        """Verify the newest ``snapshots_kept`` snapshots.
 
         Raises:
-            Unavailable: one is damaged, or the process was killed; says which or why.
+            Unavailable: a snapshot is damaged, or the process failed. The message contains the reason.
         """
         self._run({"verify": str(directory), "snapshots_kept": snapshots_kept})
 
     def stop(self) -> None:
-        """Kill what runs, and start nothing any more."""
+        """Kill the running process and refuse further jobs."""
         with self._guard:
             self._stopped = True
             if self._process is not None:
                 self._process.kill()
 
     def _run(self, request: dict[str, Any]) -> dict[str, Any]:
-        # A child that finds the same modules, however this process came by them.
+        # The child has to find the same modules as this process, whatever put them on the path.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
         command = [sys.executable, "-P", "-m", "goverse_node.stores.wal.compact", json.dumps(request)]
         with self._guard:
@@ -74,31 +73,31 @@ class Compactor:
                 start_new_session=True,
             )
         with process:
-            output, complaints = _read_both(process)
+            output, errors = _read_both(process)
             status = process.wait()
         with self._guard:
             self._process = None
-        return _answer(output, complaints, status)
+        return _answer(output, errors, status)
 
 
 def _read_both(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    """Read both outputs to their ends; standard input stays open, closing it would tell the child to end."""
-    complaints: list[bytes] = []
+    """Read stdout and stderr to their ends. Standard input stays open: closing it would end the child."""
+    errors: list[bytes] = []
     stdout, stderr = cast(IO[bytes], process.stdout), cast(IO[bytes], process.stderr)
-    reader = threading.Thread(target=lambda: complaints.append(stderr.read()))
+    reader = threading.Thread(target=lambda: errors.append(stderr.read()))
     reader.start()
     output = stdout.read()
     reader.join()
-    return output, b"".join(complaints)
+    return output, b"".join(errors)
 
 
-def _answer(output: bytes, complaints: bytes, status: int) -> dict[str, Any]:
+def _answer(output: bytes, errors: bytes, status: int) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(output)
     except ValueError:
         answer = {}
     if status == 0 and output:
         return answer
-    lines = complaints.decode(errors="replace").strip().splitlines()
-    why = answer.get("error") or (lines[-1] if lines else "it was killed" if status < 0 else "it said nothing")
+    lines = errors.decode(errors="replace").strip().splitlines()
+    why = answer.get("error") or (lines[-1] if lines else "it was killed" if status < 0 else "no output")
     raise Unavailable(f"the snapshot process failed (status {status}): {why}")

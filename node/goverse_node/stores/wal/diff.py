@@ -1,4 +1,4 @@
-"""What differs between two stores, or two dumps of stores: names, states and versions, not positions and times."""
+"""Comparison of two stores or dumps by names, states and versions. Positions and times are not compared."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from goverse.errors import DataDamaged
 from goverse_node.stores.wal.dump import dump
 
 _Line = tuple[tuple[str, str, str, str], dict[str, Any]]
-"""Name and members."""
+"""The name (namespace, type, id, idempotency key) and the members of a line."""
 
 _COMPARED: Final = ("version", "state_version", "state", "creation", "deleted", "fingerprint", "reply")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One name on which two stores differ.
+    """An object or a reply that is different in the two stores.
 
     Attributes:
-        namespace, type, id, idempotency_key: the name; the key is empty for an object.
-        what: ``only in a``, ``only in b``, or the members that differ.
-        a, b: the two lines, or None.
+        namespace, type, id, idempotency_key: the name. The idempotency key is empty for an object.
+        what: ``only in a``, ``only in b``, or the names of the members that differ.
+        a, b: the lines in the two stores; None if there is no such line.
     """
 
     namespace: str
@@ -37,10 +37,12 @@ class Difference:
 
 
 def diff(a: Path, b: Path, *, replies: bool = False) -> Iterator[Difference]:
-    """Yield what differs between two data directories or dump files, sorted by name; nothing where they are
-    the same.
+    """Yield the differences between two data directories or dump files, sorted by name.
 
-    Positions and times are not compared: the same calls at other times leave the same objects.
+    Positions and times are not compared, because the same calls at another time leave the same objects.
+
+    Raises:
+        DataDamaged: a line of a dump file is invalid, or a record of a data directory is damaged.
     """
     left, right = _lines(a, replies), _lines(b, replies)
     one, other = next(left, None), next(right, None)
@@ -71,7 +73,7 @@ def _lines(path: Path, replies: bool) -> Iterator[_Line]:
 
 
 def _parsed(lines: Iterable[str], path: Path, replies: bool) -> Iterator[_Line]:
-    """Yield the living objects, and with ``replies`` the kept replies; a dump may also hold tombstones and floors."""
+    """Yield the living objects, and with ``replies`` the kept replies. Tombstones and floors are skipped."""
     for number, line in enumerate(lines, 1):
         try:
             value: dict[str, Any] = json.loads(line)
@@ -79,5 +81,5 @@ def _parsed(lines: Iterable[str], path: Path, replies: bool) -> Iterator[_Line]:
                 continue
             name = (value["namespace"], value["type"], value["id"], value.get("idempotency_key") or "")
         except (ValueError, KeyError, TypeError) as error:
-            raise DataDamaged(f"{path}, line {number}: not a line of a dump ({error})", file=str(path)) from error
+            raise DataDamaged(f"{path}, line {number}: invalid line of a dump ({error})", file=str(path)) from error
         yield name, value

@@ -1,9 +1,10 @@
-"""The data directory: where each file is, and who may write.
+"""The layout of a data directory, and its lock.
 
-manifest.json   which files count
-lock            held by the one process that writes; its process id stands inside
-wal/            segments, named by their first position
-snapshots/      snapshots, named by the position that they reach
+manifest.json    the files that belong to the store
+lock             locked by the one process that may write; contains its process id
+compaction.lock  locked by the process that makes a snapshot
+wal/             segments, named by their first position
+snapshots/       snapshots, named by their last position
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from goverse_node.stores.wal.manifest import Manifest
 from goverse_node.stores.wal.refusals import damaged, unusable
 from goverse_node.stores.wal.segment import RECORDS_AT
 
-LOCK_PATIENCE_S: Final = 0.5
+LOCK_TIMEOUT_S: Final = 0.5
 
 
 class DataDirectory:
-    """Paths below one data directory."""
+    """The paths in one data directory."""
 
     def __init__(self, root: Path) -> None:
-        """Name the directory; nothing is touched."""
+        """Derive the paths. The directory is not accessed."""
         self.root = root
         self.manifest = root / "manifest.json"
         self.lock = root / "lock"
@@ -45,38 +46,38 @@ class DataDirectory:
         return self.snapshots / f"{seq:020d}.snap"
 
     def create(self, files: Files) -> None:
-        """Make the directory and its folders, durably."""
+        """Create the directory and its subdirectories, durably."""
         for folder in (self.root, self.segments, self.snapshots):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         files.sync_directory(self.root)
         files.sync_directory(self.root.parent)
 
     def holds_data(self) -> bool:
-        """Tell whether there are records, with or without a manifest that names them."""
+        """True if there are records, even if no manifest names them."""
         return any(self.snapshots.glob("*.snap")) or any(
             path.stat().st_size > RECORDS_AT for path in self.segments.glob("*.wal")
         )
 
     def absent(self) -> DataDamaged:
-        """Return the error of a directory that is none of ours."""
+        """Return the error for a directory that is not a data directory."""
         return DataDamaged(
-            f"{self.root} is no data directory: {self.manifest.name} is missing (offset 0)",
+            f"{self.root} is not a data directory: {self.manifest.name} is missing (offset 0)",
             file=str(self.root),
             offset=0,
         )
 
     def read_manifest(self) -> Manifest:
-        """Read the manifest and see that the files that it names are there.
+        """Read the manifest and check that all files in it exist.
 
         Raises:
-            DataDamaged: the manifest, or a file that it names, is missing or damaged.
+            DataDamaged: the manifest is missing or damaged, or a file in it is missing.
             DataNewer: a newer release wrote it.
         """
         try:
             content = self.manifest.read_bytes()
         except FileNotFoundError as error:
             if self.holds_data():
-                why = "it is missing, and the records beside it cannot be used without it"
+                why = "the file is missing, and the records in this directory cannot be used without it"
                 raise damaged(self.manifest, 0, why) from error
             raise self.absent() from error
         manifest = manifests.decode(content, self.manifest)
@@ -84,15 +85,15 @@ class DataDirectory:
         named += [self.snapshot(entry.seq) for entry in manifest.snapshots]
         for path in named:
             if not path.is_file():
-                raise damaged(path, 0, f"it is missing, though {self.manifest.name} names it")
+                raise damaged(path, 0, f"the file is missing, but {self.manifest.name} names it")
         return manifest
 
 
 class Lock:
-    """The right to write, held by one process at a time; the system releases it when the process ends.
+    """An exclusive lock on a data directory. The operating system releases it when the process ends.
 
-    A process that was killed while it started another one leaves that one holding the lock until its first
-    instruction, so a lock that is taken is asked for again for a moment.
+    If a process is killed while it starts a child process, the child holds the inherited lock until it executes its
+    program. A lock that is taken is therefore tried again for ``LOCK_TIMEOUT_S``.
     """
 
     def __init__(self, directory: DataDirectory) -> None:
@@ -112,7 +113,7 @@ class Lock:
             os.close(descriptor)
             raise StoreLocked(
                 f"the data directory {directory.root} is in use by process {holder}; "
-                "stop it first, or choose another directory",
+                "stop that process, or choose another directory",
                 directory=str(directory.root),
                 pid=holder,
             ) from error
@@ -122,19 +123,19 @@ class Lock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Let others write; may be called twice."""
+        """Release the lock. May be called twice."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
 def _take(descriptor: int) -> None:
-    """Lock, at once or a moment later.
+    """Lock the file; retry for ``LOCK_TIMEOUT_S`` while another process holds the lock.
 
     Raises:
-        BlockingIOError: somebody else holds the lock.
+        BlockingIOError: another process still holds the lock.
     """
-    end = time.monotonic() + LOCK_PATIENCE_S
+    end = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

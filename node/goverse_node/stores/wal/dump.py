@@ -1,7 +1,7 @@
-"""A store as text: one JSON object per line, sorted by name.
+"""Dump of a store as text: one JSON object per line, sorted by name.
 
-Reads only, also beside a running server: everything that was acknowledged when it began. A dump says what the
-objects are, so two stores with the same dump are the same to every caller.
+The directory is only read, so a server may use it at the same time. The dump then contains everything that had been
+acknowledged when it started. Two stores with the same dump are the same for every caller.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def dump(
 ) -> Iterator[str]:
     """Yield the lines of a dump, at a position or at the end of the log.
 
-    ``floors`` adds a line for each type with the highest version of its forgotten tombstones, which a store that is
-    loaded from the dump needs to keep versions from going back.
+    With ``floors``, there is a line for each type with the highest version of its forgotten tombstones. A store that is
+    loaded from the dump needs it to keep versions from going back.
 
     Raises:
-        RestoreRefused: the position is not covered.
+        RestoreRefused: the position is not covered. The message contains the closest one that is.
         DataDamaged: a record does not match its checksum.
         DataNewer: a newer release wrote the data.
     """
@@ -120,5 +120,5 @@ def _json(state: bytes) -> Any:
     try:
         return json.loads(state)
     except ValueError:
-        # The node commits nothing but JSON; whatever else a caller of the store wrote stays visible.
+        # A node commits only JSON. Other bytes, from a direct user of the store, are shown in base64.
         return {"base64": base64.b64encode(state).decode()}

@@ -1,4 +1,4 @@
-"""The end of the log when a process takes over: what was torn is cut, and the next record gets a fresh segment."""
+"""The end of the log at a start: a torn write is cut off, and new records go into an empty segment."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _log = logging.getLogger("goverse.store.wal")
 
 
 def settle_pages(directory: DataDirectory, manifest: Manifest, files: Files) -> None:
-    """Make what is about to be served durable, and see the disk's view of it.
+    """Sync the last segment and drop it from the page cache, so that recovery reads what is on the disk.
 
-    After a failed sync the system may believe pages clean that the disk never got: dropping them shows the
-    truth.
+    After a failed sync the operating system can hold pages that it considers clean but that never reached the disk.
     """
     handle = files.open(directory.segment(manifest.segments[-1]), write=True)
     try:
@@ -29,15 +28,14 @@ def settle_pages(directory: DataDirectory, manifest: Manifest, files: Files) -> 
 
 
 def take_over(directory: DataDirectory, manifest: Manifest, tail: Tail, files: Files) -> Manifest:
-    """Cut off what is behind the last whole record and make an empty last segment; return the manifest then
-    valid.
+    """Cut the log off after its last whole record and add an empty segment. Returns the new manifest.
 
-    An empty last segment serves again, so that restarts do not pile up files.
+    If the last segment is empty it is reused, so that restarts do not accumulate files.
     """
     path = directory.segment(tail.first_seq)
     if tail.torn:
         _log.warning(
-            "%s: cut at offset %d (%s); nothing behind it was acknowledged, the log ends with %d",
+            "%s: cut at offset %d (%s); nothing after it was acknowledged, the last position is %d",
             path,
             tail.end,
             tail.torn,
@@ -60,7 +58,7 @@ def take_over(directory: DataDirectory, manifest: Manifest, tail: Tail, files: F
 
 
 def create_segment(directory: DataDirectory, manifest: Manifest, first_seq: int, files: Files) -> None:
-    """Make an empty segment, durably; it counts once a manifest names it."""
+    """Create an empty segment, durably. It belongs to the store as soon as a manifest names it."""
     handle = files.open(directory.segment(first_seq), create=True)
     try:
         handle.write_at(encode_header(manifest.origin, first_seq, manifest.created_ms), 0)

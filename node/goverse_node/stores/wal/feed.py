@@ -1,7 +1,7 @@
-"""The change feed: the log, read behind a cursor.
+"""The change feed, read from the log after a cursor.
 
-Read in a thread, a slice at a time, so that a reader of a long log never holds the interpreter for long.
-Where the last slices ended is remembered, so a reader that follows the log does not search its place again.
+The log is read in a thread, in slices, so that a long read never blocks the event loop for long. The offsets at which
+the last slices ended are cached. A reader that follows the log therefore continues without a search.
 """
 
 from __future__ import annotations
@@ -25,53 +25,60 @@ from goverse_node.stores.wal.segment import RECORDS_AT
 
 SLICE_RECORDS: Final = 1_000
 SLICE_BLOCK: Final = 64 * KIB
-PLACES_MAX: Final = 256
+OFFSETS_MAX: Final = 256
 
 
 @dataclass(slots=True)
 class _Slice:
-    """What one pass read: changes, the last position seen, and where it stands (segment, offset)."""
+    """The result of one pass.
+
+    Attributes:
+        changes: the changes that were found.
+        reached: the last position that was read.
+        offset: the segment and the offset after that position.
+        records: the number of records that were read.
+    """
 
     changes: list[Change]
     reached: int
-    place: tuple[int, int]
+    offset: tuple[int, int]
     records: int = field(default=0)
 
 
 class Feed:
-    """Reads changes out of the segments."""
+    """Reads changes from the segments."""
 
     def __init__(self, directory: DataDirectory, files: Files, manifest: Callable[[], Manifest]) -> None:
-        """Read what ``manifest`` names at the time of each call."""
+        """Create a feed. ``manifest`` returns the current manifest; it is called for each slice."""
         self._directory = directory
         self._files = files
         self._manifest = manifest
-        self._places: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        self._offsets: OrderedDict[int, tuple[int, int]] = OrderedDict()
 
     async def read(self, after: int, limit: int, upto: int) -> Sequence[Change]:
         """Return up to ``limit`` changes with ``after < commit_seq <= upto``, in order.
 
         Raises:
-            CursorExpired: the log behind ``after`` was trimmed.
+            CursorExpired: the log after ``after`` was trimmed; ``oldest`` is the oldest valid cursor.
         """
         found: list[Change] = []
         while after < upto and len(found) < limit:
             manifest = self._manifest()
             if manifest.segments[0] > after + 1:
                 oldest = manifest.segments[0] - 1
-                raise CursorExpired(f"changes behind {after} are not kept any more", oldest=str(oldest))
+                raise CursorExpired(f"changes after {after} are no longer kept", oldest=str(oldest))
             try:
                 part = await asyncio.to_thread(self._slice, manifest, after, (limit - len(found), upto))
             except FileNotFoundError:
                 if self._manifest() is manifest:
                     raise
-                continue  # trimmed between the look and the read: look again
+                continue  # the segment was trimmed after the manifest was read: try again with the new manifest
             found += part.changes
             after = part.reached
-            self._places[after] = part.place
-            self._places.move_to_end(after)
-            if len(self._places) > PLACES_MAX:
-                self._places.popitem(last=False)
+            self._offsets[after] = part.offset
+            self._offsets.move_to_end(after)
+            if len(self._offsets) > OFFSETS_MAX:
+                self._offsets.popitem(last=False)
         return found
 
     def _slice(self, manifest: Manifest, after: int, bounds: tuple[int, int]) -> _Slice:
@@ -81,12 +88,12 @@ class Feed:
             self._read_segment(segment, offset if segment == first else RECORDS_AT, part, bounds)
             if part.reached >= bounds[1] or len(part.changes) >= bounds[0] or part.records >= SLICE_RECORDS:
                 return part
-        first, offset = part.place
-        raise damaged(self._directory.segment(first), offset, f"it ends before position {bounds[1]}")
+        first, offset = part.offset
+        raise damaged(self._directory.segment(first), offset, f"the log ends before position {bounds[1]}")
 
     def _find(self, manifest: Manifest, after: int) -> tuple[int, int]:
         first = max(one for one in manifest.segments if one <= after + 1)
-        known = self._places.get(after)
+        known = self._offsets.get(after)
         return known if known is not None and known[0] in manifest.segments else (first, RECORDS_AT)
 
     def _read_segment(self, first: int, offset: int, part: _Slice, bounds: tuple[int, int]) -> None:
@@ -99,7 +106,7 @@ class Feed:
                 if seq > upto:
                     return
                 part.records += 1
-                part.place = (first, scan.end)
+                part.offset = (first, scan.end)
                 if seq > part.reached:
                     part.reached = seq
                     if body[FULL.size - 1] & OBJECT:

@@ -1,9 +1,11 @@
-"""Folding: an old snapshot and the log behind it become the records of a new snapshot.
+"""Folding: merges a snapshot and the log after it into the records of a new snapshot.
 
-Everything is merged in one order, the newest record of a name wins. The log is sorted in runs of bounded size
-that wait in files, so memory does not grow with the log or with the number of objects. Replies that expired
-and tombstones past their retention are left out; the highest version of the tombstones left out becomes the
-floor of their type.
+This is an external merge sort. The log is sorted in runs of at most ``RUN_BYTES_MAX``, which are written to temporary
+files, so the memory does not grow with the log or with the number of objects. The runs and the old snapshot are then
+merged by name. Of several records with the same name, the newest one is kept.
+
+Expired replies and tombstones past their retention are left out. The highest version of the tombstones that are left
+out becomes the floor of their type.
 """
 
 from __future__ import annotations
@@ -34,11 +36,11 @@ from goverse_node.stores.wal.scan import BLOCK, Scan
 RUN_BYTES_MAX: Final = 48 * MIB
 
 _Keyed = tuple[bytes, int, bytes]
-"""Name, negative position, body: in the order of a merge, the newest record of a name comes first."""
+"""Name, negative position and body. In this order the newest record of a name comes first."""
 
 
 def split(body: bytes) -> list[bytes]:
-    """Take a commit record apart: one record for the object, one for the reply."""
+    """Split a commit record into one record for the object and one for the reply, as far as it has them."""
     what, namespace_len, type_len, id_len, idem_len, state_len, reply_len, *core, flags = FULL.unpack_from(body)
     if not reply_len:
         return [body] if flags & OBJECT else []
@@ -55,25 +57,28 @@ def split(body: bytes) -> list[bytes]:
 
 
 def name_of(body: bytes) -> bytes:
-    """Return what a record is about, to sort by: namespace, type, id, key; then lengths and kind, to be unique."""
+    """Return the sort key of a record: namespace, type, id and idempotency key.
+
+    The lengths of these names and a byte for object or reply follow, which makes the sort key unique.
+    """
     _, namespace_len, type_len, id_len, _, state_len, reply_len, *_ = FULL.unpack_from(body)
     at = STATE_AT + state_len + reply_len
     type_at = at + namespace_len
     id_at = type_at + type_len
     key_at = id_at + id_len
-    kind = b"\1" if reply_len else b"\0"
-    return b"\0".join((body[at:type_at], body[type_at:id_at], body[id_at:key_at], body[key_at:], body[1:6] + kind))
+    part = b"\1" if reply_len else b"\0"
+    return b"\0".join((body[at:type_at], body[type_at:id_at], body[id_at:key_at], body[key_at:], body[1:6] + part))
 
 
 class Fold:
-    """One folding; give it the log with :meth:`add`, then take :meth:`merged`.
+    """One folding. Add the log with :meth:`add`, then read the result from :meth:`merged`.
 
     Attributes:
-        last_ms: the time of the newest record seen.
+        last_ms: the time of the newest record that was added.
     """
 
     def __init__(self, folder: Path, files: Files, *, run_bytes_max: int = RUN_BYTES_MAX) -> None:
-        """Keep the runs in ``folder`` until :meth:`close`."""
+        """Create a folding. It keeps its runs in ``folder`` until :meth:`close`."""
         self.last_ms = 0
         self._folder = folder
         self._files = files
@@ -83,7 +88,7 @@ class Fold:
         self._runs: list[Path] = []
 
     def add(self, records: Iterable[bytes]) -> None:
-        """Take records of the log, in order."""
+        """Add records of the log, in order."""
         for record in records:
             self.last_ms = max(self.last_ms, at_ms_of(record))
             for body in split(record):
@@ -93,7 +98,7 @@ class Fold:
                 self._spill()
 
     def merged(self, base: Iterable[bytes], *, now_ms: int, tombstones_before_ms: int) -> Iterator[bytes]:
-        """Yield the records of the new snapshot."""
+        """Yield the records of the new snapshot: ``base``, the old snapshot, merged with the added records."""
         floors: dict[tuple[str, str], int] = {}
         previous = b""
         with ExitStack() as opened:
@@ -149,7 +154,7 @@ class Fold:
         scan = Scan(handle, offset=0, size=size)
         yield from scan
         if scan.end != size:
-            raise OSError(f"{path} could not be read back: {scan.stopped}")
+            raise OSError(f"reading back {path} failed: {scan.stopped}")
 
 
 def _keyed(bodies: Iterable[bytes]) -> Iterator[_Keyed]:

@@ -1,4 +1,7 @@
-"""One object as it was: found in the snapshots and the log of a data directory. Reads only, also beside a server."""
+"""An earlier state of one object, from the snapshots and the log of a data directory.
+
+The directory is only read, so a server may use it at the same time.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,15 @@ from goverse_node.stores.wal.restore import position_of, time_text
 
 @dataclass(frozen=True, slots=True)
 class PastObject:
-    """An object as it was.
+    """An earlier state of an object.
 
     Attributes:
         commit_seq: the position of that state.
         version: the version of that state.
-        creation: the digest of the arguments of the creation that this state goes back to. It belongs to the state: an
-            object that was deleted and created again has another one.
+        state: the state as JSON.
+        state_version: its state version.
+        creation: the digest of the arguments that the object had been created with. It belongs to the state: if an
+            object is deleted and created again, it gets another one.
     """
 
     commit_seq: int
@@ -44,11 +49,11 @@ def object_at(
     files: Files | None = None,
     progress: Progress | None = None,
 ) -> PastObject:
-    """Return ``key`` as it was at a position, or before the first record that was written after a time.
+    """Return the state of ``key`` at a position, or before the first record that was written after a time.
 
     Raises:
-        UnknownType: no object of that type was ever stored here; says which type is nearest.
-        RestoreRefused: the point is not covered any more, or the object did not exist then.
+        UnknownType: the directory has no objects of that type. The message suggests the closest name.
+        RestoreRefused: the point in time is no longer covered, or the object did not exist then.
         DataDamaged: a record up to that point does not match its checksum.
     """
     real: Files = files or RealFiles()
@@ -75,7 +80,7 @@ def object_at(
 
 
 def _newest(bodies: Iterable[bytes], key: ObjectKey) -> Body | None:
-    """Return the last record of an object; all bodies are read, because damage shows only then."""
+    """Return the last record of an object. All bodies are read, because damage is only noticed then."""
     name, found = "".join(key).encode(), None
     for body in bodies:
         if name in body and body[0] == COMMIT:

@@ -1,8 +1,8 @@
-"""Loading a dump into a new data directory.
+"""Loads a dump into a new data directory.
 
-The lines are checked first, then written as the first snapshot of a new store. The directory appears under its name
-when it is complete. Objects keep their versions and positions; the store and its change feed are new, and positions go
-on above the highest one in the dump.
+All lines are checked first. Then they are written as the first snapshot of a new store. The directory gets its name
+when it is complete. Objects keep their versions and positions. The store and its change feed have a new identity, and
+new positions are higher than all positions in the dump.
 """
 
 from __future__ import annotations
@@ -28,12 +28,18 @@ from goverse_node.stores.wal.refusals import unusable
 from goverse_node.stores.wal.snapshot import write_snapshot
 
 Lines = Callable[[str], Iterable[bytes]]
-"""Opens the dump once more; takes a word for what is done, for the progress bar."""
+"""Opens the dump for another pass. The argument names the pass in the progress bar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A store that was made of a dump: where it is, the first position that it will give out, and what it holds."""
+    """The result of a load.
+
+    Attributes:
+        directory: the new data directory.
+        next_seq: the first position that the store will assign.
+        contents: counts of what was loaded.
+    """
 
     directory: Path
     next_seq: int
@@ -41,11 +47,11 @@ class Loaded:
 
 
 def load(lines: Lines, into: Path, *, now_ms: int, files: Files | None = None) -> Loaded:
-    """Load a dump into the new directory ``into``. Replies that have expired are left out.
+    """Load a dump into the new directory ``into``, without the replies that have expired.
 
     Raises:
         RestoreRefused: the directory is not empty.
-        DataDamaged: lines are not those of a dump.
+        DataDamaged: lines of the dump are invalid.
     """
     if into.is_symlink() or (into.exists() and (not into.is_dir() or any(into.iterdir()))):
         raise RestoreRefused(f"{into} is not empty; name a new directory", into=str(into))
@@ -89,7 +95,10 @@ def _build(building: Path, dumped: Iterator[Dumped], contents: Contents, now_ms:
 
 
 def _bodies(dumped: Iterator[Dumped], floors: list[bytes], now_ms: int) -> Iterator[bytes]:
-    """Yield the records; floors, of which there are few, go into their list. Replies count as kept ``now_ms``."""
+    """Yield the records, and append floors, of which there are few, to ``floors``.
+
+    The time at which the replies were kept is set to ``now_ms``.
+    """
     for each in dumped:
         if isinstance(each, DumpedFloor):
             floors.append(encode_floor(each.namespace, each.type, each.version))

@@ -1,8 +1,9 @@
-"""Reading the log: the records of all segments in order, told apart from damage.
+"""Reader for the log: the records of all segments in order. Torn writes are tolerated, damage raises ``DataDamaged``.
 
-Positions are consecutive within and across segments. A segment that another one follows must reach up to it;
-only the last one may end in a torn write, and only above what was acknowledged. Used by recovery, by the
-compactor and by every administration command; it never changes a file.
+Positions are consecutive within a segment and across segments, so a missing record is always noticed. Only the last
+segment may end in a torn write, and only after the acknowledged mark. Anything else that cannot be read is damage.
+
+Recovery, the compactor and all administration commands use this reader. It never changes a file.
 """
 
 from __future__ import annotations
@@ -24,23 +25,22 @@ from goverse_node.stores.wal.segment import RECORDS_AT, Mark, check_header, read
 _log = logging.getLogger("goverse.store.wal")
 
 Progress = Callable[[str, int, int], None]
-"""Told now and then: what is being read, bytes done, bytes in all."""
+"""Progress callback: the name of the file, the bytes that were read, its size in bytes."""
 
 _read_seq = U64.unpack_from
 
 
 @dataclass(slots=True)
 class Tail:
-    """How the last segment ends.
+    """The end of the last segment.
 
     Attributes:
-        first_seq: the segment.
-        end: where its last whole record ends.
-        size: the file's size.
-        torn: why there is something behind ``end`` that is no record and no empty space; empty where there is
-        not.
+        first_seq: the first position of the segment, which names it.
+        end: the offset at which its last whole record ends.
+        size: the size of the file.
+        torn: the reason why the bytes after ``end`` are not a record; empty if only zeros or nothing follows.
         last_seq: the last position in the log.
-        acknowledged_seq: the last position known to be acknowledged.
+        acknowledged_seq: the last position that is known to be acknowledged.
     """
 
     first_seq: int
@@ -57,7 +57,7 @@ class Log:
     def __init__(
         self, directory: DataDirectory, manifest: Manifest, files: Files, progress: Progress | None = None
     ) -> None:
-        """Prepare to read; ``tail`` is known once the last segment was read to its end."""
+        """Create a reader. ``tail`` is set when the last segment has been read to its end."""
         self.tail: Tail | None = None
         self._last_seq = 0
         self._directory = directory
@@ -69,18 +69,18 @@ class Log:
         """Yield the bodies with ``after < seq <= upto``, in order.
 
         Raises:
-            DataDamaged: acknowledged records are damaged or missing; names the file and the offset.
+            DataDamaged: acknowledged records are damaged or missing. The message names the file and the offset.
             DataNewer: a newer release wrote a segment.
         """
         return chain.from_iterable(self.blocks(after, upto))
 
     def blocks(self, after: int, upto: int | None = None) -> Iterator[list[bytes]]:
-        """Yield the same as :meth:`records`, many at a time."""
+        """Yield the same bodies as :meth:`records`, in lists, which is faster."""
         segments = self._manifest.segments
         following = (*segments[1:], None)
         if not segments or segments[0] > after + 1:
             path = self._directory.segment(segments[0]) if segments else self._directory.segments
-            raise damaged(path, 0, f"the log begins here, records behind position {after} are not kept")
+            raise damaged(path, 0, f"the log starts here, records after position {after} are missing")
         for first, end in zip(segments, following, strict=True):
             if end is not None and end <= after + 1:
                 continue
@@ -88,12 +88,12 @@ class Log:
                 return
             expected = first
             for block in self._segment(first, end):
-                # Positions are consecutive, so the wanted ones are found by counting.
+                # Positions are consecutive, so the requested records are found by counting.
                 begin = max(0, after + 1 - expected)
                 yield block[begin : None if upto is None else upto + 1 - expected]
                 expected += len(block)
                 if upto is not None and expected > upto:
-                    return  # what follows may be damaged, and nobody asked for it
+                    return  # do not read on: the rest was not requested and may be damaged
 
     def _segment(self, first: int, following: int | None) -> Iterator[list[bytes]]:
         path = self._directory.segment(first)
@@ -108,7 +108,7 @@ class Log:
                 raise self._damaged(first, 0, trouble)
             if trouble:
                 _log.warning("%s: %s; its records are verified one by one", path, trouble)
-            # Before the records: beside a running store the mark moves on while they are read.
+            # Read before the records: in the directory of a running store the mark advances while they are read.
             mark = read_mark(handle)
             scan = Scan(handle, offset=RECORDS_AT, size=size)
             yield from self._consecutive(scan, first, following, size)
@@ -136,7 +136,7 @@ class Log:
             if expected == following:
                 break
         if following is not None and expected != following:
-            why = scan.stopped or "it ends too early"
+            why = scan.stopped or "the segment is too short"
             why = f"{why}; records {expected} to {following - 1} cannot be read"
             raise self._damaged(first, scan.end, why, expected)
         self._last_seq = expected - 1
@@ -145,7 +145,7 @@ class Log:
         offset = end - sum(PREFIX.size + len(body) for body in bodies)
         for body in bodies:
             if seq_of(body) != expected:
-                why = f"position {expected} should follow, {seq_of(body)} does"
+                why = f"expected position {expected}, found {seq_of(body)}"
                 return self._damaged(first, offset, why, expected)
             offset += PREFIX.size + len(body)
             expected += 1
@@ -156,12 +156,12 @@ class Log:
         path = self._directory.segment(first)
         if mark is None:
             if scan.stopped:
-                why = f"{scan.stopped}, and what was acknowledged cannot be told because both marks are damaged"
+                why = f"{scan.stopped}, and it is unknown what was acknowledged because both marks are damaged"
                 raise self._damaged(first, scan.end, why, last_seq + 1)
-            _log.warning("%s: the acknowledged mark is damaged; the log before it is whole", path)
+            _log.warning("%s: the acknowledged mark is damaged; all records are whole", path)
         elif mark.offset > scan.end:
             why = scan.stopped or "acknowledged records are missing"
-            raise self._damaged(first, scan.end, f"{why}; {mark.seq} was acknowledged", last_seq + 1)
+            raise self._damaged(first, scan.end, f"{why}; position {mark.seq} was acknowledged", last_seq + 1)
         acknowledged = mark.seq if mark is not None else last_seq
         self.tail = Tail(first, scan.end, size, scan.stopped, last_seq, acknowledged)
 
@@ -171,6 +171,6 @@ class Log:
         return damaged(
             self._directory.segment(first),
             offset,
-            f"{why}. To go on with what is before it: {way_out}",
+            f"{why}. To restore the records before it: {way_out}",
             last_good_seq=str(good),
         )

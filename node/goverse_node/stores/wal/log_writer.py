@@ -1,11 +1,12 @@
-"""The one thread that changes files: it writes batches, syncs them, rotates segments, switches the manifest.
+"""The writer's thread, which makes every change to a file: batches, syncs, rotation, and the switch of the manifest.
 
-It does nearly nothing in Python per batch, because it shares the interpreter's lock with the event loop: one
-durable write, one write of the acknowledged mark, one call back into the loop. Everything else that changes
-files runs here as well, between two batches, so there is one order of events and no lock.
+All changes run in this one thread, one after the other, so they need no lock. The thread does very little Python per
+batch, because it shares the interpreter's lock with the event loop: one durable write, one write of the acknowledged
+mark, and one callback into the loop.
 
-After an error whose outcome is unknown it answers every job with ``StoreFailed``. A full disk is different:
-what was written of the batch is cut off again, so nothing of it remains, and the next batch may try.
+After an error with an unknown outcome, such as a failed sync, every further job fails with ``StoreFailed``. A full disk
+is different: the partly written batch is cut off and the cut is synced, so nothing of the batch remains. The batch
+fails with ``Unavailable`` and the next one is tried.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ from goverse_node.stores.wal.manifest import Manifest
 from goverse_node.stores.wal.refusals import FULL_ERRNOS, passing_refusal
 from goverse_node.stores.wal.segment import RECORDS_AT, SLOTS, encode_mark
 
-CLAIM_BYTES: Final = 64 * KIB  # claimed ahead in a young segment; a newcomer's folder stays small
-CLAIM_BYTES_MAX: Final = 1 * MIB  # writing more zeros at once would be felt as a pause
+CLAIM_BYTES: Final = 64 * KIB  # space to claim ahead in a young segment; small, so that a new store stays small
+CLAIM_BYTES_MAX: Final = 1 * MIB  # writing more zeros in one step would delay commits noticeably
 PRESENCE_CHECK_S: Final = 1.0
-ROOM_CHECK_S: Final = 1.0  # how often a full disk is tried again while no batch comes
+ROOM_CHECK_S: Final = 1.0  # interval at which a full disk is tested while no batch arrives
 
 T = TypeVar("T")
 
 _log = logging.getLogger("goverse.store.wal")
 
 Done = Callable[[GoverseError | None, float], None]
-"""Told on the loop after each batch: the error or None, and the seconds that the durable write took."""
+"""Callback after each batch, on the event loop: the error or None, and the duration of the durable write in seconds."""
 
 
 class LogWriter:
@@ -56,9 +57,9 @@ class LogWriter:
         done: Done,
         room: Callable[[], None],
     ) -> None:
-        """Take over the segment that ``manifest`` names last; it must hold no records yet.
+        """Open the last segment in ``manifest`` for writing. It must not contain records.
 
-        Both callbacks run on the loop: ``done`` after each batch, ``room`` when a full disk has room again.
+        Both callbacks run on the event loop: ``done`` after each batch, ``room`` when a full disk has room again.
         """
         self.manifest = manifest
         self._directory = directory
@@ -82,21 +83,21 @@ class LogWriter:
 
     @property
     def failure(self) -> str:
-        """Why nothing is written any more, or an empty string."""
+        """The reason why the writer has stopped writing, or an empty string."""
         return self._failure
 
     @property
     def written_bytes(self) -> int:
-        """How far the last segment is acknowledged."""
+        """The offset in the last segment up to which records are acknowledged."""
         return self._end
 
     def start(self, loop: AbstractEventLoop) -> None:
-        """Begin to work for ``loop``."""
+        """Start the thread. Callbacks and futures belong to ``loop``."""
         self._loop = loop
         self._thread.start()
 
     def write(self, frames: bytes, last_seq: int) -> None:
-        """Hand over a batch whose last record is ``last_seq``; ``done`` is told."""
+        """Queue a batch whose last record has position ``last_seq``. Its outcome is reported through ``done``."""
         self._jobs.put((frames, last_seq))
 
     def call(self, action: Callable[[], T]) -> Future[T]:
@@ -115,7 +116,7 @@ class LogWriter:
         return future
 
     def stop(self) -> None:
-        """Finish what was handed over, cut off unused space, close. Blocks; may be called twice."""
+        """Finish the queued jobs, cut off unused space and close the segment. Blocks. May be called twice."""
         if self._thread.is_alive():
             self._jobs.put(None)
             self._thread.join()
@@ -145,7 +146,7 @@ class LogWriter:
             try:
                 self._guarded(self.rotate)
             except Unavailable as full:
-                _log.warning("the log goes on in the same segment: %s", full.detail)
+                _log.warning("segment not rotated, writing continues in the same one: %s", full.detail)
             except StoreFailed as failure:
                 _log.error("%s", failure.detail)
 
@@ -162,7 +163,7 @@ class LogWriter:
                 self._check_presence()
         except OSError as error:
             return self._cut_back(error)
-        except Exception as error:  # no memory, for example; a thread that ended would leave everybody waiting
+        except Exception as error:  # for example MemoryError; if the thread ended, all callers would wait forever
             return self._fail(f"writing {self._path} failed at offset {self._end}: {error!r}")
         self._counter += 1
         self._end = end
@@ -172,7 +173,11 @@ class LogWriter:
         return None
 
     def _look_for_room(self) -> None:
-        """See whether the disk has room again: who heeds our health sends no batch that would find out."""
+        """Test whether the disk has room again.
+
+        A caller that checks the store's health sends no batches while the store is not ready, so no batch would find
+        out.
+        """
         before = self._claimed
         try:
             self._claim(self._end + CLAIM_BYTES)
@@ -183,9 +188,9 @@ class LogWriter:
             self._tell(self._room)
 
     def _claim(self, end: int) -> None:
-        """Write zeros ahead of the records, so that most syncs need not write the file's size.
+        """Write zeros ahead of the records, so that most syncs do not have to write the file's size.
 
-        Never below what was written: ``_claimed`` is at least ``_end`` at all times.
+        The zeros never overwrite a record, because ``_claimed`` is never less than ``_end``.
         """
         ahead = min(max(CLAIM_BYTES, self._end), CLAIM_BYTES_MAX)
         target = end + ahead
@@ -202,7 +207,7 @@ class LogWriter:
             self._claimed = target
 
     def _cut_back(self, error: OSError) -> GoverseError:
-        """Undo a write that found no room; give up after any other error."""
+        """Undo a write that failed because the disk is full. After any other error, stop writing."""
         if error.errno in FULL_ERRNOS:
             try:
                 self._handle.truncate(self._end)
@@ -212,7 +217,7 @@ class LogWriter:
                 error = second
             else:
                 self._full = True
-                return Unavailable(f"the disk is full: {self._path} cannot grow ({error.strerror})")
+                return Unavailable(f"the disk is full: cannot extend {self._path} ({error.strerror})")
         return self._fail(f"writing {self._path} failed at offset {self._end}: {error}")
 
     def _fail(self, reason: str) -> StoreFailed:
@@ -231,7 +236,7 @@ class LogWriter:
             passing = passing_refusal(error, self._directory.root)
             if passing is not None:
                 raise passing from error
-            raise self._fail(f"a file of {self._directory.root} cannot be changed: {error!r}") from error
+            raise self._fail(f"changing a file in {self._directory.root} failed: {error!r}") from error
 
     def _check_presence(self) -> None:
         self._presence_checked = time.monotonic()
@@ -239,7 +244,7 @@ class LogWriter:
             raise FileNotFoundError(errno.ENOENT, f"{self._path} was removed while it was in use")
 
     def rotate(self) -> Manifest:
-        """Go on in a new segment, unless the present one is empty. In the writer's thread only."""
+        """Continue the log in a new segment, unless the current one is empty. Call in the writer's thread only."""
         if self._end == RECORDS_AT:
             return self.manifest
         old, end = self._handle, self._end
@@ -248,7 +253,7 @@ class LogWriter:
         handle: Handle | None = None
         try:
             create_segment(self._directory, self.manifest, first, self._files)
-            handle = self._files.open(path, write=True)  # from the switch on, no record may go into the old one
+            handle = self._files.open(path, write=True)  # before the switch: after it, nothing may use the old segment
             self.switch(self.manifest.with_segment(first))
         except OSError:
             if handle is not None:
@@ -262,18 +267,18 @@ class LogWriter:
         return self.manifest
 
     def switch(self, manifest: Manifest) -> None:
-        """Make ``manifest`` the valid one. In the writer's thread only.
+        """Replace the manifest by ``manifest``. Call in the writer's thread only.
 
         Raises:
-            OSError: the old one is still valid.
-            StoreFailed: which one the next start will find is unknown.
+            OSError: the old manifest is still valid.
+            StoreFailed: the manifest was replaced, but possibly not durably. The next start may find either one.
         """
         path = self._directory.manifest
         manifests.install(manifest, path, self._files)
         try:
             self._files.sync_directory(path.parent)
         except OSError as error:
-            raise self._fail(f"{path} was replaced, but perhaps not durably: {error}") from error
+            raise self._fail(f"{path} was replaced, but possibly not durably: {error}") from error
         self.manifest = manifest
 
     def _take_over(self, first_seq: int, handle: Handle) -> None:
@@ -293,7 +298,7 @@ class LogWriter:
             self._handle.close()
 
     def _tell(self, callback: Callable[..., None], *args: object) -> None:
-        # After the loop has closed there is nobody left to tell.
+        # RuntimeError: the loop is closed, so nothing waits for the callback.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *args)
 

@@ -1,8 +1,10 @@
-"""``manifest.json``: which files make up the store. What it does not name does not count.
+"""``manifest.json``: the list of files that make up the store. Files that it does not name are not part of the store.
 
-Replaced as a whole (written aside, synced, renamed, directory synced), so a reader sees the old one or the
-new one. Its checksum is taken over the file with the checksum's own digits as zeros; it is verified before
-anything else is believed, in this format and every later one.
+The manifest is replaced as a whole: written under another name, synced, renamed, and the directory synced. A reader
+therefore sees either the old or the new manifest.
+
+The checksum is computed over the file with the digits of the checksum replaced by zeros. It is verified before any
+other field is read, in this format and in all later ones.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ _ZEROS: Final = b"00000000"
 
 @dataclass(frozen=True, slots=True)
 class SnapshotEntry:
-    """A snapshot: everything up to position ``seq``, the newest record of it written at ``last_ms``."""
+    """A snapshot of everything up to position ``seq``. Its newest record was written at ``last_ms``."""
 
     seq: int
     size: int
@@ -41,8 +43,8 @@ class Manifest:
 
     Attributes:
         origin: the store's id and the generation of its change feed.
-        created_ms: when this generation began.
-        segments: the first position of each segment; the last one is written to.
+        created_ms: the time at which this generation was created.
+        segments: the first position of each segment. New records go into the last one.
         snapshots: the snapshots.
     """
 
@@ -52,25 +54,26 @@ class Manifest:
     snapshots: tuple[SnapshotEntry, ...] = ()
 
     def with_segment(self, first_seq: int) -> Manifest:
-        """Return the manifest with one more segment."""
+        """Return a manifest with one more segment."""
         return replace(self, segments=(*self.segments, first_seq))
 
     def with_snapshot(self, entry: SnapshotEntry, *, base_seq: int = 0) -> Manifest:
-        """Return the manifest with one more snapshot, made from the one at ``base_seq``.
+        """Return a manifest with one more snapshot, which was made from the one at ``base_seq``.
 
-        Those between the two were passed over because they are damaged; they do not count any more.
+        Snapshots between the two were skipped because they are damaged. They are left out.
         """
         others = tuple(old for old in self.snapshots if old.seq <= base_seq or old.seq > entry.seq)
         return replace(self, snapshots=tuple(sorted((*others, entry), key=lambda one: one.seq)))
 
     def without_snapshot(self, seq: int) -> Manifest:
-        """Return the manifest without one snapshot."""
+        """Return a manifest without the snapshot at ``seq``."""
         return replace(self, snapshots=tuple(entry for entry in self.snapshots if entry.seq != seq))
 
     def trimmed(self, snapshots_kept: int) -> Manifest:
-        """Return the manifest with the newest snapshots and the segments behind the oldest of them.
+        """Return a manifest with the newest ``snapshots_kept`` snapshots and the segments after the oldest of them.
 
-        While there are fewer snapshots than that, the log stays whole: it is the way back if one is damaged.
+        With fewer snapshots than that, the manifest is returned unchanged: the whole log is kept in case a snapshot is
+        damaged.
         """
         if len(self.snapshots) < snapshots_kept:
             return self
@@ -83,7 +86,7 @@ class Manifest:
         return replace(self, snapshots=snapshots, segments=segments)
 
     def trimmed_to(self, verified: set[int]) -> Manifest:
-        """Return the manifest trimmed to the oldest of the ``verified`` snapshots that is still named."""
+        """Return a manifest trimmed to the oldest of its snapshots whose position is in ``verified``."""
         for at, entry in enumerate(self.snapshots):
             if entry.seq in verified:
                 return self.trimmed(len(self.snapshots) - at)
@@ -91,7 +94,7 @@ class Manifest:
 
 
 def encode(manifest: Manifest) -> bytes:
-    """Return the file's content."""
+    """Encode a manifest as the content of its file."""
     document: dict[str, Any] = {
         "format": FORMAT,
         "checksum": _ZEROS.decode(),
@@ -115,12 +118,12 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def seal(content: bytes) -> bytes:
-    """Put the checksum in the place of its zeros."""
+    """Replace the zeros in ``content`` by its checksum."""
     return content.replace(b'"checksum": "00000000"', b'"checksum": "%08x"' % crc32(content), 1)
 
 
 def decode(content: bytes, path: Path) -> Manifest:
-    """Read the file's content.
+    """Decode the content of a manifest file.
 
     Raises:
         DataDamaged: the checksum does not match.
@@ -130,7 +133,7 @@ def decode(content: bytes, path: Path) -> Manifest:
     at = match.start(1) if match is not None else 0
     zeroed = content[:at] + _ZEROS + content[at + len(_ZEROS) :]
     if match is None or int(match[1], 16) != crc32(zeroed):
-        why = "the checksum does not match; the records are not touched, 'goverse restore' finds them"
+        why = "the checksum does not match; the records are untouched, and 'goverse restore' can read them"
         raise damaged(path, at, why)
     document: dict[str, Any] = json.loads(content)
     if document["format"] > FORMAT:
@@ -144,16 +147,16 @@ def decode(content: bytes, path: Path) -> Manifest:
 
 
 def write(manifest: Manifest, path: Path, files: Files) -> None:
-    """Replace the manifest durably."""
+    """Replace the manifest, durably."""
     install(manifest, path, files)
     files.sync_directory(path.parent)
 
 
 def install(manifest: Manifest, path: Path, files: Files) -> None:
-    """Replace the manifest; the change is durable once its directory is synced.
+    """Replace the manifest. The change becomes durable when the directory is synced.
 
     Raises:
-        OSError: it was not replaced.
+        OSError: the manifest was not replaced.
     """
     aside = path.with_suffix(".json.tmp")
     handle = files.open(aside, create=True)

@@ -1,4 +1,4 @@
-"""The embedded store's series for Prometheus: objects, log, snapshots."""
+"""Prometheus metrics of the embedded store: objects, log, snapshots."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from goverse_node.stores.wal.store import WalStore
 
 
 class WalMetrics(Collector):
-    """What the store counted."""
+    """Exports the statistics of a :class:`WalStore`."""
 
     def __init__(self, store: WalStore) -> None:
-        """Describe ``store``."""
         self._store = store
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series of this moment."""
+        """Yield the metrics."""
         stats = self._store.stats()
         objects = GaugeMetricFamily("goverse_objects_total", "Objects that exist.", labels=["object_type"])
         by_type: Counter[str] = Counter()
@@ -33,13 +32,13 @@ class WalMetrics(Collector):
         yield counter("wal_records", "Records that became durable.", stats.records)
         yield counter("wal_syncs", "Durable writes.", stats.commits)
         yield counter("wal_sync_seconds", "Time spent in durable writes.", stats.sync_seconds)
-        yield counter("wal_conflicts", "Records that were refused.", stats.conflicts)
+        yield counter("wal_conflicts", "Records refused with a conflict.", stats.conflicts)
         yield counter("wal_full_disk", "Batches refused because the disk was full.", stats.full_disk)
         yield gauge("wal_segments", "Log segments on disk.", stats.segments)
-        yield gauge("wal_log_bytes", "Log behind the newest snapshot.", stats.log_bytes)
+        yield gauge("wal_log_bytes", "Bytes of log after the newest snapshot.", stats.log_bytes)
         yield gauge("kept_replies", "Replies kept under idempotency keys.", stats.kept_replies)
         yield gauge("kept_replies_bytes", "Memory of the replies kept under idempotency keys.", stats.kept_bytes)
         yield gauge("snapshots", "Snapshots on disk.", stats.snapshots)
         yield counter("snapshots_made", "Snapshots that were completed.", stats.snapshots_made)
         yield counter("snapshots_failed", "Snapshots that failed.", stats.snapshots_failed)
-        yield gauge("recovery_seconds", "How long the store took to open.", stats.recovery_seconds)
+        yield gauge("recovery_seconds", "Duration of the last recovery, in seconds.", stats.recovery_seconds)

@@ -1,8 +1,9 @@
-"""From a data directory to a table in memory and a fresh segment to write to.
+"""Recovery: reads a data directory into a table in memory and prepares an empty segment for new records.
 
-The newest snapshot that is whole, then the log behind it. A damaged snapshot is set aside and the older one
-is used; what was acknowledged and cannot be read is refused, never skipped. A torn tail is cut off, and the
-next record goes into a new segment, never behind it.
+Recovery loads the newest undamaged snapshot and replays the log after it. If a snapshot is damaged, the next older one
+is used, with more of the log. Acknowledged records that cannot be read raise ``DataDamaged``; they are never skipped.
+A torn write at the end of the log was never acknowledged and is cut off. New records go into a new segment, never
+after a torn write.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ def new_origin() -> Origin:
 
 @dataclass(slots=True)
 class Recovered:
-    """What recovery found.
+    """The result of a recovery.
 
     Attributes:
         table: the objects and replies.
-        manifest: the files, the last segment empty and ready to be written to.
-        last_seq: the last position that was used.
-        log_bytes: bytes of log behind the newest snapshot.
-        records: how many records were read.
+        manifest: the files of the store. The last segment is empty and takes the new records.
+        last_seq: the last position in the log.
+        log_bytes: the size of the log after the newest snapshot.
+        records: the number of records that were read.
     """
 
     table: Table
@@ -57,7 +58,7 @@ class Recovered:
 
 
 class Recovery:
-    """One recovery of one directory. Blocks; run it in a thread."""
+    """One recovery of one directory. It blocks, so run it in a thread."""
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class Recovery:
         make_table: Callable[[], Table],
         make_origin: Callable[[], Origin] = new_origin,
     ) -> None:
-        """Prepare; nothing is touched before :meth:`run`."""
+        """Create a recovery. The directory is not accessed before :meth:`run`."""
         self._directory = directory
         self._files = files
         self._now_ms = now_ms
@@ -77,11 +78,11 @@ class Recovery:
         self._progress_at = time.monotonic() + PROGRESS_S
 
     def run(self) -> Recovered:
-        """Recover, or begin an empty store where there is nothing.
+        """Recover the store, or create an empty one if the directory contains no data.
 
         Raises:
             DataDamaged: acknowledged data cannot be read.
-            DataNewer: a newer release wrote it.
+            DataNewer: a newer release wrote the data.
         """
         if not self._directory.manifest.exists() and not self._directory.holds_data():
             return self._begin()
@@ -97,7 +98,7 @@ class Recovery:
         table.settle()
         tail = log.tail
         if tail is None:
-            raise damaged(self._directory.manifest, 0, "it names no segment to go on with")
+            raise damaged(self._directory.manifest, 0, "the manifest contains no segment")
         usable = take_over(self._directory, manifest, tail, self._files)
         if usable == manifest != found:
             manifests.write(manifest, self._directory.manifest, self._files)
@@ -120,13 +121,13 @@ class Recovery:
             try:
                 self._replay(table, SnapshotReader(path, manifest.origin, entry).blocks(self._files), path)
             except DataDamaged as damage:
-                _log.warning("%s; trying the one before it", damage.detail)
+                _log.warning("snapshot skipped, trying the previous one: %s", damage.detail)
                 trouble = trouble or damage
                 manifest = manifest.without_snapshot(entry.seq)
             else:
                 return table, manifest, entry
         if trouble is not None and (not manifest.segments or manifest.segments[0] != 1):
-            way_out = "no older snapshot is whole and the log does not reach back; put a backup in its place"
+            way_out = "all older snapshots are damaged too, and the log does not go back to the start; restore a backup"
             raise damaged(Path(trouble.extra["file"]), trouble.extra["offset"], f"{way_out} ({trouble.detail})")
         return self._make_table(), manifest, None
 
@@ -137,11 +138,11 @@ class Recovery:
                 table.replay(bodies)
                 count += len(bodies)
         except ValueError as error:
-            raise damaged(source, 0, f"a record has a valid checksum, but {error}") from error
+            raise damaged(source, 0, f"a record has a valid checksum but is malformed: {error}") from error
         return count
 
     def _remove_strays(self, manifest: Manifest) -> None:
-        """Remove what a crash left behind: files that the manifest does not name yet, or not any more."""
+        """Remove the files that the manifest does not name. A crash can leave them before or after a switch."""
         named = {self._directory.segment(first) for first in manifest.segments}
         named |= {self._directory.snapshot(entry.seq) for entry in manifest.snapshots}
         for folder in (self._directory.segments, self._directory.snapshots):
@@ -152,9 +153,10 @@ class Recovery:
     def _remove_stray(self, path: Path, manifest: Manifest) -> None:
         later = path.suffix == ".wal" and path.stem.isdigit() and int(path.stem) > manifest.segments[0]
         if later and path.stat().st_size > RECORDS_AT:
-            raise damaged(path, 0, f"{self._directory.manifest.name} does not name it and is older than it")
+            why = f"{self._directory.manifest.name} does not name it, but it has records newer than the manifest"
+            raise damaged(path, 0, why)
         if path.suffix in {".wal", ".snap", ".tmp"}:
-            _log.info("%s is not part of the store any more; it is removed", path)
+            _log.info("removing %s, which is not part of the store", path)
             self._files.unlink(path)
 
     def _log_bytes(self, manifest: Manifest, base: int) -> int:

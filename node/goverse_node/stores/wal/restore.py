@@ -1,8 +1,8 @@
-"""Point-in-time restore: the state at a position or a time becomes a new store in a new directory.
+"""Point-in-time restore: copies the state at a position or a time into a new store in a new directory.
 
-The source is only read, and every checksum on the way is verified. The new directory appears under its name
-when it is complete. Its change feed is a new generation, and its positions go on above every one that the
-source may ever have given out, so none is used twice.
+The source is only read, and all checksums of the records that are needed are verified. The new directory gets its name
+when it is complete. Its change feed has a new generation. New positions are higher than every position that the source
+can have assigned, including those of unreadable records, so no position is used twice.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Restored:
     """A restored store.
 
     Attributes:
-        directory: where it is.
+        directory: the new data directory.
         seq: the position that was restored.
-        next_seq: the first position that it will give out.
+        next_seq: the first position that the store will assign.
         generation: the generation of its change feed.
-        objects, replies: what it holds, tombstones among the objects.
+        objects, replies: the number of objects, including tombstones, and of kept replies.
     """
 
     directory: Path
@@ -62,17 +62,17 @@ def restore(
     files: Files | None = None,
     progress: Progress | None = None,
 ) -> Restored:
-    """Restore ``source`` at a position, or as it was at a time, or at its end, into the directory ``into``.
+    """Restore ``source`` at a position, at a time, or at its end into the directory ``into``.
 
-    With a time, everything before the first record written after that time is taken. A time in the future is refused.
+    A time selects all records before the first one that was written after that time. A time in the future is refused.
 
     Raises:
-        RestoreRefused: the target is in use, or the point is not covered; says what is.
+        RestoreRefused: ``into`` is not empty, or the point in time is not covered.
         DataDamaged: a record up to that point does not match its checksum.
         DataNewer: a newer release wrote the source.
     """
     if to_seq is not None and to_time_ms is not None:
-        raise RestoreRefused("give a position or a time, not both")
+        raise RestoreRefused("specify a position or a time, not both")
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise RestoreRefused(f"{into} is not empty; name a new directory", into=str(into))
     real: Files = files or RealFiles()
@@ -95,17 +95,17 @@ def restore(
 def position_of(
     directory: DataDirectory, manifest: Manifest, files: Files, *, to_seq: int | None, to_time_ms: int | None
 ) -> int:
-    """Return the position that a point in time stands for, if it is covered.
+    """Return the position of a point in time.
 
     Raises:
-        RestoreRefused: it is not; says what is.
+        RestoreRefused: the point in time is not covered.
     """
     point = _Point(directory, manifest, files, None)
     return point.at_time(to_time_ms) if to_time_ms is not None else point.at_position(to_seq)
 
 
 def time_text(time_ms: int) -> str:
-    """Return a time as the command line takes it, with a year of any length."""
+    """Format a time as the command line accepts it; in milliseconds if it is outside the range of ``datetime``."""
     try:
         return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
     except (OverflowError, ValueError):
@@ -147,7 +147,7 @@ class _Point:
                 return seq
             seq = seq_of(body)
         now_ms = time.time_ns() // 1_000_000
-        if time_ms > now_ms:  # and no record was written after it, as by a clock that was set back since
+        if time_ms > now_ms:  # checked after the log: a clock that was set back can leave records in the "future"
             raise RestoreRefused(
                 f"{time_text(time_ms)} is in the future: it is {time_text(now_ms)}, and the newest position is {seq}",
                 now=time_text(now_ms),
@@ -162,7 +162,7 @@ class _Point:
         return min((entry.seq for entry in self.manifest.snapshots), default=self._first())
 
     def floor(self) -> int:
-        """A position that no record of the source is above, readable or not."""
+        """An upper bound for the positions of all records in the source, including unreadable ones."""
         newest = max((entry.seq for entry in self.manifest.snapshots), default=0)
         if not self.manifest.segments:
             return newest
@@ -173,7 +173,7 @@ class _Point:
         return self.manifest.segments[0] if self.manifest.segments else 2
 
     def _ends(self) -> tuple[int, int]:
-        """Return the last position that can be read, and the last one known to be acknowledged."""
+        """Return the last readable position and the last position that is known to be acknowledged."""
         newest = max((entry.seq for entry in self.manifest.snapshots), default=0)
         if not self.manifest.segments:
             return newest, newest
@@ -181,13 +181,16 @@ class _Point:
         return max(newest, last), marked
 
     def _refuse_damaged_tail(self) -> None:
-        """Raise where acknowledged records at the end cannot be read: that loss must be asked for by position."""
+        """Raise ``DataDamaged`` if acknowledged records at the end of the log cannot be read.
+
+        To restore without them, the caller has to specify a position.
+        """
         if self.manifest.segments:
             for _ in Log(self.directory, self.manifest, self.files).blocks(self.manifest.segments[-1] - 1):
                 pass
 
     def _read_last_segment(self) -> tuple[int, int, int]:
-        """Return its last whole record's position, the acknowledged position, and how many bytes cannot be read."""
+        """Return the position of its last whole record, the acknowledged position, and the number of unreadable bytes."""
         first = self.manifest.segments[-1]
         handle = self.files.open(self.directory.segment(first))
         try:

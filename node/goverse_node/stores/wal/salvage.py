@@ -1,7 +1,7 @@
-"""What can be read when the manifest cannot, or when a file that it names is gone.
+"""Reconstruction of a manifest that is damaged, or that names missing files.
 
-Only for restoring into a new directory: a serving store never guesses. Whether the pieces fit together is
-verified afterwards like any other log, by positions and checksums.
+Only ``goverse restore`` uses it, to read a damaged directory into a new one. A store that serves calls never guesses.
+The reconstructed list of files is only a starting point: the restore verifies all positions and checksums.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _log = logging.getLogger("goverse.store.wal")
 
 
 def usable_manifest(directory: DataDirectory, files: Files) -> Manifest:
-    """Return the manifest, or what the files themselves say where it is damaged.
+    """Return the manifest. If it is damaged, reconstruct it from the headers of the files in the directory.
 
     Raises:
-        DataDamaged: there is nothing to go on.
+        DataDamaged: no segment and no snapshot is readable.
         DataNewer: a newer release wrote the manifest.
     """
     try:
         return directory.read_manifest()
     except DataDamaged as damage:
-        _log.warning("%s; going on with the files that are there", damage.detail)
+        _log.warning("%s; continuing with the files that exist", damage.detail)
     try:
         manifest = manifests.decode(directory.manifest.read_bytes(), directory.manifest)
     except (DataDamaged, OSError):
@@ -59,7 +59,7 @@ def _from_files(directory: DataDirectory, files: Files) -> Manifest:
             snapshots.append(found[1])
     if not origins:
         raise DataDamaged(
-            f"{directory.root} holds no readable segment or snapshot (offset 0)",
+            f"{directory.root} contains no readable segment or snapshot (offset 0)",
             file=str(directory.root),
             offset=0,
         )

@@ -1,7 +1,7 @@
-"""Reading framed records one after the other, until the end or the first one that is not whole.
+"""Reader for the framed records of one file, up to the end or to the first record that is not whole.
 
-The scan does not judge: it says where it stopped and why; whether that is a torn tail or damage is for the
-caller, who knows what was acknowledged.
+The scan reports where it stopped and why. It cannot distinguish a torn write from damage: that depends on what was
+acknowledged, which the caller knows.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ BLOCK: Final = 1 << 20
 
 
 class Scan:
-    """The records of one file from ``offset`` on, no further than ``size``.
+    """The records of one file between ``offset`` and ``size``.
 
     Attributes:
-        end: where the last whole record handed out ended.
-        stopped: after the iteration, why it stopped; empty where the file simply ended.
+        end: the offset at which the last record that was yielded ends.
+        stopped: after the iteration, the reason why it stopped; empty if only zeros or nothing follows ``end``.
     """
 
     def __init__(self, handle: Handle, *, offset: int, size: int, block: int = BLOCK) -> None:
-        """Prepare to read; nothing is read before the iteration."""
+        """Create a scan. The file is read during the iteration, ``block`` bytes at a time."""
         self.end = offset
         self.stopped = ""
         self._handle = handle
@@ -33,7 +33,7 @@ class Scan:
         self._block = block
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the bodies whose checksums hold."""
+        """Yield the bodies, each with a valid checksum."""
         for bodies in self.blocks():
             end = self.end - sum(PREFIX.size + len(body) for body in bodies)
             for body in bodies:
@@ -42,7 +42,7 @@ class Scan:
                 yield body
 
     def blocks(self) -> Iterator[list[bytes]]:
-        """Yield the same bodies a block at a time, which is faster."""
+        """Yield the same bodies in lists, one for each block that was read, which is faster."""
         unpack, prefix_size = PREFIX.unpack_from, PREFIX.size
         buffer, wanted = b"", prefix_size
         base = self.end

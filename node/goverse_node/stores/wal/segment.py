@@ -1,14 +1,14 @@
-"""One file of the log: a header page, then records with consecutive positions, then perhaps zeros.
-
-The header page says whose log this is and carries the *acknowledged mark*: up to which offset records were
-durable when they were acknowledged. It has two slots, written in turn after each sync and before the
-acknowledgement. Damage below the mark is damage to acknowledged data; above it, a write that nobody was told
-about. The zeros are space claimed ahead, so that a sync has no file size to write.
+"""Format of a segment, one file of the log: a header page, records with consecutive positions, optional zeros.
 
     0     magic, format, header size, store id, generation, first position, time of creation, checksum
     512   mark, slot 0: counter, offset, position, checksum
     1024  mark, slot 1
     4096  records
+
+The *acknowledged mark* is the offset up to which records were acknowledged. It is written after a batch is durable and
+before the batch is acknowledged, into its two slots in turn. Damage before the mark is damage to acknowledged data.
+Damage after it is a torn write, which was never acknowledged. The zeros at the end are space that is claimed ahead, so
+that a sync does not have to write a new file size.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MARK: Final = Struct("<QQQ")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whose data a file holds: the store's id and the generation of its feed, as hexadecimal digits."""
+    """Identity of the store that a file belongs to: the store's id and the generation of its feed, in hexadecimal."""
 
     store_id: str
     generation: str
@@ -42,7 +42,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What was acknowledged: everything below ``offset``, up to position ``seq``."""
+    """The acknowledged mark: records before ``offset``, up to position ``seq``, are acknowledged."""
 
     counter: int
     offset: int
@@ -50,13 +50,13 @@ class Mark:
 
 
 def encode_mark(counter: int, offset: int, seq: int) -> bytes:
-    """Return the bytes of the slot ``SLOTS[counter % 2]``."""
+    """Encode a mark. It belongs into the slot ``SLOTS[counter % 2]``."""
     data = _MARK.pack(counter, offset, seq)
     return data + _CRC.pack(crc32(data))
 
 
 def encode_header(origin: Origin, first_seq: int, created_ms: int) -> bytes:
-    """Return a header page with the first mark: nothing acknowledged here yet."""
+    """Encode a header page with an initial mark: no record of this segment is acknowledged."""
     size = _HEADER.size + _CRC.size
     data = _HEADER.pack(
         MAGIC,
@@ -75,31 +75,31 @@ def encode_header(origin: Origin, first_seq: int, created_ms: int) -> bytes:
 
 
 def check_header(page: bytes, origin: Origin, first_seq: int, path: Path) -> tuple[bool, str]:
-    """Return whether the segment can be read, and what is wrong with its header, if anything.
+    """Check a segment's header page.
 
-    A header that is merely damaged does not matter: the manifest names the segment, and each record is
-    verified.
+    Returns True if the records can be read, and a description of the problem or an empty text. A damaged header alone
+    does not make a segment unreadable, because the manifest names the segment and each record is verified.
 
     Raises:
-        DataNewer: the file has a format that this release does not know.
+        DataNewer: this release does not know the file's format.
     """
     if len(page) < RECORDS_AT:
-        return False, "it is shorter than its header"
+        return False, "the file is shorter than its header"
     magic, version, size, store_id, generation, first, _ = _HEADER.unpack_from(page)
     checked = size - _CRC.size
     if magic != MAGIC or not 12 <= checked <= SLOTS[0] - _CRC.size:
-        return True, "it does not begin like a segment"
+        return True, "the file does not start with a segment header"
     if _CRC.unpack_from(page, checked)[0] != crc32(page[:checked]):
-        return True, "the checksum of its header does not match"
+        return True, "the checksum of the header does not match"
     if version > FORMAT:
         raise newer(path, version, FORMAT)
     if (store_id.hex(), generation.hex()) != (origin.store_id, origin.generation):
-        return False, f"it belongs to another store ({store_id.hex()}, generation {generation.hex()})"
-    return first == first_seq, "" if first == first_seq else f"it begins at position {first}, not {first_seq}"
+        return False, f"the file belongs to another store ({store_id.hex()}, generation {generation.hex()})"
+    return first == first_seq, "" if first == first_seq else f"the file starts at position {first}, not {first_seq}"
 
 
 def read_mark(handle: Handle) -> Mark | None:
-    """Return the newest mark that is whole, or None."""
+    """Return the newest undamaged mark, or None if both slots are damaged."""
     newest: Mark | None = None
     for at in SLOTS:
         data = handle.read_at(_MARK.size + _CRC.size, at)
@@ -112,7 +112,7 @@ def read_mark(handle: Handle) -> Mark | None:
 
 
 def read_origin(page: bytes) -> Origin | None:
-    """Return whose segment this is, if its header is whole and of this format."""
+    """Return the identity in a segment's header, or None if the header is damaged or of another format."""
     size = _HEADER.size + _CRC.size
     if len(page) < RECORDS_AT or _CRC.unpack_from(page, _HEADER.size)[0] != crc32(page[: _HEADER.size]):
         return None

@@ -1,11 +1,11 @@
-"""A snapshot file: the newest record of every object, the kept replies and the floors, sorted by name.
+"""Format of a snapshot: the newest record of each object, the kept replies and the floors, in one sorted file.
 
     header   magic, format, header size, store id, generation, position, newest record's time, checksum
-    records  framed like in the log, sorted by (namespace, type, id, key)
+    records  framed as in the log, sorted by (namespace, type, id, idempotency key)
     footer   magic, counts, checksum over all record bodies, own checksum
 
-Sorted, so that a new snapshot is one merging pass over the old one, in little memory. It is written aside,
-synced and renamed; a manifest names it after that.
+Because the records are sorted, a new snapshot is made by merging the old one with the log in one pass and in little
+memory. The file is written under another name, synced and renamed. After that, the manifest names it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FOOTER_SIZE: Final = _FOOTER.size + _CRC.size
 def write_snapshot(
     path: Path, bodies: Iterable[bytes], *, origin: Origin, seq: int, last_ms: int, files: Files
 ) -> SnapshotEntry:
-    """Write ``bodies`` (sorted) as the snapshot at ``path``, durably."""
+    """Write ``bodies``, which must be sorted, as a snapshot to ``path``, durably."""
     aside = path.with_suffix(".tmp")
     header = _HEADER.pack(
         MAGIC,
@@ -69,7 +69,7 @@ def write_snapshot(
 
 
 class _Output:
-    """Buffers records into blocks and counts them."""
+    """Writes records in blocks and counts them."""
 
     def __init__(self, handle: Handle) -> None:
         self.objects = self.replies = self.floors = 0
@@ -110,10 +110,9 @@ class _Output:
 
 @dataclass(slots=True)
 class SnapshotReader:
-    """Reads one snapshot and believes nothing that it has not verified.
+    """Reader for one snapshot. It verifies all checksums and counts.
 
-    ``bodies`` must be read to its end: only then is the count compared, and a record that is missing is
-    noticed.
+    ``bodies`` must be read to its end. A missing record is only noticed there, where the counts are compared.
     """
 
     path: Path
@@ -124,13 +123,13 @@ class SnapshotReader:
         """Yield the records.
 
         Raises:
-            DataDamaged: anything does not match; names the offset.
+            DataDamaged: a checksum, a count or the file's size is wrong. The message names the offset.
             DataNewer: a newer release wrote it.
         """
         return chain.from_iterable(self.blocks(files))
 
     def blocks(self, files: Files) -> Iterator[list[bytes]]:
-        """Yield the same as :meth:`bodies`, many at a time."""
+        """Yield the same bodies as :meth:`bodies`, in lists, which is faster."""
         try:
             handle = files.open(self.path)
         except OSError as error:
@@ -138,7 +137,7 @@ class SnapshotReader:
         try:
             size = handle.size()
             if size != self.entry.size:
-                raise self._damaged(min(size, self.entry.size), f"it has {size} bytes, not {self.entry.size}")
+                raise self._damaged(min(size, self.entry.size), f"the file has {size} bytes, not {self.entry.size}")
             self._check_header(handle.read_at(HEADER_SIZE_MAX, 0))
             footer = self._check_footer(handle.read_at(FOOTER_SIZE, size - FOOTER_SIZE), size - FOOTER_SIZE)
             yield from self._records(handle, size - FOOTER_SIZE, footer)
@@ -154,22 +153,22 @@ class SnapshotReader:
             count += len(bodies)
             for body in bodies:
                 checksum = crc32(body, checksum)
-            kind = max(body[0] for body in bodies)
-            if kind > FLOOR:
-                raise newer(self.path, kind, FLOOR, scan.end)
+            what = max(body[0] for body in bodies)
+            if what > FLOOR:
+                raise newer(self.path, what, FLOOR, scan.end)
             yield bodies
         if scan.stopped or scan.end != end:
-            raise self._damaged(scan.end, scan.stopped or "a record is not whole")
+            raise self._damaged(scan.end, scan.stopped or "a record is incomplete")
         if (count, checksum) != footer:
-            raise self._damaged(end, f"its {count} records do not match the footer")
+            raise self._damaged(end, f"the {count} records do not match the footer")
 
     def _check_header(self, header: bytes) -> None:
         size = _HEADER.unpack_from(header)[2] if len(header) >= HEADER_SIZE else 0
         checked = size - _CRC.size
         if header[:8] != MAGIC or not 12 <= checked <= len(header) - _CRC.size:
-            raise self._damaged(0, "it does not begin like a snapshot")
+            raise self._damaged(0, "the file does not start with a snapshot header")
         if _CRC.unpack_from(header, checked)[0] != crc32(header[:checked]):
-            raise self._damaged(0, "the checksum of its header does not match")
+            raise self._damaged(0, "the checksum of the header does not match")
         _, version, _, store_id, generation, seq, _ = _HEADER.unpack_from(header)
         if version > FORMAT:
             raise newer(self.path, version, FORMAT)
@@ -178,12 +177,12 @@ class SnapshotReader:
             self.origin.generation,
             self.entry.seq,
         ):
-            raise self._damaged(0, "it belongs to another store or another position")
+            raise self._damaged(0, "the file belongs to another store or another position")
 
     def _check_footer(self, footer: bytes, at: int) -> tuple[int, int]:
         own: int = _CRC.unpack_from(footer, _FOOTER.size)[0]
         if own != crc32(footer[: _FOOTER.size]) or footer[:8] != END_MAGIC or own != self.entry.checksum:
-            raise self._damaged(at, "the checksum of its footer does not match")
+            raise self._damaged(at, "the checksum of the footer does not match")
         _, objects, replies, floors, checksum = _FOOTER.unpack_from(footer)
         return objects + replies + floors, checksum
 
@@ -192,7 +191,7 @@ class SnapshotReader:
 
 
 def read_entry(path: Path, files: Files) -> tuple[Origin, SnapshotEntry] | None:
-    """Return whose snapshot this is and how a manifest would name it, if its header and footer are whole."""
+    """Return a snapshot's identity and its manifest entry, or None if its header or footer is damaged."""
     handle = files.open(path)
     try:
         size = handle.size()

@@ -1,4 +1,4 @@
-"""Numbers that an operator wants from the embedded store."""
+"""Statistics of the embedded store."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class WalStats:
-    """Counters since the store was opened, and present sizes.
+    """Counters since the store was opened, and current sizes.
 
     Attributes:
         commits, records, bytes_written: batches, records and bytes that became durable.
         sync_seconds: time spent in durable writes.
         conflicts: records refused with ``Conflict``.
         full_disk: batches refused because the disk was full.
-        segments, snapshots: files that the manifest names.
-        log_bytes: log behind the newest snapshot.
-        kept_replies, kept_bytes: replies kept under idempotency keys, and the memory that they take.
-        snapshots_made, snapshots_failed, snapshot_seconds: what the compactor did.
-        recovery_seconds, recovered_records: how the store was opened.
+        segments, snapshots: the number of files in the manifest.
+        log_bytes: the size of the log after the newest snapshot.
+        kept_replies, kept_bytes: the number of kept replies, and an estimate of the memory that they take.
+        snapshots_made, snapshots_failed: snapshots that were completed, and that failed.
+        snapshot_seconds: time spent making snapshots.
+        recovery_seconds, recovered_records: duration of the last recovery, and the records that it read.
     """
 
     commits: int = 0
@@ -41,7 +42,7 @@ class WalStats:
 
 @dataclass(slots=True, frozen=True)
 class BatchWritten:
-    """One batch became durable: how many records and bytes, and how long the durable write took."""
+    """A batch that became durable: its records, its size in bytes, and the duration of the durable write."""
 
     records: int
     size: int

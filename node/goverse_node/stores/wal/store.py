@@ -1,8 +1,12 @@
-"""WalStore: the embedded store, durable on one machine. See docs/design/wal.md.
+"""The embedded store: objects in memory, made durable by a write-ahead log on one machine. See docs/design/wal.md.
 
-On the event loop: checking, encoding, the table in memory. In the writer's thread: every change to a file. In
-a process of its own: folding the log into a snapshot. Reads answer at once from memory and see durable data
-only.
+The work is divided between three places:
+
+event loop       checks and encodes batches, and owns the table in memory
+writer's thread  makes every change to a file (:mod:`goverse_node.stores.wal.log_writer`)
+child process    folds the log into a snapshot (:mod:`goverse_node.stores.wal.compactor`)
+
+Reads are answered from memory without waiting, and they only see data that is durable.
 """
 
 from __future__ import annotations
@@ -42,16 +46,16 @@ class WalStore:
 
     Args:
         directory: the data directory.
-        clock: measures how long the store runs, by which replies expire, and the age of tombstones.
+        clock: the source of running time, by which replies expire, and of wall-clock time, by which tombstones age.
         files: the file system.
-        create: make the directory where it is missing; without it, a missing directory is an error.
-        segment_bytes: size at which the log goes on in a new file.
-        snapshot_bytes: log that starts a snapshot; 0 leaves snapshots to :meth:`snapshot`.
-        snapshots_kept: how many snapshots, with the log behind the oldest of them, stay.
-        tombstone_retention_s: how long deleted objects are remembered.
-        on_batch: told after each durable batch, on the loop.
-        make_origin: names a new store.
-        kept: how much memory replies may take that are kept under idempotency keys.
+        create: create the directory if it is missing. If False, a missing directory is an error.
+        segment_bytes: the size at which the log continues in a new segment.
+        snapshot_bytes: the size of the log at which a snapshot starts. With 0, only :meth:`snapshot` makes snapshots.
+        snapshots_kept: the number of snapshots to keep. The log after the oldest of them is kept, too.
+        tombstone_retention_s: the time for which deleted objects are remembered.
+        on_batch: called on the event loop after each durable batch.
+        make_origin: creates the identity of a new store.
+        kept: limits on the memory of kept replies.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class WalStore:
         make_origin: Callable[[], Origin] = new_origin,
         kept: KeptBounds | None = None,
     ) -> None:
-        """Name the directory; nothing is touched before :meth:`open`."""
+        """Create the store. The directory is not accessed before :meth:`open`."""
         self._directory = DataDirectory(directory)
         self._clock: Clock = clock or SystemClock()
         self._files: Files = files or RealFiles()
@@ -96,11 +100,11 @@ class WalStore:
     # --- life -----------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Recover and be ready.
+        """Recover the data and accept commits.
 
         Raises:
-            DataDamaged: acknowledged data cannot be read; names the file and the offset.
-            DataNewer: a newer release wrote it.
+            DataDamaged: acknowledged data cannot be read. The message names the file and the offset.
+            DataNewer: a newer release wrote the data.
             StoreLocked: another process uses the directory.
             StoreFailed: the directory cannot be read or written.
         """
@@ -155,16 +159,16 @@ class WalStore:
         self._writer.start(asyncio.get_running_loop())
         self._trouble = self._failure = ""
         self._upkeep.start(self._writer)
-        _log.info("%s: %d records recovered, last position %d", self._directory.root, recovered.records, self._seq)
+        _log.info("%s: recovered %d records, last position %d", self._directory.root, recovered.records, self._seq)
 
     async def close(self) -> None:
-        """Finish what was handed over, then let go of files and lock. May be called twice."""
+        """Finish the commits that were started, then close the files and release the lock. May be called twice."""
         writer, self._writer = self._writer, None
         self._trouble = self._trouble or "the store is closed"
         if writer is not None:
             await self._upkeep.stop()
             await asyncio.to_thread(writer.stop)
-            # The writer's last messages are on the loop's queue by now; let them arrive.
+            # The writer's last callbacks are in the loop's queue. One pass of the loop runs them.
             await asyncio.sleep(0)
         self._unlock()
 
@@ -180,12 +184,12 @@ class WalStore:
 
     @property
     def generation(self) -> str:
-        """The generation of the change feed; a restored store has a new one, and old cursors end."""
+        """The generation of the change feed. A restored store has a new one, which invalidates older cursors."""
         return self._opened().manifest.origin.generation
 
     @property
     def compactor_pid(self) -> int | None:
-        """The process that makes a snapshot now, if any."""
+        """The process id of the running compactor, or None."""
         return self._upkeep.compactor_pid
 
     def load(self, key: ObjectKey) -> StoredObject | None:
@@ -193,35 +197,35 @@ class WalStore:
         return self._table.load(key)
 
     def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | None:
-        """Return the reply kept under the key for this object, unless it expired."""
+        """Return the reply that this object keeps under the key, or None if there is none or it has expired."""
         return self._table.recall(key, idempotency_key, self._time.now_ms())
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
     ) -> Sequence[ObjectSummary]:
-        """Return up to ``limit`` living objects in the order of their ids."""
+        """Return up to ``limit`` living objects, sorted by id."""
         return self._table.page(namespace, type_name, prefix=prefix, after=after, limit=limit)
 
     async def changes(self, after: int, limit: int) -> Sequence[Change]:
-        """Return up to ``limit`` changes behind ``after``, in order.
+        """Return up to ``limit`` changes after position ``after``, in order.
 
         Raises:
-            CursorExpired: the log behind ``after`` was trimmed; carries ``oldest``.
+            CursorExpired: the log after ``after`` was trimmed; ``oldest`` is the oldest valid cursor.
         """
         self._opened()
         return await self._feed.read(after, limit, self._seq)
 
     def health(self) -> StoreHealth:
-        """Tell whether commits are taken."""
+        """Return the store's health. It is ready while commits are accepted."""
         trouble = self._trouble or (self._writer.failure if self._writer is not None else "")
         return StoreHealth(not trouble, trouble, self._seq)
 
     def living(self) -> dict[tuple[str, str], int]:
-        """Return how many living objects each (namespace, type) has."""
+        """Return the number of living objects of each (namespace, type)."""
         return self._table.living()
 
     def stats(self) -> WalStats:
-        """Return the present numbers."""
+        """Return the statistics at this moment."""
         kept, writer = {"kept_replies": self._table.kept_replies, "kept_bytes": self._table.kept_bytes}, self._writer
         if writer is None:
             return replace(self._stats, **kept)
@@ -229,27 +233,27 @@ class WalStore:
         return replace(self._stats, segments=len(manifest.segments), snapshots=len(manifest.snapshots), **kept)
 
     async def snapshot(self) -> SnapshotEntry:
-        """Make a snapshot of everything committed so far; writes go on meanwhile.
+        """Make a snapshot of everything committed so far. Commits continue while it is made.
 
         Raises:
-            Unavailable: it failed; the store goes on without it.
+            Unavailable: the snapshot failed. The store continues without it.
         """
         self._opened()
         return await self._upkeep.snapshot()
 
     async def trim(self, snapshots_kept: int = 1) -> Trimmed:
-        """Give up history: keep the newest snapshots and the log from the oldest of them on."""
+        """Delete history: keep the newest ``snapshots_kept`` snapshots, and the log after the oldest of them."""
         self._opened()
         return await self._upkeep.trim(snapshots_kept)
 
     # --- commits --------------------------------------------------------------------------------------------
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
-        """Make the batch durable; one outcome per record, in order.
+        """Make the batch durable. Returns one outcome per record, in order.
 
         Raises:
-            Unavailable: nothing of the batch is durable; it may be tried again.
-            StoreFailed: the outcome is unknown; the store takes no more commits.
+            Unavailable: nothing of the batch is durable. The caller may retry it.
+            StoreFailed: the outcome is unknown. The store refuses all further commits.
         """
         while self._inflight is not None:
             await self._free()
@@ -270,7 +274,7 @@ class WalStore:
         return outcomes
 
     async def _free(self) -> None:
-        """Wait until the batch under way is decided; its own caller may have gone away."""
+        """Wait until the running batch has an outcome. The future outlives the caller that started the batch."""
         if self._freed is None or self._freed.done():
             self._freed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._freed)

@@ -1,7 +1,11 @@
-"""Snapshots and trims while the store serves.
+"""Snapshots and trims of a running store.
 
-A snapshot begins with a rotation, so that it covers whole segments; then the compactor works in its own
-process; then the manifest is switched, and only after that the files that nothing needs any more are removed.
+A snapshot takes four steps:
+
+1. Rotate the log, so that the snapshot covers whole segments.
+2. Run the compactor in its own process.
+3. Switch the manifest to the new snapshot.
+4. Remove the files that the new manifest does not name. A crash before this step only leaves files behind.
 """
 
 from __future__ import annotations
@@ -22,14 +26,20 @@ from goverse_node.stores.wal.stats import WalStats
 from goverse_node.stores.wal.log_writer import LogWriter
 
 SEGMENTS_MAX: Final = 64
-"""More segments than this start a snapshot, however small they are: each start of the store leaves one."""
+"""If there are more segments than this at a start, a snapshot is made, however small they are. Each start adds one."""
 
 _log = logging.getLogger("goverse.store.wal")
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much log starts a snapshot (0: none), how many stay, how long deleted objects are remembered."""
+    """Settings for snapshots.
+
+    Attributes:
+        snapshot_bytes: the size of the log at which a snapshot starts; 0 for no automatic snapshots.
+        snapshots_kept: the number of snapshots to keep.
+        tombstone_retention_s: the time for which deleted objects are remembered.
+    """
 
     snapshot_bytes: int
     snapshots_kept: int
@@ -37,7 +47,7 @@ class Retention:
 
 
 class Now(NamedTuple):
-    """The present time: the store's running time, and the wall clock's."""
+    """The present time: the store's running time and the wall-clock time."""
 
     running_ms: int
     wall_ms: int
@@ -45,7 +55,7 @@ class Now(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """What a trim removed."""
+    """The number of files that a trim removed, and their size in bytes."""
 
     segments: int
     snapshots: int
@@ -53,7 +63,7 @@ class Trimmed:
 
 
 class Upkeep:
-    """Keeps the log behind the newest snapshot short."""
+    """Makes a snapshot whenever the log after the newest one has become too long."""
 
     def __init__(
         self,
@@ -64,7 +74,7 @@ class Upkeep:
         *,
         now: Callable[[], Now],
     ) -> None:
-        """Nothing runs before :meth:`start`."""
+        """Create the upkeep. It does nothing before :meth:`start`."""
         self._directory = directory
         self._files = files
         self._now = now
@@ -77,11 +87,11 @@ class Upkeep:
 
     @property
     def compactor_pid(self) -> int | None:
-        """The process that makes a snapshot now."""
+        """The process id of the running compactor, or None."""
         return self._compactor.pid
 
     def start(self, writer: LogWriter) -> None:
-        """Work with this writer; makes a snapshot at once where one is due."""
+        """Start with this writer. If a snapshot is due, it is started immediately."""
         self._writer = writer
         self._set_due(writer.manifest)
         if self._retention.snapshot_bytes and len(writer.manifest.segments) > SEGMENTS_MAX:
@@ -89,35 +99,35 @@ class Upkeep:
         self.look()
 
     def look(self) -> None:
-        """Start a snapshot if enough log has come together."""
+        """Start a snapshot if the log is long enough and none is being made."""
         if self._retention.snapshot_bytes and self._stats.log_bytes >= self._due_bytes and self._task is None:
             self._begin()
 
     async def stop(self) -> None:
-        """Kill a snapshot under way."""
+        """Kill the compactor, if it runs."""
         self._compactor.stop()
         if self._task is not None:
             await asyncio.wait({self._task})
 
     async def snapshot(self) -> SnapshotEntry:
-        """Make a snapshot of everything committed so far; one under way is waited for first.
+        """Make a snapshot of everything committed so far. A snapshot that is being made is finished first.
 
         Raises:
-            Unavailable: it failed; the store goes on.
-            StoreFailed: the store takes no more changes.
+            Unavailable: the snapshot failed. The store continues without it.
+            StoreFailed: the store has stopped accepting changes.
         """
         if self._task is not None:
             await asyncio.wait({self._task})
-        # Whoever waited beside us may have begun the next one, and it covers what we ask for.
+        # Another caller that waited here may have started the next snapshot already. It covers this request, too.
         return await asyncio.shield(self._task or self._begin())
 
     async def trim(self, snapshots_kept: int) -> Trimmed:
-        """Remove all but the newest snapshots, and the log that only the removed ones needed.
+        """Remove all but the newest snapshots, and the log that only the removed ones need.
 
-        The snapshots that stay are read first: a trim never leaves a damaged one as the only way back.
+        The snapshots to keep are verified first, so that a trim never leaves a damaged one as the only copy.
 
         Raises:
-            Unavailable: one of them is damaged; nothing was removed.
+            Unavailable: a snapshot to keep is damaged. Nothing was removed.
         """
         if self._task is not None:
             await asyncio.wait({self._task})
@@ -136,7 +146,7 @@ class Upkeep:
         if task.cancelled() or task.exception() is not None:
             self._stats.snapshots_failed += 1
             self._due_bytes = self._stats.log_bytes + max(1, self._retention.snapshot_bytes // 4)
-            _log.warning("no snapshot was made: %s", "cancelled" if task.cancelled() else task.exception())
+            _log.warning("snapshot failed: %s", "cancelled" if task.cancelled() else task.exception())
 
     async def _make(self) -> SnapshotEntry:
         started = time.monotonic()
@@ -161,7 +171,7 @@ class Upkeep:
         return entry
 
     def _set_due(self, manifest: Manifest) -> None:
-        # At least as much log as the snapshot is large: rewriting it then costs no more than the log did.
+        # Not before the log is as large as the snapshot: rewriting the snapshot then costs no more than the log did.
         size = manifest.snapshots[-1].size if manifest.snapshots else 0
         self._due_bytes = max(self._retention.snapshot_bytes, size)
 
@@ -178,7 +188,7 @@ class Upkeep:
 
 
 def remove_unnamed(directory: DataDirectory, files: Files, old: Manifest, new: Manifest) -> Trimmed:
-    """Remove the files that ``old`` names and ``new`` does not."""
+    """Remove the files that are in ``old`` but not in ``new``."""
     segments = [directory.segment(first) for first in set(old.segments) - set(new.segments)]
     kept = {entry.seq for entry in new.snapshots}
     snapshots = [directory.snapshot(entry.seq) for entry in old.snapshots if entry.seq not in kept]
@@ -188,6 +198,6 @@ def remove_unnamed(directory: DataDirectory, files: Files, old: Manifest, new: M
             size += path.stat().st_size
             files.unlink(path)
         except OSError as error:
-            # It counts for nothing any more; the next start removes it.
-            _log.warning("%s could not be removed: %s", path, error)
+            # The file is no longer part of the store. The next start tries to remove it.
+            _log.warning("removing %s failed: %s", path, error)
     return Trimmed(len(segments), len(snapshots), size)
