@@ -1,4 +1,4 @@
-"""Every coordinator keeps the rules of the port."""
+"""The contract of the coordinator port, run on every implementation."""
 
 import asyncio
 from collections.abc import AsyncIterator

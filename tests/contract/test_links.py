@@ -1,4 +1,4 @@
-"""Every link keeps the rules of the port."""
+"""The contract of the link port, run on every implementation."""
 
 from __future__ import annotations
 

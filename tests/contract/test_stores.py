@@ -1,4 +1,4 @@
-"""Every store keeps the rules of the port."""
+"""The contracts of the store and authority ports, run on every implementation."""
 
 import asyncio
 from collections.abc import Iterator
@@ -71,14 +71,14 @@ class TestWalStoreThatStartsFromASnapshot(TestWalStore):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A PostgreSQL of our own, as a data source name."""
+    """The data source name of a PostgreSQL server for this module."""
     with postgres(Path("/var/tmp")) as (dsn, _):
         yield dsn
 
 
 @pytest.fixture
 async def database(server: str) -> str:
-    """The server with a schema that holds nothing."""
+    """The data source name of a database with an empty schema."""
     connection = await asyncpg.connect(server)
     await connection.execute("DROP SCHEMA IF EXISTS goverse CASCADE")
     await schema.migrate(connection)
@@ -87,7 +87,7 @@ async def database(server: str) -> str:
 
 
 class ServerClock(ManualClock):
-    """A clock moved by hand that the database follows."""
+    """A manual clock whose time the database uses as well."""
 
     def __init__(self, dsn: str) -> None:
         super().__init__()

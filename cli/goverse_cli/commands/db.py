@@ -217,7 +217,7 @@ def with_connection(
 ) -> T:
     from goverse_cli.cluster.database import postgres_of  # noqa: PLC0415
     from goverse_node.stores.postgres.connections import Connections  # noqa: PLC0415
-    from goverse_node.stores.postgres.failures import told  # noqa: PLC0415
+    from goverse_node.stores.postgres.failures import translated  # noqa: PLC0415
 
     flags: dict[str, tuple[str, Any]] = {"postgres.dsn": ("--dsn", dsn)}
     if statement_timeout_s is not None:
@@ -229,13 +229,13 @@ def with_connection(
         try:
             connection = await connections.dedicated()
         except Exception as error:
-            raise _unreachable(told(error)) from error
+            raise _unreachable(translated(error)) from error
         try:
             return await work(connection)
         except GoverseError:
             raise
         except Exception as error:
-            raise told(error) from error
+            raise translated(error) from error
         finally:
             await connections.hang_up(connection)
 

@@ -178,7 +178,7 @@ def test_a_database_that_cannot_be_made_says_what_to_do(admin: str, run: Command
     gone = "postgresql://postgres@127.0.0.1:1/postgres"
     code, told = run("db", "init", "--admin-dsn", gone)
     assert code == 3
-    assert told["detail"].startswith("--admin-dsn: PostgreSQL does not answer")
+    assert told["detail"].startswith("--admin-dsn: PostgreSQL is unavailable")
 
 
 async def make_roles(admin: str) -> None:

@@ -154,7 +154,7 @@ async def test_a_database_without_our_schema_says_what_to_run(running: Server) -
 
 @pytest.mark.requirement("DUR-5")
 async def test_a_database_that_is_not_there_is_a_matter_of_settings(running: Server) -> None:
-    with pytest.raises(ConfigError, match="no such database"):
+    with pytest.raises(ConfigError, match="database not found"):
         await PostgresStore(PostgresOptions(dsn=f"{running.dsn}-nowhere")).open()
 
 

@@ -247,7 +247,7 @@ async def test_a_pooler_that_changes_its_mode_is_noticed_when_a_node_connects_ag
 async def test_a_pool_without_room_is_told(running: Server) -> None:
     with (
         pgbouncer(running, "session", pool_size=1) as pooler,
-        pytest.raises(Unavailable, match="has to have room for 6 sessions per node"),
+        pytest.raises(Unavailable, match="must allow 6 sessions per node"),
     ):
         await PostgresStore(PostgresOptions(dsn=pooler.dsn, connect_timeout_s=1.0)).open()
 

@@ -16,7 +16,7 @@ from benchmarks.postgres import Server, server
 from goverse.errors import ConfigError, GoverseError
 from goverse_cli import main
 from goverse_node.stores.postgres.connections import Connections
-from goverse_node.stores.postgres.failures import told
+from goverse_node.stores.postgres.failures import translated
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.store import PostgresStore
 from goverse_node.stores.postgres.tls import certificates_of
@@ -57,7 +57,7 @@ async def reason(dsn: str) -> GoverseError:
     try:
         await asyncio.wait_for(Connections(PostgresOptions(dsn=dsn)).dedicated(), 15.0)
     except Exception as error:
-        return told(error)
+        return translated(error)
     raise AssertionError("it was let in")
 
 

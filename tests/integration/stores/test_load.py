@@ -229,14 +229,14 @@ async def test_a_database_in_use_or_with_objects_is_refused_and_stays_as_it_was(
     assert (code, "stop all nodes first" in told) == (1, True), told
 
     code, told = load()
-    assert (code, "load into an empty one, or say --add" in told) == (1, True), told
+    assert (code, "load into an empty one, or add to it with --add" in told) == (1, True), told
     assert load("--add")[0] == 0
     code, told = load("--add")
-    assert (code, "holds some of the objects already: default/Counter/" in told) == (1, True), told
+    assert (code, "already contains objects of the dump: default/Counter/" in told) == (1, True), told
     one = line(id="shard#9999/x")
     done = goverse("load", "-", "--cluster", "--dsn", database.dsn, "--add", cwd=tmp_path, stdin=one)
     code, told = done.returncode, done.stderr
-    assert (code, "names a shard; the cluster has 8192" in told) == (1, True), told
+    assert (code, "names a shard outside of the cluster's range 0 to 8191" in told) == (1, True), told
 
 
 async def test_a_node_that_starts_during_the_load_sees_what_is_loaded(database: Server) -> None:

@@ -1,4 +1,4 @@
-"""A record that was encoded is read back the same, and nothing else is taken for a record."""
+"""An encoded record decodes to the same record, and other bytes are not accepted as a record."""
 
 from dataclasses import dataclass
 from zlib import crc32
@@ -23,7 +23,7 @@ REPLIES = st.builds(StoredReply, st.binary(max_size=64), st.binary(max_size=200)
 
 @st.composite
 def records(draw: st.DrawFn) -> CommitRecord:
-    """Any record that a store that never saw the object would take."""
+    """Generate records that an empty store accepts."""
     key = ObjectKey(draw(TEXT.filter(bool)), draw(TEXT), draw(TEXT))
     state = draw(st.none() | st.binary(min_size=1, max_size=300))
     changes = draw(st.booleans())
@@ -57,7 +57,7 @@ def scanned(data: bytes, *, block: int = 1 << 20) -> tuple[list[bytes], Scan]:
 
 @pytest.mark.requirement("WAL-1")
 @given(records(), st.integers(1, 2**64 - 1))
-def test_a_record_is_read_back_as_it_was(record: CommitRecord, seq: int) -> None:
+def test_a_record_decodes_to_what_was_encoded(record: CommitRecord, seq: int) -> None:
     entry = decode(encoded(record, seq))
 
     assert (entry.key, entry.version, entry.seq, entry.at_ms) == (record.key, record.version, seq, record.at_ms)
@@ -96,7 +96,7 @@ def test_any_bytes_are_a_record_or_a_value_error(data: bytes) -> None:
 
 @pytest.mark.requirement("WAL-1")
 @given(st.lists(records(), max_size=6), st.integers(1, 300), st.data())
-def test_a_scan_finds_the_whole_records_and_says_where_they_end(
+def test_a_scan_finds_the_whole_records_and_reports_where_they_end(
     batch: list[CommitRecord], block: int, data: st.DataObject
 ) -> None:
     bodies = [encoded(record, seq) for seq, record in enumerate(batch, 1)]

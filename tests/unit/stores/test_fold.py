@@ -1,4 +1,4 @@
-"""Folding a log gives the same table as replaying it, whatever the size of the runs."""
+"""Folding a log gives the same table as replaying it, for every size of the runs."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +27,7 @@ STEPS = st.lists(
 
 
 def log_of(steps: list[tuple[ObjectKey, bool, str | None, bool]]) -> list[bytes]:
-    """Return the bodies of a log that these steps leave."""
+    """Return the bodies of the log that these steps write."""
     table = Table()
     bodies: list[bytes] = []
     for key, lives, idempotency_key, lasts in steps:
@@ -44,7 +44,7 @@ def log_of(steps: list[tuple[ObjectKey, bool, str | None, bool]]) -> list[bytes]
 
 
 def table_of(*logs: list[bytes]) -> Table:
-    """Return what a start makes of these records."""
+    """Return the table that a recovery builds from these records."""
     table = Table(bulk=True)
     for log in logs:
         table.replay(log)
@@ -53,7 +53,7 @@ def table_of(*logs: list[bytes]) -> Table:
 
 
 def content_of(table: Table) -> dict[tuple[str, str], tuple[dict[str, bytes], dict[str, bytes], int]]:
-    """Return everything a table holds."""
+    """Return the contents of a table."""
     return {
         each.name: (each.objects, each.replies, each.floor)
         for each in table.type_tables()
@@ -63,7 +63,7 @@ def content_of(table: Table) -> dict[tuple[str, str], tuple[dict[str, bytes], di
 
 @pytest.mark.requirement("WAL-2")
 @given(STEPS, st.integers(0, 60), st.sampled_from([1, 500, 1 << 20]))
-def test_folding_is_replaying(
+def test_folding_equals_replaying(
     steps: list[tuple[ObjectKey, bool, str | None, bool]], cut: int, run_bytes_max: int
 ) -> None:
     log = log_of(steps)

@@ -1,4 +1,4 @@
-"""Questions that go to the database in company: as one query, and again when it was away."""
+"""Batched lookups: one query per turn of the event loop, and retries while the database is unavailable."""
 
 from __future__ import annotations
 
@@ -17,79 +17,79 @@ pytestmark = pytest.mark.requirement("DUR-5")
 
 
 class Database:
-    """Answers with the question's length, unless something else was planned.
+    """Returns the length of each key, unless an error is planned.
 
     Attributes:
-        asked: every query, in order.
-        troubles: what the next queries raise.
+        batches: the keys of every query, in order.
+        errors: errors that the next queries raise.
     """
 
-    def __init__(self, *troubles: Exception) -> None:
-        self.asked: list[list[str]] = []
-        self.troubles = list(troubles)
+    def __init__(self, *errors: Exception) -> None:
+        self.batches: list[list[str]] = []
+        self.errors = list(errors)
 
-    async def ask(self, questions: Sequence[str]) -> Sequence[int]:
-        self.asked.append(list(questions))
+    async def fetch(self, keys: Sequence[str]) -> Sequence[int]:
+        self.batches.append(list(keys))
         await asyncio.sleep(0)
-        if self.troubles:
-            raise self.troubles.pop(0)
-        return [len(question) for question in questions]
+        if self.errors:
+            raise self.errors.pop(0)
+        return [len(key) for key in keys]
 
 
-async def test_what_is_asked_in_one_turn_is_one_query_and_equal_questions_are_one() -> None:
+async def test_keys_of_one_turn_go_out_as_one_query_and_equal_keys_once() -> None:
     database = Database()
-    lookups = Lookups(database.ask)
+    lookups = Lookups(database.fetch)
 
-    assert [await answer for answer in (lookups("a"), lookups("bb"), lookups("a"))] == [1, 2, 1]
-    assert database.asked == [["a", "bb"]]
+    assert [await value for value in (lookups("a"), lookups("bb"), lookups("a"))] == [1, 2, 1]
+    assert database.batches == [["a", "bb"]]
 
 
-async def test_a_database_that_is_away_is_asked_again_for_all_that_wait_by_then() -> None:
+async def test_a_retry_includes_all_keys_that_are_waiting_by_then() -> None:
     database = Database(Unavailable("restarts"), Unavailable("restarts"))
-    lookups = Lookups(database.ask)
+    lookups = Lookups(database.fetch)
     first = lookups("a")
-    await until(lambda: not database.troubles)
+    await until(lambda: not database.errors)
     given_up, second, equal = lookups("ccc"), lookups("bb"), lookups("a")
     given_up.cancel()
 
-    assert [await answer for answer in (first, second, equal)] == [1, 2, 1]
-    assert sorted(database.asked[-1]) == ["a", "bb"]
+    assert [await value for value in (first, second, equal)] == [1, 2, 1]
+    assert sorted(database.batches[-1]) == ["a", "bb"]
     assert await lookups("dddd") == 4
 
 
-async def test_a_question_that_nobody_waits_for_is_not_asked_again() -> None:
+async def test_a_key_without_waiters_is_not_retried() -> None:
     database = Database(Unavailable("restarts"))
-    lookups = Lookups(database.ask)
-    nobodys = lookups("a")
-    await until(lambda: bool(database.asked))
-    nobodys.cancel()
+    lookups = Lookups(database.fetch)
+    abandoned = lookups("a")
+    await until(lambda: bool(database.batches))
+    abandoned.cancel()
 
     assert await lookups("bb") == 2
-    assert database.asked == [["a"], ["bb"]]
+    assert database.batches == [["a"], ["bb"]]
 
 
-async def test_calls_that_ended_leave_nothing_behind_in_a_question_that_is_asked_again() -> None:
+async def test_a_retry_keeps_no_reference_to_calls_that_have_ended() -> None:
     database = Database(*[Unavailable("restarts")] * 4)
-    lookups = Lookups(database.ask)
+    lookups = Lookups(database.fetch)
     waiting, ended = lookups("a"), lookups("a")
     ended.cancel()
     gone = ref(ended)
     del ended
-    await until(lambda: len(database.asked) > 1)
+    await until(lambda: len(database.batches) > 1)
     gc.collect()
     assert gone() is None
     assert await waiting == 1
 
 
-async def test_patience_ends_and_what_time_does_not_heal_is_told_at_once() -> None:
+async def test_a_lookup_times_out_and_permanent_errors_are_not_retried() -> None:
     with pytest.raises(Unavailable):
-        await Lookups(Database(Unavailable("is away")).ask, patience_s=0)("a")
+        await Lookups(Database(Unavailable("restarts")).fetch, timeout_s=0)("a")
     with pytest.raises(StoreError):
-        await Lookups(Database(StoreError("has no such table")).ask)("a")
+        await Lookups(Database(StoreError("table not found")).fetch)("a")
 
 
-async def test_stopping_lets_go_of_all_who_wait() -> None:
-    lookups = Lookups(Database(Unavailable("restarts")).ask)
+async def test_stopping_cancels_all_waiting_lookups() -> None:
+    lookups = Lookups(Database(Unavailable("restarts")).fetch)
     waiting = lookups("a")
     await asyncio.sleep(0.01)
 

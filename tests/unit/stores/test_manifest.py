@@ -1,4 +1,4 @@
-"""The manifest is believed whole or not at all."""
+"""The manifest is accepted completely or refused."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ MANIFESTS = st.builds(
 
 
 def entry(seq: int) -> SnapshotEntry:
-    """Return a snapshot at a position."""
+    """Return a manifest entry of a snapshot at a position."""
     return SnapshotEntry(seq, 1, 2, 3, 4, 5)
 
 
@@ -60,7 +60,7 @@ def test_no_flipped_bit_goes_unnoticed() -> None:
 
 
 @pytest.mark.requirement("WAL-4")
-def test_a_newer_manifest_may_say_anything_else_and_is_refused() -> None:
+def test_a_newer_manifest_is_refused_whatever_else_it_contains() -> None:
     document = {"format": 7, "checksum": "00000000", "future": ["things"]}
     content = manifests.seal(json.dumps(document, indent=2).encode())
     with pytest.raises(DataNewer, match="format 7 at offset 0, this release reads up to 1"):
@@ -68,17 +68,17 @@ def test_a_newer_manifest_may_say_anything_else_and_is_refused() -> None:
 
 
 @pytest.mark.requirement("WAL-2")
-def test_a_trim_keeps_the_log_behind_the_oldest_snapshot_that_stays() -> None:
+def test_a_trim_keeps_the_log_after_the_oldest_snapshot_that_it_keeps() -> None:
     manifest = Manifest(ORIGIN, 1, (1, 11, 21, 31), (entry(10), entry(20), entry(30)))
     assert manifest.trimmed(2) == Manifest(ORIGIN, 1, (21, 31), (entry(20), entry(30)))
     assert manifest.trimmed(1) == Manifest(ORIGIN, 1, (31,), (entry(30),))
-    assert manifest.trimmed(4) == manifest, "with fewer snapshots than that the log stays whole"
+    assert manifest.trimmed(4) == manifest, "with fewer snapshots than that, the whole log is kept"
     assert manifest.trimmed_to({30}).segments == (31,)
     assert manifest.trimmed_to({99}) == manifest
 
 
 @pytest.mark.requirement("WAL-2")
-def test_a_new_snapshot_takes_the_place_of_the_damaged_ones_it_passed_over() -> None:
+def test_a_new_snapshot_replaces_the_damaged_ones_that_it_skipped() -> None:
     manifest = Manifest(ORIGIN, 1, (1, 31), (entry(10), entry(20)))
     assert [one.seq for one in manifest.with_snapshot(entry(30), base_seq=10).snapshots] == [10, 30]
     assert [one.seq for one in manifest.with_snapshot(entry(30), base_seq=20).snapshots] == [10, 20, 30]

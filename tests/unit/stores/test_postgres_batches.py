@@ -1,4 +1,4 @@
-"""What a batch comes to before it goes to PostgreSQL."""
+"""Encoding of a batch for PostgreSQL: folding, and the batches that cannot be folded."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from goverse_node.stores.postgres.batches import BATCH_TYPES, EACH_TYPES, each, 
 from goverse_node.stores.postgres.kinds import kind_of
 
 KEY = ObjectKey("default", "Counter", "c1")
-EXPECTED = 4  # its column
+EXPECTED = 4  # index of the column with the expected versions
 
 
 def change(expected: int, key: ObjectKey = KEY) -> CommitRecord:
     return CommitRecord(key, expected, expected + 1, b"{}", 1, 0)
 
 
-def test_changes_of_one_object_expect_what_the_first_expects_and_only_the_last_is_written() -> None:
+def test_folded_changes_expect_the_first_version_and_write_the_last() -> None:
     arguments = folded([change(4), change(5), change(0, KEY._replace(id="c2")), change(6)])
 
     assert arguments is not None
@@ -36,15 +36,15 @@ def test_changes_of_one_object_expect_what_the_first_expects_and_only_the_last_i
         [CommitRecord(KEY, 1, 1, None, 1, 0, shard=1, epoch=1), CommitRecord(KEY, 1, 1, None, 1, 0, shard=1, epoch=2)],
         [CommitRecord(KEY, 1, 1, None, 1, 0, "key", StoredReply(b"", b"", 1))] * 2,
     ],
-    ids=["a gap", "a leap", "two opinions", "two epochs", "one key twice"],
+    ids=["a gap", "two versions at once", "contradicting versions", "two epochs", "one key twice"],
 )
-def test_what_is_unusual_is_committed_one_by_one(batch: list[CommitRecord]) -> None:
+def test_a_batch_that_cannot_be_folded_is_committed_record_by_record(batch: list[CommitRecord]) -> None:
     assert folded(batch) is None
     assert len(each(batch)) == len(EACH_TYPES)
 
 
 @given(router=st.text("0123456789abcdef", min_size=16, max_size=16), number=st.integers(0, 2**60 - 1))
-def test_a_routers_key_is_taken_apart(router: str, number: int) -> None:
+def test_a_router_key_is_parsed(router: str, number: int) -> None:
     key = router_key(router, number)
 
     assert router_number(key) == (router, number)
@@ -55,10 +55,10 @@ def test_a_routers_key_is_taken_apart(router: str, number: int) -> None:
     "key", ["", "key", "gv-", "gv-~0123", "gv-0123456789abcdef-", "gv-0123456789abcdef-0F", "gv-0123456789abcdef-01",
             "gv-0123456789abcdef-1_0", "gv-0123456789abcdef- 1", "gv-0123456789abcdef-" + "f" * 16]
 )  # fmt: skip
-def test_other_keys_are_kept_as_they_are(key: str) -> None:
+def test_other_keys_are_not_router_keys(key: str) -> None:
     assert router_number(key) is None
 
 
-def test_kinds_have_numbers_that_stay() -> None:
+def test_the_number_of_a_kind_is_stable() -> None:
     assert kind_of("default", "Counter") == kind_of("default", "Counter")
     assert kind_of("default", "Counter") != kind_of("defaultC", "ounter")

@@ -1,4 +1,4 @@
-"""Ordered ids behave like a sorted set, whatever comes and goes."""
+"""SortedIds behaves like a sorted set under any sequence of additions and removals."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ IDS = st.text(alphabet="ab\x00é\U0001f600", max_size=4)
 
 
 @given(st.lists(st.tuples(st.booleans(), IDS)), IDS, st.none() | IDS, st.integers(0, 6))
-def test_a_page_is_what_sorting_everything_would_give(
+def test_a_page_equals_a_slice_of_the_sorted_ids(
     steps: list[tuple[bool, str]], prefix: str, after: str | None, limit: int
 ) -> None:
     ids, model = SortedIds(), set[str]()
@@ -27,7 +27,7 @@ def test_a_page_is_what_sorting_everything_would_give(
     assert SortedIds(model).page(prefix="", after=None, limit=10**6) == sorted(model, key=str.encode)
 
 
-def test_many_ids_in_any_order_stay_sorted_over_chunks() -> None:
+def test_ids_stay_sorted_across_chunks_in_any_order_of_insertion() -> None:
     count = 5 * CHUNK
     for order in (range(count), range(count - 1, -1, -1), ((n * 7919) % count for n in range(count))):
         ids = SortedIds()

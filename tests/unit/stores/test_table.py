@@ -1,4 +1,4 @@
-"""The table in memory: a model checks it, and expired things leave without anybody paying for all of them."""
+"""The table in memory: comparison with a model, and gradual removal of expired replies and tombstones."""
 
 import gc
 
@@ -26,7 +26,7 @@ STEPS = st.lists(
 
 
 def record_of(key: ObjectKey, expected: int, what: str, idempotency_key: str | None, minutes: int) -> CommitRecord:
-    """Return a record of the kind ``what``."""
+    """Return a record that puts, deletes or keeps an object."""
     reply = StoredReply(b"f", b"r", NOW_MS + minutes * 60_000) if idempotency_key is not None else None
     version = expected if what == "keep" else expected + 1
     state = b"{}" if what == "put" else None
@@ -142,7 +142,7 @@ def test_old_tombstones_leave_a_floor() -> None:
     assert [isinstance(outcome, Conflict) for outcome in outcomes] == [True, False]
 
 
-def test_a_large_table_is_nothing_to_the_garbage_collector() -> None:
+def test_a_large_table_adds_no_objects_to_the_garbage_collector() -> None:
     table = Table()
     before = len(gc.get_objects())
     for first in range(0, 20_000, 100):

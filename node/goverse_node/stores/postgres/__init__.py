@@ -1,1 +1,1 @@
-"""The store of a cluster: objects, replies and the authority over shards, in PostgreSQL."""
+"""The store of a cluster: objects, kept replies and the authority over shards, in PostgreSQL."""

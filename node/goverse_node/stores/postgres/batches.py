@@ -1,8 +1,10 @@
-"""A batch of commit records as the arrays of ``goverse.commit_batch`` and ``goverse.commit_each``.
+"""Encodes a batch of commit records as the array arguments of two SQL functions.
 
-For the first, records of one object are folded: what the first expects, what the last makes of it. Whatever is unusual
-in the batch itself (a gap between the versions of one object, one key twice) makes it unfit, and every record is
-committed for itself.
+``goverse.commit_batch`` commits a batch without conflicts. Several records of one object are folded into one change,
+from the version that the first record expects to the state that the last one writes.
+
+``goverse.commit_each`` commits record by record. It is used when a batch cannot be folded, for example because there is
+a gap between two versions of one object, or because an idempotency key occurs twice.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from goverse.ports.authority import is_check
 from goverse_node.stores.postgres.kinds import kind_of
 
 NUMBERS: Final = ("bigint[]", "integer[]")
-"""Columns of numbers go out as text: the driver needs half a microsecond for each element of an array, orjson and the
-server together a tenth of that."""
+"""Columns of numbers, which are sent as text. The driver needs half a microsecond for each element of an array; orjson
+and the server together need a tenth of that."""
 
 BATCH_TYPES: Final = (
     *("integer[]", "bigint[]"),
@@ -37,7 +39,7 @@ EACH_TYPES: Final = (
 )
 
 _FOLDED: Final = -1
-"""Stands for the version that a change expects which is not the last one of its object in the batch."""
+"""The expected version of a change that is not the last one of its object in the batch."""
 
 
 class _Changes:
@@ -56,7 +58,7 @@ class _Changes:
         self.places: dict[ObjectKey, int] = {}
 
     def add(self, ordinal: int, record: CommitRecord) -> bool:
-        """Take a change in, unless it does not follow the last one of its object."""
+        """Add a change. Returns False if it does not follow the previous change of its object."""
         key, expected = record.key, record.expected
         if record.version != expected + 1:
             return False
@@ -93,7 +95,7 @@ class _Changes:
 
 
 class _Numbered:
-    """The replies of a batch under keys that one router made."""
+    """The replies of a batch under idempotency keys that one router generated."""
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
@@ -111,7 +113,7 @@ class _Numbered:
 class _Batch:
     """The columns of a batch.
 
-    A reply says for how long it is kept, and the database, by its own clock, until when.
+    A reply carries the time for which it is kept. The database adds that to its own clock to get the expiry time.
     """
 
     def __init__(self) -> None:
@@ -119,14 +121,14 @@ class _Batch:
         self.changes = _Changes()
         self.unwritten: dict[ObjectKey, int] = {}
         self.keys: set[tuple[ObjectKey, str]] = set()
-        self.router_keys: set[str] = set()  # each was made for one call
+        self.router_keys: set[str] = set()  # each was generated for one call
         self.replies: list[tuple[Any, ...]] = []
         self.brief_replies: list[tuple[Any, ...]] = []
         self.routers: dict[str, _Numbered] = {}
         self.resent: list[tuple[str, int]] = []
 
     def add(self, ordinal: int, record: CommitRecord) -> bool:
-        """Take a record in; tell whether the batch is still fit."""
+        """Add a record. Returns False if the batch can no longer be folded."""
         if record.epoch and self.claims.setdefault(record.shard, record.epoch) != record.epoch:
             return False
         if record.version != record.expected:
@@ -134,14 +136,14 @@ class _Batch:
                 return False
             if not self.changes.add(ordinal, record):
                 return False
-        elif not is_check(record) and not self._leave(record):
+        elif not is_check(record) and not self._expect(record):
             return False
         if record.reply is None or record.idempotency_key is None:
             return True
         return self._keep(ordinal, record, record.idempotency_key, record.reply)
 
-    def _leave(self, record: CommitRecord) -> bool:
-        """Note that a record expects its object as it is, in the store or by an earlier record."""
+    def _expect(self, record: CommitRecord) -> bool:
+        """Add the version that a record without a change expects. Returns False if it contradicts another record."""
         written = self.changes.places.get(record.key)
         if written is not None:
             return self.changes.versions[written] == record.expected
@@ -171,7 +173,7 @@ class _Batch:
         return True
 
     def routed(self) -> list[Any]:
-        """Return the columns per router, then those of all their replies, then what was sent before."""
+        """Return the columns of the routers, then of all their replies, then of the keys that were sent before."""
         per_router: list[tuple[Any, ...]] = []
         numbers: list[int] = []
         ordinals: list[int] = []
@@ -185,12 +187,12 @@ class _Batch:
 
 
 def is_brief(idempotency_key: str) -> bool:
-    """Tell whether a key was derived from a router's key, so that it is needed for some minutes only."""
+    """True if the key was derived from a router's key. Such keys are only needed for some minutes."""
     return idempotency_key.startswith(ROUTER_KEY_PREFIX) and router_number(idempotency_key) is None
 
 
 def folded(batch: Sequence[CommitRecord]) -> list[Any] | None:
-    """Return the arguments of ``commit_batch`` behind ``p_batch``; None where the batch is unfit for it."""
+    """Return the arguments of ``commit_batch`` after ``p_batch``, or None if the batch cannot be folded."""
     found = _Batch()
     for ordinal, record in enumerate(batch):
         if not found.add(ordinal, record):
@@ -209,14 +211,14 @@ def folded(batch: Sequence[CommitRecord]) -> list[Any] | None:
 
 
 def each(batch: Sequence[CommitRecord]) -> list[Any]:
-    """Return the arguments of ``commit_each`` behind ``p_batch``."""
+    """Return the arguments of ``commit_each`` after ``p_batch``."""
     return _as_text(_columns([_row(record) for record in batch], len(EACH_TYPES)), EACH_TYPES)
 
 
 def _as_text(columns: list[Any], types: Sequence[str]) -> list[Any]:
     return [
-        f"{{{orjson.dumps(column)[1:-1].decode()}}}" if kind in NUMBERS else column
-        for column, kind in zip(columns, types, strict=True)
+        f"{{{orjson.dumps(column)[1:-1].decode()}}}" if sql_type in NUMBERS else column
+        for column, sql_type in zip(columns, types, strict=True)
     ]
 
 

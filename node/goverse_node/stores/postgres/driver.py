@@ -1,4 +1,4 @@
-"""The driver. It ships no types, so all of it is ``Any``, said here once."""
+"""The driver, asyncpg. It ships no type hints, so it is ``Any``; only this module imports it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Expiry: days of changes and kept replies that are past their retention are dropped as a whole.
+"""Expiry of changes and kept replies past their retention.
 
-Rows that found no partition of their day lie in a rest table and are deleted in batches. A reply that may still be
-asked for, and an object, are never touched.
+Both are stored in one partition per day, and a whole partition is dropped. Rows whose day had no partition are in a
+rest table and are deleted in batches. Objects and replies that have not expired are never deleted.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _BATCH: Final = 1_000
 
 
 class Expired(NamedTuple):
-    """The data that is, or was, past its retention.
+    """The data that was removed, or that a dry run found.
 
     Attributes:
-        days: partitions with their sizes in bytes.
+        days: names of partitions and their sizes in bytes.
         replies: kept replies outside of partitions.
         changes: batches of changes outside of partitions.
     """
@@ -29,7 +29,7 @@ class Expired(NamedTuple):
 
 
 async def expire(connection: Any, options: PostgresOptions, *, dry_run: bool = False) -> Expired:
-    """Remove what is past its retention, or only return what that is."""
+    """Remove the data that is past its retention. With ``dry_run``, only report it."""
     changes_days = options.changes_retention_days
     rows = await connection.fetch(
         "SELECT * FROM goverse.expired_days($1, $2)", changes_days, options.replies_retention_days

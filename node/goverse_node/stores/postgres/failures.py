@@ -1,4 +1,4 @@
-"""PostgreSQL's errors as ours, in one place."""
+"""Translation of PostgreSQL's and the driver's errors into GoVerse's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from goverse_node.stores.postgres.session import POOLED, is_pooled
 GIVEN_UP: Final = "GV001"
 CONFLICT: Final = "GV002"
 
-_PASSING: Final = (
+_TEMPORARY: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -27,39 +27,39 @@ _PASSING: Final = (
     TimeoutError,
     asyncio.TimeoutError,
 )
-"""Errors that time may heal: a server that restarts, a cancelled statement, too many connections, a full disk, a server
-that takes no writes because it is no longer the primary, or because somebody said so for a while.
-``InternalClientError`` is what the driver makes of a connection that ends while it is handed over."""
+"""Temporary errors: a server that restarts, a cancelled statement, too many connections, a full disk, or a server that
+is read-only because it is no longer the primary or because an administrator made it read-only. The driver raises
+``InternalClientError`` if a connection ends while it is being established."""
 
 
-def passes(error: BaseException) -> bool:
-    """Tell whether the same request may succeed later."""
-    return isinstance(error, _PASSING)
+def is_temporary(error: BaseException) -> bool:
+    """True if the error is temporary: the same request can succeed later."""
+    return isinstance(error, _TEMPORARY)
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Tell whether the server takes no writes: another one may, or this one later, but not on this connection."""
+    """True if the server is read-only. A new connection can reach a server that is not."""
     return isinstance(error, asyncpg.ReadOnlySQLTransactionError)
 
 
-def told(error: BaseException) -> GoverseError:
-    """Return what callers and operators hear."""
+def translated(error: BaseException) -> GoverseError:
+    """Translate an error into the one that callers and operators get."""
     if isinstance(error, GoverseError):
         return error
     if is_pooled(error):
         return ConfigError(POOLED, setting=SETTING)
     if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
-        return ConfigError(f"PostgreSQL refuses the user: {error}", setting=SETTING)
+        return ConfigError(f"PostgreSQL rejected the login: {error}", setting=SETTING)
     if isinstance(error, asyncpg.InvalidCatalogNameError):
-        return ConfigError(f"PostgreSQL has no such database: {error}", setting=SETTING)
+        return ConfigError(f"database not found: {error}", setting=SETTING)
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedFunctionError | asyncpg.InvalidSchemaNameError):
-        return StoreError(f"the database has no schema for this release: {error}; run `goverse db migrate`")
+        return StoreError(f"the database lacks the schema of this release: {error}; run `goverse db migrate`")
     if isinstance(error, asyncpg.LockNotAvailableError):
-        return Unavailable("somebody else uses the tables and goes on, as a dump of the database does; try again later")
+        return Unavailable("the tables are locked by another session, for example by a database dump; try again later")
     if is_read_only(error):
-        return Unavailable(f"PostgreSQL takes no writes now: {error}")
+        return Unavailable(f"PostgreSQL is read-only: {error}")
     if isinstance(error, asyncpg.InsufficientResourcesError):
-        return Unavailable(f"PostgreSQL has not enough room, memory or connections: {error}")
-    if passes(error):
-        return Unavailable(f"PostgreSQL does not answer: {str(error) or type(error).__name__}")
+        return Unavailable(f"PostgreSQL is out of disk space, memory or connections: {error}")
+    if is_temporary(error):
+        return Unavailable(f"PostgreSQL is unavailable: {str(error) or type(error).__name__}")
     return StoreError(f"PostgreSQL: {error}")

@@ -1,8 +1,8 @@
-"""Housekeeping: partitions of the next days are made, and what is past its retention is dropped, every two minutes.
+"""Housekeeping: creates partitions for the next days and drops expired data, every two minutes.
 
-No call depends on it. Its functions wait a moment for their locks and no longer, since every commit queues behind
-them: beside a dump of the database they fail, and are tried again until the dump is over. Each day is made in a
-transaction of its own, so that one that cannot be made does not prevent the others.
+No call depends on it. Commits queue behind the locks that it requests, so it waits for a lock only briefly. While a
+database dump holds the tables, housekeeping fails and is retried until the dump has ended. Each day's partition is
+created in its own transaction, so that one failure does not affect the other days.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from goverse.errors import GoverseError, Unavailable
 from goverse_node.stores.postgres.expiry import Expired, expire
-from goverse_node.stores.postgres.failures import told
+from goverse_node.stores.postgres.failures import translated
 from goverse_node.stores.postgres.kept_size import KeptSize
 from goverse_node.stores.postgres.options import PostgresOptions
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 DAYS_AHEAD: Final = 2
 STOP_S: Final = 1.0
-PAUSE_S: Final = 120.0  # parts of kept replies take turns every ten minutes
+PAUSE_S: Final = 120.0  # must be shorter than the ten minutes in which each part of the kept replies takes its turn
 
 WRITERS_KEPT: Final = timedelta(days=30)
 
@@ -38,18 +38,17 @@ logger = logging.getLogger("goverse.node.store")
 
 
 class Ask(Protocol):
-    """Does something on a connection of its own."""
+    """Runs work on a connection from the pool."""
 
     async def __call__(self, work: Callable[[Any], Awaitable[T]], /) -> T:
-        """Return what ``work`` makes of a connection."""
+        """Call ``work`` with a connection and return its result."""
         ...
 
 
 class Housekeeping:
-    """The tasks of one process; all processes of a cluster have the same."""
+    """The housekeeping of one process. All processes of a cluster run the same tasks."""
 
     def __init__(self, ask: Ask, options: PostgresOptions, kept: KeptSize) -> None:
-        """Do nothing before ``start``."""
         self._ask = ask
         self._options = options
         self._kept = kept
@@ -57,17 +56,17 @@ class Housekeeping:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Make the partitions that are missing, if that is possible now, and go on in the background."""
+        """Run the tasks that nodes need first, then continue in the background. Failures are logged and retried."""
         await self._try(self.switch)
         await self._try(self.prepare)
         await self._try(self.measure)
         self._task = asyncio.create_task(self._run(), name="goverse-postgres")
 
     async def stop(self) -> None:
-        """Do nothing more."""
+        """Stop the background task."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task], timeout=STOP_S)  # one that was cut off ends with its connection
+            await asyncio.wait([self._task], timeout=STOP_S)  # a task that hangs ends when its connection is closed
             self._task = None
 
     async def _run(self) -> None:
@@ -80,28 +79,29 @@ class Housekeeping:
         try:
             await task()
         except Exception as error:
-            logger.warning("housekeeping failed; it is tried again later", extra={"reason": told(error).detail})
+            logger.warning("housekeeping failed, retrying later", extra={"reason": translated(error).detail})
 
     async def switch(self) -> None:
-        """Switch the change feed on or off for all nodes, as the options say; once in the life of a process.
+        """Switch the change feed on or off for all nodes, according to the options. Succeeds once per process.
 
         Raises:
-            Unavailable: the tables are locked, or PostgreSQL does not answer.
+            Unavailable: the tables are locked, or PostgreSQL is unavailable.
         """
         if self._switched:
             return
         kept = self._options.changes_retention_days > 0
         if await self._ask(lambda connection: connection.fetchval(_KEEP_CHANGES, kept)):
             word = "on" if kept else "off"
-            logger.warning(f"the change feed is switched {word} for all nodes of this database")
+            logger.warning(f"change feed switched {word} for all nodes of this database")
         self._switched = True
 
     async def prepare(self) -> None:
-        """Make the partitions of the next days.
+        """Create the partitions of the next days.
 
         Raises:
-            GoverseError: the first day that could not be made; the others were.
-            Unavailable: the tables are locked, as by a dump, or PostgreSQL does not answer; the rest was left.
+            Unavailable: the tables are locked, for example by a dump, or PostgreSQL is unavailable. The remaining days
+                were not tried.
+            GoverseError: creating a partition failed. It is the first such error; the other days were created.
         """
         missing = await self._ask(lambda connection: connection.fetch(_MISSING, DAYS_AHEAD))
         failure: GoverseError | None = None
@@ -116,15 +116,15 @@ class Housekeeping:
             raise failure
 
     async def measure(self) -> None:
-        """Measure what kept replies take.
+        """Measure the size of the kept replies.
 
         Raises:
-            Unavailable: PostgreSQL does not answer.
+            Unavailable: PostgreSQL is unavailable.
         """
         await self._ask(self._kept.measure)
 
     async def cleanup(self) -> Expired:
-        """Drop what is past its retention; return what that was.
+        """Drop the data that is past its retention. Returns what was dropped.
 
         Raises:
             Unavailable: as ``prepare``.
@@ -133,7 +133,7 @@ class Housekeeping:
         return await self._ask(lambda connection: expire(connection, self._options))
 
     async def forget(self) -> None:
-        """Remove replies under routers' keys, and under keys derived from them, that are no longer needed.
+        """Remove replies under routers' keys, and under keys derived from them, that are at least twenty minutes old.
 
         Raises:
             Unavailable: as ``prepare``.

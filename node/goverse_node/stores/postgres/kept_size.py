@@ -1,8 +1,9 @@
-"""The size of the replies that are kept under idempotency keys on PostgreSQL's disk, and the bound on it.
+"""The size of the kept replies on PostgreSQL's disk, and the limit on it.
 
-Every node measures it now and then, as part of its housekeeping. Beyond the bound a key under which no reply is kept is
-refused when it is looked up, as by the embedded store (``goverse_node.stores.kept``). Keys that a router made for a
-first attempt are not looked up and not refused: their replies live for minutes.
+Every node measures the size as part of its housekeeping. When the limit is reached, the lookup of an idempotency key
+without a kept reply fails with ``Overloaded``, as in the embedded store (``goverse_node.stores.kept``). Keys that a
+router generated for a first attempt are not looked up and therefore not refused: their replies are kept for minutes
+only.
 """
 
 from __future__ import annotations
@@ -17,23 +18,22 @@ from goverse_node.stores.postgres.statements import query
 
 
 class KeptSize:
-    """What kept replies take.
+    """The measured size of the kept replies, and its limit.
 
     Attributes:
-        bytes: as measured last, tables and indexes together; 0 before that.
+        bytes: the last measurement, tables and indexes together; 0 before the first one.
     """
 
     def __init__(self, bytes_max: int) -> None:
-        """Allow ``bytes_max``."""
         self.bytes = 0
         self._bytes_max = bytes_max
 
     async def measure(self, connection: Any) -> None:
-        """Ask PostgreSQL for the size."""
+        """Measure the size in PostgreSQL."""
         self.bytes = await connection.fetchval(query("kept_size"))
 
     def checked(self, found: Future[StoredReply | None]) -> Future[StoredReply | None]:
-        """Return the answer to a look-up; ``Overloaded`` instead of None while there is no room for a reply."""
+        """Return a lookup's result. While the limit is reached, a result of None becomes ``Overloaded``."""
         if self.bytes < self._bytes_max:
             return found
         answer: Future[StoredReply | None] = asyncio.get_running_loop().create_future()

@@ -1,12 +1,12 @@
-"""Loading a dump into the database of a cluster, in one transaction.
+"""Loads a dump into the database of a cluster, in one transaction.
 
-Objects keep their versions and positions. The change feed begins behind them, in a new generation: a cursor from before
-the load is expired. Replies that have expired are left out, and so are those under keys that a router made, because
-only the router of the dumped store would send them again.
+Objects keep their versions and positions. The change feed continues after them in a new generation, so cursors from
+before the load expire. Expired replies are left out. Replies under keys that a router generated are left out as well,
+because only that router would send those keys again.
 
-Nodes have to be stopped, because a node that has looked for an object before the load would go on answering that it
-does not exist. A node that starts during the load waits for its end: the load locks the tables for readers too, and
-looks for nodes once more when it has the lock.
+All nodes have to be stopped. A node that found an object missing before the load would keep answering that it does not
+exist. A node that starts during the load waits until it has ended, because the load locks the tables for readers, too.
+The load checks for connected nodes before it starts and again when it holds the lock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Lines = Callable[[str], Iterable[bytes]]
 OWNER: Final = "goverse load"
 _DAYS: Final = 2
 _COPY_TIMEOUT_S: Final = 86_400.0
-_PATIENCE_TRIES: Final = 25
+_TRIES_MAX: Final = 25
 _PAUSE_S: Final = 0.2
 _OBJECT_COLUMNS: Final = ("kind", "id", "version", "commit_seq", "modified_ms", "state_version", "state", "creation")
 _REPLY_COLUMNS: Final = ("day", "kind", "id", "idempotency_key", "fingerprint", "reply", "expires_ms", "commit_seq")
@@ -35,7 +35,13 @@ _REPLY_COLUMNS: Final = ("day", "kind", "id", "idempotency_key", "fingerprint", 
 
 @dataclass(frozen=True, slots=True)
 class LoadedIntoDatabase:
-    """A dump that was loaded: the position of the load, what the dump held, and how many replies were left out."""
+    """The result of a load.
+
+    Attributes:
+        commit_seq: the position of the load.
+        contents: counts of the dump's contents.
+        replies_left_out: the number of replies that were not loaded.
+    """
 
     commit_seq: int
     contents: Contents
@@ -43,36 +49,37 @@ class LoadedIntoDatabase:
 
 
 async def load(connection: Any, lines: Lines, *, now_ms: int, shards: int, add: bool) -> LoadedIntoDatabase:
-    """Load a dump, all of it or nothing; with ``add`` also into a database that holds other objects.
+    """Load a dump completely or not at all. With ``add``, the database may contain other objects.
 
     Raises:
-        DataDamaged: lines are not those of a dump, or name a place that the cluster does not have.
-        RestoreRefused: the database is in use, holds objects, or holds one of those in the dump.
+        DataDamaged: lines of the dump are invalid, or an id names a shard or node that the cluster does not have.
+        RestoreRefused: the database is in use, it is not empty and ``add`` is False, or it already contains an object
+            of the dump.
+        StoreError: two types have the same number.
     """
     found = await connection.fetchrow("SELECT shards FROM goverse.cluster")
-    contents = check(lines("checking"), _Places(found["shards"] if found is not None else shards))
+    contents = check(lines("checking"), _PlacementCheck(found["shards"] if found is not None else shards))
     await _refuse_others(connection)
-    await connection.fetchval(
-        "SELECT goverse.prepare_days($1)", _DAYS
-    )  # no reply may lie in the place of a day to come
+    # Without a partition for their day, the loaded replies would go into the rest table.
+    await connection.fetchval("SELECT goverse.prepare_days($1)", _DAYS)
     async with connection.transaction():
         await connection.execute(query("loading/begin"))
         await _refuse_others(connection, tries=1)
         if not add and await connection.fetchval(query("loading/holds")):
-            raise RestoreRefused("the database holds objects or replies; load into an empty one, or say --add")
+            raise RestoreRefused("the database is not empty; load into an empty one, or add to it with --add")
         await _copy_objects(connection, read(lines("objects")))
         replies = await _copy_replies(connection, read(lines("replies")), now_ms)
         known = [row[0] for row in await connection.fetch(query("loading/known"))]
         if known:
-            raise RestoreRefused(f"the database holds some of the objects already: {', '.join(known)}")
+            raise RestoreRefused(f"the database already contains objects of the dump: {', '.join(known)}")
         await connection.execute(query("loading/take_over"))
         await connection.execute(query("loading/new_feed"), contents.last_seq)
         commit_seq = await connection.fetchval(query("loading/note_position"), OWNER)
     return LoadedIntoDatabase(commit_seq, contents, contents.replies - replies)
 
 
-class _Places:
-    """Checks that the cluster has the place which an object's id names."""
+class _PlacementCheck:
+    """Refuses objects whose id names a node, or a shard that the cluster does not have."""
 
     def __init__(self, shards: int) -> None:
         self._shards = shards
@@ -82,16 +89,19 @@ class _Places:
             return
         placement = placement_of(dumped.key.id)
         if placement.node is not None:
-            raise MalformedRequest(f"{dumped.key} names a node, and a cluster has no objects with such an id")
+            raise MalformedRequest(f"{dumped.key} names a node; objects with such an id cannot be stored in a cluster")
         if placement.shard is not None and placement.shard >= self._shards:
-            raise MalformedRequest(f"{dumped.key} names a shard; the cluster has {self._shards}, from 0")
+            raise MalformedRequest(f"{dumped.key} names a shard outside of the cluster's range 0 to {self._shards - 1}")
 
 
-async def _refuse_others(connection: Any, *, tries: int = _PATIENCE_TRIES) -> None:
-    """Look, up to ``tries`` times, until no other process of GoVerse is connected: one that was stopped hangs up soon.
+async def _refuse_others(connection: Any, *, tries: int = _TRIES_MAX) -> None:
+    """Check that no other GoVerse process is connected.
+
+    The check is repeated up to ``tries`` times, because connections of a node that was just stopped close after a
+    moment.
 
     Raises:
-        RestoreRefused: others stay connected.
+        RestoreRefused: other processes stay connected.
     """
     others = 0
     for left in reversed(range(tries)):
@@ -100,7 +110,7 @@ async def _refuse_others(connection: Any, *, tries: int = _PATIENCE_TRIES) -> No
             return
         if left:
             await asyncio.sleep(_PAUSE_S)
-    raise RestoreRefused(f"{others} connections of GoVerse use the database; stop all nodes first")
+    raise RestoreRefused(f"the database is used by {others} other GoVerse connections; stop all nodes first")
 
 
 async def _copy_objects(connection: Any, dumped: Iterator[Dumped]) -> None:
@@ -111,8 +121,8 @@ async def _copy_objects(connection: Any, dumped: Iterator[Dumped]) -> None:
             if isinstance(each, DumpedObject):
                 kinds.add(each.key[:2])
                 number, object_id = kind_of(*each.key[:2]), each.key.id.encode()
-                place = (each.commit_seq, each.modified_ms, each.state_version)
-                yield (number, object_id, each.version, *place, each.state, each.creation)
+                numbers = (each.commit_seq, each.modified_ms, each.state_version)
+                yield (number, object_id, each.version, *numbers, each.state, each.creation)
 
     await _copy(connection, "loaded_objects", _OBJECT_COLUMNS, rows())
     for namespace, type_name in sorted(kinds):
@@ -123,7 +133,7 @@ async def _copy_objects(connection: Any, dumped: Iterator[Dumped]) -> None:
 
 
 async def _copy_replies(connection: Any, dumped: Iterator[Dumped], now_ms: int) -> int:
-    """Copy the replies that may still be asked for; return how many."""
+    """Copy the replies that a retry can still ask for. Returns their number."""
     today, count = await connection.fetchval("SELECT goverse.today()"), 0
 
     def rows() -> Iterator[tuple[Any, ...]]:

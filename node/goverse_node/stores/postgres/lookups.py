@@ -1,7 +1,8 @@
-"""Questions to the database in company: what is asked in one turn of the event loop goes out as one query.
+"""Batched lookups in the database: all keys that are requested in one turn of the event loop go out as one query.
 
-A question that met a database which restarts or is away is asked again, together with all others by then, after
-pauses that double; until it has an answer, nobody waits for it any more, or patience ends.
+While the database is unavailable, a failed batch is retried with exponential backoff, together with the keys that were
+requested in the meantime. A key is dropped when it has its value, when no caller waits for it any more, or when it has
+timed out.
 """
 
 from __future__ import annotations
@@ -14,51 +15,51 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from goverse.errors import Unavailable
 from goverse.limits import CALL_TIMEOUT_S_MAX
 
-Question = TypeVar("Question", bound=Hashable)
-Answer = TypeVar("Answer")
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 BATCH_MAX: Final = 256
 RETRY_S: Final = 0.05
 RETRY_S_MAX: Final = 1.0
-PATIENCE_S: Final = CALL_TIMEOUT_S_MAX  # no call waits longer for what it needs to know
+TIMEOUT_S: Final = CALL_TIMEOUT_S_MAX  # no call waits longer than this for a value
 
 
-class _Asked(NamedTuple, Generic[Answer]):
-    """Who waits for the answer to a question, and until when it is asked."""
+class _Pending(NamedTuple, Generic[Value]):
+    """The futures that wait for the value of one key, and the loop time after which it is not retried."""
 
-    until: float
-    futures: list[Future[Answer]]
+    deadline: float
+    futures: list[Future[Value]]
 
 
-class Lookups(Generic[Question, Answer]):
-    """Asks ``ask`` for many questions at once; equal questions of one batch are asked once.
+class Lookups(Generic[Key, Value]):
+    """Collects keys and fetches their values in batches. Equal keys of one batch are fetched once.
 
-    ``ask`` returns the answers in the order of the questions; what it raises is the answer to all of them, except
-    ``Unavailable``, after which they are asked again.
+    ``fetch`` returns the values in the order of the keys. If it raises ``Unavailable``, the batch is retried. Any other
+    error becomes the result of all keys in the batch.
     """
 
     def __init__(
-        self, ask: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]], *, patience_s: float = PATIENCE_S
+        self, fetch: Callable[[Sequence[Key]], Awaitable[Sequence[Value]]], *, timeout_s: float = TIMEOUT_S
     ) -> None:
-        """Ask nothing yet; give up a question after ``patience_s``."""
-        self._ask = ask
-        self._patience_s = patience_s
+        """Create lookups through ``fetch``. A key is not retried after ``timeout_s``."""
+        self._fetch = fetch
+        self._timeout_s = timeout_s
         self._pause_s = 0.0
-        self._waiting: dict[Question, _Asked[Answer]] = {}
+        self._waiting: dict[Key, _Pending[Value]] = {}
         self._timer: asyncio.Handle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def __call__(self, question: Question) -> Future[Answer]:
-        """Ask with the others of this turn of the loop."""
+    def __call__(self, key: Key) -> Future[Value]:
+        """Request the value of ``key``, together with the other keys of this turn of the event loop."""
         loop = asyncio.get_running_loop()
-        answer: Future[Answer] = loop.create_future()
-        asked = self._waiting.get(question)
-        if asked is None:
-            self._waiting[question] = _Asked(loop.time() + self._patience_s, [answer])
+        value: Future[Value] = loop.create_future()
+        pending = self._waiting.get(key)
+        if pending is None:
+            self._waiting[key] = _Pending(loop.time() + self._timeout_s, [value])
         else:
-            asked.futures.append(answer)
+            pending.futures.append(value)
         self._arm()
-        return answer
+        return value
 
     def _arm(self) -> None:
         if self._timer is None:
@@ -68,58 +69,57 @@ class Lookups(Generic[Question, Answer]):
     def _send(self) -> None:
         self._timer = None
         waiting, self._waiting = self._waiting, {}
-        questions = [
-            question for question, asked in waiting.items() if not all(future.done() for future in asked.futures)
-        ]
-        for start in range(0, len(questions), BATCH_MAX):
-            batch = {question: waiting[question] for question in questions[start : start + BATCH_MAX]}
-            task = asyncio.get_running_loop().create_task(self._answer(batch))
+        keys = [key for key, pending in waiting.items() if not all(future.done() for future in pending.futures)]
+        for start in range(0, len(keys), BATCH_MAX):
+            batch = {key: waiting[key] for key in keys[start : start + BATCH_MAX]}
+            task = asyncio.get_running_loop().create_task(self._fetch_batch(batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, batch: dict[Question, _Asked[Answer]]) -> None:
+    async def _fetch_batch(self, batch: dict[Key, _Pending[Value]]) -> None:
         try:
-            answers = await self._ask(list(batch))
+            values = await self._fetch(list(batch))
         except Unavailable as error:
-            self._ask_again(batch, error)
+            self._retry(batch, error)
         except Exception as error:
-            for asked in batch.values():
-                _refuse(asked, error)
+            for pending in batch.values():
+                _fail(pending, error)
         except BaseException:
-            for asked in batch.values():
-                for future in asked.futures:
+            for pending in batch.values():
+                for future in pending.futures:
                     future.cancel()
             raise
         else:
             self._pause_s = 0.0
-            for asked, answer in zip(batch.values(), answers, strict=True):
-                for future in asked.futures:
+            for pending, value in zip(batch.values(), values, strict=True):
+                for future in pending.futures:
                     if not future.done():
-                        future.set_result(answer)
+                        future.set_result(value)
 
-    def _ask_again(self, batch: dict[Question, _Asked[Answer]], error: Unavailable) -> None:
+    def _retry(self, batch: dict[Key, _Pending[Value]], error: Unavailable) -> None:
         now = asyncio.get_running_loop().time()
-        if self._timer is None:  # the first of those that were under way together
+        if self._timer is None:  # of several batches that fail together, only the first one doubles the pause
             self._pause_s = min(2 * self._pause_s or RETRY_S, RETRY_S_MAX)
-        for question, asked in batch.items():
-            asked.futures[:] = [future for future in asked.futures if not future.done()]
-            if not asked.futures:
-                continue  # the calls behind it have ended
-            if now >= asked.until:
-                _refuse(asked, error)
+        for key, pending in batch.items():
+            pending.futures[:] = [future for future in pending.futures if not future.done()]
+            if not pending.futures:
+                continue  # the calls that waited for it have ended
+            if now >= pending.deadline:
+                _fail(pending, error)
                 continue
-            later = self._waiting.get(question)
-            self._waiting[question] = asked if later is None else _Asked(asked.until, asked.futures + later.futures)
+            later = self._waiting.get(key)
+            merged = pending if later is None else _Pending(pending.deadline, pending.futures + later.futures)
+            self._waiting[key] = merged
         if self._waiting:
             self._arm()
 
     async def stop(self) -> None:
-        """Cancel what is under way."""
+        """Cancel all lookups."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for asked in self._waiting.values():
-            for future in asked.futures:
+        for pending in self._waiting.values():
+            for future in pending.futures:
                 future.cancel()
         self._waiting.clear()
         for task in tuple(self._tasks):
@@ -128,7 +128,7 @@ class Lookups(Generic[Question, Answer]):
             await asyncio.wait(self._tasks)
 
 
-def _refuse(asked: _Asked[Answer], error: Exception) -> None:
-    for future in asked.futures:
+def _fail(pending: _Pending[Value], error: Exception) -> None:
+    for future in pending.futures:
         if not future.done():
             future.set_exception(error)

@@ -1,4 +1,4 @@
-"""How a store reaches PostgreSQL."""
+"""Options of the PostgreSQL store."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ class PostgresOptions:
     """Options of one store.
 
     Attributes:
-        dsn: ``postgresql://user@host:port/database?sslmode=...``; of several hosts the first that takes writes is used.
-        password: for the user; wins over one in the DSN.
-        pool_max: connections for reading; one more is for commits.
-        connect_timeout_s: for one attempt to connect.
-        statement_timeout_s: for one statement.
-        changes_retention_days: whole days that changes are kept for readers of the feed; 0 keeps none.
-        replies_retention_days: whole days that partitions of kept replies outlive their day.
-        kept_replies_bytes_max: what kept replies may take on the disk before new keyed calls are refused.
+        dsn: ``postgresql://user@host:port/database?sslmode=...``. Of several hosts, the first that accepts writes is
+            used.
+        password: the password of the user. It overrides a password in the DSN.
+        pool_max: the number of connections for reading. One more connection is used for commits.
+        connect_timeout_s: the timeout of one attempt to connect.
+        statement_timeout_s: the timeout of one statement.
+        changes_retention_days: whole days for which changes are kept for readers of the feed; 0 keeps none.
+        replies_retention_days: whole days for which a partition of kept replies is kept after its own day.
+        kept_replies_bytes_max: the size of the kept replies on disk at which new calls with a key are refused.
     """
 
     dsn: str = field(repr=False)

@@ -1,6 +1,6 @@
-"""A role and a database for a cluster, made by an administrator of the server; what is there already is kept.
+"""Creates the role, the database and the schema of a cluster. It needs a login with CREATEROLE and CREATEDB.
 
-Names are quoted by the server itself (``format`` with ``%I`` and ``%L``).
+Whatever exists already is kept. The server itself quotes all names (``format`` with ``%I`` and ``%L``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from goverse.settings.data_source import EXAMPLE, SETTING, DataSource
 from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.connections import Connections
 from goverse_node.stores.postgres.driver import asyncpg
-from goverse_node.stores.postgres.failures import told
+from goverse_node.stores.postgres.failures import translated
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.statements import query
 
@@ -21,48 +21,48 @@ _ADMIN: Final = "--admin-dsn"
 
 
 class Home(NamedTuple):
-    """Where a cluster's data is to live."""
+    """The role and the database of a cluster."""
 
     role: str
     database: str
 
 
 def home_of(options: PostgresOptions) -> Home:
-    """Return the role and the database that a DSN names.
+    """Return the role and the database in a DSN.
 
     Raises:
-        ConfigError: it names none.
+        ConfigError: one of them is missing.
     """
     source = DataSource.parse(options.dsn)
     home = Home(source.user, source.database)
     if not all(home):
         raise ConfigError(
-            f"the data source name has to say which role and which database to make, like {EXAMPLE}", setting=SETTING
+            f"the data source name must contain the role and the database to create, like {EXAMPLE}", setting=SETTING
         )
     return home
 
 
 async def provision(options: PostgresOptions, admin_dsn: str, admin_password: str | None = None) -> list[str]:
-    """Make role, database and schema; return what was made.
+    """Create the role, the database and the schema. Returns what was created.
 
     Raises:
-        ConfigError: the administrator is refused or may not do this, or the role cannot log in afterwards.
-        StoreError: the database is there and cannot be used.
-        Unavailable: PostgreSQL does not answer.
+        ConfigError: the administrator's login is rejected or lacks privileges, or the role cannot log in afterwards.
+        StoreError: the database exists and is unusable.
+        Unavailable: PostgreSQL is unavailable.
     """
     home, made = home_of(options), list[str]()
     administrators = Connections(replace(options, dsn=admin_dsn, password=admin_password), setting=_ADMIN)
     try:
         admin = await administrators.dedicated()
     except Exception as error:
-        refusal = told(error)
+        refusal = translated(error)
         raise type(refusal)(f"{_ADMIN}: {refusal.detail}") from error
     try:
         made += await _make_role(admin, home, options.password or DataSource.parse(options.dsn).password or None)
         made += await _make_database(admin, home)
     except asyncpg.InsufficientPrivilegeError as error:
         raise ConfigError(
-            f"the user of {_ADMIN} may not do this: {error}; use one with CREATEROLE and CREATEDB"
+            f"the user in {_ADMIN} lacks privileges: {error}; use one with CREATEROLE and CREATEDB"
         ) from error
     finally:
         await administrators.hang_up(admin)
@@ -86,7 +86,7 @@ async def _make_database(admin: Any, home: Home) -> list[str]:
         await admin.execute(await admin.fetchval(query("create_database"), home.database, home.role))
         return [f"database {home.database}"]
     if encoding != "UTF8":
-        raise StoreError(f"the database {home.database} is there in {encoding}; it has to be in UTF8")
+        raise StoreError(f"the database {home.database} exists with encoding {encoding}; it must have UTF8")
     await admin.execute(await admin.fetchval(query("grant_database"), home.database, home.role))
     return []
 
@@ -97,12 +97,12 @@ async def _make_schema(options: PostgresOptions, home: Home) -> list[str]:
         connection = await connections.dedicated()
     except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError) as error:
         raise ConfigError(
-            f"the role {home.role} is there but cannot log in: {error}; set postgres.password to its password, or see "
+            f"the role {home.role} exists but cannot log in: {error}; set postgres.password to its password, or check "
             "pg_hba.conf of the server",
             setting="postgres.password",
         ) from error
     except Exception as error:
-        raise told(error) from error
+        raise translated(error) from error
     try:
         return [f"schema {name}" for name in await schema.migrate(connection)]
     finally:

@@ -1,4 +1,8 @@
-"""Migrations: forward only, in order, each once, checked by digest, one process at a time."""
+"""Schema migrations.
+
+Migrations only go forward. Each is applied once, in the order of their numbers. The digest of every applied migration
+is compared with that of this release. An advisory lock lets one process migrate at a time.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ Connection = Any  # asyncpg ships no types
 
 
 class Migration(NamedTuple):
-    """One step of the schema, and when it was applied, or None."""
+    """A migration. ``applied`` is the time at which it was applied, or None."""
 
     number: int
     name: str
@@ -33,10 +37,10 @@ def _known() -> dict[int, tuple[str, str, str]]:
 
 
 async def status(connection: Connection) -> list[Migration]:
-    """Return every migration that this release or the database knows, in order.
+    """Return all migrations, in order.
 
     Raises:
-        StoreError: an applied migration is not the one of this release.
+        StoreError: an applied migration is different from the one in this release.
         DataNewer: the database has migrations that this release does not know.
     """
     known = _known()
@@ -50,7 +54,7 @@ async def status(connection: Connection) -> list[Migration]:
             )
         if row["digest"] != known[number][2]:
             raise StoreError(
-                f"migration {row['name']} was applied in another form than this release has; the schema was edited by "
+                f"migration {row['name']} was applied in another form than in this release; the schema was edited by "
                 "hand, or belongs to a development version"
             )
     return [
@@ -60,7 +64,7 @@ async def status(connection: Connection) -> list[Migration]:
 
 
 async def migrate(connection: Connection) -> list[str]:
-    """Apply what is missing, all or nothing; return the names.
+    """Apply all missing migrations in one transaction. Returns their names.
 
     Raises:
         StoreError, DataNewer: as ``status``.
@@ -81,11 +85,11 @@ async def migrate(connection: Connection) -> list[str]:
 
 
 async def check(connection: Connection) -> None:
-    """Pass if the schema is the one of this release.
+    """Check that the schema is the one of this release.
 
     Raises:
-        StoreError: migrations are missing; says what to run.
-        DataNewer: the database is newer.
+        StoreError: migrations are missing. The message contains the command to run.
+        DataNewer: a newer release migrated the database.
     """
     missing = [each.name for each in await status(connection) if each.applied is None]
     if missing:

@@ -1,12 +1,12 @@
-"""Session settings: everything on a connection that the correctness of the store depends on.
+"""Session settings that the correctness of the store depends on.
 
-A role or a database can carry defaults of its own (``ALTER ROLE ... SET``), a pooler can drop what a client asks for,
-and a server can be started with options that lose data. So each connection sets the values below when it opens, and
+A role or a database can have its own defaults (``ALTER ROLE ... SET``), a pooler can drop settings that a client asks
+for, and a server can be started with options that lose data. Each new connection therefore sets the values below and
 reads them back in a second request. A connection without them is never used, and a process that cannot get one does not
 start.
 
-The settings are set by ``set_config`` and not by startup parameters, which PgBouncer refuses. ``RESET ALL`` would undo
-them; the pool does not send it.
+The settings are applied with ``set_config``, because PgBouncer refuses them as startup parameters. ``RESET ALL`` would
+undo them, so the pool does not send it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from goverse_node.stores.postgres.driver import asyncpg
 
 
 class Required(NamedTuple):
-    """A setting that has to have a value, and the reason.
+    """The required value of a setting.
 
     Attributes:
-        value: as ``pg_settings`` shows it; times are in milliseconds.
-        why: what goes wrong otherwise.
-        stronger: further values that serve as well.
+        value: the value as ``pg_settings`` shows it; times are in milliseconds.
+        why: the reason, for the error message.
+        stronger: other acceptable values.
     """
 
     value: str
@@ -38,23 +38,23 @@ SESSION: Final = {
         "read committed", "the fence compares epochs in a snapshot that is taken after its lock"
     ),
     "synchronous_commit": Required(
-        "on", "an acknowledged call has to be on the disk, and on the synchronous standbys", ("remote_apply",)
+        "on", "an acknowledged call must be on the disk, and on the synchronous standbys", ("remote_apply",)
     ),
-    "client_min_messages": Required("warning", "a cancelled wait for a synchronous standby is told in a warning"),
-    "standard_conforming_strings": Required("on", "patterns in the functions hold backslashes"),
-    "array_nulls": Required("on", "columns of numbers hold nulls"),
+    "client_min_messages": Required("warning", "a cancelled wait for a synchronous standby is reported as a warning"),
+    "standard_conforming_strings": Required("on", "patterns in the functions contain backslashes"),
+    "array_nulls": Required("on", "columns of numbers contain nulls"),
     "search_path": Required("pg_catalog", "a function of another schema must not replace one of the server's"),
-    "exit_on_error": Required("off", "a batch that conflicts is an error, after which the connection goes on"),
-    "lock_timeout": Required("0", "a commit waits for a lock as long as a statement may take"),
+    "exit_on_error": Required("off", "a batch that conflicts raises an error, and the connection must stay open"),
+    "lock_timeout": Required("0", "a commit may wait for a lock until the statement timeout"),
     "idle_in_transaction_session_timeout": Required("0", "the server must not end a migration"),
     "idle_session_timeout": Required("0", "the server must not end a connection that waits for the next commit"),
     "transaction_timeout": Required("0", "the server must not end a migration"),
-    "jit": Required("off", "to compile a commit takes longer than to run it"),
+    "jit": Required("off", "compiling a commit takes longer than running it"),
 }
-"""By name; ``statement_timeout`` comes from the options. A setting that the server does not have is left out."""
+"""By name. ``statement_timeout`` comes from the options. Settings that the server does not know are skipped."""
 
 BY_INDEX: Final = {
-    name: Required(value, "the planner cannot know how many records a batch has, and would read all shards for a few")
+    name: Required(value, "the planner cannot know the size of a batch and would scan all shards for a few records")
     for name, value in (
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
@@ -64,8 +64,8 @@ BY_INDEX: Final = {
 }
 """For the connection that commits."""
 
-SERVER: Final = {"fsync": Required("on", "without it a crash of the machine takes acknowledged calls back")}
-"""Settings that a connection cannot change. ``full_page_writes`` is left out: some file systems make it needless."""
+SERVER: Final = {"fsync": Required("on", "without it a crash of the machine loses acknowledged calls")}
+"""Settings that a connection cannot change. ``full_page_writes`` is not checked: some file systems do not need it."""
 
 POOLED: Final = (
     "PostgreSQL is behind a connection pooler that gives one session to several clients; GoVerse needs a session of "
@@ -73,7 +73,7 @@ POOLED: Final = (
 )
 
 _TURNS: Final = (0, 1, 1, 0, 0, 0, 1, 0, 1, 1, 0, 1)
-"""Which of two connections is asked next: no rotation of servers follows this order."""
+"""The order in which two connections are probed. A pooler that rotates between servers cannot follow it by chance."""
 
 _SET: Final = """
 SELECT pg_catalog.pg_backend_pid() AS pid, pg_catalog.array_agg(pg_catalog.set_config(name, value, false)) AS applied
@@ -84,16 +84,21 @@ _READ_BACK: Final = "SELECT name, setting FROM pg_catalog.pg_settings WHERE name
 _PID: Final = "SELECT pg_catalog.pg_backend_pid()"
 
 _FOREIGN_SESSION: Final = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)
-"""What a statement meets in a session that another client prepared its statements in."""
+"""Errors of a statement in a session in which another client prepared its statements."""
 
 Connect = Callable[[], Awaitable[Any]]
 
 
 async def prepare(connection: Any, required: dict[str, Required], connect: Connect) -> None:
-    """Set the session's settings and read them back; ``connect`` opens a second connection, to look for a pooler.
+    """Set the session's settings and read them back.
+
+    Args:
+        connection: the new connection.
+        required: the settings to apply.
+        connect: opens a second connection, which is used to detect a pooler that shares sessions.
 
     Raises:
-        ConfigError: a setting did not take effect, or the session is not this connection's own.
+        ConfigError: a setting did not take effect, or the connection shares its session with other clients.
     """
     try:
         found = await connection.fetchrow(_SET, list(required), [each.value for each in required.values()])
@@ -111,9 +116,9 @@ async def prepare(connection: Any, required: dict[str, Required], connect: Conne
 
 
 def is_pooled(error: BaseException) -> bool:
-    """Tell whether an error shows that a pooler gives one session to several clients.
+    """True if the error shows that a pooler gives one session to several clients.
 
-    In statement pooling PgBouncer refuses transactions; its messages have one code and are in English.
+    With statement pooling, PgBouncer refuses transactions. Its messages have one code and are in English.
     """
     if isinstance(error, asyncpg.PostgresConnectionError):
         return "statement pooling" in str(error)
@@ -130,18 +135,20 @@ def _refusal(name: str, value: str, wanted: Required) -> str:
 
 
 async def _check_own_session(connection: Any, connect: Connect) -> None:
-    """Pass if a pooler, which shows itself by a process id of its own making, leaves a session to its client.
+    """Check that a pooler gives each client its own session.
+
+    A pooler was detected because it reports its own process id instead of the server's.
 
     Raises:
-        ConfigError: two clients were seen in one session, or one client in two.
+        ConfigError: two clients used the same session, or one client used two.
     """
     probe = await connect()
     try:
         seen: tuple[set[int], set[int]] = set(), set()
         for turn in _TURNS:
-            asked = (connection, probe)[turn]
-            async with asked.transaction():
-                seen[turn].add(await asked.fetchval(_PID))
+            client = (connection, probe)[turn]
+            async with client.transaction():
+                seen[turn].add(await client.fetchval(_PID))
         if seen[0] & seen[1] or len(seen[0] | seen[1]) > 2:
             raise ConfigError(POOLED, setting=SETTING)
     finally:

@@ -1,4 +1,4 @@
-"""The SQL of this store, read from its files once."""
+"""The SQL statements of this store. Each file is read once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def query(name: str) -> str:
 
 @cache
 def migrations() -> tuple[tuple[int, str, str], ...]:
-    """Return (number, name, SQL) of every migration, in order."""
+    """Return the number, the name and the SQL of every migration, in order."""
     found = [
         (int(entry.name.partition("_")[0]), entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8"))
         for entry in (files(__package__ or "") / "migrations").iterdir()

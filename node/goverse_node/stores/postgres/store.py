@@ -1,10 +1,10 @@
-"""``PostgresStore``: the store of a cluster, and its authority over shards.
+"""The PostgreSQL store: the store of a cluster and its authority over shards.
 
-Rules of the ports are kept by the SQL functions (``migrations/``); here are the conversation with them, and what a lost
-connection means: reads are tried again, commits are resolved (``writer``).
+The SQL functions in ``migrations/`` enforce the rules of the ports. This module calls them and handles lost
+connections: reads are retried, and the outcome of a commit is looked up (``writer``).
 
-Every two seconds, and when the connection that commits ends, the store looks for signs that the database is older than
-what it wrote (``vigil``).
+Every two seconds, and when the writer's connection ends, the store checks whether the database has lost what it wrote
+(``vigil``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.batches import is_brief
 from goverse_node.stores.postgres.connections import Connections
 from goverse_node.stores.postgres.expiry import Expired
-from goverse_node.stores.postgres.failures import is_read_only, passes, told
+from goverse_node.stores.postgres.failures import is_read_only, is_temporary, translated
 from goverse_node.stores.postgres.housekeeping import Housekeeping
 from goverse_node.stores.postgres.kept_size import KeptSize
 from goverse_node.stores.postgres.kinds import kind_of
@@ -46,26 +46,28 @@ logger = logging.getLogger("goverse.node.store")
 
 
 class PostgresStore:
-    """Implements ``goverse.ports.store.Store`` and ``goverse.ports.authority.Authority``.
+    """A ``goverse.ports.store.Store`` and ``goverse.ports.authority.Authority`` in PostgreSQL.
 
     Attributes:
-        housekeeping: makes and drops partitions.
-        kept: the size of kept replies.
-        on_reverted: called after the database lost acknowledged calls; has to drop everything that was read from it.
+        housekeeping: creates and drops partitions.
+        kept: the size of the kept replies.
+        on_reverted: called after the database has lost acknowledged calls. It must drop everything that was read from
+            the database.
+        certificates: the TLS context of new connections, or None. The process that opens the store must refresh it.
     """
 
     def __init__(self, options: PostgresOptions, *, owner: str = "local", clock: Clock | None = None) -> None:
-        """Keep objects in the database that ``options`` name; shards are claimed and written as ``owner``.
+        """Create a store in the database of ``options``. It claims shards and commits as ``owner``.
 
         Raises:
-            ConfigError: the certificates that ``options`` name are of no use.
+            ConfigError: the data source name is malformed, or its certificates are unusable.
         """
         self.on_reverted: Callable[[], None] | None = None
         self._options = options
         self._owner = owner
         self._clock = clock or SystemClock()
         self._connections = Connections(options)
-        self.certificates = self._connections.certificates  # the process that opens the store has to refresh them
+        self.certificates = self._connections.certificates
         self._vigil = Vigil(self._ask, self._go_back)
         self._going_back = asyncio.Lock()
         self._writer = Writer(
@@ -85,12 +87,12 @@ class PostgresStore:
     # --- life -------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Connect, and check that the schema is ours.
+        """Connect, and check that the schema is the one of this release.
 
         Raises:
-            ConfigError: PostgreSQL refuses the user or has no such database.
-            StoreError: the schema is missing or of another release; says what to run.
-            Unavailable: PostgreSQL does not answer.
+            ConfigError: PostgreSQL rejects the login, or the database does not exist.
+            StoreError: the schema is missing or of another release. The message contains the command to run.
+            Unavailable: PostgreSQL is unavailable.
         """
         await self._connections.open()
         try:
@@ -100,16 +102,16 @@ class PostgresStore:
             await self._writer.open()
         except Exception as error:
             await self._connections.close()
-            raise told(error) from error
+            raise translated(error) from error
         self._open = True
         await self.housekeeping.start()
         self._vigil.start(self._writer)
 
     async def _take_position(self, connection: Any, *, lost: bool = False) -> None:
-        """Continue behind every position that is known, in a new generation where the database is not what it was.
+        """Make sure that new positions are higher than all known ones. After a loss, start a new generation.
 
-        A database that was restored into another server, and a standby that took over, may have lower transaction ids
-        than positions that were given away; it gets an offset.
+        Positions are derived from transaction ids. A database that was restored into another server, or a standby that
+        took over, can have lower transaction ids than the positions that were assigned before. It gets an offset.
         """
         while True:
             row = await connection.fetchrow(query("newest"))
@@ -120,14 +122,14 @@ class PostgresStore:
                 break
             offset, generation = row["seq_offset"], row["generation"]
             found = await connection.fetchval(query("new_generation"), more, offset, generation)
-            if found is not None:  # else another node did it
-                logger.warning("the database was restored; the change feed goes on in a new generation")
+            if found is not None:  # otherwise another node changed the feed: read it again
+                logger.warning("the database was restored; the change feed continues in a new generation")
                 self._vigil.generation = found
                 break
         self._seq = max(self._seq, row["newest"])
 
     async def _go_back(self, generation: str) -> None:
-        """Drop what was read in a generation that the database lost a part of."""
+        """Drop everything that was read in ``generation``, because the database has lost a part of it."""
         async with self._going_back:
             if generation != self._vigil.generation:
                 return
@@ -139,13 +141,13 @@ class PostgresStore:
             while True:
                 try:
                     await self._read(partial(self._take_position, lost=True))
-                except Unavailable:  # or positions would be used twice
+                except Unavailable:  # retry without limit: continuing without a position could use positions twice
                     await asyncio.sleep(_RETRY_S)
                 else:
                     break
 
     async def close(self) -> None:
-        """Hang up."""
+        """Stop all background tasks and close the connections."""
         self._open = False
         await self._vigil.stop()
         await self.housekeeping.stop()
@@ -155,7 +157,7 @@ class PostgresStore:
         await self._connections.close()
 
     async def cleanup(self) -> Expired:
-        """Drop what is past its retention; return what that was.
+        """Drop the data that is past its retention. Returns what was dropped.
 
         Raises:
             Unavailable: as ``Housekeeping.prepare``.
@@ -163,17 +165,17 @@ class PostgresStore:
         return await self.housekeeping.cleanup()
 
     async def join(self, cluster: str, shards: int) -> None:
-        """Take the database for a cluster, or check that it is that cluster's already.
+        """Assign the database to a cluster, or check that it belongs to that cluster already.
 
         Raises:
-            ConfigError: it belongs to another cluster, or to one with another number of shards.
-            Unavailable: PostgreSQL does not answer.
+            ConfigError: it belongs to another cluster, or the number of shards is different.
+            Unavailable: PostgreSQL is unavailable.
         """
         found = await self._read(lambda connection: connection.fetchrow(query("join_cluster"), cluster, shards))
         if tuple(found) != (cluster, shards):
             raise ConfigError(
                 f"the database belongs to cluster {found['name']!r} with {found['shards']} shards; this node is set to "
-                f"{cluster!r} with {shards}. A cluster needs a database of its own, and one number of shards",
+                f"{cluster!r} with {shards}. A cluster needs its own database, and all its nodes the same number of shards",
                 setting="cluster.name" if found["name"] != cluster else "cluster.shards",
             )
 
@@ -184,20 +186,22 @@ class PostgresStore:
         return self._load(key)
 
     def recall(self, key: ObjectKey, idempotency_key: str) -> Future[StoredReply | None]:
-        """Return the reply kept under the key for this object, unless it expired."""
+        """Return the reply that this object keeps under the key, or None if there is none or it has expired."""
         return self.kept.checked(self._recall((key, idempotency_key)))
 
     @property
     def kept_bytes(self) -> int:
-        """The disk that kept replies take, as measured last."""
+        """The size of the kept replies on disk, as measured last."""
         return self.kept.bytes
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
-        """Make the batch durable; one outcome per record, in order.
+        """Make the batch durable. Returns one outcome per record, in order.
+
+        While the database is unreachable, the commit waits until its outcome is known, however long that takes.
 
         Raises:
-            Unavailable: nothing of the batch is durable; it may be tried again.
-            StoreFailed: the database is another one now.
+            Unavailable: nothing of the batch is durable. The caller may retry it.
+            StoreFailed: the store is not open, or two types have the same number.
         """
         if not self._open:
             raise StoreFailed("the store is not open")
@@ -215,22 +219,22 @@ class PostgresStore:
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
     ) -> Sequence[ObjectSummary]:
-        """Return up to ``limit`` living objects in the order of their ids."""
+        """Return up to ``limit`` living objects, sorted by id."""
         first = prefix.encode()
         arguments = (kind_of(namespace, type_name), (after or "").encode(), first, _behind(first), limit)
         rows = await self._read(lambda connection: connection.fetch(query("list"), *arguments))
         return [ObjectSummary(row["id"].decode(), row["version"]) for row in rows]
 
     async def changes(self, after: int, limit: int) -> Sequence[Change]:
-        """Return up to ``limit`` changes behind ``after``, in order.
+        """Return up to ``limit`` changes after position ``after``, in order.
 
         Raises:
-            CursorExpired: changes behind ``after`` are not kept any more.
+            CursorExpired: changes after ``after`` are no longer kept; ``oldest`` is the oldest valid cursor.
         """
         rows = await self._read(lambda connection: connection.fetch(query("changes"), after, limit))
         trimmed = await self._read(lambda connection: connection.fetchval("SELECT trimmed_seq FROM goverse.feed"))
         if after < trimmed:
-            raise CursorExpired(f"changes behind {after} are gone", oldest=str(trimmed))
+            raise CursorExpired(f"changes after {after} are no longer kept", oldest=str(trimmed))
         return [
             Change(
                 row["commit_seq"],
@@ -243,17 +247,17 @@ class PostgresStore:
         ]
 
     def health(self) -> StoreHealth:
-        """Tell whether commits are taken."""
+        """Return the store's health. It is ready while commits are accepted."""
         reason = self._writer.trouble if self._open else "the store is not open"
         return StoreHealth(not reason, reason, self._seq)
 
     # --- Authority --------------------------------------------------------------------------------------------
 
     async def claim(self, shards: Sequence[int], owner: str) -> Mapping[int, int]:
-        """Raise the epochs of ``shards`` in the name of ``owner``.
+        """Raise the epochs of ``shards`` and make ``owner`` their owner. Returns the new epochs.
 
         Raises:
-            Unavailable: nothing was claimed, or it is not known whether it was.
+            Unavailable: nothing was claimed, or the outcome is unknown.
         """
         rows = await self._ask(
             lambda connection: connection.fetch("SELECT * FROM goverse.claim($1, $2)", owner, sorted(set(shards)))
@@ -264,15 +268,15 @@ class PostgresStore:
         return raised
 
     async def holdings(self) -> Mapping[int, Holding]:
-        """Return who claimed each shard last.
+        """Return the owner and the epoch of each claimed shard.
 
         Raises:
-            Unavailable: PostgreSQL does not answer.
+            Unavailable: PostgreSQL is unavailable.
         """
         rows = await self._read(lambda connection: connection.fetch(query("holdings")))
         return {row["shard"]: Holding(row["name"], row["epoch"]) for row in rows}
 
-    # --- asking -----------------------------------------------------------------------------------------------
+    # --- queries ----------------------------------------------------------------------------------------------
 
     async def _load_all(self, keys: Sequence[ObjectKey]) -> Sequence[StoredObject | None]:
         kinds, ids = [kind_of(key[0], key[1]) for key in keys], [key[2].encode() for key in keys]
@@ -280,24 +284,24 @@ class PostgresStore:
         found = {row["place"]: row for row in rows}
         return [_object(found.get(place)) for place in range(1, len(keys) + 1)]
 
-    async def _recall_all(self, questions: Sequence[tuple[ObjectKey, str]]) -> Sequence[StoredReply | None]:
+    async def _recall_all(self, keys: Sequence[tuple[ObjectKey, str]]) -> Sequence[StoredReply | None]:
         found: dict[int, StoredReply] = {}
-        asked: dict[str, list[tuple[Any, ...]]] = {}
-        for place, (key, used) in enumerate(questions):
+        wanted: dict[str, list[tuple[Any, ...]]] = {}
+        for index, (key, used) in enumerate(keys):
             numbered = router_number(used)
             if numbered is not None:
-                asked.setdefault("recall_router", []).append((place, *numbered))
+                wanted.setdefault("recall_router", []).append((index, *numbered))
             else:
-                row = (place, kind_of(key[0], key[1]), key[2].encode(), used.encode())
-                asked.setdefault("recall_brief" if is_brief(used) else "recall", []).append(row)
-        for name, rows in asked.items():
-            places, *columns = (list(column) for column in zip(*rows, strict=True))
+                row = (index, kind_of(key[0], key[1]), key[2].encode(), used.encode())
+                wanted.setdefault("recall_brief" if is_brief(used) else "recall", []).append(row)
+        for name, rows in wanted.items():
+            indexes, *columns = (list(column) for column in zip(*rows, strict=True))
             kept = await self._read(partial(_fetch, query(name), *columns))
-            found |= {places[row["place"] - 1]: _reply(row, self._clock.wall_ms()) for row in kept}
-        return [found.get(place) for place in range(len(questions))]
+            found |= {indexes[row["place"] - 1]: _reply(row, self._clock.wall_ms()) for row in kept}
+        return [found.get(index) for index in range(len(keys))]
 
     async def _read(self, work: Callable[[Any], Awaitable[T]]) -> T:
-        """Ask something that changes nothing; a lost connection is no reason to fail."""
+        """Run work that changes nothing. It is retried if the connection is lost."""
         for _ in range(_READ_TRIES - 1):
             try:
                 return await self._ask(work)
@@ -314,11 +318,11 @@ class PostgresStore:
         except Exception as error:
             if is_read_only(error):
                 await self._connections.renew()
-            elif not passes(error):
+            elif not is_temporary(error):
                 logger.error("PostgreSQL refused a request", exc_info=error)
-            refusal = told(error)
-            if isinstance(refusal, ConfigError):  # of a connection made later: the settings were right at the start
-                raise Unavailable(f"no connection to PostgreSQL: {refusal.detail}") from error
+            refusal = translated(error)
+            if isinstance(refusal, ConfigError):  # the settings were right at the start, so this can be temporary
+                raise Unavailable(f"connecting to PostgreSQL failed: {refusal.detail}") from error
             raise refusal from error
 
 
@@ -335,7 +339,7 @@ def _reply(row: Any, now_ms: int) -> StoredReply:
 
 
 async def _fetch(statement: str, *rest: Any) -> Any:
-    """Ask with what comes before the connection."""
+    """Run ``statement``. The arguments come first, the connection last, as ``partial`` passes them."""
     *arguments, connection = rest
     return await connection.fetch(statement, *arguments)
 
@@ -343,14 +347,14 @@ async def _fetch(statement: str, *rest: Any) -> Any:
 def _conflict(record: CommitRecord, why: str, present: int) -> Conflict:
     if why == "fenced":
         return Conflict(
-            f"epoch {record.epoch} of shard {record.shard} is not the newest, which is {present}", fenced=True
+            f"epoch {record.epoch} of shard {record.shard} is outdated; the newest is {present}", fenced=True
         )
     if why == "key":
-        return Conflict(f"{record.key} keeps a reply under this key already")
+        return Conflict(f"{record.key} already has a reply under this idempotency key")
     return Conflict(f"{record.key} is at version {present}, not {record.expected}")
 
 
 def _behind(prefix: bytes) -> bytes | None:
-    """Return the smallest bytes behind all that begin with ``prefix``; None where there are none."""
+    """Return the smallest bytes that are greater than all bytes with ``prefix``, or None if there are none."""
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None

@@ -1,8 +1,8 @@
-"""TLS to PostgreSQL, as the data source name asks for it (``sslmode=verify-full&sslrootcert=...&sslcert=...``).
+"""TLS to PostgreSQL, with the files in the data source name (``sslmode=verify-full&sslrootcert=...&sslcert=...``).
 
-The driver reads the files for each connection, so it follows a change, but would also follow a broken one into an
-outage. So the files that a name says are looked after here as those of any link, and a connection is handed the newest
-context that was in order. What goes further (``sslcrl``, ``sslpassword``, ``PGSSLROOTCERT``, ...) is the driver's.
+The driver reads these files for each connection. It would therefore use a renewed certificate, but also a broken one,
+which would be an outage. So this module loads and checks the files, as for every link, and a new connection gets the
+newest valid context. Other parameters (``sslcrl``, ``sslpassword``, ``PGSSLROOTCERT``, ...) are left to the driver.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _BEYOND: Final = ("sslcrl", "sslpassword", "ssl_min_protocol_version", "ssl_max_
 
 
 def certificates_of(dsn: str) -> Rotating[ssl.SSLContext] | None:
-    """Return what follows the files that a data source name says, if it says any that are ours to follow.
+    """Return a TLS context that follows the files in a data source name, or None if the driver has to handle them.
 
     Raises:
-        ConfigError: something is wrong with them.
+        ConfigError: the files are unusable.
     """
     query = DataSource.parse(dsn).parameters
     mode = query.get("sslmode", "")
@@ -32,7 +32,7 @@ def certificates_of(dsn: str) -> Rotating[ssl.SSLContext] | None:
         return None
     ca, cert, key = (_file(query, name) for name in ("sslrootcert", "sslcert", "sslkey"))
     if (cert is None) != (key is None):
-        return None  # the driver knows places of its own for the other one
+        return None  # the driver looks for the other file in its default locations
 
     def context(files: TlsFiles, _material: Material) -> ssl.SSLContext:
         return _context(files, named_host=mode == "verify-full")

@@ -1,7 +1,7 @@
-"""Is the data what it should be? Questions to the database, each answered by the first few things that are wrong.
+"""Consistency checks of the database. Each check returns the first few rows that violate it.
 
-All are asked of one snapshot, so the answer is right beside nodes that write. They read everything: minutes where there
-are many millions of changes.
+All checks run in one snapshot, so the result is correct even while nodes write. They read all data, which takes minutes
+if there are many millions of changes.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from goverse_node.stores.postgres.statements import query
 
 CHECKS: Final = {
     "versions": "every object has a version and a position",
-    "objects_and_feed": "every object is what its newest change made it",
-    "feed_holes": "the changes of every object follow one another without a hole",
-    "replies": "every kept reply is whole and belongs to a position that was given away",
+    "objects_and_feed": "every object matches its newest change",
+    "feed_holes": "the changes of every object have consecutive versions",
+    "replies": "every kept reply is complete and belongs to an assigned position",
     "shards": "every shard has an owner and an epoch",
     "days": "the change feed and the kept replies have their partitions",
 }
 
 
 class Finding(NamedTuple):
-    """The answer to one question; nothing is wrong where ``wrong`` is empty."""
+    """The result of one check. The data passes if ``wrong`` is empty."""
 
     check: str
     question: str
@@ -31,7 +31,7 @@ class Finding(NamedTuple):
 
 
 async def verify(connection: Any) -> list[Finding]:
-    """Return the answers; the data is only looked at where the schema is that of this release."""
+    """Run all checks. If the schema is not the one of this release, only that is reported."""
     question = "the schema is the one of this release"
     try:
         await schema.check(connection)

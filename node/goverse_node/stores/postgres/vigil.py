@@ -1,16 +1,17 @@
-"""Vigil: a process notices that the database went back in time.
+"""Detection of a database that went back in time.
 
-A restore under a running node, or a failover to a standby that lagged behind, takes acknowledged calls back. No
-connection has to break by that, and what the process has in memory is then newer than the database. Any of these shows
-it:
+A restore under a running node, or a failover to a standby that lagged behind, loses acknowledged calls. This does not
+necessarily break a connection, and afterwards the process has newer data in memory than the database. It is detected by
+any of these signs:
 
-* the row of the process in ``goverse.writers`` is missing, or at a batch before the last acknowledged one;
-* a claim of the process is missing, older, or in the name of another owner at the same epoch;
-* the row of the feed was written by another transaction than it says, as a restore does;
-* the feed has another generation: another process noticed.
+1. The row of the process in ``goverse.writers`` is missing, or its batch is older than the last acknowledged one.
+2. A claim of the process is missing, is older, or has another owner at the same epoch.
+3. The row of the feed was written by another transaction than the one that it contains, as a restore does.
+4. The feed has another generation, because another process detected the loss.
 
-The first two are complete: a process loads an object after it claimed the shard. A database from before the claim lacks
-the claim; in one from after it, all that is missing of the shard was written by this process.
+Signs 1 and 2 cover everything that the process has in memory, because it claims a shard before it loads its objects. A
+database from before the claim lacks the claim (2). In a database from after the claim, all missing data of the shard
+was written by this process (1).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from goverse.errors import GoverseError
-from goverse_node.stores.postgres.failures import told
+from goverse_node.stores.postgres.failures import translated
 from goverse_node.stores.postgres.statements import query
 from goverse_node.stores.postgres.writer import Writer
 
@@ -33,10 +34,10 @@ logger = logging.getLogger("goverse.node.store")
 
 
 class Vigil:
-    """The looks of one process.
+    """The periodic check of one process.
 
     Attributes:
-        generation: of the feed, as this process knows it.
+        generation: the generation of the feed that this process knows.
     """
 
     def __init__(
@@ -44,7 +45,12 @@ class Vigil:
         ask: Callable[[Callable[[Any], Awaitable[Any]]], Awaitable[Any]],
         reverted: Callable[[str], Awaitable[None]],
     ) -> None:
-        """Look through ``ask``, and call ``reverted`` when the database went back."""
+        """Create the check.
+
+        Args:
+            ask: runs work on a connection.
+            reverted: called with the old generation after the database has lost acknowledged calls.
+        """
         self.generation = ""
         self._ask = ask
         self._reverted = reverted
@@ -53,39 +59,39 @@ class Vigil:
         self._task: asyncio.Task[None] | None = None
 
     def start(self, writer: Writer) -> None:
-        """Look every two seconds."""
+        """Check every ``LOOK_S`` seconds."""
         self._task = asyncio.create_task(self._run(writer), name="goverse-postgres-vigil")
 
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task], timeout=STOP_S)  # one that was cut off ends with its connection
+            await asyncio.wait([self._task], timeout=STOP_S)  # a task that hangs ends when its connection is closed
             self._task = None
 
     def look_soon(self) -> None:
-        """Look now: the connection that commits ended."""
+        """Check as soon as possible, because the writer's connection has ended."""
         self._soon.set()
 
     def claimed(self, epochs: Mapping[int, int]) -> None:
-        """Note epochs that the database has given this process."""
+        """Remember the epochs of shards that this process has claimed."""
         self._claims.update(epochs)
 
     def forget_claims(self) -> None:
-        """Note that the claims of this process are not those of the database."""
+        """Forget the claims of this process. The database has lost them."""
         self._claims.clear()
 
     async def look(self, writer: Writer) -> bool:
-        """Tell if the database went back, and act on it.
+        """Check the database. If it went back in time, call ``reverted`` and return True.
 
         Raises:
-            GoverseError: PostgreSQL does not answer.
+            GoverseError: PostgreSQL is unavailable.
         """
         number, carried, generation = writer.number, writer.carried, self.generation
         claims = self._claims
         arguments = number, list(claims), list(claims.values()), writer.owner
         row = await self._ask(lambda connection: connection.fetchrow(query("look"), *arguments))
         if number != writer.number or generation != self.generation:
-            return False  # noticed meanwhile
+            return False  # the loss was detected and handled while the query ran
         batch_lost = row["batch"] is None or row["batch"] < carried
         if not (batch_lost or row["lost_claims"] or row["restored"] or row["generation"] != generation):
             await self._ask(lambda connection: connection.execute(query("keep_alive"), number))
@@ -104,6 +110,6 @@ class Vigil:
             try:
                 await self.look(writer)
             except GoverseError:
-                pass  # the database does not answer; commits and loads say so
+                pass  # the database is unavailable; commits and loads report that
             except Exception as error:
-                logger.warning("the database could not be looked at", extra={"reason": told(error).detail})
+                logger.warning("checking the database for lost calls failed", extra={"reason": translated(error).detail})

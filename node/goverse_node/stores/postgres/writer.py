@@ -1,12 +1,13 @@
-"""The one connection that commits, and the fate of a batch whose answer was lost.
+"""The connection that commits, and the resolution of a commit whose outcome is unknown.
 
-Every process has a row in ``goverse.writers`` that each batch updates. After a connection was lost in a commit the
-writer asks that row: the request waits for a transaction that is still under way, tells if the batch was carried out,
-and raises the session, so that the batch can never be carried out later. That costs time and never correctness.
+Every process has a row in ``goverse.writers``, which each batch updates. If the connection is lost during a commit, the
+writer resolves the outcome through that row. The request waits for a transaction that is still running, returns whether
+the batch was committed, and raises the session number, so that the batch can never be committed later. This takes time,
+but the batch is committed at most once.
 
-The row also shows when the database is an older one: after a restore, or when a standby that lagged behind took over,
-it is missing or at a batch before the last acknowledged one. Then nothing is committed under it any more; the writer
-takes another row, and ``reverted`` is called, since what the process has in memory may be newer than the database.
+The row also reveals that the database is older than it was, after a restore or after a failover to a standby that
+lagged behind: the row is missing, or its batch is older than the last acknowledged one. Then the writer creates a new
+row and calls ``reverted``, because the process can have newer data in memory than the database.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from goverse_node.stores.postgres import batches
 from goverse_node.stores.postgres.batches import NUMBERS
 from goverse_node.stores.postgres.connections import Connections
 from goverse_node.stores.postgres.driver import asyncpg
-from goverse_node.stores.postgres.failures import CONFLICT, GIVEN_UP, is_read_only, passes, told
+from goverse_node.stores.postgres.failures import CONFLICT, GIVEN_UP, is_read_only, is_temporary, translated
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.statements import query
 
@@ -39,22 +40,27 @@ logger = logging.getLogger("goverse.node.store")
 
 
 class Carried(NamedTuple):
-    """A batch that was carried out: its first position, and why records in it were refused, by ordinal."""
+    """A batch that was committed.
+
+    Attributes:
+        base: its first position.
+        refused: reason and detail of each record that was refused, by its ordinal in the batch.
+    """
 
     base: int
     refused: Mapping[int, tuple[str, int]]
 
 
 _REVERTED: Final = (
-    "the database lost acknowledged calls: it was restored, or a standby that lagged behind took over; this call had "
-    "no effect in it"
+    "the database lost acknowledged calls: it was restored, or a standby that lagged behind took over; this call has "
+    "no effect in the present database"
 )
 
 
 class _Reverted(Exception):
     """The database lost acknowledged calls: it was restored, or a standby that lagged behind took over.
 
-    The batch under way had no effect in it.
+    The current batch has no effect in the present database.
     """
 
 
@@ -62,9 +68,9 @@ class Writer:
     """Commits batches, one at a time.
 
     Attributes:
-        trouble: why nothing can be committed now, or empty.
-        carried: the number of the last batch that is known to be carried out.
-        number: the writer's row.
+        trouble: the reason why nothing can be committed now; empty if commits work.
+        carried: the number of the last batch that is known to be committed.
+        number: the primary key of the writer's row.
     """
 
     def __init__(
@@ -76,14 +82,14 @@ class Writer:
         reverted: Callable[[str], Awaitable[None]],
         cut: Callable[[], None],
     ) -> None:
-        """Write as ``owner``.
+        """Create a writer that is not connected yet.
 
         Args:
-            connections: makes the connection that commits.
-            owner: the name under which shards are claimed.
-            history: gives the generation of the feed that this process knows.
-            reverted: called when batches that were acknowledged in that history are missing in the database.
-            cut: called when the connection ended.
+            connections: opens the connection that commits.
+            owner: the name under which this process claims shards.
+            history: returns the generation of the feed that this process knows.
+            reverted: called with that generation when acknowledged batches are missing in the database.
+            cut: called when the connection has ended.
         """
         self.trouble = ""
         self.carried = 0
@@ -101,14 +107,14 @@ class Writer:
 
     @property
     def owner(self) -> int:
-        """The number that the database has for the owner."""
+        """The number of the owner in the database."""
         return self._owner
 
     async def open(self) -> None:
-        """Take a row of our own.
+        """Connect and create the writer's row.
 
         Raises:
-            GoverseError: the database is not there, or not as it has to be.
+            GoverseError: the database is unavailable, or a session does not get the settings that it needs.
         """
         self._connection = await self._connect()
         await self._take_row(self._connection)
@@ -121,10 +127,10 @@ class Writer:
         self._named.clear()
 
     async def renew(self, number: int) -> bool:
-        """Take another row in the place of ``number``, which the database lost; False if that was done already.
+        """Create a new row in place of ``number``, which the database has lost. Returns False if it was done already.
 
         Raises:
-            Unavailable: the database does not answer.
+            Unavailable: the database is unavailable.
         """
         async with self._turn:
             if self.number != number:
@@ -138,17 +144,17 @@ class Writer:
             return True
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._connection is not None:
             await self._connections.hang_up(self._connection)
             self._connection = None
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Carried:
-        """Carry a batch out, however long that takes.
+        """Commit a batch. Returns when the outcome is known, however long that takes.
 
         Raises:
-            Unavailable: nothing of it is durable: PostgreSQL refused it, or lost what it builds on.
-            StoreFailed: two types have one number.
+            Unavailable: nothing of the batch is durable. PostgreSQL refused it, or lost calls that precede it.
+            StoreFailed: two types have the same number.
         """
         async with self._turn:
             self._batch += 1
@@ -167,7 +173,7 @@ class Writer:
                 carried = await self._attempt(batch)
             except Exception as error:
                 if not self._is_lost(error):
-                    raise told(error) from error
+                    raise translated(error) from error
                 self._note_trouble(error)
             else:
                 self.trouble = ""
@@ -178,7 +184,7 @@ class Writer:
                 return found
 
     async def _find_out(self, pauses: Iterator[float]) -> Carried | None:
-        """Connect and tell what became of the batch, however long that takes; as ``_resolve``."""
+        """Reconnect and resolve the outcome of the batch, however long that takes. Returns as ``_resolve`` does."""
         while True:
             await asyncio.sleep(next(pauses))
             connection = await self._reconnect()
@@ -189,8 +195,8 @@ class Writer:
             except _Reverted:
                 raise
             except Exception as error:
-                if isinstance(error, asyncpg.PostgresError) and not passes(error):
-                    raise told(error) from error
+                if isinstance(error, asyncpg.PostgresError) and not is_temporary(error):
+                    raise translated(error) from error
                 self._note_trouble(error)
 
     async def _attempt(self, batch: Sequence[CommitRecord]) -> Carried:
@@ -217,7 +223,7 @@ class Writer:
         return Carried(answer["base"], _refused(answer["refused"]))
 
     async def _name_kinds(self, missing: set[tuple[str, str]]) -> None:
-        """Say in the database what the numbers of these kinds stand for."""
+        """Store the names of these kinds in the database, and check that no other kind has the same number."""
         for kind in missing:
             row = await self._connection.fetchrow(query("name_kind"), kind_of(*kind), *kind)
             if tuple(row) != kind:
@@ -225,10 +231,10 @@ class Writer:
             self._named.add(kind)
 
     async def _reconnect(self) -> Any:
-        """Return a new connection, or None if that is not possible now.
+        """Return a new connection, or None if connecting fails.
 
-        A refusal (of the password, or of a session that lacks a setting) is waited out as well: the fate of the batch
-        is unknown until a connection is there.
+        Every failure counts as temporary, even a rejected password or a missing setting, because the outcome of the
+        batch is unknown until there is a connection.
         """
         if self._connection is not None:
             await self._connections.hang_up(self._connection)
@@ -241,10 +247,10 @@ class Writer:
             return None
 
     async def _resolve(self, connection: Any) -> Carried | None:
-        """Tell what became of the batch; None where it was not and will never be carried out.
+        """Return the outcome of the batch, or None if it was not committed and never will be.
 
         Raises:
-            _Reverted: the database lost batches that were acknowledged.
+            _Reverted: the database has lost acknowledged batches.
         """
         row = await connection.fetchrow(query("resolve"), self.number)
         if row is None or row["batch"] not in (self.carried, self._batch):
@@ -255,7 +261,7 @@ class Writer:
             await self._connections.hang_up(connection)
         self._check_standbys()
         self._connection, self._session = connection, row["session"]
-        self._named.clear()  # another server may have taken over that does not have the latest
+        self._named.clear()  # after a failover, the new server may lack the latest rows of goverse.kinds
         if row["batch"] != self._batch:
             return None
         return Carried(row["base"], _refused(json.loads(row["refused"] or "{}")))
@@ -270,27 +276,31 @@ class Writer:
         self._cut()
 
     def _heard(self, _connection: Any, message: Any) -> None:
-        """Note that the server gave up waiting for its standby: it says so in passing, and reports success."""
+        """Remember that a wait for a synchronous standby was cancelled. The server reports success and only warns."""
         if getattr(message, "server_source_function", "") == _WAIT_FOR_STANDBYS:
             self._unsure = True
 
     def _check_standbys(self) -> None:
-        """Make sure that what was just carried out is on the synchronous standbys as well, where there are any.
+        """Check that the last commit has reached the synchronous standbys, if there are any.
 
-        Asking what became of a batch writes, and so waits for everything before it.
+        If it has not, the caller resolves the batch again. That request writes to the database, so its commit waits for
+        the standbys to receive everything before it.
 
         Raises:
-            ConnectionError: the wait for them was cancelled; another server may take over without it.
+            ConnectionError: the wait for the standbys was cancelled. A standby without the commit may take over.
         """
         if self._unsure:
             raise ConnectionError("the wait for the synchronous standby was cancelled")
 
     def _is_lost(self, error: Exception) -> bool:
-        """Tell if the fate of the batch is unknown, or it may be tried again.
+        """True if the outcome of the batch is unknown, or if the batch can be tried again.
 
-        Only what the server itself said on a connection that lives shows that nothing was done. A server that takes no
-        writes is waited for, or left for the one that does; a statement that was cancelled, by its time limit or by an
-        operator, is sent again. A batch that was given up meets a row that is not ours any more.
+        An error of the server is final only if the connection is still open: then nothing was committed. These errors
+        are retried nevertheless:
+
+        * The server is read-only. It may become writable, or another server is the primary.
+        * The transaction was rolled back, or the statement was cancelled by its timeout or by an operator.
+        * The batch was given up (``GIVEN_UP``): its session or its row is not the current one.
         """
         if isinstance(error, GoverseError):
             return False
@@ -301,9 +311,9 @@ class Writer:
         return self._connection is None or bool(self._connection.is_closed())
 
     def _note_trouble(self, error: BaseException) -> None:
-        reason = told(error).detail
+        reason = translated(error).detail
         if not self.trouble:
-            logger.error("commits wait for PostgreSQL", extra={"reason": reason})
+            logger.error("commits are waiting for PostgreSQL", extra={"reason": reason})
         self.trouble = reason
 
 
@@ -319,12 +329,13 @@ def _refused(answer: Mapping[str, Sequence[Any]]) -> dict[int, tuple[str, int]]:
 
 
 def _function(name: str, types: Sequence[str]) -> str:
-    """Return the call of a function; columns of numbers come as text (``batches.as_text``)."""
-    given = (f"${at}::text::{kind}" if kind in NUMBERS else f"${at}" for at, kind in enumerate((*_HEAD, *types), 1))
+    """Return the SQL that calls a function. Columns of numbers are passed as text (``batches.NUMBERS``)."""
+    types = (*_HEAD, *types)
+    given = (f"${at}::text::{each}" if each in NUMBERS else f"${at}" for at, each in enumerate(types, 1))
     return f"SELECT goverse.{name}({', '.join(given)})"
 
 
 _HEAD: Final = ("bigint", "integer", "integer", "bigint", "bigint")
-"""Writer, owner, session, the last batch that was carried out, this batch."""
+"""Types of: writer, owner, session, the last batch that was committed, this batch."""
 _COMMIT_BATCH: Final = _function("commit_batch", batches.BATCH_TYPES)
 _COMMIT_EACH: Final = _function("commit_each", batches.EACH_TYPES)

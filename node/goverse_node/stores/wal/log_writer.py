@@ -28,7 +28,7 @@ from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.ending import create_segment
 from goverse_node.stores.wal.files import Files, Handle
 from goverse_node.stores.wal.manifest import Manifest
-from goverse_node.stores.wal.refusals import FULL_ERRNOS, passing_refusal
+from goverse_node.stores.wal.refusals import FULL_ERRNOS, temporary_refusal
 from goverse_node.stores.wal.segment import RECORDS_AT, SLOTS, encode_mark
 
 CLAIM_BYTES: Final = 64 * KIB  # space to claim ahead in a young segment; small, so that a new store stays small
@@ -233,9 +233,9 @@ class LogWriter:
         except GoverseError:
             raise
         except Exception as error:
-            passing = passing_refusal(error, self._directory.root)
-            if passing is not None:
-                raise passing from error
+            refusal = temporary_refusal(error, self._directory.root)
+            if refusal is not None:
+                raise refusal from error
             raise self._fail(f"changing a file in {self._directory.root} failed: {error!r}") from error
 
     def _check_presence(self) -> None:

@@ -12,7 +12,7 @@ FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 DESCRIPTOR_ERRNOS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
-def passing_refusal(error: Exception, root: Path) -> Unavailable | None:
+def temporary_refusal(error: Exception, root: Path) -> Unavailable | None:
     """Return ``Unavailable`` for a temporary error that changed nothing, such as a full disk; None for any other."""
     if not isinstance(error, OSError):
         return None

@@ -1,4 +1,4 @@
--- the first names that the database holds already
+-- the first five names that the database already contains
 SELECT goverse.place(kind, id) FROM (
     SELECT kind, id FROM loaded_objects JOIN goverse.objects USING (kind, id)
     UNION

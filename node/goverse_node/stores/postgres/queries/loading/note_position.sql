@@ -1,4 +1,4 @@
--- the load is a batch of a writer of its own, whose number is drawn at random like those of others
+-- The load counts as a batch of its own writer. As for every writer, the number is random.
 WITH position AS (
     UPDATE goverse.feed SET trimmed_seq = seq_offset + (pg_current_xact_id()::text::bigint << 20)
     RETURNING trimmed_seq AS seq

@@ -1,4 +1,4 @@
--- per object the changes that are kept follow one another; the first is the very first where nothing was trimmed
+-- the kept changes of an object have consecutive versions; if the feed was never trimmed, they start at version 1
 SELECT goverse.place(kind, id) || ': version ' || version || ' follows ' || coalesce(earlier::text, 'nothing')
 FROM (
     SELECT kind, id, version, lag(version) OVER (PARTITION BY kind, id ORDER BY commit_seq) AS earlier

@@ -1,4 +1,4 @@
--- the newest change of an object is what the object is
+-- version and position of an object are those of its newest change
 SELECT goverse.place(newest.kind, newest.id) || ' is at version ' || coalesce(present.version::text, 'none')
     || ', and the newest change of it made version ' || newest.version
 FROM (

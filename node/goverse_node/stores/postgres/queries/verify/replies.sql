@@ -1,4 +1,4 @@
--- a kept reply is there as a whole, and belongs to a position that was given away
+-- a kept reply is complete and belongs to a position that was assigned
 WITH given AS (
     SELECT greatest(
         (SELECT coalesce(max(base), 0) + (1 << 20) FROM goverse.writers),
