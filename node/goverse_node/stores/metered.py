@@ -36,7 +36,7 @@ class MeteredStore(Collector):
         """Measure the requests to ``store``."""
         self._store = store
         self.durations = Durations("store_operation", "operations of the store")
-        self._errors = Errors("store", "Operations of the store that failed, by code.", self.durations)
+        self._errors = Errors("store", "Failed operations of the store, by error code.", self.durations)
 
     async def open(self) -> None:
         """Open the store."""
@@ -91,4 +91,4 @@ class MeteredStore(Collector):
         yield from self.durations.collect()
         yield from self._errors.collect()
         yield gauge("kept_replies_bytes", "Replies kept under idempotency keys, of all nodes.", self._store.kept_bytes)
-        yield gauge("store_ready", "1 while the store takes commits, else 0.", self._store.health().ready)
+        yield gauge("store_ready", "1 while the store accepts commits, else 0.", self._store.health().ready)

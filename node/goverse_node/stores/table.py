@@ -83,7 +83,7 @@ class Table:
         self._latest = (0, 0)
         self._tombstone_retention_ms = round(tombstone_retention_s * 1000)
 
-    # --- answers --------------------------------------------------------------------------------------------
+    # --- reads ----------------------------------------------------------------------------------------------
 
     def load(self, key: ObjectKey) -> StoredObject | None:
         """Return the object or its tombstone.
@@ -265,7 +265,7 @@ class Table:
             id_at = names_at + namespace_len + type_len
             key_at = id_at + id_len
             if key_at + key_len != len(body):
-                raise ValueError("the lengths in it do not add up")
+                raise ValueError("the lengths in the record do not match its size")
             type_table = self._replayed.get((namespace_len, body[names_at:id_at]))
             if type_table is None:
                 type_table = self._replayed_type_table(body, names_at, namespace_len, id_at)
@@ -297,7 +297,7 @@ class Table:
     # --- cleaning up ----------------------------------------------------------------------------------------
 
     def sweep(self, now_ms: int, limit: int, *, wall_ms: int | None = None) -> None:
-        """Drop up to ``limit`` expired replies and, once per ``SWEEP_SPAN_MS``, up to ``limit`` tombstones of each type.
+        """Drop up to ``limit`` expired replies and, once per ``SWEEP_SPAN_MS``, as many old tombstones of each type.
 
         The age of a tombstone is measured by the wall clock (``wall_ms``). A wrong clock can forget a tombstone too
         early, which is harmless: the floor keeps versions from going back.

@@ -1,4 +1,4 @@
-"""Encodes a batch of commit records as the array arguments of two SQL functions.
+"""Encode a batch of commit records as the array arguments of two SQL functions.
 
 ``goverse.commit_batch`` commits a batch without conflicts. Several records of one object are folded into one change,
 from the version that the first record expects to the state that the last one writes.

@@ -1,4 +1,4 @@
-"""Housekeeping: creates partitions for the next days and drops expired data, every two minutes.
+"""Housekeeping: create partitions for the next days and drop expired data, every two minutes.
 
 No call depends on it. Commits queue behind the locks that it requests, so it waits for a lock only briefly. While a
 database dump holds the tables, housekeeping fails and is retried until the dump has ended. Each day's partition is
@@ -56,7 +56,10 @@ class Housekeeping:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Run the tasks that nodes need first, then continue in the background. Failures are logged and retried."""
+        """Switch the feed, create partitions and measure sizes, then continue in the background.
+
+        A failed task is logged and retried later.
+        """
         await self._try(self.switch)
         await self._try(self.prepare)
         await self._try(self.measure)

@@ -1,4 +1,4 @@
-"""Loads a dump into the database of a cluster, in one transaction.
+"""Load a dump into the database of a cluster, in one transaction.
 
 Objects keep their versions and positions. The change feed continues after them in a new generation, so cursors from
 before the load expire. Expired replies are left out. Replies under keys that a router generated are left out as well,
@@ -129,7 +129,7 @@ async def _copy_objects(connection: Any, dumped: Iterator[Dumped]) -> None:
         number = kind_of(namespace, type_name)
         named = await connection.fetchrow(query("name_kind"), number, namespace, type_name)
         if tuple(named) != (namespace, type_name):
-            raise StoreError(f"type {type_name!r} cannot be stored beside {named['type']!r}: both have number {number}")
+            raise StoreError(f"type {type_name!r} has the same number as {named['type']!r} ({number}); rename one of them")
 
 
 async def _copy_replies(connection: Any, dumped: Iterator[Dumped], now_ms: int) -> int:

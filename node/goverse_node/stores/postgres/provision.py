@@ -1,4 +1,4 @@
-"""Creates the role, the database and the schema of a cluster. It needs a login with CREATEROLE and CREATEDB.
+"""Create the role, the database and the schema of a cluster, with a login that has CREATEROLE and CREATEDB.
 
 Whatever exists already is kept. The server itself quotes all names (``format`` with ``%I`` and ``%L``).
 """

@@ -84,7 +84,7 @@ class PostgresStore:
         self._seq = 0
         self._open = False
 
-    # --- life -------------------------------------------------------------------------------------------------
+    # --- open and close ---------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Connect, and check that the schema is the one of this release.

@@ -1,4 +1,4 @@
-"""Makes a snapshot: folds the newest undamaged snapshot and the sealed segments after it into a new one.
+"""Make a snapshot: fold the newest undamaged snapshot and the sealed segments after it into a new one.
 
 While a store serves calls, this module runs in a child process (``python -m``), because a thread would compete with the
 event loop for the interpreter. It only reads sealed segments and only changes its own files. The caller switches the
@@ -86,10 +86,10 @@ def snapshot_of(
     seq: int | None = None,
     progress: Progress | None = None,
 ) -> Made:
-    """Write everything up to ``task.upto`` as a snapshot, by default where the directory expects it.
+    """Write a snapshot of everything up to ``task.upto``, by default to its path in the directory.
 
-    A restore names another ``target``, the ``origin`` of the new store, and the position ``seq`` that it
-    claims.
+    For a restore, the snapshot belongs to a new store: ``target`` is its path, ``origin`` the identity of that store,
+    and ``seq`` the position that the snapshot gets there.
     """
     base = whole_snapshot(directory, manifest, task.upto, files)
     after = base.entry.seq if base is not None else 0

@@ -1,4 +1,4 @@
-"""Folding: merges a snapshot and the log after it into the records of a new snapshot.
+"""Folding: merge a snapshot and the log after it into the records of a new snapshot.
 
 This is an external merge sort. The log is sorted in runs of at most ``RUN_BYTES_MAX``, which are written to temporary
 files, so the memory does not grow with the log or with the number of objects. The runs and the old snapshot are then

@@ -1,4 +1,4 @@
-"""Loads a dump into a new data directory.
+"""Load a dump into a new data directory.
 
 All lines are checked first. Then they are written as the first snapshot of a new store. The directory gets its name
 when it is complete. Objects keep their versions and positions. The store and its change feed have a new identity, and

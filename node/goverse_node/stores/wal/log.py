@@ -100,7 +100,7 @@ class Log:
         try:
             handle = self._files.open(path)
         except OSError as error:
-            raise self._damaged(first, 0, f"it cannot be opened: {error}") from error
+            raise self._damaged(first, 0, f"the file cannot be opened: {error}") from error
         try:
             size = handle.size()
             readable, trouble = check_header(handle.read_at(RECORDS_AT, 0), self._manifest.origin, first, path)
@@ -115,7 +115,7 @@ class Log:
             if following is None:
                 self._judge_tail(mark, scan, first, size)
         except OSError as error:
-            raise self._damaged(first, 0, f"it cannot be read: {error}") from error
+            raise self._damaged(first, 0, f"the file cannot be read: {error}") from error
         finally:
             handle.close()
 

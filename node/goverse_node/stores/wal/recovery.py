@@ -1,4 +1,4 @@
-"""Recovery: reads a data directory into a table in memory and prepares an empty segment for new records.
+"""Recovery: read a data directory into a table in memory, and prepare an empty segment for new records.
 
 Recovery loads the newest undamaged snapshot and replays the log after it. If a snapshot is damaged, the next older one
 is used, with more of the log. Acknowledged records that cannot be read raise ``DataDamaged``; they are never skipped.

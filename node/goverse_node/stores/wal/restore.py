@@ -1,4 +1,4 @@
-"""Point-in-time restore: copies the state at a position or a time into a new store in a new directory.
+"""Point-in-time restore: copy the state at a position or a time into a new store in a new directory.
 
 The source is only read, and all checksums of the records that are needed are verified. The new directory gets its name
 when it is complete. Its change feed has a new generation. New positions are higher than every position that the source
@@ -190,7 +190,7 @@ class _Point:
                 pass
 
     def _read_last_segment(self) -> tuple[int, int, int]:
-        """Return the position of its last whole record, the acknowledged position, and the number of unreadable bytes."""
+        """Return the position of the last whole record, the acknowledged position and the count of unreadable bytes."""
         first = self.manifest.segments[-1]
         handle = self.files.open(self.directory.segment(first))
         try:

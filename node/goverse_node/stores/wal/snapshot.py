@@ -133,7 +133,7 @@ class SnapshotReader:
         try:
             handle = files.open(self.path)
         except OSError as error:
-            raise self._damaged(0, f"it cannot be opened: {error}") from error
+            raise self._damaged(0, f"the file cannot be opened: {error}") from error
         try:
             size = handle.size()
             if size != self.entry.size:
@@ -142,7 +142,7 @@ class SnapshotReader:
             footer = self._check_footer(handle.read_at(FOOTER_SIZE, size - FOOTER_SIZE), size - FOOTER_SIZE)
             yield from self._records(handle, size - FOOTER_SIZE, footer)
         except OSError as error:
-            raise self._damaged(0, f"it cannot be read: {error}") from error
+            raise self._damaged(0, f"the file cannot be read: {error}") from error
         finally:
             handle.close()
 

@@ -97,7 +97,7 @@ class WalStore:
         self._upkeep = Upkeep(self._directory, self._files, self._stats, self._retention, now=self._now)
         self._feed = Feed(self._directory, self._files, lambda: self._opened().manifest)
 
-    # --- life -----------------------------------------------------------------------------------------------
+    # --- open and close -------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Recover the data and accept commits.
@@ -180,7 +180,7 @@ class WalStore:
     def _now(self) -> Now:
         return Now(self._time.now_ms(), self._clock.wall_ms())
 
-    # --- answers --------------------------------------------------------------------------------------------
+    # --- reads and maintenance ------------------------------------------------------------------------------
 
     @property
     def generation(self) -> str:
@@ -310,7 +310,7 @@ class WalStore:
         stats.log_bytes += size
         stats.sync_seconds += seconds
         self._table.sweep(self._time.now_ms(), SWEEP_PER_RECORD * records, wall_ms=self._clock.wall_ms())
-        self._upkeep.look()
+        self._upkeep.start_if_due()
         if self._on_batch is not None:
             self._on_batch(BatchWritten(records, size, seconds))
 

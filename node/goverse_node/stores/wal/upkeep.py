@@ -96,9 +96,9 @@ class Upkeep:
         self._set_due(writer.manifest)
         if self._retention.snapshot_bytes and len(writer.manifest.segments) > SEGMENTS_MAX:
             self._begin()
-        self.look()
+        self.start_if_due()
 
-    def look(self) -> None:
+    def start_if_due(self) -> None:
         """Start a snapshot if the log is long enough and none is being made."""
         if self._retention.snapshot_bytes and self._stats.log_bytes >= self._due_bytes and self._task is None:
             self._begin()
