@@ -1,1 +1,1 @@
-"""The store in PostgreSQL against a real server that misbehaves."""
+"""The PostgreSQL store against a real server with injected faults."""

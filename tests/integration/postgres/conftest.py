@@ -1,4 +1,4 @@
-"""A server of its own for each test."""
+"""Fixtures: a PostgreSQL server for each test."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A node that is cut off while its batch is on the way: the server has all of it but the word that ends it."""
+"""A node that loses its connection in the middle of a batch: the server lacks only the end of the request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATIENCE_S = 10.0  # below the node's own patience with a claim
 
 
 class Cutter:
-    """A way to the server that keeps the end of the next request to itself, once told to."""
+    """A proxy to the server that holds back the end of the next request, once it is armed."""
 
     def __init__(self, port: int) -> None:
         self.port = 0

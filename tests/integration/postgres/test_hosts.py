@@ -1,4 +1,4 @@
-"""A data source name with several hosts, of which one answers."""
+"""A data source name with several hosts, one of which is reachable."""
 
 from __future__ import annotations
 

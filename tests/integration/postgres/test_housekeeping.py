@@ -1,4 +1,4 @@
-"""Housekeeping beside a reader that keeps its locks for long, as ``pg_dump`` does: partitions wait, calls do not."""
+"""Housekeeping during a long read transaction such as ``pg_dump``: partitions have to wait, calls do not."""
 
 from __future__ import annotations
 

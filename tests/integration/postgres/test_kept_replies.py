@@ -1,4 +1,4 @@
-"""Replies kept under idempotency keys on PostgreSQL: none of readonly calls, and a bound on their size."""
+"""Kept replies in PostgreSQL: readonly calls keep none, and their total size is limited."""
 
 from __future__ import annotations
 

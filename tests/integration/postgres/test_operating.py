@@ -1,4 +1,4 @@
-"""What an operator does with a cluster's database: make it, migrate it, check it, clean it, and hear what is wrong."""
+"""Operation of a cluster's database: create, migrate, verify and clean it, and the errors of these commands."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def dsn_of(admin: str) -> str:
 
 @pytest.fixture
 def run(admin: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run a command with JSON output in this process; return its exit code and what it said."""
+    """Run a command with JSON output in this process. Returns its exit code and its output."""
 
     def run(*arguments: str, **settings: str) -> tuple[int, Any]:
         with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Connections that break and servers that restart in the middle of commits: latency, and nothing else."""
+"""Broken connections and server restarts during commits cost time, and have no other effect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE_S = 60.0
 
 
 async def write(store: PostgresStore, stop: asyncio.Event) -> list[int]:
-    """Commit batches one after the other, one at least; return the version that each object has to have."""
+    """Commit batches one after the other, at least one. Returns the version that each object must have."""
     versions = [0] * OBJECTS
     number = 0
     while not versions[0] or not stop.is_set():
@@ -41,7 +41,7 @@ async def write(store: PostgresStore, stop: asyncio.Event) -> list[int]:
 
 
 async def check(store: PostgresStore, versions: list[int]) -> None:
-    """Compare what is there with what was acknowledged: neither less nor more."""
+    """Check that the database contains exactly what was acknowledged."""
     for index, version in enumerate(versions):
         found = await store.load(ObjectKey("default", "Counter", f"o{index}"))
         assert found is not None

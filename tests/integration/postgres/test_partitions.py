@@ -1,4 +1,4 @@
-"""Partitions by day: rows that found none of their day never keep later days from theirs, and go when they are old."""
+"""Daily partitions: rows without one do not block later partitions, and are removed when they expire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stale owner against its successor: once a claim has returned, nothing of an old epoch becomes durable."""
+"""Races of a stale owner with its successor: after a claim has returned, no commit of an old epoch becomes durable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replies under keys that routers made: kept per batch, found by number, forgotten by turns, and never twice."""
+"""Replies under keys that routers generated: stored per batch, found by number, removed in turns, never twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL over TLS, as the data source name asks for it: who is refused, what is said, files that change."""
+"""PostgreSQL over TLS as configured in the data source name: rejected peers, error texts, and renewed files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 async def reason(dsn: str) -> GoverseError:
-    """What is said of a connection that does not come about."""
+    """Return the error of a connection that fails."""
     try:
         await asyncio.wait_for(Connections(PostgresOptions(dsn=dsn)).dedicated(), 15.0)
     except Exception as error:

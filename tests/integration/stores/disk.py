@@ -1,4 +1,4 @@
-"""A file system that fails on demand: the real one, with a fault in front."""
+"""A file system that fails on demand: the real one, behind a fault injector."""
 
 from __future__ import annotations
 

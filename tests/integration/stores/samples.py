@@ -1,4 +1,4 @@
-"""Stores with known content, and the question that every fault ends in: is all that was acknowledged still there?"""
+"""Stores with known contents, and a check that all acknowledged calls are still there."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def call(
 
 @asynccontextmanager
 async def opened(directory: Path, **options: Any) -> AsyncGenerator[WalStore, None]:
-    """Give an open store on ``directory`` and close it."""
+    """Open a store on ``directory``, and close it at the end."""
     store = wal_store(directory, **options)
     await store.open()
     try:
@@ -54,12 +54,12 @@ async def opened(directory: Path, **options: Any) -> AsyncGenerator[WalStore, No
 
 
 def wal_store(directory: Path, **options: Any) -> WalStore:
-    """Return a store on ``directory`` that makes no snapshot of its own accord."""
+    """Return a store on ``directory`` without automatic snapshots."""
     return WalStore(directory, **{"clock": CLOCK, "snapshot_bytes": 0, **options})
 
 
 async def committed(store: WalStore, batch: Sequence[CommitRecord]) -> list[int]:
-    """Commit a batch in which nothing conflicts; return the positions."""
+    """Commit a batch without conflicts. Returns the positions."""
     outcomes = await store.commit(batch)
     assert all(isinstance(outcome, int) for outcome in outcomes), outcomes
     return [outcome for outcome in outcomes if isinstance(outcome, int)]
@@ -113,7 +113,7 @@ async def until(condition: Callable[[], bool], *, within_s: float = 30.0) -> Non
 
 
 def files_of(directory: Path) -> dict[str, bytes]:
-    """Return the content of every file of a data directory that counts."""
+    """Return the contents of the manifest, the segments and the snapshots of a data directory."""
     return {
         str(path.relative_to(directory)): path.read_bytes()
         for path in sorted(directory.rglob("*"))
@@ -122,7 +122,7 @@ def files_of(directory: Path) -> dict[str, bytes]:
 
 
 def write_files(directory: Path, content: dict[str, bytes]) -> Path:
-    """Make a data directory of these files."""
+    """Create a data directory from these files."""
     for name, data in content.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)

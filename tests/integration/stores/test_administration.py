@@ -30,7 +30,7 @@ from tests.integration.stores.samples import (
 
 
 async def history(directory: Path) -> None:
-    """Fill a store with 30 calls, one a second, and snapshots after 10 and 20; nothing is trimmed."""
+    """Fill a store with 30 calls, one per second, and make snapshots after 10 and 20. Nothing is trimmed."""
     async with opened(directory, snapshots_kept=9) as store:
         for n in range(30):
             await committed(store, [call(f"c{n % 3}", n // 3, f"k{n}", at_ms=NOW_MS + 1000 * n)])
@@ -39,7 +39,7 @@ async def history(directory: Path) -> None:
 
 
 def names_in(directory: Path) -> list[str]:
-    """Return what a directory contains."""
+    """Return the names in a directory."""
     return sorted(path.name for path in directory.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""One flipped bit anywhere ends in everything that was acknowledged, or in a refusal that names file and offset."""
+"""After one flipped bit, a store either recovers everything acknowledged or refuses with file and offset."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ CALLS = 3
 
 
 async def two_snapshots(directory: Path) -> dict[str, bytes]:
-    """Return the files of a store with two snapshots and log behind each."""
+    """Return the files of a store with two snapshots and log after each."""
     async with opened(directory) as store:
         await call_many(store, range(CALLS))
         await store.snapshot()
@@ -35,7 +35,7 @@ async def two_snapshots(directory: Path) -> dict[str, bytes]:
 
 
 async def survives(directory: Path, calls: int) -> bool:
-    """Open the store: True with all ``calls`` there, False where it refuses properly; everything else fails."""
+    """Open the store. Returns True if all ``calls`` are there, False if it refuses properly; otherwise fails."""
     store = wal_store(directory, files=UnsyncedFiles())
     refusal = await refusal_of(store)
     if refusal is not None:
@@ -52,7 +52,7 @@ async def survives(directory: Path, calls: int) -> bool:
 
 
 async def refusal_of(store: WalStore) -> StoreError | None:
-    """Open the store; return the refusal, if it is one of the two that may be."""
+    """Open the store. Returns the error, which must be one of the two that are allowed, or None."""
     try:
         await store.open()
     except (DataDamaged, DataNewer) as refusal:
@@ -71,7 +71,7 @@ SPOKEN_FOR = {at for first in (0, *SLOTS) for at in range(first, first + 80)}
 
 
 def offsets_of(data: bytes) -> list[int]:
-    """Return the places to flip: every byte that says something, and a sample of the empty parts of a header page."""
+    """Return the offsets to flip: all bytes with data, and a sample of the empty parts of a header page."""
     if not data.startswith(b"GOVERSEW"):
         return list(range(len(data)))
     return sorted({*SPOKEN_FOR, *range(0, RECORDS_AT, 97), *range(RECORDS_AT, len(data))})

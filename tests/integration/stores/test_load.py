@@ -1,4 +1,4 @@
-"""`goverse dump --all` and `goverse load`: what one store was, another becomes, on one machine and in a cluster."""
+"""`goverse dump --all` and `goverse load` copy a store, on one machine and into a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process writes a data directory at a time, and the next one may as soon as it is gone."""
+"""The lock of a data directory: one process writes at a time, and the next one can start when it has ended."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A lock that is still held for a moment: a writer was killed while it started another process."""
+"""A lock that is held for a moment longer, because its process was killed while it started a child process."""
 
 import fcntl
 import os

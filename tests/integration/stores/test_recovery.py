@@ -1,4 +1,4 @@
-"""What a start makes of the files it finds."""
+"""Recovery from every kind of data directory: torn, damaged, incomplete, foreign or newer files."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ def record_ends(segment: bytes) -> list[int]:
 
 
 def marked(segment: bytes, offset: int, seq: int) -> bytes:
-    """Return the segment with both marks at one place."""
+    """Return the segment with both marks at the same offset."""
     changed = bytearray(segment)
     for counter in (2, 3):
         mark = encode_mark(counter, offset, seq)

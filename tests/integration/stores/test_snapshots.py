@@ -1,6 +1,4 @@
-"""Snapshots and trims while serving: they are quick to start from, safe to lose, and forget only what may be
-forgotten.
-"""
+"""Snapshots and trims of a running store: fast starts, damaged snapshots, and retention."""
 
 import asyncio
 import logging
@@ -39,7 +37,7 @@ DAY_S = 24 * 3600.0
 
 
 def leftovers(directory: Path) -> list[Path]:
-    """Return files that were never finished."""
+    """Return temporary files that were not completed."""
     return list(directory.rglob("*.tmp"))
 
 

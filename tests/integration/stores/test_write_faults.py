@@ -1,4 +1,4 @@
-"""A disk that fails: what was not acknowledged is not there, what was is, and nothing is acknowledged in doubt."""
+"""Failing disks: acknowledged calls survive, failed ones have no effect, and unknown outcomes are not acknowledged."""
 
 import asyncio
 import contextlib
@@ -233,7 +233,7 @@ async def test_too_many_open_files_end_nothing_but_the_rotation(tmp_path: Path, 
 
 
 class NoMemory(FaultyFiles):
-    """Files for which there is no memory at times."""
+    """Files whose operations raise MemoryError on demand."""
 
     def check(self, operation: str, path: Path) -> None:
         if self.fault(operation, path) is not None:
@@ -295,7 +295,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def fill_up(store: WalStore, first: int) -> int:
-    """Call until there is no room; return how many calls were acknowledged in all."""
+    """Call until the disk is full. Returns the number of acknowledged calls."""
     while True:
         try:
             await call_many(store, range(first, first + 50), batch=50)
