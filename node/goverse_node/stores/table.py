@@ -5,7 +5,8 @@ visible, or *discarded*. Records stay encoded and are decoded when they are read
 
 Expired replies and old tombstones are removed a few at a time with each batch, so the cost is spread over many calls.
 When a tombstone is forgotten, its version raises the *floor* of its type. An unknown object of that type is treated as
-deleted at the floor, so an object that is created again never gets a lower version than before.
+deleted at the floor, so an object that is created again never gets a lower version than before. For example, if object
+``c1`` was deleted at version 9 and its tombstone was forgotten, a new ``c1`` starts with version 10.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Python's cyclic garbage collector does not track dictionaries of strings and byt
 causes no collection pauses.
 
 A reply is stored under its *reply key*: the length of the idempotency key, a colon, the idempotency key and the id of
-the object. The length makes the reply key unambiguous whatever characters the two parts contain.
+the object. For example, the reply to key ``pay-1`` on object ``alice`` is stored under ``5:pay-1alice``. The length
+makes the reply key unambiguous, whatever characters the two parts contain.
 """
 
 from __future__ import annotations

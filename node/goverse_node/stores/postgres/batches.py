@@ -1,7 +1,8 @@
 """Encode a batch of commit records as the array arguments of two SQL functions.
 
 ``goverse.commit_batch`` commits a batch without conflicts. Several records of one object are folded into one change,
-from the version that the first record expects to the state that the last one writes.
+from the version that the first record expects to the state that the last one writes. For example, the changes 4 to 5,
+5 to 6 and 6 to 7 of one object become one change that expects version 4 and writes version 7.
 
 ``goverse.commit_each`` commits record by record. It is used when a batch cannot be folded, for example because there is
 a gap between two versions of one object, or because an idempotency key occurs twice.

@@ -5,8 +5,9 @@ batch, because it shares the interpreter's lock with the event loop: one durable
 mark, and one callback into the loop.
 
 After an error with an unknown outcome, such as a failed sync, every further job fails with ``StoreFailed``. A full disk
-is different: the partly written batch is cut off and the cut is synced, so nothing of the batch remains. The batch
-fails with ``Unavailable`` and the next one is tried.
+is different: the partly written batch is cut off and the cut is synced, so nothing of the batch remains. Without the
+cut, remains of it could follow a later, shorter batch and look like committed records. The batch fails with
+``Unavailable``, and the next one is tried.
 """
 
 from __future__ import annotations
