@@ -7,9 +7,10 @@
 
 The *acknowledged mark* is the offset up to which records were acknowledged. It is written after a batch is durable and
 before the batch is acknowledged, into its two slots in turn. Damage before the mark is damage to acknowledged data.
-Damage after it is treated as a torn write, which was never acknowledged. For example, if the mark is at offset 9000 and a checksum
-fails at 8500, the segment is refused; if it fails at 9200, the segment is cut off there. The zeros at the end are space
-that is claimed ahead, so that a sync does not have to write a new file size.
+Damage after it is treated as a torn write, which was never acknowledged. For example, if the mark is at offset 9000 and
+a checksum fails at 8500, the segment is refused; if it fails at 9200, the segment is cut off there.
+
+The zeros at the end are space that is claimed ahead, so that a sync does not have to write a new file size.
 """
 
 from __future__ import annotations
