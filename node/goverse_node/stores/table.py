@@ -188,7 +188,9 @@ class Table:
             seq += 1
         return outcomes, pieces
 
-    def _take(self, record: CommitRecord, type_table: TypeTable, seq: int, kept: tuple[str, int]) -> tuple[bytes, bytes]:
+    def _take(
+        self, record: CommitRecord, type_table: TypeTable, seq: int, kept: tuple[str, int]
+    ) -> tuple[bytes, bytes]:
         reply_key, now_ms = kept
         body, object_end, reply_end = _encode(record, type_table.names, seq, now_ms)
         object_id = record.key[2]
@@ -280,12 +282,14 @@ class Table:
                 expires_ms, kept_ms = _read_times(body, reply_at)
                 self._latest = max(self._latest, (kept_ms, core[2]))
                 if expires_ms > self._latest[0]:
-                    self._keep(type_table, object_id, make_reply_key(body[key_at:].decode(), object_id), body[reply_at:names_at])
+                    reply_key = make_reply_key(body[key_at:].decode(), object_id)
+                    self._keep(type_table, object_id, reply_key, body[reply_at:names_at])
 
     def _replayed_type_table(self, body: bytes, names_at: int, namespace_len: int, id_at: int) -> TypeTable:
         type_at = names_at + namespace_len
         name = (body[names_at:type_at].decode(), body[type_at:id_at].decode())
-        type_table = self._replayed[namespace_len, body[names_at:id_at]] = self._type_tables.get(name) or self._new_type_table(*name)
+        type_table = self._type_tables.get(name) or self._new_type_table(*name)
+        self._replayed[namespace_len, body[names_at:id_at]] = type_table
         return type_table
 
     def settle(self) -> None:

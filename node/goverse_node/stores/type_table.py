@@ -40,8 +40,8 @@ class TypeTable:
     """
 
     __slots__ = (
-        "_tombstones",
         "_ids",
+        "_tombstones",
         "floor",
         "heavy",
         "name",

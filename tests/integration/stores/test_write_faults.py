@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from goverse.errors import StoreFailed, Unavailable
-from goverse_node.stores.wal.store import WalStore
 from goverse_node.stores.wal.log_writer import CLAIM_BYTES_MAX
+from goverse_node.stores.wal.store import WalStore
 from tests.integration.stores.disk import FaultyFiles
 from tests.integration.stores.samples import (
     call,

@@ -129,7 +129,9 @@ async def _copy_objects(connection: Any, dumped: Iterator[Dumped]) -> None:
         number = kind_of(namespace, type_name)
         named = await connection.fetchrow(query("name_kind"), number, namespace, type_name)
         if tuple(named) != (namespace, type_name):
-            raise StoreError(f"type {type_name!r} has the same number as {named['type']!r} ({number}); rename one of them")
+            raise StoreError(
+                f"type {type_name!r} has the same number as {named['type']!r} ({number}); rename one of them"
+            )
 
 
 async def _copy_replies(connection: Any, dumped: Iterator[Dumped], now_ms: int) -> int:

@@ -175,7 +175,7 @@ class PostgresStore:
         if tuple(found) != (cluster, shards):
             raise ConfigError(
                 f"the database belongs to cluster {found['name']!r} with {found['shards']} shards; this node is set to "
-                f"{cluster!r} with {shards}. A cluster needs its own database, and all its nodes the same number of shards",
+                f"{cluster!r} with {shards}. A cluster needs its own database and one number of shards",
                 setting="cluster.name" if found["name"] != cluster else "cluster.shards",
             )
 

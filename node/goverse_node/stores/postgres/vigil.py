@@ -112,4 +112,5 @@ class Vigil:
             except GoverseError:
                 pass  # the database is unavailable; commits and loads report that
             except Exception as error:
-                logger.warning("checking the database for lost calls failed", extra={"reason": translated(error).detail})
+                reason = translated(error).detail
+                logger.warning("checking the database for lost calls failed", extra={"reason": reason})

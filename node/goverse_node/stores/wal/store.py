@@ -30,13 +30,13 @@ from goverse_node.stores.table import SWEEP_PER_RECORD, Table
 from goverse_node.stores.wal.directory import DataDirectory, Lock
 from goverse_node.stores.wal.feed import Feed
 from goverse_node.stores.wal.files import Files, RealFiles
+from goverse_node.stores.wal.log_writer import LogWriter
 from goverse_node.stores.wal.manifest import SnapshotEntry
 from goverse_node.stores.wal.recovery import Recovered, Recovery, new_origin
 from goverse_node.stores.wal.refusals import unusable
 from goverse_node.stores.wal.segment import Origin
 from goverse_node.stores.wal.stats import BatchWritten, WalStats
 from goverse_node.stores.wal.upkeep import Now, Retention, Trimmed, Upkeep
-from goverse_node.stores.wal.log_writer import LogWriter
 
 _log = logging.getLogger("goverse.store.wal")
 

@@ -21,9 +21,9 @@ from goverse_node.stores.wal.compact import Task
 from goverse_node.stores.wal.compactor import Compactor
 from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.files import Files
+from goverse_node.stores.wal.log_writer import LogWriter
 from goverse_node.stores.wal.manifest import Manifest, SnapshotEntry
 from goverse_node.stores.wal.stats import WalStats
-from goverse_node.stores.wal.log_writer import LogWriter
 
 SEGMENTS_MAX: Final = 64
 """If there are more segments than this at a start, a snapshot is made, however small they are. Each start adds one."""
