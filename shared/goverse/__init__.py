@@ -1,7 +1,8 @@
 """GoVerse: virtual objects for Python.
 
-Write a typed class, call any instance of it over HTTP by name; it lives in memory on exactly one node, is durable
-before the caller sees 200, and is called exactly once.
+Write a typed class and call any instance of it by name over HTTP. Each instance lives in memory on exactly one node.
+Its state is durable before the caller gets a 200, and a call that is repeated with its idempotency key takes effect
+once.
 """
 
 from goverse.errors import (

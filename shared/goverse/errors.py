@@ -1,31 +1,31 @@
-"""Every error that GoVerse raises or answers, one tree.
+"""The tree of all errors that GoVerse raises or returns.
 
-The branches say what the caller should do:
+Each branch tells the caller what to do:
 
     GoverseError
-    ├── RequestError            fix the request; the same one will fail again
+    ├── RequestError            fix the request; it fails again unless it is changed
     │   ├── MalformedRequest · InvalidArguments · TooLarge · AccessDenied · MethodNotAllowed
     │   ├── UnsupportedMediaType · UnsupportedTransferEncoding
     │   └── UnknownPath · UnknownType · UnknownMethod · ObjectNotFound · CursorExpired
-    ├── ConflictError           something moved; read the object, then decide
+    ├── ConflictError           the object has changed or is in use; read it, then decide
     │   ├── IdempotencyKeyMismatch · IdempotencyInProgress · ObjectExists · VersionMismatch
     │   └── Deadlock · ReentrancyConflict
-    ├── TryAgain                nothing is wrong with the request; retry later with the same idempotency key
+    ├── TryAgain                the request is valid; retry it later with the same idempotency key
     │   └── Overloaded · Unavailable · Moving · Draining · Timeout
     ├── MethodFailed            the object's own code broke its contract
     │   ├── ReadonlyViolation   a readonly method changed its state, or called a method that is not readonly
-    │   ├── StateInvalid        the stored state does not fit the class; a developer has to look
+    │   ├── StateInvalid        the stored state does not fit the class; a developer has to fix the class
     │   └── StateNotStorable    a field holds a value that would change when it is stored
-    ├── BusinessError           the object says no, in its own words (subclass it)
-    ├── StoreError              an operator has to look
+    ├── BusinessError           the object refuses, with an error of the application (subclass it)
+    ├── StoreError              the store needs an operator
     │   └── DataDamaged · DataNewer · StoreLocked · StoreFailed · RestoreRefused
-    ├── PeerError               two processes of a cluster do not understand each other; an operator has to look
-    ├── CoordinatorError        etcd refuses what is asked of it, and will again; an operator has to look
-    ├── ConfigError             a setting is wrong; says which and what would be right
+    ├── PeerError               a process of the cluster is incompatible or sent an invalid message; needs an operator
+    ├── CoordinatorError        etcd rejects a request for good; needs an operator
+    ├── ConfigError             a setting is invalid; the message names it and says what is valid
     ├── StartFailed             an @on_start function of the application failed; the process does not serve
     └── DefinitionError         a class breaks a rule of the object model; raised while it is defined
 
-Each class has a unique, stable ``code``. The HTTP status of a code is the gate's table, not a matter of this module.
+Each class has a unique, stable ``code``. The gate maps codes to HTTP statuses.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 
 
 class Executed(StrEnum):
-    """What is known about a request that ended in an error: see ``goverse.ports.link``."""
+    """The knowledge about a failed request: not executed, or unknown. See ``goverse.ports.link``."""
 
     NO = "no"
     UNKNOWN = "unknown"
 
 
 class GoverseError(Exception):
-    """Something went wrong in GoVerse.
+    """An internal error occurred in GoVerse.
 
     Attributes:
-        link_verdict: what GoVerse knows about the request behind this error. It travels in a field of its own, so a
-            member of ``extra`` with the name ``executed`` has no meaning for routers.
+        link_verdict: whether the failed request may have been executed. It is sent in a field of its own; routers
+            ignore a member ``executed`` of ``extra``.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -55,7 +55,12 @@ class GoverseError(Exception):
     link_verdict: Executed | None = None
 
     def __init__(self, detail: str | None = None, **extra: Any) -> None:
-        """``detail`` is for people; ``extra`` are further members of the problem document (JSON values)."""
+        """Set the message and the extra members.
+
+        Args:
+            detail: message for people; the first choice is the class's docstring.
+            extra: further members of the problem document, as JSON values.
+        """
         self.detail: str = detail if detail is not None else (type(self).__doc__ or "").strip()
         self.extra: Mapping[str, Any] = extra
         super().__init__(self.detail)
@@ -65,7 +70,7 @@ E = TypeVar("E", bound=GoverseError)
 
 
 def known(error: E, executed: Executed) -> E:
-    """Attach to ``error`` what is known about the request that it answers; return it."""
+    """Set the ``link_verdict`` of ``error`` and return it."""
     error.link_verdict = executed
     return error
 
@@ -74,13 +79,13 @@ def known(error: E, executed: Executed) -> E:
 
 
 class RequestError(GoverseError):
-    """The request cannot be carried out as it stands."""
+    """The request is invalid; it fails again unless it is changed."""
 
     code = "request_error"
 
 
 class MalformedRequest(RequestError):
-    """The request is not well formed."""
+    """The request is malformed."""
 
     code = "malformed_request"
 
@@ -104,13 +109,13 @@ class AccessDenied(RequestError):
 
 
 class UnsupportedMediaType(RequestError):
-    """The body is encoded in a way that is not supported."""
+    """The content encoding of the body is not supported."""
 
     code = "unsupported_media_type"
 
 
 class UnsupportedTransferEncoding(RequestError):
-    """The body is transferred in a way that is not supported."""
+    """The transfer encoding of the body is not supported."""
 
     code = "unsupported_transfer_encoding"
 
@@ -122,7 +127,7 @@ class MethodNotAllowed(RequestError):
 
 
 class UnknownPath(RequestError):
-    """Nothing is served under this path."""
+    """The path does not exist."""
 
     code = "unknown_path"
 
@@ -146,16 +151,16 @@ class ObjectNotFound(RequestError):
 
 
 class CursorExpired(RequestError):
-    """The cursor is older than what is kept; start again from ``oldest`` or from the present state."""
+    """The cursor is older than the change feed; start again from ``oldest`` or from the current state."""
 
     code = "cursor_expired"
 
 
-# --- something moved -------------------------------------------------------------------------------------------------
+# --- read the object, then decide ------------------------------------------------------------------------------------
 
 
 class ConflictError(GoverseError):
-    """The request contradicts the object's present state."""
+    """The request conflicts with the current state of the object."""
 
     code = "conflict"
 
@@ -174,19 +179,19 @@ class IdempotencyInProgress(ConflictError):
 
 
 class ObjectExists(ConflictError):
-    """The object exists already."""
+    """The object already exists."""
 
     code = "object_exists"
 
 
 class VersionMismatch(ConflictError):
-    """The object is not at the version that the request names."""
+    """The object's version differs from the version in the request."""
 
     code = "version_mismatch"
 
 
 class Deadlock(ConflictError):
-    """The call chain returns to an object that is busy with this same chain."""
+    """The call chain returns to an object that is busy with an earlier call of the same chain."""
 
     code = "deadlock"
 
@@ -202,7 +207,7 @@ class ReentrancyConflict(ConflictError):
 
 
 class TryAgain(GoverseError):
-    """The request is fine, the moment is not."""
+    """The request is valid but cannot be served now; retry it later."""
 
     code = "try_again"
     retryable = True
@@ -215,20 +220,20 @@ class Overloaded(TryAgain):
 
 
 class Unavailable(TryAgain):
-    """The service cannot carry out the request now."""
+    """The service is temporarily unavailable."""
 
     code = "unavailable"
 
 
 class Moving(TryAgain):
-    """The object's shard is on its way to another node; nothing of the request was executed."""
+    """The object's shard is moving to another node; the request was not executed."""
 
     code = "moving"
     link_verdict = Executed.NO
 
 
 class Draining(TryAgain):
-    """The process is shutting down and takes no new work."""
+    """The process is shutting down and accepts no new requests."""
 
     code = "draining"
 
@@ -261,13 +266,15 @@ class StateInvalid(MethodFailed):
 
 
 class StateNotStorable(MethodFailed):
-    """A field holds a value that would be another one after it was stored and loaded; nothing was changed."""
+    """A field holds a value that would change when it is stored and loaded; nothing was changed."""
 
     code = "state_not_storable"
 
 
 class BusinessError(GoverseError):
-    """A refusal in the words of the application; subclass it and declare ``status`` (400-499) and ``code``.
+    """An error that the application defines.
+
+    Subclass it and declare ``status`` (400-499) and ``code``:
 
     >>> class InsufficientFunds(BusinessError):
     ...     \"\"\"The account holds less than the amount.\"\"\"
@@ -275,8 +282,8 @@ class BusinessError(GoverseError):
     ...     status = 402
     ...     code = "insufficient_funds"
 
-    Raised from a method, it restores the state, reaches the caller with that status and code, and is kept under the
-    call's idempotency key: it is the outcome of the call, not an accident on the way.
+    A method that raises it leaves the state unchanged. The caller gets that status and code. The error is stored under
+    the call's idempotency key, so a repeated call gets the same error.
     """
 
     code = "business_error"
@@ -286,43 +293,44 @@ class BusinessError(GoverseError):
         """Check the declaration.
 
         Raises:
-            DefinitionError: ``status`` is no client error, ``code`` no lower-case identifier, or one of GoVerse's.
+            DefinitionError: ``status`` is not from 400 to 499, ``code`` is not a lower-case identifier, or GoVerse
+                itself uses the code.
         """
         super().__init_subclass__(**kwargs)
         status, code = cast("object", cls.status), cast("object", cls.code)
         if not isinstance(status, int) or not 400 <= status <= 499:
             raise DefinitionError(
-                f"{cls.__name__}.status is {status!r}; a business error is a client error, a number from 400 to 499"
+                f"{cls.__name__}.status is {status!r}; use a whole number from 400 to 499"
             )
         if not (isinstance(code, str) and code.isidentifier() and code == code.lower()):
             raise DefinitionError(f"{cls.__name__}.code is {cls.code!r}; use a lower-case identifier like 'sold_out'")
         if cls.code in _own_codes() | _OUTCOMES:
             raise DefinitionError(
-                f"{cls.__name__}.code is {cls.code!r}, which callers know as GoVerse's own; choose another"
+                f"{cls.__name__}.code is {cls.code!r}, which GoVerse itself uses; choose another code"
             )
 
 
 _OUTCOMES: Final = frozenset({"success", "client_gone", "problem", "unknown"})
-"""Words that metrics and logs use beside codes; an error of such a code would be counted as something else."""
+"""Outcomes that metrics and logs record in the same place as error codes; a code must differ from them."""
 
 
 def _own_codes() -> frozenset[str]:
-    """Return the codes of this module; they mean something else to callers than an application's refusal."""
+    """Return the codes that the classes of this module define, except that of ``BusinessError``."""
     classes = (value for value in globals().values() if isinstance(value, type) and issubclass(value, GoverseError))
     return frozenset(error.code for error in classes if error is not BusinessError)
 
 
-# --- an operator has to look -----------------------------------------------------------------------------------------
+# --- needs an operator -----------------------------------------------------------------------------------------------
 
 
 class StoreError(GoverseError):
-    """The store cannot go on."""
+    """The store cannot be used; an operator has to intervene."""
 
     code = "store_error"
 
 
 class DataDamaged(StoreError):
-    """Stored data does not match its checksum, or is missing; names the file and the offset."""
+    """Stored data is missing or does not match its checksum."""
 
     code = "data_damaged"
 
@@ -340,31 +348,31 @@ class StoreLocked(StoreError):
 
 
 class StoreFailed(StoreError):
-    """A write to the store failed; nothing is acknowledged any more until a restart."""
+    """A write to the store failed; no commit is acknowledged until the process restarts."""
 
     code = "store_failed"
 
 
 class RestoreRefused(StoreError):
-    """The requested point cannot be restored."""
+    """The requested restore or load is not possible."""
 
     code = "restore_refused"
 
 
 class PeerError(GoverseError):
-    """Two processes of the cluster do not understand each other."""
+    """Two processes of the cluster have incompatible releases, or one of them sent an invalid message."""
 
     code = "peer_error"
 
 
 class CoordinatorError(GoverseError):
-    """The coordinator refuses what was asked of it."""
+    """The coordinator rejected the request."""
 
     code = "coordinator_error"
 
 
 class ConfigError(GoverseError):
-    """A setting is wrong."""
+    """A setting is invalid."""
 
     code = "config_error"
 

@@ -332,7 +332,7 @@ MISTAKES: dict[Callable[[], object], str] = {
     server_error: "Odd.status is 500",
     worded_status: "Odd.status is '409'",
     numbered_code: "Odd.code is 409",
-    code_of_an_outcome: "Odd.code is 'success', which callers know as GoVerse's own",
+    code_of_an_outcome: "Odd.code is 'success', which GoVerse itself uses",
     loud_code: "use a lower-case identifier",
 }
 

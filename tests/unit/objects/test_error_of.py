@@ -61,5 +61,5 @@ def test_a_special_case_of_an_error_may_keep_its_code() -> None:
 @pytest.mark.requirement("OBJ-8")
 @pytest.mark.parametrize("code", ["unavailable", "timeout", "internal_error", "moving"])
 def test_a_code_of_goverse_is_not_for_business_errors(code: str) -> None:
-    with pytest.raises(DefinitionError, match=f"'{code}', which callers know as GoVerse's own"):
+    with pytest.raises(DefinitionError, match=f"'{code}', which GoVerse itself uses"):
         type("Odd", (BusinessError,), {"code": code, "status": 409})
