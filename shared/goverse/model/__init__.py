@@ -1,1 +1,1 @@
-"""Values that every part speaks: keys, frames, records. No IO, no object classes."""
+"""Values shared by all parts of GoVerse: keys, frames, records. No IO and no object classes."""

@@ -1,6 +1,6 @@
-"""Refusals of requests that a class or the configuration does not allow, worded alike in gates and nodes.
+"""``AccessDenied`` errors for requests that a class or the configuration does not allow.
 
-Each one says which rule refused the request and how to change it.
+Gates and nodes share these texts. Each error names the rule that refused the request and how to change it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from goverse.errors import AccessDenied
 
 
 def handler_called(type_name: str, method: str) -> AccessDenied:
-    """Return the refusal of a call from outside to a method that is marked with ``@handler``."""
+    """Return the error for a call from outside to a method that is marked with ``@handler``."""
     return AccessDenied(
         f"{type_name}.{method} is a handler: only other objects and the system may call it. To open it to requests "
         f"from outside, mark it with @call instead of @handler",
@@ -18,7 +18,7 @@ def handler_called(type_name: str, method: str) -> AccessDenied:
 
 
 def not_allowed(type_name: str, verb: str, word: str, *, inside: bool) -> AccessDenied:
-    """Return the refusal of a create or delete (``verb``) that the type declares with ``word``."""
+    """Return the error for a create or delete (``verb``) that the type limits to ``word``."""
     change = "internal" if inside else "anyone"
     subject = "nothing may" if word == "nobody" else "requests from outside may not"
     return AccessDenied(

@@ -1,4 +1,7 @@
-"""What a node tells about its object types: enough for a gate to document and offer them, without their classes."""
+"""Descriptions of object types that a node publishes to gates.
+
+They contain everything that a gate needs to document and serve the types, so gates import no application code.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ JsonSchema = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ErrorDescription:
-    """A business error that a method documents: its HTTP status, code, and meaning in one sentence."""
+    """A business error that a method documents: HTTP status, code and a sentence that explains it."""
 
     status: int
     code: str
@@ -24,9 +27,9 @@ class ErrorDescription:
 
 @dataclass(frozen=True, slots=True)
 class MethodDescription:
-    """One exported method; schemas are JSON Schema 2020-12, shared definitions under ``$defs``.
+    """One exported method. Schemas are JSON Schema 2020-12 with shared definitions under ``$defs``.
 
-    ``timeout_s`` is the time that the method declares for itself; None where the configured default holds.
+    ``timeout_s`` is the timeout that the method declares, or None if the configured default applies.
     """
 
     name: str
@@ -41,14 +44,14 @@ class MethodDescription:
 
 @dataclass(frozen=True, slots=True)
 class TypeDescription:
-    """One object type: the schema of what is shown of it, of its create arguments, and its methods by name.
+    """One object type: the schemas of its shown state and of its create arguments, and its methods by name.
 
     Attributes:
-        has_view: a view makes what is shown of the state.
-        has_hidden: a field of the state is not shown.
-        handlers: methods that only other objects call, by name.
-        create, delete: who may do that: ``anyone``, ``internal`` or ``nobody``.
-        create_errors, delete_errors: business errors of the hooks.
+        has_view: True if a view computes the shown state.
+        has_hidden: True if a field of the state is hidden.
+        handlers: names of the methods that only other objects may call.
+        create, delete: the permitted callers: ``anyone``, ``internal`` or ``nobody``.
+        create_errors, delete_errors: business errors of the hooks ``on_create`` and ``on_delete``.
     """
 
     name: str
@@ -70,7 +73,7 @@ Catalog = Mapping[str, TypeDescription]
 
 
 def encode_catalog(catalog: Catalog) -> bytes:
-    """Return a catalog as compressed JSON, as a node publishes it to gates."""
+    """Return a catalog as the compressed JSON that a node publishes to gates."""
     types = [
         asdict(described) | {"methods": list(map(asdict, described.methods.values()))} for described in catalog.values()
     ]
@@ -78,49 +81,49 @@ def encode_catalog(catalog: Catalog) -> bytes:
 
 
 def decode_catalog(value: bytes) -> Catalog:
-    """Read a catalog back; members that this release does not know are left out.
+    """Return the catalog that ``encode_catalog`` wrote; members that this release does not know are ignored.
 
     Raises:
-        DataDamaged: it is not what ``encode_catalog`` wrote.
+        DataDamaged: the value is not an encoded catalog.
     """
     try:
         types = json.loads(zlib.decompress(value))
         return {each["name"]: _type(each) for each in types}
     except (zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataDamaged(f"a catalog cannot be read: {error}") from error
+        raise DataDamaged(f"invalid catalog of object types: {error}") from error
 
 
-def _type(told: Mapping[str, Any]) -> TypeDescription:
-    methods = (_method(each) for each in told["methods"])
+def _type(members: Mapping[str, Any]) -> TypeDescription:
+    methods = (_method(each) for each in members["methods"])
     return TypeDescription(
-        told["name"],
-        told["description"],
-        told["state"],
-        told["create_arguments"],
+        members["name"],
+        members["description"],
+        members["state"],
+        members["create_arguments"],
         {method.name: method for method in methods},
-        told.get("state_version", 1),  # nodes of older releases do not tell it
-        told.get("has_view", False),
-        tuple(told.get("handlers", ())),
-        told.get("create", "anyone"),
-        told.get("delete", "anyone"),
-        _errors(told.get("create_errors", ())),
-        _errors(told.get("delete_errors", ())),
-        told.get("has_hidden", False),
+        members.get("state_version", 1),  # missing in catalogs of older releases
+        members.get("has_view", False),
+        tuple(members.get("handlers", ())),
+        members.get("create", "anyone"),
+        members.get("delete", "anyone"),
+        _errors(members.get("create_errors", ())),
+        _errors(members.get("delete_errors", ())),
+        members.get("has_hidden", False),
     )
 
 
-def _errors(told: Iterable[Mapping[str, Any]]) -> tuple[ErrorDescription, ...]:
-    return tuple(ErrorDescription(each["status"], each["code"], each["detail"]) for each in told)
+def _errors(members: Iterable[Mapping[str, Any]]) -> tuple[ErrorDescription, ...]:
+    return tuple(ErrorDescription(each["status"], each["code"], each["detail"]) for each in members)
 
 
-def _method(told: Mapping[str, Any]) -> MethodDescription:
+def _method(members: Mapping[str, Any]) -> MethodDescription:
     return MethodDescription(
-        told["name"],
-        told["summary"],
-        told["description"],
-        told["readonly"],
-        told["arguments"],
-        told["result"],
-        _errors(told["errors"]),
-        told["timeout_s"],
+        members["name"],
+        members["summary"],
+        members["description"],
+        members["readonly"],
+        members["arguments"],
+        members["result"],
+        _errors(members["errors"]),
+        members["timeout_s"],
     )

@@ -1,8 +1,8 @@
-"""What travels between a gate and a node, and between two nodes: one request, one reply.
+"""Requests and replies between a gate and a node, and between two nodes.
 
-A link carries these values, in process or over gRPC, and neither side can tell the difference. Errors travel as
-:class:`Problem`, never as exceptions. Deadlines are absolute on the receiving process's monotonic clock; a link that
-crosses processes sends the time that remains.
+A link carries these values in process or over gRPC; both sides see the same values either way. An error is sent as a
+:class:`Problem`, never as an exception. A deadline is absolute, in the monotonic clock of the receiving process; a link
+between processes sends the remaining time instead.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from goverse.model.keys import ObjectKey
 from goverse.model.problem_bounds import bounded_members, bounded_text
 
 MUST_EXIST: Final = -1
-"""As ``Request.if_match``: any version will do, but the object must exist (``If-Match: *``)."""
+"""A value of ``Request.if_match``: the object must exist, at any version (``If-Match: *``)."""
 
 
 class Operation(IntEnum):
-    """What a request asks for."""
+    """The operation of a request."""
 
     CALL = 1
     CREATE = 2
@@ -35,21 +35,21 @@ class Request:
     """One request to one object.
 
     Attributes:
-        operation: what to do.
+        operation: the operation.
         key: the object.
         method: the exported method, for CALL; empty otherwise.
         body: the arguments as a JSON object in UTF-8, or empty for none.
-        deadline: when the caller stops waiting, in seconds of the monotonic clock.
-        request_id: names the request in logs, answers and traces.
+        deadline: the time at which the caller stops waiting, in seconds of the monotonic clock.
+        request_id: identifies the request in logs, answers and traces.
         idempotency_key: the caller's key, or None.
-        if_match: the version that the object must have, or None for any; 0 means that it must not exist, ``MUST_EXIST``
-            that it must, at whatever version.
-        caller: who asks, as the gate established it; empty for an anonymous caller.
+        if_match: the version that the object must have, or None for any. 0: the object must not exist. ``MUST_EXIST``:
+            the object must exist, at any version.
+        caller: the caller that the gate identified; empty for an anonymous caller.
         traceparent: W3C trace context, or empty.
         chain: the objects whose turns wait for this call, outermost first.
-        attempt: how often it was sent before; more than 0 means that an earlier attempt may have been executed.
-        fresh_key: the idempotency key was made for this attempt, so it cannot have been used before.
-        reads_only: a readonly turn makes this call, so only a readonly method may run.
+        attempt: number of earlier attempts; above 0, an earlier attempt may have been executed.
+        fresh_key: the idempotency key was generated for this attempt, so no reply can be stored under it.
+        reads_only: the call comes from a readonly turn, so only a readonly method may run.
     """
 
     operation: Operation
@@ -70,17 +70,17 @@ class Request:
 
 @dataclass(slots=True)
 class Problem:
-    """An error on its way to the caller, small enough for every link and log (``goverse.model.problem_bounds``).
+    """An error as it is sent to the caller; ``goverse.model.problem_bounds`` limits its size for links and logs.
 
     Attributes:
         code: stable name of the error.
         detail: one or two sentences for people.
-        retryable: the same request may succeed later.
-        extra: further members, JSON values. They belong to whoever raised the error; nothing in GoVerse acts on them.
-        status: HTTP status that a business error declares; None where the gate's table decides.
-        request_id: the request that met the error, kept so that a replay is the same byte for byte.
-        executed: what is known about the request (``goverse.ports.link``); None for an object's own answer.
-        cause: the exception behind it, for tests in the same process; it crosses no link and is not stored.
+        retryable: True if the same request may succeed later.
+        extra: further members, JSON values. They belong to the code that raised the error; GoVerse does not read them.
+        status: HTTP status that a business error declares; None if the gate maps ``code`` to a status.
+        request_id: the request that failed; stored with the reply, so that a replay has the same bytes.
+        executed: whether the request may have been executed (``goverse.ports.link``); None for an object's own answer.
+        cause: the original exception, for tests in the same process; it is neither sent nor stored.
     """
 
     code: str
@@ -94,7 +94,7 @@ class Problem:
 
     @classmethod
     def of(cls, error: GoverseError, request_id: str = "") -> Problem:
-        """Describe ``error`` for the way to the caller; what exceeds the bounds of a problem is cut."""
+        """Return the problem that describes ``error``, cut to the bounds of a problem."""
         status: int | None = getattr(error, "status", None)
         detail = bounded_text(error.detail, PROBLEM_DETAIL_BYTES_MAX)
         extra = bounded_members(error.extra) if error.extra else error.extra
@@ -103,15 +103,15 @@ class Problem:
 
 @dataclass(slots=True)
 class Reply:
-    """The answer to one request.
+    """The reply to one request.
 
     Attributes:
-        body: JSON in UTF-8: a CALL's result, a READ's state; empty where there is none or ``problem`` is set.
-        version: the object's version that the answer reflects; 0 when it does not exist.
-        commit_seq: position of the newest commit that the answer depends on; 0 when it depends on none.
-        created: the request brought the object into being.
-        replayed: the answer is the stored one of an earlier request with the same idempotency key.
-        problem: what went wrong, or None.
+        body: JSON in UTF-8: the result of a CALL, the state of a READ; empty for other operations and with a problem.
+        version: the object's version that the reply reflects; 0 if the object does not exist.
+        commit_seq: position of the newest commit that the reply depends on; 0 if it depends on no commit.
+        created: True if the request created the object.
+        replayed: True if the reply is the stored one of an earlier request with the same idempotency key.
+        problem: the error, or None.
     """
 
     body: bytes = b""

@@ -1,7 +1,7 @@
-"""JSON as RFC 8259 means it, for texts that come from outside.
+"""Strict JSON checks (RFC 8259) for texts from outside.
 
-The fast parsers of the hot path also take ``NaN`` and ``Infinity``, read ``1e999`` as infinity, and let the last of
-two members with one name win. Two readers of such a text may understand different things, so it is refused.
+The fast parsers on the hot path also accept ``NaN`` and ``Infinity``, read ``1e999`` as infinity, and keep the last of
+two members with the same name. Two parsers may read such a text differently, so GoVerse rejects it.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from pydantic_core import from_json, to_json
 
 from goverse.limits import PROBLEM_FIELDS_MAX
 
-DEPTH_MAX: Final = 200  # of the parser of pydantic-core
+DEPTH_MAX: Final = 200  # nesting limit of pydantic-core's parser
 
-_PATH_MAX: Final = 200  # of a path in a message
+_PATH_MAX: Final = 200  # characters of a path in a message
 _SUSPICIOUS_NUMBER: Final = re.compile(rb"NaN|Infinity|[0-9][eE]|[0-9]{300}")
 _LONG_NUMBER: Final = re.compile(rb"[0-9.]{17}|[0-9][eE]")
 _HALF_A_PAIR: Final = re.compile("[\ud800-\udfff]")
 _ZEROS: Final = b"0" * 190
-_ROUNDING: Final = Decimal("1e-15")  # of the value, in the last digit of a floating-point number
+_ROUNDING: Final = Decimal("1e-15")  # relative rounding error of a floating-point number
 
 
 _SPACE: Final = b" \t\n\r"
 
 
-def means_nothing(text: bytes) -> bool:
-    """Tell whether a body stands for no arguments: it is empty, or ``null``, as some generated clients send it."""
+def is_no_arguments(text: bytes) -> bool:
+    """True if a body means "no arguments": it is empty, or ``null``, which some generated clients send."""
     return not text or text.strip(_SPACE) == b"null"
 
 
 def check(text: bytes) -> None:
-    """Refuse a text that is JSON only to tolerant parsers.
+    """Check that a text is strict JSON.
 
     Raises:
-        ValueError: a number is not finite, or an object has two members of one name; the message says which.
+        ValueError: a number is not finite, or an object has two members of the same name; the message names it.
     """
     decode(text)
 
 
 def decode(text: bytes | str) -> Any:
-    """Return the value of a text that ``check`` accepts; raises what it does."""
+    """Return the value of a strict JSON text; raises the same errors as ``check``."""
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
     except _Infinite as error:
@@ -54,10 +54,10 @@ def decode(text: bytes | str) -> Any:
 
 
 def storable(value: Any) -> bytes:
-    """Return ``value``, as ``decode`` returned it, as the text that the parser of requests and states accepts.
+    """Return a value that ``decode`` returned as a text that the parser of requests and states accepts.
 
     Raises:
-        ValueError: it is nested deeper than that parser reads, or has half a surrogate pair in a text.
+        ValueError: the value is nested deeper than ``DEPTH_MAX``, or a string in it has half a surrogate pair.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -73,9 +73,9 @@ def storable(value: Any) -> bytes:
 
 
 def may_repeat_members(text: bytes, members: int) -> bool:
-    """Whether an object may have two members of one name; cheap, and never wrong when it answers no.
+    """True if an object in the text may repeat a member name. A fast check: True can be wrong, False cannot.
 
-    Each member has a colon. A flat object of ``members`` different names with as many colons repeats none.
+    Each member has one colon. A flat object with ``members`` distinct names and as many colons has no repeated name.
     """
     colons = text.count(b":")
     if colons == members:
@@ -84,12 +84,12 @@ def may_repeat_members(text: bytes, members: int) -> bool:
 
 
 def may_be_infinite(text: bytes) -> bool:
-    """Whether a number in the text may be NaN or infinite; cheap, and never wrong when it answers no."""
+    """True if a number in the text may be NaN or infinite. A fast check: True can be wrong, False cannot."""
     return _SUSPICIOUS_NUMBER.search(text) is not None
 
 
 def is_finite(text: bytes) -> bool:
-    """Whether a text that this process wrote has no NaN and no infinity among its numbers."""
+    """True if a text that this process wrote has no NaN and no infinity among its numbers."""
     if b"NaN" not in text and b"Infinity" not in text:
         return True
     try:
@@ -100,12 +100,13 @@ def is_finite(text: bytes) -> bool:
 
 
 def inexact(text: bytes, *, for_decimals: bool) -> Mapping[float, set[str]] | None:
-    """Return how the fractions in the text are written, by their value as floating-point numbers.
+    """Return the spellings of the fractions in the text, by their value as floating-point numbers.
 
-    None where floating-point numbers keep all of them (``is_kept``); ``for_decimals``, where they equal all of them.
+    Returns None if no fraction loses digits as a floating-point number (``is_kept``). With ``for_decimals``, returns
+    None only if every fraction equals its floating-point number.
 
     Raises:
-        ValueError: more than ``PROBLEM_FIELDS_MAX`` are not kept, and none can be for a decimal.
+        ValueError: more than ``PROBLEM_FIELDS_MAX`` fractions lose digits, without ``for_decimals``.
     """
     if not may_be_tiny(text) and not (for_decimals and _LONG_NUMBER.search(text)):
         return None
@@ -127,7 +128,7 @@ def inexact(text: bytes, *, for_decimals: bool) -> Mapping[float, set[str]] | No
 
 
 def may_be_tiny(text: bytes) -> bool:
-    """Tell whether a fraction may be below the range of floating-point numbers; cheap; a no is never wrong."""
+    """True if a fraction may be below the float range. A fast check: True can be wrong, False cannot."""
     if b"-" in text and (_has_long_exponent(text, b"e-") or _has_long_exponent(text, b"E-")):
         return True
     return len(text) >= len(_ZEROS) and _ZEROS in text
@@ -138,9 +139,9 @@ def _has_long_exponent(text: bytes, mark: bytes) -> bool:
 
 
 def is_kept(number: str) -> bool:
-    """Tell whether a floating-point number keeps a JSON number: equal, or rounded in the last of its digits.
+    """True if a JSON number and its floating-point number are equal or differ only by rounding in the last digit.
 
-    Below the normal range digits are lost, and in the end the number itself: ``1e-400`` becomes 0.
+    Below the normal range of floats digits are lost, and finally the whole number: ``1e-400`` becomes 0.
     """
     rounded = float(number)
     if abs(rounded) >= sys.float_info.min or _is_equal(rounded, number):
@@ -177,7 +178,7 @@ class _Infinite(ValueError):
 
 
 def _path_of_infinite(text: bytes | str) -> str:
-    """Return the JSON pointer of a number that is too large; empty where the text repeats a member."""
+    """Return the JSON pointer of a number that is too large, or an empty path if the text repeats a member."""
     left: list[tuple[str, Any]] = [("", json.loads(text, parse_constant=lambda _name: None))]
     while left:
         path, value = left.pop()
@@ -187,7 +188,7 @@ def _path_of_infinite(text: bytes | str) -> str:
             for name, part in cast("dict[str, Any]", value).items():
                 left.append((f"{path}/{name.replace('~', '~0').replace('/', '~1')}"[:_PATH_MAX], part))
         elif isinstance(value, list):
-            left += ((f"{path}/{place}"[:_PATH_MAX], part) for place, part in enumerate(cast("list[object]", value)))
+            left += ((f"{path}/{index}"[:_PATH_MAX], part) for index, part in enumerate(cast("list[object]", value)))
     return ""
 
 

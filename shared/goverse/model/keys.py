@@ -1,9 +1,8 @@
-"""How an object is named, and which shard a name belongs to.
+"""Object keys and the mapping from keys to shards.
 
-An object is ``(namespace, type, id)``. Its shard is the top bits of a 64-bit stable hash of the three, so a count
-can be
-doubled or halved by splitting or merging neighbours. Two reserved id forms choose a place instead of being hashed:
-``shard#N/rest`` lives on shard N, ``node#ID/rest`` on the node of that id.
+A key is ``(namespace, type, id)``. Its shard is given by the top bits of a stable 64-bit hash of the three parts, so
+the number of shards can be doubled or halved by splitting or merging neighbours. Two reserved id forms name their
+placement instead: ``shard#N/rest`` belongs to shard N, ``node#ID/rest`` to the node with that id.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ from goverse.limits import ID_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, NAME_BYTES_M
 DEFAULT_NAMESPACE = "default"
 
 ROUTER_KEY_PREFIX = "gv-"
-"""Idempotency keys that begin so were made by a router, for calls that came without one; callers cannot use it."""
+"""Prefix of idempotency keys that a router makes for calls without a key; clients must not use it."""
 
 DERIVED_KEY_PREFIX = f"{ROUTER_KEY_PREFIX}~"
-"""Begins the keys of calls that an object makes while it carries out a call under a router's key."""
+"""Prefix of the keys of nested calls, if the calling turn runs under a router's key."""
 
 CLIENT_DERIVED_KEY_PREFIX = "~"
-"""Begins the keys of calls that an object makes while it carries out a call under its caller's key."""
+"""Prefix of the keys of nested calls, if the calling turn runs under a client's key."""
 
 RESERVED_KEY_PREFIXES = (ROUTER_KEY_PREFIX, CLIENT_DERIVED_KEY_PREFIX)
-"""A client whose key begins so could take the place of a call that GoVerse itself will make."""
+"""Prefixes that client keys must not have: such a key could collide with that of a call made by GoVerse."""
 
 _IDEMPOTENCY_KEY = re.compile(r"[ !#-~]+")
 
 RESERVED_IDS = frozenset({"watch", "changes", "query"})
-"""Paths under a type; an object of this id could not be told apart from them."""
+"""Ids that are also paths under a type, so an object cannot have them."""
 
 _ROUTER_NAME_END = len(ROUTER_KEY_PREFIX) + 16
 _NUMBER_DIGITS_MAX = 15
@@ -50,13 +49,13 @@ class ObjectKey(NamedTuple):
     id: str
 
     def __str__(self) -> str:
-        """Show ``Type/id``, with the namespace in front where it is not the default one."""
+        """Return ``Type/id``, or ``namespace:Type/id`` outside the default namespace."""
         name = f"{self.type}/{self.id}"
         return name if self.namespace == DEFAULT_NAMESPACE else f"{self.namespace}:{name}"
 
 
 class Placement(NamedTuple):
-    """Where an id asks to live; both None for an ordinary id."""
+    """The placement that a reserved id form names; both are None for an ordinary id."""
 
     shard: int | None
     node: str | None
@@ -66,7 +65,7 @@ def check_id(value: str) -> str:
     """Return ``value`` if it is a valid object id: 1 to 512 bytes of UTF-8, and not reserved.
 
     Raises:
-        MalformedRequest: it is empty, too long, not encodable, reserved, or a reserved form that is incomplete.
+        MalformedRequest: the id is empty, too long, not encodable, reserved, or an incomplete reserved form.
     """
     if value in RESERVED_IDS:
         raise reserved_id(value)
@@ -74,23 +73,23 @@ def check_id(value: str) -> str:
 
 
 def reserved_id(value: str) -> MalformedRequest:
-    """Return the refusal of an id that names a path under the type."""
+    """Return the error for an id that is also a path under the type."""
     return MalformedRequest(f"{value!r} is reserved and cannot be an object id; choose another one, like '{value}-1'")
 
 
 def check_id_form(value: str) -> str:
-    """Return ``value`` if an object of this id can be stored; one of an earlier release may have a reserved id.
+    """Return ``value`` if an object with this id can be stored. Reserved ids pass: earlier releases allowed them.
 
     Raises:
-        TypeError: it is not a text.
-        MalformedRequest: it is empty, too long, not encodable, or a reserved form that is incomplete.
+        TypeError: the id is not a string.
+        MalformedRequest: the id is empty, too long, not encodable, or an incomplete reserved form.
     """
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:
         raise MalformedRequest("the object id is not valid UTF-8") from error
     except AttributeError:
-        raise TypeError(f"the object id is {value!r}; give a text, as '{value}'") from None
+        raise TypeError(f"the object id is {value!r}; use a string, for example '{value}'") from None
     if not 1 <= size <= ID_BYTES_MAX:
         raise MalformedRequest(f"the object id has {size} bytes; 1 to {ID_BYTES_MAX} are allowed")
     if value.startswith(("shard#", "node#")):
@@ -102,7 +101,8 @@ def check_namespace(value: str) -> str:
     """Return ``value`` if it is a valid namespace.
 
     Raises:
-        MalformedRequest: it is not 1 to 128 letters, digits, ``.``, ``_`` or ``-``, beginning with a letter or digit.
+        MalformedRequest: the namespace is not 1 to 128 letters, digits, ``.``, ``_`` or ``-``, beginning with a letter
+            or digit.
     """
     if len(value) > NAMESPACE_BYTES_MAX or _NAMESPACE.fullmatch(value) is None:
         raise MalformedRequest(
@@ -113,15 +113,15 @@ def check_namespace(value: str) -> str:
 
 
 def is_name(value: str) -> bool:
-    """Tell whether ``value`` may name a type or a method: an ASCII identifier without leading underscore."""
+    """True if ``value`` may name a type or a method: an ASCII identifier without a leading underscore."""
     return value.isascii() and value.isidentifier() and value[0] != "_" and len(value) <= NAME_BYTES_MAX
 
 
 def placement_of(object_id: str) -> Placement:
-    """Read the reserved id forms.
+    """Return the placement that an id names.
 
     Raises:
-        MalformedRequest: the id begins with a reserved prefix but is not of its form.
+        MalformedRequest: the id begins with a reserved prefix but does not have its form.
     """
     if object_id.startswith("shard#"):
         match = _FIXED_SHARD.fullmatch(object_id)
@@ -140,8 +140,8 @@ def check_idempotency_key(value: str) -> str:
     """Return ``value`` if a caller may send it as its idempotency key.
 
     Raises:
-        MalformedRequest: it is not 1 to 255 printable ASCII characters without double quotes, or it is one of the keys
-            that GoVerse makes.
+        MalformedRequest: the key is not 1 to 255 printable ASCII characters without double quotes, or it begins with a
+            reserved prefix.
     """
     if len(value) > IDEMPOTENCY_KEY_BYTES_MAX or _IDEMPOTENCY_KEY.fullmatch(value) is None:
         raise MalformedRequest(
@@ -154,7 +154,7 @@ def check_idempotency_key(value: str) -> str:
 
 
 def reserved_key() -> MalformedRequest:
-    """Return the refusal of an idempotency key that begins as those that GoVerse makes."""
+    """Return the error for an idempotency key with a reserved prefix."""
     prefixes = " or ".join(map(repr, RESERVED_KEY_PREFIXES))
     return MalformedRequest(
         f"an idempotency key cannot begin with {prefixes}: GoVerse makes such keys itself, for calls between objects "
@@ -163,22 +163,22 @@ def reserved_key() -> MalformedRequest:
 
 
 def is_unique(idempotency_key: str) -> bool:
-    """Tell whether a router made the key for one request, so that no other request can come under it."""
+    """True if a router made the key for a single request, so that no other request can have it."""
     return idempotency_key.startswith(ROUTER_KEY_PREFIX) and not idempotency_key.startswith(DERIVED_KEY_PREFIX)
 
 
 def is_derived(idempotency_key: str) -> bool:
-    """Tell whether the key is one of a nested call."""
+    """True if the key belongs to a nested call."""
     return idempotency_key.startswith((DERIVED_KEY_PREFIX, CLIENT_DERIVED_KEY_PREFIX))
 
 
 def router_key(router: str, number: int) -> str:
-    """Return the key of a router, named by 16 hexadecimal digits, for one of its calls."""
+    """Return a router's key for one of its calls; ``router`` is its name, 16 hexadecimal digits."""
     return f"{ROUTER_KEY_PREFIX}{router}-{number:x}"
 
 
 def router_number(idempotency_key: str) -> tuple[str, int] | None:
-    """Return what ``router_key`` made a key of; None for every other key."""
+    """Return the arguments from which ``router_key`` made the key, or None for any other key."""
     if (
         not idempotency_key.startswith(ROUTER_KEY_PREFIX)
         or idempotency_key[_ROUTER_NAME_END : _ROUTER_NAME_END + 1] != "-"
@@ -195,13 +195,13 @@ def router_number(idempotency_key: str) -> tuple[str, int] | None:
 
 
 def stable_hash(key: ObjectKey) -> int:
-    """Return a 64-bit hash of the key that is the same in every process and release."""
+    """Return a 64-bit hash of the key; it is the same in all processes and releases."""
     parts = b"\x00".join((key.namespace.encode(), key.type.encode(), key.id.encode()))
     return int.from_bytes(blake2b(parts, digest_size=8, person=b"goverse.shard").digest(), "big")
 
 
 def shard_of(key: ObjectKey, shard_count: int) -> int:
-    """Return the shard of ``key`` in a space of ``shard_count`` shards, a power of two.
+    """Return the shard of ``key`` among ``shard_count`` shards; ``shard_count`` is a power of two.
 
     Raises:
         MalformedRequest: the id names a shard that does not exist.
@@ -209,6 +209,6 @@ def shard_of(key: ObjectKey, shard_count: int) -> int:
     fixed = placement_of(key.id).shard
     if fixed is not None:
         if fixed >= shard_count:
-            raise MalformedRequest(f"shard {fixed} does not exist; there are {shard_count}")
+            raise MalformedRequest(f"shard {fixed} does not exist; there are {shard_count} shards")
         return fixed
     return stable_hash(key) >> (64 - (shard_count.bit_length() - 1)) if shard_count > 1 else 0

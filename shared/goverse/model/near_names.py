@@ -1,8 +1,8 @@
-"""The name that a mistyped one resembles, for the answers to unknown types and methods.
+"""Suggestions for mistyped names, in the errors for unknown types and methods.
 
-Clients without any permission can ask, so the cost has a bound that no request changes: a long name is not compared at
-all, a name of a very different length is passed over, and at most 200 names are looked at. A caller gives only names
-that the asking side may see.
+Clients without any permission can trigger the search, so its cost is bounded: names of more than 48 characters are not
+compared, names whose length differs by more than 3 are skipped, and at most 200 names are considered. Pass only names
+that the client may see.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _SIMILAR: Final = 0.7
 
 
 def near_name(given: str, names: Iterable[str]) -> str | None:
-    """Return the name that ``given`` was probably meant to be, or None; upper and lower case count as equal."""
+    """Return the name that ``given`` most resembles, ignoring case, or None if no name is similar."""
     if len(given) > _LENGTH_MAX:
         return None
-    looked_at = (name for name in islice(names, _NAMES_MAX) if abs(len(name) - len(given)) <= _LENGTH_DIFFERENCE_MAX)
-    candidates = {name.lower(): name for name in looked_at}
+    compared = (name for name in islice(names, _NAMES_MAX) if abs(len(name) - len(given)) <= _LENGTH_DIFFERENCE_MAX)
+    candidates = {name.lower(): name for name in compared}
     near = get_close_matches(given.lower(), candidates, 1, _SIMILAR)
     return candidates[near[0]] if near else None
 
 
 def advice(given: str, names: Iterable[str], listing: str) -> str:
-    """Return what stands behind a complaint about ``given``: the near name, if there is one, and ``listing``.
+    """Return the hint for an error about the unknown name ``given``: the nearest name, if any, and ``listing``.
 
     >>> advice("incremet", ["increment", "reset"], "it has increment, reset")
     "did you mean 'increment'? It has increment, reset"

@@ -1,4 +1,4 @@
-"""Ids for objects whose creator named none."""
+"""Generated ids for objects that are created without one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from hashlib import blake2b
 
 
 def time_ordered_id(wall_ms: int, entropy: bytes) -> str:
-    """Return a UUID of version 7, which sorts by time; ``entropy`` are 10 random bytes."""
+    """Return a version 7 UUID, which sorts by time; ``entropy`` is 10 random bytes."""
     return _uuid((wall_ms & 0xFFFF_FFFF_FFFF).to_bytes(6, "big") + entropy, version=7)
 
 
 def derived_id(namespace: str, type_name: str, idempotency_key: str) -> str:
-    """Return the id of the object that a create under this idempotency key makes, the same at every repetition."""
+    """Return the id for a create with this idempotency key; every repetition gets the same id."""
     parts = b"\x00".join(part.encode() for part in (namespace, type_name, idempotency_key))
     return _uuid(blake2b(parts, digest_size=16, person=b"goverse.newid").digest(), version=8)
 

@@ -1,10 +1,9 @@
-"""The size of a problem document: bounded where it is made, before it meets a link, a log or a store.
+"""Size limits of problem documents, applied when a problem is created.
 
-A problem carries what an object's own code put into an exception, or what a validator said about a request from
-outside, so its size is in other hands. Bounds: 2 KiB of ``detail``, 16 KiB of further members as JSON, 20 field errors
-with a path and a message of 256 bytes each. What exceeds a bound is cut, never refused: the caller must learn that the
-call failed. A text that was cut ends with ``CUT``. Members that do not fit are left out, and the member ``truncated``
-names them.
+The content of a problem comes from the application's exceptions and from validators of client requests, so it can have
+any size. The limits are 2 KiB of ``detail``, 16 KiB of further members as JSON, and 20 field errors with a path and a
+message of 256 bytes each. A larger problem is cut, never rejected: the caller has to learn that the call failed. A text
+that was cut ends with ``CUT``. Members that do not fit are left out and listed in the member ``truncated``.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ import orjson
 from goverse.limits import NAME_BYTES_MAX, PROBLEM_DETAIL_BYTES_MAX, PROBLEM_FIELDS_MAX, PROBLEM_MEMBERS_BYTES_MAX
 
 CUT: Final = " … (cut)"
-"""The end of a text that was longer than its bound."""
+"""Suffix of a text that was cut."""
 
 TRUNCATED: Final = "truncated"
-"""The member that names the members that were left out."""
+"""Name of the member that lists the members that were left out."""
 
 _UTF8_WIDTH_MAX: Final = 4
 
 
 def bounded_text(text: str, bytes_max: int) -> str:
-    """Return ``text``, cut to ``bytes_max`` bytes of UTF-8 with the mark ``CUT`` at its end if it is longer."""
+    """Return ``text``; if it has more than ``bytes_max`` bytes of UTF-8, cut it to that size, ending with ``CUT``."""
     if len(text) * _UTF8_WIDTH_MAX <= bytes_max:
         return text
     head = text[: bytes_max + 1].encode("utf-8", "replace")
@@ -37,7 +36,7 @@ def bounded_text(text: str, bytes_max: int) -> str:
 
 
 def bounded_members(members: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return ``members``, or as many of them, in order, as fit into ``PROBLEM_MEMBERS_BYTES_MAX`` bytes of JSON."""
+    """Return those ``members`` that fit, in their order, into ``PROBLEM_MEMBERS_BYTES_MAX`` bytes of JSON."""
     if json_bytes(members) <= PROBLEM_MEMBERS_BYTES_MAX:
         return members
     left = PROBLEM_MEMBERS_BYTES_MAX - (PROBLEM_FIELDS_MAX + 1) * (NAME_BYTES_MAX + 4)
@@ -57,7 +56,7 @@ def bounded_members(members: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def json_bytes(value: Any) -> int:
-    """Return the size of ``value`` as JSON; more than any bound where it has no JSON form."""
+    """Return the size of ``value`` as JSON, or a size above every bound if it has no JSON form."""
     attempts: tuple[Callable[[], int], ...] = (
         lambda: len(orjson.dumps(value, default=str)),
         lambda: len(json.dumps(value, default=str)),

@@ -1,7 +1,8 @@
-"""What a store keeps: the commit record of a turn, and what can be read back.
+"""The records of a store: the commit record of a turn, and the values that a store returns.
 
-A commit record is everything that one turn made durable, or nothing of it: the new state (or its absence), and the
-reply under the call's idempotency key. Its position in the store is its ``commit_seq``.
+A commit record holds everything that one turn makes durable: the new state (or the deletion of the object) and the
+reply under the call's idempotency key. It is committed as a whole or not. Its position in the store is its
+``commit_seq``.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from goverse.model.keys import ObjectKey
 
 
 class StoredReply(NamedTuple):
-    """A reply that is kept under an idempotency key.
+    """A reply that is stored under an idempotency key.
 
     Attributes:
-        fingerprint: digest of operation, method and body of the request that it answers.
+        fingerprint: digest of the request's operation, method and body.
         reply: the encoded reply (see ``goverse.model.replies``).
-        expires_ms: until when it must be kept, in milliseconds since the epoch.
+        expires_ms: the time until which it must be kept, in milliseconds since the epoch.
         commit_seq: the commit that made it durable; 0 before that.
     """
 
@@ -35,10 +36,10 @@ class StoredObject:
     Attributes:
         version: grows by one with each commit that changes or deletes the object.
         state: the state as a JSON object in UTF-8, or None for a tombstone (the object was deleted).
-        state_version: the class's ``state_version`` that wrote it.
-        commit_seq: the commit that wrote it.
-        modified_ms: when, in milliseconds since the epoch.
-        creation: digest of the creation arguments, empty for a creation without arguments; None where it is unknown.
+        state_version: the ``state_version`` of the class that wrote the state.
+        commit_seq: the commit that wrote the state.
+        modified_ms: time of that commit, in milliseconds since the epoch.
+        creation: digest of the creation arguments, empty for a creation without arguments, None if it is unknown.
     """
 
     version: int
@@ -51,24 +52,24 @@ class StoredObject:
 
 @dataclass(slots=True)
 class CommitRecord:
-    """What one turn asks the store to make durable, all or nothing.
+    """The durable effects of one turn; the store commits all of them or none.
 
     Attributes:
         key: the object.
-        expected: the version that the object must have in the store; 0 when it must never have existed.
-        version: the version after the commit: ``expected + 1`` where the turn changed the object, else ``expected``.
-        state: the new state as JSON in UTF-8; None deletes. Not looked at where ``version == expected``.
+        expected: the version that the object must have in the store; 0 if it must never have existed.
+        version: the version after the commit: ``expected + 1`` if the turn changed the object, else ``expected``.
+        state: the new state as JSON in UTF-8; None deletes the object. Ignored if ``version == expected``.
         state_version: the class's ``state_version``.
         at_ms: wall-clock time of the turn, in milliseconds since the epoch.
         idempotency_key: the call's key, or None.
-        reply: what to keep under that key; None where there is no key.
-        shard: the object's shard; not looked at where ``epoch`` is 0.
-        epoch: the claim under which the turn ran, or 0 where nobody else could write (one process, one store). A record
-            that neither changes the object nor keeps a reply only checks that claim.
-        fresh_key: a router made the key for this very attempt, so no reply can be kept under it unless the call was
-            sent again meanwhile.
-        creation: digest of the creation arguments (16 bytes), empty for a creation without arguments; None where it
-            is unknown or the object is deleted.
+        reply: the reply to store under that key; None without a key.
+        shard: the object's shard; ignored if ``epoch`` is 0.
+        epoch: the epoch of the claim under which the turn ran, or 0 if no other process can write to the store. A
+            record that neither changes the object nor stores a reply only checks this epoch.
+        fresh_key: a router made the key for this attempt, so a reply can exist under it only if the call was sent
+            again in the meantime.
+        creation: digest of the creation arguments (16 bytes), empty for a creation without arguments, None if it is
+            unknown or the object is deleted.
     """
 
     key: ObjectKey
@@ -86,19 +87,19 @@ class CommitRecord:
 
     @property
     def changes_object(self) -> bool:
-        """Whether the record writes the object, not only a reply."""
+        """True if the record writes the object, not only a reply."""
         return self.version != self.expected
 
 
 class ObjectSummary(NamedTuple):
-    """One line of a listing."""
+    """One entry of a listing: the id and the version of an object."""
 
     id: str
     version: int
 
 
 class Change(NamedTuple):
-    """One entry of the change feed: an object was written (``state`` set) or deleted (``state`` None)."""
+    """One entry of the change feed: an object was written, or deleted if ``state`` is None."""
 
     commit_seq: int
     key: ObjectKey
@@ -108,7 +109,7 @@ class Change(NamedTuple):
 
 
 class StoreHealth(NamedTuple):
-    """Whether a store takes commits, and if not, why (a sentence for people)."""
+    """The health of a store: ``ready`` while it accepts commits, otherwise ``reason`` is a sentence for people."""
 
     ready: bool
     reason: str

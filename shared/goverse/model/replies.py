@@ -1,7 +1,7 @@
-"""How a reply is kept under an idempotency key, and what tells two requests with one key apart.
+"""The encoding of stored replies, and the fingerprint that identifies a request under its idempotency key.
 
-A kept reply is one format byte, the object's version as eight bytes big-endian, one byte that says whether a result
-(0), the result of a creating request (1) or a problem (2) follows, and that, as JSON.
+A stored reply is a format byte, the object's version (eight bytes, big-endian), a kind byte, and JSON. The kind is 0
+for a result, 1 for the result of a request that created the object, and 2 for a problem.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from typing import Final
 from goverse.errors import DataNewer
 from goverse.model import json_values
 from goverse.model.frames import Operation, Problem, Reply, Request
-from goverse.model.json_text import means_nothing
+from goverse.model.json_text import is_no_arguments
 
 _FORMAT: Final = 1
 _HEAD: Final = Struct(">BQB")
 _RESULT, _CREATED, _PROBLEM = range(3)
 _FINGERPRINT: Final = blake2b(digest_size=16, person=b"goverse.request")
 _OPERATIONS: Final = {operation: b"\x00%d\x00" % operation for operation in Operation}
-_SHORT: Final = 8  # a body of null, also with a line's end, has fewer bytes; longer ones are not looked at
+_SHORT: Final = 8  # bodies of this size or more are not compared with null, which is shorter even with a line end
 
 
 def fingerprint(request: Request) -> bytes:
     """Return 16 bytes that are equal for requests with the same operation, method and body.
 
-    An empty body, ``null`` and ``{}`` all mean no arguments, so they are the same. Otherwise bodies are compared byte
-    for byte.
+    Bodies are compared byte for byte, except that an empty body, ``null`` and ``{}`` are equal: all three mean "no
+    arguments".
     """
     body = request.body
-    if len(body) < _SHORT and means_nothing(body):
+    if len(body) < _SHORT and is_no_arguments(body):
         body = b"{}"
-    digest = _FINGERPRINT.copy()  # a third of the time that a new one takes
+    digest = _FINGERPRINT.copy()  # a copy takes a third of the time of a new digest
     digest.update(body + _OPERATIONS[request.operation] + request.method.encode())
     return digest.digest()
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """Return ``reply`` as bytes to keep; its position is not part of them."""
+    """Return ``reply`` as bytes to store; its ``commit_seq`` is not included."""
     if reply.problem is None:
         return _HEAD.pack(_FORMAT, reply.version, _CREATED if reply.created else _RESULT) + reply.body
     problem = reply.problem
@@ -53,16 +53,18 @@ def encode_reply(reply: Reply) -> bytes:
     return _HEAD.pack(_FORMAT, reply.version, _PROBLEM) + json_values.encode(members)
 
 
-def decode_reply(kept: bytes, commit_seq: int) -> Reply:
-    """Return the reply that ``kept`` holds, marked as replayed.
+def decode_reply(stored: bytes, commit_seq: int) -> Reply:
+    """Return the stored reply, marked as replayed.
 
     Raises:
-        DataNewer: a newer release wrote it.
+        DataNewer: a newer release wrote the reply.
     """
-    form, version, kind = _HEAD.unpack_from(kept)
+    form, version, kind = _HEAD.unpack_from(stored)
     if form != _FORMAT:
-        raise DataNewer(f"a kept reply has format {form}; this program knows {_FORMAT}")
-    content = kept[_HEAD.size :]
+        raise DataNewer(
+            f"a stored reply has format {form}, but this release reads only format {_FORMAT}; upgrade GoVerse"
+        )
+    content = stored[_HEAD.size :]
     if kind == _PROBLEM:
         return Reply(
             version=version, commit_seq=commit_seq, replayed=True, problem=Problem(**json_values.decode(content))

@@ -122,7 +122,7 @@ class Arguments:
         try:
             values = cast("dict[str, Any]", self._validate_json(body or _EMPTY_OBJECT))
         except ValidationError as error:
-            if body and json_text.means_nothing(body):
+            if body and json_text.is_no_arguments(body):
                 return self.decode(b"")
             raise self._refusal(body, error) from error
         except BaseException as error:  # also sys.exit(): one call's arguments do not end the node

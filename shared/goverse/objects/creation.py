@@ -12,7 +12,7 @@ import json
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, cast
 
-from goverse.model.json_text import means_nothing
+from goverse.model.json_text import is_no_arguments
 from goverse.model.json_values import decode
 from goverse.objects.codec import Arguments
 
@@ -38,7 +38,7 @@ class Creation(NamedTuple):
 
 def creation_of(arguments: Arguments, body: bytes) -> Creation:
     """Return what ``body`` asks for, a JSON object of arguments that were checked before."""
-    if means_nothing(body):
+    if is_no_arguments(body):
         return Creation(NO_ARGUMENTS)
     given = cast("dict[str, Any]", decode(body))
     defaults = arguments.plain_defaults()

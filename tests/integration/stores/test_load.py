@@ -332,7 +332,7 @@ def _wrong_lines() -> Iterator[tuple[str, str]]:
     for reply in (b"\x01", b"\x01" + bytes(8) + b"\x02{}", b"\x01" + bytes(8) + b"\x02["):
         yield line(**kept, reply=base64.b64encode(reply).decode()), "reply cannot be decoded"
     newer = base64.b64encode(b"\x02" + bytes(9)).decode()
-    yield line(**kept, reply=newer), "a kept reply has format 2"
+    yield line(**kept, reply=newer), "a stored reply has format 2"
 
 
 def test_a_state_as_deep_as_a_request_may_be_is_loaded(tmp_path: Path) -> None:

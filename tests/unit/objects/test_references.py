@@ -213,7 +213,7 @@ async def test_references_are_values() -> None:
     with pytest.raises(MalformedRequest):
         reference_to(Account, "default", "x" * 513)
     number: Any = 5
-    with pytest.raises(TypeError, match="the object id is 5; give a text, as '5'"):
+    with pytest.raises(TypeError, match="the object id is 5; use a string, for example '5'"):
         reference_to(Account, "default", number)
     with pytest.raises(DefinitionError, match="5 is not an object type"):
         reference_to(number, "default", "a")

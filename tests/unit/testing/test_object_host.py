@@ -230,7 +230,7 @@ NO_FAULTS: dict[str, tuple[Callable[[ObjectHost], object], type[Exception], str]
     "id as number": (
         lambda host: host.fail(Purse, "add", SoldOut, object_id=cast("Any", 5)),
         TypeError,
-        "object_id is 5; give a text, as '5'",
+        "object_id is 5; use a string, for example '5'",
     ),
     "empty id": (lambda host: host.fail(Purse, "add", SoldOut, object_id=""), MalformedRequest, "0 bytes"),
     "method as function": (
