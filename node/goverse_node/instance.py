@@ -13,7 +13,7 @@ from goverse.errors import GoverseError, MethodFailed, StateInvalid, StateNotSto
 from goverse.model import json_values
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
-from goverse.objects.complaints import in_words
+from goverse.objects.validation_errors import in_words
 from goverse.objects.spec import TypeSpec
 from goverse_node.memento import Memento
 

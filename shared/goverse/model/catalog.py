@@ -112,8 +112,8 @@ def _type(members: Mapping[str, Any]) -> TypeDescription:
     )
 
 
-def _errors(members: Iterable[Mapping[str, Any]]) -> tuple[ErrorDescription, ...]:
-    return tuple(ErrorDescription(each["status"], each["code"], each["detail"]) for each in members)
+def _errors(errors: Iterable[Mapping[str, Any]]) -> tuple[ErrorDescription, ...]:
+    return tuple(ErrorDescription(each["status"], each["code"], each["detail"]) for each in errors)
 
 
 def _method(members: Mapping[str, Any]) -> MethodDescription:

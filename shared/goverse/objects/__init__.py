@@ -1,1 +1,1 @@
-"""The object model: what a user's class declares, compiled once into what a node and a gate need of it."""
+"""The object model: compiles an application's classes into the specs that nodes and gates use."""

@@ -1,9 +1,9 @@
-"""From what a user names on the command line to the object types that are served.
+"""Loading of the application that is named on the command line.
 
-A target is a file (``app.py``), a package folder (``shop/``), a module (``shop.objects``), or one of these and an
-attribute (``shop:OBJECTS``: classes, or a ``Registry``). Without attribute, every object type that the module's
-namespace shows is served, wherever it was defined. What goes wrong in the user's code is shown with the user's
-lines only.
+A target is a file (``app.py``), a package folder (``shop/``) or a module (``shop.objects``), optionally followed by an
+attribute that holds classes or a ``Registry`` (``shop:OBJECTS``). Without an attribute, all object types in the
+module's namespace are served, imported ones included. If the application's code fails, the error shows only the
+traceback lines of that code.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _FOREIGN_CODE: Final = (Path(__file__).resolve().parents[1], *map(Path, sysconfi
 
 
 class ApplicationBroken(ConfigError):
-    """The application is there, but its code cannot be imported or defines a type wrongly: an edit can mend it."""
+    """The application exists, but its code cannot be imported or defines an invalid type; an edit can fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an application is.
+    """The location of an application.
 
     Attributes:
-        module: the name to import it by.
-        folder: goes to the front of ``sys.path``; what is watched for changes lies below it.
-        file: the module's file, where the target names one.
-        attribute: what to serve of it, or None for all object types in it.
+        module: the name of the module to import.
+        folder: the folder to put first on ``sys.path``; files below it are watched for changes.
+        file: the module's file, if the target names a file or a folder.
+        attribute: the attribute of the module to serve, or None for all its object types.
     """
 
     module: str
@@ -63,46 +63,46 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """A user's application, imported and compiled."""
+    """An application after import and compilation."""
 
     target: Target
     registry: Registry
     module: ModuleType
 
     def with_access(self, rules: Mapping[str, AccessRule]) -> Application:
-        """Return the application with what the configuration says about who may create and delete.
+        """Return the application with the access rules of the configuration applied.
 
         Raises:
-            ConfigError: a rule is for a type that the application does not have.
+            ConfigError: a rule names a type that the application does not have.
         """
         return replace(self, registry=self.registry.with_access(rules)) if rules else self
 
 
 def find_target(name: str) -> Target:
-    """Return where ``name`` points, without importing anything.
+    """Return the target that ``name`` refers to, without importing it.
 
     Raises:
-        ConfigError: there is no such file, folder or package; says which one is nearest.
+        ConfigError: the file, folder or package is not found; the message suggests a similar one.
     """
-    place, attribute = _split(name)
-    path = Path(place)
+    location, attribute = _split(name)
+    path = Path(location)
     if path.is_dir():
         if not (path / "__init__.py").is_file():
-            raise ConfigError(f"{place} is a folder, not a package: it has no __init__.py; {_files_of(path)}")
+            raise ConfigError(f"{location} is a folder, not a package: it has no __init__.py; {_files_of(path)}")
         return _inside_packages(path.resolve() / "__init__.py", attribute)
     if path.is_file():
         return _inside_packages(path.resolve(), attribute)
-    if place.endswith(".py") or "/" in place or not all(part.isidentifier() for part in place.split(".")):
-        raise ConfigError(f"there is no file or folder {place}{_nearest(path)}")
-    return Target(place, Path.cwd(), None, attribute)
+    if location.endswith(".py") or "/" in location or not all(part.isidentifier() for part in location.split(".")):
+        raise ConfigError(f"file or folder not found: {location}{_nearest(path)}")
+    return Target(location, Path.cwd(), None, attribute)
 
 
 def load_application(name: str) -> Application:
-    """Import what ``name`` points to and compile the object types that it serves.
+    """Import the target that ``name`` refers to and compile its object types.
 
     Raises:
-        ApplicationBroken: it cannot be imported, or an object type breaks a rule.
-        ConfigError: it is not there, or holds no object types.
+        ApplicationBroken: the module cannot be imported, or an object type breaks a rule.
+        ConfigError: the target is not found, or has no object types.
     """
     target = find_target(name)
     module = _import(target)
@@ -116,7 +116,7 @@ def load_application(name: str) -> Application:
 
 
 def imported_files(target: Target) -> list[str]:
-    """Return the files below the target's folder that were imported so far, without installed packages."""
+    """Return the imported files below the target's folder, except installed packages."""
     found = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     files = {Path(file).resolve() for file in found if isinstance(file, str)}
     folder = target.folder.resolve()
@@ -124,14 +124,14 @@ def imported_files(target: Target) -> list[str]:
 
 
 def _split(name: str) -> tuple[str, str | None]:
-    place, colon, attribute = name.rpartition(":")
+    location, colon, attribute = name.rpartition(":")
     if colon and attribute.isidentifier():
-        return place, attribute
+        return location, attribute
     return name, None
 
 
 def _inside_packages(file: Path, attribute: str | None) -> Target:
-    """Name the file's module from its outermost package on, so that relative imports work as they do elsewhere."""
+    """Return the target of a file; the module name includes all enclosing packages, so that relative imports work."""
     parts = [file.stem] if file.name != "__init__.py" else []
     folder = file.parent
     while (folder / "__init__.py").is_file():
@@ -149,7 +149,7 @@ def _import(target: Target) -> ModuleType:
     except ModuleNotFoundError as error:
         if target.file is None and error.name and f"{target.module}.".startswith(f"{error.name}."):
             near = _nearest(target.folder / error.name.replace(".", "/"))
-            raise ConfigError(f"there is no file, folder or module {target.module!r} here{near}") from error
+            raise ConfigError(f"file, folder or module not found: {target.module!r}{near}") from error
         raise _broken(target, error) from error
     except (Exception, SystemExit) as error:
         raise _broken(target, error) from error
@@ -157,7 +157,7 @@ def _import(target: Target) -> ModuleType:
 
 
 def _import_file(target: Target, file: Path) -> ModuleType:
-    """Import a file by its name, or under a name of its own where another module has that name already."""
+    """Import a file under its module name, or under a generated name if another module has that name."""
     if target.module not in sys.stdlib_module_names:
         module = importlib.import_module(target.module)
         if module.__file__ is not None and Path(module.__file__).resolve() == file:
@@ -208,7 +208,7 @@ def _broken(target: Target, error: BaseException) -> ApplicationBroken:
 
 
 def trimmed_traceback(error: BaseException) -> str:
-    """Return the traceback of ``error`` with the user's own lines only: not GoVerse's, not the import system's."""
+    """Return the traceback of ``error`` without the lines of GoVerse, the standard library and packages."""
     shown = traceback.TracebackException.from_exception(error)
     link: traceback.TracebackException | None = shown
     while link is not None:
@@ -224,20 +224,20 @@ def _foreign(filename: str) -> bool:
 
 
 def _nearest(path: Path) -> str:
-    """Say what stands where ``path`` was expected and has a similar name."""
+    """Return a hint for a path that does not exist: the entry with the most similar name, or a list of entries."""
     parent = path.parent
     if not parent.is_dir():
-        return f"; there is no folder {parent} either"
-    there = {entry.name: entry for entry in sorted(parent.iterdir()) if _loadable(entry)}
-    near = get_close_matches(path.name, there, 1, 0.5) or get_close_matches(f"{path.name}.py", there, 1, 0.5)
-    return f"; did you mean {_as_typed(there[near[0]])}?" if near else f"; {_files_of(parent)}"
+        return f"; the folder {parent} does not exist"
+    found = {entry.name: entry for entry in sorted(parent.iterdir()) if _loadable(entry)}
+    near = get_close_matches(path.name, found, 1, 0.5) or get_close_matches(f"{path.name}.py", found, 1, 0.5)
+    return f"; did you mean {_as_typed(found[near[0]])}?" if near else f"; {_files_of(parent)}"
 
 
 def _files_of(folder: Path) -> str:
     names = [_as_typed(entry) for entry in sorted(folder.iterdir()) if _loadable(entry)]
     if not names:
-        return f"there are no Python files in {folder.resolve()}"
-    return f"what could be served there: {', '.join(names[:5])}"
+        return f"no Python files in {folder.resolve()}"
+    return f"available: {', '.join(names[:5])}"
 
 
 def _loadable(entry: Path) -> bool:

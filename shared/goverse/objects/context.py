@@ -1,7 +1,7 @@
-"""What a method may know about the call that it serves.
+"""The context of the call that a method serves.
 
-The node sets ``current_turn`` around every turn; tasks that a method starts inherit it. Outside a turn there is
-none, and ``Object.context`` and ``Object.ref`` say so.
+The node sets ``current_turn`` for every turn; tasks that a method starts inherit it. Outside a turn it is None:
+``Object.context`` and calls through a reference then raise an error.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class Context:
     """The call that a turn serves.
 
     Attributes:
-        request_id: names the request in logs and answers; the same along a chain of calls.
+        request_id: identifies the request in logs and answers; all calls of a chain have the same one.
         method: the exported method or hook that runs.
-        caller: who asked, as the gate established it; empty for an anonymous caller.
+        caller: the caller that the gate identified; empty for an anonymous caller.
         idempotency_key: the key that this call runs under, or None.
         traceparent: W3C trace context, or empty.
         chain: the objects whose turns wait for this call, outermost first, so ``chain[-1]`` made it; empty for a call
             from outside.
-        deadline: when the caller stops waiting, in seconds of the monotonic clock (``asyncio``'s ``loop.time()``).
+        deadline: the time at which the caller stops waiting, in seconds of ``asyncio``'s ``loop.time()``.
     """
 
     request_id: str
@@ -41,7 +41,7 @@ class Context:
 
 
 class Turn(Protocol):
-    """The running turn, as the object model sees it."""
+    """The interface of a running turn that the object model uses."""
 
     @property
     def context(self) -> Context:
@@ -49,19 +49,19 @@ class Turn(Protocol):
         ...
 
     def place(self) -> Mapping[str, str | int]:
-        """Return what a log record of the turn says about where it comes from."""
+        """Return the fields that identify the turn in its log records."""
         ...
 
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
-        """Call another object on behalf of this turn; the outcome is in the reply, also a failure."""
+        """Call another object on behalf of this turn. A failure is reported in the reply, not raised."""
         ...
 
     async def create_object(self, key: ObjectKey, body: bytes) -> Reply:
-        """Create an object that does not exist yet; the outcome is in the reply, also a failure."""
+        """Create an object that does not exist yet. A failure is reported in the reply, not raised."""
         ...
 
     async def delete_object(self, key: ObjectKey) -> Reply:
-        """Delete an object; the outcome is in the reply, also a failure."""
+        """Delete an object. A failure is reported in the reply, not raised."""
         ...
 
     async def list_objects(
@@ -71,7 +71,7 @@ class Turn(Protocol):
         ...
 
     def new_id(self, namespace: str, type_name: str, body: bytes) -> str:
-        """Return an id for an object to create from ``body``; a repetition of the turn gets the same one."""
+        """Return an id for a new object with the creation arguments ``body``; a repeated turn gets the same id."""
         ...
 
 

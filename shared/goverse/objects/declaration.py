@@ -1,13 +1,13 @@
-"""Checks of a class that Python accepts and GoVerse could not carry out as it is meant.
+"""Checks of class definitions that are valid Python but would not work as intended.
 
-Each refusal names the class and the member, says what is wrong with which value, and how to write it. All of them run
-once, when the decorator is applied or the class is loaded.
+Each error names the class, the member and the invalid value, and shows how to write it. All checks run once, when a
+decorator is applied or a class is loaded.
 
-A method is taken for a mistyped hook if its name begins with ``on``, it has no decorator of GoVerse, and it resembles
-the name of a hook: ``on_created``, ``oncreate``, ``on_activation``. GoVerse would never run it. The first letter behind
-``on`` has to agree, so that ``on_rate`` and ``on_reactivate`` stay names of the application.
+A method is treated as a mistyped hook if its name begins with ``on``, it has no GoVerse decorator, and its name
+resembles that of a hook: ``on_created``, ``oncreate``, ``on_activation``. GoVerse would never run it. The first letter
+after ``on`` must match, so applications can use names like ``on_rate`` and ``on_reactivate``.
 
-``on_start`` and ``on_stop`` are refused as names of methods as well: they mark functions of a module.
+Methods named ``on_start`` or ``on_stop`` are rejected too, because these decorators mark functions of a module.
 """
 
 from __future__ import annotations
@@ -25,54 +25,54 @@ PROCESS_HOOKS: Final = ("on_start", "on_stop")
 
 _MARK: Final = "__goverse_"
 _HOOK_BY_LETTERS: Final = {hook.replace("_", ""): hook for hook in HOOKS}
-_SIMILAR: Final = 0.85  # 'on_activity' is at 0.80 and a name of its own, 'on_active' at 0.89 and a mistyped hook
+_SIMILAR: Final = 0.85  # 'on_activity' (0.80) is a name of the application, 'on_active' (0.89) a mistyped hook
 _METHODS: Final = (staticmethod, classmethod)
 
 
 def name_of(function: object) -> str:
-    """Return ``Class.method`` for messages, also of a function that another decorator wraps."""
+    """Return ``Class.method`` for messages, even if another decorator wraps the function."""
     inner = getattr(function, "__func__", getattr(function, "fget", function))
     return str(getattr(inner, "__qualname__", inner)).rpartition("<locals>.")[2]
 
 
 def check_flag(owner: str, option: str, value: object) -> None:
-    """Pass a value that is True or False.
+    """Check that a value is True or False.
 
     Raises:
-        DefinitionError: it is something else, as a text or a number.
+        DefinitionError: the value is not a bool.
     """
     if not isinstance(value, bool):
         raise DefinitionError(f"{owner}: {option} is {value!r}; write {option}=True or {option}=False")
 
 
 def check_seconds(owner: str, option: str, value: object) -> None:
-    """Pass a number of seconds greater than 0.
+    """Check that a value is a finite number of seconds greater than 0.
 
     Raises:
-        DefinitionError: it is another value.
+        DefinitionError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DefinitionError(
-            f"{owner}: {option} is {value!r}; give the seconds as a number greater than 0, as {option}=5"
+            f"{owner}: {option} is {value!r}; use a number of seconds greater than 0, for example {option}=5"
         )
     if not (math.isfinite(value) and value > 0):
         raise DefinitionError(f"{owner}: {option} is {value}; it must be a finite number greater than 0")
 
 
 def check_number(owner: str, option: str, value: object) -> None:
-    """Pass a whole number from 1.
+    """Check that a value is an integer of at least 1.
 
     Raises:
-        DefinitionError: it is another value.
+        DefinitionError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise DefinitionError(f"{owner}: {option} is {value!r}; give a whole number, as {option}=2")
+        raise DefinitionError(f"{owner}: {option} is {value!r}; use a whole number, for example {option}=2")
     if value < 1:
-        raise DefinitionError(f"{owner}: {option} is {value}; it begins at 1")
+        raise DefinitionError(f"{owner}: {option} is {value}; it must be at least 1")
 
 
 def declared_errors(errors: Any) -> tuple[Any, ...]:
-    """Return the members of ``errors``, a collection or a single value: ``raises=(SoldOut)`` is a class, no tuple."""
+    """Return ``errors`` as a tuple; it may be a single class, because ``raises=(SoldOut)`` is not a tuple."""
     if isinstance(errors, type | str):
         return (errors,)
     try:
@@ -82,10 +82,10 @@ def declared_errors(errors: Any) -> tuple[Any, ...]:
 
 
 def check_exceptions(owner: str, errors: Collection[object]) -> None:
-    """Pass exception classes.
+    """Check that all members are exception classes.
 
     Raises:
-        DefinitionError: a member is something else.
+        DefinitionError: a member is not.
     """
     for error in errors:
         if not (isinstance(error, type) and issubclass(error, Exception)):
@@ -93,10 +93,10 @@ def check_exceptions(owner: str, errors: Collection[object]) -> None:
 
 
 def check_signature(owner: str, function: Callable[..., Any], hints: Mapping[str, Any]) -> None:
-    """Pass a function whose first parameter can be ``self`` and whose further ones have annotations.
+    """Check that a method takes ``self`` and that all other parameters have annotations.
 
     Raises:
-        DefinitionError: it has no ``self``, or a parameter without annotation, which would let every value in.
+        DefinitionError: ``self`` is missing, or a parameter has no annotation and so would accept any value.
     """
     parameters = list(inspect.signature(function).parameters.values())
     first = parameters[0] if parameters else None
@@ -105,28 +105,31 @@ def check_signature(owner: str, function: Callable[..., Any], hints: Mapping[str
     for parameter in parameters[1:]:
         if parameter.name not in hints:
             raise DefinitionError(
-                f"{owner}: parameter {parameter.name!r} has no annotation, so any value would be let in; annotate it, "
-                f"as {parameter.name}: int (or {parameter.name}: Any, where any JSON value is meant)"
+                f"{owner}: parameter {parameter.name!r} has no annotation and would accept any value; annotate it, for "
+                f"example {parameter.name}: int (or {parameter.name}: Any, if any JSON value is valid)"
             )
 
 
 def check_migration(owner: str, function: Callable[..., Any]) -> None:
-    """Pass a plain function of one parameter.
+    """Check that a migration is a plain function with one parameter.
 
     Raises:
-        DefinitionError: it takes ``self`` as well, or its result would be a coroutine or a generator.
+        DefinitionError: it also takes ``self``, or it returns a coroutine or an async generator.
     """
     if len(inspect.signature(function).parameters) != 1:
-        raise DefinitionError(f"{owner} is a migration: a @staticmethod that takes the stored state and nothing else")
+        raise DefinitionError(
+            f"{owner} is a migration; make it a @staticmethod that takes the stored state and nothing else"
+        )
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise DefinitionError(f"{owner} is a migration: make it a plain def, which returns the state")
+        raise DefinitionError(f"{owner} is a migration; make it a plain def that returns the state")
 
 
 def check_members(user_class: type[Any], bases: Collection[type[Any]], reserved: Collection[str]) -> None:
-    """Pass a class whose methods are neither mistyped hooks nor stand in the way of those of ``Object``.
+    """Check the names of a class's members.
 
     Raises:
-        DefinitionError: a hook is no function, or a name is nearly that of a hook or one of ``Object``.
+        DefinitionError: a hook is not a function, a name resembles that of a hook, or a member replaces a member of
+            ``Object``.
     """
     for base in bases:
         for name, value in vars(base).items():
@@ -135,25 +138,25 @@ def check_members(user_class: type[Any], bases: Collection[type[Any]], reserved:
                 _check_hook(owner, value)
             elif name in reserved and name != "goverse_policy" and not _is_marked(value):
                 raise DefinitionError(
-                    f"{owner} replaces {name!r} of goverse.Object, which the object model needs; choose another name"
+                    f"{owner} replaces {name!r} of goverse.Object, which the object model uses; choose another name"
                 )
             elif (hook := _resembled_hook(name)) and _is_method(value) and not _is_marked(value):
                 raise DefinitionError(
                     f"{owner} has no decorator and is not a hook, so GoVerse never runs it; did you mean {hook}? If "
-                    f"it is a method of your own, give it a name that resembles no hook ({', '.join(HOOKS)})"
+                    f"it is a method of your own, choose a name that does not resemble a hook ({', '.join(HOOKS)})"
                 )
             elif (mark := _process_hook(name)) and _is_method(value) and not _is_marked(value):
                 raise DefinitionError(
                     f"{owner}: {mark} is a function of the application's module, not a method, so GoVerse never runs "
-                    f"it here; move it out of the class and decorate it with @{mark}, or use one of the hooks of an "
-                    f"object: {', '.join(HOOKS)}"
+                    f"it here; move it out of the class and decorate it with @{mark}, or use one of the hooks for "
+                    f"objects: {', '.join(HOOKS)}"
                 )
 
 
 def _check_hook(owner: str, value: object) -> None:
     if not inspect.isfunction(value):
         raise DefinitionError(
-            f"{owner} is a hook and has to be a function that takes self, not a {type(value).__name__}; remove the "
+            f"{owner} is a hook and must be a function that takes self, not a {type(value).__name__}; remove the "
             "other decorator"
         )
 

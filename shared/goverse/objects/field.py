@@ -1,10 +1,10 @@
-"""``field``: the default of a persistent field, and whether the field is shown to callers.
+"""``field``: the default and the visibility of a persistent field.
 
     note: str = field(default="", hidden=True)
     tags: list[str] = field(default_factory=list)
 
-A hidden field is stored like any other. ``GET``, listings and the API documentation leave it out. It stays hidden in
-subclasses that give it another default; only ``field(hidden=False)`` in a subclass shows it again.
+A hidden field is stored like any other, but ``GET``, listings and the API documentation omit it. A subclass that
+changes its default keeps it hidden; only ``field(hidden=False)`` in the subclass makes it visible again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UNSET: Final[Any] = PydanticUndefined
 
 @dataclass(frozen=True, slots=True)
 class Visibility:
-    """Marks a field as hidden or shown; Pydantic carries it in the metadata of the field and ignores it."""
+    """A mark for a hidden or visible field, kept in the field's metadata, where Pydantic ignores it."""
 
     hidden: bool
 
@@ -44,20 +44,20 @@ def field(*, default_factory: Callable[[], T], hidden: bool = False) -> T: ...
 
 
 def field(*, default: Any = _UNSET, default_factory: Callable[[], Any] | None = None, hidden: bool = False) -> Any:
-    """Declare a persistent field; without a default it is required, and ``on_create`` has to set it.
+    """Declare a persistent field. A field without a default is required: ``on_create`` has to set it.
 
     Args:
-        default: the value of a new object, copied for each.
-        default_factory: makes the value of a new object.
-        hidden: leave the field out of everything that callers see. It is in the store, in dumps and in backups.
+        default: the value in a new object; each object gets a copy.
+        default_factory: a function that returns the value for a new object.
+        hidden: do not show the field to callers. The store, dumps and backups still contain it.
 
     Raises:
-        DefinitionError: there are two defaults, or an option has a value that it cannot have.
+        DefinitionError: both defaults are given, or an option has an invalid value.
     """
     check_flag("field()", "hidden", hidden)
     if default_factory is not None and not callable(default_factory):
         raise DefinitionError(
-            f"field(): default_factory is {default_factory!r}; give a function without parameters, as "
+            f"field(): default_factory is {default_factory!r}; use a function without parameters, for example "
             "default_factory=list, or default=... for a value"
         )
     if default is not _UNSET and default_factory is not None:
@@ -71,9 +71,9 @@ def field(*, default: Any = _UNSET, default_factory: Callable[[], Any] | None = 
 
 
 def hidden_fields(owner: type[Any], hints: Mapping[str, Any]) -> frozenset[str]:
-    """Return which fields of a class are hidden; the most derived declaration counts.
+    """Return the names of the hidden fields of a class; the declaration in the most derived class decides.
 
-    ``Annotated[str, field(hidden=True)]`` hides a field as well.
+    ``Annotated[str, field(hidden=True)]`` also hides a field.
     """
     return frozenset(name for name, hint in hints.items() if _is_hidden(owner, name, hint))
 

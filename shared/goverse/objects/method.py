@@ -1,4 +1,4 @@
-"""``@call``, ``@handler``, ``@view``, ``@raises`` and the hooks: which functions of a class are reached and how."""
+"""The decorators for methods of an object: ``@call``, ``@handler``, ``@view``, ``@raises`` and ``@migration``."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class CallOptions:
     """The options of ``@call`` and ``@handler``.
 
     Attributes:
-        readonly: the method does not change the state; it runs beside other readonly calls.
-        reentrant: whether a call chain may come back into the object while this method waits; None takes the class's
-            choice.
-        timeout_s: the longest time that one call may take; None takes the configured default.
+        readonly: True if the method does not change the state; it then runs concurrently with other readonly calls.
+        reentrant: True if a call chain may call back into the object while this method waits; None uses the option of
+            the class.
+        timeout_s: the timeout of one call; None uses the configured default.
         raises: business errors that the method documents, and other exceptions whose class name and message the
             caller may see.
-        handler: only other objects and the system may call it, never a request from outside.
+        handler: True if only other objects and the system may call the method, but no request from outside.
     """
 
     readonly: bool = False
@@ -69,21 +69,23 @@ def call(
     timeout_s: float | None = None,
     raises: tuple[type[Exception], ...] = (),
 ) -> Function | Callable[[Function], Function]:
-    """Export a method: callers reach it by name, over HTTP and from other objects. Nothing else is reachable.
+    """Export a method, so that clients can call it over HTTP and other objects can call it through a reference.
 
-    The arguments are a JSON object whose members are the method's parameters; they and the result are checked
-    against the annotations. ``async def`` and plain ``def`` both work; a plain one must not block.
+    Only exported methods can be called. The arguments are a JSON object whose members are the method's parameters;
+    arguments and result are checked against the annotations. Both ``async def`` and plain ``def`` work; a plain
+    function must not block.
 
     Args:
-        method: the function, where the decorator is used without parentheses.
-        readonly: the method leaves the state as it is (checked) and runs concurrently with other readonly calls.
-        reentrant: let a call chain that comes back run while this method waits for it, instead of failing with
-            ``deadlock``.
-        timeout_s: longest time for one call in seconds, instead of the configured default.
-        raises: business errors to document; also other exception classes that the caller may see by name and message.
+        method: the function, if the decorator is used without parentheses.
+        readonly: the method does not change the state, which is checked, and runs concurrently with other readonly
+            calls.
+        reentrant: while the method waits for a call, let that call chain call back into the object. Otherwise such a
+            call fails with ``deadlock``.
+        timeout_s: timeout of one call in seconds, instead of the configured default.
+        raises: business errors to document, and other exception classes whose name and message the caller may see.
 
     Raises:
-        DefinitionError: an option has a value that it cannot have, or the decorated value is not a function.
+        DefinitionError: an option has an invalid value, or the decorated value is not a function.
     """
     mark = _marker(CallOptions(readonly, reentrant, timeout_s, declared_errors(raises)))
     return mark if method is None else mark(method)
@@ -114,8 +116,8 @@ def handler(
 ) -> Function | Callable[[Function], Function]:
     """Export a method to other objects and to the system only.
 
-    A request from outside is refused with 403 ``access_denied``, and the API documentation and generated clients leave
-    the method out. Everything else, options included, is as for ``@call``.
+    A request from outside gets 403 ``access_denied``. The API documentation and generated clients do not contain the
+    method. In all other respects it works like ``@call``, with the same options.
 
     >>> class Account(Object):
     ...     cents: int = 0
@@ -125,7 +127,7 @@ def handler(
     ...         self.cents += cents
 
     Raises:
-        DefinitionError: an option has a value that it cannot have, or the decorated value is not a function.
+        DefinitionError: an option has an invalid value, or the decorated value is not a function.
     """
     mark = _marker(CallOptions(readonly, reentrant, timeout_s, declared_errors(raises), handler=True))
     return mark if method is None else mark(method)
@@ -137,8 +139,8 @@ def _marker(options: CallOptions) -> Callable[[Function], Function]:
     def mark(function: Function) -> Function:
         if not callable(function):
             raise DefinitionError(
-                f"{name_of(function)}: {name} goes on a method; put it below @staticmethod and the like, or leave "
-                "those away"
+                f"{name_of(function)}: {name} goes on a method; put it below @staticmethod and similar decorators, or "
+                "remove those"
             )
         _check_options(name_of(function), options)
         present = getattr(function, OPTIONS_ATTRIBUTE, options)
@@ -154,11 +156,11 @@ def _marker(options: CallOptions) -> Callable[[Function], Function]:
 
 
 def view(method: Function) -> Function:
-    """Declare what ``GET`` shows of an object instead of its stored state.
+    """Mark the function that computes the response to ``GET``; without one, ``GET`` returns the stored state.
 
-    The function is a plain ``def`` without parameters besides ``self`` and with a return annotation. It reads the
-    state and must not change it. It runs on a copy of the durable state, without ``on_activate``, so transient
-    attributes have their defaults and there is no call context. A class has at most one view.
+    The function is a plain ``def`` with ``self`` as its only parameter and a return annotation. It reads the state and
+    must not change it. It runs on a copy of the durable state and without ``on_activate``, so transient attributes have
+    their defaults and ``self.context`` is not available. A class has at most one view.
 
     >>> class Order(Object):
     ...     item: str = ""
@@ -178,16 +180,16 @@ def view(method: Function) -> Function:
 
 
 def raises(*errors: type[Exception]) -> Callable[[Function], Function]:
-    """Document which errors a hook raises.
+    """Document the errors that a hook raises.
 
-    The API documentation lists business errors of ``on_create`` with ``PUT`` and ``POST``, those of ``on_delete`` with
-    ``DELETE``; other exception classes are shown to the caller by name and message.
+    The API documentation lists the business errors of ``on_create`` under ``PUT`` and ``POST``, and those of
+    ``on_delete`` under ``DELETE``. The caller also sees the name and message of other exception classes listed here.
 
     >>> class Order(Object):
     ...     @raises(SeatsTaken)
     ...     async def on_create(self, seats: list[str]) -> None: ...
 
-    On a method it does the same as ``@call(raises=...)``.
+    On a method, it has the same effect as ``@call(raises=...)``.
 
     Raises:
         DefinitionError: an argument is not an exception class.
@@ -215,10 +217,10 @@ def _check_options(owner: str, options: CallOptions) -> None:
 
 
 def migration(*, from_version: int) -> Callable[[Function], Function]:
-    """Declare how state of one version becomes state of the next.
+    """Mark a function that converts stored state of ``from_version`` to the next state version.
 
     The function takes the stored state as a dict of JSON values and returns the dict for ``from_version + 1``. It is a
-    static function of the class; it runs when an object of the older version is loaded.
+    static method of the class and runs when an object of the older version is loaded.
 
     >>> class Counter(Object, state_version=2):
     ...     total: int = 0

@@ -1,4 +1,4 @@
-"""``Object``: the base of every user class. It holds no logic of its own; a node brings it to life."""
+"""``Object``, the base class of all object types. It declares the API; the node provides the behaviour."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ class Object:
     ...         self.value += by
     ...         return self.value
 
-    Public annotated attributes are the persistent state; names that begin with ``_`` are transient and live as long as
-    the activation. One call runs at a time. When a method raises, the state is what it was before.
+    Public annotated attributes are the persistent state. Attributes whose names begin with ``_`` are transient: they
+    exist only in memory, as long as the activation. An object runs one call at a time. If a method raises, all its
+    changes of the state are undone.
 
     Class options, given as ``class Counter(Object, state_version=2)``:
 
-    * ``state_version``: number of the state's shape; raise it together with a ``@migration``.
-    * ``reentrant``: let call chains come back into the object; default False.
-    * ``create_on_call``: the first call creates the object; default True. False asks for an explicit create.
-    * ``create``, ``delete``: who may do that: ``"anyone"``, ``"internal"`` (other objects only, no requests from
+    * ``state_version``: version of the state's schema; increase it when you add a ``@migration``. Default: 1.
+    * ``reentrant``: allow a call chain to call back into the object. Default: False.
+    * ``create_on_call``: the first call creates the object. Default: True. With False, it has to be created explicitly.
+    * ``create``, ``delete``: the permitted callers: ``"anyone"``, ``"internal"`` (other objects only, no requests from
       outside) or ``"nobody"``. Default: ``create="anyone"``, ``delete="internal"``. The first call creates an object
-      only where anyone may.
-    * ``idle_timeout_s``: passivate after this time without a call, instead of the configured time.
-    * ``name``: the type's name in URLs and in the store, instead of the class's name.
-    * ``abstract``: a base for other classes, not an object type itself.
+      only with ``create="anyone"``.
+    * ``idle_timeout_s``: passivate after this time without a call. Default: the configured time.
+    * ``name``: the type's name in URLs and in the store. Default: the name of the class.
+    * ``abstract``: a base for other classes, not an object type itself. Default: False.
 
     Hooks, all optional, plain or ``async``: ``on_create(self, ...)`` with the create arguments as parameters,
     ``on_activate(self)``, ``on_deactivate(self)``, ``on_delete(self)``.
@@ -50,7 +51,11 @@ class Object:
     _goverse_key: ObjectKey
 
     def __init__(self) -> None:
-        """Refuse: objects are addressed, never constructed."""
+        """Raise an error: objects are addressed by reference, never constructed.
+
+        Raises:
+            DefinitionError: always.
+        """
         raise DefinitionError(
             f"{type(self).__name__} is a virtual object: use self.ref({type(self).__name__}, id) inside an object, "
             "or goverse.testing in a test"
@@ -66,7 +71,7 @@ class Object:
         unknown = sorted(options.keys() - set(_OPTIONS))
         if unknown:
             raise DefinitionError(
-                f"{cls.__name__}: unknown class option {unknown[0]!r}; there are {', '.join(_OPTIONS)}"
+                f"{cls.__name__}: unknown class option {unknown[0]!r}; the options are {', '.join(_OPTIONS)}"
             )
         if "__init__" in vars(cls):
             raise DefinitionError(
@@ -88,14 +93,14 @@ class Object:
 
     @property
     def context(self) -> Context:
-        """The call that is being served.
+        """The call that is currently served.
 
         Raises:
-            GoverseError: no call is being served.
+            GoverseError: no call is served.
         """
         turn = current_turn.get()
         if turn is None:
-            raise GoverseError("there is no call context outside a turn")
+            raise GoverseError("no call context outside a turn: use self.context inside an exported method or a hook")
         return turn.context
 
     @overload
@@ -105,11 +110,12 @@ class Object:
     def ref(self, target: str, object_id: str) -> Any: ...
 
     def ref(self, target: type[T] | str, object_id: str) -> T | Any:
-        """Return a reference to another object of the same namespace; its exported methods are awaited like local ones.
+        """Return a reference to another object of the same namespace. Await its exported methods like local ones.
 
         >>> await self.ref(Account, "alice").deposit(amount=3)
 
-        ``target`` is a class, or a type name where the class is not at hand (arguments by name and plain JSON then).
+        ``target`` is a class, or the name of a type whose class is not available. By name, arguments must be keywords,
+        and arguments and results are plain JSON values.
 
         Raises:
             MalformedRequest: ``object_id`` is not a valid id.
@@ -128,14 +134,14 @@ class Object:
         >>> order = await self.create(Order, seats=["A1", "A2"])
         >>> self.orders.append(order.id)
 
-        ``arguments`` are the parameters of its ``on_create``. Without ``object_id`` the object gets a new id. If the
-        running call is repeated under its idempotency key, the object is created once and keeps its id.
+        ``arguments`` are passed to its ``on_create`` hook. Without ``object_id`` the object gets a generated id. If the
+        running call is repeated with its idempotency key, the object is created only once and keeps its id.
 
         Raises:
-            ObjectExists: the object exists already, with whatever arguments it was created.
+            ObjectExists: the object already exists, even if it was created with the same arguments.
             AccessDenied: the type is declared with ``create="nobody"``.
             TypeError: the arguments do not fit ``on_create``.
-            GoverseError: whatever ``on_create`` raises.
+            GoverseError: the error that ``on_create`` raised.
         """
         return await create_object(self._goverse_key.namespace, target, object_id, arguments)
 
@@ -152,24 +158,26 @@ class Object:
         >>> await self.delete(Order, "o-1")
 
         Raises:
-            ObjectNotFound: it does not exist.
+            ObjectNotFound: the object does not exist.
             AccessDenied: the type is declared with ``delete="nobody"``.
-            Deadlock: it is the object itself, or one that waits for this call.
-            GoverseError: whatever ``on_delete`` raises.
+            Deadlock: the target is this object, or an object that waits for this call.
+            GoverseError: the error that ``on_delete`` raised.
         """
         await delete_object(self._goverse_key.namespace, target, object_id)
 
     def list(
         self, target: type[Any] | str, *, prefix: str = "", after: str | None = None, limit: int | None = None
     ) -> Listing:
-        """List durable objects of a type, ordered by id: those whose id begins with ``prefix``, behind ``after``.
+        """List the durable objects of a type, ordered by id.
+
+        Only ids that begin with ``prefix`` and sort after ``after`` are included.
 
         >>> newest = await self.list(Order, prefix="ann/", limit=10)
         >>> async for found in self.list(Order):
         ...     print(found.id, found.version)
 
-        ``await`` returns up to ``limit`` objects, 100 without a limit; ``async for`` goes through all of them. Changes
-        that the running call has not committed are not part of it.
+        ``await`` returns up to ``limit`` objects, 100 without a limit. ``async for`` iterates over all of them, or the
+        first ``limit``. Changes that the running call has not committed yet are not included.
 
         Raises:
             ValueError: ``limit`` is less than 1.

@@ -1,8 +1,8 @@
-"""Creating, deleting and listing other objects from inside a turn.
+"""Creation, deletion and listing of other objects inside a turn.
 
-Create and delete are requests of the running turn like a call of a method: they leave when everything that the object
-did in earlier turns is durable, carry the call chain, and have an idempotency key derived from the turn's own. A
-repeated turn therefore has one effect. A listing reads what is durable and takes part in no chain.
+Create and delete are requests of the running turn, like a method call: they are sent once all earlier turns of the
+object are durable, they carry the call chain, and their idempotency key is derived from that of the turn, so a repeated
+turn takes effect once. A listing reads durable objects only and is not part of the call chain.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from goverse.objects.spec import TypeSpec
 
 
 def running_turn(what: str) -> Turn:
-    """Return the turn that the calling code belongs to.
+    """Return the turn in which the calling code runs.
 
     Raises:
-        GoverseError: there is none.
+        GoverseError: the code runs outside a turn.
     """
     turn = current_turn.get()
     if turn is None:
@@ -37,8 +37,8 @@ def create_body(target: type[Any] | str, arguments: dict[str, Any]) -> bytes:
     """Return the creation arguments as JSON.
 
     Raises:
-        TypeError: names do not fit ``on_create``; says what it takes.
-        InvalidArguments: a value is not of its declared type, or has no JSON form.
+        TypeError: the names do not fit ``on_create``; the message lists its parameters.
+        InvalidArguments: a value does not have its declared type, or has no JSON form.
     """
     if isinstance(target, str):
         try:
@@ -63,7 +63,7 @@ async def create_object(
     """Create an object on behalf of the running turn and return a reference to it.
 
     Raises:
-        GoverseError: it was refused.
+        GoverseError: the create failed.
     """
     turn = running_turn("self.create")
     body = create_body(target, arguments)
@@ -76,10 +76,10 @@ async def create_object(
 
 
 async def delete_object(namespace: str, target: Any, object_id: str | None) -> None:
-    """Delete an object on behalf of the running turn; ``target`` is a reference, or a type beside ``object_id``.
+    """Delete an object on behalf of the running turn; ``target`` is a reference, or a type if ``object_id`` is given.
 
     Raises:
-        GoverseError: it was refused.
+        GoverseError: the delete failed.
     """
     turn = running_turn("self.delete")
     if object_id is None:
@@ -100,14 +100,14 @@ def _raised_by(target: type[Any], hook: str) -> tuple[type[Exception], ...]:
 
 
 class Listing:
-    """Durable objects of one type, ordered by id; await it for one list, or iterate over all with ``async for``."""
+    """The durable objects of one type, ordered by id. Await it for one list, or iterate over it with ``async for``."""
 
     __slots__ = ("_after", "_limit", "_names", "_prefix")
 
     def __init__(
         self, namespace: str, target: type[Any] | str, *, prefix: str = "", after: str | None, limit: int | None
     ) -> None:
-        """Ask for nothing yet.
+        """Prepare the listing; requests are sent when it is awaited or iterated over.
 
         Raises:
             ValueError: ``limit`` is less than 1.
@@ -120,11 +120,11 @@ class Listing:
         self._limit = limit
 
     def __await__(self) -> Generator[Any, None, list[ObjectSummary]]:
-        """Return up to ``limit`` objects, without a limit the first 100."""
+        """Return the first ``limit`` objects, or the first 100 without a limit."""
         return self._collect(LIST_LIMIT if self._limit is None else self._limit).__await__()
 
     async def __aiter__(self) -> AsyncIterator[ObjectSummary]:
-        """Go through all objects, or the first ``limit``, a page at a time."""
+        """Iterate over all objects, or the first ``limit``, one page per request."""
         after, left = self._after, self._limit
         while left is None or left > 0:
             wanted = LIST_LIMIT_MAX if left is None else min(left, LIST_LIMIT_MAX)

@@ -1,7 +1,7 @@
-"""References: typed stand-ins for objects that live elsewhere.
+"""References: typed proxies for other objects.
 
-A reference turns ``await ref.method(...)`` into a request. Arguments and results are copied through JSON in every
-case, so that a local call and a remote one cannot be told apart.
+A reference turns ``await ref.method(...)`` into a request. Arguments and results always pass through JSON, so a call
+to an object on the same node behaves exactly like a call to another node.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _set = object.__setattr__
 
 
 class Reference:
-    """A stand-in for one object; attribute access gives its exported methods, and ``id`` and ``key`` its name."""
+    """A proxy for one object: its exported methods are attributes; ``id`` and ``key`` name the object."""
 
     __slots__ = ("_goverse_key", "_goverse_spec", "_goverse_submit")
 
@@ -41,7 +41,7 @@ class Reference:
     _goverse_submit: Submit
 
     def __init__(self, key: ObjectKey, spec: TypeSpec | None, submit: Submit) -> None:
-        """Stand in for ``key``; without a ``spec`` any method name is passed on."""
+        """Refer to the object ``key``; without a ``spec``, any method name is sent unchecked."""
         _set(self, "_goverse_key", key)
         _set(self, "_goverse_spec", spec)
         _set(self, "_goverse_submit", submit)
@@ -57,22 +57,22 @@ class Reference:
         return self._goverse_key
 
     def __copy__(self) -> Reference:
-        """Return the same reference: it never changes."""
+        """Return the reference itself, because it is immutable."""
         return self
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Reference:
-        """Return the same reference: it never changes."""
+        """Return the reference itself, because it is immutable."""
         return self
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Refuse: the state belongs to the object that the reference names.
+        """Raise an error: only the object itself may change its state.
 
         Raises:
             AttributeError: always.
         """
         raise AttributeError(
-            f"{name!r} cannot be set on a reference to {self._goverse_key}: only the object itself changes its state; "
-            "call one of its methods"
+            f"{name!r} cannot be set on a reference to {self._goverse_key}: only the object itself can change its "
+            "state; call one of its methods"
         )
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
@@ -114,27 +114,27 @@ class Reference:
         return invoke
 
     def __repr__(self) -> str:
-        """Show the object that is meant."""
+        """Return a text with the key of the object."""
         return f"<reference to {self._goverse_key}>"
 
     def __eq__(self, other: object) -> bool:
-        """Two references are equal when they mean the same object."""
+        """True if both are references to the same object."""
         return isinstance(other, Reference) and other._goverse_key == self._goverse_key
 
     def __hash__(self) -> int:
-        """Hash the object that is meant."""
+        """Return the hash of the object's key."""
         return hash(self._goverse_key)
 
 
 def _no_method(key: ObjectKey, spec: TypeSpec, name: str) -> str:
     if name in spec.state.fields:
         return (
-            f"{name!r} is a field of {key.type}, and a reference reaches methods only: call a method of {key} that "
-            "returns or changes it"
+            f"{name!r} is a field of {key.type}; a reference gives access to methods only. Call a method of {key} that "
+            "returns or changes the field"
         )
     exported = ", ".join(sorted(spec.methods)) or "none"
-    told = advice(name, spec.methods, f"it has {exported} (is it marked with @call or @handler?)")
-    return f"{key.type} exports no method {name!r}; {told}"
+    hint = advice(name, spec.methods, f"it has {exported} (is it marked with @call or @handler?)")
+    return f"{key.type} exports no method {name!r}; {hint}"
 
 
 def reference_to(target: type[Any] | str, namespace: str, object_id: str, submit: Submit = _submit_in_turn) -> Any:

@@ -21,7 +21,7 @@ from goverse.errors import DefinitionError, MethodFailed, StateNotStorable
 from goverse.model import json_values
 from goverse.objects import storable, unknown_members
 from goverse.objects.adapters import STATE, WRITING, members_adapter
-from goverse.objects.complaints import (
+from goverse.objects.validation_errors import (
     changed,
     few_problems,
     field_problems,

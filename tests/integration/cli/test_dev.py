@@ -192,7 +192,7 @@ def test_a_data_directory_that_cannot_be_written_is_named(tmp_path: Path, mode: 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["ap.py"], "there is no file or folder ap.py; did you mean app.py?"),
+        (["ap.py"], "file or folder not found: ap.py; did you mean app.py?"),
         (["app.py", "--host", "0.0.0.0"], "gate.host (flag --host): other machines can reach 0.0.0.0"),
         (["app.py", "--port", "65536"], "gate.port (flag --port): input should be less than or equal to 65535"),
         (["app.py", "--config", "none.yaml"], "none.yaml cannot be read"),

@@ -113,21 +113,21 @@ def test_a_file_may_be_named_like_a_module_of_the_standard_library(folder: Path)
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("conter.py", "there is no file or folder conter.py; did you mean counter.py?"),
-        ("counte", "there is no file, folder or module 'counte' here; did you mean counter.py?"),
-        ("shp/", "there is no file or folder shp/; did you mean shop?"),
-        ("nowhere/app.py", "there is no file or folder nowhere/app.py; there is no folder nowhere either"),
+        ("conter.py", "file or folder not found: conter.py; did you mean counter.py?"),
+        ("counte", "file, folder or module not found: 'counte'; did you mean counter.py?"),
+        ("shp/", "file or folder not found: shp/; did you mean shop?"),
+        ("nowhere/app.py", "file or folder not found: nowhere/app.py; the folder nowhere does not exist"),
         (
             "shop.objcts",
-            "there is no file, folder or module 'shop.objcts' here; did you mean shop/objects.py?",
+            "file, folder or module not found: 'shop.objcts'; did you mean shop/objects.py?",
         ),
         (
             "loose",
-            "loose is a folder, not a package: it has no __init__.py; what could be served there: loose/a.py",
+            "loose is a folder, not a package: it has no __init__.py; available: loose/a.py",
         ),
         (
             "zzz",
-            "there is no file, folder or module 'zzz' here; what could be served there: counter.py, shop",
+            "file, folder or module not found: 'zzz'; available: counter.py, shop",
         ),
     ],
 )

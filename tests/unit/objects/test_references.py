@@ -198,7 +198,7 @@ async def test_references_are_values() -> None:
     assert repr(one) == "<reference to Account/a>"
     assert (one.id, one.key) == ("a", ObjectKey("default", "Account", "a"))
     assert copy.deepcopy([one]) == [copy.copy(one)]
-    with pytest.raises(AttributeError, match="'balance' is a field of Account, and a reference reaches methods only"):
+    with pytest.raises(AttributeError, match="'balance' is a field of Account; a reference gives access to methods only"):
         _ = one.balance
     with pytest.raises(AttributeError, match=r"'balance' cannot be set on a reference to Account/a: only the object"):
         one.balance = 3
