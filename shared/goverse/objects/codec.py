@@ -1,7 +1,8 @@
-"""Arguments of methods: a JSON object, checked by a Pydantic validator that is made once per class.
+"""Arguments of methods: a JSON object, checked by a Pydantic validator that is compiled once per class.
 
-Arguments are strict (the JSON type must be the declared one, unknown names are refused) because they come from
-anywhere; models among them keep their own configuration. Aliases are written and read everywhere.
+Arguments come from untrusted clients, so the checks are strict: the JSON type must match the declared type and unknown
+names are rejected. Models inside the arguments keep their own configuration. Aliases are written and read at all
+levels.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _EMPTY_OBJECT = b"{}"
 
 
 def _foreign(body: bytes) -> str | None:
-    """Return what a body is that begins with the mark of another encoding."""
+    """Return a description of a body in another encoding, detected by its first bytes, or None."""
     if body.startswith(b"\xef\xbb\xbf"):
         return "it begins with a byte order mark (BOM); send UTF-8 without one"
     if body.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -42,13 +43,13 @@ def _foreign(body: bytes) -> str | None:
 
 
 class Arguments:
-    """The parameters of one method: JSON object in, keyword arguments out, and the other way for outgoing calls."""
+    """The parameters of one method: decodes a JSON object to keyword arguments, and encodes outgoing calls."""
 
     def __init__(self, name: str, function: Callable[..., Any], hints: Mapping[str, Any]) -> None:
         """Compile the signature.
 
         Raises:
-            DefinitionError: a parameter cannot be passed by name, or its annotation is no type that Pydantic knows.
+            DefinitionError: a parameter cannot be passed by name, or Pydantic does not support its type.
         """
         parameters = list(inspect.signature(function).parameters.values())[1:]
         for parameter in parameters:
@@ -65,7 +66,7 @@ class Arguments:
             field: default_maker(default) for field, (_, default) in declared.items() if has_default(default)
         }
         self.required: tuple[str, ...] = tuple(field for field in self.names if field not in self._makers)
-        # Python fills in the other defaults; these would be one value for all calls, or a ``Field(...)``
+        # Defaults that Python must not fill in: all calls would share the value, or get the ``Field(...)`` itself
         self._filled = {field: make for field, make in self._makers.items() if not is_shareable(declared[field][1])}
         members = {
             field: (NotRequired if field in self._makers else Required)[hint] for field, (hint, _) in declared.items()
@@ -96,7 +97,11 @@ class Arguments:
             self._validate_json = partial(self._validate_json, by_alias=True)
 
     def _check_defaults(self, owner: str) -> None:
-        """Refuse defaults that are not of their declared types."""
+        """Check that the defaults have their declared types.
+
+        Raises:
+            DefinitionError: a default does not, or its validator failed.
+        """
         defaults: dict[str, Any] = {}
         with suppress(MethodFailed):  # a factory that cannot run yet
             defaults = {field: make() for field, make in self._makers.items()}
@@ -113,11 +118,12 @@ class Arguments:
             raise DefinitionError(f"{owner}: a validator failed for a default: {error!r}") from error
 
     def decode(self, body: bytes) -> dict[str, Any]:
-        """Return the keyword arguments in ``body``, a JSON object, ``null`` or nothing.
+        """Return the keyword arguments in ``body``: a JSON object, ``null`` or an empty body.
 
         Raises:
             MalformedRequest: the body is not JSON.
-            InvalidArguments: it does not fit the signature; ``errors`` has the path of each bad field.
+            InvalidArguments: the body does not fit the signature; ``errors`` has the path of each invalid field.
+            MethodFailed: a validator raised an unexpected error.
         """
         try:
             values = cast("dict[str, Any]", self._validate_json(body or _EMPTY_OBJECT))
@@ -125,9 +131,9 @@ class Arguments:
             if body and json_text.is_no_arguments(body):
                 return self.decode(b"")
             raise self._refusal(body, error) from error
-        except BaseException as error:  # also sys.exit(): one call's arguments do not end the node
-            raise MethodFailed("a validator of the arguments raised an error of its own") from error
-        colons = body.count(b":")  # of a flat object one for each member; without any, nothing is repeated
+        except BaseException as error:  # including SystemExit: the arguments of a call must not end the node
+            raise MethodFailed("a validator of the arguments failed with an unexpected error") from error
+        colons = body.count(b":")  # one per member in a flat object; without a colon, no member is repeated
         if colons and colons != len(values) and json_text.may_repeat_members(body, _members(values)):
             _check_text(body)
         if self._is_exact or (self._is_plain and not json_text.may_be_tiny(body)):
@@ -135,7 +141,7 @@ class Arguments:
         return self._completed(body, values)
 
     def _completed(self, body: bytes, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments of a method with other than plain parameters."""
+        """Return the arguments of a method whose parameters need more checks or defaults of their own."""
         if not self._is_plain and json_text.may_be_infinite(body):
             _check_text(body)
         if self._holds_fractions:
@@ -151,7 +157,7 @@ class Arguments:
         return SchemaValidator(schema, _use_prebuilt=False)
 
     def _with_exact_numbers(self, body: bytes, values: dict[str, Any]) -> dict[str, Any]:
-        """Return ``values``, or those of another look at the body if it has numbers that are not read exactly."""
+        """Return ``values``; if the body has numbers that floats do not represent exactly, decode it again first."""
         try:
             texts = json_text.inexact(body, for_decimals=self._holds_decimals)
             if texts is None:
@@ -189,8 +195,8 @@ class Arguments:
         """Return the arguments of an outgoing call as JSON.
 
         Raises:
-            TypeError: names or number do not fit the signature, as for any Python function.
-            InvalidArguments: a value is not of its declared type.
+            TypeError: the names or the number of arguments do not fit the signature, as for any Python function.
+            InvalidArguments: a value does not have its declared type.
         """
         if len(positional) > len(self._positional):
             raise TypeError(
@@ -215,12 +221,12 @@ class Arguments:
 
     @property
     def _takes(self) -> str:
-        """The parameters in words, those with a default in square brackets."""
+        """The list of parameters for messages; those with a default are in square brackets."""
         names = (name if name in self.required else f"[{name}]" for name in self.names)
         return f"it takes: {', '.join(names) or 'nothing'}"
 
     def plain_defaults(self) -> dict[str, Any]:
-        """Return the defaults as JSON values; one that has no JSON form is left out."""
+        """Return the defaults as JSON values, except those without a JSON form."""
         if self._plain_defaults is None:
             found: dict[str, Any] = {}
             for name, make in self._makers.items():
@@ -238,7 +244,7 @@ class Arguments:
 
 
 def _members(values: Mapping[str, Any]) -> int:
-    """Count the members that were read: the arguments, and those of models and dicts among them."""
+    """Return the number of members in the arguments, counting those of models and dicts one level down."""
     count = len(values)
     for value in values.values():
         if isinstance(value, BaseModel):

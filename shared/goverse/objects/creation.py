@@ -1,9 +1,7 @@
-"""Creation arguments: whether a repeated ``PUT`` asks for the object that exists.
+"""Digests of creation arguments, which show whether a repeated ``PUT`` describes the existing object.
 
-They are compared by a digest.
-
-Two sets of arguments are the same if they are the same JSON values: the order of members, the spelling of numbers and
-escapes do not matter, and an argument that equals its default counts as left out.
+Two sets of arguments have the same digest if they are the same JSON values. The order of members and the spelling of
+numbers and escapes do not matter, and an argument that equals its default counts as omitted.
 """
 
 from __future__ import annotations
@@ -19,17 +17,17 @@ from goverse.objects.codec import Arguments
 DIGEST_SIZE: Final = 16
 
 NO_ARGUMENTS: Final = b""
-"""The digest of a creation without arguments, as by the first call of a method."""
+"""The digest of a creation without arguments, for example by the first call of a method."""
 
 _EXACT_MAX: Final = 2**53
 
 
 class Creation(NamedTuple):
-    """The arguments of a create, as they are compared.
+    """The arguments of a create in comparable form.
 
     Attributes:
-        digest: equal for the same arguments.
-        names: the arguments that differ from their defaults, by their names in JSON.
+        digest: equal for equal arguments.
+        names: the JSON names of the arguments that differ from their defaults.
     """
 
     digest: bytes
@@ -37,7 +35,7 @@ class Creation(NamedTuple):
 
 
 def creation_of(arguments: Arguments, body: bytes) -> Creation:
-    """Return what ``body`` asks for, a JSON object of arguments that were checked before."""
+    """Return the comparable form of ``body``, a JSON object of arguments that were already checked."""
     if is_no_arguments(body):
         return Creation(NO_ARGUMENTS)
     given = cast("dict[str, Any]", decode(body))
@@ -55,12 +53,12 @@ def creation_of(arguments: Arguments, body: bytes) -> Creation:
 
 
 def _canonical(value: Any) -> str:
-    """Return JSON in which equal values have equal texts."""
+    """Return the value as JSON text that is the same for equal values."""
     return json.dumps(_normal(value), sort_keys=True, separators=(",", ":"))
 
 
 def _normal(value: Any) -> Any:
-    """Return ``value`` with whole numbers in one spelling: 1.0 is 1."""
+    """Return ``value`` with whole numbers as integers: 1.0 becomes 1."""
     if isinstance(value, dict):
         return {name: _normal(member) for name, member in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):

@@ -1,8 +1,9 @@
-"""Errors for live values that cannot be written: the field, the declared type, the present one, a remedy.
+"""Errors for field values that cannot be encoded as their declared types.
 
-Callers may see the words, so they never hold the value. Where the field is not hidden, the value is a note of the
-error, which only logs and tracebacks show. Of a field that is hidden, or withheld by a view, the words name no part:
-the keys of a dict are values too.
+An error names the field, its declared type, the actual type, and a remedy. Callers may see the text, so it never
+contains the value. If the field is not hidden, the value is attached to the error as a note, which appears in logs and
+tracebacks only. For a field that is hidden or not shown by a view, the text names no part of the value either: the keys
+of a dict are values too.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ class Declared(NamedTuple):
     """One field of a class.
 
     Attributes:
-        owner: the class.
-        name: the field.
-        key: its name in JSON.
-        type: its declared type.
-        withheld: callers do not see it: it is hidden, or the class has a view.
-        hidden: the log does not show its value either.
+        owner: the name of the class.
+        name: the name of the field.
+        key: the field's name in JSON.
+        type: the declared type.
+        withheld: True if callers do not see the field: it is hidden, or the class has a view.
+        hidden: True if the field is hidden; logs do not show its value either.
     """
 
     owner: str
@@ -49,12 +50,12 @@ class Declared(NamedTuple):
 
     @property
     def in_words(self) -> str:
-        """The field, for a message."""
+        """The field as it is named in messages."""
         return f"{'hidden ' if self.hidden else ''}field {self.name} of {self.owner}"
 
 
 def type_name(hint: Any) -> str:
-    """Return a declared type for a message, without modules."""
+    """Return a declared type as text for a message, without module names."""
     if get_origin(hint) is Annotated:
         return type_name(get_args(hint)[0])
     text = hint.__qualname__ if isinstance(hint, type) and not get_args(hint) else repr(hint)
@@ -63,7 +64,7 @@ def type_name(hint: Any) -> str:
 
 
 def misfit(field: Declared, values: Mapping[str, Any], write: Write, read: Callable[[bytes], Any]) -> MethodFailed:
-    """Return the error for a field of ``values`` that ``write`` refuses; ``read`` reads what it writes."""
+    """Return the error for a field of ``values`` that ``write`` cannot encode; ``read`` decodes what it encodes."""
     value = values[field.name]
     failed = MethodFailed(f"{field.in_words} {_wrong(field, values, write, read)}")
     if not field.hidden:
@@ -76,9 +77,9 @@ def _wrong(field: Declared, values: Mapping[str, Any], write: Write, read: Calla
     without_json: list[object] = []
     try:
         body = write(dict(values), warnings=False, fallback=without_json.append)
-    except BaseException as error:  # half a character of UTF-16, a ring, a serializer of the application that fails
-        is_told = not field.withheld and not has_excluded(values[field.name])
-        reason = f": {str(error).partition(chr(10))[0][:200]}" if is_told else ""
+    except BaseException as error:  # half a surrogate pair, a reference cycle, or a failing custom serializer
+        is_visible = not field.withheld and not has_excluded(values[field.name])
+        reason = f": {str(error).partition(chr(10))[0][:200]}" if is_visible else ""
         return f"holds {with_article(got)} that has no JSON form{reason}; it is declared as {declared}; {_IN_MEMORY}"
     if without_json:
         kind = type(without_json[0]).__name__
@@ -92,14 +93,14 @@ def _wrong(field: Declared, values: Mapping[str, Any], write: Write, read: Calla
 
 
 def _nested(field: Declared, value: Any, body: bytes, read: Callable[[bytes], Any]) -> str:
-    """Return which part of a value is not of its declared type, or nothing where it is the value itself."""
+    """Return the part of a value that does not have its declared type, or an empty text if it is the whole value."""
     try:
         loaded = read(body)
     except ValidationError as error:
         for item in error.errors(include_url=False, include_context=False, include_input=False):
-            place, reason = item["loc"], refusal_in_words(item)
-            if place[:1] == (field.key,) and len(place) > 1:
-                return f"{'.'.join(map(str, (field.name, *place[1:])))[:200]} is refused: {reason}"
+            location, reason = item["loc"], refusal_in_words(item)
+            if location[:1] == (field.key,) and len(location) > 1:
+                return f"{'.'.join(map(str, (field.name, *location[1:])))[:200]} is refused: {reason}"
         return ""
     except BaseException:  # a validator of the application
         return ""

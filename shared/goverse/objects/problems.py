@@ -1,4 +1,4 @@
-"""From a problem that came over a link back to the exception that a calling object can catch."""
+"""Conversion of problems from a link to the exceptions that a calling object catches."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def _descendants(root: type[E]) -> Iterator[type[E]]:
 
 
 def error_of(problem: Problem, declared: tuple[type[Exception], ...] = ()) -> GoverseError:
-    """Return the exception for ``problem``: the class that declares its code, else a plain one that carries it.
+    """Return the exception for ``problem``: an instance of the class with its code, or of a base class with that code.
 
-    Two applications may use one code for classes of their own: those that the called method declares come first.
+    Several classes of the application may have the same code. Classes that the called method declares take precedence.
     """
     if problem.status is not None:
         own = (error for error in declared if issubclass(error, BusinessError))
@@ -39,7 +39,7 @@ def error_of(problem: Problem, declared: tuple[type[Exception], ...] = ()) -> Go
 
 
 def _filled(error: E, problem: Problem) -> E:
-    """Fill in an instance without calling a user's ``__init__``, whose parameters nobody knows here."""
+    """Fill in an instance without calling its ``__init__``, whose parameters are unknown for an application's class."""
     error.detail, error.extra, error.args = problem.detail, problem.extra, (problem.detail,)
     if problem.cause is not None:
         error.__cause__ = problem.cause

@@ -1,23 +1,23 @@
-"""Functions of an application that run when its process starts and when it stops.
+"""Functions of an application that run when its process starts and stops.
 
     @on_start    runs before the first call is served
     @on_stop     runs after the last call has ended and is durable
 
-They open and close what the objects of one process share: a connection pool, an HTTP client. Both run once per process
-and on its event loop, so a pool made by ``@on_start`` can be used by every object. A process that reloads is a new
-process. A gate of a cluster imports no application, so only nodes run these functions.
+They open and close resources that all objects of a process share, for example a connection pool or an HTTP client.
+They run once per process, on its event loop, so every object can use a pool that ``@on_start`` opened. A reload starts
+a new process. Gates of a cluster do not import the application, so only nodes run these functions.
 
 Rules:
 
-1. ``@on_start`` functions run one after the other: modules in the order of their import, inside a module from top to
-   bottom. ``@on_stop`` functions run in the opposite order.
-2. The first ``@on_start`` function that fails stops the start with ``StartFailed``. Nothing has been served by then.
-3. ``@on_stop`` functions run also after a failed start, because an earlier ``@on_start`` function may have opened
-   something. They share one time limit. One that fails or exceeds its share is logged, and the next one runs.
+1. ``@on_start`` functions run one after the other: modules in import order, and from top to bottom in a module.
+   ``@on_stop`` functions run in the opposite order.
+2. If an ``@on_start`` function fails, the start ends with ``StartFailed`` before any call is served.
+3. ``@on_stop`` functions also run after a failed start, because an earlier ``@on_start`` function may have opened
+   resources. They share one time limit. A function that fails or exceeds its share is logged, and the next one runs.
 
-Searched for these functions are: the module that is served, every module that defines a served class, and the other
-imported modules of the same top-level package. For a single file these are the imported modules beside it. Test modules
-(``test_*.py``, ``conftest.py``) count only where they define a served class themselves.
+GoVerse searches the served module, all modules that define a served class, and the other imported modules of the same
+top-level package (for a single file: the imported modules beside it). Test modules (``test_*.py``, ``conftest.py``) are
+searched only if they define a served class themselves.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ logger = logging.getLogger("goverse.application")
 
 
 def on_start(function: Function) -> Function:
-    """Run a function of the application once per process, before the first call is served.
+    """Mark a function to run once per process, before the first call is served.
 
     >>> pool: asyncpg.Pool | None = None
     >>> @on_start
@@ -58,24 +58,24 @@ def on_start(function: Function) -> Function:
     ...     global pool
     ...     pool = await asyncpg.create_pool(os.environ["SHOP_DATABASE"])
 
-    The function takes no parameters, and is plain or ``async``; a plain one must not block. If it raises, the process
+    The function takes no parameters and may be ``async``; a plain function must not block. If it raises, the process
     does not start.
 
     Raises:
-        DefinitionError: it is not a function of a module, or it has parameters.
+        DefinitionError: it is not a module-level function, it has parameters, or it is a generator.
     """
     _mark(function, _START, "@on_start")
     return function
 
 
 def on_stop(function: Function) -> Function:
-    """Run a function of the application once per process, after the last call has ended and is durable.
+    """Mark a function to run once per process, after the last call has ended and is durable.
 
-    The function takes no parameters, and is plain or ``async``; a plain one must not block. All of them together have
-    ``node.hook_timeout_s``.
+    The function takes no parameters and may be ``async``; a plain function must not block. All ``@on_stop`` functions
+    together have ``node.hook_timeout_s`` seconds.
 
     Raises:
-        DefinitionError: it is not a function of a module, or it has parameters.
+        DefinitionError: it is not a module-level function, it has parameters, or it is a generator.
     """
     _mark(function, _STOP, "@on_stop")
     return function
@@ -95,16 +95,16 @@ def _mark(function: object, attribute: str, decorator: str) -> None:
 
 
 class ProcessHooks:
-    """The functions of one application that its process runs at its start and at its end."""
+    """The ``@on_start`` and ``@on_stop`` functions of one application."""
 
     def __init__(self, starts: Iterable[Hook] = (), stops: Iterable[Hook] = ()) -> None:
-        """Take the functions in the order in which a start runs them."""
+        """Both in the order of a start; ``stop`` reverses its functions."""
         self._starts = tuple(starts)
         self._stops = tuple(stops)
 
     @classmethod
     def of(cls, classes: Iterable[type[Any]], module: ModuleType | None = None) -> ProcessHooks:
-        """Find the functions of the application that serves ``classes``, and ``module`` if it is not theirs."""
+        """Find the functions of the application that defines ``classes``; also search ``module``."""
         found = list(_functions(_modules(classes, module)))
         return cls(
             (function for function in found if hasattr(function, _START)),
@@ -112,10 +112,10 @@ class ProcessHooks:
         )
 
     async def start(self, interrupted: Future[Any] | None = None) -> bool:
-        """Run the ``@on_start`` functions; return False if ``interrupted`` was done before they had ended.
+        """Run the ``@on_start`` functions; return False if ``interrupted`` was done before they ended.
 
         Raises:
-            StartFailed: one of them failed; names it and shows where.
+            StartFailed: a function failed; the message has its name and traceback.
         """
         for hook in self._starts:
             task = asyncio.get_running_loop().create_task(_call(hook))
@@ -135,7 +135,7 @@ class ProcessHooks:
         return True
 
     async def stop(self, timeout_s: float) -> None:
-        """Run the ``@on_stop`` functions. A failure is logged; together they take at most ``timeout_s``."""
+        """Run the ``@on_stop`` functions within ``timeout_s`` seconds in total; failures are logged."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
         for left, hook in zip(range(len(self._stops), 0, -1), reversed(self._stops), strict=True):
@@ -150,7 +150,7 @@ class ProcessHooks:
 
 
 async def _call(hook: Hook) -> None:
-    """Call a hook; an exit or a cancellation of its own making is a failure like any other."""
+    """Call a hook; if it raises SystemExit or CancelledError itself, that is a failure like any other."""
     try:
         result = hook()
         if inspect.isawaitable(result):
@@ -165,7 +165,7 @@ async def _call(hook: Hook) -> None:
 
 
 async def _abandon(task: Task[None]) -> None:
-    """Cancel a hook, and leave it alone if it does not end soon after."""
+    """Cancel a hook; if it does not end within ``CANCEL_GRACE_S``, stop waiting for it."""
     task.cancel()
     await asyncio.wait({task}, timeout=CANCEL_GRACE_S)
     if task.done() and not task.cancelled():
@@ -187,8 +187,8 @@ def _name(hook: Hook) -> str:
 
 
 def _functions(modules: Mapping[str, ModuleType]) -> list[Hook]:
-    """Return the marked functions that ``modules`` show, in the order of a start."""
-    order = {name: place for place, name in enumerate(sys.modules)}
+    """Return the marked functions in ``modules``, in the order of a start."""
+    order = {name: index for index, name in enumerate(sys.modules)}
     found = {
         value
         for module in modules.values()
@@ -205,10 +205,10 @@ def _modules(classes: Iterable[type[Any]], module: ModuleType | None) -> dict[st
         names.add(module.__name__)
     own = {name: sys.modules[name] for name in names if name in sys.modules}
     roots = {name.partition(".")[0] for name in own if not _is_test(name)}
-    beside = {place for root in roots if (place := _folder_of_single_file(root)) is not None}
+    beside = {folder for root in roots if (folder := _folder_of_single_file(root)) is not None}
     found = dict(own)
     for name, other in list(sys.modules.items()):
-        with suppress(Exception):  # a module may be anything, and raise at any access
+        with suppress(Exception):  # entries of sys.modules can be any object and raise on attribute access
             if not _is_test(name) and (name.partition(".")[0] in roots or _is_beside(name, other, beside)):
                 found[name] = other
     return found

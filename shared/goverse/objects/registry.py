@@ -1,4 +1,4 @@
-"""Which object types a process serves, and where they come from."""
+"""The registry of the object types that a process serves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("goverse.objects")
 
 
 class AccessRule(NamedTuple):
-    """What the configuration says about one type; None leaves what the class declares."""
+    """The configuration's access options for one type; None keeps the option of the class."""
 
     create: Who | None = None
     delete: Who | None = None
@@ -30,8 +30,8 @@ class Registry:
         """Compile the classes.
 
         Raises:
-            DefinitionError: a class breaks a rule of the object model, two have the same name, or two unrelated
-                business errors the same code.
+            DefinitionError: a class breaks a rule of the object model, two classes have the same name, or two
+                unrelated business errors have the same code.
         """
         types: dict[str, TypeSpec] = {}
         for user_class in classes:
@@ -40,31 +40,31 @@ class Registry:
                 raise DefinitionError(f"two classes are named {spec.name!r}; give one of them name='...'")
             types[spec.name] = spec
         _check_codes(types.values())
-        _tell_missing_values(types.values())
+        _warn_of_required_fields(types.values())
         self.types: Mapping[str, TypeSpec] = dict(sorted(types.items()))
 
     def __iter__(self) -> Iterator[TypeSpec]:
-        """Go through the types by name."""
+        """Iterate over the types, ordered by name."""
         return iter(self.types.values())
 
     def type(self, name: str) -> TypeSpec:
-        """Return the type of that name.
+        """Return the type with this name.
 
         Raises:
-            UnknownType: there is none; says which there are.
+            UnknownType: the type is not found; the message lists the types.
         """
         spec = self.types.get(name)
         if spec is None:
-            told = advice(name, self.types, f"this application has {_names(self.types)}")
-            raise UnknownType(f"there is no object type {name!r}; {told}")
+            hint = advice(name, self.types, f"this application has {_names(self.types)}")
+            raise UnknownType(f"unknown object type {name!r}; {hint}")
         return spec
 
     def method(self, type_name: str, name: str) -> MethodSpec:
         """Return an exported method.
 
         Raises:
-            UnknownType: there is no such type.
-            UnknownMethod: the type exports no such method; says which it does.
+            UnknownType: the type is not found.
+            UnknownMethod: the type does not export the method; the message lists those that it does.
         """
         spec = self.type(type_name)
         method = spec.methods.get(name)
@@ -73,34 +73,38 @@ class Registry:
         return method
 
     def with_access(self, rules: Mapping[str, AccessRule]) -> Registry:
-        """Return the same types with other words for who may create and delete their objects.
+        """Return a registry of the same types with the access options of ``rules``.
 
         Raises:
-            ConfigError: a rule is for a type that the application does not have; says which name is nearest.
+            ConfigError: a rule names a type that the application does not have; the message suggests a similar name.
         """
         types = dict(self.types)
         for name, rule in rules.items():
             spec = types.get(name)
             if spec is None:
                 nearest = get_close_matches(name, types, 1, 0.5)
-                told = f"did you mean objects.{nearest[0]}?" if nearest else f"it has {_names(types)}"
-                raise ConfigError(f"objects.{name}: the application has no object type {name!r}; {told}")
-            words = {option: word for option, word in rule._asdict().items() if word is not None}
-            types[name] = replace(spec, policy=replace(spec.policy, **words))
+                hint = f"did you mean objects.{nearest[0]}?" if nearest else f"it has {_names(types)}"
+                raise ConfigError(f"objects.{name}: the application has no object type {name!r}; {hint}")
+            options = {option: value for option, value in rule._asdict().items() if value is not None}
+            types[name] = replace(spec, policy=replace(spec.policy, **options))
         changed = Registry(())
         changed.types = types
         return changed
 
 
 def unknown_method(spec: TypeSpec, name: str, *, inside: bool) -> UnknownMethod:
-    """Return the refusal of a method that does not exist; handlers are named to other objects (``inside``) only."""
-    called = [known for known, each in spec.methods.items() if inside or not each.handler]
-    told = advice(name, called, f"it has {_names(called)}")
-    return UnknownMethod(f"{spec.name} exports no method {name!r}; {told}")
+    """Return the error for an unknown method; it lists handlers only for calls from other objects (``inside``)."""
+    visible = [known for known, each in spec.methods.items() if inside or not each.handler]
+    hint = advice(name, visible, f"it has {_names(visible)}")
+    return UnknownMethod(f"{spec.name} exports no method {name!r}; {hint}")
 
 
 def _check_codes(types: Iterable[TypeSpec]) -> None:
-    """Pass if a caller can tell every declared business error by its code."""
+    """Check that the code of each declared business error identifies it.
+
+    Raises:
+        DefinitionError: two unrelated classes have the same code.
+    """
     declared: dict[str, type[BusinessError]] = {}
     methods = (method for spec in types for method in (*spec.methods.values(), *spec.hooks.values()))
     for error in (error for method in methods for error in method.raises):
@@ -109,13 +113,13 @@ def _check_codes(types: Iterable[TypeSpec]) -> None:
         other = declared.setdefault(error.code, error)
         if not (issubclass(error, other) or issubclass(other, error)):
             raise DefinitionError(
-                f"{_place(other)} and {_place(error)} have the same code {error.code!r}; "
-                "callers could not tell them apart"
+                f"{_full_name(other)} and {_full_name(error)} have the same code {error.code!r}, so callers cannot "
+                "distinguish them; change one of the codes"
             )
 
 
-def _tell_missing_values(types: Iterable[TypeSpec]) -> None:
-    """Log fields that only a first call could give a value: any other call of a new object fails."""
+def _warn_of_required_fields(types: Iterable[TypeSpec]) -> None:
+    """Log required fields of types without ``on_create``: the first call of a new object has to set them, or fails."""
     for spec in types:
         if spec.state.required and "on_create" not in spec.hooks:
             fields = ", ".join(f"{spec.name}.{field}" for field in spec.state.required)
@@ -126,7 +130,7 @@ def _tell_missing_values(types: Iterable[TypeSpec]) -> None:
             )
 
 
-def _place(error: type[BusinessError]) -> str:
+def _full_name(error: type[BusinessError]) -> str:
     return f"{error.__module__}.{error.__qualname__}"
 
 

@@ -176,7 +176,7 @@ class State:
                 errors=self._problems(error),
             ) from error
         except BaseException as error:
-            raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
+            raise MethodFailed(f"a validator of {self._name} failed with an unexpected error") from error
         if self._restorers:
             self._restore_behaviour(values)
         if len(values) < len(self.fields) or values.keys() != set(self.fields):
@@ -296,7 +296,7 @@ class State:
             self._refuse_infinite(live)
             raise self._broken(live, error) from error
         except BaseException as error:
-            raise MethodFailed(f"a validator of {self._name} raised an error of its own") from error
+            raise MethodFailed(f"a validator of {self._name} failed with an unexpected error") from error
         promoted = False
         for field, kind in self._exact:
             if type(live[field]) is not kind:

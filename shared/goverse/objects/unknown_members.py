@@ -1,12 +1,12 @@
-"""Members of nested models that this release does not declare.
+"""Preservation of members of nested models that the running release does not declare.
 
-While nodes of two releases serve together, or after a rollback, an older node reads models that a newer one wrote.
-Pydantic leaves out what the older class does not declare, and the next write would delete it. Here such members are
-kept with the model or dataclass that they were read with, and written back with it: they follow it through lists and
-dicts, and through ``model_copy``. A model that the application replaces by a new one starts without them.
+During a rolling upgrade or after a rollback, an older node reads models that a newer node wrote. Pydantic drops the
+members that the older class does not declare, so the next write would delete them. Instead, such members are attached
+to the model or dataclass instance and written back with it. They stay with the instance inside lists and dicts and
+through ``model_copy``. A new instance that the application creates has none.
 
-Nothing is kept for classes with a validator that sees the stored form (it may rename members itself), and for values
-without attributes of their own: typed dicts, named tuples, dataclasses with slots, members of sets.
+Members are not preserved for classes with a validator that sees the stored form, because it may rename members itself,
+nor for values without instance attributes: typed dicts, named tuples, dataclasses with slots, and members of sets.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ ATTRIBUTE: Final = "_goverse_unknown_members"
 
 
 class _Part(NamedTuple):
-    """A part of a value: the live one and where its JSON form is.
+    """A part of a value, in memory and in its JSON form.
 
     Attributes:
-        path: the name for messages.
-        key: the member or index in the JSON form.
-        value: the live value.
+        path: the name in messages.
+        key: the member name or index in the JSON form.
+        value: the value in memory.
     """
 
     path: str
@@ -37,7 +37,7 @@ class _Part(NamedTuple):
 
 
 def attach(value: Any, stored: Any, written: Any, keepers: Collection[type[Any]]) -> list[str]:
-    """Keep the members of ``stored`` that ``written`` lacks with the models in ``value``; return their paths."""
+    """Attach the members of ``stored`` that ``written`` lacks to the models in ``value``; return their paths."""
     found: list[str] = []
     if type(value) in keepers and isinstance(stored, dict) and isinstance(written, dict) and hasattr(value, "__dict__"):
         known = _known_names(value)
@@ -54,7 +54,7 @@ def attach(value: Any, stored: Any, written: Any, keepers: Collection[type[Any]]
 
 
 def restore(value: Any, written: Any) -> None:
-    """Put the members that were kept with the models in ``value`` into ``written``, its JSON form."""
+    """Add the members attached to the models in ``value`` to ``written``, its JSON form."""
     if isinstance(written, dict):
         kept: Json | None = getattr(value, "__dict__", {}).get(ATTRIBUTE)
         if kept is not None:
@@ -74,7 +74,7 @@ def _at(stored: Any, key: Any) -> Any:
 
 
 def _parts(value: Any, written: Any) -> Iterator[_Part]:
-    """Go through the parts of a value that stand in its JSON form where they are expected."""
+    """Yield the parts of a value that its JSON form contains at the expected member or index."""
     if isinstance(value, BaseModel | dict) or dataclasses.is_dataclass(value):
         if not isinstance(written, dict):
             return
@@ -91,7 +91,7 @@ def _parts(value: Any, written: Any) -> Iterator[_Part]:
     elif isinstance(value, list | tuple) and isinstance(written, list):
         items = cast("list[object]", value)
         if len(items) == len(cast("list[object]", written)):
-            yield from (_Part("*", place, part) for place, part in enumerate(items) if _may_hold_models(part))
+            yield from (_Part("*", index, part) for index, part in enumerate(items) if _may_hold_models(part))
 
 
 def _may_hold_models(value: Any) -> bool:
@@ -112,7 +112,7 @@ def _written_names(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _known_names(value: Any) -> set[str]:
-    """Return every name under which a class reads one of its fields."""
+    """Return all names from which a class reads its fields, aliases included."""
     known: set[str] = set()
     fields: Any = _fields_of(value) or {}
     for name, key in _written_names(value):

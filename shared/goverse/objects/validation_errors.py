@@ -1,4 +1,8 @@
-"""What is wrong with values, field by field: the same words for JSON that came in and for calls from Python."""
+"""Error texts for invalid values, field by field.
+
+JSON from clients and values passed in Python get the same texts. Most functions here leave out the value itself,
+because the caller may not be allowed to see it.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +21,17 @@ from goverse.model.problem_bounds import bounded_text
 from goverse.objects.fidelity import Difference, remedy
 from goverse.objects.value_text import shown
 
-_TOLD_MAX = 3
+_SHOWN_MAX = 3
 _NAME_MAX = 200
 
-# Pydantic's own checks whose messages say nothing of the value
-_PERSONAL = {"union_tag_invalid": "its tag is not one of the union"}
+# Replacements for messages of Pydantic that may contain the value
+_REPLACED = {"union_tag_invalid": "its tag is not one of the union"}
+# Errors raised by the application's validators
 _VALIDATORS = frozenset({"value_error", "assertion_error"})
-_IMPERSONAL = frozenset(get_args(ErrorType)) - _VALIDATORS - {"union_tag_invalid"}
+# Errors whose messages never contain the value
+_WITHOUT_VALUE = frozenset(get_args(ErrorType)) - _VALIDATORS - {"union_tag_invalid"}
 
-# Pydantic's checks of a value that has the declared type
+# Errors about a value that has the declared type
 _CONSTRAINTS = frozenset(
     kind
     for kind in get_args(ErrorType)
@@ -36,10 +42,10 @@ _CONSTRAINTS = frozenset(
 
 
 def field_problems(error: ValidationError) -> list[dict[str, str]]:
-    """Return ``[{path, message}]`` of a validation error; the path is a JSON pointer, empty for the whole document.
+    """Return ``[{path, message}]`` for a validation error; the path is a JSON pointer, empty for the whole document.
 
-    A document with more than 20 bad values is described as a whole: the validator repeats the full path for each of
-    them, and a path may be as long as the document. A path or a message of more than 256 bytes is cut.
+    More than 20 invalid values are reported as one problem of the whole document, because Pydantic repeats the full
+    path for each value and a path may be as long as the document. Paths and messages are cut to 256 bytes.
     """
     if error.error_count() > PROBLEM_FIELDS_MAX:
         return [{"path": "", "message": f"{error.error_count()} values are not of their declared types"}]
@@ -58,24 +64,24 @@ def _pointer(location: tuple[int | str, ...]) -> str:
 
 
 def in_words(problems: list[dict[str, str]]) -> str:
-    """Return the first problems as one line."""
-    return "; ".join(": ".join(filter(None, (item["path"], item["message"]))) for item in problems[:_TOLD_MAX])
+    """Return the first three problems as one line."""
+    return "; ".join(": ".join(filter(None, (item["path"], item["message"]))) for item in problems[:_SHOWN_MAX])
 
 
 def few_problems(error: ValidationError) -> list[ErrorDetails]:
-    """Return the problems without their values; none where ``field_problems`` describes the document as a whole."""
+    """Return the problems without their values, or an empty list if there are more than 20."""
     if error.error_count() > PROBLEM_FIELDS_MAX:
         return []
     return error.errors(include_url=False, include_context=False, include_input=False)
 
 
 def is_absent(item: ErrorDetails) -> bool:
-    """Tell whether a problem is a member of the document itself that is missing."""
+    """True if the problem is a missing member at the top level of the document."""
     return item["type"] == "missing" and len(item["loc"]) == 1
 
 
 def withheld_in_words(items: list[ErrorDetails], declared: str) -> str:
-    """Return what is wrong with one value, by its problems; none of their messages, which may name the value."""
+    """Return a description of the problems of one value, without their messages, which may contain the value."""
     if all(item["type"] in _CONSTRAINTS for item in items):
         return f"breaks a constraint of its declaration as {declared}"
     if all(item["type"] in _VALIDATORS for item in items):
@@ -84,13 +90,16 @@ def withheld_in_words(items: list[ErrorDetails], declared: str) -> str:
 
 
 def without_input(error: ValidationError) -> str:
-    """Return a validation error as one line, without the values that were validated."""
+    """Return a validation error as one line, without the validated values."""
     return f"{error.title}: {in_words(field_problems(error))}"
 
 
 def refused(method: str, error: Exception, receive: Callable[[], object]) -> InvalidArguments:
-    """Return the error for arguments that could not be written; ``receive`` reads them as the other side would."""
-    with suppress(Exception):  # no JSON form at all, or a validator of the user's own
+    """Return the error for arguments that cannot be encoded.
+
+    ``receive`` decodes the arguments as the receiver would; if that fails, its validation error names the fields.
+    """
+    with suppress(Exception):  # a value has no JSON form, or a validator of the application failed
         try:
             receive()
         except ValidationError as wrong:
@@ -100,34 +109,35 @@ def refused(method: str, error: Exception, receive: Callable[[], object]) -> Inv
 
 
 def of_wrong_type(value: object, error: Exception) -> str:
-    """Return the type of a wrong value and the first fields that do not fit, without the values: a caller may see it.
+    """Return a description of a value with the wrong type: its class and the first invalid fields.
 
-    The message of a user's own validator and the tag of a union may name values; other messages of Pydantic do not.
+    The caller may see the text, so it contains no values: messages of the application's validators and of union tags
+    are replaced, since they may contain values.
     """
     kind = with_article(type(value).__qualname__[:_NAME_MAX])
     if not isinstance(error, ValidationError):
         return f"{kind} that does not fit it"
     if error.error_count() > PROBLEM_FIELDS_MAX:
         return f"{kind}; {error.error_count()} values in it do not fit"
-    wrong = error.errors(include_url=False, include_context=False, include_input=False)[:_TOLD_MAX]
-    told = [{"path": _pointer(item["loc"])[:_NAME_MAX], "message": refusal_in_words(item)} for item in wrong]
-    return f"{kind}; {in_words(told)}"
+    wrong = error.errors(include_url=False, include_context=False, include_input=False)[:_SHOWN_MAX]
+    problems = [{"path": _pointer(item["loc"])[:_NAME_MAX], "message": refusal_in_words(item)} for item in wrong]
+    return f"{kind}; {in_words(problems)}"
 
 
 def with_article(name: str) -> str:
-    """Return the name of a class behind ``a`` or ``an``."""
+    """Return the name of a class with ``a`` or ``an`` before it."""
     return f"{'an' if name[:1] in 'aeioAEIO' else 'a'} {name}"
 
 
 def refusal_in_words(item: ErrorDetails) -> str:
-    """Return the message of one problem; those that may name the value are left out (``_IMPERSONAL``)."""
-    if item["type"] in _IMPERSONAL:
+    """Return the message of one problem; a message that may contain the value is replaced by a general one."""
+    if item["type"] in _WITHOUT_VALUE:
         return item["msg"][:_NAME_MAX]
-    return _PERSONAL.get(item["type"], "its validator refuses it")
+    return _REPLACED.get(item["type"], "its validator refuses it")
 
 
 def changed(owner: str, field: str, difference: Difference) -> tuple[str, str]:
-    """Return the place of a value that would not survive storage, and a sentence about it."""
+    """Return the path of a value that would change when it is stored, and a sentence that explains the change."""
     path = ".".join((owner, field, *difference.path))
     if not difference.is_stored:
         return path, (
@@ -146,7 +156,7 @@ def _class(value: object) -> str:
 
 
 def unknown_type(owner: str, members: Mapping[str, Any], error: Exception) -> DefinitionError:
-    """Return the error for members of which one has a type that Pydantic does not know."""
+    """Return the error for members with a type that Pydantic does not support; it names the first such member."""
     for field, hint in members.items():
         try:
             TypeAdapter(get_args(hint)[0])  # without Required and NotRequired
@@ -156,5 +166,5 @@ def unknown_type(owner: str, members: Mapping[str, Any], error: Exception) -> De
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of an error, without advice that only a model's configuration could follow."""
+    """Return the first line of an error, without Pydantic's advice to change a model's configuration."""
     return str(error).partition("\n")[0].partition(" Set `arbitrary_types_allowed")[0].rstrip(".")

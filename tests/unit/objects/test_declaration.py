@@ -415,7 +415,7 @@ def test_a_registry_knows_its_types_by_name() -> None:
 
     assert [spec.name for spec in registry] == ["Another", "Kind"]
     assert registry.method("Kind", "new").name == "new"
-    with pytest.raises(UnknownType, match="there is no object type 'Child'") as missing:
+    with pytest.raises(UnknownType, match="unknown object type 'Child'") as missing:
         registry.type("Child")
     assert "Another, Kind" in str(missing.value)
     with pytest.raises(UnknownMethod, match="Kind exports no method 'helper'; it has alias, new, old"):

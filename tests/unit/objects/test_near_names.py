@@ -92,7 +92,7 @@ async def test_a_mistyped_handler_is_named_to_objects_and_never_to_the_outside()
 @pytest.mark.requirement("OBJ-14")
 async def test_a_mistyped_type_is_recognised_by_objects_and_by_the_host() -> None:
     async with ObjectHost(Vault, Teller) as host:
-        told = "there is no object type 'Valt'; did you mean 'Vault'? This application has Teller, Vault"
+        told = "unknown object type 'Valt'; did you mean 'Vault'? This application has Teller, Vault"
         assert await host.ref(Teller, "t").ask(target="Valt", method="balance") == told
 
         with pytest.raises(UnknownType) as refused:
