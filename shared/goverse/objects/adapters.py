@@ -1,4 +1,4 @@
-"""Pydantic adapters for arguments, results and states, and how each writes its values."""
+"""Pydantic adapters and serializer settings for arguments, results and states."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from goverse.objects.storable import with_visible_infinity
 
-# Bytes travel as base64: in UTF-8, the default, most of them have no form.
+# Bytes are sent as Base64: Pydantic's default, UTF-8, cannot represent most byte strings.
 ARGUMENTS: Final = ConfigDict(
     extra="forbid", strict=True, allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64"
 )
@@ -24,12 +24,12 @@ SENDING: Final[CoreConfig] = {"ser_json_bytes": "base64", "ser_json_inf_nan": "c
 
 def members_adapter(name: str, members: Mapping[str, Any], config: ConfigDict) -> TypeAdapter[dict[str, Any]]:
     """Return an adapter for JSON objects with these members."""
-    make: Any = TypedDict  # a plain call: the members are only known at run time
+    make: Any = TypedDict  # called as a function, because the members are known only at run time
     shape = make(name, dict(members))
     shape.__pydantic_config__ = config
     return cast("TypeAdapter[dict[str, Any]]", TypeAdapter(shape))
 
 
 def sender(adapter: TypeAdapter[Any], config: CoreConfig = SENDING) -> Callable[..., bytes]:
-    """Return what writes values for another process; NaN and infinity show in the text instead of becoming null."""
+    """Return a function that encodes values for another process; NaN and infinity are written by name, not as null."""
     return SchemaSerializer(with_visible_infinity(adapter.core_schema), config, _use_prebuilt=False).to_json

@@ -1,4 +1,4 @@
-"""Defaults of fields: each object gets a value of its own."""
+"""Defaults of fields and parameters; each object and each call gets its own copy."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ _KEPT: Final = (
 
 
 def has_default(declared: Any) -> bool:
-    """Whether the class attribute of a field gives it a default."""
+    """True if the class attribute of a field gives it a default."""
     if isinstance(declared, FieldInfo):
         return not declared.is_required()
     return declared is not NO_VALUE
 
 
 def is_shareable(default: Any) -> bool:
-    """Whether one value may serve as the default of all objects and calls, because nothing can change it."""
+    """True if all objects and calls can share the value as a default, because it is immutable."""
     if isinstance(default, tuple | frozenset):
         return all(map(is_shareable, cast("Iterable[Any]", default)))
     return isinstance(default, _IMMUTABLE)
 
 
 def default_maker(default: Any) -> Callable[[], Any]:
-    """Return a function that gives each object a default of its own; it raises MethodFailed where it cannot."""
+    """Return a function that makes a new copy of the default for each object; on failure it raises MethodFailed."""
     if isinstance(default, FieldInfo):
         return partial(_made, partial(default.get_default, call_default_factory=True, validated_data={}))
     if is_shareable(default):
@@ -62,15 +62,15 @@ def _same(value: Any) -> Any:
 
 
 def constrained(hint: Any, declared: FieldInfo) -> Any:
-    """Return ``hint`` with what ``Field(...)`` says besides the default, which is applied apart."""
+    """Return ``hint`` with the constraints and properties of ``Field(...)``, but without its default."""
     return Annotated[(hint, *declared.metadata, _without_default(declared))]
 
 
 def split(hint: Any, declared: Any = NO_VALUE) -> tuple[Any, Any]:
-    """Return a type that has no default, and the default.
+    """Return the type without its default, and the default.
 
-    ``declared`` is the value that the annotation is followed by; a ``Field(...)`` inside ``Annotated`` gives the
-    default where there is none.
+    ``declared`` is the value assigned after the annotation. Without one, a ``Field(...)`` inside ``Annotated`` provides
+    the default.
     """
     default = declared
     if get_origin(hint) is Annotated:
@@ -94,7 +94,10 @@ def _without_default(declared: FieldInfo) -> FieldInfo:
 
 
 def restorer(default: Any) -> Callable[[Any], Any] | None:
-    """Return what gives a loaded value the behaviour of its field's default that JSON has no form for."""
+    """Return a function that restores properties of the default in a loaded value, or None if there are none.
+
+    JSON cannot express these properties: the ``maxlen`` of a deque and the factory of a defaultdict.
+    """
     if isinstance(default, deque):
         maxlen = cast("deque[object]", default).maxlen
         return None if maxlen is None else lambda loaded: _bounded(loaded, maxlen)

@@ -1,4 +1,4 @@
-"""From compiled classes to the catalog that gates document."""
+"""Conversion of compiled classes to the catalog that a node publishes to gates."""
 
 from __future__ import annotations
 

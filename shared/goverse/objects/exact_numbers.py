@@ -1,10 +1,10 @@
-"""Numbers of a request: read as they are written, or refused with their path.
+"""Exact numbers in requests: a number is read as it is written, or rejected with its path.
 
-The parser reads a fraction as a floating-point number, whose value may be another one: ``1e-400`` becomes 0, and
-``0.10000000000000000001`` becomes 0.1. A body with such a number is validated once more by the schema made here, with
-the texts of its numbers (``goverse.model.json_text.inexact``) as the context. A ``Decimal`` takes its digits from the
-text. A ``float``, and a value without a declared type, is the nearest floating-point number, as for every reader of
-JSON; it is refused where that loses more than the last digit, below the normal range.
+The parser reads a fraction as a floating-point number, which may have another value: ``1e-400`` becomes 0, and
+``0.10000000000000000001`` becomes 0.1. A body with such a number is validated again with the schema from this module;
+the validation context has the spellings of the numbers (``goverse.model.json_text.inexact``). A ``Decimal`` takes its
+digits from the spelling. A ``float``, or a value without a declared type, becomes the nearest floating-point number, as
+in other JSON parsers; it is rejected if that loses more than the last digit, which happens below the normal range.
 """
 
 from __future__ import annotations
@@ -25,37 +25,36 @@ _AS_TEXT: Final = "send it as a string"
 
 
 class TooManyNumbers(Exception):
-    """More numbers are refused than an answer names."""
+    """The body has more invalid numbers than an error lists."""
 
 
 class Written:
     """The context of a validation.
 
     Attributes:
-        texts: how the fractions are written, by their value as floating-point numbers.
-        refused: how many were not kept.
+        texts: the spellings of the fractions, by their value as floating-point numbers.
+        refused: the number of rejected numbers so far.
     """
 
     def __init__(self, texts: Mapping[float, set[str]]) -> None:
-        """Begin with no refused number."""
         self.texts = texts
         self.refused = 0
 
 
 def holds_decimals(schema: Any) -> bool:
-    """Whether a ``Decimal`` is declared anywhere."""
+    """True if a ``Decimal`` is declared at any level."""
     if isinstance(schema, dict) and cast("dict[str, Any]", schema).get("type") == "decimal":
         return True
     return any(map(holds_decimals, parts(schema)))
 
 
 def holds_fractions(schema: Any) -> bool:
-    """Whether a ``Decimal``, a ``float`` or a value without a declared type is declared anywhere."""
+    """True if a ``Decimal``, a ``float`` or a value without a declared type occurs at any level."""
     return bool(with_exact_numbers(schema) != schema)
 
 
 def with_exact_numbers(schema: Any) -> Any:
-    """Return the schema that reads numbers as they are written, or refuses them."""
+    """Return the schema changed so that it reads numbers as they are written, or rejects them."""
     changed = with_parts(schema, with_exact_numbers)
     kind = cast("dict[str, Any]", schema).get("type") if isinstance(schema, dict) else None
     if kind == "decimal":
@@ -77,14 +76,14 @@ def _texts(value: float, info: ValidationInfo) -> set[str]:
 
 
 def _as_written(value: Any, info: ValidationInfo) -> Any:
-    """Return the decimal that was written; what is not a number is left to the validator of decimals."""
+    """Return the decimal that was written; the validator of decimals handles values that are not numbers."""
     texts: set[str] = set()
     if isinstance(value, float):
         texts = _texts(value, info)
     elif isinstance(value, int | str) and not isinstance(value, bool):
         texts = {str(value)}
     if len(texts) > 1:
-        raise _inexact("has more digits than can be told apart", _AS_TEXT, texts)
+        raise _inexact("has more digits than can be distinguished", _AS_TEXT, texts)
     try:
         return Decimal(next(iter(texts))) if texts else value
     except InvalidOperation:
@@ -94,17 +93,17 @@ def _as_written(value: Any, info: ValidationInfo) -> Any:
 
 
 def _kept(value: Any, info: ValidationInfo) -> Any:
-    """Refuse a number that is too small for a ``float``."""
+    """Return ``value``; reject a number that is too small for a ``float``."""
     if isinstance(value, float) and (lost := _lost(value, info)):
         raise _inexact("is too small for a float", "send 0, or declare a Decimal", lost)
     return value
 
 
 def _lost(value: float, info: ValidationInfo) -> set[str]:
-    """Return the texts of a number that a ``float`` does not keep.
+    """Return the spellings of a number that lose digits as a ``float``.
 
     Raises:
-        TooManyNumbers: there are more of them than an answer names.
+        TooManyNumbers: the body has more such numbers than an error lists.
     """
     lost = {text for text in _texts(value, info) if not json_text.is_kept(text)}
     if lost:
@@ -116,7 +115,10 @@ def _lost(value: float, info: ValidationInfo) -> set[str]:
 
 
 def _all_kept(value: Any, info: ValidationInfo) -> Any:
-    """Refuse numbers inside a value without a declared type; its whole numbers keep all digits."""
+    """Return ``value``, which has no declared type; reject fractions in it that are too small for a ``float``.
+
+    Its whole numbers keep all their digits.
+    """
     left: list[tuple[str, Any]] = [("", value)]
     while left:
         path, part = left.pop()
@@ -126,7 +128,7 @@ def _all_kept(value: Any, info: ValidationInfo) -> Any:
         elif isinstance(part, dict):
             left += ((f"{path}/{name}"[:200], item) for name, item in cast("dict[str, Any]", part).items())
         elif isinstance(part, list):
-            left += ((f"{path}/{place}"[:200], item) for place, item in enumerate(cast("list[object]", part)))
+            left += ((f"{path}/{index}"[:200], item) for index, item in enumerate(cast("list[object]", part)))
     return value
 
 

@@ -1,12 +1,12 @@
-"""Comparison of a live value with the value that its stored form loads as.
+"""Comparison of a value in memory with the value that its stored form loads as.
 
-A value that is acknowledged must be the value that is stored. ``==`` cannot decide that: it takes ``True`` for ``1``
-and two instants in different time zones for the same, calls NaN different from itself, and models and dataclasses may
-define it as they like. Here two values are the same if their classes and all their parts are.
+The value that a call acknowledges must be the stored value. ``==`` cannot check that: ``True == 1``, the same instant
+in two time zones is equal, NaN is unequal to itself, and models and dataclasses may define any equality. In this module
+two values are the same if their classes are the same and all their parts are.
 
-Two differences are tolerated, because the declared type asks for them and no digit is lost: an ``int`` where a
-``float`` is declared, and a ``bool`` where a number is declared. ``settle`` replaces them in the live value, so that an
-object behaves alike before and after it was loaded.
+Two differences are tolerated, because the declared type implies them and no digit is lost: an ``int`` in a ``float``
+field, and a ``bool`` in a number field. ``settle`` replaces such values in memory by the loaded ones, so that an object
+behaves the same before and after it is loaded.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _NO_MEMBERS: Final[dict[str, Any]] = {}
 
 
 class Difference(NamedTuple):
-    """The first place where a live value and its loaded form differ.
+    """The first difference between a value in memory and its loaded form.
 
     Attributes:
         path: the steps from the field to the value.
         live: the value in memory.
-        loaded: what its stored form loads as.
-        is_stored: False below a private attribute or an excluded field of a model, whose values no caller sees.
+        loaded: the value that the stored form loads as.
+        is_stored: False inside a private attribute or an excluded field of a model, whose values callers never see.
     """
 
     path: tuple[str, ...]
@@ -61,11 +61,11 @@ class _Differs(Exception):
         self.is_stored = True
 
 
-# --- are they the same? ----------------------------------------------------------------------------------------------
+# --- comparison ------------------------------------------------------------------------------------------------------
 
 
 def same(live: object, loaded: object) -> bool:
-    """Whether two values have the same classes and parts throughout."""
+    """True if two values and all their parts have the same classes and contents."""
     kind = type(live)
     if kind is not type(loaded):
         return False
@@ -83,9 +83,10 @@ def _decimals(live: Decimal, loaded: Decimal) -> bool:
 
 
 def _instants(live: Any, loaded: Any) -> bool:
-    """Compare two datetimes or times: same fields, same offset, and no rule of a time zone that would be lost.
+    """True if two datetimes or times have the same fields and offset, and storing loses no rule of a time zone.
 
-    ``fold`` is not stored: it means nothing beside a fixed offset, and a local time without one stays ambiguous.
+    ``fold`` is not stored: with a fixed offset it has no meaning, and without an offset the local time is ambiguous
+    anyway.
     """
     if live.replace(tzinfo=None) != loaded.replace(tzinfo=None):
         return False
@@ -105,7 +106,7 @@ def _sequences(live: Any, loaded: Any) -> bool:
         return all(map(same, live, loaded))
     if kinds != set(map(type, loaded)):
         return False
-    (kind,) = kinds  # the common case, with fewer steps of Python for each item
+    (kind,) = kinds  # the common case, with less Python code per item
     if kind in _ATOMS:
         return bool(live == loaded)
     if issubclass(kind, BaseModel) and not _has_more(kind) and _are_plain(kind, live, loaded):
@@ -129,7 +130,7 @@ def _mappings(live: dict[Any, Any], loaded: dict[Any, Any]) -> bool:
         return _sequences(list(live.values()), list(loaded.values()))
     if len(live) != len(loaded):
         return False
-    found = {key: key for key in loaded}  # a typed dict is loaded in the order of its declaration
+    found = {key: key for key in loaded}  # a typed dict loads in the order of its declaration
     return all(same(key, found.get(key, MISSING)) and same(value, loaded[key]) for key, value in live.items())
 
 
@@ -152,12 +153,12 @@ def _model_comparison(kind: type[BaseModel]) -> Compare:
 
 
 def _has_more(kind: type[BaseModel]) -> bool:
-    """Whether models of a class have values besides their fields."""
+    """True if instances of a model class may have values besides their fields."""
     return bool(kind.__private_attributes__) or kind.model_config.get("extra") == "allow"
 
 
 def _are_plain(kind: type[BaseModel], live: Iterable[BaseModel], loaded: Iterable[BaseModel]) -> bool:
-    """Whether models have only plain values, and the same ones; without a step of Python for each of them."""
+    """True if the models have only plain values and the same ones. A fast path without Python code per model."""
     row = _ROWS.get(kind)
     if row is None:
         names = tuple(kind.__pydantic_fields__)
@@ -200,12 +201,12 @@ def _identities(live: Any, loaded: Any) -> bool:
 
 
 def _opaque(live: Any, loaded: Any) -> bool:
-    """Compare values of a class without an equality of its own by what they would be copied from."""
+    """Compare values of a class without its own equality by the state that copying them would use."""
     return live is loaded or same(live.__getstate__(), loaded.__getstate__())
 
 
 def _foreign(live: Any, loaded: Any) -> bool:
-    """Compare values of a class that defines what equal means; arrays answer for each element."""
+    """Compare values of a class with its own equality; for arrays, ``==`` returns a result per element."""
     answer: Any = live == loaded
     if isinstance(answer, bool):
         return answer
@@ -249,18 +250,18 @@ _BY_BASE: Final[tuple[tuple[type[Any], Compare], ...]] = (
     (list, _sequences),
     (tuple, _sequences),
 )
-# By class; filled as classes are met
+# Caches by class, filled on first use
 _ROWS: Final[dict[type[Any], Row]] = {}
 _COMPARE: Final[dict[type[Any], Compare]] = {}
 
 
-# --- where do they differ? -------------------------------------------------------------------------------------------
+# --- difference ------------------------------------------------------------------------------------------------------
 
 
 def settle(live: Any, loaded: Any) -> tuple[Any, Difference | None]:
-    """Return the value to keep in memory, and the first difference that cannot be tolerated.
+    """Return the value to keep in memory, and the first difference that is not tolerated, or None.
 
-    Numbers that the declared type promotes are replaced inside ``live``; everything else keeps its identity.
+    Numbers that the declared type promotes are replaced inside ``live``; all other parts keep their identity.
     """
     try:
         return _settled(live, loaded), None
@@ -287,8 +288,8 @@ def _settled(live: Any, loaded: Any) -> Any:
     if issubclass(kind, list | deque) and len(live) == len(loaded):
         if issubclass(kind, deque) and live.maxlen != loaded.maxlen:
             raise _Differs(live, loaded)
-        for place, item in enumerate(_settled_items(live, loaded)):
-            live[place] = item
+        for index, item in enumerate(_settled_items(live, loaded)):
+            live[index] = item
         return live
     if issubclass(kind, tuple) and len(live) == len(loaded):
         items = _settled_items(live, loaded)
@@ -323,7 +324,7 @@ def _step(name: str, live: Any, loaded: Any, *, is_stored: bool = True) -> Any:
 
 def _settled_items(live: Iterable[Any], loaded: Iterable[Any]) -> list[Any]:
     pairs = zip(live, loaded, strict=True)
-    return [_step(str(place), mine, other) for place, (mine, other) in enumerate(pairs)]
+    return [_step(str(index), mine, other) for index, (mine, other) in enumerate(pairs)]
 
 
 def _settled_set(live: Any, loaded: Any) -> Any:
@@ -345,8 +346,8 @@ def _settled_mapping(live: dict[Any, Any], loaded: dict[Any, Any]) -> dict[Any, 
         raise _Differs(live, loaded)
     found = {key: key for key in loaded}
     pairs: list[tuple[Any, Any]] = []
-    for key, at_same_place in zip(live, loaded, strict=True):
-        other = found.get(key, at_same_place)
+    for key, same_position in zip(live, loaded, strict=True):
+        other = found.get(key, same_position)
         if not same(key, other) and not _promoted(key, other):
             raise _Differs(key, other)
         pairs.append((key, other))
@@ -380,11 +381,11 @@ def _settled_dataclass(live: Any, loaded: Any) -> Any:
     return live
 
 
-# --- in words --------------------------------------------------------------------------------------------------------
+# --- advice ----------------------------------------------------------------------------------------------------------
 
 
 def remedy(difference: Difference) -> str:
-    """Return what to do about a difference."""
+    """Return the advice for a difference."""
     live, loaded = difference.live, difference.loaded
     for applies, advice in _REMEDIES:
         if applies(live, loaded):

@@ -1,7 +1,7 @@
-"""Type parameters of generic base classes, replaced by what a class gives for them.
+"""Replacement of the type parameters of generic base classes.
 
-``class Users(Repo[User])`` says that ``T`` of ``Repo`` is ``User``; Python keeps that in ``__orig_bases__`` and leaves
-the annotations of ``Repo`` as they are.
+In ``class Users(Repo[User])``, ``T`` of ``Repo`` is ``User``. Python records that in ``__orig_bases__`` but does not
+change the annotations of ``Repo``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Parameters = Mapping[Any, Any]
 
 
 def parameters_of(user_class: type[Any]) -> dict[type[Any], Parameters]:
-    """Return, for each generic base of a class, the types that stand for its parameters."""
+    """Return, for a class and each of its bases, the types to use for the type parameters."""
     found: dict[type[Any], Parameters] = {user_class: {}}
     waiting = [user_class]
     while waiting:
@@ -34,7 +34,7 @@ def parameters_of(user_class: type[Any]) -> dict[type[Any], Parameters]:
 
 
 def substituted(hint: Any, parameters: Parameters) -> Any:
-    """Return ``hint`` with every known type parameter replaced."""
+    """Return ``hint`` with all known type parameters replaced."""
     if isinstance(hint, TypeVar):
         return parameters.get(hint, hint)
     metadata = getattr(hint, "__pydantic_generic_metadata__", None)
@@ -52,7 +52,7 @@ def substituted(hint: Any, parameters: Parameters) -> Any:
     if replaced == arguments:
         return hint
     if _is_union(origin):
-        return Union[replaced]  # noqa: UP007  # the parts are only known at run time
+        return Union[replaced]  # noqa: UP007  # the parts are known only at run time
     generic: Any = origin
     return generic[replaced]
 
@@ -68,10 +68,10 @@ def _is_union(origin: Any) -> bool:
 
 
 def resolved(owner: str, hint: Any, parameters: Parameters) -> Any:
-    """Return ``hint`` without type parameters.
+    """Return ``hint`` with all type parameters replaced.
 
     Raises:
-        DefinitionError: the class does not say what a type parameter stands for.
+        DefinitionError: the class gives no type for a type parameter.
     """
     hint = substituted(hint, parameters)
     unknown = _parameter_in(hint)

@@ -1,12 +1,12 @@
-"""A cheap proof that a live value is what its JSON is loaded as.
+"""A fast check that a value in memory equals the value that its JSON loads as.
 
-``goverse.objects.fidelity`` proves it by loading the JSON and comparing. That costs several times as much as writing
-the JSON. Where the JSON is known to be that of an acknowledged state, less is enough: for the types here, the JSON and
-the classes of all parts determine the value. A list of a model's subclass, a tuple in place of a list or a ``StrEnum``
-in place of a text has the same JSON and other classes.
+``goverse.objects.fidelity`` compares the value with the loaded JSON, which costs several times as much as writing the
+JSON. If the JSON is that of an acknowledged state, a cheaper check suffices: for the types in this module, the JSON
+and the classes of all parts determine the value. Without the classes it would not suffice: a list with instances of a
+model's subclass, a tuple instead of a list, or a ``StrEnum`` instead of a string has the same JSON.
 
-The proof looks at one column of values at a time (all items of all lists, one field of all models), so that the work
-for each value is done in C. It fails for every type that is not known here; the comparison decides then.
+The check processes values in columns (all items of all lists, one field of all models), so the work per value is done
+in C. It covers no other types; for these, and if it fails, the full comparison decides.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pydantic_core import TzInfo
 from goverse.objects.storable import Node, opened
 
 Column = Callable[[Sequence[Any]], bool]
-"""Tells whether all values have the classes that loading makes."""
+"""Returns True if all values have the classes that loading their JSON produces."""
 
 _SCALARS: Final[dict[str, type[Any]]] = {
     "int": int,
@@ -44,7 +44,7 @@ _SCALARS: Final[dict[str, type[Any]]] = {
 }
 _ITEMS: Final[dict[str, type[Any]]] = {"list": list, "set": set, "frozenset": frozenset}
 _INSTANTS: Final[dict[str, type[Any]]] = {"datetime": datetime, "time": time}
-# Their JSON tells them apart
+# Types whose JSON forms differ from each other
 _DISTINCT: Final = frozenset({"int", "str", "bool", "none"})
 _members: Final[Callable[[Any], Iterable[Any]]] = cast("Any", dict).values
 _DICTS: Final = frozenset({dict})
@@ -53,35 +53,35 @@ _NAMES: Final = frozenset({str, int})
 _UNTYPED: Final = frozenset({dict, list, str, int, float, bool, NoneType})
 
 
-class _Unknown(Exception):
-    """A type for which the classes of the parts do not determine the value."""
+class _Unsupported(Exception):
+    """The check does not support a type: JSON and classes of the parts do not determine its values."""
 
 
 def column(schema: Node, node: Node) -> Column | None:
-    """Return the proof for values of ``node``, a part of ``schema``; None where there is none."""
+    """Return the check for values of ``node``, a part of ``schema``, or None if its type is not supported."""
     definitions, _ = opened(schema)
     try:
         return _Columns(definitions).of(node)
-    except _Unknown:
+    except _Unsupported:
         return None
 
 
 class _Columns:
-    """Makes the proofs for one schema."""
+    """A builder of the checks for one schema."""
 
     def __init__(self, definitions: Mapping[str, Node]) -> None:
         self._definitions = definitions
         self._referred: dict[str, list[Column]] = {}
 
     def of(self, node: Node) -> Column:
-        """Return the proof for values of ``node``.
+        """Return the check for values of ``node``.
 
         Raises:
-            _Unknown: there is none.
+            _Unsupported: the type is not supported.
         """
         kind = node["type"]
         if "serialization" in node:
-            raise _Unknown
+            raise _Unsupported
         if kind == "definition-ref":
             return self._reference(node["schema_ref"])
         if kind == "default":
@@ -109,7 +109,7 @@ class _Columns:
             return _union(node)
         if kind in ("model", "dataclass"):
             return self._record(node)
-        raise _Unknown
+        raise _Unsupported
 
     def _nullable(self, node: Node) -> Column:
         inner, kind = self.of(node), node["type"]
@@ -133,22 +133,22 @@ class _Columns:
         found = made
 
         def check(values: Sequence[Any]) -> bool:
-            return not values or found[0](values)  # for a recursive type, only as deep as the values are
+            return not values or found[0](values)  # a recursive type ends the recursion with an empty column
 
         return check
 
     def _record(self, node: Node) -> Column:
-        """Return the proof for a model or dataclass whose fields are all of its state, and all written."""
+        """Return the check for a model or dataclass without values besides its fields, all of them written."""
         cls, inner = node["cls"], node["schema"]
         is_model = node["type"] == "model"
         if inner["type"] != ("model-fields" if is_model else "dataclass-args") or _has_more(cls, inner):
-            raise _Unknown
+            raise _Unsupported
         fields = inner["fields"]
         members: dict[str, Node] = fields if is_model else {item["name"]: item for item in fields}
         if any(item.get("serialization_exclude") or item.get("init_only") for item in members.values()):
-            raise _Unknown
+            raise _Unsupported
         if not is_model and set(members) != {field.name for field in dataclasses.fields(cls)}:
-            raise _Unknown
+            raise _Unsupported
         return _records(cls, {name: self.of(item["schema"]) for name, item in members.items()}, is_model=is_model)
 
 
@@ -164,7 +164,7 @@ def _of_classes(*classes: type[Any]) -> Column:
 
 
 def _instants(kind: type[Any]) -> Column:
-    """Prove datetimes or times: a rule of a time zone is not in the JSON."""
+    """Return the check for datetimes or times; time zones with rules fail, because their JSON has only the offset."""
 
     of_kind = _of_classes(kind)
 
@@ -178,29 +178,29 @@ def _instants(kind: type[Any]) -> Column:
 
 
 def _keys(node: Node) -> Column:
-    """Return the proof for the keys of a dict: their JSON is text, whatever their type."""
+    """Return the check for the keys of a dict; in JSON all keys are strings."""
     keys: Node = node.get("keys_schema") or {"type": "str"}
     if "serialization" in keys or keys["type"] not in _SCALARS or keys["type"] == "none":
-        raise _Unknown
+        raise _Unsupported
     return _of_classes(_SCALARS[keys["type"]])
 
 
 def _named(node: Node) -> Column:
-    """Prove members of an enum or literals, by their texts or whole numbers."""
+    """Return the check for an enum or a literal whose values are strings and integers."""
     choices: list[Any] = node["members"] if node["type"] == "enum" else node["expected"]
     named = [choice.value for choice in choices] if node["type"] == "enum" else choices
     if not _NAMES.issuperset(map(type, named)):
-        raise _Unknown
+        raise _Unsupported
     return _of_classes(*map(type, choices))
 
 
 def _union(node: Node) -> Column:
-    """Prove values of a union of scalars that their JSON tells apart."""
+    """Return the check for a union of scalar types whose JSON forms differ from each other."""
     choices = cast("list[Any]", node["choices"])
     plain = [cast("Node", choice) for choice in choices if isinstance(choice, dict) and "serialization" not in choice]
     kinds: set[str] = {choice["type"] for choice in plain}
     if not _DISTINCT.issuperset(kinds) or len(kinds) < len(choices):
-        raise _Unknown
+        raise _Unsupported
     return _of_classes(*(_SCALARS[kind] for kind in kinds))
 
 
@@ -249,7 +249,7 @@ def _records(cls: type[Any], members: Mapping[str, Column], *, is_model: bool) -
 
 
 def _untyped(values: Sequence[Any]) -> bool:
-    """Prove values of no declared type: they are loaded as what JSON has."""
+    """Check values without a declared type, which load as plain JSON values."""
     left: Sequence[Any] = values
     while left:
         kinds = set(map(type, left))

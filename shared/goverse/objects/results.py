@@ -1,4 +1,4 @@
-"""Results of methods and views: checked and written as JSON, and read back on the side of a calling object."""
+"""Results of methods and views: checked and encoded as JSON, and decoded by a calling object."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from goverse.objects.storable import is_surely
 
 
 class Result:
-    """The return value of one method: checked, then JSON; and back again on the side of a calling object."""
+    """The codec of one method's return value: checks and encodes it, and decodes it for a calling object."""
 
     def __init__(self, name: str, annotation: Any) -> None:
         """Compile the return annotation.
 
         Raises:
-            DefinitionError: the annotation is no type that Pydantic knows.
+            DefinitionError: Pydantic does not support the annotation.
         """
         self._name = name
         try:
@@ -36,7 +36,7 @@ class Result:
                 self._adapter = TypeAdapter(annotation)
                 writing = OWN
         except (PydanticUserError, TypeError) as error:
-            raise DefinitionError(f"{name}: the return annotation is no type that can be checked: {error}") from error
+            raise DefinitionError(f"{name}: the return annotation is not a supported type: {error}") from error
         self._validate = self._adapter.validator.validate_python
         self._to_json = self._adapter.serializer.to_json
         self._validate_json = self._adapter.validator.validate_json
@@ -50,12 +50,12 @@ class Result:
         """Return the result as JSON.
 
         Raises:
-            MethodFailed: the value is not of the declared type.
+            MethodFailed: the value does not have the declared type.
         """
         if self._exact is not None and is_surely(value, self._exact):
             try:
-                return orjson.dumps(value)  # the bytes are those of the serializer
-            except orjson.JSONEncodeError:  # half a character of UTF-16
+                return orjson.dumps(value)  # the same bytes as from the serializer
+            except orjson.JSONEncodeError:  # half a surrogate pair
                 pass
         try:
             body = self._to_json(self._validate(value), warnings="error")
@@ -72,7 +72,7 @@ class Result:
         """Return the value that ``body`` holds.
 
         Raises:
-            MethodFailed: it was written by a class that differs, or by a type that cannot be read back.
+            MethodFailed: another version of the class wrote it, or its type cannot be read back.
         """
         try:
             return self._validate_json(body, by_alias=True, by_name=True)
@@ -85,7 +85,7 @@ class Result:
 
     @cached_property
     def members(self) -> frozenset[str]:
-        """The names of the members of a result that is always the same kind of object; else none."""
+        """The member names, if the result is always an object of the same shape; otherwise empty."""
         schema = self.json_schema("{model}")
         schema = schema.get("$defs", {}).get(schema.get("$ref"), schema)
         return frozenset(schema.get("properties", ()))

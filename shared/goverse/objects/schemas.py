@@ -1,10 +1,10 @@
-"""JSON Schemas of arguments, results and states, as clients need them.
+"""JSON Schemas of arguments, results and states, adapted for clients.
 
-Pydantic describes what a validator accepts and what a serializer writes. Three things differ here. A field with a
-default is always written, so results and states require it. The keys of a JSON object are strings, so an enum of
-numbers is described by its digits. Every array has an ``items``, because generators of clients look for it: the
-type of all items beside the ``prefixItems`` of a tuple, and ``{}`` where they differ. A union of their types would be
-exact, and openapi-generator would make a class of it that callers have to wrap each item in.
+They differ from Pydantic's schemas in three ways. A field with a default is always written, so results and states
+require it. The keys of a JSON object are strings, so an enum of numbers as keys is described by its digits. Every array
+has ``items``, which client generators need: for a tuple with ``prefixItems`` it is the type of all items, or ``{}`` if
+the types differ. A union of the types would be exact, but openapi-generator would turn it into a class in which callers
+have to wrap each item.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ _NUMBERS: Final = frozenset({"integer", "number", "boolean"})
 
 
 class _ResultSchema(GenerateJsonSchema):
-    """Requires every field that a serializer always writes."""
+    """A schema generator that marks every field that a serializer always writes as required."""
 
     def field_is_required(
         self,
         field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField,
-        total: bool,  # as Pydantic calls it
+        total: bool,  # name given by Pydantic
     ) -> bool:
-        """Whether the member is always there."""
+        """True if the member is always present."""
         if self.mode == "serialization" and field["type"] != "typed-dict-field":
             return not (field.get("serialization_exclude") or field.get("serialization_exclude_if"))
         return super().field_is_required(field, total)
 
 
 def arguments_schema(adapter: TypeAdapter[Any], ref_template: str) -> JsonSchema:
-    """Return the schema of what a call may send."""
+    """Return the schema of the arguments of a call."""
     return _finished(adapter.json_schema(ref_template=ref_template))
 
 
 def result_schema(adapter: TypeAdapter[Any], ref_template: str) -> JsonSchema:
-    """Return the schema of what a call or a read answers."""
+    """Return the schema of the response to a call or a read."""
     return _finished(
         adapter.json_schema(ref_template=ref_template, schema_generator=_ResultSchema, mode="serialization")
     )
 
 
 def show_default(schema: JsonSchema, to_json: Callable[..., bytes], field: str, make: Callable[[], Any]) -> None:
-    """Add a default to the schema of a field; one without a JSON form is simply not shown."""
+    """Add the default to the schema of a field, unless it has no JSON form."""
     with suppress(MethodFailed, ValueError):
         [(name, default)] = json_values.decode(to_json({field: make()})).items()
         schema["properties"][name].setdefault("default", default)
@@ -60,7 +60,7 @@ def show_default(schema: JsonSchema, to_json: Callable[..., bytes], field: str, 
 
 def _finished(schema: JsonSchema) -> JsonSchema:
     definitions = cast("Mapping[str, JsonSchema]", schema.get("$defs", {}))
-    finished = cast("JsonSchema", _mended(schema, definitions))
+    finished = cast("JsonSchema", _adapted(schema, definitions))
     if "$defs" in finished:
         used = _reachable(finished)
         finished["$defs"] = {name: part for name, part in finished["$defs"].items() if name in used}
@@ -69,33 +69,33 @@ def _finished(schema: JsonSchema) -> JsonSchema:
     return finished
 
 
-def _mended(node: Any, definitions: Mapping[str, JsonSchema]) -> Any:
+def _adapted(node: Any, definitions: Mapping[str, JsonSchema]) -> Any:
     if isinstance(node, list):
-        return [_mended(item, definitions) for item in cast("list[object]", node)]
+        return [_adapted(item, definitions) for item in cast("list[object]", node)]
     if not isinstance(node, dict):
         return node
     members = cast("JsonSchema", node)
-    mended = {
-        name: value if name in ("default", "const", "enum", "examples") else _mended(value, definitions)
+    adapted = {
+        name: value if name in ("default", "const", "enum", "examples") else _adapted(value, definitions)
         for name, value in members.items()
     }
-    if isinstance(mended.get("propertyNames"), dict) and mended.get("type") == "object":
-        _describe_keys(mended, definitions)
-    if mended.get("type") == "array" and "items" not in mended:
-        mended["items"] = _type_of_all(mended.get("prefixItems", []))
-    return mended
+    if isinstance(adapted.get("propertyNames"), dict) and adapted.get("type") == "object":
+        _describe_keys(adapted, definitions)
+    if adapted.get("type") == "array" and "items" not in adapted:
+        adapted["items"] = _type_of_all(adapted.get("prefixItems", []))
+    return adapted
 
 
-def _describe_keys(mended: JsonSchema, definitions: Mapping[str, JsonSchema]) -> None:
-    names: JsonSchema = mended["propertyNames"]
+def _describe_keys(schema: JsonSchema, definitions: Mapping[str, JsonSchema]) -> None:
+    names: JsonSchema = schema["propertyNames"]
     reference = names.get("$ref")
     if isinstance(reference, str):
         names = definitions.get(reference.rpartition("/")[2], names)
     choices = names.get("enum", [names["const"]] if "const" in names else [])
     if any(not isinstance(choice, str) for choice in choices):
-        mended["propertyNames"] = {"enum": [_as_key(choice) for choice in choices], "type": "string"}
+        schema["propertyNames"] = {"enum": [_as_key(choice) for choice in choices], "type": "string"}
     elif names.get("type") in _NUMBERS:
-        del mended["propertyNames"]
+        del schema["propertyNames"]
 
 
 def _as_key(choice: Any) -> str:
@@ -103,7 +103,7 @@ def _as_key(choice: Any) -> str:
 
 
 def _type_of_all(items: list[JsonSchema]) -> JsonSchema:
-    """Return the schema of every item of a fixed array, or one that accepts anything."""
+    """Return the common schema of all items of a fixed array, or ``{}``, which accepts any value."""
     return items[0] if items and all(item == items[0] for item in items) else {}
 
 
@@ -131,7 +131,7 @@ def _references(node: Any) -> list[str]:
 
 
 def without_members(schema: JsonSchema, hidden: Set[str]) -> JsonSchema:
-    """Return the schema of an object without some of its members, and without definitions that only they used."""
+    """Return the schema of an object without the ``hidden`` members and the definitions that only they use."""
     schema["properties"] = {name: each for name, each in schema.get("properties", {}).items() if name not in hidden}
     definitions = schema.pop("$defs", {})
     used: dict[str, Any] = {}
@@ -145,7 +145,7 @@ def without_members(schema: JsonSchema, hidden: Set[str]) -> JsonSchema:
 
 
 def _referred(node: Any, definitions: Mapping[str, Any]) -> set[str]:
-    """Return the definitions that a part of a schema refers to, by the end of each reference."""
+    """Return the names of the definitions that a part of a schema refers to: the last part of each reference."""
     if isinstance(node, dict):
         return {name for each in cast("dict[str, Any]", node).values() for name in _referred(each, definitions)}
     if isinstance(node, list):

@@ -1,4 +1,4 @@
-"""``TypeSpec``: a user's class, read once and compiled into validators and call options."""
+"""``TypeSpec``: an object type, compiled once from its class into validators and call options."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from goverse.objects.state import State
 RESERVED: Final = frozenset({"id", "key", "context", "ref", "create", "delete", "list", "goverse_policy", *HOOKS})
 
 _NOT_DEFAULTS: Final = (FunctionType, property, classmethod, staticmethod)
-# Where decorators keep the function that they wrap
+# Attributes in which decorators keep the wrapped function
 _WRAPPED: Final = ("__wrapped__", "__func__", "fget", "func")
 _WRAPPERS_MAX: Final = 8
 _DESCRIPTORS: Final = ("__get__", "__set__", "__set_name__")
@@ -48,17 +48,17 @@ class MethodSpec:
     """One exported method, or a hook.
 
     Attributes:
-        name: as callers write it.
-        function: the plain function; takes the object first.
-        is_async: whether calling it gives a coroutine.
-        readonly: it may not change the state.
-        reentrant: a returning call chain may run while it waits.
-        timeout_s: longest time of one call, or None for the configured default.
-        raises: exceptions that it documents.
-        arguments: checks what comes in.
-        result: checks what goes out.
-        summary, description: from the docstring; empty where there is none.
-        handler: only other objects and the system may call it.
+        name: the name in calls.
+        function: the plain function; its first parameter is the object.
+        is_async: True if the function returns a coroutine.
+        readonly: True if the method must not change the state.
+        reentrant: True if its call chain may call back into the object while the method waits.
+        timeout_s: timeout of one call, or None for the configured default.
+        raises: the exceptions that the method documents.
+        arguments: the codec of the arguments.
+        result: the codec of the result.
+        summary, description: taken from the docstring; empty without one.
+        handler: True if only other objects and the system may call the method.
     """
 
     name: str
@@ -77,12 +77,12 @@ class MethodSpec:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ViewSpec:
-    """What callers see instead of the state.
+    """The view of a type: the function whose result callers see instead of the state.
 
     Attributes:
-        name: of the function, for messages.
-        function: takes the object and returns what is shown.
-        result: checks and encodes that.
+        name: the name of the function, for messages.
+        function: takes the object and returns the value to show.
+        result: the codec of that value.
     """
 
     name: str
@@ -96,14 +96,14 @@ class TypeSpec:
 
     Attributes:
         cls: the user's class.
-        policy: its class options.
-        state: the codec of its persistent fields.
-        transient: makers of the transient attributes that have a default.
+        policy: the class options.
+        state: the codec of the persistent fields.
+        transient: for each transient attribute with a default, a function that makes its value.
         methods: the exported methods by name.
-        hooks: the hooks that it defines, by name.
-        migrations: for each older state version, the step to the next.
+        hooks: the hooks that the class defines, by name.
+        migrations: for each older state version, the migration to the next version.
         description: the class's docstring.
-        view: what callers see instead of the state, or None.
+        view: the view, or None if callers see the state.
     """
 
     cls: type[Any]
@@ -125,36 +125,38 @@ class TypeSpec:
 
     @classmethod
     def of(cls, user_class: type[Any]) -> TypeSpec:
-        """Return the spec of a class, compiled at the first use.
+        """Return the spec of a class; it is compiled on first use.
 
         Raises:
             DefinitionError: the class breaks a rule of the object model.
         """
         try:
             spec = cls._compiled.get(user_class)
-        except TypeError:  # a text or a list, to which no weak reference can be made
+        except TypeError:  # a value without weak references, such as a string or a list
             spec = None
         if spec is None:
             spec = cls._compiled[user_class] = compile_class(user_class)
         return spec
 
     def shows(self, name: str) -> bool:
-        """Tell whether ``GET`` shows a member of this name. A type that hides nothing shows all creation arguments."""
+        """True if ``GET`` shows a member of this name. A type without view and hidden fields shows every name."""
         if self.view is not None:
             return name in self.view.result.members
         return not self.state.hidden or name in self.state.shown_names
 
     def migrate(self, values: dict[str, Any], state_version: int) -> dict[str, Any]:
-        """Return JSON values of an older state version as values of the present one.
+        """Return JSON values of an older state version, migrated to the current version.
 
         Raises:
-            DataNewer: the values were written by a newer class.
-            MethodFailed: a migration is missing or raised.
+            DataNewer: a newer version of the class wrote the values.
+            MethodFailed: a migration is missing or raised an exception.
         """
-        present = self.policy.state_version
-        if state_version > present:
-            raise DataNewer(f"the state of this {self.name} has version {state_version}; this program knows {present}")
-        for version in range(state_version, present):
+        current = self.policy.state_version
+        if state_version > current:
+            raise DataNewer(
+                f"the state of this {self.name} has version {state_version}; this class reads versions up to {current}"
+            )
+        for version in range(state_version, current):
             step = self.migrations.get(version)
             if step is None:
                 raise MethodFailed(f"{self.name} has no migration from state version {version} to {version + 1}")
@@ -166,10 +168,10 @@ class TypeSpec:
 
 
 def compile_class(user_class: type[Any]) -> TypeSpec:
-    """Read a class.
+    """Return the spec of a class.
 
     Raises:
-        DefinitionError: it breaks a rule of the object model.
+        DefinitionError: the class breaks a rule of the object model.
     """
     name = getattr(user_class, "__name__", repr(user_class))
     policy = getattr(user_class, "goverse_policy", None)
@@ -178,23 +180,23 @@ def compile_class(user_class: type[Any]) -> TypeSpec:
     persistent, transient = _fields(user_class)
     check_members(user_class, [base for base, _ in _own_bases(user_class)], RESERVED)
     defaults = {field: getattr(user_class, field) for field in persistent if hasattr(user_class, field)}
-    shown_by = _view(user_class)
+    view = _view(user_class)
     hidden = hidden_fields(user_class, persistent)
     return TypeSpec(
         cls=user_class,
         policy=policy,
-        state=State(name, persistent, defaults, hidden, has_view=shown_by is not None),
+        state=State(name, persistent, defaults, hidden, has_view=view is not None),
         transient=transient,
         methods=_methods(user_class, policy),
         hooks=_hooks(user_class, policy),
         migrations=_migrations(user_class, policy),
         description=inspect.cleandoc(user_class.__doc__ or ""),
-        view=shown_by,
+        view=view,
     )
 
 
 def _methods(user_class: type[Any], policy: Policy) -> dict[str, MethodSpec]:
-    """Return the exported methods by name; an override without ``@call`` keeps the options of what it overrides."""
+    """Return the exported methods by name; an override without ``@call`` inherits the options of the base's method."""
     methods: dict[str, MethodSpec] = {}
     parameters = parameters_of(user_class)
     for attribute in dir(user_class):
@@ -209,7 +211,9 @@ def _methods(user_class: type[Any], policy: Policy) -> dict[str, MethodSpec]:
                 "remove the other decorator, or call the decorated function from an exported method"
             )
         if attribute in HOOKS:
-            raise DefinitionError(f"{owner} cannot be exported: it is a hook, which GoVerse runs; remove the decorator")
+            raise DefinitionError(
+                f"{owner} cannot be exported: it is a hook, and only GoVerse calls hooks; remove the decorator"
+            )
         if not is_name(attribute) or attribute in RESERVED:
             raise DefinitionError(f"{owner} cannot be exported: the name is reserved or begins with '_'")
         methods[attribute] = _method(owner, value, options, policy, parameters[_owner(user_class, attribute)])
@@ -217,7 +221,7 @@ def _methods(user_class: type[Any], policy: Policy) -> dict[str, MethodSpec]:
 
 
 def _options(user_class: type[Any], attribute: str) -> CallOptions | None:
-    """Return the options of an exported method: its own, or those of the nearest base that exports it."""
+    """Return the options of an exported method: its own or those of the nearest base that exports it, or None."""
     for base in user_class.__mro__:
         value: Any = vars(base).get(attribute)
         for _ in range(_WRAPPERS_MAX):
@@ -258,7 +262,8 @@ def _view(user_class: type[Any]) -> ViewSpec | None:
     """Return the view of the class, if it declares one.
 
     Raises:
-        DefinitionError: there are two, it cannot be evaluated without a call, or a subclass overrides it unmarked.
+        DefinitionError: the class has two views, the view is not a plain function of ``self`` with a return
+            annotation, or a subclass overrides it without ``@view``.
     """
     attribute = _view_name(user_class)
     if attribute is None:
@@ -266,22 +271,22 @@ def _view(user_class: type[Any]) -> ViewSpec | None:
     function = dict(_functions(user_class))[attribute]
     owner = f"{user_class.__name__}.{attribute}"
     if hasattr(function, OPTIONS_ATTRIBUTE):
-        raise DefinitionError(f"{owner} is a view; a view cannot be called, so leave @call or @handler away")
+        raise DefinitionError(f"{owner} is a view; a view cannot be called, so remove @call or @handler")
     if attribute in RESERVED:
         raise DefinitionError(f"{owner}: the name is taken by the object model; choose another")
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise DefinitionError(f"{owner} is a view: make it a plain def; it sees the state and cannot wait")
+        raise DefinitionError(f"{owner} is a view; make it a plain def, because a view cannot await")
     hints = _hints(owner, function)
     if len(inspect.signature(function).parameters) != 1:
-        raise DefinitionError(f"{owner} is a view: it takes no parameters besides self")
+        raise DefinitionError(f"{owner} is a view; it takes no parameters besides self")
     if "return" not in hints:
-        raise DefinitionError(f"{owner} is a view: annotate what it returns, as in -> OrderView")
+        raise DefinitionError(f"{owner} is a view; annotate what it returns, for example -> OrderView")
     shown = resolved(owner, hints["return"], parameters_of(user_class)[_owner(user_class, attribute)])
     return ViewSpec(attribute, function, Result(owner, shown))
 
 
 def _view_name(user_class: type[Any]) -> str | None:
-    """Return the name of the function that is marked with ``@view``, in the class or in one of its bases."""
+    """Return the name of the function marked with ``@view`` in the class or a base, or None."""
     name = user_class.__name__
     declared = {
         attribute: base
@@ -295,7 +300,7 @@ def _view_name(user_class: type[Any]) -> str | None:
             raise DefinitionError(f"{name}.{attribute}: put @view on a plain method, without other decorators")
         if not hasattr(found, VIEW_ATTRIBUTE):
             raise DefinitionError(
-                f"{name}.{attribute} overrides the view of {base.__name__} without @view, which would show the whole "
+                f"{name}.{attribute} overrides the view of {base.__name__} without @view, so GET would show the whole "
                 "state; mark it with @view"
             )
     if len(declared) > 1:
@@ -304,7 +309,11 @@ def _view_name(user_class: type[Any]) -> str | None:
 
 
 def _migrations(user_class: type[Any], policy: Policy) -> dict[int, Migration]:
-    """Return the migrations by the version that they begin from: one for every older version."""
+    """Return the migrations by the state version from which they start.
+
+    Raises:
+        DefinitionError: an older version has no migration or two, or a migration never runs.
+    """
     migrations: dict[int, Migration] = {}
     for attribute, function in _functions(user_class):
         origin = getattr(function, MIGRATION_ATTRIBUTE, None)
@@ -329,7 +338,7 @@ def _migrations(user_class: type[Any], policy: Policy) -> dict[int, Migration]:
 
 
 def _functions(user_class: type[Any]) -> list[tuple[str, Callable[..., Any]]]:
-    """Return the functions that attribute access on the class finds, also those wrapped as static methods."""
+    """Return the functions among the attributes of a class, including those of static methods."""
     found: list[tuple[str, Callable[..., Any]]] = []
     for attribute in dir(user_class):
         value = inspect.getattr_static(user_class, attribute)
@@ -347,7 +356,7 @@ def _hints(owner: str, subject: Any) -> dict[str, Any]:
 
 
 def _fields(user_class: type[Any]) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
-    """Return the persistent fields with their types, and makers for transient ones that have a default."""
+    """Return the types of the persistent fields, and functions that make the defaults of transient attributes."""
     persistent: dict[str, Any] = {}
     transient: dict[str, Callable[[], Any]] = {}
     annotated: set[str] = set()
@@ -374,7 +383,7 @@ def _fields(user_class: type[Any]) -> tuple[dict[str, Any], dict[str, Callable[[
 
 
 def _own_bases(user_class: type[Any]) -> list[tuple[type[Any], Parameters]]:
-    """Return the classes of the application that ``user_class`` is made of, the oldest first."""
+    """Return ``user_class`` and its bases that belong to the application, most basic class first."""
     parameters = parameters_of(user_class)
     foreign = {"builtins", "typing", "typing_extensions", "abc", "goverse.objects.object"}
     return [(base, parameters[base]) for base in reversed(user_class.__mro__) if base.__module__ not in foreign]
@@ -408,15 +417,17 @@ def _is_descriptor(value: object) -> bool:
 
 
 def _check_unannotated(owner: str, name: str, value: object) -> None:
-    """Refuse an attribute that looks like a field but would be one value for all objects, kept in memory only.
+    """Check a class attribute without an annotation.
 
-    Methods, nested classes and descriptors are no fields, and a name in capital letters is a constant.
+    Raises:
+        DefinitionError: it looks like a field, but all objects would share it and it would not be stored. Methods,
+            nested classes and descriptors pass, and so do names in capital letters, which are constants.
     """
     kind: type[object] = type(value)
     if (name.startswith("__") and name.endswith("__")) or name.isupper() or name == "goverse_policy":
         return
     if issubclass(kind, cached_property) and not name.startswith("_"):
-        raise DefinitionError(f"{owner}: cached_property keeps a value that is not stored; use property")
+        raise DefinitionError(f"{owner}: cached_property caches a value that is not stored; use property")
     if callable(value) or issubclass(kind, ModuleType) or _is_descriptor(value):
         return
     if not name.startswith("_"):

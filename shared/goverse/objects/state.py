@@ -1,8 +1,7 @@
-"""The state of a class: JSON in the store, attributes on the object.
+"""The codec of a class's state: JSON in the store, attributes of the object in memory.
 
-States are lax when read, because an object wrote them, and complete when written: a state is committed only if its
-stored form loads as the same values. Aliases are written and read; a state is also read by the names of its fields, as
-older releases wrote it.
+Reading is lax, because an object wrote the state. Writing is strict: a state is committed only if its stored form loads
+as the same values. Aliases are written and read; states of older releases, written under the field names, are read too.
 """
 
 from __future__ import annotations
@@ -54,12 +53,13 @@ class State:
         *,
         has_view: bool = False,
     ) -> None:
-        """Compile the fields; ``defaults`` holds the class attributes of those that have one.
+        """Compile the fields; ``defaults`` are the class attributes of the fields that have one.
 
-        Errors tell no values of ``hidden`` fields, and with a view none at all, since a view keeps fields from callers.
+        Errors contain no values of ``hidden`` fields. If the class has a view, they contain no values of any field,
+        because the view may withhold it from callers.
 
         Raises:
-            DefinitionError: an annotation is no type that Pydantic knows.
+            DefinitionError: Pydantic does not support a type, a type can never be stored, or a default does not fit.
         """
         self._name = name
         self.fields: tuple[str, ...] = tuple(hints)
@@ -79,14 +79,14 @@ class State:
         except (PydanticUserError, NameError, TypeError) as error:
             wrong = unknown_type(name, members, error)
             raise DefinitionError(f"{wrong.detail}; begin the name with '_' to keep it in memory only") from error
-        # Only the state itself keeps members that it does not declare: dataclasses inside would inherit a setting.
+        # Set on the outermost schema only: as a setting, dataclasses inside would inherit it.
         self._schema = storable.with_unknown_members(self._adapter.core_schema)
         self._compile()
         self._examine(self._schema)
         self._check_defaults()
 
     def _compile(self) -> None:
-        # The text of Pydantic's errors is for the log, which does not tell values of hidden fields either
+        # The text of Pydantic's errors goes to the log, which must not contain values of hidden fields either
         self._validate_json = SchemaValidator(self._schema, {"hide_input_in_errors": bool(self.hidden)}).validate_json
         self._to_json = SchemaSerializer(self._schema, WRITING).to_json
         if storable.has_aliases(self._schema):
@@ -94,7 +94,7 @@ class State:
             self._to_json = partial(self._to_json, by_alias=True)
 
     def _examine(self, schema: Mapping[str, Any]) -> None:
-        """Decide how each field is compared with its stored form.
+        """Choose for each field how its value is compared with the stored form.
 
         Raises:
             DefinitionError: a type can never be stored.
@@ -106,7 +106,7 @@ class State:
         exact = {field: storable.exact_class(node) for field, node in storable.fields_of(schema).items()}
         self._exact = tuple((field, kind) for field, kind in exact.items() if kind is not None)
         self._compared = tuple(field for field, kind in exact.items() if kind is None)
-        # Such values never change in place: the same objects have the same JSON
+        # Values of these classes never change in place: an identical object has the same JSON
         self.is_immutable = not self._compared
         self._is_unconstrained = self.is_immutable and all(
             storable.is_unconstrained(node) for node in storable.fields_of(schema).values()
@@ -114,10 +114,10 @@ class State:
         self._columns = self._provable(schema)
         self._keepers = frozenset(found.transparent - found.converted)
         self._restorers: dict[str, Callable[[Any], Any]] = {}
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def _provable(self, schema: Mapping[str, Any]) -> tuple[tuple[str, Column], ...] | None:
-        """Return how to prove the fields without an exact class; None where one of them cannot be proven."""
+        """Return the fast checks of the fields without an exact class, or None if a field has no fast check."""
         columns: list[tuple[str, Column]] = []
         for field, node in storable.fields_of(schema).items():
             if field in self._compared:
@@ -128,7 +128,11 @@ class State:
         return tuple(columns)
 
     def _check_defaults(self) -> None:
-        """Make sure that the defaults are of their declared types: a new object has to be storable."""
+        """Check that a new object can be stored: its defaults have their declared types and survive storage.
+
+        Raises:
+            DefinitionError: a default does not.
+        """
         try:
             values = self.fresh()
             self._restorers = {
@@ -153,20 +157,20 @@ class State:
                 raise DefinitionError(f"{path}: the default {message}")
 
     def _restore_behaviour(self, loaded: dict[str, Any]) -> None:
-        """Give loaded values what the defaults of their fields have and JSON has not."""
+        """Restore properties of the defaults that JSON cannot express, such as the ``maxlen`` of a deque."""
         for field, restore in self._restorers.items():
             if field in loaded:
                 loaded[field] = restore(loaded[field])
 
     def fresh(self) -> dict[str, Any]:
-        """Return the values of an object that was never stored; required fields are missing."""
+        """Return the defaults for a new object; required fields are missing."""
         return {field: make() for field, make in self._makers.items()}
 
     def load(self, body: bytes) -> dict[str, Any]:
-        """Return the field values in ``body``; members that the class does not declare are kept as they are.
+        """Return the field values in ``body``; members that the class does not declare are kept unchanged.
 
         Raises:
-            MethodFailed: the stored state does not fit the class; a migration is missing.
+            MethodFailed: the stored state does not fit the class, for example because a migration is missing.
         """
         try:
             values = cast("dict[str, Any]", self._validate_json(body))
@@ -186,7 +190,7 @@ class State:
         return values
 
     def _remedy(self, error: ValidationError) -> str:
-        """Say how the class could read a stored state that does not fit; a default is enough for new fields."""
+        """Return advice for a stored state that does not fit the class; new fields only need a default."""
         migrate = "raise its state_version and add a migration"
         items = few_problems(error)
         absent = {str(item["loc"][0]) for item in items if is_absent(item)}
@@ -196,7 +200,10 @@ class State:
         return f"give {names} a default, or {migrate}"
 
     def _problems(self, error: ValidationError) -> list[dict[str, str]]:
-        """Say which fields do not fit; of withheld ones only how, since path and message may have values."""
+        """Return the problems of the fields that do not fit.
+
+        The path and message of a withheld field are replaced by a general text, because they may contain its values.
+        """
         problems = field_problems(error)
         items = few_problems(error)
         for item, problem in zip(items, problems, strict=False):
@@ -215,7 +222,7 @@ class State:
                 field = withheld[pointer]
                 wrong = withheld_in_words(of_field[item["loc"][0]], type_name(self._types[field]))
                 problem.update(path=pointer, message=f"{self._why_withheld(field)} and {wrong}")
-        return [problem for place, problem in enumerate(problems) if problem not in problems[:place]]
+        return [problem for index, problem in enumerate(problems) if problem not in problems[:index]]
 
     def _why_withheld(self, field: str) -> str:
         return "is hidden" if field in self.hidden else "is not shown by the view"
@@ -224,7 +231,7 @@ class State:
         """Return ``values`` as JSON.
 
         Raises:
-            MethodFailed: a value has no JSON form or is not of its declared type.
+            MethodFailed: a value has no JSON form or does not have its declared type.
         """
         try:
             return self._to_json(values, warnings="error")
@@ -232,10 +239,10 @@ class State:
             raise self._misfit(values, error) from error
 
     def dump_plain(self, values: Mapping[str, Any]) -> bytes | None:
-        """Return ``values`` as JSON if it is certain that they load from it as they are, else None.
+        """Return ``values`` as JSON if they certainly load as the same values, else None.
 
-        That holds for fields of plain types without constraints, which need neither ``dump`` nor ``check``. The bytes
-        are those of ``dump``.
+        This fast path covers fields of plain types without constraints and replaces both ``dump`` and ``check``. The
+        bytes are the same as those of ``dump``.
         """
         if not self._is_unconstrained:
             return None
@@ -244,30 +251,30 @@ class State:
                 return None
         try:
             return orjson.dumps(values)
-        except orjson.JSONEncodeError:  # half a character of UTF-16
+        except orjson.JSONEncodeError:  # half a surrogate pair
             return None
 
     def members(self, body: bytes | None) -> dict[str, Any]:
-        """Return the JSON values of the fields in ``body``, by field; none where there is no state."""
+        """Return the JSON values in ``body`` by field name; empty if ``body`` is None."""
         if body is None:
             return {}
         values = cast("dict[str, Any]", json_values.decode(body))
         return {field: values[key] for field, key in self._keys.items() if key in values}
 
     def is_surely_loaded(self, live: Mapping[str, Any]) -> bool:
-        """Tell whether ``live``, whose JSON is that of an acknowledged state, certainly holds the values of that state.
+        """True if ``live`` certainly equals an acknowledged state that has the same JSON.
 
-        It costs about as much as writing the JSON; ``check`` has the last word where the answer is no.
+        The check costs about as much as writing the JSON. If it returns False, ``check`` decides.
         """
         if self._columns is None:
             return False
         for field, kind in self._exact:
             if type(live[field]) is not kind:
                 return False
-        return all(proven([live[field]]) for field, proven in self._columns)
+        return all(is_loaded([live[field]]) for field, is_loaded in self._columns)
 
     def _misfit(self, values: Mapping[str, Any], error: BaseException) -> MethodFailed:
-        """Say what cannot be written; the text of the error would show callers the value of a hidden field."""
+        """Return the error for values that cannot be written; Pydantic's text could show hidden values."""
         for field in [field for field in self.fields if field in values]:
             try:
                 self._to_json({field: values[field]}, warnings="error")
@@ -281,14 +288,14 @@ class State:
         )
 
     def check(self, body: bytes, live: dict[str, Any]) -> bool:
-        """Make sure that a state that is about to be committed loads as the values in memory.
+        """Check that a state loads as the values in memory, before it is committed.
 
-        ``live`` are the attributes that ``body`` was written from. Numbers that the declared type promotes are
-        replaced in them; returns whether there were any.
+        ``live`` are the attributes from which ``body`` was written. Numbers that the declared type promotes (an int in
+        a float field) are replaced in ``live``; returns True if there were any.
 
         Raises:
-            MethodFailed: it breaks a constraint of the class.
-            StateNotStorable: a value would be another one after it was loaded.
+            MethodFailed: the state breaks a constraint of the class.
+            StateNotStorable: a value would change when it is stored and loaded.
         """
         try:
             loaded = cast("dict[str, Any]", self._validate_json(body))
@@ -305,7 +312,7 @@ class State:
         return self._differ(live, loaded) or promoted if self._compared else promoted
 
     def _broken(self, live: Mapping[str, Any], error: ValidationError) -> MethodFailed:
-        """Return the error for a state that breaks a constraint; the values are notes for the log."""
+        """Return the error for a state that breaks a constraint; notes for the log contain the values."""
         problems = self._problems(error)
         failed = MethodFailed(
             f"the method left {self._name} in a state that breaks its own declaration: {in_words(problems)}. Nothing "
@@ -322,21 +329,25 @@ class State:
         return failed
 
     def _refuse_infinite(self, live: dict[str, Any]) -> None:
-        """Name a field of numbers that holds NaN or infinity: its JSON is ``null``, which says nothing of them."""
+        """Check float fields for NaN and infinity, whose JSON is ``null``.
+
+        Raises:
+            StateNotStorable: a field holds such a value.
+        """
         for field, kind in self._exact:
             value = live.get(field)
             if kind is float and isinstance(value, float) and not math.isfinite(value):
-                told = "a number" if field in self._withheld else value
+                held = "a number" if field in self._withheld else value
                 raise self._not_storable(
                     field,
-                    f"{self._name}.{field} holds {told}, which JSON has no form for; declare it as "
+                    f"{self._name}.{field} holds {held}, which JSON has no form for; declare it as "
                     "float | None and store None instead. Nothing was changed.",
                     {"path": f"/{field}", "message": "is neither finite nor None"},
                     f"{field} = {value}",
                 )
 
     def _differ(self, live: dict[str, Any], loaded: dict[str, Any]) -> bool:
-        """Compare the fields whose types do not say enough; return whether numbers were promoted."""
+        """Compare the fields without an exact class; return True if numbers were promoted."""
         if self._restorers:
             self._restore_behaviour(loaded)
         promoted = False
@@ -364,16 +375,16 @@ class State:
             raise self._not_storable(field, f"{path} {message}. Nothing was changed.", problem, whole)
 
     def _not_storable(self, field: str, detail: str, problem: dict[str, str], whole: str) -> StateNotStorable:
-        """Return the error for a field; ``whole`` is for the log where a view withholds the value from callers."""
+        """Return the error for a field; if a view withholds the field, ``whole`` is added as a note for the log."""
         failed = StateNotStorable(detail, errors=[problem])
         if field in self._withheld - self.hidden:
             failed.add_note(whole)
         return failed
 
     def attach_unknown(self, values: Mapping[str, Any], stored: bytes, written: bytes) -> list[str]:
-        """Keep the members of nested models that this class does not declare; return their paths.
+        """Attach the members of nested models that this class does not declare; return their paths.
 
-        ``stored`` is what ``values`` were loaded from, ``written`` what they are written as.
+        ``values`` were loaded from ``stored`` and are written as ``written``.
         """
         if not self._keepers:
             return []
@@ -386,10 +397,13 @@ class State:
         return found
 
     def tell_unknown(self, type_name: str, paths: list[str]) -> None:
-        """Log stored members that the class does not declare: each once, for a renamed field starts at its default."""
-        new = [path for path in dict.fromkeys(paths) if path not in self._told]
+        """Log stored members that the class does not declare, each path once.
+
+        The log line is a warning, because a field that was renamed without a migration starts at its default.
+        """
+        new = [path for path in dict.fromkeys(paths) if path not in self._logged]
         if new:
-            self._told.update(new)
+            self._logged.update(new)
             logger.warning(
                 "stored members are not declared: %s; they are kept but not used, and a renamed field starts at its "
                 "default unless state_version is raised and a migration renames it",
@@ -397,10 +411,10 @@ class State:
             )
 
     def dump_with_unknown(self, values: Mapping[str, Any]) -> bytes:
-        """Return ``values`` as JSON, with the members that ``attach_unknown`` kept.
+        """Return ``values`` as JSON, including the members that ``attach_unknown`` attached.
 
         Raises:
-            MethodFailed: a value has no JSON form or is not of its declared type.
+            MethodFailed: a value has no JSON form or does not have its declared type.
         """
         written = json_values.decode(self.dump(values))
         for field, key in self._keys.items():
@@ -410,28 +424,28 @@ class State:
 
     @cached_property
     def _keys(self) -> Mapping[str, str]:
-        """The name in JSON of each field."""
+        """The JSON name of each field."""
         _, root = storable.opened(self._schema)
         return {field: member.get("serialization_alias", field) for field, member in root["fields"].items()}
 
     def shown(self, body: bytes) -> bytes:
         """Return the state ``body`` without hidden fields and without members that the class does not declare.
 
-        An undeclared member may be a hidden field of another release of the class.
+        Undeclared members are removed because another release of the class may declare them as hidden.
         """
         values = cast("dict[str, Any]", json_values.decode(body))
         return json_values.encode({key: values[key] for key in values if key in self.shown_names})
 
     @cached_property
     def shown_names(self) -> frozenset[str]:
-        """The names in JSON of the fields that callers see."""
+        """The JSON names of the fields that callers see."""
         return frozenset(key for field, key in self._keys.items() if field not in self.hidden)
 
     def json_schema(self, ref_template: str) -> JsonSchema:
-        """Return the JSON schema of the state as callers see it, without hidden fields."""
+        """Return the JSON schema of the state without hidden fields."""
         schema = result_schema(self._adapter, ref_template)
         schema["required"] = [key for field, key in self._keys.items() if field not in self.hidden]
-        if not schema["required"]:  # a stored state has them all
+        if not schema["required"]:  # otherwise all fields are required, because a stored state has all of them
             del schema["required"]
         schema.pop("additionalProperties", None)
         for field, make in self._makers.items():

@@ -1,8 +1,8 @@
-"""What the declared types prove before any value exists, read from Pydantic's core schema.
+"""Static analysis of declared types, based on Pydantic's core schema.
 
-``problems`` finds types that can never be stored and loaded as the same value; their class is refused while it is
-compiled. What depends on the value (a subclass in a list, a union whose members look alike) is found by
-``goverse.objects.fidelity`` when a state is about to be committed.
+``examine`` finds types whose values can never be stored and loaded unchanged; a class with such a field is rejected
+when it is compiled. Problems that depend on the value (a subclass in a list, a union with similar members) are found by
+``goverse.objects.fidelity`` before a state is committed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic_core import SchemaSerializer, SchemaValidator
 Node = Mapping[str, Any]
 
 _BYTES: Final[Any] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
-# The members of a node that hold the schema of the same value
+# Members of a node that hold a schema for the same value
 _SAME_VALUE: Final = ("schema", "lax_schema", "json_schema")
 _CONTAINERS: Final = frozenset(
     {"tuple", "list", "set", "frozenset", "deque", "dict", "model", "dataclass", "typed-dict", "named-tuple", "json"}
@@ -44,7 +44,7 @@ _PLAIN: Final = frozenset(
     | {"enum", "literal", "date", "datetime", "time", "timedelta", "uuid", "union"}
 )
 _EXACT: Final[dict[str, type[Any]]] = {"int": int, "str": str, "bool": bool, "float": float}
-# Members of a node whose keys are names of the application, and those that hold no schema
+# Members of a node whose keys are names of the application, and members that contain no schema
 _NAMED: Final = ("fields", "choices")
 _NO_SCHEMAS: Final = frozenset({"cls", "config", "default", "expected", "members", "metadata", "serialization"})
 _CHANGES_TEXT: Final = ("strip_whitespace", "to_lower", "to_upper")
@@ -55,7 +55,7 @@ class Problem(NamedTuple):
 
     Attributes:
         path: the steps from the field to the type.
-        reason: what is wrong, and what to declare instead.
+        reason: the problem, and the type to declare instead.
     """
 
     path: tuple[str, ...]
@@ -64,12 +64,12 @@ class Problem(NamedTuple):
 
 @dataclass(slots=True)
 class Examined:
-    """The findings about one schema.
+    """The result of ``examine``.
 
     Attributes:
         problems: types that can never be stored.
-        transparent: classes whose stored form is exactly their fields.
-        converted: classes that a validator of the application sees first.
+        transparent: classes whose stored form consists exactly of their fields.
+        converted: classes whose stored form passes through a validator of the application.
     """
 
     problems: list[Problem] = field(default_factory=list[Problem])
@@ -84,7 +84,7 @@ def fields_of(schema: Node) -> dict[str, Node]:
 
 
 def with_unknown_members(schema: Node) -> Any:
-    """Return the schema of a typed dict that keeps the members which it does not declare."""
+    """Return the schema of a typed dict changed so that it keeps undeclared members."""
     if schema["type"] == "typed-dict":
         return {**schema, "extra_behavior": "allow"}
     _, root = opened(schema)
@@ -95,7 +95,7 @@ def with_unknown_members(schema: Node) -> Any:
 
 
 def examine(schema: Node) -> Examined:
-    """Return what the schema of a state proves about its fields; each path begins with the field's name."""
+    """Examine the fields of a state's schema; each path in the result begins with the name of the field."""
     definitions, root = opened(schema)
     found = Examined()
     _Examination(definitions, found).fields(root, (), converted=False)
@@ -103,7 +103,7 @@ def examine(schema: Node) -> Examined:
 
 
 def exact_class(node: Node) -> type[Any] | None:
-    """Return the class whose every value comes back from JSON as it was, if the schema is as plain as that."""
+    """Return the class of the values if JSON preserves all of them exactly, as for ``int`` and ``str``, else None."""
     while node["type"] == "default":
         node = node["schema"]
     if any(node.get(name) for name in _CHANGES_TEXT) or "serialization" in node:
@@ -116,11 +116,11 @@ _INT_END: Final = 2**63
 
 
 def is_surely(value: object, kind: type[Any]) -> bool:
-    """Whether ``value`` is one of the class that ``exact_class`` names, has a JSON form, and comes back from it."""
+    """True if ``value`` has exactly the class ``kind`` from ``exact_class`` and JSON certainly preserves it."""
     if type(value) is not kind:
         return False
     if kind is int:
-        return _INT_MIN <= cast("int", value) < _INT_END  # larger ones have JSON too, up to a length
+        return _INT_MIN <= cast("int", value) < _INT_END  # larger ones have JSON too, up to a number of digits
     if kind is float:
         number = cast("float", value)
         return number - number == 0.0  # neither infinity nor NaN
@@ -128,14 +128,14 @@ def is_surely(value: object, kind: type[Any]) -> bool:
 
 
 def is_unconstrained(node: Node) -> bool:
-    """Whether every value of the class that ``exact_class`` names is a value of the schema."""
+    """True if the schema accepts every value of the class from ``exact_class``."""
     while node["type"] == "default":
         node = node["schema"]
     return node.keys() <= {"type", "metadata"}
 
 
 def is_plain(schema: Node) -> bool:
-    """Whether a typed dict holds only values for which NaN, infinity and ambiguity are excluded by their types."""
+    """True if the types of a typed dict exclude aliases, NaN and infinity."""
     _, root = opened(schema)
     return all(
         is_plain_value(member["schema"]) and member.get("validation_alias") is None
@@ -144,7 +144,7 @@ def is_plain(schema: Node) -> bool:
 
 
 def has_aliases(schema: Any) -> bool:
-    """Tell whether a field anywhere has a name in JSON that differs from its own; only then readers look for both."""
+    """True if a field at any level has an alias; only then values are also read by alias."""
     if isinstance(schema, dict):
         node = cast("dict[str, Any]", schema)
         if node.get("validation_alias") is not None or node.get("serialization_alias") is not None:
@@ -153,7 +153,7 @@ def has_aliases(schema: Any) -> bool:
 
 
 def parts(schema: Any) -> Iterator[Any]:
-    """Go through what may be a schema in a part of a schema."""
+    """Yield the values in a part of a schema that may be schemas."""
     if isinstance(schema, dict):
         for name, value in cast("dict[str, Any]", schema).items():
             if name in _NAMED and isinstance(value, dict):
@@ -165,7 +165,7 @@ def parts(schema: Any) -> Iterator[Any]:
 
 
 def with_parts(schema: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a part of a schema with ``change`` made to what may be a schema in it."""
+    """Return a part of a schema with ``change`` applied to the values in it that may be schemas."""
     if isinstance(schema, dict):
         node = cast("dict[str, Any]", schema)
         return {name: _changed(name, value, change) for name, value in node.items()}
@@ -183,7 +183,7 @@ def _changed(name: str, value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def with_visible_infinity(schema: Any) -> Any:
-    """Return a schema that writes NaN and infinity by their names, so that they do not pass for null."""
+    """Return the schema changed so that NaN and infinity are written by name instead of null."""
     if isinstance(schema, dict):
         node = cast("dict[str, Any]", schema)
         changed: dict[str, Any] = with_parts(node, with_visible_infinity)
@@ -194,7 +194,7 @@ def with_visible_infinity(schema: Any) -> Any:
 
 
 def is_plain_value(node: Node) -> bool:
-    """Whether a type has no aliases, and excludes NaN and infinity."""
+    """True if a type has no aliases and excludes NaN and infinity."""
     return node["type"] in _PLAIN and "serialization" not in node and all(map(is_plain_value, _all_children(node)))
 
 
@@ -204,7 +204,7 @@ def _all_children(node: Node) -> Iterator[Node]:
 
 
 def _listed(value: Any) -> list[Node]:
-    """Return the schemas in a member that holds one, several, or several with labels."""
+    """Return the schemas in a member that holds one schema, several, or several with labels."""
     if value is None:
         return []
     if isinstance(value, list):
@@ -214,7 +214,7 @@ def _listed(value: Any) -> list[Node]:
 
 
 def opened(schema: Node) -> tuple[dict[str, Node], Node]:
-    """Return the definitions of a schema by name, and the schema itself."""
+    """Return the definitions of a schema by name, and the schema at its root."""
     if schema["type"] != "definitions":
         return {}, schema
     definitions = {cast("str", item["ref"]): cast("Node", item) for item in schema["definitions"]}
@@ -225,7 +225,7 @@ def opened(schema: Node) -> tuple[dict[str, Node], Node]:
 
 
 class _Examination:
-    """One walk over a schema along the way that JSON takes."""
+    """One traversal of a schema, in the order in which JSON is validated."""
 
     def __init__(self, definitions: Mapping[str, Node], found: Examined) -> None:
         self._definitions = definitions
@@ -244,7 +244,7 @@ class _Examination:
                 self.value(member["schema"], (*path, name), converted=converted)
 
     def value(self, node: Node, path: tuple[str, ...], *, converted: bool) -> None:
-        """Examine the type of one value; ``converted`` if a validator of the application sees the JSON first."""
+        """Examine the type of one value; ``converted`` is True if an application's validator sees the JSON first."""
         kind = node["type"]
         if kind == "definition-ref":
             reference = node["schema_ref"]
@@ -326,14 +326,14 @@ class _Examination:
 
 
 def _is_pydantics(node: Node) -> bool:
-    """Whether the function of a node is Pydantic's own, as for ``defaultdict``."""
+    """True if the function of a node belongs to Pydantic, as for ``defaultdict``."""
     function = node["function"]["function"]
     function = getattr(function, "func", function)
     return str(getattr(function, "__module__", "")).partition(".")[0] == "pydantic"
 
 
 def _lost(name: str, member: Node) -> str | None:
-    """Return why the value of a field is not in the stored form, or is not read from it."""
+    """Return the reason why a field is not stored or cannot be read back, or None if it is."""
     if member.get("init_only"):
         return "an InitVar is not stored" if member["schema"]["type"] != "default" else None
     if member.get("serialization_exclude") and member["schema"]["type"] != "default":

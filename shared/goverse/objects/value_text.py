@@ -1,4 +1,4 @@
-"""Values as text in messages: one short line, without parts that are never stored or shown."""
+"""Values as text for messages: one short line, without parts that are never stored or shown."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Final, cast, get_args
 from pydantic.fields import FieldInfo
 
 MISSING: Final = object()
-"""Stands for a value that is not there."""
+"""A placeholder for a value that does not exist."""
 
 _TEXT_MAX: Final = 80
 _PARTS_MAX: Final = 10_000
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message; secrets hide themselves, and a value with excluded fields is named by its class."""
+    """Return a value as text for a message, or only its class if it has excluded fields; secrets mask themselves."""
     if value is MISSING:
         return "nothing"
     try:
@@ -27,7 +27,7 @@ def shown(value: Any) -> str:
 
 
 def has_excluded(value: Any) -> bool:
-    """Tell whether a value is too large to look through, or holds models or dataclasses with excluded fields."""
+    """True if a value contains models or dataclasses with excluded fields, or is too large to search."""
     waiting, left = [value], _PARTS_MAX
     while waiting:
         part = waiting.pop()
@@ -39,7 +39,7 @@ def has_excluded(value: Any) -> bool:
 
 
 def is_excluded(field: FieldInfo) -> bool:
-    """Tell whether a field of a model is left out of its JSON, always or for some values."""
+    """True if a model omits the field from its JSON, always or for some values."""
     return bool(field.exclude) or getattr(field, "exclude_if", None) is not None
 
 

@@ -266,7 +266,7 @@ def test_a_migration_sees_every_digit(number: int) -> None:
 @pytest.mark.parametrize(
     ("cls", "stored", "version", "error", "said"),
     [
-        (Moved, {"total": 1}, 4, DataNewer, "has version 4; this program knows 3"),
+        (Moved, {"total": 1}, 4, DataNewer, "has version 4; this class reads versions up to 3"),
         (Moved, {"other": 1}, 1, MethodFailed, "migration of Moved from state version 1 failed"),
         (Moved, {"total": -1}, 2, MethodFailed, "migration of Moved from state version 2 failed"),
         (Moved, {"total": 99}, 2, MethodFailed, "without a JSON form"),
