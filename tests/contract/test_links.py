@@ -34,7 +34,7 @@ class TestGrpcLink(LinkContract):
         async with pair() as self.ends:
             yield self.ends.link
 
-    async def told(self, waiting: int) -> None:
+    async def cancellations_arrived(self, waiting: int) -> None:
         await until(lambda: self.ends.server.inflight == waiting)
 
 

@@ -1,4 +1,5 @@
-"""Tools for tests: a host for your objects without a server, and the contract suites of the ports."""
+"""Tools for tests: ``ObjectHost`` runs your objects without a server; the contract suites test implementations of
+ports."""
 
 from goverse.testing.faults import Delay, Fault, LostAnswer
 from goverse.testing.host import ObjectHost

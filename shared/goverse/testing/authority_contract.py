@@ -1,6 +1,6 @@
-"""The rules of ``goverse.ports.authority`` as tests that every store with an authority passes.
+"""Tests of the rules in ``goverse.ports.authority``, for any store that implements an authority.
 
-Used as :class:`goverse.testing.store_contract.StoreContract` is: subclass it and say how a store is made.
+Use it like :class:`goverse.testing.store_contract.StoreContract`: subclass it and implement ``make_authority``.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from goverse.errors import Unavailable
 from goverse.model.records import CommitRecord, StoredReply
 from goverse.ports.authority import Authority, Holding
 from goverse.ports.store import CommitOutcome, Conflict, Store
-from goverse.testing.store_place import KEY, OTHER, keep, load, put, recall
+from goverse.testing.store_harness import KEY, OTHER, keep, load, put, recall
 
 REPLY = StoredReply(b"fingerprint", b"2", 2**50)
 
 
 class AuthorityStore(Store, Authority, Protocol):
-    """Both ports in one, as they have to be: the epoch is checked inside the commit."""
+    """A store that is also the authority, because the epoch has to be checked inside the commit."""
 
 
 class AuthorityContract:
-    """What every authority does; subclasses say how a store is made."""
+    """The tests that every authority passes; subclasses implement ``make_authority``."""
 
     def make_authority(self) -> AuthorityStore:
-        """Return a store that is not open, with the data of the one before if there was one."""
+        """Return a store that is not open yet, with the data of the previous store of the same test, if any."""
         raise NotImplementedError
 
     async def test_the_first_claim_begins_above_zero(self) -> None:
@@ -36,7 +36,7 @@ class AuthorityContract:
         assert await store.holdings() == {shard: Holding("a", epoch) for shard, epoch in epochs.items()}
         await store.close()
 
-    async def test_a_claim_raises_the_epoch_whoever_claims(self) -> None:
+    async def test_a_claim_raises_the_epoch_even_for_the_same_owner(self) -> None:
         store = await self._opened()
         first = await store.claim([7], "a")
         second = await store.claim([7], "b")
@@ -45,7 +45,7 @@ class AuthorityContract:
         assert (await store.holdings())[7] == Holding("b", third[7])
         await store.close()
 
-    async def test_nothing_to_claim_is_no_error(self) -> None:
+    async def test_a_claim_of_no_shards_succeeds(self) -> None:
         store = await self._opened()
         assert await store.claim([], "a") == {}
         await store.close()
@@ -88,34 +88,34 @@ class AuthorityContract:
         assert isinstance(outcome, int)
         await store.close()
 
-    async def test_a_check_tells_the_newest_position_and_uses_none(self) -> None:
+    async def test_a_check_returns_the_newest_position_and_uses_none(self) -> None:
         store = await self._opened()
         epoch = (await store.claim([7], "a"))[7]
         check = CommitRecord(KEY, 0, 0, None, 1, 0, shard=7, epoch=epoch)
-        first, told = await store.commit([_under(put(KEY, 0), 7, epoch), check])
+        first, newest = await store.commit([_under(put(KEY, 0), 7, epoch), check])
         assert isinstance(first, int)
-        assert isinstance(told, int)
-        assert told >= first
+        assert isinstance(newest, int)
+        assert newest >= first
         (again,) = await store.commit([check])
-        assert again == told == store.health().commit_seq
+        assert again == newest == store.health().commit_seq
         await store.close()
 
     async def test_a_check_of_an_older_epoch_is_fenced(self) -> None:
         store = await self._opened()
         old = (await store.claim([7], "a"))[7]
         await store.claim([7], "b")
-        (told,) = await store.commit([CommitRecord(KEY, 0, 0, None, 1, 0, shard=7, epoch=old)])
-        assert _is_fenced(told)
+        (outcome,) = await store.commit([CommitRecord(KEY, 0, 0, None, 1, 0, shard=7, epoch=old)])
+        assert _is_fenced(outcome)
         await store.close()
 
-    async def test_a_check_does_not_look_at_the_version(self) -> None:
+    async def test_a_check_ignores_the_version(self) -> None:
         store = await self._opened()
         epoch = (await store.claim([7], "a"))[7]
-        (told,) = await store.commit([CommitRecord(KEY, 5, 5, None, 1, 0, shard=7, epoch=epoch)])
-        assert isinstance(told, int)
+        (outcome,) = await store.commit([CommitRecord(KEY, 5, 5, None, 1, 0, shard=7, epoch=epoch)])
+        assert isinstance(outcome, int)
         await store.close()
 
-    async def test_a_closed_store_gives_no_epochs(self) -> None:
+    async def test_a_closed_store_refuses_claims(self) -> None:
         store = await self._opened()
         await store.close()
         try:

@@ -1,13 +1,13 @@
-"""The rules of ``goverse.ports.coordinator`` as tests that every coordinator passes.
+"""Tests of the rules in ``goverse.ports.coordinator``, for any implementation of a coordinator.
 
-Subclass :class:`CoordinatorContract` in a test file, say how a client is made and history forgotten, and let an
-asyncio-aware test runner collect it:
+Subclass :class:`CoordinatorContract` in a test file and implement ``make_coordinator`` and ``compact``:
 
 >>> class TestMyCoordinator(CoordinatorContract):
 ...     async def make_coordinator(self) -> Coordinator:
 ...         return MyCoordinator(self.address)
 
-The suite needs no test framework of its own: it asserts. A server may be shared, each test has keys of its own.
+The suite uses plain assertions and works with any test runner that supports asyncio. Tests may share a server, because
+each test uses its own key prefix.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import asyncio
 from goverse import limits
 from goverse.errors import CoordinatorError, Unavailable
 from goverse.ports.coordinator import Coordinator, Delete, Guard, KeyEntry, Put
-from goverse.testing.coordinator_place import TTL_S, put
+from goverse.testing.coordinator_harness import TTL_S, put
 from goverse.testing.coordinator_watching import WatchingContract
 
 
 class CoordinatorContract(WatchingContract):
-    """What every coordinator does; subclasses say how one is made."""
+    """The tests that every coordinator passes; subclasses implement ``make_coordinator`` and ``compact``."""
 
-    async def test_nothing_is_read_where_nothing_is(self) -> None:
+    async def test_a_prefix_without_keys_reads_empty(self) -> None:
         async with self.opened() as (coordinator, prefix):
             snapshot = await coordinator.read(prefix)
 
@@ -35,7 +35,7 @@ class CoordinatorContract(WatchingContract):
         async with self.opened() as (coordinator, prefix):
             names = [f"{prefix}b", f"{prefix}a/1", f"{prefix}ä\U0001f600", f"{prefix}a", f"{prefix}\x00\x7f"]
             revisions = {name: await put(coordinator, name, name.encode() * 2) for name in names}
-            await put(coordinator, f"{prefix[:-1]}0", b"the first name behind the prefix")
+            await put(coordinator, f"{prefix[:-1]}0", b"the first name after the prefix")
             snapshot = await coordinator.read(prefix)
 
             assert [entry.key for entry in snapshot.entries] == sorted(names, key=str.encode)
@@ -43,7 +43,7 @@ class CoordinatorContract(WatchingContract):
                 assert entry == KeyEntry(entry.key, entry.key.encode() * 2, revisions[entry.key], revisions[entry.key])
             assert snapshot.revision >= max(revisions.values())
 
-    async def test_every_write_has_a_larger_revision_and_a_key_knows_the_one_that_created_it(self) -> None:
+    async def test_revisions_grow_and_a_key_has_the_revision_that_created_it(self) -> None:
         async with self.opened() as (coordinator, prefix):
             first = await put(coordinator, f"{prefix}x", b"1")
             second = await put(coordinator, f"{prefix}x", b"")
@@ -55,7 +55,7 @@ class CoordinatorContract(WatchingContract):
 
             assert await self._entry(coordinator, f"{prefix}x") == KeyEntry(f"{prefix}x", b"3", third, third)
 
-    async def test_a_write_is_made_only_where_every_guard_holds(self) -> None:
+    async def test_a_write_is_made_only_if_every_guard_holds(self) -> None:
         async with self.opened() as (coordinator, prefix):
             x, y = f"{prefix}x", f"{prefix}y"
             created = await put(coordinator, x, b"1")
@@ -79,7 +79,7 @@ class CoordinatorContract(WatchingContract):
                 KeyEntry(y, b"4", revision, revision),
             ]
 
-    async def test_a_write_that_changes_nothing_tells_whether_its_guards_hold(self) -> None:
+    async def test_a_write_without_effect_reports_if_its_guards_hold(self) -> None:
         async with self.opened() as (coordinator, prefix):
             revision = await put(coordinator, f"{prefix}x", b"")
 
@@ -87,12 +87,12 @@ class CoordinatorContract(WatchingContract):
             assert await coordinator.write([Guard(f"{prefix}x", mod_revision=0)], []) is None
             assert await coordinator.write([], [Delete(f"{prefix}absent")]) is not None
 
-    async def test_of_many_who_create_a_key_one_does(self) -> None:
+    async def test_only_one_of_many_concurrent_creates_of_a_key_succeeds(self) -> None:
         async with self.opened() as (coordinator, prefix):
             other = await self.make_coordinator()
             guard = Guard(f"{prefix}leader", create_revision=0)
             outcomes = await asyncio.gather(
-                *(who.write([guard], [Put(guard.key, b"%d" % n)]) for n, who in enumerate([coordinator, other] * 10))
+                *(each.write([guard], [Put(guard.key, b"%d" % n)]) for n, each in enumerate([coordinator, other] * 10))
             )
             await other.close()
             entry = await self._entry(coordinator, guard.key)
@@ -100,7 +100,7 @@ class CoordinatorContract(WatchingContract):
             assert entry is not None
             assert [n for n, revision in enumerate(outcomes) if revision is not None] == [int(entry.value)]
 
-    async def test_a_write_that_no_coordinator_takes_is_refused_and_changes_nothing(self) -> None:
+    async def test_an_invalid_write_is_rejected_and_changes_nothing(self) -> None:
         async with self.opened() as (coordinator, prefix):
             x, most = f"{prefix}x", limits.COORDINATOR_CHANGES_MAX
             await self._refused(coordinator, [], [Put(x, b"1"), Put(x, b"2")])
@@ -113,7 +113,7 @@ class CoordinatorContract(WatchingContract):
 
             assert list((await coordinator.read(prefix)).entries) == []
 
-    async def test_the_largest_write_is_taken(self) -> None:
+    async def test_the_largest_write_is_accepted(self) -> None:
         async with self.opened() as (coordinator, prefix):
             most, size = limits.COORDINATOR_CHANGES_MAX, limits.COORDINATOR_VALUE_BYTES_MAX
             guards = [Guard(f"{prefix}{n}", mod_revision=0) for n in range(most)]
@@ -124,7 +124,7 @@ class CoordinatorContract(WatchingContract):
 
     # --- leases -------------------------------------------------------------------------------------------------------
 
-    async def test_keys_stay_while_their_lease_is_refreshed_and_go_when_it_ends(self) -> None:
+    async def test_keys_exist_while_their_lease_is_refreshed_and_are_deleted_when_it_ends(self) -> None:
         async with self.opened() as (coordinator, prefix):
             lease = await coordinator.grant(TTL_S)
             assert lease.ttl_s >= TTL_S
@@ -139,7 +139,7 @@ class CoordinatorContract(WatchingContract):
 
             assert await coordinator.refresh(lease.lease_id) is None
 
-    async def test_a_revoked_lease_takes_its_keys_at_once(self) -> None:
+    async def test_revoking_a_lease_deletes_its_keys_immediately(self) -> None:
         async with self.opened() as (coordinator, prefix):
             lease = await coordinator.grant(60.0)
             await put(coordinator, f"{prefix}x", b"", lease_id=lease.lease_id)
@@ -158,7 +158,7 @@ class CoordinatorContract(WatchingContract):
             assert await coordinator.write([], changes) is None
             assert list((await coordinator.read(prefix)).entries) == []
 
-    async def test_a_key_belongs_to_the_lease_that_it_was_written_under_last(self) -> None:
+    async def test_a_key_belongs_to_the_lease_of_its_last_write(self) -> None:
         async with self.opened() as (coordinator, prefix):
             first, second = await coordinator.grant(60.0), await coordinator.grant(60.0)
             assert first.lease_id != second.lease_id
@@ -173,13 +173,13 @@ class CoordinatorContract(WatchingContract):
             assert kept == [f"{prefix}freed", f"{prefix}moved"]
             assert [entry.key for entry in (await coordinator.read(prefix)).entries] == [f"{prefix}freed"]
 
-    async def test_a_lease_that_never_was_has_ended(self) -> None:
+    async def test_an_unknown_lease_counts_as_ended(self) -> None:
         async with self.opened() as (coordinator, prefix):
             assert await coordinator.refresh(987_654_321) is None
             await coordinator.revoke(987_654_321)
             assert await coordinator.write([], [Put(f"{prefix}x", b"", 987_654_321)]) is None
 
-    async def test_a_lease_outlives_the_client_that_began_it(self) -> None:
+    async def test_a_lease_outlives_the_client_that_created_it(self) -> None:
         async with self.opened() as (coordinator, prefix):
             other = await self.make_coordinator()
             lease = await other.grant(60.0)
@@ -198,7 +198,7 @@ class CoordinatorContract(WatchingContract):
                 return
             raise AssertionError("a closed client answered")
 
-    # --- short ways to ask --------------------------------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------------------------------
 
     async def _entry(self, coordinator: Coordinator, key: str) -> KeyEntry | None:
         return next((entry for entry in (await coordinator.read(key)).entries if entry.key == key), None)
@@ -211,4 +211,4 @@ class CoordinatorContract(WatchingContract):
             await coordinator.write(guards, changes)
         except CoordinatorError:
             return
-        raise AssertionError("the write was taken")
+        raise AssertionError("the write was accepted")

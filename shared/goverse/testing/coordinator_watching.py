@@ -1,4 +1,4 @@
-"""The part of the coordinator contract that is about watches."""
+"""The tests of the coordinator contract for watches."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from contextlib import aclosing
 
 from goverse.ports.coordinator import Changed, Delete, Deleted, KeyEntry, Put, Reloaded, Snapshot
-from goverse.testing.coordinator_place import TTL_S, CoordinatorPlace, Follower, next_of, put
+from goverse.testing.coordinator_harness import TTL_S, CoordinatorHarness, Follower, next_of, put
 
 
-class WatchingContract(CoordinatorPlace):
-    """What every coordinator tells of changes."""
+class WatchingContract(CoordinatorHarness):
+    """The tests that every coordinator passes for watches."""
 
-    async def test_a_watch_tells_every_change_in_order(self) -> None:
+    async def test_a_watch_yields_every_change_in_order(self) -> None:
         async with self.opened() as (coordinator, prefix):
             start = (await coordinator.read(prefix)).revision
             async with aclosing(coordinator.watch(prefix, start)) as watch:
@@ -24,7 +24,7 @@ class WatchingContract(CoordinatorPlace):
                 assert third is not None
                 assert await next_of(watch) == Changed(third, [Deleted(f"{prefix}a", third)])
 
-    async def test_a_watch_begins_behind_the_revision_that_it_names(self) -> None:
+    async def test_a_watch_begins_after_the_given_revision(self) -> None:
         async with self.opened() as (coordinator, prefix):
             revisions = [await put(coordinator, f"{prefix}{n}", b"%d" % n) for n in range(5)]
             follower = Follower(Snapshot(revisions[1], []))
@@ -48,11 +48,11 @@ class WatchingContract(CoordinatorPlace):
                 [*(change.key for change in changes), f"{prefix}gone"]
             )
 
-    async def test_a_watch_tells_nothing_of_other_keys_and_of_what_changed_nothing(self) -> None:
+    async def test_a_watch_ignores_other_keys_and_writes_without_effect(self) -> None:
         async with self.opened() as (coordinator, prefix):
             start = (await coordinator.read("")).revision
             async with aclosing(coordinator.watch(f"{prefix}in/", start)) as watch:
-                await put(coordinator, f"{prefix}in0", b"")  # sorts right behind the prefix
+                await put(coordinator, f"{prefix}in0", b"")  # sorts directly after the prefix
                 await put(coordinator, f"{prefix}in", b"")
                 await coordinator.write([], [Delete(f"{prefix}in/absent")])
                 last = await put(coordinator, f"{prefix}in/x", b"")
@@ -67,7 +67,7 @@ class WatchingContract(CoordinatorPlace):
 
                 assert await next_of(watch) == Changed(last, [KeyEntry(f"{prefix}x", b"", last, last)])
 
-    async def test_a_watch_tells_of_keys_that_went_with_their_lease(self) -> None:
+    async def test_a_watch_yields_keys_that_were_deleted_with_their_lease(self) -> None:
         async with self.opened() as (coordinator, prefix):
             lease = await coordinator.grant(TTL_S)
             await put(coordinator, f"{prefix}a", b"", lease_id=lease.lease_id)
@@ -81,7 +81,7 @@ class WatchingContract(CoordinatorPlace):
                 (f"{prefix}b", None),
             ]
 
-    async def test_a_watch_over_lost_history_reads_everything_again_and_goes_on(self) -> None:
+    async def test_a_watch_after_a_compaction_reloads_and_continues(self) -> None:
         async with self.opened() as (coordinator, prefix):
             start = await put(coordinator, f"{prefix}lost", b"")
             await coordinator.write([], [Delete(f"{prefix}lost")])
@@ -96,7 +96,7 @@ class WatchingContract(CoordinatorPlace):
 
                 assert await next_of(watch) == Changed(later, [KeyEntry(f"{prefix}later", b"2", later, later)])
 
-    async def test_compaction_does_not_disturb_a_watch_that_is_up_to_date(self) -> None:
+    async def test_a_compaction_does_not_affect_a_watch_that_is_up_to_date(self) -> None:
         async with self.opened() as (coordinator, prefix):
             start = await put(coordinator, f"{prefix}x", b"")
             follower = Follower(await coordinator.read(prefix))

@@ -1,10 +1,10 @@
 """Fault injection for ``ObjectHost.fail``.
 
-An exception or a ``Delay`` takes effect inside the turn: the fault stands in the host's own copy of the method, so the
-turn ends as if the method itself had raised or waited. A ``LostAnswer`` takes effect on the way back: the turn ran and
-is durable, and its caller, a test or another object, gets ``Timeout``.
+An exception or a ``Delay`` takes effect inside the turn: the host replaces the method in its own copy of the class's
+spec, so the turn ends as if the method itself had raised or waited. A ``LostAnswer`` takes effect after the turn: its
+effect is durable, and its caller, a test or another object, gets ``Timeout``.
 
-Neither changes the user's class. Hosts in other tests see nothing of it.
+The application's class is not changed, so hosts of other tests are not affected.
 """
 
 from __future__ import annotations
@@ -32,27 +32,31 @@ _HOOK_OF: Final = {Operation.CREATE: "on_create", Operation.DELETE: "on_delete"}
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """A fault: the method runs, ``seconds`` later. The turn holds its object meanwhile, and its deadline goes on."""
+    """A fault that delays the method by ``seconds``. The turn occupies its object during the delay, up to its deadline.
+
+    Raises:
+        TypeError: ``seconds`` is not a number.
+        ValueError: ``seconds`` is negative or not finite.
+    """
 
     seconds: float
 
     def __post_init__(self) -> None:
-        """Check the time.
-
-        Raises:
-            TypeError: it is not a number.
-            ValueError: it is negative or not finite.
-        """
+        """Check the number of seconds."""
         check_seconds("seconds", self.seconds, least=0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class LostAnswer:
-    """A fault: the method runs and its effect is durable, but the caller gets ``Timeout`` instead of the answer."""
+    """A fault that drops the answer: the call takes effect durably, but the caller gets ``Timeout``."""
 
 
 class Fault:
-    """An injected fault."""
+    """An injected fault.
+
+    Attributes:
+        hits: the number of calls that failed so far.
+    """
 
     def __init__(
         self,
@@ -61,18 +65,18 @@ class Fault:
         times: int | None = None,
         object_id: str | None = None,
     ) -> None:
-        """Use ``ObjectHost.fail``."""
+        """Create a fault; tests call ``ObjectHost.fail`` instead."""
         self.hits = 0
         self._with = with_
         self._left = times
         self._object_id = object_id
 
     def end(self) -> None:
-        """Let the calls that follow succeed."""
+        """Remove the fault; later calls succeed."""
         self._left = 0
 
     def _strikes(self, object_id: str) -> bool:
-        """Return whether it meets this call; counts it if so."""
+        """True if the fault applies to a call of this object, which is then counted."""
         if self._left == 0 or self._object_id not in (None, object_id):
             return False
         self.hits += 1
@@ -81,7 +85,7 @@ class Fault:
         return True
 
     async def before(self, object_id: str) -> None:
-        """Raise or wait where the fault takes effect before the method."""
+        """Raise the exception or wait, if the fault is of this kind and applies to the call."""
         if isinstance(self._with, LostAnswer) or not self._strikes(object_id):
             return
         if isinstance(self._with, Delay):
@@ -90,15 +94,15 @@ class Fault:
             raise self._with if isinstance(self._with, Exception) else self._with()
 
     def loses(self, object_id: str) -> bool:
-        """Return whether the answer of a call gets lost."""
+        """True if the fault drops the answer of this call."""
         return isinstance(self._with, LostAnswer) and self._strikes(object_id)
 
 
 class Faults:
-    """The faults of one host. Its registry gets copies of the specs, whose methods can be replaced."""
+    """The faults of one host."""
 
     def __init__(self, registry: Registry) -> None:
-        """Prepare the host's ``registry``."""
+        """Replace the specs in the host's ``registry`` by copies whose methods can be replaced."""
         self._specs: dict[str, TypeSpec] = {
             name: replace(spec, methods=dict(spec.methods), hooks=dict(spec.hooks))
             for name, spec in registry.types.items()
@@ -118,7 +122,7 @@ class Faults:
         """Inject a fault.
 
         Raises:
-            TypeError: ``method`` is no name, ``with_`` no fault, ``times`` no number, or ``object_id`` no text.
+            TypeError: an argument has the wrong type.
             ValueError: the type is not served, has no such method, or ``times`` is less than 1.
             MalformedRequest: ``object_id`` is not a valid id.
         """
@@ -133,18 +137,18 @@ class Faults:
             raise ValueError(f"this host does not serve {type_name}; it serves {', '.join(self._specs)}")
         if method not in spec.methods and method not in spec.hooks:
             known = ", ".join((*spec.methods, *spec.hooks))
-            told = advice(method, (*spec.methods, *spec.hooks), f"it has {known}")
-            raise ValueError(f"{type_name} has no exported method or hook {method!r}; {told}")
+            hint = advice(method, (*spec.methods, *spec.hooks), f"it has {known}")
+            raise ValueError(f"{type_name} has no exported method or hook {method!r}; {hint}")
         fault = Fault(with_, times=times, object_id=object_id)
-        place = (type_name, method)
-        if place not in self._faults:
-            self._faults[place] = []
-            _make_faulty(spec.methods if method in spec.methods else spec.hooks, method, self._faults[place])
-        self._faults[place].append(fault)
+        target = (type_name, method)
+        if target not in self._faults:
+            self._faults[target] = []
+            _make_faulty(spec.methods if method in spec.methods else spec.hooks, method, self._faults[target])
+        self._faults[target].append(fault)
         return fault
 
     def lose(self, request: Request) -> Reply | None:
-        """Return what the caller gets instead of the answer, if a fault withholds it."""
+        """Return the reply with ``Timeout`` that replaces the answer if a fault drops it, else None."""
         key, method = request.key, _HOOK_OF.get(request.operation, request.method)
         for fault in self._faults.get((key.type, method), ()):
             if fault.loses(key.id):
@@ -154,25 +158,26 @@ class Faults:
 
 
 def _check_fault(with_: object) -> None:
-    """Pass what a call can meet.
+    """Check that a value is a fault.
 
     Raises:
-        TypeError: it is neither an exception nor ``Delay`` nor ``LostAnswer``, or a class that takes arguments.
+        TypeError: it is neither an exception nor ``Delay`` nor ``LostAnswer``, or an exception class that cannot be
+            raised without arguments.
     """
     if isinstance(with_, Exception | Delay | LostAnswer):
         return
     described = shown(with_)
     if not (isinstance(with_, type) and issubclass(with_, Exception)):
         raise TypeError(
-            f"with_ is {described}, which a method cannot raise; give an exception, as "
+            f"with_ is {described}, which is not a fault; use an exception, for example "
             "with_=ConnectionError('the bank is away'), or Delay(seconds=0.2) or LostAnswer()"
         )
     try:
         with_()
     except Exception as error:
         raise TypeError(
-            f"with_ is the class {with_.__name__}, which cannot be raised without arguments ({error}); give an "
-            f"instance, as with_={with_.__name__}(...)"
+            f"with_ is the class {with_.__name__}, which cannot be raised without arguments ({error}); use an "
+            f"instance, for example with_={with_.__name__}(...)"
         ) from error
 
 
@@ -190,10 +195,9 @@ async def _run(function: Callable[..., Any], faults: list[Fault], target: Any, /
 
 
 class FaultyLink:
-    """The link between the objects of a host, and from the test to them: a node whose answers can get lost."""
+    """The link that the test and the objects of a host use: it forwards requests to ``node`` and can drop answers."""
 
     def __init__(self, node: Link, faults: Faults) -> None:
-        """Carry requests to ``node``."""
         self._node = node
         self._faults = faults
 
@@ -219,5 +223,5 @@ class FaultyLink:
         return await self._node.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
 
     def readiness(self) -> Readiness:
-        """Tell whether requests would be served now; see ``goverse.ports.link.Link``."""
+        """Return the readiness of the node; see ``goverse.ports.link.Link``."""
         return self._node.readiness()

@@ -1,7 +1,8 @@
 """``ObjectHost``: objects in a test, without a server.
 
-It is the real node over a store in memory, so turns, restoration after failures, idempotency, hooks and passivation are
-those of production. The node is looked up when a host starts: ``goverse`` itself stands below it.
+It is the production node with a store in memory, so turns, rollback after failures, idempotency, hooks and passivation
+behave as in production. The node is imported by name when a host starts, because ``goverse`` must not depend on
+``goverse_node``.
 """
 
 from __future__ import annotations
@@ -32,25 +33,25 @@ T = TypeVar("T")
 
 
 class ObjectHost:
-    """Hosts object types inside a test.
+    """A host that runs object types inside a test.
 
     >>> async with ObjectHost(Counter) as host:
     ...     counter = host.ref(Counter, "c1")
     ...     assert await counter.increment(by=2) == 2
 
-    Options, all by keyword:
+    Options, all keyword-only:
 
-    * ``timeout_s``: deadline of each request of the test, and of the calls behind it.
-    * ``process_hooks``: run the ``@on_start`` and ``@on_stop`` functions beside the classes.
-    * ``call_timeout_s``: longest time of a call whose method declares none.
-    * ``create_timeout_s``: longest time of a create or delete.
-    * ``hook_timeout_s``: longest time of one ``on_...`` hook, and of all ``@on_stop`` functions together.
-    * ``idle_timeout_s``: time without a call after which an object leaves memory.
-    * ``activations_max``: objects held in memory.
-    * ``mailbox_calls_max``: calls that may wait for one object.
-    * ``inflight_calls_max``: calls that may be under way.
-    * ``state_bytes_max``, ``result_bytes_max``: largest state, largest result of a call.
-    * ``idempotency_retention_s``: how long the reply to an idempotency key is kept.
+    * ``timeout_s``: timeout of each request of the test, including the calls that it causes.
+    * ``process_hooks``: run the ``@on_start`` and ``@on_stop`` functions of the classes' application.
+    * ``call_timeout_s``: timeout of a call whose method declares none.
+    * ``create_timeout_s``: timeout of a create or delete.
+    * ``hook_timeout_s``: timeout of one ``on_...`` hook, and of all ``@on_stop`` functions together.
+    * ``idle_timeout_s``: time without a call after which an object is passivated.
+    * ``activations_max``: maximum number of objects in memory.
+    * ``mailbox_calls_max``: maximum number of calls waiting for one object.
+    * ``inflight_calls_max``: maximum number of concurrent calls.
+    * ``state_bytes_max``, ``result_bytes_max``: maximum size of a state and of a result.
+    * ``idempotency_retention_s``: time for which the reply under an idempotency key is kept.
     """
 
     _count = 0
@@ -73,10 +74,10 @@ class ObjectHost:
         result_bytes_max: int = limits.RESULT_BYTES_MAX,
         idempotency_retention_s: float = limits.IDEMPOTENCY_RETENTION_S,
     ) -> None:
-        """Host ``classes``: every object type that the test calls, directly or from other objects.
+        """Prepare a host for ``classes``: all object types that the test calls, directly or from other objects.
 
         Raises:
-            TypeError, ValueError: a class is no object type, or an option has a value that it cannot have.
+            TypeError, ValueError: a class is not an object type, or an option has an invalid value.
             DefinitionError: a class breaks a rule of the object model.
         """
         _check(classes, timeout_s, process_hooks)
@@ -109,14 +110,14 @@ class ObjectHost:
         await self._stop(0.0 if kind is not None else self._timeout_s)
 
     async def start(self) -> Self:
-        """Run the ``@on_start`` functions and take calls; ``async with`` does it for you.
+        """Run the ``@on_start`` functions and begin to serve calls; ``async with`` calls this for you.
 
         Raises:
-            GoverseError: the host runs already.
+            GoverseError: the host is already running.
             StartFailed: an ``@on_start`` function failed.
         """
         if self._node is not None:
-            raise GoverseError("the host was started already")
+            raise GoverseError("the host is already running")
         await self._store.open()
         try:
             await self._start()
@@ -126,7 +127,7 @@ class ObjectHost:
         return self
 
     async def stop(self) -> None:
-        """Passivate everything, and run the ``@on_stop`` functions. Does nothing where the host does not run."""
+        """Passivate all objects and run the ``@on_stop`` functions. Does nothing if the host is not running."""
         await self._stop(self._timeout_s)
 
     async def _start(self) -> None:
@@ -150,14 +151,19 @@ class ObjectHost:
         await self._store.close()
 
     async def restart(self) -> None:
-        """Restart the process: what is not durable is gone. ``@on_stop`` and ``@on_start`` functions run again."""
+        """Simulate a restart of the process. Only durable state remains; ``@on_stop`` and ``@on_start`` functions run.
+
+        Raises:
+            GoverseError: the host is not running.
+            StartFailed: an ``@on_start`` function failed.
+        """
         await self._running().stop(self._timeout_s)
         self._node = self._link = None
         await self._hooks.stop(self._hook_timeout_s)
         await self._start()
 
     async def passivate(self) -> None:
-        """Take every idle object out of memory; the next call loads it again."""
+        """Passivate all idle objects; the next call of an object loads it again."""
         node = self._running()
         for activation in node.activations:
             if activation.idle:
@@ -166,7 +172,7 @@ class ObjectHost:
 
     def _running(self) -> Any:
         if self._node is None:
-            raise GoverseError("the host does not run; use it inside `async with`, or after `await host.start()`")
+            raise GoverseError("the host is not running; use it inside `async with`, or after `await host.start()`")
         return self._node
 
     # --- faults -------------------------------------------------------------------------------------------------------
@@ -180,7 +186,7 @@ class ObjectHost:
         times: int | None = 1,
         object_id: str | None = None,
     ) -> Fault:
-        """Make the next calls of a method fail, from wherever they come.
+        """Inject a fault: the next calls of a method fail, whether they come from the test or from other objects.
 
         >>> host.fail(Wallet, "pay", with_=ConnectionError("the bank is away"))
         >>> host.fail(Wallet, "pay", with_=Delay(seconds=0.2), times=None)
@@ -189,18 +195,18 @@ class ObjectHost:
         Args:
             target: the class of the object.
             method: an exported method, or a hook that the class defines.
-            with_: an exception is raised in place of the method, so the call has no effect; ``Delay`` runs the method
-                late; ``LostAnswer`` runs it and withholds its answer, so the call has its effect and the caller gets
-                ``Timeout``.
-            times: how many calls fail; None fails all until ``Fault.end``.
-            object_id: the one object whose calls fail; None stands for all objects of the type.
+            with_: the fault. An exception is raised instead of running the method, so the call has no effect. ``Delay``
+                runs the method later. ``LostAnswer`` runs the method and drops its answer, so the call takes effect but
+                the caller gets ``Timeout``.
+            times: the number of calls that fail; None lets all calls fail until ``Fault.end``.
+            object_id: limits the fault to one object; None affects all objects of the type.
 
         Returns:
-            The fault: ``hits`` counts the calls that failed, ``end`` takes it back.
+            The fault: ``hits`` is the number of calls that failed so far, ``end()`` removes the fault.
 
         Raises:
-            TypeError: ``target`` is no object type, ``method`` no name, ``with_`` no exception or fault, or another
-                argument of the wrong type.
+            TypeError: ``target`` is not an object type, ``with_`` is neither an exception nor a fault, or another
+                argument has the wrong type.
             ValueError: the host does not serve the class, the class has no such method, or ``times`` is less than 1.
             MalformedRequest: ``object_id`` is not a valid id.
         """
@@ -210,9 +216,10 @@ class ObjectHost:
     # --- objects ------------------------------------------------------------------------------------------------------
 
     def acting_as(self, target: type[Any], object_id: str) -> ObjectCaller:
-        """Return a caller that reaches objects as the object ``target``/``object_id`` would, from inside.
+        """Return a caller whose requests come from the object ``target``/``object_id``.
 
-        It may call handlers, and create and delete where the type says ``"internal"``. ``host`` itself is outside.
+        Such requests may call handlers, and may create and delete objects of types with ``"internal"`` access. Requests
+        made directly through the host come from outside.
 
         Raises:
             MalformedRequest: ``object_id`` is not a valid id.
@@ -228,13 +235,13 @@ class ObjectHost:
         caller: str = "",
         namespace: str = DEFAULT_NAMESPACE,
     ) -> T:
-        """Return a reference to an object; its exported methods are awaited, and raise what a calling object would see.
+        """Return a reference to an object. Await its methods; they raise the errors that a calling object sees.
 
-        The calls come from outside, so handlers are refused; see ``acting_as``.
+        The calls come from outside, so handlers are refused; to call them, use ``acting_as``.
 
         Raises:
             TypeError: an argument has the wrong type.
-            MalformedRequest: ``object_id``, ``idempotency_key`` or ``namespace`` is not valid over HTTP either.
+            MalformedRequest: ``object_id``, ``idempotency_key`` or ``namespace`` is invalid, as it would be over HTTP.
         """
         _check_reference(object_id, idempotency_key)
         check_text("caller", caller)
@@ -246,11 +253,12 @@ class ObjectHost:
         return cast("T", reference_to(target, namespace, object_id, submit))
 
     async def create(self, target: type[Any], object_id: str, /, **arguments: Any) -> dict[str, Any]:
-        """Create an object from outside, with the parameters of its ``on_create`` hook; return its state.
+        """Create an object from outside and return its state; ``arguments`` are passed to its ``on_create`` hook.
 
         Raises:
-            ObjectExists: it exists already.
-            GoverseError: the hook refused, or the arguments do not fit it.
+            ObjectExists: the object already exists.
+            TypeError: the arguments do not fit the hook.
+            GoverseError: the hook or GoVerse refused the request.
         """
         return await self._create(target, object_id, arguments)
 
@@ -267,7 +275,7 @@ class ObjectHost:
         """Delete an object from outside.
 
         Raises:
-            ObjectNotFound: it does not exist.
+            ObjectNotFound: the object does not exist.
             AccessDenied: the type is not declared with ``delete="anyone"``.
         """
         await self._checked(Operation.DELETE, self._key(target, object_id), b"")
@@ -283,11 +291,11 @@ class ObjectHost:
         return cast("dict[str, Any]", json_values.decode(instance.base))
 
     async def shown(self, target: type[Any], object_id: str) -> Any:
-        """Return what ``GET`` shows of an object as JSON values: its view, or its state without hidden fields.
+        """Return the response to ``GET`` as JSON values: the object's view, or its state without hidden fields.
 
         Raises:
-            ObjectNotFound: it does not exist.
-            MethodFailed: its view failed.
+            ObjectNotFound: the object does not exist.
+            MethodFailed: the view failed.
         """
         reply = await self._checked(Operation.READ, self._key(target, object_id), b"")
         return json_values.decode(reply.body)
@@ -295,18 +303,18 @@ class ObjectHost:
     async def store_state(
         self, target: type[Any], object_id: str, state: Mapping[str, Any], *, state_version: int
     ) -> None:
-        """Leave a state in the store as an earlier release of the class wrote it; the next call migrates it.
+        """Store a state as an earlier version of the class would have; the next call of the object migrates it.
 
         Raises:
-            TypeError: ``state_version`` is no number.
-            ValueError: the object exists already, or ``state_version`` is less than 1.
+            TypeError: ``state_version`` is not an integer.
+            ValueError: the object already exists, or ``state_version`` is less than 1.
         """
         check_count("state_version", state_version)
         key, body = self._key(target, object_id), json_values.encode(state)
         record = CommitRecord(key, 0, 1, body, state_version, at_ms=time.time_ns() // 1_000_000)
         [outcome] = await self._store.commit([record])
         if not isinstance(outcome, int):
-            raise ValueError(f"{key} exists already; store an earlier state before the first call")
+            raise ValueError(f"{key} already exists; store an earlier state before the first call")
 
     async def _checked(self, operation: Operation, key: ObjectKey, body: bytes, **further: Any) -> Reply:
         reply = await self._submit(operation, key, "", body, **further)
@@ -345,11 +353,11 @@ def _check_reference(object_id: str, idempotency_key: str | None) -> None:
 
 
 def _node_options(**options: float) -> Any:
-    """Return the bounds of the node.
+    """Return the node's options.
 
     Raises:
-        TypeError: one is not a number.
-        ValueError: one is out of range.
+        TypeError: an option is not a number.
+        ValueError: an option is out of range.
     """
     for name, value in options.items():
         (check_seconds if name.endswith("_s") else check_count)(name, value)
@@ -357,10 +365,10 @@ def _node_options(**options: float) -> Any:
 
 
 class ObjectCaller:
-    """Reaches objects of a host as another object does, with a call chain that begins at that object."""
+    """A caller inside a host: its requests have a call chain that begins with one object."""
 
     def __init__(self, host: ObjectHost, key: ObjectKey) -> None:
-        """Call in the name of ``key``; the object need not exist."""
+        """Send requests in the name of the object ``key``, which need not exist."""
         self._namespace = key.namespace
         self._submit = partial(host._submit, chain=(key,))  # pyright: ignore[reportPrivateUsage]
         self._create = partial(host._create, chain=(key,))  # pyright: ignore[reportPrivateUsage]
@@ -384,8 +392,9 @@ class ObjectCaller:
         """Create an object as another object would, and return its state.
 
         Raises:
-            ObjectExists: it exists already.
-            GoverseError: whatever the hook or the checks say.
+            ObjectExists: the object already exists.
+            TypeError: the arguments do not fit the ``on_create`` hook.
+            GoverseError: the hook or GoVerse refused the request.
         """
         return await self._create(target, object_id, arguments)
 
@@ -393,6 +402,6 @@ class ObjectCaller:
         """Delete an object as another object would.
 
         Raises:
-            ObjectNotFound: it does not exist.
+            ObjectNotFound: the object does not exist.
         """
         await self._checked(Operation.DELETE, _key(self._namespace, target, object_id), b"")

@@ -1,6 +1,6 @@
-"""The rules of ``goverse.ports.link`` as tests that every link passes.
+"""Tests of the rules in ``goverse.ports.link``, for any implementation of a link.
 
-Subclass :class:`LinkContract` in a test file and say how a link to fresh objects is made; the objects are those of
+Subclass :class:`LinkContract` in a test file and implement ``opened``, which connects to new objects of the types in
 ``link_objects``, hosted in the test's own process:
 
 >>> class TestMyLink(LinkContract):
@@ -9,7 +9,8 @@ Subclass :class:`LinkContract` in a test file and say how a link to fresh object
 ...         async with a_node(*CLASSES) as node, my_link_to(node) as link:
 ...             yield link
 
-``CarrierContract`` sends the same requests by ``carry``. The suite needs no test framework of its own: it asserts.
+``CarrierContract`` sends the same requests with ``carry``. The suite uses plain assertions and works with any test
+runner that supports asyncio.
 """
 
 from __future__ import annotations
@@ -29,50 +30,50 @@ from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey
 from goverse.ports.link import Carrier, Link
 from goverse.testing.link_objects import Door
 
-PATIENCE_S: Final = 30.0
+TIMEOUT_S: Final = 30.0
 ODD_IDS: Final = ("é/ü ?#%", "\U0001f600", "a\x00b", "x" * 512)
 
 
 class LinkContract:
-    """What every link does; subclasses say how one is made."""
+    """The tests that every link passes; subclasses implement ``opened``."""
 
     def opened(self) -> AbstractAsyncContextManager[Link]:
-        """Return a link to fresh objects, ready to be used inside the block."""
+        """Return a context manager with a link to new objects, ready for requests."""
         raise NotImplementedError
 
-    async def told(self, waiting: int) -> None:
-        """Wait until the other side knows that only ``waiting`` requests are still waited for.
+    async def cancellations_arrived(self, waiting: int) -> None:
+        """Wait until the node knows that only ``waiting`` requests still have a waiter.
 
-        A link in the same process knows at once; one that crosses processes says here how to find out.
+        In the same process the node knows immediately; for a link between processes, override this method.
         """
         del waiting
 
-    # --- short ways to ask --------------------------------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------------------------------
 
     _numbers = itertools.count(1)
 
     def submit(
         self, link: Link, operation: Operation, object_id: str = "a", method: str = "", **further: Any
     ) -> Future[Reply]:
-        """Send a request for a ledger; ``arguments`` and ``timeout_s`` are what they say."""
-        arguments, timeout_s = further.pop("arguments", None), further.pop("timeout_s", PATIENCE_S)
+        """Send a request to a ledger; ``further``: ``arguments``, ``timeout_s`` and fields of the request."""
+        arguments, timeout_s = further.pop("arguments", None), further.pop("timeout_s", TIMEOUT_S)
         key = ObjectKey(DEFAULT_NAMESPACE, further.pop("type_name", "Ledger"), object_id)
         body = orjson.dumps(arguments) if arguments is not None else b""
         deadline = asyncio.get_running_loop().time() + timeout_s
         return self.send(link, Request(operation, key, method, body, deadline, f"c{next(self._numbers)}", **further))
 
     def send(self, link: Link, request: Request) -> Future[Reply]:
-        """Send a request."""
+        """Send a request; to give up waiting for the reply, cancel the future."""
         return link.submit(request)
 
     def call(self, link: Link, method: str, object_id: str = "a", **further: Any) -> Future[Reply]:
-        """Send a call."""
+        """Call a method of a ledger; see ``submit``."""
         return self.submit(link, Operation.CALL, object_id, method, **further)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():  # noqa: ASYNC110  # what is waited for is not ours to signal
+        """Wait until ``condition`` returns True."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while not condition():  # noqa: ASYNC110  # the condition has no event to wait for
                 await asyncio.sleep(0.002)
 
     # --- calls --------------------------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ class LinkContract:
             assert [tuple(item) for item in everything] == [("a", 1), ("ab", 1), ("b", 1), ("é", 1)]
             assert [item.id for item in some] == ["ab"]
 
-    async def test_a_listing_that_is_not_possible_raises(self) -> None:
+    async def test_a_listing_of_an_unknown_type_raises(self) -> None:
         async with self.opened() as link:
             try:
                 await link.list(DEFAULT_NAMESPACE, "Nothing", prefix="", after=None, limit=1)
@@ -163,14 +164,14 @@ class LinkContract:
                 return
             raise AssertionError("a type that does not exist was listed")
 
-    async def test_it_tells_that_it_is_ready(self) -> None:
+    async def test_readiness_is_reported(self) -> None:
         async with self.opened() as link:
             await self.until(lambda: link.readiness().ready)
             assert link.readiness().reasons == ()
 
-    # --- what goes wrong ----------------------------------------------------------------------------------------------
+    # --- errors -------------------------------------------------------------------------------------------------------
 
-    async def test_problems_arrive_whole(self) -> None:
+    async def test_problems_arrive_complete(self) -> None:
         async with self.opened() as link:
             reply = await self.call(link, "take", arguments={"amount": 3})
 
@@ -180,7 +181,7 @@ class LinkContract:
             )
             assert reply.problem.request_id
 
-    async def test_what_does_not_exist_is_a_problem_and_no_exception(self) -> None:
+    async def test_invalid_requests_get_a_problem_not_an_exception(self) -> None:
         async with self.opened() as link:
             replies = [
                 await self.call(link, "add", type_name="Nothing"),
@@ -216,54 +217,54 @@ class LinkContract:
             for reply in (late, passed):
                 assert reply.problem is not None
                 assert reply.problem.code == "timeout"
-            assert (await self.call(link, "add")).body == b"1"  # the door stayed shut: only its deadline ended the turn
+            assert (await self.call(link, "add")).body == b"1"  # the door is closed: only the deadline ended the turn
 
-    async def test_a_request_that_nobody_waits_for_and_that_has_not_begun_is_dropped(self) -> None:
+    async def test_a_cancelled_request_that_has_not_begun_is_dropped(self) -> None:
         async with self.opened() as link:
             first = self.call(link, "add_later")
             await self.until(lambda: bool(Door.waiting))
             second, third = self.call(link, "add", arguments={"amount": 100}), self.call(link, "add")
             await self.call(link, "repeat", "other", arguments={"text": "all three have arrived by now"})
             second.cancel()
-            await self.told(2)
+            await self.cancellations_arrived(2)
             Door.open()
 
             assert ((await first).body, (await third).body) == (b"1", b"2")
 
-    async def test_a_request_that_runs_goes_on_although_nobody_waits(self) -> None:
+    async def test_a_cancelled_request_that_runs_continues_to_its_end(self) -> None:
         async with self.opened() as link:
             running = self.call(link, "add_later")
             await self.until(lambda: bool(Door.waiting))
             running.cancel()
-            await self.told(0)
+            await self.cancellations_arrived(0)
             Door.open()
 
             assert (await self.call(link, "add")).body == b"2"
 
 
-class Told:
-    """A waiter that insists on being told once, and only while somebody waits."""
+class StrictWaiter:
+    """A waiter that fails if a reply is delivered twice, or after the waiter gave up."""
 
     def __init__(self, future: Future[Reply]) -> None:
-        """Wait in the name of ``future``."""
+        """Deliver the reply to ``future``; cancelling it gives up."""
         self._future = future
 
     def done(self) -> bool:
-        """Tell whether nobody waits any more."""
+        """True if the reply was delivered or the waiter gave up."""
         return self._future.done()
 
     def set_result(self, reply: Reply, /) -> None:
-        """Take the reply."""
-        assert not self._future.done(), "a waiter was told that did not wait any more"
+        """Deliver the reply."""
+        assert not self._future.done(), "a reply was delivered to a waiter that no longer waits"
         self._future.set_result(reply)
 
 
 class CarrierContract(LinkContract):
-    """What every carrier does: all that a link does, with waiters in place of futures."""
+    """The tests that every carrier passes: those of a link, sent with waiters instead of futures."""
 
     def send(self, link: Link, request: Request) -> Future[Reply]:
-        """Send a request; cancelling the future is giving up."""
-        carrier = cast("Carrier", link)  # what is opened here is one
+        """Send a request; to give up waiting for the reply, cancel the future."""
+        carrier = cast("Carrier", link)  # ``opened`` of a carrier's tests returns a carrier
         future: Future[Reply] = asyncio.get_running_loop().create_future()
-        carrier.carry(request, Told(future))
+        carrier.carry(request, StrictWaiter(future))
         return future

@@ -1,4 +1,4 @@
-"""The objects that the link contract speaks to."""
+"""The object types that the link contract calls."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from goverse.objects.object import Object
 
 
 class Overdrawn(BusinessError):
-    """The ledger holds less than that."""
+    """The ledger holds less than the amount."""
 
     status = 402
     code = "overdrawn"
 
 
 class Door:
-    """Where calls wait until the test opens.
+    """A barrier at which calls wait until the test opens it.
 
     Attributes:
-        waiting: the calls that wait now; one that was cancelled is not among them.
+        waiting: the calls that currently wait, without cancelled ones.
     """
 
     waiting: ClassVar[list[Future[None]]] = []
 
     @classmethod
     async def wait(cls) -> None:
-        """Wait in front of the door."""
+        """Wait until the door opens."""
         future: Future[None] = asyncio.get_running_loop().create_future()
         cls.waiting.append(future)
         try:
@@ -40,7 +40,7 @@ class Door:
 
     @classmethod
     def open(cls) -> None:
-        """Let everybody in who waits now."""
+        """Release the calls that currently wait."""
         waiting, cls.waiting = cls.waiting, []
         for future in waiting:
             if not future.done():
@@ -48,26 +48,26 @@ class Door:
 
 
 class Ledger(Object, delete="anyone"):
-    """Holds a sum."""
+    """A sum of amounts."""
 
     total: int = 0
 
     @call
     async def add(self, amount: int = 1) -> int:
-        """Add to the sum."""
+        """Add an amount to the sum."""
         self.total += amount
         return self.total
 
     @call
     async def add_later(self, amount: int = 1) -> int:
-        """Add to the sum once the door opens."""
+        """Wait until the door opens, then add an amount to the sum."""
         await Door.wait()
         self.total += amount
         return self.total
 
     @call(raises=(Overdrawn,))
     async def take(self, amount: int) -> int:
-        """Take away, if there is enough."""
+        """Subtract an amount; raise ``Overdrawn`` if the sum is too small."""
         if amount > self.total:
             raise Overdrawn(f"there are {self.total}", total=self.total)
         self.total -= amount
@@ -80,7 +80,7 @@ class Ledger(Object, delete="anyone"):
 
     @call(readonly=True)
     async def who(self) -> str:
-        """Return who asks, and within which trace."""
+        """Return the caller and the trace context."""
         return f"{self.context.caller} {self.context.traceparent}"
 
 

@@ -1,7 +1,7 @@
-"""The pytest plugin: the fixture ``goverse_host``. pytest finds it by the entry point ``goverse``.
+"""The pytest plugin with the fixture ``goverse_host``; pytest loads it through the entry point ``goverse``.
 
-Where ``pytest-asyncio`` runs the tests, the fixture also stops hosts that a test started by ``await host.start()``.
-Elsewhere, use the host as ``async with``.
+With ``pytest-asyncio``, the fixture also stops hosts that a test started with ``await host.start()``. Without it, use
+the host in ``async with``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
     plugins = config.pluginmanager
     fixtures: Any = ModuleType("goverse.testing.fixtures")
     if plugins.has_plugin("asyncio") or plugins.has_plugin("pytest_asyncio.plugin"):
-        import pytest_asyncio  # noqa: PLC0415 - it is installed, because it is registered
+        import pytest_asyncio  # noqa: PLC0415 - installed, because it is registered as a plugin
 
         fixtures.goverse_host = pytest_asyncio.fixture(_stopping, name="goverse_host")
     else:
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 async def _stopping() -> AsyncIterator[type[ObjectHost]]:
-    """``goverse.testing.ObjectHost``: hosts object types inside the test. What is started is stopped at the end."""
+    """``goverse.testing.ObjectHost``: runs object types inside the test; started hosts are stopped at its end."""
     started: list[ObjectHost] = []
     yield _tracked(started)
     for host in reversed(started):
@@ -38,12 +38,12 @@ async def _stopping() -> AsyncIterator[type[ObjectHost]]:
 
 
 def _plain() -> type[ObjectHost]:
-    """``goverse.testing.ObjectHost``: hosts object types inside the test, as ``async with``."""
+    """``goverse.testing.ObjectHost``: runs object types inside the test; use it in ``async with``."""
     return _tracked([])
 
 
 def _tracked(started: list[ObjectHost]) -> type[ObjectHost]:
-    from goverse.testing.host import ObjectHost  # noqa: PLC0415 - a run without objects should start fast
+    from goverse.testing.host import ObjectHost  # noqa: PLC0415 - imported late, so that other test runs start fast
 
     class Host(ObjectHost):
         async def start(self) -> Self:

@@ -1,13 +1,14 @@
-"""The rules of ``goverse.ports.store`` as tests that every store passes.
+"""Tests of the rules in ``goverse.ports.store``, for any implementation of a store.
 
-Subclass :class:`StoreContract` in a test file, say how a store is made and restarted, and let an
-asyncio-aware test runner collect it:
+Subclass :class:`StoreContract` in a test file and implement ``make_store``; override ``restart`` if a restart needs
+more than closing and opening the store:
 
 >>> class TestMyStore(StoreContract):
 ...     def make_store(self) -> Store:
 ...         return MyStore(clock=self.clock)
 
-The suite needs no test framework of its own: it asserts, and it moves :attr:`StoreContract.clock` by hand.
+The suite uses plain assertions, advances :attr:`StoreContract.clock` itself, and works with any test runner that
+supports asyncio.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from goverse.errors import StoreError
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredObject
 from goverse.ports.store import Conflict
-from goverse.testing.store_place import KEY, NOW_MS, OTHER, delete, keep, load, put, recall, seqs_of
+from goverse.testing.store_harness import KEY, NOW_MS, OTHER, delete, keep, load, put, recall, seqs_of
 from goverse.testing.store_reading import ReadingContract
 
 
 class StoreContract(ReadingContract):
-    """What every store does; subclasses say how one is made."""
+    """The tests that every store passes; subclasses implement ``make_store``."""
 
     async def test_an_object_that_never_existed_is_none(self) -> None:
         async with self.opened() as store:
@@ -57,7 +58,7 @@ class StoreContract(ReadingContract):
         async with self.opened() as store:
             await seqs_of(store, [CommitRecord(KEY, 0, 1, b"{}", 1, NOW_MS, creation=bytes(range(16)))])
             await seqs_of(store, [delete(KEY, 1)])
-            # a batch in which something conflicts may take another way through the store
+            # a batch with a conflict may take another code path in the store
             stale, good = await store.commit([put(OTHER, 9), CommitRecord(KEY, 2, 3, b"{}", 1, NOW_MS, creation=b"")])
             found = await load(store, KEY)
 
@@ -113,7 +114,7 @@ class StoreContract(ReadingContract):
 
             assert [isinstance(outcome, int) for outcome in outcomes] == [False, False, True]
 
-    async def test_an_empty_batch_is_nothing(self) -> None:
+    async def test_an_empty_batch_changes_nothing(self) -> None:
         async with self.opened() as store:
             before = store.health().commit_seq
 
@@ -189,7 +190,7 @@ class StoreContract(ReadingContract):
             assert kept is not None
             assert kept.reply == b"new"
 
-    async def test_everything_acknowledged_is_there_after_a_restart(self) -> None:
+    async def test_everything_acknowledged_survives_a_restart(self) -> None:
         async with self.opened() as store:
             seqs = await seqs_of(
                 store,
@@ -208,7 +209,7 @@ class StoreContract(ReadingContract):
                 found = await recall(again, KEY, "k")
                 assert kept is not None
                 assert found is not None
-                # a store with a clock of its own compares it anew
+                # a store with its own clock converts the expiry again
                 assert abs(found.expires_ms - kept.expires_ms) < self.reply().expires_ms - self.clock.wall_ms()
                 assert found._replace(expires_ms=kept.expires_ms) == kept
                 assert again.health().commit_seq == seqs[-1]
@@ -216,7 +217,7 @@ class StoreContract(ReadingContract):
             finally:
                 await again.close()
 
-    async def test_a_closed_store_takes_nothing_and_says_so(self) -> None:
+    async def test_a_closed_store_refuses_commits_and_is_not_ready(self) -> None:
         async with self.opened() as store:
             assert store.health().ready
             await store.close()

@@ -1,16 +1,16 @@
-"""The part of the store contract that is about listings and the change feed."""
+"""The tests of the store contract for listings and the change feed."""
 
 from __future__ import annotations
 
 from goverse.errors import CursorExpired
 from goverse.model.records import Change
-from goverse.testing.store_place import KEY, NOW_MS, OTHER, StorePlace, delete, keep, put, seqs_of
+from goverse.testing.store_harness import KEY, NOW_MS, OTHER, StoreHarness, delete, keep, put, seqs_of
 
 
-class ReadingContract(StorePlace):
-    """What every store lists and tells of changes."""
+class ReadingContract(StoreHarness):
+    """The tests that every store passes for listings and the change feed."""
 
-    async def test_a_listing_is_in_order_of_the_ids_bytes_and_leaves_out_the_dead(self) -> None:
+    async def test_a_listing_is_ordered_by_the_bytes_of_ids_and_omits_deleted_objects(self) -> None:
         async with self.opened() as store:
             ids = ["b", "a/2", "a", "ä", "B", "\U0001f600", "�", "a/1"]
             await seqs_of(store, [put(KEY._replace(id=one), 0) for one in ids])
@@ -56,7 +56,7 @@ class ReadingContract(StorePlace):
             assert seen[-1] == Change(last[0], KEY, 21, None, NOW_MS + 99)
             assert list(await store.changes(last[0], 10)) == []
 
-    async def test_the_feed_never_skips_what_it_no_longer_has(self) -> None:
+    async def test_the_feed_reports_trimmed_changes_instead_of_skipping_them(self) -> None:
         async with self.opened() as store:
             seqs = [seq for n in range(30) for seq in await seqs_of(store, [put(KEY, n)])]
             try:

@@ -11,7 +11,7 @@ from goverse.errors import Unavailable
 from goverse.etcd.coordinator import EtcdCoordinator
 from goverse.etcd.options import Endpoint, EtcdOptions
 from goverse.ports.coordinator import Coordinator
-from goverse.testing.coordinator_place import Follower
+from goverse.testing.coordinator_harness import Follower
 
 PATIENCE_S = 30.0
 QUICK: dict[str, Any] = {

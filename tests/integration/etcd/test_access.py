@@ -13,7 +13,7 @@ import pytest
 from goverse.errors import ConfigError, CoordinatorError, Unavailable
 from goverse.etcd.options import EtcdOptions
 from goverse.ports.coordinator import Put
-from goverse.testing.coordinator_place import next_of, put
+from goverse.testing.coordinator_harness import next_of, put
 from tests.certificates import Authority
 from tests.etcd_server import EtcdCluster, etcd_cluster
 from tests.integration.etcd.clients import PATIENCE_S, client_of, following, insist, until

@@ -12,7 +12,7 @@ from goverse.errors import Unavailable
 from goverse.etcd.coordinator import EtcdCoordinator
 from goverse.etcd.ranges import Range
 from goverse.ports.coordinator import Delete, Guard, Put, Snapshot
-from goverse.testing.coordinator_place import put
+from goverse.testing.coordinator_harness import put
 from tests.etcd_server import etcd_cluster
 from tests.integration.etcd.clients import client_of, following, insist, until
 from tests.tcp_proxy import proxy_to

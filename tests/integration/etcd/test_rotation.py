@@ -15,7 +15,7 @@ from goverse.etcd.connections import credentials_of
 from goverse.etcd.coordinator import EtcdCoordinator
 from goverse.etcd.options import Endpoint, EtcdOptions
 from goverse.ports.coordinator import Put
-from goverse.testing.coordinator_place import put
+from goverse.testing.coordinator_harness import put
 from goverse.wire.credentials import Credentials
 from tests.certificates import Authority, Volume
 from tests.etcd_server import EtcdCluster, etcd_cluster

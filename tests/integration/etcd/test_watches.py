@@ -10,7 +10,7 @@ import pytest
 
 from goverse.errors import Unavailable
 from goverse.ports.coordinator import Changed, Coordinator, KeyEntry, Put
-from goverse.testing.coordinator_place import put
+from goverse.testing.coordinator_harness import put
 from tests.etcd_server import etcd_cluster
 from tests.integration.etcd.clients import client_of, following, until
 from tests.loop_time import LoopTime

@@ -13,7 +13,7 @@ from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredReply
 from goverse.ports.clock import ManualClock
 from goverse.ports.store import Conflict, Store
-from goverse.testing.store_place import recall
+from goverse.testing.store_harness import recall
 from goverse_node.stores.memory import MemoryStore
 from goverse_node.stores.wal.store import WalStore
 

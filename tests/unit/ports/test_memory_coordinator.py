@@ -9,7 +9,7 @@ from goverse.ports.clock import ManualClock, SystemClock
 from goverse.ports.coordinator import Changed, Guard, Put
 from goverse.ports.memory_coordinator import MemoryCoordinator
 from goverse.ports.memory_keys import MemoryKeys
-from goverse.testing.coordinator_place import Follower, next_of, put
+from goverse.testing.coordinator_harness import Follower, next_of, put
 from tests.nodes import settle, until
 
 pytestmark = pytest.mark.requirement("CLU-12")

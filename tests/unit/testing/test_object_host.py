@@ -214,7 +214,7 @@ async def test_a_fault_that_could_never_strike_is_refused(
 NO_FAULTS: dict[str, tuple[Callable[[ObjectHost], object], type[Exception], str]] = {
     "a text": (lambda host: host.fail(Purse, "add", with_=cast("Any", "boom")), TypeError, "with_=ConnectionError("),
     "nothing": (lambda host: host.fail(Purse, "add", cast("Any", None)), TypeError, "with_ is None"),
-    "an exit": (lambda host: host.fail(Purse, "add", cast("Any", SystemExit())), TypeError, "cannot raise"),
+    "an exit": (lambda host: host.fail(Purse, "add", cast("Any", SystemExit())), TypeError, "not a fault"),
     "the class Delay": (lambda host: host.fail(Purse, "add", cast("Any", Delay)), TypeError, "with_ is Delay"),
     "the class LostAnswer": (lambda host: host.fail(Purse, "add", cast("Any", LostAnswer)), TypeError, "LostAnswer()"),
     "a class with arguments": (
@@ -223,7 +223,7 @@ NO_FAULTS: dict[str, tuple[Callable[[ObjectHost], object], type[Exception], str]
         "with_=UnicodeDecodeError(...)",
     ),
     "a delay as text": (lambda host: Delay(cast("Any", "1")), TypeError, "seconds is '1'"),
-    "a negative delay": (lambda host: Delay(-1), ValueError, "seconds is -1; give a finite number from 0 on"),
+    "a negative delay": (lambda host: Delay(-1), ValueError, "seconds is -1; use a finite number of at least 0"),
     "an endless delay": (lambda host: Delay(float("inf")), ValueError, "seconds is inf"),
     "times as text": (lambda host: host.fail(Purse, "add", SoldOut, times=cast("Any", "2")), TypeError, "times is '2'"),
     "times as truth": (lambda host: host.fail(Purse, "add", SoldOut, times=True), TypeError, "times is True"),
@@ -236,7 +236,7 @@ NO_FAULTS: dict[str, tuple[Callable[[ObjectHost], object], type[Exception], str]
     "method as function": (
         lambda host: host.fail(Purse, cast("Any", Purse.add), SoldOut),
         TypeError,
-        "method is the function Purse.add; give its name, 'add'",
+        "method is the function Purse.add; use its name, 'add'",
     ),
     "mistyped method": (lambda host: host.fail(Purse, "ad", SoldOut), ValueError, "did you mean 'add'? It has add"),
     "type by name": (lambda host: host.fail(cast("Any", "Purse"), "add", SoldOut), TypeError, "'Purse' is not an obj"),
@@ -265,7 +265,7 @@ NO_HOSTS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "a name": (lambda: ObjectHost(cast("Any", "Purse")), TypeError, "'Purse' is not an object type"),
     "a plain class": (lambda: ObjectHost(cast("Any", int)), TypeError, "int is not an object type"),
     "deadline as text": (lambda: ObjectHost(Purse, timeout_s=cast("Any", "5")), TypeError, "timeout_s is '5'"),
-    "no deadline": (lambda: ObjectHost(Purse, timeout_s=0), ValueError, "timeout_s is 0; give a finite number greater"),
+    "no deadline": (lambda: ObjectHost(Purse, timeout_s=0), ValueError, "timeout_s is 0; use a finite number greater"),
     "negative time": (lambda: ObjectHost(Purse, hook_timeout_s=-1), ValueError, "hook_timeout_s is -1"),
     "endless time": (lambda: ObjectHost(Purse, idle_timeout_s=float("nan")), ValueError, "idle_timeout_s is nan"),
     "no room": (lambda: ObjectHost(Purse, state_bytes_max=0), ValueError, "state_bytes_max is 0"),
@@ -324,12 +324,12 @@ def test_an_option_that_does_not_exist_is_refused() -> None:
 
 async def test_a_host_that_does_not_run_says_so() -> None:
     host = ObjectHost(Purse)
-    with pytest.raises(GoverseError, match="the host does not run"):
+    with pytest.raises(GoverseError, match="the host is not running"):
         await host.ref(Purse, "ann").peek()
     await host.stop()
 
     await host.start()
-    with pytest.raises(GoverseError, match="was started already"):
+    with pytest.raises(GoverseError, match="the host is already running"):
         await host.start()
     with pytest.raises(ObjectNotFound):
         await host.acting_as(Purse, "bob").delete(Purse, "ann")

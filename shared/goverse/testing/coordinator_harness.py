@@ -1,4 +1,4 @@
-"""Where a coordinator contract runs: clients of the same keys, a way to let time pass, and short ways to watch."""
+"""Test harness of the coordinator contracts: clients of a shared server, leases in time, and a recorder for watches."""
 
 from __future__ import annotations
 
@@ -10,33 +10,36 @@ from typing import Final
 
 from goverse.ports.coordinator import Changed, Coordinator, Deleted, KeyEntry, Put, Reloaded, Snapshot
 
-PATIENCE_S: Final = 30.0
+TIMEOUT_S: Final = 30.0
 TTL_S: Final = 2.0
-"""The shortest lease that etcd gives where elections take a second, as they do by default."""
+"""The shortest lease that etcd grants with its default election timeout of one second."""
 
 News = Changed | Reloaded
 
 
-class CoordinatorPlace:
-    """Gives each test a coordinator and keys of its own; subclasses say how they are made."""
+class CoordinatorHarness:
+    """A base class that provides a coordinator and a key prefix for each test.
+
+    Subclasses implement ``make_coordinator`` and ``compact``.
+    """
 
     _numbers = itertools.count(1)
 
     async def make_coordinator(self) -> Coordinator:
-        """Return another client of the same keys."""
+        """Return a new client of the same server."""
         raise NotImplementedError
 
     async def compact(self) -> None:
-        """Forget the history of all keys."""
+        """Delete the history of all keys in the server."""
         raise NotImplementedError
 
     async def pass_time(self, seconds: float) -> None:
-        """Let ``seconds`` pass for leases; by default, by waiting."""
+        """Let ``seconds`` pass for leases; by default, sleep."""
         await asyncio.sleep(seconds)
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[tuple[Coordinator, str]]:
-        """Give a coordinator, and a prefix that nobody else uses."""
+        """Provide a coordinator and a key prefix that no other test uses."""
         coordinator = await self.make_coordinator()
         try:
             yield coordinator, f"contract-{next(self._numbers)}/"
@@ -44,10 +47,10 @@ class CoordinatorPlace:
             await coordinator.close()
 
     async def eventually(self, condition: Callable[[], bool | Awaitable[bool]]) -> None:
-        """Let time pass until ``condition`` holds."""
+        """Let time pass until ``condition`` returns True."""
         passed_s = 0.0
         while not await self._holds(condition):
-            assert passed_s < PATIENCE_S, "the condition did not come true in time"
+            assert passed_s < TIMEOUT_S, "the condition did not come true in time"
             await self.pass_time(0.1)
             passed_s += 0.1
 
@@ -57,18 +60,20 @@ class CoordinatorPlace:
 
 
 class Follower:
-    """What a watch yielded so far.
+    """A recorder of everything that a watch yielded.
 
     Attributes:
-        state: the keys as a process that follows the watch knows them.
-        log: every change as ``(key, value or None, revision)``, in the order of arrival.
-        reloads: how often everything was read again.
-        histories: how often that was because the store was emptied or restored.
-        ended: whether the watch ended.
+        state: the current keys, as the watch reported them.
+        log: all changes as ``(key, value or None, revision)``, in the order of arrival.
+        batches: all news except reloads, in the order of arrival.
+        reloads: the number of reloads.
+        histories: the number of reloads after which the server had another history: it was emptied or restored.
+        ended: True once the watch has ended.
+        revision: the revision of the newest change or reload.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
-        """Begin with what was read."""
+        """Start with the keys of ``snapshot``."""
         self.state: dict[str, KeyEntry] = {}
         self.log: list[tuple[str, bytes | None, int]] = []
         self.batches: list[Changed] = []
@@ -82,7 +87,7 @@ class Follower:
         self.revision = snapshot.revision
 
     def take(self, news: News) -> None:
-        """Follow."""
+        """Record what the watch yielded."""
         if isinstance(news, Reloaded):
             self.reloads += 1
             self.histories += news.new_history
@@ -100,7 +105,7 @@ class Follower:
 
     @asynccontextmanager
     async def following(self, watch: AsyncGenerator[News]) -> AsyncGenerator[Follower]:
-        """Follow a watch in the background while the block runs; what it raises is raised here."""
+        """Record a watch in the background while the block runs; errors of the watch are raised at its end."""
         task = asyncio.create_task(self._follow(watch))
         try:
             yield self
@@ -126,6 +131,6 @@ async def put(coordinator: Coordinator, key: str, value: bytes, *, lease_id: int
 
 
 async def next_of(watch: AsyncGenerator[News]) -> News:
-    """Return what a watch yields next."""
-    async with asyncio.timeout(PATIENCE_S):
+    """Return the next item that a watch yields."""
+    async with asyncio.timeout(TIMEOUT_S):
         return await anext(watch)

@@ -1,4 +1,4 @@
-"""Where a store contract runs: a store of its own, a clock moved by hand, and the records that its tests commit."""
+"""Test harness of the store contracts: a store per test, a manual clock, and functions that make records."""
 
 from __future__ import annotations
 
@@ -29,52 +29,52 @@ def delete(key: ObjectKey, expected: int, *, at_ms: int = NOW_MS) -> CommitRecor
 def keep(
     key: ObjectKey, expected: int, idempotency_key: str, reply: StoredReply, *, changes: bool = False
 ) -> CommitRecord:
-    """Return a record that keeps a reply, with or without a new state."""
+    """Return a record that stores a reply; ``changes`` also writes a new state."""
     version = expected + 1 if changes else expected
     return CommitRecord(key, expected, version, b'{"kept":true}', 1, NOW_MS, idempotency_key, reply)
 
 
 async def load(store: Store, key: ObjectKey) -> StoredObject | None:
-    """Load, whether the store answers at once or later."""
+    """Load an object from a store that returns a value or a future."""
     answer = store.load(key)
     return await answer if isinstance(answer, Future) else answer
 
 
 async def recall(store: Store, key: ObjectKey, idempotency_key: str) -> StoredReply | None:
-    """Recall, whether the store answers at once or later."""
+    """Recall a reply from a store that returns a value or a future."""
     answer = store.recall(key, idempotency_key)
     return await answer if isinstance(answer, Future) else answer
 
 
 async def seqs_of(store: Store, batch: Sequence[CommitRecord]) -> list[int]:
-    """Commit a batch in which nothing conflicts; return the positions."""
+    """Commit a batch without conflicts; return the positions."""
     outcomes = await store.commit(batch)
     assert all(isinstance(outcome, int) for outcome in outcomes), outcomes
     return [outcome for outcome in outcomes if isinstance(outcome, int)]
 
 
-class StorePlace:
-    """Gives each test a store; subclasses say how one is made."""
+class StoreHarness:
+    """A base class that provides a store for each test; subclasses implement ``make_store``."""
 
     clock: ManualClock
 
     def make_store(self) -> Store:
-        """Return a store that is not open yet, with ``self.clock`` and a place of its own."""
+        """Return a store that is not open yet, with ``self.clock`` and with data of its own."""
         raise NotImplementedError
 
     def make_clock(self) -> ManualClock:
-        """Return the clock that the test moves; replies expire by it, also where the store has another one."""
+        """Return the clock that the test advances; replies expire by it, even if the store uses another clock."""
         return ManualClock()
 
     async def restart(self, store: Store) -> Store:
-        """Return the store as the next process finds it; by default, the same one closed and opened again."""
+        """Return the store as a new process would open it; by default, close and open the same store."""
         await store.close()
         await store.open()
         return store
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[Store, None]:
-        """Give an open store, and close it."""
+        """Provide an open store; close it at the end."""
         self.clock = self.make_clock()
         store = self.make_store()
         await store.open()
