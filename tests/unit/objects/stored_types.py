@@ -1,4 +1,4 @@
-"""Annotated types, each with values and what becomes of them: a class for every kind that Pydantic knows."""
+"""Annotated types of every kind that Pydantic supports, each with values and the expected outcome of storing them."""
 
 import ipaddress
 import math
@@ -192,7 +192,7 @@ class Choices(BaseModel):
 
 
 class Stubborn(BaseModel):
-    """Says that it equals everything."""
+    """A value that equals every other value."""
 
     x: Any = 0
 
@@ -305,14 +305,14 @@ SAMPLE = UUID(int=5)
 
 @dataclass(frozen=True)
 class Case:
-    """One declaration.
+    """One field declaration and the expected outcome.
 
     Attributes:
         annotation: the type of the field.
-        value: what a method assigns.
-        outcome: kept, or refused at the call, or refused when the class is loaded.
-        default: the field's default; where it is left away, the value itself, or none if the value is refused.
-        becomes: what the value is after the call, where the declared type promotes it.
+        value: the value that a method assigns.
+        outcome: ``kept``, ``refused`` by the call, or ``unloadable`` if the class is rejected.
+        default: the field's default; if omitted, the value itself, or no default if the value is refused.
+        becomes: the value after the call, if the declared type promotes it.
     """
 
     annotation: Any

@@ -1,4 +1,4 @@
-"""Handlers, views, hidden fields, and who may create and delete: declarations, and the mistakes that are refused."""
+"""Declarations of handlers, views, hidden fields and access to create and delete, and invalid declarations."""
 
 import json
 import zlib
@@ -64,7 +64,7 @@ class Order(Object):
 
 
 @pytest.mark.requirement("OBJ-14")
-def test_the_catalog_tells_gates_what_the_outside_may_do() -> None:
+def test_the_catalog_describes_what_requests_from_outside_may_do() -> None:
     described = describe(Registry([Order]))["Order"]
 
     assert list(described.methods) == ["rename"]
@@ -77,7 +77,7 @@ def test_the_catalog_tells_gates_what_the_outside_may_do() -> None:
 
 
 @pytest.mark.requirement("OBJ-14")
-def test_the_schema_of_the_state_has_no_trace_of_a_hidden_field() -> None:
+def test_the_schema_of_the_state_omits_hidden_fields() -> None:
     state = describe(Registry([Order]))["Order"].state
 
     assert list(state["properties"]) == ["item", "tags"]
@@ -99,7 +99,7 @@ def test_the_schema_of_a_type_with_a_view_is_that_of_the_view() -> None:
 
 
 @pytest.mark.requirement("OBJ-14", "QUA-6")
-def test_a_catalog_travels_and_one_of_an_older_node_is_still_read() -> None:
+def test_a_catalog_is_encoded_and_that_of_an_older_node_is_decoded() -> None:
     catalog = describe(Registry([Order]))
     assert decode_catalog(encode_catalog(catalog)) == catalog
 
@@ -274,13 +274,13 @@ def _handler_named_like_a_verb() -> type[Object]:
         (_handler_named_like_a_verb, "cannot be exported: the name is reserved"),
     ],
 )
-def test_a_mistaken_declaration_is_refused(declare: Any, told: str) -> None:
+def test_an_invalid_declaration_is_refused(declare: Any, told: str) -> None:
     with pytest.raises(DefinitionError, match=told):
         TypeSpec.of(declare())
 
 
 @pytest.mark.requirement("OBJ-14")
-def test_two_errors_of_one_code_are_refused_also_where_only_a_hook_raises_them() -> None:
+def test_two_errors_with_one_code_are_refused_even_if_only_a_hook_raises_them() -> None:
     class Other(BusinessError):
         status = 410
         code = "sold_out_in_declarations"
@@ -294,7 +294,7 @@ def test_two_errors_of_one_code_are_refused_also_where_only_a_hook_raises_them()
 
 
 @pytest.mark.requirement("OBJ-14")
-def test_the_configuration_changes_who_may_create_and_delete() -> None:
+def test_the_configuration_changes_access_to_create_and_delete() -> None:
     declared = Registry([Order])
     changed = declared.with_access({"Order": AccessRule(create="internal", delete="anyone")})
 

@@ -1,4 +1,4 @@
-"""Pydantic aliases are written and read everywhere: arguments, results, states, references, the document."""
+"""Pydantic aliases are written and read in arguments, results, states, references and the OpenAPI document."""
 
 from typing import Annotated, Any
 

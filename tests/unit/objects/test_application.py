@@ -1,4 +1,4 @@
-"""Finding and importing a user's application, and what is said when it cannot be."""
+"""Location and import of an application, and the errors if that fails."""
 
 import sys
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Counter(Object):
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Work in an empty folder; what is imported from it is forgotten afterwards."""
+    """Run the test in an empty folder; remove the modules that it imports from there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     before = set(sys.modules)
@@ -52,7 +52,7 @@ def refused(name: str) -> str:
 
 
 @pytest.mark.requirement("OBJ-1")
-def test_a_file_serves_the_object_types_in_it_also_imported_ones(folder: Path) -> None:
+def test_a_file_serves_all_object_types_in_it_even_imported_ones(folder: Path) -> None:
     write("counting.py", COUNTER)
     write(
         "app.py",
@@ -75,7 +75,7 @@ def test_a_file_serves_the_object_types_in_it_also_imported_ones(folder: Path) -
     assert find_target("app.py").folder == folder
 
 
-def test_a_package_folder_serves_what_its_face_shows_and_relative_imports_work(folder: Path) -> None:
+def test_a_package_folder_serves_the_types_in_its_init_and_relative_imports_work(folder: Path) -> None:
     write("shops/shop/__init__.py", "from .objects.counter import Counter\n")
     write("shops/shop/objects/__init__.py", "")
     write("shops/shop/objects/counter.py", COUNTER)
@@ -131,7 +131,7 @@ def test_a_file_may_be_named_like_a_module_of_the_standard_library(folder: Path)
         ),
     ],
 )
-def test_what_is_not_there_is_told_with_what_is(name: str, said: str) -> None:
+def test_a_missing_target_is_reported_with_the_nearest_name(name: str, said: str) -> None:
     write("counter.py", COUNTER)
     write("shop/__init__.py", "")
     write("shop/objects.py", COUNTER)
@@ -140,7 +140,7 @@ def test_what_is_not_there_is_told_with_what_is(name: str, said: str) -> None:
     assert refused(name) == said
 
 
-def test_a_file_without_object_types_shows_what_one_looks_like() -> None:
+def test_a_file_without_object_types_gets_an_example_of_one() -> None:
     write("empty.py", "x = 1\n")
     write("shop/__init__.py", "")
 

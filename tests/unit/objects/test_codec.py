@@ -1,4 +1,4 @@
-"""Arguments are strict, results are checked, states come back as they were."""
+"""The codecs: arguments are strict, results are checked, states are stored and loaded unchanged."""
 
 import json
 import math
@@ -142,7 +142,7 @@ VALUES = st.fixed_dictionaries(
 @pytest.mark.requirement("OBJ-1", "OBJ-5")
 @settings(derandomize=True, max_examples=200)
 @given(VALUES)
-def test_a_state_comes_back_as_it_was(values: dict[str, Any]) -> None:
+def test_a_state_is_stored_and_loaded_unchanged(values: dict[str, Any]) -> None:
     state = TypeSpec.of(Everything).state
     body = state.dump(values)
 
@@ -183,7 +183,7 @@ def test_no_default_is_shared_between_objects() -> None:
 
 
 @pytest.mark.requirement("OBJ-1", "OBJ-11")
-def test_what_the_class_does_not_declare_is_kept_and_what_the_state_lacks_gets_its_default() -> None:
+def test_undeclared_members_are_kept_and_missing_ones_get_their_default() -> None:
     instance = _instance(Defaults, {"items": [4], "of_a_newer_release": {"x": [1]}})
 
     assert instance.object.items == [4]
@@ -336,7 +336,7 @@ def test_arguments_are_read_from_json() -> None:
         (b'{"number":1,"by_number":{"x":"a"}}', ["/by_number/x/[key]"]),
     ],
 )
-def test_arguments_that_do_not_fit_are_told_one_by_one(body: bytes, paths: list[str]) -> None:
+def test_each_invalid_argument_is_reported(body: bytes, paths: list[str]) -> None:
     with pytest.raises(InvalidArguments) as raised:
         ARGUMENTS.decode(body)
     assert [problem["path"] for problem in raised.value.extra["errors"]] == paths
@@ -344,7 +344,7 @@ def test_arguments_that_do_not_fit_are_told_one_by_one(body: bytes, paths: list[
 
 
 @pytest.mark.requirement("OBJ-1")
-def test_who_misspells_a_parameter_is_told_which_there_are() -> None:
+def test_a_misspelt_parameter_is_answered_with_the_list_of_parameters() -> None:
     with pytest.raises(InvalidArguments) as raised:
         ARGUMENTS.decode(b'{"nubmer":1}')
     assert f"(it takes: {', '.join(ARGUMENTS.names)})" in raised.value.detail
@@ -364,7 +364,7 @@ def test_who_misspells_a_parameter_is_told_which_there_are() -> None:
         b'{"number":1,"ratio":NaN}',
     ],
 )
-def test_what_is_not_json_is_malformed(body: bytes) -> None:
+def test_a_body_that_is_not_json_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedRequest, match="the body is not JSON"):
         ARGUMENTS.decode(body)
 
@@ -386,7 +386,7 @@ def test_null_means_no_arguments(nothing: bytes) -> None:
 
 
 @pytest.mark.requirement("GATE-9")
-def test_very_many_mistakes_are_told_as_one() -> None:
+def test_very_many_invalid_values_are_reported_as_one() -> None:
     def listed(self: Any, values: list[str]) -> None: ...
 
     arguments = Arguments("T.listed", listed, listed.__annotations__)
@@ -396,13 +396,13 @@ def test_very_many_mistakes_are_told_as_one() -> None:
 
 
 @pytest.mark.requirement("OBJ-9")
-def test_a_validator_that_breaks_is_a_failed_method() -> None:
+def test_a_validator_that_raises_fails_the_method() -> None:
     with pytest.raises(MethodFailed, match="a validator of the arguments"):
         ARGUMENTS.decode(b'{"number":1,"checked":0}')
 
 
 @pytest.mark.requirement("OBJ-8")
-def test_arguments_of_an_outgoing_call_are_written() -> None:
+def test_arguments_of_an_outgoing_call_are_encoded() -> None:
     body = ARGUMENTS.encode((1, 2.5), {"point": Point(x=1), "raw": b"\xff", "by_number": {1: "a"}})
     assert ARGUMENTS.decode(body) == {
         "number": 1,
@@ -431,7 +431,7 @@ def test_arguments_of_an_outgoing_call_are_counted(
 
 
 @pytest.mark.requirement("OBJ-8")
-def test_a_value_of_a_wrong_type_does_not_leave() -> None:
+def test_a_value_of_a_wrong_type_is_not_sent() -> None:
     with pytest.raises(InvalidArguments) as raised:
         ARGUMENTS.encode(("many",), {})
     assert raised.value.detail == "the arguments do not fit T.takes: /number: Input should be a valid integer"
@@ -489,13 +489,13 @@ def test_a_result_is_converted_to_its_declared_type(annotation: Any, value: Any,
         (dict[int, Colour], {1: Colour.RED}),
     ],
 )
-def test_a_result_comes_back_as_it_was(annotation: Any, value: Any) -> None:
+def test_a_result_is_encoded_and_decoded_unchanged(annotation: Any, value: Any) -> None:
     result = Result("T.m", annotation)
     assert result.decode(result.encode(value)) == value
 
 
 @pytest.mark.requirement("OBJ-1")
-def test_schemas_tell_types_bounds_and_defaults() -> None:
+def test_schemas_contain_types_bounds_and_defaults() -> None:
     spec = TypeSpec.of(Everything)
     state = spec.state.json_schema("#/$defs/{model}")
     arguments = ARGUMENTS.json_schema("#/$defs/{model}")

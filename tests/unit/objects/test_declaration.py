@@ -1,4 +1,4 @@
-"""What a class may declare, and what each mistake is told."""
+"""Valid class declarations, and the errors for invalid ones."""
 
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar
@@ -110,7 +110,7 @@ def positional_parameters() -> object:
 
 
 class Opaque:
-    """Nothing that Pydantic knows."""
+    """A class that Pydantic does not support."""
 
 
 def opaque_parameter() -> object:
@@ -339,7 +339,7 @@ MISTAKES: dict[Callable[[], object], str] = {
 
 @pytest.mark.requirement("OBJ-1")
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
-def test_a_mistake_is_told_where_the_class_is_defined(mistake: Callable[[], object]) -> None:
+def test_a_mistake_is_reported_when_the_class_is_defined(mistake: Callable[[], object]) -> None:
     with pytest.raises(DefinitionError) as raised:
         mistake()
     assert MISTAKES[mistake] in raised.value.detail
@@ -425,7 +425,7 @@ def test_a_registry_knows_its_types_by_name() -> None:
 
 
 @pytest.mark.requirement("OBJ-1")
-def test_outside_a_node_an_object_has_no_life() -> None:
+def test_an_object_cannot_be_used_outside_a_node() -> None:
     lifeless = object.__new__(Child)
     with pytest.raises(GoverseError, match="no call context outside a turn"):
         _ = lifeless.context

@@ -1,4 +1,4 @@
-"""Two applications may use one code; the class that the called method declares is the one that is raised."""
+"""The same code in two applications: the class that the called method declares is raised."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SoldOutThere(BusinessError):
 
 @pytest.mark.requirement("OBJ-8")
 @pytest.mark.parametrize("declared", [SoldOutHere, SoldOutThere])
-def test_declared_class_comes_before_another_of_the_same_code(declared: type[BusinessError]) -> None:
+def test_a_declared_class_takes_precedence_over_another_with_the_same_code(declared: type[BusinessError]) -> None:
     error = error_of(Problem("sold_out_twice", "none left", extra={"left": 0}, status=409), (KeyError, declared))
     assert type(error) is declared
     assert (error.detail, error.extra) == ("none left", {"left": 0})
@@ -60,6 +60,6 @@ def test_a_special_case_of_an_error_may_keep_its_code() -> None:
 
 @pytest.mark.requirement("OBJ-8")
 @pytest.mark.parametrize("code", ["unavailable", "timeout", "internal_error", "moving"])
-def test_a_code_of_goverse_is_not_for_business_errors(code: str) -> None:
+def test_a_business_error_cannot_use_a_code_of_goverse(code: str) -> None:
     with pytest.raises(DefinitionError, match=f"'{code}', which GoVerse itself uses"):
         type("Odd", (BusinessError,), {"code": code, "status": 409})

@@ -1,4 +1,4 @@
-"""Type parameters of base classes are what the derived class says."""
+"""Type parameters of generic base classes have the types that the derived class gives."""
 
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -50,7 +50,7 @@ class Numbered(Repository[int, T], abstract=True): ...
 
 
 class Users(Numbered[User]):
-    """Two steps away from the parameters."""
+    """A class two levels below the generic base."""
 
 
 class Log(Object, Generic[T], abstract=True):
@@ -58,7 +58,7 @@ class Log(Object, Generic[T], abstract=True):
 
 
 class Both(Repository[str, User], Log[int]):
-    """The same parameter stands for two types."""
+    """A class whose bases use the same parameter for two types."""
 
 
 class Unsaid(Log): ...  # type: ignore[type-arg]

@@ -1,4 +1,4 @@
-"""Arguments are JSON as RFC 8259 means it, and decimals keep every digit."""
+"""Arguments must be strict JSON (RFC 8259), and decimals keep every digit."""
 
 import math
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ PLAIN = Arguments("T.counts", counts, counts.__annotations__)
         (b'{"number":"x","number":1}', '"number" occurs twice'),
     ],
 )
-def test_what_tolerant_parsers_take_for_json_is_malformed(body: bytes, said: str) -> None:
+def test_json_that_only_tolerant_parsers_accept_is_malformed(body: bytes, said: str) -> None:
     with pytest.raises(MalformedRequest) as raised:
         ARGUMENTS.decode(body)
     assert raised.value.detail.startswith("the body is not JSON: ")
@@ -85,7 +85,7 @@ def test_what_tolerant_parsers_take_for_json_is_malformed(body: bytes, said: str
 
 @pytest.mark.requirement("OBJ-13")
 @pytest.mark.parametrize("body", [b'{"number":1,"number":2}', b'{"text":":","text":"a"}', b'{"number":NaN}'])
-def test_a_method_of_plain_types_is_no_exception(body: bytes) -> None:
+def test_a_method_of_plain_types_is_checked_too(body: bytes) -> None:
     with pytest.raises(MalformedRequest):
         PLAIN.decode(body)
 
@@ -142,7 +142,7 @@ def test_a_decimal_keeps_every_digit_of_a_json_number(body: str, values: dict[st
 
 
 @pytest.mark.requirement("OBJ-13")
-def test_numbers_that_cannot_be_told_apart_are_refused() -> None:
+def test_numbers_that_cannot_be_distinguished_are_refused() -> None:
     with pytest.raises(InvalidArguments) as raised:
         ARGUMENTS.decode(b'{"lots":[0.1,0.1000000000000000055511151231257827]}')
     assert "send it as a string" in raised.value.extra["errors"][0]["message"]
@@ -229,14 +229,14 @@ def test_a_number_that_a_float_would_change_is_refused_with_its_path(body: str, 
 
 
 @pytest.mark.requirement("OBJ-13")
-def test_a_method_of_floats_alone_is_no_exception() -> None:
+def test_a_method_with_only_floats_is_checked_too() -> None:
     with pytest.raises(InvalidArguments, match="/ratio"):
         ONLY_FLOATS.decode(b'{"ratio":1e-400}')
 
 
 @pytest.mark.requirement("OBJ-13", "GATE-9")
 @pytest.mark.parametrize("arguments", [MEASURES, ONLY_FLOATS])
-def test_many_refused_numbers_are_told_as_a_whole(arguments: Arguments) -> None:
+def test_many_refused_numbers_are_reported_as_one(arguments: Arguments) -> None:
     body = f'{{"ratios":[{",".join(f"1e-4{number:02}" for number in range(30))}]}}'
     with pytest.raises(InvalidArguments, match="more than 20 numbers are too small for a float") as raised:
         arguments.decode(body.encode())
@@ -285,7 +285,7 @@ def test_any_number_is_read_as_it_is_written_or_refused() -> None:
 
 
 @pytest.mark.requirement("GATE-9")
-def test_the_cheap_questions_are_never_wrong_when_they_answer_no() -> None:
+def test_the_fast_checks_never_return_a_wrong_false() -> None:
     assert not json_text.may_repeat_members(b'{"a":1,"b":"x"}', 2)
     assert not json_text.may_repeat_members(b'{"a":{"b":1}}', 1)
     assert json_text.may_repeat_members(b'{"a":1,"a":2}', 1)
@@ -338,7 +338,7 @@ class Receiver(Object):
 
 
 @pytest.mark.requirement("OBJ-9", "OBJ-13")
-async def test_a_result_never_passes_nan_for_null() -> None:
+async def test_a_result_never_sends_nan_as_null() -> None:
     async with ObjectHost(Sender) as host:
         sender = host.ref(Sender, "1")
         for method in (sender.answer_model, sender.answer_anything):
@@ -349,13 +349,13 @@ async def test_a_result_never_passes_nan_for_null() -> None:
 
 @pytest.mark.requirement("OBJ-8", "OBJ-13")
 @pytest.mark.parametrize("how", ["typed", "model", "untyped"])
-async def test_a_call_to_another_object_never_passes_nan_for_null(how: str) -> None:
+async def test_a_call_to_another_object_never_sends_nan_as_null(how: str) -> None:
     async with ObjectHost(Sender, Receiver) as host:
         assert "NaN" in await host.ref(Sender, "1").send(how)
 
 
 @pytest.mark.requirement("OBJ-11", "OBJ-13")
-async def test_a_migration_never_passes_infinity_for_null() -> None:
+async def test_a_migration_never_stores_infinity_as_null() -> None:
     async with ObjectHost(Sender) as host:
         await host.store_state(Sender, "1", {}, state_version=1)
         with pytest.raises(MethodFailed, match="NaN and infinity have no JSON form"):
@@ -363,7 +363,7 @@ async def test_a_migration_never_passes_infinity_for_null() -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-async def test_a_number_that_json_cannot_carry_is_refused_with_the_remedy(number: float) -> None:
+async def test_a_number_without_a_json_form_is_refused_with_a_remedy(number: float) -> None:
     class Meter(Object):
         rate: float = 0.5
 

@@ -1,4 +1,4 @@
-"""The name that a mistyped one resembles, at a cost that no request changes."""
+"""Suggestions for mistyped names, and the bound of their cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from goverse import GoverseError, Object, UnknownMethod, UnknownType, call, hand
 from goverse.model.near_names import advice, near_name
 from goverse.testing import ObjectHost
 
-VAULT: Any = "Vault"  # by name, as where the class is not at hand
+VAULT: Any = "Vault"  # a type name, as used without access to the class
 MISTYPED: Any = "Valt"
 NAMES = ("increment", "reset", "look_up", "Counter")
 
@@ -34,21 +34,21 @@ def test_a_mistyped_name_is_recognised_and_another_is_not(given: str, near: str 
     assert near_name(given, NAMES) == near
 
 
-def test_a_long_name_is_compared_with_nothing() -> None:
+def test_a_long_name_is_not_compared() -> None:
     names = iter(["x" * 49])
 
     assert near_name("x" * 49, names) is None
     assert next(names, None) is not None
 
 
-def test_only_so_many_names_are_looked_at() -> None:
+def test_the_number_of_compared_names_is_bounded() -> None:
     names = iter([f"name_{number}" for number in range(1_000)])
 
     assert near_name("name_999", names) != "name_999"
     assert next(names) == "name_200"
 
 
-def test_the_near_name_stands_before_the_list() -> None:
+def test_the_similar_name_comes_before_the_list() -> None:
     assert advice("rest", NAMES, "it has reset") == "did you mean 'reset'? It has reset"
     assert advice("other", NAMES, "it has reset") == "it has reset"
 
@@ -76,7 +76,7 @@ class Teller(Object):
 
 
 @pytest.mark.requirement("OBJ-14")
-async def test_a_mistyped_handler_is_named_to_objects_and_never_to_the_outside() -> None:
+async def test_a_mistyped_handler_is_suggested_to_objects_but_not_to_outside_callers() -> None:
     async with ObjectHost(Vault, Teller) as host:
         told = await host.ref(Teller, "t").ask(target="Vault", method="depositt")
         assert told == "Vault exports no method 'depositt'; did you mean 'deposit'? It has balance, deposit"

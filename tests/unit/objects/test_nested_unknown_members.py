@@ -1,4 +1,4 @@
-"""Two releases of a class over one store: an older one keeps what a newer one wrote in nested models."""
+"""Two releases of a class on one store: the older one preserves members that the newer one wrote in nested models."""
 
 import logging
 from dataclasses import dataclass, field
@@ -116,7 +116,7 @@ async def test_unknown_members_follow_the_model_that_they_belong_to() -> None:
 
 
 @pytest.mark.requirement("OBJ-11")
-async def test_a_model_that_is_replaced_starts_without_them() -> None:
+async def test_a_replaced_model_starts_without_unknown_members() -> None:
     state = await _state_after("move")
 
     assert state["address"] == {"street": {"name": ""}, "zip": "2"}
@@ -153,7 +153,7 @@ class Purse(Object):
 
 
 @pytest.mark.requirement("OBJ-11", "OBJ-13")
-async def test_a_class_that_converts_its_stored_form_itself_keeps_nothing_of_it() -> None:
+async def test_a_class_that_converts_its_stored_form_keeps_no_unknown_members() -> None:
     async with ObjectHost(Purse) as host:
         await host.store_state(Purse, "1", {"one": {"euros": 1}, "two": {"euros": 1}}, state_version=1)
         assert await host.ref(Purse, "1").spend() == 198
@@ -171,7 +171,7 @@ class Renamed(Object):
 
 
 @pytest.mark.requirement("OBJ-11")
-async def test_stored_members_that_are_not_declared_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_undeclared_stored_members_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     stored = {"title": "x", "inner": {"name": "a", "number": 5}}
     with caplog.at_level(logging.WARNING, "goverse.objects"):
         async with ObjectHost(Renamed) as host:
@@ -198,7 +198,7 @@ class Holder(Object):
 
 
 @pytest.mark.requirement("OBJ-11")
-async def test_a_model_with_unknown_members_is_like_any_other_to_the_application() -> None:
+async def test_unknown_members_are_invisible_to_the_application() -> None:
     async with ObjectHost(Holder) as host:
         await host.store_state(Holder, "1", {"kept": {"items": [{"name": "a", "new": 1}]}}, state_version=1)
         assert await host.ref(Holder, "1").look() == [True, True, True]

@@ -1,4 +1,4 @@
-"""`@on_start` and `@on_stop`: which functions are found, in which order they run, and how a failure ends."""
+"""`@on_start` and `@on_stop`: the search for functions, the order in which they run, and failures."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ from goverse.objects.process_hooks import ProcessHooks
 pytestmark = pytest.mark.requirement("OBJ-15")
 
 STEPS: list[str] = []
-"""What the functions of the loaded applications did, in order."""
+"""A log of the functions that ran, in order."""
 
 COUNTER = """
 from goverse import Object, call, on_start, on_stop
@@ -31,7 +31,7 @@ class Counter(Object):
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Work in an empty folder; what is imported from it is forgotten afterwards."""
+    """Run the test in an empty folder; remove the modules that it imports from there."""
     STEPS.clear()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
@@ -52,7 +52,7 @@ def hooks_of(target: str) -> ProcessHooks:
     return ProcessHooks.of((spec.cls for spec in application.registry), application.module)
 
 
-async def test_functions_beside_the_classes_run_in_order_and_the_last_opened_is_closed_first() -> None:
+async def test_functions_run_in_order_and_stop_functions_in_reverse_order() -> None:
     write(
         "app.py",
         COUNTER
@@ -119,7 +119,7 @@ async def test_functions_of_a_module_beside_a_single_file_run() -> None:
         ("import asyncio; raise asyncio.CancelledError", "it raised CancelledError"),
     ],
 )
-async def test_a_failing_start_names_the_function_and_the_cause_and_what_was_opened_is_closed(
+async def test_a_failed_start_names_the_function_and_still_runs_stop_functions(
     body: str, told: str
 ) -> None:
     write(
@@ -203,7 +203,7 @@ async def test_a_stop_function_that_never_ends_or_fails_leaves_time_for_the_othe
     ]
 
 
-async def test_a_start_that_takes_long_says_what_it_waits_for(
+async def test_a_slow_start_logs_the_function_that_it_waits_for(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("goverse.objects.process_hooks.PROCESS_HOOK_WARNING_S", 0.0)
@@ -235,7 +235,7 @@ def _with_parameters(_pool: str) -> None: ...
     ("function", "complaint"),
     [(_generator, "is a generator"), (_with_parameters, "has parameters"), (Object, "not <class"), (Path.cwd, "not <")],
 )
-def test_what_cannot_be_such_a_function_is_refused(
+def test_a_function_that_cannot_be_a_hook_is_refused(
     decorator: Callable[[Any], Any], function: Any, complaint: str
 ) -> None:
     with pytest.raises(DefinitionError, match=complaint):

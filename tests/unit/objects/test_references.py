@@ -1,4 +1,4 @@
-"""Calls from object to object, typed and by name, and `ObjectHost`, in which users test theirs."""
+"""Calls between objects, typed and by name, and `ObjectHost`, with which applications test them."""
 
 import copy
 from typing import Any, cast
@@ -141,7 +141,7 @@ async def test_objects_call_each_other_like_local_ones() -> None:
 
 
 @pytest.mark.requirement("OBJ-8")
-async def test_what_is_passed_is_copied() -> None:
+async def test_arguments_are_copied() -> None:
     async with ObjectHost(Desk, Account) as host:
         assert await host.ref(Desk, "d").pass_on(Item(name="x", tags=["one"])) == [["one"], ["one", "seen"]]
 
@@ -155,7 +155,7 @@ async def test_an_error_arrives_as_the_class_that_declares_it(by_name: bool) -> 
 
 
 @pytest.mark.requirement("OBJ-8")
-async def test_a_called_object_knows_on_whose_behalf_it_runs() -> None:
+async def test_a_called_object_knows_its_caller() -> None:
     async with ObjectHost(Desk, Account) as host:
         keyed = await host.ref(Desk, "d", idempotency_key="k", caller="ann").introduce()
         assert keyed == {
@@ -198,7 +198,7 @@ async def test_references_are_values() -> None:
     assert repr(one) == "<reference to Account/a>"
     assert (one.id, one.key) == ("a", ObjectKey("default", "Account", "a"))
     assert copy.deepcopy([one]) == [copy.copy(one)]
-    with pytest.raises(AttributeError, match="'balance' is a field of Account; a reference gives access to methods only"):
+    with pytest.raises(AttributeError, match="'balance' is a field of Account; a reference gives access"):
         _ = one.balance
     with pytest.raises(AttributeError, match=r"'balance' cannot be set on a reference to Account/a: only the object"):
         one.balance = 3
@@ -231,7 +231,7 @@ async def test_references_are_values() -> None:
         (Problem("of_another_release", "d", retryable=True, extra={"detail": 1}), GoverseError, True),
     ],
 )
-def test_a_problem_becomes_the_error_again(problem: Problem, kind: type[GoverseError], retryable: bool) -> None:
+def test_a_problem_is_converted_back_to_its_error(problem: Problem, kind: type[GoverseError], retryable: bool) -> None:
     error = error_of(problem)
 
     assert type(error) is kind
@@ -316,6 +316,6 @@ def test_a_catalog_describes_types_methods_and_errors() -> None:
 
 
 @pytest.mark.requirement("OBJ-3")
-def test_keys_read_well() -> None:
+def test_keys_have_a_readable_text() -> None:
     assert str(ObjectKey("default", "Account", "a/b")) == "Account/a/b"
     assert str(ObjectKey("shop", "Account", "a")) == "shop:Account/a"

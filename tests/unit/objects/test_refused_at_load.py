@@ -1,4 +1,4 @@
-"""Classes that can never work are refused when they are loaded, with the field and what to do."""
+"""Classes that can never work are rejected when they are loaded; the error names the field and a remedy."""
 
 import asyncio
 import functools
@@ -217,7 +217,7 @@ def test_a_class_that_cannot_work_is_refused(make: Callable[[], type[Any]], plac
 
 
 @pytest.mark.requirement("OBJ-1")
-def test_what_is_no_field_needs_no_annotation() -> None:
+def test_attributes_that_are_not_fields_need_no_annotation() -> None:
     class Fine(Object):
         LIMIT = 5
         PRICES = {"a": 1}
@@ -273,7 +273,7 @@ class Defaulted(Object):
 
 
 @pytest.mark.requirement("OBJ-1")
-async def test_a_default_inside_annotated_counts() -> None:
+async def test_a_default_inside_annotated_is_used() -> None:
     async with ObjectHost(Defaulted) as host:
         assert await host.ref(Defaulted, "1").look() == [["ann"], 3]
 
@@ -295,7 +295,7 @@ class Filled(Object):
 
 
 @pytest.mark.requirement("OBJ-1")
-def test_a_field_that_nothing_gives_a_value_is_told_when_the_class_is_loaded(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_field_that_never_gets_a_value_is_logged_when_the_class_is_loaded(caplog: pytest.LogCaptureFixture) -> None:
     Registry([Unfilled, Filled])
 
     [record] = caplog.records
@@ -317,7 +317,7 @@ class Renewed(Object, state_version=2):
 
 
 @pytest.mark.requirement("OBJ-11")
-async def test_a_version_that_only_adds_says_so_with_a_migration() -> None:
+async def test_a_version_that_only_adds_fields_has_a_trivial_migration() -> None:
     async with ObjectHost(Renewed) as host:
         await host.store_state(Renewed, "1", {"x": 4}, state_version=1)
         assert await host.ref(Renewed, "1").get() == 4

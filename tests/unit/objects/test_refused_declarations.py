@@ -1,4 +1,4 @@
-"""What Python accepts in a class and GoVerse could not carry out as meant: refused with class, member and remedy."""
+"""Class definitions that are valid Python but are rejected; the error names the class, the member and a remedy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -213,7 +213,7 @@ def factory_that_is_a_value() -> type[Any]:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A class that is refused, and what the refusal says: where it is, and the remedy."""
+    """An invalid class, and the place and remedy that the error must name."""
 
     make: Callable[[], type[Any]]
     place: str
@@ -291,7 +291,7 @@ def test_a_mistake_is_refused_with_its_place_and_its_remedy(case: str) -> None:
 
 
 class Neighbours(Object):
-    """Names and values beside the refused ones."""
+    """Valid names and values that resemble invalid ones."""
 
     names: list[str] = []
 
@@ -332,7 +332,7 @@ class Neighbours(Object):
 
 
 @pytest.mark.requirement("OBJ-1")
-def test_names_and_values_beside_the_mistakes_are_accepted() -> None:
+def test_valid_names_and_values_that_resemble_mistakes_are_accepted() -> None:
     spec = TypeSpec.of(Neighbours)
 
     assert sorted(spec.methods) == ["on_activated", "on_created", "on_stop"]

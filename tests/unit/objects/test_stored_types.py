@@ -1,4 +1,4 @@
-"""A value that a call acknowledged is the value after passivation, or the call or the class is refused."""
+"""An acknowledged value is the same after passivation; otherwise the call or the class is rejected."""
 
 import copy
 import math
@@ -16,7 +16,7 @@ IDS = [f"{number}-{case.outcome}-{case.annotation!r:.40}" for number, case in en
 
 
 class Holder(Object, abstract=True):
-    """Takes a value and shows it as it is in memory."""
+    """An object that takes a value and shows it as it is in memory."""
 
     given: ClassVar[Any]
     seen: ClassVar[list[Any]]
@@ -40,7 +40,7 @@ def _class_of(case: Case) -> type[Any]:
 
 
 def _in_full(value: Any) -> str:
-    """Return a text in which two values differ if any part of them does."""
+    """Return a text that differs for two values if any part of them differs."""
     if isinstance(value, float) and math.isnan(value):
         return "nan"
     if isinstance(value, datetime | time):
@@ -57,7 +57,7 @@ def _in_full(value: Any) -> str:
 
 
 async def _outcome(case: Case) -> tuple[str, Any]:
-    """Return what became of the value, and the value that was found after passivation."""
+    """Return the outcome of storing the value, and the value after passivation."""
     try:
         held = _class_of(case)
         host = ObjectHost(held)

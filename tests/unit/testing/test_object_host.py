@@ -1,4 +1,4 @@
-"""`goverse.testing.ObjectHost`: its options, its life, and the faults that a test injects."""
+"""`goverse.testing.ObjectHost`: options, start and stop, and injected faults."""
 
 import asyncio
 from collections.abc import Callable
@@ -82,7 +82,7 @@ class Slow(Object):
         await self.release.wait()
 
 
-async def test_an_exception_takes_the_place_of_the_method_and_undoes_the_caller() -> None:
+async def test_an_exception_replaces_the_method_and_rolls_the_caller_back() -> None:
     async with ObjectHost(Shopper, Purse) as host:
         fault = host.fail(Purse, "add", with_=SoldOut("no cents"))
         shopper = host.ref(Shopper, "ann")
@@ -95,14 +95,14 @@ async def test_an_exception_takes_the_place_of_the_method_and_undoes_the_caller(
         assert await host.state(Purse, "ann") == {"cents": 5, "notes": ""}
 
 
-async def test_a_fault_of_the_program_is_what_a_bug_would_be() -> None:
+async def test_an_injected_program_error_has_the_effect_of_a_bug() -> None:
     async with ObjectHost(Purse) as host:
         host.fail(Purse, "add", with_=ZeroDivisionError)
         with pytest.raises(MethodFailed):
             await host.ref(Purse, "ann").add(cents=1)
 
 
-async def test_a_lost_answer_leaves_the_effect_and_a_repetition_gets_the_answer_that_was_kept() -> None:
+async def test_after_a_lost_answer_the_effect_remains_and_a_repetition_gets_the_stored_answer() -> None:
     async with ObjectHost(Purse) as host:
         host.fail(Purse, "add", with_=LostAnswer())
         purse = host.ref(Purse, "ann", idempotency_key="k")
@@ -114,7 +114,7 @@ async def test_a_lost_answer_leaves_the_effect_and_a_repetition_gets_the_answer_
         assert await host.ref(Purse, "ann").peek() == 5
 
 
-async def test_a_calling_object_meets_a_lost_answer_too() -> None:
+async def test_a_calling_object_can_lose_an_answer_too() -> None:
     async with ObjectHost(Shopper, Purse) as host:
         host.fail(Purse, "add", with_=LostAnswer())
 
@@ -123,7 +123,7 @@ async def test_a_calling_object_meets_a_lost_answer_too() -> None:
         assert await host.ref(Purse, "ann").peek() == 5
 
 
-async def test_a_delay_holds_the_object_and_its_deadline_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_delay_occupies_the_object_and_counts_towards_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     time = LoopTime(monkeypatch)
     async with ObjectHost(Purse, timeout_s=10) as host:
         host.fail(Purse, "add", with_=Delay(seconds=60))
@@ -151,7 +151,7 @@ async def test_a_plain_method_fails_and_waits_like_any_other() -> None:
         assert [await purse.double(), await purse.double()] == [2, 4]
 
 
-async def test_a_fault_meets_as_many_calls_as_it_says_or_all_until_it_ends() -> None:
+async def test_a_fault_affects_the_given_number_of_calls_or_all_until_it_ends() -> None:
     async with ObjectHost(Purse) as host:
         purse = host.ref(Purse, "ann")
         twice = host.fail(Purse, "add", with_=SoldOut, times=2)
@@ -170,7 +170,7 @@ async def test_a_fault_meets_as_many_calls_as_it_says_or_all_until_it_ends() -> 
     assert (twice.hits, always.hits) == (2, 3)
 
 
-async def test_a_fault_may_be_for_one_object_and_for_a_hook() -> None:
+async def test_a_fault_may_affect_one_object_or_a_hook() -> None:
     async with ObjectHost(Purse) as host:
         host.fail(Purse, "on_create", with_=SoldOut, object_id="ben")
 
@@ -203,7 +203,7 @@ async def test_faults_outlive_passivation_and_restart_and_stay_in_their_host() -
         ((Purse, "add", 0), "times is 0"),
     ],
 )
-async def test_a_fault_that_could_never_strike_is_refused(
+async def test_a_fault_that_could_never_occur_is_refused(
     arguments: tuple[type[Any], str, int], complaint: str
 ) -> None:
     target, method, times = arguments
@@ -244,7 +244,7 @@ NO_FAULTS: dict[str, tuple[Callable[[ObjectHost], object], type[Exception], str]
 
 
 @pytest.mark.parametrize("case", NO_FAULTS)
-def test_a_fault_that_no_call_can_meet_is_refused_where_it_is_written(case: str) -> None:
+def test_an_invalid_fault_is_refused_where_it_is_injected(case: str) -> None:
     inject, error, told = NO_FAULTS[case]
 
     with pytest.raises(error) as refused:
@@ -253,7 +253,7 @@ def test_a_fault_that_no_call_can_meet_is_refused_where_it_is_written(case: str)
     assert told in str(refused.value)
 
 
-async def test_the_fault_may_stand_behind_the_method() -> None:
+async def test_the_fault_may_be_a_positional_argument() -> None:
     async with ObjectHost(Purse) as host:
         host.fail(Purse, "add", SoldOut("no cents"))
         with pytest.raises(SoldOut, match="no cents"):
@@ -295,7 +295,7 @@ NO_HOSTS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("case", NO_HOSTS)
-def test_a_value_that_a_host_cannot_use_is_refused_where_it_is_written(case: str) -> None:
+def test_an_invalid_option_is_refused_when_the_host_is_made(case: str) -> None:
     make, error, told = NO_HOSTS[case]
 
     with pytest.raises(error) as refused:
@@ -304,7 +304,7 @@ def test_a_value_that_a_host_cannot_use_is_refused_where_it_is_written(case: str
     assert told in str(refused.value)
 
 
-async def test_options_are_the_bounds_of_the_node() -> None:
+async def test_options_set_the_limits_of_the_node() -> None:
     Slow.release = asyncio.Event()
     async with ObjectHost(Purse, Slow, state_bytes_max=100, mailbox_calls_max=1) as host:
         with pytest.raises(TooLarge):
@@ -317,12 +317,12 @@ async def test_options_are_the_bounds_of_the_node() -> None:
         await asyncio.gather(*first)
 
 
-def test_an_option_that_does_not_exist_is_refused() -> None:
+def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(TypeError, match="state_byte_max"):
         ObjectHost(Purse, state_byte_max=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
-async def test_a_host_that_does_not_run_says_so() -> None:
+async def test_a_host_that_is_not_running_raises_an_error() -> None:
     host = ObjectHost(Purse)
     with pytest.raises(GoverseError, match="the host is not running"):
         await host.ref(Purse, "ann").peek()

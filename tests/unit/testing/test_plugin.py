@@ -1,4 +1,4 @@
-"""The pytest plugin: what a project that installs GoVerse gets."""
+"""The pytest plugin, as a project that installs GoVerse uses it."""
 
 import os
 import subprocess
