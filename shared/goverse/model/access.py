@@ -20,7 +20,7 @@ def handler_called(type_name: str, method: str) -> AccessDenied:
 def not_allowed(type_name: str, verb: str, word: str, *, inside: bool) -> AccessDenied:
     """Return the error for a create or delete (``verb``) that the type limits to ``word``."""
     change = "internal" if inside else "anyone"
-    subject = "nothing may" if word == "nobody" else "requests from outside may not"
+    subject = "no caller may" if word == "nobody" else "requests from outside may not"
     return AccessDenied(
         f"{subject} {verb} {type_name} objects: {verb} is {word!r} for this type. To allow it, declare "
         f"class {type_name}(Object, {verb}={change!r}), or set objects.{type_name}.{verb} to {change} in the "

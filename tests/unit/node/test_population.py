@@ -215,7 +215,7 @@ async def test_a_create_leaves_only_when_the_earlier_turns_are_durable() -> None
         ("delete itself", "Deadlock: Desk/d cannot delete itself"),
         ("delete itself by reference", "Deadlock: Desk/d cannot delete itself"),
         ("delete the caller", "Deadlock: Desk/d cannot be created or deleted by a call that it waits for"),
-        ("create what nobody may", "AccessDenied: nothing may create Fixed objects"),
+        ("create what nobody may", "AccessDenied: no caller may create Fixed objects"),
         ("wrong argument", "TypeError: Ticket.on_create got an unexpected keyword argument 'seet'"),
         ("wrong type", "InvalidArguments: the arguments do not fit Ticket.on_create: /seat"),
         ("no reference", "TypeError: self.delete takes a reference, or a type and an id"),

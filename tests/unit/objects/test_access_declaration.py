@@ -36,7 +36,7 @@ class Secret(BaseModel):
 
 
 class OrderView(BaseModel):
-    """What callers see."""
+    """An order as callers see it."""
 
     item: str
 
