@@ -54,7 +54,7 @@ CONNECTIONS_MAX: Final = 20_000
 LISTEN_BACKLOG: Final = 2_048  # connections queued in the kernel, for example while a process restarts
 
 # --- one connection without progress ----------------------------------------------------------------------------------
-HEAD_READ_TIMEOUT_S: Final = 10.0  # from the first byte of a request to the end of its headers; also for the first byte
+HEAD_READ_TIMEOUT_S: Final = 10.0  # for the headers of a request, and for the first byte on a new connection
 KEEP_ALIVE_TIMEOUT_S: Final = 75.0  # longer than the 60 s for which load balancers and client pools keep a connection
 WRITE_STALL_TIMEOUT_S: Final = 30.0  # a client that reads nothing of its response for this long is disconnected
 
