@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar, overload
 from goverse.errors import DefinitionError, GoverseError
 from goverse.model.keys import ObjectKey
 from goverse.objects.context import Context, current_turn
-from goverse.objects.others import Listing, create_object, delete_object
+from goverse.objects.other_objects import Listing, create_object, delete_object
 from goverse.objects.policy import Policy
 from goverse.objects.reference import reference_to
 

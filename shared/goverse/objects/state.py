@@ -33,7 +33,7 @@ from goverse.objects.validation_errors import (
 from goverse.objects.defaults import NO_VALUE, default_maker, has_default, restorer, split
 from goverse.objects.fidelity import remedy, same, settle
 from goverse.objects.loaded_classes import Column, column
-from goverse.objects.misfits import Declared, misfit, type_name
+from goverse.objects.unencodable import Declared, type_name, unencodable
 from goverse.objects.schemas import JsonSchema, result_schema, show_default, without_members
 from goverse.objects.storable import is_surely
 from goverse.objects.value_text import shown
@@ -236,7 +236,7 @@ class State:
         try:
             return self._to_json(values, warnings="error")
         except BaseException as error:
-            raise self._misfit(values, error) from error
+            raise self._unencodable(values, error) from error
 
     def dump_plain(self, values: Mapping[str, Any]) -> bytes | None:
         """Return ``values`` as JSON if they certainly load as the same values, else None.
@@ -273,13 +273,13 @@ class State:
                 return False
         return all(is_loaded([live[field]]) for field, is_loaded in self._columns)
 
-    def _misfit(self, values: Mapping[str, Any], error: BaseException) -> MethodFailed:
+    def _unencodable(self, values: Mapping[str, Any], error: BaseException) -> MethodFailed:
         """Return the error for values that cannot be written; Pydantic's text could show hidden values."""
         for field in [field for field in self.fields if field in values]:
             try:
                 self._to_json({field: values[field]}, warnings="error")
             except BaseException:
-                return misfit(self._declared(field), values, self._to_json, self._validate_json)
+                return unencodable(self._declared(field), values, self._to_json, self._validate_json)
         return MethodFailed(f"the values of {self._name} cannot be written together: {type(error).__name__}")
 
     def _declared(self, field: str) -> Declared:

@@ -258,7 +258,7 @@ async def test_an_object_lists_others_by_their_ids() -> None:
 
 @pytest.mark.requirement("OBJ-15")
 async def test_a_listing_goes_on_over_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("goverse.objects.others.LIST_LIMIT_MAX", 2)
+    monkeypatch.setattr("goverse.objects.other_objects.LIST_LIMIT_MAX", 2)
     async with ObjectHost(Desk, Ticket) as host:
         desk = host.ref(Desk, "d")
         for number in range(5):

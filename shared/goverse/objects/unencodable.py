@@ -63,7 +63,7 @@ def type_name(hint: Any) -> str:
     return text if len(text) <= _TYPE_MAX else f"{text[:_TYPE_MAX]}…"
 
 
-def misfit(field: Declared, values: Mapping[str, Any], write: Write, read: Callable[[bytes], Any]) -> MethodFailed:
+def unencodable(field: Declared, values: Mapping[str, Any], write: Write, read: Callable[[bytes], Any]) -> MethodFailed:
     """Return the error for a field of ``values`` that ``write`` cannot encode; ``read`` decodes what it encodes."""
     value = values[field.name]
     failed = MethodFailed(f"{field.in_words} {_wrong(field, values, write, read)}")
