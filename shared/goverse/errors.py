@@ -36,7 +36,7 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 
 
 class Executed(StrEnum):
-    """The knowledge about a failed request: not executed, or unknown. See ``goverse.ports.link``."""
+    """The verdict on a failed request: it was not executed, or it may have been. See ``goverse.ports.link``."""
 
     NO = "no"
     UNKNOWN = "unknown"
@@ -58,7 +58,7 @@ class GoverseError(Exception):
         """Set the message and the extra members.
 
         Args:
-            detail: message for people; the first choice is the class's docstring.
+            detail: the message for people; the default is the class's docstring.
             extra: further members of the problem document, as JSON values.
         """
         self.detail: str = detail if detail is not None else (type(self).__doc__ or "").strip()

@@ -75,9 +75,8 @@ class Object:
             )
         if "__init__" in vars(cls):
             raise DefinitionError(
-                f"{cls.__name__} defines __init__; give fields defaults, use on_create for a new object "
-                f"and on_activate for "
-                "transient attributes"
+                f"{cls.__name__} defines __init__; give fields defaults, use on_create for a new object and "
+                "on_activate for transient attributes"
             )
         cls.goverse_policy = Policy.of_class(cls.__name__, cls.goverse_policy, options)
 
