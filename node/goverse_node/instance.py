@@ -13,8 +13,8 @@ from goverse.errors import GoverseError, MethodFailed, StateInvalid, StateNotSto
 from goverse.model import json_values
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
-from goverse.objects.validation_errors import in_words
 from goverse.objects.spec import TypeSpec
+from goverse.objects.validation_errors import in_words
 from goverse_node.memento import Memento
 
 # Measured by benchmarks/memory.py. Live values and encoded state together take 2 times their JSON for text, 7 for

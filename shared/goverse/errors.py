@@ -299,9 +299,7 @@ class BusinessError(GoverseError):
         super().__init_subclass__(**kwargs)
         status, code = cast("object", cls.status), cast("object", cls.code)
         if not isinstance(status, int) or not 400 <= status <= 499:
-            raise DefinitionError(
-                f"{cls.__name__}.status is {status!r}; use a whole number from 400 to 499"
-            )
+            raise DefinitionError(f"{cls.__name__}.status is {status!r}; use a whole number from 400 to 499")
         if not (isinstance(code, str) and code.isidentifier() and code == code.lower()):
             raise DefinitionError(f"{cls.__name__}.code is {cls.code!r}; use a lower-case identifier like 'sold_out'")
         if cls.code in _own_codes() | _OUTCOMES:

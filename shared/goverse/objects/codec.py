@@ -22,9 +22,9 @@ from goverse.limits import PROBLEM_FIELDS_MAX
 from goverse.model import json_text, json_values
 from goverse.objects import exact_numbers, storable
 from goverse.objects.adapters import ARGUMENTS, members_adapter, sender
-from goverse.objects.validation_errors import field_problems, refused, unknown_type
 from goverse.objects.defaults import NO_VALUE, default_maker, has_default, is_shareable, split
 from goverse.objects.schemas import JsonSchema, arguments_schema, show_default
+from goverse.objects.validation_errors import field_problems, refused, unknown_type
 
 logger = logging.getLogger("goverse.objects")
 

@@ -13,9 +13,9 @@ from goverse.errors import DefinitionError, MethodFailed
 from goverse.model import json_text
 from goverse.objects import storable
 from goverse.objects.adapters import OWN, RESULT, SENDING, sender
-from goverse.objects.validation_errors import field_problems, in_words, of_wrong_type
 from goverse.objects.schemas import JsonSchema, result_schema
 from goverse.objects.storable import is_surely
+from goverse.objects.validation_errors import field_problems, in_words, of_wrong_type
 
 
 class Result:

@@ -20,6 +20,12 @@ from goverse.errors import DefinitionError, MethodFailed, StateNotStorable
 from goverse.model import json_values
 from goverse.objects import storable, unknown_members
 from goverse.objects.adapters import STATE, WRITING, members_adapter
+from goverse.objects.defaults import NO_VALUE, default_maker, has_default, restorer, split
+from goverse.objects.fidelity import remedy, same, settle
+from goverse.objects.loaded_classes import Column, column
+from goverse.objects.schemas import JsonSchema, result_schema, show_default, without_members
+from goverse.objects.storable import is_surely
+from goverse.objects.unencodable import Declared, type_name, unencodable
 from goverse.objects.validation_errors import (
     changed,
     few_problems,
@@ -30,12 +36,6 @@ from goverse.objects.validation_errors import (
     unknown_type,
     withheld_in_words,
 )
-from goverse.objects.defaults import NO_VALUE, default_maker, has_default, restorer, split
-from goverse.objects.fidelity import remedy, same, settle
-from goverse.objects.loaded_classes import Column, column
-from goverse.objects.unencodable import Declared, type_name, unencodable
-from goverse.objects.schemas import JsonSchema, result_schema, show_default, without_members
-from goverse.objects.storable import is_surely
 from goverse.objects.value_text import shown
 
 logger = logging.getLogger("goverse.objects")

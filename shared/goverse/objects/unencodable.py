@@ -15,8 +15,8 @@ from typing import Annotated, Any, Final, NamedTuple, cast, get_args, get_origin
 from pydantic import ValidationError
 
 from goverse.errors import MethodFailed
-from goverse.objects.validation_errors import refusal_in_words, with_article
 from goverse.objects.fidelity import settle
+from goverse.objects.validation_errors import refusal_in_words, with_article
 from goverse.objects.value_text import has_excluded, shown
 
 _TYPE_MAX: Final = 120

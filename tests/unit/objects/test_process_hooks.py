@@ -119,9 +119,7 @@ async def test_functions_of_a_module_beside_a_single_file_run() -> None:
         ("import asyncio; raise asyncio.CancelledError", "it raised CancelledError"),
     ],
 )
-async def test_a_failed_start_names_the_function_and_still_runs_stop_functions(
-    body: str, told: str
-) -> None:
+async def test_a_failed_start_names_the_function_and_still_runs_stop_functions(body: str, told: str) -> None:
     write(
         "app.py",
         COUNTER

@@ -232,7 +232,9 @@ MISTAKES = {
     ),
     "hook: process, camel case": Mistake(named("onStop"), "Odd.onStop: on_stop is a function of", "on_deactivate"),
     "hook: process, static": Mistake(named("on_stop", staticmethod(lambda: None)), "Odd.on_stop: ", "@on_stop"),
-    "hook: resembled": Mistake(named("on_created"), "Odd.on_created ", "a name that does not resemble a hook (on_create, "),
+    "hook: resembled": Mistake(
+        named("on_created"), "Odd.on_created ", "a name that does not resemble a hook (on_create, "
+    ),
     "hook: static": Mistake(named("on_created", staticmethod(lambda: None)), "Odd.on_created ", "on_create?"),
     "hook: classmethod": Mistake(hook_that_is_a_classmethod, "Odd.on_create ", "not a classmethod"),
     "hook: staticmethod": Mistake(hook_that_is_a_staticmethod, "Odd.on_activate ", "not a staticmethod"),

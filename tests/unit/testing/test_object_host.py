@@ -203,9 +203,7 @@ async def test_faults_outlive_passivation_and_restart_and_stay_in_their_host() -
         ((Purse, "add", 0), "times is 0"),
     ],
 )
-async def test_a_fault_that_could_never_occur_is_refused(
-    arguments: tuple[type[Any], str, int], complaint: str
-) -> None:
+async def test_a_fault_that_could_never_occur_is_refused(arguments: tuple[type[Any], str, int], complaint: str) -> None:
     target, method, times = arguments
     with pytest.raises(ValueError, match=complaint):
         ObjectHost(Purse).fail(target, method, with_=SoldOut, times=times)
