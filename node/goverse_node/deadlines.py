@@ -112,6 +112,6 @@ class Deadlines:
         self._stats.abandoned += 1
         logger.error(
             "cancelled method did not stop; reloading its object without it",
-            extra=turn.place(),
+            extra=turn.log_fields(),
         )
         turn.activation.leave()

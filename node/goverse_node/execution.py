@@ -164,7 +164,7 @@ def _end(turn: Turn, body: bytes, error: GoverseError | None) -> None:
     try:
         turn.done(turn, body, error)
     except Exception:
-        logger.exception("error while completing a turn", extra=turn.place())
+        logger.exception("error while completing a turn", extra=turn.log_fields())
         failure = Unavailable("the node failed to complete the call; it may or may not have taken effect")
         turn.closed = True
         turn.activation.node.untrack(turn)
@@ -183,10 +183,10 @@ def public_error(turn: Turn, error: BaseException) -> GoverseError:
         unfit = _make_encodable(cause)
         if unfit is None:
             if isinstance(cause, ReadonlyViolation):
-                logger.error("method broke a rule", extra={**turn.place(), "reason": cause.detail})
+                logger.error("method broke a rule", extra={**turn.log_fields(), "reason": cause.detail})
             return cause
-        logger.error("an error of a method cannot be encoded", extra={**turn.place(), "reason": unfit})
-    logger.error("method failed", exc_info=error, extra={**turn.place(), **_reason(cause)})
+        logger.error("an error of a method cannot be encoded", extra={**turn.log_fields(), "reason": unfit})
+    logger.error("method failed", exc_info=error, extra={**turn.log_fields(), **_reason(cause)})
     failure = _public(turn, cause) or _public(turn, error) or _hidden(turn, cause)
     if turn.activation.node.shows_causes:
         failure.__cause__ = cause
@@ -195,7 +195,7 @@ def public_error(turn: Turn, error: BaseException) -> GoverseError:
 
 def _of_result(turn: Turn, value: Any, error: Exception) -> dict[str, str | int]:
     """Return the log fields for a result of a wrong type. Its value is left out if the type has hidden fields."""
-    found = {**turn.place(), "reason": str(error)}
+    found = {**turn.log_fields(), "reason": str(error)}
     if not turn.activation.spec.state.hidden:
         found["value"] = _shown(value)
     return found

@@ -83,7 +83,7 @@ def log_broken_rule(turn: Turn, error: GoverseError) -> None:
     if not error.detail.startswith(name):
         error.detail = f"{name}: {error.detail}"
         error.args = (error.detail,)
-    extra = {**turn.place(), "reason": error.detail}
+    extra = {**turn.log_fields(), "reason": error.detail}
     if values := getattr(error, "__notes__", None):
         extra["values"] = "; ".join(values)
     logger.error("method broke a rule", extra=extra)

@@ -71,7 +71,7 @@ class StallWatch:
                 where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
                 logger.warning(
                     "a method is blocking the event loop; no other call can run",
-                    extra={**turn.place(), "seconds": round(silent_s, 3), "where": where},
+                    extra={**turn.log_fields(), "seconds": round(silent_s, 3), "where": where},
                 )
 
 

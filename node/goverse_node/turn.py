@@ -123,7 +123,7 @@ class Turn:
             )
         return self._context
 
-    def place(self) -> dict[str, str | int]:
+    def log_fields(self) -> dict[str, str | int]:
         """Return the log fields that locate this turn. The shard is included only if shards have owners (epoch > 0)."""
         activation, request = self.activation, self.request
         found: dict[str, str | int] = {
@@ -309,9 +309,9 @@ class Scope:
         """The context of the turn's call."""
         return self.turn.context
 
-    def place(self) -> dict[str, str | int]:
+    def log_fields(self) -> dict[str, str | int]:
         """Return the log fields that locate the turn."""
-        return self.turn.place()
+        return self.turn.log_fields()
 
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
         """Call another object on behalf of the turn."""

@@ -48,7 +48,7 @@ class Turn(Protocol):
         """The call that the turn serves."""
         ...
 
-    def place(self) -> Mapping[str, str | int]:
+    def log_fields(self) -> Mapping[str, str | int]:
         """Return the fields that identify the turn in its log records."""
         ...
 

@@ -214,7 +214,7 @@ def _turn(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Say of what a method logs which object and request it was; what the record says itself wins."""
     turn = current_turn.get()
     if turn is not None:
-        for name, value in turn.place().items():
+        for name, value in turn.log_fields().items():
             event.setdefault(name, value)
     return event
 

@@ -68,7 +68,7 @@ OF_THE_CONTRACTS = {
 }
 
 
-PLACES: list[Mapping[str, str | int]] = []
+LOG_FIELDS: list[Mapping[str, str | int]] = []
 
 
 class Tally(Object):
@@ -79,7 +79,7 @@ class Tally(Object):
         self.value += 1
         turn = current_turn.get()
         if turn is not None and self.context.traceparent:
-            PLACES.append(turn.place())
+            LOG_FIELDS.append(turn.log_fields())
         return self.value
 
 
@@ -165,7 +165,7 @@ async def test_a_record_of_a_turn_names_its_shard_and_trace() -> None:
         await cluster.served("a")
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         assert value(await cluster.call(Tally, "shard#5/t", "add", trace=trace)) == 1
-        assert PLACES == [
+        assert LOG_FIELDS == [
             {
                 "object": "Tally/shard#5/t",
                 "method": "add",

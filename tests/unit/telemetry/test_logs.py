@@ -81,7 +81,7 @@ def test_json_has_one_object_per_line_with_time_level_logger_event_and_the_rest(
 class FakeTurn:
     """A turn that says where it is, as far as a log record asks."""
 
-    def place(self) -> Mapping[str, str | int]:
+    def log_fields(self) -> Mapping[str, str | int]:
         return {"object": "Bid/1", "method": "raise_it", "request_id": "r1", "shard": 7, "trace_id": "t1"}
 
 
