@@ -35,7 +35,7 @@ from benchmarks.ports import free_port
 from goverse.model.frames import Operation, Request
 from goverse.model.keys import ObjectKey
 from goverse.ports.link import Carrier
-from goverse.wire.introduction import Introduction
+from goverse.wire.handshake import Hello
 from goverse.wire.link import GrpcLink
 from goverse.wire.server import LinkServer
 from goverse_gate.app import create_app
@@ -50,7 +50,7 @@ async def serve_gate(listener: socket.socket, node: str) -> None:
     """Serve a gate until the process ends; without ``node`` over a link in this process."""
     link: Carrier = InstantLink()
     if node:
-        wire = GrpcLink(node, Introduction(kind="gate", id="benchmark"))
+        wire = GrpcLink(node, Hello(kind="gate", id="benchmark"))
         wire.start()
         link = wire
     options = GateOptions(access_log="off")
@@ -62,7 +62,7 @@ async def serve_gate(listener: socket.socket, node: str) -> None:
 
 async def serve_bare(listener: socket.socket, node: str) -> None:
     """Serve an application that does nothing but ask the node."""
-    link = GrpcLink(node, Introduction(kind="gate", id="benchmark"))
+    link = GrpcLink(node, Hello(kind="gate", id="benchmark"))
     link.start()
     loop = asyncio.get_running_loop()
 
@@ -85,7 +85,7 @@ async def serve_bare(listener: socket.socket, node: str) -> None:
 
 async def serve_node(link_type: type[InstantLink], port: int) -> None:
     """Serve a link until the process ends."""
-    server = LinkServer(link_type(), Introduction(kind="node", id="benchmark"))
+    server = LinkServer(link_type(), Hello(kind="node", id="benchmark"))
     await server.start(f"127.0.0.1:{port}")
     print("ready", flush=True)
     await asyncio.Event().wait()

@@ -13,17 +13,17 @@ from benchmarks.ports import free_port
 from goverse.objects.registry import Registry
 from goverse.ports.link import Carrier
 from goverse.testing.link_objects import CLASSES
-from goverse.wire.introduction import Introduction
+from goverse.wire.handshake import Hello
 from goverse.wire.link import GrpcLink
-from goverse.wire.link_state import Phase
+from goverse.wire.link_state import LinkPhase
 from goverse.wire.options import WireOptions
 from goverse.wire.server import SERVICE, LinkServer
 from goverse_node.node import Node
 from goverse_node.stores.memory import MemoryStore
 from tests.nodes import until
 
-GATE = Introduction(kind="gate", id="g1", incarnation="i1")
-NODE = Introduction(kind="node", id="n1", incarnation="i1")
+GATE = Hello(kind="gate", id="g1", incarnation="i1")
+NODE = Hello(kind="node", id="n1", incarnation="i1")
 QUICK = WireOptions(backoff_s=0.01, backoff_s_max=0.05, connect_timeout_s=5.0)
 
 
@@ -45,7 +45,7 @@ async def ledgers() -> AsyncIterator[Node]:
 async def server_of(link: Carrier, **parts: Any) -> AsyncIterator[tuple[LinkServer, str]]:
     """Serve a link on a free port; give the server and its address."""
     wanted = parts.pop("address", f"127.0.0.1:{free_port()}")  # reserved: another server may take its place
-    server = LinkServer(link, parts.pop("introduction", NODE), **{"options": QUICK, **parts})
+    server = LinkServer(link, parts.pop("hello", NODE), **{"options": QUICK, **parts})
     try:
         port = await server.start(wanted)
         yield server, f"127.0.0.1:{port}"
@@ -56,12 +56,12 @@ async def server_of(link: Carrier, **parts: Any) -> AsyncIterator[tuple[LinkServ
 @asynccontextmanager
 async def link_to(address: str, *, connected: bool = True, **parts: Any) -> AsyncIterator[GrpcLink]:
     """A link to an address, by default one that is connected."""
-    introduction = parts.pop("introduction", GATE)
-    link = GrpcLink(address, introduction, **{"options": QUICK, **parts})
+    hello = parts.pop("hello", GATE)
+    link = GrpcLink(address, hello, **{"options": QUICK, **parts})
     link.start()
     try:
         if connected:
-            await until(lambda: link.state.phase is Phase.CONNECTED)
+            await until(lambda: link.state.phase is LinkPhase.CONNECTED)
         yield link
     finally:
         await link.close()

@@ -25,7 +25,7 @@ from goverse.ports.memory_coordinator import MemoryCoordinator
 from goverse.ports.memory_keys import MemoryKeys
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.router import Router
-from goverse.wire.link_state import LinkState, Phase
+from goverse.wire.link_state import LinkState, LinkPhase
 from goverse_node.node import Node
 from goverse_node.options import NodeOptions
 from goverse_node.ownership.keeper import Keeper
@@ -221,7 +221,7 @@ class TwinCluster:
         await self.watch.stop()
         await self.store.close()
 
-    def tell(self, address: str, phase: Phase, *, silent: bool = False) -> None:
+    def tell(self, address: str, phase: LinkPhase, *, silent: bool = False) -> None:
         """Let the links to a node report their state."""
         for watcher in tuple(self.watchers.get(address, ())):
             watcher(LinkState(phase, 0.0, silent=silent))

@@ -16,9 +16,9 @@ import orjson
 from goverse.errors import Executed
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey
-from goverse.wire.introduction import Introduction
+from goverse.wire.handshake import Hello
 from goverse.wire.link import GrpcLink
-from goverse.wire.link_state import Phase
+from goverse.wire.link_state import LinkPhase
 from goverse.wire.options import WireOptions
 from tests.chaos.history import Note, Told
 from tests.chaos.load import Load
@@ -86,11 +86,11 @@ class StaleCallers:
 @asynccontextmanager
 async def stale_callers(address: str, load: Load) -> AsyncIterator[StaleCallers]:
     """Callers that are connected to the node at an address."""
-    link = GrpcLink(address, Introduction(kind="gate", id="stale", incarnation="stale"), options=PATIENT)
+    link = GrpcLink(address, Hello(kind="gate", id="stale", incarnation="stale"), options=PATIENT)
     link.start()
     try:
         async with asyncio.timeout(30):
-            while link.state.phase is not Phase.CONNECTED:  # noqa: ASYNC110  # a port without an event
+            while link.state.phase is not LinkPhase.CONNECTED:  # noqa: ASYNC110  # a port without an event
                 await asyncio.sleep(0.01)
         yield StaleCallers(link, load)
     finally:

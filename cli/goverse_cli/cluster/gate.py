@@ -17,7 +17,7 @@ from goverse.routing.lease_keeper import LeaseKeeper
 from goverse.routing.router import Router
 from goverse.settings import EffectiveSettings, Settings
 from goverse.telemetry.tls import TlsMetrics
-from goverse.wire.introduction import Introduction
+from goverse.wire.handshake import Hello
 from goverse.wire.stats import WireStats
 from goverse_cli.cluster.certificates import Certificates
 from goverse_cli.cluster.gate_telemetry import gate_metrics
@@ -67,7 +67,7 @@ async def serve_gate(
         Unavailable: etcd does not answer.
     """
     values = settings.values
-    introduction = Introduction(kind="gate", id=values.node.id, incarnation=new_incarnation())
+    hello = Hello(kind="gate", id=values.node.id, incarnation=new_incarnation())
     links = WireStats()
     async with AsyncExitStack() as undo:
         certificates = Certificates.of_gate(values)
@@ -76,10 +76,10 @@ async def serve_gate(
         undo.push_async_callback(coordinator.close)
         watch = ClusterWatch(coordinator, layout_of(values))
         offered = Offered()
-        router = router_of(values, introduction, links, security=certificates.out)
+        router = router_of(values, hello, links, security=certificates.out)
         await _follow(values, watch, offered, router, undo)
         url = url_of(listener, "https" if certificates.gate else "http")
-        registration = _Registration(values, coordinator, watch, url, introduction.incarnation)
+        registration = _Registration(values, coordinator, watch, url, hello.incarnation)
         registration.start()
         undo.push_async_callback(registration.stop)
 

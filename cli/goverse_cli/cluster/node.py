@@ -27,7 +27,7 @@ from goverse.telemetry.coordination import MeteredCoordinator
 from goverse.telemetry.resources import Resources
 from goverse.telemetry.tls import TlsMetrics
 from goverse.telemetry.wire import WireMetrics
-from goverse.wire.introduction import Introduction
+from goverse.wire.handshake import Hello
 from goverse.wire.options import WireOptions
 from goverse.wire.server import LinkServer
 from goverse.wire.stats import WireStats
@@ -93,12 +93,12 @@ async def serve_node(
     keep_within(values)
     registry = with_settings(application, values).registry
     catalog = describe(registry)
-    introduction = Introduction(kind="node", id=values.node.id, incarnation=new_incarnation())
+    hello = Hello(kind="node", id=values.node.id, incarnation=new_incarnation())
     async with AsyncExitStack() as undo:
         listener = undo.enter_context(listen(values.cluster.admin_listen))
         _, store, certificates = opened = await _open_store(values, undo)
-        seen = await _follow(values, introduction, certificates, undo)
-        member = _member(values, introduction, listener)
+        seen = await _follow(values, hello, certificates, undo)
+        member = _member(values, hello, listener)
         keeper = _keeper(values, member, seen, opened, catalog)
         options = replace(node_options(values), shard_count=values.cluster.shards)
         node = Node(registry, store, options=options, shard_access=keeper, memory=Resources().memory)
@@ -107,7 +107,7 @@ async def serve_node(
         metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, *wires)
         report = partial(node_report, node, keeper)
         await _administer(AdminServer(metrics, report, listener, _access(values)), undo)
-        server = _link_server(node, introduction, _bounds(values, catalog), certificates, served)
+        server = _link_server(node, hello, _bounds(values, catalog), certificates, served)
         if not await start_hooks(application, values, undo, stop):
             return
         await _start(node, seen.router, server, values, undo)
@@ -117,9 +117,9 @@ async def serve_node(
 
 
 def _link_server(
-    node: Node, introduction: Introduction, bounds: WireOptions, certificates: Certificates, stats: WireStats
+    node: Node, hello: Hello, bounds: WireOptions, certificates: Certificates, stats: WireStats
 ) -> LinkServer:
-    return LinkServer(node, introduction, options=bounds, credentials=certificates.into, stats=stats)
+    return LinkServer(node, hello, options=bounds, credentials=certificates.into, stats=stats)
 
 
 def _take_shards(node: Node, keeper: Keeper, undo: AsyncExitStack) -> None:
@@ -184,7 +184,7 @@ def _bounds(values: Settings, catalog: Catalog) -> WireOptions:
     )
 
 
-def _member(values: Settings, introduction: Introduction, listener: socket.socket) -> Member:
+def _member(values: Settings, hello: Hello, listener: socket.socket) -> Member:
     """Return what the node registers."""
     cluster = values.cluster
     address = cluster.advertise or cluster.listen
@@ -193,9 +193,9 @@ def _member(values: Settings, introduction: Introduction, listener: socket.socke
         host = address.rpartition(":")[0].strip("[]")
     admin = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     return Member(
-        introduction.id,
+        hello.id,
         address,
-        introduction.incarnation,
+        hello.incarnation,
         release(),
         weight=cluster.weight,
         admin=admin,
@@ -214,7 +214,7 @@ class _Seen(NamedTuple):
 
 async def _follow(
     values: Settings,
-    introduction: Introduction,
+    hello: Hello,
     certificates: Certificates,
     undo: AsyncExitStack,
 ) -> _Seen:
@@ -222,7 +222,7 @@ async def _follow(
     coordinator, links = coordinator_of(values, certificates.etcd), WireStats()
     undo.push_async_callback(coordinator.close)
     watch = ClusterWatch(coordinator, layout_of(values))
-    router = router_of(values, introduction, links, security=certificates.out)
+    router = router_of(values, hello, links, security=certificates.out)
     undo.push_async_callback(router.close)
     watch.add(router.follow)
     await watch.start(values.cluster.shards)

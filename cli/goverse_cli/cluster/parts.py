@@ -16,7 +16,7 @@ from goverse.settings import Settings
 from goverse.settings.sections import is_loopback
 from goverse.telemetry.coordination import MeteredCoordinator
 from goverse.wire.credentials import Credentials, LinkSecurity
-from goverse.wire.introduction import Introduction
+from goverse.wire.handshake import Hello
 from goverse.wire.link import GrpcLink
 from goverse.wire.outgoing import Budget
 from goverse.wire.stats import WireStats
@@ -111,7 +111,7 @@ def new_incarnation() -> str:
 
 def router_of(
     values: Settings,
-    introduction: Introduction,
+    hello: Hello,
     stats: WireStats,
     *,
     security: LinkSecurity | None = None,
@@ -123,7 +123,7 @@ def router_of(
     def connect(address: str) -> NodeLink:
         link = GrpcLink(
             address,
-            introduction,
+            hello,
             options=options,
             security=security,
             stats=stats,
@@ -133,5 +133,5 @@ def router_of(
         link.start()
         return link
 
-    router = Router(connect, shard_count=values.cluster.shards, incarnation=introduction.incarnation)
+    router = Router(connect, shard_count=values.cluster.shards, incarnation=hello.incarnation)
     return router

@@ -9,9 +9,9 @@ from typing import Final
 from goverse.cluster.member import Member
 from goverse.settings import Settings
 from goverse.wire.credentials import LinkSecurity
-from goverse.wire.introduction import Introduction
+from goverse.wire.handshake import Hello
 from goverse.wire.link import GrpcLink
-from goverse.wire.link_state import LinkState, Phase
+from goverse.wire.link_state import LinkState, LinkPhase
 from goverse_cli.cluster.certificates import Certificates
 from goverse_cli.cluster.parts import new_incarnation
 
@@ -34,8 +34,8 @@ async def silent_nodes(values: Settings, members: Iterable[Member]) -> dict[str,
 
 
 async def _silence_of(values: Settings, address: str, security: LinkSecurity | None) -> str | None:
-    introduction = Introduction(kind="command", id="nodes list", incarnation=new_incarnation())
-    link = GrpcLink(address, introduction, options=values.wire.options(1), security=security)
+    hello = Hello(kind="command", id="nodes list", incarnation=new_incarnation())
+    link = GrpcLink(address, hello, options=values.wire.options(1), security=security)
     settled = asyncio.Event()
     link.watch(lambda state: settled.set() if _is_settled(state) else None)
     link.start()
@@ -45,10 +45,10 @@ async def _silence_of(values: Settings, address: str, security: LinkSecurity | N
     except TimeoutError:
         return f"no answer within {PATIENCE_S:g} s"
     else:
-        return None if link.state.phase is Phase.CONNECTED else link.state.reason
+        return None if link.state.phase is LinkPhase.CONNECTED else link.state.reason
     finally:
         await link.close()
 
 
 def _is_settled(state: LinkState) -> bool:
-    return state.phase in (Phase.CONNECTED, Phase.BROKEN)
+    return state.phase in (LinkPhase.CONNECTED, LinkPhase.BROKEN)

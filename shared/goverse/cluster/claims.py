@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from goverse.cluster.columns import Reader, Writer
+from goverse.cluster.columns import ColumnReader, ColumnWriter
 from goverse.errors import DataNewer
 from goverse.limits import CLUSTER_SHARDS_MAX, EPOCH_MAX
 
@@ -32,7 +32,7 @@ class Claims(NamedTuple):
         """Return the bytes for etcd."""
         shards = sorted(self.epochs)
         least = min(self.epochs.values(), default=0)
-        writer = Writer(FORMAT)
+        writer = ColumnWriter(FORMAT)
         writer.text(self.incarnation)
         writer.number(len(shards))
         writer.number(least)
@@ -48,7 +48,7 @@ class Claims(NamedTuple):
             DataDamaged: they are not what ``encode`` wrote.
             DataNewer: a newer release wrote them.
         """
-        reader = Reader(value, "claims")
+        reader = ColumnReader(value, "claims")
         version = reader.byte()
         if version > FORMAT:
             raise DataNewer(f"claims have format {version}; this release knows {FORMAT}")

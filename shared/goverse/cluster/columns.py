@@ -20,7 +20,7 @@ _VARINT_BYTES_MAX: Final = 9  # 63 bits
 assert all(array(code).itemsize == width for width, code in _TYPECODES.items())
 
 
-class Writer:
+class ColumnWriter:
     """Puts a value together."""
 
     def __init__(self, version: int) -> None:
@@ -56,7 +56,7 @@ class Writer:
         return bytes(self._parts)
 
 
-class Reader:
+class ColumnReader:
     """Takes a value apart; every method raises ``DataDamaged`` where the bytes end or make no sense."""
 
     def __init__(self, value: bytes, what: str) -> None:

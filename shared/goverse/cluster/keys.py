@@ -1,4 +1,4 @@
-"""Where what is kept in etcd: every key of a cluster, written and read in this one place.
+"""Where what is kept in etcd: every key of a cluster, written and read in this one parsed.
 
 Ids stand at the end of a key and are percent-encoded there, so that no id can reach into another key.
 """
@@ -34,7 +34,7 @@ class Kind(Enum):
 _SINGLE: Final = frozenset((Kind.SHARDS, Kind.LEADER, Kind.TARGETS))
 
 
-class Place(NamedTuple):
+class ParsedKey(NamedTuple):
     """What a key is for: its kind, and the node, gate or shard that it is about; empty for the single ones."""
 
     kind: Kind
@@ -99,7 +99,7 @@ class KeyLayout:
         """Return the key of the object types that ``node`` serves."""
         return self.key(Kind.CATALOG, node)
 
-    def place(self, key: str) -> Place | None:
+    def parse(self, key: str) -> ParsedKey | None:
         """Return what ``key`` is for; None for a key that this release does not know."""
         if not key.startswith(self.prefix):
             return None
@@ -110,7 +110,7 @@ class KeyLayout:
             return None
         if (kind in _SINGLE) is bool(slash):
             return None
-        place = Place(kind, unquote(name))
-        if self.key(*place) != key or (kind is Kind.PIN and _SHARD.fullmatch(place.name) is None):
+        parsed = ParsedKey(kind, unquote(name))
+        if self.key(*parsed) != key or (kind is Kind.PIN and _SHARD.fullmatch(parsed.name) is None):
             return None
-        return place if kind in _SINGLE or place.name else None
+        return parsed if kind in _SINGLE or parsed.name else None

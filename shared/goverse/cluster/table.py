@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from goverse.cluster.view import ClusterView
 
-Waiter = Callable[[], None]
+RouteWatcher = Callable[[], None]
 
 _NOTHING: Mapping[int, int] = {}
 
@@ -40,7 +40,7 @@ class ShardTable:
         self._claimants: list[dict[str, int]] = [{} for _ in range(shard_count)]
         self._addresses: dict[str, str] = {}
         self._seen: tuple[ClusterView, int, int, int] | None = None
-        self._waiters: dict[int, list[Waiter]] = {}
+        self._watchers: dict[int, list[RouteWatcher]] = {}
 
     def __len__(self) -> int:
         """Return how many shards there are."""
@@ -50,17 +50,17 @@ class ShardTable:
         """Return who serves ``shard``; None while nobody does."""
         return self.routes[shard]
 
-    def wait(self, shard: int, waiter: Waiter) -> None:
-        """Have ``waiter`` told once, when the route of ``shard`` changes."""
-        self._waiters.setdefault(shard, []).append(waiter)
+    def wait(self, shard: int, watcher: RouteWatcher) -> None:
+        """Have ``watcher`` told once, when the route of ``shard`` changes."""
+        self._watchers.setdefault(shard, []).append(watcher)
 
-    def forget(self, shard: int, waiter: Waiter) -> None:
-        """Take back a ``wait``; without effect where the waiter was told."""
-        waiting = self._waiters.get(shard, [])
-        if waiter in waiting:
-            waiting.remove(waiter)
+    def forget(self, shard: int, watcher: RouteWatcher) -> None:
+        """Take back a ``wait``; without effect where the watcher was told."""
+        waiting = self._watchers.get(shard, [])
+        if watcher in waiting:
+            waiting.remove(watcher)
         if not waiting:
-            self._waiters.pop(shard, None)
+            self._watchers.pop(shard, None)
 
     def update(self, view: ClusterView) -> set[int]:
         """Follow ``view``; tell who waits; return the shards whose route changed."""
@@ -112,6 +112,6 @@ class ShardTable:
         return changed
 
     def _tell(self, changed: set[int]) -> None:
-        told = [waiter for shard in sorted(changed & self._waiters.keys()) for waiter in self._waiters.pop(shard)]
-        for waiter in told:
-            waiter()
+        told = [watcher for shard in sorted(changed & self._watchers.keys()) for watcher in self._watchers.pop(shard)]
+        for watcher in told:
+            watcher()

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from goverse.cluster.columns import Reader, Writer
+from goverse.cluster.columns import ColumnReader, ColumnWriter
 from goverse.errors import DataNewer
 from goverse.limits import CLUSTER_SHARDS_MAX
 
@@ -71,7 +71,7 @@ class Targets:
 
     def encode(self) -> bytes:
         """Return the bytes for etcd."""
-        writer = Writer(FORMAT)
+        writer = ColumnWriter(FORMAT)
         writer.number(len(self.indices))
         writer.number(len(self.nodes))
         for node in self.nodes:
@@ -87,7 +87,7 @@ class Targets:
             DataDamaged: they are not what ``encode`` wrote.
             DataNewer: a newer release wrote them.
         """
-        reader = Reader(value, "targets")
+        reader = ColumnReader(value, "targets")
         version = reader.byte()
         if version > FORMAT:
             raise DataNewer(f"targets have format {version}; this release knows {FORMAT}")

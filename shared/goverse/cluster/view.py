@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from goverse.cluster.claims import Claims
-from goverse.cluster.keys import KeyLayout, Kind, Place
+from goverse.cluster.keys import KeyLayout, Kind, ParsedKey
 from goverse.cluster.member import Load, Member
 from goverse.cluster.targets import Targets
 from goverse.errors import DataDamaged, DataNewer
@@ -113,30 +113,30 @@ class ClusterView:
     def put(self, entry: Entry) -> None:
         """Take in a write."""
         self.revision = max(self.revision, entry.mod_revision)
-        place = self.layout.place(entry.key)
-        if place is None:
+        parsed = self.layout.parse(entry.key)
+        if parsed is None:
             return
         self._revisions[entry.key] = entry.mod_revision
         try:
-            self._read(place, entry)
+            self._read(parsed, entry)
         except (DataDamaged, DataNewer) as error:
             self.faults[entry.key] = error.detail
-            if place.kind is Kind.TARGETS and isinstance(error, DataDamaged):
+            if parsed.kind is Kind.TARGETS and isinstance(error, DataDamaged):
                 self.targets, self.targets_revision = None, entry.mod_revision
         else:
             self.faults.pop(entry.key, None)
-        self._note(place, entry.mod_revision)
+        self._note(parsed, entry.mod_revision)
 
     def delete(self, key: str, revision: int) -> None:
         """Take in a deletion."""
         self.revision = max(self.revision, revision)
-        place = self.layout.place(key)
-        if place is None:
+        parsed = self.layout.parse(key)
+        if parsed is None:
             return
         self._revisions.pop(key, None)
         self.faults.pop(key, None)
-        self._note(place, revision)
-        kind, name = place
+        self._note(parsed, revision)
+        kind, name = parsed
         if kind is Kind.SHARDS:
             self.shard_count = None
         elif kind is Kind.LEADER:
@@ -159,20 +159,20 @@ class ClusterView:
         elif kind is Kind.CATALOG:
             self.catalogs.pop(name, None)
 
-    def _note(self, place: Place, revision: int) -> None:
-        if place.kind is Kind.NODE:
+    def _note(self, parsed: ParsedKey, revision: int) -> None:
+        if parsed.kind is Kind.NODE:
             self.members_revision = revision
-        elif place.kind in (Kind.PIN, Kind.DRAIN):
+        elif parsed.kind in (Kind.PIN, Kind.DRAIN):
             self.intents_revision = revision
-        elif place.kind is Kind.LOAD:
+        elif parsed.kind is Kind.LOAD:
             self.loads_revision = revision
-        elif place.kind is Kind.CLAIMS:
+        elif parsed.kind is Kind.CLAIMS:
             self.claims_revision = revision
-        elif place.kind is Kind.CATALOG:
+        elif parsed.kind is Kind.CATALOG:
             self.catalogs_revision = revision
 
-    def _read(self, place: Place, entry: Entry) -> None:
-        kind, name = place
+    def _read(self, parsed: ParsedKey, entry: Entry) -> None:
+        kind, name = parsed
         if kind is Kind.SHARDS:
             self.shard_count = _count(entry.value)
         elif kind is Kind.NODE:

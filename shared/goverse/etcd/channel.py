@@ -1,7 +1,7 @@
 """One member's channel, and the one that replaces it when certificates change.
 
 gRPC gives a channel its certificates once, and connects it again with the same ones. So a change opens another channel
-beside the first; it takes over as soon as it stands, or as soon as the first one stands no more. What is under way on
+beside the first; it takes over as soon as it ready, or as soon as the first one ready no more. What is under way on
 the first one is finished, or repeated like anything whose connection broke.
 """
 
@@ -30,13 +30,13 @@ class RenewedChannel:
         replaced: how often that became another one.
     """
 
-    def __init__(self, address: str, open_channel: Callable[[], grpc.aio.Channel], patience_s: float) -> None:
-        """Use what ``open_channel`` opens; say so where the next one does not stand within ``patience_s``."""
+    def __init__(self, address: str, open_channel: Callable[[], grpc.aio.Channel], connect_timeout_s: float) -> None:
+        """Use what ``open_channel`` opens; say so where the next one does not stand within ``connect_timeout_s``."""
         self.current = open_channel()
         self.replaced = 0
         self._address = address
         self._open = open_channel
-        self._patience_s = patience_s
+        self._connect_timeout_s = connect_timeout_s
         self._renewing: asyncio.Task[None] | None = None
 
     def renew(self) -> None:
@@ -55,18 +55,18 @@ class RenewedChannel:
 
     async def _renew(self) -> None:
         old, fresh = self.current, self._open()
-        stands, broken = asyncio.ensure_future(_until_ready(fresh)), asyncio.ensure_future(_until_left(old))
+        ready, left = asyncio.ensure_future(_until_ready(fresh)), asyncio.ensure_future(_until_left(old))
         try:
-            if not await _first(stands, broken, self._patience_s):
+            if not await _first(ready, left, self._connect_timeout_s):
                 told = {"member": self._address, "reason": await why(fresh)}
                 logger.warning("new certificates do not do for a connection; the one from before is used", extra=told)
-                await _first(stands, broken, None)
+                await _first(ready, left, None)
             self.current, fresh = fresh, old
             self.replaced += 1
-            if not broken.done():
-                await asyncio.wait((broken,), timeout=_ASIDE_S)
+            if not left.done():
+                await asyncio.wait((left,), timeout=_ASIDE_S)
         finally:
-            for waiting in (stands, broken):
+            for waiting in (ready, left):
                 waiting.cancel()
             await fresh.close()
 
@@ -84,8 +84,8 @@ async def why(channel: grpc.aio.Channel) -> str:
     return ""
 
 
-async def _first(stands: asyncio.Future[None], broken: asyncio.Future[None], timeout_s: float | None) -> bool:
-    done, _ = await asyncio.wait((stands, broken), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+async def _first(ready: asyncio.Future[None], left: asyncio.Future[None], timeout_s: float | None) -> bool:
+    done, _ = await asyncio.wait((ready, left), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     return bool(done)
 
 

@@ -115,7 +115,7 @@ class Client:
         backoff = Backoff(limits.ETCD_BACKOFF_S, limits.ETCD_BACKOFF_S_MAX, self.random)
         attempts = 0
         while True:
-            connection = await self.connections.standing(deadline)
+            connection = await self.connections.usable(deadline)
             left_s = deadline - now()
             timeout_s = self.options.attempt_timeout_s * 2 ** (attempts // len(self.connections))
             try:
@@ -123,14 +123,14 @@ class Client:
                     connection, method, request, metadata, min(timeout_s, left_s) if method.repeatable else left_s
                 )
             except Failure as failure:
-                self._weigh(failure, method, connection)
+                self._raise_unless_retryable(failure, method, connection)
                 attempts += 1
                 pause_s = backoff.next_s()
                 if now() + pause_s >= deadline:
                     raise Unavailable(f"etcd did not answer in time: {failure}") from failure
                 await asyncio.sleep(pause_s)
 
-    def _weigh(self, failure: Failure, method: Method[Any, Any], connection: Connection) -> None:
+    def _raise_unless_retryable(self, failure: Failure, method: Method[Any, Any], connection: Connection) -> None:
         """Return where the request may be sent again.
 
         Raises:

@@ -54,7 +54,7 @@ class Connection:
         """Begin to show and believe the newest certificates."""
         self._renewed.renew()
 
-    async def stands(self, timeout_s: float) -> bool:
+    async def connected(self, timeout_s: float) -> bool:
         """Return whether requests can be sent, after an attempt of up to ``timeout_s`` to make it so."""
         state = self._channel.get_state(try_to_connect=True)
         with contextlib.suppress(TimeoutError):
@@ -181,7 +181,7 @@ class Connections:
         """Return how many members there are."""
         return len(self._all)
 
-    async def standing(self, deadline: float) -> Connection:
+    async def usable(self, deadline: float) -> Connection:
         """Wait for a connection that stands, until ``deadline`` on the loop's clock.
 
         Raises:
@@ -197,7 +197,7 @@ class Connections:
                     raise Unavailable("the connection to etcd is closed")
                 connection = self._all[self._chosen]
                 left_s = deadline - now()
-                if left_s > 0 and await connection.stands(min(left_s, self._options.connect_timeout_s)):
+                if left_s > 0 and await connection.connected(min(left_s, self._options.connect_timeout_s)):
                     return connection
                 self.blame(connection)
             pause_s = min(backoff.next_s(), deadline - now())

@@ -22,7 +22,7 @@ from goverse.etcd.v3 import etcd_pb2 as messages
 from goverse.ports.coordinator import Changed, Deleted, KeyEntry, Snapshot
 
 
-class Turn(Enum):
+class WatchStep(Enum):
     """What a watch has to do, when there is nothing to hand on."""
 
     WAIT = auto()  # for the next answer
@@ -69,29 +69,29 @@ class WatchCursor:
         """Tell whether the keys as of the position are those that were seen (rule 5)."""
         return self._known is None or self._known == _revisions(snapshot)
 
-    def take(self, answer: messages.WatchResponse) -> Changed | Turn:
+    def take(self, answer: messages.WatchResponse) -> Changed | WatchStep:
         """Return what to hand on, or what else to do."""
         if answer.compact_revision:
-            return Turn.RELOAD
+            return WatchStep.RELOAD
         if answer.canceled:
             self.reason = answer.cancel_reason or "the member ended the watch"
-            return Turn.DENIED if answer.created else Turn.REOPEN
+            return WatchStep.DENIED if answer.created else WatchStep.REOPEN
         if answer.header.cluster_id not in (0, self.cluster_id):
             if self.cluster_id:
-                return Turn.RELOAD
+                return WatchStep.RELOAD
             self.cluster_id = answer.header.cluster_id
         if answer.created:
-            return Turn.COMPARE if answer.header.revision < self.after else Turn.WAIT
+            return WatchStep.COMPARE if answer.header.revision < self.after else WatchStep.WAIT
         self._fragments += answer.events
         if answer.fragment or not self._fragments:
-            return Turn.WAIT
+            return WatchStep.WAIT
         events, self._fragments = self._fragments, []
         return self._changed(events)
 
-    def _changed(self, events: list[messages.Event]) -> Changed | Turn:
+    def _changed(self, events: list[messages.Event]) -> Changed | WatchStep:
         news = [self._change(event) for event in events if event.kv.mod_revision > self.after]
         if not news:
-            return Turn.WAIT
+            return WatchStep.WAIT
         self.after = events[-1].kv.mod_revision
         if self._known is not None:
             for change in news:

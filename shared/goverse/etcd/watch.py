@@ -18,7 +18,7 @@ from goverse import limits
 from goverse.errors import CoordinatorError, Unavailable
 from goverse.etcd.client import Client
 from goverse.etcd.connections import Connection, Stream
-from goverse.etcd.cursor import Turn, WatchCursor
+from goverse.etcd.cursor import WatchStep, WatchCursor
 from goverse.etcd.failures import COMPACTED, FUTURE, Failure, Meaning
 from goverse.etcd.methods import RANGE, WATCH
 from goverse.etcd.ranges import Range
@@ -32,7 +32,7 @@ DENIALS_MAX: Final = 3
 ASK: Final = messages.WatchRequest(progress_request=messages.WatchProgressRequest())
 
 WatchStream = Stream[messages.WatchRequest, messages.WatchResponse]
-Reader = Callable[[int], Awaitable[tuple[Snapshot, int]]]
+ReadAsOf = Callable[[int], Awaitable[tuple[Snapshot, int]]]
 """Reads the watched keys as of a revision (0: the newest), values only of the newest; returns the cluster's id, too."""
 
 logger = logging.getLogger("goverse.etcd")
@@ -41,7 +41,7 @@ logger = logging.getLogger("goverse.etcd")
 class Watch:
     """One watch."""
 
-    def __init__(self, client: Client, keys: Range, cursor: WatchCursor, read: Reader) -> None:
+    def __init__(self, client: Client, keys: Range, cursor: WatchCursor, read: ReadAsOf) -> None:
         """Follow ``keys`` from where ``cursor`` is; ``read`` gives them as of a revision."""
         self._client = client
         self._keys = keys
@@ -63,7 +63,7 @@ class Watch:
         while not self._client.connections.closed:
             begun = loop.time()
             try:
-                connection = await self._client.connections.standing(begun + self._client.options.operation_timeout_s)
+                connection = await self._client.connections.usable(begun + self._client.options.operation_timeout_s)
                 async with aclosing(self._over(connection)) as stream:
                     async for news in stream:
                         yield news
@@ -85,22 +85,22 @@ class Watch:
         try:
             with connection.open(WATCH, self._client.metadata(self._token)) as stream:
                 await self._send(stream, self._request())
-                turn: Changed | Turn = await self._compare()
-                while turn is Turn.WAIT or isinstance(turn, Changed):
-                    turn = self._cursor.take(await self._receive(stream))
-                    if turn is Turn.COMPARE:
+                step: Changed | WatchStep = await self._compare()
+                while step is WatchStep.WAIT or isinstance(step, Changed):
+                    step = self._cursor.take(await self._receive(stream))
+                    if step is WatchStep.COMPARE:
                         self._replaced |= await self._is_other_history()
-                        turn = Turn.RELOAD if self._replaced else Turn.WAIT
-                    elif isinstance(turn, Changed):
+                        step = WatchStep.RELOAD if self._replaced else WatchStep.WAIT
+                    elif isinstance(step, Changed):
                         self._denials = 0
-                        yield turn
+                        yield step
         except Failure as failure:
             self._client.connections.blame(connection)
-            self._weigh(connection, failure)
+            self._raise_unless_retryable(connection, failure)
             return
-        if turn is Turn.RELOAD:
+        if step is WatchStep.RELOAD:
             yield await self._reload()
-        elif turn is Turn.DENIED:
+        elif step is WatchStep.DENIED:
             self._denied()
 
     def _request(self) -> messages.WatchRequest:
@@ -139,11 +139,11 @@ class Watch:
                 reading.cancel()
                 await asyncio.wait([reading])
 
-    async def _compare(self) -> Turn:
+    async def _compare(self) -> WatchStep:
         """Compare the history that a watch finds when it is opened again with the one that it followed."""
         opened, self._opened = self._opened, True
         if not opened:
-            return Turn.WAIT
+            return WatchStep.WAIT
         try:
             snapshot, _ = await self._read(self._cursor.after)
         except CoordinatorError as error:
@@ -151,9 +151,9 @@ class Watch:
             if words not in (COMPACTED, FUTURE):
                 raise
             self._replaced |= words == FUTURE
-            return Turn.RELOAD
+            return WatchStep.RELOAD
         self._replaced |= not self._cursor.matches(snapshot)
-        return Turn.RELOAD if self._replaced else Turn.WAIT
+        return WatchStep.RELOAD if self._replaced else WatchStep.WAIT
 
     async def _is_other_history(self) -> bool:
         """Tell whether the cluster as a whole knows less than was seen, not this one member."""
@@ -179,7 +179,7 @@ class Watch:
         if not self._client.connections.closed:
             logger.warning("a watch waits for etcd", extra={"reason": error.detail})
 
-    def _weigh(self, connection: Connection, failure: Failure) -> None:
+    def _raise_unless_retryable(self, connection: Connection, failure: Failure) -> None:
         """Return where the watch may be opened again.
 
         Raises:

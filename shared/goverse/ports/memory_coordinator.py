@@ -169,12 +169,12 @@ class MemoryCoordinator:
         if not self.reach.delay_s:
             return self._answer(self._arrive(operation))
         # What is on its way arrives, although nobody may wait for it any more.
-        journey = asyncio.ensure_future(self._travel(operation))
-        self._travelling.add(journey)
-        journey.add_done_callback(self._arrived)
+        task = asyncio.ensure_future(self._travel(operation))
+        self._travelling.add(task)
+        task.add_done_callback(self._arrived)
         try:
             async with asyncio.timeout(self._operation_timeout_s):
-                return await asyncio.shield(journey)
+                return await asyncio.shield(task)
         except TimeoutError as error:
             raise Unavailable("the coordinator did not answer in time") from error
 
@@ -184,10 +184,10 @@ class MemoryCoordinator:
         await asyncio.sleep(self.reach.delay_s)
         return self._answer(result)
 
-    def _arrived(self, journey: asyncio.Task[object]) -> None:
-        self._travelling.discard(journey)
-        if not journey.cancelled():
-            journey.exception()  # whoever waited has it; nobody else wants it
+    def _arrived(self, task: asyncio.Task[object]) -> None:
+        self._travelling.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; nobody else wants it
 
     def _arrive(self, operation: Callable[[], T]) -> T:
         if self._closed or not self._keys.up or not self.reach.requests:

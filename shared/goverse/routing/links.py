@@ -41,16 +41,16 @@ class Links:
     """Links by address.
 
     Attributes:
-        dark: the addresses whose link is of no use now.
+        unreachable: the addresses whose link is of no use now.
         openings: how often a link became of no use.
     """
 
-    def __init__(self, connect: Connect, lit: Callable[[str], None]) -> None:
-        """Know no node yet; ``lit`` hears of each address that is of use again."""
-        self.dark: set[str] = set()
+    def __init__(self, connect: Connect, recovered: Callable[[str], None]) -> None:
+        """Know no node yet; ``recovered`` hears of each address that is of use again."""
+        self.unreachable: set[str] = set()
         self.openings = 0
         self._connect = connect
-        self._lit = lit
+        self._recovered = recovered
         self._links: dict[str, NodeLink] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -72,7 +72,7 @@ class Links:
         """Hang up everywhere else, once what is under way was answered: the node may only have lost its lease."""
         for address in self._links.keys() - present:
             self._track(self._links.pop(address).close(drain_timeout_s=CALL_TIMEOUT_S))
-            self.dark.discard(address)
+            self.unreachable.discard(address)
 
     async def close(self) -> None:
         """Hang up everywhere."""
@@ -88,11 +88,11 @@ class Links:
         if self._links.get(address) is not link:
             return  # it was let go
         if not state.usable:
-            self.openings += address not in self.dark
-            self.dark.add(address)
-        elif address in self.dark:
-            self.dark.discard(address)
-            self._lit(address)
+            self.openings += address not in self.unreachable
+            self.unreachable.add(address)
+        elif address in self.unreachable:
+            self.unreachable.discard(address)
+            self._recovered(address)
 
     def _track(self, closing: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(closing)

@@ -52,7 +52,7 @@ class RouterMetrics(Collector):
         yield counter("routing_calls_parked", "Times that a call began to wait for an owner.", stats.parked)
         yield counter("routing_calls_refused", "Calls that found no place to wait for an owner.", stats.refused)
         yield gauge(
-            "routing_circuits_open", "Nodes that get no calls, since they cannot be reached.", len(router.links.dark)
+            "routing_circuits_open", "Nodes that get no calls, since they cannot be reached.", len(router.links.unreachable)
         )
         yield counter(
             "routing_circuits_opened", "Times that a node could not be reached any more.", router.links.openings

@@ -25,7 +25,7 @@ from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, placement_of, stable_hash
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Carrier, Link, Readiness, Waiter
-from goverse.routing.journey import Journey, delivery_of
+from goverse.routing.routed_call import RoutedCall, delivery_of
 from goverse.routing.links import Connect, Links, list_at_any, readiness_of
 from goverse.routing.metrics import RouterStats
 
@@ -62,10 +62,10 @@ class Router:
             parked_max: calls that may wait for an owner; more are refused.
         """
         self.table = ShardTable(shard_count)
-        self.parking: Parking[Journey] = Parking(parked_max)
+        self.parking: Parking[RoutedCall] = Parking(parked_max)
         self.stats = RouterStats()
-        self.links = Links(connect, self._lit)
-        self._dark = self.links.dark
+        self.links = Links(connect, self._recovered)
+        self._unreachable = self.links.unreachable
         self.own = own
         self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"  # as ``router_key``, which is taken apart again
         self._numbers = count(1)
@@ -92,27 +92,27 @@ class Router:
         if changed:
             self._served = sum(route is not None for route in self.table.routes)
         self.links.let_go(self._present)
-        for journey in self.parking.moved(changed):
-            self._unparked(journey)
+        for call in self.parking.moved(changed):
+            self._unparked(call)
 
     def name_of(self, address: str) -> str:
         """Return the id of the node that is registered at ``address``, "" if there is none."""
         return self._names.get(address, "")
 
-    def _lit(self, address: str) -> None:
+    def _recovered(self, address: str) -> None:
         """Let go on what waited for a node that can be reached again."""
         routes = self.table.routes
         shards = [shard for shard in self.parking.shards() if (at := routes[shard]) and at.address == address]
-        for journey in self.parking.moved(shards):
-            self._unparked(journey)
+        for call in self.parking.moved(shards):
+            self._unparked(call)
 
     async def close(self) -> None:
         """Hang up everywhere; calls that wait are refused."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for journey in self.parking.moved(range(len(self.table))):
-            self._fail(journey, _shutting_down())
+        for call in self.parking.moved(range(len(self.table))):
+            self._fail(call, _shutting_down())
         await self.links.close()
 
     # --- Link ---------------------------------------------------------------------------------------------------------
@@ -133,12 +133,12 @@ class Router:
         if request.idempotency_key is None and request.operation is not Operation.READ:
             request.idempotency_key = f"{self._key_prefix}{next(self._numbers):x}"
             request.fresh_key = True
-        journey = Journey(self, request, shard, waiter, asyncio.get_running_loop().time())
+        call = RoutedCall(self, request, shard, waiter, asyncio.get_running_loop().time())
         route = self.table.routes[shard]
-        if route is None or route.address in self._dark:
-            self._go_on(journey)
+        if route is None or route.address in self._unreachable:
+            self._go_on(call)
         else:
-            self._send(journey, route)
+            self._send(call, route)
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
@@ -182,72 +182,72 @@ class Router:
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
-    def _send(self, journey: Journey, route: Route) -> None:
+    def _send(self, call: RoutedCall, route: Route) -> None:
         if self.own is not None and route.node == self.own[0]:
             link: Carrier | None = self.own[1]
         else:
             link = self.links.get(route.address)
         if link is None:
-            self.missed(journey, Miss.UNSENT, route)
+            self.missed(call, Miss.UNSENT, route)
         else:
-            journey.route = route
-            link.carry(journey.request, journey)
+            call.route = route
+            link.carry(call.request, call)
 
-    def missed(self, journey: Journey, miss: Miss, route: Route | None = None) -> None:
+    def missed(self, call: RoutedCall, miss: Miss, route: Route | None = None) -> None:
         """Take note of a send that gave no result, and go on."""
         self.stats.misses[miss] += 1
         now = asyncio.get_running_loop().time()
-        if journey.delivery is None:
-            journey.delivery = delivery_of(journey, route or journey.route)
-        journey.delivery.missed(miss, now)
+        if call.delivery is None:
+            call.delivery = delivery_of(call, route or call.route)
+        call.delivery.missed(miss, now)
         if self._closed:
-            self._fail(journey, known(Unavailable("the process is shutting down"), Executed.UNKNOWN))
+            self._fail(call, known(Unavailable("the process is shutting down"), Executed.UNKNOWN))
         else:
-            self._go_on(journey)
+            self._go_on(call)
 
-    def _go_on(self, journey: Journey) -> None:
+    def _go_on(self, call: RoutedCall) -> None:
         now = asyncio.get_running_loop().time()
-        if journey.delivery is None:
-            journey.delivery = delivery_of(journey, None)
-        route = self.table.routes[journey.shard]
-        if route is not None and route.address in self._dark and now < journey.request.deadline:
+        if call.delivery is None:
+            call.delivery = delivery_of(call, None)
+        route = self.table.routes[call.shard]
+        if route is not None and route.address in self._unreachable and now < call.request.deadline:
             self.stats.held += 1
-            self._park(journey, journey.request.deadline)
+            self._park(call, call.request.deadline)
             return
-        step = journey.delivery.next(route, now)
+        step = call.delivery.next(route, now)
         if isinstance(step, Send):
-            journey.request.attempt = step.attempt
-            journey.request.fresh_key = journey.request.fresh_key and not step.attempt
-            self.stats.forwards += journey.route is not None and journey.route.node != step.route.node
-            self._send(journey, step.route)
+            call.request.attempt = step.attempt
+            call.request.fresh_key = call.request.fresh_key and not step.attempt
+            self.stats.forwards += call.route is not None and call.route.node != step.route.node
+            self._send(call, step.route)
         elif isinstance(step, Park):
-            self._park(journey, step.until)
+            self._park(call, step.until)
         else:
-            self._fail(journey, step.error)
+            self._fail(call, step.error)
 
-    def _park(self, journey: Journey, until: float) -> None:
+    def _park(self, call: RoutedCall, until: float) -> None:
         if self._closed:
-            self._fail(journey, _shutting_down())
+            self._fail(call, _shutting_down())
             return
         try:
-            self.parking.park(journey, journey.shard, until)
+            self.parking.park(call, call.shard, until)
         except Overloaded as error:
             self.stats.refused += 1
-            self._fail(journey, error)
+            self._fail(call, error)
             return
         self.stats.parked += 1
         self._arm(min(until, asyncio.get_running_loop().time() + _GIVEN_UP_S))
 
-    def _unparked(self, journey: Journey) -> None:
-        if not journey.done():
-            self._go_on(journey)
+    def _unparked(self, call: RoutedCall) -> None:
+        if not call.done():
+            self._go_on(call)
 
     def is_elsewhere(self, route: Route | None) -> bool:
         """Tell whether a route leads to another process."""
         return route is not None and (self.own is None or route.node != self.own[0])
 
-    def _fail(self, journey: Journey, error: GoverseError) -> None:
-        journey.answer(Reply(problem=Problem.of(error, journey.request.request_id)))
+    def _fail(self, call: RoutedCall, error: GoverseError) -> None:
+        call.answer(Reply(problem=Problem.of(error, call.request.request_id)))
 
     def _arm(self, at: float) -> None:
         loop = asyncio.get_running_loop()
@@ -262,9 +262,9 @@ class Router:
         """Let go on what has waited long enough, and forget what nobody waits for any more."""
         self._timer = None
         now = asyncio.get_running_loop().time()
-        for journey in self.parking.due(now):
-            self._unparked(journey)
-        self.parking.forget(Journey.done)
+        for call in self.parking.due(now):
+            self._unparked(call)
+        self.parking.forget(RoutedCall.done)
         at = self.parking.next_at()
         if at is not None:
             self._arm(min(at, now + _GIVEN_UP_S))

@@ -30,7 +30,7 @@ from goverse.model.keys import ObjectKey, check_namespace, is_name
 from goverse.model.problem_bounds import bounded_text
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Readiness
-from goverse.wire.introduction import Introduction
+from goverse.wire.handshake import Hello
 from goverse.wire.problems import read_problem, write_problem
 from goverse.wire.v1 import wire_pb2 as messages
 
@@ -60,22 +60,22 @@ def parse(data: bytes) -> messages.Envelope:
 # --- introductions ----------------------------------------------------------------------------------------------------
 
 
-def write_hello(introduction: Introduction, hello: messages.Hello) -> None:
+def write_hello(hello: Hello, message: messages.Hello) -> None:
     """Fill in who we are."""
-    hello.MergeFrom(
+    message.MergeFrom(
         messages.Hello(
-            release=introduction.release,
-            versions=introduction.versions,
-            features=sorted(introduction.features),
-            kind=introduction.kind,
-            id=introduction.id,
-            incarnation=introduction.incarnation,
-            inflight_max=introduction.inflight_max,
+            release=hello.release,
+            versions=hello.versions,
+            features=sorted(hello.features),
+            kind=hello.kind,
+            id=hello.id,
+            incarnation=hello.incarnation,
+            inflight_max=hello.inflight_max,
         )
     )
 
 
-def read_hello(envelope: messages.Envelope) -> Introduction:
+def read_hello(envelope: messages.Envelope) -> Hello:
     """Return who the peer is.
 
     Raises:
@@ -83,21 +83,21 @@ def read_hello(envelope: messages.Envelope) -> Introduction:
     """
     if not envelope.HasField("hello"):
         raise PeerError("the peer did not introduce itself")
-    hello = envelope.hello
+    message = envelope.hello
     for what in ("kind", "id", "incarnation", "release"):
-        text = getattr(hello, what)
+        text = getattr(message, what)
         if len(text) > PEER_NAME_BYTES_MAX or not text.isprintable():
             raise PeerError(f"the peer's {what} is not at most {PEER_NAME_BYTES_MAX} printable characters")
-    if len(hello.versions) > _VERSIONS_MAX or len(hello.features) > _VERSIONS_MAX:
+    if len(message.versions) > _VERSIONS_MAX or len(message.features) > _VERSIONS_MAX:
         raise PeerError(f"the peer names more than {_VERSIONS_MAX} versions or features")
-    return Introduction(
-        kind=hello.kind,
-        id=hello.id,
-        incarnation=hello.incarnation,
-        release=hello.release,
-        versions=tuple(hello.versions),
-        features=frozenset(hello.features),
-        inflight_max=hello.inflight_max,
+    return Hello(
+        kind=message.kind,
+        id=message.id,
+        incarnation=message.incarnation,
+        release=message.release,
+        versions=tuple(message.versions),
+        features=frozenset(message.features),
+        inflight_max=message.inflight_max,
     )
 
 

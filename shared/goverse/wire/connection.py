@@ -19,7 +19,7 @@ from goverse.model.records import ObjectSummary
 from goverse.objects.problems import error_of
 from goverse.ports.link import Readiness
 from goverse.wire import codec
-from goverse.wire.introduction import CANCEL, LIST, READINESS, Introduction, agree
+from goverse.wire.handshake import CANCEL, LIST, READINESS, Hello, agree
 from goverse.wire.liveness import Liveness, Verdict
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import Outgoing
@@ -46,7 +46,7 @@ class Connection:
         on_goaway: called when the peer said that it will end.
     """
 
-    peer: Introduction
+    peer: Hello
 
     def __init__(
         self,
@@ -80,25 +80,25 @@ class Connection:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    async def meet(self, introduction: Introduction) -> None:
+    async def meet(self, hello: Hello) -> None:
         """Exchange introductions.
 
         Raises:
             PeerError: the peer cannot be understood.
             grpc.RpcError: there is no connection.
         """
-        hello = messages.Envelope()
-        codec.write_hello(introduction, hello.hello)
-        await self._call.write(hello.SerializeToString())
+        first = messages.Envelope()
+        codec.write_hello(hello, first.hello)
+        await self._call.write(first.SerializeToString())
         data = await self._call.read()
         if data is grpc.aio.EOF:
             raise PeerError("the peer hung up without a word")
         envelope = codec.parse(data)
         self.peer = codec.read_hello(envelope)
-        self._features = agree(introduction, self.peer).features
+        self._features = agree(hello, self.peer).features
         if READINESS in self._features:
             self.readiness = Readiness(False, ("the node did not say yet whether it serves",), 0)
-        self._liveness.heard(self._loop.time())
+        self._liveness.received(self._loop.time())
         self._take(envelope)
 
     async def run(self) -> None:
@@ -146,7 +146,7 @@ class Connection:
         if stalled_s >= self._options.write_stall_timeout_s:
             self._end(f"the peer took nothing for {stalled_s:.0f} s")
         verdict = self._liveness.look(now)
-        if verdict is Verdict.ASK:
+        if verdict is Verdict.PING:
             self._pings += 1
             self._envelope().ping = self._pings
         elif verdict is Verdict.GIVE_UP:
@@ -190,7 +190,7 @@ class Connection:
                 code = await self._call.code()
                 said = await self._call.details() or ("it hung up" if code is grpc.StatusCode.OK else code.name)
                 raise ConnectionBroken(f"the peer ended the stream: {said}")
-            self._liveness.heard(self._loop.time())
+            self._liveness.received(self._loop.time())
             self._stats.message_bytes_in += len(data)
             envelope = codec.parse(data)
             self._stats.count_replies(len(envelope.replies))

@@ -28,8 +28,8 @@ from goverse.ports.link import Readiness, Waiter
 from goverse.wire.backoff import Backoff
 from goverse.wire.connection import Connection, ConnectionBroken, reason_of
 from goverse.wire.credentials import LinkSecurity, explained
-from goverse.wire.introduction import Introduction
-from goverse.wire.link_state import LinkState, Phase
+from goverse.wire.handshake import Hello
+from goverse.wire.link_state import LinkState, LinkPhase
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import Budget, Outgoing
 from goverse.wire.stats import WireStats
@@ -45,7 +45,7 @@ class GrpcLink:
     def __init__(
         self,
         address: str,
-        introduction: Introduction,
+        hello: Hello,
         *,
         options: WireOptions | None = None,
         security: LinkSecurity | None = None,
@@ -61,7 +61,7 @@ class GrpcLink:
         self._name_of = name_of
         self._stats = stats or WireStats()
         self.address = address
-        self._introduction = introduction
+        self._hello = hello
         self._options = options or WireOptions()
         self._security = security
         self._backoff = Backoff(self._options.backoff_s, self._options.backoff_s_max, jitter)
@@ -84,7 +84,7 @@ class GrpcLink:
         self._loop = asyncio.get_running_loop()
         self._create_future: Callable[[], Future[Reply]] = self._loop.create_future
         self._context = copy_context()  # not that of a request that happens to arm the timer
-        self.state = LinkState(Phase.CONNECTING, self._loop.time())
+        self.state = LinkState(LinkPhase.CONNECTING, self._loop.time())
         self._stats.under_way[self] = self._outgoing.__len__
         self._task = self._loop.create_task(self._run(), name=f"goverse-wire-link-{self.address}")
         self._tick()
@@ -104,7 +104,7 @@ class GrpcLink:
         if self._timer is not None:
             self._timer.cancel()
         self._stats.under_way.pop(self, None)
-        self._enter(Phase.CLOSED, "the link was closed")
+        self._enter(LinkPhase.CLOSED, "the link was closed")
         self._lose("the link was closed")
 
     def watch(self, watcher: Callable[[LinkState], None]) -> Callable[[], None]:
@@ -117,7 +117,7 @@ class GrpcLink:
     def carry(self, request: Request, waiter: Waiter) -> None:
         """Send a request; see ``goverse.ports.link.Carrier``."""
         connection = self._connection
-        if connection is None and self.state.phase is not Phase.CONNECTING:
+        if connection is None and self.state.phase is not LinkPhase.CONNECTING:
             refusal: GoverseError | None = self._unreachable(self.state.reason, Executed.NO)
         else:
             refusal = self._outgoing.add(request, waiter)
@@ -144,7 +144,7 @@ class GrpcLink:
         """
         try:
             async with asyncio.timeout(self._options.list_timeout_s):
-                while self._connection is None and self.state.phase is Phase.CONNECTING:  # noqa: ASYNC110  # seldom
+                while self._connection is None and self.state.phase is LinkPhase.CONNECTING:  # noqa: ASYNC110  # seldom
                     await asyncio.sleep(_POLL_S)
                 if self._connection is None:
                     raise self._unreachable(self.state.reason, Executed.NO)
@@ -185,10 +185,10 @@ class GrpcLink:
         return self.state.peer.id if self.state.peer is not None else self._name_of(self.address)
 
     def _broke(self, reason: str) -> None:
-        if self.state.phase is not Phase.BROKEN:
+        if self.state.phase is not LinkPhase.BROKEN:
             named = {"node": name} if (name := self._name()) else {}
             logger.warning("node unreachable", extra={**named, "address": self.address, "reason": reason})
-        self._enter(Phase.BROKEN, reason)
+        self._enter(LinkPhase.BROKEN, reason)
         self._lose(reason)
 
     async def _attempt(self) -> str | None:
@@ -197,7 +197,7 @@ class GrpcLink:
         connection = Connection(channel, self._outgoing, options, stats=self._stats, on_goaway=self._went_away)
         try:
             async with asyncio.timeout(options.connect_timeout_s):
-                await connection.meet(self._introduction)
+                await connection.meet(self._hello)
             await self._stay(connection)
         except (grpc.RpcError, asyncio.InvalidStateError) as error:
             reason = reason_of(error)
@@ -226,7 +226,7 @@ class GrpcLink:
         self._connection = connection
         self._stats.connections += 1
         self._stats.opened += 1
-        self._enter(Phase.CONNECTED, peer=connection.peer)
+        self._enter(LinkPhase.CONNECTED, peer=connection.peer)
         reason = "the link was closed"
         try:
             await connection.run()
@@ -239,12 +239,12 @@ class GrpcLink:
             self._stats.connections -= 1
             self._commit_seq = max(self._commit_seq, connection.commit_seq)
             self._backoff.ended(self._loop.time() - began)
-            self._enter(Phase.CONNECTING, reason)
+            self._enter(LinkPhase.CONNECTING, reason)
             self._lose(reason)
 
-    def _enter(self, phase: Phase, reason: str = "", peer: Introduction | None = None) -> None:
+    def _enter(self, phase: LinkPhase, reason: str = "", peer: Hello | None = None) -> None:
         since = self.state.since if phase is self.state.phase else self._loop.time()
-        draining = phase is Phase.CONNECTED and self._outgoing.draining is not None
+        draining = phase is LinkPhase.CONNECTED and self._outgoing.draining is not None
         self._change(LinkState(phase, since, reason, peer or self.state.peer, draining))
 
     def _went_away(self) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from goverse.wire.introduction import Introduction
+from goverse.wire.handshake import Hello
 
 
-class Phase(StrEnum):
+class LinkPhase(StrEnum):
     """Where a link stands; the table is on top of this module."""
 
     CONNECTING = "connecting"
@@ -29,14 +29,14 @@ class LinkState(NamedTuple):
         silent: the peer was asked for a sign of life, and gave none for as long again.
     """
 
-    phase: Phase
+    phase: LinkPhase
     since: float
     reason: str = ""
-    peer: Introduction | None = None
+    peer: Hello | None = None
     draining: bool = False
     silent: bool = False
 
     @property
     def usable(self) -> bool:
         """Whether requests are better sent than kept."""
-        return self.phase in (Phase.CONNECTING, Phase.CONNECTED) and not self.silent
+        return self.phase in (LinkPhase.CONNECTING, LinkPhase.CONNECTED) and not self.silent

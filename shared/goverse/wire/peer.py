@@ -20,7 +20,7 @@ from goverse.model.frames import Problem, Reply, Request
 from goverse.ports.link import Carrier, Readiness
 from goverse.wire import codec
 from goverse.wire.incoming import Incoming, Occupancy
-from goverse.wire.introduction import CANCEL, LIST, READINESS, Agreement, Introduction
+from goverse.wire.handshake import CANCEL, LIST, READINESS, Agreement, Hello
 from goverse.wire.liveness import Liveness, Verdict
 from goverse.wire.options import WireOptions
 from goverse.wire.portions import divide
@@ -61,7 +61,7 @@ class Peer:
 
     def __init__(
         self,
-        introduction: Introduction,
+        hello: Hello,
         agreement: Agreement,
         *,
         link: Carrier,
@@ -70,7 +70,7 @@ class Peer:
         stats: WireStats,
     ) -> None:
         """Serve ``link`` to the peer; nothing is read or written before ``run``."""
-        self.introduction = introduction
+        self.hello = hello
         self.incoming = Incoming(options, occupancy)
         self._agreement = agreement
         self._link = link
@@ -91,13 +91,13 @@ class Peer:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    async def run(self, context: Context, hello: messages.Envelope) -> None:
+    async def run(self, context: Context, first: messages.Envelope) -> None:
         """Serve until the peer hangs up, breaks a rule, or ``end`` is called.
 
         Raises:
             PeerError: the peer broke a rule.
         """
-        self._extra = hello
+        self._extra = first
         self.tell_readiness(self._link.readiness())
         write = cast("Callable[[bytes], Awaitable[None]]", context.write)
         tasks = [
@@ -107,7 +107,7 @@ class Peer:
         try:
             events: list[Future[Any]] = [*tasks, self._ended]
             await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
-            logger.info("a stream ended", extra={"peer": str(self.introduction), "reason": self._why(tasks)})
+            logger.info("a stream ended", extra={"peer": str(self.hello), "reason": self._why(tasks)})
         finally:
             self._ended.cancel()
             for task in (*tasks, *self._listings):
@@ -156,9 +156,9 @@ class Peer:
         if stalled_s >= self._options.write_stall_timeout_s:
             self.end(f"the peer took nothing for {stalled_s:.0f} s")
         if self._room.is_waited_for:  # not read from, so not heard; a stall ends it
-            self._liveness.heard(now)
+            self._liveness.received(now)
         verdict = self._liveness.look(now)
-        if verdict is Verdict.ASK:
+        if verdict is Verdict.PING:
             self._pings += 1
             self._envelope().ping = self._pings
         elif verdict is Verdict.GIVE_UP:
@@ -181,7 +181,7 @@ class Peer:
             if data is grpc.aio.EOF:
                 return
             now = self._loop.time()
-            self._liveness.heard(now)
+            self._liveness.received(now)
             self._stats.message_bytes_in += len(data)
             self._take(codec.parse(data), now)
             if incoming.is_full:

@@ -19,7 +19,7 @@ from goverse.errors import ConfigError, PeerError
 from goverse.ports.link import Carrier, Readiness
 from goverse.wire import codec
 from goverse.wire.incoming import Occupancy
-from goverse.wire.introduction import Introduction, agree
+from goverse.wire.handshake import Hello, agree
 from goverse.wire.options import WireOptions
 from goverse.wire.peer import Context, Peer
 from goverse.wire.stats import WireStats
@@ -38,7 +38,7 @@ class LinkServer:
     def __init__(
         self,
         link: Carrier,
-        introduction: Introduction,
+        hello: Hello,
         *,
         options: WireOptions | None = None,
         credentials: grpc.ServerCredentials | None = None,
@@ -47,7 +47,7 @@ class LinkServer:
         """Serve ``link`` in the name of ``introduction``; without ``credentials`` in the clear."""
         self._link = link
         self._options = options or WireOptions()
-        self._introduction = replace(introduction, inflight_max=self._options.inflight_max)
+        self._hello = replace(hello, inflight_max=self._options.inflight_max)
         self._credentials = credentials
         self._occupancy = Occupancy(self._options.inflight_total_max)
         self._stats = stats or WireStats()
@@ -59,9 +59,9 @@ class LinkServer:
         self._ticker: asyncio.Task[None] | None = None
 
     @property
-    def peers(self) -> tuple[Introduction, ...]:
+    def peers(self) -> tuple[Hello, ...]:
         """Who has a stream open now."""
-        return tuple(peer.introduction for peer in self._peers)
+        return tuple(peer.hello for peer in self._peers)
 
     @property
     def inflight(self) -> int:
@@ -124,7 +124,7 @@ class LinkServer:
 
     async def _connect(self, _requests: object, context: Context) -> None:
         try:
-            peer, hello = await self._meet(context)
+            peer, first = await self._meet(context)
         except PeerError as error:
             self._stats.failed += 1
             logger.warning("a stream was refused", extra={"peer": context.peer(), "reason": error.detail})
@@ -132,12 +132,12 @@ class LinkServer:
         self._peers.add(peer)
         self._stats.connections += 1
         self._stats.opened += 1
-        logger.info("a stream was opened", extra={"peer": str(peer.introduction), "address": context.peer()})
+        logger.info("a stream was opened", extra={"peer": str(peer.hello), "address": context.peer()})
         try:
-            await peer.run(context, hello)
+            await peer.run(context, first)
         except PeerError as error:
             self._stats.cut += 1
-            logger.warning("a stream was cut", extra={"peer": str(peer.introduction), "reason": error.detail})
+            logger.warning("a stream was cut", extra={"peer": str(peer.hello), "reason": error.detail})
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
         finally:
             self._stats.connections -= 1
@@ -154,23 +154,23 @@ class LinkServer:
             raise PeerError("the peer did not introduce itself in time") from None
         if data is grpc.aio.EOF:
             raise PeerError("the peer hung up without a word")
-        introduction = codec.read_hello(codec.parse(data))
-        agreement = agree(self._introduction, introduction)
+        hello = codec.read_hello(codec.parse(data))
+        agreement = agree(self._hello, hello)
         # Before the first message: were that one cancelled on its way, gRPC would try to send the metadata twice.
         await context.send_initial_metadata(())
         peer = Peer(
-            introduction,
+            hello,
             agreement,
             link=self._link,
             options=self._options,
             occupancy=self._occupancy,
             stats=self._stats,
         )
-        hello = messages.Envelope()
-        codec.write_hello(self._introduction, hello.hello)
+        first = messages.Envelope()
+        codec.write_hello(self._hello, first.hello)
         if self._occupancy.draining is not None:
-            hello.goaway.reason = self._occupancy.draining
-        return peer, hello
+            first.goaway.reason = self._occupancy.draining
+        return peer, first
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

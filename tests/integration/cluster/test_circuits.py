@@ -10,8 +10,8 @@ from goverse import Object, call
 from goverse.cluster.delivery import Miss
 from goverse.errors import Executed, Overloaded, Timeout, known
 from goverse.model.frames import Problem
-from goverse.routing.journey import miss_of
-from goverse.wire.link_state import Phase
+from goverse.routing.routed_call import miss_of
+from goverse.wire.link_state import LinkPhase
 from goverse.wire.liveness import Liveness, Verdict
 from tests.nodes import code, problem, settle, until, value
 from tests.twin_cluster import TwinCluster
@@ -28,9 +28,9 @@ class Tally(Object):
         return self.value
 
 
-@pytest.mark.parametrize(("phase", "silent"), [(Phase.BROKEN, False), (Phase.CONNECTED, True)])
+@pytest.mark.parametrize(("phase", "silent"), [(LinkPhase.BROKEN, False), (LinkPhase.CONNECTED, True)])
 async def test_calls_wait_untried_for_a_node_that_cannot_be_reached_and_go_on_at_its_first_word(
-    phase: Phase, silent: bool
+    phase: LinkPhase, silent: bool
 ) -> None:
     async with TwinCluster(Tally) as cluster:
         await cluster.join("a", "b")
@@ -42,23 +42,23 @@ async def test_calls_wait_untried_for_a_node_that_cannot_be_reached_and_go_on_at
         await settle()
         stats = cluster.router.stats
         assert (stats.held, stats.misses[Miss.UNSENT], len(cluster.router.parking)) == (50, 0, 50)
-        assert cluster.router.links.dark == {"a"}
+        assert cluster.router.links.unreachable == {"a"}
 
-        cluster.tell("a", Phase.CONNECTED)
+        cluster.tell("a", LinkPhase.CONNECTED)
 
         assert [value(reply) for reply in await asyncio.gather(*held)] == [1] * 50
-        assert (stats.held, cluster.router.links.dark, cluster.router.links.openings) == (50, set(), 1)
+        assert (stats.held, cluster.router.links.unreachable, cluster.router.links.openings) == (50, set(), 1)
 
 
 async def test_a_parked_call_whose_caller_leaves_gives_its_place_free() -> None:
     async with TwinCluster(Tally) as cluster:
         await cluster.join("a")
         await cluster.served("a")
-        cluster.tell("a", Phase.BROKEN)
+        cluster.tell("a", LinkPhase.BROKEN)
         left, stays = (cluster.call(Tally, name, "add") for name in ("t", "u"))
         left.cancel()
         await until(lambda: len(cluster.router.parking) == 1)
-        cluster.tell("a", Phase.CONNECTED)
+        cluster.tell("a", LinkPhase.CONNECTED)
         assert value(await stays) == 1
 
 
@@ -76,18 +76,18 @@ async def test_calls_for_a_dead_node_go_on_elsewhere_when_its_lease_ran_out() ->
         await cluster.served("a", "b")
         shard = cluster.owners().index("a")
         cluster.hosts["a"].kill()
-        cluster.tell("a", Phase.BROKEN)
+        cluster.tell("a", LinkPhase.BROKEN)
         held = cluster.call(Tally, f"shard#{shard}/t", "add")
         assert value(await held) == 1
         assert cluster.owners()[shard] == "b"
-        await until(lambda: cluster.router.links.dark == set())
+        await until(lambda: cluster.router.links.unreachable == set())
 
 
 async def test_a_call_that_was_never_sent_by_its_deadline_says_when_to_try_again() -> None:
     async with TwinCluster(Tally) as cluster:
         await cluster.join("a")
         await cluster.served("a")
-        cluster.tell("a", Phase.BROKEN)
+        cluster.tell("a", LinkPhase.BROKEN)
         refused = await cluster.call(Tally, "t", "add", timeout_s=0.2)
         assert code(refused) == "timeout"
         assert (problem(refused).executed, problem(refused).extra["retry_after_s"]) == (Executed.NO, 1)
@@ -105,7 +105,7 @@ def test_a_peer_is_silent_once_it_left_a_question_unanswered_for_as_long_as_it_t
         now = tick / 10
         verdict = peer.look(now)
         seen.append((now, verdict, peer.silent(now)))
-    assert [now for now, verdict, _ in seen if verdict is Verdict.ASK] == [2.0]
+    assert [now for now, verdict, _ in seen if verdict is Verdict.PING] == [2.0]
     assert [now for now, _, silent in seen if silent] == [4.0, 4.1, 4.2, 4.3, 4.4]
-    peer.heard(4.5)
+    peer.received(4.5)
     assert not peer.silent(4.5)

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from goverse.wire.link import GrpcLink
-from goverse.wire.link_state import LinkState, Phase
+from goverse.wire.link_state import LinkState, LinkPhase
 from goverse.wire.stats import WireStats
 from tests.integration.wire.asking import ask, outcome
 from tests.integration.wire.processes import served
@@ -25,8 +25,8 @@ PATIENT = replace(QUICK, keepalive_s=KEEPALIVE_S, silence_s_max=SILENCE_S_MAX)
 STEP_S = 0.6 * KEEPALIVE_S  # a process that itself slept for as long as a keepalive does not judge others by that
 
 
-def phases(link: GrpcLink) -> list[Phase]:
-    seen: list[Phase] = []
+def phases(link: GrpcLink) -> list[LinkPhase]:
+    seen: list[LinkPhase] = []
     link.watch(lambda state: seen.append(state.phase))
     return seen
 
@@ -39,7 +39,7 @@ async def test_a_killed_server_leaves_what_was_sent_unknown_and_the_link_broken(
         server.send(signal.SIGKILL)
 
         assert {outcome(await future) for future in waiting} == {("unavailable", "unknown")}
-        await until(lambda: link.state.phase is Phase.BROKEN)
+        await until(lambda: link.state.phase is LinkPhase.BROKEN)
         assert outcome(await ask(link, "add")) == ("unavailable", "no")
         assert not link.readiness().ready
         assert server.address in link.readiness().reasons[0]
@@ -51,7 +51,7 @@ async def test_a_node_that_died_is_named_in_the_log_without_a_guess_at_the_setti
 ) -> None:
     async with served() as server, link_to(server.address) as link:
         server.send(signal.SIGKILL)
-        await until(lambda: link.state.phase is Phase.BROKEN)
+        await until(lambda: link.state.phase is LinkPhase.BROKEN)
         told = [vars(record) for record in caplog.records if record.message == "node unreachable"]
         assert [(each["node"], each["address"]) for each in told] == [(link.state.peer.id, server.address)]  # type: ignore[union-attr]
         assert "TLS" not in told[0]["reason"]
@@ -59,7 +59,7 @@ async def test_a_node_that_died_is_named_in_the_log_without_a_guess_at_the_setti
 
 async def test_a_node_that_was_never_reached_is_named_as_etcd_names_it(caplog: pytest.LogCaptureFixture) -> None:
     async with link_to("127.0.0.1:1", connected=False, name_of=lambda _: "node-7") as link:
-        await until(lambda: link.state.phase is Phase.BROKEN)
+        await until(lambda: link.state.phase is LinkPhase.BROKEN)
         told = [vars(record) for record in caplog.records if record.message == "node unreachable"]
         assert [each["node"] for each in told] == ["node-7"]
 
@@ -74,9 +74,9 @@ async def test_a_stopped_server_is_found_out_by_its_silence_and_used_again_once_
         await LoopTime(monkeypatch).advance_until(stuck.done, step_s=STEP_S, most_s=2 * SILENCE_S_MAX)
 
         assert outcome(await stuck) == ("unavailable", "unknown")
-        assert link.state.phase is not Phase.CONNECTED
+        assert link.state.phase is not LinkPhase.CONNECTED
         server.send(signal.SIGCONT)
-        await until(lambda: link.state.phase is Phase.CONNECTED)
+        await until(lambda: link.state.phase is LinkPhase.CONNECTED)
         assert (await ask(link, "add", "other")).body == b"1"
 
 
@@ -114,7 +114,7 @@ async def test_a_cut_connection_is_made_again_and_the_next_requests_pass() -> No
         proxy.cut()
 
         assert outcome(await stuck) == ("unavailable", "unknown")
-        await until(lambda: link.state.phase is Phase.CONNECTED)
+        await until(lambda: link.state.phase is LinkPhase.CONNECTED)
         assert (await ask(link, "add", "other")).body == b"1"
         assert proxy.connections >= 2
         await until(lambda: len(server.peers) == 1)
@@ -150,7 +150,7 @@ async def test_a_loss_drops_requests_that_have_not_begun() -> None:
         await until(lambda: server.inflight == 2)
         proxy.cut()
         await asyncio.gather(running, queued)
-        await until(lambda: link.state.phase is Phase.CONNECTED)
+        await until(lambda: link.state.phase is LinkPhase.CONNECTED)
         later = ask(link, "add", timeout_s=5.0)
         await until(lambda: server.inflight == 1)
         _open_the_door()
@@ -166,24 +166,24 @@ def _open_the_door() -> None:
 
 async def test_requests_wait_for_the_first_attempt_and_are_refused_when_it_fails() -> None:
     async with ledgers() as node, server_of(node) as (_, address), link_to(address, connected=False) as link:
-        assert link.state.phase is Phase.CONNECTING
+        assert link.state.phase is LinkPhase.CONNECTING
         assert (await ask(link, "add")).body == b"1"
     async with link_to(address, connected=False) as link:
         waiting = ask(link, "add")
         assert not waiting.done()
         assert outcome(await waiting) == ("unavailable", "no")
-        assert link.state.phase is Phase.BROKEN
+        assert link.state.phase is LinkPhase.BROKEN
 
 
 async def test_while_it_is_broken_the_time_since_when_stands_still_and_nothing_waits() -> None:
     async with ledgers() as node, server_of(node) as (_, address):
         pass
     async with proxy_to(address) as proxy, link_to(proxy.address, connected=False) as link:
-        await until(lambda: link.state.phase is Phase.BROKEN)
+        await until(lambda: link.state.phase is LinkPhase.BROKEN)
         since, attempts = link.state.since, proxy.connections
         await until(lambda: proxy.connections >= attempts + 3)
 
-        assert (link.state.phase, link.state.since) == (Phase.BROKEN, since)
+        assert (link.state.phase, link.state.since) == (LinkPhase.BROKEN, since)
         assert ask(link, "add").done()
 
 
@@ -230,13 +230,13 @@ async def test_a_closed_link_refuses_and_what_it_carried_is_unknown() -> None:
 
         assert outcome(await stuck) == ("unavailable", "unknown")
         assert outcome(await ask(ends.link, "add")) == ("unavailable", "no")
-        assert states[-1].phase is Phase.CLOSED
+        assert states[-1].phase is LinkPhase.CLOSED
         await until(lambda: ends.server.inflight == 0)
 
 
 async def test_a_watcher_that_fails_or_has_left_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
     async with ledgers() as node, server_of(node) as (_, address), link_to(address) as link:
-        seen: list[Phase] = []
+        seen: list[LinkPhase] = []
         leave = link.watch(lambda state: seen.append(state.phase))
         leave()
 
@@ -248,5 +248,5 @@ async def test_a_watcher_that_fails_or_has_left_disturbs_nobody(caplog: pytest.L
         await link.close()
 
     assert seen == []
-    assert others[-1] is Phase.CLOSED
+    assert others[-1] is LinkPhase.CLOSED
     assert "a watcher of a link failed" in caplog.messages

@@ -14,7 +14,7 @@ from goverse.model.keys import ObjectKey
 from goverse.testing.link_objects import Door
 from goverse.wire import codec
 from goverse.wire.connection import METHOD
-from goverse.wire.link_state import Phase
+from goverse.wire.link_state import LinkPhase
 from goverse.wire.server import SERVICE, LinkServer
 from goverse.wire.v1 import wire_pb2 as messages
 from tests.integration.wire.asking import ask, outcome
@@ -41,7 +41,7 @@ async def test_a_draining_server_takes_nothing_new_and_finishes_what_runs() -> N
         Door.open()
         assert (await running).body == b"1"
         await draining
-        await until(lambda: ends.link.state.phase is Phase.BROKEN)
+        await until(lambda: ends.link.state.phase is LinkPhase.BROKEN)
         assert outcome(await ask(ends.link, "add", "b")) == ("unavailable", "no")
 
 
@@ -129,7 +129,7 @@ async def test_after_a_drain_the_link_finds_the_server_that_took_its_place() -> 
     async with pair() as ends:
         await ends.server.drain(1.0)
         async with server_of(ends.node, address=ends.address):
-            await until(lambda: ends.link.state.phase is Phase.CONNECTED and not ends.link.state.draining)
+            await until(lambda: ends.link.state.phase is LinkPhase.CONNECTED and not ends.link.state.draining)
 
             assert (await ask(ends.link, "add")).body == b"1"
 

@@ -15,8 +15,8 @@ from goverse.errors import Unavailable
 from goverse.ports.link import Readiness
 from goverse.wire import codec
 from goverse.wire.connection import METHOD
-from goverse.wire.introduction import CANCEL, FEATURES, LIST, READINESS, Introduction
-from goverse.wire.link_state import Phase
+from goverse.wire.handshake import CANCEL, FEATURES, LIST, READINESS, Hello
+from goverse.wire.link_state import LinkPhase
 from goverse.wire.v1 import wire_pb2 as messages
 from tests.integration.wire.asking import ask, outcome
 from tests.links import GATE, NODE, QUICK, ledgers, link_to, server_of, stranger
@@ -34,9 +34,9 @@ async def stream_to(address: str) -> AsyncIterator[Any]:
         call.cancel()
 
 
-def hello(introduction: Introduction = GATE) -> messages.Envelope:
+def hello(said: Hello = GATE) -> messages.Envelope:
     envelope = messages.Envelope()
-    codec.write_hello(introduction, envelope.hello)
+    codec.write_hello(said, envelope.hello)
     return envelope
 
 
@@ -58,8 +58,8 @@ async def test_a_peer_without_any_feature_is_served(older: str) -> None:
     node = replace(NODE, features=PLAIN if older == "node" else FEATURES | {"telepathy"})
     async with (
         ledgers() as hosted,
-        server_of(hosted, introduction=node) as (server, address),
-        link_to(address, introduction=gate) as link,
+        server_of(hosted, hello=node) as (server, address),
+        link_to(address, hello=gate) as link,
     ):
         assert (await ask(link, "add")).body == b"1"
         assert link.readiness().ready
@@ -69,7 +69,7 @@ async def test_a_peer_without_any_feature_is_served(older: str) -> None:
         await until(lambda: server.inflight == 1)
         running.cancel()
         assert (await ask(link, "add", "other")).body == b"1"
-        assert link.state.phase is Phase.CONNECTED
+        assert link.state.phase is LinkPhase.CONNECTED
 
 
 @pytest.mark.requirement("QUA-6")
@@ -77,7 +77,7 @@ async def test_a_peer_of_versions_that_nobody_shares_is_refused_with_both_named(
     future_node = replace(NODE, versions=(7,), release="9.0")
     async with (
         ledgers() as hosted,
-        server_of(hosted, introduction=future_node) as (_, address),
+        server_of(hosted, hello=future_node) as (_, address),
         link_to(address, connected=False) as link,
     ):
         assert outcome(await ask(link, "add")) == ("unavailable", "no")

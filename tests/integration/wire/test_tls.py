@@ -14,7 +14,7 @@ from goverse.settings.cluster_sections import WireSettings
 from goverse.tls.rotation import Rotating
 from goverse.wire.credentials import LinkSecurity, WireCertificates, server_credentials, wire_certificates
 from goverse.wire.link import GrpcLink
-from goverse.wire.link_state import Phase
+from goverse.wire.link_state import LinkPhase
 from tests.certificates import Authority, Volume
 from tests.integration.wire.asking import ask, outcome
 from tests.links import ledgers, link_to, server_of
@@ -67,7 +67,7 @@ async def serving(certificates: Rotating[WireCertificates] | None) -> AsyncItera
 async def refused(address: str, security: LinkSecurity | None) -> str:
     """Why a link to the address is broken; calls to it are refused at once, and nothing of them was carried out."""
     async with link_to(address, connected=False, security=security) as link:
-        await until(lambda: link.state.phase is Phase.BROKEN)
+        await until(lambda: link.state.phase is LinkPhase.BROKEN)
         assert outcome(await asyncio.wait_for(ask(link, "add"), 5.0)) == ("unavailable", "no")
         return link.state.reason
 
@@ -152,7 +152,7 @@ async def test_certificates_change_under_load_and_an_authority_goes_without_a_fa
                     assert (await ask(fresh, "add", "b")).problem is None
                     await steady_load.goes_on()
             assert steady_load.failed == []
-            assert steady.state.phase is Phase.CONNECTED
+            assert steady.state.phase is LinkPhase.CONNECTED
 
         assert served.reloads == {"taken": 3, "refused": 0}
         assert "it refuses our certificate" in await refused(address, bench.security(late))

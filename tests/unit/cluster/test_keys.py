@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goverse.cluster.keys import KeyLayout, Kind, Place
+from goverse.cluster.keys import KeyLayout, Kind, ParsedKey
 from goverse.errors import ConfigError
 
 pytestmark = pytest.mark.requirement("CLU-1")
@@ -29,7 +29,7 @@ def test_keys_stand_where_the_design_says() -> None:
 
 @given(NAMED, st.text(min_size=1))
 def test_a_key_reads_back_whatever_the_id(kind: Kind, name: str) -> None:
-    assert LAYOUT.place(LAYOUT.key(kind, name)) == Place(kind, name)
+    assert LAYOUT.parse(LAYOUT.key(kind, name)) == ParsedKey(kind, name)
 
 
 @given(NAMED, st.text(min_size=1), NAMED, st.text(min_size=1))
@@ -54,7 +54,7 @@ def test_different_things_have_different_keys(kind: Kind, name: str, other: Kind
     ],
 )
 def test_what_is_not_a_key_of_this_cluster_is_none(key: str) -> None:
-    assert LAYOUT.place(key) is None
+    assert LAYOUT.parse(key) is None
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "ä", "x" * 65])

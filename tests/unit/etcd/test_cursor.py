@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from goverse.etcd.cursor import Turn, WatchCursor
+from goverse.etcd.cursor import WatchStep, WatchCursor
 from goverse.etcd.ranges import Names
 from goverse.etcd.v3 import etcd_pb2 as messages
 from goverse.ports.coordinator import Changed, Deleted, KeyEntry, Snapshot
@@ -55,7 +55,7 @@ def test_events_move_the_position_by_their_own_revision() -> None:
 def test_an_answer_without_events_never_moves_the_position(silent: messages.WatchResponse) -> None:
     cursor = cursor_at(10)
 
-    assert cursor.take(silent) is Turn.WAIT
+    assert cursor.take(silent) is WatchStep.WAIT
     assert cursor.after == 10
 
 
@@ -63,15 +63,15 @@ def test_what_was_handed_on_is_not_handed_on_again() -> None:
     cursor = cursor_at(10)
     cursor.take(answer([put("a", 11), put("a", 12)], revision=12))
 
-    assert cursor.take(answer([put("a", 11), put("a", 12)], revision=12)) is Turn.WAIT
+    assert cursor.take(answer([put("a", 11), put("a", 12)], revision=12)) is WatchStep.WAIT
     assert cursor.take(answer([put("a", 12), put("a", 13)], revision=13)) == Changed(13, [KeyEntry("a", b"v", 13, 13)])
 
 
 def test_fragments_are_handed_on_when_the_last_one_is_there() -> None:
     cursor = cursor_at(10)
 
-    assert cursor.take(answer([put("a", 11)], revision=12, fragment=True)) is Turn.WAIT
-    assert cursor.take(answer([put("b", 11)], revision=12, fragment=True)) is Turn.WAIT
+    assert cursor.take(answer([put("a", 11)], revision=12, fragment=True)) is WatchStep.WAIT
+    assert cursor.take(answer([put("b", 11)], revision=12, fragment=True)) is WatchStep.WAIT
     assert cursor.after == 10
     news = cursor.take(answer([put("c", 12)], revision=12))
     assert isinstance(news, Changed)
@@ -92,10 +92,10 @@ def test_compaction_means_reading_everything_and_going_on_from_there() -> None:
     cursor = cursor_at(10)
     compacted = messages.WatchResponse(header=header(50), canceled=True, compact_revision=40)
 
-    assert cursor.take(compacted) is Turn.RELOAD
+    assert cursor.take(compacted) is WatchStep.RELOAD
     assert cursor.after == 10
     cursor.reloaded(Snapshot(52, []), CLUSTER)
-    assert cursor.take(answer([put("a", 52)], revision=53)) is Turn.WAIT
+    assert cursor.take(answer([put("a", 52)], revision=53)) is WatchStep.WAIT
     assert cursor.take(answer([put("a", 53)], revision=53)) == Changed(53, [KeyEntry("a", b"v", 53, 53)])
 
 
@@ -103,22 +103,22 @@ def test_a_watch_that_was_not_let_in_is_another_thing_than_one_that_was_ended() 
     refused = messages.WatchResponse(header=header(1), created=True, canceled=True, cancel_reason="permission denied")
 
     cursor = cursor_at(0)
-    assert cursor.take(refused) is Turn.DENIED
+    assert cursor.take(refused) is WatchStep.DENIED
     assert cursor.reason == "permission denied"
-    assert cursor.take(messages.WatchResponse(header=header(1), canceled=True)) is Turn.REOPEN
+    assert cursor.take(messages.WatchResponse(header=header(1), canceled=True)) is WatchStep.REOPEN
 
 
 def test_a_member_that_knows_less_than_was_seen_is_to_be_compared() -> None:
     created = messages.WatchResponse(header=header(10), created=True)
 
-    assert cursor_at(10).take(created) is Turn.WAIT
-    assert cursor_at(11).take(created) is Turn.COMPARE
+    assert cursor_at(10).take(created) is WatchStep.WAIT
+    assert cursor_at(11).take(created) is WatchStep.COMPARE
 
 
 def test_another_cluster_means_reading_everything() -> None:
     cursor = cursor_at(10)
 
-    assert cursor.take(answer([put("a", 11)], revision=11, cluster_id=78)) is Turn.RELOAD
+    assert cursor.take(answer([put("a", 11)], revision=11, cluster_id=78)) is WatchStep.RELOAD
     cursor.reloaded(Snapshot(11, []), 78)
     assert isinstance(cursor.take(answer([put("a", 12)], revision=12, cluster_id=78)), Changed)
 
@@ -126,8 +126,8 @@ def test_another_cluster_means_reading_everything() -> None:
 def test_the_first_answer_tells_which_cluster_it_is() -> None:
     cursor = WatchCursor(Names(""), 10, 0)
 
-    assert cursor.take(messages.WatchResponse(header=header(10, 5), created=True)) is Turn.WAIT
-    assert cursor.take(answer([put("a", 11)], revision=11, cluster_id=6)) is Turn.RELOAD
+    assert cursor.take(messages.WatchResponse(header=header(10, 5), created=True)) is WatchStep.WAIT
+    assert cursor.take(answer([put("a", 11)], revision=11, cluster_id=6)) is WatchStep.RELOAD
 
 
 def test_keys_are_shown_without_the_namespace() -> None:

@@ -17,7 +17,7 @@ from goverse.errors import (
     known,
 )
 from goverse.model.frames import Problem
-from goverse.routing.journey import miss_of
+from goverse.routing.routed_call import miss_of
 
 NO, UNKNOWN = Executed.NO, Executed.UNKNOWN
 

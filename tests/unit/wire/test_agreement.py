@@ -6,16 +6,16 @@ import pytest
 
 from goverse.errors import PeerError
 from goverse.wire.backoff import HELD_S, Backoff
-from goverse.wire.introduction import CANCEL, FEATURES, LIST, Agreement, Introduction, agree
+from goverse.wire.handshake import CANCEL, FEATURES, LIST, Agreement, Hello, agree
 from goverse.wire.liveness import Liveness, Verdict
 
-OURS = Introduction(kind="gate", id="g1", release="1.1", versions=(1, 2))
+OURS = Hello(kind="gate", id="g1", release="1.1", versions=(1, 2))
 
 
 @pytest.mark.requirement("QUA-6")
 def test_the_highest_version_and_the_features_that_both_know_are_used() -> None:
-    older = Introduction(kind="node", id="n1", release="1.0", versions=(1,), features=frozenset({CANCEL}))
-    newer = Introduction(kind="node", id="n1", versions=(2, 3), features=FEATURES | {"telepathy"})
+    older = Hello(kind="node", id="n1", release="1.0", versions=(1,), features=frozenset({CANCEL}))
+    newer = Hello(kind="node", id="n1", versions=(2, 3), features=FEATURES | {"telepathy"})
 
     assert agree(OURS, older) == Agreement(1, frozenset({CANCEL}))
     assert agree(OURS, newer) == Agreement(2, FEATURES)
@@ -24,19 +24,19 @@ def test_the_highest_version_and_the_features_that_both_know_are_used() -> None:
 
 @pytest.mark.requirement("QUA-6")
 def test_without_a_common_version_the_error_names_both() -> None:
-    stranger = Introduction(kind="node", id="n1", release="9.0", versions=(7, 8))
+    stranger = Hello(kind="node", id="n1", release="9.0", versions=(7, 8))
 
     with pytest.raises(PeerError, match=r"node n1 \(9.0\) speaks versions 7, 8.*gate g1 \(1.1\) speaks 1, 2"):
         agree(OURS, stranger)
     with pytest.raises(PeerError, match="none"):
-        agree(OURS, Introduction(kind="node", id="n1", versions=()))
+        agree(OURS, Hello(kind="node", id="n1", versions=()))
 
 
 def test_silence_is_asked_about_once_and_then_given_up_on() -> None:
     life = Liveness(0.0, keepalive_s=2.0, silence_s_max=8.0)
     seen = [life.look(tenth / 10) for tenth in range(1, 81)]
 
-    assert [index + 1 for index, verdict in enumerate(seen) if verdict is Verdict.ASK] == [20]
+    assert [index + 1 for index, verdict in enumerate(seen) if verdict is Verdict.PING] == [20]
     assert seen[-2:] == [Verdict.WAIT, Verdict.GIVE_UP]
 
 
@@ -45,11 +45,11 @@ def test_any_sign_of_life_starts_anew() -> None:
     verdicts = []
     for tenth in range(1, 200):
         if tenth % 30 == 0:
-            life.heard(tenth / 10)
+            life.received(tenth / 10)
         verdicts.append(life.look(tenth / 10))
 
     assert Verdict.GIVE_UP not in verdicts
-    assert verdicts.count(Verdict.ASK) == 6
+    assert verdicts.count(Verdict.PING) == 6
 
 
 def test_who_slept_itself_judges_nobody_by_that_time() -> None:

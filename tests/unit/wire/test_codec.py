@@ -17,7 +17,7 @@ from goverse.model.keys import ObjectKey
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Readiness
 from goverse.wire import codec
-from goverse.wire.introduction import Introduction
+from goverse.wire.handshake import Hello
 from goverse.wire.problems import read_problem, write_problem
 from goverse.wire.v1 import wire_pb2 as messages
 from tests.unit.wire import frames
@@ -88,7 +88,7 @@ def read_everything(envelope: messages.Envelope) -> bool:
         with suppress(PeerError):
             assert isinstance(codec.read_reply(reply), Reply)
     with suppress(PeerError):
-        assert isinstance(codec.read_hello(envelope), Introduction)
+        assert isinstance(codec.read_hello(envelope), Hello)
     return isinstance(codec.read_readiness(envelope.readiness), Readiness)
 
 
@@ -220,17 +220,17 @@ def test_an_error_whose_code_an_application_emptied_is_written_with_one() -> Non
 
 
 def test_introductions_listings_and_readiness_arrive_as_they_were_sent() -> None:
-    introduction = Introduction(kind="node", id="n1", incarnation="i", release="0.9", features=frozenset({"x", "y"}))
+    hello = Hello(kind="node", id="n1", incarnation="i", release="0.9", features=frozenset({"x", "y"}))
     readiness = Readiness(False, ("claimed 1 of 2 shards", "the node is starting"), 2**63)
     items = [ObjectSummary("a", 1), ObjectSummary("é/b", 2**60)]
     envelope = messages.Envelope()
-    codec.write_hello(introduction, envelope.hello)
+    codec.write_hello(hello, envelope.hello)
     codec.write_readiness(readiness, envelope.readiness)
     codec.write_items(items, envelope.list_replies.add(id=3))
 
     arrived = sent(envelope)
 
-    assert codec.read_hello(arrived) == introduction
+    assert codec.read_hello(arrived) == hello
     assert codec.read_readiness(arrived.readiness) == readiness
     assert codec.read_items(arrived.list_replies[0]) == items
 

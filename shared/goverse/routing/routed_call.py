@@ -29,7 +29,7 @@ _UNKNOWN: Final = ("unknown_type", "unknown_method")
 """Whoever routes a call knows the type and the method; a node that does not is of another release, for a while."""
 
 
-class Journey:
+class RoutedCall:
     """Waits for what links say of one request, until a node gives its reply.
 
     Attributes:
@@ -95,15 +95,15 @@ def miss_of(problem: Problem) -> Miss | None:
     return Miss.MOVING if problem.code == "moving" else Miss.UNSENT
 
 
-def delivery_of(journey: Journey, sent_to: Route | None) -> Delivery:
+def delivery_of(call: RoutedCall, sent_to: Route | None) -> Delivery:
     """Return the rules for a call whose first try went to ``sent_to``, or that found no owner to go to."""
-    request = journey.request
+    request = call.request
     # What has no key by now is a READ, and may be sent again without one
     delivery = Delivery(
-        journey.began_at, request.deadline, changes=False, idempotency_key=request.idempotency_key, router_key=""
+        call.began_at, request.deadline, changes=False, idempotency_key=request.idempotency_key, router_key=""
     )
     if sent_to is not None:
-        delivery.next(sent_to, journey.began_at)
+        delivery.next(sent_to, call.began_at)
     return delivery
 
 

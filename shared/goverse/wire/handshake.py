@@ -34,7 +34,7 @@ def _release() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Introduction:
+class Hello:
     """Who a process is, and what it understands.
 
     Attributes:
@@ -67,7 +67,7 @@ class Agreement(NamedTuple):
     features: frozenset[str]
 
 
-def agree(own: Introduction, peer: Introduction) -> Agreement:
+def agree(own: Hello, peer: Hello) -> Agreement:
     """Return what both sides understand.
 
     Raises:
