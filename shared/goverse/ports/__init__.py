@@ -1,1 +1,1 @@
-"""The seams: what the core needs of the world, each a small protocol with a real implementation for tests beside it."""
+"""Ports: the interfaces between the core and the world. Each is a small protocol with an in-memory implementation."""

@@ -1,4 +1,4 @@
-"""What an operator can ask of a running store, whatever the store is."""
+"""Operator commands on a running store, independent of the kind of store."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from goverse.model.keys import ObjectKey
 
 
 class SnapshotReport(NamedTuple):
-    """A snapshot that is complete and durable.
+    """A completed, durable snapshot.
 
     Attributes:
-        commit_seq: the position that it reflects.
-        objects: how many objects it holds.
-        replies: how many replies under idempotency keys it holds.
+        commit_seq: the position up to which the snapshot is complete.
+        objects: number of objects in it.
+        replies: number of stored replies (of calls with an idempotency key) in it.
         size_bytes: its size.
     """
 
@@ -25,12 +25,12 @@ class SnapshotReport(NamedTuple):
 
 
 class TrimReport(NamedTuple):
-    """What a trim removed.
+    """The files that a trim removed.
 
     Attributes:
-        segments: how many files of the log.
-        snapshots: how many snapshots.
-        size_bytes: their size together.
+        segments: number of log files.
+        snapshots: number of snapshots.
+        size_bytes: their total size.
     """
 
     segments: int
@@ -39,13 +39,13 @@ class TrimReport(NamedTuple):
 
 
 class ObjectReport(NamedTuple):
-    """An object that was given an earlier state.
+    """The result of restoring one object to an earlier state.
 
     Attributes:
-        version: the version that it has now.
+        version: the object's version after the restore.
         commit_seq: the position of that version.
-        from_version: the version whose state it has.
-        from_commit_seq: the position of that one.
+        from_version: the version whose state was restored.
+        from_commit_seq: the position of that earlier version.
     """
 
     version: int
@@ -55,32 +55,32 @@ class ObjectReport(NamedTuple):
 
 
 class Administration(Protocol):
-    """Administration of a store while it serves."""
+    """Operator commands on a store that keeps serving."""
 
     async def snapshot(self) -> SnapshotReport:
         """Write a snapshot now.
 
         Raises:
-            GoverseError: it could not be written; what was there before is as it was.
+            GoverseError: the snapshot could not be written; existing snapshots are unchanged.
         """
         ...
 
     async def trim(self, snapshots_kept: int) -> TrimReport:
-        """Remove all but the newest snapshots, and the log that only the removed ones needed.
+        """Remove all but the newest ``snapshots_kept`` snapshots, and the log that only the removed ones needed.
 
         Raises:
-            GoverseError: it would take away what recovery needs.
+            GoverseError: the trim would remove data that recovery needs.
         """
         ...
 
     async def restore_object(self, key: ObjectKey, *, to_seq: int | None, to_time_ms: int | None) -> ObjectReport:
-        """Give an object the state that it had at a position or a time, as a new version.
+        """Restore an object's state as of a position or a time; the restored state becomes a new version.
 
         Raises:
-            GoverseError: that state is not kept any more, or could not be committed.
+            GoverseError: that state is no longer kept, or the new version could not be committed.
         """
         ...
 
     async def manifest(self) -> Mapping[str, Any]:
-        """Return what the store consists of, as JSON values."""
+        """Return a description of the store's contents as JSON values."""
         ...

@@ -1,20 +1,20 @@
-"""The coordinator: a small, consistent store of keys that tells everybody what changed, and forgets who died.
+"""The coordinator: a small, consistent key-value store with watches and leases.
 
 Rules that every implementation keeps (``goverse.testing.coordinator_contract`` checks them on each):
 
-1. A write that changes anything gets a revision of its own, larger than all before. A key knows the revision that
-   created it and the one that wrote it last; a key that is not there has 0 for both, so a guard of 0 asks for absence.
-2. ``write`` is one transaction: all changes or none, only if every guard holds. After ``Unavailable`` it may have been
-   carried out, or still be: reading tells, and a guard on what was read makes a second attempt safe.
-3. A key goes with the lease that it was put under last. A lease lives at least its time after a refresh was *sent*, so
-   whoever holds it counts from that moment and is never wrong about its keys being there.
-4. A watch yields every change behind ``after`` once, in order of the revisions, those of one write together, over all
-   reconnects. Where that cannot be (compaction, another history after a restore) it yields ``Reloaded`` with all that
-   is there and goes on from it. It waits through any outage, and ends with ``close`` or an error that stays.
-   ``new_history`` is set if the store was emptied, replaced or restored from a backup: what it answered before, also
-   about leases, then says nothing about what is there now.
-5. No method waits longer than the operation timeout. ``Unavailable``: try again. ``CoordinatorError``: do not; nothing
-   was carried out, and somebody has to look (a wrong password, a value too large).
+1. Every write that changes something gets a new revision, higher than all earlier ones. A key stores the revision that
+   created it and the one that last wrote it. Both are 0 for a missing key, so a guard of 0 requires absence.
+2. ``write`` is one transaction: it applies all changes or none, and only if every guard holds. After ``Unavailable``
+   the outcome is unknown, or still pending. Read the keys to find out, and guard the retry with what was read.
+3. A key is deleted with the lease that it was last written under. A lease lives at least its TTL after a refresh was
+   *sent*, so a holder that counts from sending never believes in keys that are gone.
+4. A watch yields every change after ``after`` exactly once, in revision order, with the changes of one write together,
+   across reconnects. Where that is impossible (compaction, or another history after a restore), it yields ``Reloaded``
+   with all keys and continues from there. It waits through outages and ends on ``close`` or a permanent error.
+   ``new_history`` is set if the store was emptied, replaced or restored from a backup: earlier answers, including those
+   about leases, then no longer apply.
+5. No method takes longer than the operation timeout. ``Unavailable``: retry. ``CoordinatorError``: do not retry;
+   nothing was written and an operator has to fix the cause (wrong password, value too large).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from goverse.errors import CoordinatorError
 
 
 class KeyEntry(NamedTuple):
-    """A key as it is.
+    """A stored key.
 
     Attributes:
         key: its name.
-        value: what was put.
-        create_revision: the write that created it.
-        mod_revision: the write that put this value.
+        value: its current value.
+        create_revision: the write that created the key.
+        mod_revision: the write that set the current value.
     """
 
     key: str
@@ -43,7 +43,7 @@ class KeyEntry(NamedTuple):
 
 
 class Guard(NamedTuple):
-    """What must hold for a write: the revisions of ``key``; None where any will do, 0 where it must not be there."""
+    """A precondition of a write: the expected revisions of ``key``. None matches any revision, 0 a missing key."""
 
     key: str
     create_revision: int | None = None
@@ -51,7 +51,7 @@ class Guard(NamedTuple):
 
 
 class Put(NamedTuple):
-    """Write ``value``; the key goes with the lease, 0 is no lease."""
+    """Write ``value`` under ``key``. The key is deleted when the lease ends; lease 0 means no lease."""
 
     key: str
     value: bytes
@@ -59,38 +59,38 @@ class Put(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Remove a key; without effect where it is not there."""
+    """Delete a key; no effect if it does not exist."""
 
     key: str
 
 
 class Snapshot(NamedTuple):
-    """All keys under a prefix, in their order, as of ``revision``."""
+    """All keys under a prefix, in key order, as of ``revision``."""
 
     revision: int
     entries: Sequence[KeyEntry]
 
 
 class Deleted(NamedTuple):
-    """A key that went, by a write or with its lease, in the write ``revision``."""
+    """A key that write ``revision`` deleted, either directly or because its lease ended."""
 
     key: str
     revision: int
 
 
 class Changed(NamedTuple):
-    """Changes in their order; ``revision`` is the newest of them."""
+    """Changes in revision order; ``revision`` is that of the last one."""
 
     revision: int
     changes: Sequence[KeyEntry | Deleted]
 
 
 class Reloaded(NamedTuple):
-    """The changes in between are lost. ``snapshot`` is what is there now.
+    """All keys as of now, sent because the changes in between are no longer available.
 
     Attributes:
         snapshot: all keys under the watched prefix.
-        new_history: the store's revisions are not a continuation of those that were seen.
+        new_history: True if the store's revisions do not continue those seen before.
     """
 
     snapshot: Snapshot
@@ -98,87 +98,88 @@ class Reloaded(NamedTuple):
 
 
 class Granted(NamedTuple):
-    """A lease, and the time that the server gives it in seconds, which may be longer than was asked for."""
+    """A new lease and its TTL as granted by the server, which may exceed the requested TTL."""
 
     lease_id: int
     ttl_s: float
 
 
 class Coordinator(Protocol):
-    """Versioned keys with leases and watches."""
+    """A versioned key-value store with leases and watches."""
 
     async def read(self, prefix: str) -> Snapshot:
-        """Return all keys that begin with ``prefix``, consistent with every write that was answered before.
+        """Return all keys that begin with ``prefix``, including every write that has been acknowledged.
 
         Raises:
-            Unavailable: no answer; try again.
+            Unavailable: no answer; retry.
         """
         ...
 
     async def write(self, guards: Sequence[Guard], changes: Sequence[Put | Delete]) -> int | None:
-        """Make the changes if every guard holds; return the store's revision with them, or None where a guard did not
-        hold or a lease has ended.
+        """Apply the changes if every guard holds. Returns the new revision, or None if a guard failed or a lease ended.
 
         Raises:
-            Unavailable: no answer; it may have been carried out.
-            CoordinatorError: a key twice, or more than one write may hold.
+            Unavailable: no answer; the write may have been applied.
+            CoordinatorError: the same key twice, or more changes than one write may hold.
         """
         ...
 
     async def grant(self, ttl_s: float) -> Granted:
-        """Begin a lease of at least ``ttl_s`` seconds.
+        """Create a lease of at least ``ttl_s`` seconds.
 
         Raises:
-            Unavailable: no answer; try again.
+            Unavailable: no answer; retry.
         """
         ...
 
     async def refresh(self, lease_id: int) -> float | None:
-        """Extend a lease; return for how many seconds, or None where it has ended or belongs to an earlier history.
+        """Extend a lease. Returns its new TTL, or None if it has ended or belongs to an earlier history.
 
         Raises:
-            Unavailable: no answer; try again.
+            Unavailable: no answer; retry.
         """
         ...
 
     async def revoke(self, lease_id: int) -> None:
-        """End a lease now, and with it its keys; without effect where it has ended.
+        """End a lease and delete its keys; no effect if it has already ended.
 
         Raises:
-            Unavailable: no answer; it will end by itself.
+            Unavailable: no answer; the lease will expire.
         """
         ...
 
     def watch(self, prefix: str, after: int) -> AsyncGenerator[Changed | Reloaded]:
-        """Yield the changes to keys that begin with ``prefix`` behind revision ``after``, until ``close``.
+        """Yield changes to keys under ``prefix`` after revision ``after``, until ``close``.
 
         Raises:
-            CoordinatorError: the watch is refused.
+            CoordinatorError: the watch was refused.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of connections; watches end, whatever waits gets ``Unavailable``. Leases run out by themselves."""
+        """Close all connections. Watches end and pending requests fail with ``Unavailable``; leases expire."""
         ...
 
 
 def check_write(guards: Sequence[Guard], changes: Sequence[Put | Delete]) -> None:
-    """Check that a write is one that every coordinator takes.
+    """Check the limits that every coordinator puts on a write.
 
     Raises:
-        CoordinatorError: it is not.
+        CoordinatorError: a limit is exceeded, or a key occurs twice.
     """
     compared = sum((guard.create_revision is not None) + (guard.mod_revision is not None) for guard in guards)
     if max(compared, len(changes)) > limits.COORDINATOR_CHANGES_MAX:
         raise CoordinatorError(
-            f"a write compares at most {limits.COORDINATOR_CHANGES_MAX} revisions and changes as many keys"
+            f"a write may check {limits.COORDINATOR_CHANGES_MAX} revisions and change as many keys, not "
+            f"{max(compared, len(changes))}"
         )
     keys = [change.key for change in changes]
     for key in keys:
         if not 0 < len(key.encode()) <= limits.COORDINATOR_KEY_BYTES_MAX:
-            raise CoordinatorError(f"a key has 1 to {limits.COORDINATOR_KEY_BYTES_MAX} bytes, not {len(key.encode())}")
+            size = len(key.encode())
+            raise CoordinatorError(f"a key must have 1 to {limits.COORDINATOR_KEY_BYTES_MAX} bytes, not {size}")
     if len(set(keys)) < len(keys):
-        raise CoordinatorError("a write changes each key once")
+        raise CoordinatorError("a write must not contain the same key twice")
     size = sum(len(change.value) for change in changes if isinstance(change, Put))
     if size > limits.COORDINATOR_VALUE_BYTES_MAX:
-        raise CoordinatorError(f"the values of a write have {limits.COORDINATOR_VALUE_BYTES_MAX} bytes at most: {size}")
+        raise CoordinatorError(f"a write may hold {limits.COORDINATOR_VALUE_BYTES_MAX} bytes of values, not {size}")

@@ -1,15 +1,15 @@
-"""The link: how a gate, or an object, reaches the node that owns an object.
+"""The link: the way from a gate, or from an object, to the node that owns an object.
 
-A link that crosses processes can fail between question and answer. ``Problem.executed`` says what is known about the
+A link between processes can fail between request and reply. ``Problem.executed`` records what is known about the
 request:
 
-* ``NO``: it reached no object, and never will. It may be sent elsewhere at once, whatever it does.
-* ``UNKNOWN``: its answer is lost, or its turn ended without effect on the object. It may have been executed, may still
-  be, or calls that it made to other objects may have taken effect. It may be sent again only where a second execution
-  does no harm: with the same idempotency key, and a higher ``attempt``.
+* ``NO``: it reached no object and never will. It is always safe to send it again, to any node.
+* ``UNKNOWN``: its reply is lost, or its turn ended without changing the object. It may have run, may still be running,
+  or calls that it made to other objects may have taken effect. Send it again only with the same idempotency key and a
+  higher ``attempt``, so that a second run has no second effect.
 
-A problem without a verdict is the answer, and final. Links and nodes set the verdict; what an object's own code puts
-into an error, a member named ``executed`` included, never becomes one.
+A problem without ``executed`` is the final reply. Only links and nodes set ``executed``: an error that an object's own
+code raises never becomes such a verdict, even if it has a member of that name.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from goverse.model.records import ObjectSummary
 
 
 class Readiness(NamedTuple):
-    """Whether requests would be served now, and the newest durable position.
+    """A node's or cluster's ability to serve requests now, and its newest durable position.
 
-    ``reasons`` has a sentence for everything that is missing. A cluster that serves only a part of its shards is ready
-    and has reasons all the same.
+    ``reasons`` holds one sentence for everything that is missing. A cluster that serves only some of its shards is
+    ready and still lists reasons.
     """
 
     ready: bool
@@ -35,28 +35,27 @@ class Readiness(NamedTuple):
 
 
 class Waiter(Protocol):
-    """Where a reply is waited for: a future, or whatever is told of it without a turn of the event loop in between."""
+    """The receiver of one reply: a future, or an object that is called directly, without a turn of the event loop."""
 
     def done(self) -> bool:
-        """Tell whether nobody waits any more: it was told, or gave up."""
+        """True once the reply was delivered or the caller gave up."""
         ...
 
     def set_result(self, result: Reply, /) -> object:
-        """Give the reply; only while somebody waits, and never from another thread. It does not raise."""
+        """Deliver the reply. Call it only while ``done`` is False, from the event loop's thread. It does not raise."""
         ...
 
 
 class Link(Protocol):
     """Carries requests to objects.
 
-    ``submit`` never raises and the future never carries an exception: whatever goes wrong is in the reply's
-    ``problem``.
-    Cancelling the future tells the other side that nobody waits: a request that has not begun is dropped, one that runs
-    goes on to its end. Replies come after the commit that they depend on.
+    ``submit`` never raises and its future never holds an exception: every failure is in the reply's ``problem``.
+    Cancelling the future tells the other side that the reply is no longer wanted: a request that has not started is
+    dropped, a running one finishes. Replies arrive after the commit that they depend on.
     """
 
     def submit(self, request: Request) -> Future[Reply]:
-        """Send a request; the future gives its reply."""
+        """Send a request and return a future of its reply."""
         ...
 
     async def list(
@@ -70,17 +69,17 @@ class Link(Protocol):
         ...
 
     def readiness(self) -> Readiness:
-        """Tell whether requests would be served now."""
+        """Return whether requests would be served now."""
         ...
 
 
 class Carrier(Link, Protocol):
-    """A link that tells whoever waits in the moment in which the reply comes: a future costs a turn of the loop more.
+    """A link that delivers replies by a direct call; a future would cost another turn of the event loop.
 
-    What is said of ``submit`` and its future holds for ``carry`` and its waiter. One that is done before it was told
-    gave up, as a future that was cancelled.
+    ``carry`` and its waiter keep the rules of ``submit`` and its future. A waiter that is ``done`` before it was called
+    counts as cancelled.
     """
 
     def carry(self, request: Request, waiter: Waiter) -> None:
-        """Send a request; ``waiter`` is told of its reply, once, perhaps before this returns."""
+        """Send a request. Calls ``waiter.set_result`` once, possibly before this method returns."""
         ...

@@ -1,7 +1,7 @@
-"""The coordinator in memory: the twin of etcd for tests and simulations, deterministic and without threads.
+"""The in-memory coordinator for tests and simulations: deterministic, without threads.
 
-One ``MemoryKeys`` for all, one ``MemoryCoordinator`` per process, and between them a ``Reach``, by which a test cuts a
-process off, loses answers or slows it down.
+All clients share one ``MemoryKeys``; each process has its own ``MemoryCoordinator``. A ``Reach`` between the two lets a
+test cut a process off, drop answers or add latency.
 """
 
 from __future__ import annotations
@@ -19,46 +19,45 @@ T = TypeVar("T")
 
 
 class Reach:
-    """What lies between one client and the keys; set it at any time.
+    """The simulated network between one client and the keys; may be changed at any time.
 
     Attributes:
-        requests: whether requests arrive.
-        answers: whether answers, and changes to watches, arrive; a write whose answer is lost happens all the same.
-        delay_s: how long each of them takes, one way.
+        requests: True while requests arrive.
+        answers: True while answers and watch events arrive. A write whose answer is dropped still takes effect.
+        delay_s: one-way latency.
     """
 
     def __init__(self) -> None:
-        """Let everything pass at once."""
         self.requests = True
         self.answers = True
         self.delay_s = 0.0
         self._wakers: list[Callable[[], None]] = []
 
     def cut(self, *, requests: bool = True, answers: bool = True) -> None:
-        """Let nothing pass, or nothing in one direction."""
+        """Block both directions, or one of them."""
         self.requests = self.requests and not requests
         self.answers = self.answers and not answers
 
     def heal(self) -> None:
-        """Let everything pass at once again."""
+        """Restore both directions without latency."""
         self.requests, self.answers, self.delay_s = True, True, 0.0
         for waker in tuple(self._wakers):
             waker()
 
     def subscribe(self, waker: Callable[[], None]) -> None:
-        """Call ``waker`` when everything passes again."""
+        """Call ``waker`` when the network is restored."""
         self._wakers.append(waker)
 
     def unsubscribe(self, waker: Callable[[], None]) -> None:
-        """Call ``waker`` no more."""
+        """Stop calling ``waker``."""
         self._wakers.remove(waker)
 
 
 class MemoryCoordinator:
-    """One client's view of the keys.
+    """One client of the keys.
 
     Attributes:
-        reach: what lies between.
+        reach: the simulated network of this client.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class MemoryCoordinator:
         reach: Reach | None = None,
         operation_timeout_s: float = limits.ETCD_OPERATION_TIMEOUT_S,
     ) -> None:
-        """See ``keys`` through ``reach``."""
+        """Connect to ``keys`` through ``reach``."""
         self.reach = reach or Reach()
         self._keys = keys
         self._history = keys.history
@@ -121,7 +120,7 @@ class MemoryCoordinator:
         await self._ask(lambda: self._keys.revoke(lease_id))
 
     async def watch(self, prefix: str, after: int) -> AsyncGenerator[Changed | Reloaded]:
-        """Yield the changes behind ``after``."""
+        """Yield the changes after revision ``after``."""
         something = asyncio.Event()
         for wakers in (self._keys, self.reach):
             wakers.subscribe(something.set)
@@ -137,7 +136,7 @@ class MemoryCoordinator:
                     continue
                 await asyncio.sleep(self.reach.delay_s)
                 if self._passes():
-                    yield news  # a consumer that refuses it comes back with another watch from where it was
+                    yield news  # a consumer that raises here opens another watch from its old position
                     if isinstance(news, Reloaded):
                         after, seen = news.snapshot.revision, history
                         self._history = history
@@ -157,7 +156,7 @@ class MemoryCoordinator:
         return changed if changed.changes else None
 
     async def close(self) -> None:
-        """Answer no more; watches end."""
+        """Refuse further requests and end all watches."""
         self._closed = True
         for waker in tuple(self._wakers):
             waker()
@@ -168,7 +167,7 @@ class MemoryCoordinator:
     async def _ask(self, operation: Callable[[], T]) -> T:
         if not self.reach.delay_s:
             return self._answer(self._arrive(operation))
-        # What is on its way arrives, although nobody may wait for it any more.
+        # A request that is under way arrives even if its caller has timed out.
         task = asyncio.ensure_future(self._travel(operation))
         self._travelling.add(task)
         task.add_done_callback(self._arrived)
@@ -187,7 +186,7 @@ class MemoryCoordinator:
     def _arrived(self, task: asyncio.Task[object]) -> None:
         self._travelling.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waited has it; nobody else wants it
+            task.exception()  # marks it as retrieved, or asyncio would log it
 
     def _arrive(self, operation: Callable[[], T]) -> T:
         if self._closed or not self._keys.up or not self.reach.requests:

@@ -1,7 +1,7 @@
-"""Keys, leases and their history in memory: what all ``MemoryCoordinator`` share.
+"""Keys, leases and their history in memory, shared by all ``MemoryCoordinator`` instances.
 
-Nothing here waits. Leases end by the clock that is given: at the next request, when ``expire`` is called, and, where an
-event loop runs, at the moment itself.
+No method blocks. Leases expire by the given clock: at the next request, when ``expire`` is called, and, if an event
+loop is running, by a timer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Lease:
 
 
 class Backup(NamedTuple):
-    """A copy of all keys, and of the leases with their time and keys."""
+    """A copy of all keys, and of all leases with their TTL and keys."""
 
     revision: int
     entries: Mapping[str, KeyEntry]
@@ -43,16 +43,15 @@ class Backup(NamedTuple):
 
 
 class MemoryKeys:
-    """The keys.
+    """The shared key-value store.
 
     Attributes:
-        up: whether anybody is served. Leases do not end meanwhile, and begin anew with ``start``, as in etcd.
-        revision: that of the last write.
-        history: the number of times that the keys were emptied or restored.
+        up: False while the store is stopped. Leases do not expire then and get their full TTL on ``start``, as in etcd.
+        revision: the revision of the last write.
+        history: how many times the store was emptied or restored.
     """
 
     def __init__(self, clock: Clock) -> None:
-        """Hold nothing."""
         self.up = True
         self.revision = 1
         self.history = 0
@@ -74,10 +73,10 @@ class MemoryKeys:
         return Snapshot(self.revision, [self._entries[name] for name in names])
 
     def write(self, guards: Sequence[Guard], changes: Sequence[Put | Delete]) -> int | None:
-        """Make the changes if every guard holds and every lease lives.
+        """Apply the changes if every guard holds and every lease is alive.
 
         Raises:
-            CoordinatorError: the write is not one that a coordinator takes.
+            CoordinatorError: the write exceeds a limit of the port.
         """
         check_write(guards, changes)
         self.expire()
@@ -89,7 +88,6 @@ class MemoryKeys:
         return self.revision
 
     def grant(self, ttl_s: float) -> Granted:
-        """Begin a lease."""
         self.expire()
         self._leases_granted += 1
         self._leases[self._leases_granted] = _Lease(ttl_s, self._clock.monotonic() + ttl_s)
@@ -97,7 +95,7 @@ class MemoryKeys:
         return Granted(self._leases_granted, ttl_s)
 
     def refresh(self, lease_id: int) -> float | None:
-        """Extend a lease; None where it has ended."""
+        """Extend a lease; returns None if it has ended."""
         self.expire()
         lease = self._leases.get(lease_id)
         if lease is None:
@@ -107,12 +105,11 @@ class MemoryKeys:
         return lease.ttl_s
 
     def revoke(self, lease_id: int) -> None:
-        """End a lease."""
         self.expire()
         self._end(lease_id)
 
     def changes(self, prefix: str, after: int) -> Changed | None:
-        """Return what changed below ``prefix`` behind ``after``, perhaps nothing; None where that is not kept."""
+        """Return the changes under ``prefix`` after ``after``, or None if that part of the history was compacted."""
         self.expire()
         if not self._compacted <= after + 1 <= self.revision + 1:
             return None
@@ -121,26 +118,26 @@ class MemoryKeys:
         return Changed(behind[-1].revision if behind else after, news)
 
     def _later(self, after: int) -> Iterator[Changed]:
-        """Return the end of the history; watches are nearly up to date, so it is looked through from there."""
+        """Return the writes after ``after``. Watches are nearly current, so the search starts at the end."""
         index = len(self._history)
         while index and self._history[index - 1].revision > after:
             index -= 1
         return iter(self._history[index:])
 
-    # --- what a test or a simulation does to it -----------------------------------------------------------------------
+    # --- controls for tests and simulations ---------------------------------------------------------------------------
 
     def compact(self) -> None:
-        """Forget the history."""
+        """Discard the history."""
         self._history.clear()
         self._compacted = self.revision + 1
 
     def stop(self) -> None:
-        """Serve nobody."""
+        """Stop serving requests."""
         self.expire()
         self.up = False
 
     def start(self) -> None:
-        """Serve again; every lease has its whole time."""
+        """Serve again; every lease gets its full TTL."""
         self.up = True
         for lease in self._leases.values():
             lease.ends = self._clock.monotonic() + lease.ttl_s
@@ -148,13 +145,13 @@ class MemoryKeys:
         self._wake()
 
     def backup(self) -> Backup:
-        """Return a copy of the keys and leases, as ``etcdctl snapshot save`` does."""
+        """Return a copy of the keys and leases, like ``etcdctl snapshot save``."""
         self.expire()
         leases = {lease_id: (lease.ttl_s, frozenset(lease.keys)) for lease_id, lease in self._leases.items()}
         return Backup(self.revision, dict(self._entries), leases)
 
     def restore(self, backup: Backup | None) -> None:
-        """Continue from ``backup``, or from nothing. Restored leases have their full time, as in etcd."""
+        """Continue from ``backup``, or empty. Restored leases get their full TTL, as in etcd."""
         backup = backup or Backup(1, {}, {})
         now = self._clock.monotonic()
         self.history += 1
@@ -167,7 +164,7 @@ class MemoryKeys:
         self._wake()
 
     def expire(self) -> None:
-        """End the leases whose time is over."""
+        """End the leases whose TTL has passed."""
         if self.up:
             now = self._clock.monotonic()
             over = sorted((lease.ends, lease_id) for lease_id, lease in self._leases.items() if lease.ends <= now)
@@ -179,7 +176,7 @@ class MemoryKeys:
         self._wakers.append(waker)
 
     def unsubscribe(self, waker: Waker) -> None:
-        """Call ``waker`` no more."""
+        """Stop calling ``waker``."""
         self._wakers.remove(waker)
 
     # --- inside -------------------------------------------------------------------------------------------------------
@@ -219,7 +216,7 @@ class MemoryKeys:
             waker()
 
     def _arm(self) -> None:
-        """Look at the leases again when the next one should end."""
+        """Set a timer for the next lease that expires."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -227,7 +224,7 @@ class MemoryKeys:
             return
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # no loop runs: whoever moves the clock calls `expire`
+        except RuntimeError:  # no event loop is running: the owner of the clock calls `expire`
             return
         left_s = min(lease.ends for lease in self._leases.values()) - self._clock.monotonic()
         self._timer = loop.call_later(max(left_s, 0.0), self._ring)

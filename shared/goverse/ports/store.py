@@ -1,18 +1,17 @@
-"""The store: where commit records become durable.
+"""The store: durable storage of commit records.
 
 Rules that every implementation keeps (``goverse.testing.store_contract`` checks them on each):
 
-1. When ``commit`` returns a position for a record, that record survives a kill of the process at any later instant.
+1. Once ``commit`` has returned a position for a record, that record survives a kill of the process at any later time.
 2. A record whose ``expected`` version is not the object's durable version fails alone, with ``Conflict``; so does one
-   whose idempotency key is already kept for the object. The rest of the batch is not touched.
-3. Records of one batch apply in order; a later record of the batch may build on an earlier one of the same object.
-4. Positions (``commit_seq``) grow with every record and are never used twice, over restarts, damage and restores.
-5. After a failed write or sync whose outcome is unknown the store acknowledges nothing more: every later commit raises
-   ``StoreFailed``. A write that provably left nothing behind (disk full) fails its batch with ``Unavailable`` and
-   may be tried again.
-6. ``load`` and ``recall`` see durable data only.
-7. Versions never go back. Where tombstones past their retention are forgotten, ``load`` answers for every unknown
-   object of their type with a tombstone at least as high, and rule 2 measures against that.
+   whose idempotency key is already stored for the object. The rest of the batch is unaffected.
+3. Records of one batch apply in order; a later record may build on an earlier one of the same object.
+4. Positions (``commit_seq``) grow with every record and are never reused, across restarts, damage and restores.
+5. After a failed write or sync whose outcome is unknown, every later commit raises ``StoreFailed``. A write that
+   provably changed nothing (disk full) fails its batch with ``Unavailable`` and may be retried.
+6. ``load`` and ``recall`` return durable data only.
+7. Versions never decrease. Once expired tombstones have been dropped, ``load`` returns for every unknown object of
+   their type a tombstone with at least their highest version, and rule 2 compares with that.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObj
 
 
 class Conflict(NamedTuple):
-    """Why one record of a batch was not committed.
+    """The reason why one record of a batch was not committed.
 
     Attributes:
-        reason: a sentence for people.
-        fenced: the record's epoch is not the newest one of its shard: another node claimed it.
+        reason: a sentence for humans.
+        fenced: True if the record's epoch is outdated because another node claimed the shard.
     """
 
     reason: str
@@ -38,60 +37,60 @@ class Conflict(NamedTuple):
 
 
 CommitOutcome = int | Conflict
-"""The record's ``commit_seq``, or why it failed."""
+"""The record's ``commit_seq``, or the reason why it failed."""
 
 
 class Store(Protocol):
     """Durable objects and replies. All methods are called on one event loop."""
 
     async def open(self) -> None:
-        """Recover and be ready.
+        """Recover the data and start serving.
 
         Raises:
-            StoreError: the data cannot be served as it is; the message names the file and the offset.
+            StoreError: the data is unusable as it is; the message names the file and the offset.
         """
         ...
 
     async def close(self) -> None:
-        """Finish what was handed over, then let go of files and locks. May be called twice."""
+        """Finish pending commits, then release files and locks. May be called twice."""
         ...
 
     def load(self, key: ObjectKey) -> StoredObject | Future[StoredObject | None] | None:
-        """Return the object, a tombstone, or None if it never existed; at once where it is in memory, else a future."""
+        """Return the object, its tombstone, or None if it never existed; directly if in memory, else as a future."""
         ...
 
     def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | Future[StoredReply | None] | None:
-        """Return the reply kept under the key for this object, unless it expired; at once where it is in memory.
+        """Return the unexpired reply stored under the key for this object; directly if in memory, else as a future.
 
         Raises:
-            Overloaded: none is kept, and there is no room to keep one.
+            Overloaded: no reply is stored, and there is no room to store one.
         """
         ...
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
-        """Make the batch durable; one outcome per record, in order. One call at a time.
+        """Make the batch durable and return one outcome per record, in order. Only one call may run at a time.
 
         Raises:
-            Unavailable: nothing of the batch is durable; it may be tried again.
-            StoreFailed: the outcome is unknown; the store takes no more commits.
+            Unavailable: nothing of the batch is durable; retry.
+            StoreFailed: the outcome is unknown; the store accepts no more commits.
         """
         ...
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
     ) -> Sequence[ObjectSummary]:
-        """Return up to ``limit`` living objects whose id begins with ``prefix`` and is greater than ``after``, by
-        UTF-8 bytes of the id."""
+        """Return up to ``limit`` live objects whose id begins with ``prefix`` and is greater than ``after``, in the
+        order of the id's UTF-8 bytes."""
         ...
 
     async def changes(self, after: int, limit: int) -> Sequence[Change]:
         """Return up to ``limit`` changes with ``commit_seq > after``, in order.
 
         Raises:
-            CursorExpired: entries behind ``after`` were trimmed; carries ``oldest``.
+            CursorExpired: entries after ``after`` were trimmed; carries ``oldest``.
         """
         ...
 
     def health(self) -> StoreHealth:
-        """Tell whether commits are taken."""
+        """Return whether the store accepts commits."""
         ...
