@@ -26,7 +26,7 @@ class Cluster:
 
     def __init__(self, nodes: int, shards: int, limits: PlanLimits) -> None:
         self.nodes = {f"node-{number}": _member(f"node-{number}") for number in range(nodes)}
-        self.situation = Situation(Targets.nobody(shards), [None] * shards, dict(self.nodes), limits=limits)
+        self.situation = Situation(Targets.empty(shards), [None] * shards, dict(self.nodes), limits=limits)
 
     def settle(self, what: str, *, expected: int | None = None) -> None:
         """Plan until nothing is left to do, and print what that took."""

@@ -206,7 +206,7 @@ class Leader:
     def _situation(self, now: float) -> Situation:
         view = self._view
         count = len(self._table)
-        targets = view.targets if view.targets is not None else Targets.nobody(count)
+        targets = view.targets if view.targets is not None else Targets.empty(count)
         claimants = [route.node if route is not None else None for route in self._table.routes]
         self.moves.follow(targets, claimants, now)
         return Situation(

@@ -1,5 +1,5 @@
-"""The cluster's values and rules: who is alive, who should own which shard, who does, and what a call does meanwhile.
+"""The rules of the cluster: membership, leader election, shard targets, claims, and the delivery of calls.
 
-Nothing here does IO or reads a clock: a value and ``now`` go in, values to do come out. The shells around it are in the
-node, in the gate and in the simulation (``docs/design/cluster.md``).
+Nothing here does IO or reads a clock. Functions take values and ``now`` and return what to do; the code that does it is
+in the node, in the gate and in the simulation (``docs/design/cluster.md``).
 """

@@ -1,7 +1,7 @@
-"""What one node says it serves: shards with their epochs, one value per node however many they are.
+"""The claims of one node: the shards that it serves, with their epochs, in one etcd value.
 
-Format 1: version byte; incarnation; count of shards; the smallest epoch; a column of shards, ascending; a column of
-epochs above the smallest. All 65 536 shards on one node take about 200 kB.
+Format 1: version byte; incarnation; number of shards; smallest epoch; a column of shards in ascending order; a column
+of epochs minus the smallest one. All 65 536 shards on one node take about 200 kB.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class Claims(NamedTuple):
 
     Attributes:
         incarnation: the process that made them.
-        epochs: per shard that it serves, the epoch.
+        epochs: the epoch of each shard that the node serves.
     """
 
     incarnation: str
     epochs: Mapping[int, int]
 
     def encode(self) -> bytes:
-        """Return the bytes for etcd."""
+        """Return the etcd value."""
         shards = sorted(self.epochs)
         least = min(self.epochs.values(), default=0)
         writer = ColumnWriter(FORMAT)
@@ -42,18 +42,18 @@ class Claims(NamedTuple):
 
     @classmethod
     def decode(cls, value: bytes) -> Claims:
-        """Read the bytes back.
+        """Parse an etcd value.
 
         Raises:
-            DataDamaged: they are not what ``encode`` wrote.
-            DataNewer: a newer release wrote them.
+            DataDamaged: the value was not written by ``encode``.
+            DataNewer: a newer release wrote it.
         """
         reader = ColumnReader(value, "claims")
         version = reader.byte()
         if version > FORMAT:
-            raise DataNewer(f"claims have format {version}; this release knows {FORMAT}")
+            raise DataNewer(f"claims have format {version}; this release supports formats up to {FORMAT}")
         if version < FORMAT:
-            raise reader.damaged(f"there is no format {version}")
+            raise reader.damaged(f"unknown format {version}")
         incarnation = reader.text()
         count, least = reader.number(), reader.number()
         shards, above = reader.column(count), reader.column(count)
@@ -61,7 +61,7 @@ class Claims(NamedTuple):
         if any(left >= right for left, right in pairwise(shards)):
             raise reader.damaged("shards are not in ascending order")
         if shards and shards[-1] >= CLUSTER_SHARDS_MAX:
-            raise reader.damaged(f"there is no shard {shards[-1]}")
+            raise reader.damaged(f"shard {shards[-1]} is out of range")
         if least + max(above, default=0) > EPOCH_MAX:
             raise reader.damaged("an epoch is out of range")
         return cls(incarnation, {shard: least + more for shard, more in zip(shards, above, strict=True)})

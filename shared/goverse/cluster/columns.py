@@ -1,8 +1,9 @@
-"""Bytes for rows of small numbers: the layer below the codecs of targets and claims.
+"""Binary encoding for columns of small numbers, used by the codecs of targets and claims.
 
-A column is one byte for the width of its numbers (1, 2, 4 or 8), then the numbers in that width, little-endian: 65 536
-of them are read and written by the standard library's arrays without a loop of ours. Whatever does not read back as it
-was written is damage, told with the name of what was read; no input makes a reader allocate more than its own size.
+A column is one byte for the width of its numbers (1, 2, 4 or 8), followed by the numbers in that width, little-endian.
+The standard library's ``array`` converts 65 536 of them without a Python loop. A value that was not written by
+``ColumnWriter`` raises ``DataDamaged`` with the name of what was read. Malformed input never allocates more than its
+own size.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ assert all(array(code).itemsize == width for width, code in _TYPECODES.items())
 
 
 class ColumnWriter:
-    """Puts a value together."""
+    """Builds an encoded value."""
 
     def __init__(self, version: int) -> None:
-        """Begin with the version byte of the format."""
+        """Start with the format's version byte."""
         self._parts = bytearray((version,))
 
     def number(self, value: int) -> None:
-        """Add a number of any size below 2**63, seven bits a byte."""
+        """Append a number below 2**63 as a varint: seven bits per byte."""
         while value > 0x7F:
             self._parts.append(value & 0x7F | 0x80)
             value >>= 7
         self._parts.append(value)
 
     def text(self, value: str) -> None:
-        """Add a text with its length in front."""
+        """Append a text, preceded by its length in bytes."""
         encoded = value.encode()
         self.number(len(encoded))
         self._parts += encoded
 
     def column(self, values: Iterable[int]) -> None:
-        """Add numbers, in the smallest width that holds all of them; their count is written elsewhere."""
+        """Append a column in the smallest width that fits all numbers; the caller writes their count."""
         wide = array("Q", values)
         top = max(wide, default=0)
         width = next(width for width in _TYPECODES if top < 1 << (8 * width))
@@ -52,58 +53,57 @@ class ColumnWriter:
         self._parts += column.tobytes()
 
     def value(self) -> bytes:
-        """Return what was put together."""
+        """Return the encoded value."""
         return bytes(self._parts)
 
 
 class ColumnReader:
-    """Takes a value apart; every method raises ``DataDamaged`` where the bytes end or make no sense."""
+    """Parses an encoded value. Every method raises ``DataDamaged`` if the bytes end early or are malformed."""
 
     def __init__(self, value: bytes, what: str) -> None:
-        """Read ``value`` from its beginning; ``what`` names it in errors."""
+        """Start at the beginning of ``value``; ``what`` names it in errors."""
         self._value = value
         self._what = what
         self._at = 0
 
     def damaged(self, why: str) -> DataDamaged:
-        """Return the error for a value that cannot be what was written."""
+        """Return the error for a malformed value."""
         return DataDamaged(f"{self._what}: {why}", offset=self._at)
 
     def byte(self) -> int:
-        """Take one byte."""
         return self._take(1)[0]
 
     def number(self) -> int:
-        """Take a number."""
+        """Read a varint."""
         value = 0
         for place in range(_VARINT_BYTES_MAX):
             byte = self.byte()
             value |= (byte & 0x7F) << (7 * place)
             if byte < 0x80:
                 if byte == 0 and place:
-                    raise self.damaged("a number is longer than it needs to be")
+                    raise self.damaged("a number is longer than necessary")
                 return value
-        raise self.damaged("a number does not end")
+        raise self.damaged("a number has too many bytes")
 
     def text(self) -> str:
-        """Take a text."""
+        """Read a text."""
         try:
             return self._take(self.number()).decode()
         except UnicodeDecodeError as error:
             raise self.damaged("a text is not UTF-8") from error
 
     def column(self, count: int) -> array[int]:
-        """Take ``count`` numbers."""
+        """Read a column of ``count`` numbers."""
         width = self.byte()
         if width not in _TYPECODES:
-            raise self.damaged(f"a column is {width} bytes wide")
+            raise self.damaged(f"{width} is not a valid column width")
         column = array(_TYPECODES[width], self._take(count * width))
         if sys.byteorder == "big":
             column.byteswap()
         return column
 
     def end(self) -> None:
-        """Check that nothing is left."""
+        """Check that the whole value was read."""
         if self._at != len(self._value):
             raise self.damaged(f"{len(self._value) - self._at} bytes are left over")
 

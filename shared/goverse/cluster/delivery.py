@@ -1,16 +1,16 @@
-"""A call on its way to the owner of its object: what a router does with it, step by step.
+"""The delivery of one call to the owner of its object: the router's rules for sending, waiting and retrying.
 
 Rules:
 
-1. What was provably not executed (not sent, or answered ``moving``) is sent again, to the owner that the table shows;
-   what was sent and not answered is sent again with the same idempotency key and a higher ``attempt``. So every call
-   that changes something has a key: its caller's, or one that the router made (``gv-…``).
-2. ``attempt`` counts sends without an answer and nothing else: only behind one of those can an earlier attempt have
-   been executed, and only then does a node look the key up.
-3. A call waits for its shard's route to change from the one that did not work. It does not wait for that alone: the
-   owner may be the same and only the connection may have been cut, so it tries again after a pause that doubles.
-4. Past the deadline the caller is told whether the call may have been executed (``executed``: ``no`` or ``unknown``),
-   and when to try again where it was not.
+1. A call that was provably not executed (not sent, or answered with ``moving``) is sent again, to the owner shown in
+   the shard table. A call that was sent and not answered is sent again with the same idempotency key and a higher
+   ``attempt``. Every call that changes something therefore has a key: its caller's, or one from the router (``gv-…``).
+2. ``attempt`` counts only the sends that were not answered. Only after such a send can the call have been executed
+   before, and only then does a node look the key up.
+3. After a failed send a call waits until the shard's route changes. The owner may also be the same and only the
+   connection may have failed, so the call is retried on the same route after a pause that doubles each time.
+4. At the deadline the caller gets a ``timeout`` that says whether the call may have been executed (``executed``: ``no``
+   or ``unknown``), and when to retry if it was not.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from goverse.model.keys import ROUTER_KEY_PREFIX
 
 
 class Miss(Enum):
-    """How a send ended without a result."""
+    """The way in which a send ended without a result."""
 
-    MOVING = auto()  # the node said so: not executed
-    UNSENT = auto()  # there was no connection to send it on: not executed
-    LOST = auto()  # it was sent, and the connection broke before the answer
+    MOVING = auto()  # the node refused it because the shard moves: not executed
+    UNSENT = auto()  # there was no connection: not executed
+    LOST = auto()  # it was sent and the connection broke before the reply: perhaps executed
 
 
 class Send(NamedTuple):
-    """Send the call to ``route``, as attempt number ``attempt``, under ``idempotency_key``."""
+    """Send the call to ``route`` as attempt number ``attempt`` under ``idempotency_key``."""
 
     route: Route
     attempt: int
@@ -41,13 +41,13 @@ class Send(NamedTuple):
 
 
 class Park(NamedTuple):
-    """Wait until the route of the shard changes, or until ``until``, then ask again."""
+    """Wait until the shard's route changes, at most until ``until``, then call ``next`` again."""
 
     until: float
 
 
 class Fail(NamedTuple):
-    """Answer the caller with ``error``."""
+    """Answer the call with ``error``."""
 
     error: GoverseError
 
@@ -56,7 +56,7 @@ Step = Send | Park | Fail
 
 
 class Delivery:
-    """One call's way. ``next`` says what to do; ``missed`` takes note of a send that gave no result."""
+    """The state of one call. ``next`` returns the next step; ``missed`` records a send without a result."""
 
     __slots__ = (
         "_avoided",
@@ -73,7 +73,7 @@ class Delivery:
     def __init__(
         self, now: float, deadline: float, *, changes: bool, idempotency_key: str | None, router_key: str
     ) -> None:
-        """Begin at ``now``; ``router_key`` is for a call that changes something and has no key of its own."""
+        """Start at ``now``. ``router_key`` is used by a call that changes something and has no key of its own."""
         self.idempotency_key = idempotency_key
         if changes and idempotency_key is None:
             self.idempotency_key = ROUTER_KEY_PREFIX + router_key
@@ -87,7 +87,7 @@ class Delivery:
         self._pause_s = PARK_RETRY_S
 
     def next(self, route: Route | None, now: float) -> Step:
-        """Return what to do now that the table shows ``route``."""
+        """Return the next step, given the ``route`` in the shard table."""
         if now >= self._deadline:
             return self.expire(route, now)
         if route is None or (route == self._avoided and now < self._retry_at):
@@ -98,7 +98,7 @@ class Delivery:
         return Send(route, self._lost, self.idempotency_key)
 
     def missed(self, miss: Miss, now: float) -> None:
-        """Note that the last send gave no result."""
+        """Record that the last send had no result."""
         if miss is Miss.LOST:
             self._lost += 1
         self._avoided, self._under_way = self._sent_to, False
@@ -106,7 +106,7 @@ class Delivery:
         self._pause_s = min(2 * self._pause_s, PARK_RETRY_S_MAX)
 
     def expire(self, route: Route | None, now: float) -> Fail:
-        """Return what the caller is told at the deadline, whether the call waits here or for its answer."""
+        """Return the timeout error at the deadline, for a call that is parked or waits for its reply."""
         seconds = round(now - self._began_at, 3)
         what = "answer" if self._under_way else "take"
         waited = "no node served the object's shard" if route is None else f"{route.node} did not {what} the call"

@@ -1,6 +1,6 @@
-"""Where what is kept in etcd: every key of a cluster, written and read in this one parsed.
+"""The etcd key layout. Every key of a cluster is built and parsed here.
 
-Ids stand at the end of a key and are percent-encoded there, so that no id can reach into another key.
+An id is always the last part of a key and is percent-encoded, so no id can form another key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SHARD: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 class Kind(Enum):
-    """What a key holds; the value is its part of the path."""
+    """The type of a key; the value is its path segment."""
 
     SHARDS = "shards"
     NODE = "nodes"
@@ -35,7 +35,7 @@ _SINGLE: Final = frozenset((Kind.SHARDS, Kind.LEADER, Kind.TARGETS))
 
 
 class ParsedKey(NamedTuple):
-    """What a key is for: its kind, and the node, gate or shard that it is about; empty for the single ones."""
+    """A parsed key: its kind, and the node, gate or shard that it belongs to (empty for keys that exist once)."""
 
     kind: Kind
     name: str = ""
@@ -45,22 +45,22 @@ class KeyLayout:
     """The keys of one cluster.
 
     Attributes:
-        prefix: what all of them begin with; one watch on it sees the whole cluster in the order of its revisions.
+        prefix: the common prefix. One watch on it sees all changes of the cluster in revision order.
         shards: the key of the shard count.
-        leader: the key that makes its creator the leader.
-        targets: the key of the targets.
+        leader: the key whose creator is the leader.
+        targets: the key of the shard targets.
     """
 
     def __init__(self, cluster: str) -> None:
-        """Lay out the keys of ``cluster``.
+        """Build the keys of ``cluster``.
 
         Raises:
-            ConfigError: the name would not fit into a key.
+            ConfigError: the name is invalid.
         """
         if _CLUSTER.fullmatch(cluster) is None:
             raise ConfigError(
-                f"the cluster's name {cluster!r} is not 1 to 64 letters, digits, '.', '_', '-' beginning with a "
-                f"letter or digit"
+                f"invalid cluster name {cluster!r}: use 1 to 64 letters, digits, '.', '_' or '-', beginning with a "
+                "letter or digit"
             )
         self.prefix = f"/goverse/{cluster}/"
         self.shards = self.key(Kind.SHARDS)
@@ -68,15 +68,15 @@ class KeyLayout:
         self.targets = self.key(Kind.TARGETS)
 
     def key(self, kind: Kind, name: str = "") -> str:
-        """Return the key for ``kind``, of ``name`` where there is one of them per node, gate or shard."""
+        """Return the key of ``kind``; ``name`` is the node, gate or shard for kinds that exist once for each."""
         return f"{self.prefix}{kind.value}" if kind in _SINGLE else f"{self.prefix}{kind.value}/{quote(name, safe='')}"
 
     def node(self, node: str) -> str:
-        """Return the key under which ``node`` registers."""
+        """Return the registration key of ``node``."""
         return self.key(Kind.NODE, node)
 
     def gate(self, gate: str) -> str:
-        """Return the key under which ``gate`` registers."""
+        """Return the registration key of ``gate``."""
         return self.key(Kind.GATE, gate)
 
     def claims(self, node: str) -> str:
@@ -100,7 +100,7 @@ class KeyLayout:
         return self.key(Kind.CATALOG, node)
 
     def parse(self, key: str) -> ParsedKey | None:
-        """Return what ``key`` is for; None for a key that this release does not know."""
+        """Parse ``key``; returns None for a key that this release does not know."""
         if not key.startswith(self.prefix):
             return None
         word, slash, name = key[len(self.prefix) :].partition("/")

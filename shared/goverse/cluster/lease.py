@@ -1,13 +1,13 @@
-"""A process's lease in etcd, as the process itself counts it.
+"""A process's etcd lease, with the process's own estimate of its deadline.
 
 Rules:
 
-1. The deadline is counted from when the request for the lease, or the keepalive, was *sent*: etcd began to count later,
-   so the deadline lies before the lease's end whatever the network did. The clock is monotonic and counts the time
-   during which the machine is suspended (``goverse.ports.clock.boot_time``), since etcd counts it too.
-2. A small part of the time is left out for clocks that do not run equally fast.
-3. A lease that etcd does not know any more is gone for good; a new one is another lease. The answer to a request
-   that was under way when the lease was lost is ignored.
+1. The deadline counts from when the grant or keepalive request was *sent*. etcd starts counting later, so the deadline
+   is always before the lease really ends, whatever the network does. The clock is monotonic and includes time during
+   which the machine is suspended (``goverse.ports.clock.boot_time``), because etcd counts that time too.
+2. A small part of the TTL is subtracted to allow for clocks that run at different speeds.
+3. A lease that etcd no longer knows is lost for good, and the process requests a new one. The answer to a request that
+   was under way when the lease was lost is ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from goverse.limits import LEASE_CLOCK_DRIFT, LEASE_REFRESHES, LEASE_RETRY_S
 
 
 class LeaseStep(Enum):
-    """What to do about the lease now."""
+    """The next request to etcd."""
 
     GRANT = auto()
     REFRESH = auto()
@@ -26,14 +26,14 @@ class LeaseStep(Enum):
 
 
 class Lease:
-    """The lease's id and deadline; ``id`` is None while there is none.
+    """The lease's id and deadline; ``id`` is None without a lease.
 
-    One request at a time is under way: ``asked`` before it is sent, then one of ``granted``, ``refreshed``, ``lost`` or
-    ``unanswered``.
+    Only one request is under way at a time: call ``asked`` before sending it, then one of ``granted``, ``refreshed``,
+    ``lost`` or ``unanswered``.
     """
 
     def __init__(self, ttl_s: float) -> None:
-        """Ask for leases of ``ttl_s`` seconds."""
+        """Request leases of ``ttl_s`` seconds."""
         self.ttl_s = ttl_s
         self.id: int | None = None
         self.deadline = float("-inf")
@@ -41,44 +41,44 @@ class Lease:
         self._next_at = float("-inf")
 
     def step(self, now: float) -> LeaseStep:
-        """Return what to ask etcd for now."""
+        """Return the request to send now, if any."""
         if self._sent_at is not None or now < self._next_at:
             return LeaseStep.WAIT
         return LeaseStep.GRANT if self.id is None else LeaseStep.REFRESH
 
     def asked(self, now: float) -> None:
-        """Note that a request is about to be sent."""
+        """Record that a request is about to be sent."""
         self._sent_at = now
 
     def granted(self, lease_id: int, ttl_s: float) -> None:
-        """Note a new lease."""
+        """Record a new lease."""
         if self._sent_at is not None:
             self.id = lease_id
             self._extend(ttl_s, self._sent_at)
 
     def refreshed(self, ttl_s: float) -> None:
-        """Note that etcd extended the lease by ``ttl_s``."""
+        """Record that etcd extended the lease by ``ttl_s``."""
         if self._sent_at is not None:
             self._extend(ttl_s, self._sent_at)
 
     def lost(self) -> None:
-        """Note that etcd does not know the lease (any more): ask for a new one at once."""
+        """Record that etcd does not know the lease; the next step requests a new one immediately."""
         self.id = None
         self.deadline = float("-inf")
         self._sent_at = None
         self._next_at = float("-inf")
 
     def unanswered(self, now: float) -> None:
-        """Note that the request failed or took too long; the lease may live or not."""
+        """Record that the request failed or timed out; the lease may or may not be alive."""
         self._sent_at = None
         self._next_at = now + LEASE_RETRY_S
 
     def alive(self, now: float) -> bool:
-        """Return True until the moment from which etcd may tell other processes that this one is gone."""
+        """True until the moment from which etcd may report this process as gone."""
         return now < self.deadline
 
     def next_at(self) -> float:
-        """Return when ``step`` has something to do again, unless a request is under way."""
+        """Return when ``step`` may return another request, assuming that none is under way."""
         return self._next_at
 
     def _extend(self, ttl_s: float, sent_at: float) -> None:

@@ -1,7 +1,7 @@
-"""Who takes part: the value that a node or a gate registers, and the load figures of a node.
+"""Cluster membership: the value that a node or gate registers, and a node's load figures.
 
-Both are JSON. Members that this release does not know are ignored, so that releases can be mixed; a value that lacks
-what it must have, or has it in another type, is damage.
+Both are JSON. Unknown fields are ignored, so that releases can be mixed. A missing required field or a field of the
+wrong type raises ``DataDamaged``.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from goverse.errors import DataDamaged
 
 
 class MemberState(Enum):
-    """What a member is up to."""
+    """A member's state, as other processes should treat it."""
 
     SERVING = "serving"
-    DRAINING = "draining"  # gives its shards away and gets no new ones
-    RESTARTING = "restarting"  # about to leave and to come back: its shards wait for it for a while
+    DRAINING = "draining"  # its shards move away and it gets no new ones
+    RESTARTING = "restarting"  # it will return soon; its shards are kept for it for a while
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A node or a gate.
+    """A registered node or gate.
 
     Attributes:
-        id: its name; one living process at a time has it.
-        address: where its link is served, ``host:port``.
-        incarnation: names this process; another one of the same id has another incarnation.
-        release: the release that it runs.
-        wire: the wire versions that it speaks, the oldest and the newest.
-        weight: how many shards it takes compared with others; more than 0.
-        state: what it is up to.
-        admin: where its metrics and health are served, ``http://host:port``; empty where nobody said.
-        tls: whether streams between it and others are encrypted; None where nobody said.
+        id: its name, used by one live process at a time.
+        address: ``host:port`` of its link server.
+        incarnation: identifies this process; another process of the same id has another incarnation.
+        release: the GoVerse release that it runs.
+        wire: the oldest and the newest wire version that it speaks.
+        weight: its share of the shards relative to other nodes; greater than 0.
+        state: how others should treat it.
+        admin: base URL of its metrics and health endpoints, ``http://host:port``; empty if unknown.
+        tls: True if its streams are encrypted; None if unknown.
     """
 
     id: str
@@ -51,22 +51,22 @@ class Member:
     tls: bool | None = None
 
     def encode(self) -> bytes:
-        """Return the bytes for etcd."""
+        """Return the etcd value."""
         return _json({**asdict(self), "state": self.state.value})
 
     @classmethod
     def decode(cls, value: bytes) -> Member:
-        """Read the bytes back.
+        """Parse an etcd value.
 
         Raises:
-            DataDamaged: they do not describe a member.
+            DataDamaged: the value does not describe a member.
         """
         fields = _Fields(value, "a member")
         oldest, newest = fields.wire()
         try:
             state = MemberState(fields.text("state"))
         except ValueError:
-            state = MemberState.SERVING  # a newer release's word; it is alive and takes part
+            state = MemberState.SERVING  # a state from a newer release: treat the member as serving
         weight = fields.number("weight")
         if not weight > 0:
             raise fields.damaged("weight")
@@ -85,13 +85,13 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a node has to do.
+    """A node's load figures.
 
     Attributes:
         activations: objects in memory.
         calls_per_s: turns per second.
-        processor: share of the processors that it may use, 0 to 1.
-        memory: share of the memory that it may use, 0 to 1.
+        processor: used share of the processors that it may use, 0 to 1.
+        memory: used share of the memory that it may use, 0 to 1.
         busiest: calls per second of its busiest shards.
     """
 
@@ -102,15 +102,15 @@ class Load:
     busiest: Mapping[int, float] = field(default_factory=dict[int, float])
 
     def encode(self) -> bytes:
-        """Return the bytes for etcd."""
+        """Return the etcd value."""
         return _json({**asdict(self), "busiest": {str(shard): calls for shard, calls in self.busiest.items()}})
 
     @classmethod
     def decode(cls, value: bytes) -> Load:
-        """Read the bytes back.
+        """Parse an etcd value.
 
         Raises:
-            DataDamaged: they do not describe a load.
+            DataDamaged: the value does not describe a load.
         """
         fields = _Fields(value, "a load")
         return cls(
@@ -127,7 +127,7 @@ def _json(members: Mapping[str, Any]) -> bytes:
 
 
 class _Fields:
-    """The members of a JSON object, checked as they are read."""
+    """The fields of a JSON object, checked when they are read."""
 
     def __init__(self, value: bytes, what: str) -> None:
         self._what = what
@@ -140,7 +140,7 @@ class _Fields:
         self._fields = cast("dict[str, Any]", fields)
 
     def damaged(self, name: str) -> DataDamaged:
-        return DataDamaged(f"{self._what} has no usable {name!r}")
+        return DataDamaged(f"{self._what} has a missing or invalid {name!r}")
 
     def text(self, name: str, *, missing: str | None = None) -> str:
         value = self._fields.get(name, missing)

@@ -1,7 +1,7 @@
-"""Where calls go: shard → who serves it, as the claims in etcd say.
+"""The shard table: the route to the owner of each shard, computed from the claims in etcd.
 
-Where two nodes claim a shard the higher epoch counts. A node that claims but is not registered has no address and is
-not a route. Whoever waits for a shard is told once, when the shard's route is another one than before.
+If two nodes claim a shard, the higher epoch wins. A node that claims but is not registered has no address, so it is not
+a route. A watcher of a shard is called once, when the shard's route changes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NOTHING: Mapping[int, int] = {}
 
 
 class Route(NamedTuple):
-    """Who serves a shard, since which claim, and where."""
+    """The route to a shard: its owner, the epoch of the owner's claim, and the owner's address."""
 
     node: str
     epoch: int
@@ -28,12 +28,11 @@ class ShardTable:
     """The routes of all shards.
 
     Attributes:
-        routes: per shard its route, or None; read it, do not change it.
-        changes: grows with every update that changed a route.
+        routes: the route of each shard, or None; read-only for callers.
+        changes: a counter that grows with every update that changed a route.
     """
 
     def __init__(self, shard_count: int) -> None:
-        """Know no route yet."""
         self.routes: list[Route | None] = [None] * shard_count
         self.changes = 0
         self._claims: dict[str, Mapping[int, int]] = {}
@@ -43,19 +42,19 @@ class ShardTable:
         self._watchers: dict[int, list[RouteWatcher]] = {}
 
     def __len__(self) -> int:
-        """Return how many shards there are."""
+        """Return the number of shards."""
         return len(self.routes)
 
     def route(self, shard: int) -> Route | None:
-        """Return who serves ``shard``; None while nobody does."""
+        """Return the route of ``shard``; None while it has no owner."""
         return self.routes[shard]
 
     def wait(self, shard: int, watcher: RouteWatcher) -> None:
-        """Have ``watcher`` told once, when the route of ``shard`` changes."""
+        """Call ``watcher`` once, when the route of ``shard`` changes."""
         self._watchers.setdefault(shard, []).append(watcher)
 
     def forget(self, shard: int, watcher: RouteWatcher) -> None:
-        """Take back a ``wait``; without effect where the watcher was told."""
+        """Undo ``wait``; no effect if the watcher was already called."""
         waiting = self._watchers.get(shard, [])
         if watcher in waiting:
             waiting.remove(watcher)
@@ -63,7 +62,7 @@ class ShardTable:
             self._watchers.pop(shard, None)
 
     def update(self, view: ClusterView) -> set[int]:
-        """Follow ``view``; tell who waits; return the shards whose route changed."""
+        """Apply ``view``, call the watchers, and return the shards whose route changed."""
         seen = view, view.reloads, view.members_revision, view.claims_revision
         if seen == self._seen:
             return set()
@@ -84,11 +83,11 @@ class ShardTable:
         return changed
 
     def _take(self, node: str, before: Mapping[int, int], after: Mapping[int, int]) -> set[int]:
-        """Note another claim of ``node``; return the shards for which it says something else."""
+        """Record new claims of ``node``; returns the shards whose claim differs."""
         touched = {shard for shard, _ in before.items() ^ after.items()}
         for shard in touched:
             if shard >= len(self.routes):
-                continue  # of a cluster with more shards than this process is set to
+                continue  # the cluster has more shards than this process is configured for
             claimants = self._claimants[shard]
             if shard in after:
                 claimants[node] = after[shard]

@@ -1,13 +1,13 @@
-"""What a process has seen of etcd: every key of the cluster, decoded, as of one revision.
+"""A process's view of its cluster: all etcd keys of the cluster, decoded, as of one revision.
 
 Rules:
 
-1. Changes come in the order of their revisions, over all kinds of keys: one watch on the cluster's prefix. Whoever has
-   seen the targets of a revision has therefore seen every claim that was written before them.
-2. A value that cannot be read counts as not written: what was there before stays, and ``faults`` says why. A write
-   that is guarded by the targets that were last understood fails then. Targets that are damaged, not merely of a newer
-   release, count as targets that leave everything to nobody: owners keep what they serve, and the leader writes others.
-3. The view tells states, not events: whoever uses it compares with what it did last.
+1. Changes of all kinds of keys arrive in revision order, because one watch covers the cluster's prefix. A process that
+   sees the targets of a revision has therefore seen every claim written before them.
+2. An unreadable value is treated as not written: the previous value stays, and ``faults`` records the reason. A write
+   guarded by the last readable targets then fails. Damaged targets (not those of a newer release) count as targets
+   without any owner: owners keep serving their shards, and the leader writes new targets.
+3. The view holds states, not events. A follower compares it with what it did last.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from goverse.model.catalog import Catalog, decode_catalog
 
 
 class Entry(NamedTuple):
-    """A key as etcd has it."""
+    """A stored key as read from etcd."""
 
     key: str
     value: bytes
@@ -40,34 +40,33 @@ class Leadership(NamedTuple):
 
 
 class ClusterView:
-    """The cluster as one process sees it; ids are the keys of the mappings.
+    """The cluster as seen by one process. Mappings are keyed by id.
 
     Attributes:
-        revision: the newest revision that it reflects.
-        nodes: the nodes that are registered.
-        gates: the gates that are registered.
-        claims: what each node claims.
-        targets: who should own what; None before the first plan.
-        targets_revision: the revision that wrote them; 0 while there are none.
-        pins: per pinned shard, its node.
-        drains: the nodes that an operator drains.
-        loads: what each node has to do.
+        revision: the newest revision included in the view.
+        nodes: registered nodes.
+        gates: registered gates.
+        claims: the claims of each node.
+        targets: the intended owners; None before the first plan.
+        targets_revision: the revision that wrote them; 0 without targets.
+        pins: the node of each pinned shard.
+        drains: nodes that an operator is draining.
+        loads: the load figures of each node.
         catalogs: the object types that each node serves.
         leader: the leader key, or None.
-        shard_count: how many shards the cluster has; None before that was written.
-        faults: per key whose value cannot be read, why.
+        shard_count: the number of shards; None until it was written.
+        faults: the reason for each key whose value is unreadable.
         members_revision: the newest revision of any node's registration.
         intents_revision: the newest revision of any pin or drain.
         loads_revision: the newest revision of any load.
-        reloads: how often everything was replaced; then also equal revisions may mean other contents.
-        histories: how often etcd was found to have been emptied, replaced or restored; revisions and leases from before
-            mean nothing then.
+        reloads: how many times the whole view was replaced. After a reload, the same revision may have other contents.
+        histories: how many times etcd was found emptied, replaced or restored. Earlier revisions and leases are
+            meaningless after that.
         claims_revision: the newest revision of any node's claims.
-        catalogs_revision: the newest revision of any node's object types.
+        catalogs_revision: the newest revision of any node's catalog.
     """
 
     def __init__(self, layout: KeyLayout) -> None:
-        """See nothing yet."""
         self.layout = layout
         self.revision = 0
         self.members_revision = 0
@@ -95,11 +94,11 @@ class ClusterView:
         self.shard_count: int | None = None
 
     def revision_of(self, key: str) -> int:
-        """Return the revision that wrote ``key`` last; 0 where it is not there."""
+        """Return the revision that last wrote ``key``; 0 if it does not exist."""
         return self._revisions.get(key, 0)
 
     def reload(self, entries: Iterable[Entry], revision: int, *, new_history: bool = False) -> None:
-        """Replace everything by what is there at ``revision``: at the start, after a compaction, in a new history."""
+        """Replace the whole view with the keys as of ``revision``: at start, after a compaction, in a new history."""
         self._clear()
         self._revisions.clear()
         self.faults.clear()
@@ -111,7 +110,7 @@ class ClusterView:
             self.put(entry)
 
     def put(self, entry: Entry) -> None:
-        """Take in a write."""
+        """Apply a write."""
         self.revision = max(self.revision, entry.mod_revision)
         parsed = self.layout.parse(entry.key)
         if parsed is None:
@@ -128,7 +127,7 @@ class ClusterView:
         self._note(parsed, entry.mod_revision)
 
     def delete(self, key: str, revision: int) -> None:
-        """Take in a deletion."""
+        """Apply a deletion."""
         self.revision = max(self.revision, revision)
         parsed = self.layout.parse(key)
         if parsed is None:
@@ -211,5 +210,5 @@ def _node_id(value: bytes) -> str:
 
 def _named(member: Member, name: str) -> Member:
     if member.id != name:
-        raise DataDamaged(f"a member that calls itself {member.id!r} is registered as {name!r}")
+        raise DataDamaged(f"a member with the id {member.id!r} is registered as {name!r}")
     return member

@@ -29,7 +29,7 @@ class PlannedCluster:
 
     def __init__(self, members: Mapping[str, Member], shard_count: int, limits: PlanLimits | None = None) -> None:
         self.situation = Situation(
-            Targets.nobody(shard_count), [None] * shard_count, dict(members), limits=limits or PlanLimits()
+            Targets.empty(shard_count), [None] * shard_count, dict(members), limits=limits or PlanLimits()
         )
 
     @property
