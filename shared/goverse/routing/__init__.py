@@ -1,1 +1,1 @@
-"""Routing: from an object's name to the node that serves it, whatever happens to that node meanwhile."""
+"""Routing: requests reach the node that owns their object, even while shards move and nodes fail."""

@@ -1,8 +1,8 @@
-"""Keeps a ``ClusterView`` up to date: reads all keys of a cluster once, then follows a watch.
+"""Maintenance of a ``ClusterView``: read all keys of the cluster once, then follow a watch.
 
-The key ``shards`` belongs to no process. If it is missing, because etcd was emptied or replaced, every process that
-follows the cluster offers to write it, and etcd takes the first offer. A cluster that comes back with another shard
-count is not this process's cluster: the view stays as it is, and an error is logged until the count is right.
+The key ``shards`` belongs to no process. If it is missing because etcd was emptied or replaced, every process that
+follows the cluster tries to write it, and etcd accepts the first write. If etcd then has another shard count, it
+belongs to another cluster: the view stays as it is and an error is logged until the count is right.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from goverse.errors import ConfigError, GoverseError, Unavailable
 from goverse.ports.coordinator import Changed, Coordinator, Deleted, Guard, KeyEntry, Put, Reloaded, Snapshot
 
 RETRY_S: Final = 0.5
-FOREIGN_RETRY_S: Final = 5.0  # between two looks at an etcd that holds another cluster
+FOREIGN_RETRY_S: Final = 5.0  # pause between two checks of an etcd that holds another cluster
 
 Follower = Callable[[ClusterView], None]
 
@@ -27,14 +27,13 @@ logger = logging.getLogger("goverse.cluster")
 
 
 class ClusterWatch:
-    """One process's view of its cluster.
+    """A process's view of its cluster, kept up to date.
 
     Attributes:
-        view: what etcd said last. Stays as it is while etcd is away: whoever was there is asked on.
+        view: the newest known state. It stays unchanged while etcd is unavailable, so known nodes are still used.
     """
 
     def __init__(self, coordinator: Coordinator, layout: KeyLayout) -> None:
-        """See nothing yet."""
         self.view = ClusterView(layout)
         self._coordinator = coordinator
         self._layout = layout
@@ -44,11 +43,11 @@ class ClusterWatch:
         self._offer: asyncio.Task[None] | None = None
 
     def add(self, follower: Follower) -> None:
-        """Tell ``follower`` after every change; those that were added first are told first."""
+        """Call ``follower`` after every change. Followers are called in the order in which they were added."""
         self._followers.append(follower)
 
     async def start(self, shard_count: int) -> None:
-        """Agree on the shard count, read what is there, and follow it from now on.
+        """Write the shard count if it is missing, read all keys, and start to follow changes.
 
         Raises:
             ConfigError: the cluster has another shard count.
@@ -60,14 +59,13 @@ class ClusterWatch:
         self._reload(snapshot)
         if self.view.shard_count != shard_count:
             raise ConfigError(
-                f"this cluster has {self.view.shard_count} shards, and this process is set to {shard_count}; all "
+                f"this cluster has {self.view.shard_count} shards, but cluster.shards is {shard_count} here; all "
                 "processes of a cluster need the same number",
                 setting="cluster.shards",
             )
         self._task = asyncio.create_task(self._follow(snapshot.revision), name="goverse-cluster-watch")
 
     async def stop(self) -> None:
-        """Follow no more."""
         for task in (self._task, self._offer):
             if task is not None:
                 task.cancel()
@@ -84,7 +82,7 @@ class ClusterWatch:
             try:
                 await self._write_shard_count()
             except GoverseError as error:
-                logger.warning("the shard count is missing in etcd and was not written", extra={"reason": error.detail})
+                logger.warning("shard count missing in etcd and not written", extra={"reason": error.detail})
             await asyncio.sleep(RETRY_S)
 
     async def _follow(self, after: int) -> None:
@@ -94,12 +92,12 @@ class ClusterWatch:
                     async for news in watch:
                         after = self._take(news)
             except Unavailable as error:
-                logger.warning("the watch on the cluster was interrupted", extra={"reason": error.detail})
+                logger.warning("cluster watch interrupted; restarting", extra={"reason": error.detail})
             except ConfigError as error:
                 logger.error("etcd holds another cluster; keeping the last known state", extra={"reason": error.detail})
                 await asyncio.sleep(FOREIGN_RETRY_S)
             except Exception:
-                logger.exception("the watch on the cluster failed; it begins anew")
+                logger.exception("cluster watch failed; restarting")
             await asyncio.sleep(RETRY_S)
 
     def _take(self, news: Changed | Reloaded) -> int:
@@ -119,8 +117,8 @@ class ClusterWatch:
         found = next((entry.value for entry in snapshot.entries if entry.key == self._layout.shards), None)
         if found is not None and found != b"%d" % self._shard_count:
             raise ConfigError(
-                f"etcd names {found.decode(errors='replace')} shards, and this process is set to {self._shard_count}; "
-                "point etcd.endpoints at this cluster's etcd, or restore its keys",
+                f"etcd holds a cluster with {found.decode(errors='replace')} shards, but cluster.shards is "
+                f"{self._shard_count} here; point etcd.endpoints at this cluster's etcd, or restore its keys",
                 setting="etcd.endpoints",
             )
 
@@ -132,12 +130,12 @@ class ClusterWatch:
         if self.view.shard_count is None and (self._offer is None or self._offer.done()):
             self._offer = asyncio.create_task(self._offer_shard_count(), name="goverse-shard-count")
         for key, why in self.view.faults.items():
-            logger.error("a value in etcd cannot be read", extra={"key": key, "reason": why})
+            logger.error("unreadable value in etcd", extra={"key": key, "reason": why})
         for follower in self._followers:
             try:
                 follower(self.view)
             except Exception:
-                logger.exception("a change of the cluster could not be followed")
+                logger.exception("a follower of the cluster view failed")
 
 
 def _entry(entry: KeyEntry) -> Entry:

@@ -1,4 +1,4 @@
-"""Keeps a lease in etcd: grants it, refreshes it, and takes a new one when it was lost; the rules are in ``Lease``."""
+"""Keeps a process's etcd lease alive: grant, refresh, and replacement when it is lost. The rules are in ``Lease``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ logger = logging.getLogger("goverse.cluster")
 
 
 class LeaseKeeper:
-    """One process's lease.
+    """A process's lease, kept alive by a task.
 
     Attributes:
-        lease: its id and deadline.
+        lease: the lease's id and deadline.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class LeaseKeeper:
         changed: Callable[[], None],
         now: Callable[[], float] = boot_time,
     ) -> None:
-        """Hold no lease yet. ``changed`` is called when there is another lease, or none; ``now`` is its clock."""
+        """Start without a lease. ``changed`` is called when the lease is lost or replaced; ``now`` is its clock."""
         self.lease = Lease(ttl_s)
         self._coordinator = coordinator
         self._changed = changed
@@ -41,11 +41,11 @@ class LeaseKeeper:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to ask for a lease, and keep it."""
+        """Start the task that requests a lease and refreshes it."""
         self._task = asyncio.create_task(self._run(), name="goverse-lease")
 
     def follow(self, view: ClusterView) -> None:
-        """Give up the lease if ``view`` shows a new history: the lease belongs to the etcd that is gone."""
+        """Drop the lease if ``view`` shows a new history: the lease belongs to the previous etcd."""
         if view.histories != self._histories:
             self._histories = view.histories
             if self.lease.id is not None:
@@ -55,7 +55,7 @@ class LeaseKeeper:
             self._changed()
 
     async def stop(self, *, revoke: bool) -> None:
-        """Stop refreshing the lease. With ``revoke`` it ends now, for this process first; else it runs out."""
+        """Stop refreshing. With ``revoke`` the lease ends now, locally first; otherwise it expires."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -84,10 +84,10 @@ class LeaseKeeper:
                 await self._ask(step)
             except GoverseError as error:
                 self.lease.unanswered(self._now())
-                logger.warning("the lease was not refreshed", extra={"reason": error.detail})
+                logger.warning("lease not refreshed", extra={"reason": error.detail})
             except Exception:
                 self.lease.unanswered(self._now())
-                logger.exception("the lease was not refreshed")
+                logger.exception("lease not refreshed")
             if self.lease.id != before:
                 self._changed()
 
@@ -99,7 +99,7 @@ class LeaseKeeper:
         assert self.lease.id is not None
         ttl_s = await self._coordinator.refresh(self.lease.id)
         if ttl_s is None:
-            logger.warning("the lease ran out; a new one is asked for")
+            logger.warning("lease expired; requesting a new one")
             self.lease.lost()
         else:
             self.lease.refreshed(ttl_s)

@@ -1,8 +1,8 @@
-"""The links of a router, one to each node that is registered, and which of them are of no use now.
+"""The connections of a router to every registered node, with a circuit breaker for each.
 
-That is the circuit breaker: a node whose link is broken, or that gives no sign of life, gets no calls; they wait for
-it, or for another owner of their shard, without a try each. The link itself goes on trying, and one word of it lets all
-of them go on at once.
+While a node's link is broken or silent, the node's address is in ``unreachable``. Calls for that node are then parked,
+without an attempt for each of them, until the node recovers or their shard gets another owner. The link keeps trying to
+reconnect. When it recovers, all parked calls for the node resume.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _HANG_UP_S: Final = 1.0
 
 
 class NodeLink(Carrier, Protocol):
-    """A link to one node that somebody has to end, and that tells when it is of use."""
+    """A link to one node. Its owner must close it; ``watch`` reports state changes."""
 
     def watch(self, watcher: Callable[[LinkState], None]) -> Callable[[], None]:
-        """Have ``watcher`` called whenever the link's state changes; return what ends that."""
+        """Call ``watcher`` on every state change. Returns a function that unsubscribes it."""
         ...
 
     async def close(self, drain_timeout_s: float = 0.0) -> None:
-        """Hang up."""
+        """Close the link."""
         ...
 
 
@@ -38,15 +38,15 @@ Connect = Callable[[str], NodeLink]
 
 
 class Links:
-    """Links by address.
+    """The links of a router, by address.
 
     Attributes:
-        unreachable: the addresses whose link is of no use now.
-        openings: how often a link became of no use.
+        unreachable: addresses of nodes whose link is broken or silent.
+        openings: how many times a node became unreachable, i.e. its circuit opened.
     """
 
     def __init__(self, connect: Connect, recovered: Callable[[str], None]) -> None:
-        """Know no node yet; ``recovered`` hears of each address that is of use again."""
+        """Start without links; ``recovered`` is called with each address that becomes reachable again."""
         self.unreachable: set[str] = set()
         self.openings = 0
         self._connect = connect
@@ -55,27 +55,27 @@ class Links:
         self._closing: set[asyncio.Task[None]] = set()
 
     def __iter__(self) -> Iterator[NodeLink]:
-        """Go through all links that there are now."""
+        """Iterate over the current links."""
         return iter(tuple(self._links.values()))
 
     def get(self, address: str) -> NodeLink | None:
-        """Return the link to ``address``, if there is one."""
+        """Return the link to ``address``, or None."""
         return self._links.get(address)
 
     def connect(self, present: set[str]) -> None:
-        """Have a link to each of these addresses."""
+        """Open a link to each of the ``present`` addresses that has none."""
         for address in present - self._links.keys():
             link = self._links[address] = self._connect(address)
             link.watch(partial(self._changed, address, link))
 
     def let_go(self, present: set[str]) -> None:
-        """Hang up everywhere else, once what is under way was answered: the node may only have lost its lease."""
+        """Close all other links. Running calls may finish: a node that lost its lease can still be alive."""
         for address in self._links.keys() - present:
             self._track(self._links.pop(address).close(drain_timeout_s=CALL_TIMEOUT_S))
             self.unreachable.discard(address)
 
     async def close(self) -> None:
-        """Hang up everywhere."""
+        """Close all links."""
         for link in self._links.values():
             self._track(link.close())
         self._links.clear()
@@ -86,7 +86,7 @@ class Links:
 
     def _changed(self, address: str, link: NodeLink, state: LinkState) -> None:
         if self._links.get(address) is not link:
-            return  # it was let go
+            return  # the link was closed
         if not state.usable:
             self.openings += address not in self.unreachable
             self.unreachable.add(address)
@@ -103,13 +103,13 @@ class Links:
 async def list_at_any(
     links: Sequence[Link], namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
 ) -> Sequence[ObjectSummary]:
-    """Ask any node, since all share one store.
+    """List objects at the first node that answers; all nodes share one store.
 
     Raises:
-        Unavailable: no node can be reached.
-        GoverseError: what the node says.
+        Unavailable: no node is reachable.
+        GoverseError: the node's error.
     """
-    refusal: GoverseError = known(Unavailable("no node is there to ask"), Executed.NO)
+    refusal: GoverseError = known(Unavailable("no node is reachable"), Executed.NO)
     for link in links:
         if not link.readiness().ready:
             continue
@@ -121,10 +121,10 @@ async def list_at_any(
 
 
 def readiness_of(links: Sequence[Link], served: int, shards: int) -> Readiness:
-    """Tell whether calls are served: some node can be reached, and some shard has an owner.
+    """Return whether calls are served: at least one node is reachable and at least one shard has an owner.
 
-    A part of the shards without an owner does not make a router unready: all routers see the same, so a balancer would
-    take every gate out, and calls to the other shards would fail as well. The part is named in ``reasons``.
+    Shards without an owner do not make a router unready. All routers see the same shards, so a load balancer would take
+    every gate out of service, and calls to the other shards would fail as well. ``reasons`` names the missing part.
     """
     told = [link.readiness() for link in links]
     ready = sum(each.ready for each in told)

@@ -1,4 +1,4 @@
-"""The series of a router: calls that wait for an owner, and sends that gave no result."""
+"""Metrics of a router: parked calls, unreachable nodes and retries."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RouterStats:
-    """Counters of calls that did not simply go to an owner and come back.
+    """Counters of calls that did not reach an owner at the first attempt.
 
     Attributes:
-        misses: sends without a result, by how.
-        forwards: calls that were sent on to another node than the one that was asked before.
-        parked: how often a call began to wait for an owner.
-        held: how often a call was not even sent, since its node cannot be reached.
-        refused: calls that found no place to wait.
+        misses: sends without a result, by cause.
+        forwards: calls sent to another node than before.
+        parked: how many times a call was parked.
+        held: how many times a call was parked without an attempt, because its node was unreachable.
+        refused: calls refused because parking was full.
     """
 
     misses: dict[Miss, int] = field(default_factory=lambda: dict.fromkeys(Miss, 0))
@@ -43,27 +43,24 @@ class RouterMetrics(Collector):
         self._router = router
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series of this moment."""
         router, stats = self._router, self._router.stats
         served, shards = router.progress()
-        yield gauge("routing_shards_served", "Shards whose owner is known and registered.", served)
+        yield gauge("routing_shards_served", "Shards with a registered owner.", served)
         yield gauge("routing_shards", "Shards of the cluster.", shards)
         yield gauge("routing_parked_calls", "Calls that wait for the owner of their shard.", len(router.parking))
-        yield counter("routing_calls_parked", "Times that a call began to wait for an owner.", stats.parked)
-        yield counter("routing_calls_refused", "Calls that found no place to wait for an owner.", stats.refused)
-        yield gauge(
-            "routing_circuits_open", "Nodes that get no calls, since they cannot be reached.", len(router.links.unreachable)
-        )
+        yield counter("routing_calls_parked", "Number of times a call was parked to wait for an owner.", stats.parked)
+        yield counter("routing_calls_refused", "Calls refused because too many calls were parked.", stats.refused)
+        yield gauge("routing_circuits_open", "Unreachable nodes, which get no calls.", len(router.links.unreachable))
+        yield counter("routing_circuits_opened", "Number of times a node became unreachable.", router.links.openings)
         yield counter(
-            "routing_circuits_opened", "Times that a node could not be reached any more.", router.links.openings
+            "routing_calls_held", "Number of times a call was parked because its node was unreachable.", stats.held
         )
-        yield counter("routing_calls_held", "Times that a call waited for such a node without a try.", stats.held)
         yield counters(
             "routing_retries",
-            "Sends without a result, after which the call was sent again or waited.",
+            "Sends without a result; the call was sent again or parked.",
             "reason",
             {miss.name.lower(): count for miss, count in stats.misses.items()},
         )
         yield counter(
-            "routing_forwards", "Calls sent on to another node, because their shard had moved.", stats.forwards
+            "routing_forwards", "Calls sent to another node because their shard had moved.", stats.forwards
         )

@@ -1,8 +1,8 @@
-"""One call on its way through a router, which knows how to try again.
+"""One call inside a router, with its retries.
 
-It is what a link tells of the reply to each try, so the first one costs nothing beyond it. Only a call that met a
-problem gets a ``Delivery``, whose rules say whether it is sent again, where, and as which attempt
-(``goverse.cluster.delivery``).
+A link delivers the reply of each attempt to the ``RoutedCall``, so the first attempt needs no further object. Only a
+call that met a problem gets a ``Delivery``, whose rules decide whether it is sent again, to which node, and with which
+attempt number (``goverse.cluster.delivery``).
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
 
 _FINAL: Final = ("timeout", "overloaded")
-"""No time is left for another try; and whoever has too much to do is not helped by being asked again."""
+"""Problems that are never retried: no time is left, or a retry would add to the overload."""
 
 
 _UNKNOWN: Final = ("unknown_type", "unknown_method")
-"""Whoever routes a call knows the type and the method; a node that does not is of another release, for a while."""
+"""Problems of a node with another release: the gate or node that routes the call knows the type and the method."""
 
 
 class RoutedCall:
-    """Waits for what links say of one request, until a node gives its reply.
+    """The waiter of one request: it receives replies from links until one is final.
 
     Attributes:
-        request: as it is sent next.
-        shard: the object's.
-        route: where it was sent last.
-        delivery: the rules of trying again; None while the first try is under way.
+        request: the request as it is sent next.
+        shard: the shard of the object.
+        route: the route of the last send.
+        delivery: the retry state; None during the first attempt.
     """
 
     __slots__ = ("_router", "_waiter", "began_at", "delivery", "request", "route", "shard")
 
     def __init__(self, router: Router, request: Request, shard: int, waiter: Waiter, now: float) -> None:
-        """Begin with a request that was not sent yet; ``waiter`` is told of its reply."""
+        """Start with a request that was not sent yet; ``waiter`` gets the final reply."""
         self.request = request
         self.shard = shard
         self.began_at = now
@@ -52,13 +52,13 @@ class RoutedCall:
         self._waiter = waiter
 
     def done(self) -> bool:
-        """Tell whether nobody waits any more."""
+        """True once the caller was answered or gave up."""
         return self._waiter.done()
 
     def set_result(self, reply: Reply, /) -> None:
-        """Take what a link says of the last try: the reply, or a problem that another try may get around.
+        """Take the reply of the last attempt: deliver it, or retry if its problem allows that.
 
-        A problem is looked at in the next turn of the loop, since a link may refuse while it is being asked.
+        Problems are handled in the next turn of the event loop, because a link may refuse a request inside ``carry``.
         """
         if reply.problem is None:
             self._waiter.set_result(reply)
@@ -66,7 +66,7 @@ class RoutedCall:
             asyncio.get_running_loop().call_soon(self._go_around, reply, reply.problem)
 
     def answer(self, reply: Reply) -> None:
-        """Give the reply, unless nobody waits for it."""
+        """Deliver the reply if the caller still waits."""
         if not self._waiter.done():
             self._waiter.set_result(reply)
 
@@ -83,10 +83,10 @@ class RoutedCall:
 
 
 def miss_of(problem: Problem) -> Miss | None:
-    """Return how a send ended without a result; None where the problem is the answer.
+    """Return how a send failed, or None if the problem is the final answer.
 
-    What no retry can mend is the answer, whatever is known about it: a request or a reply that is too large for a
-    message would only be refused again.
+    A problem that no retry can fix is final even if ``executed`` is set. A request or reply that is too large for a
+    message, for example, would only be refused again.
     """
     if problem.executed is None or not problem.retryable or problem.code in _FINAL:
         return None
@@ -96,9 +96,9 @@ def miss_of(problem: Problem) -> Miss | None:
 
 
 def delivery_of(call: RoutedCall, sent_to: Route | None) -> Delivery:
-    """Return the rules for a call whose first try went to ``sent_to``, or that found no owner to go to."""
+    """Return the retry state of a call whose first attempt went to ``sent_to``, or found no owner."""
     request = call.request
-    # What has no key by now is a READ, and may be sent again without one
+    # Every call except a READ has a key by now, and a READ may be repeated without one
     delivery = Delivery(
         call.began_at, request.deadline, changes=False, idempotency_key=request.idempotency_key, router_key=""
     )
@@ -109,8 +109,8 @@ def delivery_of(call: RoutedCall, sent_to: Route | None) -> Delivery:
 
 def _of_another_release(problem: Problem, request: Request) -> Problem:
     error = Unavailable(
-        f"the node that serves the object does not know its type or method yet ({problem.detail}); nodes of two "
-        "releases are there, try again",
+        f"the node does not know the object's type or method yet ({problem.detail}); an upgrade is in progress and "
+        "nodes run different releases, retry later",
         retry_after_s=RELEASE_RETRY_AFTER_S,
     )
     return Problem.of(known(error, Executed.NO), request.request_id)

@@ -1,10 +1,12 @@
-"""``Router``: the link of a gate, or of a node for calls between objects, to whichever node serves an object.
+"""``Router``: the link from a gate, or from an object to other objects, to the node that owns each object.
 
-It follows the claims in etcd (``follow``), keeps one link to each node that is registered, and sends each request to
-the owner of its shard. What meets no owner waits (``Parking``) until the table changes for its shard, or its deadline;
-what was provably not executed, and what may be repeated under its idempotency key, is sent again. Every call except a
-READ has such a key: its caller's, or one made here, unique for this process. Calls of readonly methods have one because
-of the hooks that they may start: calls that ``on_create`` or ``on_activate`` makes derive their keys from it.
+The router follows the claims in etcd (``follow``), keeps one link to every registered node, and sends each request to
+the owner of its shard. A call without an owner is parked until the shard's route changes or its deadline passes. A call
+that was provably not executed is sent again; so is one that may be repeated under its idempotency key.
+
+Every call except a READ has such a key: the caller's, or one made here that is unique to this process. Calls of
+readonly methods need one because they may start hooks, and calls made by ``on_create`` or ``on_activate`` derive their
+keys from it.
 """
 
 from __future__ import annotations
@@ -29,18 +31,18 @@ from goverse.routing.routed_call import RoutedCall, delivery_of
 from goverse.routing.links import Connect, Links, list_at_any, readiness_of
 from goverse.routing.metrics import RouterStats
 
-_GIVEN_UP_S: Final = 0.25  # how long a call that nobody waits for any more may keep its place
+_GIVEN_UP_S: Final = 0.25  # a parked call whose caller gave up is removed within this time
 
 
 class Router:
-    """Implements ``goverse.ports.link.Carrier`` over all nodes of a cluster.
+    """A ``goverse.ports.link.Carrier`` over all nodes of a cluster.
 
     Attributes:
-        table: who serves which shard.
+        table: the route of each shard.
         parking: the calls that wait for an owner.
-        own: the id of this process's node, and the node; None in a gate.
-        links: to the nodes that are there.
-        stats: what it counts.
+        own: this process's node with its id; None in a gate.
+        links: the links to all registered nodes.
+        stats: counters for metrics.
     """
 
     def __init__(
@@ -52,14 +54,14 @@ class Router:
         own: tuple[str, Carrier] | None = None,
         parked_max: int = PARKED_CALLS_MAX,
     ) -> None:
-        """Know no node yet.
+        """Start without nodes.
 
         Args:
             connect: opens a link to a node.
-            shard_count: of the cluster.
-            incarnation: names this process; part of the keys that it makes.
-            own: the node of this process and its id, which is asked without a connection.
-            parked_max: calls that may wait for an owner; more are refused.
+            shard_count: number of shards of the cluster.
+            incarnation: identifies this process; part of the keys that it makes.
+            own: this process's node and its id; it is called without a connection.
+            parked_max: limit of parked calls; further calls are refused.
         """
         self.table = ShardTable(shard_count)
         self.parking: Parking[RoutedCall] = Parking(parked_max)
@@ -67,7 +69,7 @@ class Router:
         self.links = Links(connect, self._recovered)
         self._unreachable = self.links.unreachable
         self.own = own
-        self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"  # as ``router_key``, which is taken apart again
+        self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"  # as ``model.keys.router_key``; parsed again there
         self._numbers = count(1)
         self._shift = 64 - (shard_count.bit_length() - 1)
         self._timer: asyncio.TimerHandle | None = None
@@ -81,7 +83,7 @@ class Router:
     # --- the cluster --------------------------------------------------------------------------------------------------
 
     def follow(self, view: ClusterView) -> None:
-        """Take in what etcd says now: connect to new nodes, let go of old ones, wake calls whose shard has moved."""
+        """Apply a new cluster view: connect to new nodes, drop old ones, and resume calls whose shard has moved."""
         own = self.own[0] if self.own is not None else None
         if (view.reloads, view.members_revision) != self._members_at:
             self._members_at = view.reloads, view.members_revision
@@ -96,18 +98,18 @@ class Router:
             self._unparked(call)
 
     def name_of(self, address: str) -> str:
-        """Return the id of the node that is registered at ``address``, "" if there is none."""
+        """Return the id of the node registered at ``address``, or ""."""
         return self._names.get(address, "")
 
     def _recovered(self, address: str) -> None:
-        """Let go on what waited for a node that can be reached again."""
+        """Resume the calls parked for a node that is reachable again."""
         routes = self.table.routes
         shards = [shard for shard in self.parking.shards() if (at := routes[shard]) and at.address == address]
         for call in self.parking.moved(shards):
             self._unparked(call)
 
     async def close(self) -> None:
-        """Hang up everywhere; calls that wait are refused."""
+        """Refuse all parked calls and close all links."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -118,13 +120,13 @@ class Router:
     # --- Link ---------------------------------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> Future[Reply]:
-        """Send a request to whoever serves its object; see ``goverse.ports.link.Link``."""
+        """Send a request to the owner of its object; see ``goverse.ports.link.Link``."""
         future: Future[Reply] = asyncio.get_running_loop().create_future()
         self.carry(request, future)
         return future
 
     def carry(self, request: Request, waiter: Waiter) -> None:
-        """Send a request to whoever serves its object; see ``goverse.ports.link.Carrier``."""
+        """Send a request to the owner of its object; see ``goverse.ports.link.Carrier``."""
         try:
             shard = self.shard_of(request.key)
         except GoverseError as error:
@@ -143,24 +145,24 @@ class Router:
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
     ) -> Sequence[ObjectSummary]:
-        """Ask any node, since all share one store; see ``goverse.ports.link.Link``.
+        """List objects at any node, because all share one store; see ``goverse.ports.link.Link``.
 
         Raises:
-            Unavailable: no node can be reached.
-            GoverseError: what the node says.
+            Unavailable: no node is reachable.
+            GoverseError: the node's error.
         """
         return await list_at_any(self._everyone(), namespace, type_name, prefix=prefix, after=after, limit=limit)
 
     def readiness(self) -> Readiness:
-        """Tell whether every shard has an owner that can be reached."""
+        """Return whether calls are served; see ``readiness_of``."""
         return readiness_of(self._everyone(), *self.progress())
 
     def progress(self) -> tuple[int, int]:
-        """Return how many shards have an owner, and how many there are."""
+        """Return the number of shards with an owner, and of all shards."""
         return self._served, len(self.table)
 
     def shard_of(self, key: ObjectKey) -> int:
-        """Return the shard of an object; a ``node#`` id lives on a shard of that node.
+        """Return the shard of an object; a ``node#`` id is mapped to a shard of that node.
 
         Raises:
             MalformedRequest: the id names a shard that does not exist.
@@ -194,7 +196,7 @@ class Router:
             link.carry(call.request, call)
 
     def missed(self, call: RoutedCall, miss: Miss, route: Route | None = None) -> None:
-        """Take note of a send that gave no result, and go on."""
+        """Record a send without a result and decide on the next step."""
         self.stats.misses[miss] += 1
         now = asyncio.get_running_loop().time()
         if call.delivery is None:
@@ -243,7 +245,7 @@ class Router:
             self._go_on(call)
 
     def is_elsewhere(self, route: Route | None) -> bool:
-        """Tell whether a route leads to another process."""
+        """True if the route leads to another process."""
         return route is not None and (self.own is None or route.node != self.own[0])
 
     def _fail(self, call: RoutedCall, error: GoverseError) -> None:
@@ -259,7 +261,7 @@ class Router:
         self._timer = loop.call_at(at, self._look)
 
     def _look(self) -> None:
-        """Let go on what has waited long enough, and forget what nobody waits for any more."""
+        """Resume the calls whose time has come, and drop those whose caller has given up."""
         self._timer = None
         now = asyncio.get_running_loop().time()
         for call in self.parking.due(now):
