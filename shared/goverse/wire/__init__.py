@@ -1,1 +1,1 @@
-"""The wire: one stream of batched frames between two processes; `docs/design/wire.md` says how and why."""
+"""The wire protocol: one stream of batched frames between two processes (``docs/design/wire.md``)."""

@@ -1,6 +1,6 @@
-"""Pauses between attempts to connect: none after a connection that held, then doubling, with jitter.
+"""Pauses between connection attempts: no pause after a stable connection, then exponential backoff with jitter.
 
-Jitter keeps a hundred gates that lost the same node from coming back in step.
+Jitter keeps a hundred gates that lost the same node from reconnecting in the same instant.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 HELD_S: Final = 1.0
-"""A connection that ends earlier than this counts as one more failed attempt."""
+"""A connection that lasts less than this counts as one more failed attempt."""
 
 
 class Backoff:
@@ -18,19 +18,19 @@ class Backoff:
     __slots__ = ("_failures", "_first_s", "_max_s", "_random")
 
     def __init__(self, first_s: float, max_s: float, random: Callable[[], float]) -> None:
-        """``random`` gives numbers in [0, 1)."""
+        """Use ``random`` for jitter; it returns numbers in [0, 1)."""
         self._first_s = first_s
         self._max_s = max_s
         self._random = random
         self._failures = 0
 
     def ended(self, held_s: float) -> None:
-        """A connection ended after ``held_s`` seconds."""
+        """Record that a connection ended after ``held_s`` seconds."""
         if held_s >= HELD_S:
             self._failures = 0
 
     def next_s(self) -> float:
-        """Return the pause before the next attempt, which is counted as one that may fail."""
+        """Return the pause before the next attempt. That attempt counts as failed until ``ended`` says otherwise."""
         failures, self._failures = self._failures, min(self._failures + 1, 32)
         if failures == 0:
             return 0.0

@@ -1,8 +1,7 @@
-"""Frames to messages and back: pure, and the only place that knows both.
+"""Conversion between frames and protobuf messages, without IO. No other module knows both.
 
-A frame that cannot be expressed (half a character, a number out of range) fails alone, where it is encoded. A message
-that cannot be understood is either one bad request, which is answered with an error, or a peer that does not keep to
-the protocol, which ends the stream.
+A frame that cannot be encoded (a lone surrogate, a number out of range) fails alone. Incoming data that cannot be
+decoded is either one bad request, which is answered with an error, or a protocol violation, which ends the stream.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from goverse.wire.handshake import Hello
 from goverse.wire.problems import read_problem, write_problem
 from goverse.wire.v1 import wire_pb2 as messages
 
-REMAINING_MS_MAX: Final = 24 * 3600 * 1000  # longer patience than any setting grants; keeps the field in its range
+REMAINING_MS_MAX: Final = 24 * 3600 * 1000  # longer than any timeout setting; keeps the field in its range
 _OPERATIONS: Final[Mapping[int, Operation]] = {int(operation): operation for operation in Operation}
 _NUMBERS: Final[Mapping[Operation, messages.Operation.ValueType]] = {
     operation: cast("messages.Operation.ValueType", int(operation)) for operation in Operation
@@ -42,26 +41,26 @@ _NUMBERS: Final[Mapping[Operation, messages.Operation.ValueType]] = {
 _NAMES_KNOWN_MAX: Final = 10_000
 _VERSIONS_MAX: Final = 256
 _REASONS_MAX: Final = 20
-_UNSENDABLE: Final = (TypeError, ValueError, AttributeError)  # a value is not of the type of its field
+_UNSENDABLE: Final = (TypeError, ValueError, AttributeError)  # raised by protobuf for a value of the wrong type
 
 
 def parse(data: bytes) -> messages.Envelope:
-    """Return the envelope.
+    """Decode an envelope.
 
     Raises:
-        PeerError: ``data`` is none.
+        PeerError: ``data`` is not a valid envelope.
     """
     try:
         return messages.Envelope.FromString(data)
     except DecodeError as error:
-        raise PeerError("the peer sent something that is no envelope") from error
+        raise PeerError("the peer sent an invalid envelope") from error
 
 
-# --- introductions ----------------------------------------------------------------------------------------------------
+# --- handshake --------------------------------------------------------------------------------------------------------
 
 
 def write_hello(hello: Hello, message: messages.Hello) -> None:
-    """Fill in who we are."""
+    """Write our side of the handshake."""
     message.MergeFrom(
         messages.Hello(
             release=hello.release,
@@ -76,20 +75,20 @@ def write_hello(hello: Hello, message: messages.Hello) -> None:
 
 
 def read_hello(envelope: messages.Envelope) -> Hello:
-    """Return who the peer is.
+    """Read the peer's side of the handshake.
 
     Raises:
-        PeerError: the envelope holds no introduction.
+        PeerError: the envelope has no ``hello``, or a field is out of bounds.
     """
     if not envelope.HasField("hello"):
-        raise PeerError("the peer did not introduce itself")
+        raise PeerError("the peer's first message has no hello")
     message = envelope.hello
     for what in ("kind", "id", "incarnation", "release"):
         text = getattr(message, what)
         if len(text) > PEER_NAME_BYTES_MAX or not text.isprintable():
-            raise PeerError(f"the peer's {what} is not at most {PEER_NAME_BYTES_MAX} printable characters")
+            raise PeerError(f"the peer's {what} must have at most {PEER_NAME_BYTES_MAX} printable characters")
     if len(message.versions) > _VERSIONS_MAX or len(message.features) > _VERSIONS_MAX:
-        raise PeerError(f"the peer names more than {_VERSIONS_MAX} versions or features")
+        raise PeerError(f"the peer lists more than {_VERSIONS_MAX} versions or features")
     return Hello(
         kind=message.kind,
         id=message.id,
@@ -107,7 +106,7 @@ def read_hello(envelope: messages.Envelope) -> Hello:
 def write_requests(
     frames: Iterable[tuple[int, Request]], now: float, envelope: messages.Envelope
 ) -> list[tuple[int, GoverseError]]:
-    """Append requests; return those that cannot be expressed, with the reason."""
+    """Append requests to the envelope. Returns those that cannot be encoded, with the error."""
     failed: list[tuple[int, GoverseError]] = []
     requests = envelope.requests
     add = requests.add
@@ -118,7 +117,7 @@ def write_requests(
             _write_request(request, now, message)
         except _UNSENDABLE as error:
             requests.pop()
-            failed.append((number, known(MalformedRequest(f"the request cannot be sent: {error}"), Executed.NO)))
+            failed.append((number, known(MalformedRequest(f"the request cannot be encoded: {error}"), Executed.NO)))
     return failed
 
 
@@ -149,47 +148,47 @@ def _write_request(request: Request, now: float, message: messages.Request) -> N
 
 
 def remaining_ms(seconds: float) -> int:
-    """Return what is left of a deadline in whole milliseconds, rounded up, never negative."""
+    """Return the time left until a deadline in whole milliseconds, rounded up, never negative."""
     if seconds <= 0:
         return 0
     return min(int(seconds * 1000) + 1, REMAINING_MS_MAX) if seconds < REMAINING_MS_MAX else REMAINING_MS_MAX
 
 
 class RequestReader:
-    """Reads requests of one peer; remembers the names that it checked before."""
+    """Decodes the requests of one peer; caches names that it has already checked."""
 
     __slots__ = ("_methods", "_namespaces", "_remaining_ms_max", "_types")
 
     def __init__(self, call_timeout_s_max: float = CALL_TIMEOUT_S_MAX) -> None:
-        """Know no name yet; a deadline lies at most ``call_timeout_s_max`` ahead."""
+        """Cap deadlines at ``call_timeout_s_max`` from now."""
         self._remaining_ms_max = call_timeout_s_max * 1000
         self._namespaces: set[str] = set()
         self._types: set[str] = set()
         self._methods: set[str] = {""}
 
     def read(self, message: messages.Request, now: float) -> Request:
-        """Return the request, its deadline on the clock of ``now``.
+        """Decode a request; its deadline is on the clock of ``now``.
 
-        Every bound that a gate keeps is checked here as well, since a peer need not be a gate.
+        All bounds that a gate enforces are checked again, because the peer may not be a gate.
 
         Raises:
-            MalformedRequest: a newer peer asks for what is not known here, or a broken one for what cannot be.
-            Deadlock: the chain is longer than any that objects may make.
+            MalformedRequest: the operation is unknown (a newer peer), or a field is out of bounds.
+            Deadlock: the call chain is longer than objects may make it.
         """
         operation = _OPERATIONS.get(message.operation)
         if operation is None:
-            raise _unfit(f"operation {message.operation} is not known here")
+            raise _unfit(f"unknown operation {message.operation}")
         remaining_ms = min(message.remaining_ms, self._remaining_ms_max)
         key = message.idempotency_key if message.HasField("idempotency_key") else None
         if key is not None and not (key.isascii() and key.isprintable() and 1 <= len(key) <= IDEMPOTENCY_KEY_BYTES_MAX):
-            raise _unfit(f"the idempotency key is not 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters")
+            raise _unfit(f"the idempotency key must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters")
         request_id, caller, trace = message.request_id, message.caller, message.traceparent
         if not (request_id.isascii() and request_id.isprintable() and len(request_id) <= REQUEST_ID_BYTES_MAX):
             raise _out_of_bounds("request id", REQUEST_ID_BYTES_MAX)
         if caller and not (caller.isascii() and caller.isprintable() and len(caller) <= CALLER_BYTES_MAX):
             raise _out_of_bounds("caller", CALLER_BYTES_MAX)
         if trace and not (trace.isascii() and trace.isprintable() and len(trace) <= TRACEPARENT_BYTES_MAX):
-            trace = ""  # as the W3C says
+            trace = ""  # the W3C specification requires ignoring an invalid traceparent
         return Request(
             operation,
             self._key(message.namespace, message.type, message.object_id),
@@ -232,7 +231,7 @@ class RequestReader:
 
 
 def _out_of_bounds(what: str, size_max: int) -> MalformedRequest:
-    return _unfit(f"the {what} is not at most {size_max} printable ASCII characters")
+    return _unfit(f"the {what} must have at most {size_max} printable ASCII characters")
 
 
 def _check_name(name: str, what: str) -> None:
@@ -253,7 +252,7 @@ def _remember(known: set[str], name: str) -> None:
 
 
 def write_replies(frames: Iterable[tuple[int, Reply]], envelope: messages.Envelope) -> None:
-    """Append replies; one that cannot be expressed is replaced by a problem that says so."""
+    """Append replies to the envelope. A reply that cannot be encoded is replaced by a problem."""
     replies = envelope.replies
     add = replies.add
     for number, reply in frames:
@@ -264,7 +263,7 @@ def write_replies(frames: Iterable[tuple[int, Reply]], envelope: messages.Envelo
         except _UNSENDABLE as error:
             message.Clear()
             message.id = number
-            unsent = known(GoverseError(f"the reply cannot be sent: {error}"), Executed.UNKNOWN)
+            unsent = known(GoverseError(f"the reply cannot be encoded: {error}"), Executed.UNKNOWN)
             write_problem(Problem.of(unsent), message.problem)
 
 
@@ -281,10 +280,10 @@ def _write_reply(reply: Reply, message: messages.Reply) -> None:
 
 
 def read_reply(message: messages.Reply) -> Reply:
-    """Return the reply.
+    """Decode a reply.
 
     Raises:
-        PeerError: its problem makes no sense.
+        PeerError: its problem is invalid.
     """
     return Reply(
         message.body,
@@ -302,21 +301,21 @@ def read_reply(message: messages.Reply) -> Reply:
 def write_listing(
     number: int, names: tuple[str, str], *, prefix: str, after: str | None, limit: int
 ) -> messages.ListRequest:
-    """Return the message that asks for the objects of a namespace and type.
+    """Encode a listing request for a namespace and type.
 
     Raises:
-        MalformedRequest: an argument cannot be expressed.
+        MalformedRequest: an argument cannot be encoded.
     """
     try:
         return messages.ListRequest(
             id=number, namespace=names[0], type=names[1], prefix=prefix, after=after, limit=min(limit, LIST_LIMIT_MAX)
         )
     except _UNSENDABLE as error:
-        raise MalformedRequest(f"the listing cannot be asked for: {error}") from error
+        raise MalformedRequest(f"the listing request cannot be encoded: {error}") from error
 
 
 def check_listing(message: messages.ListRequest) -> None:
-    """Check what a peer asks to list, within the bounds of a gate.
+    """Check a peer's listing request against the bounds that a gate enforces.
 
     Raises:
         MalformedRequest: a name is invalid, or a text or the limit is out of bounds.
@@ -330,18 +329,15 @@ def check_listing(message: messages.ListRequest) -> None:
 
 
 def write_items(items: Sequence[ObjectSummary], message: messages.ListReply) -> None:
-    """Fill in a listing."""
     for item in items:
         message.items.add(id=item.id, version=item.version)
 
 
 def read_items(message: messages.ListReply) -> list[ObjectSummary]:
-    """Return a listing."""
     return [ObjectSummary(item.id, item.version) for item in message.items]
 
 
 def write_readiness(readiness: Readiness, message: messages.Readiness) -> None:
-    """Fill in whether requests would be served."""
     message.ready = readiness.ready
     message.reasons.extend(
         bounded_text(reason, PROBLEM_DETAIL_BYTES_MAX) for reason in readiness.reasons[:_REASONS_MAX]
@@ -350,5 +346,4 @@ def write_readiness(readiness: Readiness, message: messages.Readiness) -> None:
 
 
 def read_readiness(message: messages.Readiness) -> Readiness:
-    """Return whether requests would be served."""
     return Readiness(message.ready, tuple(message.reasons), message.commit_seq)

@@ -1,7 +1,7 @@
-"""One connection to one peer, from its introduction to its end; the link makes another one when this one broke.
+"""One connection to one peer, from the handshake to its end. The link opens a new one after a failure.
 
-One task reads and one writes; whatever queued during a turn of the loop leaves in one message, and what queues while a
-message is on its way is the next one.
+One task reads and one task writes. All frames queued in one turn of the event loop leave in one message. Frames queued
+while a message is being written form the next message.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ METHOD: Final = "/goverse.wire.v1.Link/Connect"
 
 
 class ConnectionBroken(Exception):
-    """The connection is over, for the reason given."""
+    """The connection ended; the message says why."""
 
 
 class Connection:
     """A stream to one peer.
 
     Attributes:
-        peer: who answers, once it introduced itself.
-        readiness: what the peer said last.
-        commit_seq: the newest position that it told of, in replies too.
-        on_goaway: called when the peer said that it will end.
+        peer: the peer's hello, set by ``meet``.
+        readiness: the last readiness that the peer reported.
+        commit_seq: the highest position that the peer reported, in replies or readiness.
+        on_goaway: called when the peer announces that it will close.
     """
 
     peer: Hello
@@ -57,7 +57,7 @@ class Connection:
         stats: WireStats,
         on_goaway: Callable[[], None],
     ) -> None:
-        """Carry what is in ``outgoing`` over ``channel``; count it in ``stats``."""
+        """Send the requests of ``outgoing`` over ``channel``; count them in ``stats``."""
         self._stats = stats
         self._loop = asyncio.get_running_loop()
         self._outgoing = outgoing
@@ -81,23 +81,23 @@ class Connection:
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def meet(self, hello: Hello) -> None:
-        """Exchange introductions.
+        """Perform the handshake.
 
         Raises:
-            PeerError: the peer cannot be understood.
-            grpc.RpcError: there is no connection.
+            PeerError: the peer's hello is invalid, or no protocol version is shared.
+            grpc.RpcError: the connection failed.
         """
         first = messages.Envelope()
         codec.write_hello(hello, first.hello)
         await self._call.write(first.SerializeToString())
         data = await self._call.read()
         if data is grpc.aio.EOF:
-            raise PeerError("the peer hung up without a word")
+            raise PeerError("the peer closed the stream before the handshake")
         envelope = codec.parse(data)
         self.peer = codec.read_hello(envelope)
         self._features = agree(hello, self.peer).features
         if READINESS in self._features:
-            self.readiness = Readiness(False, ("the node did not say yet whether it serves",), 0)
+            self.readiness = Readiness(False, ("the node has not reported its readiness yet",), 0)
         self._liveness.received(self._loop.time())
         self._take(envelope)
 
@@ -105,7 +105,7 @@ class Connection:
         """Carry requests and replies until the connection ends.
 
         Raises:
-            ConnectionBroken: it ended, for whatever reason.
+            ConnectionBroken: the connection ended, for any reason.
         """
         tasks = [
             self._loop.create_task(self._read(), name="goverse-wire-read"),
@@ -116,7 +116,7 @@ class Connection:
             await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
             if self._ended.done():
                 raise ConnectionBroken(self._ended.result())
-            for task in tasks:  # the reader knows better than the writer why the stream is over
+            for task in tasks:  # the reader's error is checked first: it names the cause more precisely
                 if task.done() and not task.cancelled():
                     task.result()
             raise ConnectionBroken("the stream was cancelled")
@@ -131,7 +131,6 @@ class Connection:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def close(self) -> None:
-        """Hang up."""
         self._call.cancel()
         for future in self._listings.values():
             if not future.done():
@@ -139,18 +138,18 @@ class Connection:
         self._listings.clear()
 
     def tick(self, now: float, cancels: list[int]) -> bool:
-        """Tell the peer what nobody waits for any more; look after its signs of life, and say whether it owes one."""
+        """Send cancels, check for stalls and silence. Returns True while the peer owes a sign of life."""
         if cancels and CANCEL in self._features:
             self._envelope().cancels.extend(cancels)
         stalled_s = 0.0 if self._writing_since is None else now - self._writing_since
         if stalled_s >= self._options.write_stall_timeout_s:
-            self._end(f"the peer took nothing for {stalled_s:.0f} s")
+            self._end(f"the peer read nothing for {stalled_s:.0f} s")
         verdict = self._liveness.look(now)
         if verdict is Verdict.PING:
             self._pings += 1
             self._envelope().ping = self._pings
         elif verdict is Verdict.GIVE_UP:
-            self._end("the peer gives no sign of life")
+            self._end("the peer does not respond to pings")
         return self._liveness.silent(now)
 
     def _end(self, reason: str) -> None:
@@ -165,10 +164,10 @@ class Connection:
         """List objects.
 
         Raises:
-            GoverseError: whatever the peer says; ``Unavailable`` where it cannot list.
+            GoverseError: the peer's error; ``Unavailable`` if it does not support listings.
         """
         if LIST not in self._features:
-            raise Unavailable(f"{self.peer} does not list objects")
+            raise Unavailable(f"{self.peer} does not support listings")
         self._listings_begun += 1
         number = self._listings_begun
         future: Future[list[ObjectSummary]] = self._loop.create_future()
@@ -188,7 +187,7 @@ class Connection:
             data = await read()
             if data is grpc.aio.EOF:
                 code = await self._call.code()
-                said = await self._call.details() or ("it hung up" if code is grpc.StatusCode.OK else code.name)
+                said = await self._call.details() or ("closed" if code is grpc.StatusCode.OK else code.name)
                 raise ConnectionBroken(f"the peer ended the stream: {said}")
             self._liveness.received(self._loop.time())
             self._stats.message_bytes_in += len(data)
@@ -201,7 +200,7 @@ class Connection:
         for message in envelope.replies:
             try:
                 reply = read_reply(message)
-            except PeerError as error:  # one problem that makes no sense is no reason to lose all other calls
+            except PeerError as error:  # one invalid problem must not fail all other calls
                 reply = Reply(problem=Problem.of(known(error, Executed.UNKNOWN)))
             commit_seq = max(commit_seq, reply.commit_seq)
             entry = answered(message.id)
@@ -231,11 +230,11 @@ class Connection:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def rouse(self) -> None:
-        """Let the writer look for something to write."""
+        """Wake the writing task."""
         self._wake.ring()
 
     def _envelope(self) -> messages.Envelope:
-        """Return what leaves with the next message besides requests."""
+        """Return the envelope for everything but requests that leaves with the next message."""
         if self._extra is None:
             self._extra = messages.Envelope()
         self.rouse()
@@ -263,7 +262,7 @@ class Connection:
             await call.write(data)
 
     async def _write_portions(self, envelope: messages.Envelope) -> None:
-        """Write an envelope that is too large for one message; refuse what is too large for any."""
+        """Split an envelope that is too large for one message; refuse frames that fit into no message."""
         bytes_max = self._options.message_bytes_max
         portions = divide(envelope, bytes_max)
         for number in portions.requests:
@@ -287,7 +286,7 @@ def _refusal(message: messages.Problem) -> GoverseError:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why a stream broke, as people say it."""
+    """Return a readable reason for a broken stream."""
     if isinstance(error, grpc.aio.AioRpcError):
         return error.details() or error.code().name
     return str(error) or type(error).__name__

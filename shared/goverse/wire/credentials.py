@@ -1,8 +1,8 @@
-"""gRPC's credentials, of the certificates that a link has at the moment.
+"""gRPC credentials, made from the newest certificates of a link.
 
-A server asks for the newest ones at each handshake; a client is given them with each new channel. Streams between
-processes are mutual: each side shows a certificate that ``wire.tls_ca`` signed, and a node's carries a certain name
-whatever address it is reached at, because pods change their addresses and no certificate could list them.
+A server takes the newest certificates at each handshake, a client with each new channel. Streams between processes use
+mutual TLS: each side shows a certificate signed by ``wire.tls_ca``. A node's certificate carries a fixed name
+regardless of its address, because Pods change addresses and a certificate cannot list them.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from goverse.tls.material import Material
 from goverse.tls.rotation import Rotating
 
 Credentials = Rotating[grpc.ChannelCredentials]
-"""For channels of a client."""
+"""Credentials for client channels."""
 
 
 def channel_credentials(_files: TlsFiles, material: Material) -> grpc.ChannelCredentials:
-    """Return what a channel takes; without authorities it believes those of the system."""
+    """Return client credentials; without authorities, those of the system are trusted."""
     return grpc.ssl_channel_credentials(material.ca, material.key, material.chain)
 
 
 class WireCertificates(NamedTuple):
-    """What both ends of a stream between processes take."""
+    """The credentials of both ends of a stream between processes."""
 
     channel: grpc.ChannelCredentials
     server: grpc.ServerCertificateConfiguration
 
 
 def wire_certificates(files: TlsFiles, material: Material) -> WireCertificates:
-    """Return what is made of all three files."""
+    """Return the credentials made from all three files."""
     assert material.key is not None
     assert material.chain is not None
     server = grpc.ssl_server_certificate_configuration([(material.key, material.chain)], material.ca)
@@ -42,11 +42,11 @@ def wire_certificates(files: TlsFiles, material: Material) -> WireCertificates:
 
 
 def server_credentials(rotating: Rotating[WireCertificates]) -> grpc.ServerCredentials:
-    """Return credentials of a server that asks every client for a certificate, and follows ``rotating``."""
+    """Return server credentials that require client certificates and follow changes of ``rotating``."""
     used = rotating.generation
 
     def newest() -> grpc.ServerCertificateConfiguration | None:
-        """Return what changed since the last handshake; gRPC asks one at a time, in a thread of its own."""
+        """Return the configuration if it changed since the last handshake. gRPC calls this in a thread of its own."""
         nonlocal used
         if used == rotating.generation:
             return None
@@ -59,32 +59,32 @@ def server_credentials(rotating: Rotating[WireCertificates]) -> grpc.ServerCrede
 
 @dataclass(frozen=True, slots=True)
 class LinkSecurity:
-    """How links to nodes are secured: what is shown and believed, and the name that a node has to carry."""
+    """The security of links to nodes: the certificates, and the name that a node's certificate must carry."""
 
     certificates: Rotating[WireCertificates]
     name: str
 
     @property
     def credentials(self) -> grpc.ChannelCredentials:
-        """What a new channel takes."""
+        """The credentials for a new channel."""
         return self.certificates.current.channel
 
     @property
     def channel(self) -> list[tuple[str, str]]:
-        """Further options of the channel."""
+        """Additional channel options."""
         return [("grpc.ssl_target_name_override", self.name)]
 
 
 _CUT: Final = ("Socket closed", "Connection reset", "Broken pipe", "recvmsg", "Unwrap failed")
-"""How gRPC says that the other side hung up. A server that refuses a certificate does so without a word."""
+"""Error texts of gRPC for a connection closed by the peer. A server that rejects a certificate gives no reason."""
 
 
 def explained(reason: str, *, secure: bool) -> str:
-    """Return why a connection did not come about, with what that usually means where gRPC knows less than we do."""
+    """Return why a connection failed, with the usual cause added where gRPC's text does not name it."""
     if "WRONG_VERSION_NUMBER" in reason:
-        return f"{reason} (it speaks no TLS; has it the same tls settings?)"
+        return f"{reason} (the server does not use TLS; check that both sides have the same tls settings)"
     if not any(word in reason for word in _CUT):
         return reason
     if secure:
-        return f"{reason} (where it hangs up at once, it refuses our certificate; its log says why)"
-    return f"{reason} (where it hangs up at once, it wants TLS)"
+        return f"{reason} (if this happens immediately, the server rejects our certificate; its log says why)"
+    return f"{reason} (if this happens immediately, the server requires TLS)"

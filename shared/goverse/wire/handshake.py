@@ -1,8 +1,8 @@
-"""What two peers tell each other first, and what they make of it.
+"""The handshake: the first message of each side, and the version and features that both agree on.
 
-Both sides use the highest version of the protocol that they share, and the features that they share. A newer release
-that adds a feature does without it towards an older peer; a release that drops a version is refused by peers that know
-only that one, with an error that names both.
+Both sides use the highest protocol version and all features that they share. A newer release does without a new feature
+when it talks to an older peer. A release that no longer supports the peer's versions refuses it, with an error that
+names the versions of both.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from goverse.limits import WIRE_INFLIGHT_MAX
 VERSIONS: Final = (1,)
 
 CANCEL: Final = "cancel"
-"""The peer drops requests whose answer nobody waits for any more."""
+"""The peer drops requests whose caller gave up."""
 LIST: Final = "list"
-"""The peer lists objects."""
+"""The peer can list objects."""
 READINESS: Final = "readiness"
-"""The peer says whether it would serve requests, at once and whenever that changes."""
+"""The peer reports its readiness, at the start and on every change."""
 
 FEATURES: Final = frozenset({CANCEL, LIST, READINESS})
 
@@ -35,16 +35,16 @@ def _release() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """Who a process is, and what it understands.
+    """One side of the handshake: the process's identity, and what it supports.
 
     Attributes:
         kind: ``gate`` or ``node``.
         id: its name in the cluster.
         incarnation: differs with each start of the same id.
-        release: of the package.
-        versions: of the protocol.
-        features: beyond the version's minimum.
-        inflight_max: how many requests it takes at one time on one stream.
+        release: its GoVerse release.
+        versions: protocol versions.
+        features: features beyond the minimum of the version.
+        inflight_max: requests that it accepts on one stream at a time.
     """
 
     kind: str
@@ -56,27 +56,28 @@ class Hello:
     inflight_max: int = WIRE_INFLIGHT_MAX
 
     def __str__(self) -> str:
-        """Show ``node n1 (0.1.0)``."""
+        """Return text such as ``node n1 (0.1.0)``."""
         return f"{self.kind} {self.id} ({self.release})"
 
 
 class Agreement(NamedTuple):
-    """What both sides of one stream use."""
+    """The version and features of one stream."""
 
     version: int
     features: frozenset[str]
 
 
 def agree(own: Hello, peer: Hello) -> Agreement:
-    """Return what both sides understand.
+    """Return the version and features that both sides support.
 
     Raises:
-        PeerError: there is no version that both know.
+        PeerError: no version is shared.
     """
     shared = set(own.versions) & set(peer.versions)
     if not shared:
         raise PeerError(
-            f"{peer} speaks versions {_shown(peer.versions)} of the protocol, {own} speaks {_shown(own.versions)}",
+            f"no shared protocol version: {peer} supports {_shown(peer.versions)}, {own} supports "
+            f"{_shown(own.versions)}",
             own=list(own.versions),
             peer=list(peer.versions),
         )

@@ -1,12 +1,12 @@
-"""The answering side of one stream: what it took in, what it still owes, what it may refuse.
+"""The answering side of one stream: requests being processed, replies to be written, and the reasons to refuse.
 
-* Ids of requests grow; one that does not is a peer that lost its mind, and ends the stream.
-* A request beyond a bound is refused at once. Reading stops only for a peer that does not take its replies: stopping
-  because of requests would also stop the cancels behind them.
-* The bounds on a request that a gate checks are checked again: whoever reaches the port of a node may be no gate.
-* While it drains it refuses new work, except requests that a turn of its own may be waiting for.
+* Request ids must grow. An id that does not is a protocol violation and ends the stream.
+* A request beyond a bound is refused immediately. Reading pauses only while the peer does not read its replies: pausing
+  because of requests would also hold up the cancels behind them.
+* The bounds that a gate enforces are checked again, because a client of a node's port may not be a gate.
+* While draining, new work is refused, except requests that one of this node's own turns may be waiting for.
 
-Like ``outgoing``, this touches no loop.
+Like ``outgoing``, this module does no IO and uses no event loop.
 """
 
 from __future__ import annotations
@@ -20,29 +20,28 @@ from goverse.wire.problems import problem_bytes
 
 
 class Occupancy:
-    """Requests under way on all streams of one server.
+    """Requests being processed on all streams of one server.
 
     Attributes:
-        requests: how many.
-        draining: why no new work is taken, or None.
+        requests: their number.
+        draining: the reason why new work is refused, or None.
     """
 
     __slots__ = ("draining", "requests", "requests_max")
 
     def __init__(self, requests_max: int) -> None:
-        """Nothing is under way."""
         self.requests = 0
         self.requests_max = requests_max
         self.draining: str | None = None
 
 
 class Incoming:
-    """The requests of one stream, and the replies that wait to be written."""
+    """The requests of one stream, and the replies to be written."""
 
     __slots__ = ("_held", "_held_bytes", "_last", "_occupancy", "_options", "_replies", "_replies_bytes")
 
     def __init__(self, options: WireOptions, occupancy: Occupancy) -> None:
-        """Start empty; share ``occupancy`` with the other streams."""
+        """Start empty; ``occupancy`` is shared with the server's other streams."""
         self._options = options
         self._occupancy = occupancy
         self._held: dict[int, int] = {}  # bytes of the body, by number
@@ -54,20 +53,20 @@ class Incoming:
     # --- requests -----------------------------------------------------------------------------------------------------
 
     def refusal(self, number: int, request: Request) -> GoverseError | None:
-        """Return why the request is not taken, or None.
+        """Return the reason to refuse a request, or None.
 
         Raises:
-            PeerError: its id does not grow.
+            PeerError: the request's id did not grow.
         """
         self.check_number(number)
         options, occupancy, size = self._options, self._occupancy, len(request.body)
         if len(self._held) >= options.inflight_max or occupancy.requests >= occupancy.requests_max:
-            return _busy(f"{occupancy.requests} requests are under way here already")
+            return _busy(f"{occupancy.requests} requests are already in progress")
         body_bytes_max = STATE_BYTES_MAX if request.chain else options.outside_body_bytes_max
         if size > body_bytes_max:
             return known(TooLarge(f"the body has {size} bytes; {body_bytes_max} are allowed"), Executed.NO)
         if self._held_bytes + size > options.requests_bytes_max:
-            return _busy(f"requests with {self._held_bytes} bytes are under way here already")
+            return _busy(f"requests with {self._held_bytes} bytes are already in progress")
         if occupancy.draining is not None and not request.chain:
             return known(Draining(occupancy.draining), Executed.NO)
         return None
@@ -76,24 +75,24 @@ class Incoming:
         """Check that ids grow.
 
         Raises:
-            PeerError: this one does not.
+            PeerError: this id does not.
         """
         if number <= self._last:
             raise PeerError(f"request {number} came after request {self._last}")
         self._last = number
 
     def hold(self, number: int, size: int) -> None:
-        """Note a request that the node works on; ``size`` is that of its body, in bytes."""
+        """Record a request that the node processes; ``size`` is the size of its body in bytes."""
         self._held[number] = size
         self._held_bytes += size
         self._occupancy.requests += 1
 
     def holds(self, number: int) -> bool:
-        """Tell whether the peer waits for the answer to a request."""
+        """True while the peer waits for the reply to the request."""
         return number in self._held
 
     def release(self, number: int) -> bool:
-        """Forget a request that was answered or cancelled; False where it was forgotten before."""
+        """Forget a request that was answered or cancelled; False if it was already forgotten."""
         size = self._held.pop(number, None)
         if size is None:
             return False
@@ -102,7 +101,7 @@ class Incoming:
         return True
 
     def release_all(self) -> None:
-        """Forget everything, because the stream is gone."""
+        """Forget all requests and replies, because the stream has ended."""
         self._occupancy.requests -= len(self._held)
         self._held.clear()
         self._held_bytes = 0
@@ -116,14 +115,14 @@ class Incoming:
         size = len(reply.body)
         if size > self._options.body_bytes_max:
             largest = self._options.body_bytes_max
-            error = TooLarge(f"a reply of {size} bytes does not fit into a message; {largest} bytes do")
+            error = TooLarge(f"a reply of {size} bytes exceeds the limit of {largest} bytes")
             problem = Problem.of(known(error, Executed.UNKNOWN))
             reply = Reply(version=reply.version, commit_seq=reply.commit_seq, problem=problem)
         self._replies.append((number, reply))
         self._replies_bytes += len(reply.body) + FRAME_OVERHEAD_BYTES if reply.problem is None else _weight(reply)
 
     def take_replies(self) -> list[tuple[int, Reply]]:
-        """Return what is to be written now: one message's worth."""
+        """Return the replies for the next message."""
         replies, target = self._replies, self._options.message_bytes
         if self._replies_bytes <= target:
             self._replies, self._replies_bytes = [], 0
@@ -139,22 +138,22 @@ class Incoming:
 
     @property
     def owes(self) -> bool:
-        """Whether there is anything to answer or to write."""
+        """True while a reply is due or waits to be written."""
         return bool(self._held or self._replies)
 
     @property
     def has_replies(self) -> bool:
-        """Whether there is anything to write."""
+        """True while replies wait to be written."""
         return bool(self._replies)
 
     @property
     def is_full(self) -> bool:
-        """Whether the peer should take replies before more is read from it."""
+        """True while so many replies wait that reading should pause."""
         return self._replies_bytes >= self._options.replies_bytes
 
     @property
     def overflows(self) -> bool:
-        """Whether the peer takes so little that its stream has to be cut."""
+        """True if so many replies wait that the stream must be closed."""
         return self._replies_bytes >= self._options.replies_bytes_max
 
 

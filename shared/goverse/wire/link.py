@@ -1,11 +1,12 @@
 """``GrpcLink``: the link to the node at one address.
 
-    CONNECTING ──introduced──▶ CONNECTED ──ended──▶ CONNECTING ──introduced──▶ CONNECTED
-         └──────────────────── failed ──▶ BROKEN ◀──── failed ──┘    (from BROKEN: introduced ──▶ CONNECTED)
+    CONNECTING ──handshake──▶ CONNECTED ──ended──▶ CONNECTING ──handshake──▶ CONNECTED
+         └──────────────────── failed ──▶ BROKEN ◀──── failed ──┘    (from BROKEN: handshake ──▶ CONNECTED)
 
-While CONNECTING, requests wait for the one attempt that is under way. While BROKEN they are refused at once, however
-many attempts go on behind, so that a router can park them or send them elsewhere. What was sent over a connection that
-ended gets ``unavailable`` with ``executed: unknown``, what was not gets ``executed: no`` (``goverse.ports.link``).
+While CONNECTING, requests wait for the attempt that is under way. While BROKEN, requests are refused immediately so
+that a router can park them or send them elsewhere; attempts continue in the background. When a connection ends,
+requests that were sent get ``unavailable`` with ``executed: unknown``, all others ``executed: no``
+(``goverse.ports.link``).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ logger = logging.getLogger("goverse.wire")
 
 
 class GrpcLink:
-    """Implements ``goverse.ports.link.Carrier`` over one stream to ``address``."""
+    """A ``goverse.ports.link.Carrier`` over one stream to ``address``."""
 
     def __init__(
         self,
@@ -54,9 +55,9 @@ class GrpcLink:
         jitter: Callable[[], float] = random.random,
         name_of: Callable[[str], str] = lambda _: "",
     ) -> None:
-        """Say where the node is and who we are; without ``security`` the stream is in the clear.
+        """Take the node's address and our hello. Without ``security`` the stream is not encrypted.
 
-        ``name_of`` returns the id of the node at an address, for the log, "" if it is unknown.
+        ``name_of`` returns the id of the node at an address for log lines, or "".
         """
         self._name_of = name_of
         self._stats = stats or WireStats()
@@ -80,21 +81,21 @@ class GrpcLink:
     # --- life ---------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to connect; requests may be submitted at once."""
+        """Start to connect; requests may be submitted immediately."""
         self._loop = asyncio.get_running_loop()
         self._create_future: Callable[[], Future[Reply]] = self._loop.create_future
-        self._context = copy_context()  # not that of a request that happens to arm the timer
+        self._context = copy_context()  # not the context of a request that happens to start the timer
         self.state = LinkState(LinkPhase.CONNECTING, self._loop.time())
         self._stats.under_way[self] = self._outgoing.__len__
         self._task = self._loop.create_task(self._run(), name=f"goverse-wire-link-{self.address}")
         self._tick()
 
     async def close(self, drain_timeout_s: float = 0.0) -> None:
-        """Take no more requests, wait for the answers of those under way, hang up."""
+        """Refuse new requests, wait up to ``drain_timeout_s`` for pending replies, and close the stream."""
         if self._task is None:
             return
         task, self._task = self._task, None
-        self._outgoing.draining = "the link is being closed"  # what it took already it still carries
+        self._outgoing.draining = "the link is being closed"  # requests that were accepted are still sent
         end = self._loop.time() + drain_timeout_s
         while len(self._outgoing) and self._loop.time() < end:  # noqa: ASYNC110  # only while stopping
             await asyncio.sleep(_POLL_S)
@@ -108,7 +109,7 @@ class GrpcLink:
         self._lose("the link was closed")
 
     def watch(self, watcher: Callable[[LinkState], None]) -> Callable[[], None]:
-        """Have ``watcher`` called whenever the phase or ``draining`` changes; return what ends that."""
+        """Call ``watcher`` when the phase, ``draining`` or ``silent`` changes. Returns a function to unsubscribe it."""
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher)
 
@@ -138,9 +139,9 @@ class GrpcLink:
         """List objects of the node; see ``goverse.ports.link.Link``.
 
         Raises:
-            Unavailable: there is no connection, or it broke.
+            Unavailable: the node is unreachable or the connection broke.
             Timeout: the node did not answer in time.
-            GoverseError: what the node says.
+            GoverseError: the node's error.
         """
         try:
             async with asyncio.timeout(self._options.list_timeout_s):
@@ -158,9 +159,9 @@ class GrpcLink:
             ) from None
 
     def readiness(self) -> Readiness:
-        """Tell what the node said last; not ready without a connection to it."""
+        """Return the node's last report; not ready without a connection."""
         if self._connection is None:
-            reason = f"no connection to the node at {self.address}: {self.state.reason or self.state.phase.value}"
+            reason = f"not connected to the node at {self.address}: {self.state.reason or self.state.phase.value}"
             return Readiness(False, (reason,), self._commit_seq)
         told, commit_seq = self._connection.readiness, max(self._commit_seq, self._connection.commit_seq)
         if self._outgoing.draining is not None:
@@ -172,7 +173,7 @@ class GrpcLink:
     async def _run(self) -> None:
         while True:
             pause_s = self._backoff.next_s()
-            if pause_s:  # nobody waits through a pause
+            if pause_s:  # requests must not wait through a pause
                 self._broke(self.state.reason)
             await asyncio.sleep(pause_s)
             reason = await self._attempt()
@@ -181,7 +182,7 @@ class GrpcLink:
                 self._broke(reason)
 
     def _name(self) -> str:
-        """Return the id of the node: what it said last, or what etcd says."""
+        """Return the node's id, from its last hello or from etcd."""
         return self.state.peer.id if self.state.peer is not None else self._name_of(self.address)
 
     def _broke(self, reason: str) -> None:
@@ -192,7 +193,7 @@ class GrpcLink:
         self._lose(reason)
 
     async def _attempt(self) -> str | None:
-        """Connect and stay connected as long as it goes; return why that never came about."""
+        """Connect and stay connected. Returns the reason if no connection was established."""
         options, channel = self._options, self._open()
         connection = Connection(channel, self._outgoing, options, stats=self._stats, on_goaway=self._went_away)
         try:
@@ -201,7 +202,7 @@ class GrpcLink:
             await self._stay(connection)
         except (grpc.RpcError, asyncio.InvalidStateError) as error:
             reason = reason_of(error)
-            if self.state.peer is not None:  # it was reached before, so the settings fit together
+            if self.state.peer is not None:  # it was connected before, so the TLS settings match
                 return reason
             return explained(reason, secure=self._security is not None)
         except TimeoutError:
@@ -214,7 +215,7 @@ class GrpcLink:
         return None
 
     def _open(self) -> grpc.aio.Channel:
-        """Return a channel that shows the certificate of this moment."""
+        """Return a new channel with the newest certificates."""
         options, security = self._options.channel, self._security
         if security is None:
             return grpc.aio.insecure_channel(self.address, options=options)
@@ -233,7 +234,7 @@ class GrpcLink:
         except ConnectionBroken as error:
             reason = str(error)
             self._stats.cut += self.state.draining is False
-            logger.info("a connection ended", extra={"address": self.address, "reason": reason})
+            logger.info("connection ended", extra={"address": self.address, "reason": reason})
         finally:
             self._connection = None
             self._stats.connections -= 1
@@ -253,17 +254,17 @@ class GrpcLink:
     def _change(self, state: LinkState) -> None:
         before, self.state = self.state, state
         if (before.phase, before.draining, before.silent) == (state.phase, state.draining, state.silent):
-            return  # only the reason is another one
+            return  # only the reason changed
         for watcher in tuple(self._watchers):
             try:
                 watcher(state)
             except Exception:
-                logger.exception("a watcher of a link failed")
+                logger.exception("a link watcher failed")
 
     # --- losing and giving up -----------------------------------------------------------------------------------------
 
     def _unreachable(self, reason: str, executed: Executed) -> GoverseError:
-        fate = "the request was not sent" if executed is Executed.NO else "whether it was carried out is unknown"
+        fate = "the request was not sent" if executed is Executed.NO else "the request may have been executed"
         return known(Unavailable(f"the connection to the node failed ({reason}); {fate}"), executed)
 
     def _lose(self, reason: str) -> None:
@@ -271,7 +272,7 @@ class GrpcLink:
             entry.refuse(self._unreachable(reason, executed))
 
     def _tick(self) -> None:
-        """Look after deadlines, requests that were given up, and the peer's signs of life."""
+        """Expire deadlines, send cancels, and check that the peer is alive."""
         self._timer = self._loop.call_later(self._options.tick_s, self._tick, context=self._context)
         now = self._loop.time()
         overdue = self._outgoing.overdue(now)

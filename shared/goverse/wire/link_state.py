@@ -1,4 +1,4 @@
-"""Where a link stands, as whoever routes over it wants to know; the table of it is on top of ``goverse.wire.link``."""
+"""The state of a link as routers see it; the state diagram is in ``goverse.wire.link``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from goverse.wire.handshake import Hello
 
 
 class LinkPhase(StrEnum):
-    """Where a link stands; the table is on top of this module."""
+    """A phase of a link; the diagram is in ``goverse.wire.link``."""
 
     CONNECTING = "connecting"
     CONNECTED = "connected"
@@ -18,15 +18,15 @@ class LinkPhase(StrEnum):
 
 
 class LinkState(NamedTuple):
-    """What a router wants to know.
+    """The state of a link.
 
     Attributes:
-        phase: where the link stands.
-        since: since when, on the loop's clock.
-        reason: why it is not connected; empty while it is.
-        peer: who answers at the address, as it last introduced itself, or None.
-        draining: the peer takes no new work; it will hang up.
-        silent: the peer was asked for a sign of life, and gave none for as long again.
+        phase: the current phase.
+        since: start of the phase, on the event loop's clock.
+        reason: why the link is not connected; empty while it is.
+        peer: the peer's last hello, or None.
+        draining: True while the peer accepts no new work because it will close.
+        silent: True while a ping has been unanswered for as long as the silence that caused it.
     """
 
     phase: LinkPhase
@@ -38,5 +38,5 @@ class LinkState(NamedTuple):
 
     @property
     def usable(self) -> bool:
-        """Whether requests are better sent than kept."""
+        """True while requests should be sent rather than parked."""
         return self.phase in (LinkPhase.CONNECTING, LinkPhase.CONNECTED) and not self.silent

@@ -1,8 +1,8 @@
-"""Whether the peer is alive: it was received lately, or it answers when asked.
+"""Liveness of a peer: it sent something recently, or it answers a ping.
 
-Any envelope is a sign of life. HTTP/2 has pings of its own, but a process whose event loop hangs answers those, so the
-question goes through the loop. A process that itself slept (stopped, or its machine suspended) judges nobody by the
-time that it missed.
+Any envelope counts. HTTP/2 has pings of its own, but a process with a blocked event loop still answers those, so our
+pings go through the event loop. A process that was itself stopped or suspended does not count that time as the peer's
+silence.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import Enum, auto
 
 
 class Verdict(Enum):
-    """What to do now."""
+    """The action to take."""
 
     WAIT = auto()
     PING = auto()
@@ -19,24 +19,24 @@ class Verdict(Enum):
 
 
 class Liveness:
-    """One peer's signs of life."""
+    """The liveness of one peer."""
 
     __slots__ = ("_pinged", "_received_at", "_keepalive_s", "_checked_at", "_silence_s_max")
 
     def __init__(self, now: float, *, keepalive_s: float, silence_s_max: float) -> None:
-        """The peer was received just now."""
+        """Start as if the peer had just sent something."""
         self._keepalive_s = keepalive_s
         self._silence_s_max = silence_s_max
         self._received_at = self._checked_at = now
         self._pinged = False
 
     def received(self, now: float) -> None:
-        """Something came from the peer."""
+        """Record that an envelope arrived."""
         self._received_at = now
         self._pinged = False
 
     def look(self, now: float) -> Verdict:
-        """Tell what to do; called several times per ``keepalive_s``."""
+        """Return the action to take; call this several times per ``keepalive_s``."""
         if now - self._checked_at >= self._keepalive_s:
             self.received(now)
         self._checked_at = now
@@ -49,5 +49,5 @@ class Liveness:
         return Verdict.WAIT
 
     def silent(self, now: float) -> bool:
-        """Tell whether the peer was asked, and said nothing for as long again."""
+        """True if a ping has been unanswered for another ``keepalive_s``."""
         return self._pinged and now - self._received_at >= 2 * self._keepalive_s

@@ -1,4 +1,4 @@
-"""What a link and a link server can be told; the defaults are the limits with their reasons."""
+"""Options of links and link servers; the defaults are in ``goverse.limits`` with their reasons."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ class WireOptions:
     """Options of both sides of a stream.
 
     Attributes:
-        inflight_max: requests under way on one stream at one time.
-        inflight_total_max: requests under way on all streams of a server together.
-        streams_max: streams that a server serves at one time.
-        message_bytes: size from which on a message is sent and the next one begun.
-        message_bytes_max: largest message that is sent or taken.
-        requests_bytes_max: bodies of the requests under way on one stream.
-        replies_bytes: replies waiting for one peer, from which on nothing more is read from it.
-        replies_bytes_max: replies waiting for one peer, from which on its stream is cut.
-        connect_timeout_s: longest time for one attempt to connect and to exchange introductions.
+        inflight_max: requests in progress on one stream.
+        inflight_total_max: requests in progress on all streams of a server.
+        streams_max: open streams of a server.
+        message_bytes: size at which a message is sent and the next one started.
+        message_bytes_max: size of the largest message sent or accepted.
+        requests_bytes_max: total body size of the requests in progress on one stream.
+        replies_bytes: size of a peer's unread replies at which reading from it pauses.
+        replies_bytes_max: size of a peer's unread replies at which its stream is closed.
+        connect_timeout_s: timeout of one attempt to connect, including the handshake.
         backoff_s: pause before the second attempt in a row; doubles from there, with jitter.
         backoff_s_max: longest pause between two attempts.
-        keepalive_s: silence after which the peer is asked for a sign of life.
-        silence_s_max: silence after which the peer counts as frozen.
-        write_stall_timeout_s: how long a peer may take nothing of what is sent to it.
-        list_timeout_s: longest time for a listing.
-        outside_body_bytes_max: largest body of a request that comes from no object; objects may send a state.
-        call_timeout_s_max: longest deadline of a request; a later one is brought forward.
-        tick_s: how often deadlines, silence and readiness are looked at.
+        keepalive_s: silence after which the peer is pinged.
+        silence_s_max: silence after which the peer counts as dead.
+        write_stall_timeout_s: how long a peer may read nothing of what is sent to it.
+        list_timeout_s: timeout of a listing.
+        outside_body_bytes_max: largest body of a request from outside; objects may send as much as a state.
+        call_timeout_s_max: longest time to a request's deadline; later deadlines are reduced to it.
+        tick_s: interval at which deadlines, silence and readiness are checked.
     """
 
     inflight_max: int = limits.WIRE_INFLIGHT_MAX
@@ -53,7 +53,7 @@ class WireOptions:
 
     @property
     def body_bytes_max(self) -> int:
-        """The largest body of a request or reply: it has to fit into a message that others have begun."""
+        """The largest body of a request or reply: it must fit into a message that already holds other frames."""
         return self.message_bytes_max - self.message_bytes - limits.MIB // 2
 
     @property
@@ -62,12 +62,12 @@ class WireOptions:
         return [
             ("grpc.max_receive_message_length", self.message_bytes_max),
             ("grpc.max_send_message_length", self.message_bytes_max),
-            ("grpc.use_local_subchannel_pool", 1),  # a shared one would add its own pauses to our attempts
-            ("grpc.so_reuseport", 0),  # two nodes on one port is a mistake, not a wish
+            ("grpc.use_local_subchannel_pool", 1),  # a shared pool would add its own pauses to our attempts
+            ("grpc.so_reuseport", 0),  # two nodes on one port are always a mistake
         ]
 
     @property
     def server(self) -> list[tuple[str, int]]:
-        """Options of a gRPC server: it also pings, so that what a cut stream had queued for a dead peer is let go."""
+        """Options of a gRPC server. Its pings free what a closed stream had queued for a dead peer."""
         silence_ms = round(self.silence_s_max * 1000)
         return [*self.channel, ("grpc.keepalive_time_ms", silence_ms), ("grpc.keepalive_timeout_ms", silence_ms)]

@@ -1,10 +1,10 @@
-"""Requests that one side of a stream sent, or is about to send, and nobody answered yet.
+"""Unanswered requests of one side of a stream, both sent and not yet sent.
 
-Ids grow and requests leave in their order, so one number divides what was sent from what provably was not: the highest
-id that was handed to the stream. It survives the stream; ids are never used again on the next one.
+Ids grow and requests are sent in id order. The highest id that was handed to the stream therefore separates the
+requests that were sent from those that provably were not. The ids continue on the next stream and are never reused.
 
-Who waits for a reply comes in as a ``Waiter`` and goes out again to be told; nothing here touches a loop or a
-socket.
+Receivers of replies are passed in as ``Waiter`` and returned to the caller, which delivers the replies. This module
+does no IO and uses no event loop.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from goverse.errors import Draining, Executed, GoverseError, Overloaded, TooLarg
 from goverse.model.frames import Problem, Reply, Request
 from goverse.ports.link import Waiter
 
-_SHARE: Final = 4  # one link alone gets 4/5 of the budget, two together 8/9
+_SHARE: Final = 4  # one link alone may use 4/5 of the budget, two together 8/9
 
 FRAME_OVERHEAD_BYTES: Final = 256
-"""What a frame weighs beside its body: names, ids, the objects that hold them."""
+"""Estimated size of a frame besides its body: names, ids, and the Python objects."""
 
 
 class Entry(NamedTuple):
-    """One request without an answer."""
+    """One unanswered request."""
 
     request: Request
     waiter: Waiter
 
     def refuse(self, error: GoverseError) -> None:
-        """Answer with an error, if anybody waits."""
+        """Answer with an error, unless the caller gave up."""
         if not self.waiter.done():
             self.waiter.set_result(Reply(problem=Problem.of(error, self.request.request_id)))
 
 
 class Overdue(NamedTuple):
-    """What a look at the clock found.
+    """The result of checking deadlines.
 
     Attributes:
-        expired: requests whose deadline passed, and whether they were executed.
-        cancels: ids of sent requests whose answer nobody waits for any more.
+        expired: requests whose deadline passed, each with whether it may have been executed.
+        cancels: ids of sent requests whose reply is no longer wanted.
     """
 
     expired: list[tuple[Entry, Executed]]
@@ -47,24 +47,24 @@ class Overdue(NamedTuple):
 
 
 class Budget:
-    """Requests under way on all links of one process, shared fairly.
+    """A fair limit of requests in progress on all links of one process.
 
-    A link gets a place while it has no more than ``_SHARE`` times the places that are left: a node that does not answer
-    never takes the places of those that do.
+    A link may add a request while it has fewer than ``_SHARE`` times as many as there is room left. A node that does
+    not answer can therefore never use up the room of all others.
 
     Attributes:
-        requests: how many are under way.
+        requests: the number of requests in progress.
     """
 
     __slots__ = ("_requests_max", "requests")
 
     def __init__(self, requests_max: int) -> None:
-        """Let ``requests_max`` be under way together."""
+        """Allow ``requests_max`` requests in total."""
         self.requests = 0
         self._requests_max = requests_max
 
     def refuses(self, own: int) -> bool:
-        """Tell whether a link with so many requests under way gets no further one."""
+        """True if a link that has ``own`` requests in progress may not add another one."""
         return own >= _SHARE * (self._requests_max - self.requests)
 
 
@@ -72,15 +72,15 @@ class Outgoing:
     """The requests of one link.
 
     Attributes:
-        draining: why the peer takes no new work, or None.
-        inflight_max: how many may be without an answer at one time.
+        draining: the reason why the peer accepts no new work, or None.
+        inflight_max: limit of unanswered requests.
     """
 
     __slots__ = ("_body_bytes_max", "_budget", "_bytes_max", "_entries", "_last", "_sent", "_unsent", "_unsent_bytes",
                  "draining", "inflight_max")  # fmt: skip
 
     def __init__(self, *, inflight_max: int, bytes_max: int, body_bytes_max: int, budget: Budget | None = None) -> None:
-        """Bound the requests, the bytes of those that were not sent yet, and a single body; share ``budget``."""
+        """Limit the number of requests, the bytes of unsent requests, and a single body; ``budget`` is shared."""
         self._budget = budget or Budget(inflight_max * 2)
         self.inflight_max = inflight_max
         self.draining: str | None = None
@@ -93,28 +93,28 @@ class Outgoing:
         self._sent = 0
 
     def __len__(self) -> int:
-        """Count the requests without an answer."""
+        """Return the number of unanswered requests."""
         return len(self._entries)
 
     @property
     def unsent(self) -> int:
-        """How many entries the next ``take`` would look at."""
+        """The number of entries that the next ``take`` considers."""
         return len(self._unsent)
 
     def add(self, request: Request, waiter: Waiter) -> GoverseError | None:
-        """Queue a request, or say why not; what is refused is not executed.
+        """Queue a request. Returns an error if it is refused; a refused request is not executed.
 
-        A draining peer still takes requests that one of its own turns may be waiting for.
+        A draining peer still accepts requests that one of its own turns may be waiting for.
         """
         size = len(request.body)
         budget = self._budget
         if len(self._entries) >= self.inflight_max or budget.refuses(len(self._entries)):
-            detail = f"{len(self._entries)} requests are under way to this node already"
+            detail = f"{len(self._entries)} requests to this node are already in progress"
             return known(Overloaded(detail, retry_after_s=1), Executed.NO)
         if self._unsent_bytes + size > self._bytes_max:
-            return known(Overloaded("the node takes requests too slowly", retry_after_s=1), Executed.NO)
+            return known(Overloaded("the node reads requests too slowly", retry_after_s=1), Executed.NO)
         if size > self._body_bytes_max:
-            detail = f"a body of {size} bytes does not fit into a message; {self._body_bytes_max} bytes do"
+            detail = f"a body of {size} bytes exceeds the limit of {self._body_bytes_max} bytes"
             return known(TooLarge(detail), Executed.NO)
         if self.draining is not None and not request.chain:
             return known(Draining(self.draining), Executed.NO)
@@ -126,7 +126,7 @@ class Outgoing:
         return None
 
     def take(self, bytes_target: int) -> list[tuple[int, Request]]:
-        """Return what is to be sent now, in order, until ``bytes_target`` is reached; from now on it counts as sent."""
+        """Return the next requests in order, up to ``bytes_target`` bytes. They count as sent from now on."""
         frames: list[tuple[int, Request]] = []
         size, unsent, entries = 0, self._unsent, self._entries
         while unsent and size < bytes_target:
@@ -147,14 +147,14 @@ class Outgoing:
         return frames
 
     def answered(self, number: int) -> Entry | None:
-        """Return the request that ``number`` answers, once; None where nobody waits for it any more."""
+        """Remove and return the request with this id; None if it was already answered or dropped."""
         entry = self._entries.pop(number, None)
         if entry is not None:
             self._budget.requests -= 1
         return entry
 
     def drain(self, reason: str) -> None:
-        """The peer takes no new work: refuse it from now on, and what was not sent yet as well."""
+        """Refuse new work from now on, and the requests that were not sent yet."""
         self.draining = reason
         kept: deque[int] = deque()
         for number in self._unsent:
@@ -171,7 +171,7 @@ class Outgoing:
         self._unsent = kept
 
     def overdue(self, now: float) -> Overdue:
-        """Take out the requests whose deadline passed, and those that were given up."""
+        """Remove and return the requests whose deadline passed, and those whose caller gave up."""
         found = Overdue([], [])
         for number, entry in self._entries.items():
             if entry.waiter.done():
@@ -188,7 +188,7 @@ class Outgoing:
         return found
 
     def lose(self) -> list[tuple[Entry, Executed]]:
-        """Take everything out because the stream is gone, with what is known about each; forget that it drained."""
+        """Remove all requests because the stream ended; returns each with whether it may have been executed."""
         sent = self._sent
         lost = [
             (entry, Executed.UNKNOWN if number <= sent else Executed.NO)

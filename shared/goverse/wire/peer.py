@@ -1,7 +1,7 @@
-"""The answering side of one stream, as it runs: reads requests, hands them to the link, writes what is answered.
+"""The answering side of one running stream: reads requests, passes them to the link, writes replies.
 
-One task reads and one writes. A request costs no task, no timer and no future: the link tells ``Asked`` of its reply,
-and whatever was answered by the time that the writer comes round leaves in one message.
+One task reads and one task writes. A request needs no task, timer or future of its own: the link delivers the reply to
+a ``PendingReply``, and all replies that are ready when the writer runs leave in one message.
 """
 
 from __future__ import annotations
@@ -30,34 +30,33 @@ from goverse.wire.v1 import wire_pb2 as messages
 from goverse.wire.wake import Wake
 
 LISTINGS_MAX: Final = 64
-"""Listings under way for one peer."""
+"""Limit of concurrent listings of one peer."""
 
 logger = logging.getLogger("goverse.wire")
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
-class Asked:
-    """Waits for the reply to one request of a peer (``goverse.ports.link.Waiter``)."""
+class PendingReply:
+    """The waiter of one request from a peer (``goverse.ports.link.Waiter``)."""
 
     __slots__ = ("_number", "_peer")
 
     def __init__(self, peer: Peer, number: int) -> None:
-        """Wait for the reply to request ``number``, which is held."""
+        """Wait for the reply to request ``number``, which ``incoming`` holds."""
         self._peer = peer
         self._number = number
 
     def done(self) -> bool:
-        """Tell whether the peer was answered, or waits no more."""
+        """True once the peer was answered or cancelled the request."""
         return not self._peer.incoming.holds(self._number)
 
     def set_result(self, reply: Reply, /) -> None:
-        """Answer the peer."""
         self._peer.answer(self._number, reply)
 
 
 class Peer:
-    """One stream of one peer that was introduced."""
+    """One stream of one peer, after the handshake."""
 
     def __init__(
         self,
@@ -92,10 +91,10 @@ class Peer:
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def run(self, context: Context, first: messages.Envelope) -> None:
-        """Serve until the peer hangs up, breaks a rule, or ``end`` is called.
+        """Serve until the peer closes the stream, violates the protocol, or ``end`` is called.
 
         Raises:
-            PeerError: the peer broke a rule.
+            PeerError: the peer violated the protocol.
         """
         self._extra = first
         self.tell_readiness(self._link.readiness())
@@ -107,7 +106,7 @@ class Peer:
         try:
             events: list[Future[Any]] = [*tasks, self._ended]
             await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
-            logger.info("a stream ended", extra={"peer": str(self.hello), "reason": self._why(tasks)})
+            logger.info("stream ended", extra={"peer": str(self.hello), "reason": self._why(tasks)})
         finally:
             self._ended.cancel()
             for task in (*tasks, *self._listings):
@@ -116,28 +115,28 @@ class Peer:
             await asyncio.gather(*tasks, *self._listings, return_exceptions=True)
 
     def end(self, reason: str | None = None) -> None:
-        """End the stream: in order, or for a reason."""
+        """End the stream, normally or with a reason."""
         if not self._ended.done():
             self._ended.set_result(reason)
 
     def _why(self, tasks: list[asyncio.Task[None]]) -> str:
-        """Return why the stream is over.
+        """Return the reason for the end of the stream.
 
         Raises:
-            PeerError: because the peer broke a rule.
+            PeerError: the peer violated the protocol.
         """
         if self._ended.done():
-            return self._ended.result() or "it was ended here"
+            return self._ended.result() or "closed by this process"
         for task in tasks:
             error = task.exception() if task.done() and not task.cancelled() else None
             if isinstance(error, PeerError):
                 raise error
             if error is not None and not isinstance(error, grpc.RpcError | asyncio.InvalidStateError):
                 raise error
-        return "the peer hung up"
+        return "closed by the peer"
 
     def go_away(self, reason: str) -> None:
-        """Ask the peer to send no more work; whatever it sent before it heard this comes before its pong."""
+        """Ask the peer to send no more work. Everything that it sent before it reads this precedes its pong."""
         envelope = self._envelope()
         envelope.goaway.reason = reason
         self._pings += 1
@@ -145,27 +144,27 @@ class Peer:
 
     @property
     def owes(self) -> bool:
-        """Whether the peer waits for anything, or may have sent something that was not seen yet."""
+        """True while the peer waits for something, or may have sent something that was not read yet."""
         unwritten = self._extra is not None or self._writing_since is not None
         return bool(self.incoming.owes or self._listings or unwritten or self._parting)
 
     def tick(self, now: float, readiness: Readiness) -> None:
-        """Look after silence, stalls and readiness; called every ``tick_s``."""
+        """Check silence, stalls and readiness; called every ``tick_s``."""
         self.tell_readiness(readiness)
         stalled_s = 0.0 if self._writing_since is None else now - self._writing_since
         if stalled_s >= self._options.write_stall_timeout_s:
-            self.end(f"the peer took nothing for {stalled_s:.0f} s")
-        if self._room.is_waited_for:  # not read from, so not heard; a stall ends it
+            self.end(f"the peer read nothing for {stalled_s:.0f} s")
+        if self._room.is_waited_for:  # reading is paused, so silence proves nothing; a stall ends the stream instead
             self._liveness.received(now)
         verdict = self._liveness.look(now)
         if verdict is Verdict.PING:
             self._pings += 1
             self._envelope().ping = self._pings
         elif verdict is Verdict.GIVE_UP:
-            self.end("the peer gives no sign of life")
+            self.end("the peer does not respond to pings")
 
     def tell_readiness(self, readiness: Readiness) -> None:
-        """Tell the peer whether requests would be served, if it was told otherwise."""
+        """Report the readiness to the peer if it changed."""
         if readiness != self._told and READINESS in self._agreement.features:
             self._told = readiness
             message = self._envelope().readiness
@@ -214,11 +213,11 @@ class Peer:
             self._refuse(number, refusal, request.request_id)
             return
         incoming.hold(number, len(request.body))
-        self._link.carry(request, Asked(self, number))
+        self._link.carry(request, PendingReply(self, number))
 
     def _cancel(self, numbers: Any) -> None:
         if CANCEL not in self._agreement.features:
-            raise PeerError("the peer cancels requests without having said that it can")
+            raise PeerError("the peer cancels requests without the cancel feature")
         for number in numbers:
             self.incoming.release(number)
 
@@ -229,14 +228,14 @@ class Peer:
     # --- answering ----------------------------------------------------------------------------------------------------
 
     def answer(self, number: int, reply: Reply) -> None:
-        """Queue the reply to a request, unless nobody waits for it any more."""
+        """Queue the reply to a request, unless the peer no longer waits for it."""
         if not self.incoming.release(number):
             return
         self.incoming.answer(number, reply)
         if self._wake.is_waited_for:
             self._wake.ring()
         elif self.incoming.overflows:
-            self.end("the peer does not take its replies")
+            self.end("the peer does not read its replies")
 
     def _refuse(self, number: int, error: GoverseError, request_id: str) -> None:
         self.incoming.answer(number, Reply(problem=Problem.of(error, request_id)))
@@ -244,9 +243,9 @@ class Peer:
 
     def _list(self, message: messages.ListRequest) -> None:
         if LIST not in self._agreement.features:
-            raise PeerError("the peer lists without having said that it can")
+            raise PeerError("the peer lists objects without the list feature")
         if len(self._listings) >= LISTINGS_MAX:
-            busy = Unavailable(f"{LISTINGS_MAX} listings are under way here already", retry_after_s=1)
+            busy = Unavailable(f"{LISTINGS_MAX} listings are already in progress", retry_after_s=1)
             reply = self._envelope().list_replies.add(id=message.id)
             write_problem(Problem.of(busy), reply.problem)
             return
@@ -270,14 +269,14 @@ class Peer:
         except GoverseError as error:
             write_problem(Problem.of(error), reply.problem)
         except Exception as error:
-            logger.error("a listing failed", exc_info=error)
+            logger.error("listing failed", exc_info=error)
             write_problem(Problem.of(Unavailable("the listing failed")), reply.problem)
         self._envelope().list_replies.append(reply)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def _envelope(self) -> messages.Envelope:
-        """Return what leaves with the next message besides replies."""
+        """Return the envelope for everything but replies that leaves with the next message."""
         if self._extra is None:
             self._extra = messages.Envelope()
         self._wake.ring()

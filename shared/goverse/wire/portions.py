@@ -1,10 +1,10 @@
-"""Envelopes that are larger than what the peer takes, in portions that it does take.
+"""Splitting of envelopes that exceed the peer's message size limit.
 
-gRPC refuses a message beyond the bound and ends the stream, with everything that is under way on it. Envelopes stay far
-below the bound as a rule: a message is closed at 256 KiB, and a body that fits into none is refused where it is queued.
-What is left is rare, so it is looked at only when an envelope has been encoded and is too large: many listings that
-became ready together, or a frame whose names are as long as a body. Such an envelope is divided. A frame that fits into
-no message at all is replaced by a problem (a reply) or handed back to be refused (a request).
+gRPC refuses a message beyond the limit and ends the stream, with all requests in progress on it. Envelopes normally
+stay far below the limit: a message is closed at 256 KiB, and a body that fits into no message is refused when it is
+queued. Two rare cases remain: many listings that become ready at the same time, and a frame whose names are as long as
+a body. The size is therefore checked only after encoding. An envelope that is too large is split. A frame that fits
+into no message is replaced by a problem (a reply) or returned to be refused (a request).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from goverse.wire.problems import write_problem
 from goverse.wire.v1 import wire_pb2 as messages
 
 _FRAME_HEAD_BYTES: Final = 16  # the tag and the length of a frame
-_ENVELOPE_BYTES: Final = 1024  # what else an envelope of frames holds
+_ENVELOPE_BYTES: Final = 1024  # room for everything in an envelope besides its frames
 
 
 class Portions(NamedTuple):
-    """An envelope, divided.
+    """A split envelope.
 
     Attributes:
-        messages: encoded, in the order in which they have to leave.
+        messages: encoded messages, in the order in which they must be sent.
         requests: ids of requests that fit into no message.
         listings: ids of list requests that fit into no message.
     """
@@ -36,9 +36,10 @@ class Portions(NamedTuple):
 
 
 def divide(envelope: messages.Envelope, bytes_max: int) -> Portions:
-    """Divide an envelope into messages of at most ``bytes_max`` bytes; its frames keep their order.
+    """Split an envelope into messages of at most ``bytes_max`` bytes; frames keep their order.
 
-    An introduction leaves first. Everything that is no frame leaves last: a pong promises that nothing comes behind it.
+    A hello is sent first. Everything that is not a frame is sent last, because a pong promises that everything before
+    it was sent.
     """
     found = Portions([], [], [])
     part, size, room = messages.Envelope(), 0, bytes_max - _ENVELOPE_BYTES
@@ -66,7 +67,7 @@ _Frame = messages.Request | messages.Reply | messages.ListRequest | messages.Lis
 
 
 def _frames(envelope: messages.Envelope, room: int, found: Portions) -> Iterator[tuple[str, _Frame]]:
-    """Go through the frames that fit; note those that do not."""
+    """Yield the frames that fit into a message; record those that do not."""
     for request in envelope.requests:
         if request.ByteSize() + _FRAME_HEAD_BYTES <= room:
             yield "requests", request
@@ -94,10 +95,10 @@ def _frames(envelope: messages.Envelope, room: int, found: Portions) -> Iterator
 
 
 def _too_large(size: int, room: int) -> Problem:
-    error = TooLarge(f"a reply of {size} bytes does not fit into a message; {room} bytes do")
+    error = TooLarge(f"a reply of {size} bytes exceeds the limit of {room} bytes")
     return Problem.of(known(error, Executed.UNKNOWN))
 
 
 def unsendable(bytes_max: int) -> TooLarge:
-    """Return the error for a request that fits into no message of ``bytes_max`` bytes."""
-    return known(TooLarge(f"the request does not fit into a message of {bytes_max} bytes"), Executed.NO)
+    """Return the error for a request that exceeds ``bytes_max``."""
+    return known(TooLarge(f"the request exceeds the message limit of {bytes_max} bytes"), Executed.NO)

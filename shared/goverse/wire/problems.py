@@ -1,7 +1,7 @@
-"""Problems as messages.
+"""Conversion between problems and protobuf messages.
 
-Their text comes from applications, so encoding one never fails, and no problem exceeds its bounds here, wherever it was
-made (``goverse.model.problem_bounds``).
+Problem texts come from applications, so encoding never fails and always enforces the bounds of
+``goverse.model.problem_bounds``, regardless of where a problem was created.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _VERDICTS: Final = {int(number): executed for executed, number in _NUMBERS.items
 
 
 def problem_bytes(problem: Problem) -> int:
-    """Return about how many bytes a problem takes in a message."""
+    """Return the approximate size of a problem in a message."""
     detail = min(len(problem.detail), PROBLEM_DETAIL_BYTES_MAX)
     return detail + (min(json_bytes(problem.extra), PROBLEM_MEMBERS_BYTES_MAX) if problem.extra else 0)
 
 
 def write_problem(problem: Problem, message: messages.Problem) -> None:
-    """Fill in a problem, within its bounds; a character that UTF-8 cannot express becomes a question mark."""
+    """Encode a problem within its bounds; a character that UTF-8 cannot express becomes a question mark."""
     message.code = _text(bounded_text(problem.code, NAME_BYTES_MAX)) or GoverseError.code
     message.detail = _text(bounded_text(problem.detail, PROBLEM_DETAIL_BYTES_MAX))
     message.retryable = problem.retryable
@@ -51,10 +51,10 @@ def write_problem(problem: Problem, message: messages.Problem) -> None:
 
 
 def read_problem(message: messages.Problem) -> Problem:
-    """Return the problem.
+    """Decode a problem.
 
     Raises:
-        PeerError: it has no code, or its further members are no JSON object.
+        PeerError: it has no code, or its extra members are not a JSON object.
     """
     if not message.code:
         raise PeerError("the peer sent a problem without a code")
@@ -74,7 +74,7 @@ def _text(value: str) -> str:
 
 
 def _json(extra: Mapping[str, Any]) -> bytes:
-    """Encode members as the gate does, within their bounds; members without a JSON form are left out."""
+    """Encode extra members as the gate does, within their bounds; members without a JSON form are dropped."""
     encoded = _encoded(extra)
     if encoded is None or len(encoded) > PROBLEM_MEMBERS_BYTES_MAX:
         encoded = _encoded(bounded_members(extra))
@@ -98,7 +98,7 @@ def _members(data: bytes) -> dict[str, Any]:
     try:
         members: object = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise PeerError("the peer sent a problem whose members are no JSON") from error
+        raise PeerError("the peer sent a problem with members that are not JSON") from error
     if not isinstance(members, dict):
-        raise PeerError("the peer sent a problem whose members are no JSON object")
+        raise PeerError("the peer sent a problem with members that are not a JSON object")
     return cast("dict[str, Any]", members)

@@ -1,7 +1,7 @@
-"""The link server: offers a link of this process to others.
+"""The link server: serves a link of this process to other processes.
 
-Beside the stream it serves gRPC's standard health service, which tells the live truth of the link's readiness. Stopping
-is ``drain``: say so, take no more work, finish what runs, hang up; or ``abort``: hang up.
+It also serves gRPC's standard health service, which reports the current readiness of the link. There are two ways to
+stop: ``drain`` announces the end, refuses new work, finishes running requests and closes; ``abort`` only closes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from goverse.wire.v1 import wire_pb2 as messages
 
 SERVICE: Final = "goverse.wire.v1.Link"
 _POLL_S: Final = 0.005
-_STOP_S: Final = 0.25  # for streams to be told that they are over
+_STOP_S: Final = 0.25  # time for streams to receive their final status
 
 logger = logging.getLogger("goverse.wire")
 
@@ -44,7 +44,7 @@ class LinkServer:
         credentials: grpc.ServerCredentials | None = None,
         stats: WireStats | None = None,
     ) -> None:
-        """Serve ``link`` in the name of ``introduction``; without ``credentials`` in the clear."""
+        """Serve ``link`` and present ``hello`` to peers. Without ``credentials`` streams are not encrypted."""
         self._link = link
         self._options = options or WireOptions()
         self._hello = replace(hello, inflight_max=self._options.inflight_max)
@@ -60,21 +60,21 @@ class LinkServer:
 
     @property
     def peers(self) -> tuple[Hello, ...]:
-        """Who has a stream open now."""
+        """The hello of each peer that has an open stream."""
         return tuple(peer.hello for peer in self._peers)
 
     @property
     def inflight(self) -> int:
-        """Requests under way on all streams."""
+        """Number of requests in progress on all streams."""
         return self._occupancy.requests
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def start(self, address: str) -> int:
-        """Listen on ``address`` (``host:port``, port 0 for a free one); return the port.
+        """Listen on ``address`` (``host:port``; port 0 for any free port) and return the port.
 
         Raises:
-            ConfigError: the address cannot be listened on.
+            ConfigError: cannot listen on the address.
         """
         server = grpc.aio.server(options=self._options.server)
         handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(cast("Any", self._connect))
@@ -94,7 +94,7 @@ class LinkServer:
         return port
 
     async def drain(self, timeout_s: float, reason: str = "the node is shutting down") -> None:
-        """Take no new work, answer what runs, hang up. What is not answered after ``timeout_s`` is given up."""
+        """Refuse new work, finish running requests, and close. Gives up what is unanswered after ``timeout_s``."""
         if self._server is None:
             return
         self._occupancy.draining = reason
@@ -108,7 +108,7 @@ class LinkServer:
         await self.abort()
 
     async def abort(self) -> None:
-        """Hang up at once; requests that have not begun are dropped."""
+        """Close all streams immediately; requests that have not started are dropped."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -127,36 +127,37 @@ class LinkServer:
             peer, first = await self._meet(context)
         except PeerError as error:
             self._stats.failed += 1
-            logger.warning("a stream was refused", extra={"peer": context.peer(), "reason": error.detail})
+            logger.warning("stream refused", extra={"peer": context.peer(), "reason": error.detail})
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
         self._peers.add(peer)
         self._stats.connections += 1
         self._stats.opened += 1
-        logger.info("a stream was opened", extra={"peer": str(peer.hello), "address": context.peer()})
+        logger.info("stream opened", extra={"peer": str(peer.hello), "address": context.peer()})
         try:
             await peer.run(context, first)
         except PeerError as error:
             self._stats.cut += 1
-            logger.warning("a stream was cut", extra={"peer": str(peer.hello), "reason": error.detail})
+            told = {"peer": str(peer.hello), "reason": error.detail}
+            logger.warning("stream closed after a protocol error", extra=told)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
         finally:
             self._stats.connections -= 1
             self._peers.discard(peer)
 
     async def _meet(self, context: Context) -> tuple[Peer, messages.Envelope]:
-        """Exchange introductions; return the peer and what it is to be told first."""
+        """Perform the handshake. Returns the peer, and the first envelope to send to it."""
         if len(self._peers) >= self._options.streams_max:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams are open here")
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams are open")
         try:
             async with asyncio.timeout(self._options.connect_timeout_s):
                 data = await cast("Any", context).read()
         except TimeoutError:
-            raise PeerError("the peer did not introduce itself in time") from None
+            raise PeerError("the peer sent no hello in time") from None
         if data is grpc.aio.EOF:
-            raise PeerError("the peer hung up without a word")
+            raise PeerError("the peer closed the stream before the handshake")
         hello = codec.read_hello(codec.parse(data))
         agreement = agree(self._hello, hello)
-        # Before the first message: were that one cancelled on its way, gRPC would try to send the metadata twice.
+        # Sent before the first message: if that message were cancelled, gRPC would try to send the metadata twice.
         await context.send_initial_metadata(())
         peer = Peer(
             hello,

@@ -1,7 +1,7 @@
-"""What the streams of a process count: plain numbers, per message and not per call.
+"""Counters of a process's streams, updated once per message rather than per call.
 
-``goverse.telemetry.wire`` turns them into series when somebody asks. The links of a process share one, its server has
-another.
+``goverse.telemetry.wire`` turns them into metrics on request. All links of a process share one ``WireStats``; its
+server has another one.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from typing import Final
 
 BATCH_PLACES: Final = 12
-"""Batches by the binary digits of their size; the last place counts all from 2048 frames on as well."""
+"""Size classes of batches, by the number of binary digits; the last class includes all sizes from 2048 frames."""
 
 
 @dataclass(slots=True)
 class WireStats:
-    """Counters since the start; ``connections`` and ``under_way`` are of this moment.
+    """Counters since the start; ``connections`` and ``under_way`` are current values.
 
     Attributes:
-        connections: streams that stand.
-        opened: streams that came to stand; those beyond the first of each link are reconnections.
-        failed: attempts to connect that came to nothing.
-        cut: streams that ended otherwise than in order.
-        requests, replies: frames, in whichever direction they go on this side.
-        requests_batches, replies_batches: messages that carried them, by size (``BATCH_PLACES``).
-        message_bytes_in, message_bytes_out: what was read and written.
-        under_way: per link or server, how many requests it has without an answer.
+        connections: open streams.
+        opened: streams that were established; those after a link's first one are reconnections.
+        failed: failed attempts to connect.
+        cut: streams that ended unexpectedly.
+        requests, replies: number of frames, in the direction of this side.
+        requests_batches, replies_batches: number of messages with such frames, by size class.
+        message_bytes_in, message_bytes_out: bytes read and written.
+        under_way: for each link or server, a function that returns its number of unanswered requests.
     """
 
     connections: int = 0
@@ -43,17 +43,17 @@ class WireStats:
 
     @property
     def inflight(self) -> int:
-        """Requests without an answer."""
+        """Number of unanswered requests."""
         return sum(count() for count in self.under_way.values())
 
     def count_requests(self, frames: int) -> None:
-        """Count a message with requests."""
+        """Count a message that holds this number of requests."""
         if frames:
             self.requests += frames
             self.requests_batches[min(frames.bit_length(), BATCH_PLACES) - 1] += 1
 
     def count_replies(self, frames: int) -> None:
-        """Count a message with replies."""
+        """Count a message that holds this number of replies."""
         if frames:
             self.replies += frames
             self.replies_batches[min(frames.bit_length(), BATCH_PLACES) - 1] += 1

@@ -1,4 +1,4 @@
-"""Waking the one task that waits for something to do."""
+"""A wake-up signal for one waiting task."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from asyncio import Future
 
 
 class Wake:
-    """One task waits, anybody rings; a bell that nobody waits for, or no longer, harms nobody."""
+    """Wakes the one task that waits. Ringing without a waiting task, or after it was cancelled, has no effect."""
 
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        """Nobody waits."""
         self._waiting: Future[None] | None = None
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether the task waits."""
+        """True while the task waits."""
         return self._waiting is not None
 
     async def wait(self) -> None:
-        """Wait until somebody rings."""
+        """Wait until ``ring`` is called."""
         self._waiting = asyncio.get_running_loop().create_future()
         try:
             await self._waiting
@@ -29,7 +28,7 @@ class Wake:
             self._waiting = None
 
     def ring(self) -> None:
-        """Let the task that waits go on."""
+        """Wake the waiting task."""
         waiting, self._waiting = self._waiting, None
-        if waiting is not None and not waiting.done():  # it may be cancelled, and not know it yet
+        if waiting is not None and not waiting.done():  # the task may be cancelled and not have run since
             waiting.set_result(None)

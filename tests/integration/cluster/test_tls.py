@@ -188,7 +188,7 @@ async def test_commands_say_why_they_are_not_trusted(processes: Processes, tmp_p
     )
     done = await asyncio.to_thread(processes.attempt, "nodes", "list", **foreign)
     assert done.returncode == 3
-    assert "it refuses our certificate" in done.stderr
+    assert "the server rejects our certificate" in done.stderr
 
 
 async def test_a_process_whose_certificates_are_of_no_use_does_not_start(processes: Processes, tmp_path: Path) -> None:

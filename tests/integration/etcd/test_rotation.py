@@ -105,7 +105,7 @@ async def test_a_connection_that_breaks_comes_back_with_the_newest(bench: Bench)
     """The first pair is of an authority that etcd does not know: only the renewed one is let in."""
     bench.volume.fill(bench.stranger.issue("first", "a-node"), bench.authority.certificate)
     async with client_of(bench.url, bench.volume, patience_s=3.0) as (client, credentials):
-        await refused(client, "it refuses our certificate")
+        await refused(client, "the server rejects our certificate")
         bench.volume.fill(bench.authority.issue("renewed", "a-node"), bench.authority.certificate)
         look(credentials)
 
@@ -148,7 +148,7 @@ async def test_what_etcd_is_not_trusted_for_is_said(bench: Bench) -> None:
         "CERTIFICATE_VERIFY_FAILED": Volume(bench.volume.folder.parent / "a").fill(
             bench.authority.issue("a", "a-node"), bench.stranger.certificate
         ),
-        "it refuses our certificate": Volume(bench.volume.folder.parent / "b").fill(
+        "the server rejects our certificate": Volume(bench.volume.folder.parent / "b").fill(
             bench.stranger.issue("b", "a-node"), bench.authority.certificate
         ),
     }
@@ -156,5 +156,5 @@ async def test_what_etcd_is_not_trusted_for_is_said(bench: Bench) -> None:
         async with client_of(bench.url, volume, patience_s=3.0) as (client, _):
             await refused(client, said)
     in_the_clear = EtcdCoordinator(EtcdOptions(endpoints=(Endpoint.parse(plain_url),), operation_timeout_s=1.0))
-    await refused(in_the_clear, "it wants TLS")
+    await refused(in_the_clear, "the server requires TLS")
     await in_the_clear.close()

@@ -249,4 +249,4 @@ async def test_a_watcher_that_fails_or_has_left_disturbs_nobody(caplog: pytest.L
 
     assert seen == []
     assert others[-1] is LinkPhase.CLOSED
-    assert "a watcher of a link failed" in caplog.messages
+    assert "a link watcher failed" in caplog.messages

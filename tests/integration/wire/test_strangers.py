@@ -63,7 +63,7 @@ async def test_a_peer_without_any_feature_is_served(older: str) -> None:
     ):
         assert (await ask(link, "add")).body == b"1"
         assert link.readiness().ready
-        with pytest.raises(Unavailable, match="does not list"):
+        with pytest.raises(Unavailable, match="does not support listings"):
             await link.list("default", "Ledger", prefix="", after=None, limit=1)
         running = ask(link, "add_later")
         await until(lambda: server.inflight == 1)
@@ -81,8 +81,8 @@ async def test_a_peer_of_versions_that_nobody_shares_is_refused_with_both_named(
         link_to(address, connected=False) as link,
     ):
         assert outcome(await ask(link, "add")) == ("unavailable", "no")
-        assert "speaks versions 1" in link.state.reason
-        assert "node n1 (9.0) speaks 7" in link.state.reason
+        assert "supports 1" in link.state.reason
+        assert "node n1 (9.0) supports 7" in link.state.reason
 
 
 @pytest.mark.requirement("QUA-6")

@@ -78,7 +78,7 @@ async def test_both_sides_show_a_certificate(bench: Bench) -> None:
 
 
 STRANGERS: dict[str, tuple[Callable[[Bench], LinkSecurity | None], str]] = {
-    "no TLS": (lambda bench: None, "it wants TLS"),
+    "no TLS": (lambda bench: None, "the server requires TLS"),
     "another name": (lambda bench: bench.security(name="other-node"), "Hostname Verification Check failed"),
     "a node of another authority": (
         lambda bench: bench.security(
@@ -90,7 +90,7 @@ STRANGERS: dict[str, tuple[Callable[[Bench], LinkSecurity | None], str]] = {
         lambda bench: bench.security(
             bench.volume("v", bench.stranger.issue("g", "a-gate"), bench.authority.certificate)
         ),
-        "it refuses our certificate",
+        "the server rejects our certificate",
     ),
 }
 
@@ -108,7 +108,7 @@ async def test_a_certificate_that_expires_while_it_is_used_is_refused(bench: Ben
     assert files is not None
     then = Rotating(files, wire_certificates, now=lambda: 1_577_880_000.0)  # when it was in order
     async with serving(rotating(bench.node)) as address:
-        assert "it refuses our certificate" in await refused(address, LinkSecurity(then, NAME))
+        assert "the server rejects our certificate" in await refused(address, LinkSecurity(then, NAME))
 
 
 async def test_no_certificate_at_all_is_refused(bench: Bench) -> None:
@@ -126,7 +126,7 @@ async def test_no_certificate_at_all_is_refused(bench: Bench) -> None:
 
 async def test_a_server_without_tls_is_named(bench: Bench) -> None:
     async with serving(None) as address:
-        assert "it speaks no TLS" in await refused(address, bench.security())
+        assert "the server does not use TLS" in await refused(address, bench.security())
 
 
 async def test_certificates_change_under_load_and_an_authority_goes_without_a_failed_call(bench: Bench) -> None:
@@ -155,7 +155,7 @@ async def test_certificates_change_under_load_and_an_authority_goes_without_a_fa
             assert steady.state.phase is LinkPhase.CONNECTED
 
         assert served.reloads == {"taken": 3, "refused": 0}
-        assert "it refuses our certificate" in await refused(address, bench.security(late))
+        assert "the server rejects our certificate" in await refused(address, bench.security(late))
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ def test_the_highest_version_and_the_features_that_both_know_are_used() -> None:
 def test_without_a_common_version_the_error_names_both() -> None:
     stranger = Hello(kind="node", id="n1", release="9.0", versions=(7, 8))
 
-    with pytest.raises(PeerError, match=r"node n1 \(9.0\) speaks versions 7, 8.*gate g1 \(1.1\) speaks 1, 2"):
+    with pytest.raises(PeerError, match=r"node n1 \(9.0\) supports 7, 8.*gate g1 \(1.1\) supports 1, 2"):
         agree(OURS, stranger)
     with pytest.raises(PeerError, match="none"):
         agree(OURS, Hello(kind="node", id="n1", versions=()))
