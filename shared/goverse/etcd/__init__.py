@@ -1,5 +1,5 @@
-"""The coordinator on etcd: a small client of its own on ``grpc.aio``, for the operations that a cluster needs.
+"""The etcd coordinator: a small client on ``grpc.aio`` for the operations that a cluster needs.
 
-Nothing outside this package knows that there is etcd: others see ``goverse.ports.coordinator``. Why no client from the
-registry does: docs/design/dependencies.md; how this one behaves when members fail: docs/design/etcd.md.
+Only this package knows etcd; other code uses ``goverse.ports.coordinator``. docs/design/dependencies.md explains why no
+published client is used, docs/design/etcd.md how this client behaves when etcd members fail.
 """

@@ -1,8 +1,9 @@
-"""One member's channel, and the one that replaces it when certificates change.
+"""The gRPC channel to one etcd member, replaced when certificates change.
 
-gRPC gives a channel its certificates once, and connects it again with the same ones. So a change opens another channel
-beside the first; it takes over as soon as it ready, or as soon as the first one ready no more. What is under way on
-the first one is finished, or repeated like anything whose connection broke.
+gRPC binds certificates to a channel when it is created, and reconnects with the same ones. After a change a second
+channel is therefore opened beside the first. It takes over as soon as it is connected, or as soon as the first one has
+lost its connection. Requests in progress on the old channel are finished, or retried like any request whose connection
+broke.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Final, cast
 
 import grpc
 
-_ASIDE_S: Final = 2.0  # for what is under way on the channel that is replaced
+_ASIDE_S: Final = 2.0  # time for requests in progress on a channel that was replaced
 _ASK_WHY_S: Final = 0.25
 _READY: Final = grpc.ChannelConnectivity.READY
 
@@ -23,15 +24,15 @@ logger = logging.getLogger("goverse.etcd")
 
 
 class RenewedChannel:
-    """A channel made with the newest certificates that it could be made with.
+    """A channel that uses the newest valid certificates.
 
     Attributes:
-        current: what requests go over.
-        replaced: how often that became another one.
+        current: the channel for requests.
+        replaced: how many times ``current`` was replaced.
     """
 
     def __init__(self, address: str, open_channel: Callable[[], grpc.aio.Channel], connect_timeout_s: float) -> None:
-        """Use what ``open_channel`` opens; say so where the next one does not stand within ``connect_timeout_s``."""
+        """Open the first channel. Logs a warning if a new one does not connect within ``connect_timeout_s``."""
         self.current = open_channel()
         self.replaced = 0
         self._address = address
@@ -40,13 +41,13 @@ class RenewedChannel:
         self._renewing: asyncio.Task[None] | None = None
 
     def renew(self) -> None:
-        """Certificates changed: begin to use them."""
+        """Start to use the newest certificates."""
         if self._renewing is not None:
             self._renewing.cancel()
         self._renewing = asyncio.get_running_loop().create_task(self._renew(), name="goverse-etcd-renew")
 
     async def close(self) -> None:
-        """Hang up; what is under way fails."""
+        """Close the channel; requests in progress fail."""
         if self._renewing is not None:
             self._renewing.cancel()
             with suppress(asyncio.CancelledError):
@@ -59,7 +60,7 @@ class RenewedChannel:
         try:
             if not await _first(ready, left, self._connect_timeout_s):
                 told = {"member": self._address, "reason": await why(fresh)}
-                logger.warning("new certificates do not do for a connection; the one from before is used", extra=told)
+                logger.warning("cannot connect with the new TLS certificates; still using the previous ones", extra=told)
                 await _first(ready, left, None)
             self.current, fresh = fresh, old
             self.replaced += 1
@@ -72,14 +73,14 @@ class RenewedChannel:
 
 
 async def why(channel: grpc.aio.Channel) -> str:
-    """Return why a channel does not stand, "" where it may."""
+    """Return why a channel is not connected, or "" if it may be."""
     call = cast("Any", channel).unary_unary("/goverse.etcd/Why")  # never sent: it fails as the connection did
     try:
         await call(b"", timeout=_ASK_WHY_S)
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.UNAVAILABLE:
             return (error.details() or "").removeprefix("failed to connect to all addresses; last error: ")
-    except grpc.aio.UsageError:  # closed meanwhile
+    except grpc.aio.UsageError:  # the channel was closed
         return ""
     return ""
 

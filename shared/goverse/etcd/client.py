@@ -1,8 +1,9 @@
-"""Requests to whichever member answers: what may be repeated is, what may not is sent once, tokens are renewed.
+"""Requests to any etcd member, with failover, safe retries and token renewal.
 
-A member has a bounded time for its answer, which doubles with every round over the members: a frozen one costs little,
-and a cluster that is slow everywhere is waited for. Every request asks for a member that sees a leader; one that was
-cut off from the others refuses at once instead of waiting for a quorum.
+Requests that may be repeated are retried on another member. A write is sent only once, because a failed attempt may
+have been applied. Each attempt has a timeout that doubles with every round over the members: a frozen member delays a
+request only briefly, while a cluster that is slow everywhere still gets enough time. Every request requires a member
+that sees a leader, so a member that is cut off from the others refuses immediately instead of waiting for a quorum.
 """
 
 from __future__ import annotations
@@ -29,21 +30,21 @@ Res = TypeVar("Res", bound=Message)
 
 NEEDS_LEADER: Final = ("hasleader", "true")
 TOKENS_MAX: Final = 3
-"""New tokens for one request; more are of no use."""
+"""Limit of new tokens for one request; further ones would not help either."""
 
 logger = logging.getLogger("goverse.etcd")
 
 
 class Client:
-    """One process's requests to etcd."""
+    """The etcd client of one process."""
 
     def __init__(
         self, options: EtcdOptions, *, random: Callable[[], float], credentials: Credentials | None = None
     ) -> None:
-        """Connect to nobody yet.
+        """Create the client; connections are opened on demand.
 
         Raises:
-            ConfigError: a certificate is of no use.
+            ConfigError: a certificate is unusable.
         """
         self.options = options
         self.random = random
@@ -52,31 +53,31 @@ class Client:
         self._authenticating = asyncio.Lock()
 
     async def close(self) -> None:
-        """Hang up; what is under way gets ``Unavailable``."""
+        """Close all connections; requests in progress fail with ``Unavailable``."""
         await self.connections.close()
 
     async def call(self, method: Method[Req, Res], request: Req) -> Res:
-        """Return the answer of whichever member gives one.
+        """Send a request to any member and return the answer.
 
         Raises:
-            Unavailable: none did.
-            CoordinatorError: etcd refuses; ``extra["words"]`` are its own.
+            Unavailable: no member answered.
+            CoordinatorError: etcd refused the request; ``extra["words"]`` is etcd's own message.
         """
         deadline = asyncio.get_running_loop().time() + self.options.operation_timeout_s
         for _ in range(TOKENS_MAX):
             token = await self.token(deadline)
             try:
                 return await self._repeat(method, request, self._metadata(token), deadline)
-            except Failure:  # the token alone
+            except Failure:  # raised only for an unknown token
                 self.forget(token)
-        raise Unavailable("etcd forgets every token at once; are its members restarting?")
+        raise Unavailable("etcd rejected every new token; its members may be restarting, retry later")
 
     async def token(self, deadline: float) -> str:
-        """Return the token to send, "" for none.
+        """Return the authentication token, or "" without authentication.
 
         Raises:
-            Unavailable: no member answers.
-            CoordinatorError: etcd knows no such user with this password.
+            Unavailable: no member answered.
+            CoordinatorError: etcd rejected the user or the password.
         """
         async with self._authenticating:
             if self._token is None:
@@ -84,12 +85,12 @@ class Client:
             return self._token
 
     def forget(self, token: str) -> None:
-        """Get another token before the next request."""
+        """Request a new token before the next request."""
         if token == self._token and self.options.username:
             self._token = None
 
     def metadata(self, token: str) -> Metadata:
-        """Return what goes with every request."""
+        """Return the metadata of every request."""
         return self._metadata(token)
 
     def _metadata(self, token: str) -> Metadata:
@@ -102,14 +103,14 @@ class Client:
         except CoordinatorError as error:
             if error.extra.get("words") != AUTHENTICATION_OFF:
                 raise
-            logger.warning("etcd does not ask for users; the one that is configured is not used")
+            logger.warning("etcd authentication is disabled; the configured user is ignored")
             return ""
 
     async def _repeat(self, method: Method[Req, Res], request: Req, metadata: Metadata, deadline: float) -> Res:
-        """Ask one member after the other.
+        """Send a request to one member after the other until one answers.
 
         Raises:
-            Failure: the token is not known.
+            Failure: the token is unknown.
         """
         now = asyncio.get_running_loop().time
         backoff = Backoff(limits.ETCD_BACKOFF_S, limits.ETCD_BACKOFF_S_MAX, self.random)
@@ -131,27 +132,27 @@ class Client:
                 await asyncio.sleep(pause_s)
 
     def _raise_unless_retryable(self, failure: Failure, method: Method[Any, Any], connection: Connection) -> None:
-        """Return where the request may be sent again.
+        """Return if the request may be sent again, otherwise raise.
 
         Raises:
-            Failure: with another token.
-            Unavailable: not now, or not without knowing what became of it.
-            CoordinatorError: never.
+            Failure: a new token is needed.
+            Unavailable: etcd cannot execute the request now, or its outcome is unknown.
+            CoordinatorError: the request will never succeed.
         """
         meaning = failure.meaning
         if meaning is Meaning.NEW_TOKEN and self.options.username:
             raise failure
         if meaning in (Meaning.REFUSED, Meaning.NEW_TOKEN):
-            raise CoordinatorError(f"etcd refuses: {failure}", words=failure.words) from failure
+            raise CoordinatorError(f"etcd refused the request: {failure}", words=failure.words) from failure
         self.connections.blame(connection)
         logger.debug(
-            "a member of etcd did not answer", extra={"member": str(connection.endpoint), "reason": str(failure)}
+            "an etcd member did not answer", extra={"member": str(connection.endpoint), "reason": str(failure)}
         )
         if meaning is Meaning.LATER:
-            raise Unavailable(f"etcd cannot now: {failure}") from failure
+            raise Unavailable(f"etcd is temporarily unavailable: {failure}") from failure
         if meaning is Meaning.AGAIN and not method.repeatable:
             raise Unavailable(
-                f"{connection.endpoint} did not answer, the write may have happened: {failure}"
+                f"{connection.endpoint} did not answer and the write may have been applied: {failure}"
             ) from failure
 
 

@@ -1,7 +1,7 @@
-"""Connections to the members of etcd, of which one at a time is used: the one that answered last.
+"""Connections to the etcd members. One is used at a time: the one that answered last.
 
-A connection is used once it stands, so what could not be sent never counts as sent. What fails moves the choice on to
-the next member; a frozen member is noticed by pings, and earlier by whoever waits for an answer.
+Requests go only over an established connection, so a request that could not be sent never counts as sent. After a
+failure the next member is used. A frozen member is detected by pings, and earlier by the timeout of a request.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _HOPELESS: Final = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConn
 
 
 class Connection:
-    """The connection to one member; it comes back by itself."""
+    """A connection to one member, which reconnects by itself."""
 
     def __init__(self, endpoint: Endpoint, channel: RenewedChannel) -> None:
         """Use ``channel``, which leads to ``endpoint``."""
@@ -51,11 +51,11 @@ class Connection:
         return self._renewed.current
 
     def renew(self) -> None:
-        """Begin to show and believe the newest certificates."""
+        """Start to use the newest certificates."""
         self._renewed.renew()
 
     async def connected(self, timeout_s: float) -> bool:
-        """Return whether requests can be sent, after an attempt of up to ``timeout_s`` to make it so."""
+        """Wait up to ``timeout_s`` for the connection. Returns True if requests can be sent."""
         state = self._channel.get_state(try_to_connect=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -68,7 +68,7 @@ class Connection:
         """Send a request and return the answer.
 
         Raises:
-            Failure: there is none, or it says no.
+            Failure: no answer, or etcd refused the request.
         """
         if self._unary_of != self._renewed.replaced:
             self._unary_of = self._renewed.replaced
@@ -83,7 +83,6 @@ class Connection:
             return cast("Res", await call)
 
     def open(self, method: Method[Req, Res], metadata: Metadata, timeout_s: float | None = None) -> Stream[Req, Res]:
-        """Open a stream."""
         return Stream(
             cast("Any", self._channel).stream_stream(
                 method.path, request_serializer=_written, response_deserializer=method.response.FromString
@@ -91,39 +90,37 @@ class Connection:
         )
 
     async def why(self) -> str:
-        """Return why it does not stand, "" where it may."""
+        """Return why it is not connected, or "" if it may be."""
         return explained(await why(self._channel), secure=self.endpoint.tls)
 
     async def close(self) -> None:
-        """Hang up; what is under way fails."""
+        """Close the connection; requests in progress fail."""
         await self._renewed.close()
 
 
 class Stream(contextlib.AbstractContextManager["Stream[Req, Res]"]):
-    """Requests and answers over one stream, which ends with the context."""
+    """A stream of requests and answers; leaving the context ends it."""
 
     def __init__(self, call: Any) -> None:
-        """Use ``call``."""
         self._call = call
 
     def __exit__(self, *_: object) -> None:
-        """Hang up."""
         self._call.cancel()
 
     async def send(self, request: Req) -> None:
         """Send a request.
 
         Raises:
-            Failure: the stream is over.
+            Failure: the stream has ended.
         """
         with failures_of(self._call):
             await self._call.write(request)
 
     async def receive(self) -> Res:
-        """Wait for the next answer; cancelling this ends the stream.
+        """Wait for the next answer; cancelling this call ends the stream.
 
         Raises:
-            Failure: the stream is over.
+            Failure: the stream has ended.
         """
         with failures_of(self._call):
             answer = await self._call.read()
@@ -134,7 +131,7 @@ class Stream(contextlib.AbstractContextManager["Stream[Req, Res]"]):
 
 @contextlib.contextmanager
 def failures_of(call: Any) -> Generator[None]:
-    """Translate what gRPC raises, once and here.
+    """Translate the exceptions of gRPC to ``Failure``.
 
     Raises:
         Failure: the call failed.
@@ -143,7 +140,7 @@ def failures_of(call: Any) -> Generator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         raise Failure(error.code(), error.details() or "") from error
-    except asyncio.InvalidStateError as error:  # written to a stream that had ended
+    except asyncio.InvalidStateError as error:  # a write to a stream that had ended
         raise Failure(grpc.StatusCode.UNAVAILABLE, "the stream had ended") from error
     except grpc.aio.UsageError as error:  # the channel is closed
         raise Failure(grpc.StatusCode.CANCELLED, str(error)) from error
@@ -155,19 +152,21 @@ def failures_of(call: Any) -> Generator[None]:
 
 
 class Connections:
-    """One connection per member.
+    """One connection for each member.
 
     Attributes:
-        closed: nothing more is sent.
+        closed: True after ``close``.
     """
 
     def __init__(
         self, options: EtcdOptions, random: Callable[[], float], credentials: Credentials | None = None
     ) -> None:
-        """Connect to nobody yet; ``random`` gives numbers in [0, 1). ``credentials`` are made where they are missing.
+        """Create the connections; they are opened on demand.
+
+        ``random`` returns numbers in [0, 1). Without ``credentials``, they are created from ``options``.
 
         Raises:
-            ConfigError: a certificate is of no use.
+            ConfigError: a certificate is unusable.
         """
         self.closed = False
         self._options = options
@@ -175,17 +174,17 @@ class Connections:
         self._credentials = credentials or credentials_of(options)
         self._generation = 0 if self._credentials is None else self._credentials.generation
         self._all = [Connection(endpoint, self._channel(endpoint)) for endpoint in options.endpoints]
-        self._chosen = int(random() * len(self._all))  # clients spread over the members
+        self._chosen = int(random() * len(self._all))  # spreads clients over the members
 
     def __len__(self) -> int:
-        """Return how many members there are."""
+        """Return the number of members."""
         return len(self._all)
 
     async def usable(self, deadline: float) -> Connection:
-        """Wait for a connection that stands, until ``deadline`` on the loop's clock.
+        """Return an established connection; waits until ``deadline`` on the event loop's clock.
 
         Raises:
-            Unavailable: there was none, or ``close`` was called.
+            Unavailable: no member was reachable in time, or ``close`` was called.
         """
         now = asyncio.get_running_loop().time
         backoff = Backoff(limits.ETCD_BACKOFF_S, limits.ETCD_BACKOFF_S_MAX, self._random)
@@ -204,11 +203,11 @@ class Connections:
             if pause_s <= 0:
                 why = await self._all[self._chosen].why()
                 members = ", ".join(map(str, self._options.endpoints))
-                raise Unavailable(f"no member of etcd can be reached: {members}" + (f": {why}" if why else ""))
+                raise Unavailable(f"no etcd member is reachable: {members}" + (f": {why}" if why else ""))
             await asyncio.sleep(pause_s)
 
     def blame(self, connection: Connection) -> None:
-        """Ask another member from now on, unless another one was chosen meanwhile."""
+        """Use another member from now on, unless one was already chosen."""
         if self._all[self._chosen] is connection:
             self._chosen = (self._chosen + 1) % len(self._all)
 
@@ -220,7 +219,7 @@ class Connections:
         return RenewedChannel(str(endpoint), opened, self._options.connect_timeout_s)
 
     def _follow(self) -> None:
-        """Take in that certificates changed."""
+        """Renew all connections if the certificates changed."""
         if self._credentials is None or self._credentials.generation == self._generation:
             return
         self._generation = self._credentials.generation
@@ -228,7 +227,6 @@ class Connections:
             connection.renew()
 
     async def close(self) -> None:
-        """Hang up."""
         self.closed = True
         for connection in self._all:
             await connection.close()
@@ -239,10 +237,10 @@ def _written(message: Message) -> bytes:
 
 
 def credentials_of(options: EtcdOptions) -> Credentials | None:
-    """Return what channels take, if they are encrypted.
+    """Return the credentials for encrypted channels, or None.
 
     Raises:
-        ConfigError: a certificate is of no use.
+        ConfigError: a certificate is unusable.
     """
     return Rotating(options.tls_files, channel_credentials) if options.tls else None
 
@@ -251,13 +249,13 @@ def _channel(endpoint: Endpoint, credentials: grpc.ChannelCredentials | None, op
     settings: list[tuple[str, Any]] = [
         ("grpc.keepalive_time_ms", round(limits.ETCD_KEEPALIVE_S * 1000)),
         ("grpc.keepalive_timeout_ms", round(limits.ETCD_KEEPALIVE_TIMEOUT_S * 1000)),
-        ("grpc.http2.max_pings_without_data", 0),  # a watch may be silent for ever
+        ("grpc.http2.max_pings_without_data", 0),  # a watch may be silent for an unlimited time
         ("grpc.initial_reconnect_backoff_ms", round(limits.ETCD_BACKOFF_S * 1000)),
-        ("grpc.min_reconnect_backoff_ms", round(options.connect_timeout_s * 1000)),  # an attempt takes no longer
+        ("grpc.min_reconnect_backoff_ms", round(options.connect_timeout_s * 1000)),  # also limits each attempt
         ("grpc.max_reconnect_backoff_ms", round(limits.ETCD_BACKOFF_S_MAX * 1000)),
         ("grpc.max_receive_message_length", limits.ETCD_MESSAGE_BYTES_MAX),
         ("grpc.max_send_message_length", limits.ETCD_MESSAGE_BYTES_MAX),
-        ("grpc.use_local_subchannel_pool", 1),  # closed with the channel, never shared
+        ("grpc.use_local_subchannel_pool", 1),  # the pool is closed with the channel and never shared
         ("grpc.enable_http_proxy", 0),
     ]
     if credentials is None:

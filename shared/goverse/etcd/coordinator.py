@@ -1,4 +1,4 @@
-"""``EtcdCoordinator``: the port on etcd."""
+"""``EtcdCoordinator``: the ``Coordinator`` port on etcd."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from goverse.wire.credentials import Credentials
 
 
 class EtcdCoordinator:
-    """Keys in etcd. Everything is called on one event loop, on which it was made."""
+    """Keys, leases and watches in etcd. All methods must be called on the event loop that created the object."""
 
     def __init__(
         self,
@@ -39,12 +39,13 @@ class EtcdCoordinator:
         random: Callable[[], float] = randomness.random,
         credentials: Credentials | None = None,
     ) -> None:
-        """Connect to nobody yet; ``random`` spreads clients over members and attempts over time.
+        """Create the coordinator; connections are opened on demand.
 
-        ``credentials`` are those of ``options``, where somebody looks after them; they are made where missing.
+        ``random`` spreads clients over members and attempts over time. ``credentials`` are those of ``options`` if the
+        caller keeps them up to date; otherwise they are created here.
 
         Raises:
-            ConfigError: a certificate is of no use.
+            ConfigError: a certificate is unusable.
         """
         self._client = Client(options, random=random, credentials=credentials)
         self._names = Names(options.namespace)
@@ -57,24 +58,24 @@ class EtcdCoordinator:
 
         Raises:
             Unavailable: no answer.
-            CoordinatorError: etcd refuses.
+            CoordinatorError: etcd refused.
         """
         snapshot, self._cluster_id = await self._read(self._names.below(prefix))
         self._last_read = prefix, snapshot
         return snapshot
 
     async def _read(self, keys: Range, revision: int = 0) -> tuple[Snapshot, int]:
-        """Return the keys of now, or as of ``revision`` without their values, and the cluster's id."""
+        """Return the current keys, or those as of ``revision`` without values, and the etcd cluster's id."""
         request = messages.RangeRequest(key=keys.first, range_end=keys.end, revision=revision, keys_only=revision > 0)
         answer = await self._client.call(RANGE, request)
         return Snapshot(answer.header.revision, list(map(self._names.entry, answer.kvs))), answer.header.cluster_id
 
     async def write(self, guards: Sequence[Guard], changes: Sequence[Put | Delete]) -> int | None:
-        """Make the changes if every guard holds.
+        """Apply the changes if every guard holds.
 
         Raises:
-            Unavailable: no answer; it may have been carried out.
-            CoordinatorError: etcd refuses.
+            Unavailable: no answer; the write may have been applied.
+            CoordinatorError: etcd refused.
         """
         check_write(guards, changes)
         request = messages.TxnRequest(
@@ -90,11 +91,11 @@ class EtcdCoordinator:
         return answer.header.revision if answer.succeeded else None
 
     async def grant(self, ttl_s: float) -> Granted:
-        """Begin a lease; etcd counts whole seconds.
+        """Create a lease; etcd rounds the TTL up to whole seconds.
 
         Raises:
             Unavailable: no answer.
-            CoordinatorError: etcd refuses.
+            CoordinatorError: etcd refused.
         """
         answer = await self._client.call(LEASE_GRANT, messages.LeaseGrantRequest(TTL=math.ceil(ttl_s)))
         return Granted(answer.ID, float(answer.TTL))
@@ -104,7 +105,7 @@ class EtcdCoordinator:
 
         Raises:
             Unavailable: no answer.
-            CoordinatorError: etcd refuses.
+            CoordinatorError: etcd refused.
         """
         answer = await self._client.call(LEASE_KEEP_ALIVE, messages.LeaseKeepAliveRequest(ID=lease_id))
         if answer.TTL <= 0 or await self._is_restored(answer.header):
@@ -112,11 +113,11 @@ class EtcdCoordinator:
         return float(answer.TTL)
 
     async def _is_restored(self, header: messages.ResponseHeader) -> bool:
-        """Tell whether the refreshed lease is a copy in an etcd that knows less than the watches have seen."""
+        """True if the refreshed lease is a copy in a restored etcd, which is older than what the watches have seen."""
         for keys, cursor in tuple(self._cursors.items()):
             if cursor.cluster_id not in (0, header.cluster_id):
                 return True
-            if header.revision < cursor.after:  # or this member alone is behind the others
+            if header.revision < cursor.after:  # the history may be older, or only this member is behind
                 request = messages.RangeRequest(key=keys.first, range_end=keys.end, limit=1)
                 return (await self._client.call(RANGE, request)).header.revision < cursor.after
         return False
@@ -126,7 +127,7 @@ class EtcdCoordinator:
 
         Raises:
             Unavailable: no answer.
-            CoordinatorError: etcd refuses.
+            CoordinatorError: etcd refused.
         """
         try:
             await self._client.call(LEASE_REVOKE, messages.LeaseRevokeRequest(ID=lease_id))
@@ -135,10 +136,10 @@ class EtcdCoordinator:
                 raise
 
     def watch(self, prefix: str, after: int) -> AsyncGenerator[Changed | Reloaded]:
-        """Yield the changes behind ``after``.
+        """Yield the changes after ``after``.
 
         Raises:
-            CoordinatorError: etcd refuses.
+            CoordinatorError: etcd refused.
         """
         keys = self._names.below(prefix)
         known = self._last_read[1] if self._last_read and self._last_read[0] == prefix else None
@@ -150,7 +151,6 @@ class EtcdCoordinator:
         return Watch(self._client, keys, cursor, lambda revision: self._read(keys, revision)).changes()
 
     async def close(self) -> None:
-        """Let go of connections."""
         await self._client.close()
 
     def _comparisons(self, guard: Guard) -> list[messages.Compare]:

@@ -1,16 +1,16 @@
-"""Where a watch is, without IO: what each answer of etcd means for it.
+"""The position of a watch, without IO: what each answer of etcd means for the watch.
 
 Rules:
 
-1. The position moves with the events that were handed on, by their own revisions, and with a reload; never by the
-   revision in an answer's header, which may be ahead of the events, not even when the watch was created.
-2. An answer in fragments is handed on when it is complete; what a broken stream left of one is forgotten.
-3. Nothing is handed on twice: events at or before the position are dropped.
-4. Compaction behind the position, a cluster of another identity, and a history that ends before the position (a restore
-   from a backup) all mean: read everything again.
-5. A restored etcd may have made new writes beyond the position before the watch reaches it. So when a watch is opened
-   again, etcd is asked for the keys as of the position: if they, or their revisions, differ from what the watch has
-   seen, the history is another one.
+1. The position advances with the revisions of the events that were delivered, and with a reload. It never advances with
+   the revision in an answer's header, not even when the watch is created: the header may be ahead of the events.
+2. A fragmented answer is delivered when it is complete. Incomplete fragments of a broken stream are discarded.
+3. Nothing is delivered twice: events at or before the position are dropped.
+4. All keys are read again after a compaction past the position, when the etcd cluster has another id, or when its
+   history ends before the position (a restore from a backup).
+5. A restored etcd may pass the position with new writes before the watch reconnects. When a watch is opened again, the
+   keys as of the position are therefore read and compared with what the watch has seen. If keys or revisions differ, it
+   is another history.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from goverse.ports.coordinator import Changed, Deleted, KeyEntry, Snapshot
 
 
 class WatchStep(Enum):
-    """What a watch has to do, when there is nothing to hand on."""
+    """The next step of a watch if there are no changes to deliver."""
 
-    WAIT = auto()  # for the next answer
-    COMPARE = auto()  # this member knows less than was seen: it is behind, or the history is another one
-    RELOAD = auto()  # changes are lost
+    WAIT = auto()  # wait for the next answer
+    COMPARE = auto()  # this member's revision is older than the position: it is behind, or it is another history
+    RELOAD = auto()  # changes were lost: read all keys again
     REOPEN = auto()  # the member ended the watch
-    DENIED = auto()  # the member did not let it begin: it does not know the token, the user or a right
+    DENIED = auto()  # the member refused to create the watch: unknown token or user, or a missing permission
 
 
 class WatchCursor:
     """The position of one watch.
 
     Attributes:
-        after: everything up to this revision was handed on.
+        after: everything up to this revision was delivered.
         reason: why the member ended the watch.
-        cluster_id: the identity of the etcd cluster that is followed, 0 if it is unknown.
+        cluster_id: the id of the etcd cluster that is watched, 0 if unknown.
     """
 
     def __init__(self, names: Names, after: int, cluster_id: int, known: Snapshot | None = None) -> None:
-        """Begin behind ``after``; ``cluster_id`` is 0 if it is unknown, ``known`` what was there at ``after``."""
+        """Start after revision ``after``. ``cluster_id`` is 0 if unknown; ``known`` holds the keys as of ``after``."""
         self.after = after
         self.reason = ""
         self._names = names
@@ -51,26 +51,26 @@ class WatchCursor:
         self._fragments: list[messages.Event] = []
 
     def reopened(self) -> None:
-        """Note that answers come over another stream from now on."""
+        """Record that a new stream was opened."""
         self._fragments.clear()
 
     def reloaded(self, snapshot: Snapshot, cluster_id: int) -> None:
-        """Note that everything was read again and handed on."""
+        """Record that all keys were read again and delivered."""
         self.after = snapshot.revision
         self._known = _revisions(snapshot)
         self.cluster_id = cluster_id
         self._fragments.clear()
 
     def continues(self, snapshot: Snapshot, cluster_id: int) -> bool:
-        """Tell whether ``snapshot`` can be a later state of the history that was seen."""
+        """True if ``snapshot`` can be a later state of the same history."""
         return snapshot.revision >= self.after and cluster_id == (self.cluster_id or cluster_id)
 
     def matches(self, snapshot: Snapshot) -> bool:
-        """Tell whether the keys as of the position are those that were seen (rule 5)."""
+        """True if ``snapshot``, taken at the position, equals what the watch has seen (rule 5)."""
         return self._known is None or self._known == _revisions(snapshot)
 
     def take(self, answer: messages.WatchResponse) -> Changed | WatchStep:
-        """Return what to hand on, or what else to do."""
+        """Return the changes to deliver, or the next step."""
         if answer.compact_revision:
             return WatchStep.RELOAD
         if answer.canceled:

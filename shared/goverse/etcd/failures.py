@@ -1,7 +1,7 @@
-"""What a failed request means: whether it may be sent again, needs a new token, or will never do.
+"""Classification of failed etcd requests: retry, get a new token, or give up.
 
-One table, because whether a write was carried out hangs on it. Statuses without a row of their own are refusals: etcd
-answered, and said no before it did anything.
+The table decides whether a write may be sent again, so it is kept in one place. A status without an entry is a refusal:
+etcd rejected the request before executing it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import grpc
 
 
 class Meaning(Enum):
-    """What to do about a failure."""
+    """The meaning of a failure for the request."""
 
-    AGAIN = auto()  # no answer: it may have been carried out; another member may answer
-    NOT_DONE = auto()  # it was not carried out, and may be in a moment
-    LATER = auto()  # it was not carried out, and only an operator can change that
-    NEW_TOKEN = auto()  # it was not carried out: the token is not known (any more)
-    REFUSED = auto()  # it will never be carried out
+    AGAIN = auto()  # no answer: it may have been executed; another member may answer
+    NOT_DONE = auto()  # not executed; it may succeed in a moment
+    LATER = auto()  # not executed; it will fail until an operator intervenes
+    NEW_TOKEN = auto()  # not executed: the token is unknown or expired
+    REFUSED = auto()  # not executed, and it never will be
 
 
 _BY_STATUS: Final = {
@@ -41,7 +41,7 @@ _BY_WORDS: Final = {
     "etcdserver: invalid auth token": Meaning.NEW_TOKEN,
     "etcdserver: revision of auth store is old": Meaning.NEW_TOKEN,
 }
-"""Where the status alone says less than etcd's words, which its own client compares as well."""
+"""Messages that are more precise than their status. etcd's own client compares them, too."""
 
 COMPACTED: Final = "etcdserver: mvcc: required revision has been compacted"
 FUTURE: Final = "etcdserver: mvcc: required revision is a future revision"
@@ -51,15 +51,15 @@ PERMISSION_DENIED: Final = "etcdserver: permission denied"
 
 
 class Failure(Exception):
-    """A request to one member failed."""
+    """A failed request to one member."""
 
     def __init__(self, status: grpc.StatusCode, words: str) -> None:
-        """``words`` are those of etcd or of gRPC."""
+        """Take the status and the message of etcd or gRPC."""
         super().__init__(words or status.name)
         self.status = status
         self.words = words
 
     @property
     def meaning(self) -> Meaning:
-        """What to do about it."""
+        """The meaning of this failure."""
         return _BY_WORDS.get(self.words) or _BY_STATUS.get(self.status, Meaning.REFUSED)

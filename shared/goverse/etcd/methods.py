@@ -1,4 +1,4 @@
-"""The methods of etcd that are used, by the names that it publishes, with their messages."""
+"""The etcd methods in use, with their published names and messages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Res = TypeVar("Res", bound=Message)
 
 
 class Method(NamedTuple, Generic[Req, Res]):
-    """A method: its path, and what is sent and answered.
+    """A method: its path, and its request and response messages.
 
     Attributes:
-        repeatable: it may be sent again where it is not known whether it was carried out.
+        repeatable: True if it may be sent again when the outcome of the first attempt is unknown.
     """
 
     path: str
@@ -27,7 +27,7 @@ class Method(NamedTuple, Generic[Req, Res]):
 
 RANGE: Final = Method("/etcdserverpb.KV/Range", messages.RangeRequest, messages.RangeResponse)
 TXN: Final = Method("/etcdserverpb.KV/Txn", messages.TxnRequest, messages.TxnResponse, repeatable=False)
-# A lease that was granted twice is one that nobody refreshes: it goes, and holds no key.
+# Repeatable: a lease that was granted twice is never refreshed, holds no key and expires.
 LEASE_GRANT: Final = Method("/etcdserverpb.Lease/LeaseGrant", messages.LeaseGrantRequest, messages.LeaseGrantResponse)
 LEASE_REVOKE: Final = Method(
     "/etcdserverpb.Lease/LeaseRevoke", messages.LeaseRevokeRequest, messages.LeaseRevokeResponse

@@ -1,4 +1,4 @@
-"""What the client of etcd can be told, checked once: where the members are, who we are, how patient to be."""
+"""Options of the etcd client: endpoints, credentials and timeouts, validated once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BARE: Final = re.compile(r"^(?![a-z]+://)")
 
 
 class Endpoint(NamedTuple):
-    """A member's client address."""
+    """The client address of an etcd member."""
 
     host: str
     port: int
@@ -26,19 +26,19 @@ class Endpoint(NamedTuple):
 
     @property
     def address(self) -> str:
-        """Return it as gRPC takes it."""
+        """Return the address in gRPC's format."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
-        """Return it as people write it."""
+        """Return the address as a URL."""
         return f"{'https' if self.tls else 'http'}://{self.address}"
 
     @classmethod
     def parse(cls, text: str) -> Endpoint:
-        """Read ``http://host:port``, ``https://host:port`` or ``host:port``; the port is 2379 where it is missing.
+        """Parse ``http://host:port``, ``https://host:port`` or ``host:port``; the default port is 2379.
 
         Raises:
-            ConfigError: it is neither.
+            ConfigError: the text is not an address.
         """
         try:
             parts = urlsplit(_BARE.sub("http://", text.strip()))
@@ -53,9 +53,9 @@ class Endpoint(NamedTuple):
 
 
 def _wrong(text: str) -> ConfigError:
-    shown = re.sub(r"//.*@", "//…@", text)  # whoever writes a password here should not read it in the log
+    shown = re.sub(r"//.*@", "//…@", text)  # a password in the address must not reach the log
     return ConfigError(
-        f"{shown!r} is no address of etcd; write it like http://etcd-0.etcd:2379", setting="etcd.endpoints"
+        f"invalid etcd address {shown!r}; write it like http://etcd-0.etcd:2379", setting="etcd.endpoints"
     )
 
 
@@ -64,19 +64,19 @@ class EtcdOptions:
     """Options of ``EtcdCoordinator``.
 
     Attributes:
-        endpoints: all members; any of them will do at any time.
-        namespace: what every key begins with in etcd and nobody sees here.
-        username, password: a user of etcd; empty without authentication.
-        tls_ca, tls_cert, tls_key: files in PEM form: who signed the members' certificates (the system's authorities
-            where it is missing), and the certificate that we show.
-        operation_timeout_s: longest time of an operation, over all attempts.
-        attempt_timeout_s: how long the first member that is asked may take; doubles with every round over the members.
-        connect_timeout_s: longest time to connect to one member.
-        ask_s: silence of a watch after which its member is asked for a sign of life.
-        silence_s_max: silence of a watch after which another member is asked.
+        endpoints: all members; any of them can be used at any time.
+        namespace: a prefix of every key in etcd that callers do not see.
+        username, password: the etcd user; empty without authentication.
+        tls_ca, tls_cert, tls_key: PEM files: the authorities of the members' certificates (default: those of the
+            system), and our client certificate with its key.
+        operation_timeout_s: timeout of an operation, including all attempts.
+        attempt_timeout_s: timeout of the first attempt; doubles with every round over the members.
+        connect_timeout_s: timeout of connecting to one member.
+        ask_s: silence of a watch after which its member is pinged.
+        silence_s_max: silence of a watch after which another member is used.
 
     Raises:
-        ConfigError: options that do not go together.
+        ConfigError: options contradict each other.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -93,26 +93,26 @@ class EtcdOptions:
     silence_s_max: float = limits.ETCD_WATCH_SILENCE_S_MAX
 
     def __post_init__(self) -> None:
-        """Check what belongs together."""
+        """Check that the options are consistent."""
         if not self.endpoints:
-            raise ConfigError("etcd needs at least one endpoint", setting="etcd.endpoints")
+            raise ConfigError("etcd.endpoints is empty; name at least one member", setting="etcd.endpoints")
         if len({endpoint.tls for endpoint in self.endpoints}) > 1:
-            raise ConfigError("some endpoints of etcd use TLS and some do not", setting="etcd.endpoints")
+            raise ConfigError("use https:// for all etcd endpoints or for none", setting="etcd.endpoints")
         if bool(self.username) != bool(self.password):
-            raise ConfigError("etcd needs a user's name and password together", setting="etcd.username")
+            raise ConfigError("set etcd.username and etcd.password together", setting="etcd.username")
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ConfigError("etcd needs a certificate and its key together", setting="etcd.tls_cert")
+            raise ConfigError("set etcd.tls_cert and etcd.tls_key together", setting="etcd.tls_cert")
         if not self.tls and (self.tls_ca or self.tls_cert):
-            raise ConfigError("certificates are for endpoints with https://", setting="etcd.endpoints")
+            raise ConfigError("etcd certificates need endpoints with https://", setting="etcd.endpoints")
 
     @property
     def tls(self) -> bool:
-        """Whether connections are encrypted."""
+        """True if connections are encrypted."""
         return self.endpoints[0].tls
 
     @property
     def tls_files(self) -> TlsFiles:
-        """Where the certificates are."""
+        """The certificate files."""
         return TlsFiles(
             link="etcd",
             ca=named("etcd.tls_ca", self.tls_ca),

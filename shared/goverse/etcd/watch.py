@@ -1,7 +1,7 @@
-"""A watch as it runs: over streams that break, members that freeze, and history that is gone.
+"""A running watch: it survives broken streams, frozen members and lost history.
 
-One stream per watch. A member that is silent is asked for a sign of life, and another one takes its place when none
-comes. Nothing is queued here: whoever reads slowly is waited for by etcd.
+Each watch has one stream. A silent member is pinged, and another member is used if it does not answer. Nothing is
+queued here: if the consumer reads slowly, etcd waits.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from goverse.ports.coordinator import Changed, Reloaded, Snapshot
 from goverse.wire.backoff import Backoff
 
 DENIALS_MAX: Final = 3
-"""Refusals in a row, each with a fresh token, that mean it."""
+"""Consecutive refusals, each with a new token, after which the watch fails."""
 
 ASK: Final = messages.WatchRequest(progress_request=messages.WatchProgressRequest())
 
 WatchStream = Stream[messages.WatchRequest, messages.WatchResponse]
 ReadAsOf = Callable[[int], Awaitable[tuple[Snapshot, int]]]
-"""Reads the watched keys as of a revision (0: the newest), values only of the newest; returns the cluster's id, too."""
+"""Reads the watched keys as of a revision without values (0: now, with values); also returns the cluster's id."""
 
 logger = logging.getLogger("goverse.etcd")
 
@@ -42,14 +42,14 @@ class Watch:
     """One watch."""
 
     def __init__(self, client: Client, keys: Range, cursor: WatchCursor, read: ReadAsOf) -> None:
-        """Follow ``keys`` from where ``cursor`` is; ``read`` gives them as of a revision."""
+        """Follow ``keys`` from the position of ``cursor``; ``read`` reads them as of a revision."""
         self._client = client
         self._keys = keys
         self._cursor = cursor
         self._read = read
         self._token = ""
         self._opened = False
-        self._replaced = False  # once seen it stays, until the reload that tells it: new writes may hide it by then
+        self._replaced = False  # stays True until the reload that reports it: new writes may hide the change by then
         self._denials = 0
         self._backoff = Backoff(limits.ETCD_BACKOFF_S, limits.ETCD_BACKOFF_S_MAX, client.random)
 
@@ -57,7 +57,7 @@ class Watch:
         """Yield changes until the client is closed.
 
         Raises:
-            CoordinatorError: etcd refuses the watch.
+            CoordinatorError: etcd refused the watch.
         """
         loop = asyncio.get_running_loop()
         while not self._client.connections.closed:
@@ -73,11 +73,11 @@ class Watch:
             await asyncio.sleep(self._backoff.next_s())
 
     async def _over(self, connection: Connection) -> AsyncGenerator[Changed | Reloaded]:
-        """Yield what comes over one stream, until it breaks.
+        """Yield the changes of one stream until it breaks.
 
         Raises:
-            Unavailable: something else was needed of etcd, and could not be had.
-            CoordinatorError: etcd refuses.
+            Unavailable: another request that the watch needed had no answer.
+            CoordinatorError: etcd refused.
         """
         deadline = asyncio.get_running_loop().time() + self._client.options.operation_timeout_s
         self._token = await self._client.token(deadline)
@@ -115,13 +115,13 @@ class Watch:
             async with asyncio.timeout(self._client.options.ask_s):
                 await stream.send(request)
         except TimeoutError as error:
-            raise Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "the member takes nothing") from error
+            raise Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "the member reads nothing") from error
 
     async def _receive(self, stream: WatchStream) -> messages.WatchResponse:
         """Return the next answer.
 
         Raises:
-            Failure: the stream broke, or its member is silent although it was asked.
+            Failure: the stream broke, or the member did not respond to pings.
         """
         options, silent_s = self._client.options, 0.0
         reading = asyncio.ensure_future(stream.receive())
@@ -132,7 +132,7 @@ class Watch:
                     return reading.result()
                 silent_s += options.ask_s
                 if silent_s >= options.silence_s_max:
-                    raise Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "the member gives no sign of life")
+                    raise Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "the member does not respond to pings")
                 await self._send(stream, ASK)
         finally:
             if not reading.done():
@@ -140,7 +140,7 @@ class Watch:
                 await asyncio.wait([reading])
 
     async def _compare(self) -> WatchStep:
-        """Compare the history that a watch finds when it is opened again with the one that it followed."""
+        """After a reconnect, compare etcd's history with the one that the watch followed."""
         opened, self._opened = self._opened, True
         if not opened:
             return WatchStep.WAIT
@@ -156,7 +156,7 @@ class Watch:
         return WatchStep.RELOAD if self._replaced else WatchStep.WAIT
 
     async def _is_other_history(self) -> bool:
-        """Tell whether the cluster as a whole knows less than was seen, not this one member."""
+        """True if the whole cluster, not only this member, is older than what the watch has seen."""
         request = messages.RangeRequest(key=self._keys.first, range_end=self._keys.end, limit=1)
         return (await self._client.call(RANGE, request)).header.revision < self._cursor.after
 
@@ -165,9 +165,9 @@ class Watch:
         new_history = self._replaced or not self._cursor.continues(snapshot, cluster_id)
         self._replaced = False
         logger.warning(
-            "etcd was emptied, replaced or restored; all keys were read"
+            "etcd was emptied, replaced or restored; all keys were read again"
             if new_history
-            else "etcd compacted changes that were not seen; all keys were read",
+            else "etcd compacted changes that were not seen; all keys were read again",
             extra={"revision": snapshot.revision, "seen": self._cursor.after},
         )
         self._cursor.reloaded(snapshot, cluster_id)
@@ -177,13 +177,13 @@ class Watch:
 
     def _warn(self, error: Unavailable) -> None:
         if not self._client.connections.closed:
-            logger.warning("a watch waits for etcd", extra={"reason": error.detail})
+            logger.warning("a watch is waiting for etcd", extra={"reason": error.detail})
 
     def _raise_unless_retryable(self, connection: Connection, failure: Failure) -> None:
-        """Return where the watch may be opened again.
+        """Return if the watch may be opened again, otherwise raise.
 
         Raises:
-            CoordinatorError: it will never be.
+            CoordinatorError: etcd refused the watch.
         """
         if self._client.connections.closed:
             return
@@ -191,16 +191,17 @@ class Watch:
             self._cursor.reason = failure.words
             self._denied()
         elif failure.meaning is Meaning.REFUSED:
-            raise CoordinatorError(f"etcd refuses the watch: {failure}", words=failure.words) from failure
-        logger.info("a watch goes on elsewhere", extra={"member": str(connection.endpoint), "reason": str(failure)})
+            raise CoordinatorError(f"etcd refused the watch: {failure}", words=failure.words) from failure
+        told = {"member": str(connection.endpoint), "reason": str(failure)}
+        logger.info("a watch continues on another member", extra=told)
 
     def _denied(self) -> None:
         """Try another token.
 
         Raises:
-            CoordinatorError: that is of no use.
+            CoordinatorError: several tokens in a row were refused, or authentication is off.
         """
         self._denials += 1
         self._client.forget(self._token)
         if not self._token or self._denials >= DENIALS_MAX:
-            raise CoordinatorError(f"etcd refuses the watch: {self._cursor.reason}", words=self._cursor.reason)
+            raise CoordinatorError(f"etcd refused the watch: {self._cursor.reason}", words=self._cursor.reason)

@@ -69,7 +69,7 @@ async def test_an_operation_waits_for_a_member_and_gives_up_at_its_timeout(tmp_p
         [member] = cluster.members
         revision = await insist(lambda: client.write([], [Put("/n/x", b"")]))
         member.kill()
-        with pytest.raises(Unavailable, match=r"no member of etcd can be reached: http://127\.0\.0\.1"):
+        with pytest.raises(Unavailable, match=r"no etcd member is reachable: http://127\.0\.0\.1"):
             await client.read("/n/")
         with pytest.raises(Unavailable):
             await client.write([], [Put("/n/x", b"never")])

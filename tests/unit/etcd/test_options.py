@@ -46,7 +46,7 @@ def test_an_endpoint_is_read(text: str, endpoint: Endpoint, address: str) -> Non
     ],
 )
 def test_what_is_no_endpoint_is_refused_and_no_password_is_shown(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no address of etcd") as caught:
+    with pytest.raises(ConfigError, match="invalid etcd address") as caught:
         Endpoint.parse(text)
     assert "secret" not in caught.value.detail
 
@@ -54,13 +54,13 @@ def test_what_is_no_endpoint_is_refused_and_no_password_is_shown(text: str) -> N
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"endpoints": ()}, "at least one endpoint"),
-        ({"endpoints": (HERE, SECURE)}, "some endpoints of etcd use TLS"),
-        ({"username": "me"}, "name and password together"),
-        ({"password": "me"}, "name and password together"),
-        ({"endpoints": (SECURE,), "tls_cert": Path("c")}, "certificate and its key together"),
-        ({"endpoints": (SECURE,), "tls_key": Path("c")}, "certificate and its key together"),
-        ({"tls_ca": Path("c")}, "certificates are for endpoints with https"),
+        ({"endpoints": ()}, "name at least one member"),
+        ({"endpoints": (HERE, SECURE)}, "use https:// for all etcd endpoints or for none"),
+        ({"username": "me"}, "set etcd.username and etcd.password together"),
+        ({"password": "me"}, "set etcd.username and etcd.password together"),
+        ({"endpoints": (SECURE,), "tls_cert": Path("c")}, "set etcd.tls_cert and etcd.tls_key together"),
+        ({"endpoints": (SECURE,), "tls_key": Path("c")}, "set etcd.tls_cert and etcd.tls_key together"),
+        ({"tls_ca": Path("c")}, "etcd certificates need endpoints with https"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], says: str) -> None:

@@ -344,14 +344,14 @@ def test_etcd_is_described_as_its_client_takes_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environ", "origin", "said"),
     [
-        ({"GOVERSE_ETCD__ENDPOINTS": "ftp://x"}, "GOVERSE_ETCD__ENDPOINTS", "is no address of etcd"),
+        ({"GOVERSE_ETCD__ENDPOINTS": "ftp://x"}, "GOVERSE_ETCD__ENDPOINTS", "invalid etcd address"),
         (
             {"GOVERSE_ETCD__ENDPOINTS": "http://a,https://b"},
             "GOVERSE_ETCD__ENDPOINTS",
-            "some endpoints of etcd use TLS",
+            "use https:// for all etcd endpoints or for none",
         ),
-        ({"GOVERSE_ETCD__USERNAME": "me"}, "GOVERSE_ETCD__USERNAME", "name and password together"),
-        ({"GOVERSE_ETCD__TLS_CA": "ca.pem"}, "etcd.endpoints", "certificates are for endpoints with https"),
+        ({"GOVERSE_ETCD__USERNAME": "me"}, "GOVERSE_ETCD__USERNAME", "set etcd.username and etcd.password together"),
+        ({"GOVERSE_ETCD__TLS_CA": "ca.pem"}, "etcd.endpoints", "etcd certificates need endpoints with https"),
     ],
 )
 def test_settings_of_etcd_that_do_not_go_together_are_refused(environ: dict[str, str], origin: str, said: str) -> None:

@@ -1,1 +1,1 @@
-"""The part of etcd's API, version 3, that is used here; written by protoc from ``etcd.proto``."""
+"""The part of etcd's API, version 3, that GoVerse uses; generated from ``etcd.proto`` by protoc."""

@@ -1,1 +1,1 @@
-"""Version 1 of the protocol: `wire.proto`, and what protoc makes of it (`make proto`)."""
+"""Version 1 of the wire protocol: ``wire.proto`` and the modules generated from it (``make proto``)."""
