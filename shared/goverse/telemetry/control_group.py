@@ -1,13 +1,14 @@
-"""What the control group of this process allows it, in version 1 and 2 of control groups: processors and memory.
+"""Processor and memory limits of this process's control group, for control groups version 1 and 2.
 
 Rules:
 
-1. The group that the process is in counts, and every group around it: the smallest bound wins.
-2. Where the group's own folder is not to be seen, as in a container that sees only its own, the root of what is mounted
-   is that of the container.
-3. A file that is missing, or says `max`, `-1` or 0 (in which nothing could run), bounds nothing. Nothing here raises.
-4. Used is what the kernel counts towards a limit, without what it takes back before it kills: clean pages of files, and
-   kernel memory that is a cache. So shared memory counts, and so do sockets, and whoever else is in the group.
+1. The process's group and all groups around it count: the smallest limit applies.
+2. If the group's own folder is not visible, as in a container that sees only its own group, the root of the mounted
+   tree is the container's group.
+3. A file that is missing, or contains `max`, `-1` or 0 (which would not let anything run), sets no limit. Nothing here
+   raises.
+4. Used memory is the memory that the kernel counts towards a limit, minus what it reclaims before it kills a process:
+   clean file pages, and kernel caches. Shared memory, sockets and the other processes of the group are included.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from typing import Final
 MOUNTED: Final = Path("/sys/fs/cgroup")
 PROC: Final = Path("/proc")
 _UNBOUNDED: Final = float("inf")
-_NO_LIMIT_BYTES: Final = 1 << 60  # version 1 writes "no limit" as the largest number of pages
+_NO_LIMIT_BYTES: Final = 1 << 60  # version 1 expresses "no limit" as the largest number of pages
 
 
 class ControlGroup:
-    """The bounds of a process, and what its group uses."""
+    """The limits of a process, and the memory that its group uses."""
 
     def __init__(self, mounted: Path = MOUNTED, proc: Path = PROC) -> None:
-        """Find the group of this process below ``mounted``; read ``proc/self/cgroup`` for it."""
+        """Find the group of this process in ``proc/self/cgroup``, and its folder below ``mounted``."""
         own = _own_paths(proc)
         self._memory_v1 = _folders(mounted / "memory", own.get("memory", ""))
         self._processors_v1 = _folders(mounted / "cpu", own.get("cpu", ""))
         self._unified = _folders(mounted, own.get("", ""))
 
     def processors(self) -> float:
-        """Return how many processors' worth of time it may use; infinite where nothing bounds it."""
+        """Return the number of processors it may use, possibly fractional; infinite without a limit."""
         quotas = [_quota(*_read(folder / "cpu.max").partition(" ")[::2]) for folder in self._unified]
         quotas += [
             _quota(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
@@ -43,15 +44,15 @@ class ControlGroup:
         return min(quotas, default=_UNBOUNDED)
 
     def memory_limit_bytes(self) -> float:
-        """Return how many bytes it may use before the kernel ends it; infinite where nothing bounds it."""
+        """Return how many bytes it may use before the kernel kills it; infinite without a limit."""
         return min((limit for limit, _ in self._memory()), default=_UNBOUNDED)
 
     def memory_share(self) -> float:
-        """Return the used share of the limit that is nearest, from 0; it may pass 1. 0 where nothing bounds it."""
+        """Return the used share of the tightest limit; may exceed 1. 0 without a limit."""
         return max((used() / limit for limit, used in self._memory()), default=0.0)
 
     def _memory(self) -> Iterator[tuple[float, Callable[[], float]]]:
-        """Go through the groups that have a limit: its bytes, and what tells the bytes that count towards it."""
+        """Yield each limit in bytes, with a function that returns the bytes used of it."""
         for folders, limit_name, used in (
             (self._unified, "memory.max", _used_unified),
             (self._memory_v1, "memory.limit_in_bytes", _used_v1),
@@ -63,7 +64,7 @@ class ControlGroup:
 
 
 def _own_paths(proc: Path) -> dict[str, str]:
-    """Return the path of the process's group by controller; version 2 has one for all, named by nothing."""
+    """Return the path of the process's group by controller. Version 2 has one group, under the empty name."""
     found: dict[str, str] = {}
     for line in _read(proc / "self" / "cgroup").splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
@@ -72,7 +73,7 @@ def _own_paths(proc: Path) -> dict[str, str]:
 
 
 def _folders(root: Path, path: str) -> list[Path]:
-    """Return the folder of the group and of those around it; that of ``root`` alone where it is not to be seen."""
+    """Return the folders of the group and of all groups around it; only ``root`` if the group is not visible."""
     inner = PurePosixPath(path.lstrip("/"))
     if ".." in inner.parts or not (root / inner).is_dir():
         return [root]
@@ -92,13 +93,13 @@ def _used_unified(folder: Path) -> float:
 
 
 def _used_v1(folder: Path) -> float:
-    stat = _stat(folder)  # "total" counts the groups inside, as the usage does; kernel memory is not told apart
+    stat = _stat(folder)  # the "total" figures include inner groups, as the usage does; kernel memory is not separate
     files = stat("total_active_file") + stat("total_inactive_file") - stat("total_dirty") - stat("total_writeback")
     return max(0.0, _count(_read(folder / "memory.usage_in_bytes")) - max(0.0, files))
 
 
 def _stat(folder: Path) -> Callable[[str], float]:
-    """Return what looks a number of the group's statistics up; 0 for what is not there."""
+    """Return a lookup function for the group's memory statistics; missing entries are 0."""
     lines = (line.partition(" ") for line in _read(folder / "memory.stat").splitlines())
     numbers = {name: value for name, _, value in lines}
     return lambda name: _count(numbers.get(name, ""))
@@ -115,8 +116,8 @@ def _bytes(text: str) -> float:
 
 
 def _count(text: str) -> float:
-    """Return a whole number, or 0 for what is none, or is so long that it means nothing."""
-    number = float(text) if text.isdecimal() else 0.0  # not int(): that raises for thousands of digits
+    """Return a whole number, or 0 if the text is not one or is too long to be meaningful."""
+    number = float(text) if text.isdecimal() else 0.0  # not int(), which raises for thousands of digits
     return number if number < _UNBOUNDED else 0.0
 
 

@@ -1,4 +1,4 @@
-"""``MeteredCoordinator``: a coordinator that counts how its requests fare."""
+"""``MeteredCoordinator``: a coordinator that records metrics of its requests."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from goverse.telemetry.series import counter
 
 
 class MeteredCoordinator(Collector):
-    """Implements ``goverse.ports.coordinator.Coordinator`` over another one."""
+    """A ``goverse.ports.coordinator.Coordinator`` that measures another one."""
 
     def __init__(self, coordinator: Coordinator) -> None:
-        """Count the requests to ``coordinator``."""
         self._coordinator = coordinator
         self.durations = Durations("etcd_request", "requests to etcd")
         self._errors = Errors("etcd", "Requests to etcd that failed, by code.", self.durations)
         self._changes = self._reloads = self._refused = 0
 
     async def read(self, prefix: str) -> Snapshot:
-        """Return all keys that begin with ``prefix``."""
         with self.durations.measure("read"):
             return await self._coordinator.read(prefix)
 
@@ -36,17 +34,14 @@ class MeteredCoordinator(Collector):
         return revision
 
     async def grant(self, ttl_s: float) -> Granted:
-        """Begin a lease."""
         with self.durations.measure("grant"):
             return await self._coordinator.grant(ttl_s)
 
     async def refresh(self, lease_id: int) -> float | None:
-        """Extend a lease."""
         with self.durations.measure("refresh"):
             return await self._coordinator.refresh(lease_id)
 
     async def revoke(self, lease_id: int) -> None:
-        """End a lease now."""
         with self.durations.measure("revoke"):
             await self._coordinator.revoke(lease_id)
 
@@ -61,13 +56,13 @@ class MeteredCoordinator(Collector):
                 yield news
 
     async def close(self) -> None:
-        """Let go of connections."""
         await self._coordinator.close()
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series of this moment."""
         yield from self.durations.collect()
         yield from self._errors.collect()
-        yield counter("etcd_writes_refused", "Writes whose guard did not hold: somebody was faster.", self._refused)
-        yield counter("etcd_watch_changes", "Changes that the watch told of.", self._changes)
-        yield counter("etcd_watch_reloads", "Times that the watch had to read everything anew.", self._reloads)
+        yield counter(
+            "etcd_writes_refused", "Writes refused because a concurrent write had changed the keys.", self._refused
+        )
+        yield counter("etcd_watch_changes", "Changes received by the watch.", self._changes)
+        yield counter("etcd_watch_reloads", "Number of times the watch had to read all keys again.", self._reloads)

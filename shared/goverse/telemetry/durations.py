@@ -1,4 +1,4 @@
-"""``Durations``: how long operations took and how they ended, for operations that are not on the path of a call."""
+"""``Durations``: durations and outcomes of operations that are not on the path of a call."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ class _Tally:
 class Durations(Collector):
     """Operations of one kind, as ``goverse_{name}_duration_seconds{operation,status}``.
 
-    A status is ``success``, a code of ``goverse.errors``, or a word of whoever records.
+    A status is ``success``, a code of ``goverse.errors``, or a word chosen by the caller of ``record``.
 
     Attributes:
-        failures: how many operations ended otherwise than well, by operation and status.
+        failures: number of failed operations, by operation and status.
     """
 
     def __init__(self, name: str, what: str) -> None:
-        """Call the series after ``name``; ``what`` they time."""
+        """Name the metric; ``what`` describes the operations in its help text."""
         self._name = name
         self._what = what
         self._tallies: dict[tuple[str, str], _Tally] = {}
         self.failures: dict[tuple[str, str], int] = {}
 
     def record(self, operation: str, status: str, seconds: float) -> None:
-        """Count one operation."""
+        """Record one operation."""
         tally = self._tallies.setdefault((operation, status), _Tally())
         tally.sum_s += seconds
         tally.buckets[bisect_left(BUCKETS_S, seconds)] += 1
@@ -51,7 +51,7 @@ class Durations(Collector):
 
     @contextmanager
     def measure(self, operation: str) -> Generator[None]:
-        """Count what happens inside; it may fail, and the error goes on."""
+        """Record the duration and outcome of the enclosed code; its exceptions are raised unchanged."""
         began, status = perf_counter(), "cancelled"
         try:
             yield
@@ -66,12 +66,11 @@ class Durations(Collector):
             self.record(operation, status, perf_counter() - began)
 
     def count(self, operation: str, status: str = SUCCESS) -> int:
-        """Return how many operations ended like that."""
+        """Return the number of operations with this status."""
         tally = self._tallies.get((operation, status))
         return sum(tally.buckets) if tally is not None else 0
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series of this moment."""
         made = HistogramMetricFamily(
             f"goverse_{self._name}_duration_seconds", f"How long {self._what} took.", labels=("operation", "status")
         )
@@ -81,20 +80,18 @@ class Durations(Collector):
 
 
 class Timeouts(Collector):
-    """Operations that did not end in time, as ``goverse_operation_timeouts_total{operation}``."""
+    """Timed-out operations, as ``goverse_operation_timeouts_total{operation}``."""
 
     def __init__(self, *operations: str) -> None:
-        """Begin at zero for ``operations``; others appear once they are counted."""
+        """Start ``operations`` at zero; others appear once they are counted."""
         self.counts: dict[str, int] = dict.fromkeys(operations, 0)
 
     def count(self, operation: str, times: int = 1) -> None:
-        """Count."""
         self.counts[operation] = self.counts.get(operation, 0) + times
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series of this moment."""
         made = CounterMetricFamily(
-            "goverse_operation_timeouts", "Operations that did not end in time.", labels=["operation"]
+            "goverse_operation_timeouts", "Operations that timed out.", labels=["operation"]
         )
         for operation, count in self.counts.items():
             made.add_metric([operation], count)
@@ -102,16 +99,15 @@ class Timeouts(Collector):
 
 
 class Errors(Collector):
-    """What a ``Durations`` saw fail, as ``goverse_{name}_errors_total{operation,code}``."""
+    """Failures recorded by a ``Durations``, as ``goverse_{name}_errors_total{operation,code}``."""
 
     def __init__(self, name: str, what: str, durations: Durations) -> None:
-        """Name the series; ``what`` failed."""
+        """Name the metric; ``what`` is its help text."""
         self._name = name
         self._what = what
         self._durations = durations
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series of this moment."""
         made = CounterMetricFamily(f"goverse_{self._name}_errors", self._what, labels=("operation", "code"))
         for (operation, status), count in sorted(self._durations.failures.items()):
             made.add_metric((operation, status), count)

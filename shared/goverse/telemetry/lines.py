@@ -1,7 +1,7 @@
-"""``LineWriter``: a log handler whose caller never waits for a slow terminal or a full pipe.
+"""``LineWriter``: a log handler that never blocks its caller, even on a slow terminal or a full pipe.
 
-Records are formatted where they happen and written by one thread. The queue is bounded; what does not fit is
-counted, and the count is written as soon as there is room, so nothing is lost silently.
+Records are formatted by the caller and written by one thread. The queue is bounded. Lines that do not fit are counted,
+and the count is written as soon as there is room, so every loss is visible.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ _BATCH_LINES = 500
 
 
 class LineWriter(logging.Handler):
-    """Writes formatted records to a text stream from a thread of its own."""
+    """Writes formatted records to a text stream from its own thread."""
 
     def __init__(self, stream: TextIO | None = None, lines_max: int = LINES_MAX, *, as_json: bool = False) -> None:
-        """Write to ``stream``, or to ``sys.stderr``; ``as_json`` tells in which form the lines are."""
+        """Write to ``stream``, by default ``sys.stderr``; ``as_json`` is the format of the lines."""
         super().__init__()
         self.as_json = as_json
         self._stream = stream if stream is not None else sys.stderr
         self._lines: Queue[str | None] = Queue(lines_max)
         self._dropped = 0
-        self._broken = False  # nothing can be written to the stream any more
+        self._broken = False  # True once the stream is closed
         self._start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Format the record and hand it over; `handle` holds the handler's lock meanwhile."""
+        """Format the record and queue it; the handler's lock is held by ``handle``."""
         try:
             self._put(self.format(record))
-        except Exception:  # logging must not fail its caller; `handleError` says it on stderr
+        except Exception:  # logging must not fail its caller; `handleError` reports on stderr
             self.handleError(record)
 
     def close(self) -> None:
-        """Write what is waiting, for a bounded time.
+        """Write the queued lines, for a limited time.
 
-        A later record starts the thread again: ``logging.config.dictConfig`` closes every handler that exists.
+        A later record starts the thread again: ``logging.config.dictConfig`` closes every existing handler.
         """
         if self._thread.is_alive():
             try:
                 self._lines.put(None, timeout=CLOSE_TIMEOUT_S)
                 self._thread.join(CLOSE_TIMEOUT_S)
             except Full:
-                pass  # the stream is stuck; the thread is a daemon and ends with the process
+                pass  # the stream is blocked; the thread is a daemon and ends with the process
         super().close()
 
     def waiting(self) -> bool:
-        """Tell whether lines wait to be written."""
+        """True while lines wait to be written."""
         return not self._lines.empty()
 
     def _start(self) -> None:
@@ -63,9 +63,9 @@ class LineWriter(logging.Handler):
 
     def _put(self, line: str) -> None:
         if not self._broken and not self._thread.is_alive():
-            with suppress(RuntimeError):  # the interpreter ends
+            with suppress(RuntimeError):  # the interpreter is shutting down
                 self._start()
-                atexit.register(self.close)  # `logging` has forgotten that this handler is to be flushed
+                atexit.register(self.close)  # `logging` no longer flushes a handler that was closed
         try:
             if self._dropped:
                 self._lines.put_nowait(self._drop_notice())
@@ -96,12 +96,12 @@ class LineWriter(logging.Handler):
                 self._stream.flush()
             except (OSError, ValueError):
                 self._broken = True
-                return  # the stream is closed; there is nowhere left to say so
+                return  # the stream is closed, so this cannot be reported anywhere
             if ended:
                 return
 
 
 def _encodable(text: str, stream: TextIO) -> str:
-    """Return ``text`` with what the stream's encoding does not know written as escapes."""
+    """Return ``text`` with backslash escapes for characters outside the stream's encoding."""
     encoding = stream.encoding or "utf-8"
     return text if text.isascii() else text.encode(encoding, "backslashreplace").decode(encoding)

@@ -1,10 +1,10 @@
-"""Logs: everything that logs in the process, in one form.
+"""Logging: one output format for everything that logs in the process.
 
-JSON is one object per line with ``ts``, ``level``, ``logger``, ``event``, and whatever the record brings
-along (``extra=`` of the standard library, key words of structlog, bound context such as ``request_id``). Text
-is the same for people, with every control character escaped, so that no message can pass for a line of its own.
-Values have a bound: clients and peers choose some of them. Code logs through ``logging.getLogger("goverse....")``;
-uvicorn, warnings and the user's own loggers end up here as well.
+JSON is one object per line with ``ts``, ``level``, ``logger``, ``event``, and all fields of the record (``extra=`` of
+the standard library, keyword arguments of structlog, bound context such as ``request_id``). Text is the same for
+humans, with control characters escaped, so that no message can imitate another line. Values are truncated, because
+clients and peers choose some of them. Code logs through ``logging.getLogger("goverse....")``. Output of uvicorn,
+warnings and the user's own loggers uses the same format.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ LogFormat = Literal["auto", "json", "text"]
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 _NOISY: Final = ("asyncio", "httpcore", "httpx", "uvicorn", "watchfiles")
-"""Loggers whose information is about their own machinery; their warnings are welcome."""
+"""Loggers whose INFO records describe only their own internals; their warnings are kept."""
 
 VALUE_BYTES_MAX: Final = 4_096
-"""Of one value in a record of GoVerse, which may come from a client or a peer."""
+"""Limit of one value in a record of GoVerse, which may come from a client or a peer."""
 
 FOREIGN_BYTES_MAX: Final = LOG_TEXT_BYTES_MAX
-"""Of one value in another record, and of a traceback."""
+"""Limit of one value in any other record, and of a traceback."""
 
-_ITEMS_MAX: Final = 100  # of a list or a mapping among the values
+_ITEMS_MAX: Final = 100  # limit of items in a list or mapping
 _DEPTH_MAX: Final = 4
 
 _CONTROL: Final = re.compile(f"[{UNSAFE}]")
@@ -61,10 +61,10 @@ def configure(
     stream: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Send all logs to ``stream`` (standard error) in the given form; may be called again.
+    """Send all logs to ``stream`` (default: standard error) in the given format; may be called again.
 
     Raises:
-        ConfigError: there is no such level.
+        ConfigError: the level is unknown.
     """
     target = stream if stream is not None else sys.stderr
     text = log_format == "text" or (log_format == "auto" and target.isatty())
@@ -91,7 +91,7 @@ def configure(
 
 
 def end() -> None:
-    """Write what waits, and stop to take records: what follows on standard error is not the log."""
+    """Write queued lines and stop logging; what is then written to standard error is not part of the log."""
     OwnLogger.writer = None
     _remove_writers()
 
@@ -105,11 +105,11 @@ def _remove_writers() -> None:
 
 
 def begin(environ: Mapping[str, str]) -> None:
-    """Prepare the log of a server process before its settings are known.
+    """Set up the log of a server process before its settings are known.
 
-    A process that cannot read its settings says so in JSON as well, if the environment asks for JSON or standard error
-    is not a terminal. What Python writes to standard error by itself goes through the log. What gRPC writes there is
-    left out, since it repeats what gRPC reports to its callers.
+    A process that cannot read its settings also reports that in JSON, if the environment asks for JSON or standard
+    error is not a terminal. Errors that Python itself prints to standard error (in threads, in destructors) are logged.
+    gRPC's own output is suppressed, because it repeats what gRPC reports to its callers.
     """
     asked = environ.get("GOVERSE_LOG__FORMAT") or environ.get("LOG_FORMAT") or "auto"
     formats: dict[str, LogFormat] = {"auto": "auto", "json": "json", "text": "text"}
@@ -120,29 +120,29 @@ def begin(environ: Mapping[str, str]) -> None:
 
 
 def writes_json() -> bool:
-    """Tell whether every record is written as one JSON object."""
+    """True if every record is written as one JSON object."""
     return any(isinstance(handler, LineWriter) and handler.as_json for handler in logging.getLogger().handlers)
 
 
 def _thread_failed(arguments: threading.ExceptHookArgs) -> None:
     name = arguments.thread.name if arguments.thread is not None else "unknown"
-    logger.error("a thread failed", exc_info=arguments.exc_value, extra={"thread_name": name})
+    logger.error("thread failed", exc_info=arguments.exc_value, extra={"thread_name": name})
 
 
 def _ignored(unraisable: sys.UnraisableHookArgs) -> None:
     logger.error(
-        "an exception was ignored", exc_info=unraisable.exc_value, extra={"place": repr(unraisable.object)[:200]}
+        "exception ignored", exc_info=unraisable.exc_value, extra={"place": repr(unraisable.object)[:200]}
     )
 
 
 def change_level(level: str) -> None:
-    """Write records from ``level`` on, from now on.
+    """Write records of ``level`` and above from now on.
 
     Raises:
-        ConfigError: there is no such level.
+        ConfigError: the level is unknown.
     """
     if level not in LEVELS:
-        raise ConfigError(f"there is no log level {level!r}; there are {', '.join(LEVELS)}")
+        raise ConfigError(f"unknown log level {level!r}; use one of {', '.join(LEVELS)}")
     number = getattr(logging, level.upper())
     logging.getLogger().setLevel(number)
     OwnLogger.threshold = number
@@ -151,13 +151,13 @@ def change_level(level: str) -> None:
 
 
 def current_level() -> str:
-    """Return the least severe level that is written."""
+    """Return the lowest level that is written."""
     level = logging.getLogger().level if OwnLogger.writer is None else OwnLogger.threshold
     return logging.getLevelName(level).lower()
 
 
 def wants_color(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Tell whether colours are welcome: a terminal, and no ``NO_COLOR`` (https://no-color.org)."""
+    """True if output may be coloured: on a terminal, without ``NO_COLOR`` (https://no-color.org)."""
     return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
@@ -180,7 +180,7 @@ def _formatter(text: bool, node: str, *, colors: bool) -> logging.Formatter:
         _bounded,
     ]
     if text:
-        # The plain formatter: the default one takes tens of milliseconds of the event loop for one traceback
+        # The plain formatter: the default one blocks the event loop for tens of milliseconds per traceback
         plain = structlog.dev.plain_traceback
         last += [
             _warning,
@@ -199,7 +199,7 @@ def _formatter(text: bool, node: str, *, colors: bool) -> logging.Formatter:
 
 
 class _Node:
-    """Adds the node's name, so that logs of several can be put together."""
+    """Adds the node's name, so that the logs of several nodes can be merged."""
 
     def __init__(self, node: str) -> None:
         self._node = node
@@ -211,7 +211,7 @@ class _Node:
 
 
 def _turn(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Say of what a method logs which object and request it was; what the record says itself wins."""
+    """Add the object and request of the current turn; fields of the record itself take precedence."""
     turn = current_turn.get()
     if turn is not None:
         for name, value in turn.log_fields().items():
@@ -227,14 +227,14 @@ def _time(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _tidy(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    # uvicorn's second copy of its message, and what other handlers' formatters leave on the record
+    # uvicorn's second copy of its message, and attributes left by the formatters of other handlers
     for name in ("color_message", "message", "asctime"):
         event.pop(name, None)
     return event
 
 
 def _bounded(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Cut values that are too long."""
+    """Truncate long values."""
     own = str(event.get("logger", "")).partition(".")[0] == "goverse"
     for name, value in event.items():
         if not isinstance(value, int | float | None):
@@ -259,7 +259,7 @@ def _cut(value: Any, most: int, depth: int = 0) -> Any:
 
 
 def _warning(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Show the line of source below a warning of Python as one below a traceback."""
+    """Show the source line of a Python warning like a line of a traceback."""
     if event.get("logger") == "py.warnings":
         text, found, source = str(event["event"]).rstrip("\n").rpartition("\n  ")
         if found:
@@ -268,7 +268,7 @@ def _warning(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _escaped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Escape control characters in text; lines of a traceback are indented, so that none can pass for a record."""
+    """Escape control characters in text. Traceback lines are indented, so that none can imitate a record."""
     for name, value in event.items():
         if isinstance(value, str):
             if name in ("exception", "stack"):
@@ -290,5 +290,5 @@ def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def _json(event: Any, **_: Any) -> str:
     try:
         return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:  # what orjson refuses, for example text that is not valid Unicode or a huge number
+    except TypeError:  # orjson refuses it, e.g. text that is not valid Unicode or a huge number
         return json.dumps(event, default=str, skipkeys=True)

@@ -1,17 +1,15 @@
-"""Loggers of GoVerse, which an application's logging configuration cannot silence.
+"""GoVerse's own loggers, which an application's logging configuration cannot silence.
 
-An application may configure ``logging`` as it likes and whenever it likes: ``dictConfig`` disables and closes what
-exists by default, ``basicConfig(force=True)`` takes the root's handlers away, ``logging.disable`` stops everything.
-GoVerse's lines would then be lost, and with them the cause of every failed call.
+An application may configure ``logging`` at any time and in any way. ``dictConfig`` disables and closes existing loggers
+and handlers by default, ``basicConfig(force=True)`` removes the root's handlers, ``logging.disable`` stops all output.
+GoVerse's log lines would then be lost, and with them the cause of every failed call. GoVerse's own loggers therefore
 
-So GoVerse's own loggers
+1. cannot be disabled, and have a level that does not depend on the root's;
+2. write directly to the process's log;
+3. pass their records on to other handlers (error trackers, files, test fixtures), except to handlers of the root that
+   write to the terminal, where every line would appear twice.
 
-1. cannot be disabled, and have a level of their own, which is not the root's;
-2. write to the process's log directly;
-3. hand their records on to further handlers (error trackers, files, those of tests), but not to handlers of the root
-   that write to the terminal, where each line would stand twice.
-
-An application that names a logger of GoVerse in its configuration sets its level.
+An application can set the level of a GoVerse logger by naming it in its configuration.
 """
 
 from __future__ import annotations
@@ -27,8 +25,8 @@ class OwnLogger(logging.Logger):
     """A logger of GoVerse.
 
     Attributes:
-        writer: the process's log; None while it is not configured, and the logger is like any other.
-        threshold: the level of loggers that have none of their own.
+        writer: the process's log. While it is None, the logger behaves like any other.
+        threshold: the level of loggers that have no level of their own.
     """
 
     writer: ClassVar[logging.Handler | None] = None
@@ -36,15 +34,15 @@ class OwnLogger(logging.Logger):
 
     @property
     def disabled(self) -> bool:
-        """Tell that the logger is never disabled."""
+        """Always False."""
         return False
 
     @disabled.setter
     def disabled(self, value: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Ignore what ``dictConfig`` does to every logger that it does not name."""
+        """Ignore the attempt of ``dictConfig`` to disable a logger that it does not name."""
 
     def getEffectiveLevel(self) -> int:  # noqa: N802
-        """Return the level of this logger, or of the nearest one above that has one."""
+        """Return the level of this logger, or of its nearest ancestor that has one."""
         if self.writer is None:
             return super().getEffectiveLevel()
         above: logging.Logger | None = self
@@ -55,13 +53,13 @@ class OwnLogger(logging.Logger):
         return self.threshold
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802
-        """Tell whether records of ``level`` are written, whatever ``logging.disable`` says."""
+        """True if records of ``level`` are written; ``logging.disable`` has no effect."""
         if self.writer is None:
             return super().isEnabledFor(level)
         return level >= self.getEffectiveLevel()
 
     def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Write ``record``, then hand it on."""
+        """Write ``record``, then pass it to the other handlers."""
         writer = self.writer
         if writer is None:
             super().callHandlers(record)
@@ -76,7 +74,7 @@ class OwnLogger(logging.Logger):
 
 
 def adopt() -> None:
-    """Make every logger of GoVerse that exists one that cannot be silenced; may be called again."""
+    """Convert all existing GoVerse loggers to ``OwnLogger``; may be called again."""
     for name in _NAMES:
         logging.getLogger(name)
     for name, logger in list(logging.root.manager.loggerDict.items()):
@@ -90,7 +88,7 @@ def adopt() -> None:
 
 
 def _repeats(above: logging.Logger, handler: logging.Handler) -> bool:
-    """Tell whether ``handler`` would write to the terminal once more."""
+    """True if ``handler`` would write the record to the terminal a second time."""
     if above.parent is not None or not isinstance(handler, logging.StreamHandler):
         return False
     stream = cast("logging.StreamHandler[TextIO]", handler).stream

@@ -1,4 +1,4 @@
-"""Metrics of the process itself: memory, processor time, files, garbage collection, and what runs in it."""
+"""Metrics of the process: memory, processor time, files, garbage collection, and the GoVerse release."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from prometheus_client import CollectorRegistry, Gauge, GCCollector, ProcessColl
 
 
 def register_process_metrics(registry: CollectorRegistry, *, version: str) -> None:
-    """Add the metrics to ``registry``; once per registry."""
+    """Add the metrics to ``registry``; call it once for each registry."""
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     build = Gauge(
         "goverse_build_info",
-        "Always 1; the labels say which release runs.",
+        "Always 1; the labels hold the running release.",
         ("version", "python"),
         registry=registry,
     )

@@ -1,4 +1,4 @@
-"""What this process may use of processor and memory, and what it uses: limits of its control group count before the
+"""Processor and memory limits of this process, and its use of them. A control group's limits take precedence over the
 machine's."""
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from goverse.telemetry.control_group import MOUNTED, PROC, ControlGroup
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a process may use: whole ``processors``, ``memory_bytes``, and whether its control group says so.
+    """The resources that a process may use: whole ``processors`` and ``memory_bytes``.
 
-    ``memory_bounded`` is false where the memory is the machine's, which others use as well.
+    ``memory_bounded`` is True if a control group sets the memory limit. Otherwise the limit is the machine's memory,
+    which other processes use as well.
     """
 
     processors: int
@@ -25,7 +26,7 @@ class Allowance:
 
     @classmethod
     def read(cls, mounted: Path = MOUNTED, proc: Path = PROC) -> Allowance:
-        """Read what this process may use; a part of a processor counts as one."""
+        """Read the limits; a fraction of a processor counts as one."""
         group = ControlGroup(mounted, proc)
         quota, limit, machine = group.processors(), group.memory_limit_bytes(), _machine_memory(proc)
         own = len(os.sched_getaffinity(0))
@@ -34,9 +35,9 @@ class Allowance:
 
 
 class Resources:
-    """Shares of processor and memory, 0 to 1.
+    """Used shares of processor and memory, 0 to 1.
 
-    One event loop uses one processor, however many there are, so more than one does not make a node less busy.
+    One event loop uses at most one processor, so further processors do not make a node less busy.
     """
 
     def __init__(self, mounted: Path = MOUNTED, proc: Path = PROC) -> None:
@@ -50,7 +51,7 @@ class Resources:
         self._at = time.monotonic()
 
     def processor(self) -> float:
-        """Return the share that was used since the last time."""
+        """Return the share used since the last call."""
         used_s, now = time.process_time(), time.monotonic()
         elapsed_s = max(now - self._at, 1e-3)
         share = (used_s - self._used_s) / elapsed_s / self.processors
@@ -58,7 +59,7 @@ class Resources:
         return min(1.0, max(0.0, share))
 
     def memory(self) -> float:
-        """Return the share that is used now: by this process, or by a control group that it is in, if that is more."""
+        """Return the share used now: by this process or, if higher, by one of its control groups."""
         return min(1.0, max(self._resident_bytes() / self.memory_bytes, self._group.memory_share()))
 
     def _resident_bytes(self) -> int:

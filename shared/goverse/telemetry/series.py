@@ -1,6 +1,6 @@
-"""Series for Prometheus, made from plain numbers when somebody asks: nothing here is paid by a call.
+"""Prometheus metrics built from plain numbers when they are scraped, so calls pay nothing for them.
 
-Labels come from the code (operations, reasons, types), never from ids, shards or clients: their number is fixed.
+Label values come from the code (operations, reasons, types), never from ids, shards or clients. Their number is fixed.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def counters(name: str, help_text: str, label: str, values: Mapping[str, float])
 
 
 def size_histogram(name: str, help_text: str, label: str, sizes: Mapping[str, tuple[Sequence[int], float]]) -> Metric:
-    """Return a histogram of sizes that were counted by their powers of two: per label the counts, and the sum.
+    """Return a histogram of sizes that were counted by powers of two: for each label value the counts, and the sum.
 
-    The count at place n is of sizes with n + 1 binary digits, the last one of all larger ones as well.
+    The count at index n is for sizes with n + 1 binary digits; the last count includes all larger sizes.
     """
     made = HistogramMetricFamily(f"goverse_{name}", help_text, labels=[label])
     for value, (counts, total) in sizes.items():
@@ -49,7 +49,7 @@ def size_histogram(name: str, help_text: str, label: str, sizes: Mapping[str, tu
 
 
 def cumulated(bounds: Iterable[str], counts: Sequence[int]) -> list[tuple[str, float]]:
-    """Return Prometheus' buckets, each with all below it; ``counts`` has one more than ``bounds``."""
+    """Return Prometheus buckets, each including all smaller ones; ``counts`` has one more entry than ``bounds``."""
     total, buckets = 0, list[tuple[str, float]]()
     for bound, count in zip((*bounds, "+Inf"), counts, strict=True):
         total += count

@@ -1,4 +1,4 @@
-"""Metrics of certificates: when they end, and how changes of their files fared."""
+"""Metrics of certificates: expiry, and reloads of changed files."""
 
 from __future__ import annotations
 
@@ -13,24 +13,22 @@ from goverse.tls.rotation import Rotating
 
 
 class TlsMetrics(Collector):
-    """The certificates of a process's links."""
+    """Metrics of the certificates of a process's links."""
 
     def __init__(self, links: Iterable[Rotating[Any]]) -> None:
-        """Tell about ``links``."""
         self._links = tuple(links)
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series of this moment."""
         if not self._links:
             return
         yield gauges(
             "tls_certificate_expiry_timestamp_seconds",
-            "When the certificate in use ends; without one of our own, the authority.",
+            "Expiry of our certificate in use; without one, of the authority.",
             "link",
             {link.files.link: link.material.expires for link in self._links},
         )
         reloads = CounterMetricFamily(
-            "goverse_tls_reloads", "Changes of certificate files, taken or refused.", labels=["link", "outcome"]
+            "goverse_tls_reloads", "Changed certificate files that were taken or refused.", labels=["link", "outcome"]
         )
         for link in self._links:
             for outcome, count in link.reloads.items():

@@ -1,4 +1,4 @@
-"""The series of a process's streams: those that it opened (``out``) and those that others opened to it (``in``)."""
+"""Metrics of a process's streams: those that it opened (``out``) and those that peers opened (``in``)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from goverse.telemetry.series import size_histogram
 from goverse.wire.stats import WireStats
 
 _COUNTERS: Sequence[tuple[str, str, Callable[[WireStats], int]]] = (
-    ("connections_opened", "Streams that came to stand, reconnections included.", lambda one: one.opened),
-    ("connections_failed", "Attempts to open a stream that came to nothing.", lambda one: one.failed),
-    ("connections_cut", "Streams that ended otherwise than in order.", lambda one: one.cut),
-    ("requests", "Requests that went over the streams.", lambda one: one.requests),
-    ("replies", "Replies that came back over the streams.", lambda one: one.replies),
-    ("read_bytes", "Bytes of the messages that were read.", lambda one: one.message_bytes_in),
-    ("written_bytes", "Bytes of the messages that were written.", lambda one: one.message_bytes_out),
+    ("connections_opened", "Streams established, including reconnections.", lambda one: one.opened),
+    ("connections_failed", "Failed attempts to open a stream.", lambda one: one.failed),
+    ("connections_cut", "Streams that ended unexpectedly.", lambda one: one.cut),
+    ("requests", "Requests sent over the streams.", lambda one: one.requests),
+    ("replies", "Replies sent over the streams.", lambda one: one.replies),
+    ("read_bytes", "Bytes of messages read.", lambda one: one.message_bytes_in),
+    ("written_bytes", "Bytes of messages written.", lambda one: one.message_bytes_out),
 )
 _GAUGES: Sequence[tuple[str, str, Callable[[WireStats], int]]] = (
-    ("connections", "Streams that stand.", lambda one: one.connections),
-    ("inflight_requests", "Requests on the streams that are not answered yet.", lambda one: one.inflight),
+    ("connections", "Open streams.", lambda one: one.connections),
+    ("inflight_requests", "Unanswered requests on the streams.", lambda one: one.inflight),
 )
 
 
@@ -29,11 +29,9 @@ class WireMetrics(Collector):
     """``goverse_wire_…{direction}``."""
 
     def __init__(self, **directions: WireStats) -> None:
-        """Describe the stats of each direction."""
         self._directions = directions
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series of this moment."""
         for name, help_text, of in _COUNTERS:
             made = CounterMetricFamily(f"goverse_wire_{name}", help_text, labels=["direction"])
             for direction, stats in self._directions.items():
@@ -46,13 +44,13 @@ class WireMetrics(Collector):
             yield gauge
         yield size_histogram(
             "wire_requests_batch",
-            "Requests that went in one message.",
+            "Number of requests in one message.",
             "direction",
             {name: (stats.requests_batches, stats.requests) for name, stats in self._directions.items()},
         )
         yield size_histogram(
             "wire_replies_batch",
-            "Replies that went in one message.",
+            "Number of replies in one message.",
             "direction",
             {name: (stats.replies_batches, stats.replies) for name, stats in self._directions.items()},
         )

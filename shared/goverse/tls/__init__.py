@@ -1,1 +1,1 @@
-"""Certificates of the links: files that are judged at the start, looked at all the time, and replaced while serving."""
+"""TLS certificates of the links: validated at the start, watched for changes, and replaced while the process serves."""

@@ -1,4 +1,4 @@
-"""Where the certificates of one link are, and what they are called in settings."""
+"""The certificate files of a link, with the settings that name them."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from goverse.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class NamedFile:
-    """A file, and the setting that names it."""
+    """A file and the setting that names it."""
 
     setting: str
     path: Path
 
     def __str__(self) -> str:
-        """Return both, as the beginning of a complaint."""
+        """Return setting and path, as the beginning of an error message."""
         return f"{self.setting}: {self.path}"
 
     def wrong(self, complaint: str) -> ConfigError:
-        """Return what is to be said about it."""
+        """Return the error for this file."""
         return ConfigError(f"{self} {complaint}", setting=self.setting)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
-    """The files of one link, in PEM form.
+    """The PEM files of one link.
 
     Attributes:
-        link: its name in metrics and logs: ``wire``, ``gate``, ``etcd`` or ``postgres``.
-        ca: the authorities whose signature is believed; without it those of the system, or nobody is asked for any.
-        cert: the certificate that we show, and those between it and its authority.
-        key: the certificate's key.
-        name: a name that the certificate has to carry, "" for any.
+        link: the link's name in metrics and logs: ``wire``, ``gate``, ``etcd`` or ``postgres``.
+        ca: trusted authorities. Without it, those of the system are trusted, or no peer certificate is requested.
+        cert: our certificate, with the intermediate certificates up to its authority.
+        key: the certificate's private key.
+        name: a name that our certificate must carry, "" for any.
     """
 
     link: str
@@ -44,10 +44,10 @@ class TlsFiles:
 
     @property
     def all(self) -> tuple[NamedFile | None, ...]:
-        """The three of them, in the order above."""
+        """The three files: ``ca``, ``cert``, ``key``."""
         return self.ca, self.cert, self.key
 
 
 def named(setting: str, path: Path | None) -> NamedFile | None:
-    """Return the file that a setting names, if it names one."""
+    """Return the file named by a setting, or None if the setting is empty."""
     return None if path is None else NamedFile(setting, path)

@@ -1,7 +1,7 @@
-"""What the files of a link hold, judged before anything is done with it.
+"""Validation of a link's certificate files.
 
-Everything that a handshake would stumble over is found here and said with the setting's name: no such file, no PEM, a
-key of another certificate, a certificate of yesterday or of tomorrow.
+Everything that would make a TLS handshake fail is detected here and reported with the name of the setting: a missing
+file, invalid PEM, a key that belongs to another certificate, a certificate that has expired or is not valid yet.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from goverse.tls.files import NamedFile, TlsFiles
 
 Contents = tuple[bytes | None, ...]
-"""The bytes of ``TlsFiles.all``."""
+"""The bytes of ``TlsFiles.all``, in the same order."""
 
 _FOREVER: Final = float("inf")
 
 
 class Material(NamedTuple):
-    """The contents of a link's files, in order.
+    """The validated contents of a link's files.
 
     Attributes:
-        ca, chain, key: as in the files.
-        begins, expires: the time of our certificate; without one, that of the authority that lasts longest. Seconds
-            since 1970.
+        ca, chain, key: the contents of the ``ca``, ``cert`` and ``key`` files.
+        begins, expires: validity of our certificate; without one, that of the authority that is valid longest. Seconds
+            since the Unix epoch.
     """
 
     ca: bytes | None
@@ -42,16 +42,16 @@ def contents_of(files: TlsFiles) -> Contents:
     """Read all files.
 
     Raises:
-        ConfigError: one cannot be read.
+        ConfigError: a file cannot be read.
     """
     return tuple(None if file is None else _read(file) for file in files.all)
 
 
 def judge(files: TlsFiles, contents: Contents, now: float) -> Material:
-    """Return the contents if they are in order at the time ``now``.
+    """Return the contents if they are valid at the time ``now``.
 
     Raises:
-        ConfigError: they are not; says which file, and why.
+        ConfigError: a file is invalid; the message names the file and the reason.
     """
     ca, chain, key = contents
     times = (0.0, _FOREVER)
@@ -76,23 +76,23 @@ def _certificates(file: NamedFile, content: bytes) -> Sequence[x509.Certificate]
     try:
         return x509.load_pem_x509_certificates(content)
     except ValueError as error:
-        raise file.wrong("holds no certificate in PEM form, or a damaged one") from error
+        raise file.wrong("is not a valid PEM certificate") from error
 
 
 def _check_authorities(file: NamedFile, content: bytes, now: float) -> tuple[float, float]:
     last = max(_certificates(file, content), key=lambda one: one.not_valid_after_utc)
     begins, expires = _life(last)
     if expires <= now:
-        raise file.wrong(f"holds no authority that is still valid: the last one expired on {moment(expires)}")
+        raise file.wrong(f"contains no valid authority; the last one expired on {moment(expires)}")
     return begins, expires
 
 
 def _check_time(file: NamedFile, shown: x509.Certificate, now: float) -> tuple[float, float]:
     begins, expires = _life(shown)
     if expires <= now:
-        raise file.wrong(f"holds a certificate that expired on {moment(expires)}")
+        raise file.wrong(f"contains a certificate that expired on {moment(expires)}")
     if begins > now:
-        raise file.wrong(f"holds a certificate that is not valid before {moment(begins)}")
+        raise file.wrong(f"contains a certificate that is not valid before {moment(begins)}")
     return begins, expires
 
 
@@ -100,11 +100,11 @@ def _check_key(file: NamedFile, content: bytes, shown: x509.Certificate, beside:
     try:
         key = load_pem_private_key(content, password=None)
     except TypeError as error:
-        raise file.wrong("is encrypted, and nobody is there to type a passphrase; store it without") from error
+        raise file.wrong("is encrypted; store the key without a passphrase") from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise file.wrong("holds no private key in PEM form, or a damaged one") from error
+        raise file.wrong("is not a valid PEM private key") from error
     if key.public_key() != shown.public_key():
-        raise file.wrong(f"is not the key of the certificate in {beside.path}")
+        raise file.wrong(f"does not belong to the certificate in {beside.path}")
 
 
 def _check_name(file: NamedFile, shown: x509.Certificate, name: str) -> None:
@@ -118,7 +118,7 @@ def _check_name(file: NamedFile, shown: x509.Certificate, name: str) -> None:
     wildcard = f"*.{name.partition('.')[2]}"
     if not {name.lower(), wildcard.lower()} & {each.lower() for each in names}:
         carries = ", ".join(names) or "none"
-        raise file.wrong(f"does not carry the name {name}, which peers look for (wire.tls_name); it carries {carries}")
+        raise file.wrong(f"does not carry the name {name} that peers require (wire.tls_name); its names are: {carries}")
 
 
 def _life(certificate: x509.Certificate) -> tuple[float, float]:
@@ -126,5 +126,5 @@ def _life(certificate: x509.Certificate) -> tuple[float, float]:
 
 
 def moment(seconds: float) -> str:
-    """Return a time since 1970 as people read it."""
+    """Return a Unix time as text, e.g. ``2026-11-21 10:00 UTC``."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

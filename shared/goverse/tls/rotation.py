@@ -1,9 +1,9 @@
-"""Files that change under a process that serves: looked at every few seconds, taken when they are in order.
+"""Certificate files that change while a process serves: checked every few seconds, used once they are valid.
 
-Contents are compared, not times, so it does not matter how they came: written in place, renamed, or by the swap of a
-symbolic link as Kubernetes does it. New contents are judged once two looks in a row saw the same, because a pair that
-is being copied is for a moment the certificate of one and the key of the other. What is not in order is told once, and
-what was there before stays.
+Contents are compared, not file times, so every way of replacing a file works: written in place, renamed, or swapped by
+symbolic link as in Kubernetes. While files are being copied, the certificate and the key may belong to different pairs.
+New contents are therefore validated only after two checks in a row have seen the same. Invalid contents are reported
+once, and the previous certificates stay in use.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ logger = logging.getLogger("goverse.tls")
 
 
 class Rotating(Generic[T]):
-    """What is made of a link's files, always of the newest that were in order.
+    """A value made from a link's files, always from the newest valid ones.
 
     Attributes:
-        files: where they are.
-        current: what new connections use.
-        material: what it was made of.
-        generation: how often it was replaced.
+        files: the link's files.
+        current: the value for new connections.
+        material: the contents that it was made from.
+        generation: how many times it was replaced.
         reloads: how many changes of the files were taken, and how many refused.
     """
 
@@ -45,10 +45,10 @@ class Rotating(Generic[T]):
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Read the files; ``make`` may read them again, and raises ``OSError`` or ``ValueError`` if they will not do.
+        """Read the files. ``make`` may read them again; it raises ``OSError`` or ``ValueError`` if they are unusable.
 
         Raises:
-            ConfigError: something is wrong with them.
+            ConfigError: a file is invalid.
         """
         self.files = files
         self.generation = 0
@@ -64,7 +64,7 @@ class Rotating(Generic[T]):
         self._warned = ""
 
     def look(self) -> None:
-        """Look at the files once; never raises because of what is in them. Safe in a thread."""
+        """Check the files once. Never raises because of their contents. May be called in a thread."""
         seen = _seen(self.files)
         settled, self._seen = seen == self._seen, seen
         if settled and seen != self._judged:
@@ -82,7 +82,7 @@ class Rotating(Generic[T]):
         except ConfigError as error:
             self.reloads[REFUSED] += 1
             logger.error(
-                "new certificates are of no use; those from before stay",
+                "new TLS certificates rejected; still using the previous ones",
                 extra={"link": self.files.link, "reason": error.detail, "expires": moment(self.material.expires)},
             )
             return
@@ -90,7 +90,7 @@ class Rotating(Generic[T]):
         self.generation += 1
         self.reloads[TAKEN] += 1
         logger.info(
-            "new certificates are used for new connections",
+            "new TLS certificates in use for new connections",
             extra={"link": self.files.link, "expires": moment(material.expires)},
         )
 
@@ -103,12 +103,12 @@ class Rotating(Generic[T]):
             raise where.wrong(complaint) if where else ConfigError(complaint) from error
 
     def _warn(self) -> None:
-        """Say once that the certificate ends soon, and once that it ended."""
+        """Log once that the certificate is about to expire, and once that it has expired."""
         left_s, life_s = self.material.expires - self._now(), self.material.expires - self.material.begins
         if left_s > min(limits.TLS_EXPIRY_WARNING_S, life_s * limits.TLS_EXPIRY_WARNING_SHARE):
             self._warned = ""
             return
-        event = "a certificate expires soon" if left_s > 0 else "a certificate has expired"
+        event = "TLS certificate expires soon" if left_s > 0 else "TLS certificate has expired"
         if self._warned != event:
             self._warned = event
             level = logging.WARNING if left_s > 0 else logging.ERROR
@@ -117,19 +117,19 @@ class Rotating(Generic[T]):
 
 
 async def keep_current(links: Iterable[Rotating[Any]], look_s: float = limits.TLS_LOOK_S) -> None:
-    """Look at the files of these links until cancelled."""
+    """Check the files of these links until cancelled."""
     links = tuple(links)
     while True:
         await asyncio.sleep(look_s)
         for link in links:
             try:
-                await asyncio.to_thread(link.look)  # a volume may take its time
-            except Exception:  # nobody looks at this task before the process ends
-                logger.exception("certificates could not be looked at", extra={"link": link.files.link})
+                await asyncio.to_thread(link.look)  # a network volume may be slow
+            except Exception:  # this task must survive: its result is not read before the process ends
+                logger.exception("TLS certificates not checked", extra={"link": link.files.link})
 
 
 def _seen(files: TlsFiles) -> Contents | str:
-    """Return what the files hold, or why that cannot be told."""
+    """Return the contents of the files, or the reason why they cannot be read."""
     try:
         return contents_of(files)
     except ConfigError as error:

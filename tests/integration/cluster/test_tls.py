@@ -132,8 +132,8 @@ async def test_a_broken_renewal_is_told_and_nothing_stops(processes: Processes) 
     async with processes.client(30.0) as client:
         assert (await client.post(f"{processes.url}/objects/Counter/c1/call/increment")).status_code == 200
     for name in ("gate-1", "n1"):
-        assert "new certificates are of no use; those from before stay" in processes.log(name)
-        assert "holds no private key in PEM form" in processes.log(name)
+        assert "new TLS certificates rejected; still using the previous ones" in processes.log(name)
+        assert "is not a valid PEM private key" in processes.log(name)
 
 
 def _with_good_files(processes: Processes) -> list[str]:

@@ -67,16 +67,16 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "no authority file": (lambda _, volume: volume.ca.unlink(), r"wire\.tls_ca: .*ca\.crt cannot be read: No such"),
     "no certificate": (lambda _, volume: volume.cert.unlink(), r"wire\.tls_cert: .*tls\.crt cannot be read: No such"),
     "a folder": (_a_folder, r"wire\.tls_key: .* Is a directory"),
-    "an empty authority": (_spoil("ca.crt", b""), r"wire\.tls_ca: .* holds no certificate in PEM form"),
+    "an empty authority": (_spoil("ca.crt", b""), r"wire\.tls_ca: .* is not a valid PEM certificate"),
     "a broken certificate": (
         _spoil("tls.crt", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
-        r"wire\.tls_cert: .* holds no certificate in PEM form, or a damaged one",
+        r"wire\.tls_cert: .* is not a valid PEM certificate",
     ),
-    "no key in it": (_spoil("tls.key", b"hello"), r"wire\.tls_key: .* holds no private key in PEM form"),
+    "no key in it": (_spoil("tls.key", b"hello"), r"wire\.tls_key: .* is not a valid PEM private key"),
     "an encrypted key": (_spoil("tls.key", _encrypted()), r"wire\.tls_key: .* is encrypted"),
     "another key": (
         lambda authority, volume: volume.key.write_bytes(authority.issue("other", "x")[1].read_bytes()),
-        r"wire\.tls_key: .* is not the key of the certificate in .*tls\.crt",
+        r"wire\.tls_key: .* does not belong to the certificate in .*tls\.crt",
     ),
     "an expired certificate": (
         lambda authority, volume: volume.fill(authority.issue_expired("old", "goverse-node"), authority.certificate),
@@ -96,11 +96,11 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     ),
     "another name": (
         lambda authority, volume: volume.fill(authority.issue("else", "a.example", "10.0.0.1"), authority.certificate),
-        r"wire\.tls_cert: .* does not carry the name goverse-node.*; it carries a\.example, 10\.0\.0\.1",
+        r"wire\.tls_cert: .* does not carry the name goverse-node.*; its names are: a\.example, 10\.0\.0\.1",
     ),
     "an expired authority": (
         lambda authority, volume: volume.ca.write_bytes(authority.issue_expired("old", "ca")[0].read_bytes()),
-        r"wire\.tls_ca: .* holds no authority that is still valid: the last one expired on 2020-01-02",
+        r"wire\.tls_ca: .* contains no valid authority; the last one expired on 2020-01-02",
     ),
 }
 
@@ -133,7 +133,7 @@ def test_a_change_that_is_of_no_use_keeps_what_was_there_and_is_told_once(
     assert rotating.generation == 0
     assert rotating.reloads == {"taken": 0, "refused": 1}
     [told] = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "those from before stay" in told.message
+    assert "still using the previous ones" in told.message
     assert "wire.tls_" in told.__dict__["reason"]
     assert told.__dict__["link"] == "wire"
 
@@ -183,8 +183,8 @@ def test_the_end_of_a_certificate_is_told_before_and_when_it_comes(
         rotating.look()
 
     assert [(record.levelname, record.message) for record in caplog.records] == [
-        ("WARNING", "a certificate expires soon"),
-        ("ERROR", "a certificate has expired"),
+        ("WARNING", "TLS certificate expires soon"),
+        ("ERROR", "TLS certificate has expired"),
     ]
     assert caplog.records[0].__dict__["expires"] == "2026-01-07 00:00 UTC"
 
@@ -233,7 +233,7 @@ async def test_looking_goes_on_whatever_happens(
     await until(lambda: rotating.current.chain == third[0].read_bytes())
     looking.cancel()
 
-    assert "certificates could not be looked at" in caplog.text
+    assert "TLS certificates not checked" in caplog.text
 
 
 def test_a_wildcard_carries_a_name(authority: Authority, volume: Volume) -> None:
