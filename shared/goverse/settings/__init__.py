@@ -1,8 +1,7 @@
-"""What an installation may choose: a YAML file below the environment below command-line flags.
+"""The settings of an installation: a YAML file, overridden by the environment, overridden by command-line flags.
 
-Every setting has a section, a name that ends in its unit, bounds, a default from ``goverse.limits``, and a
-description. Names that nobody knows are errors, and every problem is reported at once with the place it
-came from.
+Every setting has a section, a name that ends in its unit, bounds, a default from ``goverse.limits``, and a description.
+Unknown names are errors. All problems are reported together, each with the place where the value was set.
 """
 
 from goverse.settings.effective import EffectiveSettings, load_settings

@@ -1,4 +1,4 @@
-"""The list of settings, read off the models: for messages, the generated file and the reference page."""
+"""The list of all settings, read from the models; used by error messages, the generated file and the reference page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 ENVIRONMENT_PREFIX = "GOVERSE_"
 PLAIN_NAMES = {"LOG_FORMAT": "log.format", "LOG_LEVEL": "log.level"}
-"""Variables without prefix, by what they set."""
+"""Environment variables without the prefix, and the settings that they set."""
 
 _TYPE_NAMES: dict[Any, str] = {
     bool: "true or false",
@@ -23,14 +23,14 @@ _TYPE_NAMES: dict[Any, str] = {
     Path: "path",
     ByteSize: "bytes, or text like `64MiB`",
     SecretStr: "secret text",
-    tuple: "list, or text with commas",
+    tuple: "list, or comma-separated text",
 }
 _SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: ``path`` as in the file, ``variable`` in the environment, and what it takes."""
+    """One setting: its ``path`` in the file, its environment ``variable``, and the values that it ``takes``."""
 
     path: str
     variable: str
@@ -41,7 +41,7 @@ class Setting:
 
 
 def known_settings(model: type[BaseModel]) -> Iterator[Setting]:
-    """Go through the settings of ``model``, section by section."""
+    """Yield the settings of ``model``, section by section."""
     for section_name, section in sections(model).items():
         for name, field in section.model_fields.items():
             yield Setting(
@@ -64,7 +64,7 @@ def sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` as JSON and YAML know it."""
+    """Return ``value`` as a JSON and YAML value."""
     if isinstance(value, tuple):
         return [plain(item) for item in cast("Iterable[Any]", value)]
     if isinstance(value, ByteSize):
@@ -73,7 +73,7 @@ def plain(value: Any) -> Any:
 
 
 def _kind(annotation: Any) -> Any:
-    """Return the type behind ``X | None`` and ``tuple[X, ...]``."""
+    """Return the type inside ``X | None`` and ``tuple[X, ...]``."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         return _kind(next(part for part in get_args(annotation) if part is not NoneType))

@@ -1,4 +1,4 @@
-"""The settings of a cluster: its name and shards, its etcd, its PostgreSQL, and how nodes are reached."""
+"""The settings of a cluster: name and shards, etcd, PostgreSQL, and the streams between processes."""
 
 from __future__ import annotations
 
@@ -20,71 +20,72 @@ class ClusterSettings(Section):
     """The cluster that a gate or node belongs to."""
 
     name: str = Field(
-        default="goverse", min_length=1, max_length=64, description="Its name, part of every key in etcd."
+        default="goverse", min_length=1, max_length=64, description="The cluster's name, part of every key in etcd."
     )
     shards: int = Field(
         default=limits.CLUSTER_SHARDS,
         ge=1,
         le=limits.CLUSTER_SHARDS_MAX,
-        description="Number of shards, a power of two; the same in all processes, fixed when the cluster first starts.",
+        description="Number of shards, a power of two. All processes need the same value; fixed at the first start.",
     )
     lease_ttl_s: Annotated[float, Field(ge=2, le=300)] = Field(
         default=limits.LEASE_TTL_S,
-        description="How long a silent process keeps its place; the shards of a node that died move after this time.",
+        description="Time after which a silent process counts as dead; the shards of a dead node then move.",
     )
     listen: str = Field(
-        default="127.0.0.1:7400", description="Address and port on which a node takes calls from gates and other nodes."
+        default="127.0.0.1:7400", description="Address and port on which a node serves gates and other nodes."
     )
     advertise: str = Field(
         default="",
-        description="Address and port under which others reach the node. Where it is empty: `listen`, and for a node "
-        "that listens on all addresses `POD_IP` with its port.",
+        description="Address and port at which other processes reach the node. Default: `listen`; for a node that "
+        "listens on all addresses, `POD_IP` with its port.",
     )
     admin_listen: str = Field(
         default="",
-        description="Address and port on which a node serves `/metrics`, `/healthz` and `/readyz` over HTTP; empty "
-        "takes `127.0.0.1:7480`, or another port of this machine where that one is taken, and says which.",
+        description="Address and port on which a node serves `/metrics`, `/healthz` and `/readyz` over HTTP. Default: "
+        "`127.0.0.1:7480`, or another free loopback port if that one is in use; the log says which.",
     )
     weight: Annotated[float, Field(gt=0, le=1_000)] = Field(
-        default=1.0, description="How many shards the node takes, compared with others."
+        default=1.0, description="Share of the shards that the node gets, relative to other nodes."
     )
-    nodes_min: int = Field(default=1, ge=1, description="With fewer nodes no shard is placed.")
+    nodes_min: int = Field(default=1, ge=1, description="No shard is placed while there are fewer nodes.")
     pre_stop_delay_s: Annotated[float, Field(ge=0, le=300)] = Field(
-        default=0.0, description="How long a stopping process is not ready, and serves on, before it begins to stop."
+        default=0.0,
+        description="How long a stopping process reports that it is not ready, but still serves, before it stops.",
     )
 
 
 class EtcdSettings(Section):
-    """Where etcd is, and who we are there."""
+    """The etcd of the cluster, and the credentials for it."""
 
     endpoints: Words = Field(
         default=("http://127.0.0.1:2379",),
-        description="All members, as `http://host:port` or `https://host:port`; any of them will do.",
+        description="All members, as `http://host:port` or `https://host:port`; any of them is used.",
     )
     namespace: str = Field(
-        default="", max_length=256, description="What every key begins with, where an etcd is shared."
+        default="", max_length=256, description="Prefix of every key, for an etcd that other programs use as well."
     )
-    username: str = Field(default="", description="User, where etcd asks for one; with `password`.")
+    username: str = Field(default="", description="User, if etcd requires one; with `password`.")
     password: SecretStr | None = Field(default=None, description="The user's password.")
     tls_ca: Directory | None = Field(
         default=None,
-        description="File with the authorities that sign etcd's certificates, in PEM form; none trusts those of the "
-        "system.",
+        description="PEM file with the authorities that sign etcd's certificates; by default those of the system are "
+        "trusted.",
     )
     tls_cert: Directory | None = Field(
-        default=None, description="File with the certificate to show, in PEM form; with `tls_key`."
+        default=None, description="PEM file with our client certificate; with `tls_key`."
     )
-    tls_key: Directory | None = Field(default=None, description="File with the certificate's key, in PEM form.")
+    tls_key: Directory | None = Field(default=None, description="PEM file with the private key of `tls_cert`.")
     operation_timeout_s: Seconds = Field(
         default=limits.ETCD_OPERATION_TIMEOUT_S,
-        description="Longest time of one operation, over all attempts and members.",
+        description="Timeout of one operation, including all attempts and members.",
     )
 
     def options(self) -> EtcdOptions:
-        """Return what the client takes.
+        """Return the options of the etcd client.
 
         Raises:
-            ConfigError: settings that do not go together.
+            ConfigError: settings contradict each other.
         """
         return EtcdOptions(
             endpoints=tuple(map(Endpoint.parse, self.endpoints)),
@@ -117,91 +118,93 @@ def _check_data_source(value: str) -> str:
 
 
 class PostgresSettings(Section):
-    """Where PostgreSQL is."""
+    """The PostgreSQL database."""
 
     dsn: Annotated[str, AfterValidator(_check_data_source)] = Field(
         default="postgresql://goverse@127.0.0.1:5432/goverse",
-        description="Data source name; several hosts may be named for a failover.",
+        description="Data source name; it may name several hosts for failover.",
         repr=False,
     )
-    password: SecretStr | None = Field(default=None, description="The user's password, where the name holds none.")
+    password: SecretStr | None = Field(default=None, description="The user's password, if `dsn` holds none.")
     pool_max: Annotated[int, Field(ge=1, le=1_000)] = Field(
-        default=4, description="Connections for reading; each node has one more for commits."
+        default=4, description="Connections for reading; each node opens one more for commits."
     )
-    connect_timeout_s: Seconds = Field(default=10.0, description="Longest time to connect.")
+    connect_timeout_s: Seconds = Field(default=10.0, description="Timeout of connecting.")
+    statement_timeout_s: Seconds = Field(default=30.0, description="Timeout of one statement.")
     statement_timeout_s: Seconds = Field(default=30.0, description="Longest time of one statement.")
     changes_retention_days: Annotated[int, Field(ge=0, le=3_650)] = Field(
         default=7,
-        description="Whole days for which the change feed is kept; what is older is dropped. 0 switches the feed off.",
+        description="Days for which the change feed is kept; older entries are dropped. 0 disables the feed.",
     )
     kept_replies_bytes_max: Annotated[ByteSize, Field(ge=64 * limits.MIB)] = Field(
         default=ByteSize(limits.KEPT_REPLIES_DISK_BYTES_MAX),
-        description="Disk of the answers kept for idempotency keys, measured every two minutes; beyond it new calls "
-        "with a key get 429 `overloaded`, repetitions are answered.",
+        description="Disk space for the responses kept for idempotency keys, measured every two minutes. Beyond it, "
+        "new calls with a key get 429 `overloaded`; repeated ones still get their response.",
     )
 
 
 class WireSettings(Section):
-    """The streams between gates and nodes, and between nodes: what they may hold, and when a peer counts as dead."""
+    """The streams between gates and nodes, and between nodes: their limits, and when a peer counts as dead."""
 
     inflight_max: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=limits.WIRE_INFLIGHT_MAX,
-        description="Requests under way on one stream; the smaller value of its two sides counts. Further ones get 429 "
-        "`overloaded`.",
+        description="Requests in progress on one stream; the lower limit of the two sides applies. Further requests "
+        "get 429 `overloaded`.",
     )
     streams_max: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default=limits.WIRE_STREAMS_MAX, description="Streams that a node serves: one for each gate and other node."
+        default=limits.WIRE_STREAMS_MAX,
+        description="Streams that a node serves; every gate and every other node opens one.",
     )
     message_bytes: Annotated[ByteSize, Field(ge=4 * limits.KIB, le=4 * limits.MIB)] = Field(
         default=ByteSize(limits.WIRE_MESSAGE_BYTES),
-        description="Size at which a message leaves and the next one is begun.",
+        description="Size at which a message is sent and the next one started.",
     )
     requests_bytes_max: Annotated[ByteSize, Field(ge=16 * limits.BODY_BYTES_MAX)] = Field(
         default=ByteSize(limits.WIRE_REQUESTS_BYTES_MAX),
-        description="Bodies of the requests under way on one stream.",
+        description="Total body size of the requests in progress on one stream.",
     )
     connect_timeout_s: Seconds = Field(
-        default=limits.WIRE_CONNECT_TIMEOUT_S, description="Longest time of one attempt to open a stream."
+        default=limits.WIRE_CONNECT_TIMEOUT_S, description="Timeout of one attempt to open a stream."
     )
     backoff_s_max: Seconds = Field(
         default=limits.WIRE_BACKOFF_S_MAX, description="Longest pause between two attempts to open a stream."
     )
     keepalive_s: Annotated[float, Field(ge=0.1, le=300)] = Field(
         default=limits.WIRE_KEEPALIVE_S,
-        description="Silence after which a peer is asked for a sign of life; after as long again it gets no new calls.",
+        description="Silence after which a peer is pinged. If it stays silent for as long again, it gets no new calls.",
     )
     silence_s_max: Annotated[float, Field(ge=0.2, le=600)] = Field(
         default=limits.WIRE_SILENCE_S_MAX,
-        description="Silence after which a stream is given up; best below `cluster.lease_ttl_s` and above the longest "
-        "pause of a process, at least twice `keepalive_s`.",
+        description="Silence after which a stream is closed. Set it below `cluster.lease_ttl_s`, above the longest "
+        "pause of a process, and to at least twice `keepalive_s`.",
     )
 
     tls_ca: Directory | None = Field(
         default=None,
-        description="File with the authorities that sign the certificates of gates and nodes, in PEM form; with "
-        "`tls_cert` and `tls_key`. Without the three, streams are not encrypted.",
+        description="PEM file with the authorities that sign the certificates of gates and nodes; with `tls_cert` and "
+        "`tls_key`. Without these three files, streams are not encrypted.",
     )
     tls_cert: Directory | None = Field(
         default=None,
-        description="File with this process's certificate, and those between it and its authority, in PEM form.",
+        description="PEM file with this process's certificate, and its intermediate certificates.",
     )
     tls_key: Directory | None = Field(
-        default=None, description="File with the certificate's key, in PEM form, not encrypted."
+        default=None, description="PEM file with the private key of `tls_cert`, not encrypted."
     )
     allow_plaintext_remote: bool = Field(
         default=False,
-        description="Let a node listen on an address that other machines reach although streams are not encrypted and "
-        "peers not authenticated; only for a network that nothing else can use.",
+        description="Allow a node to listen on an address that other machines can reach although streams are not "
+        "encrypted and peers not authenticated. Only for a network that no one else can use.",
     )
     tls_name: str = Field(
         default="goverse-node",
         min_length=1,
         max_length=253,
-        description="Name that the certificate of a node has to carry, whatever address it is reached at.",
+        description="Name that a node's certificate must carry, regardless of the node's address.",
     )
 
     def tls_files(self, *, name: str = "") -> TlsFiles | None:
-        """Return where the certificates are, if streams are encrypted; ours has to carry ``name``."""
+        """Return the certificate files, or None without encryption; our certificate must carry ``name``."""
         if self.tls_ca is None:
             return None
         return TlsFiles(
@@ -213,7 +216,7 @@ class WireSettings(Section):
         )
 
     def options(self, requests_max: int) -> WireOptions:
-        """Return what links and servers take; ``requests_max`` bounds the requests on all streams of a server."""
+        """Return the options of links and servers; ``requests_max`` limits the requests on all streams of a server."""
         return WireOptions(
             inflight_max=self.inflight_max,
             inflight_total_max=requests_max,
@@ -230,7 +233,9 @@ class WireSettings(Section):
     def _asks_in_time(self) -> Self:
         if self.silence_s_max < 2 * self.keepalive_s:
             raise relation(
-                "silence_s_max", "less than twice wire.keepalive_s, which is {asked}", asked=f"{self.keepalive_s:g}"
+                "silence_s_max",
+                "must be at least twice wire.keepalive_s, which is {asked}",
+                asked=f"{self.keepalive_s:g}",
             )
         return self
 

@@ -1,12 +1,13 @@
-"""The data source name of PostgreSQL: a URL, checked once, with its secrets kept out of every message.
+"""The data source name of PostgreSQL: a URL, validated once, whose secrets never appear in a message.
 
     postgresql://user:password@host1:5432,host2:5432/database?sslmode=verify-full
 
-Parameters are those of libpq. Each is passed on to the driver, carried out here, or refused by name: the driver itself
-would send an unknown parameter to the server as one of the server's settings.
+Parameters are those of libpq. Each one is passed to the driver, handled here, or refused by name. The driver itself
+would send an unknown parameter to the server as a server setting.
 
-Nothing of a name is repeated in an error before its parts are known to be what they seem. An unencoded `/`, `@`, `#` or
-`?` in a password moves the rest of the password into the host, the port, the database or the parameters.
+An error message quotes a part of the name only after it was validated. An unencoded `/`, `@`, `#` or `?` in a password
+would otherwise move the rest of the password into the host, the port, the database or the parameters, and from there
+into the message.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ _PARAMETER: Final = re.compile(r"""([\w%.-]+)(\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&'"
 
 
 def hide_passwords(text: str) -> str:
-    """Return ``text`` without the passwords of the data source names in it, in the form of a URL or of keywords."""
+    """Return ``text`` with the passwords of its data source names hidden, in URL form and in keyword form."""
 
     def hide(found: re.Match[str]) -> str:
         secret = unquote(found[1]).lower() in _SECRETS
@@ -73,14 +74,14 @@ def hide_passwords(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """A data source name that was checked.
+    """A validated data source name.
 
     Attributes:
-        url: what the driver takes: parameters that it knows, nothing else.
-        user, password, database: as the name says, or empty.
+        url: the URL for the driver, with only those parameters that it supports.
+        user, password, database: the parts of the name, or empty.
         parameters: all parameters of the name.
         connect_timeout_s: the parameter ``connect_timeout``, or None.
-        startup: what is sent to the server when a connection opens.
+        startup: server settings sent when a connection opens.
     """
 
     url: str = field(repr=False)
@@ -93,10 +94,10 @@ class DataSource:
 
     @classmethod
     def parse(cls, text: str, *, setting: str = SETTING) -> DataSource:
-        """Read a data source name.
+        """Parse a data source name.
 
         Raises:
-            ConfigError: it is malformed, or names a parameter that is unknown or unsupported; holds no secret.
+            ConfigError: it is malformed, or has an unknown or unsupported parameter. The message holds no secret.
         """
         try:
             return _parse(text)
@@ -105,7 +106,7 @@ class DataSource:
 
 
 class _Wrong(Exception):
-    """The reason why a name is refused, without any of its secrets."""
+    """The reason why a name was refused, without any secrets."""
 
 
 def _parse(text: str) -> DataSource:
@@ -117,7 +118,7 @@ def _parse(text: str) -> DataSource:
     if scheme not in ("postgresql", "postgres"):
         if re.fullmatch(r"postgres(ql)?\+\w+", scheme):
             raise _Wrong(f"the scheme {scheme!r} names a driver; write postgresql:// instead")
-        raise _Wrong(f"the scheme has to be postgresql://; write a URL like {EXAMPLE}")
+        raise _Wrong(f"the scheme must be postgresql://; write a URL like {EXAMPLE}")
     if re.search(r"[\s\x00-\x1f\x7f]", text):
         raise _Wrong("it contains white space or a control character; encode it (a space is %20)")
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
@@ -149,8 +150,9 @@ def _driver_url(authority: str, path: str, parameters: dict[str, str]) -> str:
     """Return the URL for the driver.
 
     The driver splits it with `urllib.parse`. Python 3.14, and the newest releases of older versions, refuse an address
-    in brackets behind another host there. A list of hosts with brackets becomes the parameter `host`, which replaces
-    the parameters `host` and `port` as the list itself does; the driver splits it without `urllib.parse`.
+    in brackets after another host. A list of hosts with brackets is therefore passed as the parameter `host`. That
+    parameter replaces the parameters `host` and `port`, as the list itself does, and the driver splits it without
+    `urllib.parse`.
     """
     passed_on = {name: value for name, value in parameters.items() if name in _PASSED_ON}
     login, at, hosts = authority.rpartition("@")
@@ -193,13 +195,13 @@ def _check_parameters(pairs: list[tuple[str, str]]) -> dict[str, str]:
             hint = (
                 f"did you mean {nearest[0]}?"
                 if nearest
-                else "a setting of the server goes into options=-c%20name=value"
+                else "write a server setting as options=-c%20name=value"
             )
-            raise _Wrong(f"there is no parameter {name[:40]!r}; {hint}")
+            raise _Wrong(f"unknown parameter {name[:40]!r}; {hint}")
         choices = _CHOICES.get(name)
         if choices is not None and value.lower() not in choices:
             why = f" ({_WHY[name]})" if name in _WHY else ""
-            raise _Wrong(f"{name} is {value[:40]!r}; it has to be {' or '.join(choices)}{why}")
+            raise _Wrong(f"{name} is {value[:40]!r}; it must be {' or '.join(choices)}{why}")
     parameters = dict(pairs)
     if not re.fullmatch(r"[\d,]*", parameters.get("port", "")):
         raise _Wrong("the parameter port is not a number")
@@ -212,6 +214,6 @@ def _connect_timeout_s(parameters: dict[str, str]) -> float | None:
         return None
     if not re.fullmatch(r"\d{1,5}", text) or not 1 <= int(text) <= _CONNECT_TIMEOUT_S_MAX:
         raise _Wrong(
-            f"connect_timeout is {text[:40]!r}; it has to be a number of seconds from 1 to {_CONNECT_TIMEOUT_S_MAX}"
+            f"connect_timeout is {text[:40]!r}; it must be a number of seconds from 1 to {_CONNECT_TIMEOUT_S_MAX}"
         )
     return float(text)

@@ -1,8 +1,8 @@
-"""Defaults that follow what the process may use: below everything that somebody wrote, above the plain defaults.
+"""Defaults derived from the resources of the process. They override plain defaults but no configured value.
 
-A process keeps a part of its memory for itself (interpreter, libraries, what calls hold while they run), and what a
-node counts for its objects is an estimate, so half of the rest is theirs. Without a limit of the control group the
-plain defaults hold: memory of a machine is not one process's alone. Only a machine that is too small lowers them.
+A process needs memory for itself (interpreter, libraries, running calls), and a node's count of its objects' memory is
+an estimate, so objects get half of the remaining memory. Without a memory limit of the control group the plain defaults
+apply, because a machine's memory is shared with other processes; only a small machine lowers them.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from goverse.settings.layers import Layer
 from goverse.telemetry.resources import Allowance
 
 OWN_BYTES: Final = 128 * MIB
-"""What a node takes without objects, with room: 96 MiB resident were measured for the sample application."""
+"""Memory of a node without objects, with a margin: the sample application measured 96 MiB resident."""
 
-_OBJECTS_PART: Final = 1 / 2  # of what is left
-_OBJECTS_PART_MIN: Final = 1 / 8  # of the whole, where next to nothing is left
+_OBJECTS_PART: Final = 1 / 2  # of the remaining memory
+_OBJECTS_PART_MIN: Final = 1 / 8  # of all memory, if almost none remains
 _BODIES_PART: Final = 1 / 4
 _KEPT_PART: Final = 1 / 4
 
 
 def derived(allowed: Allowance) -> Layer:
-    """Return the defaults that ``allowed`` asks for, with their reason as origin."""
+    """Return the defaults for ``allowed``, with the reason as their origin."""
     layer = Layer()
     if not allowed.memory_bytes:
         return layer
@@ -50,15 +50,15 @@ def derived(allowed: Allowance) -> Layer:
 
 
 def objects_bytes(memory_bytes: int) -> int:
-    """Return how much of so much memory the objects of a node may take."""
+    """Return the memory for a node's objects, given ``memory_bytes`` for the process."""
     return max(MIB, int((memory_bytes - OWN_BYTES) * _OBJECTS_PART), int(memory_bytes * _OBJECTS_PART_MIN))
 
 
 def kept_bytes(memory_bytes: int) -> int:
-    """Return how much of so much memory the replies may take that the embedded store keeps."""
+    """Return the memory for the replies kept by the embedded store, given ``memory_bytes`` for the process."""
     return min(KEPT_REPLIES_BYTES_MAX, max(MIB, int(memory_bytes * _KEPT_PART)))
 
 
 def bodies_bytes(memory_bytes: int) -> int:
-    """Return how much of so much memory bodies that arrive in pieces may take."""
+    """Return the memory for request bodies that arrive in pieces, given ``memory_bytes`` for the process."""
     return min(BODIES_BYTES_MAX, max(STATE_BYTES_MAX, int(memory_bytes * _BODIES_PART)))

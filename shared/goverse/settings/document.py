@@ -1,4 +1,4 @@
-"""The settings as documents: a commented YAML file to start from, and the table of the reference page."""
+"""The settings as documents: a commented YAML file to start from, and the tables of the reference page."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _WIDTH = 100
 
 _HEAD = """\
 # GoVerse settings. Every line that begins with `# ` and a name shows a default: remove the `# ` to change it.
-# The environment wins over this file, and flags win over the environment.
+# Environment variables override this file, and command-line flags override both.
 # Check your changes with: goverse config check --config FILE
 """
 
 
 _OBJECTS = """
-# Object types by name: who may create and delete their objects, where that is not as the class says. Each is `anyone`,
-# `internal` (other objects, not requests from outside) or `nobody`. For example:
+# Permissions to create and delete objects, by type name; they override those of the class. Each is `anyone`, `internal`
+# (other objects, not requests from outside) or `nobody`. For example:
 ## objects:
 ##   Wallet:
 ##     create: anyone
@@ -28,7 +28,7 @@ _OBJECTS = """
 
 
 def yaml_document() -> str:
-    """Return a file that sets nothing and shows every setting with its default and what it means."""
+    """Return a YAML file that sets nothing and shows every setting with its default and description."""
     parts = [_HEAD]
     settings = list(known_settings(Settings))
     for name, section in sections(Settings).items():
@@ -39,7 +39,7 @@ def yaml_document() -> str:
 
 
 def markdown_table(section: str) -> str:
-    """Return the settings of one section as the reference page shows them."""
+    """Return the table of one section for the reference page."""
     lines = ["| setting | default | takes | meaning |", "|---|---|---|---|"]
     for setting in known_settings(Settings):
         if setting.path.startswith(f"{section}."):

@@ -1,4 +1,4 @@
-"""Layers put together and judged: settings that are right, each with its origin, or every problem at once."""
+"""Merging and validation of the settings' layers: valid settings with their origins, or all problems together."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ OBJECTS = "objects"
 
 @dataclass(frozen=True, slots=True)
 class EffectiveSettings(Generic[S_co]):
-    """The settings of a process, and the layers that they came from, strongest first."""
+    """The settings of a process, and the layers that they come from, strongest first."""
 
     values: S_co
     layers: tuple[Layer, ...]
 
     def origin(self, path: str) -> str:
-        """Return where the value of ``section.name`` was written."""
+        """Return the place where the value of ``section.name`` was set."""
         parts = tuple(path.split("."))
         found = _origin(self.layers, parts)
         if found is None and parts[0] == OBJECTS:
-            known = (layer.origins.get(parts[:2]) for layer in self.layers)  # a file knows the line of the type
+            known = (layer.origins.get(parts[:2]) for layer in self.layers)  # a file records the line of the type
             found = next(filter(None, known), None)
         return found or DEFAULT_ORIGIN
 
     def chosen(self, path: str) -> bool:
-        """Tell whether somebody wrote the value of ``section.name``, so that it is no default."""
+        """True if the value of ``section.name`` was set by the user and is not a default."""
         return not self.origin(path).startswith(DEFAULT_ORIGIN)
 
     def shown(self) -> dict[str, dict[str, Any]]:
-        """Return ``{"section.name": {"value", "origin"}}`` for people; secrets are hidden."""
+        """Return ``{"section.name": {"value", "origin"}}`` for display; secrets are hidden."""
         shown: dict[str, dict[str, Any]] = {}
         for setting in known_settings(type(self.values)):
             section, name = setting.path.split(".")
@@ -68,7 +68,7 @@ class EffectiveSettings(Generic[S_co]):
 
 
 class _LayerSource(PydanticBaseSettingsSource):
-    """One layer, as pydantic-settings merges it."""
+    """A layer as a source of pydantic-settings."""
 
     def __init__(self, settings_type: type[BaseSettings], layer: Layer) -> None:
         super().__init__(settings_type)
@@ -88,12 +88,12 @@ def load_settings(
     flags: Mapping[str, tuple[str, Any]] | None = None,
     allowed: Allowance | None = None,
 ) -> EffectiveSettings[Settings]:
-    """Return the settings from ``config`` (or ``GOVERSE_CONFIG``), below ``environ``, below ``flags``.
+    """Return the settings from ``flags``, over ``environ``, over ``config`` (or the file ``GOVERSE_CONFIG``).
 
-    Defaults follow what the process is ``allowed`` to use, where that is given.
+    ``allowed`` adjusts the defaults to the resources of the process.
 
     Raises:
-        ConfigError: something is wrong; says all of it, each with its origin and the way out.
+        ConfigError: settings are invalid; the message lists every problem with its origin and how to fix it.
     """
     loaded = load(Settings, config=config, environ=environ, flags=flags or {})
     cluster = loaded.values.cluster
@@ -106,10 +106,10 @@ def load_settings(
 def load(
     model: type[S], *, config: Path | None, environ: Mapping[str, str], flags: Mapping[str, tuple[str, Any]]
 ) -> EffectiveSettings[S]:
-    """Do as ``load_settings`` for any model of sections.
+    """Load settings like ``load_settings``, for any model of sections.
 
     Raises:
-        ConfigError: something is wrong.
+        ConfigError: settings are invalid.
     """
     if config is None and environ.get("GOVERSE_CONFIG"):
         config = Path(environ["GOVERSE_CONFIG"])
@@ -131,7 +131,7 @@ def _judged(model: type[S], layers: tuple[Layer, ...]) -> EffectiveSettings[S]:
         values = cast("S", Layered())
     except ValidationError as error:
         problems = [_problem(model, layers, item) for item in error.errors(include_url=False)]
-        raise _config_error(problems) from None  # a traceback would repeat every value, secrets as well
+        raise _config_error(problems) from None  # a traceback would repeat every value, including secrets
     return EffectiveSettings(values, layers)
 
 
@@ -145,7 +145,7 @@ def _config_error(problems: Sequence[dict[str, str]]) -> ConfigError:
     if len(lines) == 1:
         return ConfigError(lines[0], problems=list(problems))
     listed = "\n".join(f"  - {line}" for line in lines)
-    return ConfigError(f"{len(lines)} settings are wrong:\n{listed}", problems=list(problems))
+    return ConfigError(f"{len(lines)} settings are invalid:\n{listed}", problems=list(problems))
 
 
 def _problem(model: type[BaseSettings], layers: Sequence[Layer], item: ErrorDetails) -> dict[str, str]:
@@ -160,7 +160,7 @@ def _problem(model: type[BaseSettings], layers: Sequence[Layer], item: ErrorDeta
 
 
 def _is_secret(model: type[BaseSettings], path: SettingPath, item: ErrorDetails) -> bool:
-    """Tell whether a message about a setting must not repeat what was written there."""
+    """True if an error message about a setting must not repeat its value."""
     if isinstance(item["input"], dict) or item["type"] in ("missing", "data_source"):
         return True
     name = ".".join(path[:2])
@@ -170,36 +170,36 @@ def _is_secret(model: type[BaseSettings], path: SettingPath, item: ErrorDetails)
 
 
 def _without_passwords(value: Any) -> Any:
-    """Return ``value`` without the passwords of URLs in it."""
+    """Return ``value`` with the passwords in its URLs hidden."""
     if isinstance(value, list):
         return [_without_passwords(item) for item in cast("Iterable[Any]", value)]
     return hide_passwords(value) if isinstance(value, str) else value
 
 
 def _unknown(model: type[BaseSettings], path: SettingPath, origin: str) -> str:
-    """Say which known name is nearest, in the spelling of the place where the unknown one stands."""
+    """Return the message for an unknown name, with the nearest known one in the same spelling."""
     known = {setting.path: setting for setting in known_settings(model)}
     dotted = ".".join(path)
     if len(path) > 2 and path[0] == OBJECTS:
         nearest = get_close_matches(path[-1], ObjectSettings.model_fields, 1, 0.6)
-        rest = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(ObjectSettings.model_fields)}"
-        return f"no setting has this name; {rest}"
+        rest = f"did you mean {nearest[0]}?" if nearest else f"known names: {', '.join(ObjectSettings.model_fields)}"
+        return f"unknown setting; {rest}"
     if origin.startswith("environment"):
-        # Without the prefix, or everything would be near to everything.
+        # Compared without the prefix, which would make all names similar.
         variables = {setting.variable.removeprefix(ENVIRONMENT_PREFIX): setting.variable for setting in known.values()}
         variables |= {name: name for name in PLAIN_NAMES}
         given = origin.rpartition(" ")[2].removeprefix(ENVIRONMENT_PREFIX)
         nearest = get_close_matches(given, variables, 1, 0.6)
-        return "no setting has this name" + (f"; did you mean {variables[nearest[0]]}?" if nearest else "")
+        return "unknown setting" + (f"; did you mean {variables[nearest[0]]}?" if nearest else "")
     if len(path) == 1:
         own_section = [name for name in known if name.partition(".")[2] == dotted]
         nearest = own_section or get_close_matches(dotted, sections(model), 1, 0.5)
-        rest = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(sections(model))}"
-        return f"no section has this name; {rest}"
+        rest = f"did you mean {nearest[0]}?" if nearest else f"known sections: {', '.join(sections(model))}"
+        return f"unknown section; {rest}"
     siblings = [name for name in known if name.partition(".")[0] == dotted.partition(".")[0]]
     nearest = get_close_matches(dotted, siblings, 1, 0.7) or get_close_matches(dotted, known, 1, 0.6)
-    return "no setting has this name; " + (
-        f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(siblings)}"
+    return "unknown setting; " + (
+        f"did you mean {nearest[0]}?" if nearest else f"known settings: {', '.join(siblings)}"
     )
 
 

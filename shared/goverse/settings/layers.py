@@ -1,6 +1,6 @@
-"""Where values come from: a file, the environment, flags. Each layer remembers the origin of each value.
+"""The layers of settings: a file, the environment, and flags. Each layer records the origin of each value.
 
-A layer holds whatever it found, known or not; judging names and values is left to the models, in one place.
+A layer accepts any name and value; both are validated by the models.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SettingPath = tuple[str, ...]
 OTHER_VARIABLES = frozenset(
     f"GOVERSE_{name}" for name in ("ADMIN_DSN", "ADMIN_PASSWORD_FILE", "CA", "CERT", "CERT_KEY", "CONFIG", "URL")
 )
-"""Variables with our prefix that tell the command something but are no settings."""
+"""Variables with our prefix that are read by the command itself and are not settings."""
 
 FILE_SUFFIX = "_FILE"
 
@@ -31,12 +31,12 @@ _ALL_ADDRESSES = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not
 _SERVICE_LINK = re.compile(
     r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=.*|\w+_PORT=(tcp|udp|sctp)://.*"
 )
-"""What Kubernetes adds to a container for a service called ``goverse-...``."""
+"""Variables that Kubernetes adds to a container for a service called ``goverse-...``."""
 
 
 @dataclass(slots=True)
 class Layer:
-    """Values by section and name, and for each dotted path where it was written."""
+    """Values by section and name, and the origin of each dotted path."""
 
     values: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     origins: dict[SettingPath, str] = field(default_factory=dict[SettingPath, str])
@@ -50,7 +50,7 @@ class Layer:
         self.origins[path] = origin
 
     def origin(self, path: SettingPath) -> str | None:
-        """Return where ``path``, or something in it, was written; None if not in this layer."""
+        """Return the origin of ``path`` or of a value below it; None if this layer has neither."""
         if path in self.origins:
             return self.origins[path]
         inside = [origin for known, origin in self.origins.items() if known[: len(path)] == path]
@@ -58,7 +58,7 @@ class Layer:
 
 
 def read_flags(flags: Mapping[str, tuple[str, Any]]) -> Layer:
-    """Take command-line flags: ``{"gate.port": ("--port", 8001)}``; None means not given."""
+    """Read command-line flags such as ``{"gate.port": ("--port", 8001)}``; None means that the flag is not given."""
     layer = Layer()
     for path, (flag, value) in flags.items():
         if value is not None:
@@ -67,7 +67,7 @@ def read_flags(flags: Mapping[str, tuple[str, Any]]) -> Layer:
 
 
 def read_pod(environ: Mapping[str, str], listen: str) -> Layer:
-    """Take ``POD_IP``: the address that a node advertises where none is set and it listens on all addresses."""
+    """Read ``POD_IP``: the default address that a node advertises if it listens on all addresses."""
     layer = Layer()
     host, _, port = listen.rpartition(":")
     address = environ.get("POD_IP", "")
@@ -78,12 +78,12 @@ def read_pod(environ: Mapping[str, str], listen: str) -> Layer:
 
 
 def read_environment(environ: Mapping[str, str]) -> Layer:
-    """Take ``GOVERSE_<SECTION>__<KEY>``, ``LOG_FORMAT`` and ``LOG_LEVEL``.
+    """Read ``GOVERSE_<SECTION>__<KEY>``, ``LOG_FORMAT`` and ``LOG_LEVEL``.
 
     ``..._FILE`` names a file that holds the value. An empty variable counts as not set.
 
     Raises:
-        ConfigError: a ``..._FILE`` cannot be read, or stands beside the variable itself.
+        ConfigError: a ``..._FILE`` cannot be read, or is set together with the variable itself.
     """
     layer = Layer()
     for variable, path in PLAIN_NAMES.items():
@@ -105,7 +105,7 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
 
 
 def _path_of(name: str) -> SettingPath | None:
-    """Return the setting that a variable sets, or None: a name of another form disturbs none and is unknown.
+    """Return the setting of a variable. Returns None for a name of another form, which is then reported as unknown.
 
     The name of an object type keeps its case: ``GOVERSE_OBJECTS__Wallet__DELETE``.
     """
@@ -126,7 +126,7 @@ def _content(variable: str, path: Path, *, beside: str | None) -> str:
 
 
 def read_file(path: Path) -> Layer:
-    """Take a YAML file; an origin is its name and the line.
+    """Read a YAML file; the origin of a value is the file's name and the line.
 
     Raises:
         ConfigError: it cannot be read, is not YAML, or is not a mapping of sections.
@@ -166,7 +166,7 @@ def _walk(layer: Layer, loader: SafeLoader, node: yaml.Node, prefix: SettingPath
             _walk(layer, loader, value_node, here, path)
         else:
             value = _construct(loader, value_node)
-            # A section whose lines are all commented out is null in YAML: it is there, and empty.
+            # A section whose lines are all commented out is null in YAML: it counts as empty.
             layer.put(here, {} if value is None and not prefix else value, place)
 
 
@@ -175,7 +175,10 @@ def _construct(loader: SafeLoader, node: yaml.Node) -> Any:
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
-    """Return the parser's words without what it quotes of the file: `password: *word` is an alias to it."""
+    """Return the parser's message without its quotes from the file.
+
+    They may hold a secret: in `password: *word`, YAML takes the word for an alias and quotes it.
+    """
     return re.sub(r"'(?!<)[^']{2,}'", "'...'", error.problem or "it cannot be parsed")
 
 

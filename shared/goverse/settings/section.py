@@ -1,4 +1,4 @@
-"""What all sections of the settings are made of."""
+"""Types and helpers shared by all sections of the settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 
 def split(value: Any) -> Any:
-    """Read ``a, b`` as a list, so that an environment variable can hold one."""
+    """Split ``a, b`` into a list, so that an environment variable can hold one."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -24,7 +24,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
 def together(section: str, **files: Path | None) -> None:
-    """Accept these files of one section if all of them are named, or none.
+    """Check that all of these files of one section are set, or none.
 
     Raises:
         PydanticCustomError: some are missing.
@@ -34,17 +34,17 @@ def together(section: str, **files: Path | None) -> None:
         given = next(name for name, path in files.items() if path is not None)
         raise relation(
             given,
-            "needs {missing} beside it",
+            "requires {missing} as well",
             missing=" and ".join(f"{section}.{name}" for name in missing),
         )
 
 
 def relation(setting: str, message: LiteralString, **values: str) -> PydanticCustomError:
-    """Return the error of a setting that is wrong beside another one of its section."""
+    """Return the error for a setting that contradicts another one."""
     return PydanticCustomError("relation", message, {"setting": setting, **values})
 
 
 class Section(BaseModel):
-    """One section: unknown names are errors, values do not change after start."""
+    """A section of the settings: unknown names are errors, and values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)

@@ -1,8 +1,8 @@
-"""The settings themselves, one model per section.
+"""The settings models, one for each section.
 
-A rule for whoever adds one: the unit last in the name, the default from ``goverse.limits``, bounds, and a
-description that says what happens, not what the name says already. The reference page and
-``goverse config generate`` are made from these models.
+Rules for a new setting: its name ends in the unit, its default comes from ``goverse.limits``, it has bounds, and its
+description says what happens, not what the name says already. The reference page and ``goverse config generate`` are
+made from these models.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from goverse.settings.cluster_sections import ClusterSettings, EtcdSettings, Pos
 from goverse.settings.section import Directory, Seconds, Section, Words, relation, together
 from goverse.tls.files import TlsFiles, named
 
-# A segment takes any single record, with room to spare.
+# A segment must hold any single record, with a margin.
 _SEGMENT_BYTES_MIN = 2 * (limits.STATE_BYTES_MAX + limits.RESULT_BYTES_MAX)
 
 
@@ -43,7 +43,7 @@ def _node_id(value: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach a server that listens on ``host``."""
+    """True if a server that listens on ``host`` can only be reached from this machine."""
     if host == "localhost":
         return True
     try:
@@ -55,7 +55,7 @@ def is_loopback(host: str) -> bool:
 def _header_names(names: tuple[str, ...]) -> tuple[str, ...]:
     wrong = [name for name in names if _HEADER_NAME.fullmatch(name) is None]
     if wrong:
-        raise ValueError(f"{wrong[0]!r} is not the name of a header")
+        raise ValueError(f"{wrong[0]!r} is not a valid header name")
     return names
 
 
@@ -63,103 +63,104 @@ HeaderNames = Annotated[Words, AfterValidator(_header_names)]
 
 
 class GateSettings(Section):
-    """The web face: where it listens, whom it serves, what it refuses."""
+    """The HTTP server: where it listens, which clients it accepts, and its limits."""
 
-    host: str = Field(default="127.0.0.1", min_length=1, description="Address or name to listen on.")
-    port: int = Field(default=8000, ge=0, le=65_535, description="TCP port; 0 takes any free one and says which.")
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address or host name to listen on.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="TCP port; 0 takes a free port and logs it.")
     tls_cert: Directory | None = Field(
         default=None,
-        description="File with the server's certificate, and those between it and its authority, in PEM form; with "
-        "`tls_key`. Without them the gate speaks plain HTTP.",
+        description="PEM file with the server's certificate and its intermediate certificates; with `tls_key`. Without "
+        "both files the gate serves plain HTTP.",
     )
     tls_key: Directory | None = Field(
-        default=None, description="File with the certificate's key, in PEM form, not encrypted."
+        default=None, description="PEM file with the private key of `tls_cert`, not encrypted."
     )
     tls_client_ca: Directory | None = Field(
         default=None,
-        description="File with authorities, in PEM form; clients have to show a certificate that one of them signed.",
+        description="PEM file with authorities; clients must then show a certificate signed by one of them.",
     )
     allow_unauthenticated_remote: bool = Field(
         default=False,
-        description="Serve other machines although callers are not authenticated; needed for a `host` "
+        description="Accept requests from other machines although callers are not authenticated; required for a `host` "
         "that is not loopback.",
     )
     admin_token_file: Directory | None = Field(
         default=None,
-        description="File with the secret that `/admin` asks for (`Authorization: Bearer ...`), also of a node; made "
-        "at the start if it is missing. Without it a server with an embedded store uses `admin.token` in its data "
-        "directory, and gates and nodes of a cluster refuse `/admin`.",
+        description="File with the secret for `/admin` (`Authorization: Bearer ...`), also of a node; created at the "
+        "start if missing. Without it, a server with an embedded store uses `admin.token` in its data directory, and "
+        "gates and nodes of a cluster refuse `/admin`.",
     )
     allow_local_admin: bool = Field(
         default=False,
         description="Serve `/admin` to programs on this machine without the admin token. Leave it off behind a proxy "
-        "or a service mesh on the same host: its clients look local.",
+        "or a service mesh on the same host, because its clients appear to be local.",
     )
     allow_remote_admin: bool = Field(
         default=False,
-        description="Let other machines, and clients of a proxy, use `/admin`, with the admin token.",
+        description="Accept `/admin` requests from other machines and through proxies; the admin token is required.",
     )
     allowed_hosts: Words = Field(
         default=(),
-        description="Names that a request's `Host` header may carry, without port; empty allows `localhost`, "
-        "`127.0.0.1`, `[::1]` and `host`. `*` allows any.",
+        description="Host names accepted in the `Host` header, without port. Default: `localhost`, `127.0.0.1`, "
+        "`[::1]` and `host`. `*` accepts any.",
     )
     allowed_origins: Words = Field(
         default=(),
-        description="Web origins, like `https://shop.example`, whose pages may call; the server's own origin "
-        "always may. `*` allows any.",
+        description="Web origins, like `https://shop.example`, whose pages may call; the server's own origin is always "
+        "allowed. `*` allows any.",
     )
     allowed_headers: HeaderNames = Field(
         default=(),
-        description="Request headers, besides those that the API knows, that pages of `allowed_origins` may send, like "
-        "`X-Requested-With, sentry-trace`.",
+        description="Additional request headers that pages of `allowed_origins` may send, like "
+        "`X-Requested-With, sentry-trace`. The headers of the API are always allowed.",
     )
     web_dir: Directory | None = Field(
         default=None,
-        description="Folder of static files to serve at `/`; none serves the API documentation there.",
+        description="Folder of static files to serve at `/`; by default the API documentation is served there.",
     )
     access_log: Literal["off", "errors", "all"] = Field(
         default="errors",
-        description="Which requests are logged: `off`, `all`, or `errors`: server errors and requests that a correct "
-        "client does not send. Business errors, reads of objects that do not exist and lost races are no errors.",
+        description="Requests to log: `off`, `all`, or `errors` (server errors, and requests that a correct client "
+        "does not send). Business errors, reads of missing objects and lost races do not count as errors.",
     )
     body_bytes_max: Annotated[ByteSize, Field(ge=1_024, le=limits.STATE_BYTES_MAX)] = Field(
         default=ByteSize(limits.BODY_BYTES_MAX),
-        description="Largest request body; a larger one is refused with 413 `too_large`.",
+        description="Largest request body; larger ones get 413 `too_large`.",
     )
     body_read_timeout_s: Seconds = Field(
-        default=limits.BODY_READ_TIMEOUT_S, description="How long a client may take to send a request body."
+        default=limits.BODY_READ_TIMEOUT_S, description="Time that a client has to send a request body."
     )
     bodies_bytes_max: Annotated[ByteSize, Field(ge=limits.STATE_BYTES_MAX)] = Field(
         default=ByteSize(limits.BODIES_BYTES_MAX),
-        description="Request bodies over 4 KiB whose requests are not answered yet, and pipelined requests that wait, "
-        "together; beyond it requests get 429 `overloaded`. At most a quarter of a container's memory by default.",
+        description="Total size of request bodies over 4 KiB whose requests are not answered yet, and of waiting "
+        "pipelined requests. Beyond it, requests get 429 `overloaded`. The default is at most a quarter of a "
+        "container's memory.",
     )
     answers_bytes_max: Annotated[ByteSize, Field(ge=limits.RESULT_BYTES_MAX)] = Field(
         default=ByteSize(limits.ANSWERS_BYTES_MAX),
-        description="Answers that clients have not taken yet, together; beyond it the connections that have been "
-        "blocked for the longest time are cut. At most a quarter of a container's memory by default.",
+        description="Total size of responses that clients have not read yet. Beyond it, the connections that have been "
+        "blocked longest are closed. The default is at most a quarter of a container's memory.",
     )
     head_read_timeout_s: Seconds = Field(
-        default=limits.HEAD_READ_TIMEOUT_S, description="How long a client may take to send the headers of a request."
+        default=limits.HEAD_READ_TIMEOUT_S, description="Time that a client has to send the headers of a request."
     )
     keep_alive_timeout_s: Seconds = Field(
         default=limits.KEEP_ALIVE_TIMEOUT_S, description="How long a connection may be idle between two requests."
     )
     write_stall_timeout_s: Seconds = Field(
-        default=limits.WRITE_STALL_TIMEOUT_S, description="How long a client may take nothing of an answer."
+        default=limits.WRITE_STALL_TIMEOUT_S, description="How long a client may read nothing of a response."
     )
     connections_max: int = Field(
         default=limits.CONNECTIONS_MAX,
         ge=1,
-        description="Open connections; further ones are answered with 429 `overloaded`.",
+        description="Open connections; further ones get 429 `overloaded`.",
     )
     drain_timeout_s: Seconds = Field(
-        default=limits.DRAIN_TIMEOUT_S, description="How long a stopping server waits for the calls that run."
+        default=limits.DRAIN_TIMEOUT_S, description="How long a stopping server waits for running calls."
     )
 
     def tls_files(self) -> TlsFiles | None:
-        """Return where the certificates are, if the gate speaks HTTPS."""
+        """Return the certificate files, or None if the gate does not serve HTTPS."""
         if self.tls_cert is None:
             return None
         return TlsFiles(
@@ -173,7 +174,7 @@ class GateSettings(Section):
     def _certified(self) -> Self:
         together("gate", tls_cert=self.tls_cert, tls_key=self.tls_key)
         if self.tls_client_ca is not None and self.tls_cert is None:
-            raise relation("tls_client_ca", "needs gate.tls_cert and gate.tls_key beside it")
+            raise relation("tls_client_ca", "requires gate.tls_cert and gate.tls_key as well")
         return self
 
     @model_validator(mode="after")
@@ -182,33 +183,33 @@ class GateSettings(Section):
             raise relation(
                 "host",
                 "other machines can reach {value}, and callers are not authenticated; listen on 127.0.0.1, "
-                "or set gate.allow_unauthenticated_remote to true if the network is yours",
+                "or set gate.allow_unauthenticated_remote to true if you trust the network",
                 value=self.host,
             )
         return self
 
 
 class NodeSettings(Section):
-    """The object host: its name, its memory, its times."""
+    """The object host: its name, its memory and its timeouts."""
 
     id: Annotated[str, AfterValidator(_node_id)] = Field(
         default="local",
         max_length=128,
-        description="Name of this node in logs and in `node#ID/...` ids; `POD_NAME` where it is not set.",
+        description="Name of this node in logs and in `node#ID/...` ids; `POD_NAME` by default.",
     )
     activations_max: int = Field(
         default=limits.ACTIVATIONS_MAX,
         ge=1,
-        description="Objects held in memory; beyond it the least recently used are passivated.",
+        description="Objects held in memory. Beyond it, the least recently used ones are passivated.",
     )
     activations_bytes_max: Annotated[ByteSize, Field(ge=limits.MIB)] = Field(
         default=ByteSize(limits.ACTIVATIONS_BYTES_MAX),
-        description="Size of the states held in memory; beyond it as above. In a container with a limit the default "
-        "follows from that.",
+        description="Total size of the states held in memory. Beyond it, the least recently used objects are "
+        "passivated. In a container with a memory limit the default is derived from that limit.",
     )
     idle_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=limits.IDLE_TIMEOUT_S,
-        description="Passivate an object after this time without a call; a class may say otherwise.",
+        description="Objects without a call for this time are passivated; a class may set another time.",
     )
     mailbox_calls_max: int = Field(
         default=limits.MAILBOX_CALLS_MAX,
@@ -218,31 +219,31 @@ class NodeSettings(Section):
     inflight_calls_max: int = Field(
         default=limits.INFLIGHT_CALLS_MAX,
         ge=1,
-        description="Calls inside the node, waiting or running; further ones get 429 `overloaded`.",
+        description="Calls in the node, waiting or running; further ones get 429 `overloaded`.",
     )
     default_call_timeout_s: Seconds = Field(
-        default=limits.CALL_TIMEOUT_S, description="Deadline of a call that names none."
+        default=limits.CALL_TIMEOUT_S, description="Timeout of calls that do not set one."
     )
     default_create_timeout_s: Seconds = Field(
-        default=limits.CREATE_TIMEOUT_S, description="Deadline of a create, read or delete that names none."
+        default=limits.CREATE_TIMEOUT_S, description="Timeout of creates, reads and deletes that do not set one."
     )
     call_timeout_s_max: Seconds = Field(
-        default=limits.CALL_TIMEOUT_S_MAX, description="Longest deadline that `GoVerse-Timeout` may ask for."
+        default=limits.CALL_TIMEOUT_S_MAX, description="Longest timeout that `GoVerse-Timeout` may request."
     )
-    hook_timeout_s: Seconds = Field(default=limits.HOOK_TIMEOUT_S, description="Longest time of one `on_...` hook.")
+    hook_timeout_s: Seconds = Field(default=limits.HOOK_TIMEOUT_S, description="Timeout of one `on_...` hook.")
     idempotency_retention_s: Annotated[float, Field(ge=60, le=limits.TOMBSTONE_RETENTION_S)] = Field(
         default=limits.IDEMPOTENCY_RETENTION_S,
-        description="How long the answer to an idempotency key is kept.",
+        description="How long the response to an idempotency key is kept.",
     )
     kept_replies_bytes_max: Annotated[ByteSize, Field(ge=limits.MIB)] = Field(
         default=ByteSize(limits.KEPT_REPLIES_BYTES_MAX),
-        description="Memory of the answers that the embedded store keeps for idempotency keys; beyond it new calls "
-        "with a key get 429 `overloaded`, repetitions are answered. In a container with a limit at most a quarter of "
-        "that.",
+        description="Memory for the responses that the embedded store keeps for idempotency keys. Beyond it, new calls "
+        "with a key get 429 `overloaded`; repeated ones still get their response. In a container with a memory limit "
+        "the default is at most a quarter of it.",
     )
     kept_replies_object_bytes_max: Annotated[ByteSize, Field(ge=limits.RESULT_BYTES_MAX)] = Field(
         default=ByteSize(limits.KEPT_REPLIES_OBJECT_BYTES_MAX),
-        description="As above, for the answers of 16 KiB and more of one object.",
+        description="The same limit for one object; only responses of 16 KiB and more count.",
     )
 
     @model_validator(mode="after")
@@ -251,67 +252,67 @@ class NodeSettings(Section):
             if getattr(self, name) > self.call_timeout_s_max:
                 raise relation(
                     name,
-                    "more than node.call_timeout_s_max, which is {most}",
+                    "must not exceed node.call_timeout_s_max, which is {most}",
                     most=f"{self.call_timeout_s_max:g}",
                 )
         return self
 
 
 class WalSettings(Section):
-    """The embedded store: where it lives and how it writes."""
+    """The embedded store: its directory and its write settings."""
 
     data_dir: Directory = Field(
-        default=Path(".goverse"), description="Folder of the log and the snapshots; created when missing."
+        default=Path(".goverse"), description="Directory of the log and the snapshots; created if missing."
     )
     batch_max_bytes: Annotated[ByteSize, Field(ge=limits.KIB)] = Field(
         default=ByteSize(limits.WAL_BATCH_MAX_BYTES),
-        description="Turns that commit together, at most this many bytes.",
+        description="Total size of turns that are committed together.",
     )
     batch_max_ms: float = Field(
         default=limits.WAL_BATCH_MAX_MS,
         ge=0,
         le=1_000,
-        description="Time that a batch waits for more turns; what comes during a commit is together anyway.",
+        description="How long a batch waits for more turns. Turns that arrive during a commit are batched anyway.",
     )
     segment_bytes: Annotated[ByteSize, Field(ge=_SEGMENT_BYTES_MIN)] = Field(
         default=ByteSize(limits.WAL_SEGMENT_BYTES),
-        description="Size at which a log file is closed and the next one begun.",
+        description="Size at which a log file is closed and the next one started.",
     )
     snapshot_bytes: Annotated[ByteSize, Field(ge=limits.MIB)] = Field(
         default=ByteSize(limits.WAL_SNAPSHOT_BYTES),
-        description="Log written since the last snapshot that starts the next one.",
+        description="Size of the log since the last snapshot at which the next snapshot is taken.",
     )
     snapshots_kept: int = Field(
         default=limits.WAL_SNAPSHOTS_KEPT,
         ge=1,
         le=100,
-        description="Snapshots kept, with the log behind the oldest, in case the newest is damaged.",
+        description="Number of snapshots kept, with the log since the oldest, in case the newest is damaged.",
     )
 
 
 class ObjectSettings(Section):
-    """One object type, by its name: what the installation decides instead of the class."""
+    """The permissions of one object type, which override those of the class."""
 
     create: Who | None = Field(
         default=None,
         description="Who may create objects of this type: `anyone`, `internal` (other objects only) or `nobody`.",
     )
-    delete: Who | None = Field(default=None, description="Who may delete objects of this type; the same words.")
+    delete: Who | None = Field(default=None, description="Who may delete objects of this type; values as for `create`.")
 
     def rule(self) -> AccessRule:
-        """Return the section as the registry of types takes it."""
+        """Return the permissions as the registry of types expects them."""
         return AccessRule(self.create, self.delete)
 
 
 class LogSettings(Section):
-    """Logs: their form and how much of them."""
+    """The log's format and level."""
 
     format: Annotated[Literal["auto", "json", "text"], BeforeValidator(_lower)] = Field(
         default="auto",
-        description="`json`, one object per line; `text`, for people; `auto` takes text on a terminal, JSON elsewhere.",
+        description="`json`: one object per line; `text`: for humans; `auto`: text on a terminal, else JSON.",
     )
     level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
-        default="info", description="Least severe level that is written; changed at run time over HTTP."
+        default="info", description="Lowest level that is written; it can be changed at run time over HTTP."
     )
 
 
@@ -331,5 +332,5 @@ class Settings(BaseSettings):
     objects: dict[str, ObjectSettings] = Field(default_factory=dict[str, ObjectSettings])
 
     def access_rules(self) -> dict[str, AccessRule]:
-        """Return what ``objects`` says about who may create and delete, by type."""
+        """Return the create and delete permissions of ``objects``, by type."""
         return {name: section.rule() for name, section in self.objects.items()}

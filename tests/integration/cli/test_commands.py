@@ -422,7 +422,7 @@ def test_config_check_tells_everything_that_is_wrong_and_ends_with_2(tmp_path: P
     as_json = goverse("config", "check", "-o", "json", cwd=tmp_path, GOVERSE_CONFIG="goverse.yaml")
 
     assert text.returncode == as_json.returncode == 2
-    assert "gate.prot (goverse.yaml, line 2): no setting has this name; did you mean gate.port?" in text.stderr
+    assert "gate.prot (goverse.yaml, line 2): unknown setting; did you mean gate.port?" in text.stderr
     assert [problem["setting"] for problem in json.loads(as_json.stderr)["problems"]] == ["gate.port", "gate.prot"]
 
 

@@ -202,7 +202,7 @@ async def test_a_process_whose_certificates_are_of_no_use_does_not_start(process
         "wire.tls_name": (["node", application], wire),
         "needs wire.tls_key beside it": (["node", application], {**wire, "GOVERSE_WIRE__TLS_KEY": ""}),
         "gate.tls_key: ": (["gate", "--port", "0"], {**gate, "GOVERSE_GATE__TLS_KEY": str(tmp_path / "none")}),
-        "needs gate.tls_cert": (
+        "requires gate.tls_cert": (
             ["gate", "--port", "0"],
             {"GOVERSE_GATE__TLS_CLIENT_CA": gate["GOVERSE_GATE__TLS_CLIENT_CA"]},
         ),

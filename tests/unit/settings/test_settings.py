@@ -161,13 +161,13 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
     [
         (
             "gate:\n  prot: 1\n",
-            "gate.prot ({file}, line 2): no setting has this name; did you mean gate.port?",
+            "gate.prot ({file}, line 2): unknown setting; did you mean gate.port?",
         ),
-        ("gaet:\n  port: 1\n", "gaet ({file}, line 1): no section has this name; did you mean gate?"),
-        ("data_dir: x\n", "data_dir ({file}, line 1): no section has this name; did you mean wal.data_dir?"),
+        ("gaet:\n  port: 1\n", "gaet ({file}, line 1): unknown section; did you mean gate?"),
+        ("data_dir: x\n", "data_dir ({file}, line 1): unknown section; did you mean wal.data_dir?"),
         (
             "gate:\n  qqqqqq: 1\n",
-            "gate.qqqqqq ({file}, line 2): no setting has this name; there are gate.host, ",
+            "gate.qqqqqq ({file}, line 2): unknown setting; there are gate.host, ",
         ),
         (
             "gate:\n  port: 1\n  port: 2\n",
@@ -226,7 +226,7 @@ def test_an_unknown_variable_is_refused_and_the_nearest_named(variable: str, nea
 
 def test_a_section_name_alone_is_no_setting() -> None:
     assert (
-        "GOVERSE_GATE: no setting has this name"
+        "GOVERSE_GATE: unknown setting"
         in refused(environ={"GOVERSE_GATE": "x", "GOVERSE_GATE__PORT": "1"}).detail
     )
 
