@@ -1,4 +1,4 @@
-"""Reserved ports: two processes that look for ports at the same time never get the same one."""
+"""Reserved ports: two processes that search at the same time never get the same port."""
 
 import os
 import socket

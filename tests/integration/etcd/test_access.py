@@ -196,6 +196,6 @@ def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         asyncio.run(asyncio.wait_for(connect(), PATIENCE_S))
 
 
-def test_options_that_do_not_go_together_are_refused() -> None:
+def test_contradicting_options_are_refused() -> None:
     with pytest.raises(ConfigError, match="name at least one member"):
         EtcdOptions(endpoints=())

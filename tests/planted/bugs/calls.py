@@ -120,38 +120,38 @@ PLANTED: Final = (
     Planted(
         "a-lost-send-is-no-attempt",
         _forget_the_lost_send,
-        "tests/unit/cluster/test_delivery.py::test_what_was_lost_is_a_further_attempt_with_the_same_key",
+        "tests/unit/cluster/test_delivery.py::test_a_lost_call_is_sent_as_another_attempt_with_the_same_key",
         "assert",
     ),
     Planted(
         "the-older-claim-is-believed",
         _believe_the_older_claim,
-        "tests/unit/cluster/test_table.py::test_claims_become_routes_and_the_higher_epoch_counts",
+        "tests/unit/cluster/test_table.py::test_claims_become_routes_and_the_higher_epoch_wins",
         "assert",
     ),
     Planted(
         "foreign-keys-are-taken",
         _take_any_key,
-        "tests/unit/cluster/test_keys.py::test_what_is_not_a_key_of_this_cluster_is_none[/goverse/main/pins/007]",
+        "tests/unit/cluster/test_keys.py::test_keys_of_other_clusters_and_unknown_keys_are_not_parsed[/goverse/main/pins/007]",
         "assert",
     ),
     Planted(
         "the-leadership-of-an-earlier-process-counts",
         _lead_for_an_earlier_process,
-        "tests/unit/cluster/test_election.py::test_an_earlier_processs_leadership_is_not_taken_over",
+        "tests/unit/cluster/test_election.py::test_the_leadership_of_an_earlier_process_is_not_inherited",
         "assert",
     ),
     Planted(
         "any-number-of-calls-is-parked",
         _park_without_bound,
-        "tests/unit/cluster/test_parking.py::test_a_full_car_park_refuses",
+        "tests/unit/cluster/test_parking.py::test_full_parking_refuses_calls",
         "DID NOT RAISE",
     ),
     Planted(
         "a-peer-may-send-any-body",
         _take_any_body,
         "tests/unit/wire/test_incoming.py::"
-        "test_bodies_have_the_bound_of_a_gate_or_of_a_state_where_an_object_sent_them",
+        "test_bodies_from_objects_may_be_larger_than_bodies_from_a_gate",
         "assert",
     ),
     Planted(

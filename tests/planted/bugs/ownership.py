@@ -166,7 +166,7 @@ PLANTED: Final = (
     Planted(
         "a-lease-is-counted-from-its-answer",
         _count_the_lease_from_the_answer,
-        "tests/unit/cluster/test_lease.py::test_the_time_that_the_answer_took_is_not_the_leases",
+        "tests/unit/cluster/test_lease.py::test_the_deadline_counts_from_sending_not_from_the_answer",
         "alive",
     ),
     Planted(

@@ -1,4 +1,4 @@
-"""A call is sent again exactly when that cannot run it twice."""
+"""Delivery: a call is retried if and only if that cannot execute it twice."""
 
 import pytest
 
@@ -16,20 +16,20 @@ def delivery(*, changes: bool = True, key: str | None = None) -> Delivery:
     return Delivery(100.0, 130.0, changes=changes, idempotency_key=key, router_key="g1.1")
 
 
-def test_a_call_goes_to_the_owner_with_a_key_if_it_changes_anything() -> None:
+def test_a_call_that_changes_something_is_sent_to_the_owner_with_a_key() -> None:
     assert delivery().next(A1, 100.0) == Send(A1, 0, "gv-g1.1")
     assert delivery(key="mine").next(A1, 100.0) == Send(A1, 0, "mine")
     assert delivery(changes=False).next(A1, 100.0) == Send(A1, 0, None)
 
 
-def test_without_an_owner_it_waits_for_one_until_its_deadline() -> None:
+def test_a_call_without_an_owner_is_parked_until_its_deadline() -> None:
     call = delivery()
     assert call.next(None, 100.0) == Park(130.0)
     assert call.next(B3, 101.0) == Send(B3, 0, "gv-g1.1")
 
 
 @pytest.mark.parametrize("miss", [Miss.MOVING, Miss.UNSENT])
-def test_what_was_not_executed_is_no_attempt_and_waits_for_another_route(miss: Miss) -> None:
+def test_a_send_that_was_not_executed_is_no_attempt_and_waits_for_another_route(miss: Miss) -> None:
     call = delivery()
     call.next(A1, 100.0)
     call.missed(miss, 100.0)
@@ -39,7 +39,7 @@ def test_what_was_not_executed_is_no_attempt_and_waits_for_another_route(miss: M
     assert call.next(A2, 100.0) == Send(A2, 0, "gv-g1.1")
 
 
-def test_what_was_lost_is_a_further_attempt_with_the_same_key() -> None:
+def test_a_lost_call_is_sent_as_another_attempt_with_the_same_key() -> None:
     call = delivery()
     call.next(A1, 100.0)
     call.missed(Miss.LOST, 100.0)
@@ -49,7 +49,7 @@ def test_what_was_lost_is_a_further_attempt_with_the_same_key() -> None:
     assert call.next(A2, 100.0) == Send(A2, 1, "gv-g1.1")
 
 
-def test_the_same_owner_is_tried_again_after_pauses_that_double() -> None:
+def test_the_same_owner_is_retried_with_doubling_pauses() -> None:
     call, now, pauses = delivery(), 100.0, list[float]()
     for _ in range(7):
         assert isinstance(call.next(A1, now), Send)
@@ -65,7 +65,7 @@ def test_the_same_owner_is_tried_again_after_pauses_that_double() -> None:
     assert call.next(B3, now) == Park(now + PARK_RETRY_S)
 
 
-def test_a_pause_never_reaches_past_the_deadline() -> None:
+def test_a_pause_never_exceeds_the_deadline() -> None:
     call = delivery()
     call.next(A1, 129.99)
     call.missed(Miss.UNSENT, 129.99)
@@ -83,7 +83,7 @@ def told(step: object) -> Timeout:
     ("misses", "executed"),
     [((), "no"), ((Miss.MOVING, Miss.UNSENT), "no"), ((Miss.LOST,), "unknown"), ((Miss.LOST, Miss.MOVING), "unknown")],
 )
-def test_past_the_deadline_the_caller_hears_whether_it_may_have_run(misses: tuple[Miss, ...], executed: str) -> None:
+def test_a_timeout_says_whether_the_call_may_have_run(misses: tuple[Miss, ...], executed: str) -> None:
     call = delivery()
     for number, miss in enumerate(misses):
         call.next(Route("a", number, "a:1"), 101.0)
@@ -96,7 +96,7 @@ def test_past_the_deadline_the_caller_hears_whether_it_may_have_run(misses: tupl
     assert "no node served" in told(call.next(None, 130.0)).detail
 
 
-def test_a_call_that_is_on_its_way_at_the_deadline_may_have_run() -> None:
+def test_a_call_in_progress_at_the_deadline_may_have_run() -> None:
     call = delivery()
     call.next(A1, 101.0)
     error = told(call.expire(A1, 130.0))

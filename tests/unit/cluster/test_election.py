@@ -1,4 +1,4 @@
-"""One leads: who created the key, until the key is gone."""
+"""Leader election: the node that created the key leads until the key is gone."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from goverse.limits import CAMPAIGN_RETRY_S
 pytestmark = pytest.mark.requirement("CLU-4")
 
 
-def test_who_sees_no_leader_campaigns_and_leads_once_its_key_is_seen() -> None:
+def test_a_node_that_sees_no_leader_campaigns_and_leads_once_it_sees_its_key() -> None:
     election = Election("a", "a.1")
     assert not election.campaigns(0.0, eligible=False)
     assert election.campaigns(0.0, eligible=True)
@@ -34,7 +34,7 @@ def test_the_loser_waits_until_the_key_is_gone() -> None:
     assert election.campaigns(0.1 + CAMPAIGN_RETRY_S, eligible=True)
 
 
-def test_an_earlier_processs_leadership_is_not_taken_over() -> None:
+def test_the_leadership_of_an_earlier_process_is_not_inherited() -> None:
     election = Election("a", "a.2")
     election.seen(b"a a.1", 12)
 

@@ -1,4 +1,4 @@
-"""Every key has one reading, and no id reaches into another key."""
+"""The etcd key layout: every key is parsed unambiguously, and no id can form another key."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ LAYOUT = KeyLayout("main")
 NAMED = st.sampled_from([Kind.NODE, Kind.GATE, Kind.CLAIMS, Kind.DRAIN, Kind.LOAD])
 
 
-def test_keys_stand_where_the_design_says() -> None:
+def test_keys_follow_the_documented_layout() -> None:
     assert [LAYOUT.shards, LAYOUT.leader, LAYOUT.targets] == [
         "/goverse/main/shards",
         "/goverse/main/leader",
@@ -28,7 +28,7 @@ def test_keys_stand_where_the_design_says() -> None:
 
 
 @given(NAMED, st.text(min_size=1))
-def test_a_key_reads_back_whatever_the_id(kind: Kind, name: str) -> None:
+def test_every_id_survives_building_and_parsing_a_key(kind: Kind, name: str) -> None:
     assert LAYOUT.parse(LAYOUT.key(kind, name)) == ParsedKey(kind, name)
 
 
@@ -53,11 +53,11 @@ def test_different_things_have_different_keys(kind: Kind, name: str, other: Kind
         "",
     ],
 )
-def test_what_is_not_a_key_of_this_cluster_is_none(key: str) -> None:
+def test_keys_of_other_clusters_and_unknown_keys_are_not_parsed(key: str) -> None:
     assert LAYOUT.parse(key) is None
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "ä", "x" * 65])
-def test_a_clusters_name_must_fit_into_a_key(name: str) -> None:
+def test_invalid_cluster_names_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="1 to 64"):
         KeyLayout(name)

@@ -1,4 +1,4 @@
-"""A lease is counted from when the request for it was sent."""
+"""Lease deadlines count from when the request was sent."""
 
 import pytest
 
@@ -20,14 +20,14 @@ def granted(now: float = 100.0) -> Lease:
     return lease
 
 
-def test_the_time_that_the_answer_took_is_not_the_leases() -> None:
+def test_the_deadline_counts_from_sending_not_from_the_answer() -> None:
     lease = granted(100.0)
 
     assert lease.alive(100.0 + LIVES_S - 0.001)
     assert not lease.alive(100.0 + LIVES_S)
 
 
-def test_keepalives_are_due_in_time_and_extend_it() -> None:
+def test_keepalives_are_due_in_time_and_extend_the_lease() -> None:
     lease = granted(100.0)
     due = lease.next_at()
     assert due == 100.0 + TTL_S / LEASE_REFRESHES
@@ -39,7 +39,7 @@ def test_keepalives_are_due_in_time_and_extend_it() -> None:
     assert lease.deadline == due + LIVES_S
 
 
-def test_a_keepalive_without_answer_is_tried_again_and_the_deadline_stays() -> None:
+def test_an_unanswered_keepalive_is_retried_and_the_deadline_stays() -> None:
     lease = granted(100.0)
     lease.asked(102.0)
     lease.unanswered(103.0)
@@ -49,7 +49,7 @@ def test_a_keepalive_without_answer_is_tried_again_and_the_deadline_stays() -> N
     assert lease.deadline == 100.0 + LIVES_S
 
 
-def test_a_shorter_extension_does_not_take_back_what_was_given() -> None:
+def test_a_shorter_extension_does_not_move_the_deadline_back() -> None:
     lease = granted(100.0)
     lease.asked(101.0)
     lease.refreshed(2.0)
@@ -57,7 +57,7 @@ def test_a_shorter_extension_does_not_take_back_what_was_given() -> None:
     assert lease.deadline == 100.0 + LIVES_S
 
 
-def test_a_lost_lease_is_over_at_once_and_another_one_is_asked_for() -> None:
+def test_a_lost_lease_ends_immediately_and_a_new_one_is_requested() -> None:
     lease = granted(100.0)
     lease.asked(102.0)
     lease.lost()

@@ -1,4 +1,4 @@
-"""Waiting calls are few enough, in order, and none is forgotten or told twice."""
+"""Parked calls: limited, resumed in order, and neither lost nor resumed twice."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from goverse.errors import Overloaded
 pytestmark = pytest.mark.requirement("CLU-3")
 
 
-def test_calls_go_on_in_the_order_in_which_they_came_when_their_shard_moved() -> None:
+def test_calls_resume_in_arrival_order_when_their_shard_moved() -> None:
     parking: Parking[str] = Parking(10)
     for call, shard in (("a", 1), ("b", 2), ("c", 1), ("d", 3)):
         parking.park(call, shard, until=50.0)
@@ -18,7 +18,7 @@ def test_calls_go_on_in_the_order_in_which_they_came_when_their_shard_moved() ->
     assert (len(parking), parking.due(50.0), len(parking)) == (1, ["d"], 0)
 
 
-def test_calls_go_on_when_their_time_has_come() -> None:
+def test_calls_resume_when_their_time_has_come() -> None:
     parking: Parking[str] = Parking(10)
     parking.park("late", 1, until=9.0)
     parking.park("soon", 1, until=3.0)
@@ -29,7 +29,7 @@ def test_calls_go_on_when_their_time_has_come() -> None:
     assert parking.next_at() is None
 
 
-def test_a_call_whose_caller_left_is_forgotten() -> None:
+def test_a_call_whose_caller_gave_up_is_dropped() -> None:
     parking: Parking[str] = Parking(10)
     parking.park("a", 1, until=9.0)
     parking.park("b", 1, until=9.0)
@@ -38,7 +38,7 @@ def test_a_call_whose_caller_left_is_forgotten() -> None:
     assert (len(parking), parking.moved({1}), parking.due(99.0)) == (1, ["b"], [])
 
 
-def test_a_full_car_park_refuses() -> None:
+def test_full_parking_refuses_calls() -> None:
     parking: Parking[str] = Parking(2)
     parking.park("a", 1, until=9.0)
     parking.park("b", 1, until=9.0)
@@ -49,7 +49,7 @@ def test_a_full_car_park_refuses() -> None:
     assert parking.moved({1}) == ["a", "b"]
 
 
-def test_a_shard_that_does_not_come_back_leaves_places_for_the_others() -> None:
+def test_a_shard_that_never_recovers_leaves_room_for_the_others() -> None:
     parking: Parking[str] = Parking(100)
     for _ in range(80):
         parking.park("stuck", 1, until=9.0)
@@ -62,7 +62,7 @@ def test_a_shard_that_does_not_come_back_leaves_places_for_the_others() -> None:
     assert parking.moved(range(2, 18)) == ["other"] * 16
 
 
-def test_times_of_calls_that_went_on_do_not_pile_up() -> None:
+def test_times_of_resumed_calls_do_not_pile_up() -> None:
     parking: Parking[int] = Parking(10)
     parking.park(-1, 1, until=1e9)
     for call in range(20_000):

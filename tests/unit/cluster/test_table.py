@@ -1,4 +1,4 @@
-"""The table shows the newest claim of a node that can be reached, and tells who waits."""
+"""The shard table: the newest claim of a registered node is the route, and watchers are called."""
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +11,7 @@ from tests.unit.cluster.views import FedView
 pytestmark = pytest.mark.requirement("CLU-3")
 
 
-def test_claims_become_routes_and_the_higher_epoch_counts() -> None:
+def test_claims_become_routes_and_the_higher_epoch_wins() -> None:
     view, table = FedView(), ShardTable(4)
     view.node("a")
     view.node("b")
@@ -29,7 +29,7 @@ def test_claims_become_routes_and_the_higher_epoch_counts() -> None:
     assert (table.update(view), table.changes) == (set(), 3)
 
 
-def test_a_node_without_registration_is_no_route() -> None:
+def test_an_unregistered_node_is_not_a_route() -> None:
     view, table = FedView(), ShardTable(2)
     view.claim("a", {0: 1})
     assert table.update(view) == set()
@@ -40,7 +40,7 @@ def test_a_node_without_registration_is_no_route() -> None:
     assert table.route(0) is None
 
 
-def test_a_node_that_came_back_elsewhere_is_another_route() -> None:
+def test_a_node_with_another_address_is_another_route() -> None:
     view, table = FedView(), ShardTable(2)
     view.node("a")
     view.claim("a", {0: 1})
@@ -62,7 +62,7 @@ def test_a_reload_is_followed_like_any_change() -> None:
     assert table.routes == [None, None]
 
 
-def test_who_waits_is_told_once_and_only_of_its_shard() -> None:
+def test_a_watcher_is_called_once_and_only_for_its_shard() -> None:
     view, table, told = FedView(), ShardTable(3), list[str]()
     view.node("a")
     table.wait(0, lambda: told.append("first"))
@@ -82,7 +82,7 @@ def test_who_waits_is_told_once_and_only_of_its_shard() -> None:
     assert len(table) == 3
 
 
-def test_a_change_that_is_no_claim_costs_nothing() -> None:
+def test_a_change_of_another_kind_costs_nothing() -> None:
     view, table = FedView(), ShardTable(4)
     view.node("a")
     view.claim("a", {0: 1})
@@ -93,7 +93,7 @@ def test_a_change_that_is_no_claim_costs_nothing() -> None:
 
 @settings(max_examples=30)
 @given(data())
-def test_whatever_happens_in_whatever_order_the_table_shows_what_a_look_at_everything_shows(
+def test_incremental_updates_give_the_same_table_as_a_full_rebuild(
     choices: DataObject,
 ) -> None:
     view, table = FedView(), ShardTable(4)

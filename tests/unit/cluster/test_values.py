@@ -1,4 +1,4 @@
-"""What is written to etcd reads back as it was, is small, and nothing else is taken for it."""
+"""The codecs of etcd values: round trips, sizes, and rejection of damaged values."""
 
 import pytest
 from hypothesis import given
@@ -33,7 +33,7 @@ CLAIMS = st.builds(
 
 
 @given(targets())
-def test_targets_read_back_as_they_were(value: Targets) -> None:
+def test_targets_survive_encoding(value: Targets) -> None:
     again = Targets.decode(value.encode())
 
     assert again == value
@@ -43,11 +43,11 @@ def test_targets_read_back_as_they_were(value: Targets) -> None:
 
 
 @given(CLAIMS)
-def test_claims_read_back_as_they_were(value: Claims) -> None:
+def test_claims_survive_encoding(value: Claims) -> None:
     assert Claims.decode(value.encode()) == value
 
 
-def test_the_bytes_of_this_release_stay_readable() -> None:
+def test_values_of_this_release_stay_readable() -> None:
     written = Targets.of(["n1", None, "n2", "n2", "n1"])
     claims = Claims("n.1", {0: 260, 7: 261, 255: 560})
 
@@ -58,7 +58,7 @@ def test_the_bytes_of_this_release_stay_readable() -> None:
 
 
 @pytest.mark.parametrize(("shards", "bytes_max"), [(8_192, 80_000), (CLUSTER_SHARDS_MAX, 320_000)])
-def test_all_shards_are_one_value_far_below_what_etcd_takes(shards: int, bytes_max: int) -> None:
+def test_a_value_with_all_shards_is_far_below_etcds_limit(shards: int, bytes_max: int) -> None:
     nodes = [f"goverse-node-{number}.goverse.default.svc" for number in range(1_000)]
     many = Targets(nodes, [1 + shard % len(nodes) for shard in range(shards)])
     one = Claims("goverse-node-0.1", {shard: 1_000_000 + shard * 7 % 50_000 for shard in range(shards)})
@@ -69,7 +69,7 @@ def test_all_shards_are_one_value_far_below_what_etcd_takes(shards: int, bytes_m
 
 
 @given(st.binary(max_size=80))
-def test_strange_bytes_are_damage_or_a_value_and_never_anything_else(value: bytes) -> None:
+def test_random_bytes_decode_to_a_value_or_raise_data_damaged(value: bytes) -> None:
     for read in (Targets.decode, Claims.decode, Member.decode, Load.decode):
         try:
             found = read(value)
@@ -79,7 +79,7 @@ def test_strange_bytes_are_damage_or_a_value_and_never_anything_else(value: byte
 
 
 @given(targets(), st.data())
-def test_a_changed_or_cut_value_never_reads_as_something_impossible(value: Targets, data: st.DataObject) -> None:
+def test_a_changed_or_truncated_value_never_decodes_to_an_impossible_one(value: Targets, data: st.DataObject) -> None:
     encoded = bytearray(value.encode())
     at = data.draw(st.integers(0, len(encoded) - 1))
     encoded[at] = data.draw(st.integers(0, 255))
@@ -128,7 +128,7 @@ def test_damaged_claims_say_what_is_wrong(value: bytes, why: str) -> None:
         Claims.decode(value)
 
 
-def test_a_newer_format_is_told_apart_from_damage() -> None:
+def test_a_newer_format_is_not_reported_as_damage() -> None:
     for read in (Targets.decode, Claims.decode):
         with pytest.raises(DataNewer, match="format 2"):
             read(b"\x02 whatever")
@@ -137,7 +137,7 @@ def test_a_newer_format_is_told_apart_from_damage() -> None:
 # --- members and loads ------------------------------------------------------------------------------------------------
 
 
-def test_members_and_loads_read_back_as_they_were() -> None:
+def test_members_and_loads_survive_encoding() -> None:
     member = Member("n1", "10.0.0.1:7000", "n1.7", "0.1.0", (1, 3), 2.5, MemberState.DRAINING)
     load = Load(1000, 12.5, 0.5, 0.25, {7: 3.5, 8191: 1.0})
 
@@ -145,7 +145,7 @@ def test_members_and_loads_read_back_as_they_were() -> None:
     assert Load.decode(load.encode()) == load
 
 
-def test_a_newer_releases_members_are_understood_as_far_as_possible() -> None:
+def test_members_of_a_newer_release_are_read_as_far_as_possible() -> None:
     newer = Member("n1", "a:1", "i").encode().replace(b'"serving"', b'"hibernating"').replace(b"{", b'{"moods":[1],', 1)
 
     assert Member.decode(newer) == Member("n1", "a:1", "i")
@@ -164,7 +164,7 @@ def test_a_newer_releases_members_are_understood_as_far_as_possible() -> None:
         (b'"address":"a:1",', b""),
     ],
 )
-def test_a_member_without_what_it_must_have_is_damage(change: tuple[bytes, bytes]) -> None:
+def test_a_member_without_a_required_field_is_damage(change: tuple[bytes, bytes]) -> None:
     encoded = Member("n1", "a:1", "i").encode()
     assert change[0] in encoded
 

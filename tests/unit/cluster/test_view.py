@@ -1,4 +1,4 @@
-"""The view is what etcd says, and does not lose its head over what it cannot read."""
+"""The cluster view: it follows etcd and survives unreadable values."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.unit.cluster.views import FedView
 pytestmark = pytest.mark.requirement("CLU-1")
 
 
-def test_every_kind_of_key_is_read_and_forgotten() -> None:
+def test_every_kind_of_key_is_added_and_removed() -> None:
     view = FedView()
     layout = view.layout
     gate = Member("g", "g:1", "g.1")
@@ -51,7 +51,7 @@ def test_a_reload_replaces_everything() -> None:
     assert view.revision_of(view.layout.node("old")) == 0
 
 
-def test_a_value_that_cannot_be_read_leaves_what_was_there_and_is_told() -> None:
+def test_an_unreadable_value_keeps_the_previous_one_and_is_reported() -> None:
     view = FedView()
     view.claim("n", {1: 1})
     view.aim(["n"])
@@ -70,7 +70,7 @@ def test_a_value_that_cannot_be_read_leaves_what_was_there_and_is_told() -> None
     assert len(view.faults) == 3
 
 
-def test_damaged_targets_leave_everything_to_nobody_at_their_revision() -> None:
+def test_damaged_targets_leave_every_shard_without_owner_at_their_revision() -> None:
     view = FedView()
     view.aim(["n"])
     revision = view.write(view.layout.targets, b"\x00nonsense")
@@ -82,7 +82,7 @@ def test_damaged_targets_leave_everything_to_nobody_at_their_revision() -> None:
     assert not view.faults
 
 
-def test_keys_of_a_newer_release_are_let_alone() -> None:
+def test_keys_of_a_newer_release_are_ignored() -> None:
     view = FedView()
     revision = view.write("/goverse/test/moods/n", b"good")
     view.remove("/goverse/test/moods/n")

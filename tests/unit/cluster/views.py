@@ -1,4 +1,4 @@
-"""A view fed by hand, as a watch would feed it."""
+"""A cluster view that tests write to directly, instead of a watch."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from goverse.cluster.view import ClusterView, Entry
 
 
 class FedView(ClusterView):
-    """A view whose test writes to it; each write gets the next revision, which it returns."""
+    """A view that is written by the test. Every write gets the next revision and returns it."""
 
     def __init__(self) -> None:
         super().__init__(KeyLayout("test"))
         self._created: dict[str, int] = {}
 
     def write(self, key: str, value: bytes) -> int:
-        """Take in a write of `key`."""
         revision = self.revision + 1
         self.put(Entry(key, value, self._created.setdefault(key, revision), revision))
         return revision
 
     def remove(self, *keys: str) -> None:
-        """Take in the deletion of `keys`."""
         for key in keys:
             self._created.pop(key, None)
             self.delete(key, self.revision + 1)
@@ -38,7 +36,7 @@ class FedView(ClusterView):
         return self.write(self.layout.node(name), member.encode())
 
     def claim(self, name: str, epochs: Mapping[int, int], *, life: int = 1) -> int:
-        """Let a node claim."""
+        """Write the claims of a node."""
         return self.write(self.layout.claims(name), Claims(f"{name}.{life}", epochs).encode())
 
     def aim(self, owners: Sequence[str | None]) -> int:
@@ -46,9 +44,9 @@ class FedView(ClusterView):
         return self.write(self.layout.targets, Targets.of(owners).encode())
 
     def forget(self) -> None:
-        """Hear of everything anew, of which nothing is left."""
+        """Reload the view from an empty etcd."""
         self.reload((), self.revision)
 
     def die(self, name: str) -> None:
-        """Let a node's lease end."""
+        """End a node's lease."""
         self.remove(self.layout.node(name), self.layout.claims(name))

@@ -1,1 +1,1 @@
-"""The client of etcd, its rules alone: no server and no network."""
+"""The rules of the etcd client, tested without a server or network."""

@@ -1,4 +1,4 @@
-"""What each answer of etcd means for a watch."""
+"""The position of a watch, and the effect of each answer on it."""
 
 from collections.abc import Sequence
 
@@ -35,7 +35,7 @@ def answer(
     return messages.WatchResponse(header=header(revision, cluster_id), events=events, fragment=fragment)
 
 
-def test_events_move_the_position_by_their_own_revision() -> None:
+def test_events_advance_the_position_by_their_own_revision() -> None:
     cursor = cursor_at(10)
 
     assert cursor.take(answer([put("a", 11, 5), deleted("b", 13)], revision=99)) == Changed(
@@ -48,18 +48,18 @@ def test_events_move_the_position_by_their_own_revision() -> None:
     "silent",
     [
         messages.WatchResponse(header=header(500), created=True),
-        messages.WatchResponse(header=header(500)),  # the answer to a request for a sign of life
+        messages.WatchResponse(header=header(500)),  # the answer to a progress request
         messages.WatchResponse(header=header(500), watch_id=-1),
     ],
 )
-def test_an_answer_without_events_never_moves_the_position(silent: messages.WatchResponse) -> None:
+def test_an_answer_without_events_never_advances_the_position(silent: messages.WatchResponse) -> None:
     cursor = cursor_at(10)
 
     assert cursor.take(silent) is WatchStep.WAIT
     assert cursor.after == 10
 
 
-def test_what_was_handed_on_is_not_handed_on_again() -> None:
+def test_nothing_is_delivered_twice() -> None:
     cursor = cursor_at(10)
     cursor.take(answer([put("a", 11), put("a", 12)], revision=12))
 
@@ -67,7 +67,7 @@ def test_what_was_handed_on_is_not_handed_on_again() -> None:
     assert cursor.take(answer([put("a", 12), put("a", 13)], revision=13)) == Changed(13, [KeyEntry("a", b"v", 13, 13)])
 
 
-def test_fragments_are_handed_on_when_the_last_one_is_there() -> None:
+def test_fragments_are_delivered_after_the_last_one() -> None:
     cursor = cursor_at(10)
 
     assert cursor.take(answer([put("a", 11)], revision=12, fragment=True)) is WatchStep.WAIT
@@ -78,7 +78,7 @@ def test_fragments_are_handed_on_when_the_last_one_is_there() -> None:
     assert [change.key for change in news.changes] == ["a", "b", "c"]
 
 
-def test_fragments_of_a_broken_stream_are_forgotten() -> None:
+def test_fragments_of_a_broken_stream_are_discarded() -> None:
     cursor = cursor_at(10)
     cursor.take(answer([put("a", 11)], revision=12, fragment=True))
     cursor.reopened()
@@ -88,7 +88,7 @@ def test_fragments_of_a_broken_stream_are_forgotten() -> None:
     assert [change.key for change in news.changes] == ["a", "b"]
 
 
-def test_compaction_means_reading_everything_and_going_on_from_there() -> None:
+def test_a_compaction_causes_a_reload_and_the_watch_continues_from_there() -> None:
     cursor = cursor_at(10)
     compacted = messages.WatchResponse(header=header(50), canceled=True, compact_revision=40)
 
@@ -99,7 +99,7 @@ def test_compaction_means_reading_everything_and_going_on_from_there() -> None:
     assert cursor.take(answer([put("a", 53)], revision=53)) == Changed(53, [KeyEntry("a", b"v", 53, 53)])
 
 
-def test_a_watch_that_was_not_let_in_is_another_thing_than_one_that_was_ended() -> None:
+def test_a_denied_watch_differs_from_one_that_was_ended() -> None:
     refused = messages.WatchResponse(header=header(1), created=True, canceled=True, cancel_reason="permission denied")
 
     cursor = cursor_at(0)
@@ -108,14 +108,14 @@ def test_a_watch_that_was_not_let_in_is_another_thing_than_one_that_was_ended() 
     assert cursor.take(messages.WatchResponse(header=header(1), canceled=True)) is WatchStep.REOPEN
 
 
-def test_a_member_that_knows_less_than_was_seen_is_to_be_compared() -> None:
+def test_a_member_behind_the_position_is_compared() -> None:
     created = messages.WatchResponse(header=header(10), created=True)
 
     assert cursor_at(10).take(created) is WatchStep.WAIT
     assert cursor_at(11).take(created) is WatchStep.COMPARE
 
 
-def test_another_cluster_means_reading_everything() -> None:
+def test_another_cluster_causes_a_reload() -> None:
     cursor = cursor_at(10)
 
     assert cursor.take(answer([put("a", 11)], revision=11, cluster_id=78)) is WatchStep.RELOAD
@@ -123,7 +123,7 @@ def test_another_cluster_means_reading_everything() -> None:
     assert isinstance(cursor.take(answer([put("a", 12)], revision=12, cluster_id=78)), Changed)
 
 
-def test_the_first_answer_tells_which_cluster_it_is() -> None:
+def test_the_first_answer_sets_the_cluster_id() -> None:
     cursor = WatchCursor(Names(""), 10, 0)
 
     assert cursor.take(messages.WatchResponse(header=header(10, 5), created=True)) is WatchStep.WAIT

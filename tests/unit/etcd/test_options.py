@@ -1,4 +1,4 @@
-"""Where the members are and what goes together; keys and prefixes as etcd takes them; what a failure means."""
+"""Options of the etcd client, conversion of keys and prefixes, and classification of failures."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ SECURE = Endpoint("etcd", 2379, tls=True)
         ("etcd:5", Endpoint("etcd", 5, tls=False), "etcd:5"),
     ],
 )
-def test_an_endpoint_is_read(text: str, endpoint: Endpoint, address: str) -> None:
+def test_endpoints_are_parsed(text: str, endpoint: Endpoint, address: str) -> None:
     assert Endpoint.parse(text) == endpoint
     assert endpoint.address == address
     assert Endpoint.parse(str(endpoint)) == endpoint
@@ -45,7 +45,7 @@ def test_an_endpoint_is_read(text: str, endpoint: Endpoint, address: str) -> Non
         "http://u:secret@etcd",
     ],
 )
-def test_what_is_no_endpoint_is_refused_and_no_password_is_shown(text: str) -> None:
+def test_invalid_endpoints_are_refused_without_showing_a_password(text: str) -> None:
     with pytest.raises(ConfigError, match="invalid etcd address") as caught:
         Endpoint.parse(text)
     assert "secret" not in caught.value.detail
@@ -63,7 +63,7 @@ def test_what_is_no_endpoint_is_refused_and_no_password_is_shown(text: str) -> N
         ({"tls_ca": Path("c")}, "etcd certificates need endpoints with https"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], says: str) -> None:
+def test_contradicting_options_are_refused(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         EtcdOptions(**{"endpoints": (HERE,), **options})
 
@@ -78,11 +78,11 @@ def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], sa
         ("", "\x7f", Range(b"\x7f", b"\x80")),
     ],
 )
-def test_a_prefix_is_a_range(namespace: str, prefix: str, expected: Range) -> None:
+def test_a_prefix_becomes_a_range(namespace: str, prefix: str, expected: Range) -> None:
     assert Names(namespace).below(prefix) == expected
 
 
-def test_keys_of_other_programs_need_not_be_text() -> None:
+def test_keys_of_other_programs_may_be_any_bytes() -> None:
     names = Names("/ns/")
 
     assert names.outside(names.inside("ü")) == "ü"
@@ -106,5 +106,5 @@ def test_keys_of_other_programs_need_not_be_text() -> None:
         (grpc.StatusCode.UNIMPLEMENTED, "", Meaning.REFUSED),
     ],
 )
-def test_a_failure_says_whether_it_may_be_sent_again(status: grpc.StatusCode, words: str, meaning: Meaning) -> None:
+def test_a_failure_is_classified_by_status_and_words(status: grpc.StatusCode, words: str, meaning: Meaning) -> None:
     assert Failure(status, words).meaning is meaning

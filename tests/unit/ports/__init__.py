@@ -1,1 +1,1 @@
-"""The twins that stand beside the ports."""
+"""The in-memory implementations of the ports."""

@@ -1,4 +1,4 @@
-"""The twin of etcd: partitions of one client, outages of all, and time, as a test or a simulation commands them."""
+"""The in-memory coordinator: partitions of one client, outages for all, and leases by a manual clock."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from tests.nodes import settle, until
 pytestmark = pytest.mark.requirement("CLU-12")
 
 
-async def test_a_client_that_is_cut_off_is_alone_with_that() -> None:
+async def test_cutting_off_one_client_does_not_affect_others() -> None:
     keys = MemoryKeys(ManualClock())
     one, other = MemoryCoordinator(keys), MemoryCoordinator(keys)
     one.reach.cut()
@@ -29,7 +29,7 @@ async def test_a_client_that_is_cut_off_is_alone_with_that() -> None:
     assert await put(one, "x", b"") == 2
 
 
-async def test_a_write_whose_answer_is_lost_happened() -> None:
+async def test_a_write_whose_answer_is_lost_takes_effect() -> None:
     keys = MemoryKeys(ManualClock())
     one, other = MemoryCoordinator(keys), MemoryCoordinator(keys)
     one.reach.cut(requests=False)
@@ -41,7 +41,7 @@ async def test_a_write_whose_answer_is_lost_happened() -> None:
     assert await one.write([Guard("x", create_revision=0)], [Put("x", b"")]) is None
 
 
-async def test_a_watch_that_is_cut_off_gets_all_of_it_afterwards() -> None:
+async def test_a_watch_that_was_cut_off_gets_all_changes_afterwards() -> None:
     keys = MemoryKeys(ManualClock())
     one, other = MemoryCoordinator(keys), MemoryCoordinator(keys)
     follower = Follower(await one.read(""))
@@ -59,7 +59,7 @@ async def test_a_watch_that_is_cut_off_gets_all_of_it_afterwards() -> None:
     assert [value for _, value, _ in follower.log] == [b"1", b"2", b"3"]
 
 
-async def test_history_that_is_lost_meanwhile_is_told() -> None:
+async def test_history_lost_during_a_cut_is_reported() -> None:
     keys = MemoryKeys(ManualClock())
     one = MemoryCoordinator(keys)
     follower = Follower(await one.read(""))
@@ -74,7 +74,7 @@ async def test_history_that_is_lost_meanwhile_is_told() -> None:
     assert list(follower.state) == ["x"]
 
 
-async def test_what_is_slow_arrives_although_nobody_waits_any_more() -> None:
+async def test_a_slow_request_arrives_although_its_caller_timed_out() -> None:
     keys = MemoryKeys(ManualClock())
     slow = MemoryCoordinator(keys, operation_timeout_s=0.001)
     slow.reach.delay_s = 0.05
@@ -98,7 +98,7 @@ async def test_leases_end_by_the_clock_in_the_order_of_their_deadlines() -> None
     assert [change.key for change in changed.changes] == ["early", "middle", "late"]
 
 
-async def test_no_lease_ends_during_an_outage_and_all_have_their_whole_time_after_it() -> None:
+async def test_no_lease_ends_during_an_outage_and_all_have_their_full_ttl_after_it() -> None:
     clock = ManualClock()
     keys = MemoryKeys(clock)
     lease = keys.grant(5.0)
@@ -113,7 +113,7 @@ async def test_no_lease_ends_during_an_outage_and_all_have_their_whole_time_afte
     assert keys.read("").entries == []
 
 
-async def test_watches_hear_of_a_lease_that_ends_without_anybody_asking() -> None:
+async def test_watches_report_an_expired_lease_without_a_request() -> None:
     keys = MemoryKeys(SystemClock())
     coordinator = MemoryCoordinator(keys)
     lease = await coordinator.grant(0.02)
@@ -124,7 +124,7 @@ async def test_watches_hear_of_a_lease_that_ends_without_anybody_asking() -> Non
     assert [change.key for change in news.changes] == ["x"]
 
 
-async def test_the_same_story_is_told_the_same_way() -> None:
+async def test_equal_runs_give_equal_events() -> None:
     async def story() -> list[tuple[str, bytes | None, int]]:
         clock = ManualClock()
         keys = MemoryKeys(clock)

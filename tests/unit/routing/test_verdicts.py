@@ -1,4 +1,4 @@
-"""What a router makes of a problem: only a verdict of a link or a node, and only one that a retry can mend."""
+"""Classification of problems by the router: only those with `executed` set, and only retryable ones, are retried."""
 
 import pytest
 
@@ -32,7 +32,7 @@ NO, UNKNOWN = Executed.NO, Executed.UNKNOWN
         (known(Draining(), UNKNOWN), Miss.LOST),
     ],
 )
-def test_a_call_that_was_not_answered_is_sent_again(error: GoverseError, miss: Miss) -> None:
+def test_an_unanswered_call_is_sent_again(error: GoverseError, miss: Miss) -> None:
     assert miss_of(Problem.of(error)) is miss
 
 
@@ -50,5 +50,5 @@ def test_a_call_that_was_not_answered_is_sent_again(error: GoverseError, miss: M
         known(Timeout(), NO),
     ],
 )
-def test_an_answer_and_what_no_retry_mends_goes_to_the_caller(error: GoverseError) -> None:
+def test_final_problems_are_delivered_to_the_caller(error: GoverseError) -> None:
     assert miss_of(Problem.of(error)) is None

@@ -1,4 +1,4 @@
-"""Data source names of PostgreSQL: what is accepted, what is refused, and that no message holds a secret."""
+"""Data source names of PostgreSQL: accepted and refused names; no message holds a secret."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_the_parts_of_a_name_are_decoded() -> None:
     assert found.url == "postgresql://shop%40eu:p%2Fw@h/my%20db"
 
 
-def test_a_list_of_hosts_with_brackets_is_a_parameter_of_what_the_driver_gets() -> None:
-    """`urlsplit` of Python 3.14, which the driver uses, refuses brackets behind another host."""
+def test_a_list_of_hosts_with_brackets_is_passed_to_the_driver_as_a_parameter() -> None:
+    """`urlsplit` of Python 3.14, which the driver uses, refuses brackets after another host."""
     found = DataSource.parse("postgresql://u:p%2Fw@h1:5432,[::1]:5433/db?port=1&sslmode=require&host=other")
     assert found.url == "postgresql://u:p%2Fw@/db?host=h1%3A5432%2C%5B%3A%3A1%5D%3A5433&sslmode=require"
     assert DataSource.parse("postgresql://[::1]:5433/db").url == "postgresql://[::1]:5433/db"
@@ -85,7 +85,7 @@ def test_a_name_is_refused_with_its_reason_and_without_its_secret(dsn: str, said
 
 
 @pytest.mark.parametrize("command", [("db", "status"), ("config", "check"), ("--debug", "db", "status")])
-def test_a_wrong_name_ends_a_command_with_2_and_shows_no_secret(
+def test_an_invalid_name_ends_a_command_with_status_2_and_shows_no_secret(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GOVERSE_POSTGRES__DSN", "postgresql://u:p@hunter2:w/rd@h/db")

@@ -1,4 +1,4 @@
-"""Settings: which layer wins, what is refused, and that a refusal says where and what instead."""
+"""Settings: precedence of layers, and errors with their origin and a hint."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_without_anything_the_defaults_are_those_of_the_limits() -> None:
+def test_defaults_come_from_the_limits() -> None:
     settings = load_settings(environ={}).values
 
     assert (settings.gate.host, settings.gate.port) == ("127.0.0.1", 8000)
@@ -43,7 +43,7 @@ def test_without_anything_the_defaults_are_those_of_the_limits() -> None:
     assert settings.wal.data_dir == Path(".goverse")
 
 
-def test_flags_win_over_environment_over_file_over_default(tmp_path: Path) -> None:
+def test_flags_override_the_environment_which_overrides_the_file(tmp_path: Path) -> None:
     config = written(tmp_path, "gate:\n  port: 1\n  access_log: all\nnode:\n  id: from-file\n")
     environ = {"GOVERSE_GATE__PORT": "2", "GOVERSE_NODE__ID": "from-environment"}
     flags = {"gate.port": ("--port", 3), "gate.host": ("--host", None)}
@@ -58,7 +58,7 @@ def test_flags_win_over_environment_over_file_over_default(tmp_path: Path) -> No
     assert effective.origin("gate.host") == "default"
 
 
-def test_the_file_may_be_named_by_the_environment_and_a_flag_wins(tmp_path: Path) -> None:
+def test_the_environment_may_name_the_file_and_a_flag_overrides_it(tmp_path: Path) -> None:
     named = written(tmp_path, "node:\n  id: named\n")
     other = tmp_path / "other.yaml"
     other.write_text("node:\n  id: other\n", encoding="utf-8")
@@ -67,7 +67,7 @@ def test_the_file_may_be_named_by_the_environment_and_a_flag_wins(tmp_path: Path
     assert load_settings(config=other, environ={"GOVERSE_CONFIG": str(named)}).values.node.id == "other"
 
 
-def test_text_from_the_environment_becomes_numbers_truths_sizes_and_lists() -> None:
+def test_text_from_the_environment_becomes_numbers_booleans_sizes_and_lists() -> None:
     environ = {
         "GOVERSE_GATE__ALLOW_UNAUTHENTICATED_REMOTE": "true",
         "GOVERSE_GATE__ALLOWED_ORIGINS": "https://a.example, https://b.example",
@@ -102,7 +102,7 @@ def test_logs_are_set_without_prefix_and_pod_name_names_the_node() -> None:
         ({"GOVERSE_CLUSTER__LISTEN": "0.0.0.0:7400", "POD_IP": "10.1.2.3"}, "10.1.2.3:7400"),
         ({"GOVERSE_CLUSTER__LISTEN": "[::]:7401", "POD_IP": "fd00::7"}, "[fd00::7]:7401"),
         ({"GOVERSE_CLUSTER__LISTEN": "0.0.0.0:7400", "POD_IP": "10.1.2.3", "GOVERSE_CLUSTER__ADVERTISE": "n:1"}, "n:1"),
-        ({"POD_IP": "10.1.2.3"}, ""),  # it listens on loopback: nobody reaches it at the address of the Pod
+        ({"POD_IP": "10.1.2.3"}, ""),  # it listens on loopback, so the Pod's address does not reach it
         ({"GOVERSE_CLUSTER__LISTEN": "0.0.0.0:7400"}, ""),
     ],
 )
@@ -193,7 +193,7 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_file_is_refused_with_line_and_way_out(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_file_is_refused_with_the_line_and_a_hint(tmp_path: Path, text: str, said: str) -> None:
     path = written(tmp_path, text)
 
     assert said.replace("{file}", str(path)) in refused(config=path).detail
@@ -217,21 +217,21 @@ def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
         ("GOVERSE_LOG_LEVEL", "LOG_LEVEL"),
     ],
 )
-def test_an_unknown_variable_is_refused_and_the_nearest_named(variable: str, nearest: str) -> None:
+def test_an_unknown_variable_is_refused_with_the_nearest_known_name(variable: str, nearest: str) -> None:
     detail = refused(environ={variable: "1", "GOVERSE_GATE__PORT": "8000"}).detail
 
     assert variable in detail
     assert f"did you mean {nearest}?" in detail
 
 
-def test_a_section_name_alone_is_no_setting() -> None:
+def test_a_section_name_alone_is_not_a_setting() -> None:
     assert (
         "GOVERSE_GATE: unknown setting"
         in refused(environ={"GOVERSE_GATE": "x", "GOVERSE_GATE__PORT": "1"}).detail
     )
 
 
-def test_what_kubernetes_puts_into_a_container_is_no_setting() -> None:
+def test_variables_of_kubernetes_are_not_settings() -> None:
     environ = {
         "GOVERSE_GATE_SERVICE_HOST": "10.0.0.1",
         "GOVERSE_GATE_SERVICE_PORT": "8000",
@@ -250,7 +250,7 @@ def test_what_kubernetes_puts_into_a_container_is_no_setting() -> None:
     assert load_settings(environ=environ).values.gate.port == 8000
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     path = written(tmp_path, "gate:\n  prot: 1\nnode:\n  activations_max: 0\n")
 
     error = refused(config=path, environ={"GOVERSE_WAL__BATCH_MAX_MS": "soon"}, flags={"gate.port": ("--port", -1)})
@@ -265,12 +265,12 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
-def test_loopback_hosts_are_served(host: str) -> None:
+def test_loopback_hosts_are_allowed(host: str) -> None:
     assert load_settings(environ={"GOVERSE_GATE__HOST": host}).values.gate.host == host
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "shop.example"])
-def test_a_host_that_others_can_reach_needs_a_decision(host: str) -> None:
+def test_a_host_reachable_by_other_machines_needs_an_explicit_setting(host: str) -> None:
     error = refused(environ={"GOVERSE_GATE__HOST": host, "GOVERSE_GATE__PORT": "1"})
 
     assert error.detail.startswith("gate.host (environment variable GOVERSE_GATE__HOST): other machines can reach")
@@ -283,7 +283,7 @@ def defaults(effective: EffectiveSettings[Settings]) -> dict[str, object]:
     return {path: shown["value"] for path, shown in effective.shown().items()}
 
 
-def test_the_generated_file_is_right_as_it_is_and_with_every_line_switched_on(tmp_path: Path) -> None:
+def test_the_generated_file_is_valid_with_and_without_its_commented_lines(tmp_path: Path) -> None:
     document = yaml_document()
     untouched = written(tmp_path, document)
     assert defaults(load_settings(config=untouched, environ={})) == defaults(load_settings(environ={}))
@@ -311,7 +311,7 @@ def test_the_reference_page_has_the_table_of_the_models(section: str) -> None:
     assert markdown_table(section) in PAGE.read_text(encoding="utf-8")
 
 
-def test_the_wire_is_described_as_its_links_take_it() -> None:
+def test_wire_settings_become_the_options_of_links() -> None:
     assert load_settings(environ={}).values.wire.options(limits.INFLIGHT_CALLS_MAX) == WireOptions()
     environ = {"INFLIGHT_MAX": "50", "KEEPALIVE_S": "0.5", "MESSAGE_BYTES": "64KiB"}
     given = {f"GOVERSE_WIRE__{name}": value for name, value in environ.items()}
@@ -320,7 +320,7 @@ def test_the_wire_is_described_as_its_links_take_it() -> None:
     assert (options.keepalive_s, options.message_bytes) == (0.5, 65_536)
 
 
-def test_etcd_is_described_as_its_client_takes_it(tmp_path: Path) -> None:
+def test_etcd_settings_become_the_options_of_the_client(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("geheim\n", encoding="utf-8")
     environ = {
         "GOVERSE_ETCD__ENDPOINTS": "https://etcd-0:2379, https://etcd-1",
@@ -354,7 +354,7 @@ def test_etcd_is_described_as_its_client_takes_it(tmp_path: Path) -> None:
         ({"GOVERSE_ETCD__TLS_CA": "ca.pem"}, "etcd.endpoints", "etcd certificates need endpoints with https"),
     ],
 )
-def test_settings_of_etcd_that_do_not_go_together_are_refused(environ: dict[str, str], origin: str, said: str) -> None:
+def test_contradicting_etcd_settings_are_refused(environ: dict[str, str], origin: str, said: str) -> None:
     problem = refused(environ=environ)
 
     assert said in problem.detail
@@ -380,7 +380,7 @@ def test_bounds_of_memory_follow_the_limit_of_the_container(memory_mib: int, obj
 
 
 @pytest.mark.requirement("OPS-7")
-def test_what_somebody_wrote_wins_over_what_follows_from_the_container(tmp_path: Path) -> None:
+def test_configured_values_override_those_derived_from_the_container(tmp_path: Path) -> None:
     config = written(tmp_path, "gate:\n  bodies_bytes_max: 16MiB\n")
     environ = {
         "GOVERSE_NODE__ACTIVATIONS_BYTES_MAX": "1GiB",
@@ -398,7 +398,7 @@ def test_what_somebody_wrote_wins_over_what_follows_from_the_container(tmp_path:
     assert effective.chosen("node.activations_bytes_max")
 
 
-def test_a_machine_changes_defaults_only_where_it_is_too_small_for_them() -> None:
+def test_a_machine_changes_defaults_only_if_it_is_too_small_for_them() -> None:
     roomy = load_settings(environ={}, allowed=Allowance(64, 64 << 30, memory_bounded=False))
     assert roomy.shown() == load_settings(environ={}).shown()
     small = load_settings(environ={}, allowed=Allowance(1, 512 * limits.MIB, memory_bounded=False))
@@ -437,7 +437,7 @@ def test_object_types_have_settings_by_their_names(tmp_path: Path) -> None:
         ("objects:\n  Wallet: anyone\n", "objects.Wallet"),
     ],
 )
-def test_a_wrong_setting_of_an_object_type_says_where_it_stands(tmp_path: Path, text: str, told: str) -> None:
+def test_an_invalid_setting_of_an_object_type_is_reported_with_its_origin(tmp_path: Path, text: str, told: str) -> None:
     file = written(tmp_path, text)
     with pytest.raises(ConfigError) as refused:
         load_settings(config=file, environ={})

@@ -1,4 +1,4 @@
-"""What a process may use: both versions of control groups, groups inside groups, and files that are not there."""
+"""Limits of control groups: both versions, nested groups, and missing files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write(folder: Path, **files: str) -> None:
 
 
 @pytest.mark.requirement("OPS-7")
-def test_a_container_reads_its_limits_from_the_root_that_it_sees(mounted: Path, proc: Path) -> None:
+def test_a_container_reads_its_limits_from_its_visible_root(mounted: Path, proc: Path) -> None:
     write(mounted, cpu__max="150000 100000", memory__max=str(256 * MIB), memory__current=str(64 * MIB))
     (proc / "self" / "cgroup").write_text("0::/kubepods.slice/not-to-be-seen-here\n")
     group = ControlGroup(mounted, proc)
@@ -55,7 +55,7 @@ def test_version_1_has_a_folder_for_each_controller(mounted: Path, proc: Path) -
 
 
 @pytest.mark.requirement("OPS-7")
-def test_used_is_what_counts_towards_the_limit_without_what_the_kernel_takes_back(mounted: Path, proc: Path) -> None:
+def test_used_memory_excludes_what_the_kernel_can_reclaim(mounted: Path, proc: Path) -> None:
     stat = (
         f"anon {300 * MIB}\nshmem {500 * MIB}\nsock {90 * MIB}\nslab_reclaimable {10 * MIB}\nfile {620 * MIB}\n"
         f"inactive_file {70 * MIB}\nactive_file {50 * MIB}\nfile_dirty {15 * MIB}\nfile_writeback {5 * MIB}\n"
@@ -67,7 +67,7 @@ def test_used_is_what_counts_towards_the_limit_without_what_the_kernel_takes_bac
 
 
 @pytest.mark.requirement("OPS-7")
-def test_version_1_counts_the_groups_inside_and_shared_memory_too(mounted: Path, proc: Path) -> None:
+def test_version_1_includes_inner_groups_and_shared_memory(mounted: Path, proc: Path) -> None:
     (proc / "self" / "cgroup").write_text("9:memory:/own\n")
     stat = (
         f"rss {1 * MIB}\ncache {1 * MIB}\ninactive_file {99 * MIB}\ntotal_rss {300 * MIB}\ntotal_shmem {500 * MIB}\n"
@@ -84,8 +84,8 @@ def test_version_1_counts_the_groups_inside_and_shared_memory_too(mounted: Path,
 
 
 @pytest.mark.requirement("OPS-7")
-def test_the_group_that_is_nearest_its_limit_counts_with_all_that_is_in_it(mounted: Path, proc: Path) -> None:
-    """The container has room; the limit of the Pod, which another container uses up, has none."""
+def test_the_group_nearest_to_its_limit_counts_with_everything_in_it(mounted: Path, proc: Path) -> None:
+    """The container is below its limit, but another container has used up the limit of the Pod."""
     (proc / "self" / "cgroup").write_text("0::/pod/own\n")
     write(mounted / "pod", memory__max=str(1000 * MIB), memory__current=str(950 * MIB))
     write(mounted / "pod" / "own", memory__max=str(800 * MIB), memory__current=str(200 * MIB))
@@ -96,7 +96,7 @@ def test_the_group_that_is_nearest_its_limit_counts_with_all_that_is_in_it(mount
 
 
 @pytest.mark.requirement("OPS-7")
-def test_the_smallest_bound_of_all_groups_around_a_process_counts(mounted: Path, proc: Path) -> None:
+def test_the_smallest_limit_of_all_enclosing_groups_applies(mounted: Path, proc: Path) -> None:
     (proc / "self" / "cgroup").write_text("0::/slice/service\n")
     write(mounted / "slice", cpu__max="100000 100000", memory__max=str(128 * MIB))
     write(mounted / "slice" / "service", cpu__max="400000 100000", memory__max="max")
@@ -117,7 +117,7 @@ def test_the_smallest_bound_of_all_groups_around_a_process_counts(mounted: Path,
         ("100000 " + "9" * 5_000, "9" * 400),
     ],
 )
-def test_what_is_no_bound_bounds_nothing(mounted: Path, proc: Path, quota: str, memory: str) -> None:
+def test_values_that_are_no_limit_set_no_limit(mounted: Path, proc: Path, quota: str, memory: str) -> None:
     (proc / "self" / "cgroup").write_text("garbage\n0::/../../etc\n")
     write(mounted, cpu__max=quota, memory__max=memory)
     group = ControlGroup(mounted, proc)
@@ -128,7 +128,7 @@ def test_what_is_no_bound_bounds_nothing(mounted: Path, proc: Path, quota: str, 
 
 
 @pytest.mark.requirement("OPS-7")
-def test_a_part_of_a_processor_counts_as_one_and_never_more_than_there_are(mounted: Path, proc: Path) -> None:
+def test_a_fraction_of_a_processor_counts_as_one_and_never_exceeds_the_machine(mounted: Path, proc: Path) -> None:
     write(mounted, cpu__max="10000 100000")
     assert Allowance.read(mounted, proc).processors == 1
     write(mounted, cpu__max="100000000 100000")
@@ -137,14 +137,14 @@ def test_a_part_of_a_processor_counts_as_one_and_never_more_than_there_are(mount
     assert Allowance.read(mounted, proc).processors == free
 
 
-def test_used_memory_is_that_of_the_whole_group_where_the_group_is_the_bound(mounted: Path, proc: Path) -> None:
+def test_used_memory_is_that_of_the_group_if_the_group_has_the_limit(mounted: Path, proc: Path) -> None:
     write(mounted, memory__max=str(64 * MIB), memory__current=str(48 * MIB))
     assert Resources(mounted, proc).memory() == pytest.approx(0.75)
     write(mounted, memory__max="max")
     assert Resources(mounted, proc).memory() == pytest.approx(4096 * 4096 / (16384000 * 1024), rel=0.5)
 
 
-def test_nothing_at_all_can_be_read(tmp_path: Path) -> None:
+def test_unreadable_files_set_no_limit(tmp_path: Path) -> None:
     allowed = Allowance.read(tmp_path / "none", tmp_path / "none")
     assert (allowed.memory_bytes, allowed.memory_bounded) == (0, False)
     assert allowed.processors >= 1

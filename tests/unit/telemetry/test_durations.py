@@ -1,4 +1,4 @@
-"""Durations by operation and outcome, and what failed among them."""
+"""Durations by operation and outcome, and counters of failures."""
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,7 +14,7 @@ def exported(*collectors: Durations | Errors | Timeouts) -> list[str]:
     return generate_latest(registry).decode().splitlines()
 
 
-def test_an_operation_is_counted_by_how_it_ended() -> None:
+def test_an_operation_is_counted_by_its_outcome() -> None:
     durations = Durations("test_request", "requests")
     with durations.measure("read"):
         pass
@@ -35,7 +35,7 @@ def test_an_operation_is_counted_by_how_it_ended() -> None:
     assert 'goverse_test_errors_total{code="error",operation="write"} 1.0' in lines
 
 
-def test_a_duration_falls_into_its_bucket_and_all_above_it() -> None:
+def test_a_duration_counts_in_its_bucket_and_all_larger_ones() -> None:
     durations = Durations("test", "tests")
     durations.record("close", "forced", 0.3)
 
@@ -46,7 +46,7 @@ def test_a_duration_falls_into_its_bucket_and_all_above_it() -> None:
     assert 'goverse_test_duration_seconds_sum{operation="close",status="forced"} 0.3' in lines
 
 
-def test_timeouts_begin_at_zero_for_the_operations_that_are_known() -> None:
+def test_timeouts_of_known_operations_start_at_zero() -> None:
     timeouts = Timeouts("drain", "shard_close")
     timeouts.count("drain", 2)
 

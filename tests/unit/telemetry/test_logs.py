@@ -1,4 +1,4 @@
-"""Logs: one form for all sources, a level that moves, and a slow reader that stops nobody."""
+"""Logs: one format for all sources, a level that can change, and a writer that never blocks."""
 
 import io
 import json
@@ -23,7 +23,7 @@ from goverse.telemetry.process import register_process_metrics
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -59,7 +59,7 @@ def objects(stream: io.StringIO) -> list[dict[str, object]]:
 
 
 @pytest.mark.requirement("OBS-3")
-def test_json_has_one_object_per_line_with_time_level_logger_event_and_the_rest() -> None:
+def test_json_has_one_object_per_line_with_time_level_logger_event_and_fields() -> None:
     stream = io.StringIO()
     configure("json", "info", node="n1", stream=stream)
 
@@ -79,14 +79,14 @@ def test_json_has_one_object_per_line_with_time_level_logger_event_and_the_rest(
 
 
 class FakeTurn:
-    """A turn that says where it is, as far as a log record asks."""
+    """A turn with just the fields that a log record needs."""
 
     def log_fields(self) -> Mapping[str, str | int]:
         return {"object": "Bid/1", "method": "raise_it", "request_id": "r1", "shard": 7, "trace_id": "t1"}
 
 
 @pytest.mark.requirement("OBS-3")
-def test_what_a_method_logs_says_where_it_comes_from_and_its_own_words_win() -> None:
+def test_log_lines_of_a_method_carry_its_object_and_their_own_fields_take_precedence() -> None:
     stream = io.StringIO()
     configure("json", "info", node="n1", stream=stream)
     token = current_turn.set(cast("Turn", FakeTurn()))
@@ -104,7 +104,7 @@ def test_what_a_method_logs_says_where_it_comes_from_and_its_own_words_win() -> 
 
 
 @pytest.mark.requirement("OBS-3")
-def test_structlog_bound_context_uvicorn_and_warnings_flow_into_the_same() -> None:
+def test_structlog_uvicorn_and_warnings_use_the_same_log() -> None:
     stream = io.StringIO()
     configure("json", "info", stream=stream)
 
@@ -124,12 +124,12 @@ def test_structlog_bound_context_uvicorn_and_warnings_flow_into_the_same() -> No
     assert (old["logger"], old["level"]) == ("py.warnings", "warning")
 
 
-def test_an_exception_is_in_the_record_and_odd_values_do_not_break_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_is_in_the_record_and_unusual_values_do_not_break_it(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     root = logging.getLogger()
     before = root.handlers[:]
     configure("json", "info", stream=stream)
-    # pytest's own handlers would put into the report what no report can carry
+    # pytest's own handlers would add values that its report cannot hold
     monkeypatch.setattr(root, "handlers", [handler for handler in root.handlers if handler not in before])
 
     try:
@@ -142,7 +142,7 @@ def test_an_exception_is_in_the_record_and_odd_values_do_not_break_it(monkeypatc
     assert "Traceback" in str(entry["exception"])
 
 
-def test_text_is_for_people_and_has_colours_only_where_they_are_welcome() -> None:
+def test_text_has_colours_only_on_a_terminal_that_wants_them() -> None:
     plain, colored, muted = io.StringIO(), Terminal(), Terminal()
     for stream, environ in ((plain, {}), (colored, {}), (muted, {"NO_COLOR": "1"})):
         configure("text", "info", stream=stream, environ=environ)
@@ -155,7 +155,7 @@ def test_text_is_for_people_and_has_colours_only_where_they_are_welcome() -> Non
     assert "\x1b[" not in plain.getvalue() + muted.getvalue()
 
 
-def test_auto_takes_text_on_a_terminal_and_json_elsewhere() -> None:
+def test_auto_means_text_on_a_terminal_and_json_elsewhere() -> None:
     terminal, pipe = Terminal(), io.StringIO()
     for stream in (terminal, pipe):
         configure("auto", "info", stream=stream, environ={})
@@ -166,7 +166,7 @@ def test_auto_takes_text_on_a_terminal_and_json_elsewhere() -> None:
     assert not terminal.getvalue().startswith("{")
 
 
-def test_the_level_changes_at_run_time_and_machinery_stays_quiet() -> None:
+def test_the_level_changes_at_run_time_and_libraries_stay_quiet() -> None:
     stream = io.StringIO()
     configure("json", "warning", stream=stream)
 
@@ -183,7 +183,7 @@ def test_the_level_changes_at_run_time_and_machinery_stays_quiet() -> None:
 
 
 class Stuck(io.StringIO):
-    """A stream that lets nothing through until it is released."""
+    """A stream that blocks until it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ class Stuck(io.StringIO):
         return super().write(text)
 
 
-def test_a_stuck_reader_stops_nobody_and_the_lost_lines_are_counted() -> None:
+def test_a_stuck_reader_blocks_no_caller_and_dropped_lines_are_counted() -> None:
     stream = Stuck()
     writer = LineWriter(stream, lines_max=3)
     logger = logging.Logger("goverse")
@@ -222,7 +222,7 @@ def test_a_stuck_reader_stops_nobody_and_the_lost_lines_are_counted() -> None:
     ]
 
 
-def test_a_closed_stream_is_no_reason_to_fail() -> None:
+def test_a_closed_stream_raises_nothing() -> None:
     stream = io.StringIO()
     writer = LineWriter(stream)
     logger = logging.Logger("goverse")
@@ -236,7 +236,7 @@ def test_a_closed_stream_is_no_reason_to_fail() -> None:
 
 
 @pytest.mark.requirement("OBS-1")
-def test_the_process_tells_its_memory_processor_time_and_release() -> None:
+def test_process_metrics_include_memory_processor_time_and_release() -> None:
     registry = CollectorRegistry()
 
     register_process_metrics(registry, version="1.2.3")
@@ -252,7 +252,7 @@ SHOP = {"shop": {"handlers": ["own"], "level": "INFO"}}
 
 
 def by_dict(**more: object) -> Callable[[], None]:
-    """Return what an application does with ``dictConfig``."""
+    """Return a function that configures logging with ``dictConfig``, as an application would."""
     handlers = {"own": {"class": "logging.NullHandler"}}
     config = {"version": 1, "handlers": handlers, "loggers": SHOP} | more
     return lambda: logging.config.dictConfig(config)
@@ -276,7 +276,7 @@ def test_an_application_cannot_silence_goverse(configuring: Callable[[], None], 
     stream, gate, node = io.StringIO(), logging.getLogger("goverse.gate"), logging.getLogger("goverse.node")
     if first == "application":
         configuring()
-        logging.disable(logging.NOTSET)  # what came before is over: GoVerse is configured last
+        logging.disable(logging.NOTSET)  # undo earlier configuration: GoVerse is configured last
         configure("json", "info", stream=stream)
     else:
         configure("json", "info", stream=stream)
@@ -322,7 +322,7 @@ def test_records_of_goverse_reach_other_handlers_once_and_the_terminal_never_twi
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_what_others_choose_has_a_bound(log_format: LogFormat) -> None:
+def test_values_chosen_by_clients_are_truncated(log_format: LogFormat) -> None:
     stream = io.StringIO()
     configure(log_format, "info", stream=stream)
     huge = "x" * 1_000_000
@@ -340,7 +340,7 @@ FORGED = "x\n2026-01-01T00:00:00Z [error    ] store failed\r\x1b[2J\x9b31m\u2028
 
 
 @pytest.mark.parametrize("logger", ["shop", "goverse.gate"])
-def test_text_shows_control_characters_and_no_message_makes_a_line_of_its_own(logger: str) -> None:
+def test_text_escapes_control_characters_so_that_no_message_imitates_a_line(logger: str) -> None:
     stream = io.StringIO()
     configure("text", "info", stream=stream)
     logging.getLogger(logger).info(FORGED, extra={"path": FORGED, "who": [FORGED]})
@@ -349,7 +349,7 @@ def test_text_shows_control_characters_and_no_message_makes_a_line_of_its_own(lo
     assert line.isprintable()
 
 
-def test_no_line_of_a_traceback_in_text_passes_for_a_record() -> None:
+def test_no_line_of_a_traceback_in_text_imitates_a_record() -> None:
     stream = io.StringIO()
     configure("text", "info", stream=stream)
     try:
@@ -376,7 +376,7 @@ def test_a_traceback_in_text_is_a_plain_one() -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_a_record_is_bounded_whatever_an_exception_and_its_members_hold(form: LogFormat) -> None:
+def test_a_record_is_truncated_whatever_an_exception_holds(form: LogFormat) -> None:
     stream = io.StringIO()
     configure(form, "info", stream=stream)
     try:

@@ -1,1 +1,1 @@
-"""Certificates as files, without a handshake."""
+"""Certificate files, tested without a handshake."""

@@ -1,4 +1,4 @@
-"""Certificate files: what is refused at the start, what a change does, what is told."""
+"""Certificate files: validation at the start, reloads after a change, and log lines."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
 
 
 @pytest.mark.parametrize("kind", SPOILT)
-def test_files_that_are_of_no_use_are_refused_by_the_setting_at_the_start(
+def test_invalid_files_are_refused_at_the_start_with_the_setting(
     kind: str, authority: Authority, volume: Volume
 ) -> None:
     spoil, said = SPOILT[kind]
@@ -119,7 +119,7 @@ def test_files_that_are_of_no_use_are_refused_by_the_setting_at_the_start(
 
 
 @pytest.mark.parametrize("kind", SPOILT)
-def test_a_change_that_is_of_no_use_keeps_what_was_there_and_is_told_once(
+def test_an_invalid_change_keeps_the_previous_files_and_is_logged_once(
     kind: str, authority: Authority, volume: Volume, caplog: pytest.LogCaptureFixture
 ) -> None:
     rotating = _rotating(_files(volume, "goverse-node"))
@@ -145,7 +145,7 @@ def test_a_change_that_is_of_no_use_keeps_what_was_there_and_is_told_once(
     assert rotating.reloads == {"taken": 1, "refused": 1}
 
 
-def test_a_pair_that_is_being_copied_is_waited_for(authority: Authority, volume: Volume) -> None:
+def test_a_pair_is_used_only_once_it_is_copied_completely(authority: Authority, volume: Volume) -> None:
     rotating = _rotating(_files(volume))
     cert, key = authority.issue("second", "goverse-node")
     volume.cert.write_bytes(cert.read_bytes())
@@ -160,7 +160,7 @@ def test_a_pair_that_is_being_copied_is_waited_for(authority: Authority, volume:
     assert rotating.reloads == {"taken": 1, "refused": 0}
 
 
-def test_what_the_maker_refuses_is_refused(volume: Volume) -> None:
+def test_files_that_make_refuses_are_refused(volume: Volume) -> None:
     def make(files: TlsFiles, material: Material) -> None:
         raise OSError("too weak")
 
@@ -168,7 +168,7 @@ def test_what_the_maker_refuses_is_refused(volume: Volume) -> None:
         Rotating(_files(volume), make)
 
 
-def test_the_end_of_a_certificate_is_told_before_and_when_it_comes(
+def test_the_expiry_of_a_certificate_is_logged_before_and_when_it_happens(
     authority: Authority, volume: Volume, caplog: pytest.LogCaptureFixture
 ) -> None:
     begins, ends = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 7, tzinfo=UTC)
@@ -189,7 +189,7 @@ def test_the_end_of_a_certificate_is_told_before_and_when_it_comes(
     assert caplog.records[0].__dict__["expires"] == "2026-01-07 00:00 UTC"
 
 
-def test_metrics_say_when_certificates_end_and_how_changes_fared(authority: Authority, volume: Volume) -> None:
+def test_metrics_report_expiry_and_reloads(authority: Authority, volume: Volume) -> None:
     ends = datetime(2090, 1, 1, tzinfo=UTC)
     rotating = _rotating(_files(volume))
     volume.fill(authority.issue("long", "goverse-node", ends=ends), authority.certificate)
@@ -212,7 +212,7 @@ def test_metrics_say_when_certificates_end_and_how_changes_fared(authority: Auth
     }
 
 
-async def test_looking_goes_on_whatever_happens(
+async def test_checking_continues_after_an_error(
     authority: Authority, volume: Volume, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = 0

@@ -1,1 +1,1 @@
-"""The wire's rules, without a socket."""
+"""The rules of the wire protocol, tested without a socket."""

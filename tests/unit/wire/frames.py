@@ -1,4 +1,4 @@
-"""Frames as hypothesis makes them, and short ways to make one."""
+"""Hypothesis strategies and shortcuts for frames."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ replies = st.builds(
 
 
 def request(body: bytes = b"", *, deadline: float = 100.0, **further: Any) -> Request:
-    """An ordinary request."""
+    """Return an ordinary request."""
     return Request(Operation.CALL, ObjectKey("default", "Counter", "c1"), "add", body, deadline, "r1", **further)
 
 
 class Slot:
-    """Where a reply is waited for, without a loop."""
+    """A waiter for one reply, without an event loop."""
 
     def __init__(self) -> None:
         self.reply: Reply | None = None

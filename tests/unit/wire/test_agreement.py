@@ -1,4 +1,4 @@
-"""Introductions, signs of life, pauses, and what a router may conclude."""
+"""The handshake, liveness, and backoff."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OURS = Hello(kind="gate", id="g1", release="1.1", versions=(1, 2))
 
 
 @pytest.mark.requirement("QUA-6")
-def test_the_highest_version_and_the_features_that_both_know_are_used() -> None:
+def test_the_highest_shared_version_and_the_shared_features_are_used() -> None:
     older = Hello(kind="node", id="n1", release="1.0", versions=(1,), features=frozenset({CANCEL}))
     newer = Hello(kind="node", id="n1", versions=(2, 3), features=FEATURES | {"telepathy"})
 
@@ -23,7 +23,7 @@ def test_the_highest_version_and_the_features_that_both_know_are_used() -> None:
 
 
 @pytest.mark.requirement("QUA-6")
-def test_without_a_common_version_the_error_names_both() -> None:
+def test_without_a_shared_version_the_error_names_the_versions_of_both() -> None:
     stranger = Hello(kind="node", id="n1", release="9.0", versions=(7, 8))
 
     with pytest.raises(PeerError, match=r"node n1 \(9.0\) supports 7, 8.*gate g1 \(1.1\) supports 1, 2"):
@@ -32,7 +32,7 @@ def test_without_a_common_version_the_error_names_both() -> None:
         agree(OURS, Hello(kind="node", id="n1", versions=()))
 
 
-def test_silence_is_asked_about_once_and_then_given_up_on() -> None:
+def test_a_silent_peer_is_pinged_once_and_then_given_up() -> None:
     life = Liveness(0.0, keepalive_s=2.0, silence_s_max=8.0)
     seen = [life.look(tenth / 10) for tenth in range(1, 81)]
 
@@ -40,7 +40,7 @@ def test_silence_is_asked_about_once_and_then_given_up_on() -> None:
     assert seen[-2:] == [Verdict.WAIT, Verdict.GIVE_UP]
 
 
-def test_any_sign_of_life_starts_anew() -> None:
+def test_every_envelope_restarts_the_silence() -> None:
     life = Liveness(0.0, keepalive_s=2.0, silence_s_max=8.0)
     verdicts = []
     for tenth in range(1, 200):
@@ -52,7 +52,7 @@ def test_any_sign_of_life_starts_anew() -> None:
     assert verdicts.count(Verdict.PING) == 6
 
 
-def test_who_slept_itself_judges_nobody_by_that_time() -> None:
+def test_time_during_which_the_process_was_stopped_does_not_count() -> None:
     life = Liveness(0.0, keepalive_s=2.0, silence_s_max=8.0)
     life.look(0.1)
 
@@ -60,7 +60,7 @@ def test_who_slept_itself_judges_nobody_by_that_time() -> None:
     assert [life.look(60.0 + tenth / 10) for tenth in range(1, 81)][-1] is Verdict.GIVE_UP
 
 
-def test_pauses_double_up_to_a_bound_and_a_connection_that_held_ends_them() -> None:
+def test_pauses_double_up_to_a_limit_and_a_stable_connection_resets_them() -> None:
     backoff = Backoff(0.1, 1.0, lambda: 1.0)
     assert [backoff.next_s() for _ in range(7)] == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
     backoff.ended(HELD_S / 2)
@@ -69,7 +69,7 @@ def test_pauses_double_up_to_a_bound_and_a_connection_that_held_ends_them() -> N
     assert backoff.next_s() == 0.0
 
 
-def test_pauses_are_spread() -> None:
+def test_pauses_have_jitter() -> None:
     early, late = Backoff(1.0, 9.0, lambda: 0.0), Backoff(1.0, 9.0, lambda: 0.999)
     assert early.next_s() == late.next_s() == 0.0
 

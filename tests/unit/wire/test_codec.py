@@ -1,4 +1,4 @@
-"""Frames survive the way through messages, and no bytes whatever do harm."""
+"""The codec: frames survive encoding, and no input raises an untyped error."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def through_reply(reply: Reply) -> Reply:
 
 
 @given(st.lists(frames.requests, max_size=5))
-def test_requests_arrive_as_they_were_sent(requests: list[Request]) -> None:
+def test_requests_survive_encoding(requests: list[Request]) -> None:
     arrived = through(*requests)
 
     for before, after in zip(requests, arrived, strict=True):
@@ -56,12 +56,12 @@ def test_requests_arrive_as_they_were_sent(requests: list[Request]) -> None:
 
 
 @given(frames.replies)
-def test_replies_arrive_as_they_were_sent(reply: Reply) -> None:
+def test_replies_survive_encoding(reply: Reply) -> None:
     assert through_reply(reply) == reply
 
 
 @given(st.binary(max_size=300))
-def test_whatever_bytes_come_the_answer_is_an_envelope_or_a_typed_error(data: bytes) -> None:
+def test_random_bytes_give_an_envelope_or_a_typed_error(data: bytes) -> None:
     with suppress(PeerError):
         assert read_everything(codec.parse(data))
 
@@ -79,7 +79,7 @@ def test_damaged_envelopes_give_frames_or_typed_errors(data: st.DataObject) -> N
 
 
 def read_everything(envelope: messages.Envelope) -> bool:
-    """Read whatever an envelope holds; nothing but a typed error may come of it."""
+    """Decode everything in an envelope; only typed errors may be raised."""
     reader = codec.RequestReader()
     for request in envelope.requests:
         with suppress(MalformedRequest):
@@ -93,7 +93,7 @@ def read_everything(envelope: messages.Envelope) -> bool:
 
 
 @pytest.mark.requirement("QUA-6")
-def test_what_a_newer_peer_adds_is_ignored() -> None:
+def test_fields_of_a_newer_peer_are_ignored() -> None:
     envelope = messages.Envelope()
     codec.write_requests([(1, frames.request(b"{}"))], NOW, envelope)
     unknown_field = b"\xfa\x07\x05hello"  # number 127, five bytes
@@ -105,7 +105,7 @@ def test_what_a_newer_peer_adds_is_ignored() -> None:
     assert codec.RequestReader().read(message, NOW).body == b"{}"
 
 
-def test_an_operation_of_a_newer_peer_is_refused_alone() -> None:
+def test_an_unknown_operation_fails_its_own_request_only() -> None:
     message = messages.Request(id=1, namespace="default", type="Counter", object_id="c1")
     message.operation = 99  # type: ignore[assignment]  # as a newer release may send it
 
@@ -126,7 +126,7 @@ def test_an_operation_of_a_newer_peer_is_refused_alone() -> None:
         ("default", "Counter", "c1", "_private"),
     ],
 )
-def test_names_that_cannot_be_are_refused(namespace: str, type_name: str, object_id: str, method: str) -> None:
+def test_invalid_names_are_refused(namespace: str, type_name: str, object_id: str, method: str) -> None:
     message = messages.Request(
         operation=messages.OPERATION_CALL, namespace=namespace, type=type_name, object_id=object_id, method=method
     )
@@ -143,7 +143,7 @@ def test_names_that_cannot_be_are_refused(namespace: str, type_name: str, object
         frames.request(chain=(ObjectKey("default", "Counter", "\udfff"),)),
     ],
 )
-def test_a_request_that_cannot_be_expressed_fails_alone(unsendable: Request) -> None:
+def test_a_request_that_cannot_be_encoded_fails_alone(unsendable: Request) -> None:
     envelope = messages.Envelope()
 
     failed = codec.write_requests(
@@ -156,7 +156,7 @@ def test_a_request_that_cannot_be_expressed_fails_alone(unsendable: Request) -> 
     assert [(message.id, message.body) for message in sent(envelope).requests] == [(1, b"1"), (3, b"3")]
 
 
-def test_a_reply_that_cannot_be_expressed_becomes_a_problem() -> None:
+def test_a_reply_that_cannot_be_encoded_becomes_a_problem() -> None:
     envelope = messages.Envelope()
 
     codec.write_replies([(1, Reply(b"1")), (2, Reply(version=-1)), (3, Reply(b"3"))], envelope)
@@ -176,7 +176,7 @@ def test_a_reply_that_cannot_be_expressed_becomes_a_problem() -> None:
         ({"\ud800": 1, "kept": "no", "n": 2**80}, {"\ud800": 1, "kept": "no", "n": 2**80}),
     ],
 )
-def test_members_that_are_no_plain_json_arrive_as_well_as_they_can(
+def test_members_that_are_not_plain_json_are_converted(
     extra: dict[str, object], arrives: dict[str, object]
 ) -> None:
     reply = through_reply(Reply(problem=Problem("c", "d", extra=extra)))
@@ -185,7 +185,7 @@ def test_members_that_are_no_plain_json_arrive_as_well_as_they_can(
     assert reply.problem.extra == arrives
 
 
-def test_members_without_any_json_are_left_out_and_named() -> None:
+def test_members_without_a_json_form_are_dropped_and_named() -> None:
     endless: dict[str, object] = {"kept": "unknown"}
     endless["self"] = endless
 
@@ -199,7 +199,7 @@ def test_members_without_any_json_are_left_out_and_named() -> None:
 
 
 @pytest.mark.parametrize("extra", [b"{", b"[1]", b"\xff", b"[" * 100_000])
-def test_a_problem_with_nonsense_for_members_is_a_violation(extra: bytes) -> None:
+def test_a_problem_with_invalid_members_is_a_violation(extra: bytes) -> None:
     with pytest.raises(PeerError):
         read_problem(messages.Problem(code="c", extra=extra))
 
@@ -219,7 +219,7 @@ def test_an_error_whose_code_an_application_emptied_is_written_with_one() -> Non
     assert problem_through(Problem("", "d")).code == "internal_error"
 
 
-def test_introductions_listings_and_readiness_arrive_as_they_were_sent() -> None:
+def test_hellos_listings_and_readiness_survive_encoding() -> None:
     hello = Hello(kind="node", id="n1", incarnation="i", release="0.9", features=frozenset({"x", "y"}))
     readiness = Readiness(False, ("claimed 1 of 2 shards", "the node is starting"), 2**63)
     items = [ObjectSummary("a", 1), ObjectSummary("é/b", 2**60)]
@@ -235,7 +235,7 @@ def test_introductions_listings_and_readiness_arrive_as_they_were_sent() -> None
     assert codec.read_items(arrived.list_replies[0]) == items
 
 
-def test_a_listing_that_cannot_be_asked_for_is_a_malformed_request() -> None:
+def test_a_listing_that_cannot_be_encoded_is_a_malformed_request() -> None:
     message = codec.write_listing(1, ("default", "Counter"), prefix="é", after=None, limit=10**12)
     assert (message.prefix, message.HasField("after"), message.limit) == ("é", False, 1000)
 
@@ -256,7 +256,7 @@ def test_a_listing_that_cannot_be_asked_for_is_a_malformed_request() -> None:
         (1e300, codec.REMAINING_MS_MAX),
     ],
 )
-def test_what_is_left_of_a_deadline_is_never_too_little(seconds: float, milliseconds: int) -> None:
+def test_the_remaining_time_is_rounded_up(seconds: float, milliseconds: int) -> None:
     assert codec.remaining_ms(seconds) == milliseconds
 
 
@@ -282,14 +282,14 @@ LINK = ObjectKey("default", "Counter", "c")
         ({"chain": (LINK._replace(type="no name"),)}, "malformed_request"),
     ],
 )
-def test_a_request_beyond_the_bounds_of_a_gate_is_refused(further: dict[str, Any], code: str) -> None:
+def test_a_request_beyond_a_gates_bounds_is_refused(further: dict[str, Any], code: str) -> None:
     with pytest.raises(GoverseError) as refused:
         through(frames.request(**further))
     assert refused.value.code == code
     assert len(refused.value.detail) < 200
 
 
-def test_a_request_id_of_any_length_or_form_is_not_taken_from_a_peer() -> None:
+def test_an_invalid_request_id_of_a_peer_is_refused() -> None:
     for request_id in ("r" * 129, "r\n1"):
         request = frames.request()
         request.request_id = request_id
@@ -297,22 +297,22 @@ def test_a_request_id_of_any_length_or_form_is_not_taken_from_a_peer() -> None:
             through(request)
 
 
-def test_the_longest_chain_and_key_are_taken() -> None:
+def test_the_longest_allowed_chain_and_key_are_accepted() -> None:
     longest = frames.request(idempotency_key="k" * 255, chain=(LINK,) * 32)
     assert through(longest)[0] == replace(longest, deadline=through(longest)[0].deadline)
 
 
-def test_a_deadline_is_brought_forward_to_the_longest_that_is_allowed() -> None:
+def test_a_deadline_is_reduced_to_the_longest_allowed_one() -> None:
     (arrived,) = through(frames.request(deadline=NOW + 49 * 86_400))
     assert arrived.deadline == NOW + CALL_TIMEOUT_S_MAX
 
 
-def test_a_trace_context_that_cannot_be_one_is_left_out() -> None:
+def test_an_invalid_trace_context_is_ignored() -> None:
     assert through(frames.request(traceparent="0" * 1000))[0].traceparent == ""
 
 
 @pytest.mark.parametrize("what", ["kind", "id", "incarnation", "release"])
-def test_a_peer_whose_introduction_is_too_long_is_refused(what: str) -> None:
+def test_a_peer_whose_hello_is_too_long_is_refused(what: str) -> None:
     envelope = messages.Envelope()
     setattr(envelope.hello, what, "x" * 100_000)
     with pytest.raises(PeerError) as refused:
@@ -331,7 +331,7 @@ def test_a_peer_whose_introduction_is_too_long_is_refused(what: str) -> None:
         {"limit": 1001},
     ],
 )
-def test_a_listing_beyond_the_bounds_of_a_gate_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_listing_beyond_a_gates_bounds_is_refused(wrong: dict[str, Any]) -> None:
     wanted: dict[str, Any] = {"id": 1, "namespace": "default", "type": "Counter", "limit": 1000}
     codec.check_listing(messages.ListRequest(**wanted))
     with pytest.raises(MalformedRequest):

@@ -1,4 +1,4 @@
-"""The instant in which a stream ends: its tasks are cancelled already, and its owner still speaks to it."""
+"""A stream that is ending: its tasks are already cancelled, and its owner still uses it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.requirement("GATE-8")
 
 
 class Stream:
-    """Both sides of a stream on which nothing is ever said."""
+    """Both sides of a stream that never carries a message."""
 
     async def read(self) -> bytes:
         await asyncio.Event().wait()
@@ -33,20 +33,20 @@ class Stream:
         assert message
 
     def cancel(self) -> None:
-        """Nothing is under way."""
+        """Do nothing: no call is in progress."""
 
     def stream_stream(self, _method: str) -> Any:
         return lambda: self
 
 
 class Silent:
-    """A link that is ready, and asked for nothing else."""
+    """A link that only reports that it is ready."""
 
     def readiness(self) -> Readiness:
         return Readiness(True, (), 0)
 
 
-async def test_a_server_that_drains_while_a_peer_hangs_up_goes_on_to_the_others() -> None:
+async def test_draining_continues_with_the_other_peers_when_one_closes() -> None:
     peer = Peer(
         GATE,
         agree(NODE, GATE),
@@ -58,8 +58,8 @@ async def test_a_server_that_drains_while_a_peer_hangs_up_goes_on_to_the_others(
     running = asyncio.create_task(peer.run(cast("Any", Stream()), messages.Envelope()))
     await settle()
     peer.end()
-    await asyncio.sleep(0)  # `run` heard of it ...
-    await asyncio.sleep(0)  # ... and cancelled its writer, which is not over yet
+    await asyncio.sleep(0)  # `run` noticed the end ...
+    await asyncio.sleep(0)  # ... and cancelled its writer, which has not ended yet
     assert not running.done()
 
     peer.go_away("the node is shutting down")
@@ -67,7 +67,7 @@ async def test_a_server_that_drains_while_a_peer_hangs_up_goes_on_to_the_others(
     await running
 
 
-async def test_a_request_that_comes_while_its_connection_ends_is_kept_for_the_next_one() -> None:
+async def test_a_request_submitted_while_its_connection_ends_is_sent_over_the_next_one() -> None:
     outgoing = Outgoing(inflight_max=10, bytes_max=1_000, body_bytes_max=1_000)
     connection = Connection(cast("Any", Stream()), outgoing, WireOptions(), on_goaway=lambda: None, stats=WireStats())
     running = asyncio.create_task(connection.run())

@@ -1,4 +1,4 @@
-"""The answering side: what it refuses, what it owes, when it stops reading."""
+"""The answering side of a stream: refusals, pending replies, and pauses in reading."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def refused(error: GoverseError | None) -> tuple[str, Executed | None]:
     return error.code, error.link_verdict
 
 
-async def test_ids_grow() -> None:
+async def test_ids_must_grow() -> None:
     side = incoming()
     assert side.refusal(3, request()) is None
     for number in (3, 2, 0):
@@ -31,7 +31,7 @@ async def test_ids_grow() -> None:
             side.refusal(number, request())
 
 
-async def test_requests_of_one_stream_are_bounded() -> None:
+async def test_requests_of_one_stream_are_limited() -> None:
     side = incoming(inflight_max=1)
     side.hold(1, 0)
     assert refused(side.refusal(2, request())) == ("overloaded", "no")
@@ -40,7 +40,7 @@ async def test_requests_of_one_stream_are_bounded() -> None:
     assert side.refusal(3, request()) is None
 
 
-async def test_requests_of_all_streams_are_bounded_together() -> None:
+async def test_requests_of_all_streams_are_limited_together() -> None:
     occupancy = Occupancy(1)
     one, other = incoming(occupancy), incoming(occupancy)
     one.hold(1, 0)
@@ -51,7 +51,7 @@ async def test_requests_of_all_streams_are_bounded_together() -> None:
     assert occupancy.requests == 0
 
 
-async def test_a_stream_that_is_gone_keeps_nothing() -> None:
+async def test_an_ended_stream_holds_nothing() -> None:
     side = incoming()
     side.hold(1, 5)
     side.answer(2, Reply(b"x" * 100))
@@ -61,7 +61,7 @@ async def test_a_stream_that_is_gone_keeps_nothing() -> None:
     assert not side.has_replies
 
 
-async def test_bodies_under_way_are_bounded() -> None:
+async def test_bodies_in_progress_are_limited() -> None:
     side = incoming(requests_bytes_max=10)
     side.hold(1, 8)
     assert refused(side.refusal(2, request(b"xyz"))) == ("overloaded", "no")
@@ -69,7 +69,7 @@ async def test_bodies_under_way_are_bounded() -> None:
 
 
 @pytest.mark.requirement("GATE-8")
-async def test_while_it_drains_only_what_a_turn_may_wait_for_is_taken() -> None:
+async def test_while_draining_only_requests_that_a_turn_may_wait_for_are_accepted() -> None:
     occupancy = Occupancy(10)
     side = incoming(occupancy)
     occupancy.draining = "bye"
@@ -90,7 +90,7 @@ async def test_a_request_is_released_once() -> None:
     assert not side.owes
 
 
-async def test_replies_are_cut_into_messages_in_order() -> None:
+async def test_replies_are_split_into_messages_in_order() -> None:
     side = incoming(message_bytes=3 * FRAME_OVERHEAD_BYTES)
     for number in range(7):
         side.answer(number, Reply())
@@ -100,7 +100,7 @@ async def test_replies_are_cut_into_messages_in_order() -> None:
     assert not side.owes
 
 
-async def test_replies_that_nobody_takes_stop_the_reading_and_then_the_stream() -> None:
+async def test_unread_replies_pause_reading_and_then_end_the_stream() -> None:
     side = incoming(replies_bytes=1_000, replies_bytes_max=3_000)
     assert (side.is_full, side.overflows) == (False, False)
     side.answer(1, Reply(b"x" * 1_000))
@@ -111,7 +111,7 @@ async def test_replies_that_nobody_takes_stop_the_reading_and_then_the_stream() 
     assert (side.is_full, side.overflows) == (False, False)
 
 
-async def test_an_answer_that_fits_into_no_message_becomes_a_problem() -> None:
+async def test_a_reply_that_fits_into_no_message_becomes_a_problem() -> None:
     side = incoming()
     side.answer(1, Reply(bytes(WireOptions().body_bytes_max + 1), version=7))
 
@@ -120,7 +120,7 @@ async def test_an_answer_that_fits_into_no_message_becomes_a_problem() -> None:
     assert (reply.problem.code, reply.problem.executed, reply.version) == ("too_large", "unknown", 7)
 
 
-async def test_bodies_have_the_bound_of_a_gate_or_of_a_state_where_an_object_sent_them() -> None:
+async def test_bodies_from_objects_may_be_larger_than_bodies_from_a_gate() -> None:
     side = incoming(outside_body_bytes_max=100)
     assert side.refusal(1, request(b"x" * 100)) is None
     assert refused(side.refusal(2, request(b"x" * 101))) == ("too_large", "no")

@@ -1,4 +1,4 @@
-"""Requests that were sent, or not: what is known about each when something breaks."""
+"""Sent and unsent requests, and whether each may have been executed after a failure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def refused(error: GoverseError | None) -> tuple[str, Executed | None]:
     return error.code, error.link_verdict
 
 
-def test_more_than_may_be_under_way_is_refused_and_answers_make_room() -> None:
+def test_requests_beyond_the_limit_are_refused_until_replies_arrive() -> None:
     table = outgoing(inflight_max=2)
     assert [table.add(request(), Slot()) for _ in range(2)] == [None, None]
     assert refused(table.add(request(), Slot())) == ("overloaded", "no")
@@ -32,7 +32,7 @@ def test_more_than_may_be_under_way_is_refused_and_answers_make_room() -> None:
     assert table.add(request(), Slot()) is None
 
 
-def test_a_node_that_does_not_answer_leaves_places_for_the_others() -> None:
+def test_a_node_that_does_not_answer_leaves_room_for_the_others() -> None:
     budget = Budget(100)
     stuck, healthy = (
         Outgoing(inflight_max=100, bytes_max=1_000, body_bytes_max=1_000, budget=budget) for _ in range(2)
@@ -47,7 +47,7 @@ def test_a_node_that_does_not_answer_leaves_places_for_the_others() -> None:
     assert (len(stuck), len(healthy), budget.requests) == (80, 0, 80)
 
 
-def test_places_come_back_however_a_request_ends() -> None:
+def test_room_is_freed_however_a_request_ends() -> None:
     budget = Budget(100)
     table = Outgoing(inflight_max=100, bytes_max=1_000, body_bytes_max=1_000, budget=budget)
     slots = [Slot() for _ in range(6)]
@@ -68,7 +68,7 @@ def test_places_come_back_however_a_request_ends() -> None:
     assert budget.requests == 0
 
 
-def test_bytes_that_do_not_leave_are_bounded() -> None:
+def test_unsent_bytes_are_limited() -> None:
     table = outgoing(bytes_max=100)
     assert table.add(request(b"x" * 50), Slot()) is None
     assert table.add(request(b"x" * 50), Slot()) is None
@@ -83,7 +83,7 @@ def test_a_body_that_fits_into_no_message_is_refused() -> None:
 
 
 @pytest.mark.requirement("GATE-8")
-def test_a_draining_peer_is_only_sent_what_one_of_its_turns_may_wait_for() -> None:
+def test_a_draining_peer_gets_only_requests_that_its_turns_may_wait_for() -> None:
     table = outgoing()
     table.draining = "bye"
 
@@ -92,7 +92,7 @@ def test_a_draining_peer_is_only_sent_what_one_of_its_turns_may_wait_for() -> No
 
 
 @pytest.mark.requirement("GATE-8")
-def test_what_was_not_sent_when_the_peer_began_to_drain_is_refused() -> None:
+def test_unsent_requests_are_refused_when_the_peer_starts_to_drain() -> None:
     table = outgoing(bytes_max=30)
     table.add(request(), sent := Slot())
     table.take(10_000)
@@ -108,7 +108,7 @@ def test_what_was_not_sent_when_the_peer_began_to_drain_is_refused() -> None:
     assert table.add(request(b"x" * 30, chain=(request().key,)), Slot()) is None
 
 
-def test_a_message_ends_where_it_is_large_enough() -> None:
+def test_a_message_ends_at_its_target_size() -> None:
     table = outgoing()
     for _ in range(5):
         table.add(request(b"x" * 10), Slot())
@@ -117,7 +117,7 @@ def test_a_message_ends_where_it_is_large_enough() -> None:
     assert table.unsent == 0
 
 
-def test_what_was_given_up_before_it_was_sent_is_never_sent() -> None:
+def test_a_request_given_up_before_it_was_sent_is_never_sent() -> None:
     table, slot = outgoing(), Slot()
     table.add(request(), slot)
     slot.given_up = True
@@ -127,7 +127,7 @@ def test_what_was_given_up_before_it_was_sent_is_never_sent() -> None:
 
 
 @pytest.mark.requirement("GATE-6")
-def test_deadlines_tell_whether_the_request_was_sent() -> None:
+def test_an_expired_request_says_whether_it_was_sent() -> None:
     table = outgoing()
     table.add(request(deadline=5.0), sent := Slot())
     ((number, _),) = table.take(10_000)
@@ -145,7 +145,7 @@ def test_deadlines_tell_whether_the_request_was_sent() -> None:
     assert table.answered(number) is None
 
 
-def test_a_lost_stream_tells_what_was_sent_from_what_was_not() -> None:
+def test_a_lost_stream_separates_sent_from_unsent_requests() -> None:
     table = outgoing()
     table.add(request(), first := Slot())
     table.take(10_000)
@@ -161,13 +161,13 @@ def test_a_lost_stream_tells_what_was_sent_from_what_was_not() -> None:
 
 
 class Program(RuleBasedStateMachine):
-    """Whatever happens in whatever order, each request ends once and nothing is forgotten or kept."""
+    """In any order of events, every request ends exactly once and leaves nothing behind."""
 
     def __init__(self) -> None:
         super().__init__()
         self.table = outgoing(inflight_max=5, bytes_max=60, body_bytes_max=30)
         self.now = 0.0
-        self.waiting: dict[Slot, bool] = {}  # whether it was sent
+        self.waiting: dict[Slot, bool] = {}  # True if it was sent
         self.numbers: dict[int, Slot] = {}
         self.order: list[Slot] = []
 
