@@ -79,7 +79,7 @@ class ShardTable:
                 touched |= self._take(node, before, after)
         changed = self._choose({shard for shard in touched if shard < len(self.routes)})
         self.changes += bool(changed)
-        self._tell(changed)
+        self._notify(changed)
         return changed
 
     def _take(self, node: str, before: Mapping[int, int], after: Mapping[int, int]) -> set[int]:
@@ -110,7 +110,7 @@ class ShardTable:
                 changed.add(shard)
         return changed
 
-    def _tell(self, changed: set[int]) -> None:
-        told = [watcher for shard in sorted(changed & self._watchers.keys()) for watcher in self._watchers.pop(shard)]
-        for watcher in told:
+    def _notify(self, changed: set[int]) -> None:
+        called = [watcher for shard in sorted(changed & self._watchers.keys()) for watcher in self._watchers.pop(shard)]
+        for watcher in called:
             watcher()

@@ -59,8 +59,8 @@ class RenewedChannel:
         ready, left = asyncio.ensure_future(_until_ready(fresh)), asyncio.ensure_future(_until_left(old))
         try:
             if not await _first(ready, left, self._connect_timeout_s):
-                told = {"member": self._address, "reason": await why(fresh)}
-                logger.warning("cannot connect with the new TLS certificates; still using the previous ones", extra=told)
+                fields = {"member": self._address, "reason": await why(fresh)}
+                logger.warning("cannot connect with the new TLS certificates; still using the previous ones", extra=fields)
                 await _first(ready, left, None)
             self.current, fresh = fresh, old
             self.replaced += 1

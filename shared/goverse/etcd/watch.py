@@ -192,8 +192,8 @@ class Watch:
             self._denied()
         elif failure.meaning is Meaning.REFUSED:
             raise CoordinatorError(f"etcd refused the watch: {failure}", words=failure.words) from failure
-        told = {"member": str(connection.endpoint), "reason": str(failure)}
-        logger.info("a watch continues on another member", extra=told)
+        fields = {"member": str(connection.endpoint), "reason": str(failure)}
+        logger.info("a watch continues on another member", extra=fields)
 
     def _denied(self) -> None:
         """Try another token.

@@ -121,18 +121,18 @@ class MemoryCoordinator:
 
     async def watch(self, prefix: str, after: int) -> AsyncGenerator[Changed | Reloaded]:
         """Yield the changes after revision ``after``."""
-        something = asyncio.Event()
+        wakeup = asyncio.Event()
         for wakers in (self._keys, self.reach):
-            wakers.subscribe(something.set)
-        self._wakers.append(something.set)
+            wakers.subscribe(wakeup.set)
+        self._wakers.append(wakeup.set)
         seen = self._history
         try:
             while not self._closed:
-                something.clear()
+                wakeup.clear()
                 history = self._keys.history
                 news = self._news(prefix, after, seen) if self._passes() else None
                 if news is None:
-                    await something.wait()
+                    await wakeup.wait()
                     continue
                 await asyncio.sleep(self.reach.delay_s)
                 if self._passes():
@@ -144,8 +144,8 @@ class MemoryCoordinator:
                         after = news.revision
         finally:
             for wakers in (self._keys, self.reach):
-                wakers.unsubscribe(something.set)
-            self._wakers.remove(something.set)
+                wakers.unsubscribe(wakeup.set)
+            self._wakers.remove(wakeup.set)
 
     def _news(self, prefix: str, after: int, history: int) -> Changed | Reloaded | None:
         if history != self._keys.history:

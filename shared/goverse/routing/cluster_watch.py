@@ -110,7 +110,7 @@ class ClusterWatch:
                 self.view.delete(change.key, change.revision)
             else:
                 self.view.put(_entry(change))
-        self._tell()
+        self._notify()
         return news.revision
 
     def _check_shard_count(self, snapshot: Snapshot) -> None:
@@ -124,9 +124,9 @@ class ClusterWatch:
 
     def _reload(self, snapshot: Snapshot, *, new_history: bool = False) -> None:
         self.view.reload(map(_entry, snapshot.entries), snapshot.revision, new_history=new_history)
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         if self.view.shard_count is None and (self._offer is None or self._offer.done()):
             self._offer = asyncio.create_task(self._offer_shard_count(), name="goverse-shard-count")
         for key, why in self.view.faults.items():

@@ -68,7 +68,7 @@ class Links:
             link = self._links[address] = self._connect(address)
             link.watch(partial(self._changed, address, link))
 
-    def let_go(self, present: set[str]) -> None:
+    def close_absent(self, present: set[str]) -> None:
         """Close all other links. Running calls may finish: a node that lost its lease can still be alive."""
         for address in self._links.keys() - present:
             self._track(self._links.pop(address).close(drain_timeout_s=CALL_TIMEOUT_S))
@@ -126,16 +126,16 @@ def readiness_of(links: Sequence[Link], served: int, shards: int) -> Readiness:
     Shards without an owner do not make a router unready. All routers see the same shards, so a load balancer would take
     every gate out of service, and calls to the other shards would fail as well. ``reasons`` names the missing part.
     """
-    told = [link.readiness() for link in links]
-    ready = sum(each.ready for each in told)
+    reports = [link.readiness() for link in links]
+    ready = sum(each.ready for each in reports)
     reasons: list[str] = []
-    if not told:
+    if not reports:
         reasons.append("no node is registered")
     elif not ready:
-        reasons += dict.fromkeys(reason for each in told for reason in each.reasons)
-    elif ready < len(told):
-        reasons.append(f"{len(told) - ready} of {len(told)} nodes are not ready")
+        reasons += dict.fromkeys(reason for each in reports for reason in each.reasons)
+    elif ready < len(reports):
+        reasons.append(f"{len(reports) - ready} of {len(reports)} nodes are not ready")
     if served < shards:
         reasons.append(f"claimed {served} of {shards} shards")
-    newest = max((each.commit_seq for each in told), default=0)
+    newest = max((each.commit_seq for each in reports), default=0)
     return Readiness(ready > 0 and served > 0, tuple(reasons), newest)

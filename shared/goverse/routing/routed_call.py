@@ -63,14 +63,14 @@ class RoutedCall:
         if reply.problem is None:
             self._waiter.set_result(reply)
         else:
-            asyncio.get_running_loop().call_soon(self._go_around, reply, reply.problem)
+            asyncio.get_running_loop().call_soon(self._handle_problem, reply, reply.problem)
 
     def answer(self, reply: Reply) -> None:
         """Deliver the reply if the caller still waits."""
         if not self._waiter.done():
             self._waiter.set_result(reply)
 
-    def _go_around(self, reply: Reply, problem: Problem) -> None:
+    def _handle_problem(self, reply: Reply, problem: Problem) -> None:
         if self.done():
             return
         miss = miss_of(problem)

@@ -73,7 +73,7 @@ class Router:
         self._numbers = count(1)
         self._shift = 64 - (shard_count.bit_length() - 1)
         self._timer: asyncio.TimerHandle | None = None
-        self._look_at = 0.0
+        self._timer_at = 0.0
         self._served = 0
         self._members_at = (-1, -1)
         self._names: dict[str, str] = {}
@@ -93,9 +93,9 @@ class Router:
         changed = self.table.update(view)
         if changed:
             self._served = sum(route is not None for route in self.table.routes)
-        self.links.let_go(self._present)
+        self.links.close_absent(self._present)
         for call in self.parking.moved(changed):
-            self._unparked(call)
+            self._resume(call)
 
     def name_of(self, address: str) -> str:
         """Return the id of the node registered at ``address``, or ""."""
@@ -106,7 +106,7 @@ class Router:
         routes = self.table.routes
         shards = [shard for shard in self.parking.shards() if (at := routes[shard]) and at.address == address]
         for call in self.parking.moved(shards):
-            self._unparked(call)
+            self._resume(call)
 
     async def close(self) -> None:
         """Refuse all parked calls and close all links."""
@@ -138,7 +138,7 @@ class Router:
         call = RoutedCall(self, request, shard, waiter, asyncio.get_running_loop().time())
         route = self.table.routes[shard]
         if route is None or route.address in self._unreachable:
-            self._go_on(call)
+            self._take_next_step(call)
         else:
             self._send(call, route)
 
@@ -151,11 +151,11 @@ class Router:
             Unavailable: no node is reachable.
             GoverseError: the node's error.
         """
-        return await list_at_any(self._everyone(), namespace, type_name, prefix=prefix, after=after, limit=limit)
+        return await list_at_any(self._all_links(), namespace, type_name, prefix=prefix, after=after, limit=limit)
 
     def readiness(self) -> Readiness:
         """Return whether calls are served; see ``readiness_of``."""
-        return readiness_of(self._everyone(), *self.progress())
+        return readiness_of(self._all_links(), *self.progress())
 
     def progress(self) -> tuple[int, int]:
         """Return the number of shards with an owner, and of all shards."""
@@ -179,7 +179,7 @@ class Router:
             return shard
         return stable_hash(key) >> self._shift if node is not None and self._shift < 64 else 0
 
-    def _everyone(self) -> Sequence[Link]:
+    def _all_links(self) -> Sequence[Link]:
         return [*([self.own[1]] if self.own is not None else []), *self.links]
 
     # --- sending ------------------------------------------------------------------------------------------------------
@@ -205,9 +205,9 @@ class Router:
         if self._closed:
             self._fail(call, known(Unavailable("the process is shutting down"), Executed.UNKNOWN))
         else:
-            self._go_on(call)
+            self._take_next_step(call)
 
-    def _go_on(self, call: RoutedCall) -> None:
+    def _take_next_step(self, call: RoutedCall) -> None:
         now = asyncio.get_running_loop().time()
         if call.delivery is None:
             call.delivery = delivery_of(call, None)
@@ -240,9 +240,9 @@ class Router:
         self.stats.parked += 1
         self._arm(min(until, asyncio.get_running_loop().time() + _GIVEN_UP_S))
 
-    def _unparked(self, call: RoutedCall) -> None:
+    def _resume(self, call: RoutedCall) -> None:
         if not call.done():
-            self._go_on(call)
+            self._take_next_step(call)
 
     def is_elsewhere(self, route: Route | None) -> bool:
         """True if the route leads to another process."""
@@ -254,18 +254,18 @@ class Router:
     def _arm(self, at: float) -> None:
         loop = asyncio.get_running_loop()
         if self._timer is not None:
-            if self._look_at <= at:
+            if self._timer_at <= at:
                 return
             self._timer.cancel()
-        self._look_at = at
-        self._timer = loop.call_at(at, self._look)
+        self._timer_at = at
+        self._timer = loop.call_at(at, self._resume_due)
 
-    def _look(self) -> None:
+    def _resume_due(self) -> None:
         """Resume the calls whose time has come, and drop those whose caller has given up."""
         self._timer = None
         now = asyncio.get_running_loop().time()
         for call in self.parking.due(now):
-            self._unparked(call)
+            self._resume(call)
         self.parking.forget(RoutedCall.done)
         at = self.parking.next_at()
         if at is not None:

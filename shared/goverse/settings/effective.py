@@ -100,7 +100,7 @@ def load_settings(
     below = () if cluster.advertise else (read_pod(environ, cluster.listen),)
     if allowed is not None:
         below = (*below, derived(allowed))
-    return _judged(Settings, (*loaded.layers, *below)) if any(layer.values for layer in below) else loaded
+    return _validated(Settings, (*loaded.layers, *below)) if any(layer.values for layer in below) else loaded
 
 
 def load(
@@ -113,10 +113,10 @@ def load(
     """
     if config is None and environ.get("GOVERSE_CONFIG"):
         config = Path(environ["GOVERSE_CONFIG"])
-    return _judged(model, (read_flags(flags), read_environment(environ), read_file(config) if config else Layer()))
+    return _validated(model, (read_flags(flags), read_environment(environ), read_file(config) if config else Layer()))
 
 
-def _judged(model: type[S], layers: tuple[Layer, ...]) -> EffectiveSettings[S]:
+def _validated(model: type[S], layers: tuple[Layer, ...]) -> EffectiveSettings[S]:
     class Layered(model):  # type: ignore[valid-type, misc]  # bound by a type variable
         @classmethod
         def settings_customise_sources(

@@ -47,8 +47,8 @@ class MeteredCoordinator(Collector):
 
     async def watch(self, prefix: str, after: int) -> AsyncGenerator[Changed | Reloaded]:
         """Yield the changes behind ``after``."""
-        async with aclosing(self._coordinator.watch(prefix, after)) as told:
-            async for news in told:
+        async with aclosing(self._coordinator.watch(prefix, after)) as watch:
+            async for news in watch:
                 if isinstance(news, Reloaded):
                     self._reloads += 1
                 else:

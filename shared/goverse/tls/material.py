@@ -47,7 +47,7 @@ def contents_of(files: TlsFiles) -> Contents:
     return tuple(None if file is None else _read(file) for file in files.all)
 
 
-def judge(files: TlsFiles, contents: Contents, now: float) -> Material:
+def validate(files: TlsFiles, contents: Contents, now: float) -> Material:
     """Return the contents if they are valid at the time ``now``.
 
     Raises:

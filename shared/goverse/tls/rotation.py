@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 from goverse import limits
 from goverse.errors import ConfigError
 from goverse.tls.files import TlsFiles
-from goverse.tls.material import Contents, Material, contents_of, judge, moment
+from goverse.tls.material import Contents, Material, contents_of, validate, moment
 
 T = TypeVar("T")
 
@@ -58,17 +58,17 @@ class Rotating(Generic[T]):
         contents = contents_of(files)
         self._taken: Contents = contents
         self._seen: Contents | str = contents
-        self._judged: Contents | str = contents
-        self.material = judge(files, contents, now())
+        self._validated: Contents | str = contents
+        self.material = validate(files, contents, now())
         self.current = self._made(self.material)
         self._warned = ""
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Check the files once. Never raises because of their contents. May be called in a thread."""
         seen = _seen(self.files)
         settled, self._seen = seen == self._seen, seen
-        if settled and seen != self._judged:
-            self._judged = seen
+        if settled and seen != self._validated:
+            self._validated = seen
             if seen != self._taken:
                 self._take(seen)
         self._warn()
@@ -77,7 +77,7 @@ class Rotating(Generic[T]):
         try:
             if isinstance(seen, str):
                 raise ConfigError(seen)
-            material = judge(self.files, seen, self._now())
+            material = validate(self.files, seen, self._now())
             made = self._made(material)
         except ConfigError as error:
             self.reloads[REFUSED] += 1
@@ -112,8 +112,8 @@ class Rotating(Generic[T]):
         if self._warned != event:
             self._warned = event
             level = logging.WARNING if left_s > 0 else logging.ERROR
-            told = {"link": self.files.link, "expires": moment(self.material.expires)}
-            logger.log(level, event, extra=told)
+            fields = {"link": self.files.link, "expires": moment(self.material.expires)}
+            logger.log(level, event, extra=fields)
 
 
 async def keep_current(links: Iterable[Rotating[Any]], look_s: float = limits.TLS_LOOK_S) -> None:
@@ -123,7 +123,7 @@ async def keep_current(links: Iterable[Rotating[Any]], look_s: float = limits.TL
         await asyncio.sleep(look_s)
         for link in links:
             try:
-                await asyncio.to_thread(link.look)  # a network volume may be slow
+                await asyncio.to_thread(link.check)  # a network volume may be slow
             except Exception:  # this task must survive: its result is not read before the process ends
                 logger.exception("TLS certificates not checked", extra={"link": link.files.link})
 

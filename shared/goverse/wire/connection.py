@@ -40,7 +40,7 @@ class Connection:
     """A stream to one peer.
 
     Attributes:
-        peer: the peer's hello, set by ``meet``.
+        peer: the peer's hello, set by ``handshake``.
         readiness: the last readiness that the peer reported.
         commit_seq: the highest position that the peer reported, in replies or readiness.
         on_goaway: called when the peer announces that it will close.
@@ -80,7 +80,7 @@ class Connection:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    async def meet(self, hello: Hello) -> None:
+    async def handshake(self, hello: Hello) -> None:
         """Perform the handshake.
 
         Raises:
@@ -144,7 +144,7 @@ class Connection:
         stalled_s = 0.0 if self._writing_since is None else now - self._writing_since
         if stalled_s >= self._options.write_stall_timeout_s:
             self._end(f"the peer read nothing for {stalled_s:.0f} s")
-        verdict = self._liveness.look(now)
+        verdict = self._liveness.check(now)
         if verdict is Verdict.PING:
             self._pings += 1
             self._envelope().ping = self._pings
@@ -229,7 +229,7 @@ class Connection:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def rouse(self) -> None:
+    def wake_writer(self) -> None:
         """Wake the writing task."""
         self._wake.ring()
 
@@ -237,7 +237,7 @@ class Connection:
         """Return the envelope for everything but requests that leaves with the next message."""
         if self._extra is None:
             self._extra = messages.Envelope()
-        self.rouse()
+        self.wake_writer()
         return self._extra
 
     async def _write(self) -> None:

@@ -106,7 +106,7 @@ class GrpcLink:
             self._timer.cancel()
         self._stats.under_way.pop(self, None)
         self._enter(LinkPhase.CLOSED, "the link was closed")
-        self._lose("the link was closed")
+        self._fail_requests("the link was closed")
 
     def watch(self, watcher: Callable[[LinkState], None]) -> Callable[[], None]:
         """Call ``watcher`` when the phase, ``draining`` or ``silent`` changes. Returns a function to unsubscribe it."""
@@ -125,7 +125,7 @@ class GrpcLink:
         if refusal is not None:
             waiter.set_result(Reply(problem=Problem.of(refusal, request.request_id)))
         elif connection is not None:
-            connection.rouse()
+            connection.wake_writer()
 
     def submit(self, request: Request) -> Future[Reply]:
         """Send a request; see ``goverse.ports.link.Link``."""
@@ -163,10 +163,10 @@ class GrpcLink:
         if self._connection is None:
             reason = f"not connected to the node at {self.address}: {self.state.reason or self.state.phase.value}"
             return Readiness(False, (reason,), self._commit_seq)
-        told, commit_seq = self._connection.readiness, max(self._commit_seq, self._connection.commit_seq)
+        reported, commit_seq = self._connection.readiness, max(self._commit_seq, self._connection.commit_seq)
         if self._outgoing.draining is not None:
             return Readiness(False, (self._outgoing.draining,), commit_seq)
-        return told._replace(commit_seq=commit_seq)
+        return reported._replace(commit_seq=commit_seq)
 
     # --- connecting ---------------------------------------------------------------------------------------------------
 
@@ -174,32 +174,32 @@ class GrpcLink:
         while True:
             pause_s = self._backoff.next_s()
             if pause_s:  # requests must not wait through a pause
-                self._broke(self.state.reason)
+                self._enter_broken(self.state.reason)
             await asyncio.sleep(pause_s)
             reason = await self._attempt()
             if reason is not None:
                 self._stats.failed += 1
-                self._broke(reason)
+                self._enter_broken(reason)
 
     def _name(self) -> str:
         """Return the node's id, from its last hello or from etcd."""
         return self.state.peer.id if self.state.peer is not None else self._name_of(self.address)
 
-    def _broke(self, reason: str) -> None:
+    def _enter_broken(self, reason: str) -> None:
         if self.state.phase is not LinkPhase.BROKEN:
             named = {"node": name} if (name := self._name()) else {}
             logger.warning("node unreachable", extra={**named, "address": self.address, "reason": reason})
         self._enter(LinkPhase.BROKEN, reason)
-        self._lose(reason)
+        self._fail_requests(reason)
 
     async def _attempt(self) -> str | None:
         """Connect and stay connected. Returns the reason if no connection was established."""
         options, channel = self._options, self._open()
-        connection = Connection(channel, self._outgoing, options, stats=self._stats, on_goaway=self._went_away)
+        connection = Connection(channel, self._outgoing, options, stats=self._stats, on_goaway=self._received_goaway)
         try:
             async with asyncio.timeout(options.connect_timeout_s):
-                await connection.meet(self._hello)
-            await self._stay(connection)
+                await connection.handshake(self._hello)
+            await self._run_connection(connection)
         except (grpc.RpcError, asyncio.InvalidStateError) as error:
             reason = reason_of(error)
             if self.state.peer is not None:  # it was connected before, so the TLS settings match
@@ -221,7 +221,7 @@ class GrpcLink:
             return grpc.aio.insecure_channel(self.address, options=options)
         return grpc.aio.secure_channel(self.address, security.credentials, options=[*options, *security.channel])
 
-    async def _stay(self, connection: Connection) -> None:
+    async def _run_connection(self, connection: Connection) -> None:
         began = self._loop.time()
         self._outgoing.inflight_max = min(self._options.inflight_max, connection.peer.inflight_max)
         self._connection = connection
@@ -241,14 +241,14 @@ class GrpcLink:
             self._commit_seq = max(self._commit_seq, connection.commit_seq)
             self._backoff.ended(self._loop.time() - began)
             self._enter(LinkPhase.CONNECTING, reason)
-            self._lose(reason)
+            self._fail_requests(reason)
 
     def _enter(self, phase: LinkPhase, reason: str = "", peer: Hello | None = None) -> None:
         since = self.state.since if phase is self.state.phase else self._loop.time()
         draining = phase is LinkPhase.CONNECTED and self._outgoing.draining is not None
         self._change(LinkState(phase, since, reason, peer or self.state.peer, draining))
 
-    def _went_away(self) -> None:
+    def _received_goaway(self) -> None:
         self._change(self.state._replace(draining=True))
 
     def _change(self, state: LinkState) -> None:
@@ -267,7 +267,7 @@ class GrpcLink:
         fate = "the request was not sent" if executed is Executed.NO else "the request may have been executed"
         return known(Unavailable(f"the connection to the node failed ({reason}); {fate}"), executed)
 
-    def _lose(self, reason: str) -> None:
+    def _fail_requests(self, reason: str) -> None:
         for entry, executed in self._outgoing.lose():
             entry.refuse(self._unreachable(reason, executed))
 

@@ -35,7 +35,7 @@ class Liveness:
         self._received_at = now
         self._pinged = False
 
-    def look(self, now: float) -> Verdict:
+    def check(self, now: float) -> Verdict:
         """Return the action to take; call this several times per ``keepalive_s``."""
         if now - self._checked_at >= self._keepalive_s:
             self.received(now)

@@ -82,10 +82,10 @@ class Peer:
         self._wake = Wake()
         self._room = Wake()
         self._writing_since: float | None = None
-        self._told: Readiness | None = None
+        self._reported: Readiness | None = None
         self._listings: set[asyncio.Task[None]] = set()
         self._pings = 0
-        self._parting = 0
+        self._goaway_ping = 0
         self._ended: Future[str | None] = self._loop.create_future()
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ class Peer:
             PeerError: the peer violated the protocol.
         """
         self._extra = first
-        self.tell_readiness(self._link.readiness())
+        self.report_readiness(self._link.readiness())
         write = cast("Callable[[bytes], Awaitable[None]]", context.write)
         tasks = [
             self._loop.create_task(self._read(context), name="goverse-wire-read"),
@@ -106,7 +106,7 @@ class Peer:
         try:
             events: list[Future[Any]] = [*tasks, self._ended]
             await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
-            logger.info("stream ended", extra={"peer": str(self.hello), "reason": self._why(tasks)})
+            logger.info("stream ended", extra={"peer": str(self.hello), "reason": self._end_reason(tasks)})
         finally:
             self._ended.cancel()
             for task in (*tasks, *self._listings):
@@ -119,7 +119,7 @@ class Peer:
         if not self._ended.done():
             self._ended.set_result(reason)
 
-    def _why(self, tasks: list[asyncio.Task[None]]) -> str:
+    def _end_reason(self, tasks: list[asyncio.Task[None]]) -> str:
         """Return the reason for the end of the stream.
 
         Raises:
@@ -140,33 +140,33 @@ class Peer:
         envelope = self._envelope()
         envelope.goaway.reason = reason
         self._pings += 1
-        envelope.ping = self._parting = self._pings
+        envelope.ping = self._goaway_ping = self._pings
 
     @property
     def owes(self) -> bool:
         """True while the peer waits for something, or may have sent something that was not read yet."""
         unwritten = self._extra is not None or self._writing_since is not None
-        return bool(self.incoming.owes or self._listings or unwritten or self._parting)
+        return bool(self.incoming.owes or self._listings or unwritten or self._goaway_ping)
 
     def tick(self, now: float, readiness: Readiness) -> None:
         """Check silence, stalls and readiness; called every ``tick_s``."""
-        self.tell_readiness(readiness)
+        self.report_readiness(readiness)
         stalled_s = 0.0 if self._writing_since is None else now - self._writing_since
         if stalled_s >= self._options.write_stall_timeout_s:
             self.end(f"the peer read nothing for {stalled_s:.0f} s")
         if self._room.is_waited_for:  # reading is paused, so silence proves nothing; a stall ends the stream instead
             self._liveness.received(now)
-        verdict = self._liveness.look(now)
+        verdict = self._liveness.check(now)
         if verdict is Verdict.PING:
             self._pings += 1
             self._envelope().ping = self._pings
         elif verdict is Verdict.GIVE_UP:
             self.end("the peer does not respond to pings")
 
-    def tell_readiness(self, readiness: Readiness) -> None:
+    def report_readiness(self, readiness: Readiness) -> None:
         """Report the readiness to the peer if it changed."""
-        if readiness != self._told and READINESS in self._agreement.features:
-            self._told = readiness
+        if readiness != self._reported and READINESS in self._agreement.features:
+            self._reported = readiness
             message = self._envelope().readiness
             message.Clear()
             codec.write_readiness(readiness, message)
@@ -203,8 +203,8 @@ class Peer:
             self._list(listing)
         if envelope.ping:
             self._envelope().pong = envelope.ping
-        if envelope.pong == self._parting:
-            self._parting = 0
+        if envelope.pong == self._goaway_ping:
+            self._goaway_ping = 0
 
     def _submit(self, number: int, request: Request) -> None:
         incoming = self.incoming

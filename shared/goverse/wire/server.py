@@ -89,7 +89,7 @@ class LinkServer:
             raise ConfigError(f"cannot listen on {address}: {error}") from error
         await server.start()
         self._server = server
-        await self._tell_health(self._link.readiness())
+        await self._report_health(self._link.readiness())
         self._ticker = asyncio.get_running_loop().create_task(self._tick(), name="goverse-wire-tick")
         return port
 
@@ -98,7 +98,7 @@ class LinkServer:
         if self._server is None:
             return
         self._occupancy.draining = reason
-        await self._tell_health(Readiness(False, (reason,), 0))
+        await self._report_health(Readiness(False, (reason,), 0))
         for peer in self._peers:
             peer.go_away(reason)
         loop = asyncio.get_running_loop()
@@ -124,7 +124,7 @@ class LinkServer:
 
     async def _connect(self, _requests: object, context: Context) -> None:
         try:
-            peer, first = await self._meet(context)
+            peer, first = await self._handshake(context)
         except PeerError as error:
             self._stats.failed += 1
             logger.warning("stream refused", extra={"peer": context.peer(), "reason": error.detail})
@@ -137,14 +137,14 @@ class LinkServer:
             await peer.run(context, first)
         except PeerError as error:
             self._stats.cut += 1
-            told = {"peer": str(peer.hello), "reason": error.detail}
-            logger.warning("stream closed after a protocol error", extra=told)
+            fields = {"peer": str(peer.hello), "reason": error.detail}
+            logger.warning("stream closed after a protocol error", extra=fields)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
         finally:
             self._stats.connections -= 1
             self._peers.discard(peer)
 
-    async def _meet(self, context: Context) -> tuple[Peer, messages.Envelope]:
+    async def _handshake(self, context: Context) -> tuple[Peer, messages.Envelope]:
         """Perform the handshake. Returns the peer, and the first envelope to send to it."""
         if len(self._peers) >= self._options.streams_max:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams are open")
@@ -183,9 +183,9 @@ class LinkServer:
             now = loop.time()
             for peer in tuple(self._peers):
                 peer.tick(now, readiness)
-            await self._tell_health(readiness)
+            await self._report_health(readiness)
 
-    async def _tell_health(self, readiness: Readiness) -> None:
+    async def _report_health(self, readiness: Readiness) -> None:
         ready = readiness.ready and self._occupancy.draining is None
         if ready is self._serving:
             return

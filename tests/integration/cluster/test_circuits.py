@@ -103,7 +103,7 @@ def test_a_peer_is_silent_once_it_left_a_question_unanswered_for_as_long_as_it_t
     seen: list[tuple[float, Verdict, bool]] = []
     for tick in range(1, 45):
         now = tick / 10
-        verdict = peer.look(now)
+        verdict = peer.check(now)
         seen.append((now, verdict, peer.silent(now)))
     assert [now for now, verdict, _ in seen if verdict is Verdict.PING] == [2.0]
     assert [now for now, _, silent in seen if silent] == [4.0, 4.1, 4.2, 4.3, 4.4]

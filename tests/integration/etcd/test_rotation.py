@@ -74,8 +74,8 @@ async def refused(client: EtcdCoordinator, said: str) -> None:
 
 
 def look(credentials: Credentials) -> None:
-    credentials.look()
-    credentials.look()
+    credentials.check()
+    credentials.check()
 
 
 async def test_certificates_change_under_load_without_a_failed_request(bench: Bench) -> None:

@@ -80,8 +80,8 @@ async def shaken(gate: Serving, context: ssl.SSLContext) -> ssl.SSLObject:
 
 
 def look(rotating: Rotating[Any]) -> None:
-    rotating.look()
-    rotating.look()
+    rotating.check()
+    rotating.check()
 
 
 async def test_calls_over_https_prefer_the_newest_version(bench: Bench) -> None:

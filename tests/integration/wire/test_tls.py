@@ -139,8 +139,8 @@ async def test_certificates_change_under_load_and_an_authority_goes_without_a_fa
         bench.node.fill(signer.issue("node", NAME), *authorities)
         bench.gate.fill(signer.issue("gate", "a-gate"), *authorities)
         for link in (served, shown):
-            link.look()
-            link.look()
+            link.check()
+            link.check()
 
     async with serving(served) as address:
         security = LinkSecurity(shown, NAME)
@@ -183,8 +183,8 @@ async def test_a_broken_pair_keeps_streams_coming(bench: Bench) -> None:
     served = rotating(bench.node)
     async with serving(served) as address:
         bench.node.key.write_bytes(b"broken")
-        served.look()
-        served.look()
+        served.check()
+        served.check()
 
         async with link_to(address, security=bench.security()) as link:
             assert (await ask(link, "add")).problem is None

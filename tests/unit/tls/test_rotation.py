@@ -127,7 +127,7 @@ def test_an_invalid_change_keeps_the_previous_files_and_is_logged_once(
     spoil, _ = SPOILT[kind]
     spoil(authority, volume)
     for _ in range(4):
-        rotating.look()
+        rotating.check()
 
     assert rotating.current is before
     assert rotating.generation == 0
@@ -139,8 +139,8 @@ def test_an_invalid_change_keeps_the_previous_files_and_is_logged_once(
 
     again = authority.issue("second", "goverse-node")
     volume.fill(again, authority.certificate)
-    rotating.look()
-    rotating.look()
+    rotating.check()
+    rotating.check()
     assert rotating.current.chain == again[0].read_bytes()
     assert rotating.reloads == {"taken": 1, "refused": 1}
 
@@ -149,12 +149,12 @@ def test_a_pair_is_used_only_once_it_is_copied_completely(authority: Authority, 
     rotating = _rotating(_files(volume))
     cert, key = authority.issue("second", "goverse-node")
     volume.cert.write_bytes(cert.read_bytes())
-    rotating.look()
+    rotating.check()
     volume.key.write_bytes(key.read_bytes())
-    rotating.look()
+    rotating.check()
     assert rotating.reloads == {"taken": 0, "refused": 0}
 
-    rotating.look()
+    rotating.check()
 
     assert rotating.current.key == key.read_bytes()
     assert rotating.reloads == {"taken": 1, "refused": 0}
@@ -175,12 +175,12 @@ def test_the_expiry_of_a_certificate_is_logged_before_and_when_it_happens(
     volume.fill(authority.issue("short", "goverse-node", begins=begins, ends=ends), authority.certificate)
     now = begins.timestamp() + 3_600
     rotating = _rotating(_files(volume), lambda: now)
-    rotating.look()
+    rotating.check()
     assert caplog.messages == []
 
     for day in (5.1, 5.5, 6.1, 6.2):
         now = begins.timestamp() + day * 86_400
-        rotating.look()
+        rotating.check()
 
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("WARNING", "TLS certificate expires soon"),
@@ -193,11 +193,11 @@ def test_metrics_report_expiry_and_reloads(authority: Authority, volume: Volume)
     ends = datetime(2090, 1, 1, tzinfo=UTC)
     rotating = _rotating(_files(volume))
     volume.fill(authority.issue("long", "goverse-node", ends=ends), authority.certificate)
-    rotating.look()
-    rotating.look()
+    rotating.check()
+    rotating.check()
     volume.key.write_bytes(b"nothing")
-    rotating.look()
-    rotating.look()
+    rotating.check()
+    rotating.check()
 
     samples = {
         (sample.name, *sample.labels.values()): sample.value

@@ -34,7 +34,7 @@ def test_without_a_shared_version_the_error_names_the_versions_of_both() -> None
 
 def test_a_silent_peer_is_pinged_once_and_then_given_up() -> None:
     life = Liveness(0.0, keepalive_s=2.0, silence_s_max=8.0)
-    seen = [life.look(tenth / 10) for tenth in range(1, 81)]
+    seen = [life.check(tenth / 10) for tenth in range(1, 81)]
 
     assert [index + 1 for index, verdict in enumerate(seen) if verdict is Verdict.PING] == [20]
     assert seen[-2:] == [Verdict.WAIT, Verdict.GIVE_UP]
@@ -46,7 +46,7 @@ def test_every_envelope_restarts_the_silence() -> None:
     for tenth in range(1, 200):
         if tenth % 30 == 0:
             life.received(tenth / 10)
-        verdicts.append(life.look(tenth / 10))
+        verdicts.append(life.check(tenth / 10))
 
     assert Verdict.GIVE_UP not in verdicts
     assert verdicts.count(Verdict.PING) == 6
@@ -54,10 +54,10 @@ def test_every_envelope_restarts_the_silence() -> None:
 
 def test_time_during_which_the_process_was_stopped_does_not_count() -> None:
     life = Liveness(0.0, keepalive_s=2.0, silence_s_max=8.0)
-    life.look(0.1)
+    life.check(0.1)
 
-    assert life.look(60.0) is Verdict.WAIT
-    assert [life.look(60.0 + tenth / 10) for tenth in range(1, 81)][-1] is Verdict.GIVE_UP
+    assert life.check(60.0) is Verdict.WAIT
+    assert [life.check(60.0 + tenth / 10) for tenth in range(1, 81)][-1] is Verdict.GIVE_UP
 
 
 def test_pauses_double_up_to_a_limit_and_a_stable_connection_resets_them() -> None:

@@ -76,6 +76,6 @@ async def test_a_request_submitted_while_its_connection_ends_is_sent_over_the_ne
     await asyncio.sleep(0)
     assert not running.done()
 
-    connection.rouse()
+    connection.wake_writer()
 
     assert isinstance((await asyncio.gather(running, return_exceptions=True))[0], asyncio.CancelledError)
