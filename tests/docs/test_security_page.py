@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from goverse.tls.files import TlsFiles, named
-from goverse.tls.material import contents_of, judge
+from goverse.tls.material import contents_of, validate
 from goverse.tls.rotation import Rotating
 from goverse.wire.credentials import LinkSecurity, server_credentials, wire_certificates
 from tests.docs.walkthrough import walk_through
@@ -29,7 +29,7 @@ async def test_its_commands_create_certificates_that_are_accepted(tmp_path: Path
     node, gate = Rotating(files("node", "goverse-node"), wire_certificates), Rotating(files("gate"), wire_certificates)
     for file, name in (("gate", "localhost"), ("gate", "127.0.0.1"), ("caller", "a-caller")):
         shown = files(file, name)
-        assert judge(shown, contents_of(shown), time.time()).expires > time.time()
+        assert validate(shown, contents_of(shown), time.time()).expires > time.time()
     async with (
         ledgers() as ledger,
         server_of(ledger, credentials=server_credentials(node)) as (_, address),

@@ -60,7 +60,7 @@ class RenewedChannel:
         try:
             if not await _first(ready, left, self._connect_timeout_s):
                 fields = {"member": self._address, "reason": await why(fresh)}
-                logger.warning("cannot connect with the new TLS certificates; still using the previous ones", extra=fields)
+                logger.warning("cannot connect with new TLS certificates; still using the previous ones", extra=fields)
                 await _first(ready, left, None)
             self.current, fresh = fresh, old
             self.replaced += 1

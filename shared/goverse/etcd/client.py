@@ -1,9 +1,11 @@
 """Requests to any etcd member, with failover, safe retries and token renewal.
 
-Requests that may be repeated are retried on another member. A write is sent only once, because a failed attempt may
-have been applied. Each attempt has a timeout that doubles with every round over the members: a frozen member delays a
-request only briefly, while a cluster that is slow everywhere still gets enough time. Every request requires a member
-that sees a leader, so a member that is cut off from the others refuses immediately instead of waiting for a quorum.
+Reads and lease requests are repeated on another member until one answers. A write is not repeated if a failed attempt
+may have been applied. Attempts that can be repeated have a timeout that doubles with every round over the members: a
+frozen member delays a request only briefly, while a cluster that is slow everywhere still gets enough time.
+
+Every request requires a member that sees a leader, so a member that is cut off from the others refuses immediately
+instead of waiting for a quorum.
 """
 
 from __future__ import annotations

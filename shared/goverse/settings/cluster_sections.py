@@ -43,7 +43,7 @@ class ClusterSettings(Section):
     admin_listen: str = Field(
         default="",
         description="Address and port on which a node serves `/metrics`, `/healthz` and `/readyz` over HTTP. Default: "
-        "`127.0.0.1:7480`, or another free loopback port if that one is in use; the log says which.",
+        "`127.0.0.1:7480`, or another free loopback port if that one is in use; the node reports which.",
     )
     weight: Annotated[float, Field(gt=0, le=1_000)] = Field(
         default=1.0, description="Share of the shards that the node gets, relative to other nodes."

@@ -66,7 +66,7 @@ class GateSettings(Section):
     """The HTTP server: where it listens, which clients it accepts, and its limits."""
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address or host name to listen on.")
-    port: int = Field(default=8000, ge=0, le=65_535, description="TCP port; 0 takes a free port and logs it.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="TCP port; 0 takes a free port and reports it.")
     tls_cert: Directory | None = Field(
         default=None,
         description="PEM file with the server's certificate and its intermediate certificates; with `tls_key`. Without "
@@ -266,7 +266,7 @@ class WalSettings(Section):
     )
     batch_max_bytes: Annotated[ByteSize, Field(ge=limits.KIB)] = Field(
         default=ByteSize(limits.WAL_BATCH_MAX_BYTES),
-        description="Total size of turns that are committed together.",
+        description="Largest total size of turns that are committed together.",
     )
     batch_max_ms: float = Field(
         default=limits.WAL_BATCH_MAX_MS,

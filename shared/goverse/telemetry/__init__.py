@@ -1,1 +1,1 @@
-"""What a process tells about itself: logs and the metrics of the process."""
+"""Logs, and metrics of the process, its streams, its certificates and its requests to etcd."""

@@ -138,7 +138,7 @@ class Connection:
         self._listings.clear()
 
     def tick(self, now: float, cancels: list[int]) -> bool:
-        """Send cancels, check for stalls and silence. Returns True while the peer owes a sign of life."""
+        """Send cancels, check for stalls and silence. Returns True while a ping is overdue."""
         if cancels and CANCEL in self._features:
             self._envelope().cancels.extend(cancels)
         stalled_s = 0.0 if self._writing_since is None else now - self._writing_since

@@ -24,7 +24,7 @@ class WireOptions:
         backoff_s: pause before the second attempt in a row; doubles from there, with jitter.
         backoff_s_max: longest pause between two attempts.
         keepalive_s: silence after which the peer is pinged.
-        silence_s_max: silence after which the peer counts as dead.
+        silence_s_max: silence after which the stream is closed.
         write_stall_timeout_s: how long a peer may read nothing of what is sent to it.
         list_timeout_s: timeout of a listing.
         outside_body_bytes_max: largest body of a request from outside; objects may send as much as a state.

@@ -188,7 +188,7 @@ class Outgoing:
         return found
 
     def lose(self) -> list[tuple[Entry, Executed]]:
-        """Remove all requests because the stream ended; returns each with whether it may have been executed."""
+        """Remove all requests and stop draining, because the stream ended. Says which may have been executed."""
         sent = self._sent
         lost = [
             (entry, Executed.UNKNOWN if number <= sent else Executed.NO)
