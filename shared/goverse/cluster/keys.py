@@ -16,7 +16,7 @@ _CLUSTER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHARD: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
-class Kind(Enum):
+class KeyKind(Enum):
     """The type of a key; the value is its path segment."""
 
     SHARDS = "shards"
@@ -31,13 +31,13 @@ class Kind(Enum):
     CATALOG = "catalogs"
 
 
-_SINGLE: Final = frozenset((Kind.SHARDS, Kind.LEADER, Kind.TARGETS))
+_SINGLE: Final = frozenset((KeyKind.SHARDS, KeyKind.LEADER, KeyKind.TARGETS))
 
 
 class ParsedKey(NamedTuple):
     """A parsed key: its kind, and the node, gate or shard that it belongs to (empty for keys that exist once)."""
 
-    kind: Kind
+    kind: KeyKind
     name: str = ""
 
 
@@ -63,41 +63,41 @@ class KeyLayout:
                 "letter or digit"
             )
         self.prefix = f"/goverse/{cluster}/"
-        self.shards = self.key(Kind.SHARDS)
-        self.leader = self.key(Kind.LEADER)
-        self.targets = self.key(Kind.TARGETS)
+        self.shards = self.key(KeyKind.SHARDS)
+        self.leader = self.key(KeyKind.LEADER)
+        self.targets = self.key(KeyKind.TARGETS)
 
-    def key(self, kind: Kind, name: str = "") -> str:
+    def key(self, kind: KeyKind, name: str = "") -> str:
         """Return the key of ``kind``; ``name`` is the node, gate or shard for kinds that exist once for each."""
         return f"{self.prefix}{kind.value}" if kind in _SINGLE else f"{self.prefix}{kind.value}/{quote(name, safe='')}"
 
     def node(self, node: str) -> str:
         """Return the registration key of ``node``."""
-        return self.key(Kind.NODE, node)
+        return self.key(KeyKind.NODE, node)
 
     def gate(self, gate: str) -> str:
         """Return the registration key of ``gate``."""
-        return self.key(Kind.GATE, gate)
+        return self.key(KeyKind.GATE, gate)
 
     def claims(self, node: str) -> str:
         """Return the key of the claims of ``node``."""
-        return self.key(Kind.CLAIMS, node)
+        return self.key(KeyKind.CLAIMS, node)
 
     def pin(self, shard: int) -> str:
         """Return the key that pins ``shard``."""
-        return self.key(Kind.PIN, str(shard))
+        return self.key(KeyKind.PIN, str(shard))
 
     def drain(self, node: str) -> str:
         """Return the key that drains ``node``."""
-        return self.key(Kind.DRAIN, node)
+        return self.key(KeyKind.DRAIN, node)
 
     def load(self, node: str) -> str:
         """Return the key of the load figures of ``node``."""
-        return self.key(Kind.LOAD, node)
+        return self.key(KeyKind.LOAD, node)
 
     def catalog(self, node: str) -> str:
         """Return the key of the object types that ``node`` serves."""
-        return self.key(Kind.CATALOG, node)
+        return self.key(KeyKind.CATALOG, node)
 
     def parse(self, key: str) -> ParsedKey | None:
         """Parse ``key``; returns None for a key that this release does not know."""
@@ -105,12 +105,12 @@ class KeyLayout:
             return None
         word, slash, name = key[len(self.prefix) :].partition("/")
         try:
-            kind = Kind(word)
+            kind = KeyKind(word)
         except ValueError:
             return None
         if (kind in _SINGLE) is bool(slash):
             return None
         parsed = ParsedKey(kind, unquote(name))
-        if self.key(*parsed) != key or (kind is Kind.PIN and _SHARD.fullmatch(parsed.name) is None):
+        if self.key(*parsed) != key or (kind is KeyKind.PIN and _SHARD.fullmatch(parsed.name) is None):
             return None
         return parsed if kind in _SINGLE or parsed.name else None

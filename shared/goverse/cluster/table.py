@@ -49,12 +49,12 @@ class ShardTable:
         """Return the route of ``shard``; None while it has no owner."""
         return self.routes[shard]
 
-    def wait(self, shard: int, watcher: RouteWatcher) -> None:
+    def watch(self, shard: int, watcher: RouteWatcher) -> None:
         """Call ``watcher`` once, when the route of ``shard`` changes."""
         self._watchers.setdefault(shard, []).append(watcher)
 
-    def forget(self, shard: int, watcher: RouteWatcher) -> None:
-        """Undo ``wait``; no effect if the watcher was already called."""
+    def unwatch(self, shard: int, watcher: RouteWatcher) -> None:
+        """Undo ``watch``; no effect if the watcher was already called."""
         waiting = self._watchers.get(shard, [])
         if watcher in waiting:
             waiting.remove(watcher)

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from goverse.cluster.claims import Claims
-from goverse.cluster.keys import KeyLayout, Kind, ParsedKey
+from goverse.cluster.keys import KeyLayout, KeyKind, ParsedKey
 from goverse.cluster.member import Load, Member
 from goverse.cluster.targets import Targets
 from goverse.errors import DataDamaged, DataNewer
@@ -120,7 +120,7 @@ class ClusterView:
             self._read(parsed, entry)
         except (DataDamaged, DataNewer) as error:
             self.faults[entry.key] = error.detail
-            if parsed.kind is Kind.TARGETS and isinstance(error, DataDamaged):
+            if parsed.kind is KeyKind.TARGETS and isinstance(error, DataDamaged):
                 self.targets, self.targets_revision = None, entry.mod_revision
         else:
             self.faults.pop(entry.key, None)
@@ -136,60 +136,60 @@ class ClusterView:
         self.faults.pop(key, None)
         self._note(parsed, revision)
         kind, name = parsed
-        if kind is Kind.SHARDS:
+        if kind is KeyKind.SHARDS:
             self.shard_count = None
-        elif kind is Kind.LEADER:
+        elif kind is KeyKind.LEADER:
             self.leader = None
-        elif kind is Kind.TARGETS:
+        elif kind is KeyKind.TARGETS:
             self.targets = None
             self.targets_revision = 0
-        elif kind is Kind.PIN:
+        elif kind is KeyKind.PIN:
             self.pins.pop(int(name), None)
-        elif kind is Kind.DRAIN:
+        elif kind is KeyKind.DRAIN:
             self.drains.discard(name)
-        elif kind is Kind.NODE:
+        elif kind is KeyKind.NODE:
             self.nodes.pop(name, None)
-        elif kind is Kind.GATE:
+        elif kind is KeyKind.GATE:
             self.gates.pop(name, None)
-        elif kind is Kind.CLAIMS:
+        elif kind is KeyKind.CLAIMS:
             self.claims.pop(name, None)
-        elif kind is Kind.LOAD:
+        elif kind is KeyKind.LOAD:
             self.loads.pop(name, None)
-        elif kind is Kind.CATALOG:
+        elif kind is KeyKind.CATALOG:
             self.catalogs.pop(name, None)
 
     def _note(self, parsed: ParsedKey, revision: int) -> None:
-        if parsed.kind is Kind.NODE:
+        if parsed.kind is KeyKind.NODE:
             self.members_revision = revision
-        elif parsed.kind in (Kind.PIN, Kind.DRAIN):
+        elif parsed.kind in (KeyKind.PIN, KeyKind.DRAIN):
             self.intents_revision = revision
-        elif parsed.kind is Kind.LOAD:
+        elif parsed.kind is KeyKind.LOAD:
             self.loads_revision = revision
-        elif parsed.kind is Kind.CLAIMS:
+        elif parsed.kind is KeyKind.CLAIMS:
             self.claims_revision = revision
-        elif parsed.kind is Kind.CATALOG:
+        elif parsed.kind is KeyKind.CATALOG:
             self.catalogs_revision = revision
 
     def _read(self, parsed: ParsedKey, entry: Entry) -> None:
         kind, name = parsed
-        if kind is Kind.SHARDS:
+        if kind is KeyKind.SHARDS:
             self.shard_count = _count(entry.value)
-        elif kind is Kind.NODE:
+        elif kind is KeyKind.NODE:
             self.nodes[name] = _named(Member.decode(entry.value), name)
-        elif kind is Kind.GATE:
+        elif kind is KeyKind.GATE:
             self.gates[name] = _named(Member.decode(entry.value), name)
-        elif kind is Kind.CLAIMS:
+        elif kind is KeyKind.CLAIMS:
             self.claims[name] = Claims.decode(entry.value)
-        elif kind is Kind.LEADER:
+        elif kind is KeyKind.LEADER:
             self.leader = Leadership(entry.value, entry.create_revision)
-        elif kind is Kind.TARGETS:
+        elif kind is KeyKind.TARGETS:
             self.targets = Targets.decode(entry.value)
             self.targets_revision = entry.mod_revision
-        elif kind is Kind.PIN:
+        elif kind is KeyKind.PIN:
             self.pins[int(name)] = _node_id(entry.value)
-        elif kind is Kind.DRAIN:
+        elif kind is KeyKind.DRAIN:
             self.drains.add(name)
-        elif kind is Kind.CATALOG:
+        elif kind is KeyKind.CATALOG:
             self.catalogs[name] = decode_catalog(entry.value)
         else:
             self.loads[name] = Load.decode(entry.value)

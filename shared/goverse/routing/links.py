@@ -18,7 +18,7 @@ from goverse.model.records import ObjectSummary
 from goverse.ports.link import Carrier, Link, Readiness
 from goverse.wire.link_state import LinkState
 
-_HANG_UP_S: Final = 1.0
+_CLOSE_TIMEOUT_S: Final = 1.0
 
 
 class NodeLink(Carrier, Protocol):
@@ -80,7 +80,7 @@ class Links:
             self._track(link.close())
         self._links.clear()
         if self._closing:
-            _, late = await asyncio.wait(tuple(self._closing), timeout=_HANG_UP_S)
+            _, late = await asyncio.wait(tuple(self._closing), timeout=_CLOSE_TIMEOUT_S)
             for task in late:
                 task.cancel()
 

@@ -8,7 +8,7 @@ import pytest
 
 from goverse.cluster.delivery import Delivery
 from goverse.cluster.election import Election
-from goverse.cluster.keys import KeyLayout, Kind, ParsedKey
+from goverse.cluster.keys import KeyLayout, KeyKind, ParsedKey
 from goverse.cluster.parking import Parking
 from goverse.cluster.table import ShardTable
 from goverse.errors import GoverseError
@@ -62,7 +62,7 @@ def _believe_the_older_claim(monkeypatch: pytest.MonkeyPatch) -> None:
 def _take_any_key(monkeypatch: pytest.MonkeyPatch) -> None:
     def parse(self: KeyLayout, key: str) -> ParsedKey | None:
         word, _, name = key.removeprefix(self.prefix).partition("/")
-        return ParsedKey(Kind(word), name) if word in {kind.value for kind in Kind} else None
+        return ParsedKey(KeyKind(word), name) if word in {kind.value for kind in KeyKind} else None
 
     monkeypatch.setattr(KeyLayout, "parse", parse)
 

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goverse.cluster.keys import KeyLayout, Kind, ParsedKey
+from goverse.cluster.keys import KeyLayout, KeyKind, ParsedKey
 from goverse.errors import ConfigError
 
 pytestmark = pytest.mark.requirement("CLU-1")
 
 LAYOUT = KeyLayout("main")
-NAMED = st.sampled_from([Kind.NODE, Kind.GATE, Kind.CLAIMS, Kind.DRAIN, Kind.LOAD])
+NAMED = st.sampled_from([KeyKind.NODE, KeyKind.GATE, KeyKind.CLAIMS, KeyKind.DRAIN, KeyKind.LOAD])
 
 
 def test_keys_follow_the_documented_layout() -> None:
@@ -28,12 +28,12 @@ def test_keys_follow_the_documented_layout() -> None:
 
 
 @given(NAMED, st.text(min_size=1))
-def test_every_id_survives_building_and_parsing_a_key(kind: Kind, name: str) -> None:
+def test_every_id_survives_building_and_parsing_a_key(kind: KeyKind, name: str) -> None:
     assert LAYOUT.parse(LAYOUT.key(kind, name)) == ParsedKey(kind, name)
 
 
 @given(NAMED, st.text(min_size=1), NAMED, st.text(min_size=1))
-def test_different_things_have_different_keys(kind: Kind, name: str, other: Kind, other_name: str) -> None:
+def test_different_things_have_different_keys(kind: KeyKind, name: str, other: KeyKind, other_name: str) -> None:
     same = (kind, name) == (other, other_name)
     assert (LAYOUT.key(kind, name) == LAYOUT.key(other, other_name)) is same
 
