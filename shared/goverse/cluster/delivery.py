@@ -56,7 +56,12 @@ Step = Send | Park | Fail
 
 
 class Delivery:
-    """The state of one call. ``next`` returns the next step; ``missed`` records a send without a result."""
+    """The state of one call. ``next`` returns the next step; ``missed`` records a send without a result.
+
+    For example, a call is sent as attempt 0 and the connection breaks (``LOST``). While the shard's route stays the
+    same, ``next`` returns ``Park`` until the pause is over, then ``Send`` as attempt 1 with the same key. If the route
+    changes earlier, ``next`` returns ``Send`` immediately.
+    """
 
     __slots__ = (
         "_avoided",

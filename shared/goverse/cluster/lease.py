@@ -5,7 +5,8 @@ Rules:
 1. The deadline counts from when the grant or keepalive request was *sent*. etcd starts counting later, so the deadline
    is always before the lease really ends, whatever the network does. The clock is monotonic and includes time during
    which the machine is suspended (``goverse.ports.clock.boot_time``), because etcd counts that time too.
-2. A small part of the TTL is subtracted to allow for clocks that run at different speeds.
+2. A small part of the TTL is subtracted to allow for clocks that run at different speeds. A request sent at 100.0 s for
+   a TTL of 10 s gives the deadline 109.9 s, whenever the answer arrives.
 3. A lease that etcd no longer knows is lost for good, and the process requests a new one. The answer to a request that
    was under way when the lease was lost is ignored.
 """

@@ -3,7 +3,8 @@
 The router parks a call with ``park`` and takes calls back with ``moved`` (all calls of the shards whose route changed,
 in arrival order) and ``due`` (calls whose time has come). When parking is full, a call is refused with ``overloaded``.
 Before that, one shard may hold at most ``_SHARE`` times as many calls as there is room left, so a shard that never
-recovers cannot take the room of all others.
+recovers cannot take the room of all others. For example, with room for 100 calls, a shard that has 80 parked calls gets
+no more (20 are left, and 80 is 4 times 20), while calls of other shards are still accepted.
 """
 
 from __future__ import annotations

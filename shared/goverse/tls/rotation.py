@@ -2,8 +2,11 @@
 
 Contents are compared, not file times, so every way of replacing a file works: written in place, renamed, or swapped by
 symbolic link as in Kubernetes. While files are being copied, the certificate and the key may belong to different pairs.
-New contents are therefore validated only after two checks in a row have seen the same. Invalid contents are reported
-once, and the previous certificates stay in use.
+New contents are therefore validated only after two checks in a row have seen the same. For example, a check between the
+copy of the certificate and that of the key sees a mixed pair. The next check sees other contents, and the one after
+that sees them again and validates them.
+
+Invalid contents are reported once, and the previous certificates stay in use.
 """
 
 from __future__ import annotations

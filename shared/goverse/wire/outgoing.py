@@ -50,7 +50,8 @@ class Budget:
     """A fair limit of requests in progress on all links of one process.
 
     A link may add a request while it has fewer than ``_SHARE`` times as many as there is room left. A node that does
-    not answer can therefore never use up the room of all others.
+    not answer can therefore never use up the room of all others. For example, with a limit of 100, a link with 80
+    requests may not add another one (20 are left, and 80 is 4 times 20), while other links still may.
 
     Attributes:
         requests: the number of requests in progress.

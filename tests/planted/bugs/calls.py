@@ -132,7 +132,7 @@ PLANTED: Final = (
     Planted(
         "foreign-keys-are-taken",
         _take_any_key,
-        "tests/unit/cluster/test_keys.py::test_keys_of_other_clusters_and_unknown_keys_are_not_parsed[/goverse/main/pins/007]",
+        "tests/unit/cluster/test_keys.py::test_unknown_keys_are_not_parsed[/goverse/main/pins/007]",
         "assert",
     ),
     Planted(

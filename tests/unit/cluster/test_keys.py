@@ -53,7 +53,7 @@ def test_different_things_have_different_keys(kind: KeyKind, name: str, other: K
         "",
     ],
 )
-def test_keys_of_other_clusters_and_unknown_keys_are_not_parsed(key: str) -> None:
+def test_unknown_keys_are_not_parsed(key: str) -> None:
     assert LAYOUT.parse(key) is None
 
 
