@@ -25,7 +25,7 @@ from goverse.ports.memory_coordinator import MemoryCoordinator
 from goverse.ports.memory_keys import MemoryKeys
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.router import Router
-from goverse.wire.link_state import LinkState, LinkPhase
+from goverse.wire.link_state import LinkPhase, LinkState
 from goverse_node.node import Node
 from goverse_node.options import NodeOptions
 from goverse_node.ownership.keeper import Keeper

@@ -11,7 +11,7 @@ from goverse.settings import Settings
 from goverse.wire.credentials import LinkSecurity
 from goverse.wire.handshake import Hello
 from goverse.wire.link import GrpcLink
-from goverse.wire.link_state import LinkState, LinkPhase
+from goverse.wire.link_state import LinkPhase, LinkState
 from goverse_cli.cluster.certificates import Certificates
 from goverse_cli.cluster.parts import new_incarnation
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from goverse.cluster.claims import Claims
-from goverse.cluster.keys import KeyLayout, KeyKind, ParsedKey
+from goverse.cluster.keys import KeyKind, KeyLayout, ParsedKey
 from goverse.cluster.member import Load, Member
 from goverse.cluster.targets import Targets
 from goverse.errors import DataDamaged, DataNewer

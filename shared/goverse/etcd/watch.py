@@ -18,7 +18,7 @@ from goverse import limits
 from goverse.errors import CoordinatorError, Unavailable
 from goverse.etcd.client import Client
 from goverse.etcd.connections import Connection, Stream
-from goverse.etcd.cursor import WatchStep, WatchCursor
+from goverse.etcd.cursor import WatchCursor, WatchStep
 from goverse.etcd.failures import COMPACTED, FUTURE, Failure, Meaning
 from goverse.etcd.methods import RANGE, WATCH
 from goverse.etcd.ranges import Range

@@ -61,6 +61,4 @@ class RouterMetrics(Collector):
             "reason",
             {miss.name.lower(): count for miss, count in stats.misses.items()},
         )
-        yield counter(
-            "routing_forwards", "Calls sent to another node because their shard had moved.", stats.forwards
-        )
+        yield counter("routing_forwards", "Calls sent to another node because their shard had moved.", stats.forwards)

@@ -27,9 +27,9 @@ from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, placement_of, stable_hash
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Carrier, Link, Readiness, Waiter
-from goverse.routing.routed_call import RoutedCall, delivery_of
 from goverse.routing.links import Connect, Links, list_at_any, readiness_of
 from goverse.routing.metrics import RouterStats
+from goverse.routing.routed_call import RoutedCall, delivery_of
 
 _GIVEN_UP_S: Final = 0.25  # a parked call whose caller gave up is removed within this time
 

@@ -192,11 +192,7 @@ def _check_parameters(pairs: list[tuple[str, str]]) -> dict[str, str]:
             raise _Wrong(f"the parameter {name} is not supported; remove it")
         if name not in known:
             nearest = get_close_matches(name, known, 1, 0.6)
-            hint = (
-                f"did you mean {nearest[0]}?"
-                if nearest
-                else "write a server setting as options=-c%20name=value"
-            )
+            hint = f"did you mean {nearest[0]}?" if nearest else "write a server setting as options=-c%20name=value"
             raise _Wrong(f"unknown parameter {name[:40]!r}; {hint}")
         choices = _CHOICES.get(name)
         if choices is not None and value.lower() not in choices:

@@ -90,9 +90,7 @@ class Timeouts(Collector):
         self.counts[operation] = self.counts.get(operation, 0) + times
 
     def collect(self) -> Iterator[Metric]:
-        made = CounterMetricFamily(
-            "goverse_operation_timeouts", "Operations that timed out.", labels=["operation"]
-        )
+        made = CounterMetricFamily("goverse_operation_timeouts", "Operations that timed out.", labels=["operation"])
         for operation, count in self.counts.items():
             made.add_metric([operation], count)
         yield made

@@ -130,9 +130,7 @@ def _thread_failed(arguments: threading.ExceptHookArgs) -> None:
 
 
 def _ignored(unraisable: sys.UnraisableHookArgs) -> None:
-    logger.error(
-        "exception ignored", exc_info=unraisable.exc_value, extra={"place": repr(unraisable.object)[:200]}
-    )
+    logger.error("exception ignored", exc_info=unraisable.exc_value, extra={"place": repr(unraisable.object)[:200]})
 
 
 def change_level(level: str) -> None:

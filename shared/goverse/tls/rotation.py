@@ -20,7 +20,7 @@ from typing import Any, Final, Generic, TypeVar
 from goverse import limits
 from goverse.errors import ConfigError
 from goverse.tls.files import TlsFiles
-from goverse.tls.material import Contents, Material, contents_of, validate, moment
+from goverse.tls.material import Contents, Material, contents_of, moment, validate
 
 T = TypeVar("T")
 

@@ -30,7 +30,7 @@ from goverse.wire.backoff import Backoff
 from goverse.wire.connection import Connection, ConnectionBroken, reason_of
 from goverse.wire.credentials import LinkSecurity, explained
 from goverse.wire.handshake import Hello
-from goverse.wire.link_state import LinkState, LinkPhase
+from goverse.wire.link_state import LinkPhase, LinkState
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import Budget, Outgoing
 from goverse.wire.stats import WireStats

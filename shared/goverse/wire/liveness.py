@@ -21,7 +21,7 @@ class Verdict(Enum):
 class Liveness:
     """The liveness of one peer."""
 
-    __slots__ = ("_pinged", "_received_at", "_keepalive_s", "_checked_at", "_silence_s_max")
+    __slots__ = ("_checked_at", "_keepalive_s", "_pinged", "_received_at", "_silence_s_max")
 
     def __init__(self, now: float, *, keepalive_s: float, silence_s_max: float) -> None:
         """Start as if the peer had just sent something."""

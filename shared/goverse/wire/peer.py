@@ -19,8 +19,8 @@ from goverse.limits import REQUEST_ID_BYTES_MAX
 from goverse.model.frames import Problem, Reply, Request
 from goverse.ports.link import Carrier, Readiness
 from goverse.wire import codec
-from goverse.wire.incoming import Incoming, Occupancy
 from goverse.wire.handshake import CANCEL, LIST, READINESS, Agreement, Hello
+from goverse.wire.incoming import Incoming, Occupancy
 from goverse.wire.liveness import Liveness, Verdict
 from goverse.wire.options import WireOptions
 from goverse.wire.portions import divide

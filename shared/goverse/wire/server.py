@@ -18,8 +18,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from goverse.errors import ConfigError, PeerError
 from goverse.ports.link import Carrier, Readiness
 from goverse.wire import codec
-from goverse.wire.incoming import Occupancy
 from goverse.wire.handshake import Hello, agree
+from goverse.wire.incoming import Occupancy
 from goverse.wire.options import WireOptions
 from goverse.wire.peer import Context, Peer
 from goverse.wire.stats import WireStats

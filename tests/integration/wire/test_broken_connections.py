@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from goverse.wire.link import GrpcLink
-from goverse.wire.link_state import LinkState, LinkPhase
+from goverse.wire.link_state import LinkPhase, LinkState
 from goverse.wire.stats import WireStats
 from tests.integration.wire.asking import ask, outcome
 from tests.integration.wire.processes import served

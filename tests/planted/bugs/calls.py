@@ -8,7 +8,7 @@ import pytest
 
 from goverse.cluster.delivery import Delivery
 from goverse.cluster.election import Election
-from goverse.cluster.keys import KeyLayout, KeyKind, ParsedKey
+from goverse.cluster.keys import KeyKind, KeyLayout, ParsedKey
 from goverse.cluster.parking import Parking
 from goverse.cluster.table import ShardTable
 from goverse.errors import GoverseError
@@ -150,8 +150,7 @@ PLANTED: Final = (
     Planted(
         "a-peer-may-send-any-body",
         _take_any_body,
-        "tests/unit/wire/test_incoming.py::"
-        "test_bodies_from_objects_may_be_larger_than_bodies_from_a_gate",
+        "tests/unit/wire/test_incoming.py::test_bodies_from_objects_may_be_larger_than_bodies_from_a_gate",
         "assert",
     ),
     Planted(

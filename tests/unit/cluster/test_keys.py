@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goverse.cluster.keys import KeyLayout, KeyKind, ParsedKey
+from goverse.cluster.keys import KeyKind, KeyLayout, ParsedKey
 from goverse.errors import ConfigError
 
 pytestmark = pytest.mark.requirement("CLU-1")

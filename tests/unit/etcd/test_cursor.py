@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from goverse.etcd.cursor import WatchStep, WatchCursor
+from goverse.etcd.cursor import WatchCursor, WatchStep
 from goverse.etcd.ranges import Names
 from goverse.etcd.v3 import etcd_pb2 as messages
 from goverse.ports.coordinator import Changed, Deleted, KeyEntry, Snapshot

@@ -225,10 +225,7 @@ def test_an_unknown_variable_is_refused_with_the_nearest_known_name(variable: st
 
 
 def test_a_section_name_alone_is_not_a_setting() -> None:
-    assert (
-        "GOVERSE_GATE: unknown setting"
-        in refused(environ={"GOVERSE_GATE": "x", "GOVERSE_GATE__PORT": "1"}).detail
-    )
+    assert "GOVERSE_GATE: unknown setting" in refused(environ={"GOVERSE_GATE": "x", "GOVERSE_GATE__PORT": "1"}).detail
 
 
 def test_variables_of_kubernetes_are_not_settings() -> None:

@@ -176,9 +176,7 @@ def test_a_reply_that_cannot_be_encoded_becomes_a_problem() -> None:
         ({"\ud800": 1, "kept": "no", "n": 2**80}, {"\ud800": 1, "kept": "no", "n": 2**80}),
     ],
 )
-def test_members_that_are_not_plain_json_are_converted(
-    extra: dict[str, object], arrives: dict[str, object]
-) -> None:
+def test_members_that_are_not_plain_json_are_converted(extra: dict[str, object], arrives: dict[str, object]) -> None:
     reply = through_reply(Reply(problem=Problem("c", "d", extra=extra)))
 
     assert reply.problem is not None

@@ -9,8 +9,8 @@ import pytest
 
 from goverse.ports.link import Readiness
 from goverse.wire.connection import Connection
-from goverse.wire.incoming import Occupancy
 from goverse.wire.handshake import agree
+from goverse.wire.incoming import Occupancy
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import Outgoing
 from goverse.wire.peer import Peer
