@@ -96,17 +96,17 @@ def test_a_changed_or_truncated_value_never_decodes_to_an_impossible_one(value: 
     ("value", "why"),
     [
         (b"", "too early"),
-        (b"\x00\x00\x00\x01", "no format 0"),
+        (b"\x00\x00\x00\x01", "unknown format 0"),
         (GOLDEN_TARGETS[:-1], "too early"),
         (GOLDEN_TARGETS + b"\x00", "left over"),
         (bytes.fromhex("01 01 00 01 01"), "unknown node"),
         (bytes.fromhex("01 00 02 0161 0161 01"), "listed twice"),
         (bytes.fromhex("01 00 01 01ff 01"), "not UTF-8"),
-        (bytes.fromhex("01 01 00 03 00"), "3 bytes wide"),
+        (bytes.fromhex("01 01 00 03 00"), "3 is not a valid column width"),
         (bytes.fromhex("01 8000 00 01"), "longer than necessary"),
         (bytes.fromhex("01 818004 00 01"), "65537 shards"),
-        (bytes.fromhex("01 00 7f 01"), "no room for 127 nodes"),
-        (b"\x01" + b"\xff" * 12, "does not end"),
+        (bytes.fromhex("01 00 7f 01"), "too short for 127 nodes"),
+        (b"\x01" + b"\xff" * 12, "too many bytes"),
     ],
 )
 def test_damaged_targets_say_what_is_wrong(value: bytes, why: str) -> None:
@@ -117,9 +117,9 @@ def test_damaged_targets_say_what_is_wrong(value: bytes, why: str) -> None:
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        (b"\x00", "no format 0"),
+        (b"\x00", "unknown format 0"),
         (bytes.fromhex("01 00 02 01 01 0505 01 0000"), "ascending"),
-        (bytes.fromhex("01 00 01 01 04 00000100 01 00"), "no shard 65536"),
+        (bytes.fromhex("01 00 01 01 04 00000100 01 00"), "shard 65536 is out of range"),
         (bytes.fromhex("01 00 01 00 01 05 08 ffffffffffffffff"), "out of range"),
     ],
 )

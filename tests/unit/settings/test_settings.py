@@ -167,7 +167,7 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
         ("data_dir: x\n", "data_dir ({file}, line 1): unknown section; did you mean wal.data_dir?"),
         (
             "gate:\n  qqqqqq: 1\n",
-            "gate.qqqqqq ({file}, line 2): unknown setting; there are gate.host, ",
+            "gate.qqqqqq ({file}, line 2): unknown setting; known settings: gate.host, ",
         ),
         (
             "gate:\n  port: 1\n  port: 2\n",
@@ -185,11 +185,11 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
         ("node:\n  id: 'a b'\n", "node.id ({file}, line 2): use letters, digits"),
         (
             "node:\n  call_timeout_s_max: 20\n",
-            "node.default_call_timeout_s (default): more than node.call_timeout_s_max, which is 20",
+            "node.default_call_timeout_s (default): must not exceed node.call_timeout_s_max, which is 20",
         ),
         (
             "wire:\n  keepalive_s: 5\n",
-            "wire.silence_s_max (default): less than twice wire.keepalive_s, which is 5",
+            "wire.silence_s_max (default): must be at least twice wire.keepalive_s, which is 5",
         ),
     ],
 )
@@ -252,7 +252,7 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
 
     error = refused(config=path, environ={"GOVERSE_WAL__BATCH_MAX_MS": "soon"}, flags={"gate.port": ("--port", -1)})
 
-    assert error.detail.startswith("4 settings are wrong:\n")
+    assert error.detail.startswith("4 settings are invalid:\n")
     assert {(item["setting"], item["origin"]) for item in error.extra["problems"]} == {
         ("gate.prot", f"{path}, line 2"),
         ("node.activations_max", f"{path}, line 4"),
