@@ -131,7 +131,6 @@ class PostgresSettings(Section):
     )
     connect_timeout_s: Seconds = Field(default=10.0, description="Timeout of connecting.")
     statement_timeout_s: Seconds = Field(default=30.0, description="Timeout of one statement.")
-    statement_timeout_s: Seconds = Field(default=30.0, description="Longest time of one statement.")
     changes_retention_days: Annotated[int, Field(ge=0, le=3_650)] = Field(
         default=7,
         description="Days for which the change feed is kept; older entries are dropped. 0 disables the feed.",
