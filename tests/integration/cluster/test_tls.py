@@ -200,7 +200,7 @@ async def test_a_process_whose_certificates_are_of_no_use_does_not_start(process
     gate = certificates.of(gate=True)
     cases = {
         "wire.tls_name": (["node", application], wire),
-        "needs wire.tls_key beside it": (["node", application], {**wire, "GOVERSE_WIRE__TLS_KEY": ""}),
+        "requires wire.tls_key as well": (["node", application], {**wire, "GOVERSE_WIRE__TLS_KEY": ""}),
         "gate.tls_key: ": (["gate", "--port", "0"], {**gate, "GOVERSE_GATE__TLS_KEY": str(tmp_path / "none")}),
         "requires gate.tls_cert": (
             ["gate", "--port", "0"],
