@@ -1,1 +1,1 @@
-"""The ``goverse`` command: the only place that puts gate and node together in one process."""
+"""The ``goverse`` command. It is the only package that combines gate and node in one process."""

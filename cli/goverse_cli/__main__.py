@@ -1,4 +1,4 @@
-"""``python -m goverse_cli`` is ``goverse``."""
+"""Entry point of ``python -m goverse_cli``, which is the same as ``goverse``."""
 
 from goverse_cli.main import main
 

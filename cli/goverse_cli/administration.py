@@ -1,4 +1,4 @@
-"""What operators ask of a running server's embedded store, in the words of the administration port."""
+"""Administration of a running server's embedded store: snapshot, trim, restore of one object, and manifest."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class WalAdministration:
         """Write a snapshot of everything committed so far.
 
         Raises:
-            Unavailable: it failed; the store goes on.
+            Unavailable: the snapshot failed; the store keeps working.
         """
         made = await self._store.snapshot()
         return SnapshotReport(made.seq, made.objects, made.replies, made.size)
 
     async def trim(self, snapshots_kept: int) -> TrimReport:
-        """Remove all but the newest snapshots, and the log that only the removed ones needed.
+        """Delete all but the newest ``snapshots_kept`` snapshots, and the log that only the deleted ones needed.
 
         Raises:
-            Unavailable: a snapshot that would stay is damaged; nothing was removed.
+            Unavailable: a snapshot that would be kept is damaged; nothing was deleted.
         """
         removed = await self._store.trim(snapshots_kept)
         return TrimReport(removed.segments, removed.snapshots, removed.size)
@@ -49,8 +49,8 @@ class WalAdministration:
 
         Raises:
             UnknownType: the application has no such type.
-            RestoreRefused: that state is not kept any more, or the object did not exist then.
-            Unavailable: the store takes no commits.
+            RestoreRefused: that state is no longer stored, or the object did not exist then.
+            Unavailable: the store accepts no commits.
         """
         self._node.registry.type(key.type)
         find = partial(object_at, self._directory.root, key, to_seq=to_seq, to_time_ms=to_time_ms)
@@ -59,7 +59,7 @@ class WalAdministration:
         return ObjectReport(version, commit_seq, past.version, past.commit_seq)
 
     async def manifest(self) -> Mapping[str, Any]:
-        """Return what the store consists of."""
+        """Return the store's identity, segments and snapshots."""
         return await asyncio.to_thread(self._describe)
 
     def _describe(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A server process keeps within what its container may use, and says at its start what that is."""
+"""Resource limits of a server process: bounded by what its container may use, and logged at the start."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from goverse.telemetry.resources import Allowance
 
 THREADS_MORE: Final = 4
 THREADS_MAX: Final = 32
-"""Threads for what blocks, as Python would have it, counted from processors that the process may use."""
+"""Size of the thread pool for blocking work: Python's own formula, applied to the processors the process may use."""
 
 logger = logging.getLogger("goverse")
 
 
 def keep_within(values: Settings, allowed: Allowance | None = None) -> None:
-    """Bound the threads of the running loop, and log the bounds; memory bounds are in ``values`` already.
+    """Bound the thread pool of the running loop and log all bounds. ``values`` contains the memory bounds already.
 
-    A gate or a node is one process with one event loop, which one processor carries: more processors are for more
-    processes.
+    A gate or a node is one process with one event loop, which keeps one processor busy. To use more processors, run
+    more processes.
     """
     allowed = allowed or Allowance.read()
     threads = min(THREADS_MAX, allowed.processors + THREADS_MORE)

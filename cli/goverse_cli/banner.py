@@ -1,4 +1,4 @@
-"""What a person sees when the server answers: where it is, what it serves, and a first call to paste."""
+"""Start message of ``goverse dev``: the URL, the served types, and a first request to copy into a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger("goverse.dev")
 
 
 def announce(running: Running, settings: Settings, *, reloads: bool) -> None:
-    """Say that requests are answered: a banner for people, one record for programs."""
+    """Announce that the server is ready: a banner if the log is text, one log record if it is JSON."""
     if not is_loopback(settings.gate.host):
         logger.warning(
             "other machines can reach %s, and callers are not authenticated (gate.allow_unauthenticated_remote)",
@@ -44,12 +44,12 @@ def announce(running: Running, settings: Settings, *, reloads: bool) -> None:
 
 
 def logs_are_text(settings: Settings) -> bool:
-    """Tell whether people read the log."""
+    """Return True if the log format is text, by its setting or because standard error is a terminal."""
     return settings.log.format == "text" or (settings.log.format == "auto" and sys.stderr.isatty())
 
 
 def banner(running: Running, settings: Settings, *, reloads: bool) -> str:
-    """Return the banner."""
+    """Return the text of the banner."""
     lines = [
         ("serving", running.url),
         ("docs", f"{running.url}/docs"),
@@ -57,7 +57,7 @@ def banner(running: Running, settings: Settings, *, reloads: bool) -> str:
         ("types", ", ".join(sorted(running.catalog))),
         ("data", str(settings.wal.data_dir.resolve())),
         ("reload", "on change" if reloads else "off"),
-        ("pid", f"{os.getppid()}, whose child {os.getpid()} serves" if reloads else str(os.getpid())),
+        ("pid", f"{os.getppid()} (server process: {os.getpid()})" if reloads else str(os.getpid())),
     ]
     width = max(len(name) for name, _ in lines)
     text = "\n".join(f"{typer.style(name.rjust(width), dim=True)}  {value}" for name, value in lines)
@@ -65,12 +65,13 @@ def banner(running: Running, settings: Settings, *, reloads: bool) -> str:
 
 
 def first_call(running: Running) -> str:
-    """Return requests that succeed as they are printed, whatever the objects' own code expects of their state.
+    """Return curl commands that succeed as printed, whatever state the application's code expects.
 
-    A call of a method that declares no business error, preferably one that changes something and takes arguments,
-    because one without arguments (``pay`` of a cart) tends to need what an earlier call has left. A create comes before
-    it where the call alone does not create the object, or would only read it. Without such a method it is a create and
-    a read of its state, and where even creating needs more than the types say, the list of objects.
+    1. A call of a method that declares no business error. A method that changes state and takes arguments is preferred,
+       because a method without arguments (``pay`` of a cart) often depends on an earlier call. A create precedes the
+       call if the call alone does not create the object, or only reads it.
+    2. Without such a method: a create, and a read of the new object's state.
+    3. If creating needs arguments without a known example: a list of objects.
     """
     types = [name for name in running.catalog if _can_be_created(running, name)]
     methods = [(name, method) for name in types for method in running.catalog[name].methods.values()]
@@ -98,7 +99,7 @@ def _can_be_called(running: Running, found: tuple[str, MethodDescription]) -> bo
 
 
 def _demands(running: Running, found: tuple[str, MethodDescription]) -> tuple[bool, bool, bool, int]:
-    """Return what makes a method less inviting, the most important first."""
+    """Return the sort key of a method: its drawbacks as a first example, most important first."""
     name, method = found
     bare = not method.readonly and not method.arguments.get("properties")
     required = len(method.arguments.get("required", []))
@@ -111,7 +112,7 @@ def _curl(verb: str, url: str, arguments: Any) -> str:
 
 
 def _example(running: Running, name: str, method: MethodDescription | None = None) -> Any:
-    """Return the arguments that the API document shows for a create or a call; None where it shows none."""
+    """Return the example arguments of a create or a call from the API document, or None if it has no example."""
     path, verb = (f"/call/{method.name}", "post") if method is not None else ("", "put")
     operation = running.document["paths"].get(f"/objects/{name}/{{id}}{path}", {}).get(verb, {})
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})

@@ -1,8 +1,9 @@
-"""The cyclic garbage collector of a server process: seldom, and not over what never goes away.
+"""Tuning of the cyclic garbage collector for a server process: run rarely, and skip permanent objects.
 
-A server holds many objects for long, and a call leaves no rings behind (a test says so), so a collection finds next
-to nothing and costs time in proportion to everything that lives: with Python's defaults and 50 000 activations that
-come and go it took half of all CPU time. Rings in users' code are still found, a little later.
+A server keeps many objects alive for a long time, and a call leaves no reference cycles behind (a test checks this). So
+a collection finds almost nothing, yet its cost grows with the number of live objects: with Python's defaults and 50 000
+activations that come and go, it took half of the CPU time. Cycles in the application's code are still collected, a
+little later.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import gc
 from typing import Final
 
 YOUNG_MAX: Final = 10_000
-"""Objects that may be made and not freed before the collector looks at them; Python's default is 700."""
+"""Net allocations before a collection of the youngest generation; Python's default is 700."""
 
 
 def calm_collector() -> None:
-    """Leave out what exists now, which is modules, classes and the application, and look seldom."""
+    """Exclude everything that exists now (modules, classes, the application) and collect rarely from then on."""
     gc.freeze()
     gc.set_threshold(YOUNG_MAX)

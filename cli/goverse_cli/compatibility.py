@@ -1,8 +1,11 @@
-"""What a change of an OpenAPI document breaks for the clients of the document before it.
+"""Breaking changes between two versions of an OpenAPI document.
 
-A client of the old document goes on if the new server takes everything that it may send and sends nothing that it does
-not expect. So schemas of requests may only become wider and those of results only narrower; a rule that cannot be
-decided (a pattern that differs) counts as broken.
+A client of the old document keeps working if the new server accepts everything that the client may send, and returns
+nothing that the client does not expect. So request schemas may only become wider and response schemas only narrower. A
+difference that cannot be compared, such as two different patterns, counts as breaking.
+
+Example: an argument that changes from `integer` to `integer or null` is compatible. A result that changes in the same
+way is breaking, because an old client does not expect `null`.
 
 Source: B. Liskov, J. Wing, "A Behavioral Notion of Subtyping" (1994): arguments contravariant, results covariant.
 """
@@ -24,18 +27,18 @@ _EQUAL: Final = ("pattern", "format", "multipleOf", "uniqueItems", "contentEncod
 
 
 class Way(Enum):
-    """Which way a value travels."""
+    """Direction of a value: in a request or in a response."""
 
     TO_SERVER = auto()
     TO_CLIENT = auto()
 
 
 class Break(NamedTuple):
-    """Something that old clients would notice.
+    """One breaking change.
 
     Attributes:
-        place: the operation, and where in it.
-        what: what changed, in a sentence.
+        place: the operation, and the position in it.
+        what: description of the change.
     """
 
     place: str
@@ -43,7 +46,7 @@ class Break(NamedTuple):
 
 
 def breaks(old: Node, new: Node) -> list[Break]:
-    """Return what clients of ``old`` would notice of a server of ``new``."""
+    """Return the changes from ``old`` to ``new`` that break clients of ``old``."""
     return list(_Comparison(old, new).run())
 
 
@@ -57,13 +60,13 @@ class _Comparison:
         for path, before in sorted(cast("Mapping[str, Node]", self.old.get("paths", {})).items()):
             after = new_paths.get(path)
             if after is None:
-                yield Break(path, "the path is gone")
+                yield Break(path, "the path was removed")
                 continue
             for verb in _VERBS:
                 if verb in before:
                     place = f"{verb.upper()} {path}"
                     if verb not in after:
-                        yield Break(place, "the operation is gone")
+                        yield Break(place, "the operation was removed")
                     else:
                         yield from self._operation(place, before[verb], after[verb])
 
@@ -77,7 +80,7 @@ class _Comparison:
             if not status.startswith("2"):
                 continue
             if status not in responses:
-                yield Break(place, f"it no longer answers {status}")
+                yield Break(place, f"status {status} is no longer returned")
                 continue
             yield from self._answer(f"{place} → {status}", self._old(answer), self._new(responses[status]))
 
@@ -87,14 +90,14 @@ class _Comparison:
         for key, parameter in before.items():
             where = f"{place}, {key[0]} {key[1]}"
             if key not in after:
-                yield Break(where, "the parameter is gone")
+                yield Break(where, "the parameter was removed")
                 continue
             if after[key].get("required") and not parameter.get("required"):
                 yield Break(where, "the parameter is required now")
             yield from self._schema(where, parameter.get("schema", {}), after[key].get("schema", {}), Way.TO_SERVER)
         for key, parameter in after.items():
             if key not in before and parameter.get("required"):
-                yield Break(f"{place}, {key[0]} {key[1]}", "a required parameter is new")
+                yield Break(f"{place}, {key[0]} {key[1]}", "a required parameter was added")
 
     def _body(self, place: str, old: Node, new: Node) -> Iterator[Break]:
         if new.get("required") and not old.get("required"):
@@ -105,21 +108,21 @@ class _Comparison:
         kept = {name.lower() for name in new.get("headers", {})}
         for name in old.get("headers", {}):
             if name.lower() not in kept:
-                yield Break(place, f"the header {name} is gone")
+                yield Break(place, f"the header {name} was removed")
         yield from self._content(place, old, new, Way.TO_CLIENT)
 
     def _content(self, place: str, old: Node, new: Node, way: Way) -> Iterator[Break]:
         after = cast("Mapping[str, Node]", new.get("content", {}))
         for media, content in cast("Mapping[str, Node]", old.get("content", {})).items():
             if media not in after:
-                yield Break(place, f"{media} is gone")
+                yield Break(place, f"the media type {media} was removed")
             else:
                 yield from self._schema(place, content.get("schema", {}), after[media].get("schema", {}), way)
 
     # --- schemas ------------------------------------------------------------------------------------------------------
 
     def _schema(self, place: str, old: Any, new: Any, way: Way) -> Iterator[Break]:
-        """Compare two schemas; the narrower one is the old one on the way to the server, else the new one."""
+        """Compare two schemas. For requests the old one must fit into the new one, for responses the reverse."""
         if way is Way.TO_SERVER:
             sent, taken = _Side(self.old, "was", old), _Side(self.new, "is", new)
         else:
@@ -135,7 +138,7 @@ class _Comparison:
 
 
 class _Side(NamedTuple):
-    """A schema with the document that its references point into; ``tense`` tells the old one from the new one."""
+    """A schema with the document that its references point into; ``tense`` is "was" for the old one, "is" for the new."""
 
     document: Node
     tense: str
@@ -164,19 +167,25 @@ def _resolved(document: Node, node: Node) -> Node:
 
 
 def _misfits(sent: _Side, taken: _Side, under_way: frozenset[tuple[int, int]]) -> Iterator[tuple[str, str]]:
-    """Yield where a value of ``sent`` may not be one of ``taken``, and why."""
+    """Yield each position at which a value of ``sent`` is not a value of ``taken``, with the reason."""
     left, right = sent.resolved, taken.resolved
     pair = (id(left), id(right))
-    if pair in under_way:  # a schema that contains itself; it is being compared already
+    if pair in under_way:  # a recursive schema; this pair is being compared already
         return
     under_way |= {pair}
     lefts, rights = _alternatives(left), _alternatives(right)
     if len(lefts) > 1 or len(rights) > 1:
         for each in lefts:
             if not any(_fits(sent.part(each), taken.part(other), under_way) for other in rights):
-                yield "", f"{_told(each)} {sent.tense} possible, which {taken.tense} not expected"
+                yield "", _unexpected(_told(each), sent)
         return
     yield from _plain_misfits(sent.part(lefts[0]), taken.part(rights[0]), under_way)
+
+
+def _unexpected(values: str, sent: _Side) -> str:
+    if sent.tense == "was":  # a request: the old document describes what clients send
+        return f"{values} was accepted and is no longer accepted"
+    return f"{values} can be returned and could not be returned before"
 
 
 def _fits(sent: _Side, taken: _Side, under_way: frozenset[tuple[int, int]]) -> bool:
@@ -189,7 +198,7 @@ def _plain_misfits(sent: _Side, taken: _Side, under_way: frozenset[tuple[int, in
     if "number" in _types(right):
         stray -= {"integer"}
     if stray:
-        yield "", f"{' or '.join(sorted(stray))} {sent.tense} possible, which {taken.tense} not expected"
+        yield "", _unexpected(" or ".join(sorted(stray)), sent)
         return
     yield from _value_misfits(left, right, sent, taken)
     if "object" in _types(left):
@@ -203,11 +212,11 @@ def _value_misfits(left: Node, right: Node, sent: _Side, taken: _Side) -> Iterat
     if expected is not None:
         possible = _values(left)
         if possible is None:
-            yield "", f"any value {sent.tense} possible, where {taken.tense} only {_listed(expected)}"
+            yield "", _unexpected(f"any value other than {_listed(expected)}", sent)
             return
         stray = [value for value in possible if value not in expected]
         if stray:
-            yield "", f"{_listed(stray)} {sent.tense} possible, which {taken.tense} not expected"
+            yield "", _unexpected(_listed(stray), sent)
         return
     for name in _LOWER:
         if name in right and (name not in left or left[name] < right[name]):
@@ -226,13 +235,13 @@ def _member_misfits(sent: _Side, taken: _Side, under_way: frozenset[tuple[int, i
     rest = right.get("additionalProperties", True)
     for name in right.get("required", ()):
         if name not in left.get("required", ()):
-            yield f".{name}", f"it {sent.tense} not always there, and {taken.tense} required"
+            yield f".{name}", f"it {sent.tense} optional and {taken.tense} required"
     for name in sent_members:
         if rest is False and name not in taken_members and sent.tense == "was":
-            yield f".{name}", "the argument is gone"  # what a client does not know, a server may begin to send
+            yield f".{name}", "the argument was removed"  # in a response, a new member is compatible
     for name in taken_members:
         if name not in sent_members and sent.tense == "is":
-            yield f".{name}", "the member is gone"
+            yield f".{name}", "the member was removed"
     pairs = [(name, schema, taken_members.get(name, rest)) for name, schema in sent_members.items()]
     for name, schema, other in [*pairs, ("*", left.get("additionalProperties"), rest)]:
         if isinstance(schema, Mapping) and isinstance(other, Mapping):
@@ -247,7 +256,7 @@ def _item_misfits(sent: _Side, taken: _Side, under_way: frozenset[tuple[int, int
     for at in range(min(places + 1, left.get("maxItems", places + 1))):
         schema = sent_places[at] if at < len(sent_places) else left.get("items", {})
         other = taken_places[at] if at < len(taken_places) else right.get("items", {})
-        if other in ({}, True):  # it takes anything
+        if other in ({}, True):  # it accepts any value
             continue
         for where, what in _misfits(sent.part(schema), taken.part(other), under_way):
             yield f"[{at if at < places else ''}]{where}", what

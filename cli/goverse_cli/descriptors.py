@@ -1,4 +1,7 @@
-"""How many files this process may have open, of which connections may not take the last."""
+"""Limit on open files, and how many of them connections may use.
+
+A process without a free file descriptor can neither start a new log segment nor write a snapshot, so some are reserved.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,13 @@ import resource
 from typing import Final
 
 RESERVED: Final = 256  # for the store's files, for snapshots, and for connections that are being refused
-TOLD_BELOW: Final = 0.95  # of the wanted connections; nobody misses a few of thousands
+TOLD_BELOW: Final = 0.95  # fraction of the wanted connections; a few less of thousands are not worth a warning
 
 _log = logging.getLogger("goverse.serve")
 
 
 def connections_within(wanted: int) -> int:
-    """Allow this process the files for ``wanted`` connections; return for how many connections there are enough.
-
-    A process that cannot open a file any more can neither begin a new log segment nor make a snapshot.
-    """
+    """Raise the limit on open files for ``wanted`` connections, and return the number of connections it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + RESERVED
     if soft == resource.RLIM_INFINITY or soft >= needed:
@@ -24,12 +24,12 @@ def connections_within(wanted: int) -> int:
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    except (OSError, ValueError):  # some systems allow less than they say
+    except (OSError, ValueError):  # some systems allow less than the hard limit they report
         allowed = soft
     enough = max(1, allowed - min(RESERVED, allowed // 2))
     if enough < TOLD_BELOW * wanted:
         _log.warning(
-            "this process may open %d files: it serves %d connections, not %d; ulimit -n %d allows them all",
+            "limit of %d open files: serving at most %d connections, not %d; raise it with ulimit -n %d",
             allowed,
             enough,
             wanted,

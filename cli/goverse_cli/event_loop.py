@@ -1,4 +1,4 @@
-"""The event loop of a server: uvloop's, and a trace of what ends it against all expectation."""
+"""The event loop of a server process: uvloop, with a log record for an unexpected end."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ logger = logging.getLogger("goverse")
 
 
 def run_server(main: Coroutine[Any, Any, None]) -> None:
-    """Run a server to its end.
+    """Run a server until it ends, and log the traceback of an unexpected error.
 
-    Whoever runs a command again with ``--debug`` sees where it failed; a server's failure may not come a second time,
-    so it is logged at once.
+    A short-lived command can be repeated with ``--debug``. A server's failure may not happen a second time, so its
+    traceback is logged the first time.
     """
     try:
         run_to_end(main)
     except Exception as error:
         if failure_of(error).unforeseen:
-            logger.exception("the process ends in a way that nobody foresaw")
+            logger.exception("the server failed unexpectedly")
         raise
 
 
 def run_to_end(main: Coroutine[Any, Any, None]) -> None:
-    """Run ``main`` on a new event loop until it is done.
+    """Run ``main`` on a new event loop until it is done, even if a task of the application calls ``sys.exit``.
 
-    ``sys.exit`` in a task stops the loop, and ``asyncio.gather`` and task groups make tasks of an application's
-    coroutines. The loop goes on then: the method that waits for the task fails like any other, and a call that is
-    routed again does not end one node after the other. The same holds for ``KeyboardInterrupt`` as soon as the
-    server handles the signal itself.
+    ``SystemExit`` in a task stops the event loop, and an application creates tasks through ``asyncio.gather`` and task
+    groups. This function starts the loop again: the method that awaits the task fails like any other method, and a call
+    that is retried elsewhere cannot end one node after another. ``KeyboardInterrupt`` is treated the same once the
+    server handles SIGINT itself.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         loop = runner.get_loop()
@@ -46,4 +46,4 @@ def run_to_end(main: Coroutine[Any, Any, None]) -> None:
             except (SystemExit, KeyboardInterrupt) as error:
                 if serving.done() or signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                     raise
-                logger.error("a task of the application raised %s; the server goes on", type(error).__name__)
+                logger.error("a task of the application raised %s; the server keeps running", type(error).__name__)

@@ -1,7 +1,7 @@
-"""How a command ends: an exit code, and where it failed one clear sentence on standard error.
+"""Exit codes and error messages of commands.
 
-Standard output carries results only. With ``-o json`` the error is one JSON object. A traceback is shown with
-``--debug`` alone.
+A command that fails prints one sentence and, where possible, a hint on standard error; standard output carries results
+only. With ``-o json`` the error is one JSON object. ``--debug`` adds the traceback.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from goverse_cli.printable import lines
 
 
 class ExitCode(IntEnum):
-    """What a script may rely on."""
+    """Exit codes that scripts may rely on."""
 
     OK = 0
     FAILED = 1
@@ -35,7 +35,7 @@ class ExitCode(IntEnum):
 
 
 class Failure(Exception):
-    """A command cannot do what it was asked to; ``hint`` is what to do next."""
+    """A command failed; ``message`` says why and ``hint`` says what to do next."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class Failure(Exception):
         Args:
             message: one sentence.
             hint: what to do next.
-            exit_code: how the command ends.
-            document: what ``-o json`` shows, where there is more to say than the message.
-            unforeseen: nobody expected this; a traceback is worth more than the sentence.
+            exit_code: exit code of the command.
+            document: error object for ``-o json``, if it has more fields than the message.
+            unforeseen: True for an unexpected error, for which the log of a server has the traceback.
         """
         super().__init__(message)
         self.message = message
@@ -64,10 +64,10 @@ class Failure(Exception):
 
 
 def named_file(path: Path) -> bytes:
-    """Return what is in a file that the command line names.
+    """Read a file that was named on the command line.
 
     Raises:
-        Failure: it cannot be read.
+        Failure: the file cannot be read.
     """
     try:
         return path.read_bytes()
@@ -76,13 +76,13 @@ def named_file(path: Path) -> bytes:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Return what to tell about any error that reached the top."""
+    """Convert any error that ended a command to a ``Failure``."""
     if isinstance(error, Failure):
         return error
     if isinstance(error, TyperException):
         context = getattr(error, "ctx", None)
-        hint = f"{context.command_path} --help says how to use it" if context is not None else ""
-        message = error.format_message().rstrip(".") or "wrong usage"
+        hint = f"see {context.command_path} --help" if context is not None else ""
+        message = error.format_message().rstrip(".") or "invalid command line"
         if hasattr(error, "option_name") and (near := near_option(error)):
             message, hint = error.message, f"did you mean {near}? {hint}"
         return Failure(message[:1].lower() + message[1:], hint=hint, exit_code=ExitCode.USAGE)
@@ -90,25 +90,25 @@ def failure_of(error: BaseException) -> Failure:
         document = {"code": error.code, "detail": error.detail, **error.extra}
         return Failure(error.detail, exit_code=_exit_code(error), document=document)
     if isinstance(error, BrokenPipeError):
-        return Failure("nobody reads the output any more")
+        return Failure("the reader of the output closed the pipe")
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return Failure(f"{place}{error.strerror or error}")
     return Failure(
-        f"something unforeseen happened: {type(error).__name__}: {error}",
-        hint="run the command again with --debug to see where, and please report it",
+        f"unexpected error: {type(error).__name__}: {error}",
+        hint="run the command again with --debug to get a traceback, and please report it",
         unforeseen=True,
     )
 
 
 @contextmanager
 def needing(needed: str) -> Generator[None]:
-    """Say what has to be reachable where a server is refused as unavailable."""
+    """Add a hint to an ``Unavailable`` error of a starting server: check that ``needed`` is reachable."""
     try:
         yield
     except Unavailable as error:
         document = {"code": error.code, "detail": error.detail, **error.extra}
-        hint = f"see whether {needed} can be reached from here"
+        hint = f"check that {needed} can be reached from this machine"
         raise Failure(error.detail, hint=hint, exit_code=_exit_code(error), document=document) from error
 
 
@@ -119,7 +119,7 @@ def _exit_code(error: GoverseError) -> ExitCode:
 
 
 def tell(error: BaseException, *, as_json: bool, debug: bool) -> ExitCode:
-    """Say on standard error what went wrong, and return the exit code."""
+    """Print or log the error, and return the exit code."""
     failure = failure_of(error)
     if _logs_are_json():
         extra = {"exit_code": int(failure.exit_code), **({"hint": failure.hint} if failure.hint else {})}
@@ -142,7 +142,7 @@ def tell(error: BaseException, *, as_json: bool, debug: bool) -> ExitCode:
 
 def _logs_are_json() -> bool:
     if not logging.getLogger().handlers:
-        return False  # as in every command that is not a server, which then need not import the logs
+        return False  # commands other than servers configure no log, and need not import it here
     from goverse.telemetry import logs  # noqa: PLC0415
 
     return logs.writes_json()

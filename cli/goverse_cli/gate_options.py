@@ -1,4 +1,4 @@
-"""What the settings say about a gate, for a process that has one: `goverse dev` and `goverse gate`."""
+"""Options of a gate, built from the settings, for `goverse dev` and `goverse gate`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from goverse_gate.options import GateOptions
 
 
 def gate_options(values: Settings, admin_token: str | None) -> GateOptions:
-    """Return what the settings say about a gate; ``admin_token`` is the secret that ``/admin`` asks for."""
+    """Build the options of a gate. ``admin_token`` is the secret that ``/admin`` requires."""
     gate, node = values.gate, values.node
     return GateOptions(
         allowed_origins=gate.allowed_origins,
@@ -41,22 +41,22 @@ def gate_options(values: Settings, admin_token: str | None) -> GateOptions:
 
 
 def cluster_admin_token(values: Settings) -> str | None:
-    """Return the admin token of a gate or a node of a cluster; both keep no data directory.
+    """Return the admin token of a gate or a node of a cluster, which have no data directory to keep it in.
 
     Raises:
-        ConfigError: its file is of no use.
+        ConfigError: the token file cannot be used.
     """
     path = values.gate.admin_token_file
     return None if path is None else token_in(path)
 
 
 def admin_token_file(values: Settings, data_dir: Path) -> Path:
-    """Return where the admin token of a server with an embedded store is."""
+    """Return the path of the admin token of a server with an embedded store."""
     return values.gate.admin_token_file or data_dir / TOKEN_FILE
 
 
 def _allowed_hosts(values: Settings) -> tuple[str, ...]:
-    """Return the names that a ``Host`` header may carry; this machine's own are always among them."""
+    """Return the allowed values of a ``Host`` header; the default is the loopback names and ``gate.host``."""
     gate = values.gate
     if gate.allowed_hosts:
         return gate.allowed_hosts

@@ -1,8 +1,10 @@
-"""``python -m goverse_cli.health gate|node [PATH]``: asks the process of the same container whether it lives.
+"""``python -m goverse_cli.health gate|node [PATH]``: health check of the process in the same container.
 
-The health check of the images. Where the process listens is read from the settings, as the process itself reads them;
-the exit code is the answer. With a path, like ``/readyz`` or ``/metrics``, it prints what is served there, whatever the
-status: for operators, whom network policies and missing shells keep from asking otherwise.
+The images use it as their HEALTHCHECK. It finds the address of the process in the same settings that the process reads,
+and exits with 0 if the process is alive and with 1 if it is not.
+
+With a path, such as ``/readyz`` or ``/metrics``, it prints the response, whatever its status. Operators need this where
+network policies block requests from outside and the image has no shell.
 """
 
 from __future__ import annotations
@@ -15,36 +17,36 @@ from typing import Final
 
 from goverse.settings import Settings, load_settings
 
-_PATIENCE_S: Final = 3.0
+_TIMEOUT_S: Final = 3.0
 
 
 def place(kind: str, values: Settings) -> tuple[str, int]:
-    """Return host and port at which the process answers ``/healthz``; an address for all is asked at loopback."""
+    """Return host and port of the process's ``/healthz``; an unspecified listen address is replaced by loopback."""
     if kind == "node":
         host, _, port = (values.cluster.admin_listen or "127.0.0.1:7480").rpartition(":")
     else:
         host, port = values.gate.host, str(values.gate.port)
     host = host.strip("[]")
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), int(port)  # noqa: S104 - asked, not listened on
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), int(port)  # noqa: S104 - connected to, not bound
 
 
 def _connection(kind: str, values: Settings) -> http.client.HTTPConnection:
     host, port = place(kind, values)
     if kind == "gate" and values.gate.tls_cert is not None:
-        # It asks itself, over loopback: whether the certificate fits the name that callers use is not its question.
+        # A loopback connection to the same container: the certificate is for the name that callers use, not for it.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return http.client.HTTPSConnection(host, port, timeout=_PATIENCE_S, context=context)
-    return http.client.HTTPConnection(host, port, timeout=_PATIENCE_S)
+        return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=context)
+    return http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
 
 
 def lives(kind: str, values: Settings) -> bool:
-    """Tell whether the process answers in time that it lives."""
+    """Return True if the process responds to ``/healthz`` with 200 in time."""
     connection = _connection(kind, values)
     try:
         connection.connect()
         if kind == "gate" and values.gate.tls_client_ca is not None:
-            return True  # it serves who shows a certificate only; that it shows its own has to do
+            return True  # the gate requires a client certificate, so a completed handshake has to suffice
         connection.request("GET", "/healthz", headers={"Host": "localhost"})
         return connection.getresponse().status == http.client.OK
     except (OSError, http.client.HTTPException):
@@ -54,7 +56,7 @@ def lives(kind: str, values: Settings) -> bool:
 
 
 def served(kind: str, values: Settings, path: str) -> str | None:
-    """Return what the process serves under a path, or None where it does not answer in time."""
+    """Return the response body of a path, or None if the process does not respond in time."""
     connection = _connection(kind, values)
     try:
         connection.request("GET", path, headers={"Host": "localhost"})
@@ -66,7 +68,7 @@ def served(kind: str, values: Settings, path: str) -> str | None:
 
 
 def main() -> int:
-    """Return 0 where the process lives, or answers under the path; 1 where it does not."""
+    """Return 0 if the process is alive, or responds to the path, and 1 otherwise."""
     kind, *path = sys.argv[1:]
     values = load_settings(environ=os.environ).values
     if not path:

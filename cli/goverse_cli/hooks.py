@@ -1,4 +1,4 @@
-"""The ``@on_start`` and ``@on_stop`` functions of an application, as a step of a server process."""
+"""Running the ``@on_start`` and ``@on_stop`` functions of an application in a server process."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from goverse.settings import Settings
 async def start_hooks(
     application: Application, values: Settings, undo: AsyncExitStack, interrupted: Future[Any]
 ) -> bool:
-    """Run the @on_start functions, and leave the @on_stop functions to ``undo``.
+    """Run the @on_start functions and register the @on_stop functions with ``undo``.
 
     Returns:
-        False if ``interrupted`` was done before they had ended: the process was told to stop.
+        False if ``interrupted`` completed first, because the process received a stop signal.
 
     Raises:
-        StartFailed: one of them failed.
+        StartFailed: an @on_start function failed.
     """
     hooks = ProcessHooks.of((spec.cls for spec in application.registry), application.module)
     undo.push_async_callback(hooks.stop, values.node.hook_timeout_s)

@@ -1,4 +1,4 @@
-"""The options that every command has, wherever on the line they stand."""
+"""The common options of every command. They are accepted anywhere on the command line."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from goverse.telemetry.resources import Allowance
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-Url = Annotated[str, typer.Option(help="The server.", envvar="GOVERSE_URL")]
-"""For commands that talk to a server."""
+Url = Annotated[str, typer.Option(help="URL of the server.", envvar="GOVERSE_URL")]
+"""The ``--url`` option of commands that send requests to a server."""
 
 _WITH_VALUE = ("-o", "--output", "--config")
 _ALONE = ("--no-input", "--debug")
 
 
 class Output(StrEnum):
-    """Forms of a result."""
+    """Output format of results and errors."""
 
     TEXT = "text"
     JSON = "json"
@@ -32,7 +32,7 @@ class Output(StrEnum):
 
 @dataclass(slots=True)
 class Invocation:
-    """How the command was called."""
+    """The common options of one command line."""
 
     output: Output = Output.TEXT
     config: Path | None = None
@@ -42,14 +42,14 @@ class Invocation:
 
     @property
     def as_json(self) -> bool:
-        """Whether results and errors are JSON."""
+        """True if results and errors are printed as JSON."""
         return self.output is Output.JSON
 
     def settings(self, flags: Mapping[str, tuple[str, Any]] | None = None) -> EffectiveSettings[Settings]:
         """Return the settings in effect.
 
         Raises:
-            ConfigError: something is wrong with them.
+            ConfigError: a setting is invalid.
         """
         return load_settings(config=self.config, environ=self.environ, flags=flags, allowed=Allowance.read())
 
@@ -61,10 +61,7 @@ def invocation_of(context: typer.Context) -> Invocation:
 
 
 def global_options_first(arguments: Sequence[str]) -> list[str]:
-    """Move the options that every command has to the front, where the parser knows them.
-
-    What follows ``--`` stays as it is.
-    """
+    """Move the common options to the front, where the parser accepts them. Words after ``--`` are left unchanged."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     front: list[str] = []
     rest: list[str] = []

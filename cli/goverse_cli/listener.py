@@ -1,4 +1,4 @@
-"""The socket that a server listens on, bound before anything else is done."""
+"""The listening socket of a server. It is bound first, so that a port conflict is reported before anything starts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from goverse_cli.failure import ExitCode, Failure
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket bound to ``host`` and ``port``; it listens as soon as a server uses it.
+    """Return a socket that is bound to ``host`` and ``port``; the server starts to listen on it later.
 
-    A name with several addresses is bound at the first one, IPv4 before IPv6.
+    If the name has several addresses, the first one is used, IPv4 before IPv6.
 
     Raises:
-        Failure: the name is unknown, the address is not of this machine, taken, or not allowed.
+        Failure: the name cannot be resolved, or the address is in use, not permitted or not local to this machine.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise Failure(
-            f"gate.host {host!r} is no address of this machine ({error.strerror})",
-            hint="listen on 127.0.0.1",
+            f"cannot resolve gate.host {host!r}: {error.strerror}",
+            hint="to serve this machine only, listen on 127.0.0.1",
             exit_code=ExitCode.USAGE,
         ) from error
     family, kind, protocol, _, address = sorted(found, key=lambda entry: entry[0] != socket.AF_INET)[0]
@@ -37,7 +37,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket, scheme: str = "http") -> str:
-    """Return where a browser on this machine finds the server."""
+    """Return the URL of the server for a browser on this machine."""
     host, port = listener.getsockname()[:2]
     if ip_address(host).is_unspecified:
         host = "127.0.0.1"
@@ -53,8 +53,12 @@ def _refused(host: str, port: int, error: OSError) -> Failure:
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return Failure(
-            f"port {port} is not for you", hint="choose one above 1023 with --port", exit_code=ExitCode.USAGE
+            f"cannot listen on port {port}: permission denied",
+            hint="choose a port above 1023 with --port",
+            exit_code=ExitCode.USAGE,
         )
     return Failure(
-        f"{host}:{port} cannot be used: {error.strerror}", hint="listen on 127.0.0.1", exit_code=ExitCode.USAGE
+        f"cannot listen on {host}:{port}: {error.strerror}",
+        hint="to serve this machine only, listen on 127.0.0.1",
+        exit_code=ExitCode.USAGE,
     )

@@ -1,10 +1,10 @@
-"""The option or command that a mistyped option was probably meant to be.
+"""Suggestions for a mistyped option. The first rule that matches wins:
 
-1. An option with a similar name, ``--timeut`` is near ``--timeout``, or with the same beginning.
-2. An option that shares a word of its name; among several, the one whose help has most of the words: of
-   ``--idempotency-key``, ``--key`` has both, ``--cert-key`` one.
-3. The only option whose help has a word of it: ``--listen`` is ``--host``, the address to listen on.
-4. A command of that name: ``goverse --version`` is ``goverse version``.
+1. An option with a similar name or the same beginning: ``--timeut`` suggests ``--timeout``.
+2. An option whose name shares a word with it. Among several, the option whose name and help contain most of its words:
+   ``--idempotency-key`` suggests ``--key``, which has both words, and not ``--cert-key``, which has one.
+3. The only option whose help contains one of its words: ``--listen`` suggests ``--host``, "Address to listen on".
+4. A command of that name: ``goverse --version`` suggests ``goverse version``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, Final
 
 _WORD: Final = re.compile(r"[a-z0-9]{2,}")
 _TELLING: Final = 4
-"""Letters of a beginning, and of a word that only the help has, that tell something."""
+"""Minimum letters of a matching beginning (rule 1) and of a matching word in a help text (rule 3)."""
 
 
 def near_option(error: Exception) -> str:
-    """Return what to type instead of the option that ``error`` does not know; empty if nothing is near."""
+    """Return the suggestion for the unknown option of ``error``, or an empty text if none matches."""
     wrong, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     if not isinstance(wrong, str) or context is None or not wrong.startswith("--"):
         return ""
@@ -48,7 +48,7 @@ def _by_words(wrong: str, known: dict[str, str]) -> list[str]:
 
 
 def _options(context: Any) -> Iterator[tuple[str, str]]:
-    """Yield the name of each long option of the command, and of those above it, with its help."""
+    """Yield name and help of each long option of the command and its parent commands."""
     while context is not None:
         parameters: list[Any] = context.command.get_params(context)
         for parameter in parameters:

@@ -1,4 +1,4 @@
-"""What the settings say about a node, for a process that has one: `goverse dev` and `goverse node`."""
+"""Options of a node, built from the settings, for `goverse dev` and `goverse node`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from goverse_node.options import NodeOptions
 
 
 def node_options(values: Settings) -> NodeOptions:
-    """Return what the settings say about a node."""
+    """Build the options of a node."""
     node, wal = values.node, values.wal
     return NodeOptions(
         node_id=node.id,

@@ -1,4 +1,4 @@
-"""Restoring one object in its place: by this process where no server uses the data, else by the server."""
+"""Restoring one object in place: by this process if no server uses the data directory, else by that server."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from goverse_cli.terminal import progress, show
 def restore_object(
     invocation: Invocation, directory: Path, name: tuple[str, str, str], *, as_of: str, url: str
 ) -> None:
-    """Give an object the state that it had at ``as_of``, a position or a time.
+    """Give an object the state that it had at ``as_of``, a position or a timestamp.
 
     Raises:
-        RestoreRefused: that state is not kept any more, or the object did not exist then.
-        Failure: ``as_of`` is neither, the type is unknown, or the server that uses the directory cannot be reached.
+        RestoreRefused: that state is no longer stored, or the object did not exist then.
+        Failure: ``as_of`` is neither, the type is unknown, or the server that uses the directory is unreachable.
     """
     key = ObjectKey(check_namespace(name[0]), name[1], check_id(name[2]))
     point = _point(as_of)
@@ -39,7 +39,7 @@ def restore_object(
 
 
 def refused_as_usage(error: Exception) -> Failure:
-    """Return the failure for ``error``; an unknown type, a time in the future and a used target are wrong usage."""
+    """Return the failure for ``error``. An unknown type, a time in the future and a non-empty target are usage errors."""
     failure = failure_of(error)
     document = failure.document or {}
     unusable_point = document.get("code") == RestoreRefused.code and document.keys() & {"now", "into"}
@@ -87,18 +87,23 @@ def _point(as_of: str) -> dict[str, int]:
 
 
 def milliseconds(option: str, text: str, *, or_position: bool = False) -> int:
-    """Return a time as milliseconds since 1970; ``or_position`` tells that the option takes a position as well.
+    """Parse an ISO 8601 timestamp and return it in milliseconds since 1970; without an offset it is local time.
+
+    Args:
+        option: option that the text was given to, for the error.
+        text: timestamp.
+        or_position: True if the option also takes a position, so that the error mentions it.
 
     Raises:
-        Failure: it is not a time.
+        Failure: ``text`` is not a timestamp.
     """
     try:
         at = datetime.fromisoformat(text).astimezone(UTC)
     except (OverflowError, ValueError) as error:
         what, how = (
-            ("neither a position nor a time", "a position is a commit_seq like 4711, a time is written like")
+            ("neither a position nor a timestamp", "give a commit_seq, for example 4711, or a timestamp, for example")
             if or_position
-            else ("not a time", "write it like")
+            else ("not a timestamp", "give a timestamp, for example")
         )
         raise Failure(
             f"{option}: {text!r} is {what}", hint=f"{how} 2026-11-21T09:30:00Z", exit_code=ExitCode.USAGE

@@ -1,4 +1,4 @@
-"""Work on a data directory, done here, or by the server that uses the directory."""
+"""Work on a data directory: done by this process, or by the server that holds the directory's lock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def admin_authorization(invocation: Invocation, directory: Path) -> dict[str, st
     try:
         return {"authorization": f"Bearer {path.read_text('utf-8').strip()}"}
     except (OSError, UnicodeError):
-        return {}  # the server says that it needs one
+        return {}  # the server's refusal explains that a token is needed
 
 
 def at_rest_or_asked(
@@ -33,16 +33,16 @@ def at_rest_or_asked(
     authorization: dict[str, str],
     body: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Do it here, or send it to the server that holds the directory, with its admin token.
+    """Run ``at_rest``, or send the request to the server that holds the directory, with its admin token.
 
     Raises:
-        Failure: the server cannot be reached, or refuses.
+        Failure: the server is unreachable or refuses the request.
     """
     try:
         return at_rest()
     except StoreLocked as locked:
         try:
-            from goverse_cli.server import Server  # noqa: PLC0415 - other commands start faster without
+            from goverse_cli.server_client import Server  # noqa: PLC0415 - keeps other commands fast
 
             content = orjson.dumps(body) if body is not None else None
             headers = {**authorization, **({"content-type": "application/json"} if body is not None else {})}
@@ -51,8 +51,8 @@ def at_rest_or_asked(
             if failure.document is not None:
                 raise
             raise Failure(
-                f"{locked.detail}; and the server that was asked to do it did not: {failure.message}",
-                hint="name the server that uses the directory with --url, or stop it",
+                f"{locked.detail}, and the request to that server failed: {failure.message}",
+                hint="set --url to the server that uses the directory, or stop that server",
                 exit_code=ExitCode.UNAVAILABLE,
             ) from failure
         return dict(orjson.loads(answer.content))

@@ -1,4 +1,6 @@
-"""Text that is safe to print: what a server or an object says must neither steer a terminal nor forge a line."""
+"""Escaping of control characters, so that text from a server or an object can neither control the terminal nor forge
+a line of output.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,12 @@ _IN_A_LINE: Final = re.compile(f"[{UNSAFE}]")
 
 
 def lines(text: str) -> str:
-    """Return a text of several lines with its control characters escaped as in JSON, ``\\u001b``."""
+    """Escape control characters as in JSON (``\\u001b``), except tabs and line feeds."""
     return _IN_LINES.sub(_escaped, text)
 
 
 def line(text: str) -> str:
-    """Return a text with its control characters escaped, line feeds among them."""
+    """Escape all control characters, tabs and line feeds included."""
     return _IN_A_LINE.sub(_escaped, text)
 
 

@@ -1,8 +1,9 @@
-"""One server process, from settings to its end: the only place that names the concrete parts.
+"""One server process of ``goverse dev``, from start to stop. This module alone names its concrete parts.
 
-build the parts → open the store → run @on_start → start the node → start the gate → serve → drain → stop. Each step
-that succeeded is undone by one exit stack, in reverse order: the gate stops taking requests and finishes those that
-run, the node passivates and commits, @on_stop runs, then the store closes its files and its lock.
+    open the store → run @on_start → start the node → start the gate → serve → drain → stop
+
+One exit stack undoes the steps that succeeded, in reverse order: the gate stops accepting requests and finishes the
+running ones, the node passivates and commits, @on_stop runs, and the store closes its files and releases its lock.
 """
 
 from __future__ import annotations
@@ -45,7 +46,14 @@ from goverse_node.stores.wal.store import WalStore
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answers: where it is, what it serves, its API document, and the types that no call creates."""
+    """A server that is ready.
+
+    Attributes:
+        url: its base URL.
+        catalog: the served object types.
+        document: its OpenAPI document.
+        created_first: types whose objects need an explicit create before the first call.
+    """
 
     url: str
     catalog: Catalog
@@ -61,12 +69,12 @@ async def serve(
     started: Callable[[Running], None],
     stop: asyncio.Event,
 ) -> None:
-    """Serve on ``listener`` until ``stop``; tell ``started`` as soon as requests are answered.
+    """Serve on ``listener`` until ``stop`` is set. Call ``started`` as soon as the server accepts requests.
 
     Raises:
         ConfigError: a setting names an object type that the application does not have.
         StartFailed: an @on_start function of the application failed.
-        StoreError: the data directory cannot be served as it is.
+        StoreError: the data directory cannot be used, for example because it is damaged.
     """
     values = settings.values
     application = with_settings(application, values)

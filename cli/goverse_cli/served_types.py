@@ -1,4 +1,4 @@
-"""The object types that a server process serves, with what the settings say about them."""
+"""The object types that a server process serves, with the access rules from the settings applied."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ logger = logging.getLogger("goverse.objects")
 
 
 def with_settings(application: Application, values: Settings) -> Application:
-    """Return the application with the access rules of the settings; log methods whose timeout exceeds the maximum.
+    """Return the application with the access rules of the settings, and warn about timeouts above the maximum.
 
-    Such a timeout is allowed: it holds for calls that bring no ``GoVerse-Timeout``. A call that brings one is cut to
-    the maximum, so the same method ends at two different times.
+    A method may declare a ``timeout_s`` above ``node.call_timeout_s_max``. It applies to calls without a
+    ``GoVerse-Timeout`` header. A call with that header is limited to the maximum, so the same method can time out at
+    two different times.
 
     Raises:
-        ConfigError: a rule is for a type that the application does not have.
+        ConfigError: a rule names a type that the application does not have.
     """
     served = application.with_access(values.access_rules())
     most_s = values.node.call_timeout_s_max
@@ -25,8 +26,8 @@ def with_settings(application: Application, values: Settings) -> Application:
         for name, method in spec.methods.items():
             if method.timeout_s is not None and method.timeout_s > most_s:
                 logger.warning(
-                    "%s.%s declares timeout_s=%g, more than node.call_timeout_s_max, which is %g: calls with "
-                    "GoVerse-Timeout end after %g s at the latest; raise the setting, or lower timeout_s",
+                    "%s.%s declares timeout_s=%g, more than node.call_timeout_s_max=%g: calls with a GoVerse-Timeout "
+                    "header time out after at most %g s; raise the setting or lower timeout_s",
                     spec.name,
                     name,
                     method.timeout_s,

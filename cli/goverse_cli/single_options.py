@@ -1,4 +1,4 @@
-"""Commands that refuse an option with a value that was given twice; the parser alone would take the last value."""
+"""Commands that refuse a repeated option. The parser alone would silently use the last of several values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A command with commands below it."""
+    """A command group that refuses repeated options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the options of the group.
@@ -33,7 +33,7 @@ class Group(TyperGroup):
 
 
 class Commands(typer.Typer):
-    """A group whose commands take each option with a value once."""
+    """A Typer application whose commands accept each option with a value once."""
 
     def __init__(self, **options: Any) -> None:
         """Make a group without commands."""
@@ -45,12 +45,12 @@ class Commands(typer.Typer):
 
 
 def _refuse_repeated(command: TyperCommand | TyperGroup, context: Any, words: list[str]) -> None:
-    """Refuse a repeated option; its values may differ, and which of them was meant is unknown."""
+    """Refuse a repeated option: its values may differ, and one of them would be ignored."""
     _, _, given = command.make_parser(context).parse_args(args=list(words))
     for option, times in Counter(given).items():
         if isinstance(option, TyperOption) and times > 1 and not (option.is_flag or option.multiple or option.count):
             raise Failure(
                 f"{option.opts[-1]} was given {times} times; give it once",
-                hint=f"{context.command_path} --help says how to use it",
+                hint=f"see {context.command_path} --help",
                 exit_code=ExitCode.USAGE,
             )

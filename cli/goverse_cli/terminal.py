@@ -1,4 +1,4 @@
-"""Results on standard output, questions and progress on standard error."""
+"""Terminal input and output: results on standard output, questions and progress on standard error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from goverse_cli.invocation import Invocation
 from goverse_cli.printable import lines
 
 ProgressReport = Callable[[str, int, int], None]
-"""What is being done, bytes done, bytes in all."""
+"""Called with a description of the work, the bytes done and the total bytes."""
 
 
 def show(invocation: Invocation, document: Any, text: str) -> None:
@@ -29,22 +29,23 @@ def show(invocation: Invocation, document: Any, text: str) -> None:
 
 
 def confirm(invocation: Invocation, question: str, *, agreed: bool) -> None:
-    """Ask before something that cannot be undone; ``agreed`` is the command's ``--yes``.
+    """Ask for confirmation before an irreversible step. ``agreed`` is the command's ``--yes``.
 
     Raises:
-        Failure: nobody can be asked, or the answer was no.
+        Failure: there is no terminal to ask on, or the answer was no.
     """
     if agreed:
         return
     if invocation.no_input or not sys.stdin.isatty():
-        raise Failure(question, hint="nobody can be asked here: add --yes if that is meant", exit_code=ExitCode.USAGE)
+        hint = "confirmation is required, but the command cannot ask here; add --yes to confirm"
+        raise Failure(question, hint=hint, exit_code=ExitCode.USAGE)
     if not typer.confirm(question, err=True):
-        raise Failure("nothing was done")
+        raise Failure("cancelled; nothing was changed")
 
 
 @contextmanager
 def progress(invocation: Invocation) -> Generator[ProgressReport]:
-    """Show a bar for long work where a person watches: standard error is a terminal and results are text."""
+    """Show a progress bar if standard error is a terminal and results are text; otherwise discard the reports."""
     console = Console(stderr=True)
     if invocation.as_json or not console.is_terminal or invocation.environ.get("TERM") == "dumb":
         yield _unseen
@@ -60,4 +61,4 @@ def progress(invocation: Invocation) -> Generator[ProgressReport]:
 
 
 def _unseen(what: str, done: int, total: int) -> None:
-    """Take a report that nobody sees."""
+    """Discard a progress report."""

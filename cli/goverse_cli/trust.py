@@ -1,4 +1,4 @@
-"""Certificates of commands that talk to a server over https: whom they believe, and what they show."""
+"""TLS options of commands that connect to a server over https: the trusted CA and the client certificate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Ca = Annotated[
     Path | None,
     typer.Option(
         "--ca",
-        help="File with the authorities that sign the server's certificate; those of the system without it.",
+        help="CA certificates to verify the server with (PEM file). Default: those of the system.",
         envvar="GOVERSE_CA",
         show_default=False,
     ),
@@ -23,31 +23,39 @@ Ca = Annotated[
 Cert = Annotated[
     Path | None,
     typer.Option(
-        "--cert", help="File with the certificate to show, with --cert-key.", envvar="GOVERSE_CERT", show_default=False
+        "--cert",
+        help="Client certificate (PEM file); requires --cert-key.",
+        envvar="GOVERSE_CERT",
+        show_default=False,
     ),
 ]
 CertKey = Annotated[
     Path | None,
-    typer.Option("--cert-key", help="File with the certificate's key.", envvar="GOVERSE_CERT_KEY", show_default=False),
+    typer.Option(
+        "--cert-key",
+        help="Private key of the client certificate (PEM file).",
+        envvar="GOVERSE_CERT_KEY",
+        show_default=False,
+    ),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The files, as the command line names them."""
+    """The certificate files that the command line names."""
 
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Return what connections use.
+        """Return the TLS context for connections.
 
         Raises:
-            Failure: a file is of no use, or one of two is missing.
+            Failure: a file cannot be read or used, or only one of certificate and key is given.
         """
         if (self.cert is None) != (self.key is None):
-            raise Failure("a certificate and its key go together: --cert and --cert-key", exit_code=ExitCode.USAGE)
+            raise Failure("--cert and --cert-key must be given together", exit_code=ExitCode.USAGE)
         context = ssl.create_default_context()
         named, at = "--ca", self.ca
         try:
@@ -64,10 +72,10 @@ class Trust:
 
 
 def distrust(error: BaseException) -> str | None:
-    """Return the reason of OpenSSL, if a request failed in the handshake; a connection that just ended is no such case.
+    """Return OpenSSL's reason if a request failed in the TLS handshake, else None.
 
-    With TLS 1.3 a server can end a connection after the client has sent its request, so the request may have been
-    executed.
+    A connection that ended without an alert does not count as a failed handshake: with TLS 1.3 the server can close it
+    after the client has sent its request, so the request may have been executed.
     """
     found: BaseException | None = error
     while found is not None:

@@ -1,4 +1,4 @@
-"""Which release this is."""
+"""The installed version of GoVerse."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def release() -> str:
-    """Return the installed release, or ``unknown`` where the package runs from a source tree that is not installed."""
+    """Return the installed version, or ``unknown`` if the package runs from a source tree that is not installed."""
     try:
         return version("goverse")
     except PackageNotFoundError:

@@ -1,1 +1,1 @@
-"""The processes of a cluster: a node, a gate, and what they are made of."""
+"""The processes of a cluster: a node, a gate, and the parts that they share."""

@@ -1,7 +1,8 @@
-"""What a node tells its operators over HTTP, on an address of its own: metrics, health, readiness, the log level.
+"""HTTP server for the operators of one node: metrics, health, readiness and the log level, on an address of its own.
 
-It is off the path of calls: nothing here is asked by a gate. Liveness has no dependencies; readiness is the live truth
-with reasons, never remembered. What changes something needs the admin token (``goverse_gate.admin_access``).
+Gates do not use it, so it is not on the path of calls. Liveness depends on nothing else. Readiness is computed for each
+request, with reasons, and never cached. Requests that change something require the admin token
+(``goverse_gate.admin_access``).
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ DEFAULT_PORT: Final = 7480
 _PORT_MAX: Final = 65_535
 
 Report = Callable[[], tuple[bool, Mapping[str, Any]]]
-"""Whether the process serves now, and what there is to say about it."""
+"""Returns True if the process is ready, and the details of its readiness."""
 
 
 def listen(address: str) -> socket.socket:
     """Return a listening socket for the setting ``cluster.admin_listen``.
 
     Raises:
-        ConfigError: it is no address, is taken, or is none of this machine.
+        ConfigError: the address is invalid, in use, or not an address of this machine.
     """
     if not address:
         try:
@@ -48,7 +49,9 @@ def listen(address: str) -> socket.socket:
             return open_listener(DEFAULT_HOST, 0)
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > _PORT_MAX:
-        raise ConfigError(f"{address!r} is no address and port; write it like 0.0.0.0:{DEFAULT_PORT}", setting=SETTING)
+        raise ConfigError(
+            f"{address!r} is not an address with a port, for example 0.0.0.0:{DEFAULT_PORT}", setting=SETTING
+        )
     try:
         return open_listener(host.strip("[]"), int(port))
     except ConfigError as error:
@@ -56,7 +59,7 @@ def listen(address: str) -> socket.socket:
 
 
 class AdminServer:
-    """Serves one node's operators."""
+    """HTTP server for the operators of one node."""
 
     def __init__(
         self,
@@ -65,9 +68,9 @@ class AdminServer:
         listener: socket.socket,
         access: GateOptions | None = None,
     ) -> None:
-        """Prepare to serve ``registry`` and ``report`` on ``listener``, which is closed in the end.
+        """Prepare to serve ``registry`` and ``report`` on ``listener``, which ``stop`` closes.
 
-        Of ``access`` the options of administration count.
+        Only the administration options of ``access`` are used.
         """
         self._listener = listener
         self._server = _Uvicorn(
@@ -85,11 +88,11 @@ class AdminServer:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Serve from now on."""
+        """Start to serve."""
         self._serving = asyncio.create_task(self._server.serve([self._listener]), name="goverse-admin")
 
     async def stop(self) -> None:
-        """Serve no more."""
+        """Stop serving and close the listener."""
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving
@@ -116,7 +119,7 @@ def _app(registry: CollectorRegistry, report: Report, access: GateOptions) -> Fa
         return JSONResponse({"ready": ready, **told}, status, headers={"cache-control": "no-store"})
 
     async def metrics() -> Response:
-        # On the loop, not in a thread: the numbers are plain Python values that the loop changes
+        # In the event loop, not in a thread: the metrics are plain Python values that only the loop may change.
         return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def refused(request: Request, error: Exception) -> Response:
@@ -136,13 +139,13 @@ def _app(registry: CollectorRegistry, report: Report, access: GateOptions) -> Fa
 
 
 async def _no_foreign_page(request: Request) -> None:
-    """Refuse a browser that was led here: by a page of elsewhere, or by a name that points at this machine.
+    """Refuse requests that a web page made: cross-origin requests, and DNS rebinding to this machine.
 
     Raises:
-        AccessDenied: it is one.
+        AccessDenied: the request has an ``Origin`` header, or its host name is not a loopback name.
     """
     if "origin" in request.headers or request.url.hostname not in ("localhost", "127.0.0.1", "::1"):
         raise AccessDenied(
-            "administration is for programs on this machine, not for web pages; call it under localhost or 127.0.0.1",
+            "web pages may not use administration paths; send the request to localhost or 127.0.0.1, without Origin",
             rule="admin",
         )

@@ -1,4 +1,4 @@
-"""The certificates of one process's links: read at the start, looked at until its end."""
+"""The TLS certificates of one process: read at the start, and reloaded when their files change."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from goverse_gate.tls import server_context
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificates:
-    """What each link shows and believes; ``None`` where it is not encrypted, or not this process's.
+    """The certificates of each kind of connection; ``None`` if it is not encrypted or this process does not have it.
 
     Attributes:
-        etcd: to etcd.
-        gate: to callers.
-        wire: between processes.
-        wire_name: what the certificate of a node has to carry.
-        postgres: to PostgreSQL.
+        etcd: connections to etcd.
+        gate: connections of HTTP clients to a gate.
+        wire: streams between gates and nodes.
+        wire_name: DNS name that the certificate of a node must contain.
+        postgres: connections to PostgreSQL.
     """
 
     etcd: Credentials | None = None
@@ -37,10 +37,10 @@ class Certificates:
 
     @classmethod
     def of_node(cls, values: Settings, postgres: Rotating[ssl.SSLContext] | None) -> Certificates:
-        """Read those of a node.
+        """Read the certificates of a node.
 
         Raises:
-            ConfigError: something is wrong with them.
+            ConfigError: a certificate or key cannot be read or used.
         """
         files, name = values.wire.tls_files(name=values.wire.tls_name), values.wire.tls_name
         wire = Rotating(files, wire_certificates) if files is not None else None
@@ -48,10 +48,10 @@ class Certificates:
 
     @classmethod
     def of_gate(cls, values: Settings) -> Certificates:
-        """Read those of a gate.
+        """Read the certificates of a gate.
 
         Raises:
-            ConfigError: something is wrong with them.
+            ConfigError: a certificate or key cannot be read or used.
         """
         files, shown = values.wire.tls_files(), values.gate.tls_files()
         return cls(
@@ -63,22 +63,22 @@ class Certificates:
 
     @property
     def links(self) -> tuple[Rotating[Any], ...]:
-        """All that have files."""
+        """All certificates that are read from files."""
         every: tuple[Rotating[Any] | None, ...] = (self.gate, self.wire, self.etcd, self.postgres)
         return tuple(link for link in every if link is not None and any(link.files.all))
 
     @property
     def out(self) -> LinkSecurity | None:
-        """For links to nodes."""
+        """Security of outgoing links to nodes."""
         return None if self.wire is None else LinkSecurity(self.wire, self.wire_name)
 
     @property
     def into(self) -> grpc.ServerCredentials | None:
-        """For the streams that others open."""
+        """Security of incoming streams of gates and other nodes."""
         return None if self.wire is None else server_credentials(self.wire)
 
     def follow(self, undo: AsyncExitStack) -> None:
-        """Look at the files from now on."""
+        """Watch the files and reload changed certificates until ``undo`` is closed."""
         if not self.links:
             return
         looking = asyncio.create_task(keep_current(self.links), name="goverse-tls")

@@ -1,4 +1,4 @@
-"""The database of a cluster, as the settings say."""
+"""PostgreSQL options of a cluster, built from the settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DAY_S: Final = 86_400.0
 
 
 def postgres_of(values: Settings) -> PostgresOptions:
-    """Return how the store reaches PostgreSQL."""
+    """Build the options of the PostgreSQL store."""
     postgres = values.postgres
     return PostgresOptions(
         dsn=postgres.dsn,

@@ -1,4 +1,9 @@
-"""One gate of a cluster, from settings to its end: the only place that names its parts."""
+"""One gate process of a cluster, from start to stop. This module alone names its concrete parts.
+
+    watch the cluster in etcd → register the gate → serve HTTP → drain → stop
+
+One exit stack undoes the steps that succeeded, in reverse order.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +36,16 @@ from goverse_gate.server import GateServer
 
 
 class Offered:
-    """The object types of the nodes that are there, as a gate offers them."""
+    """The object types that a gate offers: the union of the types that the registered nodes serve."""
 
     def __init__(self) -> None:
-        """Know of none."""
+        """Start without types; ``follow`` adds them."""
         self.catalog: Catalog = {}
         self.app: GateApp | None = None
         self._followed = (-1, -1)
 
     def follow(self, view: ClusterView) -> None:
-        """Take in what the nodes serve; where they differ, the latest to register is believed."""
+        """Update the types from the nodes' catalogs. If nodes describe a type differently, the newest catalog wins."""
         if (view.reloads, view.catalogs_revision) == self._followed:
             return
         self._followed = view.reloads, view.catalogs_revision
@@ -60,11 +65,11 @@ async def serve_gate(
     started: Callable[[str], None],
     stop: asyncio.Event,
 ) -> None:
-    """Serve the cluster's objects over HTTP on ``listener`` until ``stop``.
+    """Serve the cluster's objects over HTTP on ``listener`` until ``stop`` is set. Call ``started`` with the URL.
 
     Raises:
-        ConfigError: the settings do not fit together, or the cluster's.
-        Unavailable: etcd does not answer.
+        ConfigError: the settings contradict each other or those of the cluster.
+        Unavailable: etcd does not respond.
     """
     values = settings.values
     hello = Hello(kind="gate", id=values.node.id, incarnation=new_incarnation())
@@ -98,7 +103,7 @@ async def serve_gate(
 async def _follow(
     values: Settings, watch: ClusterWatch, offered: Offered, router: Router, undo: AsyncExitStack
 ) -> None:
-    """Read what etcd says, and follow it with the router and with the types that are offered."""
+    """Read the cluster's state from etcd, and keep the router and the offered types up to date with it."""
     undo.push_async_callback(router.close)
     watch.add(offered.follow)
     watch.add(router.follow)
@@ -108,7 +113,7 @@ async def _follow(
 
 
 class _Registration:
-    """Keeps the gate's own key under a lease, so that operators see it."""
+    """The gate's own key in etcd, kept under a lease so that operators can see the gate."""
 
     def __init__(
         self, values: Settings, coordinator: Coordinator, watch: ClusterWatch, url: str, incarnation: str

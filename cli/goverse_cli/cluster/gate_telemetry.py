@@ -1,4 +1,4 @@
-"""The metrics of a gate's process, put together from their parts."""
+"""The metrics registry of a gate process."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from goverse_cli.version import release
 def gate_metrics(
     router: Router, coordinator: MeteredCoordinator, links: WireStats, tls: TlsMetrics
 ) -> CollectorRegistry:
-    """Return what a gate knows of its cluster; the gate adds what it knows of its callers."""
+    """Return the metrics about the cluster; the gate adds its HTTP metrics to the same registry."""
     return registry_of(RouterMetrics(router), coordinator, WireMetrics(out=links), tls)
 
 
 def registry_of(*parts: Collector) -> CollectorRegistry:
-    """Return what a process of a cluster tells: these parts, and itself."""
+    """Return a registry with ``parts`` and the metrics of the process itself."""
     registry = CollectorRegistry()
     register_process_metrics(registry, version=release())
     for part in parts:

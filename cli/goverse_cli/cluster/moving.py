@@ -1,7 +1,7 @@
-"""A one-off move of a shard: a pin under a lease of its own, taken back as soon as the shard is where it should be.
+"""A single move of a shard: a temporary pin under its own lease, removed as soon as the shard has arrived.
 
-The leader carries it out as any pin, so there is nothing new to go wrong; if whoever asked for it dies, the lease
-ends and the pin with it.
+The leader treats it like any other pin, so a move needs no code of its own in the leader. If the process that requested
+the move dies, its lease expires and etcd deletes the pin.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from goverse.ports.coordinator import Coordinator, Guard, Put
 from goverse_cli.failure import Failure
 
 _LEASE_S: Final = 15.0
-_LOOK_S: Final = 0.25  # each look reads what the whole cluster says
+_LOOK_S: Final = 0.25  # poll interval; each poll reads all keys of the cluster
 
 
 class Moved(NamedTuple):
-    """A move that arrived: from where, and how long that took."""
+    """A completed move: the node that served the shard before, and the duration."""
 
     source: str | None
     seconds: float
 
 
 async def move(coordinator: Coordinator, layout: KeyLayout, shard: int, node: str, *, timeout_s: float) -> Moved:
-    """Have ``node`` serve ``shard``; return once it does.
+    """Move ``shard`` to ``node`` and return when the node serves it.
 
     Raises:
-        Failure: the shard is pinned, or it did not arrive in time; says why that may be.
-        Unavailable: etcd does not answer.
+        Failure: the shard is pinned, or the move took longer than ``timeout_s``; the message has the likely reason.
+        Unavailable: etcd does not respond.
     """
     now = asyncio.get_running_loop().time
     began = now()
@@ -44,7 +44,7 @@ async def move(coordinator: Coordinator, layout: KeyLayout, shard: int, node: st
         if await coordinator.write([Guard(key, create_revision=0)], [Put(key, node.encode(), lease.lease_id)]) is None:
             raise Failure(
                 f"shard {shard} is pinned to {view.pins.get(shard, 'a node')}",
-                hint=f"first goverse shards unpin {shard}",
+                hint=f"remove the pin first: goverse shards unpin {shard}",
             )
         refresh_at = now() + _LEASE_S / 3
         while _claimant(view, shard) != node:
@@ -75,12 +75,14 @@ def _claimant(view: ClusterView, shard: int) -> str | None:
 def _late(view: ClusterView, shard: int, node: str, timeout_s: float) -> Failure:
     target = view.targets.owner(shard) if view.targets is not None else None
     if view.leader is None:
-        why, hint = "no node leads", "goverse nodes list shows who is there; a leader is elected within a lease's time"
+        why = "the cluster has no leader"
+        hint = "a new leader is elected within one lease period; goverse nodes list shows it"
     elif node in view.drains:
-        why, hint = f"{node} is drained", f"goverse nodes drain {node} --undo"
+        why, hint = f"{node} is being drained", f"end the drain: goverse nodes drain {node} --undo"
     elif target != node:
-        why, hint = "the leader has not planned it: too many other shards move, or too few nodes are there", "try again"
+        why = "the leader has not planned it: too many other shards are moving, or too few nodes are registered"
+        hint = "try again"
     else:
-        why = f"it is on its way, and {_claimant(view, shard) or 'nobody'} still serves it"
-        hint = "a method that runs for long holds it for some seconds; goverse shards list shows moves"
+        why = f"the move has started, but {_claimant(view, shard) or 'no node'} serves the shard"
+        hint = "a long-running method can delay a move by some seconds; goverse shards list shows its progress"
     return Failure(f"shard {shard} did not move to {node} within {timeout_s:g} s: {why}", hint=hint)

@@ -1,7 +1,9 @@
-"""One node, from settings to its end: the only place that names its parts.
+"""One node process of a cluster, from start to stop. This module alone names its concrete parts.
 
-connect to etcd and PostgreSQL → follow the cluster → run @on_start → start the node → take calls → register and claim →
-serve → give the shards away → stop → run @on_stop. Each step that succeeded is undone in reverse order.
+    connect to PostgreSQL and etcd → watch the cluster → run @on_start → start the node → accept calls
+    → register and claim shards → serve → move the shards away → stop → run @on_stop
+
+One exit stack undoes the steps that succeeded, in reverse order.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ logger = logging.getLogger("goverse.node")
 
 @dataclass(frozen=True, slots=True)
 class ServingNode:
-    """A node that takes calls: its name and addresses, and what knows how much of its share it has."""
+    """A node that accepts calls: its name, its addresses, and the keeper of its shards."""
 
     id: str
     address: str
@@ -81,13 +83,13 @@ async def serve_node(
     started: Callable[[ServingNode], None],
     stop: asyncio.Future[Shutdown],
 ) -> None:
-    """Serve the objects of ``application`` as a node of the cluster until ``stop`` says how to leave.
+    """Serve the objects of ``application`` as a node of the cluster until ``stop`` is set to a shutdown mode.
 
     Raises:
         StartFailed: an @on_start function failed.
-        ConfigError: the settings do not fit together, or the cluster's.
-        Unavailable: etcd or PostgreSQL does not answer.
-        StoreError: the database has not the schema of this release.
+        ConfigError: the settings contradict each other or those of the cluster.
+        Unavailable: etcd or PostgreSQL does not respond.
+        StoreError: the database does not have the schema of this release.
     """
     check_listen(values)
     keep_within(values)
@@ -134,7 +136,7 @@ async def _administer(admin: AdminServer, undo: AsyncExitStack) -> None:
 
 
 class _Opened(NamedTuple):
-    """The store, with and without what counts its operations."""
+    """The store, with and without the wrapper that counts its operations, and the node's certificates."""
 
     postgres: PostgresStore
     store: MeteredStore
@@ -142,7 +144,7 @@ class _Opened(NamedTuple):
 
 
 async def _open_store(values: Settings, undo: AsyncExitStack) -> _Opened:
-    """Read all certificates, and open the store with those that are its own."""
+    """Read all certificates, and open the store."""
     postgres = PostgresStore(postgres_of(values), owner=values.node.id)
     certificates = Certificates.of_node(values, postgres.certificates)
     certificates.follow(undo)
@@ -154,7 +156,7 @@ async def _open_store(values: Settings, undo: AsyncExitStack) -> _Opened:
 
 
 def _keeper(values: Settings, member: Member, seen: _Seen, opened: _Opened, catalog: Catalog) -> Keeper:
-    """Return the node's part in its cluster; it claims again when the database lost what it had acknowledged."""
+    """Return the keeper of the node's shards. It claims them again if the database lost acknowledged commits."""
     keeper = Keeper(
         member,
         seen.watch,
@@ -170,12 +172,12 @@ def _keeper(values: Settings, member: Member, seen: _Seen, opened: _Opened, cata
 
 
 def _access(values: Settings) -> GateOptions:
-    """Return who may use the node's administration."""
+    """Return the access options of the node's administration."""
     return gate_options(values, cluster_admin_token(values))
 
 
 def _bounds(values: Settings, catalog: Catalog) -> WireOptions:
-    """Return what the node takes from its peers; a method may declare a longer deadline than the settings allow."""
+    """Return the limits on incoming streams. A method may declare a longer timeout than the settings allow."""
     declared = (method.timeout_s or 0.0 for described in catalog.values() for method in described.methods.values())
     return replace(
         values.wire.options(values.node.inflight_calls_max),
@@ -185,7 +187,7 @@ def _bounds(values: Settings, catalog: Catalog) -> WireOptions:
 
 
 def _member(values: Settings, hello: Hello, listener: socket.socket) -> Member:
-    """Return what the node registers."""
+    """Return the entry that the node registers in etcd."""
     cluster = values.cluster
     address = cluster.advertise or cluster.listen
     host, port = listener.getsockname()[:2]
@@ -204,7 +206,7 @@ def _member(values: Settings, hello: Hello, listener: socket.socket) -> Member:
 
 
 class _Seen(NamedTuple):
-    """The cluster as this process sees it."""
+    """The parts that give this process its view of the cluster."""
 
     coordinator: MeteredCoordinator
     watch: ClusterWatch
@@ -218,7 +220,7 @@ async def _follow(
     certificates: Certificates,
     undo: AsyncExitStack,
 ) -> _Seen:
-    """Read what etcd says, and follow it with a router for calls between objects."""
+    """Read the cluster's state from etcd, and keep a router for calls between objects up to date with it."""
     coordinator, links = coordinator_of(values, certificates.etcd), WireStats()
     undo.push_async_callback(coordinator.close)
     watch = ClusterWatch(coordinator, layout_of(values))
@@ -232,7 +234,7 @@ async def _follow(
 
 
 async def _start(node: Node, router: Router, server: LinkServer, values: Settings, undo: AsyncExitStack) -> None:
-    """Take calls: from objects of this node, and from outside."""
+    """Start the node and accept calls, from its own objects and from other processes."""
     undo.callback(watch_for_stalls())
     router.own = (values.node.id, node)
     node.calls = router
@@ -243,9 +245,9 @@ async def _start(node: Node, router: Router, server: LinkServer, values: Setting
 
 
 async def _leave(keeper: Keeper, how: Shutdown, values: Settings) -> None:
-    """Give the shards away, or up where nobody takes them in time."""
+    """Move the shards to other nodes, or give them up if that takes too long."""
     await asyncio.sleep(values.cluster.pre_stop_delay_s)
     timeout_s = values.gate.drain_timeout_s
     if not await keeper.leave(how, timeout_s) and how is Shutdown.GRACEFUL:
-        logger.warning("not every shard found another node in time; they are given up")
+        logger.warning("some shards could not be moved to other nodes in time; giving them up")
         await keeper.leave(Shutdown.FINAL, timeout_s)

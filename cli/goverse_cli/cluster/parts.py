@@ -1,4 +1,4 @@
-"""What the processes of a cluster share, made from the settings; a gate has this without a node's code."""
+"""Parts that gates and nodes of a cluster share, built from the settings. This module does not import a node's code."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from goverse.wire.stats import WireStats
 
 
 def layout_of(values: Settings) -> KeyLayout:
-    """Return the keys of the cluster.
+    """Return the etcd key layout of the cluster.
 
     Raises:
-        ConfigError: its name cannot be part of a key, or the number of shards is no power of two.
+        ConfigError: cluster.name cannot be part of a key, or cluster.shards is not a power of two.
     """
     shards = values.cluster.shards
     if shards & (shards - 1):
@@ -35,19 +35,19 @@ def layout_of(values: Settings) -> KeyLayout:
 
 
 def coordinator_of(values: Settings, credentials: Credentials | None = None) -> MeteredCoordinator:
-    """Return the client of etcd, which counts; it connects when it is first asked.
+    """Return a metered etcd client. It connects on its first request.
 
     Raises:
-        ConfigError: the settings do not fit together.
+        ConfigError: the settings contradict each other.
     """
     return MeteredCoordinator(EtcdCoordinator(values.etcd.options(), credentials=credentials))
 
 
 def check_encryption(values: Settings, nodes: Iterable[Member], name: str = "") -> None:
-    """Make sure that this process, a node if it has a ``name``, and the nodes that are there can speak with each other.
+    """Check that this process and the registered ``nodes`` agree on encryption; ``name`` is this node's own, if any.
 
     Raises:
-        ConfigError: they encrypt what this process does not, or the other way round.
+        ConfigError: the streams of a node are encrypted and those of this process are not, or the reverse.
     """
     encrypted = values.wire.tls_ca is not None
     for node in nodes:
@@ -55,35 +55,36 @@ def check_encryption(values: Settings, nodes: Iterable[Member], name: str = "") 
             theirs, ours = ("encrypted", "plain") if node.tls else ("plain", "encrypted")
             raise ConfigError(
                 f"streams of node {node.id!r} are {theirs} and those of this process are {ours}: all nodes and gates "
-                "of a cluster need wire.tls_… alike. To change that, end all of them first; one that was killed counts "
-                "until its lease ends. For a cluster of its own, set another cluster.name and database.",
+                "of a cluster must use the same wire.tls_… settings. To change them, stop all gates and nodes first; a "
+                "killed node counts until its lease expires. For a separate cluster, set another cluster.name and "
+                "database.",
                 setting="wire.tls_ca",
             )
 
 
 def check_listen(values: Settings) -> None:
-    """Refuse a node whose port other machines reach without TLS, and one that would tell them an unusable address.
+    """Check that the node's port is encrypted or local, and that its advertised address can be used by other processes.
 
-    A client that reaches a node's port can call every object without the checks of a gate.
+    Any client that can connect to a node's port can call every object, without the access checks of a gate.
 
     Raises:
-        ConfigError: names the setting that is missing.
+        ConfigError: names the setting to change.
     """
     cluster, wire = values.cluster, values.wire
     host, _ = _host_and_port(cluster.listen, "cluster.listen")
     if not is_loopback(host) and wire.tls_ca is None and not wire.allow_plaintext_remote:
         raise ConfigError(
             f"cluster.listen is {cluster.listen}, which other machines can reach, and streams are not encrypted; set "
-            "wire.tls_ca, wire.tls_cert and wire.tls_key, or listen on 127.0.0.1, or set wire.allow_plaintext_remote "
-            "to true if nothing else can use the network",
+            "wire.tls_ca, wire.tls_cert and wire.tls_key, or listen on 127.0.0.1, or, on a trusted network, set "
+            "wire.allow_plaintext_remote to true",
             setting="wire.allow_plaintext_remote",
         )
     advertised = cluster.advertise or cluster.listen
     host, port = _host_and_port(advertised, "cluster.advertise" if cluster.advertise else "cluster.listen")
     if not host or _is_unspecified(host) or not 1 <= port <= 65_535:
         raise ConfigError(
-            f"other processes cannot reach the node at {advertised}; set cluster.advertise to a host and port of this "
-            "node that they can reach, for example 10.0.0.11:7400",
+            f"other processes cannot reach the node at {advertised}; set cluster.advertise to an address of this node "
+            "that they can reach, for example 10.0.0.11:7400",
             setting="cluster.advertise",
         )
 
@@ -105,7 +106,7 @@ def _is_unspecified(host: str) -> bool:
 
 
 def new_incarnation() -> str:
-    """Return a name for this process that no other one ever has."""
+    """Return a random, unique id for this run of the process."""
     return secrets.token_hex(8)
 
 
@@ -116,7 +117,7 @@ def router_of(
     *,
     security: LinkSecurity | None = None,
 ) -> Router:
-    """Return a router that connects to nodes in the background, and counts in ``stats``."""
+    """Return a router that connects to nodes in the background and counts its traffic in ``stats``."""
     requests_max = values.node.inflight_calls_max
     options, budget = values.wire.options(requests_max), Budget(requests_max)
 

@@ -1,4 +1,4 @@
-"""Asks the nodes of a cluster whether they answer: each one over a stream of its own, all at the same time."""
+"""Reachability check of the nodes of a cluster: opens a stream to each node, all at the same time."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PATIENCE_S: Final = 3.0
 
 
 async def silent_nodes(values: Settings, members: Iterable[Member]) -> dict[str, str]:
-    """Return the nodes that do not introduce themselves in time, each with the reason.
+    """Return the nodes that do not complete a handshake within ``PATIENCE_S``, each with the reason.
 
-    A process that died, froze, or cannot be reached from here does not; its shards are still its own until its lease
-    ends.
+    A process that died, froze or is unreachable from this machine fails the check. It keeps its shards until its lease
+    expires.
 
     Raises:
-        ConfigError: something is wrong with the certificates.
+        ConfigError: a certificate or key cannot be read or used.
     """
     nodes = list(members)
     security = Certificates.of_gate(values).out

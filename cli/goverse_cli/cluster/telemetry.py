@@ -1,4 +1,4 @@
-"""The metrics of a node's process, put together from their parts, and its readiness."""
+"""The metrics registry and the readiness report of a node process."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from goverse_node.ownership.metrics import OwnershipMetrics
 
 
 def node_metrics(node: Node, keeper: Keeper, router: Router, *others: Collector) -> CollectorRegistry:
-    """Return what a node counts, and what ``others`` do."""
+    """Return a registry with the metrics of the node, its shards, its router and ``others``."""
     return registry_of(NodeMetrics(node), OwnershipMetrics(keeper), RouterMetrics(router), *others)
 
 
 def node_report(node: Node, keeper: Keeper) -> tuple[bool, Mapping[str, Any]]:
-    """Tell whether a node serves all that it should now, and why not."""
+    """Return True if the node is ready, and a report with the reasons if it is not."""
     told, progress = node.readiness(), keeper.progress()
     reasons = [*told.reasons, *keeper.reasons()]
     return not reasons, {

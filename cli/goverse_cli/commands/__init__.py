@@ -1,1 +1,1 @@
-"""One module per command, or per family of commands that share their options."""
+"""The commands of ``goverse``: one module per command, or per family of commands that share options."""

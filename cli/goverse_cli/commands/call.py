@@ -1,4 +1,4 @@
-"""``goverse call``: call an object's method from the shell."""
+"""``goverse call``: call a method of an object from the shell."""
 
 from __future__ import annotations
 
@@ -21,16 +21,20 @@ from goverse_cli.trust import Ca, Cert, CertKey, Trust
 if TYPE_CHECKING:
     import httpx
 
-TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="Object type.")]
-ObjectId = Annotated[str, typer.Argument(metavar="ID", help="Object id, any text.")]
-Method = Annotated[str, typer.Argument(metavar="METHOD", help="Exported method.")]
+TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="Object type, for example Counter.")]
+ObjectId = Annotated[str, typer.Argument(metavar="ID", help="Object id; any text.")]
+Method = Annotated[str, typer.Argument(metavar="METHOD", help="Exported method of the type.")]
 Json = Annotated[
     str,
     typer.Argument(
-        metavar="JSON", help="Arguments: a JSON object, @FILE, or - for standard input.", show_default=False
+        metavar="JSON",
+        help="Arguments: a JSON object, @FILE to read them from a file, or - for standard input.",
+        show_default=False,
     ),
 ]
-Key = Annotated[str | None, typer.Option(help="Idempotency key: the same call with the same key takes effect once.")]
+Key = Annotated[
+    str | None, typer.Option(help="Idempotency key: repeating the same call with the same key has one effect.")
+]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for the result.", min=0.001)]
 Namespace = Annotated[str | None, typer.Option(help="Namespace of the object.")]
 
@@ -52,7 +56,10 @@ def call(
 ) -> None:
     """Call a method of an object and print its result as JSON.
 
-    The object need not exist: the first call creates it, unless its class says otherwise.
+    The object does not have to exist: the first call creates it, unless its class requires an explicit create.
+
+    Give a call that must not run twice a --key. If its response is lost, repeat the same command: the call takes
+    effect once.
 
     \b
     Examples:
@@ -63,7 +70,7 @@ def call(
       goverse call Counter c1 increment -o json | jq .result
       goverse call Counter c1 increment --url https://gate.example:8000 --ca ca.pem
     """
-    from goverse_cli.server import Server, call_path  # noqa: PLC0415 - the HTTP client, which other commands do not need
+    from goverse_cli.server_client import Server, call_path  # noqa: PLC0415 - keeps commands without HTTP fast
 
     headers = _headers(timeout, key, namespace)
     path, body = call_path(type_name, object_id, method), _read(arguments)
@@ -78,7 +85,7 @@ def call(
 
 
 def _creation(problem: dict[str, Any], url: str, called: ObjectKey) -> str:
-    """Return the command that creates the called object, if the problem says that a PUT is missing."""
+    """Return the curl command that creates the called object if the problem asks for a PUT first; else ``""``."""
     _, missing, needed = str(problem.get("detail", "")).partition("create it first with PUT")
     if not missing or problem.get("object") != str(called):
         return ""
@@ -96,7 +103,7 @@ def _headers(timeout_s: float, key: str | None, namespace: str | None) -> dict[s
     headers |= {"GoVerse-Namespace": namespace} if namespace is not None else {}
     for name, value in headers.items():
         if not value.isascii() or not value.isprintable():
-            raise Failure(f"{name} cannot carry {value!r}; use printable ASCII", exit_code=ExitCode.USAGE)
+            raise Failure(f"{name}: {value!r} is invalid; use printable ASCII only", exit_code=ExitCode.USAGE)
     return headers
 
 
@@ -112,7 +119,7 @@ def _as_json(answer: httpx.Response) -> str:
 
 
 def _read(arguments: str) -> bytes:
-    """Return the arguments as they are sent, after a look whether they are a JSON object."""
+    """Return the arguments unchanged after checking that they are a JSON object."""
     if arguments == "-":
         text = sys.stdin.buffer.read()
     elif arguments.startswith("@"):
@@ -125,13 +132,13 @@ def _read(arguments: str) -> bytes:
         shown = f" near {text[max(0, error.pos - 10) : error.pos + 10].decode(errors='replace')!r}"
         raise Failure(
             f"the arguments are not JSON: {error.msg}{shown}",
-            hint="""names and texts take double quotes, the whole single ones: '{"by": 2}'""",
+            hint="""use double quotes inside the JSON and single quotes around it: '{"by": 2}'""",
             exit_code=ExitCode.USAGE,
         ) from error
     if not isinstance(value, dict):
         raise Failure(
-            "the arguments are JSON but no object",
-            hint="""give each argument by its name: '{"by": 2}'""",
+            "the arguments must be a JSON object",
+            hint="""name each argument: '{"by": 2}'""",
             exit_code=ExitCode.USAGE,
         )
     return text

@@ -1,7 +1,8 @@
-"""``goverse shards`` and ``goverse nodes``: what a cluster looks like, and what its operator wants of it.
+"""``goverse shards`` and ``goverse nodes``: inspect a cluster and control the placement of its shards.
 
-Both read and write etcd alone, so they work whatever the nodes are doing; the leader carries out what is written there.
-``nodes list`` also asks each node whether it answers.
+These commands read and write etcd only, so they work even while nodes are unreachable. They record the operator's
+wishes (pins and drains), and the leader carries them out. ``nodes list`` also connects to each node to check that it
+responds.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from goverse_cli.terminal import show
 
 T = TypeVar("T")
 
-shards = Commands(no_args_is_help=True, help="Which node serves which shard, and which one should.")
-nodes = Commands(no_args_is_help=True, help="The nodes of a cluster.")
+shards = Commands(no_args_is_help=True, help="Show and control the placement of shards on nodes.")
+nodes = Commands(no_args_is_help=True, help="Show and drain the nodes of a cluster.")
 
 Shard = Annotated[int, typer.Argument(metavar="SHARD", min=0, help="Number of the shard.")]
-Node = Annotated[str, typer.Argument(metavar="NODE", help="Name of the node.")]
+Node = Annotated[str, typer.Argument(metavar="NODE", help="Name of the node (node.id).")]
 
 
-@shards.command("list", short_help="Show who serves which shards.")
+@shards.command("list", short_help="Show how shards are distributed over nodes.")
 def list_shards(context: typer.Context) -> None:
-    """Show for each node how many shards it serves and should serve, and which ones are on their way.
+    """Show how many shards each node serves, how many it should serve, and which shards are moving.
 
     \b
     Examples:
@@ -60,15 +61,17 @@ def list_shards(context: typer.Context) -> None:
     lines = [f"claimed {len(claimed)} of {total} shards"]
     lines += [f"{node}: serves {serving[node]}, should serve {intended[node]}" for node in document["nodes"]]
     lines += [
-        f"shard {shard}: from {claimed.get(shard) or 'nobody'} to {wanted[shard] or 'nobody'}" for shard in moving
+        f"shard {shard}: from {claimed.get(shard) or 'no node'} to {wanted[shard] or 'no node'}" for shard in moving
     ]
     lines += [f"shard {shard} is pinned to {node}" for shard, node in sorted(view.pins.items())]
     show(invocation, document, "\n".join(lines))
 
 
-@shards.command(short_help="Have a node serve a shard, whatever the plan says.")
+@shards.command(short_help="Pin a shard to a node.")
 def pin(context: typer.Context, shard: Shard, node: Node) -> None:
-    """Have a node serve a shard as long as it lives.
+    """Pin a shard to a node: the node serves it for as long as it is alive, whatever the plan says.
+
+    Remove the pin with `goverse shards unpin`. To move a shard once without pinning it, use `goverse shards move`.
 
     \b
     Examples:
@@ -78,14 +81,14 @@ def pin(context: typer.Context, shard: Shard, node: Node) -> None:
     view = _run(invocation, _view)
     _check_place(view, shard, node)
     _run(invocation, lambda coordinator, layout: _put(coordinator, layout.pin(shard), node.encode()))
-    remark = f", which is draining: the shard comes when that ends (goverse nodes drain {node} --undo)"
+    remark = f", which is draining: the shard moves there when the drain ends (goverse nodes drain {node} --undo)"
     text = f"shard {shard} is pinned to {node}" + (remark if _is_leaving(view, node) else "")
     show(invocation, {"shard": shard, "node": node, "draining": _is_leaving(view, node)}, text)
 
 
-@shards.command(short_help="Let the plan decide about a shard again.")
+@shards.command(short_help="Remove the pin of a shard.")
 def unpin(context: typer.Context, shard: Shard) -> None:
-    """Let the plan decide about a shard again.
+    """Remove the pin of a shard, so that the leader places it again.
 
     \b
     Examples:
@@ -98,18 +101,18 @@ def unpin(context: typer.Context, shard: Shard) -> None:
     show(invocation, {"shard": shard, "node": None, "was_pinned_to": pinned_to}, text)
 
 
-@shards.command(short_help="Move a shard to a node now; the plan decides later on.")
+@shards.command(short_help="Move a shard to a node once.")
 def move(
     context: typer.Context,
     shard: Shard,
     node: Node,
     *,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for it.", min=2, max=3_600)] = 60.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the move.", min=2, max=3_600)] = 60.0,
 ) -> None:
-    """Move a shard to a node once. No call fails meanwhile. Unlike a pin, the wish ends when it came true.
+    """Move a shard to a node once. No call fails because of the move.
 
-    The shard stays there as long as the plan has no reason to move it again (see `goverse shards pin` for a lasting
-    wish). If this command is stopped, the wish ends by itself.
+    The shard stays on that node until the leader has a reason to move it again; use `goverse shards pin` to keep it
+    there. If this command is interrupted, its request expires by itself within seconds.
 
     \b
     Examples:
@@ -127,24 +130,25 @@ def move(
 
 
 def _check_place(view: ClusterView, shard: int, node: str) -> None:
-    """Pass if there are such a shard and such a node.
+    """Check that the shard and the node exist.
 
     Raises:
-        Failure: there is none; says which there are.
+        Failure: one of them does not exist; the message says which shards or nodes exist.
     """
     if view.shard_count is not None and shard >= view.shard_count:
-        raise Failure(f"there is no shard {shard}; there are {view.shard_count}, from 0 on")
+        raise Failure(f"shard {shard} does not exist; this cluster has the shards 0 to {view.shard_count - 1}")
     _check_node(view, node)
 
 
 def _check_node(view: ClusterView, node: str) -> None:
-    """Pass if there is such a node.
+    """Check that the node is registered.
 
     Raises:
-        Failure: there is none; says which there are.
+        Failure: it is not; the hint lists the registered nodes.
     """
     if node not in view.nodes:
-        raise Failure(f"there is no node {node!r} now", hint=f"there are {', '.join(sorted(view.nodes)) or 'none'}")
+        found = ", ".join(sorted(view.nodes)) or "none"
+        raise Failure(f"node {node!r} is not registered in the cluster", hint=f"registered nodes: {found}")
 
 
 def _is_leaving(view: ClusterView, node: str) -> bool:
@@ -152,11 +156,12 @@ def _is_leaving(view: ClusterView, node: str) -> bool:
     return node in view.drains or member is None or member.state is not MemberState.SERVING
 
 
-@nodes.command("list", short_help="Show the nodes that are there.")
+@nodes.command("list", short_help="Show the registered nodes.")
 def list_nodes(context: typer.Context) -> None:
-    """Show each node with its address, its state and its shards, and who leads.
+    """Show each registered node with its address, state and number of shards, and which node is the leader.
 
-    A node that does not answer within 3 s is marked. It keeps its shards until its lease in etcd ends.
+    A node that does not respond within 3 seconds is marked DOES NOT ANSWER. It keeps its shards until its lease in etcd
+    expires.
 
     \b
     Examples:
@@ -187,11 +192,14 @@ def list_nodes(context: typer.Context) -> None:
     show(invocation, document, "\n".join(lines) or "no node is registered")
 
 
-@nodes.command(short_help="Move all shards away from a node.")
+@nodes.command(short_help="Move all shards off a node.")
 def drain(
-    context: typer.Context, node: Node, *, undo: Annotated[bool, typer.Option(help="Let it have shards again.")] = False
+    context: typer.Context,
+    node: Node,
+    *,
+    undo: Annotated[bool, typer.Option(help="End the drain: the node may get shards again.")] = False,
 ) -> None:
-    """Move all shards away from a node; it stays, and gets none until `--undo`.
+    """Move all shards off a node. The node keeps running and gets no shards until you run the command with `--undo`.
 
     \b
     Examples:
@@ -204,14 +212,14 @@ def drain(
         if node not in view.drains:
             _check_node(view, node)
         _run(invocation, lambda coordinator, layout: _delete(coordinator, layout.drain(node)))
-        show(invocation, {"node": node, "draining": False}, f"{node} may have shards again")
+        show(invocation, {"node": node, "draining": False}, f"the drain of {node} has ended; it may get shards again")
         return
     _check_node(view, node)
     _run(invocation, lambda coordinator, layout: _put(coordinator, layout.drain(node), b""))
     takers = [other for other in view.nodes if other != node and not _is_leaving(view, other)]
-    text = f"the shards of {node} move away; see `goverse nodes list`"
+    text = f"draining {node}: its shards are moving to other nodes; check progress with `goverse nodes list`"
     if not takers:
-        text = f"{node} keeps its shards until there is a node that takes them: no other one is serving"
+        text = f"draining {node}: it keeps its shards for now, because no other node is serving"
     show(invocation, {"node": node, "draining": True, "takers": takers}, text)
 
 
@@ -228,10 +236,10 @@ def _load(view: ClusterView, node: str) -> dict[str, float] | None:
 
 
 def _run(invocation: Invocation, work: Callable[[Any, Any], Coroutine[Any, Any, T]]) -> T:
-    from goverse_cli.cluster.parts import coordinator_of, layout_of  # noqa: PLC0415 - other commands start faster
+    from goverse_cli.cluster.parts import coordinator_of, layout_of  # noqa: PLC0415 - keeps other commands fast
 
     values: Settings = invocation.settings(
-        {"etcd.operation_timeout_s": ("the time that people wait", _PATIENCE_S)}
+        {"etcd.operation_timeout_s": ("the timeout of interactive commands", _TIMEOUT_S)}
     ).values
 
     async def run() -> T:
@@ -242,8 +250,8 @@ def _run(invocation: Invocation, work: Callable[[Any, Any], Coroutine[Any, Any, 
             raise Failure(
                 error.detail,
                 hint=(
-                    f"are the members up that etcd.endpoints names ({', '.join(values.etcd.endpoints)})? "
-                    "GOVERSE_ETCD__ENDPOINTS names others"
+                    f"check that etcd is running at etcd.endpoints ({', '.join(values.etcd.endpoints)}); "
+                    "set GOVERSE_ETCD__ENDPOINTS to use other members"
                 ),
                 exit_code=ExitCode.UNAVAILABLE,
                 document={"code": error.code, "detail": error.detail},
@@ -266,7 +274,7 @@ async def _view(coordinator: Any, layout: Any) -> ClusterView:
 async def _view_and_silence(
     invocation: Invocation, coordinator: Any, layout: Any
 ) -> tuple[ClusterView, dict[str, str]]:
-    from goverse_cli.cluster.reach import silent_nodes  # noqa: PLC0415 - other commands start faster
+    from goverse_cli.cluster.reach import silent_nodes  # noqa: PLC0415 - keeps other commands fast
 
     view = await _view(coordinator, layout)
     return view, await silent_nodes(invocation.settings({}).values, view.nodes.values())
@@ -284,4 +292,4 @@ async def _delete(coordinator: Any, key: str) -> None:
     await coordinator.write([], [Delete(key)])
 
 
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0

@@ -1,4 +1,4 @@
-"""``goverse config check|show|generate``."""
+"""``goverse config check|show|generate``: validate, show and generate the configuration."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from goverse_cli.invocation import invocation_of
 from goverse_cli.single_options import Commands
 from goverse_cli.terminal import show
 
-commands = Commands(no_args_is_help=True, rich_markup_mode=None, help="Check, show and generate the configuration.")
+commands = Commands(no_args_is_help=True, rich_markup_mode=None, help="Validate, show and generate the configuration.")
 
 
-@commands.command(short_help="Say whether the settings are right.")
+@commands.command(short_help="Validate the settings.")
 def check(context: typer.Context) -> None:
-    """Say whether the settings are right: file, environment and all.
+    """Validate the settings from the configuration file and the environment.
 
-    Ends with 2 if anything is wrong, and tells all of it: the setting, where it was written, and what is possible.
+    If a setting is invalid, the command lists every error with the setting, where it was set and which values are
+    allowed, and exits with code 2.
 
     \b
     Examples:
@@ -31,15 +32,15 @@ def check(context: typer.Context) -> None:
     effective = invocation.settings()
     changed = [path for path in effective.shown() if effective.chosen(path)]
     summary = f"{len(changed)} set, the others have their defaults" if changed else "all have their defaults"
-    show(invocation, {"valid": True, "set": changed}, f"the settings are right: {summary}")
+    show(invocation, {"valid": True, "set": changed}, f"the settings are valid: {summary}")
 
 
-@commands.command(name="show", short_help="Show the settings in effect and where they come from.")
+@commands.command(name="show", short_help="Show the settings in effect and the source of each.")
 def show_settings(
     context: typer.Context,
     changed: Annotated[bool, typer.Option("--changed", help="Only settings that differ from their default.")] = False,
 ) -> None:
-    """Show the settings in effect, and where each one comes from; secrets are hidden.
+    """Show the settings in effect and the source of each: default, file, environment or option. Secrets are hidden.
 
     \b
     Examples:
@@ -59,9 +60,9 @@ def show_settings(
     show(invocation, shown, "\n".join(lines) or "every setting has its default")
 
 
-@commands.command(short_help="Print a file with every setting and its default.")
+@commands.command(short_help="Print a configuration file with every setting and its default.")
 def generate() -> None:
-    """Print a YAML file with every setting, its default and what it means.
+    """Print a YAML configuration file with every setting, its default and its description.
 
     \b
     Examples:

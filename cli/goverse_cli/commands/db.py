@@ -1,4 +1,4 @@
-"""``goverse db``: the database of a cluster, from its making to its cleaning."""
+"""``goverse db``: create, migrate, check and clean up the database of a cluster."""
 
 from __future__ import annotations
 
@@ -21,29 +21,36 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-commands = Commands(no_args_is_help=True, help="The database of a cluster: init, migrate, status, verify, cleanup.")
+commands = Commands(no_args_is_help=True, help="Create, migrate, check and clean up the database of a cluster.")
 
-Dsn = Annotated[str | None, typer.Option(help="Data source name (postgres.dsn).", show_default=False)]
+Dsn = Annotated[str | None, typer.Option(help="PostgreSQL data source name (postgres.dsn).", show_default=False)]
 
 
-@commands.command(short_help="Make role, database and schema.")
+@commands.command(short_help="Create the role, the database and the schema.")
 def init(
     context: typer.Context,
     *,
     admin_dsn: Annotated[
         str,
-        typer.Option(help="Data source name of a user who may make roles and databases.", envvar="GOVERSE_ADMIN_DSN"),
+        typer.Option(
+            help="Data source name of a PostgreSQL user that may create roles and databases.",
+            envvar="GOVERSE_ADMIN_DSN",
+        ),
     ],
     admin_password_file: Annotated[
         Path | None,
-        typer.Option(help="File with that user's password.", envvar="GOVERSE_ADMIN_PASSWORD_FILE", show_default=False),
+        typer.Option(
+            help="File that contains the password of that user.",
+            envvar="GOVERSE_ADMIN_PASSWORD_FILE",
+            show_default=False,
+        ),
     ] = None,
     dsn: Dsn = None,
 ) -> None:
-    """Make the role and the database that the data source name says, and the schema of this release in it.
+    """Create the role and the database that postgres.dsn names, and the schema of this release.
 
-    What is there already is kept, so it is safe to run again. The role gets the password of the setting
-    postgres.password. A cluster needs this once; later releases need `goverse db migrate` only.
+    Run it once per cluster; later releases need `goverse db migrate` only. It is safe to repeat: an existing role,
+    database or table is kept. The role gets the password from the setting postgres.password.
 
     \b
     Examples:
@@ -60,20 +67,20 @@ def init(
         made = asyncio.run(provision(postgres_of(values), admin_dsn, password))
     except Unavailable as error:
         raise _unreachable(error, "--admin-dsn and postgres.dsn (or --dsn)") from error
-    show(invocation, {"made": made}, "\n".join(f"made {name}" for name in made) or "everything is there already")
+    show(invocation, {"made": made}, "\n".join(f"created {name}" for name in made) or "everything exists already")
 
 
 def _password_in(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        why = getattr(error, "strerror", None) or "it is not valid UTF-8"
         raise Failure(f"--admin-password-file: {path} cannot be read: {why}", exit_code=ExitCode.USAGE) from error
 
 
-@commands.command(short_help="Apply the migrations that are missing.")
+@commands.command(short_help="Apply missing schema migrations.")
 def migrate(context: typer.Context, *, dsn: Dsn = None) -> None:
-    """Bring the database to the schema of this release. Safe to run at any time and from several places.
+    """Apply the migrations that the database is missing. Safe to run at any time, and from several hosts at once.
 
     \b
     Examples:
@@ -97,8 +104,8 @@ def status(
 ) -> None:
     """Show each migration and when it was applied.
 
-    With --wait it comes back as soon as the database is there with the schema of this release, and ends with 3
-    where that takes too long: for what has to start after the migration.
+    With --wait, the command waits until the database has the schema of this release. It exits with code 3 if that
+    takes longer. Use it to start a process after the migration.
 
     \b
     Examples:
@@ -109,7 +116,7 @@ def status(
     from goverse_node.stores.postgres import schema  # noqa: PLC0415
 
     invocation = invocation_of(context)
-    invocation.settings({"postgres.dsn": ("--dsn", dsn)})  # what is wrong with them no waiting mends
+    invocation.settings({"postgres.dsn": ("--dsn", dsn)})  # fails now on an invalid setting: waiting cannot fix it
 
     def ask() -> list[schema.Migration]:
         return with_connection(invocation, dsn, schema.status)
@@ -119,12 +126,12 @@ def status(
     show(invocation, document, "\n".join(f"{each.name}  {each.applied or 'missing'}" for each in found))
 
 
-@commands.command(short_help="Check that schema and data are as they should be.")
+@commands.command(short_help="Check the integrity of schema and data.")
 def verify(context: typer.Context, *, dsn: Dsn = None) -> None:
-    """Check the schema, and whether versions, change feed, kept replies and shards fit together.
+    """Check the schema, and that versions, change feed, stored answers and shards are consistent.
 
-    It only reads, one snapshot, also beside nodes that write; it reads everything, which takes minutes where there are
-    many millions of changes. The exit code is 1 if anything is wrong.
+    The command reads one snapshot of the whole database and writes nothing, so nodes may run during the check. It
+    takes minutes if there are many millions of changes. It exits with code 1 if a check fails.
 
     \b
     Examples:
@@ -148,18 +155,18 @@ def verify(context: typer.Context, *, dsn: Dsn = None) -> None:
     show(invocation, document, "\n".join(lines))
 
 
-@commands.command(short_help="Remove what is past its retention.")
+@commands.command(short_help="Delete changes and answers past their retention.")
 def cleanup(
     context: typer.Context,
     *,
     dsn: Dsn = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Drop days of the change feed and of kept replies that are past their retention. Objects are never touched.
+    """Delete days of the change feed, and stored answers to idempotency keys, that are past their retention.
 
-    Nodes do this every two minutes by themselves; this is for a database whose nodes are away, or to see what is kept.
-    The settings are postgres.changes_retention_days and node.idempotency_retention_s.
+    Objects are never deleted. Nodes do this every two minutes, so the command is useful only while no node runs, or
+    with --dry-run. The retention settings are postgres.changes_retention_days and node.idempotency_retention_s.
 
     \b
     Examples:
@@ -172,14 +179,14 @@ def cleanup(
     invocation = invocation_of(context)
     options = postgres_of(invocation.settings({"postgres.dsn": ("--dsn", dsn)}).values)
     if not dry_run:
-        confirm(invocation, "changes and kept replies that are past their retention go for good; go on?", agreed=yes)
+        confirm(invocation, "delete changes and stored answers past their retention permanently?", agreed=yes)
     expired = with_connection(invocation, dsn, lambda connection: expire(connection, options, dry_run=dry_run))
     word = "would remove" if dry_run else "removed"
     lines = [f"{word} {name}, {size} bytes" for name, size in expired.days]
     if expired.replies:
-        lines.append(f"{word} {expired.replies} kept replies without a day of their own")
+        lines.append(f"{word} {expired.replies} stored answers outside the daily partitions")
     if expired.changes:
-        lines.append(f"{word} {expired.changes} batches of changes without a day of their own")
+        lines.append(f"{word} {expired.changes} batches of changes outside the daily partitions")
     document = {
         "dry_run": dry_run,
         "days": dict(expired.days),
@@ -190,7 +197,7 @@ def cleanup(
 
 
 def _complete(ask: Callable[[], list[Migration]], wait_s: float) -> list[Migration]:
-    """Ask until no migration is missing; a server, role or database that is not there yet may come."""
+    """Poll until no migration is missing. A server, role or database that does not exist yet may still be created."""
     end = time.monotonic() + wait_s
     while True:
         try:
@@ -203,8 +210,8 @@ def _complete(ask: Callable[[], list[Migration]], wait_s: float) -> list[Migrati
                 return found
             reason = f"the database lacks {', '.join(missing)}"
         if time.monotonic() >= end:
-            hint = "run goverse db migrate, and see what it says"
-            raise Failure(f"after {wait_s:g} s: {reason}", hint=hint, exit_code=ExitCode.UNAVAILABLE)
+            hint = "run goverse db migrate and check its output"
+            raise Failure(f"not ready after {wait_s:g} s: {reason}", hint=hint, exit_code=ExitCode.UNAVAILABLE)
         time.sleep(min(_PAUSE_S, max(0.0, end - time.monotonic())))
 
 
@@ -221,7 +228,7 @@ def with_connection(
 
     flags: dict[str, tuple[str, Any]] = {"postgres.dsn": ("--dsn", dsn)}
     if statement_timeout_s is not None:
-        flags["postgres.statement_timeout_s"] = ("the time that the check takes", statement_timeout_s)
+        flags["postgres.statement_timeout_s"] = ("the timeout of the check", statement_timeout_s)
     values = invocation.settings(flags).values
 
     async def run() -> T:
@@ -247,7 +254,7 @@ def _unreachable(error: GoverseError, options: str = "postgres.dsn (or --dsn)") 
         return error
     return Failure(
         error.detail,
-        hint=f"see whether the server is up, and named by {options}",
+        hint=f"check that the server is running and that {options} is correct",
         exit_code=ExitCode.UNAVAILABLE,
         document={"code": error.code, "detail": error.detail},
     )
@@ -255,4 +262,4 @@ def _unreachable(error: GoverseError, options: str = "postgres.dsn (or --dsn)") 
 
 _VERIFY_TIMEOUT_S = 3_600.0
 _PAUSE_S = 1.0
-_DAMAGED = "stop writing to this database, and compare with a backup: no release of GoVerse leaves data like that"
+_DAMAGED = "stop the nodes and compare the database with a backup: GoVerse itself never writes inconsistent data"

@@ -1,4 +1,4 @@
-"""``goverse dev``: everything in one process on one machine, with reload on change."""
+"""``goverse dev``: gate, node and store in one process on one machine, with reload on change."""
 
 from __future__ import annotations
 
@@ -22,16 +22,23 @@ from goverse_cli.listener import bind
 
 Target = Annotated[
     str,
-    typer.Argument(metavar="PATH|MODULE", help="app.py, a package folder, a module, or one of these and :attribute."),
+    typer.Argument(
+        metavar="PATH|MODULE",
+        help="The application: a file (app.py), a package folder, or a module name, optionally with :attribute.",
+    ),
 ]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (gate.host).", show_default="127.0.0.1")]
-Port = Annotated[int | None, typer.Option(help="Port, 0 for any free one (gate.port).", show_default="8000")]
-DataDir = Annotated[Path | None, typer.Option(help="Where the data is (wal.data_dir).", show_default=".goverse")]
-Web = Annotated[Path | None, typer.Option(help="Static files to serve at / (gate.web_dir).", show_default=False)]
+Port = Annotated[int | None, typer.Option(help="Port; 0 picks a free one (gate.port).", show_default="8000")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Directory that stores the objects (wal.data_dir).", show_default=".goverse")
+]
+Web = Annotated[
+    Path | None, typer.Option(help="Folder of static files to serve at / (gate.web_dir).", show_default=False)
+]
 Reload = Annotated[
     bool,
     typer.Option(
-        "--reload/--no-reload", help="Serve new code when a file of the package, or one that it imports, changes."
+        "--reload/--no-reload", help="Reload when a file of the package, or a file that it imports, changes."
     ),
 ]
 
@@ -46,9 +53,9 @@ def dev(
     web: Web = None,
     reload: Reload = True,
 ) -> None:
-    """Serve the object types of an application: HTTP, durable storage and API documentation in one process.
+    """Serve the object types of an application: HTTP API, durable storage and API documentation in one process.
 
-    What is committed is kept in the data directory and is there again after a restart, also after a kill.
+    Committed state is stored in the data directory. It survives a restart, a crash and `kill -9`.
 
     \b
     Examples:
@@ -77,7 +84,11 @@ def dev(
 
 @contextmanager
 def _plain_errors(values: Settings) -> Generator[None]:
-    """End the log before an error, so that it is plain text also where the log is JSON for want of a terminal."""
+    """Close the log before an error is reported.
+
+    Without a terminal the log defaults to JSON. The error that ends `goverse dev` is plain text even then, unless
+    `log.format` is set to `json`.
+    """
     try:
         yield
     except Exception:
@@ -89,23 +100,23 @@ def _plain_errors(values: Settings) -> Generator[None]:
 def _check(values: Settings) -> None:
     if values.gate.tls_cert is not None:
         raise ConfigError(
-            "gate.tls_cert is for goverse gate; goverse dev speaks plain HTTP, for this machine",
+            "gate.tls_cert is set, but goverse dev serves plain HTTP only; remove the setting, or use goverse gate",
             setting="gate.tls_cert",
         )
     check_web(values)
 
 
 def check_web(values: Settings) -> None:
-    """Refuse a folder of web pages that does not exist, before anything starts.
+    """Check, before anything starts, that the folder of static files exists.
 
     Raises:
-        Failure: there is no such folder.
+        Failure: the folder does not exist.
     """
     web = values.gate.web_dir
     if web is not None and not web.is_dir():
         raise Failure(
-            f"there is no folder {web} with web pages",
-            hint="make it, or name another one with --web (gate.web_dir)",
+            f"the web folder {web} does not exist",
+            hint="create it, or name another folder with --web (gate.web_dir)",
             exit_code=ExitCode.USAGE,
         )
 
@@ -117,7 +128,7 @@ def _with_reload(
     settings: EffectiveSettings[Settings],
     flags: dict[str, tuple[str, Any]],
 ) -> int:
-    from goverse_cli.dev.channel import Job  # noqa: PLC0415 - the other way does not need the supervisor
+    from goverse_cli.dev.channel import Job  # noqa: PLC0415 - not needed with --no-reload
     from goverse_cli.dev.supervisor import Supervisor  # noqa: PLC0415
 
     gate = settings.values.gate
@@ -135,7 +146,7 @@ def _in_this_process(target: str, settings: EffectiveSettings[Settings]) -> int:
 
     application = load_application(target)
 
-    async def until_told() -> None:
+    async def run() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, _drain_or_die, stop)
@@ -146,11 +157,11 @@ def _in_this_process(target: str, settings: EffectiveSettings[Settings]) -> int:
         await serve(application, settings, listener=listener, started=started, stop=stop)
 
     with bind(settings.values.gate.host, settings.values.gate.port) as listener:
-        run_server(until_told())
+        run_server(run())
     return 0
 
 
 def _drain_or_die(stop: asyncio.Event) -> None:
     if stop.is_set():
-        signal.raise_signal(signal.SIGKILL)  # what is durable is durable; nothing else is worth the wait
+        signal.raise_signal(signal.SIGKILL)  # the second signal: committed state is on disk already
     stop.set()

@@ -19,10 +19,11 @@ logger = logging.getLogger("goverse.gate")
 
 
 def gate(context: typer.Context, *, host: Host = None, port: Port = None, web: Web = None) -> None:
-    """Serve a cluster's objects over HTTP.
+    """Serve the objects of a cluster over HTTP.
 
-    A gate has no state: run as many as you like. It learns from etcd which nodes there are, which object types they
-    serve, and which shards are where.
+    A gate accepts HTTP requests and routes each call to the node that owns the object. It reads the nodes, their
+    object types and the shard owners from etcd. A gate is stateless, so you can run any number of them behind a load
+    balancer.
 
     \b
     Examples:
@@ -32,7 +33,7 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None, web: W
     """
     from goverse.telemetry import logs  # noqa: PLC0415
     from goverse_cli.allotment import keep_within  # noqa: PLC0415
-    from goverse_cli.cluster.gate import serve_gate  # noqa: PLC0415 - other commands start faster without
+    from goverse_cli.cluster.gate import serve_gate  # noqa: PLC0415 - a late import keeps other commands fast
     from goverse_cli.event_loop import run_server  # noqa: PLC0415
 
     logs.begin(os.environ)
@@ -41,23 +42,23 @@ def gate(context: typer.Context, *, host: Host = None, port: Port = None, web: W
     logs.configure(values.log.format, values.log.level, node=values.node.id)
     check_web(values)
 
-    async def until_told() -> None:
+    async def run() -> None:
         keep_within(values)
         stop = asyncio.Event()
 
-        def told() -> None:
+        def on_signal() -> None:
             if stop.is_set():
                 signal.raise_signal(signal.SIGKILL)
             stop.set()
 
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, told)
+            asyncio.get_running_loop().add_signal_handler(number, on_signal)
 
         started = partial(_log_start, values.node.id)
         await serve_gate(settings, listener=listener, started=started, stop=stop)
 
     with bind(values.gate.host, values.gate.port) as listener, needing(f"etcd ({', '.join(values.etcd.endpoints)})"):
-        run_server(until_told())
+        run_server(run())
 
 
 def _log_start(gate_id: str, url: str) -> None:

@@ -1,4 +1,4 @@
-"""``goverse load``: a dump becomes an embedded store or the content of a cluster's database."""
+"""``goverse load``: load a dump into a new data directory or into the database of a cluster."""
 
 from __future__ import annotations
 
@@ -30,21 +30,25 @@ def load(
     context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="Dump to load; - reads standard input.")],
     *,
-    into: Annotated[Path | None, typer.Option(help="New data directory for goverse dev.", show_default=False)] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="New data directory to create, for goverse dev.", show_default=False)
+    ] = None,
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Load into the database of a cluster (postgres.dsn).")
     ] = False,
     dsn: Dsn = None,
     add: Annotated[
-        bool, typer.Option("--add", help="With --cluster: the database may hold other objects already.")
+        bool, typer.Option("--add", help="With --cluster: allow a database that already holds other objects.")
     ] = False,
 ) -> None:
-    """Load a dump: all of it, or nothing.
+    """Load a dump. Either the whole dump is loaded or nothing is.
 
-    Make it with `goverse dump --all`, so that deleted objects keep their versions and idempotency keys their answers.
-    Every line is checked before anything is loaded. Objects keep their versions, states and positions; the change feed
-    begins a new generation. Nodes of a cluster have to be stopped, and its schema has to be there (`goverse db
-    migrate`).
+    Write the dump with `goverse dump --all`. It then includes deleted objects, so that their versions continue, and the
+    stored answers to idempotency keys, so that retries stay safe. Every line is checked before anything is loaded.
+
+    Objects keep their states, versions and positions. The change feed starts a new generation.
+
+    Before you load into a cluster, stop its nodes and create the schema with `goverse db migrate`.
 
     \b
     Examples:
@@ -55,7 +59,7 @@ def load(
     invocation = invocation_of(context)
     if cluster == (into is not None) or (add and not cluster):
         raise Failure(
-            "say where to load it: --into DIRECTORY, or --cluster (with --add where it holds other objects)",
+            "name one destination: --into DIRECTORY, or --cluster (with --add if the database already holds objects)",
             exit_code=ExitCode.USAGE,
         )
     with _dump(file) as opened, progress(invocation) as report:
@@ -93,7 +97,7 @@ def _into_database(
     made = with_connection(invocation, dsn, work)
     document = {"commit_seq": str(made.commit_seq), "replies_left_out": made.replies_left_out, **_counts(made.contents)}
     out = f" ({made.replies_left_out} of them had expired and were left out)" if made.replies_left_out else ""
-    show(invocation, document, f"loaded {_words(made.contents)}{out} into the database; nodes may start")
+    show(invocation, document, f"loaded {_words(made.contents)}{out} into the database; you can start the nodes")
 
 
 def _dump(file: str) -> AbstractContextManager[BinaryIO]:
@@ -107,14 +111,14 @@ def _dump(file: str) -> AbstractContextManager[BinaryIO]:
 
 @contextmanager
 def _spooled() -> Generator[BinaryIO]:
-    """Keep standard input in a file: it is read more than once."""
+    """Copy standard input to a temporary file, because the dump is read more than once."""
     with tempfile.TemporaryFile(prefix="goverse-load-") as kept:
         shutil.copyfileobj(sys.stdin.buffer, kept)
         yield kept
 
 
 def _lines_of(opened: BinaryIO, report: ProgressReport) -> Callable[[str], Iterator[bytes]]:
-    """Return what reads the dump from its beginning once more."""
+    """Return a function that reads the dump from its beginning and reports progress under a given description."""
     opened.seek(0, 2)
     total = opened.tell()
 
@@ -142,6 +146,6 @@ def _counts(contents: Contents) -> dict[str, int]:
 
 def _words(contents: Contents) -> str:
     return (
-        f"{contents.objects} objects, {contents.tombstones} deleted ones and {contents.replies} kept answers to "
+        f"{contents.objects} objects, {contents.tombstones} deleted objects and {contents.replies} stored answers to "
         "idempotency keys"
     )

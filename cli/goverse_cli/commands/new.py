@@ -1,4 +1,4 @@
-"""``goverse new``: a project to begin with."""
+"""``goverse new``: create a project from a template."""
 
 from __future__ import annotations
 
@@ -12,39 +12,40 @@ from goverse_cli.invocation import invocation_of
 from goverse_cli.terminal import show
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="Name of the project and of its package: lower-case letters, like shop.")
+    str,
+    typer.Argument(metavar="NAME", help="Name of the project and of its Python package, for example shop."),
 ]
 Into = Annotated[
-    Path | None, typer.Option(help="Folder in which the project's folder is made.", show_default="the current one")
+    Path | None, typer.Option(help="Parent folder of the new project.", show_default="the current folder")
 ]
 Source = Annotated[
     Path | None,
     typer.Option(
         "--goverse",
-        help="Wheel of GoVerse, or folder with its source, that the project installs.",
-        show_default="what this goverse was installed from",
+        help="GoVerse wheel or source folder that the project installs.",
+        show_default="the source of this installation",
     ),
 ]
 
 
 def new(context: typer.Context, name: Name, *, into: Into = None, source: Source = None) -> None:
-    """Make a project: an object type with tests, a page, pyproject.toml, Makefile, Dockerfile and README.
+    """Create a project: an object type with tests, a web page, pyproject.toml, Makefile, Dockerfile and README.
 
-    The new folder has the project's name. It must not exist, or be empty: nothing is overwritten. GoVerse is not
-    published yet, so the project installs it from a folder or a wheel, which its Makefile names.
+    The project is created in a new folder with its name. An existing folder is used only if it is empty, so no file
+    is overwritten. GoVerse is not published yet; the project's Makefile installs it from a source folder or a wheel.
 
     \b
-    Next:
+    Next steps:
       cd NAME
       make test      install into .venv and run the tests
-      make dev       serve it at http://127.0.0.1:8000
+      make dev       serve the project at http://127.0.0.1:8000
 
     \b
     Examples:
       goverse new shop
       goverse new web-shop --into ~/projects --goverse dist/goverse-*.whl
     """
-    from goverse_cli.project.create import Project, create  # noqa: PLC0415 - other commands start faster without
+    from goverse_cli.project.create import Project, create  # noqa: PLC0415 - keeps other commands fast
     from goverse_cli.project.names import package_of  # noqa: PLC0415 - as above
     from goverse_cli.project.source import goverse_source  # noqa: PLC0415 - as above
 
@@ -59,8 +60,8 @@ def new(context: typer.Context, name: Name, *, into: Into = None, source: Source
         "files": files,
     }
     text = f"""\
-made {shown} with {len(files)} files; GoVerse will be installed from {project.goverse}
+created {shown} with {len(files)} files; GoVerse will be installed from {project.goverse}
   cd {shown}
   make test      install into .venv and run the tests
-  make dev       serve it at http://127.0.0.1:8000"""
+  make dev       serve the project at http://127.0.0.1:8000"""
     show(invocation, document, text)

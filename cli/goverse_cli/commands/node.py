@@ -28,9 +28,14 @@ Id = Annotated[str | None, typer.Option("--id", help="Name of the node (node.id)
 def node(context: typer.Context, target: Target, *, listen: Listen = None, node_id: Id = None) -> None:
     """Serve the object types of an application as one node of a cluster.
 
-    The cluster is what etcd says under its name; objects are in PostgreSQL (see `goverse db migrate`). SIGTERM and
-    SIGINT give the shards away first and end then; SIGQUIT ends soon, and the shards wait a little for a restart of the
-    same node; a second signal ends at once.
+    Nodes that use the same etcd and the same cluster.name form a cluster. Objects are stored in PostgreSQL; create
+    its schema first (`goverse db init`, `goverse db migrate`).
+
+    \b
+    How a node stops:
+      SIGTERM, SIGINT   moves its shards to other nodes, then exits
+      SIGQUIT           exits soon; its shards wait a few seconds for the same node to restart
+      a second signal   exits immediately
 
     \b
     Examples:
@@ -40,7 +45,7 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
     from goverse.objects.application import load_application  # noqa: PLC0415
     from goverse.telemetry import logs  # noqa: PLC0415
     from goverse.telemetry.own_loggers import adopt  # noqa: PLC0415
-    from goverse_cli.cluster.node import ServingNode, serve_node  # noqa: PLC0415 - other commands start faster without
+    from goverse_cli.cluster.node import ServingNode, serve_node  # noqa: PLC0415 - keeps other commands fast
     from goverse_cli.event_loop import run_server  # noqa: PLC0415
 
     logs.begin(os.environ)
@@ -50,7 +55,7 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
     application = load_application(target)
     adopt()
 
-    async def until_told() -> None:
+    async def run() -> None:
         stop = _listen_to_signals()
 
         def started(serving: ServingNode) -> None:
@@ -59,7 +64,7 @@ def node(context: typer.Context, target: Target, *, listen: Listen = None, node_
         await serve_node(application, values, started=started, stop=stop)
 
     with needing(f"etcd (etcd.endpoints: {', '.join(values.etcd.endpoints)}) and PostgreSQL (postgres.dsn)"):
-        run_server(until_told())
+        run_server(run())
 
 
 def _listen_to_signals() -> asyncio.Future[Shutdown]:
@@ -68,12 +73,12 @@ def _listen_to_signals() -> asyncio.Future[Shutdown]:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[Shutdown] = loop.create_future()
 
-    def told(how: Shutdown) -> None:
+    def on_signal(how: Shutdown) -> None:
         if stop.done():
-            signal.raise_signal(signal.SIGKILL)  # what is durable is durable
+            signal.raise_signal(signal.SIGKILL)  # the second signal: committed state is in the database already
         stop.set_result(how)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told, Shutdown.GRACEFUL)
-    loop.add_signal_handler(signal.SIGQUIT, told, Shutdown.FAST)
+        loop.add_signal_handler(number, on_signal, Shutdown.GRACEFUL)
+    loop.add_signal_handler(signal.SIGQUIT, on_signal, Shutdown.FAST)
     return stop

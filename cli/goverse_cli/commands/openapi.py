@@ -1,4 +1,4 @@
-"""``goverse openapi export|check``: the HTTP interface as a document, and whether a new one breaks old clients."""
+"""``goverse openapi export|check``: print the OpenAPI document of an application, or find breaking changes in it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ from goverse_cli.single_options import Commands
 from goverse_cli.terminal import show
 from goverse_cli.trust import Ca, Cert, CertKey, Trust
 
-commands = Commands(no_args_is_help=True, rich_markup_mode=None, help="The HTTP interface as an OpenAPI document.")
+commands = Commands(no_args_is_help=True, rich_markup_mode=None, help="Export the HTTP API as an OpenAPI document, and check it for breaking changes.")
 
 _TIMEOUT_S = 30.0
 _UNUSABLE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS))
-"""Errors of the path that was named, not of the disk."""
+"""Errors caused by the given path, not by the disk."""
 
 
 @commands.command(short_help="Print the OpenAPI document of an application or a server.")
 def export(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="PATH|MODULE", help="Application, as for `goverse dev`.", show_default=False),
+        typer.Argument(metavar="PATH|MODULE", help="The application, as for `goverse dev`.", show_default=False),
     ] = None,
     *,
-    url: Annotated[str | None, typer.Option(help="A running server to ask instead.", show_default=False)] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Read the document from this running server.", show_default=False)
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File to write; standard output without it.", show_default=False)
+        Path | None, typer.Option(help="File to write. Default: standard output.", show_default=False)
     ] = None,
     ca: Ca = None,
     cert: Cert = None,
@@ -43,15 +45,15 @@ def export(
 ) -> None:
     """Print the OpenAPI 3.1 document of an application: its types, methods, schemas and errors.
 
-    The output is the same for the same code and release, so it can be committed and compared. That of a server has
-    the paths of its administration as well (/admin/config, and of the store as far as it has them).
+    The output depends only on the code and the GoVerse release, so you can commit it and compare versions. The
+    document of a running server also contains its administration paths, for example /admin/config.
 
     \b
     Examples:
       goverse openapi export app.py > openapi.json
       goverse openapi export --url http://localhost:8000 --out openapi.json
     """
-    _check_source(target, url, "name an application or a server", "goverse openapi export")
+    _check_source(target, url, "give either an application or --url", "goverse openapi export")
     document = _of_server(url, Trust(ca, cert, cert_key)) if url is not None else _of_application(target or "")
     text = to_json(document, indent=2) + b"\n"
     if out is None:
@@ -61,26 +63,31 @@ def export(
         typer.echo(f"wrote {out}", err=True)
 
 
-@commands.command(short_help="Say whether a new document breaks clients of an old one.")
+@commands.command(short_help="Find changes that break existing clients.")
 def check(
     context: typer.Context,
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="Document of the release before.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="OpenAPI document (.json) of the previous release.")],
     new: Annotated[
         str | None,
         typer.Argument(
-            metavar="NEW", help="Document (.json), or application as for `goverse dev`.", show_default=False
+            metavar="NEW",
+            help="OpenAPI document (.json) of the new release, or its application as for `goverse dev`.",
+            show_default=False,
         ),
     ] = None,
     *,
-    url: Annotated[str | None, typer.Option(help="A running server to ask instead.", show_default=False)] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Read the new document from this running server.", show_default=False)
+    ] = None,
     ca: Ca = None,
     cert: Cert = None,
     cert_key: CertKey = None,
 ) -> None:
-    """Say whether clients of an old OpenAPI document go on with a new one.
+    """Find changes between two OpenAPI documents that break clients of the old one.
 
-    Arguments may become more or wider, results may have more members; what a client relies on may not go away. Ends
-    with 1 if anything breaks, and tells all of it.
+    New methods, new optional arguments, wider argument types and new members of results are compatible. Removals, new
+    required arguments, narrower argument types and wider result types are breaking. If there is a breaking change, the
+    command lists all of them and exits with code 1.
 
     \b
     Examples:
@@ -88,13 +95,13 @@ def check(
       goverse openapi check openapi.json --url http://localhost:8000
       goverse openapi check v1.json v2.json -o json
     """
-    _check_source(new, url, "name the new document, an application or a server", "goverse openapi check openapi.json")
+    _check_source(new, url, "give either NEW or --url", "goverse openapi check openapi.json")
     fresh = _of_server(url, Trust(ca, cert, cert_key)) if url is not None else _of_code_or_file(new or "")
     found = breaks(_document(_of_file(old), str(old)), _document(fresh, url or new or ""))
     told = {"breaks": [each._asdict() for each in found]}
     if found:
         raise _broken(old, found, told)
-    show(invocation_of(context), told, f"clients of {old} go on")
+    show(invocation_of(context), told, f"compatible: no change breaks clients of {old}")
 
 
 def _write(out: Path, text: bytes) -> None:
@@ -103,7 +110,7 @@ def _write(out: Path, text: bytes) -> None:
         out.write_bytes(text)
     except OSError as error:
         if not there:
-            out.unlink(missing_ok=True)  # half a document looks like one
+            out.unlink(missing_ok=True)  # an incomplete document could be taken for a complete one
         code = ExitCode.USAGE if error.errno in _UNUSABLE else ExitCode.FAILED
         raise Failure(
             f"{out} cannot be written: {error.strerror}", hint="name another file with --out", exit_code=code
@@ -111,7 +118,7 @@ def _write(out: Path, text: bytes) -> None:
 
 
 def _check_source(target: str | None, url: str | None, what: str, command: str) -> None:
-    """Refuse a command line that names none or both of two sources."""
+    """Refuse a command line that gives neither or both of the two sources."""
     if (target is None) == (url is None):
         raise Failure(
             what,
@@ -125,7 +132,7 @@ def _broken(old: Path, found: list[Break], told: dict[str, Any]) -> Failure:
     what = "a change breaks" if len(found) == 1 else f"{len(found)} changes break"
     return Failure(
         f"{what} clients of {old}:{lines}",
-        hint="keep what clients rely on beside what is new, or give the changed method a new name",
+        hint="keep the old form and add the new one beside it, or give the changed method a new name",
         document=told,
     )
 
@@ -139,34 +146,34 @@ def _of_file(path: Path) -> object:
         return decode(named_file(path))
     except ValueError as error:
         raise Failure(
-            f"{path} holds no JSON", hint="goverse openapi export writes documents", exit_code=ExitCode.USAGE
+            f"{path} is not valid JSON", hint="create it with goverse openapi export", exit_code=ExitCode.USAGE
         ) from error
 
 
 def _document(found: object, source: str) -> Mapping[str, Any]:
     if not isinstance(found, Mapping) or "openapi" not in found:
         raise Failure(
-            f"{source} is no OpenAPI document",
-            hint="goverse openapi export writes documents",
+            f"{source} is not an OpenAPI document",
+            hint="create one with goverse openapi export",
             exit_code=ExitCode.USAGE,
         )
     return cast("Mapping[str, Any]", found)
 
 
 def _of_server(url: str, trust: Trust) -> object:
-    from goverse_cli.server import Server  # noqa: PLC0415 - the HTTP client, which the other way does not need
+    from goverse_cli.server_client import Server  # noqa: PLC0415 - the HTTP client is needed with --url only
 
     answer = Server(url, timeout_s=_TIMEOUT_S, trust=trust).request("GET", "/openapi.json")
     try:
         return decode(answer.content)
     except ValueError as error:
         raise Failure(
-            f"{answer.url} is no OpenAPI document", hint="see whether --url names the right server"
+            f"{answer.url} is not an OpenAPI document", hint="check that --url is the URL of a GoVerse server"
         ) from error
 
 
 def _of_application(target: str) -> object:
-    # Here, because no other command that is short-lived needs the web framework.
+    # A late import, because other short-lived commands do not need the web framework.
     from goverse_cli.serve import api_document  # noqa: PLC0415
 
     return api_document(load_application(target).registry)

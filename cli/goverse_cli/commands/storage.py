@@ -1,8 +1,8 @@
-"""``goverse snapshot|trim|restore|dump|diff``: what an operator does with a data directory.
+"""``goverse snapshot|trim|restore|dump|diff``: operations on a data directory.
 
-``dump``, ``diff`` and ``restore`` only read their source, also beside a running server. ``snapshot`` and ``trim``
-write: where a server holds the directory, that server is asked to do it. The store is imported by the commands
-that use it, so that all others start faster.
+``dump``, ``diff`` and ``restore`` only read their source, so they work while a server uses it. ``snapshot`` and
+``trim`` write: if a server holds the directory's lock, the command sends the request to that server instead. Each
+command imports the store late, so that commands without a store start faster.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from goverse_cli.terminal import confirm, progress, show
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", help="The data directory; the setting wal.data_dir where it is not given.", show_default=False
+        "--data-dir", help="Data directory. Default: the setting wal.data_dir, .goverse.", show_default=False
     ),
 ]
 
 
 _RESTORES = """\
-two forms, see goverse restore --help
+the command has two forms (see goverse restore --help):
   goverse restore --into DIRECTORY [--to-seq N | --to-time TIME]    all data, into a new directory
-  goverse restore TYPE ID --as-of POINT                             one object, in its place
-  N is a position (commit_seq), like 4711; TIME is like 2026-11-21T09:30:00Z; POINT is one of the two"""
+  goverse restore TYPE ID --as-of POINT                             one object, in place
+  N is a commit_seq, for example 4711; TIME is, for example, 2026-11-21T09:30:00Z; POINT is one of the two"""
 
 
 def snapshot(context: typer.Context, data_dir: DataDir = None, *, url: Url = DEFAULT_URL) -> None:
-    """Make a snapshot now, so that the next start reads less.
+    """Write a snapshot now. The next start then reads the snapshot instead of the log before it.
 
-    A server makes snapshots by itself. If one holds the directory, it is asked to do it.
+    A running server writes snapshots by itself. If a server is using the directory, the command sends the request to
+    that server (--url).
 
     \b
     Examples:
@@ -65,12 +66,16 @@ def trim(
     data_dir: DataDir = None,
     *,
     url: Url = DEFAULT_URL,
-    keep: Annotated[int, typer.Option(help="Snapshots to keep, with the log behind the oldest of them.", min=1)] = 1,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    keep: Annotated[
+        int, typer.Option(help="Number of snapshots to keep, with the log after the oldest of them.", min=1)
+    ] = 1,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove old snapshots and log. The objects stay; points in time before the kept snapshots are gone.
+    """Delete old snapshots, and the log files that only they need.
 
-    If a server holds the directory, it is asked to do it.
+    Objects are kept. Afterwards you can no longer restore a state from before the oldest kept snapshot.
+
+    If a server is using the directory, the command sends the request to that server (--url).
 
     \b
     Examples:
@@ -81,7 +86,9 @@ def trim(
 
     invocation = invocation_of(context)
     directory = _data_dir(invocation, data_dir)
-    confirm(invocation, f"earlier points in time of {directory} can then no longer be restored; go on?", agreed=yes)
+    confirm(
+        invocation, f"earlier states of {directory} can no longer be restored after this; continue?", agreed=yes
+    )
 
     def at_rest() -> dict[str, Any]:
         removed = admin.trim(directory, snapshots_kept=keep)
@@ -95,29 +102,35 @@ def trim(
 
 def restore(
     context: typer.Context,
-    type_name: Annotated[str | None, typer.Argument(metavar="TYPE", help="Type of one object to restore.")] = None,
-    object_id: Annotated[str | None, typer.Argument(metavar="ID", help="Its id.")] = None,
-    into: Annotated[Path | None, typer.Option(help="New directory for all data.", show_default=False)] = None,
+    type_name: Annotated[str | None, typer.Argument(metavar="TYPE", help="Type of the object to restore.")] = None,
+    object_id: Annotated[str | None, typer.Argument(metavar="ID", help="Id of the object to restore.")] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="New data directory to restore all data into.", show_default=False)
+    ] = None,
     data_dir: DataDir = None,
     *,
-    to_seq: Annotated[int | None, typer.Option(help="All data as it was at this commit_seq.", min=0)] = None,
+    to_seq: Annotated[int | None, typer.Option(help="With --into: restore up to this commit_seq.", min=0)] = None,
     to_time: Annotated[
         str | None,
-        typer.Option(help="As it was at this time, like 2026-11-21T09:30:00 (local) or 2026-11-21T09:30:00Z."),
+        typer.Option(
+            help="With --into: restore up to this time, 2026-11-21T09:30:00 (local) or 2026-11-21T09:30:00Z."
+        ),
     ] = None,
     as_of: Annotated[
-        str | None, typer.Option(help="One object as it was at this commit_seq or time.", show_default=False)
+        str | None,
+        typer.Option(help="With TYPE and ID: restore the object as of this commit_seq or time.", show_default=False),
     ] = None,
-    namespace: Annotated[str, typer.Option(help="Namespace of the one object.")] = "default",
+    namespace: Annotated[str, typer.Option(help="Namespace of the object.")] = "default",
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Restore all data into a new directory, or one object in its place.
+    """Restore all data into a new directory, or one object in place.
 
-    With --into, everything as it was at a position or a time becomes a new data directory; the source is only read.
-    Without position or time it is everything that can be read. Every checksum is verified on the way.
+    All data: --into writes a new data directory with the state at a position (--to-seq) or a time (--to-time), or
+    without them everything that can be read. The source is only read. Every checksum is verified.
 
-    With TYPE, ID and --as-of, one object gets its state and creation arguments of then, as a new version. No other
-    object is touched; kept answers to idempotency keys stay. A server that uses the directory is asked to do it.
+    One object: TYPE, ID and --as-of give the object the state and creation arguments that it had then, as a new
+    version. Other objects and stored answers to idempotency keys do not change. If a server is using the directory,
+    the command sends the request to that server (--url).
 
     \b
     Examples:
@@ -138,20 +151,20 @@ def restore(
 def _wrong_restore(
     name: tuple[str | None, str | None], into: Path | None, at: tuple[int | None, str | None], as_of: str | None
 ) -> str:
-    """Return what is wrong with the command line of a restore, or an empty text."""
+    """Return the error in the command line of a restore, or an empty text if it is valid."""
     if name[0] is not None:
         if name[1] is None:
-            return f"say which object of {name[0]} and when: TYPE ID --as-of POINT"
+            return f"the id of the {name[0]} to restore is missing: TYPE ID --as-of POINT"
         if at != (None, None):
-            return "one object takes --as-of instead of --to-seq and --to-time: TYPE ID --as-of POINT"
+            return "to restore one object, use --as-of instead of --to-seq and --to-time: TYPE ID --as-of POINT"
         if into is not None:
-            return "one object is restored in its place, without --into: TYPE ID --as-of POINT"
-        return "say when: TYPE ID --as-of POINT" if as_of is None else ""
+            return "one object is restored in place, without --into: TYPE ID --as-of POINT"
+        return "--as-of is missing: TYPE ID --as-of POINT" if as_of is None else ""
     if into is None and as_of is None:
-        return "say what to restore and where to" if at == (None, None) else "say where to restore it: --into DIRECTORY"
+        return "nothing to restore was named" if at == (None, None) else "the destination is missing: --into DIRECTORY"
     if as_of is not None:
-        return "--as-of is for one object: give TYPE and ID"
-    return "give --to-seq or --to-time, not both" if None not in at else ""
+        return "--as-of restores one object: give its TYPE and ID"
+    return "give either --to-seq or --to-time, not both" if None not in at else ""
 
 
 def _restore_all(invocation: Invocation, directory: Path, into: Path, to_seq: int | None, to_time: str | None) -> None:
@@ -175,14 +188,14 @@ def dump(
     context: typer.Context,
     data_dir: DataDir = None,
     *,
-    to_seq: Annotated[int | None, typer.Option(help="As it was at this commit_seq.", min=0)] = None,
-    replies: Annotated[bool, typer.Option("--replies", help="Also the answers kept under idempotency keys.")] = False,
-    deleted: Annotated[bool, typer.Option("--deleted", help="Also objects that were deleted.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="All that goverse load needs to go on from here.")] = False,
+    to_seq: Annotated[int | None, typer.Option(help="Dump the state at this commit_seq.", min=0)] = None,
+    replies: Annotated[bool, typer.Option("--replies", help="Include stored answers to idempotency keys.")] = False,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Include deleted objects.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include everything that goverse load needs.")] = False,
 ) -> None:
     """Print all objects, one JSON object per line, sorted by name.
 
-    Reads only, also beside a running server.
+    The command only reads, so a server may use the directory at the same time.
 
     \b
     Examples:
@@ -213,10 +226,10 @@ def diff(
     b: Annotated[Path, typer.Argument(help="Data directory or dump file.")],
     *,
     replies: Annotated[
-        bool, typer.Option("--replies", help="Also compare the answers kept under idempotency keys.")
+        bool, typer.Option("--replies", help="Also compare the stored answers to idempotency keys.")
     ] = False,
 ) -> None:
-    """Compare two data directories or dumps by objects, versions and states. Ends with 1 where they differ.
+    """Compare the objects, versions and states of two data directories or dumps. Exits with code 1 if they differ.
 
     \b
     Examples:
@@ -247,8 +260,8 @@ def _data_dir(invocation: Invocation, given: Path | None) -> Path:
     directory = invocation.settings({"wal.data_dir": ("--data-dir", given)}).values.wal.data_dir
     if not directory.is_dir():
         raise Failure(
-            f"there is no data directory {directory}",
-            hint="name it with --data-dir; goverse dev puts it into .goverse of the folder that it is started in",
+            f"the data directory {directory} does not exist",
+            hint="set --data-dir; by default, goverse dev uses .goverse in the folder that it was started in",
             exit_code=ExitCode.USAGE,
         )
     _check_data(directory)
@@ -256,17 +269,20 @@ def _data_dir(invocation: Invocation, given: Path | None) -> Path:
 
 
 def _check_data(directory: Path) -> None:
-    """Refuse a folder without anything of a store; one with a part of it is damaged, which is no wrong usage."""
+    """Refuse a folder that contains no part of a store.
+
+    A folder with some parts of a store is damaged. That is not a usage error; the store reports it.
+    """
     from goverse_node.stores.wal.directory import DataDirectory  # noqa: PLC0415 - other commands start faster without
 
     data = DataDirectory(directory)
     if not any(path.exists() for path in (data.manifest, data.segments, data.snapshots)):
         raise Failure(
-            f"{directory} is no data directory: {data.manifest.name} is missing",
-            hint="name the folder that goverse dev has with --data-dir, .goverse by default",
+            f"{directory} is not a data directory: {data.manifest.name} is missing",
+            hint="set --data-dir to the data directory of goverse dev, .goverse by default",
             exit_code=ExitCode.USAGE,
         )
 
 
 def _counted(objects: int) -> str:
-    return f"{objects} objects (deleted ones, which are remembered for a while, are among them)"
+    return f"{objects} objects (including recently deleted ones)"

@@ -1,4 +1,4 @@
-"""``goverse version``."""
+"""``goverse version``: print the version of GoVerse and Python."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from goverse_cli.version import release
 
 
 def version(context: typer.Context) -> None:
-    """Say which release this is, and on which Python it runs.
+    """Print the version of GoVerse and of the Python that runs it.
 
     \b
     Examples:

@@ -1,3 +1,4 @@
-"""``goverse dev`` with reload: a supervisor that owns the socket, and a server process that it replaces. See
-docs/design/dev-process.md.
+"""``goverse dev`` with reload: a supervisor process owns the socket and replaces the server process on a change.
+
+See docs/design/dev-process.md.
 """

@@ -1,6 +1,6 @@
-"""What supervisor and server process say to each other: JSON lines over a socket pair.
+"""Messages between the supervisor and a server process: JSON lines over a socket pair.
 
-The end of the stream says more than any line: the other side is gone, whatever killed it.
+The end of the stream means that the other process has ended, whatever the reason.
 
     supervisor                        server process
         | Job            ->  |        imports the application
@@ -20,7 +20,14 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to serve: the target, flags by setting as ``(flag, value)``, the settings file, the socket's descriptor."""
+    """The work of a server process.
+
+    Attributes:
+        target: application to import.
+        flags: options of the command line by setting, each as ``(flag, value)``.
+        config: settings file.
+        listener: file descriptor of the listening socket.
+    """
 
     target: str
     flags: dict[str, tuple[str, Any]]
@@ -30,31 +37,33 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """The way is free: the data directory and the socket are yours. ``announce``: nothing was served before."""
+    """Open the data directory and serve on the socket. ``announce`` is True for the first process, which prints the
+    banner.
+    """
 
     announce: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Finish what runs, and end."""
+    """Finish the running calls and exit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The application was imported and could be served; ``files`` are the modules of its folder that this took."""
+    """The application was imported; ``files`` are the modules of its folder that the import loaded."""
 
     files: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Requests are answered."""
+    """The server process accepts requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It cannot be done: the message, the exit code, and whether a change of the application can mend it."""
+    """The process cannot import or serve. ``by_application`` is True if a change of the application can fix it."""
 
     message: str
     exit_code: int
@@ -67,11 +76,11 @@ _KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Job, Serve,
 
 
 def encode(message: Message) -> bytes:
-    """Return a message as one line."""
+    """Encode a message as one line."""
     return orjson.dumps([type(message).__name__, asdict(message)]) + b"\n"
 
 
 def decode(line: bytes) -> Message:
-    """Return the message of a line."""
+    """Decode the message of one line."""
     kind, members = orjson.loads(line)
     return _KINDS[kind](**members)

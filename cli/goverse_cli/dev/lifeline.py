@@ -1,8 +1,10 @@
-"""A server process never outlives its supervisor, however that one ended.
+"""Ends a server process when its supervisor has ended, for whatever reason.
 
-Two ways, because each alone has a hole: the kernel signals the child when its parent dies (Linux only), and a
-thread reads the channel, whose end says the same everywhere. The thread also makes an end of a process whose
-event loop is stuck in the user's code and cannot drain.
+Two mechanisms, because neither covers every case:
+
+* The kernel signals the child when its parent dies. This works on Linux only.
+* A thread reads the channel to the supervisor, which ends when the supervisor ends, on every system. The thread also
+  kills a process whose event loop is blocked by the application's code and cannot drain.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def die_with_parent() -> None:
 
 
 def watch_supervisor(said: BinaryIO, stop: Callable[[], None]) -> None:
-    """Call ``stop`` when the supervisor says so or is gone; then, in the latter case, end within ``ORPHAN_DRAIN_S``."""
+    """Call ``stop`` when the supervisor requests it or has ended; in the latter case, die after ``ORPHAN_DRAIN_S``."""
     Thread(target=_watch, args=(said, stop), name="goverse-lifeline", daemon=True).start()
 
 
@@ -42,5 +44,5 @@ def _watch(said: BinaryIO, stop: Callable[[], None]) -> None:
         while said.readline():
             stop()
     stop()
-    time.sleep(ORPHAN_DRAIN_S)  # the drain has this long; a process that ends meanwhile takes this thread along
+    time.sleep(ORPHAN_DRAIN_S)  # time for the drain; this daemon thread dies with the process if that ends earlier
     os.kill(os.getpid(), signal.SIGKILL)

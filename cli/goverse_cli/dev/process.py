@@ -1,4 +1,4 @@
-"""A server process, as the supervisor holds it."""
+"""The supervisor's handle on one server process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Final
 
 from goverse_cli.dev.channel import Job, Message, Serve, Stop, decode, encode
 
-MESSAGE_BYTES_MAX: Final = 1 << 20  # the longest is a traceback of the user's code
+MESSAGE_BYTES_MAX: Final = 1 << 20  # the longest message is a traceback of the application's code
 
 
 class ServerProcess:
-    """One process that imports the application, and serves it when told so."""
+    """A process that imports the application, and serves it on request."""
 
     def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a process that was started; use :meth:`start`."""
+        """Wrap a running process; use :meth:`start` to create one."""
         self._process = process
         self._reader = reader
         self._writer = writer
@@ -37,7 +37,7 @@ class ServerProcess:
                 *(sys.executable, "-m", "goverse_cli.dev.worker", str(descriptor)),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(descriptor, job.listener),
-                process_group=0,  # Ctrl-C is for the supervisor, which drains
+                process_group=0,  # so that Ctrl-C reaches the supervisor only, which then drains this process
             )
         reader, writer = await asyncio.open_connection(sock=ours, limit=MESSAGE_BYTES_MAX)
         started = cls(process, reader, writer)
@@ -46,11 +46,11 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     async def follow(self, heard: Callable[[Message], None]) -> int:
-        """Pass on what it says, and return how it ended: an exit code, or minus the number of a signal."""
+        """Pass its messages to ``heard`` until it ends. Returns its exit code, or minus the number of a signal."""
         with suppress(ConnectionError):
             while line := await self._reader.readline():
                 heard(decode(line))
@@ -59,16 +59,16 @@ class ServerProcess:
         return status
 
     def serve(self, *, announce: bool) -> None:
-        """Let it open the store and serve."""
+        """Request that it opens the store and serves."""
         self._say(Serve(announce))
 
     def stop(self) -> None:
-        """Let it drain and end."""
+        """Request that it drains and exits."""
         self.stopping = True
         self._say(Stop())
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it immediately."""
         self.stopping = True
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)

@@ -1,19 +1,19 @@
-"""The rules of the supervisor, without processes and clocks: what happened comes in, what to do goes out.
+"""State machine of the ``goverse dev`` supervisor, without processes and clocks: events go in, actions come out.
 
-At any time there is at most one *current* process, which serves, and one *candidate*, which has the newest code:
+At any time there is at most one *current* process, which serves, and one *candidate*, which has the newest code.
 
-* A change starts a candidate. It imports the application while the current process goes on serving.
-* A candidate that cannot import is reported and dropped; the current process goes on with the old code.
-* A candidate that can import waits until the current process has drained and ended, then serves. A change meanwhile
-  does not take its turn away, since what changed may be broken: it is imported once the candidate is told to serve.
-* Where nothing serves and only an edit can help, requests are turned away; else they wait.
-* A process that dies unasked is started anew, after a pause that grows; ``QUICK_DEATHS_MAX`` quick deaths in a
-  row end the supervisor.
-* A process whose ``@on_start`` function fails is dropped. Requests are turned away until the next change.
-* A process that cannot begin to serve for another reason, such as damaged data, ends the supervisor.
-* A first import that fails for another reason than the application's own code, such as a module that does not exist,
-  ends the supervisor as well. Later ones do not: the application is being edited.
-* The first signal drains, the second one kills.
+* A change starts a candidate. It imports the application while the current process keeps serving.
+* A candidate that fails to import is reported and dropped; the current process keeps serving the old code.
+* A candidate that has imported waits until the current process has drained and ended, then serves. A change during that
+  wait does not replace the candidate, because the newer code may be broken. It is imported once the candidate serves.
+* While nothing serves and only an edit can help, requests are answered with 503. Otherwise they wait.
+* A process that dies is restarted after a growing pause. More than ``QUICK_DEATHS_MAX`` quick deaths in a row end the
+  supervisor.
+* A process whose ``@on_start`` function fails is dropped. Requests are answered with 503 until the next change.
+* A process that cannot serve for another reason, such as damaged data, ends the supervisor.
+* A first import that fails for a reason outside the application's code, such as a missing module, ends the supervisor.
+  Later imports do not, because the application is being edited.
+* The first stop signal drains, the second one kills.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PAUSE_S_MAX: Final = 5.0
 
 
 class Phase(Enum):
-    """How far a process has come."""
+    """Phase of a supervised process."""
 
     IMPORTING = auto()
     IMPORTED = auto()
@@ -47,23 +47,23 @@ class Member:
     number: int
     phase: Phase = Phase.IMPORTING
     since: float = 0.0
-    outdated: bool = False  # a file changed since it was imported
-    again: bool = False  # it takes the place of one that died
+    outdated: bool = False  # a file changed after the import
+    again: bool = False  # it replaces a process that died
 
 
-# --- what to do -------------------------------------------------------------------------------------------------------
+# --- actions ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start a process; it imports."""
+    """Start a process, which imports the application."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class LetServe:
-    """Tell a process to serve; ``announce`` where nothing was served before, so that it says where it is."""
+    """Request that a process serves; with ``announce``, the first one prints the banner."""
 
     number: int
     announce: bool
@@ -71,21 +71,21 @@ class LetServe:
 
 @dataclass(frozen=True, slots=True)
 class LetStop:
-    """Tell a process to drain and end; kill it if it does not."""
+    """Request that a process drains and exits; kill it if it does not."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End a process at once."""
+    """Kill a process immediately."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class TurnAway:
-    """Answer requests that nothing can serve them, until a process is let serve."""
+    """Answer requests with 503 until a process serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Tell people; ``details`` are the lines of a traceback."""
+    """Log an event; ``details`` are the lines of a traceback."""
 
     level: str
     event: str
@@ -106,7 +106,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Nothing is left to do; end with this code, and with ``why`` as the command's error if there is one."""
+    """End the supervisor with this exit code; a non-empty ``why`` is the error message of the command."""
 
     exit_code: int
     why: str = ""
@@ -120,7 +120,7 @@ class Supervision:
     """One run of ``goverse dev``."""
 
     def __init__(self) -> None:
-        """Begin with nothing; :meth:`begin` starts the first process."""
+        """Start without processes; :meth:`begin` starts the first one."""
         self._numbers = 0
         self._quick_deaths = 0
         self._current: Member | None = None
@@ -130,14 +130,14 @@ class Supervision:
         self._tried = False  # an import has succeeded, or failed because of the application's own code
         self._announced = False
 
-    # --- what happened ------------------------------------------------------------------------------------------------
+    # --- events -------------------------------------------------------------------------------------------------------
 
     def begin(self) -> Actions:
         """Start the first process."""
         yield from self._start()
 
     def changed(self, what: str) -> Actions:
-        """A file of the application changed."""
+        """Handle a change of a file of the application."""
         if self._exit_code is not None:
             return
         yield Say("info", f"{what} changed; importing the application again")
@@ -151,12 +151,12 @@ class Supervision:
         yield from self._start()
 
     def retry(self) -> Actions:
-        """The pause is over."""
+        """Handle the end of a pause."""
         if self._exit_code is None and self._candidate is None and self._current is None:
             yield from self._start(again=True)
 
     def imported(self, number: int) -> Actions:
-        """A process has imported the application."""
+        """Handle a successful import."""
         member = self._candidate
         if member is None or member.number != number:
             return
@@ -169,7 +169,7 @@ class Supervision:
             yield LetStop(self._current.number)
 
     def serving(self, number: int, now: float) -> Actions:
-        """A process serves."""
+        """Handle a process that has started to serve."""
         member = self._current
         if member is None or member.number != number:
             return
@@ -180,10 +180,10 @@ class Supervision:
         self._announced = True
 
     def failed(self, number: int, message: str, exit_code: int, *, by_application: bool = False) -> Actions:
-        """Handle a process that ends because it cannot import or serve.
+        """Handle a process that reports that it cannot import or serve.
 
-        A process that served nothing yet because of the application's own code leaves the supervisor waiting for a
-        change. Any other failure of the current process, or of the first import, ends the supervisor.
+        If the application's own code is the cause, the supervisor waits for a change. Any other failure of the current
+        process, or of the first import, ends the supervisor.
         """
         if self._candidate is not None and self._candidate.number == number:
             self._candidate = None
@@ -192,7 +192,7 @@ class Supervision:
                 return
             self._tried = True
             yield _waiting(
-                message, "the old code goes on serving" if self._current is not None else "nothing is served"
+                message, "still serving the old code" if self._current is not None else "nothing is served"
             )
             if self._current is None:
                 yield TurnAway()
@@ -210,7 +210,7 @@ class Supervision:
                 yield Kill(self._candidate.number)
 
     def ended(self, number: int, how: str, now: float) -> Actions:
-        """A process is gone."""
+        """Handle the end of a process."""
         if self._candidate is not None and self._candidate.number == number:
             self._candidate = None
             if self._exit_code is None:
@@ -225,12 +225,12 @@ class Supervision:
             yield Finish(self._exit_code, self._why)
 
     def told_to_stop(self) -> Actions:
-        """A signal came: drain the first time, kill the second."""
+        """Handle a stop signal: drain on the first one, kill on the second."""
         members = [member for member in (self._current, self._candidate) if member is not None]
         again, self._exit_code = self._exit_code is not None, 0 if self._exit_code is None else 1
         if not members:
             yield Finish(self._exit_code)
-        how = ("warning", "stopping at once") if again else ("info", "stopping when the calls that run are done")
+        how = ("warning", "stopping immediately") if again else ("info", "stopping after the running calls finish")
         yield Say(*how)
         for member in members:
             if again or member is self._candidate:
@@ -242,7 +242,7 @@ class Supervision:
     # --- steps --------------------------------------------------------------------------------------------------------
 
     def _follow(self, gone: Member, how: str, now: float) -> Actions:
-        """Go on after the current process."""
+        """Replace the current process, which has ended."""
         if gone.phase is not Phase.STOPPING:
             yield Say("error", f"the server process {how}; starting it again")
         if self._candidate is None:
@@ -267,13 +267,13 @@ class Supervision:
     def _again(self, *, quick: bool) -> Actions:
         self._quick_deaths = self._quick_deaths + 1 if quick else 1
         if self._quick_deaths > QUICK_DEATHS_MAX:
-            yield Say("error", f"it died {self._quick_deaths} times in a row; giving up")
+            yield Say("error", f"the server process died {self._quick_deaths} times in a row; giving up")
             self._exit_code = 1
             return
         yield Pause(min(PAUSE_S_MAX, PAUSE_S * 2 ** (self._quick_deaths - 1)))
 
 
 def _waiting(message: str, rest: str) -> Say:
-    """Return what is said while only a change can help; all but the first line of the message are details."""
+    """Return the log event of a failure that only a change can fix; lines after the first become its details."""
     first, _, details = message.partition("\n")
     return Say("error", f"{first.rstrip(':')}; {rest}; waiting for the next change", details)

@@ -1,4 +1,4 @@
-"""The supervisor process: carries out what ``Supervision`` decides, with real processes, files and signals."""
+"""The supervisor process: executes the actions of ``Supervision`` with real processes, files and signals."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class Supervisor:
         self._finished: asyncio.Future[Finish]
 
     async def run(self) -> int:
-        """Supervise until told to stop or nothing can be done; return the exit code.
+        """Supervise until a stop signal or an unrecoverable error, and return the exit code.
 
         Raises:
-            Failure: the application, or what it needs, cannot be served.
+            Failure: the application cannot be imported or served.
         """
         loop = asyncio.get_running_loop()
         self._finished = loop.create_future()
@@ -77,7 +77,7 @@ class Supervisor:
             raise Failure(finished.why, exit_code=ExitCode(finished.exit_code))
         return finished.exit_code
 
-    # --- what happens -------------------------------------------------------------------------------------------------
+    # --- events -------------------------------------------------------------------------------------------------------
 
     def _on_signal(self) -> None:
         self._do(self._rules.told_to_stop())
@@ -88,7 +88,7 @@ class Supervisor:
                 self._do(self._rules.changed(what))
         except (OSError, RuntimeError) as error:
             folder = self._concerns.folder
-            logger.warning("changes below %s cannot be watched (%s); restart by hand", folder, error)
+            logger.warning("cannot watch %s for changes (%s); restart goverse dev after a change", folder, error)
 
     async def _run(self, number: int) -> None:
         self._importing.add(number)
@@ -114,9 +114,9 @@ class Supervisor:
                     self._concerns.imported(None)
                 self._do(self._rules.failed(number, text, exit_code, by_application=by_application))
             case _:
-                logger.error("the server process said %s, which is not for us", type(message).__name__)
+                logger.error("unexpected message from the server process: %s", type(message).__name__)
 
-    # --- what to do ---------------------------------------------------------------------------------------------------
+    # --- actions ------------------------------------------------------------------------------------------------------
 
     def _do(self, actions: Actions) -> None:
         for action in actions:
@@ -131,9 +131,9 @@ class Supervisor:
                 self._with(number, lambda process: process.serve(announce=announce))
             case LetStop(number):
                 self._with(number, ServerProcess.stop)
-                asyncio.get_running_loop().call_later(self._stop_timeout_s, self._lose_patience, number)
+                asyncio.get_running_loop().call_later(self._stop_timeout_s, self._kill_overdue, number)
             case Kill(number):
-                self._doomed.add(number)  # it may still be on its way into the world
+                self._doomed.add(number)  # the process may not have been created yet
                 self._with(number, ServerProcess.kill)
             case TurnAway():
                 self._stop_turning_away()
@@ -152,7 +152,7 @@ class Supervisor:
         if process is not None:
             do(process)
 
-    def _lose_patience(self, number: int) -> None:
+    def _kill_overdue(self, number: int) -> None:
         if number in self._processes:
             logger.error("the server process did not stop within %g s; killing it", self._stop_timeout_s)
             self._processes[number].kill()
@@ -173,4 +173,4 @@ def _how(status: int) -> str:
     if status < 0:
         with suppress(ValueError):
             return f"was ended by {signal.Signals(-status).name}"
-    return f"ended by itself with exit code {status}"
+    return f"ended with exit code {status}"

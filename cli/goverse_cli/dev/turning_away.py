@@ -1,7 +1,7 @@
-"""The supervisor's own answer to requests while the application cannot be imported or started.
+"""The supervisor's 503 response while the application cannot be imported or started.
 
-Its socket listens since the first process served, so without an answer clients would wait until somebody repairs the
-code. Why it cannot be imported is for the terminal alone: it shows lines of the user's code.
+The socket has been listening since the first process served. Without a response, clients would wait until the code is
+repaired. The response does not contain the reason, which shows lines of the application's code; the terminal does.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from goverse.model.frames import Problem
 from goverse_gate.problems import RETRY_AFTER_S, document
 
 SENTENCE: Final = (
-    "the application cannot be imported or started, so nothing is served; goverse dev shows why and waits for a change"
+    "the application cannot be imported or started; see the output of goverse dev, which waits for the next change"
 )
 
 _PIECE_BYTES: Final = 1 << 16
 
 
 async def turn_away(listener: int) -> None:
-    """Answer every request at this descriptor with 503, until cancelled."""
+    """Answer every request on this socket with 503 until cancelled."""
     own = socket.socket(fileno=os.dup(listener))
     server = await asyncio.start_server(_answer, sock=own, backlog=LISTEN_BACKLOG, start_serving=False)
     async with server:
@@ -40,7 +40,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
                 await reader.readuntil(b"\r\n\r\n")
                 writer.write(_refusal())
                 writer.write_eof()
-                while await reader.read(_PIECE_BYTES):  # closing on a body would throw the answer away
+                while await reader.read(_PIECE_BYTES):  # closing with unread body would reset the connection
                     pass
     finally:
         writer.close()

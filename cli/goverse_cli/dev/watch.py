@@ -1,8 +1,8 @@
 """The files whose changes reload a running application.
 
 These are the Python files of the application's package, every other Python file below its folder that it imported, and
-the settings file. Until an import has succeeded, each Python file below the folder counts: any of them may be the one
-whose edit mends it. Virtual environments, caches and hidden folders never count.
+the settings file. Until an import has succeeded, every Python file below the folder counts, because an edit of any of
+them may fix the import. Virtual environments, caches and hidden folders never count.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from watchfiles import Change, DefaultFilter, awatch  # pyright: ignore[reportUn
 
 
 class SourceFilter(DefaultFilter):
-    """Tells which changes concern the application."""
+    """Filter for file changes: accepts those that concern the application."""
 
     def __init__(self, folder: Path, package: Path | None, config: Path | None) -> None:
-        """Look below ``folder``, which holds ``package`` if the application is one, and at ``config``; all resolved."""
+        """Accept files below ``folder`` and the settings file ``config``; all paths are resolved.
+
+        ``package`` is the application's folder if the application is a package.
+        """
         super().__init__()
         self.folder = folder
         self.config = config
@@ -25,11 +28,11 @@ class SourceFilter(DefaultFilter):
         self._imported: frozenset[Path] | None = None
 
     def imported(self, files: Iterable[str] | None) -> None:
-        """Note the files that the newest import took; None if it failed."""
+        """Set the files that the newest import loaded, or None if it failed."""
         self._imported = frozenset(map(Path, files)) if files is not None else None
 
     def __call__(self, change: Change, path: str) -> bool:
-        """Tell whether a change concerns the application."""
+        """Return True if a change of ``path`` concerns the application."""
         changed = Path(path)
         if changed == self.config:
             return True
@@ -43,7 +46,7 @@ class SourceFilter(DefaultFilter):
 
 
 async def changes(concerns: SourceFilter) -> AsyncIterator[str]:
-    """Yield a word for each change that concerns the application; several at once are one.
+    """Yield a description of each change that concerns the application. Simultaneous changes are one.
 
     Raises:
         OSError, RuntimeError: the system cannot watch the folder.

@@ -1,4 +1,4 @@
-"""The server process: ``python -m goverse_cli.dev.worker DESCRIPTOR``, started by the supervisor only."""
+"""The server process of ``goverse dev``, started by the supervisor: ``python -m goverse_cli.dev.worker DESCRIPTOR``."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from goverse_cli.serve import Running, serve
 logger = logging.getLogger("goverse.dev")
 
 _OF_APPLICATION: Final = (ApplicationBroken, StartFailed)
-"""Errors that an edit of the application can mend."""
+"""Errors that an edit of the application can fix."""
 
 
 def main() -> None:
-    """Do what the supervisor says, and end when it is gone."""
+    """Import and serve on request of the supervisor, and exit when it has ended."""
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
     channel = socket.socket(fileno=int(sys.argv[1]))
     said = channel.makefile("rb")
     job = _next(said)
@@ -87,7 +87,7 @@ async def _serve(
 
 
 def _from_thread(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    with suppress(RuntimeError):  # the loop is closed: the process is about to end
+    with suppress(RuntimeError):  # the loop is closed: the process is about to exit
         loop.call_soon_threadsafe(stop.set)
 
 
@@ -97,7 +97,7 @@ def _next(said: BinaryIO) -> Message | None:
 
 
 def _say(channel: socket.socket, message: Message) -> None:
-    with suppress(OSError):  # nobody listens any more
+    with suppress(OSError):  # the supervisor has ended
         channel.sendall(encode(message))
 
 

@@ -1,1 +1,1 @@
-"""A new project: its files, its name, and what it installs GoVerse from."""
+"""Creation of a new project: its files, its name, and the source that it installs GoVerse from."""

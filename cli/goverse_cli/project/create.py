@@ -1,4 +1,4 @@
-"""Writing a new project. It appears under its name when it is complete, and nothing is ever overwritten."""
+"""Writes a new project. The folder gets its final name once it is complete, and no existing file is overwritten."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ FILES: Final = {
     "web/index.html": "index.html",
     "web/page.js": "page.js",
 }
-"""The files of a project, by their template; None stands for an empty file."""
+"""The files of a project and their templates; None is an empty file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project: its name, its package, where it is to be, and what it installs GoVerse from."""
+    """A project to create: its name, its package, its folder, and the source that it installs GoVerse from."""
 
     name: str
     package: str
@@ -40,7 +40,7 @@ class Project:
     goverse: str
 
     def filled(self, text: str) -> str:
-        """Return a template with the project's own words."""
+        """Return a template with its placeholders replaced."""
         words = {
             "project": self.name,
             "package": self.package,
@@ -54,7 +54,7 @@ class Project:
 
 
 def create(project: Project) -> list[str]:
-    """Write the files; return their names.
+    """Write the files of the project and return their names.
 
     Raises:
         Failure: the folder exists and is not empty, or cannot be written.
@@ -62,19 +62,19 @@ def create(project: Project) -> list[str]:
     folder = project.folder
     if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
         raise Failure(
-            f"{folder} exists; nothing was written",
-            hint="choose another name, or another place with --into",
+            f"{folder} already exists; nothing was written",
+            hint="choose another name, or another parent folder with --into",
             exit_code=ExitCode.USAGE,
         )
     if not folder.parent.is_dir():
         is_file = folder.parent.exists()
-        message = f"{folder.parent} is not a folder" if is_file else f"there is no folder {folder.parent}"
-        hint = "name a folder with --into" if is_file else f"make it first: mkdir -p {folder.parent}"
+        message = f"{folder.parent} is not a folder" if is_file else f"the folder {folder.parent} does not exist"
+        hint = "name a folder with --into" if is_file else f"create it first: mkdir -p {folder.parent}"
         raise Failure(message, hint=hint, exit_code=ExitCode.USAGE)
     building = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.new"
     try:
         names = [_write(project, building, name, template) for name, template in FILES.items()]
-        os.replace(building, folder)  # noqa: PTH105 - over an empty folder, which Path.rename leaves open
+        os.replace(building, folder)  # noqa: PTH105 - replaces an empty folder; Path.rename does not promise that
     except OSError as error:
         raise Failure(f"{folder} cannot be written: {error.strerror or error}") from error
     finally:

@@ -1,4 +1,4 @@
-"""The name of a new project, and the name of its package."""
+"""Validation of the name of a new project, and the name of its Python package."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _INSTALLED: Final = frozenset({"hatchling", "mypy", "pip", "pytest", "pytest_asy
 
 
 def package_of(name: str) -> str:
-    """Return the name of the package of project ``name``.
+    """Return the Python package name of the project ``name``.
 
     Raises:
-        Failure: the name is not valid, or Python knows another package by it.
+        Failure: the name is invalid, or another Python package has that name.
     """
     if not _NAME.fullmatch(name) or len(name) > NAME_LENGTH_MAX:
         raise _refused(
-            f"{name!r} is not a project name",
-            f"use lower-case letters, digits, '-' and '_', beginning with a letter, at most {NAME_LENGTH_MAX}: shop",
+            f"{name!r} is not a valid project name",
+            f"use at most {NAME_LENGTH_MAX} lower-case letters, digits, '-' and '_', starting with a letter: shop",
         )
     package = name.replace("-", "_")
     if keyword.iskeyword(package) or keyword.issoftkeyword(package):
-        raise _refused(f"{name!r} is a word of Python, so the project's package could not be imported", _ANOTHER)
+        raise _refused(f"{name!r} is a Python keyword, so the project's package could not be imported", _ANOTHER)
     if package in sys.stdlib_module_names:
-        raise _refused(f"{name!r} is a module of Python's standard library, which the project would hide", _ANOTHER)
+        raise _refused(f"{name!r} would hide a module of Python's standard library", _ANOTHER)
     if package in _FOLDERS:
-        raise _refused(f"{name!r} is the name of a folder of the project", _ANOTHER)
+        raise _refused(f"{name!r} is the name of a folder inside the project", _ANOTHER)
     if package in _INSTALLED or package.partition("_")[0] == "goverse" or package in packages_distributions():
-        raise _refused(f"{name!r} is a package that the project installs, and would hide", _ANOTHER)
+        raise _refused(f"{name!r} would hide a package that the project installs", _ANOTHER)
     return package
 
 

@@ -1,4 +1,4 @@
-"""The source that a new project installs GoVerse from, as long as no release is published."""
+"""Source that a new project installs GoVerse from, as long as no release is published."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import goverse
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.version import release
 
-_HINT: Final = "name a wheel of GoVerse or a folder with its source: --goverse ../goverse"
+_HINT: Final = "give a GoVerse wheel or source folder: --goverse ../goverse"
 _UNQUOTABLE: Final = re.compile(r"['\n\r]")
 
 
 def goverse_source(given: Path | None) -> str:
-    """Return ``given``, or what this GoVerse was installed from: a folder, a wheel, or a requirement.
+    """Return ``given``, or the source of this installation: a folder, a wheel, or a requirement.
 
     Raises:
-        Failure: that is not GoVerse, or cannot be told.
+        Failure: the source is not GoVerse, or cannot be determined.
     """
     if given is not None:
         return _checked(given)
@@ -31,10 +31,12 @@ def goverse_source(given: Path | None) -> str:
         if place is not None and _is_goverse(place):
             return _checked(place)
     if release() == "unknown":
-        raise Failure("it cannot be told what this GoVerse was installed from", hint=_HINT, exit_code=ExitCode.USAGE)
+        raise Failure("cannot determine the source of this GoVerse", hint=_HINT, exit_code=ExitCode.USAGE)
     if _of_distribution() is not None:
         raise Failure(
-            f"this GoVerse was installed from {_of_distribution()}, which is gone", hint=_HINT, exit_code=ExitCode.USAGE
+            f"this GoVerse was installed from {_of_distribution()}, which no longer exists",
+            hint=_HINT,
+            exit_code=ExitCode.USAGE,
         )
     return f"goverse=={release()}"
 
@@ -54,11 +56,11 @@ def _checked(place: Path) -> str:
     path = place.resolve()
     if not _is_goverse(path):
         raise Failure(
-            f"{place} is neither a wheel of GoVerse nor a folder with its source", hint=_HINT, exit_code=ExitCode.USAGE
+            f"{place} is neither a GoVerse wheel nor a GoVerse source folder", hint=_HINT, exit_code=ExitCode.USAGE
         )
     if _UNQUOTABLE.search(str(path)):
         raise Failure(
-            f"{path} has a quote or a line break in its name, which a Makefile cannot hold",
+            f"{path} contains a quote or a line break, which is not allowed in a Makefile",
             hint=_HINT,
             exit_code=ExitCode.USAGE,
         )

@@ -124,9 +124,9 @@ def test_a_namespace_is_another_world(server: Dev, folder: Path) -> None:
         (["Conter", "x", "increment"], 1, "did you mean 'counter'? this application has"),
         (["Counter", "x", "nap", '{"seconds": 60}', "--timeout", "0.2"], 1, "(504 timeout, request "),
         (["Counter", "x", "increment", "{by: 2}"], 2, "the arguments are not JSON"),
-        (["Counter", "x", "increment", "[2]"], 2, "the arguments are JSON but no object"),
+        (["Counter", "x", "increment", "[2]"], 2, "the arguments must be a JSON object"),
         (["Counter", "x", "increment", "@absent.json"], 2, "absent.json cannot be read: No such file or directory"),
-        (["Counter", "x", "increment", "--key", "ä"], 2, "Idempotency-Key cannot carry"),
+        (["Counter", "x", "increment", "--key", "ä"], 2, "Idempotency-Key: 'ä' is invalid"),
         (["Counter", "x", "increment", "--key", "~1"], 1, "an idempotency key cannot begin with"),
         (["Counter", "x"], 2, "missing argument 'METHOD'"),
         (["Counter", "x", "increment", "--timeout", "never"], 2, "--timeout"),
@@ -176,7 +176,7 @@ def test_what_is_no_url_is_a_usage_error(folder: Path, url: str) -> None:
     ended = goverse("call", "Counter", "c1", "increment", "--url", url, cwd=folder)
 
     assert ended.returncode == 2
-    assert "is no URL" in ended.stderr
+    assert "is not a valid URL" in ended.stderr
 
 
 def test_the_api_document_is_the_same_from_code_and_from_the_server(server: Dev, folder: Path) -> None:
@@ -210,15 +210,15 @@ def test_a_document_that_breaks_clients_is_refused_with_every_place(folder: Path
     broken = goverse(*check, "new.json", cwd=tmp_path)
     told = goverse(*check, "new.json", "-o", "json", cwd=tmp_path)
 
-    assert (same.returncode, same.stdout) == (0, "clients of old.json go on\n")
+    assert (same.returncode, same.stdout) == (0, "compatible: no change breaks clients of old.json\n")
     assert served.returncode == 0
     assert (broken.returncode, broken.stdout) == (1, "")
     assert "2 changes break clients of old.json" in broken.stderr
-    assert "/objects/Counter/{id}/call/buy: the path is gone" in broken.stderr
-    assert "body.by: integer was possible, which is not expected" in broken.stderr
+    assert "/objects/Counter/{id}/call/buy: the path was removed" in broken.stderr
+    assert "body.by: integer was accepted and is no longer accepted" in broken.stderr
     assert [each["what"] for each in json.loads(told.stderr)["breaks"]] == [
-        "the path is gone",
-        "integer was possible, which is not expected",
+        "the path was removed",
+        "integer was accepted and is no longer accepted",
     ]
     (tmp_path / "none.json").write_text("[]")
     for wrong, code in ((("none.json",), 2), (("absent.json",), 2), ((), 2), (("new.json", "--url", server.url), 2)):
@@ -313,19 +313,19 @@ def test_numbers_keep_all_their_digits(tmp_path: Path) -> None:
     [
         (["restore", "--to-seq", "99", "--into", "new"], 1, "position 99 is not covered"),
         (["restore", "--into", "."], 2, ". is not empty; name a new directory"),
-        (["restore"], 2, "say what to restore and where to"),
+        (["restore"], 2, "nothing to restore was named"),
         (["restore", "--to-seq", "1", "--to-time", "2026-01-01", "--into", "new"], 2, "not both"),
-        (["restore", "--to-time", "yesterday", "--into", "new"], 2, "--to-time: 'yesterday' is not a time"),
-        (["dump", "--data-dir", "absent"], 2, "there is no data directory absent"),
-        (["restore", "--data-dir", "absent", "--into", "new"], 2, "there is no data directory absent"),
-        (["snapshot", "--data-dir", "absent"], 2, "there is no data directory absent"),
-        (["trim", "--data-dir", "absent", "--yes"], 2, "there is no data directory absent"),
+        (["restore", "--to-time", "yesterday", "--into", "new"], 2, "--to-time: 'yesterday' is not a timestamp"),
+        (["dump", "--data-dir", "absent"], 2, "the data directory absent does not exist"),
+        (["restore", "--data-dir", "absent", "--into", "new"], 2, "the data directory absent does not exist"),
+        (["snapshot", "--data-dir", "absent"], 2, "the data directory absent does not exist"),
+        (["trim", "--data-dir", "absent", "--yes"], 2, "the data directory absent does not exist"),
         (["diff", ".goverse", "absent"], 2, "absent does not exist"),
-        (["trim"], 2, "can then no longer be restored"),
+        (["trim"], 2, "can no longer be restored after this"),
         (["trim", "--no-input"], 2, "--yes"),
-        (["snapshot", "--data-dir", "empty"], 2, "empty is no data directory"),
-        (["dump", "--data-dir", "empty"], 2, "empty is no data directory: manifest.json is missing"),
-        (["diff", ".goverse", "empty"], 2, "empty is no data directory: manifest.json is missing"),
+        (["snapshot", "--data-dir", "empty"], 2, "empty is not a data directory"),
+        (["dump", "--data-dir", "empty"], 2, "empty is not a data directory: manifest.json is missing"),
+        (["diff", ".goverse", "empty"], 2, "empty is not a data directory: manifest.json is missing"),
     ],
 )
 def test_storage_commands_say_what_is_in_the_way(data: Path, arguments: list[str], code: int, said: str) -> None:

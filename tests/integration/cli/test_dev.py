@@ -117,7 +117,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         caller.start()
         until((tmp_path / "begun").exists, "the call to begin")
         server.signal(signal.SIGTERM)
-        server.wait_for("stopping when the calls that run are done")
+        server.wait_for("stopping after the running calls finish")
         server.signal(signal.SIGTERM)
         assert server.wait() == 1
         caller.join(60)
@@ -427,6 +427,6 @@ def test_a_folder_of_pages_that_is_not_there_is_said_before_anything_starts(
     ended = goverse(command, *arguments, "--web", "nodir", "--port", "0", cwd=tmp_path)
 
     assert ended.returncode == 2
-    assert "there is no folder nodir with web pages" in ended.stderr
+    assert "the web folder nodir does not exist" in ended.stderr
     assert "name another one with --web (gate.web_dir)" in ended.stderr
     assert not (tmp_path / ".goverse").exists()

@@ -93,7 +93,7 @@ def test_a_broken_edit_is_shown_and_the_old_code_goes_on(server: Dev, tmp_path: 
 
     shown = text_of(server.wait_for("ZeroDivisionError"))
     assert 'app.py", line 8' in shown
-    assert "the old code goes on serving; waiting for the next change" in shown
+    assert "still serving the old code; waiting for the next change" in shown
     assert server.increment() == 1
 
     edit(tmp_path / "app.py", "value: int = 1 / 0", "value: int = 0")
@@ -152,14 +152,14 @@ def test_a_broken_edit_while_a_reload_switches_leaves_the_code_before_it_serving
         until(lambda: server.count("changed") == 2, "the second change")
         (tmp_path / "released").touch()
 
-        assert "the old code goes on serving" in str(server.wait_for("SyntaxError")["event"])
+        assert "still serving the old code" in str(server.wait_for("SyntaxError")["event"])
         assert server.increment() == 10
         holder.join(60)
 
 
 def test_a_server_that_dies_over_a_broken_file_leaves_an_answer_that_says_so(server: Dev, tmp_path: Path) -> None:
     edit(tmp_path / "app.py", "int = 0", "int = 0 +")
-    server.wait_for("the old code goes on serving")
+    server.wait_for("still serving the old code")
     os.kill(server.server_pid(), signal.SIGKILL)
     server.wait_for("nothing is served")
 
@@ -223,7 +223,7 @@ def test_a_server_process_that_keeps_dying_is_given_up(tmp_path: Path) -> None:
 
     with dev(tmp_path, "app.py") as server:
         assert server.wait() == 1
-        assert server.said("ended by itself with exit code 9") is not None
+        assert server.said("ended with exit code 9") is not None
         assert server.said("times in a row; giving up") is not None
 
 

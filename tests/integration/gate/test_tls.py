@@ -17,7 +17,7 @@ import pytest
 from goverse.settings.sections import GateSettings
 from goverse.tls.rotation import Rotating
 from goverse_cli.failure import Failure
-from goverse_cli.server import Server
+from goverse_cli.server_client import Server
 from goverse_cli.trust import Trust
 from goverse_gate.options import GateOptions
 from goverse_gate.tls import Refusals, server_context
@@ -166,11 +166,11 @@ async def test_errors_of_the_command_line(bench: Bench, tmp_path: Path, subtests
         cases: dict[str, tuple[str, Trust, str, str]] = {
             "another authority": (https, Trust(foreign, *ours), "self-signed certificate in certificate chain", "--ca"),
             "the system's": (https, Trust(None, *ours), "self-signed certificate in certificate chain", "--ca"),
-            "another name": (else_.server.url, Trust(ca), "ip address mismatch", "as its certificate does"),
+            "another name": (else_.server.url, Trust(ca), "ip address mismatch", "host name that the certificate contains"),
             "no certificate": (https, Trust(ca), "broke", "--cert"),
             "a foreign one": (https, Trust(ca, *theirs), "broke", "--cert"),
-            "https to http": (http.replace("http", "https"), Trust(ca), "", "plain HTTP, name it with http://"),
-            "http to https": (https.replace("https", "http"), Trust(), "broke", "name it with https://"),
+            "https to http": (http.replace("http", "https"), Trust(ca), "", "plain HTTP, use an http:// URL"),
+            "http to https": (https.replace("https", "http"), Trust(), "broke", "use an https:// URL"),
             "half a pair": (https, Trust(ca, ours[0]), "--cert and --cert-key", ""),
             "no file": (https, Trust(tmp_path / "none.pem"), "none.pem cannot be read: No such file", ""),
             "no certificate in it": (https, Trust(ours[1]), "--ca: ", ""),

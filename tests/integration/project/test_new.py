@@ -209,26 +209,26 @@ def test_nothing_is_overwritten(tmp_path: Path, there: Callable[[Path], None], a
     done = goverse("new", "shop", cwd=tmp_path)
 
     assert done.returncode == (0 if accepted else 2)
-    assert accepted or ("shop exists; nothing was written" in done.stderr and files_of(tmp_path) == before)
+    assert accepted or ("shop already exists; nothing was written" in done.stderr and files_of(tmp_path) == before)
 
 
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("Shop", "is not a project name"),
-        ("2shop", "is not a project name"),
-        ("../shop", "is not a project name"),
-        ("my shop", "is not a project name"),
-        ("shop-", "is not a project name"),
-        ("läden", "is not a project name"),
-        ("x" * 41, "is not a project name"),
-        ("class", "is a word of Python"),
-        ("match", "is a word of Python"),
+        ("Shop", "is not a valid project name"),
+        ("2shop", "is not a valid project name"),
+        ("../shop", "is not a valid project name"),
+        ("my shop", "is not a valid project name"),
+        ("shop-", "is not a valid project name"),
+        ("läden", "is not a valid project name"),
+        ("x" * 41, "is not a valid project name"),
+        ("class", "is a Python keyword"),
+        ("match", "is a Python keyword"),
         ("json", "standard library"),
-        ("web", "is the name of a folder of the project"),
-        ("goverse", "is a package that the project installs"),
-        ("pydantic", "is a package that the project installs"),
-        ("pytest-asyncio", "is a package that the project installs"),
+        ("web", "is the name of a folder inside the project"),
+        ("goverse", "would hide a package that the project installs"),
+        ("pydantic", "would hide a package that the project installs"),
+        ("pytest-asyncio", "would hide a package that the project installs"),
     ],
 )
 def test_a_name_that_would_not_work_is_refused(tmp_path: Path, name: str, complaint: str) -> None:
@@ -253,8 +253,8 @@ def test_it_says_where_goverse_comes_from_and_refuses_what_is_none(tmp_path: Pat
     assert json.loads(from_wheel.stdout)["goverse"] == str(wheel)
     assert f"GOVERSE ?= {wheel}\n" in (tmp_path / "two" / "Makefile").read_text()
     assert (wrong.returncode, nowhere.returncode) == (2, 2)
-    assert "is neither a wheel of GoVerse nor a folder with its source" in wrong.stderr
-    assert "there is no folder missing" in nowhere.stderr
+    assert "is neither a GoVerse wheel nor a GoVerse source folder" in wrong.stderr
+    assert "the folder missing does not exist" in nowhere.stderr
     assert not (tmp_path / "three").exists()
 
 

@@ -66,7 +66,7 @@ def test_a_snapshot_of_etcd_is_read_to_its_end_before_old_ones_go(tmp_path: Path
     old, _ = keep(dumped(tmp_path, whole, kind="etcd"), "etcd", 1, NIGHT)
     changed = b"x" + whole[1:]
     for torn in (whole[:-600], whole[:-1], whole[:20], changed):
-        with pytest.raises(Failure, match="damaged or not whole"):
+        with pytest.raises(Failure, match="damaged or incomplete"):
             keep(dumped(tmp_path, torn, kind="etcd"), "etcd", 1, NIGHT + timedelta(days=1))
     assert old.read_bytes() == whole
 

@@ -110,37 +110,37 @@ def _header_gone(document: Document) -> None:
 
 
 BREAKING: dict[Callable[[Document], None], tuple[str, str]] = {
-    _drop_path: (CALL, "the path is gone"),
-    _drop_operation: ("PUT /objects/Wallet/{id}", "the operation is gone"),
+    _drop_path: (CALL, "the path was removed"),
+    _drop_operation: ("PUT /objects/Wallet/{id}", "the operation was removed"),
     _rename_operation: (f"POST {CALL}", "operationId was 'Wallet_deposit' and is 'Wallet_pay_in'"),
-    _new_required_argument: (f"POST {CALL}, body.currency", "it was not always there, and is required"),
-    _argument_gone: ("POST /objects/Auction/{id}/call/history, body.limit", "the argument is gone"),
-    _argument_of_another_type: (f"POST {CALL}, body.amount", "integer was possible, which is not expected"),
+    _new_required_argument: (f"POST {CALL}, body.currency", "it was optional and is required"),
+    _argument_gone: ("POST /objects/Auction/{id}/call/history, body.limit", "the argument was removed"),
+    _argument_of_another_type: (f"POST {CALL}, body.amount", "integer was accepted and is no longer accepted"),
     _argument_bounded: (f"POST {CALL}, body.amount", "maximum was 1000000000000 and is 100"),
     _argument_never_null: (
         "POST /objects/Auction/{id}/call/settle, body.also",
-        "null was possible, which is not expected",
+        "null was accepted and is no longer accepted",
     ),
     _body_required: ("POST /objects/Counter/{id}/call/increment, body", "the body is required now"),
     _parameter_required: (f"POST {CALL}, header Idempotency-Key", "the parameter is required now"),
-    _parameter_gone: ("GET /objects/Wallet, query prefix", "the parameter is gone"),
-    _result_member_gone: (f"POST {CALL} → 200.free", "the member is gone"),
-    _result_member_optional: (f"POST {CALL} → 200.free", "it is not always there, and was required"),
-    _result_member_null: (f"POST {CALL} → 200.free", "null is possible, which was not expected"),
+    _parameter_gone: ("GET /objects/Wallet, query prefix", "the parameter was removed"),
+    _result_member_gone: (f"POST {CALL} → 200.free", "the member was removed"),
+    _result_member_optional: (f"POST {CALL} → 200.free", "it is optional and was required"),
+    _result_member_null: (f"POST {CALL} → 200.free", "null can be returned and could not be returned before"),
     _result_wider: (
         "POST /objects/Counter/{id}/call/increment → 200",
-        "number is possible, which was not expected",
+        "number can be returned and could not be returned before",
     ),
     _result_anything: (
         "POST /objects/Counter/{id}/call/increment → 200",
-        "array or boolean or null or number or object or string is possible, which was not expected",
+        "array or boolean or null or number or object or string can be returned and could not be returned before",
     ),
     _nested_result: (
         "POST /objects/Catalogue/{id}/call/open_lots → 200[].price",
-        "string is possible, which was not expected",
+        "string can be returned and could not be returned before",
     ),
-    _status_gone: (f"POST {CALL}", "it no longer answers 200"),
-    _header_gone: (f"POST {CALL} → 200", "the header ETag is gone"),
+    _status_gone: (f"POST {CALL}", "status 200 is no longer returned"),
+    _header_gone: (f"POST {CALL} → 200", "the header ETag was removed"),
 }
 
 
@@ -270,6 +270,6 @@ def test_schemas_that_contain_themselves_are_compared_once() -> None:
         return _result({"$ref": "#/components/schemas/Tree"}, {"Tree": schema})
 
     assert breaks(tree("string"), tree("string")) == []
-    assert ("GET /x → 200.value", "string is possible, which was not expected") in breaks(
+    assert ("GET /x → 200.value", "string can be returned and could not be returned before") in breaks(
         tree("integer"), tree("string")
     )

@@ -35,7 +35,7 @@ def test_global_options_move_to_the_front(given: list[str], parsed: list[str]) -
         (DataDamaged("manifest.json"), ExitCode.FAILED, "manifest.json"),
         (GoverseError("no"), ExitCode.FAILED, "no"),
         (FileNotFoundError(2, "No such file or directory", "x"), ExitCode.FAILED, "x: No such file or directory"),
-        (ZeroDivisionError("division"), ExitCode.FAILED, "something unforeseen happened: ZeroDivisionError: division"),
+        (ZeroDivisionError("division"), ExitCode.FAILED, "unexpected error: ZeroDivisionError: division"),
     ],
 )
 def test_every_error_has_an_exit_code_and_a_sentence(error: Exception, code: ExitCode, said: str) -> None:
@@ -58,7 +58,7 @@ def test_a_bound_socket_does_not_listen_yet() -> None:
 @pytest.mark.parametrize(
     ("host", "code", "said"),
     [
-        ("no-such-host.invalid", ExitCode.USAGE, "is no address of this machine"),
+        ("no-such-host.invalid", ExitCode.USAGE, "cannot resolve gate.host 'no-such-host.invalid'"),
         ("192.0.2.1", ExitCode.USAGE, "cannot be used"),
     ],
 )

@@ -28,7 +28,7 @@ def test_a_mistyped_option_is_answered_with_the_nearest(
 ) -> None:
     assert run(line.split()) == ExitCode.USAGE
     said = capsys.readouterr().err
-    assert f"hint: did you mean {meant}? goverse" in said
+    assert f"hint: did you mean {meant}? see goverse" in said
     assert said.startswith("error: no such option: --")
 
 
@@ -37,4 +37,4 @@ def test_nothing_is_suggested_where_nothing_is_near(line: str, capsys: pytest.Ca
     assert run(line.split()) == ExitCode.USAGE
     said = capsys.readouterr().err
     assert "did you mean" not in said
-    assert "--help says how to use it" in said
+    assert "hint: see goverse" in said

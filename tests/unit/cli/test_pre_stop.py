@@ -41,7 +41,7 @@ def _found_out(account: ServiceAccount, **environ: str) -> tuple[bool | None, st
 
 
 def test_a_pod_that_is_still_wanted_comes_back(account: ServiceAccount) -> None:
-    wanted = f"StatefulSet {OWNER} wants 3 from number 0 on, and this is number 1"
+    wanted = f"StatefulSet {OWNER} has 3 replicas from number 0; this Pod is number 1"
 
     assert _found_out(account) == (True, wanted)
     assert account.server.asked == [("GET", ASKED)]
@@ -58,7 +58,7 @@ def test_a_pod_beyond_the_number_of_replicas_does_not_come_back(
     decided, reason = _found_out(account, POD_NAME=f"{OWNER}-{pod}")
 
     assert decided is comes_back
-    assert reason == f"StatefulSet {OWNER} wants {replicas} from number 0 on, and this is number {pod}"
+    assert reason == f"StatefulSet {OWNER} has {replicas} replicas from number 0; this Pod is number {pod}"
 
 
 @pytest.mark.parametrize(("pod", "comes_back"), [(4, False), (5, True), (7, True), (8, False)])
@@ -78,19 +78,19 @@ def test_no_pod_of_a_set_that_is_deleted_comes_back(account: ServiceAccount) -> 
 def test_a_set_that_is_gone_decides_nothing(account: ServiceAccount) -> None:
     account.server.objects.clear()
 
-    assert _found_out(account) == (None, f"the API server answered 404 to GET {ASKED}")
+    assert _found_out(account) == (None, f"the API server responded with 404 to GET {ASKED}")
 
 
 def test_an_account_without_rights_decides_nothing(account: ServiceAccount) -> None:
     account.server.forbidden.add(ASKED)
 
-    assert _found_out(account) == (None, f"the API server answered 403 to GET {ASKED}")
+    assert _found_out(account) == (None, f"the API server responded with 403 to GET {ASKED}")
 
 
 def test_a_token_that_is_not_known_decides_nothing(account: ServiceAccount) -> None:
     (account.folder / "token").write_text("of-somebody-else", encoding="ascii")
 
-    assert _found_out(account) == (None, f"the API server answered 401 to GET {ASKED}")
+    assert _found_out(account) == (None, f"the API server responded with 401 to GET {ASKED}")
 
 
 @pytest.mark.parametrize("file", ["token", "ca.crt"])
@@ -100,7 +100,7 @@ def test_a_pod_without_an_account_asks_nobody(file: str, account: ServiceAccount
     decided, reason = _found_out(account)
 
     assert decided is None
-    assert reason.startswith("the Pod has no token of a service account, or no authority beside it")
+    assert reason.startswith("the Pod has no service account token, or no CA certificate")
     assert account.server.asked == []
 
 
@@ -144,7 +144,7 @@ def test_a_port_that_is_none_decides_nothing(account: ServiceAccount) -> None:
     decided, reason = _found_out(account, KUBERNETES_SERVICE_PORT="https")
 
     assert decided is None
-    assert reason.startswith("the API server could not be asked: ValueError")
+    assert reason.startswith("the request to the API server failed: ValueError")
 
 
 def test_a_server_that_is_away_decides_nothing(account: ServiceAccount) -> None:
@@ -162,7 +162,7 @@ def test_a_server_that_does_not_take_the_call_is_not_waited_for(account: Service
         decided = find_out(environ, account.folder, IMPATIENT_S)
 
     assert decided.comes_back is None
-    assert "timed out" in decided.reason or "did not answer within 0.3 s" in decided.reason
+    assert "timed out" in decided.reason or "did not respond within 0.3 s" in decided.reason
 
 
 def test_a_server_that_thinks_for_ever_is_not_waited_for(
@@ -181,7 +181,7 @@ def test_a_server_that_thinks_for_ever_is_not_waited_for(
         done.set()
 
     assert decided.comes_back is None
-    assert "timed out" in decided.reason or "did not answer within 0.3 s" in decided.reason
+    assert "timed out" in decided.reason or "did not respond within 0.3 s" in decided.reason
 
 
 def test_a_name_that_nobody_answers_for_is_not_waited_for(
@@ -199,7 +199,7 @@ def test_a_name_that_nobody_answers_for_is_not_waited_for(
     finally:
         done.set()
 
-    assert (decided.comes_back, decided.reason) == (None, "the API server did not answer within 0.3 s")
+    assert (decided.comes_back, decided.reason) == (None, "the API server did not respond within 0.3 s")
 
 
 NONSENSE = {
@@ -223,7 +223,7 @@ NONSENSE = {
 
 @pytest.mark.parametrize("what", NONSENSE)
 def test_an_answer_that_is_not_understood_decides_nothing(what: str) -> None:
-    with pytest.raises(Unknown, match="the API server's answer is"):
+    with pytest.raises(Unknown, match="response (of the API server|is not a StatefulSet)"):
         judge(OWNER, 1, NONSENSE[what])
 
 
@@ -231,7 +231,7 @@ def test_an_answer_that_is_not_understood_decides_nothing(what: str) -> None:
 def test_an_answer_that_is_no_json_decides_nothing(text: str, account: ServiceAccount) -> None:
     account.server.raw[ASKED] = text
 
-    assert _found_out(account) == (None, "the API server's answer is no JSON")
+    assert _found_out(account) == (None, "the API server's response is not valid JSON")
 
 
 # The hook ---------------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def test_code_that_cannot_be_imported_changes_nothing() -> None:
     rules = serving()
 
     assert deeds(rules.changed("app.py")) == [Start(2)]
-    assert "the old code goes on serving" in words(rules.failed(2, "SyntaxError", 2))
+    assert "still serving the old code" in words(rules.failed(2, "SyntaxError", 2))
     assert deeds(rules.ended(2, "ended", 1.0)) == []
     assert deeds(rules.changed("app.py")) == [Start(3)]
     assert deeds(rules.imported(3)) == [LetStop(1)]
@@ -82,7 +82,7 @@ def test_the_lines_of_a_traceback_are_details_of_what_is_said() -> None:
     assert list(rules.failed(2, "app cannot be imported:\nline 1\nline 2", 2, by_application=True)) == [
         Say(
             "error",
-            "app cannot be imported; the old code goes on serving; waiting for the next change",
+            "app cannot be imported; still serving the old code; waiting for the next change",
             "line 1\nline 2",
         )
     ]
@@ -105,7 +105,7 @@ def test_a_change_during_the_switch_waits_for_it_so_that_broken_code_leaves_some
     assert deeds(rules.imported(2)) == [LetStop(1)]
     assert deeds(rules.changed("b.py")) == []
     assert deeds(rules.ended(1, "ended", 2.0)) == [LetServe(2, announce=False), Start(3)]
-    assert "the old code goes on serving" in words(rules.failed(3, "SyntaxError", 2))
+    assert "still serving the old code" in words(rules.failed(3, "SyntaxError", 2))
     assert deeds(rules.ended(3, "ended", 2.1)) == []
     assert words(rules.serving(2, 2.2)) == "the application was reloaded"
 

@@ -1,4 +1,4 @@
-"""A running server, as commands talk to it over HTTP."""
+"""HTTP client of a running GoVerse server, for commands such as ``goverse call``."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _SERVER_ERROR = 500
 _SERVICE_UNAVAILABLE = 503
-_READ_MARGIN_S = 5.0  # the server answers `timeout` itself; this is for a server that says nothing at all
+_READ_MARGIN_S = 5.0  # the server reports `timeout` itself; the margin applies to a server that sends nothing
 
 
 class Server:
-    """Requests to one server; whatever goes wrong is a ``Failure`` that says what to do."""
+    """Client of one server. Every error is raised as a ``Failure`` with a hint."""
 
     def __init__(self, url: str, *, timeout_s: float, trust: Trust = Trust()) -> None:  # noqa: B008 - it is frozen
-        """Talk to the server at ``url``; nothing is sent yet.
+        """Prepare requests to the server at ``url``. Nothing is sent yet.
 
         Raises:
-            Failure: it is no URL, or a certificate is of no use.
+            Failure: the URL is invalid, or a certificate cannot be used.
         """
         self._url = url.rstrip("/")
         try:
             parsed = httpx.URL(self._url)
         except httpx.InvalidURL as error:
-            raise Failure(f"{url!r} is no URL: {error}", exit_code=ExitCode.USAGE) from error
+            raise Failure(f"{url!r} is not a valid URL: {error}", exit_code=ExitCode.USAGE) from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise Failure(f"{url!r} is no URL like {DEFAULT_URL}", exit_code=ExitCode.USAGE)
+            raise Failure(
+                f"{url!r} is not a valid URL; it must look like {DEFAULT_URL}", exit_code=ExitCode.USAGE
+            )
         self._timeout = httpx.Timeout(timeout_s + _READ_MARGIN_S, connect=_CONNECT_TIMEOUT_S)
         self._secure = parsed.scheme == "https"
         self._verify = trust.context() if self._secure else True
@@ -45,15 +47,15 @@ class Server:
     def request(
         self, method: str, path: str, *, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> httpx.Response:
-        """Send a request and return a successful answer.
+        """Send a request and return a successful response.
 
         Raises:
-            Failure: the server cannot be reached, breaks off, or answers with a problem.
+            Failure: the server is unreachable, closes the connection, or responds with a problem.
         """
         url = f"{self._url}{path}"
         sent = {**(headers or {}), "accept-encoding": "identity"}
         try:
-            # A proxy from the environment would not find this machine's own servers.
+            # For a loopback address the proxy of the environment is ignored: it could not reach this machine.
             with (
                 httpx.Client(timeout=self._timeout, trust_env=self._proxied, verify=self._verify) as client,
                 client.stream(method, url, content=body, headers=sent) as answer,
@@ -65,13 +67,13 @@ class Server:
             raise self._unreachable(error) from error
         except httpx.TimeoutException as error:
             raise Failure(
-                f"{self._url} did not answer in time; whether the request took effect is unknown",
+                f"{self._url} did not respond in time; the request may or may not have taken effect",
                 hint=_AGAIN,
                 exit_code=ExitCode.UNAVAILABLE,
             ) from error
         except httpx.TransportError as error:
             raise self._distrusted(error) or Failure(
-                f"the connection to {self._url} broke ({error}); whether the request took effect is unknown",
+                f"the connection to {self._url} broke ({error}); the request may or may not have taken effect",
                 hint=f"{_AGAIN}; {_SHOW if self._secure else _SECURE}",
                 exit_code=ExitCode.UNAVAILABLE,
             ) from error
@@ -81,53 +83,53 @@ class Server:
         raise _problem(answer)
 
     def _content(self, answer: httpx.Response) -> bytes:
-        """Read the body of an answer, which a broken server may never end, up to its limit."""
+        """Read the body of a response up to ``_ANSWER_BYTES_MAX``, in case a broken server never ends it."""
         encoding = answer.headers.get("content-encoding", "identity")
         if encoding.strip().lower() != "identity":
             raise Failure(
-                f"{self._url} answered with the encoding {line(encoding[:50])!r}, which was not asked for",
-                hint="see whether --url names the right server",
+                f"{self._url} sent the content encoding {line(encoding[:50])!r}, which this command did not accept",
+                hint="check that --url is the URL of a GoVerse server",
             )
         content = bytearray()
         for piece in answer.iter_raw():
             content += piece
             if len(content) > _ANSWER_BYTES_MAX:
                 raise Failure(
-                    f"the answer of {self._url} has more than {_ANSWER_BYTES_MAX} bytes; whether the request took "
-                    "effect is unknown",
-                    hint="see whether --url names the right server",
+                    f"the response of {self._url} is longer than {_ANSWER_BYTES_MAX} bytes; the request may or may "
+                    "not have taken effect",
+                    hint="check that --url is the URL of a GoVerse server",
                 )
         return bytes(content)
 
     def _distrusted(self, error: Exception) -> Failure | None:
-        """Return the failure of a handshake, if it is one: then nothing was carried out."""
+        """Return the failure if ``error`` is a failed TLS handshake, which means that nothing was executed."""
         reason = distrust(error)
         if reason is None:
             return None
         words = reason.lower().replace("_", " ")
         if "wrong version number" in words or "record layer failure" in words:
-            hint = "where the server speaks plain HTTP, name it with http://"
+            hint = "if the server uses plain HTTP, use an http:// URL"
         elif "alert" in words:
-            hint = "the server refuses what this command shows: give it a certificate with --cert and --cert-key"
+            hint = "the server rejected the client certificate: set --cert and --cert-key"
         else:
-            hint = "name the authority of the server's certificate with --ca, and the server as its certificate does"
-        return Failure(f"no trusted connection to {self._url}: {words}", hint=hint, exit_code=ExitCode.UNAVAILABLE)
+            hint = "set --ca to the CA of the server's certificate, and use a host name that the certificate contains"
+        return Failure(f"TLS handshake with {self._url} failed: {words}", hint=hint, exit_code=ExitCode.UNAVAILABLE)
 
     def _unreachable(self, error: Exception) -> Failure:
         return Failure(
             f"no server answers at {self._url} ({error})",
-            hint="start one with: goverse dev app.py    or name another one with --url",
+            hint="start one with: goverse dev app.py    or set --url to another server",
             exit_code=ExitCode.UNAVAILABLE,
         )
 
 
-_AGAIN = "with --key K the same command can be repeated safely: it takes effect once"
-_SHOW = "where the server asks for a certificate, show one with --cert and --cert-key (its log says what it refuses)"
-_SECURE = "where the server speaks TLS, name it with https://"
+_AGAIN = "a call with --key can be repeated safely: it takes effect once"
+_SHOW = "if the server requires a client certificate, set --cert and --cert-key (the server's log has the reason)"
+_SECURE = "if the server uses TLS, use an https:// URL"
 
 
 def call_path(type_name: str, object_id: str, method: str) -> str:
-    """Return the path of a method of an object; the id may hold any character."""
+    """Return the path of a method of an object. The parts are percent-encoded, so the id may contain any character."""
     type_part, id_part, method_part = (quote(part, safe="") for part in (type_name, object_id, method))
     return f"/objects/{type_part}/{id_part}/call/{method_part}"
 
@@ -140,12 +142,12 @@ def _is_local(host: str) -> bool:
 
 
 def _problem(answer: httpx.Response) -> Failure:
-    """Return the failure that a problem document describes, or any other answer that is no success."""
+    """Return the failure for a response that is not a success: a problem document, or anything else."""
     document = _json_object(answer)
     if document is None:
         return Failure(
-            f"{answer.url} answered {answer.status_code} {answer.reason_phrase}, and not as a GoVerse server does",
-            hint="see whether --url names the right server",
+            f"{answer.url} responded with {answer.status_code} {answer.reason_phrase}, without a GoVerse error document",
+            hint="check that --url is the URL of a GoVerse server",
         )
     code, detail = line(str(document.get("code", ""))), line(str(document.get("detail", "")))
     errors: object = document.get("errors")
@@ -153,9 +155,9 @@ def _problem(answer: httpx.Response) -> Failure:
     found = [cast("dict[str, object]", item) for item in items if isinstance(item, dict)]
     fields = [f"\n  {line(str(item.get('path') or '/'))}: {line(str(item.get('message')))}" for item in found]
     exit_code = ExitCode.UNAVAILABLE if answer.status_code == _SERVICE_UNAVAILABLE else ExitCode.FAILED
-    hint = "this may pass: try again, with the same --key if you gave one" if document.get("retryable") else ""
+    hint = "the error may be temporary: retry, with the same --key if you used one" if document.get("retryable") else ""
     request_id = line(str(document.get("request_id") or ""))
-    name = f", request {request_id}" if request_id and answer.status_code >= _SERVER_ERROR else ""  # for the log
+    name = f", request {request_id}" if request_id and answer.status_code >= _SERVER_ERROR else ""  # to find it in the log
     message = f"{detail} ({answer.status_code} {code}{name})" + "".join(fields)
     return Failure(message, hint=hint, exit_code=exit_code, document=document)
 
