@@ -1,8 +1,7 @@
-"""Write README.md and values.schema.json of the chart from the comments of its values.yaml.
+"""Generate README.md and values.schema.json of the chart from the comments in its values.yaml.
 
-The comment above a value is its meaning. A `[...]` at its end says what it takes beyond the type of its default:
-`[a | b]` one of these words, `[>= 1]` a least number. Empty maps and lists take any content; `config` takes the
-settings of this release.
+The comment above a value describes it. A `[...]` at its end restricts the value: `[a | b]` lists the allowed words,
+`[>= 1]` sets a minimum. Empty maps and lists accept any content; `config` accepts the settings of this release.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from goverse.settings.catalog import sections
 CHART = Path(__file__).parents[1] / "helm" / "goverse"
 TAKES = re.compile(r"\s*\[([^\]]+)\]$")
 FREE = {"resources", "config"}
-"""Maps whose content is not ours to judge, though they have defaults."""
+"""Maps with defaults whose content is not restricted."""
 
 OPENING = """\
 # goverse
 
-A cluster of [GoVerse](../../README.md) on Kubernetes. What to run, and what matters of all this, is in
-[Deployment](../../docs/guide/deployment.md); why it is as it is, in [Chart](../../docs/design/chart.md).
+This chart installs a [GoVerse](../../README.md) cluster on Kubernetes. [Deployment](../../docs/guide/deployment.md) explains how to use it,
+[Chart](../../docs/design/chart.md) explains its design.
 
-This page is written by `make k8s` from the comments of `values.yaml`.
+`make k8s` generates this page from the comments in `values.yaml`.
 
 | value | default | meaning |
 | --- | --- | --- |
@@ -37,7 +36,7 @@ This page is written by `make k8s` from the comments of `values.yaml`.
 
 
 def comments(text: str) -> dict[str, str]:
-    """Return the comment above each key, by its dotted path."""
+    """Return the comment above each key, keyed by dotted path."""
     found, above, path = dict[str, str](), list[str](), list[str]()
     for line in text.splitlines():
         stripped = line.strip()
@@ -52,7 +51,7 @@ def comments(text: str) -> dict[str, str]:
 
 
 def leaves(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return every value that is documented as one, by its dotted path."""
+    """Return all values that have a row of their own, with their dotted paths."""
     rows: list[tuple[str, Any]] = []
     for name, value in values.items():
         path = f"{prefix}{name}"
@@ -87,7 +86,7 @@ def schema_of(value: Any, path: str, told: dict[str, str], documented: set[str])
 
 
 def config_schema() -> dict[str, Any]:
-    """Return which settings `config` may hold. Their values are checked by the processes, which know more of them."""
+    """Return the schema of `config`: the names of all settings. Their values are checked by the processes themselves."""
     return {
         "additionalProperties": False,
         "properties": {
@@ -104,7 +103,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def documents() -> dict[str, str]:
-    """Return README.md and values.schema.json as they have to be.
+    """Return the expected content of README.md and values.schema.json.
 
     Raises:
         SystemExit: a value has no comment.
@@ -113,7 +112,7 @@ def documents() -> dict[str, str]:
     values, told = yaml.safe_load(text), comments(text)
     rows = leaves(values)
     if silent := [path for path, _ in rows if not told.get(path)]:
-        sys.exit(f"values.yaml says nothing about {', '.join(silent)}")
+        sys.exit(f"values without a comment in values.yaml: {', '.join(silent)}")
     table = [
         f"| `{path}` | `{json.dumps(value)}` | {TAKES.sub(_one_of, told[path]).replace('|', '&#124;')} |"
         for path, value in rows
@@ -130,7 +129,7 @@ def documents() -> dict[str, str]:
 
 def _one_of(match: re.Match[str]) -> str:
     words = match[1].split("|")
-    return f" Takes {', '.join(f'`{word.strip()}`' for word in words)}."
+    return f" Allowed: {', '.join(f'`{word.strip()}`' for word in words)}."
 
 
 if __name__ == "__main__":

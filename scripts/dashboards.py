@@ -1,8 +1,9 @@
-"""Write the Grafana dashboards of the chart, helm/goverse/files/dashboards/*.json, from the panels declared here.
+"""Generate the Grafana dashboards of the chart, helm/goverse/files/dashboards/*.json, from the panels declared here.
 
     python scripts/dashboards.py [FOLDER]
 
-A panel is a title, a unit of Grafana's and its queries by legend; a query sees the cluster chosen on top.
+A panel has a title, a description, a Grafana unit and one query per legend. Queries are limited to the namespace that
+is selected at the top of the dashboard.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ EACH: Final = "$__rate_interval"
 
 
 class Panel(NamedTuple):
-    """One chart: its title, what it means for whoever looks, the unit, and the queries by their legends."""
+    """One panel: its title, its description, its Grafana unit, and its queries by legend."""
 
     title: str
     meaning: str
@@ -29,17 +30,17 @@ class Panel(NamedTuple):
 
 
 def total(name: str, by: str = "", *more: str) -> str:
-    """Return the rate of a counter, summed up."""
+    """Return a query for the summed rate of a counter."""
     return f"sum{_by(by)}(rate({_selected(name, *more)}[{EACH}]))"
 
 
 def now(name: str, by: str = "", *more: str) -> str:
-    """Return a gauge, summed up."""
+    """Return a query for the sum of a gauge."""
     return f"sum{_by(by)}({_selected(name, *more)})"
 
 
 def quantile(rank: float, name: str, by: str = "", *more: str) -> str:
-    """Return a quantile of a histogram."""
+    """Return a query for a quantile of a histogram."""
     buckets = f"rate({_selected(f'{name}_bucket', *more)}[{EACH}])"
     return f"histogram_quantile({rank}, sum by ({', '.join(filter(None, ('le', by)))})({buckets}))"
 
@@ -63,8 +64,8 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
         "GoVerse: cluster",
         [
             Panel(
-                "Shards that are served",
-                "Below the number of shards, some objects cannot be called.",
+                "Shards served",
+                "While fewer shards are served than exist, some objects cannot be called.",
                 "short",
                 {
                     "shards": f"max({_selected('goverse_routing_shards')})",
@@ -73,49 +74,49 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
             ),
             Panel(
                 "Processes",
-                "Gates and nodes that Prometheus reaches, and the node that plans.",
+                "Gates and nodes that Prometheus can scrape, and the number of leaders.",
                 "short",
                 {"up": f"sum by (job)({_selected('up')})", "leader": now("goverse_leader")},
             ),
             Panel(
                 "Calls",
-                "Calls that gates answered, by outcome.",
+                "Completed calls per second in all gates, by outcome.",
                 "reqps",
                 {"{{status}}": total(CALLS, "status")},
             ),
             Panel(
-                "Latency of calls",
-                "From arrival in a gate to the answer.",
+                "Call latency",
+                "Time from the arrival of a call in a gate to its response.",
                 "s",
                 {"p50": quantile(0.5, CALL), "p99": quantile(0.99, CALL)},
             ),
             Panel(
                 "Objects in memory",
-                "Activations of all nodes, by type.",
+                "Activations on all nodes, by object type.",
                 "short",
                 {"{{object_type}}": now("goverse_activations", "object_type")},
             ),
             Panel(
-                "Processor time",
-                "Of each process, in cores.",
+                "CPU",
+                "CPU cores used by each process.",
                 "short",
                 {"{{instance}}": total("process_cpu_seconds_total", "instance")},
             ),
             Panel(
                 "Memory",
-                "Resident bytes of each process.",
+                "Resident memory of each process.",
                 "bytes",
                 {"{{instance}}": now("process_resident_memory_bytes", "instance")},
             ),
             Panel(
-                "Lease that is left",
-                "How long each node surely keeps its place; 0 while etcd is away for longer.",
+                "Remaining lease time",
+                "Time until each node's lease can expire. 0 if etcd has been unavailable for longer than the lease.",
                 "s",
                 {"{{instance}}": f"min by (instance)({_selected('goverse_lease_remaining_seconds')})"},
             ),
             Panel(
-                "Days until certificates end",
-                "The certificate in use, by link.",
+                "Days until certificates expire",
+                "Certificate in use, by kind of connection.",
                 "d",
                 {
                     "{{link}}": "(min by (link)("
@@ -124,7 +125,7 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
             ),
             Panel(
                 "Releases",
-                "Two while an upgrade is under way.",
+                "Processes per release. Two releases run during an upgrade.",
                 "short",
                 {"{{version}}": f"count by (version)({_selected('goverse_build_info')})"},
             ),
@@ -135,25 +136,25 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
         [
             Panel(
                 "Calls by method",
-                "The busiest twenty.",
+                "The 20 methods with the most calls per second.",
                 "reqps",
                 {"{{object_type}}.{{method}}": f"topk(20, {total(CALLS, 'object_type, method')})"},
             ),
             Panel(
-                "p99 by method",
-                "The slowest twenty.",
+                "p99 latency by method",
+                "The 20 slowest methods.",
                 "s",
                 {"{{object_type}}.{{method}}": f"topk(20, {quantile(0.99, CALL, 'object_type, method')})"},
             ),
             Panel(
-                "Calls without success",
-                "By the code of their problem; those of the application are among them.",
+                "Failed calls",
+                "Failed calls by error code, including business errors of the application.",
                 "reqps",
                 {"{{status}}": total(CALLS, "status", 'status!="success"')},
             ),
             Panel(
-                "Inside gates and nodes",
-                "Requests without an answer, calls in mailboxes, turns under way.",
+                "In flight",
+                "Requests without a response in gates and nodes, calls waiting in mailboxes, and running turns.",
                 "short",
                 {
                     "in gates": now("goverse_gate_inflight_requests"),
@@ -163,20 +164,20 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
                 },
             ),
             Panel(
-                "Calls that wait for an owner",
-                "Parked while their shard moves or its node is missed.",
+                "Parked calls",
+                "Calls that wait because their shard is moving or its node is unreachable.",
                 "short",
                 {"parked": now("goverse_routing_parked_calls")},
             ),
             Panel(
-                "Sent again",
-                "Sends without a result, by reason; callers do not notice.",
+                "Retries",
+                "Calls that the router sent again, by reason. Callers do not notice them.",
                 "reqps",
                 {"{{reason}}": total("goverse_routing_retries_total", "reason")},
             ),
             Panel(
-                "Repeated calls",
-                "Answers that were kept replies, and calls that waited for an equal one.",
+                "Idempotent repeats",
+                "Calls answered with a stored response, and calls that shared the response of a running call.",
                 "reqps",
                 {
                     "replayed": total("goverse_idempotency_replays_total"),
@@ -184,8 +185,8 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
                 },
             ),
             Panel(
-                "Undone turns",
-                "Turns whose method failed or did not end in time.",
+                "Discarded turns",
+                "Turns whose changes were discarded because the method failed or timed out.",
                 "reqps",
                 {
                     "failed": total("goverse_turns_failed_total"),
@@ -193,8 +194,8 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
                 },
             ),
             Panel(
-                "Frames in one message",
-                "Between gates and nodes: more under load, which costs less for each.",
+                "Frames per message",
+                "Requests and replies per message between gates and nodes. Grows with load, which lowers the cost of each.",
                 "short",
                 {
                     "requests, p50": quantile(0.5, "goverse_wire_requests_batch"),
@@ -203,7 +204,7 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
             ),
             Panel(
                 "Bytes between processes",
-                "Written, by direction of the stream.",
+                "Bytes written per second, by direction of the stream.",
                 "Bps",
                 {"{{direction}}": total("goverse_wire_written_bytes_total", "direction")},
             ),
@@ -214,19 +215,19 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
         [
             Panel(
                 "Shards by node",
-                "Those that each node serves.",
+                "Shards that each node serves.",
                 "short",
                 {"{{instance}}": now("goverse_shards_total", "instance", 'phase="open"')},
             ),
             Panel(
-                "On their way",
-                "Shards that have not arrived at their target, and those that take too long.",
+                "Migrating shards",
+                "Shards that have not reached their target node yet, and those that take too long.",
                 "short",
                 {"migrating": now("goverse_shards_migrating"), "stuck": now("goverse_shard_migrations_stuck")},
             ),
             Panel(
-                "Moves",
-                "Shards that arrived.",
+                "Completed migrations",
+                "Shards that reached their target node, and stuck migrations that the leader resolved.",
                 "ops",
                 {
                     "arrived": total("goverse_shard_migrations_total"),
@@ -234,14 +235,14 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
                 },
             ),
             Panel(
-                "Why shards move",
-                "Decisions of the leader, by reason.",
+                "Rebalancing decisions",
+                "Decisions of the leader to move a shard, by reason.",
                 "ops",
                 {"{{reason}}": total("goverse_rebalance_decisions_total", "reason")},
             ),
             Panel(
                 "Claims and releases",
-                "Epochs taken, and how shards left their nodes.",
+                "Claims of shards, and releases of shards by kind.",
                 "ops",
                 {
                     "claimed": total("goverse_shard_claims_total"),
@@ -250,7 +251,7 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
             ),
             Panel(
                 "Balance",
-                "The fullest node as a multiple of its share, and moves that wait for a later round.",
+                "Load of the fullest node relative to its fair share, and moves deferred to a later round.",
                 "short",
                 {
                     "imbalance": f"max({_selected('goverse_shards_imbalance_ratio')})",
@@ -259,13 +260,13 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
             ),
             Panel(
                 "Opening and closing",
-                "p99 of what is done for shards, by operation.",
+                "p99 duration of shard operations.",
                 "s",
                 {"{{operation}}": quantile(0.99, SHARD, "operation", 'operation=~"shard_.+"')},
             ),
             Panel(
-                "Contended",
-                "Shards that a node waits for while another still claims them; the longest close.",
+                "Contended shards",
+                "Shards that a node should own while another node still claims them, and the longest running close.",
                 "short",
                 {
                     "contended": now("goverse_shards_contended"),
@@ -279,13 +280,13 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
         [
             Panel(
                 "Commits",
-                "Records that became durable.",
+                "Durable commit records per second, by node.",
                 "ops",
                 {"{{instance}}": total("goverse_commit_batch_records_sum", "instance")},
             ),
             Panel(
-                "Records in one commit",
-                "More under load, which costs less for each.",
+                "Records per group commit",
+                "Commit records that become durable together. Grows with load, which lowers the cost of each.",
                 "short",
                 {
                     "p50": quantile(0.5, "goverse_commit_batch_records"),
@@ -293,14 +294,14 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
                 },
             ),
             Panel(
-                "PostgreSQL, p99",
-                "By operation.",
+                "PostgreSQL latency, p99",
+                "99th percentile by operation.",
                 "s",
                 {"{{operation}}": quantile(0.99, STORE, "operation")},
             ),
             Panel(
-                "PostgreSQL, trouble",
-                "Errors by code, records that did not become durable.",
+                "PostgreSQL errors",
+                "Errors by operation and code, and commit records that did not become durable.",
                 "ops",
                 {
                     "{{operation}} {{code}}": total("goverse_store_errors_total", "operation, code"),
@@ -308,20 +309,20 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
                 },
             ),
             Panel(
-                "Stores that take commits",
-                "Nodes whose store is ready.",
+                "Ready stores",
+                "Nodes whose store accepts commits.",
                 "short",
                 {"ready": now("goverse_store_ready")},
             ),
             Panel(
-                "etcd, p99",
-                "By operation.",
+                "etcd latency, p99",
+                "99th percentile by operation.",
                 "s",
                 {"{{operation}}": quantile(0.99, ETCD, "operation")},
             ),
             Panel(
-                "etcd, trouble",
-                "Errors by code, writes that somebody else was faster with.",
+                "etcd errors",
+                "Errors by operation and code, and writes refused because another process had changed the key.",
                 "ops",
                 {
                     "{{operation}} {{code}}": total("goverse_etcd_errors_total", "operation, code"),
@@ -329,8 +330,8 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
                 },
             ),
             Panel(
-                "The watch",
-                "Changes that etcd told, and times that everything was read anew.",
+                "etcd watch",
+                "Changes received from etcd, and complete reloads of the cluster's state.",
                 "ops",
                 {
                     "changes": total("goverse_etcd_watch_changes_total"),
@@ -343,7 +344,7 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
 
 
 def dashboard(uid: str, title: str, panels: list[Panel]) -> dict[str, Any]:
-    """Return a dashboard as Grafana reads it (schema version 39, Grafana 11 and newer)."""
+    """Return a dashboard in Grafana's format (schema version 39, Grafana 11 and newer)."""
     return {
         "uid": f"goverse-{uid}",
         "title": title,
@@ -392,7 +393,7 @@ def _panel(number: int, panel: Panel) -> dict[str, Any]:
 
 
 def main(folder: Path) -> None:
-    """Write all of them."""
+    """Write all dashboards to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     for uid, (title, panels) in DASHBOARDS.items():
         text = json.dumps(dashboard(uid, title, panels), indent=2) + "\n"

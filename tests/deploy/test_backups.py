@@ -132,7 +132,7 @@ def test_a_dump_by_another_major_release_is_refused(site: Site, major: int) -> N
     ran = site.dump("a")
 
     assert ran.returncode != 0
-    assert f"pg_dump is of {major}" in ran.stderr
+    assert f"pg_dump is version {major}" in ran.stderr
     assert list(site.folder.iterdir()) == []
 
 

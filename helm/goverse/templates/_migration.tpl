@@ -8,12 +8,12 @@ containers:
     args: [db, {{ ternary "init" "migrate" .Values.postgres.bundled }}]
     {{- include "goverse.container" . | nindent 4 }}
     env:
-      # No configuration file: as a hook it runs before there is one.
+      # Without a configuration file, because a hook runs before the ConfigMap exists.
       - name: GOVERSE_POSTGRES__DSN
         value: {{ (include "goverse.config" . | fromYaml).postgres.dsn | quote }}
       {{- include "goverse.databaseEnv" . | nindent 6 }}
       {{- if .Values.postgres.bundled }}
-      # The password stays out of the name, in which it would have to be encoded.
+      # The password is passed separately, because it would have to be URL-encoded in the data source name.
       - { name: GOVERSE_ADMIN_PASSWORD_FILE, value: /etc/goverse/postgres-admin/password }
       - name: GOVERSE_ADMIN_DSN
         value: "postgresql://postgres@{{ include "goverse.name" . }}-postgres.{{ .Release.Namespace }}.svc:5432/postgres{{ if .Values.tls.enabled }}?sslmode=verify-full&sslrootcert=/etc/goverse/postgres/ca.crt{{ end }}"
