@@ -1,6 +1,7 @@
-"""Collects what somebody needs who looks into trouble, in one archive without secrets.
+"""Support bundle: one archive, without secrets, with everything that is needed to analyse a problem.
 
-Each piece is asked for by itself: one that cannot be had is a line in `missing.txt` and keeps nothing else from coming.
+Each piece is collected separately. A piece that cannot be collected becomes a line in `missing.txt`; the others are
+still collected.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Piece = tuple[str, Callable[[], str]]
 
 
 def pieces(programs: Programs, look: Look) -> Iterator[Piece]:
-    """Go through all that belongs into a bundle: a name, and how to get it."""
+    """Yield each piece of a bundle: its name, and a function that collects it."""
     for kind in KINDS:
         yield f"objects/{kind}.json", partial(_json, partial(programs.of_release, kind))
     yield "events.json", partial(_json, partial(programs.document, "get", "events", "--sort-by", ".lastTimestamp"))
@@ -64,10 +65,10 @@ def _log(programs: Programs, pod: str, *words: str) -> str:
 
 
 def collect(programs: Programs, folder: Path) -> tuple[Path, list[str]]:
-    """Write the archive; return it and what is missing in it, a line each.
+    """Write the archive, and return its path and one line for each missing piece.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the archive cannot be written.
     """
     now = datetime.now(UTC)
     name = f"{programs.release}-{now:%Y%m%dT%H%M%SZ}"

@@ -1,4 +1,8 @@
-"""The commands about a release: each looks, decides by findings, carries out, and looks again. 0 is well, 1 is not."""
+"""The commands `deploy`, `upgrade`, `validate` and `debug`.
+
+A command that changes a release checks it first, stops on a blocking finding, makes the change and checks again. It
+returns 0 for success and 1 for failure.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ _PAUSE_S = 3.0
 
 @contextmanager
 def chart_values(options: Options, *, kept: Any = None) -> Generator[list[str]]:
-    """Give helm's words for the values: those of the release, where there is one, and those of the command line."""
+    """Yield helm's arguments for the values: first those of the release, if any, then those of the command line."""
     with tempfile.TemporaryDirectory() as folder:
         words: list[str] = []
         if kept:
@@ -39,7 +43,7 @@ def chart_values(options: Options, *, kept: Any = None) -> Generator[list[str]]:
 
 
 def deploy(options: Options) -> int:
-    """Install a release that is not there yet, and see that it works."""
+    """Install a new release and check it."""
     programs = programs_of(options)
     with chart_values(options) as values:
         found = before_deploy(programs, options, values)
@@ -52,22 +56,22 @@ def deploy(options: Options) -> int:
 
 
 def before_deploy(programs: Programs, options: Options, values: Sequence[str]) -> list[Finding]:
-    """Return what speaks for and against an installation.
+    """Return the findings of the pre-flight checks of an installation.
 
     Raises:
-        Refused: the cluster cannot be asked.
+        Refused: the cluster does not respond.
     """
     present = status_of(programs)
     found = [
-        ok("release_new", f"nothing is called {options.release} in {options.namespace}")
+        ok("release_new", f"{options.release} does not exist in namespace {options.namespace} yet")
         if present is None
-        else blocks("release_new", f"{options.release} is there already, {present}", "use upgrade")
+        else blocks("release_new", f"{options.release} already exists with status {present}", "use upgrade")
     ]
     refused = rendered(programs, options.chart, values)
     found.append(
-        ok("values_valid", "the chart takes the values")
+        ok("values_valid", "the chart accepts the values")
         if refused is None
-        else blocks("values_valid", refused, "helm/goverse/README.md has every value")
+        else blocks("values_valid", refused, "helm/goverse/README.md describes every value")
     )
     server = programs.document("version")["serverVersion"]
     minor = int("".join(each for each in str(server["minor"]) if each.isdigit()))
@@ -76,16 +80,16 @@ def before_deploy(programs: Programs, options: Options, values: Sequence[str]) -
     found.append(
         ok("kubernetes_new_enough", told)
         if new_enough
-        else blocks("kubernetes_new_enough", told, "the chart needs Kubernetes 1.29")
+        else blocks("kubernetes_new_enough", told, "upgrade the cluster: the chart needs Kubernetes 1.29 or later")
     )
     return found
 
 
 def status_of(programs: Programs) -> str | None:
-    """Return Helm's word on the release, or None where there is no such release.
+    """Return Helm's status of the release, or None if the release does not exist.
 
     Raises:
-        Refused: the cluster cannot be asked.
+        Refused: the cluster does not respond.
     """
     try:
         return settled(programs)[0]
@@ -96,7 +100,7 @@ def status_of(programs: Programs) -> str | None:
 
 
 def upgrade(options: Options) -> int:
-    """Look, upgrade, look again."""
+    """Check a release, upgrade it, and check it again."""
     programs = programs_of(options)
     kept = json.loads(programs.helm("get", "values", options.release, "--output", "json"))
     with chart_values(options, kept=kept) as values:
@@ -110,7 +114,7 @@ def upgrade(options: Options) -> int:
 
 
 def change(programs: Programs, options: Options, verb: str, *words: str) -> None:
-    """Have helm install or upgrade the release, and wait until its Pods are ready."""
+    """Install or upgrade the release with helm, and wait until its Pods are ready."""
     waiting = ("--wait", "--timeout", f"{options.patience_s:g}s")
     say(
         options,
@@ -119,7 +123,7 @@ def change(programs: Programs, options: Options, verb: str, *words: str) -> None
 
 
 def after(programs: Programs, options: Options) -> int:
-    """Look at a release that was just changed, until all is well or patience ends; make the call that was named."""
+    """Check a changed release until no finding blocks or ``settle_s`` has passed; then make the call of ``--call``."""
     end = time.monotonic() + options.settle_s
     while True:
         seen = windowed(programs, options, look(programs, chart=options.chart))
@@ -131,30 +135,30 @@ def after(programs: Programs, options: Options) -> int:
         found.append(answered(programs, options.call))
     stopped = tell(options, found)
     if stopped:
-        way = "`helm rollback`" if not checks.pending(seen) else "the backup"
-        say(options, f"the way back is {way}: docs/guide/upgrade.md")
+        way = "use `helm rollback`" if not checks.pending(seen) else "restore the backup"
+        say(options, f"to go back to the previous version, {way}: see docs/guide/upgrade.md")
     return 1 if stopped else 0
 
 
 def answered(programs: Programs, call: Sequence[str]) -> Finding:
-    """Make one call through a gate, from beside it."""
+    """Make one call through a gate, from inside its Pod."""
     type_name, object_id, method, *body = call
     at = Look(programs)
     try:
         gates = at.serving("gate")
         if not gates:
-            raise Refused("there is no gate")
+            raise Refused("the release has no gate")
         ends = series_of(at.served(gates[0], "/metrics"), "goverse_tls_certificate_expiry_timestamp_seconds")
         trust = ["--ca", "/etc/goverse/tls/ca.crt"] if any(labels["link"] == "gate" for labels, _ in ends) else []
         url = f"{'https' if trust else 'http'}://localhost:8000"
         answer = at.by("gate", "call", type_name, object_id, method, *body, "--url", url, *trust)
     except (Refused, ValueError) as error:
-        return blocks("call_answered", str(error), "docs/guide/troubleshooting.md has each code")
-    return ok("call_answered", f"{type_name}/{object_id}.{method} answered {json.dumps(answer)[:80]}")
+        return blocks("call_answered", str(error), "docs/guide/troubleshooting.md explains each code")
+    return ok("call_answered", f"{type_name}/{object_id}.{method} returned {json.dumps(answer)[:80]}")
 
 
 def windowed(programs: Programs, options: Options, seen: Facts) -> Facts:
-    """Return facts whose calls are those that ended during a window, not since the processes began."""
+    """Return facts whose call counts cover a window of ``window_s``, not the whole lifetime of the processes."""
     if seen.calls is None or not options.window_s:
         return seen
     time.sleep(options.window_s)
@@ -166,7 +170,7 @@ def windowed(programs: Programs, options: Options, seen: Facts) -> Facts:
 
 
 def validate(options: Options) -> int:
-    """Look at a release that runs, and run its tests."""
+    """Check a running release, and run `helm test`."""
     programs = programs_of(options)
     seen = windowed(programs, options, look(programs, prometheus=options.prometheus))
     found = checks.judged(checks.RUNNING, seen, limits_of(options))
@@ -177,18 +181,18 @@ def validate(options: Options) -> int:
 
 
 def tested(programs: Programs, options: Options) -> Finding:
-    """Run `helm test`."""
+    """Run `helm test` and return its finding."""
     try:
         programs.helm("test", options.release, "--timeout", "120s", patience_s=150)
     except Refused as error:
-        to_do = f"`kubectl logs` of the Pod {options.release}-test; a network policy may keep it from the gates"
+        to_do = f"check `kubectl logs {options.release}-test`; a network policy may block it from the gates"
         return blocks("helm_test", str(error), to_do)
     return ok("helm_test", "passed")
 
 
 def debug(options: Options) -> int:
-    """Collect a bundle."""
+    """Collect a support bundle."""
     path, missing = bundle.collect(programs_of(options), options.folder)
-    say(options, f"wrote {path}: look through it before you send it on")
-    say(options, "\n".join(f"missing {line}" for line in missing) or "nothing is missing in it")
+    say(options, f"wrote {path}; review it before you share it")
+    say(options, "\n".join(f"missing {line}" for line in missing) or "the bundle is complete")
     return 0

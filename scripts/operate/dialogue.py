@@ -1,4 +1,4 @@
-"""What commands have in common: whom they ask, what they tell, and what they want to hear from people."""
+"""Input and output of the commands: options, printed findings and confirmations."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Run = Callable[[Options], int]
 
 
 def programs_of(options: Options) -> Programs:
-    """Return how to reach what the command line names."""
+    """Return `kubectl` and `helm` for the release of the command line."""
     return Programs(options.release, options.namespace, options.kubeconfig, options.context)
 
 
 def limits_of(options: Options) -> Limits:
-    """Return what the operator puts up with."""
+    """Return the limits of the checks from the command line."""
     return Limits(timedelta(hours=options.backup_age_h), options.errors_share)
 
 
 def tell(options: Options, findings: Iterable[Finding]) -> int:
-    """Print findings and return how many block."""
+    """Print findings and return the number of blocking ones."""
     found = list(findings)
     if options.json:
         print(json.dumps({"findings": as_documents(found)}))
@@ -35,24 +35,24 @@ def tell(options: Options, findings: Iterable[Finding]) -> int:
         print("\n".join(each.line for each in found))
     stopped = blocking(found, options.despite)
     if stopped and not options.json:
-        print(f"stopped by {', '.join(each.code for each in stopped)}; whoever knows better adds --despite CODE")
+        print(f"stopped by {', '.join(each.code for each in stopped)}; to continue anyway, add --despite CODE for each")
     return len(stopped)
 
 
 def agree(options: Options, consequence: str) -> None:
-    """Have the operator write the name of the release.
+    """Ask the operator to confirm by typing the name of the release.
 
     Raises:
-        Refused: another word, or nobody to ask.
+        Refused: the answer was another word, or there is no terminal to ask on.
     """
     if options.yes == options.release:
         return
     if options.yes or not sys.stdin.isatty():
-        raise Refused(f"{consequence}; if that is meant, add --yes {options.release}")
-    if input(f"{consequence}.\nWrite the name of the release to go on: ").strip() != options.release:
-        raise Refused("nothing was done")
+        raise Refused(f"{consequence}; to confirm, add --yes {options.release}")
+    if input(f"{consequence}.\nType the name of the release to confirm: ").strip() != options.release:
+        raise Refused("cancelled; nothing was changed")
 
 
 def say(options: Options, text: str) -> None:
-    """Tell people what happened; programs read findings alone."""
+    """Print a message; with ``--json`` to standard error, because standard output then contains findings only."""
     print(text.rstrip(), file=sys.stderr if options.json else sys.stdout)

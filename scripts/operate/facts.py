@@ -1,6 +1,7 @@
-"""What was seen of a release, as values: what Kubernetes, Helm and the cluster itself answered, taken apart.
+"""Facts about a release: the parsed output of Kubernetes, Helm and the cluster itself.
 
-Nothing here asks; ``looking`` does. Times are aware datetimes, counts are counts, ``None`` is "could not be seen".
+This module does no input or output; ``looking`` reads the facts. Times are aware datetimes. ``None`` means that a fact
+could not be read.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class Node:
-    """A node as the cluster itself knows it."""
+    """A node as it is registered in the cluster."""
 
     name: str
     state: str
@@ -42,7 +43,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Shards:
-    """How many shards there are, and how many have an owner."""
+    """Number of shards in total, with an owner, and moving."""
 
     total: int
     claimed: int
@@ -51,7 +52,7 @@ class Shards:
 
 @dataclass(frozen=True)
 class Wanted:
-    """How many Pods of a part there should be, and how many of those are of the newest template and ready."""
+    """Number of Pods that a part should have, that have the newest template, and that are ready."""
 
     part: str
     replicas: int
@@ -61,7 +62,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that was seen at one moment. ``unseen`` says what could not be, and why."""
+    """All facts at one time. ``unseen`` has the reason for each fact that could not be read."""
 
     at: datetime
     release_status: str | None = None
@@ -84,12 +85,12 @@ class Facts:
 
 
 def time_of(text: str | None) -> datetime | None:
-    """Return a time as Kubernetes writes it."""
+    """Parse a time in the format of Kubernetes."""
     return datetime.fromisoformat(text).astimezone(UTC) if text else None
 
 
 def pods_of(listing: Document) -> tuple[Pod, ...]:
-    """Take a list of Pods apart. Those of Jobs that are done do not count."""
+    """Parse a list of Pods. Pods of completed Jobs are left out."""
     found: list[Pod] = []
     for item in listing.get("items", []):
         metadata, status = item["metadata"], item.get("status", {})
@@ -112,7 +113,7 @@ def pods_of(listing: Document) -> tuple[Pod, ...]:
 
 
 def sizes_of(listing: Document) -> tuple[Wanted, ...]:
-    """Take a list of StatefulSets and Deployments apart."""
+    """Parse a list of StatefulSets and Deployments."""
     found: list[Wanted] = []
     for item in listing.get("items", []):
         status, part = item.get("status", {}), item["metadata"]["labels"]["app.kubernetes.io/component"]
@@ -122,7 +123,7 @@ def sizes_of(listing: Document) -> tuple[Wanted, ...]:
 
 
 def nodes_of(document: Document) -> tuple[Node, ...]:
-    """Take `goverse -o json nodes list` apart."""
+    """Parse the output of `goverse -o json nodes list`."""
     return tuple(
         Node(name, each["state"], each["release"], int(each["shards"]), bool(each["leader"]))
         for name, each in sorted(document.items())
@@ -130,12 +131,12 @@ def nodes_of(document: Document) -> tuple[Node, ...]:
 
 
 def shards_of(document: Document) -> Shards:
-    """Take `goverse -o json shards list` apart."""
+    """Parse the output of `goverse -o json shards list`."""
     return Shards(int(document["shards"]), int(document["claimed"]), len(document["moving"]))
 
 
 def budgets_of(listing: Document) -> dict[str, int]:
-    """Return how many Pods each budget lets go now."""
+    """Return the number of evictions that each PodDisruptionBudget allows now."""
     return {
         item["metadata"]["name"]: int(item.get("status", {}).get("disruptionsAllowed", 0))
         for item in listing.get("items", [])
@@ -143,7 +144,7 @@ def budgets_of(listing: Document) -> dict[str, int]:
 
 
 def backups_of(listing: Document) -> dict[str, datetime | None]:
-    """Return for each CronJob of backups when it last succeeded, or None where it never did."""
+    """Return the last success of each backup CronJob, or None if it never succeeded."""
     return {
         item["metadata"]["name"]: time_of(item.get("status", {}).get("lastSuccessfulTime"))
         for item in listing.get("items", [])
@@ -152,12 +153,12 @@ def backups_of(listing: Document) -> dict[str, datetime | None]:
 
 
 def migrations_of(document: Document) -> dict[str, bool]:
-    """Take `goverse -o json db status` apart: each migration, and whether it is applied."""
+    """Parse the output of `goverse -o json db status`: True for each migration that is applied."""
     return {each["name"]: each["applied"] is not None for each in document["migrations"]}
 
 
 def series_of(text: str, name: str) -> list[tuple[dict[str, str], float]]:
-    """Return the samples of one series in a text for Prometheus."""
+    """Return the samples of one metric from text in the Prometheus format."""
     found: list[tuple[dict[str, str], float]] = []
     for line in text.splitlines():
         match = _SERIES.match(line)
@@ -167,7 +168,7 @@ def series_of(text: str, name: str) -> list[tuple[dict[str, str], float]]:
 
 
 def calls_of(texts: Iterable[str]) -> dict[str, float]:
-    """Return how many calls ended how, over all gates."""
+    """Return the number of calls by status, summed over all gates."""
     found: dict[str, float] = {}
     for text in texts:
         for labels, count in series_of(text, "goverse_method_calls_total"):
@@ -176,7 +177,7 @@ def calls_of(texts: Iterable[str]) -> dict[str, float]:
 
 
 def certificates_of(texts: Mapping[str, str]) -> dict[str, datetime]:
-    """Return when the certificates end, by Pod and link."""
+    """Return the expiry of each certificate, by Pod and link."""
     return {
         f"{pod} {labels['link']}": datetime.fromtimestamp(at, UTC)
         for pod, text in texts.items()
@@ -185,7 +186,7 @@ def certificates_of(texts: Mapping[str, str]) -> dict[str, datetime]:
 
 
 def alerts_of(document: Document, namespace: str) -> tuple[str, ...]:
-    """Return the alerts of a namespace that fire, from Prometheus' `/api/v1/alerts`."""
+    """Return the firing alerts of a namespace from Prometheus' `/api/v1/alerts`."""
     return tuple(
         sorted(
             {

@@ -1,4 +1,4 @@
-"""What a check found: a stable code, how bad it is, what was seen, and what to do next."""
+"""Findings: the result of a check, with a stable code, a severity, an observation and a next step."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from enum import StrEnum
 
 
 class Weight(StrEnum):
-    """What a finding does to the work that it was looked for."""
+    """Severity of a finding."""
 
     OK = "ok"
-    """Looked at, and well."""
+    """The check passed."""
     NOTE = "note"
-    """Worth knowing; nothing to do."""
+    """Information; no action is needed."""
     WARNING = "warning"
-    """Goes on; somebody should look."""
+    """The command continues; the operator should look into it."""
     BLOCKS = "blocks"
-    """Does not go on, unless the operator names its code in ``--despite``."""
+    """The command stops, unless the operator passes the code in ``--despite``."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     code: str
     weight: Weight
@@ -30,39 +30,39 @@ class Finding:
     next: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a finding that leaves its reader alone."""
+        """Refuse a warning or blocking finding without a next step."""
         if self.weight in (Weight.WARNING, Weight.BLOCKS) and not self.next:
             raise ValueError(f"the finding {self.code} does not say what to do next")
 
     @property
     def line(self) -> str:
-        """The finding for people."""
+        """The finding as text."""
         text = f"{self.weight.value:8} {self.code}: {self.seen}"
         return f"{text}\n{'':8} -> {self.next}" if self.next else text
 
 
 def ok(code: str, seen: str) -> Finding:
-    """Something that is well."""
+    """Return a finding for a check that passed."""
     return Finding(code, Weight.OK, seen)
 
 
 def note(code: str, seen: str, to_do: str = "") -> Finding:
-    """Something to know."""
+    """Return an informational finding."""
     return Finding(code, Weight.NOTE, seen, to_do)
 
 
 def warning(code: str, seen: str, to_do: str) -> Finding:
-    """Something to look at."""
+    """Return a warning."""
     return Finding(code, Weight.WARNING, seen, to_do)
 
 
 def blocks(code: str, seen: str, to_do: str) -> Finding:
-    """Something that has to be right first."""
+    """Return a blocking finding."""
     return Finding(code, Weight.BLOCKS, seen, to_do)
 
 
 def blocking(findings: Iterable[Finding], despite: Sequence[str] = ()) -> list[Finding]:
-    """Return what keeps the work from going on; ``despite`` are codes that the operator takes on."""
+    """Return the blocking findings, except those whose codes are in ``despite``."""
     return [each for each in findings if each.weight is Weight.BLOCKS and each.code not in despite]
 
 

@@ -1,4 +1,4 @@
-"""Runs a Job to its end and gives back what it said."""
+"""Runs a Kubernetes Job to completion and returns its log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scripts.operate.programs import Programs, Refused
 
 _PAUSE_S = 2.0
 TROUBLE_S = 120.0
-"""Time for which a cluster that does not answer is borne: a Job goes on without whoever waits for it."""
+"""Retry time while the API server does not respond. The Job itself keeps running during that time."""
 
 _FINAL = ("(NotFound)", "(Forbidden)", "(Unauthorized)", "(Invalid)", "(BadRequest)")
 
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 def patiently(ask: Callable[[], T], *, trouble_s: float | None = None, pause_s: float | None = None) -> T:
-    """Ask until there is an answer, for a bounded time.
+    """Retry ``ask`` until it succeeds, for at most ``trouble_s``.
 
     Raises:
-        Refused: the last refusal, or one that no repetition changes.
+        Refused: the last error, or one that a retry cannot fix.
     """
     end = time.monotonic() + (TROUBLE_S if trouble_s is None else trouble_s)
     while True:
@@ -35,11 +35,11 @@ def patiently(ask: Callable[[], T], *, trouble_s: float | None = None, pause_s: 
 
 
 def run(programs: Programs, job: dict[str, Any], *, patience_s: float) -> str:
-    """Create a Job, wait for its end, return its log.
+    """Create a Job, wait until it ends, and return its log.
 
     Raises:
-        Refused: it failed, did not end in time, or the cluster did not answer for long; it is left for whoever wants
-            to look.
+        Refused: the Job failed or did not end in time, or the API server did not respond for ``TROUBLE_S``. The Job is
+            kept for inspection.
     """
     name = job["metadata"]["name"]
     patiently(lambda: _create(programs, job))
@@ -48,7 +48,7 @@ def run(programs: Programs, job: dict[str, Any], *, patience_s: float) -> str:
         try:
             status = patiently(lambda: programs.document("get", "job", name)).get("status", {})
         except Refused as error:
-            raise Refused(f"{error}\nwhat becomes of the Job {name} is not known: kubectl get job {name}") from error
+            raise Refused(f"{error}\nthe state of the Job {name} is unknown: check kubectl get job {name}") from error
         conditions = conditions_of(status)
         if "Complete" in conditions:
             return _log(programs, name)
@@ -56,7 +56,7 @@ def run(programs: Programs, job: dict[str, Any], *, patience_s: float) -> str:
             why = conditions["Failed"].get("message", "")
             raise Refused(f"the Job {name} failed: {why}\n{_log(programs, name, '--tail', '20')}")
         if time.monotonic() >= end:
-            raise Refused(f"the Job {name} did not end in {patience_s:g} s; it goes on: kubectl logs job/{name}")
+            raise Refused(f"the Job {name} is still running after {patience_s:g} s: check kubectl logs job/{name}")
         time.sleep(_PAUSE_S)
 
 
@@ -67,7 +67,7 @@ def conditions_of(status: dict[str, Any]) -> dict[str, Any]:
 
 
 def _create(programs: Programs, job: dict[str, Any]) -> None:
-    """Create it; where an answer was lost, it is there already."""
+    """Create the Job. It may exist already if the response to an earlier attempt was lost."""
     try:
         programs.kubectl("create", "--filename", "-", given=json.dumps(job))
     except Refused as error:
@@ -76,8 +76,8 @@ def _create(programs: Programs, job: dict[str, Any]) -> None:
 
 
 def _log(programs: Programs, name: str, *words: str) -> str:
-    """Return what it said, or why that cannot be had: whether it is done was seen already."""
+    """Return the log of the Job, or the reason why it cannot be read; the Job's result is known already."""
     try:
         return patiently(lambda: programs.kubectl("logs", f"job/{name}", "--all-containers", *words), trouble_s=20)
     except Refused as error:
-        return f"{name}: its log cannot be had: {error}"
+        return f"{name}: the log cannot be read: {error}"

@@ -1,7 +1,8 @@
-"""Looks at a release: asks Kubernetes, Helm and the processes themselves, and gives facts.
+"""Reads the facts about a release from Kubernetes, Helm and the processes themselves.
 
-Commands of the cluster run inside a gate and a node, which know the stores and have the certificates; `/metrics` and
-`/readyz` are asked there too, since network policies let nobody else in. What cannot be seen is noted, never fatal.
+`goverse` commands run inside a gate or a node, which have the addresses of the stores and the certificates. `/metrics`
+and `/readyz` are read there too, because network policies block other clients. A fact that cannot be read is noted and
+is never fatal.
 """
 
 from __future__ import annotations
@@ -27,45 +28,45 @@ SERVING = ("node", "gate")
 
 
 class Look:
-    """One look at a release. The pieces are asked for one by one and remembered with what could not be seen."""
+    """One reading of a release. Facts are read one by one; ``unseen`` collects the errors."""
 
     def __init__(self, programs: Programs) -> None:
-        """Look by these programs."""
+        """Read the Pods of the release with ``programs``."""
         self.programs = programs
         self.unseen: dict[str, str] = {}
         self.pods = self.seen("pods", lambda: taken.pods_of(programs.of_release("pods")))
 
     def seen(self, what: str, ask: Callable[[], T]) -> T | None:
-        """Return what was asked for, or None and a note on why not."""
+        """Return the result of ``ask``, or None after recording its error in ``unseen``."""
         try:
             return ask()
         except Refused as error:
             self.unseen[what] = str(error)
         except (KeyError, TypeError, ValueError) as error:
-            self.unseen[what] = f"the answer has another form: {type(error).__name__}: {error}"
+            self.unseen[what] = f"unexpected output: {type(error).__name__}: {error}"
         return None
 
     def serving(self, part: str | None = None) -> list[Pod]:
-        """Return the Pods of nodes and gates, those that are ready first."""
+        """Return the Pods of nodes and gates, ready ones first."""
         found = [pod for pod in self.pods or () if pod.part in SERVING and part in (None, pod.part)]
         return sorted(found, key=lambda pod: (not pod.ready, pod.leaving, pod.name))
 
     def by(self, part: str, *words: str) -> Any:
-        """Run `goverse` in a process of this part.
+        """Run `goverse` in a Pod of this part.
 
         Raises:
-            Refused: there is none, or it failed.
+            Refused: the part has no Pod, or the command failed.
         """
         pods = self.serving(part)
         if not pods:
-            raise Refused(f"there is no Pod of a {part} to ask in")
+            raise Refused(f"the release has no Pod of a {part} to run the command in")
         return self.programs.goverse(pods[0].name, part, *words)
 
     def served(self, pod: Pod, path: str) -> str:
-        """Return what a process answers under a path, whatever the status.
+        """Return the response body of a process's path, whatever the status.
 
         Raises:
-            Refused: it does not answer.
+            Refused: the process does not respond.
         """
         return self.programs.inside(pod.name, pod.part, PYTHON, "-m", "goverse_cli.health", pod.part, path)
 
@@ -73,43 +74,43 @@ class Look:
         """Return the metrics of each Pod.
 
         Raises:
-            Refused: one does not answer.
+            Refused: a process does not respond.
         """
         return {pod.name: self.served(pod, "/metrics") for pod in self.serving(part)}
 
     def readiness(self) -> dict[str, tuple[str, ...]]:
-        """Return for each Pod why it is not ready; nothing where it is.
+        """Return the reasons why each Pod is not ready; empty for a ready Pod.
 
         Raises:
-            Refused: one does not answer.
+            Refused: a process does not respond.
         """
         return {pod.name: tuple(json.loads(self.served(pod, "/readyz"))["reasons"]) for pod in self.serving()}
 
 
 def settled(programs: Programs) -> tuple[str, str]:
-    """Return Helm's word on the release, and the release of GoVerse that it installed.
+    """Return Helm's status of the release, and the version of GoVerse that it installed.
 
     Raises:
-        Refused: there is none.
+        Refused: the release does not exist.
     """
     newest = json.loads(programs.helm("history", programs.release, "--max", "1", "--output", "json"))[-1]
     return str(newest["status"]), str(newest["app_version"])
 
 
 def app_version(programs: Programs, chart: Path) -> str:
-    """Return the release that a chart installs.
+    """Return the version of GoVerse that a chart installs.
 
     Raises:
-        Refused: it is no chart.
+        Refused: the path is not a chart.
     """
     found = re.search(r"^appVersion:\s*[\"']?([^\"'\s]+)", programs.helm("show", "chart", chart), re.MULTILINE)
     if found is None:
-        raise Refused(f"{chart} names no appVersion")
+        raise Refused(f"the chart {chart} has no appVersion")
     return found[1]
 
 
 def rendered(programs: Programs, chart: Path, values: Sequence[str]) -> str | None:
-    """Return why the chart does not take these values, or None where it does."""
+    """Return the error with which the chart refuses these values, or None if it accepts them."""
     try:
         programs.helm("template", programs.release, chart, *values)
     except Refused as error:
@@ -118,18 +119,18 @@ def rendered(programs: Programs, chart: Path, values: Sequence[str]) -> str | No
 
 
 def known_migrations(folder: Path = MIGRATIONS) -> tuple[str, ...]:
-    """Return the migrations of the release that this folder belongs to."""
+    """Return the names of the migrations in ``folder``."""
     return tuple(sorted(path.stem for path in folder.glob("*.sql")))
 
 
 def look(programs: Programs, *, chart: Path | None = None, values: Sequence[str] = (), prometheus: str = "") -> Facts:
-    """Look at a release; with a chart also at what an upgrade to it would be.
+    """Read the facts of a release and, if a chart is given, of an upgrade to that chart.
 
     Args:
-        programs: how to ask.
+        programs: `kubectl` and `helm` for the release.
         chart: the new chart.
-        values: helm's words for its values.
-        prometheus: `NAMESPACE/SERVICE:PORT`, to be asked for alerts; empty asks nobody.
+        values: helm's arguments for its values.
+        prometheus: `NAMESPACE/SERVICE:PORT` of a Prometheus with alerts; empty skips them.
     """
     at = Look(programs)
     state = at.seen("release_settled", lambda: settled(programs)) or (None, None)
@@ -159,19 +160,19 @@ def look(programs: Programs, *, chart: Path | None = None, values: Sequence[str]
 
 
 def alerts(programs: Programs, prometheus: str) -> tuple[str, ...]:
-    """Return the alerts of the namespace that fire.
+    """Return the firing alerts of the namespace.
 
     Raises:
-        Refused: the name has another form, or Prometheus does not answer.
+        Refused: ``prometheus`` is malformed, or Prometheus does not respond.
     """
     namespace, _, service = prometheus.partition("/")
     if not re.fullmatch(r"[\w.-]+:\w+", service):
-        raise Refused(f"{prometheus!r} is not NAMESPACE/SERVICE:PORT")
+        raise Refused(f"{prometheus!r} is invalid; the form is NAMESPACE/SERVICE:PORT")
     path = f"/api/v1/namespaces/{namespace}/services/http:{service}/proxy/api/v1/alerts"
     return taken.alerts_of(json.loads(programs.kubectl("get", "--raw", path)), programs.namespace)
 
 
 def since(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """Return how many calls ended how between two looks; a counter that went back began anew."""
+    """Return the calls by status between two readings. A counter that decreased was reset by a restart."""
     counts = {code: count - before.get(code, 0.0) for code, count in after.items()}
     return {code: after[code] if count < 0 else count for code, count in counts.items()}

@@ -1,6 +1,6 @@
-"""`kubectl` and `helm`, run with a bound in time; what they refuse becomes one error with what they said.
+"""Runs `kubectl` and `helm` with a timeout. A failure becomes one exception with their error message.
 
-``OPERATE_KUBECTL`` and ``OPERATE_HELM`` name other programs than those on the path.
+The environment variables ``OPERATE_KUBECTL`` and ``OPERATE_HELM`` replace the programs found on the path.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 
 class Refused(Exception):
-    """Something was not carried out; the message says what and why."""
+    """An operation failed; the message says which one and why."""
 
 
 @dataclass(frozen=True)
 class Programs:
-    """The two programs, for one release in one namespace."""
+    """`kubectl` and `helm` for one release in one namespace."""
 
     release: str
     namespace: str
@@ -28,10 +28,10 @@ class Programs:
     patience_s: float = 60.0
 
     def kubectl(self, *words: str | Path, given: str | None = None, patience_s: float | None = None) -> str:
-        """Run kubectl in the namespace and return what it printed.
+        """Run kubectl in the namespace and return its output.
 
         Raises:
-            Refused: it failed, or took too long.
+            Refused: it failed or timed out.
         """
         where = ["--namespace", self.namespace]
         where += ["--kubeconfig", str(self.kubeconfig)] if self.kubeconfig else []
@@ -39,10 +39,10 @@ class Programs:
         return self._run(os.environ.get("OPERATE_KUBECTL", "kubectl"), [*where, *words], given, patience_s)
 
     def helm(self, *words: str | Path, patience_s: float | None = None) -> str:
-        """Run helm in the namespace and return what it printed.
+        """Run helm in the namespace and return its output.
 
         Raises:
-            Refused: it failed, or took too long.
+            Refused: it failed or timed out.
         """
         where = ["--namespace", self.namespace]
         where += ["--kubeconfig", str(self.kubeconfig)] if self.kubeconfig else []
@@ -50,7 +50,7 @@ class Programs:
         return self._run(os.environ.get("OPERATE_HELM", "helm"), [*words, *where], None, patience_s)
 
     def document(self, *words: str) -> Any:
-        """Return what `kubectl ... --output json` printed, as values.
+        """Return the parsed output of `kubectl ... --output json`.
 
         Raises:
             Refused: as ``kubectl``.
@@ -58,7 +58,7 @@ class Programs:
         return json.loads(self.kubectl(*words, "--output", "json"))
 
     def of_release(self, kinds: str) -> Any:
-        """Return the objects of these kinds that belong to the release.
+        """Return the release's objects of these kinds.
 
         Raises:
             Refused: as ``kubectl``.
@@ -66,7 +66,7 @@ class Programs:
         return self.document("get", kinds, "--selector", f"app.kubernetes.io/instance={self.release}")
 
     def inside(self, pod: str, container: str, *words: str) -> str:
-        """Run a command in a container and return what it printed.
+        """Run a command in a container and return its output.
 
         Raises:
             Refused: as ``kubectl``.
@@ -74,7 +74,7 @@ class Programs:
         return self.kubectl("exec", pod, "--container", container, "--", *words)
 
     def goverse(self, pod: str, container: str, *words: str) -> Any:
-        """Run `goverse -o json ...` in a container, which knows where the cluster's stores are, and return its result.
+        """Run `goverse -o json ...` in a container, which is configured for the cluster's stores; return its result.
 
         Raises:
             Refused: as ``kubectl``.
@@ -90,10 +90,10 @@ class Programs:
             )
         except FileNotFoundError as error:
             raise Refused(
-                f"{program} is not there: install it, or name it in OPERATE_KUBECTL or OPERATE_HELM"
+                f"{program} was not found: install it, or set OPERATE_KUBECTL or OPERATE_HELM to its path"
             ) from error
         except subprocess.TimeoutExpired as error:
-            raise Refused(f"{told} did not end in {limit_s:g} s") from error
+            raise Refused(f"{told} timed out after {limit_s:g} s") from error
         if ran.returncode:
             raise Refused(f"{told}: {ran.stderr.strip() or ran.stdout.strip() or f'exit code {ran.returncode}'}")
         return ran.stdout

@@ -1,4 +1,4 @@
-"""The commands `backup` and `restore`."""
+"""The commands `backup` and `restore` of the operator's tool."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAUSE_S = 3.0
 
 
 def backup(options: Options) -> int:
-    """Make a backup of each store now."""
+    """Create a backup of each store now."""
     programs = programs_of(options)
     cronjobs = _cronjobs(programs)
     for cronjob in cronjobs:
@@ -28,7 +28,7 @@ def backup(options: Options) -> int:
 
 
 def restore(options: Options) -> int:
-    """Restore the database from a dump: list, stop, start, or all of it but the stop."""
+    """Run one step of a restore: list the dumps, stop the processes, start them, or restore a dump and start them."""
     programs = programs_of(options)
     cronjob = next(each for each in _cronjobs(programs) if each["metadata"]["name"].endswith("-postgres"))
     if options.list:
@@ -43,7 +43,7 @@ def restore(options: Options) -> int:
         if done and not options.start and not (options.no_start or options.no_migrate):
             done = _start(programs, options, workloads)
     except (Refused, KeyboardInterrupt) as error:
-        told = str(error) or "interrupted; a Job that runs goes on"
+        told = str(error) or "interrupted; a running Job is not stopped"
         raise Refused(told if any(replicas.values()) else f"{told}\n{_stopped(options)}") from error
     if not any(replicas.values()) and (not done or options.no_start or options.no_migrate):
         say(options, _stopped(options))
@@ -51,22 +51,22 @@ def restore(options: Options) -> int:
 
 
 def _stopped(options: Options) -> str:
-    """Return how things are, and how to go on."""
+    """Return a message that gates and nodes are stopped, and how to continue."""
     command = f"python3 -m scripts.operate restore {options.release} --namespace {options.namespace}"
     return (
-        "gates and nodes are stopped, and callers get nothing. Go on with\n"
+        "gates and nodes are stopped, so all calls fail. Continue with\n"
         f"  {command} --dump {options.dump or 'NAME'}   to restore (again), or\n"
-        f"  {command} --start   to start what was stopped, with the database as it is"
+        f"  {command} --start   to start gates and nodes with the database as it is"
     )
 
 
 def _replace(programs: Programs, options: Options, cronjob: dict[str, Any], replicas: dict[str, int]) -> bool:
-    """Restore, and bring the schema to the present release; tell whether that was done."""
+    """Restore a dump and migrate the schema to the installed version. Returns False if a finding blocked it."""
     found = restoring.may_restore(options.dump, Look(programs).pods, replicas)
     found.append(restoring.none_runs(programs.of_release("jobs")["items"]))
     if tell(options, found):
         return False
-    agree(options, f"the database of {options.release} is replaced; what was acknowledged after {options.dump} is lost")
+    agree(options, f"this replaces the database of {options.release}; all commits after {options.dump} are lost")
     now = _now()
     steps = [restoring.restore_job(cronjob, options.dump, now)]
     if not options.no_migrate:
@@ -78,7 +78,7 @@ def _replace(programs: Programs, options: Options, cronjob: dict[str, Any], repl
 
 
 def _start(programs: Programs, options: Options, workloads: Sequence[Any]) -> bool:
-    """Start what `--stop` stopped, unless a restore still runs; tell whether that was done."""
+    """Start gates and nodes that `--stop` stopped. Returns False if a restore is still running."""
     found = restoring.none_runs(jobs.patiently(partial(programs.of_release, "jobs"))["items"])
     if blocking([found]) and tell(options, [found]):
         return False
@@ -87,10 +87,10 @@ def _start(programs: Programs, options: Options, workloads: Sequence[Any]) -> bo
         if each["spec"]["replicas"]:
             continue
         if count is None:
-            say(options, f"start the {_part(each)}s: kubectl scale; how many there were is not known here")
+            say(options, f"start the {_part(each)}s with kubectl scale; their number of replicas was not recorded")
             continue
         jobs.patiently(partial(programs.kubectl, "scale", name, f"--replicas={count}"))
-    say(options, "started; see `python3 -m scripts.operate validate`")
+    say(options, "started; check the release with `python3 -m scripts.operate validate`")
     return True
 
 
@@ -100,31 +100,31 @@ def _remembered(workload: Any) -> str | None:
 
 
 def stop(programs: Programs, options: Options, workloads: Sequence[Any]) -> int:
-    """Stop gates and nodes, and remember how many there were."""
-    agree(options, f"callers of {options.release} get no answers from now on")
+    """Stop gates and nodes, and record their number of replicas in an annotation."""
+    agree(options, f"this stops {options.release}: all calls fail until it is started again")
     try:
-        for each in sorted(workloads, key=_part):  # gates first, so that nobody waits for nodes
+        for each in sorted(workloads, key=_part):  # gates first, so that no call waits for a node
             name, count = f"{each['kind'].lower()}/{each['metadata']['name']}", each["spec"]["replicas"]
             if count:
                 note = f"{restoring.REMEMBERED}={count}"
                 jobs.patiently(partial(programs.kubectl, "annotate", "--overwrite", name, note))
             jobs.patiently(partial(programs.kubectl, "scale", name, "--replicas=0"))
-        _await_nobody(programs, options)
+        _wait_until_stopped(programs, options)
     except (Refused, KeyboardInterrupt) as error:
         raise Refused(f"{str(error) or 'interrupted'}\n{_stopped(options)}") from error
-    say(options, "nobody serves")
+    say(options, "gates and nodes are stopped")
     return 0
 
 
-def _await_nobody(programs: Programs, options: Options) -> None:
+def _wait_until_stopped(programs: Programs, options: Options) -> None:
     end = time.monotonic() + options.patience_s
     while True:
         look = Look(programs)
-        left = "the Pods could not be seen" if look.pods is None else ", ".join(sorted(p.name for p in look.serving()))
+        left = "the Pods cannot be listed" if look.pods is None else ", ".join(sorted(p.name for p in look.serving()))
         if not left:
             return
         if time.monotonic() >= end:
-            raise Refused(f"still there after {options.patience_s:g} s: {left}")
+            raise Refused(f"not stopped after {options.patience_s:g} s: {left}")
         time.sleep(_PAUSE_S)
 
 
@@ -136,7 +136,7 @@ def _workloads(programs: Programs) -> list[Any]:
 def _cronjobs(programs: Programs) -> list[dict[str, Any]]:
     found = [each for each in programs.of_release("cronjobs")["items"] if "-backup-" in each["metadata"]["name"]]
     if not found:
-        raise Refused("the release makes no backups: set backups.enabled, or use your database's own means")
+        raise Refused("backups are disabled in this release: set backups.enabled, or use your database's own tools")
     return found
 
 

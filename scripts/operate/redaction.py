@@ -1,8 +1,8 @@
-"""Takes secrets out of what goes into a bundle: it is sent to people who must not have them.
+"""Redaction of secrets in a support bundle, which may be sent to people who must not see them.
 
-Kubernetes' Secrets are never asked for. What else may hold one: the environment of a Pod written as a plain value, its
-arguments, a data source name with a password, a line of a log that repeats any of them. In doubt a value is hidden: of
-the environment only what is known to be harmless stays.
+Secret objects of Kubernetes are never read. A secret may also be in the environment of a Pod as a plain value, in its
+arguments, in a data source name with a password, or in a log line that repeats any of these. When in doubt, a value is
+hidden: of the environment, only variables known to be harmless are kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HARMLESS_VARIABLES = frozenset(
         *("GOVERSE_ADMIN_DSN", "PGDATA", "POSTGRES_INITDB_ARGS", "POSTGRES_PASSWORD_FILE"),
     )
 )
-"""Variables of our own Pods; a password within one is still hidden."""
+"""Variables of GoVerse's own Pods. A password inside one of them is still hidden."""
 
 _NAMES_OF_SECRETS = frozenset(
     (
@@ -29,7 +29,7 @@ _NAMES_OF_SECRETS = frozenset(
         *("serviceAccountToken", "existingSecret", "passwordSecret", "tlsSecret", "caSecret", "pullSecrets"),
     )
 )
-"""Fields of Kubernetes and of the chart that name a secret and hold none."""
+"""Fields of Kubernetes and of the chart that contain the name of a secret, not the secret."""
 
 _REFERENCES = frozenset(("secretKeyRef", "configMapKeyRef"))
 _WORDS = frozenset(
@@ -54,7 +54,7 @@ _KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIV
 
 
 def is_secret(name: str) -> bool:
-    """Tell whether a value under this name is a secret, by the words of the name."""
+    """Return True if the words of a name suggest that its value is a secret."""
     words = [part.lower() for part in _PARTS.findall(name)]
     return not _WORDS.isdisjoint(words) or bool(_INSIDE.search("".join(words)))
 
@@ -68,7 +68,7 @@ def of_text(text: str) -> str:
 
 
 def _url(match: re.Match[str]) -> str:
-    """Hide what stands in front of the last `@`: a password may hold `/` and `@` where nobody encoded it."""
+    """Hide everything before the last `@`: a password that is not URL-encoded may contain `/` and `@`."""
     user, colon, _ = match["user"].partition(":")
     if not colon and not match["scheme"].lower().startswith("http"):
         return match[0]
@@ -76,7 +76,7 @@ def _url(match: re.Match[str]) -> str:
 
 
 def _without_pairs(text: str) -> Iterator[str]:
-    """Go through the pieces of a text, with what follows the name of a secret hidden."""
+    """Yield the pieces of a text with the values after names of secrets hidden."""
     done = at = 0
     while head := _HEAD.search(text, at):
         at = head.end()
@@ -90,7 +90,7 @@ def _without_pairs(text: str) -> Iterator[str]:
 
 
 def _value(text: str, at: int, sign: str | None) -> tuple[str, int]:
-    """Return the quotes of a value and where it ends: a string at its quotes, a word, or all of the line."""
+    """Return the quotes and the end of a value: a quoted string, a block, a word, or the rest of the line."""
     if quote := _QUOTE.match(text, at):
         closing = re.compile(rf"(?<!\\){re.escape(quote[0])}")
         closed = closing.search(text, quote.end())
@@ -102,7 +102,7 @@ def _value(text: str, at: int, sign: str | None) -> tuple[str, int]:
 
 
 def of_document(value: Any) -> Any:
-    """Return JSON values without secrets: environment and fields by their names, everything else by its text."""
+    """Return JSON values without secrets. Variables and fields are judged by name, other values by their text."""
     if isinstance(value, dict):
         value = cast("dict[str, Any]", value)
         if "name" in value and "value" in value and value["name"] not in HARMLESS_VARIABLES:
@@ -118,7 +118,7 @@ def of_document(value: Any) -> Any:
 
 
 def _of_list(values: list[object]) -> Iterator[object]:
-    """Go through a list, in which an option of a command line hides what follows it."""
+    """Yield the items of a list, hiding an item that follows a command-line option with the name of a secret."""
     hides = False
     for value in values:
         yield HIDDEN if hides and isinstance(value, str) else of_document(value)
@@ -127,7 +127,7 @@ def _of_list(values: list[object]) -> Iterator[object]:
 
 
 def _is_open(name: str, inner: Any, around: dict[str, Any]) -> bool:
-    """Tell whether a field may be looked into: it has no secret's name, or is a field that names a secret."""
+    """Return True if a field may be shown: its name does not suggest a secret, or it only refers to one by name."""
     if inner is None or isinstance(inner, bool) or inner in ("", [], {}) or name in _NAMES_OF_SECRETS:
         return True
     if name == "key":  # of a volume's item, of a toleration, of a selector

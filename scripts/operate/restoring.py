@@ -1,8 +1,8 @@
-"""Backups and the way back: Jobs made of the CronJobs that the chart installed, and the order of a restore.
+"""Jobs for backups and restores, derived from the CronJobs that the chart installed.
 
-The Job of a restore is the one of the backup with another command, so that image, password, certificates, network
-policy and volume are those that made the dump. The order: nobody serves; the dump is restored; the schema is brought to
-the present release and everything is verified; who served before serves again.
+A restore Job is the backup Job with another command. It therefore has the same image, password, certificates, network
+policy and volume as the Job that wrote the dump. A restore has four steps: stop gates and nodes, restore the dump,
+migrate and verify the database, and start gates and nodes again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 DUMP = re.compile(r"postgres-\d{8}T\d{6}Z")
 PURPOSE = "goverse/purpose"
-"""Label by which Jobs of the tool are known: `now`, `restore`, `verify`, `list`."""
+"""Label of the tool's Jobs, with the value `now`, `restore`, `verify` or `list`."""
 REMEMBERED = "goverse/replicas-before-restore"
 _LIST = """
 import os
@@ -36,11 +36,11 @@ set -euo pipefail
     pg_restore --schema=goverse --file=- "$DUMP" && echo 'SELECT goverse.prepare_days(1); COMMIT;'
 } | psql --quiet --no-password --no-psqlrc --set ON_ERROR_STOP=1 --output /dev/null "$DSN"
 """
-"""Replaces the schema in one transaction, which is committed after the last line of a dump that could be read to its
-end, with the partitions of today, which an older dump does not have and `goverse db verify` misses.
+"""Replaces the schema in one transaction, which commits only after the dump was read to its end.
 
-Nothing else of the database is touched, whatever the dump holds besides. `pg_restore --clean` is not the same: it fails
-at the keys of partitions, and leaves what the dump does not know.
+It also creates today's partitions, which an older dump lacks and `goverse db verify` expects. Nothing outside the
+schema is changed, whatever else the dump contains. `pg_restore --clean` would not work: it fails on the keys of
+partitions and keeps objects that are not in the dump.
 """
 _PASSWORD = """\
 if [ -e /etc/goverse/postgres-password/password ]; then
@@ -51,31 +51,32 @@ fi
 
 
 def may_restore(dump: str, pods: tuple[Pod, ...] | None, replicas: Mapping[str, int]) -> list[Finding]:
-    """Tell whether a restore may begin: only with a whole dump, and while nobody serves.
+    """Check that a restore may start: the dump is complete, and gates and nodes are stopped.
 
     Args:
         dump: name of the file on the volume.
-        pods: what is there, or None where that could not be seen.
-        replicas: how many of each part there are meant to be.
+        pods: Pods of the release, or None if they could not be listed.
+        replicas: configured number of replicas of each part.
     """
     found: list[Finding] = []
     if DUMP.fullmatch(dump):
-        found.append(ok("dump_whole", f"{dump} has the name of a dump that is complete"))
+        found.append(ok("dump_whole", f"{dump} is the name of a complete dump"))
     else:
-        to_do = "name one of `python3 -m scripts.operate restore --list`, like postgres-20260102T021700Z"
+        to_do = "use a name from `python3 -m scripts.operate restore --list`, for example postgres-20260102T021700Z"
         found.append(blocks("dump_whole", f"{dump!r} is not the name of a dump", to_do))
     if pods is None:
-        return [*found, blocks("nobody_serves", "the Pods could not be seen", "see that kubectl reaches the cluster")]
+        to_do = "check that kubectl can reach the cluster"
+        return [*found, blocks("nobody_serves", "the Pods cannot be listed", to_do)]
     serving = sorted(pod.name for pod in pods if pod.part in ("node", "gate"))
     meant = sorted(f"{part} ({count})" for part, count in replicas.items() if count)
     if serving or meant:
-        to_do = "stop them: `python3 -m scripts.operate restore --stop`; callers get nothing from then on"
-        return [*found, blocks("nobody_serves", f"still there: {', '.join(serving or meant)}", to_do)]
-    return [*found, ok("nobody_serves", "no node and no gate is there")]
+        to_do = "stop them with `python3 -m scripts.operate restore --stop`; all calls fail until they are started again"
+        return [*found, blocks("nobody_serves", f"still running: {', '.join(serving or meant)}", to_do)]
+    return [*found, ok("nobody_serves", "gates and nodes are stopped")]
 
 
 def none_runs(jobs: Sequence[Document]) -> Finding:
-    """Tell whether a restore, or what follows it, still runs: two would replace the schema under each other."""
+    """Check that no restore or verify Job is running: two restores would overwrite each other's schema."""
     running = sorted(
         job["metadata"]["name"]
         for job in jobs
@@ -83,13 +84,13 @@ def none_runs(jobs: Sequence[Document]) -> Finding:
         and not {"Complete", "Failed"} & conditions_of(job.get("status", {})).keys()
     )
     if not running:
-        return ok("no_restore_runs", "no Job of a restore runs")
-    to_do = f"wait for its end: kubectl wait --for=condition=complete --timeout=1h job/{running[0]}"
-    return blocks("no_restore_runs", f"runs: {', '.join(running)}", to_do)
+        return ok("no_restore_runs", "no restore is running")
+    to_do = f"wait until it ends: kubectl wait --for=condition=complete --timeout=1h job/{running[0]}"
+    return blocks("no_restore_runs", f"running: {', '.join(running)}", to_do)
 
 
 def backup_job(cronjob: Document, suffix: str) -> Document:
-    """Return the Job that makes a backup now."""
+    """Return a Job that creates a backup now."""
     name = _name(cronjob, f"now-{suffix}")
     template = cronjob["spec"]["jobTemplate"]
     spec = {**template["spec"], "ttlSecondsAfterFinished": 86_400}
@@ -97,15 +98,15 @@ def backup_job(cronjob: Document, suffix: str) -> Document:
 
 
 def restore_job(cronjob: Document, dump: str, suffix: str) -> Document:
-    """Return the Job that restores a dump.
+    """Return a Job that restores a dump.
 
     Raises:
-        Refused: the CronJob is not one of ours.
+        Refused: the CronJob was not created by this chart.
     """
     spec, pod = _pod_of(cronjob)
     containers = [each for each in pod.get("initContainers", []) if each["name"] == "dump"]
     if not containers:
-        raise Refused(f"the CronJob {cronjob['metadata']['name']} has no container that dumps")
+        raise Refused(f"the CronJob {cronjob['metadata']['name']} has no container named dump")
     restoring = {
         **containers[0],
         "name": "restore",
@@ -117,7 +118,7 @@ def restore_job(cronjob: Document, dump: str, suffix: str) -> Document:
 
 
 def list_job(cronjob: Document, suffix: str) -> Document:
-    """Return the Job that lists what is on the volume of the backups."""
+    """Return a Job that lists the backups on the volume."""
     spec, pod = _pod_of(cronjob)
     listing = {
         **pod["containers"][0],
@@ -133,7 +134,7 @@ def list_job(cronjob: Document, suffix: str) -> Document:
 
 
 def after_job(cronjob: Document, image: str, suffix: str) -> Document:
-    """Return the Job that brings the schema to the present release and verifies the database, with the tools image."""
+    """Return a Job that migrates the schema to the installed version and verifies the database, in the tools image."""
     spec, pod = _pod_of(cronjob)
     dumping = next(each for each in pod["initContainers"] if each["name"] == "dump")
     dsn = next(each["value"] for each in dumping["env"] if each["name"] == "DSN")
@@ -156,19 +157,19 @@ def after_job(cronjob: Document, image: str, suffix: str) -> Document:
 
 
 def _folder(container: Document) -> str:
-    """Return where the release keeps its dumps.
+    """Return the folder of the release's dumps.
 
     Raises:
-        Refused: the CronJob does not say: it is of another release of the chart.
+        Refused: the CronJob has no FOLDER variable, because another version of the chart created it.
     """
     for variable in container.get("env", []):
         if variable["name"] == "FOLDER":
             return str(variable["value"])
-    raise Refused("the CronJob does not say in which folder it keeps dumps: use the tool of the release that runs")
+    raise Refused("the CronJob has no FOLDER variable: use the tool of the version that is installed")
 
 
 def tools_image(cronjob: Document) -> str:
-    """Return the tools image that the CronJob keeps its dumps with."""
+    """Return the tools image of the CronJob."""
     return str(_pod_of(cronjob)[1]["containers"][0]["image"])
 
 
@@ -178,13 +179,13 @@ def _pod_of(cronjob: Document) -> tuple[Document, Document]:
 
 
 def _once(spec: Document, pod: Document) -> Document:
-    """Return a Job's spec that runs a Pod once: half a restore is not tried again over itself."""
+    """Return a Job's spec that runs its Pod once, because a failed restore must not be retried automatically."""
     template = {**spec["template"], "spec": pod}
     return {**spec, "template": template, "backoffLimit": 0, "ttlSecondsAfterFinished": 86_400}
 
 
 def _name(cronjob: Document, suffix: str) -> str:
-    """Return a name that ends with the suffix, whose time sets it apart, however long that of the CronJob is."""
+    """Return a unique name that ends with the suffix, shortened to the 63 characters that Kubernetes allows."""
     whole = str(cronjob["metadata"]["name"])
     room = 63 - len(suffix) - 1
     if len(whole) > room:

@@ -1,4 +1,4 @@
-"""The command `size`: what is asked, and how the answer is told."""
+"""The command `size`: its options and its output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scripts.operate.sizing import GIB, MIB, Nonsense, Size, Wish, measured, siz
 
 
 def human(count: float) -> str:
-    """Return bytes for people."""
+    """Format a number of bytes."""
     for unit, factor in (("GiB", GIB), ("MiB", MIB), ("KiB", 1 << 10)):
         if count >= factor:
             return f"{count / factor:,.1f} {unit}"
@@ -18,44 +18,44 @@ def human(count: float) -> str:
 
 
 def text(made: Size) -> str:
-    """Return a size for people."""
-    disk = f"{human(made.disk_objects)} of objects, {human(made.disk_changes_per_day)} of changes a day"
+    """Format a size as text."""
+    disk = f"{human(made.disk_objects)} of objects, {human(made.disk_changes_per_day)} of changes per day"
     limits = f"activations_max {made.activations_max:,}, activations_bytes_max {human(made.activations_bytes_max)}"
     rows = (
-        ("nodes", f"{made.nodes}, each with {human(made.node_memory_used)} in memory while the spare ones are away"),
+        ("nodes", f"{made.nodes}, each with {human(made.node_memory_used)} of memory in use while the spares are down"),
         ("", f"with node.{limits.replace(', ', ', node.')}"),
         ("gates", f"{made.gates}"),
         ("PostgreSQL", f"{made.postgres_cores:g} cores, {made.postgres_connections} connections"),
-        ("disk", f"{disk}, {human(made.disk_kept)} kept of them and of replies"),
-        ("log", f"{human(made.log_per_day)} a day, for archive and standbys"),
-        ("etcd", f"{made.etcd_writes:g} writes/s at most while nothing moves, {made.etcd_keepalives:g} keepalives/s"),
+        ("disk", f"{disk}, {human(made.disk_kept)} of stored changes and answers"),
+        ("WAL", f"{human(made.log_per_day)} per day, for archive and standbys"),
+        ("etcd", f"at most {made.etcd_writes:g} writes/s while no shard moves, {made.etcd_keepalives:g} keepalives/s"),
     )
     return "\n".join([*(f"{name:11} {told}" for name, told in rows), "", *(f"- {each}" for each in made.limits)])
 
 
-ABOUT = "How many nodes, gates, connections and how much disk a load takes, from what was measured."
+ABOUT = "Estimate the nodes, gates, connections and disk space for a load, from benchmark results."
 
 _OPTIONS: dict[str, str] = {
-    "objects": "objects that exist",
-    "active": "objects that are in memory at once (all)",
-    "state_bytes": "bytes of an object's state, as JSON",
-    "writes": "calls per second that change something",
+    "objects": "number of objects",
+    "active": "number of objects in memory at the same time; 0 means all",
+    "state_bytes": "size of an object's state in bytes, as JSON",
+    "writes": "calls per second that change state",
     "reads": "readonly calls per second",
-    "keyed": "share of the writes with a caller's idempotency key",
-    "node_memory": "memory limit of a node, in bytes or like 1Gi",
-    "changes_days": "days for which changes are kept",
-    "replies_s": "seconds for which replies are kept",
-    "pool_max": "connections of a node for reading",
-    "utilisation": "how busy a process may be",
-    "spare": "nodes and gates that may be away",
+    "keyed": "share of writes with an idempotency key, from 0 to 1",
+    "node_memory": "memory limit of a node, in bytes or for example 1Gi",
+    "changes_days": "retention of changes in days",
+    "replies_s": "retention of stored answers in seconds",
+    "pool_max": "database connections of a node for reading",
+    "utilisation": "target utilization of a process, from 0.05 to 0.95",
+    "spare": "nodes and gates that may be down at this load",
 }
 
 
 def quantity(written: str) -> int:
-    """Return a number of bytes, written like Kubernetes does.
+    """Parse a number of bytes in the notation of Kubernetes.
 
     Raises:
-        Nonsense: it is none.
+        Nonsense: the text is not a number of bytes.
     """
     units = {"Ki": 1 << 10, "Mi": MIB, "Gi": GIB, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "": 1}
     digits = written.rstrip("KMGTik")
@@ -63,22 +63,22 @@ def quantity(written: str) -> int:
     try:
         return int(float(digits) * units[unit])
     except (KeyError, ValueError, OverflowError) as error:
-        raise Nonsense(f"{written!r} is no number of bytes: write it like 512Mi") from error
+        raise Nonsense(f"{written!r} is not a number of bytes, for example 512Mi") from error
 
 
 def add_to(made: argparse.ArgumentParser) -> None:
-    """Make a parser the one of this command."""
+    """Add the options of this command to a parser."""
     for each in fields(Wish):
         kind = {"str": str, "int": int, "float": float}["str" if each.name == "node_memory" else str(each.type)]
         flag = f"--{each.name.replace('_', '-')}"
         told = f"{_OPTIONS[each.name]} ({each.default})"
         made.add_argument(flag, type=kind, default=str(each.default) if kind is str else each.default, help=told)
-    made.add_argument("--json", action="store_true", help="as JSON, with the figures that were used")
+    made.add_argument("--json", action="store_true", help="print JSON, including the benchmark figures that were used")
     made.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a size; 2 where the input is nonsense."""
+    """Print the estimate. Returns 2 if an option is invalid."""
     figures = measured()
     try:
         given = {each.name: getattr(options, each.name) for each in fields(Wish)}

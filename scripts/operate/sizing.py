@@ -1,8 +1,8 @@
-"""How large a cluster has to be: arithmetic on figures that were measured, never on figures written here.
+"""Capacity estimate of a cluster, calculated only from measured figures.
 
 The figures are read from `benchmarks/results.json` (`make bench`) and `benchmarks/footprint.json` (`python -m
-benchmarks.footprint`); both say by which command. What is arithmetic and what is a choice stands in
-docs/guide/scaling.md. Rates are per second, sizes bytes.
+benchmarks.footprint`). docs/guide/scaling.md explains the formulas and the assumptions. Rates are per second, sizes in
+bytes.
 """
 
 from __future__ import annotations
@@ -25,53 +25,53 @@ _COMMIT_BATCH = 64
 
 
 class Nonsense(ValueError):
-    """An input that no cluster has; says which and why."""
+    """An invalid input; the message names it and the reason."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the cluster is for."""
+    """The load that a cluster must handle."""
 
     objects: int = 100_000
     active: int = 0
-    """Objects in memory at once; 0 takes all of them."""
+    """Objects in memory at the same time; 0 means all of them."""
     state_bytes: int = 1_000
     writes: float = 100.0
     reads: float = 100.0
     keyed: float = 0.0
-    """Share of the writes that callers give an idempotency key."""
+    """Share of writes with an idempotency key."""
     node_memory: int = GIB
     """Memory limit of a node."""
     changes_days: int = 7
-    """`postgres.changes_retention_days`; 0 where the change feed is switched off."""
+    """`postgres.changes_retention_days`; 0 if the change feed is disabled."""
     replies_s: int = DAY_S
     """`node.idempotency_retention_s`."""
     pool_max: int = 4
     """`postgres.pool_max`."""
     utilisation: float = 0.5
-    """How busy a process may be at the stated load."""
+    """Target utilization of a process at this load."""
     spare: int = 1
-    """Nodes and gates that may be away at the stated load."""
+    """Nodes and gates that may be down at this load."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one gate, one node and PostgreSQL were seen to do, and to weigh."""
+    """Measured cost of one gate, one node and PostgreSQL."""
 
     write_s: float
-    """Processor seconds that a small write takes at most of the busiest process of gate and node."""
+    """CPU seconds of a small write in the busier of gate and node, at most."""
     write_byte_s: float
-    """And more for each byte of state."""
+    """Additional CPU seconds of a write for each byte of state."""
     read_s: float
     activation_bytes: float
-    """Memory of an object of a small state."""
+    """Memory of an object with a small state."""
     gate_bytes: float
     node_bytes: float
     commit_s: float
-    """Processor seconds of PostgreSQL for a write."""
+    """CPU seconds of PostgreSQL for a write."""
     commit_keyed_s: float
     object_bytes: tuple[float, float]
-    """On disk: of an object, and for each byte of its state. The rest likewise."""
+    """Disk space of an object, as (fixed, per byte of state). The fields below have the same form."""
     change_bytes: tuple[float, float]
     log_bytes: tuple[float, float]
     reply_bytes: float
@@ -79,7 +79,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Size:
-    """What the wish takes."""
+    """The estimated size of a cluster."""
 
     nodes: int
     gates: int
@@ -95,11 +95,11 @@ class Size:
     etcd_writes: float
     etcd_keepalives: float
     limits: tuple[str, ...]
-    """What decides the number of nodes, and what to look out for."""
+    """The reason for the number of nodes, and warnings."""
 
 
 def line(points: Mapping[float, float]) -> tuple[float, float]:
-    """Return (at zero, per unit) of the straight line that fits best, never below zero in either."""
+    """Fit a straight line by least squares and return (intercept, slope), both at least 0."""
     count = len(points)
     mean_x, mean_y = sum(points) / count, sum(points.values()) / count
     spread = sum((x - mean_x) ** 2 for x in points)
@@ -108,7 +108,7 @@ def line(points: Mapping[float, float]) -> tuple[float, float]:
 
 
 def measured(folder: Path = BENCHMARKS) -> Measured:
-    """Read the figures."""
+    """Read the measured figures from the benchmark results in ``folder``."""
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     footprint = json.loads((folder / "footprint.json").read_text(encoding="utf-8"))
 
@@ -141,30 +141,30 @@ def measured(folder: Path = BENCHMARKS) -> Measured:
 
 
 def check(wish: Wish) -> None:
-    """Refuse what no cluster can be.
+    """Check the inputs.
 
     Raises:
-        Nonsense: says which input, and why.
+        Nonsense: an input is out of range.
     """
     for name in ("objects", "active", "state_bytes", "writes", "reads", "spare"):
         if getattr(wish, name) < 0 or not math.isfinite(getattr(wish, name)):
-            raise Nonsense(f"{name} is {getattr(wish, name)}: it cannot be less than nothing, nor without end")
+            raise Nonsense(f"{name} is {getattr(wish, name)}; it must be a finite number of at least 0")
     if wish.active > wish.objects:
-        raise Nonsense(f"active is {wish.active}, of {wish.objects} objects in all")
+        raise Nonsense(f"active is {wish.active}, which is more than the {wish.objects} objects in total")
     for name, least in (("changes_days", 0), ("replies_s", 1), ("pool_max", 1)):
         if getattr(wish, name) < least:
-            raise Nonsense(f"{name} is {getattr(wish, name)}: at least {least}")
+            raise Nonsense(f"{name} is {getattr(wish, name)}; it must be at least {least}")
     if not 0 <= wish.keyed <= 1:
-        raise Nonsense(f"keyed is {wish.keyed}: a share, from 0 to 1")
+        raise Nonsense(f"keyed is {wish.keyed}; it must be a share from 0 to 1")
     if not 0.05 <= wish.utilisation <= 0.95:
-        raise Nonsense(f"utilisation is {wish.utilisation}: from 0.05 to 0.95")
+        raise Nonsense(f"utilisation is {wish.utilisation}; it must be from 0.05 to 0.95")
 
 
 def size(wish: Wish, figures: Measured) -> Size:
-    """Return what a wish takes.
+    """Return the estimated size of a cluster for a load.
 
     Raises:
-        Nonsense: the wish cannot be, or a node is too small for anything.
+        Nonsense: an input is out of range, or the node memory is too small.
     """
     check(wish)
     active = wish.active or wish.objects
@@ -173,7 +173,7 @@ def size(wish: Wish, figures: Measured) -> Size:
     if room < _ROOM_LEAST:
         least = (figures.node_bytes + _ROOM_LEAST) / _MEMORY_SHARE
         raise Nonsense(
-            f"node_memory is {wish.node_memory / MIB:.0f} MiB: a node takes {least / MIB:.0f} MiB before any object"
+            f"node_memory is {wish.node_memory / MIB:.0f} MiB; a node needs {least / MIB:.0f} MiB even without objects"
         )
     small, per_byte = figures.write_s, figures.write_byte_s
     busy_s = wish.writes * (small + per_byte * wish.state_bytes) + wish.reads * figures.read_s
@@ -204,7 +204,7 @@ def size(wish: Wish, figures: Measured) -> Size:
 
 
 _MEMORY_SHARE = 0.75
-"""Of a node's limit that objects and process may take: the rest is for calls under way and for Python's own slack."""
+"""Share of a node's memory limit for process and objects; the rest is for running calls and Python's overhead."""
 _ROOM_LEAST = 64 * MIB
 
 
@@ -213,21 +213,21 @@ def _at(line_of: tuple[float, float], state_bytes: float) -> float:
 
 
 def _state_factor(wish: Wish, figures: Measured) -> float:
-    """Return how much more a larger state costs PostgreSQL: as much as it writes more of its log."""
+    """Return the factor by which a larger state costs PostgreSQL more, estimated by the growth of its WAL."""
     return _at(figures.log_bytes, wish.state_bytes) / max(1.0, _at(figures.log_bytes, 0))
 
 
 def _limits(wish: Wish, nodes: int, by_calls: int, by_memory: int, cores: float) -> list[str]:
-    found = [f"nodes: {by_calls} for the calls, {by_memory} for the objects in memory, {wish.spare} that may be away"]
+    found = [f"nodes: {by_calls} for the calls, {by_memory} for the objects in memory, {wish.spare} spare"]
     connections = nodes * (wish.pool_max + 1)
     if connections > 90:
         found.append(
-            f"{connections} connections are more than PostgreSQL's default of 100 leaves: raise max_connections"
+            f"{connections} connections exceed what PostgreSQL's default of 100 leaves: raise max_connections"
         )
     if cores > 2:
-        found.append("more than two cores of PostgreSQL were never measured: all data goes through one server")
+        found.append("more than two cores of PostgreSQL were not measured; all data goes through one server")
     if wish.state_bytes > 16_384:
-        found.append("states of more than 16 KiB were never measured: this is a straight line drawn on")
+        found.append("states above 16 KiB were not measured; this is a linear extrapolation")
     if nodes > 1_000:
-        found.append("more than 1 000 nodes were never even reckoned with: see docs/design/scale.md")
+        found.append("more than 1 000 nodes are outside the design limits: see docs/design/scale.md")
     return found

@@ -1,8 +1,8 @@
-"""Releases as numbers, and which may follow which.
+"""Version numbers of releases, and the supported steps between them.
 
-The rule is that of docs/guide/compatibility.md: peers at most one minor apart serve together, so an upgrade goes one
-minor at a time; before 1.0 as well. Going back is the same step the other way, as far as the schema of the database
-lets it.
+The rule is in docs/guide/compatibility.md: processes that are at most one minor version apart work together, also
+before 1.0. So an upgrade goes one minor version at a time. Going back is the same step in the other direction, if the
+schema of the database allows it.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ _FORM = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[.\-+]?([A-Za-z].*))?$")
 
 @dataclass(frozen=True, order=True)
 class Version:
-    """A release; what stands behind the three numbers of a preliminary one is not compared."""
+    """A version of three numbers. The suffix of a pre-release is ignored."""
 
     major: int
     minor: int
     patch: int
 
     def __str__(self) -> str:
-        """Write it as it is written elsewhere."""
+        """Return the usual notation, for example 1.2.3."""
         return f"{self.major}.{self.minor}.{self.patch}"
 
 
 class Step(StrEnum):
-    """What a change of the release is."""
+    """Kind of a version change."""
 
     SAME = "same"
     PATCH = "patch"
     MINOR = "minor"
     BACK = "back"
-    """To an older patch, or one minor back."""
+    """To an older patch version, or one minor version back."""
     TOO_FAR = "too_far"
-    """Over a minor, in either direction, or to another major."""
+    """More than one minor version in either direction, or another major version."""
 
 
 def parse(text: str) -> Version | None:
-    """Return the release that a text names, or None where it names none."""
+    """Parse a version; returns None if the text is not a version."""
     match = _FORM.match(text.strip())
     return Version(*(int(part) for part in match.groups()[:3])) if match else None
 
 
 def step(present: Version, wanted: Version) -> Step:
-    """Tell what going from one release to the other is."""
+    """Return the kind of change from one version to another."""
     if present == wanted:
         return Step.SAME
     if present.major != wanted.major or abs(present.minor - wanted.minor) > 1:
