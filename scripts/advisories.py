@@ -1,10 +1,10 @@
-"""Ask whether anything that is shipped has a known vulnerability: `advisories.py [FILE...]`, CycloneDX documents.
+"""Check shipped dependencies for known vulnerabilities: `advisories.py [FILE...]`, with CycloneDX documents.
 
-Exit code 0: asked, and nothing known. 1: something is known. 2: it could not be asked, so nothing is known.
+Exit codes: 0 no known vulnerability, 1 a known vulnerability, 2 the check could not be done.
 
-pip-audit says "no known vulnerabilities" and ends with 0 where the registry knows nothing of advisories, as mirrors do.
-So it is asked first about a release whose vulnerabilities are public; only who answers that is believed. Runs in
-the environment of scripts/chain_tools.sh.
+pip-audit reports "no known vulnerabilities" and exits with 0 if the package index has no advisories, as is the case for
+mirrors. So this program first queries a release with published vulnerabilities, and trusts the service only if it
+reports them. Runs in the environment of scripts/chain_tools.sh.
 """
 
 import json
@@ -20,7 +20,7 @@ ASKED_FOR_S = 600
 
 
 def ask(requirements):
-    """Return what is known of these `name==version` lines, or a sentence that says why nothing could be asked."""
+    """Return pip-audit's result for `name==version` lines, or an error message if the query failed."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("".join(f"{line}\n" for line in requirements))
         file.flush()
@@ -34,20 +34,20 @@ def ask(requirements):
     try:
         return json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):
-        return (done.stderr.strip().splitlines() or [f"pip-audit ended with {done.returncode}"])[-1]
+        return (done.stderr.strip().splitlines() or [f"pip-audit exited with code {done.returncode}"])[-1]
 
 
 def vulnerabilities(answer):
-    """Return lines for what is known."""
+    """Return one line for each known vulnerability."""
     return [
-        f"{package['name']} {package['version']}: {found['id']}, repaired in {', '.join(found['fix_versions']) or 'no'}"
+        f"{package['name']} {package['version']}: {found['id']}, fixed in: {', '.join(found['fix_versions']) or 'none'}"
         for package in answer
         for found in package.get("vulns", [])
     ]
 
 
 def shipped(files):
-    """Return the packages of all documents: those of Python, and how many there are of npm."""
+    """Return the Python packages of all documents, and the number of npm packages."""
     python, npm = set(), 0
     for file in files:
         for component in json.loads(file.read_text(encoding="utf-8")).get("components", []):
@@ -59,27 +59,27 @@ def shipped(files):
 
 
 def unasked(reason):
-    """Say that nothing is known."""
-    print(f"The service of advisories could not be asked, so nothing was checked: {reason}", file=sys.stderr)
+    """Report that the check could not be done."""
+    print(f"The advisory service could not be queried, so nothing was checked: {reason}", file=sys.stderr)
     return 2
 
 
 def main(files):
-    """Ask about all of it."""
+    """Check all packages of the documents."""
     python, npm = shipped(files)
     if not python:
-        return unasked("there are no documents with packages; run make sbom")
+        return unasked("no documents with packages found; run make sbom")
     if npm:
-        return unasked(f"{npm} packages are not Python's; only those are asked about here")
+        return unasked(f"{npm} packages are not Python packages, which are the only supported kind")
     probe = ask([KNOWN_TO_BE_VULNERABLE])
     if isinstance(probe, str) or not vulnerabilities(probe):
-        reason = probe if isinstance(probe, str) else "it knows of no package that is vulnerable"
-        return unasked(f"asked about {KNOWN_TO_BE_VULNERABLE}: {reason}")
+        reason = probe if isinstance(probe, str) else "it reports no vulnerability, although some are published"
+        return unasked(f"test query for {KNOWN_TO_BE_VULNERABLE}: {reason}")
     answer = ask(python)
     if isinstance(answer, str):
         return unasked(answer)
     found = vulnerabilities(answer)
-    print("\n".join(found) or f"{len(python)} packages, and no advisory about any of them")
+    print("\n".join(found) or f"{len(python)} packages without a known vulnerability")
     return 1 if found else 0
 
 

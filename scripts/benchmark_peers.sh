@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Install what the benchmark compares with, into a folder of its own: scripts/benchmark_peers.sh FOLDER [restate] [ray]
+# Install the systems that the benchmark compares GoVerse with: scripts/benchmark_peers.sh FOLDER [restate] [ray]
 #
-# These are other projects' servers and SDKs. They are no dependencies of this one, so they never enter its environment.
+# They are servers and SDKs of other projects, not dependencies, so each gets an environment of its own in FOLDER.
 set -euo pipefail
 
 folder=$1
@@ -28,7 +28,7 @@ for peer in "$@"; do
       "${pip[@]}" 'ray[serve]~=2.60.0' uvloop httptools
       ;;
     *)
-      echo "there is no peer $peer" >&2
+      echo "unknown peer: $peer (known: restate, ray)" >&2
       exit 2
       ;;
   esac

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Write what the clients are made from, and build them: openapi/openapi.json from the sample application, the Python
-# client without `async` from the one with it, and both packages into dist/clients.
+# Generate the sources of the clients and build them: openapi/openapi.json from the sample application, the synchronous
+# Python client from the asynchronous one, and the Python and TypeScript packages into dist/clients.
 #   usage: [PYTHON=.venv/bin/python] scripts/build_clients.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Put the programs that look at what is shipped and at the workflows into an environment of their own (CHAIN_TOOLS,
-# .chain-tools): cyclonedx-py, pip-audit, zizmor, check-jsonschema, and openapi-generator with a Java of its own and what
-# its Python clients import. Nothing happens where they are there in these versions. Apart from the tools of scripts/deploy_tools.sh, because checkov needs an older library of CycloneDX.
+# Install the tools that check shipped packages and workflows into an environment of their own (CHAIN_TOOLS, default
+# .chain-tools): cyclonedx-py, pip-audit, zizmor, check-jsonschema, and openapi-generator with its own Java and the
+# dependencies of its Python clients. Does nothing if these versions are installed already. The tools of
+# scripts/deploy_tools.sh are separate, because checkov needs an older CycloneDX library.
 #   usage: scripts/chain_tools.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,9 +1,9 @@
-"""A cluster on this machine: etcd, PostgreSQL, nodes and gates as real processes on loopback, until Ctrl-C.
+"""Run a cluster on this machine until Ctrl-C: etcd, PostgreSQL, nodes and gates as separate processes on loopback.
 
     python scripts/cluster.py APP [--nodes 3] [--gates 2] [--port 8000] [--web FOLDER]
 
-Each process says its address in a line; kill one with the number that is shown and watch the others take over. Its end
-is said, with the command that brings it back. Everything is private to this run and goes away with it.
+The script prints a line with the address and the process id of each process. Kill one to see the others take over; the
+script then prints the command that starts it again. All data is temporary and deleted at the end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main() -> int:
-    """Run until interrupted."""
+    """Run the cluster until interrupted."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("app")
     parser.add_argument("--nodes", type=int, default=3)
@@ -44,11 +44,11 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--web", type=Path, help="folder of static files that the gates serve at /")
     options = parser.parse_args()
-    for number in _SIGNALS:  # also where a shell left the first one ignored
+    for number in _SIGNALS:  # explicitly, because a shell may have set SIGINT to be ignored
         signal.signal(number, _interrupt)
     for port in range(options.port, options.port + options.gates):
         if is_taken(port):
-            raise SystemExit(f"port {port} is taken, perhaps by another `make dev` or `make cluster`; say PORT=8100")
+            raise SystemExit(f"port {port} is in use, perhaps by `make dev` or `make cluster`; set PORT=8100")
     with ExitStack() as undo:
         try:
             serve(options, undo)
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Stop, once: everything is ended in order, and a second signal shall not leave half of it behind."""
+    """Stop in order. Further signals are ignored, so that they cannot interrupt the shutdown halfway."""
     del number, frame
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
@@ -66,17 +66,17 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 class Processes:
-    """What runs, ended in reverse order."""
+    """The running processes; ``undo`` ends them in reverse order."""
 
     def __init__(self, folder: Path, undo: ExitStack) -> None:
-        """Keep logs in ``folder``."""
+        """Write the logs of the processes to ``folder``."""
         self._folder = folder
         self._undo = undo
         self._running: dict[str, tuple[subprocess.Popen[bytes], str]] = {}
         self.environment = {"LOG_FORMAT": "text", **os.environ}
 
     def start(self, name: str, address: str, command: Sequence[str], **variables: str) -> None:
-        """Start a process that ends with this one, in order."""
+        """Start a process, print its line, and register it with ``undo``."""
         log = self._undo.enter_context((self._folder / f"{name}.log").open("wb"))
         environment = {**self.environment, **variables}
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
@@ -86,14 +86,14 @@ class Processes:
         say(name, address, f"pid {process.pid}")
 
     def tell_ends(self) -> None:
-        """Say which processes ended since the last time."""
+        """Report processes that have ended since the last call."""
         for name, (process, again) in list(self._running.items()):
             if process.poll() is not None:
                 del self._running[name]
-                say(name, f"ended with {process.returncode}", f"to have it back: {again}")
+                say(name, f"exited with code {process.returncode}", f"start it again with: {again}")
 
     def start_etcd(self) -> str:
-        """Start one member, and return its address."""
+        """Start an etcd with one member and return its URL."""
         url, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         arguments = [f"--data-dir={self._folder / 'etcd'}", f"--listen-client-urls={url}"]
         arguments += [f"--advertise-client-urls={url}", f"--listen-peer-urls={peer}"]
@@ -103,7 +103,7 @@ class Processes:
 
 
 def serve(options: argparse.Namespace, undo: ExitStack) -> None:
-    """Start everything, then wait."""
+    """Start all processes, then report those that end."""
     folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="goverse-cluster-")))
     folder.chmod(0o755)
     processes = Processes(folder, undo)
@@ -123,7 +123,7 @@ def serve(options: argparse.Namespace, undo: ExitStack) -> None:
         gate = [*command, "gate", "--port", port, *web]
         processes.start(name, f"http://127.0.0.1:{port}", gate, GOVERSE_NODE__ID=name)
     wait_until_ready(f"http://127.0.0.1:{options.port}")
-    print(f"ready: http://127.0.0.1:{options.port}/docs, logs in {folder}; for other commands:")
+    print(f"ready: http://127.0.0.1:{options.port}/docs, logs in {folder}; to use goverse in another terminal:")
     print(f"  export GOVERSE_ETCD__ENDPOINTS={etcd} GOVERSE_POSTGRES__DSN={dsn}")
     print(f"  export PATH={Path(sys.executable).parent}:$PATH", flush=True)
     while True:
@@ -132,7 +132,7 @@ def serve(options: argparse.Namespace, undo: ExitStack) -> None:
 
 
 def is_taken(port: int) -> bool:
-    """Tell whether a gate could not listen on a port of this machine."""
+    """Return True if a port of this machine is in use."""
     try:
         open_listener("127.0.0.1", port).close()
     except ConfigError:
@@ -141,7 +141,7 @@ def is_taken(port: int) -> bool:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process, by force if need be."""
+    """Terminate a process; kill it after 30 s."""
     process.terminate()
     try:
         process.wait(30)
@@ -150,7 +150,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_until_ready(url: str) -> None:
-    """Wait until every shard is served."""
+    """Wait until the gate is ready and every shard is served."""
     end_at = time.monotonic() + PATIENCE_S
     while time.monotonic() < end_at:
         try:
@@ -160,11 +160,11 @@ def wait_until_ready(url: str) -> None:
         except OSError:
             pass
         time.sleep(0.1)
-    raise SystemExit(f"{url} was not ready within {PATIENCE_S:g} s; the logs tell why")
+    raise SystemExit(f"{url} was not ready within {PATIENCE_S:g} s; see the logs")
 
 
 def say(name: str, address: str, more: str) -> None:
-    """Print one line about a process."""
+    """Print one line of the table of processes."""
     print(f"{name:<12}{address:<48}{more}", flush=True)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Write constraints.txt: the exact versions that a fresh resolution of every extra gives today.
-# Run it after a change of dependencies, or to take updates; then run `make check`.
+# Write constraints.txt: the exact versions that a fresh resolution of all extras selects today.
+# Run it after changing dependencies, or to update them; then run `make check`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

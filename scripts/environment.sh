@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make the virtual environment VENV and install TARGET (for example `.[dev]`) into it, editable, in the
-# versions of constraints.txt. Uses uv when it is there, venv and pip otherwise.
+# Create the virtual environment VENV and install TARGET (for example `.[dev]`) into it, editable, with the
+# versions of constraints.txt. Uses uv if it is installed, venv and pip otherwise.
 #   usage: [PYTHON=python3.12] scripts/environment.sh VENV TARGET
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,7 +14,7 @@ fail() {
     exit 1
 }
 
-command -v "$python" >/dev/null || fail "There is no '$python'. GoVerse needs Python 3.11 to 3.14 (set PYTHON=...)."
+command -v "$python" >/dev/null || fail "'$python' was not found. GoVerse needs Python 3.11 to 3.14 (set PYTHON=...)."
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' ||
     fail "'$python' is $("$python" --version). GoVerse needs Python 3.11 to 3.14 (set PYTHON=...)."
 
@@ -26,7 +26,7 @@ if command -v uv >/dev/null; then
 fi
 
 if ! [ -x "$venv/bin/pip" ]; then
-    # Debian keeps the part of venv that brings pip in a package of its own.
+    # Debian packages ensurepip, which venv needs to install pip, separately.
     "$python" -c 'import ensurepip' 2>/dev/null || scripts/install_system.sh python3-venv
     "$python" -m venv "$venv"
 fi

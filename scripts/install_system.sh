@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Make sure that programs which are not Python packages are there: silent when they are, otherwise
-# installed from Debian's or Ubuntu's packages, otherwise a sentence about what to do.
+# Install programs that are not Python packages. Prints nothing if all are present. Otherwise installs the missing ones
+# from the packages of Debian or Ubuntu, or prints what to do if that is not possible.
 #   usage: scripts/install_system.sh chromium|etcd-server|nginx|nodejs|pgbouncer|postgresql|prometheus|python3-venv|wrk ...
-# A Chromium-like browser under another name is taken from $GOVERSE_CHROMIUM.
+# Set GOVERSE_CHROMIUM to the path of a Chromium-based browser with another name.
 set -euo pipefail
 
 is_present() {
@@ -46,9 +46,9 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 if ! command -v apt-get >/dev/null || { [ ${#as_root[@]} -gt 0 ] && ! sudo -n true 2>/dev/null; }; then
     {
-        echo "Needed and not found: ${missing[*]}."
-        echo "On Debian or Ubuntu: sudo apt-get install ${missing[*]}"
-        echo "Elsewhere install the same programs; for a browser under another name set GOVERSE_CHROMIUM to its path."
+        echo "Required programs not found: ${missing[*]}."
+        echo "On Debian or Ubuntu, run: sudo apt-get install ${missing[*]}"
+        echo "On other systems, install the same programs. Set GOVERSE_CHROMIUM to the path of a Chromium-based browser with another name."
     } >&2
     exit 1
 fi
@@ -59,7 +59,7 @@ trap 'rm -f "$log"' EXIT
 apt() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" >>"$log" 2>&1
 }
-# Lists on a long-lived machine are often older than the mirror: refresh them before the first try.
+# Package lists are often outdated, so update them before the first attempt.
 if ! { apt update && apt install --no-install-recommends "${missing[@]}"; }; then
     tail -n 30 "$log" >&2
     echo "apt-get could not install: ${missing[*]}" >&2

@@ -1,7 +1,7 @@
-"""Write k8s/: the chart's objects as a Kustomize base, and as overlays what differs for other values.
+"""Generate k8s/ from the chart: a Kustomize base, and overlays with the differences for other values.
 
-An overlay adds the objects that only it has, removes those that it has not, and replaces the fields at the top of
-those that differ. `kubectl kustomize k8s/overlays/NAME` therefore gives what Helm gives for `k8s/values/NAME.yaml`.
+An overlay adds the objects that only it has, deletes those that it does not have, and replaces top-level fields that
+differ. So `kubectl kustomize k8s/overlays/NAME` prints the same objects as Helm with `k8s/values/NAME.yaml`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ ROOT = Path(__file__).parents[1]
 HOME = ROOT / "k8s"
 NAMESPACE = "goverse"
 OVERLAYS = ("dev", "staging", "production")
-MADE = "# Made from the chart by `make k8s`; change helm/goverse or k8s/values, not this.\n"
+MADE = "# Generated from the chart by `make k8s`. Do not edit: change helm/goverse or k8s/values.\n"
 
 Document = dict[str, Any]
 Key = tuple[str, str]
 
 
 def rendered(name: str) -> dict[Key, Document]:
-    """Return what Helm makes of k8s/values/NAME.yaml, by kind and name, without what only Helm has a use for."""
+    """Render the chart with k8s/values/NAME.yaml and return the objects by kind and name, without Helm's own parts."""
     helm = ROOT / os.environ.get("DEPLOY_TOOLS", ".deploy-tools") / "bin" / "helm"
     values = HOME / "values" / f"{name}.yaml"
     ran = subprocess.run(
@@ -52,7 +52,7 @@ def _without_helm(value: Any) -> Any:
 
 
 def patch(base: Document, wanted: Document) -> list[Document]:
-    """Return the JSON patch that makes ``wanted`` of ``base``."""
+    """Return the JSON patch that turns ``base`` into ``wanted``."""
     steps: list[Document] = []
     for name in sorted(base.keys() | wanted.keys()):
         if base.get(name) != wanted.get(name):
@@ -62,7 +62,7 @@ def patch(base: Document, wanted: Document) -> list[Document]:
 
 
 def overlay(base: dict[Key, Document], wanted: dict[Key, Document]) -> dict[str, str]:
-    """Return the files of an overlay. Patches are JSON, since Kustomize cuts the last newline off a patch in YAML."""
+    """Return the files of an overlay. Patches are JSON, because Kustomize drops the last newline of a YAML patch."""
     patches: list[Document] = []
     for (kind, name), document in base.items():
         target = {"group": document["apiVersion"].rpartition("/")[0], "kind": kind, "name": name}
@@ -83,7 +83,7 @@ def overlay(base: dict[Key, Document], wanted: dict[Key, Document]) -> dict[str,
 
 
 def files() -> dict[str, str]:
-    """Return every file of k8s/ that is made, by its path there."""
+    """Return every generated file of k8s/ by its path."""
     base = rendered("base")
     made = {"base/kustomization.yaml": MADE + _dump(_kustomization(["objects.yaml"]) | {"namespace": NAMESPACE})}
     made["base/objects.yaml"] = MADE + yaml.safe_dump_all(list(base.values()), sort_keys=False, width=1_000)
@@ -98,7 +98,7 @@ def _kustomization(resources: list[str]) -> Document:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text of several lines as such."""
+    """YAML dumper that writes multi-line strings as block scalars."""
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:

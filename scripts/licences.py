@@ -1,9 +1,8 @@
-"""Say whether everything that is shipped has a licence that we accept: `licences.py [FILE...]`, CycloneDX documents.
+"""Check that all shipped dependencies have an accepted licence: `licences.py [FILE...]`, with CycloneDX documents.
 
-What is accepted, and packages whose metadata names no licence, stand in two tables of docs/design/dependencies.md. A
-package may say several things: where it states an expression or an identifier of SPDX, those count and the rest is
-decoration. Every complaint is printed; one is enough for exit code 1. Runs in the environment of
-scripts/chain_tools.sh.
+docs/design/dependencies.md has two tables: the accepted licences, and the licences of packages whose metadata has none.
+If a package states SPDX expressions or identifiers, only those count. All problems are printed; the exit code is 1 if
+there is any. Runs in the environment of scripts/chain_tools.sh.
 """
 
 import json
@@ -19,7 +18,7 @@ SPDX = get_spdx_licensing()
 
 
 def table(name):
-    """Return the rows between `<!-- NAME -->` and `<!-- end -->` of the page: first column to second."""
+    """Return the table between `<!-- NAME -->` and `<!-- end -->` of the page, first column to second."""
     part = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert part is not None, f"{PAGE} has no table `{name}`"
     rows = re.findall(r"^\| `([^`]+)` \| `?([^`|]+?)`? \|", part[1], re.MULTILINE)
@@ -27,7 +26,7 @@ def table(name):
 
 
 def stated(component):
-    """Return what a component says in words of SPDX."""
+    """Return the SPDX expressions and identifiers of a component."""
     found = []
     for entry in component.get("licenses", []):
         text = entry.get("expression") or entry["license"].get("id")
@@ -37,7 +36,7 @@ def stated(component):
 
 
 def accepted(expression, allowed):
-    """Tell whether the licence, one choice of an OR, or every part of an AND is allowed."""
+    """Return True if the licence is allowed: itself, one alternative of an OR, or all parts of an AND."""
     if isinstance(expression, OR):
         return any(accepted(part, allowed) for part in expression.args)
     if isinstance(expression, AND):
@@ -46,24 +45,24 @@ def accepted(expression, allowed):
 
 
 def complaint(component, allowed, known):
-    """Return what is wrong with the licence of a component, or None."""
+    """Return the problem with the licence of a component, or None."""
     name = component["name"].lower().replace("_", "-")
     texts = stated(component) or ([known[name]] if name in known else [])
     if not texts:
         said = [entry["license"].get("name", "")[:60] for entry in component.get("licenses", [])]
-        return f"states no licence of SPDX (it says {said or 'nothing'})"
+        return f"has no SPDX licence (its metadata: {said or 'empty'})"
     for text in texts:
         try:
             expression = SPDX.parse(text, validate=True)
         except ExpressionError as error:
-            return f"states {text!r}, which is no expression of SPDX: {error}"
+            return f"has the licence {text!r}, which is not a valid SPDX expression: {error}"
         if not accepted(expression, allowed):
-            return f"is under {text}, which is not on the list"
+            return f"has the licence {text}, which is not accepted"
     return None
 
 
 def main(files):
-    """Judge all documents."""
+    """Check all documents."""
     allowed, known = set(table("accepted licences")), table("licences stated here")
     complaints, judged = [], 0
     for file in files:
@@ -73,7 +72,7 @@ def main(files):
             wrong = complaint(component, allowed, known)
             if wrong is not None:
                 complaints.append(f"{file.name}: {component['name']} {component.get('version', '')} {wrong}")
-    print("\n".join(complaints) or f"{judged} packages in {len(files)} documents, each under an accepted licence")
+    print("\n".join(complaints) or f"{judged} packages in {len(files)} documents, all with an accepted licence")
     return 1 if complaints or not judged else 0
 
 

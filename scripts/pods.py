@@ -1,11 +1,12 @@
-"""Make of the rendered chart what ``podman play kube`` runs on one machine, and print how that differs.
+"""Convert the rendered chart to Pods that ``podman play kube`` can run on one machine, and print the differences.
 
     helm template goverse helm/goverse ... | scripts/pods.py FOLDER
     podman play kube FOLDER/pods/goverse-node-0.yaml
 
-Pods share the machine's network, so each gets a loopback address of its own and listens there; the names of Services
-are in their hosts files. Whatever else differs is the kubelet's work that podman (4.3) leaves out or does in
-another way, one function for each below. FOLDER then holds a manifest for each Pod, its volumes, ``difference.diff``.
+All Pods share the network of the machine, so each gets its own loopback address and listens on it; the names of
+Services are in their hosts files. The other differences are features of the kubelet that podman (4.3) lacks or
+implements differently, with one function for each. FOLDER then contains a manifest for each Pod, its volumes, and
+``difference.diff``.
 """
 
 import base64
@@ -33,10 +34,10 @@ class Pod:
     """One Pod of the rendered chart.
 
     Attributes:
-        name: as its owner would name it.
-        component: the part of the cluster that it is.
-        address: on loopback.
-        rendered: as the kubelet would get it.
+        name: name that its controller would give it.
+        component: part of the cluster, for example node.
+        address: loopback address.
+        rendered: manifest that the kubelet would get.
     """
 
     name: str
@@ -46,12 +47,12 @@ class Pod:
 
     @property
     def namespace(self) -> str:
-        """The namespace that it runs in."""
+        """The namespace of the Pod."""
         return str(self.rendered["metadata"]["namespace"])
 
     @property
     def gid(self) -> int:
-        """The group that its volumes belong to."""
+        """The group that owns its volumes."""
         return int(self.rendered["spec"]["securityContext"]["fsGroup"])
 
 
@@ -84,9 +85,9 @@ class Machine:
     """One machine that all Pods run on.
 
     Attributes:
-        folder: what is written.
+        folder: folder for the output.
         documents: the rendered chart.
-        pods: what it would run.
+        pods: Pods of the chart.
     """
 
     folder: Path
@@ -94,7 +95,7 @@ class Machine:
     pods: list[Pod] = field(default_factory=list[Pod])
 
     def write(self) -> str:
-        """Write manifests, volumes and secrets; return the difference to the rendered Pods as a unified diff."""
+        """Write manifests, volumes and secrets, and return the unified diff to the rendered Pods."""
         for folder in ("pods", "secrets", "volumes"):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         for document in self._of_kind("Secret"):
@@ -106,14 +107,14 @@ class Machine:
         return difference
 
     def add(self, document: Document) -> list[Pod]:
-        """Write the Pods of one more object, which somebody made of the chart's; return them."""
+        """Write and return the Pods of one more object, derived from an object of the chart."""
         added = self._take([document])
         for pod in added:
             self._written(pod)
         return added
 
     def _take(self, documents: list[Document]) -> list[Pod]:
-        """Name the Pods that the objects would have as Kubernetes does, those of Deployments by a number."""
+        """Add the Pods of objects, named as by Kubernetes; Pods of Deployments get a number instead of a hash."""
         before = len(self.pods)
         for document in documents:
             for name, template in _templates(document):
@@ -125,7 +126,7 @@ class Machine:
         return self.pods[before:]
 
     def _written(self, pod: Pod) -> str:
-        """Write the manifest of a Pod; return its difference."""
+        """Write the manifest of a Pod and return its diff."""
         manifest = self.adapt(pod)
         (self.folder / "pods" / f"{pod.name}.yaml").write_text(_shown(manifest), encoding="utf-8")
         return "".join(
@@ -138,7 +139,7 @@ class Machine:
         )
 
     def adapt(self, pod: Pod) -> Document:
-        """Return the Pod for podman, its volumes made."""
+        """Create the volumes of a Pod and return its manifest for podman."""
         manifest = _apart(pod.rendered)
         spec = manifest["spec"]
         spec["hostNetwork"] = True
@@ -149,15 +150,15 @@ class Machine:
             container["volumeMounts"].append({"name": "hosts", "mountPath": "/etc/hosts", "readOnly": True})
         spec["volumes"] = [self._volume(pod, volume) for volume in spec.get("volumes", [])] + [self._hosts()]
         _start_once(spec)
-        manifest["metadata"].pop("annotations", None)  # podman takes none with more than 63 characters
+        manifest["metadata"].pop("annotations", None)  # podman refuses annotations of more than 63 characters
         return manifest
 
     # The network -----------------------------------------------------------------------------------------------
 
     def _hosts(self) -> Document:
-        """Make a hosts file: Pods of Services by their names, Services with their first Pod behind them.
+        """Write a hosts file with the names of Pods and Services; a Service resolves to its first Pod.
 
-        It is mounted, as the kubelet does it, because podman leaves out `hostAliases` on the machine's network.
+        It is mounted, as the kubelet does, because podman ignores `hostAliases` on the host network.
         """
         lines = ["127.0.0.1 localhost"]
         services = {each["metadata"]["name"] for each in self._of_kind("Service")}
@@ -174,12 +175,12 @@ class Machine:
         return {"name": "hosts", "hostPath": {"path": str(path), "type": "File"}}
 
     def _listen(self, pod: Pod, container: Document) -> None:
-        """Listen at the Pod's address instead of all, and ask there; podman maps no ports on the machine's network."""
+        """Listen on and probe the Pod's address instead of all addresses: on the host network podman maps no ports."""
         container.pop("ports", None)
         for part in ("command", "args"):
             if part in container:
                 container[part] = [word.replace("//0.0.0.0:", f"//{pod.address}:") for word in container[part]]
-                # A Service's port leads to the Pod's.
+                # Without Services, use the port of the Pod.
                 container[part] = [re.sub(r"(-gate\.[a-z]+\.svc):(443|80)\b", r"\1:8000", w) for w in container[part]]
         settings = {
             "node": {"GOVERSE_CLUSTER__LISTEN": ":7400", "GOVERSE_CLUSTER__ADMIN_LISTEN": ":7480"},
@@ -194,10 +195,10 @@ class Machine:
             command = container.get(probe, {}).get("exec", {}).get("command", [])
             command[:] = [word.replace("=127.0.0.1", f"={pod.address}") for word in command]
 
-    # What podman leaves to others --------------------------------------------------------------------------------
+    # Features that podman lacks ------------------------------------------------------------------------------------
 
     def _tell_fields(self, pod: Pod, container: Document) -> None:
-        """Write out the namespace, the address and references to other variables, which podman does not know."""
+        """Replace field references and references to other variables by values, because podman does not resolve them."""
         known = {"metadata.name": pod.name, "metadata.namespace": pod.namespace, "status.podIP": pod.address}
         values: dict[str, str] = {}
         for entry in container.get("env", []):
@@ -216,7 +217,7 @@ class Machine:
                 container[part] = [_expanded(word, values) for word in container[part]]
 
     def _volume(self, pod: Pod, volume: Document) -> Document:
-        """Make a volume as a folder of the machine with the group of the Pod, as the kubelet does it."""
+        """Create a volume as a folder that belongs to the group of the Pod, as the kubelet does."""
         path = self.folder / "volumes" / pod.name / volume["name"]
         contents: dict[str, bytes] = {}
         mode = 0o644
@@ -248,7 +249,7 @@ class Machine:
 
 
 def _apart(document: Document) -> Document:
-    """Return a copy whose parts are its own: containers that somebody made of one another share theirs."""
+    """Return a deep copy without shared parts: containers that were derived from each other share objects."""
     return dict(json.loads(json.dumps(document)))
 
 
@@ -259,7 +260,7 @@ def _expanded(text: str, values: dict[str, str]) -> str:
 
 
 def _leave_probes_and_hooks(container: Document) -> None:
-    """Take out what podman would do otherwise: it runs curl inside the container, and knows no hooks."""
+    """Remove HTTP probes, for which podman would run curl in the container, and hooks, which it does not support."""
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         if "httpGet" in container.get(probe, {}):
             del container[probe]
@@ -267,7 +268,7 @@ def _leave_probes_and_hooks(container: Document) -> None:
 
 
 def _start_once(spec: Document) -> None:
-    """Keep podman from starting an init container again that has ended well, as it does where a Pod always restarts."""
+    """Prevent podman from restarting completed init containers, as it does if the restart policy is Always."""
     if spec.get("initContainers") and spec.get("restartPolicy", "Always") == "Always":
         spec["restartPolicy"] = "OnFailure"
 
@@ -277,7 +278,7 @@ def _shown(document: Document) -> str:
 
 
 def main() -> None:
-    """Read the rendered chart, write, and print the difference."""
+    """Read the rendered chart from standard input, write the Pods, and print the diff."""
     documents = [document for document in yaml.safe_load_all(sys.stdin) if document]
     sys.stdout.write(Machine(Path(sys.argv[1]).resolve(), documents).write())
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Run the quick tests under every Python that pyproject.toml admits and that is installed here, each in an environment of
-# its own (.venv-3.X, kept). Ends with 1 when a version failed, and with 2 when not one of them was found.
+# Run the quick tests under every supported Python that is installed, each in its own environment (.venv-3.X, kept).
+# Exit codes: 1 if a version failed, 2 if none was found.
 #   usage: [PYTHONS="3.11 /opt/python/bin/python3.14"] scripts/pythons.sh [PYTEST_ARGUMENT ...]
-# PYTHONS names versions or programs; a version that is named must be found. By default every admitted version is looked
-# for as `python3.X` on the path and among pyenv's versions, and one that is missing is reported and passed over.
+# PYTHONS lists versions or programs that must exist. By default, the script searches for every version that
+# pyproject.toml supports, as `python3.X` on the path and among pyenv's versions; missing versions are reported and skipped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The two ends of `requires-python`, for example 3.11 and 3.15 in ">=3.11,<3.15".
+# The bounds of `requires-python`, for example 3.11 and 3.15 in ">=3.11,<3.15".
 range=$(sed -n 's/^requires-python = ">=3\.\([0-9]*\),<3\.\([0-9]*\)"$/\1 \2/p' pyproject.toml)
 [ -n "$range" ] || { echo "pyproject.toml has no requires-python of the form >=3.A,<3.B" >&2; exit 2; }
 read -r oldest beyond <<<"$range"
@@ -15,7 +15,7 @@ read -r oldest beyond <<<"$range"
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=(tests/unit tests/contract sample-app)
 
-# Print the program of a version: the newest that pyenv has, else the one on the path that really is that version.
+# Print the program of a version: the newest in pyenv, or else the one on the path whose version matches.
 find_python() {
     local wanted=$1 root=${PYENV_ROOT:-$HOME/.pyenv} candidate
     local candidates=()
@@ -35,8 +35,8 @@ missing=()
 if [ -n "${PYTHONS:-}" ]; then
     for named in $PYTHONS; do
         case $named in
-        [0-9]*) program=$(find_python "$named") || { echo "Python $named was asked for and not found." >&2; exit 2; } ;;
-        *) program=$(command -v "$named") || { echo "There is no program '$named'." >&2; exit 2; } ;;
+        [0-9]*) program=$(find_python "$named") || { echo "Python $named was requested but not found." >&2; exit 2; } ;;
+        *) program=$(command -v "$named") || { echo "The program '$named' was not found." >&2; exit 2; } ;;
         esac
         found+=("$program")
     done
@@ -49,7 +49,7 @@ else
         fi
     done
 fi
-[ ${#found[@]} -gt 0 ] || { echo "Found none of Python 3.$oldest to 3.$((beyond - 1))." >&2; exit 2; }
+[ ${#found[@]} -gt 0 ] || { echo "No Python from 3.$oldest to 3.$((beyond - 1)) was found." >&2; exit 2; }
 
 passed=()
 failed=()
@@ -64,5 +64,5 @@ for program in "${found[@]}"; do
     fi
 done
 
-echo "passed: ${passed[*]:-none}; failed: ${failed[*]:-none}; not installed here: ${missing[*]:-none}"
+echo "passed: ${passed[*]:-none}; failed: ${failed[*]:-none}; not installed: ${missing[*]:-none}"
 [ ${#failed[@]} -eq 0 ]

@@ -1,7 +1,7 @@
-"""Write the generated parts of the reference pages again: run it after changing a setting or a command.
+"""Generate the reference parts of docs/guide: run it after changing a setting or a command.
 
-A part stands between `<!-- settings: SECTION -->` or `<!-- help: COMMAND -->` and `<!-- end -->`. Tests compare the
-pages with their source.
+A generated part is between `<!-- settings: SECTION -->` or `<!-- help: COMMAND -->` and `<!-- end -->`. Tests check that
+the pages match their sources.
 """
 
 import os
@@ -17,7 +17,7 @@ PART = re.compile(r"(<!-- (settings|help): ([\w ]+) -->\n).*?(<!-- end -->)", re
 
 
 def help_block(command: str) -> str:
-    """Return what `COMMAND --help` prints, as a block of the page."""
+    """Return the output of `COMMAND --help` as a code block."""
     words = [sys.executable, "-m", "goverse_cli", *command.split()[1:], "--help"]
     environment = {**os.environ, "COLUMNS": "80", "TERM": "dumb"}
     ran = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
@@ -25,13 +25,13 @@ def help_block(command: str) -> str:
 
 
 def content(part: re.Match[str]) -> str:
-    """Return a part of a page with what belongs into it now."""
+    """Return a generated part with its current content."""
     made = markdown_table(part[3]) if part[2] == "settings" else help_block(part[3])
     return f"{part[1]}{made}{part[4]}"
 
 
 def main() -> None:
-    """Write the pages."""
+    """Update the pages."""
     for page in (GUIDE / "configuration.md", GUIDE / "command-line.md"):
         page.write_text(PART.sub(content, page.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Write down what is shipped, as CycloneDX documents in dist/sbom: the Python distribution with everything that an
-# installation of it brings, and both clients. The same tree and constraints give the same bytes.
+# Write CycloneDX documents to dist/sbom: one for the Python distribution with all installed dependencies, and one for
+# each client. The output is reproducible: the same tree and constraints give the same bytes.
 #   usage: scripts/sbom.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -12,7 +12,7 @@ mkdir -p "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# An environment with nothing in it but what is shipped, pip and setuptools included in that nothing.
+# Describe an environment that contains only the distribution and its dependencies, without pip and setuptools.
 describe() { # NAME FOLDER
     "$tools/bin/python" -m venv --without-pip "$work/$1"
     "$tools/bin/python" -m pip --python "$work/$1" install --quiet --disable-pip-version-check \

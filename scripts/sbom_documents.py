@@ -1,7 +1,7 @@
-"""Make CycloneDX documents reproducible, judge them by their schema, and write them: `sbom_documents.py OUT FILE...`.
+"""Make CycloneDX documents reproducible, validate them, and write them to a folder: `sbom_documents.py OUT FILE...`.
 
-npm writes the time and a random number into its document; both go. A document that does not fit its schema ends the
-program with what is wrong. Runs in the environment of scripts/chain_tools.sh.
+npm puts a timestamp and a random serial number into its document; both are removed. The program exits with an error if
+a document does not match its schema. Runs in the environment of scripts/chain_tools.sh.
 """
 
 import json
@@ -13,14 +13,14 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 
 def reproducible(document):
-    """Take out what differs from one run to the next."""
+    """Remove the fields that differ from run to run."""
     document.pop("serialNumber", None)
     document["metadata"].pop("timestamp", None)
     return document
 
 
 def complaint(text, version):
-    """Return what is wrong with a document of this version of CycloneDX, or None."""
+    """Return the schema violation of a document, or None if it is valid CycloneDX ``version``."""
     error = JsonStrictValidator(SchemaVersion.from_version(version)).validate_str(text)
     return None if error is None else str(error.data)[:500]
 
@@ -32,7 +32,7 @@ def main(out, files):
         text = json.dumps(document, indent=2, sort_keys=True) + "\n"
         wrong = complaint(text, document["specVersion"])
         if wrong is not None:
-            sys.exit(f"{file.name} is no CycloneDX {document['specVersion']}: {wrong}")
+            sys.exit(f"{file.name} is not valid CycloneDX {document['specVersion']}: {wrong}")
         (out / f"{file.stem}.cdx.json").write_text(text, encoding="utf-8")
 
 

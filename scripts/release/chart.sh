@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Package the chart for a release into dist/chart, with the release's images as defaults, and push it to an OCI registry
-# and sign it where one is named.
+# Package the chart of a release into dist/chart, with the release's images as defaults. With `push`, also push it to an
+# OCI registry and sign it.
 #   usage: scripts/release/chart.sh VERSION REGISTRY [push]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

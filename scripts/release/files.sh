@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Put the files of a release into dist/release: wheels and sources, the npm package, the chart, the CycloneDX documents,
-# the notes, and their checksums. `make sdk`, `make sbom` and scripts/release/chart.sh come before.
+# Collect the files of a release in dist/release: wheels and sdists, the npm package, the chart, the CycloneDX documents
+# and their checksums; the release notes go to dist/notes.md. Run `make sdk`, `make sbom` and scripts/release/chart.sh first.
 #   usage: scripts/release/files.sh VERSION
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

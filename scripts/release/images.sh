@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Build one image for the machine's own architecture and load it, or all images for amd64 and arm64 and publish them:
-# pushed with provenance, signed without a key by cosign, with the CycloneDX document of dist/sbom attested.
+# `load` builds one image for the architecture of this machine and loads it into Docker. `publish` builds all images for
+# amd64 and arm64, pushes them with provenance, signs them with cosign (keyless), and attests the SBOM of dist/sbom.
 #   usage: scripts/release/images.sh load ROLE IMAGE        ROLE: gate, node, cli, sample-app (NODE=IMAGE names its base)
 #          scripts/release/images.sh publish REGISTRY VERSION
 set -euo pipefail
@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 revision=$(git rev-parse HEAD)
 
-# The sample application's folder is what its Dockerfile copies from; the others copy from the root.
+# The build context of the sample application is its own folder; that of the other images is the repository root.
 load() { # ROLE IMAGE
     local context=. arguments=(--build-arg "REVISION=$revision")
     [ "$1" != sample-app ] || context=sample-app

@@ -1,8 +1,8 @@
-"""What a release is called, and what its notes say.
+"""Version checks and release notes.
 
-release.py check TAG              the tag is the version of everything that is released, and the changelog has it
-release.py chart-version VERSION  the version in the form of Semantic Versioning, which charts and npm take
-release.py notes VERSION          its part of CHANGELOG.md
+release.py check TAG              check that the tag matches all version numbers and has an entry in the changelog
+release.py chart-version VERSION  print the version as Semantic Versioning, for the chart and npm
+release.py notes VERSION          print the version's part of CHANGELOG.md
 """
 
 import json
@@ -15,15 +15,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def semantic(version):
-    """Return a version of Python as one of Semantic Versioning: 0.1.0.dev0 becomes 0.1.0-dev.0."""
+    """Convert a Python version to Semantic Versioning: 0.1.0.dev0 becomes 0.1.0-dev.0."""
     found = re.fullmatch(r"(\d+\.\d+\.\d+)(?:\.?(a|b|rc|dev)(\d+))?", version)
     if found is None:
-        sys.exit(f"{version} is no version of the form 1.2.3, 1.2.3rc1 or 1.2.3.dev0")
+        sys.exit(f"{version} is not a valid version; the form is 1.2.3, 1.2.3rc1 or 1.2.3.dev0")
     return found[1] if found[2] is None else f"{found[1]}-{found[2]}.{found[3]}"
 
 
 def versions():
-    """Return the version of everything that is released, in the form of Semantic Versioning."""
+    """Return every version number in the repository, as Semantic Versioning."""
     python = {
         name: tomllib.loads((ROOT / name).read_text(encoding="utf-8"))["project"]["version"]
         for name in ("pyproject.toml", "openapi/python/pyproject.toml")
@@ -39,28 +39,28 @@ def versions():
 
 
 def notes(version):
-    """Return the part of the changelog that is about a version."""
+    """Return the changelog's part about a version."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     part = re.search(rf"^## \[{re.escape(version)}\].*?\n(.*?)(?=^## \[|\Z)", text, re.MULTILINE | re.DOTALL)
     if part is None or not part[1].strip():
-        sys.exit(f"CHANGELOG.md has no part [{version}]")
+        sys.exit(f"CHANGELOG.md has no section [{version}]")
     return part[1].strip() + "\n"
 
 
 def check(tag):
-    """End with a sentence unless everything is ready to be released under ``tag``."""
+    """Exit with an error unless all version numbers and the changelog match ``tag``."""
     if not tag.startswith("v"):
-        sys.exit(f"{tag} is no tag like v1.2.3")
+        sys.exit(f"{tag} is not a valid tag; the form is v1.2.3")
     wanted = semantic(tag.removeprefix("v"))
     wrong = [f"{place} says {found}" for place, found in versions().items() if found != wanted]
     if wrong:
-        sys.exit(f"{tag} is not what is released: {'; '.join(wrong)}")
+        sys.exit(f"{tag} does not match: {'; '.join(wrong)}")
     notes(tag.removeprefix("v"))
-    print(f"{tag}: {len(versions())} places agree, and the changelog tells what is new")
+    print(f"{tag}: all {len(versions())} version numbers match, and the changelog has an entry")
 
 
 def main(words):
-    """Do what is asked."""
+    """Run one command."""
     match words:
         case ["check", tag]:
             check(tag)

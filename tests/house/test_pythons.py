@@ -66,7 +66,7 @@ def test_an_environment_is_refused_for_a_version_that_is_not_admitted(tmp_path: 
 def test_a_version_that_was_asked_for_must_be_found(tmp_path: Path) -> None:
     ran = _run("scripts/pythons.sh", PYTHONS="3.99", PYENV_ROOT=str(tmp_path))
 
-    assert (ran.returncode, ran.stderr) == (2, "Python 3.99 was asked for and not found.\n")
+    assert (ran.returncode, ran.stderr) == (2, "Python 3.99 was requested but not found.\n")
 
 
 def test_finding_no_version_at_all_is_a_failure(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_finding_no_version_at_all_is_a_failure(tmp_path: Path) -> None:
     ran = _run("scripts/pythons.sh", PATH=str(tools), PYENV_ROOT=str(tmp_path))
 
     assert ran.returncode == 2
-    assert ran.stderr == f"Found none of Python {_admitted()[0]} to {_admitted()[-1]}.\n"
+    assert ran.stderr == f"No Python from {_admitted()[0]} to {_admitted()[-1]} was found.\n"
 
 
 def test_the_versions_that_are_not_installed_are_told(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_the_versions_that_are_not_installed_are_told(tmp_path: Path) -> None:
 
     others = " ".join(version for version in _admitted() if version != "3.12")
     assert ran.returncode == 1
-    assert ran.stdout.splitlines()[-1] == f"passed: none; failed: 3.12; not installed here: {others}"
+    assert ran.stdout.splitlines()[-1] == f"passed: none; failed: 3.12; not installed: {others}"
 
 
 def _run(script: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

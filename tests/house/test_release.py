@@ -45,7 +45,7 @@ def test_notes_are_a_part_of_the_changelog_and_a_version_without_one_is_refused(
     assert "## [" not in told.stdout.replace("### ", "")
     missing = release("notes", "99.0.0")
     assert (missing.returncode, missing.stdout) == (1, "")
-    assert "CHANGELOG.md has no part [99.0.0]" in missing.stderr
+    assert "CHANGELOG.md has no section [99.0.0]" in missing.stderr
 
 
 @pytest.mark.parametrize("words", [("check", "1.2.3"), ("chart-version", "1.2"), (), ("publish",)])
