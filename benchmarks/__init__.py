@@ -1,1 +1,1 @@
-"""Side-by-side measurements; ``python -m benchmarks --help``."""
+"""Benchmarks that measure GoVerse and its alternatives side by side; see ``python -m benchmarks --help``."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure side by side, in one run on one machine, and write down what came out."""
+"""``python -m benchmarks``: measure all candidates in one run on one machine, and write the report."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ def _say(line: str) -> None:
 
 
 def main() -> int:
-    """Run; 1 when a target is missed or, with ``--check``, when a recorded ratio got worse."""
+    """Run the benchmarks. Returns 1 if a target is missed or, with ``--check``, if a recorded ratio got worse."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round: to see that it works, not to publish")
+    parser.add_argument("--quick", action="store_true", help="run one short round, as a smoke test")
     parser.add_argument(
         "--check", action="store_true", help="compare with benchmarks/results.json instead of writing it"
     )
     parser.add_argument(
-        "--only", choices=PARTS, action="append", help="measure this part alone and write nothing; may be repeated"
+        "--only", choices=PARTS, action="append", help="measure only this part, without a report; can be repeated"
     )
-    parser.add_argument("--note", default="", help="a sentence for the report about how the run was taken")
-    parser.add_argument("--dir", type=Path, default=Path.cwd(), help="where the data goes: a disk, not memory")
+    parser.add_argument("--note", default="", help="a sentence about the run for the report")
+    parser.add_argument("--dir", type=Path, default=Path.cwd(), help="folder for the data, on a disk and not in memory")
     options = parser.parse_args()
     results = Results(note=options.note)
     with tempfile.TemporaryDirectory(prefix=".benchmark-", dir=options.dir) as name:
         _measure(results, Path(name), options.only or PARTS, quick=options.quick)
     missed = [what for what, _, _, reached in report.verdicts(results) if not reached]
     for what, ratio, wanted, reached in report.verdicts(results):
-        print(f"{'PASS' if reached else 'FAIL'} {what}: {ratio:.2f}, wanted {wanted:.2f}")
+        print(f"{'PASS' if reached else 'FAIL'} {what}: {ratio:.2f}, target {wanted:.2f}")
     if options.check:
         worse = report.regressions(results)
-        print("\n".join(worse) or "no ratio is more than a fifth below the recorded one")
+        print("\n".join(worse) or "no regression: no ratio is more than a fifth below the recorded one")
         return 1 if missed or worse else 0
     if not options.quick and not options.only:
         report.write(results, "make bench")

@@ -1,5 +1,5 @@
--- Calls over many objects. Arguments: method, or "get" for the state; number of objects; style; type of the objects.
--- Styles: "keyed" for an idempotency key of its own per call, "restate" and "ray" for the addresses of those.
+-- Sends calls to many objects. Arguments: method ("get" reads the state), number of objects, style, object type.
+-- Styles: "keyed" sends a unique idempotency key with each call; "restate" and "ray" use the URLs of those systems.
 local key = 0
 local method, objects, style, kind
 

@@ -1,4 +1,4 @@
-"""A cluster for the benchmark: one gate, some nodes, an etcd, a database of its own, all real processes on loopback."""
+"""A cluster for benchmarks: one gate, some nodes, etcd and a separate database, as real processes on loopback."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _COMMAND = (sys.executable, "-m", "goverse_cli")
 
 
 class Cluster:
-    """What runs.
+    """A running cluster.
 
     Attributes:
-        url: of the gate.
-        etcd: the address of etcd.
+        url: base URL of the gate.
+        etcd: URL of etcd.
     """
 
     def __init__(self, folder: Path, dsn: str, undo: ExitStack) -> None:
@@ -63,7 +63,7 @@ class Cluster:
         self._undo.callback(self.end, name)
 
     def pid(self, name: str) -> int:
-        """Return the id of a process that runs."""
+        """Return the id of a running process."""
         return self._processes[name].pid
 
     def kill(self, name: str) -> None:
@@ -71,7 +71,7 @@ class Cluster:
         self._processes[name].send_signal(SIGKILL)
 
     def end(self, name: str) -> None:
-        """End a process soon, by force if need be."""
+        """Stop a process; kill it after ``END_TIMEOUT_S``."""
         process = self._processes.pop(name, None)
         if process is not None:
             process.send_signal(_how(name))
@@ -85,7 +85,7 @@ class Cluster:
         """Wait until every shard is served.
 
         Raises:
-            SystemExit: it takes too long.
+            SystemExit: the cluster is not ready within ``READY_TIMEOUT_S``.
         """
         end_at = time.monotonic() + READY_TIMEOUT_S
         while not _is_ready(f"{self.url}/readyz"):
@@ -108,7 +108,7 @@ def _is_ready(url: str) -> bool:
 
 
 def database(dsn: str, name: str) -> str:
-    """Make an empty database beside that of ``dsn``, and return its address."""
+    """Create an empty database on the server of ``dsn`` and return its data source name."""
     subprocess.run(["psql", "-q", dsn, "-c", f"CREATE DATABASE {name}"], check=True)
     return f"{dsn.rpartition('/')[0]}/{name}"
 

@@ -1,9 +1,9 @@
-"""The cluster beside what a user would write or pick instead, and how it behaves as things grow or break.
+"""Measurements of a cluster: throughput beside its alternatives, growth, interruptions and the cost of commits.
 
-Throughput is taken in rounds, as on one machine (``measurements``): all candidates in turn, the median counts. Since
-five processes and a database share the processors here, one round says less, and there are more of them. The servers of
-others run in some of these rounds; each is started for its turn, warmed up, and stopped again, since it would otherwise
-take processor time from the rest.
+Throughput is measured in rounds, as on one machine (``measurements``): each round measures all candidates in turn, and
+the median counts. There are more rounds, because five processes and a database share the CPUs and one round says less.
+Other systems take part in some of the rounds. Each is started for its turn, warmed up, and stopped again, so that it
+takes no CPU time from the others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STATES: Final = {"100 B": "State100B", "1 KiB": "State1KiB", "16 KiB": "State16K
 COMMIT_SIZES: Final = (16, 64, 256)
 WARM_UP_S: Final = 2
 OWN_ROUNDS: Final = 3
-"""Rounds for each one that the servers of others take part in."""
+"""Number of rounds for each round that other systems take part in."""
 
 _PEERS: Final = {
     RESTATE: (peers.restate, "restate", ("increment", "1000", "restate")),
@@ -39,13 +39,13 @@ Say = Callable[[str], None]
 
 def _seen(name: str, seen: Throughput, say: Say) -> Throughput:
     if seen.errors:
-        raise SystemExit(f"{name}: {seen.errors} answers were errors")
+        raise SystemExit(f"{name}: {seen.errors} responses were errors")
     say(f"{name}: {seen.calls_per_s:,.0f} calls/s, p50 {seen.p50_ms:.1f} ms, p99 {seen.p99_ms:.1f} ms")
     return seen
 
 
 def throughput(results: Results, folder: Path, dsn: str, *, rounds: int, seconds: float, say: Say) -> None:
-    """Measure one gate and one node beside the echo, the hand-written service and the servers of others."""
+    """Measure one gate and one node beside the echo, the hand-written service and other systems."""
     with (
         servers.echo() as echo,
         servers.handwritten(dsn) as handwritten,
@@ -70,7 +70,7 @@ def throughput(results: Results, folder: Path, dsn: str, *, rounds: int, seconds
 
 def _others(folder: Path, seconds: float, say: Say) -> list[tuple[str, Throughput]]:
     if not peers.available():
-        say("network namespaces cannot be made here, so the servers of others are left out")
+        say("other systems are left out, because this user cannot create network namespaces")
         return []
     found: list[tuple[str, Throughput]] = []
     for name, (start, package, arguments) in _PEERS.items():
@@ -104,7 +104,7 @@ def _note(results: Results, what: str, value: str, seen: Throughput, say: Say) -
 
 
 def interrupted(results: Results, folder: Path, dsn: str, *, say: Say) -> None:
-    """Measure moves of shards and the end of a node, in a cluster of two."""
+    """Measure the pause of calls during shard moves and a failover, in a cluster of two nodes."""
     with cluster(folder / "interrupted", database(dsn, "interrupted"), nodes=2) as two:
         results.interruptions |= interruptions.migration(two)
         results.interruptions |= interruptions.failover(two)
@@ -113,7 +113,7 @@ def interrupted(results: Results, folder: Path, dsn: str, *, say: Say) -> None:
 
 
 def commits(results: Results, dsn: str, *, seconds: float, say: Say) -> None:
-    """Measure what position, fence and kept reply cost in the store."""
+    """Measure the cost of position, fence and stored answers in the store."""
     measured = postgres_commit.measure(database(dsn, "commits"), COMMIT_SIZES, seconds=seconds)
     results.commits = uvloop.run(measured)
     for name, costs in results.commits.items():

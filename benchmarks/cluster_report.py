@@ -1,4 +1,4 @@
-"""The part of the report about clusters, and the tables that both parts have."""
+"""The report's sections about clusters, and the throughput table that all sections use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GROWTH = {
 
 
 def throughput_rows(rounds: Rounds) -> list[str]:
-    """Return a line for each candidate."""
+    """Return one table row for each candidate."""
     return [
         f"| {name} | {calls_per_s(rounds, name):,.0f} | {ratio(rounds, name, ECHO):.2f} "
         f"| {ratio(rounds, name, HANDWRITTEN):.1f} | {_latencies(_middle(seen))}"
@@ -34,12 +34,12 @@ def _latencies(seen: Throughput) -> str:
 
 
 def cluster_sections(results: Results) -> list[str]:
-    """Return the lines about clusters."""
+    """Return the lines of the sections about clusters."""
     lines = ["", "## Throughput of a cluster", ""]
     lines += [
-        "One gate, one node and PostgreSQL, each a process, on the same two cores as the load; in the first rounds"
+        "One gate, one node and PostgreSQL, each a process, share the two cores with the load generator. The first rounds"
     ]
-    lines += ["the servers of others, each in the fastest set-up that was found (`benchmarks/peers/`).", ""]
+    lines += ["also measure other systems, each in the fastest configuration that we found (`benchmarks/peers/`).", ""]
     lines += [*THROUGHPUT_HEAD, *throughput_rows(results.cluster)]
     for what, found in results.growth.items():
         lines += ["", f"Durable calls by {_GROWTH[what]}:", ""]
@@ -49,17 +49,17 @@ def cluster_sections(results: Results) -> list[str]:
         "",
         "## Interruptions",
         "",
-        "Sixteen objects that are called all the time, in a cluster of two nodes with default settings:",
+        "Sixteen objects are called continuously, in a cluster of two nodes with default settings:",
         "",
     ]
     lines += ["| | |", "| --- | ---: |"]
     lines += [f"| {name} | {value:,.1f} |" for name, value in results.interruptions.items()]
-    lines += ["", "## What a commit is made of", ""]
+    lines += ["", "## Cost of a commit", ""]
     lines += [
-        "`python -m benchmarks.postgres_commit`: one connection, one batch after the other; records per second, and",
+        "`python -m benchmarks.postgres_commit`: one connection, one batch after the other. Records per second, and",
+        "microseconds of CPU time per record in the server.",
         "",
     ]
-    lines[-1:] = ["microseconds of processor time per record in the server.", ""]
     sizes = [each.size for costs in list(results.commits.values())[:1] for each in costs]
     lines += ["| records in a batch | " + " | ".join(map(str, sizes)) + " |", "| --- |" + " ---: |" * len(sizes)]
     for name, costs in results.commits.items():

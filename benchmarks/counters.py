@@ -1,10 +1,10 @@
-"""The objects that are measured: the same counter, written with plain and with ``async`` methods."""
+"""The measured object types: a counter with plain and with ``async`` methods, and counters with larger states."""
 
 from goverse import Object, call
 
 
 class Counter(Object):
-    """Counts."""
+    """A counter."""
 
     value: int = 0
 
@@ -22,7 +22,7 @@ class Counter(Object):
 
     @call(readonly=True)
     def peek(self) -> int:
-        """Tell the value."""
+        """Return the value."""
         return self.value
 
 

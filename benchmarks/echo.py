@@ -1,10 +1,10 @@
-"""The floor: a raw ASGI application that reads the body and answers a number. Nothing in Python on uvicorn beats it."""
+"""The upper bound for Python on uvicorn: a raw ASGI application that reads the body and responds with a number."""
 
 from typing import Any
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer ``1``."""
+    """Respond with ``1``."""
     if scope["type"] != "http":
         return
     await receive()

@@ -1,9 +1,8 @@
-"""What one change of a large cluster weighs in etcd, and what it costs each process that hears of it.
+"""Cost of one change in a large cluster: its size in etcd, and the CPU time in each process that watches it.
 
     python -m benchmarks.fan_out [--nodes 1000] [--shards 65536]
 
-Every gate and every node watches everything, so each write is multiplied by the number of processes: what matters is
-how many bytes it has, and how much processor time each process needs for it.
+Every gate and every node watches all keys, so the cost of a write is multiplied by the number of processes.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ REPEATS = 20
 
 
 class Watcher:
-    """One process's view and routes, told of changes as its watch would."""
+    """The cluster view and the shard table of one process, updated as its watch would do it."""
 
     def __init__(self, shards: int) -> None:
         self.layout = KeyLayout("scale")
@@ -33,7 +32,7 @@ class Watcher:
         self.bytes = 0
 
     def hear(self, *changes: tuple[str, bytes]) -> None:
-        """Take in one write."""
+        """Apply one write."""
         self._revision += 1
         for key, value in changes:
             self.bytes += len(key) + len(value)
@@ -42,7 +41,7 @@ class Watcher:
 
 
 def measured(what: str, watcher: Watcher, changes: Callable[[int], Iterable[tuple[str, bytes]]]) -> None:
-    """Print the size of a change and the time that it takes, the mean of some."""
+    """Print the size of a change and the time to apply it, averaged over ``REPEATS`` changes."""
     made = [tuple(changes(number)) for number in range(REPEATS)]
     watcher.bytes = 0
     began = time.process_time()
@@ -53,7 +52,7 @@ def measured(what: str, watcher: Watcher, changes: Callable[[int], Iterable[tupl
 
 
 def main() -> None:
-    """Fill a cluster, and change it."""
+    """Fill a cluster, then measure some changes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fan_out", description=__doc__)
     parser.add_argument("--nodes", type=int, default=1_000)
     parser.add_argument("--shards", type=int, default=65_536)
@@ -89,9 +88,9 @@ def main() -> None:
             )
         ]
 
-    measured("a node claims one shard more", watcher, claims)
+    measured("a node claims one more shard", watcher, claims)
     measured("the leader writes new targets", watcher, targets)
-    measured("a node tells its load", watcher, load)
+    measured("a node reports its load", watcher, load)
 
 
 if __name__ == "__main__":

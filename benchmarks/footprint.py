@@ -1,9 +1,10 @@
-"""What data and processes weigh: bytes in PostgreSQL per object and per call, and memory of processes without work.
+"""Footprint of data and processes: bytes in PostgreSQL per object and per call, and memory of idle processes.
 
-    python -m benchmarks.footprint            # prints, and writes benchmarks/footprint.json
+    python -m benchmarks.footprint            # prints the figures and writes benchmarks/footprint.json
 
-The capacity calculator (`python3 -m scripts.operate size`) reads that file. Sizes do not depend on how busy the machine
-is, so this may run beside other work. States are hexadecimal digits by chance, which PostgreSQL can halve at best.
+The capacity calculator (`python3 -m scripts.operate size`) reads that file. Sizes do not depend on the load of the
+machine, so the benchmark can run beside other work. States are random hexadecimal digits, which PostgreSQL can compress
+to half their size at best.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ async def weigh(dsn: str, size: int) -> dict[str, float]:
 
 
 def resident(dsn: str, folder: Path) -> dict[str, int]:
-    """Return the memory of a gate and a node that have nothing to do, in bytes."""
+    """Return the resident memory of an idle gate and an idle node in bytes."""
     with cluster(folder, dsn) as running:
         return {
             part: int(Path(f"/proc/{running.pid(name)}/statm").read_text(encoding="ascii").split()[1]) * PAGE_BYTES
@@ -103,7 +104,7 @@ def resident(dsn: str, folder: Path) -> dict[str, int]:
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure all sizes and write the file."""
     argparse.ArgumentParser(prog="python -m benchmarks.footprint", description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as parent, postgres(Path(tempfile.gettempdir())) as (dsn, version):
         found: dict[str, Any] = {"command": "python -m benchmarks.footprint", "postgres": version, "objects": OBJECTS}

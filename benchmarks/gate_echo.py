@@ -1,16 +1,16 @@
-"""What the gate costs: calls per second through it, beside a raw ASGI echo on the same server.
+"""Cost of the gate: calls per second through it, compared with a raw ASGI echo on the same server.
 
     python -m benchmarks.gate_echo [--seconds 5] [--connections 64] [--rounds 3]
 
-Runs, one after the other in the same invocation, each in a fresh process with uvloop and httptools and no access log:
+Runs these subjects one after the other, each in a fresh process with uvloop and httptools:
 
-* ``echo``: reads the body, answers a number. Nothing in Python on uvicorn beats it.
-* ``gate``: the whole gate over a link that answers in the next turn of the event loop, many calls at a time, like a
-  node that commits in groups.
-* ``gate, at once``: the same over a link whose reply is there when ``submit`` returns, like a read-only call.
+* ``echo``: reads the body and responds with a number. It is the upper bound for Python on uvicorn.
+* ``gate``: the whole gate over a link that answers many calls together in the next turn of the event loop, like a node
+  with group commit.
+* ``gate, at once``: the whole gate over a link that has the reply when ``submit`` returns, like a read-only call.
 
-Read the ratios, not the numbers: the load generator shares the machine. The ratio of processor time per call holds
-also where others use the machine at the same time; that of calls per second does not.
+Compare the ratios, not the numbers, because the load generator shares the machine. The ratio of CPU time per call is
+valid even if other programs use the machine; the ratio of calls per second is not.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ CATALOG = {
 
 
 class InstantLink:
-    """Answers before ``submit`` returns."""
+    """A link that answers before ``submit`` returns."""
 
     def __init__(self) -> None:
-        """Answer in the loop that runs."""
+        """Use the running event loop."""
         self._loop = asyncio.get_running_loop()
 
     def submit(self, request: Request) -> Future[Reply]:
@@ -69,24 +69,24 @@ class InstantLink:
         return future
 
     def carry(self, request: Request, waiter: Waiter) -> None:
-        """Answer a number."""
+        """Reply with a number."""
         del request
         waiter.set_result(Reply(b"1", 7, 123_456))
 
     async def list(
         self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
     ) -> Sequence[ObjectSummary]:
-        """Return nothing."""
+        """Return an empty listing."""
         del namespace, type_name, prefix, after, limit
         return []
 
     def readiness(self) -> Readiness:
-        """Be ready."""
+        """Return that the link is ready."""
         return Readiness(True, (), 0)
 
 
 class BatchingLink(InstantLink):
-    """Answers all calls of one turn of the event loop in the next one."""
+    """A link that answers all calls of one event-loop turn together in the next turn."""
 
     def __init__(self) -> None:
         """Start without calls."""
@@ -108,7 +108,7 @@ class BatchingLink(InstantLink):
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Read the body, answer a number."""
+    """Read the body and respond with a number."""
     del scope
     more = True
     while more:
@@ -147,7 +147,7 @@ def serve(subject: str, port: int) -> None:
 
 
 class Measured(NamedTuple):
-    """What one run of the load generator found about one subject."""
+    """Result of one run of the load generator."""
 
     calls_per_s: float
     cpu_us: float
@@ -155,7 +155,7 @@ class Measured(NamedTuple):
 
 
 def cpu_s(pid: int) -> float:
-    """Return the processor time that a process has used."""
+    """Return the CPU time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,4 +1,4 @@
-"""What a user would write instead: FastAPI and an asyncpg upsert, 16 connections, PostgreSQL as it comes."""
+"""The alternative that a user would write by hand: FastAPI and an asyncpg upsert, 16 connections, default PostgreSQL."""
 
 import os
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
--- Calls of Counter.increment over a thousand objects, one connection after the other through the ids.
+-- Calls Counter.increment on a thousand objects in turn.
 local key = 0
 
 wrk.method = "POST"

@@ -1,4 +1,4 @@
-"""How long calls wait while a shard moves, and while a node is missed: callers that never pause, and what they saw."""
+"""Pause of calls during a shard move and during a failover, measured by callers that call continuously."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTLE_S = 0.5
 
 @dataclass
 class Caller:
-    """One object that is called all the time."""
+    """A caller that calls one object continuously."""
 
     name: str
     answers: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
@@ -35,15 +35,15 @@ class Caller:
 
     @property
     def shard(self) -> int:
-        """The object's."""
+        """The shard of the object."""
         return shard_of(ObjectKey("default", "Counter", self.name), CLUSTER_SHARDS)
 
     def longest_s(self, since: float) -> float:
-        """The longest call that was answered after ``since``."""
+        """Return the duration of the longest call that ended after ``since``."""
         return max((took for ended, took in self.answers if ended >= since), default=0.0)
 
     async def run(self, url: str) -> None:
-        """Call until cancelled, each call as soon as the last was answered."""
+        """Call the object until cancelled, each call as soon as the previous one has ended."""
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         head = f"POST /objects/Counter/{self.name}/call/increment HTTP/1.1\r\nHost: {host}:{port}\r\n"
@@ -76,7 +76,7 @@ async def _calling(url: str, names: str) -> AsyncIterator[list[Caller]]:
 
 
 def migration(running: Cluster) -> dict[str, float]:
-    """Move shards of a cluster of two nodes to and fro by pins; return what the calls to them saw."""
+    """Move shards between two nodes with pins, and return the pauses that callers saw."""
     return uvloop.run(_migration(running))
 
 
@@ -85,7 +85,7 @@ async def _migration(running: Cluster) -> dict[str, float]:
     pauses: list[float] = []
     async with _calling(running.url, "moved") as callers:
         for caller in callers[:MOVES]:
-            for node in ("n1", "n2"):  # one of them is a move
+            for node in ("n1", "n2"):  # one of the two pins moves the shard
                 since = time.perf_counter()
                 await coordinator.write([], [Put(layout.pin(caller.shard), node.encode())])
                 await asyncio.sleep(SETTLE_S)
@@ -101,12 +101,12 @@ async def _migration(running: Cluster) -> dict[str, float]:
 
 
 def failover(running: Cluster) -> dict[str, float]:
-    """Kill a node of two; return for how long its objects were not served."""
+    """Kill one of two nodes, and return how long its objects were not served."""
     return uvloop.run(_failover(running))
 
 
 async def _failover(running: Cluster) -> dict[str, float]:
-    # Objects of their own: those that were moved are pinned to one node, which may not be the one that dies.
+    # New objects: the shards of the moved ones are pinned to one node, which may not be the one that is killed.
     async with _calling(running.url, "missed") as callers:
         since = time.perf_counter()
         running.kill("n1")

@@ -1,4 +1,4 @@
-"""Load: wrk for as much as goes, and a client of our own for latencies at a fixed rate."""
+"""Load generators: wrk for maximum throughput, and our own client for latencies at a fixed rate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).with_name("calls.lua")
 
 @dataclass(frozen=True)
 class Throughput:
-    """What wrk saw."""
+    """Result of one run of wrk."""
 
     calls_per_s: float
     p50_ms: float
@@ -31,9 +31,9 @@ class Throughput:
 def wrk(
     url: str, arguments: Sequence[str], *, seconds: float, connections: int = 64, prefix: Sequence[str] = ()
 ) -> Throughput:
-    """Send calls over ``connections`` connections from one thread, each as soon as the last was answered.
+    """Send calls over ``connections`` connections from one thread, each as soon as the previous one has ended.
 
-    ``prefix`` stands in front of the command.
+    ``prefix`` is put before the command, for example to run it in a network namespace.
     """
     command = [
         *prefix,
@@ -65,7 +65,7 @@ def _latency_ms(printed: str, percentile: str) -> float:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds from the moment a call was due to its answer, at a fixed rate."""
+    """Latencies at a fixed rate, in milliseconds from the time at which a call was due to its response."""
 
     rate_per_s: int
     calls: int
@@ -75,7 +75,7 @@ class Latency:
 
 
 def at_rate(url: str, path: str, body: bytes, *, rate_per_s: int, seconds: float) -> Latency:
-    """Send calls at a fixed rate, whether or not earlier ones were answered (no coordinated omission)."""
+    """Send calls at a fixed rate, even if earlier calls have not ended (no coordinated omission)."""
     return uvloop.run(_at_rate(url, path, body, rate_per_s, seconds))
 
 
@@ -86,7 +86,7 @@ async def _at_rate(url: str, path: str, body: bytes, rate_per_s: int, seconds: f
     taken: list[float] = []
 
     async def one(due: float, index: int) -> None:
-        while idle and idle[-1][0].at_eof():  # not used for seconds, so the server closed it
+        while idle and idle[-1][0].at_eof():  # idle for seconds, so the server closed it
             idle.pop()
         if not idle:
             idle.append(await asyncio.open_connection(host, int(port)))
@@ -98,7 +98,7 @@ async def _at_rate(url: str, path: str, body: bytes, rate_per_s: int, seconds: f
         length = re.search(rb"content-length: (\d+)", answer)
         await reader.readexactly(int(length[1]) if length else 0)
         if not answer.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(f"an answer was not 200: {answer!r}")
+            raise RuntimeError(f"unexpected response: {answer!r}")
         taken.append(perf_counter() - due)
         idle.append((reader, writer))
 
@@ -118,7 +118,7 @@ async def _at_rate(url: str, path: str, body: bytes, rate_per_s: int, seconds: f
 
 
 async def _until(due: float) -> None:
-    """Wait to the microsecond: the loop's timers are up to a millisecond late, which is no lateness of the server."""
+    """Wait precisely: the loop's timers are up to a millisecond late, which must not count as latency of the server."""
     await asyncio.sleep(max(0.0, due - perf_counter() - TIMER_S))
-    while perf_counter() < due:  # noqa: ASYNC110  # a point in time is no event
+    while perf_counter() < due:  # noqa: ASYNC110  # waits for a point in time, not for an event
         await asyncio.sleep(0)

@@ -1,7 +1,7 @@
-"""What is measured, in which order, and what it has to reach.
+"""Measurements on one machine, the results of a run, and the targets.
 
-Throughput is taken in rounds that go through all candidates, so that a noisy minute hits all of them; the median
-counts.
+Throughput is measured in rounds. Each round measures all candidates in turn, so that a noisy minute affects all of
+them; the median over the rounds counts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CANDIDATES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio that has to be reached."""
+    """A minimum ratio between two candidates."""
 
     name: str
     of: str
@@ -62,28 +62,28 @@ Rounds = dict[str, list[Throughput]]
 
 
 def calls_per_s(rounds: Rounds, name: str) -> float:
-    """The median over the rounds."""
+    """Return the median over the rounds."""
     return statistics.median(each.calls_per_s for each in rounds[name])
 
 
 def ratio(rounds: Rounds, name: str, of: str) -> float:
-    """The median over the rounds that both took part in of the ratio within one round."""
-    pairs = zip(rounds[name], rounds[of], strict=False)  # whoever took part in few took part in the first
+    """Return the median of the ratios within each round, over the rounds that both candidates took part in."""
+    pairs = zip(rounds[name], rounds[of], strict=False)  # candidates with fewer rounds took part in the first ones
     return statistics.median(one.calls_per_s / other.calls_per_s for one, other in pairs)
 
 
 @dataclass
 class Results:
-    """Everything that one run found out.
+    """All results of one run.
 
     Attributes:
-        rounds, latencies, figures: of one machine with the embedded store.
-        cluster: of a gate and a node, and of what is compared with them.
-        growth: of a cluster, by what grows and its value.
-        interruptions: what calls saw of moves and of a node's end.
-        commits: what commits cost in the store, by what they do.
-        postgres: its version.
-        note: how the run was taken, where that was unusual.
+        rounds, latencies, figures: one machine with the embedded store.
+        cluster: throughput of a gate and a node, and of the alternatives.
+        growth: throughput of a cluster, by the dimension that grows and its value.
+        interruptions: pauses of calls during moves and a failover.
+        commits: cost of commits in the store, by variant.
+        postgres: version of PostgreSQL.
+        note: remark about an unusual run.
     """
 
     rounds: Rounds = field(default_factory=Rounds)
@@ -113,13 +113,13 @@ def throughput(
             for name, server, arguments in plan:
                 seen = wrk(server.url, arguments, seconds=seconds)
                 if seen.errors:
-                    raise SystemExit(f"{name}: {seen.errors} answers were errors")
+                    raise SystemExit(f"{name}: {seen.errors} responses were errors")
                 results.rounds.setdefault(name, []).append(seen)
                 say(f"round {number + 1}: {name}: {seen.calls_per_s:,.0f} calls/s, p99 {seen.p99_ms:.1f} ms")
 
 
 def latency(results: Results, folder: Path, *, seconds: float, say: Callable[[str], None]) -> None:
-    """Measure a warm server at a modest fixed rate, and the floor the same way."""
+    """Measure latencies of a warm server and of the echo at a modest fixed rate."""
     with servers.goverse(folder / "latency") as goverse, servers.echo() as echo:
         for name, server, method, body in (
             (ECHO, echo, "increment", b'{"by":1}'),
@@ -134,7 +134,7 @@ def latency(results: Results, folder: Path, *, seconds: float, say: Callable[[st
 
 
 def footprint(results: Results, folder: Path, *, seconds: float, say: Callable[[str], None]) -> None:
-    """Measure start, disk and memory."""
+    """Measure start time, disk space and memory."""
     data = folder / "footprint"
     with servers.goverse(data) as server:
         results.figures["start to first answer, empty (s)"] = server.started_s
@@ -150,7 +150,7 @@ def footprint(results: Results, folder: Path, *, seconds: float, say: Callable[[
 
 
 def _disk_bytes(folder: Path) -> int:
-    """What the files hold, without space that was only reserved."""
+    """Return the bytes written to the files, without preallocated space."""
     return sum(_used_bytes(path) for path in folder.rglob("*") if path.is_file())
 
 

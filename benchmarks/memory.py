@@ -1,9 +1,9 @@
-"""What objects cost in memory: bytes per activation by size and kind of state, and per object in the store.
+"""Memory cost of objects: bytes per activation by size and kind of state, and bytes per object in the store.
 
     python -m benchmarks.memory [--objects 20000]
 
-Objects are stored first and then activated by a readonly call, so the growth of the process is that of the activations.
-The node's own estimate stands beside it: its constants in ``goverse_node/instance.py`` are chosen from this table.
+Objects are stored first and then activated by a readonly call, so the process grows only by the activations. The table
+also shows the node's own estimate, whose constants in ``goverse_node/instance.py`` are derived from it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ STATES: dict[str, tuple[type[Object], dict[str, Any]]] = {
 
 
 def resident_bytes() -> int:
-    """Return what the process holds in memory."""
+    """Return the resident memory of this process."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * PAGE_BYTES
 
 
@@ -128,7 +128,7 @@ async def activation(user_class: type[Object], state: bytes, count: int) -> tupl
 
 
 async def stored(state: bytes, count: int) -> float:
-    """Return bytes of memory per object of the embedded store."""
+    """Return the bytes of memory per object in the embedded store."""
     with tempfile.TemporaryDirectory() as folder:
         store = WalStore(Path(folder) / "data", snapshot_bytes=0)
         await store.open()
@@ -142,7 +142,7 @@ async def stored(state: bytes, count: int) -> float:
 
 
 def measure(what: str, count: int) -> None:
-    """Measure one row in a process of its own: memory that is freed comes back to the process, not to the machine."""
+    """Measure one row in a child process, because freed memory stays with the process and would distort later rows."""
     child = os.fork()
     if child:
         os.waitpid(child, 0)

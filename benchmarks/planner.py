@@ -1,10 +1,9 @@
-"""What the planner costs, and how much it moves, in a large cluster.
+"""Cost of the planner in a large cluster, and the number of moves that it plans.
 
     python -m benchmarks.planner [--nodes 1000] [--shards 65536]
 
-Each line is a change; its rounds are planned one after the other, with all shards where they should be in between,
-until the plan has nothing left to do. The longest round is the longest time that the leading node is kept from
-anything else.
+Each line is a change of the cluster. Rounds are planned until no move is left; between rounds, all shards reach their
+targets. The longest round is the longest time for which the leader's event loop is blocked.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from goverse_node.ownership.situation import Plan, PlanLimits, Reason, Situation
 
 
 class Cluster:
-    """A cluster whose shards are at once where they should be."""
+    """A cluster whose shards reach their targets immediately."""
 
     def __init__(self, nodes: int, shards: int, limits: PlanLimits) -> None:
         self.nodes = {f"node-{number}": _member(f"node-{number}") for number in range(nodes)}
         self.situation = Situation(Targets.empty(shards), [None] * shards, dict(self.nodes), limits=limits)
 
     def settle(self, what: str, *, expected: int | None = None) -> None:
-        """Plan until nothing is left to do, and print what that took."""
+        """Plan rounds until no move is left, and print their cost."""
         rounds: list[float] = []
         reasons: Counter[Reason] = Counter()
         while True:
@@ -52,13 +51,13 @@ class Cluster:
         self.situation = replace(self.situation, targets=made.targets, claimants=made.targets.owners())
 
     def change(self, members: Mapping[str, Member]) -> None:
-        """Let other nodes be there."""
+        """Replace the registered nodes."""
         self.nodes = dict(members)
         claimants = [one if one in self.nodes else None for one in self.situation.claimants]
         self.situation = replace(self.situation, nodes=self.nodes, claimants=claimants)
 
     def count(self, nodes: set[str]) -> int:
-        """Return how many shards these nodes have."""
+        """Return the number of shards of these nodes."""
         return sum(owner in nodes for owner in self.situation.targets.owners())
 
 
@@ -67,7 +66,7 @@ def _member(name: str) -> Member:
 
 
 def main() -> None:
-    """Plan the life of a large cluster."""
+    """Plan a series of changes of a large cluster."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planner", description=__doc__)
     parser.add_argument("--nodes", type=int, default=1_000)
     parser.add_argument("--shards", type=int, default=65_536)

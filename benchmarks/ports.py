@@ -1,9 +1,8 @@
-"""TCP ports on loopback for servers that a test, a benchmark or a local cluster starts.
+"""Reserved TCP ports on loopback for the servers of tests, benchmarks and local clusters.
 
-A port that was free a moment ago can be taken before its server listens: by an outgoing connection, if it is one of the
-kernel's ephemeral ports, or by another process that looks for a port at the same time. So ports are taken from below
-the ephemeral range, and each one is reserved by a lock on a file until the process that asked for it ends. A server
-can therefore be stopped and started again on its port.
+A free port can be taken before its server listens: by an outgoing connection, if it is in the kernel's ephemeral range,
+or by another process that searches for a port at the same time. So ports are chosen below the ephemeral range, and each
+is reserved by a file lock until the requesting process ends. A server can therefore be restarted on its port.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ _held: list[int] = []  # descriptors of the locked files; the kernel releases th
 
 
 def free_port() -> int:
-    """Return one port; see ``free_ports``."""
+    """Return one reserved port; see ``free_ports``."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that are free and stay reserved for this process until it ends."""
+    """Return free ports that stay reserved for this process until it ends."""
     folder = Path(tempfile.gettempdir()) / f"goverse-ports-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     found: list[int] = []

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the benchmark's own: Debian's server, default settings, in a folder that goes away."""
+"""A temporary PostgreSQL server with default settings, for benchmarks, tests and ``make cluster``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
 def _as_postgres(*command: str) -> str:
-    """Run a server command as the user who may: PostgreSQL refuses to run as root."""
+    """Run a server command as the user postgres if this process is root: PostgreSQL refuses to run as root."""
     prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     done = subprocess.run([*prefix, *command], check=True, capture_output=True, text=True, cwd="/")
     return done.stdout
@@ -35,19 +35,19 @@ class Server:
     _options: str
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it accepts connections."""
         self._control("-o", self._options, "-l", str(self._folder / "log"), "start")
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it: ``fast`` ends all connections, ``immediate`` is a crash."""
+        """Stop the server: ``fast`` ends all connections, ``immediate`` is equivalent to a crash."""
         self._control("-m", mode, "stop")
 
     def promote(self) -> None:
-        """Make a standby the primary."""
+        """Promote a standby to primary."""
         self._control("promote")
 
     def copy_to(self, folder: Path) -> None:
-        """Copy the data of the running server, as the beginning of a standby that follows it."""
+        """Copy the data of the running server to ``folder``, as the base of a standby."""
         arguments = ["-D", str(folder), "-d", self.dsn, "-R", "--checkpoint=fast", "--no-sync"]
         _as_postgres(str(self._binaries / "pg_basebackup"), *arguments)
 
@@ -56,7 +56,7 @@ class Server:
 
 
 def _certify(folder: Path, tls: Mapping[str, Path]) -> str:
-    """Have a server take connections with TLS alone, and ask for a certificate; return its further options."""
+    """Configure a server to accept only TLS connections with a client certificate; return its additional options."""
     options = " -c ssl=on"
     for name, path in tls.items():
         copied = folder / name
@@ -77,7 +77,7 @@ def server(
 ) -> Iterator[Server]:
     """Run a server whose data is under ``parent``.
 
-    With ``tls`` it has certificate files, by the names of its settings; with ``standby_of`` it follows another server.
+    ``tls`` has certificate files by the names of PostgreSQL's settings. With ``standby_of`` the server is a standby.
     """
     if not BINARIES:
         raise SystemExit("PostgreSQL is not installed: scripts/install_system.sh postgresql")
@@ -108,6 +108,6 @@ def server(
 
 @contextmanager
 def postgres(parent: Path) -> Iterator[tuple[str, str]]:
-    """Run a server whose data is under ``parent``; give its DSN and version."""
+    """Run a server whose data is under ``parent``; yields its data source name and version."""
     with server(parent) as running:
         yield running.dsn, running.version

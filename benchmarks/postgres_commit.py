@@ -1,11 +1,11 @@
-"""What a durable commit into PostgreSQL costs, and which part of it is for what.
+"""Cost of a durable commit into PostgreSQL, split by feature.
 
     python -m benchmarks.postgres_commit [--seconds 2] [--sizes 16,64,256]
 
-Batches of increments over 1 000 objects through ``PostgresStore``, one after the other: first an upsert of the same
-rows by hand, then the store with position and change feed, then with the fence over 1 024 shards, then with a reply
-kept under a router's key or under a key that a caller chose. Records per second, and microseconds of processor time per
-record in this process and in the server.
+Commits batches of increments over 1 000 objects, one after the other, in these variants: a hand-written upsert of the
+same rows; ``PostgresStore`` with position and change feed; the same with the fence over 1 024 shards; the same with a
+reply stored under a router's key; the same with a reply stored under a caller's key. Prints records per second, and
+microseconds of CPU time per record in this process and in the server.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ WHERE present.version = excluded.version - 1
 
 @dataclass(frozen=True)
 class Cost:
-    """What was seen of batches of one size."""
+    """Measured cost of batches of one size."""
 
     size: int
     records_per_s: float
@@ -61,10 +61,10 @@ class Cost:
 
 
 class Increments:
-    """Batches of increments, each following the last."""
+    """Generator of batches of increments; each batch continues the previous one."""
 
     def __init__(self, epochs: dict[int, int], keys: str) -> None:
-        """Begin with objects that do not exist."""
+        """Start with objects that do not exist yet."""
         self._epochs = epochs
         self._keys = keys
         self._versions = [0] * OBJECTS
@@ -104,7 +104,7 @@ async def cost(
     seconds: float,
     backends: Callable[[], float],
 ) -> Cost:
-    """Commit batches of one size for some time."""
+    """Commit batches of one size for ``seconds`` and return their cost."""
     for _ in range(2 * OBJECTS // size + 8):
         await commit(made.next(size))
     spent = done = 0
@@ -125,7 +125,7 @@ async def cost(
 
 
 def _backends_of(dsn: str) -> Callable[[], float]:
-    """Return what tells the processor time of all backends that serve clients."""
+    """Return a function that returns the CPU time of all backends that serve clients."""
     found = subprocess.run(
         ["psql", dsn, "-Atc", "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"],
         check=True,
@@ -164,7 +164,7 @@ async def measure(dsn: str, sizes: Sequence[int], *, seconds: float) -> dict[str
 
 
 def main() -> None:
-    """Measure on a server of our own."""
+    """Measure all variants on a temporary server."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--sizes", default="16,64,256")

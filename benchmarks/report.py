@@ -1,4 +1,4 @@
-"""The report: ``docs/performance.md`` for people, ``benchmarks/results.json`` for the next run to compare with."""
+"""The report of a benchmark run: ``docs/performance.md``, and ``benchmarks/results.json`` for comparison with later runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 FIGURES = ROOT / "benchmarks" / "results.json"
 LIMITS = ROOT / "benchmarks" / "limits.md"
-SLACK = 0.8  # a ratio below this part of the recorded one is a regression
+SLACK = 0.8  # a ratio below this fraction of the recorded ratio is a regression
 
 
 def verdicts(results: Results) -> list[tuple[str, float, float, bool]]:
-    """Return (what, ratio, target, reached) for each target of which both sides were measured."""
+    """Return (name, ratio, target, reached) for each target whose two sides were both measured."""
     found: list[tuple[str, float, float, bool]] = []
     for rounds, targets in ((results.rounds, TARGETS), (results.cluster, CLUSTER_TARGETS)):
         for target in targets:
@@ -31,18 +31,18 @@ def verdicts(results: Results) -> list[tuple[str, float, float, bool]]:
 
 
 def ratios(results: Results) -> dict[str, float]:
-    """Return every candidate's ratio to the floor."""
+    """Return each candidate's ratio to the raw ASGI echo."""
     return {
         name: round(ratio(rounds, name, ECHO), 3) for rounds in (results.cluster, results.rounds) for name in rounds
     }
 
 
 def regressions(results: Results) -> list[str]:
-    """Compare with the recorded ratios."""
+    """Return a line for each ratio that is more than a fifth below the recorded one."""
     recorded: dict[str, float] = json.loads(FIGURES.read_text(encoding="utf-8"))["ratios"]
     present = ratios(results)
     return [
-        f"{name}: {present[name]:.2f} of the echo, recorded were {before:.2f}"
+        f"{name}: {present[name]:.2f} of the echo, previously {before:.2f}"
         for name, before in recorded.items()
         if name in present and present[name] < SLACK * before
     ]
@@ -91,15 +91,15 @@ def _page(results: Results, command: str) -> str:
     lines = [
         "# Performance",
         "",
-        "Measured side by side in one run on one machine, written by the run itself. Read the ratios: the absolute",
-        "numbers belong to this machine, where the load generator has one of the two cores.",
+        "All candidates were measured side by side in one run on one machine; the run generates this page. Compare the ratios:",
+        "the absolute numbers depend on this machine, where the load generator uses one of the two cores.",
         "",
         f"* machine: {_machine()}, local disk",
         f"* software: Python {platform.python_version()}, {packages}, {results.postgres}",
         f"* command: `{command}`",
         *([f"* note: {results.note}"] if results.note else []),
         "* load: wrk, one thread, 64 connections, 1 000 objects; each server is one process with default settings;",
-        "  rounds go through all candidates in turn, medians over the rounds",
+        "  each round measures all candidates in turn, and the table shows medians over the rounds",
         "",
         "## Throughput on one machine",
         "",
@@ -121,7 +121,11 @@ def _page(results: Results, command: str) -> str:
         lines.append(
             f"| {name} | {seen.rate_per_s}/s | {seen.p50_ms:.2f} ms | {seen.p99_ms:.2f} ms | {seen.worst_ms:.1f} ms |"
         )
-    lines += ["", "Counted from the moment a call was due, so a stall is charged to every call that it delays.", ""]
+    lines += [
+        "",
+        "Latency is counted from the time at which a call was due, so a stall counts for every call that it delays.",
+        "",
+    ]
     lines += ["## Footprint", "", "| | |", "| --- | ---: |"]
     lines += [f"| {name} | {value:,.2f} |" for name, value in results.figures.items()]
     return "\n".join([*lines, "", LIMITS.read_text(encoding="utf-8").strip(), ""])

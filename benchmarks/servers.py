@@ -1,4 +1,4 @@
-"""The servers that are compared, each one process on a free port, started and stopped by the benchmark."""
+"""The compared servers on one machine, each one process on a free port, started and stopped by the benchmark."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Server:
     started_s: float
 
     def resident_bytes(self) -> int:
-        """Memory of the process."""
+        """Return the resident memory of the process."""
         for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
@@ -45,7 +45,7 @@ def _process(command: list[str], port: int, probe: str, env: dict[str, str] | No
     try:
         while not _answers(f"{url}{probe}"):
             if process.poll() is not None or time.perf_counter() - began > START_TIMEOUT_S:
-                raise SystemExit(f"{' '.join(command)} did not start; run it by hand to see why")
+                raise SystemExit(f"{' '.join(command)} did not start; run the command manually to see the error")
             time.sleep(0.005)
         yield Server(url, process.pid, time.perf_counter() - began)
     finally:
@@ -70,7 +70,7 @@ def _uvicorn(application: str, port: int) -> list[str]:
 
 @contextmanager
 def echo() -> Iterator[Server]:
-    """The floor."""
+    """Run the raw ASGI echo."""
     port = free_port()
     with _process(_uvicorn("benchmarks.echo:app", port), port, "/") as server:
         yield server
@@ -78,7 +78,7 @@ def echo() -> Iterator[Server]:
 
 @contextmanager
 def handwritten(dsn: str) -> Iterator[Server]:
-    """FastAPI and asyncpg."""
+    """Run the hand-written service, FastAPI with asyncpg."""
     port = free_port()
     with _process(_uvicorn("benchmarks.handwritten:app", port), port, "/", {"BENCHMARK_DSN": dsn}) as server:
         yield server
@@ -86,7 +86,7 @@ def handwritten(dsn: str) -> Iterator[Server]:
 
 @contextmanager
 def goverse(data_dir: Path) -> Iterator[Server]:
-    """GoVerse as ``goverse dev`` serves it, without the reloader: every setting at its default."""
+    """Run ``goverse dev`` with default settings, without the reloader."""
     port = free_port()
     command = [sys.executable, "-m", "goverse_cli", "dev", "benchmarks/counters.py", "--no-reload"]
     command += ["--port", str(port), "--data-dir", str(data_dir)]

@@ -1,10 +1,10 @@
-"""How fast the embedded store commits and recovers, and what that costs the event loop.
+"""Commit and recovery speed of the embedded store, and its cost in the event loop.
 
     python benchmarks/store_commit.py [--seconds 3] [--objects 1000000]
 
-For batches of 1, 16 and 64: records per second, microseconds of loop time per record (everything that runs in
-the loop's thread), and the share of the time that passed in durable writes. Then resident bytes per object
-and per kept reply, and records per second of a recovery from the log and from a snapshot.
+For batches of 1, 16 and 64 records, it prints records per second, microseconds of CPU time per record in the loop's
+thread, and the share of the time spent in durable writes. Then it prints resident bytes per object and per stored
+reply, and records per second of a recovery from the log and from a snapshot.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FINGERPRINT = b"f" * 16
 
 
 def batches(size: int, objects: int, count: int) -> list[list[CommitRecord]]:
-    """Prepare batches of increments over ``objects`` objects, each with a reply to keep."""
+    """Prepare batches of increments over ``objects`` objects, each with a reply to store."""
     now_ms = time.time_ns() // 1_000_000
     versions = [0] * objects
     made: list[list[CommitRecord]] = []
@@ -50,7 +50,7 @@ def batches(size: int, objects: int, count: int) -> list[list[CommitRecord]]:
 
 
 async def commit_for(seconds: float, size: int, directory: Path) -> None:
-    """Measure commits in batches of ``size`` and print a line."""
+    """Measure commits in batches of ``size`` and print the result."""
     store = WalStore(directory, snapshot_bytes=0)
     await store.open()
     done = 0
@@ -81,7 +81,7 @@ def resident() -> int:
 
 
 async def fill(objects: int, directory: Path) -> None:
-    """Measure memory and recovery with many objects and print the lines."""
+    """Measure memory and recovery with many objects and print the results."""
     now_ms = time.time_ns() // 1_000_000
     store = WalStore(directory, snapshot_bytes=0)
     await store.open()
@@ -124,7 +124,7 @@ async def fill(objects: int, directory: Path) -> None:
 
 
 async def recover(directory: Path, source: str) -> None:
-    """Measure a start and print a line."""
+    """Measure a recovery and print the result."""
     store = WalStore(directory, snapshot_bytes=0)
     started = time.perf_counter()
     await store.open()
@@ -135,11 +135,11 @@ async def recover(directory: Path, source: str) -> None:
 
 
 def main() -> None:
-    """Run everything below a temporary directory."""
+    """Run all measurements in a temporary directory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--objects", type=int, default=300_000)
-    parser.add_argument("--directory", type=Path, default=None, help="where to write; by default a temporary folder")
+    parser.add_argument("--directory", type=Path, default=None, help="folder for the data (default: a temporary folder)")
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="goverse-bench-", dir=options.directory))
     try:

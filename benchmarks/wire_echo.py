@@ -1,17 +1,16 @@
-"""What the wire costs: calls per second through a gate whose node is another process, beside a raw ASGI echo.
+"""Cost of the wire: calls per second through a gate whose node is another process, compared with a raw ASGI echo.
 
     python -m benchmarks.wire_echo [--seconds 5] [--connections 64] [--rounds 3]
 
-Runs, one after the other in the same invocation, each in fresh processes with uvloop and httptools and no access log:
+Runs these subjects one after the other, each in fresh processes with uvloop and httptools and without an access log:
 
-* ``echo``: reads the body, answers a number. Nothing in Python on uvicorn beats it.
-* ``gate``: the whole gate over a link in the same process that answers at once.
-* ``wire``: the same gate over a ``GrpcLink`` to a ``LinkServer`` in a second process, before a link that answers at
-  once.
-* ``wire, batched``: the same before a link that answers all calls of one turn of the loop in the next one.
-* ``bare wire``: the echo's few lines instead of the gate, over the same wire: what the wire alone leaves of the floor.
+* ``echo``: reads the body and responds with a number. It is the upper bound for Python on uvicorn.
+* ``gate``: the whole gate over a link in the same process that answers immediately.
+* ``wire``: the same gate over a ``GrpcLink`` to a ``LinkServer`` in a second process, whose link answers immediately.
+* ``wire, batched``: the same, but the link answers all calls of one event-loop turn together in the next turn.
+* ``bare wire``: an application as small as the echo instead of the gate, over the same wire, to isolate its cost.
 
-Read the ratios, not the numbers: the load generator shares the machine.
+Compare the ratios, not the numbers, because the load generator shares the machine.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ SUBJECTS = ("echo", "gate", "wire", "wire, batched", "bare wire")
 
 
 async def serve_gate(listener: socket.socket, node: str) -> None:
-    """Serve a gate until the process ends; without ``node`` over a link in this process."""
+    """Serve a gate until the process ends; if ``node`` is empty, over a link in this process."""
     link: Carrier = InstantLink()
     if node:
         wire = GrpcLink(node, Hello(kind="gate", id="benchmark"))
@@ -61,7 +60,7 @@ async def serve_gate(listener: socket.socket, node: str) -> None:
 
 
 async def serve_bare(listener: socket.socket, node: str) -> None:
-    """Serve an application that does nothing but ask the node."""
+    """Serve an application that only forwards each request to the node."""
     link = GrpcLink(node, Hello(kind="gate", id="benchmark"))
     link.start()
     loop = asyncio.get_running_loop()
@@ -92,7 +91,7 @@ async def serve_node(link_type: type[InstantLink], port: int) -> None:
 
 
 def serve(role: str, port: int, node: str) -> None:
-    """Play one role in this process."""
+    """Run one role in this process."""
     if role == "echo":
         uvloop.run(serve_echo(open_listener("127.0.0.1", port)))
     elif role == "gate":
@@ -105,7 +104,7 @@ def serve(role: str, port: int, node: str) -> None:
 
 @contextmanager
 def process(role: str, node: str = "") -> Iterator[str]:
-    """Run one role in a process of its own; give its address."""
+    """Run one role in a child process; yields its address."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.wire_echo", "--serve", role, "--port", str(port), "--node", node]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:

@@ -1,1 +1,1 @@
-"""What is compared with: the servers of others, run as they run fastest, in environments of their own."""
+"""Other systems for comparison, each in its fastest configuration and in an environment of its own."""

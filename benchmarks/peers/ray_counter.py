@@ -1,6 +1,6 @@
-"""The counter in Ray Serve: an actor is a process, so each holds the counters of a shard, in memory only.
+"""The counter in Ray Serve. An actor is a process, so each actor has the counters of one shard, in memory only.
 
-Runs in the environment that scripts/benchmark_peers.sh makes: ``python ray_counter.py PORT``, until it is ended.
+Run it in the environment of scripts/benchmark_peers.sh: ``python ray_counter.py PORT``. It runs until SIGTERM or SIGINT.
 """
 
 import signal
@@ -20,7 +20,7 @@ class Counters:
     """The counters of one shard."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start without counters."""
         self.values: defaultdict[str, int] = defaultdict(int)
 
     async def increment(self, key: str, by: int) -> int:
@@ -31,14 +31,14 @@ class Counters:
 
 @serve.deployment(num_replicas=1, max_ongoing_requests=256)
 class Ingress:
-    """Passes a call on to the actor that its key belongs to."""
+    """Forwards a call to the actor of its key."""
 
     def __init__(self) -> None:
         """Start the actors."""
         self.shards = [Counters.remote() for _ in range(SHARDS)]
 
     async def __call__(self, request: Request) -> int:
-        """Add to the value of the key that the path ends with."""
+        """Add to the value of the key in the last segment of the path."""
         by = (await request.json())["by"]
         key = request.url.path.rpartition("/")[2]
         return await self.shards[crc32(key.encode()) % SHARDS].increment.remote(key, by)

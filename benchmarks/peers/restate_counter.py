@@ -1,4 +1,4 @@
-"""The counter as a virtual object of Restate; runs in the environment that scripts/benchmark_peers.sh makes."""
+"""The counter as a virtual object of Restate, for the environment of scripts/benchmark_peers.sh."""
 
 import restate
 

@@ -1,7 +1,8 @@
-"""Start the servers of others, each in a network namespace that has nothing but ``lo``.
+"""Start other systems, each in a network namespace that has only the loopback interface.
 
-Their ports are fixed, some listen on all addresses, and some leave daemons behind; inside a namespace none of that
-matters, and what is left ends with it. Load has to come from inside as well (``Peer.prefix``). Making one needs root.
+They have fixed ports, some listen on all addresses, and some leave daemons running. A namespace isolates all of that,
+and the remaining processes end with it. The load generator must run in the namespace too (``Peer.prefix``). Creating a
+namespace needs root.
 """
 
 from __future__ import annotations
@@ -25,31 +26,31 @@ _REGISTRATION = {"uri": "http://127.0.0.1:9080", "use_http_11": True}
 
 @dataclass(frozen=True)
 class Peer:
-    """A running server of others, and what to put in front of a command that shall reach it."""
+    """A running system, and the command prefix that runs a client in its namespace."""
 
     url: str
     prefix: tuple[str, ...]
 
 
 def available() -> bool:
-    """Tell whether network namespaces can be made here."""
+    """Return True if this process can create network namespaces."""
     return os.geteuid() == 0 and all(shutil.which(tool) for tool in ("unshare", "nsenter", "ip"))
 
 
 def install(name: str) -> None:
-    """Install a peer in an environment of its own, unless it is there."""
+    """Install a system in an environment of its own, unless it is installed already."""
     subprocess.run([str(ROOT / "scripts" / "benchmark_peers.sh"), str(INSTALLED), name], check=True)
 
 
 @contextmanager
 def namespace() -> Iterator[tuple[str, ...]]:
-    """Make a network of nothing but ``lo``; give the prefix of commands that run in it, and end them all with it."""
+    """Create a namespace with only loopback, yield the prefix of commands in it, and end all its processes at exit."""
     command = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c"]
     holder = subprocess.Popen([*command, "ip link set lo up && echo up && exec sleep infinity"], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     try:
         if holder.stdout.readline() != b"up\n":
-            raise SystemExit("a network namespace could not be made")
+            raise SystemExit("could not create a network namespace")
         (first,) = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text(encoding="ascii").split()
         yield ("nsenter", "--target", first, "--net", "--pid", "--mount", "--")
     finally:
@@ -70,13 +71,13 @@ def _until(prefix: Sequence[str], *request: str, log: Path) -> None:
     end_at = time.monotonic() + START_TIMEOUT_S
     while subprocess.run([*prefix, "curl", "-sf", "-o", "/dev/null", *request], check=False).returncode:
         if time.monotonic() > end_at:
-            raise SystemExit(f"{request[-1]} does not answer:\n{log.read_text(errors='replace')[-3000:]}")
+            raise SystemExit(f"{request[-1]} does not respond:\n{log.read_text(errors='replace')[-3000:]}")
         time.sleep(0.2)
 
 
 @contextmanager
 def restate(folder: Path) -> Iterator[Peer]:
-    """Restate with its Python SDK: two workers behind uvicorn, HTTP/1.1 between server and service."""
+    """Run Restate with its Python SDK: two uvicorn workers, HTTP/1.1 between server and service."""
     folder.mkdir(parents=True)
     log = folder / "log"
     with ExitStack() as undo, namespace() as prefix:
@@ -104,7 +105,7 @@ def restate(folder: Path) -> Iterator[Peer]:
 
 @contextmanager
 def ray_serve(folder: Path) -> Iterator[Peer]:
-    """Ray Serve behind its HAProxy: one address for every key, counters sharded over two actors."""
+    """Run Ray Serve behind its HAProxy: one address for all keys, counters sharded over two actors."""
     folder.mkdir(parents=True)
     log = folder / "log"
     with ExitStack() as undo, namespace() as prefix:

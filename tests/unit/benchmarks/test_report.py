@@ -82,4 +82,4 @@ def test_ratio_that_fell_by_more_than_a_fifth_is_a_regression(tmp_path: Path, mo
     monkeypatch.setattr(report, "FIGURES", tmp_path / "results.json")
     report.write(_results(400.0), "make bench")
     assert report.regressions(_results(330.0)) == []
-    assert report.regressions(_results(300.0)) == [f"{DURABLE}: 0.30 of the echo, recorded were 0.40"]
+    assert report.regressions(_results(300.0)) == [f"{DURABLE}: 0.30 of the echo, previously 0.40"]
