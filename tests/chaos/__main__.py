@@ -1,5 +1,4 @@
-"""``python -m tests.chaos``: break a cluster of real processes under load in every way we know, and tell what its
-callers noticed."""
+"""``python -m tests.chaos``: inject faults into a cluster of real processes under load, and report what callers noticed."""
 
 from __future__ import annotations
 
@@ -22,26 +21,26 @@ OVERHEAD_S = 300.0
 PROBLEMS_SHOWN = 20
 
 TEACHING = """\
-Each scenario starts a cluster of its own on loopback: etcd, PostgreSQL, nodes, two gates. Callers append to objects and
-read them through both gates while processes are killed, frozen, cut off and restarted. One line per scenario tells what
-the callers noticed:
+Each scenario starts its own cluster on loopback: etcd, PostgreSQL, nodes and two gates. Callers append to objects and read
+them through both gates while processes are killed, frozen, disconnected and restarted. One line per scenario shows the
+effect on the callers:
 
   PASS kill-node  21.4 s  4021 calls, 0 failed, 0 lost, 0 doubled; p50 5 ms, p99 61 ms, longest pause 3.41 s; ...
 
-It fails when a call failed, an acknowledged effect is lost or there twice, an answer does not fit with the others
-(a check of linearizability for each object), or shards serve too late after a death. The exit code is 1 then, the
-reasons are printed below the line, and the logs of the processes are kept.
+A scenario fails if a call fails, an acknowledged effect is lost or doubled, the responses are not linearizable (checked
+for each object), or shards are served too late after a node died. Then the exit code is 1, the reasons are printed below
+the line, and the logs of the processes are kept.
 
 examples:
-  make chaos                                                   every scenario
-  make chaos CHAOS_ARGS="rolling-restart --seconds 20"         one of them, for twenty seconds
-  make chaos CHAOS_ARGS="kill-node kill-leader --seed 7"       two of them, with the same dice again
-  make chaos CHAOS_ARGS=--list                                 what there is
+  make chaos                                                   run every scenario
+  make chaos CHAOS_ARGS="rolling-restart --seconds 20"         run one scenario for twenty seconds
+  make chaos CHAOS_ARGS="kill-node kill-leader --seed 7"       run two scenarios with a given seed
+  make chaos CHAOS_ARGS=--list                                 list the scenarios
 """
 
 
 def main() -> int:
-    """Run; 1 when a scenario fails."""
+    """Run the chosen scenarios. Returns 1 if a scenario fails."""
     known = {scenario.name: scenario for scenario in SCENARIOS}
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos",
@@ -49,10 +48,10 @@ def main() -> int:
         epilog=TEACHING,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("scenario", nargs="*", help="which ones, by name; all of them where none is named")
-    parser.add_argument("--list", action="store_true", help="list the scenarios and end")
-    parser.add_argument("--seconds", type=float, help="how long each scenario goes on, at least once through")
-    parser.add_argument("--seed", type=int, help="of what happens by chance; printed when it was chosen")
+    parser.add_argument("scenario", nargs="*", help="scenarios to run (default: all)")
+    parser.add_argument("--list", action="store_true", help="list the scenarios and exit")
+    parser.add_argument("--seconds", type=float, help="duration of each scenario; each disturbance happens at least once")
+    parser.add_argument("--seed", type=int, help="seed of the random decisions (default: a random one, which is printed)")
     parser.add_argument(
         "--lease-ttl",
         type=float,
@@ -66,9 +65,9 @@ def main() -> int:
         return 0
     unknown = [name for name in options.scenario if name not in known]
     if unknown:
-        parser.error(f"no such scenario: {', '.join(unknown)}; --list names them all")
-    logging.getLogger("goverse").addHandler(logging.NullHandler())  # what the observer's client of etcd has to say
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell had them ignored
+        parser.error(f"unknown scenario: {', '.join(unknown)}; --list shows all scenarios")
+    logging.getLogger("goverse").addHandler(logging.NullHandler())  # hides the log of the observer's etcd client
+    for number in (signal.SIGINT, signal.SIGTERM):  # explicitly, because a shell may have set them to be ignored
         signal.signal(number, signal.default_int_handler)
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
     print(f"seed {seed}, leases of {options.lease_ttl:g} s", flush=True)
@@ -79,13 +78,13 @@ def main() -> int:
 
 
 def carry_out(scenario: Scenario, seed: int, seconds: float | None, lease_ttl_s: float) -> bool:
-    """Run one scenario on a cluster of its own, say what came of it, and tell whether it passed."""
+    """Run one scenario on its own cluster and print the result. Returns True if it passed."""
     folder = Path(tempfile.mkdtemp(prefix=f"goverse-chaos-{scenario.name}-"))
     try:
         result = asyncio.run(_within_bounds(scenario, folder, seed, seconds, lease_ttl_s))
     except Exception:
         print(
-            f"FAIL {scenario.name}: could not be carried out; logs are in {folder}\n{traceback.format_exc()}",
+            f"FAIL {scenario.name}: the scenario did not complete; logs are in {folder}\n{traceback.format_exc()}",
             flush=True,
         )
         return False

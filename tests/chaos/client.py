@@ -1,6 +1,6 @@
-"""A client of gates that costs next to nothing, so that a run measures the cluster and not itself.
+"""A lightweight HTTP client for gates, so that a run measures the cluster and not its client.
 
-Connections are kept, one call on each at a time, and errors tell whether the call reached a gate.
+Connections are reused, with one call at a time on each. Errors distinguish calls that were sent from calls that were not.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from urllib.parse import quote
 
 
 class Unreached(Exception):
-    """No connection to the gate: the call was not sent."""
+    """The connection to the gate failed: the call was not sent."""
 
 
 class Broken(Exception):
-    """The connection broke: nobody knows what became of the call."""
+    """The connection broke after the call was sent: the call may or may not have taken effect."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a gate said."""
+    """A response of a gate."""
 
     status: int
     text: str
 
     def value(self) -> Any:
-        """Return the result, or the members of the problem."""
+        """Return the result, or the members of the error document."""
         return json.loads(self.text)
 
 
@@ -38,10 +38,10 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Client:
-    """Connections to gates."""
+    """A pool of connections to gates."""
 
     def __init__(self, patience_s: float) -> None:
-        """Wait so long for an answer."""
+        """Set the timeout of a call."""
         self._patience_s = patience_s
         self._idle: dict[str, list[Connection]] = defaultdict(list)
 
@@ -50,7 +50,7 @@ class Client:
 
         Raises:
             Unreached: the call was not sent.
-            Broken: it may have been carried out.
+            Broken: the call may have taken effect.
         """
         reader, writer = await self._connection(gate)
         try:
@@ -83,7 +83,7 @@ class Client:
             raise Unreached(f"{gate}: {error!r}") from error
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close all connections."""
         for _, writer in [each for idle in self._idle.values() for each in idle]:
             writer.close()
             with contextlib.suppress(OSError):
@@ -104,7 +104,7 @@ def _request(path: str, body: Any, headers: dict[str, str]) -> bytes:
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[Answer, bool]:
-    """Return the next answer, and whether the connection may be used again."""
+    """Return the next response, and whether the connection can be reused."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     status, *lines = head.splitlines()
     headers = dict(line.split(": ", 1) for line in lines if line)

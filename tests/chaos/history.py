@@ -1,4 +1,4 @@
-"""What the callers of journals were told, and whether it can be true."""
+"""The history of calls to journals, and the check that one copy of each journal could have given all responses."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _NOBODYS_ENTRY: Final = -1
 
 
 class Told(NamedTuple):
-    """The answer of a journal: what it consisted of when it answered."""
+    """The response of a journal: its length and digest at the time of the call."""
 
     length: int
     digest: int
 
 
 class Note(NamedTuple):
-    """One call, as its caller saw it; times are those of the caller's clock, in nanoseconds."""
+    """One call as seen by its caller. Times are from the caller's clock, in nanoseconds."""
 
     entry: int | None
     called: int
@@ -32,12 +32,12 @@ class Note(NamedTuple):
 
 @dataclass
 class Verdict:
-    """What is wrong with a history.
+    """Problems of a history.
 
     Attributes:
-        lost: entries that were acknowledged, and are not there.
-        doubled: effects beyond the first one of an entry.
-        complaints: everything that no single copy of a journal could have shown, the two above included.
+        lost: number of acknowledged entries that are missing.
+        doubled: number of duplicate entries.
+        complaints: every contradiction to a single copy of each journal, including the two above.
     """
 
     journals: int = 0
@@ -48,22 +48,22 @@ class Verdict:
 
 
 class History:
-    """The calls to all journals of a run."""
+    """All calls of a run to all journals."""
 
     def __init__(self) -> None:
         self._notes: dict[str, list[Note]] = defaultdict(list)
 
     def note(self, journal: str, note: Note) -> None:
-        """Keep what a caller saw."""
+        """Record a call."""
         self._notes[journal].append(note)
 
     @property
     def journals(self) -> list[str]:
-        """The journals that were called."""
+        """The names of the called journals."""
         return sorted(self._notes)
 
     def judge(self, finals: Mapping[str, Sequence[int]]) -> Verdict:
-        """Compare with what each journal holds in the end."""
+        """Check the history against the final content of each journal."""
         verdict = Verdict(journals=len(self._notes))
         for journal, notes in sorted(self._notes.items()):
             final = finals[journal]
@@ -72,7 +72,7 @@ class History:
             verdict.lost += len(acknowledged - set(final))
             verdict.doubled += len(final) - len(set(final))
             strangers = set(final) - {note.entry for note in notes}
-            verdict.complaints.extend(f"journal {journal}: nobody appended {entry}" for entry in sorted(strangers))
+            verdict.complaints.extend(f"journal {journal}: entry {entry} was never appended" for entry in sorted(strangers))
             digests = digests_of(final)
             found = complaints((_observation(note, final, digests) for note in notes), final)
             verdict.complaints.extend(f"journal {journal}: {each[:400]}" for each in found)

@@ -1,10 +1,10 @@
-"""The objects that chaos runs call: journals, and relays that pass calls on to journals.
+"""Object types of chaos runs: journals, and relays that forward calls to journals.
 
-Each writing call appends an entry of its own, so that the journal at the end tells which calls took effect, how often
-and in which order; each answer tells which journal the call saw.
+Each writing call appends a unique entry, so the final journal shows which calls took effect, how often and in which
+order. Each response shows the journal that the call saw.
 
-An answer names what it saw by length and digest instead of all entries, so that journals of hundreds of entries do not
-make the load of the run.
+A response contains the length and a digest of the journal instead of all entries, so that journals with hundreds of
+entries do not dominate the load of the run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def digest_after(digest: int, entry: int) -> int:
 
 
 def digests_of(entries: Iterable[int]) -> list[int]:
-    """Return the digest of each beginning of a journal, of the empty one first."""
+    """Return the digests of all prefixes of a journal, starting with the empty one."""
     found = [0]
     for entry in entries:
         found.append(digest_after(found[-1], entry))
@@ -33,45 +33,45 @@ def digests_of(entries: Iterable[int]) -> list[int]:
 
 
 class Journal(Object):
-    """Appends."""
+    """A list of entries with a digest."""
 
     entries: list[int] = []
     digest: int = 0
 
     @call
     async def append(self, entry: int) -> tuple[int, int]:
-        """Append an entry; tell length and digest."""
+        """Append an entry and return length and digest."""
         self.entries.append(entry)
         self.digest = digest_after(self.digest, entry)
         return len(self.entries), self.digest
 
     @call
     async def append_slowly(self, entry: int, pause_s: float) -> tuple[int, int]:
-        """Append an entry in a turn that takes its time."""
+        """Append an entry in a turn that takes ``pause_s``."""
         await asyncio.sleep(pause_s)
         return await self.append(entry)
 
     @call(readonly=True)
     async def look(self) -> tuple[int, int]:
-        """Tell length and digest."""
+        """Return length and digest."""
         return len(self.entries), self.digest
 
     @call(readonly=True)
     async def count(self, entries: dict[str, list[int]]) -> int:
-        """Tell how many lists it was given."""
+        """Return the number of given lists."""
         return len(entries)
 
     @call(readonly=True)
     async def read(self) -> list[int]:
-        """Tell all entries."""
+        """Return all entries."""
         return self.entries
 
 
 class Relay(Object):
-    """Passes calls on to journals, and appends to a journal of its own in its hooks.
+    """Forwards calls to journals, and appends to a journal of its own in its hooks.
 
     Attributes:
-        hooked: the entries of its hooks that its journal has acknowledged.
+        hooked: entries of its hooks that its journal has acknowledged.
     """
 
     hooked: list[int] = []
@@ -91,7 +91,7 @@ class Relay(Object):
 
     @call
     async def pass_on(self, entry: int, journals: list[str], at_once: bool) -> list[tuple[int, int]]:
-        """Append an entry to several journals; tell what each of them answered."""
+        """Append an entry to several journals and return their responses."""
         calls = [self.ref(Journal, journal).append(entry=entry) for journal in journals]
         told = list(await asyncio.gather(*calls)) if at_once else [await each for each in calls]
         self.passed += 1
@@ -111,5 +111,5 @@ class Relay(Object):
 
     @call(readonly=True)
     async def hooks(self) -> list[int]:
-        """Tell the entries of the hooks."""
+        """Return the entries that the hooks appended."""
         return self.hooked

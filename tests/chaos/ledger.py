@@ -1,7 +1,7 @@
-"""What callers were told, and what follows from it.
+"""The responses that callers received, and checks of what must hold because of them.
 
-``ACCOUNT`` is the object under test: it counts its entries, so an entry that was applied twice or lost shows in every
-later answer. The ``Ledger`` keeps the first answer to each call; a repeated call must get the same answer.
+``ACCOUNT`` is the object type under test. It counts its entries, so an entry that was lost or applied twice is visible
+in every later response. The ``Ledger`` keeps the first response to each call; a repeated call must get the same one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Account(Object):
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """One call: the same key is never used for another one."""
+    """One call. Its key is never used for another call."""
 
     account: str
     key: str
@@ -43,13 +43,13 @@ class Posting:
 
     @property
     def body(self) -> bytes:
-        """The arguments; the note makes the state large enough for snapshots to come often."""
+        """The request body. The note makes the state large enough that snapshots are frequent."""
         return json.dumps({"amount": self.amount, "note": self.key + "." * 300}).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a caller was told."""
+    """The response to a posting."""
 
     body: bytes
     etag: str
@@ -57,7 +57,7 @@ class Told:
 
     @classmethod
     def by(cls, answer: Answer) -> Told:
-        """Read an answer."""
+        """Parse a response."""
         assert answer.status == 200, (answer.status, answer.body)
         return cls(answer.body, answer.headers["etag"], int(answer.headers["goverse-commit-seq"]))
 
@@ -66,29 +66,29 @@ class Ledger:
     """All answered postings.
 
     Attributes:
-        told: the first answer to each.
-        replays: how many answers came from an idempotency record.
-        unheard: how many of these were the first that the caller heard: the one before was lost with the server.
+        told: the first response to each posting.
+        replays: number of responses that came from an idempotency record.
+        unheard: number of these that were the first response to reach the caller, because an earlier one was lost.
     """
 
     def __init__(self) -> None:
-        """Nothing was answered."""
+        """Start without postings."""
         self.told: dict[Posting, Told] = {}
         self.replays = 0
         self.unheard = 0
 
     def note(self, posting: Posting, answer: Answer) -> None:
-        """Keep an answer, or compare it with the one that was given before."""
+        """Record a response, or compare it with the first response to the same posting."""
         told = Told.by(answer)
         replayed = answer.headers.get("idempotency-replayed") == "true"
-        assert replayed or posting not in self.told, f"{posting} was carried out again"
+        assert replayed or posting not in self.told, f"{posting} took effect again"
         self.replays += replayed
         self.unheard += replayed and posting not in self.told
         first = self.told.setdefault(posting, told)
         assert told == first, f"{posting} was answered {first} and then {told}"
 
     def check_gapless(self) -> None:
-        """All postings of an account have consecutive entries and versions, in the order of their positions."""
+        """Check that the postings of each account have consecutive entries and versions, in the order of their positions."""
         by_account: defaultdict[str, list[tuple[int, Posting, Told]]] = defaultdict(list)
         for posting, told in self.told.items():
             by_account[posting.account].append((json.loads(told.body)["entry"], posting, told))
@@ -104,21 +104,21 @@ class Ledger:
                 last_seq = told.commit_seq
 
     def check_positions(self) -> None:
-        """No two postings share a position."""
+        """Check that no two postings have the same position."""
         assert len({told.commit_seq for told in self.told.values()}) == len(self.told)
 
     @property
     def last_seq(self) -> int:
-        """The newest position that anybody was told."""
+        """The highest position in any response."""
         return max((told.commit_seq for told in self.told.values()), default=0)
 
     def entries(self, account: str) -> int:
-        """How many postings of an account were answered."""
+        """Return the number of answered postings of an account."""
         return sum(posting.account == account for posting in self.told)
 
 
 async def post(wire: Wire, posting: Posting) -> Answer:
-    """Call once."""
+    """Send one call."""
     await wire.send(
         request(
             "POST",

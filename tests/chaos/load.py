@@ -1,8 +1,8 @@
-"""The load of a chaos run: callers that append to journals and look at them, through any gate that takes them.
+"""The load of a chaos run: callers that append to journals and read them through any reachable gate.
 
-A call with an idempotency key is repeated until it is answered, at another gate when a connection breaks, as clients
-behind a balancer do. A call without one is sent once: only where it provably did not reach a gate it is sent again.
-Every answer has to be a success.
+A call with an idempotency key is repeated until it is answered, at another gate if a connection breaks, as a client
+behind a load balancer does. A call without a key is sent once; it is repeated only if it certainly did not reach a
+gate. Every response must be a success.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ FINAL_PATIENCE_S = 30.0
 
 @dataclass
 class Tally:
-    """What happened to the calls.
+    """Statistics of the calls.
 
     Attributes:
-        answered: calls that succeeded.
-        broken: calls without a key whose connection broke, so that nobody knows whether they took effect.
-        failed: what calls were answered with instead of a result.
-        latencies_s: of each call that was answered, all its attempts together.
-        switched: how often a caller went to another gate.
+        answered: number of calls that succeeded.
+        broken: number of calls without a key whose connection broke, so that their outcome is unknown.
+        failed: error responses.
+        latencies_s: duration of each answered call, including all attempts.
+        switched: number of times that a caller switched to another gate.
     """
 
     answered: int
@@ -49,11 +49,11 @@ class Tally:
 
 
 class Load:
-    """Callers, and what they saw.
+    """The callers and their observations.
 
     Attributes:
         history: every call.
-        tally: what happened to the calls.
+        tally: statistics of the calls.
     """
 
     def __init__(self, gates: Sequence[str], name: str, seed: int) -> None:
@@ -69,20 +69,20 @@ class Load:
         self._client = Client(PATIENCE_S)
 
     def start(self) -> None:
-        """Begin to call."""
+        """Start the callers."""
         self._callers = [asyncio.create_task(self._call_on(number)) for number in range(CALLERS)]
 
     async def stop(self) -> None:
-        """Begin no more calls, and wait for the answers of those under way."""
+        """Stop the callers, and wait until the running calls have ended."""
         self._stopped.set()
         await asyncio.gather(*self._callers)
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close all connections."""
         await self._client.close()
 
     async def finals(self) -> dict[str, list[int]]:
-        """Return what each journal holds now."""
+        """Return the content of each journal now."""
         return {journal: await self._final(journal) for journal in self.history.journals}
 
     async def _final(self, journal: str) -> list[int]:
@@ -90,7 +90,7 @@ class Load:
         return entries
 
     async def asked(self, key: tuple[str, str], method: str) -> Any:
-        """Return what a readonly method without parameters answers, at any gate that answers at all."""
+        """Return the result of a readonly method without parameters, from any gate that responds."""
         now = asyncio.get_running_loop().time
         until, gate, last = now() + FINAL_PATIENCE_S, 0, ""
         while now() < until:
@@ -104,27 +104,27 @@ class Load:
                 last = answer.text
             gate += 1
             await asyncio.sleep(SWITCH_PAUSE_S)
-        raise AssertionError(f"{method} of {key} is not answered in the end: {last}")
+        raise AssertionError(f"{method} of {key} was not answered within {FINAL_PATIENCE_S:g} s: {last}")
 
     @property
     def name(self) -> str:
-        """What the ids of its objects begin with."""
+        """Prefix of the ids of its objects."""
         return self._name
 
     def journal_on(self, shard: int) -> str:
-        """Return the journal that probes a shard."""
+        """Return the id of the journal that probes a shard."""
         return f"shard#{shard}/{self._name}"
 
     def next_entry(self) -> int:
-        """Return an entry that nobody has appended."""
+        """Return a new, unique entry."""
         return next(self._entries)
 
     async def probe(self, shard: int) -> None:
-        """Append to a journal on a shard, with a key, and see it through."""
+        """Append to a journal on a shard, with a key, until the call succeeds."""
         await self._call(self.journal_on(shard), "append", keyed=True, gate=shard)
 
     async def append_slowly(self, journal: str, pause_s: float) -> None:
-        """Append in a turn that takes its time, with a key, and see it through."""
+        """Append in a turn that takes ``pause_s``, with a key, until the call succeeds."""
         await self._call(f"{self._name}-{journal}", "append_slowly", keyed=True, gate=0, pause_s=pause_s)
 
     async def _call_on(self, gate: int) -> None:
@@ -139,7 +139,7 @@ class Load:
                 gate = await self._call(journal, "append", keyed=kind < 0.75, gate=gate)
 
     async def _call(self, journal: str, method: str, *, keyed: bool, gate: int, **arguments: Any) -> int:
-        """Make one call, note what came of it, and return the gate that answered."""
+        """Make one call, record its outcome, and return the index of the gate that answered."""
         entry = self.next_entry() if method != "look" else None
         body = arguments if entry is None else {"entry": entry, **arguments}
         key = f"{self._name}-{entry}" if keyed else None
@@ -174,10 +174,10 @@ class Load:
             self.history.note(journal, Note(entry, called, returned, outcome))
 
     async def post(self, gate: int, to: tuple[str, str], method: str, body: dict[str, Any], key: str | None) -> Answer:
-        """Call a method of the object with type and id ``to``, under an idempotency key or without one.
+        """Call a method of the object with type and id ``to``, optionally with an idempotency key.
 
         Raises:
-            Unreached, Broken: there is no answer.
+            Unreached, Broken: the gate did not respond.
         """
         url = self._gates[gate % len(self._gates)]
         headers = {"GoVerse-Timeout": str(DEADLINE_S)}

@@ -1,5 +1,4 @@
-"""Watches a cluster from outside, by what it writes into etcd: who is there, who leads, which shards moved and how long
-nobody served them."""
+"""Observer of a cluster through its keys in etcd: nodes, leader, moves of shards, and the time without an owner."""
 
 from __future__ import annotations
 
@@ -19,11 +18,11 @@ POLL_S = 0.02
 
 
 class Observer:
-    """Follows the claims.
+    """Watches the claims of shards.
 
     Attributes:
-        moved: how often a shard got another owner than before.
-        pauses_s: how long nobody claimed a shard, for each time that it moved.
+        moved: number of times that a shard got another owner.
+        pauses_s: time without a claim, for each move of a shard.
     """
 
     def __init__(self, endpoints: list[str], shards: int) -> None:
@@ -36,34 +35,34 @@ class Observer:
         self._left_at: dict[int, float] = {}
 
     async def start(self) -> None:
-        """Follow from now on."""
+        """Start to watch."""
         self._watch.add(self._follow)
         await self._watch.start(len(self._table))
         self.moved = 0
         self.pauses_s.clear()
 
     async def stop(self) -> None:
-        """Follow no more."""
+        """Stop watching."""
         await self._watch.stop()
         await self.coordinator.close()
 
     @property
     def view(self) -> ClusterView:
-        """What etcd says."""
+        """The current view of the cluster."""
         return self._watch.view
 
     @property
     def leader(self) -> str:
-        """Who leads; empty while nobody does."""
+        """The name of the leader, or an empty text if there is none."""
         leader = self.view.leader
         return "" if leader is None else leader.value.decode().partition(" ")[0]
 
     def owners(self) -> Counter[str]:
-        """Return how many shards each node serves."""
+        """Return the number of shards that each node serves."""
         return Counter(route.node for route in self._table.routes if route is not None)
 
     def address(self, node: str) -> str:
-        """Return where a node takes calls."""
+        """Return the address at which a node accepts calls."""
         return self.view.nodes[node].address
 
     def shards_of(self, node: str) -> list[int]:
@@ -71,20 +70,20 @@ class Observer:
         return [shard for shard, route in enumerate(self._table.routes) if route is not None and route.node == node]
 
     def is_whole(self) -> bool:
-        """Tell whether every shard is served by a node that is registered."""
+        """Return True if every shard is served by a registered node."""
         return self.owners().total() == len(self._table)
 
     def is_even(self, nodes: int) -> bool:
-        """Tell whether so many nodes serve all shards, each at least four fifths of its share."""
+        """Return True if this number of nodes serves all shards, each at least four fifths of its fair share."""
         owners = self.owners()
         least = 0.8 * len(self._table) / nodes
         return self.is_whole() and len(owners) == nodes and min(owners.values()) >= least
 
     async def until(self, condition: Callable[[], bool], what: str, patience_s: float = 60.0) -> None:
-        """Wait for something that the cluster shows.
+        """Wait for a condition of the cluster.
 
         Raises:
-            AssertionError: it does not come true.
+            AssertionError: the condition does not become true in time.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(patience_s):

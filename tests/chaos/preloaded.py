@@ -1,9 +1,10 @@
-"""``goverse`` processes that start in a moment: this process imports everything once, each server is a fork of it.
+"""Fast start of ``goverse`` processes: this process imports everything once, and each server is a fork of it.
 
     python -m tests.chaos.preloaded
 
-Takes JSON lines: a list of arguments starts ``goverse`` with them and answers its process id; ``null`` waits for its
-end and answers the exit code, minus the number of a signal. One server at a time. It ends with its input.
+It reads JSON lines from standard input. A list of arguments starts ``goverse`` with them and prints its process id;
+``null`` waits until it ends and prints its exit code, or minus the number of a signal. It runs one server at a time, and
+exits at the end of its input.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import NoReturn
 
 import goverse_cli.banner
 import goverse_cli.main
-import goverse_cli.serve  # `goverse dev` imports it when it runs; here it is to be there already
+import goverse_cli.serve  # `goverse dev` imports it late; import it before the fork
 from goverse_cli.dev.lifeline import die_with_parent
 
 
 def main() -> None:
-    """Start and wait, as told."""
+    """Start servers and wait for their ends, as requested on standard input."""
     pid = 0
     for line in sys.stdin:
         arguments: list[str] | None = json.loads(line)

@@ -1,8 +1,8 @@
-"""Callers whose calls reach journals through relays: nested calls, hooks and readonly chains across nodes.
+"""Callers that reach journals through relays: nested calls, hooks and readonly chains across nodes.
 
-A call that passes an entry on is repeated under its idempotency key until it is answered. Its answer tells what every
-journal said, so the history judges each nested append as one that a caller sent itself. What the hooks of relays
-appended is compared in the end with what the relays keep of it.
+A call that forwards an entry is repeated with its idempotency key until it is answered. Its response contains the
+response of every journal, so the history checks each nested append like a direct one. At the end, the entries that the
+hooks of relays appended are compared with the entries that the relays store.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class RelayedLoad:
     """Callers of relays.
 
     Attributes:
-        passed: calls that appended to several journals.
-        looked: readonly chains that were answered.
-        refused: attempts of readonly methods to change a journal, each of which has to be refused.
+        passed: number of calls that appended to several journals.
+        looked: number of readonly chains that were answered.
+        refused: number of refused attempts of readonly methods to change a journal; every attempt must be refused.
     """
 
     def __init__(self, load: Load) -> None:
@@ -42,7 +42,7 @@ class RelayedLoad:
         self._chance = load.chance
 
     async def call_on(self, gate: int) -> None:
-        """Call until it is stopped."""
+        """Make calls until stopped."""
         while not self._stopped.is_set():
             await asyncio.sleep(self._chance.uniform(0, 2 * PAUSE_S))
             kind = self._chance.random()
@@ -54,11 +54,11 @@ class RelayedLoad:
                 await self._meddle(gate)
 
     def stop(self) -> None:
-        """Begin no more calls."""
+        """Make no more calls."""
         self._stopped.set()
 
     def _relays(self, count: int) -> list[str]:
-        """Choose relays; a chain goes through them in one order, so that no two chains wait for each other."""
+        """Choose relays in ascending order, so that two chains never wait for each other."""
         return [f"{self._name}-relay-{number:02}" for number in sorted(self._chance.sample(range(RELAYS), count))]
 
     def _journals(self, count: int) -> list[str]:
@@ -95,7 +95,7 @@ class RelayedLoad:
         self.refused += 1
 
     async def _answer(self, gate: int, relay: str, method: str, body: dict[str, Any], key: str | None) -> Answer:
-        """Send a call again and again until a gate answers it."""
+        """Repeat a call until a gate answers it."""
         async with asyncio.timeout(DEADLINE_S):
             while True:
                 try:
@@ -108,7 +108,7 @@ class RelayedLoad:
                 await asyncio.sleep(PAUSE_S)
 
     async def complaints(self) -> list[str]:
-        """Compare the journals of the hooks with what their relays keep."""
+        """Compare the journals of the hooks with the entries that their relays store."""
         found: list[str] = []
         for number in range(RELAYS):
             relay = f"{self._name}-relay-{number:02}"
@@ -125,7 +125,7 @@ class RelayedLoad:
 
 @asynccontextmanager
 async def relayed(load: Load) -> AsyncIterator[RelayedLoad]:
-    """Call relays while the block runs, then judge their hooks."""
+    """Call relays while the block runs, then check the entries of their hooks."""
     nested = RelayedLoad(load)
     callers = [asyncio.create_task(nested.call_on(number)) for number in range(CALLERS)]
     try:

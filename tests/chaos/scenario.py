@@ -1,7 +1,7 @@
-"""A scenario: what is done to a cluster under load, and what came of it.
+"""Scenarios: what happens to a cluster under load, and the result.
 
-The same functions run as ``make chaos``, each on a cluster of its own and for as long as it is told, and in their
-shortest form as tests, on a cluster that they share (``test_scenarios.py``).
+The same functions run in two ways: as ``make chaos``, each on its own cluster and for the requested time, and as tests in
+their shortest form, on a shared cluster (``test_scenarios.py``).
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ JOURNALS = Path(journal.__file__)
 
 @dataclass(frozen=True)
 class Scenario:
-    """One thing to try.
+    """One scenario.
 
     Attributes:
-        name: what it is called on the command line.
-        says: what happens, in a sentence.
-        run: does it.
-        nodes: how many there are when it begins.
-        gates: how many there are.
-        members: how many etcd has.
-        shards: how many there are, unless it shares a cluster with others.
-        seconds: how long it goes on unless told otherwise.
-        standby: whether PostgreSQL has a synchronous standby.
-        detoured: the connections of node n1 lead through proxies, which slow it down a little.
-        breaks: connections of clients break, so that calls without a key may end without an answer.
+        name: name on the command line.
+        says: description in one sentence.
+        run: function that runs it.
+        nodes: number of nodes at the start.
+        gates: number of gates.
+        members: number of etcd members.
+        shards: number of shards, if the scenario has its own cluster.
+        seconds: default duration.
+        standby: True if PostgreSQL has a synchronous standby.
+        detoured: True if the connections of node n1 go through proxies, which slow it down a little.
+        breaks: True if connections of clients break, so that calls without a key may end without a response.
     """
 
     name: str
@@ -57,10 +57,10 @@ class Scenario:
 
 @dataclass
 class Result:
-    """What came of a scenario.
+    """The result of a scenario.
 
     Attributes:
-        problems: why it failed; empty where it passed.
+        problems: reasons for failure; empty if it passed.
     """
 
     scenario: Scenario
@@ -72,7 +72,7 @@ class Result:
     problems: list[str] = field(default_factory=list[str])
 
     def line(self) -> str:
-        """Return all that there is to say in one line."""
+        """Return a summary in one line."""
         tally, verdict = self.tally, self.verdict
         failed = len(tally.failed) + (0 if self.scenario.breaks else tally.broken)
         parts = [
@@ -80,7 +80,7 @@ class Result:
             latency(tally.latencies_s),
         ]
         if tally.broken and self.scenario.breaks:
-            parts.append(f"{tally.broken} without a key broke")
+            parts.append(f"{tally.broken} calls without a key broke")
         word = "FAIL" if self.problems else "PASS"
         return f"{word} {self.scenario.name:<22} {self.took_s:5.1f} s  " + "; ".join(
             [*parts, *self.figures, *map(str, worst(self.bounds))]
@@ -88,7 +88,7 @@ class Result:
 
 
 def latency(seconds: Sequence[float]) -> str:
-    """Describe how long calls took."""
+    """Format the latencies of calls."""
     if len(seconds) < 2:
         return "too few calls"
     cuts = statistics.quantiles(seconds, n=100)
@@ -96,7 +96,7 @@ def latency(seconds: Sequence[float]) -> str:
 
 
 def worst(bounds: Sequence[Bound]) -> list[Bound]:
-    """Return the longest time of each kind."""
+    """Return the longest duration of each kind."""
     found: dict[str, Bound] = {}
     for bound in bounds:
         if bound.what not in found or bound.seconds > found[bound.what].seconds:
@@ -105,7 +105,7 @@ def worst(bounds: Sequence[Bound]) -> list[Bound]:
 
 
 def shape_of(scenario: Scenario, lease_ttl_s: float) -> Shape:
-    """Return the cluster on which a scenario begins."""
+    """Return the shape of the cluster for a scenario."""
     return Shape(
         nodes=scenario.nodes,
         gates=scenario.gates,
@@ -127,15 +127,15 @@ async def perform(
     brief: bool = False,
     timed: bool = True,
 ) -> Result:
-    """Carry a scenario out on a cluster that is ready, and judge it.
+    """Run a scenario on a ready cluster and check the result.
 
     Args:
-        scenario: what to do.
-        processes: the cluster.
-        seed: of what happens by chance.
-        seconds: how long to go on; the scenario's own time where it is None.
-        brief: do no more than is needed to see each thing once.
-        timed: whether times decide as well.
+        scenario: scenario to run.
+        processes: cluster to run it on.
+        seed: seed of the random decisions.
+        seconds: duration; None for the scenario's default.
+        brief: True for the shortest form, with each disturbance once.
+        timed: True if exceeded time limits fail the scenario.
     """
     observer = Observer(processes.etcd.urls, processes.shape.shards)
     load = Load(list(processes.gates.values())[: scenario.gates], f"{scenario.name}-{seed}", seed)
@@ -159,14 +159,14 @@ async def perform(
     took_s = asyncio.get_running_loop().time() - began
     result = Result(scenario, took_s, load.tally, verdict, stage.figures, stage.bounds, problems)
     problems.extend(_problems(result, timed=timed))
-    problems.extend(f"{name} ended by itself with {code}" for name, code in processes.ended().items())
+    problems.extend(f"{name} exited unexpectedly with code {code}" for name, code in processes.ended().items())
     return result
 
 
 def _problems(result: Result, *, timed: bool) -> list[str]:
     found = [f"failed: {each}" for each in result.tally.failed]
     if result.tally.broken and not result.scenario.breaks:
-        found.append(f"{result.tally.broken} calls without a key ended without an answer")
+        found.append(f"{result.tally.broken} calls without a key got no response")
     found.extend(result.verdict.complaints)
     if timed:
         found.extend(f"too late: {bound}" for bound in result.bounds if not bound.is_kept)

@@ -1,7 +1,7 @@
-"""Places that a server's data does not fit into, until room is made.
+"""Data folders that are too small for a server's data until space is freed.
 
-``SmallTmpfs`` is a file system of its own and needs the right to mount one. ``FileSizeLimit`` works for everybody: the
-kernel refuses to let a file of the process grow, as with a quota.
+``SmallTmpfs`` is a separate file system and needs permission to mount one. ``FileSizeLimit`` works for every user: the
+kernel prevents files of the process from growing, as a quota does.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ FILE_BYTES_MAX = 256 << 10
 
 
 class SmallDisk(Protocol):
-    """A folder with little room."""
+    """A data folder with little space."""
 
     folder: Path
 
     def confine(self, pid: int) -> None:
-        """Let the limit hold for the server's process."""
+        """Apply the limit to the server's process."""
         ...
 
     def make_room(self, pid: int) -> None:
-        """Let there be enough room."""
+        """Free enough space."""
         ...
 
 
 class SmallTmpfs:
-    """A file system of some megabytes, all but one of them ballast."""
+    """A file system of a few megabytes, all but one of them used by ballast."""
 
     def __init__(self, folder: Path) -> None:
-        """Take a mounted, empty file system."""
+        """Use a mounted, empty file system."""
         self.folder = folder
         self._ballast = folder / "ballast"
         self._ballast.write_bytes(bytes(SIZE_BYTES - (1 << 20)))
 
     def confine(self, pid: int) -> None:
-        """Nothing is left to do."""
+        """Do nothing: the file system itself is the limit."""
 
     def make_room(self, pid: int) -> None:
-        """Remove the ballast."""
+        """Delete the ballast."""
         self._ballast.unlink()
 
 
@@ -53,7 +53,7 @@ class FileSizeLimit:
     """A limit on the size of each file that the server writes."""
 
     def __init__(self, folder: Path) -> None:
-        """Any folder will do."""
+        """Use any folder."""
         self.folder = folder
 
     def confine(self, pid: int) -> None:
@@ -61,17 +61,17 @@ class FileSizeLimit:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (FILE_BYTES_MAX, resource.RLIM_INFINITY))
 
     def make_room(self, pid: int) -> None:
-        """Lift the limit."""
+        """Remove the limit."""
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def kinds() -> list[str]:
-    """Return the kinds of small disk that this user may have."""
+    """Return the kinds of small disk that this user can create."""
     return ["file size limit", *(["tmpfs"] if may_mount() else [])]
 
 
 def may_mount() -> bool:
-    """Tell whether this process has the capability that mounting needs."""
+    """Return True if this process has the capability that mounting needs."""
     status = Path("/proc/self/status").read_text()
     effective = int(status.partition("CapEff:")[2].split()[0], 16)
     return os.geteuid() == 0 and bool(effective >> 21 & 1)  # CAP_SYS_ADMIN
@@ -79,7 +79,7 @@ def may_mount() -> bool:
 
 @contextmanager
 def small_disk(kind: str, folder: Path) -> Iterator[SmallDisk]:
-    """Give a small disk at ``folder``, an empty one."""
+    """Create a small disk at ``folder``, an empty folder."""
     if kind != "tmpfs":
         yield FileSizeLimit(folder)
         return

@@ -1,5 +1,4 @@
-"""What a scenario acts on: the processes of a cluster under load, seen from outside, and the things that are done to
-them in more than one scenario."""
+"""The cluster and load of one scenario, and the actions that several scenarios share."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ ANSWERS_PER_STEP = 100
 
 @dataclass(frozen=True)
 class Bound:
-    """A time that was measured, and what it may be at most."""
+    """A measured duration and its limit."""
 
     what: str
     seconds: float
@@ -28,7 +27,7 @@ class Bound:
 
     @property
     def is_kept(self) -> bool:
-        """Tell whether it was short enough."""
+        """Return True if the duration is within its limit."""
         return self.seconds <= self.seconds_max
 
     def __str__(self) -> str:
@@ -42,11 +41,11 @@ class Stage:
     """One scenario's cluster and load.
 
     Attributes:
-        seconds: how long to go on; each disturbance happens once at least.
-        brief: only the shortest form is wanted: one of each kind, short outages.
-        random: decides what is to be decided, from the seed.
-        figures: what the scenario has to tell.
-        bounds: the times that decide.
+        seconds: duration of the scenario; each disturbance happens at least once.
+        brief: True for the shortest form: one disturbance of each kind, short outages.
+        random: random numbers from the seed.
+        figures: figures for the report.
+        bounds: measured durations with limits, which decide whether the scenario passes.
     """
 
     processes: Processes
@@ -61,11 +60,11 @@ class Stage:
 
     @property
     def lease_ttl_s(self) -> float:
-        """How long a silent process keeps its place."""
+        """Lease time of the cluster."""
         return self.processes.shape.lease_ttl_s
 
     def goes_on(self) -> bool:
-        """Tell whether there is time for one more round; the first one always takes place."""
+        """Return True if there is time for one more round; the first round always takes place."""
         now = asyncio.get_running_loop().time()
         if self._ends_at is None:
             self._ends_at = now + (0 if self.brief else self.seconds)
@@ -73,11 +72,11 @@ class Stage:
         return now < self._ends_at
 
     def lasting(self, seconds: float, *, brief: float) -> float:
-        """Return how long a disturbance lasts."""
+        """Return the duration of a disturbance."""
         return brief if self.brief else seconds
 
     def some(self, names: Iterable[str], *, brief: int) -> list[str]:
-        """Return whom it happens to: all, or the first few."""
+        """Return the targets of a disturbance: all of them, or the first few in brief mode."""
         return list(names)[: brief if self.brief else None]
 
     def tell(self, figure: str) -> None:
@@ -87,19 +86,19 @@ class Stage:
     # --- waiting ------------------------------------------------------------------------------------------------------
 
     async def served(self) -> None:
-        """Wait until callers were answered many times more."""
+        """Wait until many more calls have been answered."""
         goal = self.load.tally.answered + ANSWERS_PER_STEP
         await self.observer.until(lambda: self.load.tally.answered >= goal, f"{ANSWERS_PER_STEP} more answers")
 
     async def joined(self, node: str) -> None:
-        """Wait until a node serves shards, and every shard is served."""
+        """Wait until a node serves shards and every shard is served."""
         await self.observer.until(
             lambda: self.observer.owners()[node] > 0 and self.observer.is_whole(), f"{node} with shards"
         )
         await self.served()
 
     async def recovered(self, began: float, what: str, *dead: str) -> None:
-        """Wait until an object of every shard took a call, and note how long that took since ``began``."""
+        """Wait until an object of every shard has answered a call, and record the time since ``began``."""
         steps = asyncio.create_task(self._steps(began, dead))
         await asyncio.gather(*(self.load.probe(shard) for shard in range(self.processes.shape.shards)))
         took_s = asyncio.get_running_loop().time() - began
@@ -107,17 +106,17 @@ class Stage:
         self.bounds.append(bound)
 
     async def _steps(self, began: float, dead: Sequence[str]) -> str:
-        """Tell what there is to wait for: the end of the leases, and the claims of others."""
+        """Wait until the leases of dead nodes have expired and all shards are claimed; return both times as text."""
         now = asyncio.get_running_loop().time
         await self.observer.until(lambda: not self.observer.view.nodes.keys() & set(dead), f"the end of {dead}")
         ended_s = now() - began
         await self.observer.until(self.observer.is_whole, "claims of all shards")
         return f"leases ended {ended_s:.2f} s, claimed {now() - began:.2f} s"
 
-    # --- what happens to processes ------------------------------------------------------------------------------------
+    # --- actions on processes -----------------------------------------------------------------------------------------
 
     async def kill(self, *names: str) -> float:
-        """Kill processes at the same moment; return when."""
+        """Kill processes at the same moment and return the time."""
         began = asyncio.get_running_loop().time()
         for name in names:
             self.processes.signal(name, signal.SIGKILL)
@@ -126,29 +125,29 @@ class Stage:
         return began
 
     async def start(self, *nodes: str) -> None:
-        """Start nodes, and wait until they have their share."""
+        """Start nodes and wait until they have their share of shards."""
         for node in nodes:
             self.processes.start_node(node)
         for node in nodes:
             await self.joined(node)
 
     async def leave(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
-        """End a process in order.
+        """Stop a process gracefully.
 
         Raises:
-            AssertionError: it ended otherwise.
+            AssertionError: its exit code is not 0.
         """
         code = await self.processes.end(name, number)
         assert code == 0, f"{name} ended with {code} after {number.name}:\n{self.processes.log(name)[-3000:]}"
 
     def a_follower(self) -> str:
-        """Return a node that does not lead."""
+        """Return a node that is not the leader."""
         return self.random.choice([node for node in self.processes.nodes if node != self.observer.leader])
 
 
 @asynccontextmanager
 async def interrupted(begin: Callable[[], object], end: Callable[[], Awaitable[object] | None]) -> AsyncIterator[None]:
-    """Disturb something while the block runs; also when that fails the disturbance ends."""
+    """Disturb the cluster while the block runs; the disturbance ends even if the block fails."""
     begin()
     try:
         yield

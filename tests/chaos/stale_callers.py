@@ -1,7 +1,7 @@
-"""Callers that ask a node directly, without a gate that knows better: what a gate with an old table does.
+"""Callers that connect to a node directly, as a gate with an outdated shard table would do.
 
-They are how a run sees that a node which slept through its lease answers nothing stale: their calls wait in the node's
-sockets while it sleeps, and are the first thing that it finds.
+They verify that a node that was frozen beyond its lease gives no stale responses: their calls wait in the node's sockets
+while it is frozen, and are the first thing that it processes afterwards.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PATIENT = WireOptions(silence_s_max=120.0)
 
 
 class StaleCallers:
-    """Calls to one node, sent now and answered when it can.
+    """Calls to one node, sent immediately and answered when the node can.
 
     Attributes:
-        refused: calls that got no result.
-        answered: calls that were answered all the same; whether they may be, the history tells.
+        refused: number of calls without a result.
+        answered: number of calls with a result; the history checks whether each result is valid.
     """
 
     def __init__(self, link: GrpcLink, load: Load) -> None:
@@ -43,7 +43,7 @@ class StaleCallers:
         self._waiting: list[asyncio.Task[None]] = []
 
     def call(self, shards: Sequence[int], times: int) -> None:
-        """Look at and append to the journal of each shard, so many times."""
+        """Read and append to the journal of each shard, this many times."""
         for _ in range(times):
             for shard in shards:
                 self._waiting.append(asyncio.create_task(self._call(self._load.journal_on(shard), None)))
@@ -51,7 +51,7 @@ class StaleCallers:
                 self._waiting.append(asyncio.create_task(self._call(self._load.journal_on(shard), entry)))
 
     async def finish(self) -> None:
-        """Wait for all answers."""
+        """Wait for all responses."""
         await asyncio.gather(*self._waiting)
         self._waiting.clear()
 
@@ -85,7 +85,7 @@ class StaleCallers:
 
 @asynccontextmanager
 async def stale_callers(address: str, load: Load) -> AsyncIterator[StaleCallers]:
-    """Callers that are connected to the node at an address."""
+    """Yield callers that are connected to the node at an address."""
     link = GrpcLink(address, Hello(kind="gate", id="stale", incarnation="stale"), options=PATIENT)
     link.start()
     try:

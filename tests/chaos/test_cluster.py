@@ -1,4 +1,4 @@
-"""What an operator does to a cluster of real processes, by the command line."""
+"""Tests of the operator's commands on a cluster of real processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_an_operator_sees_pins_and_drains(tmp_path: Path) -> None:
 
 
 async def _says(processes: Processes, words: str, *, wanted: bool) -> None:
-    """Wait until the list of shards holds some words, or does not any more."""
+    """Wait until the list of shards contains some words, or no longer contains them."""
     async with asyncio.timeout(60):
         while (words in await asyncio.to_thread(processes.command, "shards", "list")) is not wanted:  # noqa: ASYNC110
             await asyncio.sleep(0.1)

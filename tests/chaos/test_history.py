@@ -1,4 +1,4 @@
-"""The check of a run's history accepts what one copy of each journal could have shown, and nothing else."""
+"""Tests of the history check: it accepts exactly what one copy of each journal could have shown."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ CALLS = 40
 
 
 class Run:
-    """One caller of one journal: it appends 1, 2, 3, … and looks after each."""
+    """One caller of one journal. It appends 1, 2, 3, … and reads after each."""
 
     def __init__(self) -> None:
         self.final = list(range(1, CALLS + 1))
@@ -91,7 +91,7 @@ def _failed_and_there(run: Run) -> None:
     [
         (_lost, "is lost", 1, 0),
         (_doubled, "took effect twice", 0, 1),
-        (_invented, "nobody appended", 0, 0),
+        (_invented, "was never appended", 0, 0),
         (_stale, "does not see", 0, 0),
         (_swapped, "not how the log begins", 0, 0),
         (_failed_and_there, "failed and took effect", 0, 0),

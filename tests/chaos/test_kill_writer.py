@@ -1,4 +1,4 @@
-"""A writer is killed at random instants, again and again: what it was told is durable is there, exactly once."""
+"""A writer is killed at random moments, repeatedly: acknowledged records are durable and exist exactly once."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ asyncio.run(main())
 
 
 class Ledger:
-    """What the writers were told."""
+    """The output of the writers: attempts and acknowledgements."""
 
     def __init__(self) -> None:
         self.acknowledged = {f"c{n}": 0 for n in range(OBJECTS)}
@@ -62,7 +62,7 @@ class Ledger:
         self.snapshots = 0
 
     def read(self, lines: list[bytes]) -> None:
-        """Take what one writer said; positions only grow."""
+        """Read the output of one writer; positions only grow."""
         for line in lines:
             if not line.endswith(b"\n"):
                 continue
@@ -81,7 +81,7 @@ class Ledger:
 
 
 def start_writer(directory: Path, seed: int) -> subprocess.Popen[bytes]:
-    """Start a writer; it says what it tries and what it was told."""
+    """Start a writer, which prints its attempts and the acknowledgements."""
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, str(directory), str(seed), str(OBJECTS)],
         stdout=subprocess.PIPE,
@@ -91,7 +91,7 @@ def start_writer(directory: Path, seed: int) -> subprocess.Popen[bytes]:
 
 
 def read_some(process: subprocess.Popen[bytes], chance: random.Random) -> list[bytes]:
-    """Read until a random instant: some lines, a random time, or a finished snapshot and some lines."""
+    """Read until a random moment: some lines, a random time, or a finished snapshot and some lines."""
     stream = process.stdout
     assert stream is not None
     lines: list[bytes] = []

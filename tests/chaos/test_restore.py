@@ -1,6 +1,6 @@
-"""A cluster whose database was destroyed comes back from its dump with every call that the dump can know of.
+"""A cluster whose database was destroyed is restored from a dump, with every call that the dump contains.
 
-The commands are those of the chart's CronJob and of `python3 -m scripts.operate restore`.
+It uses the commands of the chart's CronJob and of `python3 -m scripts.operate restore`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ async def test_a_destroyed_database_is_restored_from_its_dump(tmp_path: Path, la
         await asyncio.to_thread(
             _program, "pg_dump", "--format=custom", "--no-password", f"--file={dump}", f"--dbname={dsn}"
         )
-        if later:  # calls that the dump cannot know, and epochs that are newer than its own
+        if later:  # calls that the dump does not contain, and epochs newer than those in it
             for number in range(OBJECTS):
                 await _call(processes, number, f"later-{number}")
             await processes.end("n2", signal.SIGKILL)

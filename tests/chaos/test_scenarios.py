@@ -1,5 +1,5 @@
-"""Every scenario of ``make chaos`` in its shortest form, on a cluster that they share: whatever is done to it, no call
-fails, no acknowledged effect is lost or there twice, and all answers fit together."""
+"""Every scenario of ``make chaos`` in its shortest form, on a shared cluster: no call fails, no acknowledged effect is
+lost or doubled, and all responses are consistent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [
 
 
 def is_apart(scenario: Scenario) -> bool:
-    """Tell whether a scenario needs servers that the shared cluster does not have."""
+    """Return True if a scenario needs servers that the shared cluster does not have."""
     return scenario.members > 1 or scenario.standby
 
 
@@ -45,7 +45,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Proc
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def processes(shared: Processes) -> Processes:
-    """The cluster with all its nodes, whatever the test before did to it."""
+    """The cluster with all its nodes, whatever the previous test did to it."""
     for number in range(1, NODES + 1):
         if f"n{number}" not in shared.nodes:
             shared.start_node(f"n{number}")
@@ -94,4 +94,4 @@ async def test_the_verb_teaches_its_use() -> None:
 
     assert [line.split()[0] for line in listed.stdout.splitlines()] == [scenario.name for scenario in SCENARIOS]
     assert "make chaos CHAOS_ARGS=" in helped.stdout
-    assert (refused.returncode, "no such scenario: kill-nobody" in refused.stderr) == (2, True)
+    assert (refused.returncode, "unknown scenario: kill-nobody" in refused.stderr) == (2, True)

@@ -1,7 +1,7 @@
-"""A server is killed again and again while many callers write: what they were told holds, exactly once.
+"""A server is killed repeatedly while many callers write: every acknowledged call has exactly one effect.
 
-Each call carries an idempotency key and is repeated until it is answered. Kills come during starts, under load and
-while snapshots are made; the seed that they follow is printed.
+Each call has an idempotency key and is repeated until it is answered. Kills happen during starts, under load and during
+snapshots. The seed of their timing is printed.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ SETTINGS = {
 
 
 class Server:
-    """A server that can be started and killed at once, many times."""
+    """A server that can be started and killed quickly, many times."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        """Take the process that starts servers."""
+        """Use the process that starts servers."""
         self._process = process
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
     async def start(self) -> int:
-        """Start it, and do not wait until it answers."""
+        """Start the server without waiting until it responds."""
         return await self._ask(["dev", "app.py", "--no-reload", "--port", str(self.port)])
 
     async def kill(self, pid: int) -> None:
-        """Kill it; it must have been alive until then."""
+        """Kill the server, which must have been alive until then."""
         os.kill(pid, signal.SIGKILL)
         assert await self._ask(None) == -signal.SIGKILL, "the server ended by itself"
 
@@ -67,7 +67,7 @@ class Server:
 
 @asynccontextmanager
 async def preloaded(folder: Path, port: int) -> AsyncGenerator[Server]:
-    """Give a server in ``folder`` that is not started yet."""
+    """Yield a server in ``folder`` that is not started yet."""
     with (folder / "server.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.chaos.preloaded"),
@@ -86,7 +86,7 @@ async def preloaded(folder: Path, port: int) -> AsyncGenerator[Server]:
 
 
 class Callers:
-    """Writers that repeat each call until it is answered, and now and then one that was answered long ago."""
+    """Writers that repeat each call until it is answered, and sometimes repeat a call that was answered long ago."""
 
     def __init__(self, url: str, seed: int) -> None:
         """Call the server at ``url``."""
@@ -98,13 +98,13 @@ class Callers:
         self.enough = False
 
     async def progress(self) -> None:
-        """Wait until a call was answered from now on."""
+        """Wait until one more call has been answered."""
         self._progress.clear()
         async with asyncio.timeout(PATIENCE_S):
             await self._progress.wait()
 
     async def write(self, writer: int) -> None:
-        """Be one writer until it is enough."""
+        """Run one writer until ``enough`` is set and its last call is answered."""
         chance = random.Random(self._seed * 1_000 + writer)
         own: list[Posting] = []
         pending: Posting | None = None
@@ -133,7 +133,7 @@ class Callers:
 
 
 async def snapshot(url: str) -> None:
-    """Have a snapshot made, by a server that may die over it."""
+    """Request a snapshot from a server that may be killed during it."""
     with suppress(ConnectionError, asyncio.IncompleteReadError):
         async with connected(url) as wire:
             await wire.send(request("POST", "/admin/snapshot", b""))
@@ -141,7 +141,7 @@ async def snapshot(url: str) -> None:
 
 
 async def kill_often(server: Server, callers: Callers, chance: random.Random) -> None:
-    """Start and kill at instants of all kinds: at the start, under load, during a snapshot and right after one."""
+    """Start and kill the server at different moments: at the start, under load, during a snapshot and right after one."""
     loop = asyncio.get_running_loop()
     snapshot_s = PATIENCE_S
     for kill in range(KILLS):
@@ -156,7 +156,7 @@ async def kill_often(server: Server, callers: Callers, chance: random.Random) ->
             await callers.progress()
             began = loop.time()
             making = asyncio.create_task(snapshot(server.url))
-            # As long as a snapshot takes on this machine, so that the kill comes within it; each SNAPSHOT_EACH-th ends.
+            # As long as a snapshot takes on this machine, so that the kill happens during it; every SNAPSHOT_EACH-th completes.
             limit = PATIENCE_S if kill % SNAPSHOT_EACH == 0 else chance.uniform(0, snapshot_s)
             await asyncio.wait({making}, timeout=limit)
             if making.done():
@@ -200,7 +200,7 @@ async def test_no_acknowledged_call_is_lost_or_applied_twice_over_a_hundred_kill
 
 
 async def check_state(url: str, ledger: Ledger) -> None:
-    """Each account holds what was acknowledged and nothing else, and the next position is a new one."""
+    """Check that each account has exactly the acknowledged entries, and that the next position is new."""
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
         for number in range(ACCOUNTS):
             name = f"a{number}"
@@ -213,7 +213,7 @@ async def check_state(url: str, ledger: Ledger) -> None:
 
 
 async def check_replays(url: str, ledger: Ledger) -> None:
-    """Every call that was ever answered gets the same answer again."""
+    """Check that every call that was ever answered gets the same response again."""
     answered = list(ledger.told.items())
 
     async def repeat(share: list[tuple[Posting, Told]]) -> None:

@@ -1,4 +1,4 @@
-"""A server whose disk fills up says so and goes on reading; when there is room again it goes on writing, by itself."""
+"""A server whose disk is full reports it and keeps serving reads; when space is freed, it accepts writes again."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ CALLS_MAX = 20_000
 
 
 async def ask(wire: Wire, path: str) -> Answer:
-    """Get something."""
+    """Send a GET request."""
     await wire.send(request("GET", path))
     return await wire.answer()
 
 
 async def fill(url: str, ledger: Ledger) -> Posting:
-    """Call until calls are refused for good; return the first call that was not answered with a success."""
+    """Make calls until the server refuses them permanently, and return the first failed call."""
     refusals = 0
     async with connected(url) as wire:
         for number in range(CALLS_MAX):
             posting = Posting(f"a{number % 7}", f"k{number}", number)
             answer = await post(wire, posting)
             while answer.status == 503 and refusals < 3:
-                # A small record may still fit where a larger batch did not: full means again and again.
+                # A small record may still fit after a larger batch did not, so full means several refusals in a row.
                 refusals += 1
                 answer = await post(wire, posting)
             if answer.status == 503:
@@ -43,7 +43,7 @@ async def fill(url: str, ledger: Ledger) -> Posting:
 
 
 def check_refusal(answer: Answer) -> None:
-    """The problem says what is wrong, and that trying again makes sense."""
+    """Check that the error names the cause, and that a retry makes sense."""
     problem = json.loads(answer.body)
     assert answer.headers["content-type"] == "application/problem+json"
     assert problem["code"] == "unavailable"
@@ -53,7 +53,7 @@ def check_refusal(answer: Answer) -> None:
 
 
 async def check_full(url: str, ledger: Ledger) -> None:
-    """The server is not ready and says why; it lives, and what is there can be read and repeated."""
+    """Check that the server is not ready and gives the reason, is alive, and still serves reads and repeated calls."""
     async with connected(url) as wire:
         ready = await ask(wire, "/ready")
         assert ready.status == 503
@@ -66,7 +66,7 @@ async def check_full(url: str, ledger: Ledger) -> None:
 
 
 async def until_ready(url: str) -> None:
-    """Wait until the server says it is ready; nobody writes meanwhile."""
+    """Wait until the server is ready, without writing to it."""
     async with asyncio.timeout(PATIENCE_S), connected(url) as wire:
         while (await ask(wire, "/ready")).status != 200:  # noqa: ASYNC110  # asked over the wire
             await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""etcd that restarts, loses its leader, is away, forgets its history, is emptied, and is restored from a backup."""
+"""Scenarios of etcd: restarts, loss of its leader, an outage, compaction, data loss, and a restore from a backup."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WRITES_PER_S_MAX: Final = 20
 
 
 async def restart(stage: Stage) -> None:
-    """Restart the only member, in order and by force."""
+    """Restart the only member, first gracefully and then by force."""
     (member,) = stage.processes.etcd.members
     while stage.goes_on():
         for end in (member.stop, member.kill):
@@ -26,7 +26,7 @@ async def restart(stage: Stage) -> None:
 
 
 async def kill_leader(stage: Stage) -> None:
-    """Kill the member that leads etcd, and start it again."""
+    """Kill the leader of etcd and start it again."""
     while stage.goes_on():
         leader = await stage.processes.etcd.leader()
         await asyncio.to_thread(leader.kill)
@@ -37,13 +37,13 @@ async def kill_leader(stage: Stage) -> None:
 
 
 async def away(stage: Stage) -> None:
-    """Stop all members for a minute: the owners of shards go on, however long their leases are over."""
+    """Stop all members for a minute: owners keep serving their shards although their leases have expired."""
     members = stage.processes.etcd.members
     lasts_s = stage.lasting(60, brief=stage.lease_ttl_s + 2)
     for member in members:
         await asyncio.to_thread(member.kill)
     before = len(stage.load.tally.latencies_s)
-    await asyncio.sleep(lasts_s)  # it is about what happens meanwhile
+    await asyncio.sleep(lasts_s)  # the outage itself is the test
     latencies_s = stage.load.tally.latencies_s[before:]
     stage.tell(f"{len(latencies_s)} calls in {lasts_s:g} s without etcd")
     stage.bounds.append(Bound("longest call without etcd", max(latencies_s, default=lasts_s), 5))
@@ -53,7 +53,7 @@ async def away(stage: Stage) -> None:
 
 
 async def compaction(stage: Stage) -> None:
-    """Forget the history while shards move, and while a node does not hear what is forgotten."""
+    """Compact the history while shards move and while a node is disconnected from etcd."""
     proxies = stage.processes.detours["n1"].etcd
 
     def hold() -> None:
@@ -73,7 +73,7 @@ async def compaction(stage: Stage) -> None:
                 Delete(stage.observer.view.layout.drain("n2")),
             ):
                 await stage.observer.coordinator.write([], [change])
-                await asyncio.sleep(stage.lease_ttl_s / 2)  # shards move, and the node's lease runs out
+                await asyncio.sleep(stage.lease_ttl_s / 2)  # shards move, and the node's lease expires
                 await stage.processes.etcd.compact()
                 compactions += 1
             await stage.served()
@@ -86,7 +86,7 @@ async def compaction(stage: Stage) -> None:
 
 
 async def emptied(stage: Stage) -> None:
-    """Empty etcd under the running cluster; then see that the shards of a node that dies move to the others."""
+    """Delete all data of etcd under the running cluster, then kill a node: its shards must move to the others."""
     (member,) = stage.processes.etcd.members
     while stage.goes_on():
         await asyncio.to_thread(member.kill)
@@ -100,7 +100,7 @@ async def emptied(stage: Stage) -> None:
 
 
 async def emptied_behind_a_partition(stage: Stage) -> None:
-    """Empty etcd while a node that serves on cannot reach it."""
+    """Delete all data of etcd while a serving node cannot reach it."""
     (member,) = stage.processes.etcd.members
     proxies = stage.processes.detours["n1"].etcd
 
@@ -126,13 +126,13 @@ async def emptied_behind_a_partition(stage: Stage) -> None:
 
 
 async def restored(stage: Stage) -> None:
-    """Restore a backup from before shards moved and a node started anew; then let a node die."""
+    """Restore a backup from before shards moved and a node restarted, then kill a node."""
     (member,) = stage.processes.etcd.members
     while stage.goes_on():
         await asyncio.to_thread(member.kill)
         member.save()
         await _start(stage, member)
-        await _works(stage)  # shards move away from a node, and back
+        await _works(stage)  # shards move off a node and back
         await asyncio.to_thread(member.kill)
         member.restore()
         began, histories = asyncio.get_running_loop().time(), stage.observer.view.histories
@@ -144,7 +144,7 @@ async def restored(stage: Stage) -> None:
 
 
 async def _healed(stage: Stage, began: float, histories: int, what: str) -> None:
-    """Wait until every shard is claimed in the new history, then count the writes of the time in which nodes settle."""
+    """Wait until every shard is claimed in the new history, then count the writes while nodes settle."""
     observer = stage.observer
     await observer.until(lambda: observer.view.histories > histories, f"a new history after {what}")
     await observer.until(lambda: observer.is_whole() and observer.leader != "", f"a whole cluster after {what}")
@@ -165,7 +165,7 @@ async def _start(stage: Stage, member: EtcdMember) -> None:
 
 
 async def _works(stage: Stage) -> None:
-    """See that etcd's word is heard again: shards move away from a node, and back."""
+    """Check that nodes follow etcd again: shards move off a node and back."""
     node = stage.a_follower()
     key = stage.observer.view.layout.drain(node)
     await stage.observer.coordinator.write([], [Put(key, b"")])
@@ -177,17 +177,17 @@ async def _works(stage: Stage) -> None:
 
 
 ETCD = [
-    Scenario("etcd-restart", "the only member of etcd stops, then dies, and starts again", restart),
-    Scenario("etcd-leader", "the leader of three members of etcd dies", kill_leader, members=3),
-    Scenario("etcd-away", "no member of etcd is there for a minute", away, seconds=0),
-    Scenario("etcd-compaction", "etcd forgets its history before a node has heard it", compaction, detoured=True),
-    Scenario("etcd-emptied", "etcd loses everything under the running cluster, then a node dies", emptied),
+    Scenario("etcd-restart", "the only etcd member is stopped, then killed, and restarted each time", restart),
+    Scenario("etcd-leader", "the leader of three etcd members is killed", kill_leader, members=3),
+    Scenario("etcd-away", "all etcd members are down for a minute", away, seconds=0),
+    Scenario("etcd-compaction", "etcd compacts its history before a node has read it", compaction, detoured=True),
+    Scenario("etcd-emptied", "etcd loses all data under the running cluster, then a node is killed", emptied),
     Scenario(
         "etcd-emptied-partition",
-        "etcd loses everything while a node cannot reach it",
+        "etcd loses all data while a node cannot reach it",
         emptied_behind_a_partition,
         detoured=True,
         seconds=0,
     ),
-    Scenario("etcd-restored", "etcd is restored from a backup of a minute ago, then a node dies", restored),
+    Scenario("etcd-restored", "etcd is restored from a backup of a minute ago, then a node is killed", restored),
 ]

@@ -1,4 +1,4 @@
-"""Processes that die without a word."""
+"""Scenarios that kill processes without warning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KILLS_MIN: Final = 6
 
 
 async def kill_node(stage: Stage) -> None:
-    """Kill a node that does not lead."""
+    """Kill a node that is not the leader."""
     while stage.goes_on():
         node = stage.a_follower()
         await stage.recovered(await stage.kill(node), "a node's death", node)
@@ -23,7 +23,7 @@ async def kill_node(stage: Stage) -> None:
 
 
 async def kill_leader(stage: Stage) -> None:
-    """Kill the node that leads."""
+    """Kill the leader."""
     while stage.goes_on():
         node = stage.observer.leader
         await stage.recovered(await stage.kill(node), "the leader's death", node)
@@ -42,7 +42,7 @@ async def kill_gate(stage: Stage) -> None:
 
 
 async def kill_two(stage: Stage) -> None:
-    """Kill the leader and another one of four nodes at the same moment."""
+    """Kill the leader and another of four nodes at the same moment."""
     while stage.goes_on():
         nodes = (stage.observer.leader, stage.a_follower())
         await stage.recovered(await stage.kill(*nodes), "two deaths at once", *nodes)
@@ -50,14 +50,14 @@ async def kill_two(stage: Stage) -> None:
 
 
 async def kill_source(stage: Stage) -> None:
-    """Kill a node while it gives its shards away."""
+    """Kill a node while its shards move to other nodes."""
     while stage.goes_on():
         node = stage.a_follower()
         await _kill_while_moving(stage, drained=node, killed=node, what="the source's death")
 
 
 async def kill_target(stage: Stage) -> None:
-    """Kill a node while it takes shards over."""
+    """Kill a node while shards move to it."""
     while stage.goes_on():
         drained, killed = stage.random.sample(stage.processes.nodes, 2)
         await _kill_while_moving(stage, drained=drained, killed=killed, what="the target's death")
@@ -70,7 +70,7 @@ async def _kill_while_moving(stage: Stage, *, drained: str, killed: str, what: s
     slow = [
         asyncio.create_task(stage.load.append_slowly(f"slow-{number}", SLOW_TURN_S)) for number in range(SLOW_CALLS)
     ]
-    await asyncio.sleep(SLOW_TURN_S / 4)  # they have begun
+    await asyncio.sleep(SLOW_TURN_S / 4)  # the slow turns have started
     await stage.observer.coordinator.write([], [Put(key, b"")])
     await stage.observer.until(lambda: stage.observer.owners()[drained] < shards, f"a shard that leaves {drained}")
     left = stage.observer.owners()[drained]
@@ -84,7 +84,7 @@ async def _kill_while_moving(stage: Stage, *, drained: str, killed: str, what: s
 
 
 async def kill_at_random(stage: Stage) -> None:
-    """Kill one node after another, whichever it is, and start it again, without waiting for calm in between."""
+    """Kill and restart one random node after another, without waiting for the cluster to settle."""
     killed = 0
     while stage.goes_on() or killed < (2 if stage.brief else KILLS_MIN):
         node = stage.random.choice(stage.processes.nodes)
@@ -99,11 +99,11 @@ async def kill_at_random(stage: Stage) -> None:
 
 
 KILLS = [
-    Scenario("kill-node", "a node dies", kill_node),
-    Scenario("kill-leader", "the node that plans dies", kill_leader),
-    Scenario("kill-gate", "a gate dies, then the other one", kill_gate, seconds=8, breaks=True),
-    Scenario("kill-two", "two of four nodes die at the same moment, the leader among them", kill_two, nodes=4),
-    Scenario("kill-source", "a node dies while its shards move away", kill_source),
-    Scenario("kill-target", "a node dies while shards move to it", kill_target),
-    Scenario("kill-at-random", "node after node dies, whatever the cluster is busy with", kill_at_random),
+    Scenario("kill-node", "a node is killed", kill_node),
+    Scenario("kill-leader", "the leader is killed", kill_leader),
+    Scenario("kill-gate", "a gate is killed, then the other one", kill_gate, seconds=8, breaks=True),
+    Scenario("kill-two", "the leader and another of four nodes are killed at the same moment", kill_two, nodes=4),
+    Scenario("kill-source", "a node is killed while its shards move away", kill_source),
+    Scenario("kill-target", "a node is killed while shards move to it", kill_target),
+    Scenario("kill-at-random", "random nodes are killed one after another, without waiting in between", kill_at_random),
 ]

@@ -1,4 +1,4 @@
-"""Calls between objects across nodes that end and break, and requests that try to take a stream down."""
+"""Scenarios of calls between objects across nodes that stop and break, and of requests that try to break a stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANSWER_BYTES_MAX = 20_000
 
 
 async def nested(stage: Stage) -> None:
-    """Kill nodes and let them leave while hooks and methods of relays append to journals of other nodes."""
+    """Kill and stop nodes while hooks and methods of relays append to journals on other nodes."""
     async with relayed(stage.load) as calls:
         while stage.goes_on():
             for end in (stage.kill, stage.leave):
@@ -31,7 +31,7 @@ async def nested(stage: Stage) -> None:
 
 
 async def readonly_chains(stage: Stage) -> None:
-    """Cut what nodes say to each other while readonly chains run, whose hooks have effects."""
+    """Break connections between nodes while readonly chains run, whose hooks have effects."""
     proxies = [detour.calls for detour in stage.processes.detours.values()]
     async with relayed(stage.load) as calls:
         while stage.goes_on():
@@ -52,7 +52,7 @@ async def _more(stage: Stage, calls: RelayedLoad, looked: int) -> None:
 
 
 async def poison(stage: Stage) -> None:
-    """Send bodies whose description would be a hundred times their size, beside callers who must not notice."""
+    """Send bodies whose error description would be a hundred times their size, beside callers that must not notice."""
     body = {"entries": {"k" * POISON_PATH_BYTES: ["bad"] * POISON_VALUES}}
     sizes: list[int] = []
     before = len(stage.load.tally.latencies_s)
@@ -75,12 +75,12 @@ async def poison(stage: Stage) -> None:
 
 
 NESTED = [
-    Scenario("nested-calls", "nodes die and leave while hooks and methods call objects of other nodes", nested),
+    Scenario("nested-calls", "nodes are killed and stopped while hooks and methods call other nodes", nested),
     Scenario(
         "readonly-chains",
-        "streams break while readonly chains start hooks",
+        "connections between nodes break while readonly chains trigger hooks",
         readonly_chains,
         detoured=True,
     ),
-    Scenario("poison", "requests whose problems would be too large for any message", poison),
+    Scenario("poison", "requests are sent whose error description would exceed every message limit", poison),
 ]

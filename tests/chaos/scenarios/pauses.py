@@ -1,4 +1,4 @@
-"""Processes that freeze beyond their lease, and go on as if nothing had happened."""
+"""Scenarios of processes that freeze for longer than their lease and then continue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RACES_PER_ROUND: Final = 600
 
 
 async def pause(stage: Stage) -> None:
-    """Freeze a node beyond its lease, and let calls wait for it that its successors have overtaken meanwhile."""
+    """Freeze a node beyond its lease, with calls waiting in its sockets that its successors have overtaken."""
     refused = answered = 0
     while stage.goes_on() or refused + answered < (1 if stage.brief else RACES_MIN):
         node = stage.random.choice(stage.processes.nodes)
@@ -39,11 +39,11 @@ async def _freeze(stage: Stage, node: str, callers: StaleCallers) -> None:
     stage.processes.signal(node, signal.SIGSTOP)
     try:
         await stage.observer.until(is_replaced, f"the shards of {node} with others")
-        await asyncio.gather(*map(stage.load.probe, shards))  # what it remembers is old now
+        await asyncio.gather(*map(stage.load.probe, shards))  # its cached state is outdated now
         callers.call(shards, max(1, RACES_PER_ROUND // (2 * len(shards))))
-        await asyncio.sleep(0.2)  # they are on their way
+        await asyncio.sleep(0.2)  # the calls are in its sockets
     finally:
         stage.processes.signal(node, signal.SIGCONT)
 
 
-PAUSES = [Scenario("pause", "a node freezes beyond its lease and wakes up, again and again", pause, seconds=25)]
+PAUSES = [Scenario("pause", "a node is frozen beyond its lease and continues, repeatedly", pause, seconds=25)]

@@ -1,4 +1,4 @@
-"""PostgreSQL that restarts, crashes, ends connections, and is away."""
+"""Scenarios of PostgreSQL: restarts, crashes, ended connections, an outage and a failover."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAUSE_S: Final = 0.2
 
 
 async def restart(stage: Stage) -> None:
-    """Stop the server, which ends all connections, then crash it."""
+    """Stop the server gracefully, which ends all connections, then crash it."""
     server = stage.processes.postgres
     while stage.goes_on():
         for mode in ("fast", "immediate"):
@@ -25,7 +25,7 @@ async def restart(stage: Stage) -> None:
 
 
 async def kill_backends(stage: Stage) -> None:
-    """End the connections of every node, again and again."""
+    """End the connections of every node repeatedly."""
     killer = await asyncpg.connect(stage.processes.postgres.dsn)
     killed = 0
     try:
@@ -42,14 +42,14 @@ async def away(stage: Stage) -> None:
     lasts_s = stage.lasting(30, brief=2)
     await asyncio.to_thread(stage.processes.postgres.stop)
     before = stage.load.tally.answered
-    await asyncio.sleep(lasts_s)  # it is about what happens meanwhile
+    await asyncio.sleep(lasts_s)  # the outage itself is the test
     stage.tell(f"{stage.load.tally.answered - before} calls in {lasts_s:g} s without PostgreSQL")
     await asyncio.to_thread(stage.processes.postgres.start)
     await stage.served()
 
 
 async def failover(stage: Stage) -> None:
-    """Crash the primary for good, and promote its standby."""
+    """Crash the primary permanently, and promote its standby."""
     standby = stage.processes.standby
     assert standby is not None
     now = asyncio.get_running_loop().time
@@ -63,9 +63,9 @@ async def failover(stage: Stage) -> None:
 
 POSTGRES = [
     Scenario("postgres-restart", "PostgreSQL restarts, then crashes", restart),
-    Scenario("postgres-backends", "the connections to PostgreSQL are ended, again and again", kill_backends, seconds=8),
-    Scenario("postgres-away", "PostgreSQL is away for half a minute", away, seconds=0),
+    Scenario("postgres-backends", "the connections to PostgreSQL are ended repeatedly", kill_backends, seconds=8),
+    Scenario("postgres-away", "PostgreSQL is down for half a minute", away, seconds=0),
     Scenario(
-        "postgres-failover", "PostgreSQL dies for good, its standby takes over", failover, seconds=0, standby=True
+        "postgres-failover", "PostgreSQL is killed permanently and its standby promoted", failover, seconds=0, standby=True
     ),
 ]

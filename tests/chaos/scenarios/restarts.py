@@ -1,4 +1,4 @@
-"""Processes that leave in order and come back: a new release, a cluster that grows and shrinks."""
+"""Scenarios of planned restarts: a rolling upgrade, scaling up and down, and a start of the whole cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ START_S_MAX: Final = 5.0
 
 
 async def rolling_restart(stage: Stage) -> None:
-    """Restart every node and both gates, one after the other; nodes leave for good and for a moment in turns."""
+    """Restart every node and both gates one after the other; nodes alternate between graceful and fast shutdown."""
     restarted, how = 0, signal.SIGTERM
     while stage.goes_on():
         for node in stage.some(stage.processes.nodes, brief=2):
@@ -33,7 +33,7 @@ async def rolling_restart(stage: Stage) -> None:
 
 
 async def scale(stage: Stage) -> None:
-    """Grow from one node to four, and shrink to two."""
+    """Scale from one node to four, and down to two."""
     first = stage.processes.nodes
     more = [f"n{number}" for number in range(len(first) + 1, 5)]
     for node in more:
@@ -51,7 +51,7 @@ async def scale(stage: Stage) -> None:
 
 
 async def start(stage: Stage) -> None:
-    """End all nodes, and start them at the same moment: nobody serves anything when they come."""
+    """Stop all nodes and start them at the same moment, when no shard has an owner."""
     now, observer = asyncio.get_running_loop().time, stage.observer
     while stage.goes_on():
         nodes = stage.processes.nodes
@@ -69,12 +69,12 @@ async def start(stage: Stage) -> None:
 
 
 RESTARTS = [
-    Scenario("start", "all nodes of a cluster with 8 192 shards start at once", start, shards=8_192),
+    Scenario("start", "all nodes of a cluster with 8 192 shards start together", start, shards=8_192),
     Scenario(
         "rolling-restart",
         "every node and both gates restart, one after the other",
         rolling_restart,
         seconds=20,
     ),
-    Scenario("scale", "one node becomes four, four become two", scale, nodes=1),
+    Scenario("scale", "the cluster is scaled from one node to four, and to two", scale, nodes=1),
 ]

@@ -1,4 +1,4 @@
-"""A server process bounds its threads by the processors that it may use, and says what it chose."""
+"""Tests of the resource limits: a server bounds its threads by the available processors and logs the bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backups get their names when they are whole, and the oldest go."""
+"""Tests of backups: a complete dump gets its final name, and the oldest backups are deleted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NIGHT = datetime(2026, 11, 21, 2, 17, tzinfo=UTC)
 
 
 def dumped(folder: Path, content: str | bytes, pod: str = "pod", kind: str = "postgres") -> Path:
-    """Return what a Pod dumped."""
+    """Write a partial file as a Pod would, and return its path."""
     path = partial_of(folder, kind, pod)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path

@@ -1,4 +1,4 @@
-"""Which changes of an OpenAPI document break the clients of the one before."""
+"""Tests of the check for breaking changes between two OpenAPI documents."""
 
 import copy
 import json
@@ -224,7 +224,7 @@ def _result(schema: Any, schemas: dict[str, Any] | None = None) -> Document:
 
 
 def _pair(first: str, second: str) -> Document:
-    """Return the schema of a tuple of two, as the document of an application has it."""
+    """Return the schema of a pair, in the form of an application's document."""
     both = [{"type": first}, {"type": second}]
     items = both[0] if first == second else {}
     return {"type": "array", "prefixItems": both, "items": items, "minItems": 2, "maxItems": 2}

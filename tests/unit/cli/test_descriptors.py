@@ -1,4 +1,4 @@
-"""Connections leave files for the store."""
+"""Tests of the limit on open files: connections leave descriptors for the store."""
 
 import logging
 import resource

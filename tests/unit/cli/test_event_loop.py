@@ -1,4 +1,4 @@
-"""How a server ends: what nobody foresaw leaves a trace in its log."""
+"""Tests of the server's event loop: an unexpected end is logged with a traceback."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""What the images rely on: a gate without a node's code, requirements by role, and a health check that is the truth."""
+"""Tests of what the images rely on: a gate without node code, requirements per role, and a correct health check."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ABSENT = {"gate": {"goverse_node"}, "node": set[str]()}
 
 
 def image_requirements(role: str) -> set[str]:
-    """Return the names of what the image of a role gets, as its Dockerfile asks for it."""
+    """Return the package names that the image of a role installs, by the same command as its Dockerfile."""
     told = subprocess.run(
         [sys.executable, ROOT / "scripts" / "image_requirements.py", role],
         capture_output=True,

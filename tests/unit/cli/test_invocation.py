@@ -1,4 +1,4 @@
-"""Options that every command has may stand anywhere; errors become exit codes and sentences."""
+"""Tests of common options, which are accepted anywhere on the line, and of the mapping of errors to exit codes."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Files that a command line names: what cannot be read or written is named, with what to do next."""
+"""Tests of files named on the command line: an unreadable or unwritable file is reported with a hint."""
 
 import json
 from pathlib import Path

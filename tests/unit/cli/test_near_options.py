@@ -1,4 +1,4 @@
-"""A mistyped option is answered with the one that was probably meant."""
+"""Tests of the suggestions for mistyped options."""
 
 import pytest
 

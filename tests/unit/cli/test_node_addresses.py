@@ -1,4 +1,4 @@
-"""A node listens beyond its own machine only with TLS or an explicit permission, and advertises a usable address."""
+"""Tests of a node's addresses: a remote port needs TLS or explicit permission, and the advertised address must be usable."""
 
 from __future__ import annotations
 

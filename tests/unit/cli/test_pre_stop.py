@@ -1,4 +1,4 @@
-"""What a Pod of a node decides before it ends, by asking an API server over TLS."""
+"""Tests of the preStop hook: its decision, made by querying an API server over TLS, and its effect on the node."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ IMPATIENT_S = 0.3
 
 @pytest.fixture
 def account(tmp_path: Path) -> Iterator[ServiceAccount]:
-    """A Pod with an account, number 1 of 3."""
+    """A service account of a Pod with number 1 of 3 replicas."""
     with service_account(tmp_path) as made:
         yield made
 
 
 def _found_out(account: ServiceAccount, **environ: str) -> tuple[bool | None, str]:
-    """Return what is decided and why; a variable that is empty here is not there."""
+    """Return the decision and its reason; an empty variable is left out of the environment."""
     given = {name: value for name, value in {**account.environ, **environ}.items() if value}
     decided = find_out(given, account.folder, PATIENCE_S)
     assert decided.shutdown == ("fast" if decided.comes_back else "graceful")
@@ -157,7 +157,7 @@ def test_a_server_that_is_away_decides_nothing(account: ServiceAccount) -> None:
 
 
 def test_a_server_that_does_not_take_the_call_is_not_waited_for(account: ServiceAccount) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel connects, and nobody says a word
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts the connection, and no data follows
         environ = {**account.environ, "KUBERNETES_SERVICE_PORT": str(silent.getsockname()[1])}
         decided = find_out(environ, account.folder, IMPATIENT_S)
 
@@ -250,7 +250,9 @@ def sleeper(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _is_reaped(pid: int) -> bool:
-    """Ask the kernel, as the hook does: a process leaves /proc a moment after it cannot be signalled any more."""
+    """Return True if the process is reaped. It asks the kernel, as the hook does: a process leaves /proc a moment
+    later than it stops accepting signals.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -292,7 +294,7 @@ def test_the_hook_leaves_a_process_alone_that_does_not_come_back(
 def test_a_hook_that_may_not_write_into_the_log_says_it_on_standard_error(
     account: ServiceAccount, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The process is gone already: neither its log nor the process itself is there."""
+    """Covers a process that has ended already: its log and the process itself are missing."""
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
 
@@ -306,7 +308,7 @@ def test_a_hook_that_may_not_write_into_the_log_says_it_on_standard_error(
 def test_a_log_that_nobody_reads_keeps_the_hook_from_nothing(
     account: ServiceAccount, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A pipe that is full takes no line, and is not waited for."""
+    """Covers a full pipe, which accepts no line; the hook must not wait for it."""
     reads, writes = os.pipe()
     os.set_blocking(writes, False)
     with suppress(BlockingIOError):

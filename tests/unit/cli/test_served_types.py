@@ -1,4 +1,4 @@
-"""What a server process says at its start about the object types of the application."""
+"""Tests of the served object types: access rules from the settings, and warnings at the start."""
 
 from __future__ import annotations
 

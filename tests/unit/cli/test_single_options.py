@@ -1,4 +1,4 @@
-"""An option with a value is taken once: of two values, the command line does not tell which was meant."""
+"""Tests that a repeated option with a value is refused, because one of the values would be ignored."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The rules of the supervisor, told as what happens and what is done."""
+"""Tests of the supervisor's state machine: events and the resulting actions."""
 
 from collections.abc import Iterator
 
@@ -25,17 +25,17 @@ from goverse_cli.dev.supervision import (
 
 
 def deeds(actions: Iterator[Action]) -> list[Action]:
-    """Return what is done, without what is said."""
+    """Return the actions without the log events."""
     return [action for action in actions if not isinstance(action, Say)]
 
 
 def words(actions: Iterator[Action]) -> str:
-    """Return what is said."""
+    """Return the texts of the log events."""
     return "\n".join(action.event for action in actions if isinstance(action, Say))
 
 
 def serving() -> Supervision:
-    """Return a run in which the first process serves since 0."""
+    """Return a run whose first process has served since time 0."""
     rules = Supervision()
     assert deeds(rules.begin()) == [Start(1)]
     assert deeds(rules.imported(1)) == [LetServe(1, announce=True)]

@@ -1,4 +1,4 @@
-"""A failed handshake is told apart from a connection that ended: only the first one rules out an effect."""
+"""Tests that a failed TLS handshake is distinguished from a connection that ended: only the former rules out an effect."""
 
 import ssl
 

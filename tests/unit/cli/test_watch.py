@@ -1,4 +1,4 @@
-"""Which changes of files concern an application that is served with reload."""
+"""Tests of the file filter of `goverse dev`: the changes that reload an application."""
 
 from pathlib import Path
 
