@@ -1,1 +1,1 @@
-"""Images, chart and manifests, looked at by the programs that a deployment uses: `make verify-deploy`."""
+"""Tests of images, chart and manifests with the tools that a deployment uses: `make verify-deploy`."""

@@ -1,4 +1,4 @@
-"""The alerts of the chart, as tests want to know them."""
+"""Access to the alerts of the chart, for tests."""
 
 import re
 
@@ -8,7 +8,7 @@ from tests.tree import ROOT
 
 
 def failing_statuses() -> str:
-    """Return the pattern of the ends of calls that GoVerseCallsFail counts as failed."""
+    """Return the regular expression of call statuses that GoVerseCallsFail counts as failures."""
     rules = yaml.safe_load((ROOT / "helm" / "goverse" / "files" / "rules.yaml").read_text(encoding="utf-8"))
     (rule,) = [each for each in rules["groups"][0]["rules"] if each["alert"] == "GoVerseCallsFail"]
     match = re.search(r'status=~"([^"]+)"', rule["expr"])

@@ -1,7 +1,7 @@
-"""As much of an API server as kubectl, Helm and Pods need for one namespace: objects in memory, logs, commands in Pods.
+"""A minimal Kubernetes API server for kubectl, Helm and Pods: one namespace, objects in memory, logs, commands in Pods.
 
-Objects are kept as they are sent. There are no controllers: what a Job or a scaled set would lead to, a test
-puts there, or a hook that it gives. `exec` speaks the WebSocket protocol of Kubernetes and runs what the test says.
+Objects are stored as sent. There are no controllers: a test, or a hook that the test provides, creates the results of a
+Job or of scaling. `exec` uses the WebSocket protocol of Kubernetes and runs the command that the test provides.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def plural(kind: str) -> str:
-    """Return the name of a kind in paths."""
+    """Return the plural of a kind, as used in paths."""
     name = kind.lower()
     return {"networkpolicy": "networkpolicies", "ingress": "ingresses"}.get(name, f"{name}s")
 
@@ -56,7 +56,7 @@ def _discovery() -> dict[str, Document]:
         "/api": {"kind": "APIVersions", "versions": ["v1"]},
         "/openapi/v3": {"paths": {}},
     }
-    # kubectl leaves the validation of fields to a server that says that it does that.
+    # kubectl delegates the validation of fields to a server that advertises it
     for version, kinds in _KINDS.items():
         group, _, bare = version.rpartition("/")
         home = _home(version)
@@ -96,7 +96,7 @@ def _discovery() -> dict[str, Document]:
 
 
 def merged(base: Any, patch: Any) -> Any:
-    """Return ``base`` with a strategic merge patch as far as it is needed here: lists of named things are merged."""
+    """Apply a strategic merge patch to ``base``, as far as the tests need it: lists of named items are merged."""
     if isinstance(patch, list) and isinstance(base, list) and _named(patch) and _named(base):
         changes = {each["name"]: each for each in patch}
         kept = [merged(each, changes.pop(each["name"], {})) for each in base]
@@ -119,7 +119,7 @@ def _named(items: list[Any]) -> bool:
 def release_secret(
     name: str, namespace: str, *, app_version: str, values: Document | None = None, manifest: str = ""
 ) -> Document:
-    """Return what Helm leaves in a namespace for a release that is deployed."""
+    """Return the Secret in which Helm stores a deployed release."""
     release = {
         "name": name,
         "namespace": namespace,
@@ -147,17 +147,17 @@ def release_secret(
 
 
 class ApiServer:
-    """The objects of a cluster, and what happens when they are used.
+    """The objects of a cluster, and the responses to requests.
 
     Attributes:
-        raw: what is answered under a path, whatever objects there are.
-        token: that of the one who may ask; "" lets anybody.
-        forbidden: paths at which even he is refused.
-        asked: requests that were answered, by method and path.
+        raw: fixed responses by path, which take precedence over objects.
+        token: required bearer token; "" accepts every request.
+        forbidden: paths that are refused even with the token.
+        asked: answered requests, as method and path.
     """
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start without objects."""
         self.objects: dict[tuple[str, str], Document] = {}
         self.logs: dict[str, str] = {}
         self.raw: dict[str, Document | str] = {}
@@ -173,11 +173,11 @@ class ApiServer:
 
     @property
     def version(self) -> Document:
-        """What the server says of itself."""
+        """Version information of the server."""
         return self._discovery["/version"]
 
     def put(self, *documents: Document) -> None:
-        """Have these objects."""
+        """Add or replace objects."""
         for document in documents:
             document["metadata"].setdefault("resourceVersion", "1")
             document["metadata"].setdefault("uid", f"{document['kind']}-{document['metadata']['name']}")
@@ -188,7 +188,7 @@ class ApiServer:
         return [document for (name, _), document in sorted(self.objects.items()) if name == plural(kind)]
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> Document | str | None:
-        """Answer a request; None is "not found"."""
+        """Answer a request; None means "not found"."""
         if path in self._discovery or path in self.raw:
             return self._discovery.get(path) or self.raw[path]
         parts = path.strip("/").split("/")
@@ -210,7 +210,7 @@ class ApiServer:
 
     def _one(self, method: str, collection: str, name: str, inside: str, body: Any) -> Document | None:
         found = self.objects.get((collection, name))
-        if found is None:  # what is applied and not there is made
+        if found is None:  # apply creates an object that does not exist
             return self._create(body) if method == "PATCH" and isinstance(body, dict) and "kind" in body else None
         if method == "DELETE":
             return self.objects.pop((collection, name))
@@ -299,7 +299,7 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
                 self._reply(201 if self.command == "POST" else 200, found)
 
         def _watch(self, listed: Document) -> None:
-            """Tell what is there, as a watch with initial events does, and of no change after it."""
+            """Send the existing objects, as a watch with initial events does; later changes are not sent."""
             ended = {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}
             about = {"kind": listed["kind"].removesuffix("List"), "apiVersion": listed["apiVersion"]}
             events = [{"type": "ADDED", "object": each} for each in listed["items"]]
@@ -311,7 +311,7 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write("".join(f"{json.dumps(each)}\n" for each in events).encode())
             self.wfile.flush()
             self.close_connection = True
-            self.rfile.read(1)  # until the client has heard enough
+            self.rfile.read(1)  # until the client closes the connection
 
         def _reply(self, status: int, found: Document | str) -> None:
             content = found.encode() if isinstance(found, str) else json.dumps(found).encode()
@@ -343,9 +343,9 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
                 status = {"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": causes}}
                 status["message"] = f"command terminated with non-zero exit code: exit status {code}"
             self._channel(3, json.dumps(status).encode())
-            self.wfile.write(b"\x88\x02\x03\xe8")  # close, 1000
+            self.wfile.write(b"\x88\x02\x03\xe8")  # close code 1000
             self.wfile.flush()
-            self.rfile.read(1)  # until kubectl closes as well
+            self.rfile.read(1)  # until kubectl closes its side as well
             self.close_connection = True
 
         def _channel(self, channel: int, content: bytes) -> None:
@@ -356,14 +356,14 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.flush()
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the library's
-            """Say nothing."""
+            """Discard the log message."""
 
     return Handler
 
 
 @contextmanager
 def api_server(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[ApiServer]:
-    """Serve on loopback, encrypted where ``tls`` is given; ``kubeconfig`` and ``port`` say where."""
+    """Serve on loopback, with TLS if ``tls`` is given; ``kubeconfig`` and ``port`` have the address."""
     kept = ApiServer()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(kept))
     if tls is not None:

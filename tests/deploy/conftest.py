@@ -1,4 +1,4 @@
-"""Images that the tests of a run share: they take minutes to make."""
+"""Images that all tests of a run share, because they take minutes to build."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.deploy.images import build_all
 
 @pytest.fixture(scope="session")
 def containers() -> Iterator[Engine]:
-    """podman and buildah with a storage of their own."""
+    """podman and buildah with a separate storage."""
     with engine() as made:
         yield made
 

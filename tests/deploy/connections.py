@@ -1,4 +1,4 @@
-"""Which connections the running Pods have, read from the kernel while they run."""
+"""Observed connections of the running Pods, read from the kernel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OUTSIDE = "outside"
 _ESTABLISHED = "01"
 _CLIENTS = range(*map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()))
 """The ports that the kernel gives to whoever connects; no Pod listens on one of them."""
-# podman's control groups, in the one hierarchy of today's kernels and in one of the many before.
+# podman's control groups, in cgroups v2 and in one of the hierarchies of v1.
 _GROUPS = (Path("/sys/fs/cgroup/libpod_parent"), Path("/sys/fs/cgroup/pids/libpod_parent"))
 
 
@@ -25,8 +25,8 @@ class Seen:
     """Both ends of one connection.
 
     Attributes:
-        client: control group of the process that connected, which names container and Pod; "" for one of the machine.
-        address, port: where to.
+        client: control group of the connecting process, which contains container and Pod; "" for a host process.
+        address, port: remote address.
     """
 
     client: str
@@ -36,10 +36,10 @@ class Seen:
 
 @dataclass
 class Watcher:
-    """Looks at all connections again and again, in a thread, until it is told to stop.
+    """Polls all connections in a thread until it is stopped.
 
     Attributes:
-        seen: what there was.
+        seen: the connections seen so far.
     """
 
     seen: set[Seen] = field(default_factory=set[Seen])
@@ -50,13 +50,13 @@ class Watcher:
     _failed: Exception | None = None
 
     def __enter__(self) -> Watcher:
-        """Begin."""
+        """Start to poll."""
         self._thread = threading.Thread(target=self._run, name="connections")
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End."""
+        """Stop polling."""
         self._stop.set()
         assert self._thread is not None
         self._thread.join()
@@ -67,22 +67,22 @@ class Watcher:
         try:
             while not self._stop.wait(INTERVAL_S):
                 self.look()
-        except Exception as error:  # whoever waits for it tells
+        except Exception as error:  # the waiting side reports the error
             self._failed = error
 
     def until_now(self) -> set[Seen]:
-        """Return what was seen; the watcher must still be looking."""
+        """Return the connections seen so far. Fails if the watcher has ended."""
         assert self._failed is None, f"nobody looks any more: {self._failed!r}"
         return set(self.seen)
 
     def look(self) -> None:
-        """Look once."""
+        """Poll once."""
         fresh = {
             inode: remote for port, remote, inode in _table() if _leads(port, remote[1]) and inode not in self._known
         }
         owners = _owners(set(fresh)) if fresh else {}
         for inode, (address, port) in fresh.items():
-            # Whom no container holds at a second look either is a process of the machine.
+            # A process that is in no container at the second attempt either belongs to the machine.
             if inode in owners or inode in self._doubtful:
                 self._known.add(inode)
                 self.seen.add(Seen(owners.get(inode, ""), address, port))
@@ -92,13 +92,13 @@ class Watcher:
 def edges_of(
     seen: set[Seen], identities: Mapping[str, str], addresses: Mapping[str, str], components: Mapping[str, str]
 ) -> set[Edge]:
-    """Return between which components connections were.
+    """Return the edges between components on which connections were seen.
 
     Args:
         seen: the connections.
         identities: Pods by the identity that podman gave them.
         addresses: Pods by address.
-        components: by Pod. A Pod's talk with itself passes no policy and is left out.
+        components: components by Pod. Connections within a Pod are not subject to policies and are left out.
     """
     found = set[Edge]()
     for each in seen:
@@ -111,11 +111,11 @@ def edges_of(
 
 
 def compare(seen: set[Edge], allowed: set[Edge], unseen: Mapping[Edge, str]) -> tuple[set[Edge], set[Edge], set[Edge]]:
-    """Return what was seen and is not allowed, what is allowed and of no use, and reasons that have become wrong.
+    """Return unexpected edges, allowed edges that were not used, and exceptions that no longer apply.
 
     Args:
         seen, allowed: edges.
-        unseen: why an allowed edge was not seen.
+        unseen: reasons for allowed edges that are not seen.
     """
     return (
         seen - allowed,
@@ -125,9 +125,9 @@ def compare(seen: set[Edge], allowed: set[Edge], unseen: Mapping[Edge, str]) -> 
 
 
 def _leads(port: int, remote: int) -> bool:
-    """Tell whether the end at ``port`` connected to the one at ``remote``.
+    """Return True if the end at ``port`` opened the connection to the one at ``remote``.
 
-    Who listens would not tell: a server that ends stops listening before its last connections are closed.
+    A listening socket would not prove the direction, because a stopping server closes it before its last connections.
     """
     return port in _CLIENTS and remote not in _CLIENTS
 
@@ -136,9 +136,9 @@ Row = tuple[int, tuple[str, int], str]
 
 
 def _table() -> list[Row]:
-    """Return who is connected over IPv4 and IPv6: port, the other end, inode.
+    """Return the established IPv4 and IPv6 connections: local port, remote address, inode.
 
-    Rows of what was closed are passed over unread: under load there are thousands of them.
+    Rows of closed connections are skipped without parsing, because there are thousands of them under load.
     """
     rows: list[Row] = []
     for name in ("tcp", "tcp6"):
@@ -158,11 +158,11 @@ def _place(text: str) -> tuple[str, int]:
 
 
 def _owners(inodes: set[str]) -> dict[str, str]:
-    """Return the control group of the container whose process holds each of these sockets."""
+    """Return the control group of the container whose process owns each of these sockets."""
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
     found: dict[str, str] = {}
     for group, process in _processes():
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # the process has ended
             for link in Path("/proc", process, "fd").iterdir():
                 inode = wanted.get(str(link.readlink()))
                 if inode:
@@ -171,7 +171,7 @@ def _owners(inodes: set[str]) -> dict[str, str]:
 
 
 def _processes() -> Iterator[tuple[str, str]]:
-    """Go through the processes of all containers: control group and number."""
+    """Yield control group and process id of each process in a container."""
     for parent in _GROUPS:
         with suppress(OSError):
             for pod in [entry for entry in parent.iterdir() if entry.is_dir()]:

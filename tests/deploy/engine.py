@@ -1,7 +1,7 @@
-"""Containers of the tests: podman and buildah with runc, and a storage that belongs to the tests alone.
+"""Containers of the tests: podman and buildah with runc, and a separate storage.
 
-Images stay in ``.deploy-images`` (``DEPLOY_IMAGES``), so that a second run finds them; containers, Pods and secrets go
-with the test that made them. Nothing is pulled: all images are made here.
+Images are kept in ``.deploy-images`` (``DEPLOY_IMAGES``) for later runs. Containers, Pods and secrets are removed with
+the test that created them. Nothing is pulled: all images are built here.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ graphroot = "{folder}/storage"
 runroot = "{scratch}/run"
 """
 
-# runc, since crun was seen to fail where a sandbox restricts what root may do; such a sandbox also keeps limits from
-# being raised, so containers get those of this process.
+# runc, because crun failed where a sandbox restricts root. Such a sandbox also prevents raising limits, so
+# containers get the limits of this process.
 _CONTAINERS = """\
 [engine]
 runtime = "runc"
@@ -52,15 +52,15 @@ default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
 
 
 class Engine:
-    """podman and buildah, told where to keep things.
+    """podman and buildah with their configuration.
 
     Attributes:
-        folder: where images are kept.
-        scratch: what goes with the test.
+        folder: storage of images, which is kept.
+        scratch: files that are removed after the test.
     """
 
     def __init__(self, folder: Path, scratch: Path) -> None:
-        """Write the settings of both programs; nothing is started."""
+        """Write the configuration of both programs. Nothing is started."""
         assert os.geteuid() == 0, "containers with a uid of their own and their own limits need root here: run as root"
         for name in ("buildah", "podman", "runc", "mmdebstrap"):
             assert shutil.which(name, path=_PATH) is not None, f"{name} is not there: scripts/install_system.sh {name}"
@@ -87,7 +87,7 @@ class Engine:
         }
 
     def attempt(self, *command: str | Path, timeout_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
-        """Run a program to its end."""
+        """Run a program until it ends."""
         return subprocess.run(
             [*command],
             cwd=ROOT,
@@ -100,7 +100,7 @@ class Engine:
         )
 
     def run(self, *command: str | Path, timeout_s: float = PATIENCE_S) -> str:
-        """Run a program that must succeed; return what it printed."""
+        """Run a program that must succeed, and return its output."""
         ran = self.attempt(*command, timeout_s=timeout_s)
         shown = " ".join(str(word) for word in command[:4])
         assert ran.returncode == 0, (
@@ -110,25 +110,25 @@ class Engine:
         return ran.stdout
 
     def inspect(self, kind: str, name: str) -> dict[str, Any]:
-        """Return what podman knows of an image, a container or a Pod."""
+        """Return podman's description of an image, a container or a Pod."""
         found = json.loads(self.run("podman", kind, "inspect", name))
         return dict(found[0] if isinstance(found, list) else found)
 
     def log(self, container: str) -> str:
-        """Return all that a container has printed so far, errors last.
+        """Return everything that a container has printed so far, standard error last.
 
-        Without `--tail`, which drops the first piece of a line that was written in two: Python writes the end of a line
-        on its own where it does not buffer, and the monitor may read it on its own.
+        It does not use `--tail`, which drops the first part of a line that was written in two parts. Unbuffered Python
+        writes the end of a line separately, and podman's monitor may read it separately.
         """
         ran = self.attempt("podman", "logs", container)
         return ran.stdout + ran.stderr
 
     def has(self, image: str) -> bool:
-        """Tell whether the image is there."""
+        """Return True if the image exists."""
         return self.attempt("podman", "image", "exists", image).returncode == 0
 
     def close(self) -> None:
-        """End and remove all that runs; images stay."""
+        """Stop and remove all containers and Pods; images are kept."""
         for command in (
             ("podman", "pod", "rm", "--all", "--force", "--time=0"),
             ("podman", "rm", "--all", "--force", "--time=0"),
@@ -138,12 +138,12 @@ class Engine:
             self.run(*command)
 
 
-# Where Debian keeps runc is not on everybody's path.
+# Debian installs runc in a folder that is not on every user's path.
 _PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def _driver(folder: Path) -> str:
-    """Return the driver for this folder: overlay where the kernel mounts one there, copies otherwise."""
+    """Return the storage driver for this folder: overlay if the kernel can mount one there, otherwise copies."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         parts = {part: Path(name) / part for part in ("lower", "upper", "work", "merged")}
         for part in parts.values():
@@ -158,13 +158,13 @@ def _driver(folder: Path) -> str:
 
 
 def _size(folder: Path) -> int:
-    """Return what a folder holds, in bytes."""
+    """Return the size of a folder in bytes."""
     return int(subprocess.run(["du", "-sbx", folder], capture_output=True, text=True, check=True).stdout.split()[0])
 
 
 @contextmanager
 def engine() -> Iterator[Engine]:
-    """Have containers, one run at a time, and leave none behind; what a run left that was killed goes first."""
+    """Provide containers for one run at a time, remove them afterwards, and first remove those of a killed run."""
     folder = Path(os.environ.get("DEPLOY_IMAGES", ROOT / ".deploy-images")).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -175,7 +175,7 @@ def engine() -> Iterator[Engine]:
         if _size(folder) > STORAGE_BYTES_MAX:
             sys.stderr.write(f"{folder} has grown beyond {STORAGE_BYTES_MAX} bytes: its images are made anew\n")
             shutil.rmtree(folder / "storage")
-        # Sockets are in it, whose paths have to be short.
+        # The folder contains sockets, whose paths must be short.
         scratch = Path(tempfile.mkdtemp(prefix="goverse-verify-"))
         last.unlink(missing_ok=True)
         last.symlink_to(scratch)

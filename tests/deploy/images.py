@@ -1,8 +1,8 @@
-"""Images of the tests, built as a user builds them: from the Dockerfiles as they are, with buildah.
+"""Images of the tests, built from the unchanged Dockerfiles with buildah, as a user builds them.
 
-Their base comes from Debian's packages instead of a registry (``mmdebstrap``), with the release of Python that the
-default base has. etcd and PostgreSQL are Debian's too, in images that behave like those that the chart names. An image
-has a digest of all that it is made from as its tag: what is there is used again, and never for another tree.
+The base image is built from Debian packages (``mmdebstrap``) instead of being pulled, with the same version of Python as
+the default base. etcd and PostgreSQL come from Debian too, in images that behave like those of the chart. The tag of an
+image is a digest of all its inputs, so an existing image is reused, and never for another tree.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.tree import ROOT, repository_files
 SUITE = "trixie"
 PATHS = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# The root file systems: what runs, what builds, and the stores.
+# The root file systems: runtime base, build base, and the stores.
 ROOTS = {
     "base": ["python3", "ca-certificates"],
     "build-base": ["python3-venv", "ca-certificates"],
@@ -34,7 +34,7 @@ FOLDERS = {
 
 
 def build_all(engine: Engine) -> dict[str, str]:
-    """Build what is not there; return the references of all images by name."""
+    """Build missing images, and return the references of all images by name."""
     made = {name: _root(engine, name, packages) for name, packages in ROOTS.items()}
     for name in ("etcd", "postgres"):
         made[name] = _store(engine, name, made["stores"])
@@ -77,7 +77,7 @@ def _store(engine: Engine, name: str, stores: str) -> str:
 
 
 def _build(engine: Engine, image: str, dockerfile: Path, context: Path, arguments: dict[str, str]) -> str:
-    """Build one image; the machine's certificate authorities are shown to pip, as its mirror may need them."""
+    """Build one image. pip gets the machine's CA certificates, because a package mirror may need them."""
     if not engine.has(image):
         engine.run(
             *("buildah", "build", "--isolation=chroot", "--pull-never", "--network=host", "--layers"),
@@ -89,7 +89,7 @@ def _build(engine: Engine, image: str, dockerfile: Path, context: Path, argument
 
 
 def _forget_older(engine: Engine, made: dict[str, str]) -> None:
-    """Remove the images of other trees; layers that a next build can use stay."""
+    """Remove the images of other trees; layers that a later build can reuse are kept."""
     listed = engine.run("podman", "images", "--format={{.Repository}}:{{.Tag}}", f"--filter=reference={PREFIX}/*")
     for image in set(listed.split()) - set(made.values()):
         engine.run("podman", "rmi", "--force", "--no-prune", image)

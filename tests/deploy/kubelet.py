@@ -1,7 +1,7 @@
-"""What a kubelet does for the Pods that podman runs: asks their probes, runs their hooks, ends them in time.
+"""The parts of a kubelet that podman lacks: it runs probes and hooks, and stops Pods within their grace period.
 
-podman runs the containers. It knows probes only as commands inside a container, and no hooks: those are done here, with
-what the rendered manifest says.
+podman runs the containers. It supports only probes that are commands in a container, and no hooks. This module runs the
+other probes and the hooks as the rendered manifest defines them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SHOWN = 8_000
 
 
 def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
-    """Wait for a condition, at most so long."""
+    """Wait for a condition, at most ``patience_s``."""
     end = time.monotonic() + patience_s
     pause = threading.Event()
     while not condition():
@@ -40,8 +40,9 @@ def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE
 def await_end(engine: Engine, container: str) -> Document:
     """Wait until a container has ended and its log is complete; return its state.
 
-    Its monitor copies its output into the log, and may still do so after the state is "exited". Once the monitor has
-    ended, the state may still hold its number or, after podman's cleanup, no number: only its command line is certain.
+    The container's monitor copies the output into the log, and may continue after the state is "exited". The process id
+    in the state is not reliable: it may remain after the monitor has ended, and podman's cleanup removes it. So the
+    monitor is identified by its command line.
     """
 
     def state() -> Document:
@@ -54,9 +55,9 @@ def await_end(engine: Engine, container: str) -> Document:
 
 
 def _monitored(identity: bytes) -> bool:
-    """Tell whether a monitor of this container is running."""
+    """Return True if the monitor of this container is running."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # the process has ended meanwhile
+        with suppress(OSError):  # the process has ended
             program, *words = path.read_bytes().split(b"\0")
             if program.endswith(b"conmon") and identity in words:
                 return True
@@ -67,12 +68,12 @@ class Kubelet:
     """Runs the Pods of one machine.
 
     Attributes:
-        pods: as rendered, by name.
-        identities: the names of Pods that were started, by the identity that podman gave them.
+        pods: rendered Pods by name.
+        identities: names of started Pods by podman's identity.
     """
 
     def __init__(self, engine: Engine, script: ModuleType, folder: Path, documents: list[Document]) -> None:
-        """Write the manifests for podman and give it the secrets."""
+        """Write the manifests for podman and create the secrets."""
         self._engine = engine
         self.machine = script.Machine(folder, documents)
         self.difference: str = self.machine.write()
@@ -87,22 +88,22 @@ class Kubelet:
         return [name for name, pod in self.pods.items() if pod.component == component]
 
     def add(self, document: Document) -> str:
-        """Know the Pod of one more object; return its name."""
+        """Add the Pod of one more object and return its name."""
         (pod,) = self.machine.add(document)
         self.pods[pod.name] = pod
         return str(pod.name)
 
     def start(self, name: str) -> None:
-        """Start a Pod; returns when its init containers are through."""
+        """Start a Pod; returns when its init containers have completed."""
         self._engine.run("podman", "kube", "play", self._folder / "pods" / f"{name}.yaml")
         self.identities[self._engine.inspect("pod", name)["Id"]] = name
 
     def main(self, name: str) -> Document:
-        """Return the container that the Pod is there for."""
+        """Return the main container of a Pod."""
         return dict(self.pods[name].rendered["spec"]["containers"][0])
 
     def container(self, name: str, part: str | None = None) -> str:
-        """Return how podman calls a container of a Pod, the main one if no other is named."""
+        """Return podman's name of a container of a Pod; the default is the main one."""
         return f"{name}-{part or self.main(name)['name']}"
 
     def address(self, name: str) -> str:
@@ -110,16 +111,16 @@ class Kubelet:
         return str(self.pods[name].address)
 
     def log(self, name: str) -> str:
-        """Return what all containers of a Pod have printed."""
+        """Return the output of all containers of a Pod."""
         parts = [*self.pods[name].rendered["spec"].get("initContainers", []), self.main(name)]
         return "\n".join(self._engine.log(self.container(name, part["name"])) for part in parts)
 
     def state(self, name: str, part: str | None = None) -> Document:
-        """Return what became of a container."""
+        """Return the state of a container."""
         return dict(self._engine.inspect("container", self.container(name, part))["State"])
 
     def run_to_end(self, name: str) -> str:
-        """Run the Pod of a Job to its end; return what it printed. It is removed."""
+        """Run the Pod of a Job until it ends, return its output, and remove it."""
         self.start(name)
         try:
             state = await_end(self._engine, self.container(name))
@@ -131,7 +132,7 @@ class Kubelet:
         return log
 
     def stop(self, name: str) -> int:
-        """End a Pod as the kubelet does: the hook, SIGTERM, and no SIGKILL within the grace period; give its code."""
+        """Stop a Pod as a kubelet does: preStop hook, then SIGTERM; fails if it needs SIGKILL. Returns the exit code."""
         spec = self.pods[name].rendered["spec"]
         began = time.monotonic()
         hook = self.main(name).get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command")
@@ -144,21 +145,21 @@ class Kubelet:
         return code
 
     def remove(self, name: str) -> None:
-        """Remove a Pod; its volumes stay."""
+        """Remove a Pod; its volumes are kept."""
         self._engine.run("podman", "pod", "rm", "--force", "--time=0", name)
 
     # Probes ------------------------------------------------------------------------------------------------------
 
     def probes(self, name: str) -> dict[str, Probe]:
-        """Return the probes of a Pod by their kind."""
+        """Return the probes of a Pod by kind."""
         return {kind: self.main(name)[kind] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
 
     def passes(self, name: str, kind: str) -> bool:
-        """Ask one probe once, as it is rendered."""
+        """Run one probe once, as it is rendered."""
         probe = self.probes(name)[kind]
         if "httpGet" in probe:
             return self._answers(name, probe["httpGet"], float(probe.get("timeoutSeconds", 1)))
-        if kind == "livenessProbe":  # the one kind that podman runs itself
+        if kind == "livenessProbe":  # the only kind of probe that podman runs itself
             command = ["podman", "healthcheck", "run", self.container(name)]
         else:
             exec_ = [word.replace("=127.0.0.1", f"={self.address(name)}") for word in probe["exec"]["command"]]
@@ -166,7 +167,7 @@ class Kubelet:
         return self._engine.attempt(*command).returncode == 0
 
     def await_ready(self, *names: str) -> None:
-        """Wait until the Pods are ready, each within what its startup probe allows and its readiness after that."""
+        """Wait until the Pods are ready, each within the limits of its startup and readiness probes."""
         for name in names:
             probe = self.probes(name)["startupProbe"]
             allowed_s = probe["periodSeconds"] * probe["failureThreshold"]
@@ -184,7 +185,7 @@ class Kubelet:
         request = urllib.request.Request(f"{scheme}://{self.address(name)}:{port}{asked['path']}")
         for header in asked.get("httpHeaders", []):
             request.add_header(header["name"], header["value"])
-        context = ssl.create_default_context()  # a kubelet checks no certificate
+        context = ssl.create_default_context()  # a kubelet does not verify the certificate
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
             with urllib.request.urlopen(request, timeout=timeout_s, context=context) as answer:
@@ -198,7 +199,7 @@ NOTHING = {**dict.fromkeys(("CapEff", "CapPrm", "CapBnd"), "0" * 16), "NoNewPriv
 
 
 def confinement(pid: int) -> dict[str, str]:
-    """Return what the kernel says that a process may do, and who it is."""
+    """Return the privileges and ids of a process, as the kernel reports them."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     pairs = dict(line.split(":", 1) for line in status.splitlines())
     return {name: pairs[name].split()[0] for name in ("Uid", "Gid", *NOTHING)}

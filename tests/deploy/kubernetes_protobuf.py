@@ -1,4 +1,4 @@
-"""Reads the one object that Helm sends as Kubernetes' protobuf: the Secret in which it keeps a release."""
+"""Parser for the one object that Helm sends in Kubernetes' protobuf format: the Secret that stores a release."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _VARINT, _BYTES = 0, 2
 
 
 def is_protobuf(content: bytes) -> bool:
-    """Tell whether a body is one."""
+    """Return True if a body is in this format."""
     return content.startswith(_MAGIC)
 
 
 def secret(content: bytes) -> dict[str, Any]:
-    """Return a Secret as it would be in JSON."""
+    """Return a Secret in its JSON form."""
     fields = _fields(_first(content.removeprefix(_MAGIC), _RAW))
     found: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "data": {}}
     for number, value in fields:
@@ -52,7 +52,7 @@ def _first(message: bytes, wanted: int) -> bytes:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Go through the fields of a message that hold bytes."""
+    """Yield the length-delimited fields of a message."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)

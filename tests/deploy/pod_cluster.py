@@ -1,4 +1,4 @@
-"""The Pods of the rendered chart as one running cluster, and how tests use it."""
+"""The Pods of the rendered chart as one running cluster, and operations on it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PodCluster:
 
     Attributes:
         documents: the rendered chart.
-        acknowledged: calls that were answered, by idempotency key: counter and value.
+        acknowledged: answered calls by idempotency key, as counter and value.
     """
 
     engine: Engine
@@ -55,14 +55,14 @@ class PodCluster:
         return str(found)
 
     def start_stores(self) -> None:
-        """Start etcd and PostgreSQL, and bring the database to the schema."""
+        """Start etcd and PostgreSQL, and migrate the database."""
         stores = [*self.kubelet.of("etcd"), *self.kubelet.of("postgres")]
         for name in stores:
             self.kubelet.start(name)
         self.kubelet.await_ready(*stores)
 
     def start_processes(self, *, migrate: bool) -> None:
-        """Start nodes and gates; nodes wait for the schema, which comes meanwhile where it is not there."""
+        """Start nodes and gates. Nodes wait for the schema, which may be created at the same time."""
         names = [*self.kubelet.of("node"), *self.kubelet.of("gate")]
         with ThreadPoolExecutor(len(names)) as threads:
             started = [threads.submit(self.kubelet.start, name) for name in names]
@@ -73,7 +73,7 @@ class PodCluster:
         self.kubelet.await_ready(*names)
 
     def secret(self, name: str) -> dict[str, bytes]:
-        """Return what a secret of the chart holds."""
+        """Return the content of a secret of the chart."""
         data = self.document("Secret", name)["data"]
         return {key: base64.b64decode(value) for key, value in data.items()}
 
@@ -82,7 +82,7 @@ class PodCluster:
         return named(self.documents, kind, name)
 
     def client(self, gate: str | None = None) -> httpx.AsyncClient:
-        """Return a client of one gate that believes the authority of the chart and nobody else."""
+        """Return a client of one gate that trusts only the CA of the chart."""
         name = gate or self.kubelet.of("gate")[0]
         context = ssl.create_default_context(cadata=self.secret("goverse-gate-tls")["ca.crt"].decode())
         return httpx.AsyncClient(
@@ -93,7 +93,7 @@ class PodCluster:
         )
 
     async def increment(self, client: httpx.AsyncClient, counter: str, key: str) -> httpx.Response:
-        """Count once, and note what was acknowledged; there is no second attempt."""
+        """Increment a counter once, without retry, and record the acknowledged value."""
         answer = await client.post(
             f"/objects/Counter/{counter}/call/increment",
             headers={"idempotency-key": key},
@@ -104,13 +104,13 @@ class PodCluster:
         return answer
 
     async def value(self, client: httpx.AsyncClient, counter: str) -> int:
-        """Read a counter."""
+        """Return the value of a counter."""
         answer = await client.get(f"/objects/Counter/{counter}", extensions={"sni_hostname": SERVICE})
         assert answer.status_code == 200, answer.text
         return int(answer.json()["value"])
 
     async def bid_at_auctions(self, gate: str, name: str) -> None:
-        """Make objects of this name call each other, so many that some live on different nodes."""
+        """Make enough objects with this name prefix call each other that some are on different nodes."""
         async with self.client(gate) as client:
             for number in range(8):
                 auction, bidder = f"Auction/{name}-{number}", f"{name}-{number}"
@@ -125,7 +125,7 @@ class PodCluster:
                     assert answer.is_success, answer.text
 
     def back_up(self) -> str:
-        """Run the backup CronJobs once; return what they printed."""
+        """Run each backup CronJob once, and return the output."""
         return "".join(self.kubelet.run_to_end(self.job(f"backup-{kind}")) for kind in ("postgres", "etcd"))
 
     def parts(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class PodCluster:
         return {pod.component: pod.rendered["metadata"]["labels"] for pod in self.kubelet.pods.values()}
 
     def edges(self) -> set[Edge]:
-        """Return between which components connections were seen until now."""
+        """Return the edges on which connections were seen so far."""
         pods = self.kubelet.pods.values()
         return connections.edges_of(
             self.watcher.until_now(),
@@ -145,7 +145,7 @@ class PodCluster:
 
 @contextmanager
 def pod_cluster(engine: Engine, images: dict[str, str]) -> Iterator[PodCluster]:
-    """Run all Pods that stay; those of Jobs are started by who wants them."""
+    """Run all long-running Pods; tests start the Pods of Jobs."""
     documents = rendered(images)
     script = load_module(ROOT / "scripts" / "pods.py")
     kubelet = Kubelet(engine, script, Path(engine.scratch) / "machine", documents)

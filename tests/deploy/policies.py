@@ -1,8 +1,7 @@
-"""Who may talk to whom, computed from the NetworkPolicies of the rendered chart.
+"""Allowed connections, computed from the NetworkPolicies of the rendered chart.
 
-An edge is (from, to, port) between parts of the cluster. Both ends have to allow it; who is no Pod of ours has no
-policies here, and is named by how a policy describes him: ``namespace:…``, ``cidr:…``, ``pods`` for any Pod of the
-namespace.
+An edge is (from, to, port) between parts of the cluster. Both ends must allow it. A peer outside the chart has no
+policies here and is named as in the policy: ``namespace:…``, ``cidr:…``, or ``pods`` for any Pod of the namespace.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ COMPONENT = "app.kubernetes.io/component"
 
 
 def selects(selector: Document, labels: Document) -> bool:
-    """Tell whether a selector of labels fits."""
+    """Return True if a label selector matches."""
     return bool(selector.get("matchLabels", {}).items() <= labels.items())
 
 
 def edges(documents: list[Document], parts: dict[str, Document]) -> set[Edge]:
-    """Return the edges that the policies allow between ``parts``, by name with the labels of their Pods."""
+    """Return the edges that the policies allow between ``parts``, given by name with the labels of their Pods."""
     policies = [each for each in documents if each["kind"] == "NetworkPolicy"]
     out = {name: _allowed(policies, "egress", "to", labels) for name, labels in parts.items()}
     into = {name: _allowed(policies, "ingress", "from", labels) for name, labels in parts.items()}
@@ -44,7 +43,7 @@ Rule = tuple[Document, int]
 
 
 def _allowed(policies: list[Document], direction: str, peers: str, labels: Document) -> list[Rule]:
-    """Return whom a Pod with these labels may reach, or be reached by, and at which port."""
+    """Return the peers and ports that a Pod with these labels may reach, or be reached by."""
     return [
         (peer, port["port"])
         for policy in policies
@@ -60,7 +59,7 @@ def _ports(rules: list[Rule], labels: Document) -> set[int]:
 
 
 def _outsider(peer: Document) -> str:
-    """Return a name for who is no Pod of ours, and "" for who is one."""
+    """Return a name for a peer outside the chart, or "" for a Pod of the chart."""
     if "ipBlock" in peer:
         return f"cidr:{peer['ipBlock']['cidr']}"
     if "namespaceSelector" in peer:

@@ -1,4 +1,4 @@
-"""The chart rendered by Helm, and what tests want to know of it."""
+"""Rendering of the chart with Helm, and access to the rendered objects."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ VALUES = sorted((ROOT / "tests" / "deploy" / "values").glob("*.yaml"))
 NAMES = [path.stem for path in VALUES]
 NAMESPACE = "objects"
 
-# What gates and nodes get from their Pod's fields.
+# Fields of the Pod that gates and nodes get as environment variables.
 FIELDS = {"metadata.name": "goverse-node-0", "metadata.namespace": NAMESPACE, "status.podIP": "10.1.2.3"}
 
 
 def program(name: str) -> Path:
-    """Return a program of scripts/deploy_tools.sh."""
+    """Return the path of a program of scripts/deploy_tools.sh."""
     path = ROOT / os.environ.get("DEPLOY_TOOLS", ".deploy-tools") / "bin" / name
     assert path.exists(), f"{path} is not there: run scripts/deploy_tools.sh"
     return path
 
 
 def run(name: str, *arguments: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end."""
+    """Run a program until it ends."""
     return subprocess.run(
         [program(name), *arguments], capture_output=True, text=True, timeout=timeout_s, check=False, cwd=ROOT
     )
 
 
 def template(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Render the chart; it may refuse."""
+    """Render the chart; the command may fail."""
     return run("helm", "template", "goverse", CHART, "--namespace", NAMESPACE, *arguments)
 
 
 @cache
 def text(name: str) -> str:
-    """Return what Helm makes of one file of values."""
+    """Return Helm's output for one file of values."""
     ran = template("--values", next(path for path in VALUES if path.stem == name))
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
 
 def documents(name: str) -> list[Document]:
-    """Return the objects of one file of values."""
+    """Return the objects for one file of values."""
     return [document for document in yaml.safe_load_all(text(name)) if document]
 
 
 def pods(found: list[Document]) -> Iterator[tuple[str, Document]]:
-    """Go through the templates of Pods: kind and name of their owner, and the template."""
+    """Yield the Pod templates: kind and name of their owner, and the template."""
     for document in found:
         label = f"{document['kind']}/{document['metadata']['name']}"
         if document["kind"] == "Pod":
@@ -74,7 +74,7 @@ def containers(pod: Document) -> list[Document]:
 
 
 def environment(container: Document) -> dict[str, str]:
-    """Return the environment of a container as Kubernetes makes it, without the values of secrets."""
+    """Return the environment of a container as Kubernetes builds it, without the values of secrets."""
     made: dict[str, str] = {}
     for entry in container.get("env", []):
         source = entry.get("valueFrom", {})
@@ -86,6 +86,6 @@ def environment(container: Document) -> dict[str, str]:
 
 
 def named(found: list[Document], kind: str, name: str) -> Document:
-    """Return the one object of this kind and name."""
+    """Return the only object of this kind and name."""
     (one,) = [each for each in found if (each["kind"], each["metadata"]["name"]) == (kind, name)]
     return one

@@ -1,4 +1,4 @@
-"""The dump of the CronJob and the restore of the tool, on a real PostgreSQL: two at once, tables of others."""
+"""Tests of the CronJob's dump and the tool's restore on a real PostgreSQL: concurrent dumps, foreign tables, damage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cronjob(kind: str, values: str = "everything") -> Document:
 
 
 def dumping(document: Document) -> Document:
-    """Return the container that dumps."""
+    """Return the container that creates the dump."""
     pod = document["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     return next(each for each in pod["initContainers"] if each["name"] == "dump")
 
@@ -41,43 +41,43 @@ class Site:
     script: str
 
     def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a program with the variables of the Pods."""
+        """Run a program with the environment variables of the Pods."""
         roots = os.pathsep.join(str(ROOT / root) for root in ("shared", "node", "gate", "cli"))
         path = f"{self.folder.parent / 'bin'}:{BINARIES[-1]}:{os.environ['PATH']}"
         known = {**os.environ, "PATH": path, "PYTHONPATH": roots, "DSN": self.dsn, "FOLDER": str(self.folder)}
         return subprocess.run(words, env=known | variables, capture_output=True, text=True, timeout=120, check=False)
 
     def well(self, *words: str, **variables: str) -> str:
-        """Run a program that has to succeed."""
+        """Run a program that must succeed."""
         ran = self.run(*words, **variables)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
     def dump(self, pod: str) -> subprocess.CompletedProcess[str]:
-        """Do what the container that dumps does."""
+        """Run the commands of the container that creates the dump."""
         return self.run("bash", "-c", self.script, POD_NAME=pod)
 
     def keep(self, pod: str, count: int = 1) -> subprocess.CompletedProcess[str]:
-        """Do what the container that keeps does."""
+        """Run the commands of the container that renames the dump."""
         return self.run(
             sys.executable, "-m", "goverse_cli.backups", "keep", str(self.folder), "postgres", pod, str(count)
         )
 
     def shim(self, name: str, text: str) -> None:
-        """Have another program of this name in front of the real one."""
+        """Put another program of this name before the real one on the path."""
         path = self.folder.parent / "bin" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"#!/bin/bash\n{text}\n", encoding="utf-8")
         path.chmod(0o755)
 
     def names(self) -> list[str]:
-        """Return the names of the whole dumps."""
+        """Return the names of the complete dumps."""
         return sorted(path.name for path in self.folder.glob("postgres-*Z"))
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """An empty schema of this release."""
+    """A database with an empty schema of this release."""
     with server(Path(tempfile.gettempdir())) as postgres:
         made = Site(postgres.dsn, tmp_path / "backup" / "goverse", dumping(cronjob("postgres"))["command"][-1])
         made.well(sys.executable, "-m", "goverse_cli", "db", "migrate", GOVERSE_POSTGRES__DSN=postgres.dsn)
@@ -115,7 +115,7 @@ def test_tables_of_others_are_neither_dumped_nor_touched(site: Site) -> None:
     partial = str(site.folder / "postgres.a.partial")
     assert "invoices" not in site.well("pg_restore", "--list", partial)
 
-    whole = str(site.folder / "of-all")  # as an operator's own pg_dump makes it
+    whole = str(site.folder / "of-all")  # as an operator's own pg_dump writes it
     site.well("pg_dump", "--format=custom", f"--file={whole}", f"--dbname={site.dsn}")
     for dump in (partial, whole):
         site.well("psql", site.dsn, "-qc", "UPDATE public.invoices SET id = id + 1; DROP TABLE goverse.changes CASCADE")

@@ -1,4 +1,4 @@
-"""The chart under a matrix of values: what Kubernetes would refuse, what would not work, what would not be safe."""
+"""Tests of the chart under a matrix of values: validity for Kubernetes, working settings, and security."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OPS-2")]
 
 KUBERNETES = ["1.30.0", "1.33.0", "1.37.0"]
 
-# Kinds of operators, for which Kubernetes itself has no schema.
+# Kinds of operators (custom resources), for which Kubernetes has no schema.
 OF_OPERATORS = {"Certificate", "Issuer", "PrometheusRule", "ServiceMonitor"}
 
 ACCEPTED = {
@@ -70,7 +70,7 @@ def test_kubernetes_would_take_every_object(version: str, tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[str, str, str]]]:
-    """What checkov finds, by file of values: check, what it says, object."""
+    """Findings of checkov by file of values: check, message, object."""
     folder = tmp_path_factory.mktemp("rendered")
     for name in NAMES:
         (folder / f"{name}.yaml").write_text(text(name), encoding="utf-8")
@@ -174,7 +174,7 @@ def test_who_drains_is_not_killed_meanwhile(name: str) -> None:
     node = named(found, "StatefulSet", "goverse-node")["spec"]["template"]["spec"]
     gate = named(found, "Deployment", "goverse-gate")["spec"]["template"]["spec"]
 
-    # A node gives its shards away, gives up what nobody took, ends its streams, ends its objects; each in its time.
+    # A node moves its shards, gives up the rest, ends its streams and then its objects, each within its own time limit.
     assert int(node["terminationGracePeriodSeconds"]) > pause + 4 * drain
     assert int(gate["terminationGracePeriodSeconds"]) > pause + drain
     assert pause > 0

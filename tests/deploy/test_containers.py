@@ -1,4 +1,4 @@
-"""Images built from the Dockerfiles as they are, run as the chart runs them: nobody, with nothing to write."""
+"""Tests of images built from the unchanged Dockerfiles, run like the chart runs them: unprivileged and read-only."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.requirement("OPS
 
 CONFINED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host", "--pull=never")
 
-# What an image may add to its base, in MB. Beyond it, look at what a new dependency brings (`du` over
-# /opt/goverse/lib in the image) and leave out what the role does not need in scripts/image_requirements.py; where the
-# weight is worth it, raise the bound and the figures in docs/design/images.md.
+# Maximum size that an image may add to its base, in MB. If a limit is exceeded, check the size of new dependencies (`du`
+# in /opt/goverse/lib of the image), and leave out those that the role does not need in scripts/image_requirements.py.
+# If the role needs them, raise the limit here and the figures in docs/design/images.md.
 SIZES_MB = {"gate": 112, "node": 125, "tools": 130, "app": 125}
 
 
@@ -49,8 +49,8 @@ class Service:
     """Containers of a cluster without TLS.
 
     Attributes:
-        url: where the gate answers.
-        names: the containers of node and gate.
+        url: URL of the gate.
+        names: names of the containers of node and gate.
     """
 
     url: str
@@ -64,7 +64,7 @@ def _run(containers: Engine, name: str, image: str, settings: Mapping[str, objec
 
 @pytest_asyncio.fixture
 async def service(containers: Engine, images: dict[str, str], tmp_path: Path) -> AsyncIterator[Service]:
-    """A database made by the tools, a node with the sample application, a gate; the test ends the last two."""
+    """A database created by the tools, a node with the sample application, and a gate; the test stops the last two."""
     with server(Path("/var/tmp")) as postgres:
         async with etcd_cluster(tmp_path) as etcd:
             wire, admin, http = free_ports(3)
@@ -82,7 +82,7 @@ async def service(containers: Engine, images: dict[str, str], tmp_path: Path) ->
                 containers.run("podman", "rm", "--force", "--time=0", "migrate", "node", "gate")
 
 
-# It writes a line in two pieces, the second one when it is told to.
+# It writes a line in two pieces, the second one on request.
 TALKER = """
 import os, signal
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
@@ -95,7 +95,7 @@ os.write(1, b"eces\\n")
 
 
 def test_the_log_of_a_container_that_has_ended_is_whole(containers: Engine, images: dict[str, str]) -> None:
-    """Tests read it: right after the end, and when podman has forgotten the monitor."""
+    """Tests read the log right after the end, and after podman has removed the monitor."""
     talking = ("--detach", "--name=talker", "--entrypoint=python3", *CONFINED)
     containers.run("podman", "run", *talking, images["tools"], "-c", TALKER)
     try:
@@ -112,7 +112,7 @@ def test_the_log_of_a_container_that_has_ended_is_whole(containers: Engine, imag
 
 
 def _first_call(url: str) -> httpx.Response:
-    """Count once as soon as the gate is ready."""
+    """Increment a counter as soon as the gate is ready."""
     with httpx.Client(base_url=url, timeout=30) as client:
 
         def ready() -> bool:

@@ -1,7 +1,7 @@
-"""Clients that openapi-generator writes from the document compile, and call a live gate.
+"""Clients that openapi-generator generates from the document compile and can call a live gate.
 
-The generator is a foreign program with its own reading of OpenAPI 3.1, so a document that is valid can still be of no
-use to it. The application has what it stumbled over: results of `None`, optional results, enums, tuples, own errors.
+The generator is a third-party program with its own interpretation of OpenAPI 3.1, so a valid document may not work with
+it. The application contains what caused problems: results of `None`, optional results, enums, tuples, custom errors.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def test_the_typescript_client_compiles_and_calls(server: Dev, tmp_path: Path) -
 
 
 def test_go_is_written(server: Dev, tmp_path: Path) -> None:
-    """No compiler of Go is among the tools; what made it fail to compile was a type `nil`."""
+    """No Go compiler is available here. A type `nil` was what once made the Go client fail to compile."""
     folder = _generated("go", server, tmp_path)
 
     for path in folder.glob("*.go"):

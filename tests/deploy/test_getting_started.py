@@ -1,4 +1,4 @@
-"""The commands of getting started on Kubernetes work as written, as far as they need no cluster."""
+"""The commands of getting started on Kubernetes work as written, if they need no cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hadolint says about the Dockerfiles, and promtool about the rules."""
+"""Checks of the Dockerfiles by hadolint, and of the alert rules by promtool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""k8s/ is what the chart gives: written files and what kubectl makes of them."""
+"""Tests that k8s/ matches the chart: the committed files, and the output of kubectl kustomize."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOME = ROOT / "k8s"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    """The script that writes k8s/."""
+    """The script that generates k8s/."""
     return load_module(ROOT / "scripts" / "kustomize.py")
 
 

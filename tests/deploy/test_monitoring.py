@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real cluster: every panel of the dashboards and every alert finds its series."""
+"""A real Prometheus scrapes a real cluster: every dashboard panel and every alert finds its series."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OBS-4"), pytest.mark.
 FILES = ROOT / "helm" / "goverse" / "files"
 NAMESPACE = "objects"
 INTERVAL_S = 1
-# What only trouble makes: a panel may be empty without it, but its series has to be one that processes export.
+# Series that exist only after a failure: a panel may be empty without one, but a process must export its series.
 TROUBLE = {
     "goverse_etcd_errors_total",
     "goverse_rebalance_decisions_total",
@@ -39,7 +39,7 @@ TROUBLE = {
 
 @contextmanager
 def prometheus(folder: Path, processes: Processes) -> Iterator[str]:
-    """Run Prometheus over all processes, with the labels that they have in Kubernetes; give its address."""
+    """Run Prometheus over all processes, with the labels that they have in Kubernetes; yields its address."""
     certificates = processes.certificates
     assert certificates is not None
     nodes = json.loads(processes.command("-o", "json", "nodes", "list")).values()
@@ -95,7 +95,7 @@ def prometheus(folder: Path, processes: Processes) -> Iterator[str]:
 
 
 class Queries:
-    """Asks Prometheus."""
+    """Client for Prometheus queries."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -108,19 +108,19 @@ class Queries:
         return series
 
     async def names(self) -> set[str]:
-        """Return the names of all series and what their help says."""
+        """Return the names and help texts of all series."""
         told = (await self._client.get("/api/v1/label/__name__/values")).json()["data"]
         described = (await self._client.get("/api/v1/metadata")).json()["data"]
         return {*told, *described}
 
     async def until(self, query: str) -> None:
-        """Wait until a query finds something."""
+        """Wait until a query has a result."""
         assert await self.without_result({query: query}) == []
 
     async def without_result(self, wanted: Mapping[str, str]) -> list[str]:
-        """Wait until every query has a result; return the names of those that have none in the end.
+        """Wait until every query has a result; return the names of those that never get one.
 
-        Processes are scraped one by one, and a rate needs two samples: the result of one query promises no other.
+        Processes are scraped one by one, and a rate needs two samples, so a result of one query does not imply others.
         """
         empty = dict(wanted)
         with suppress(TimeoutError):
@@ -133,7 +133,7 @@ class Queries:
         return sorted(empty)
 
     async def ready(self) -> None:
-        """Wait until it answers queries."""
+        """Wait until Prometheus answers queries."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 with suppress(httpx.TransportError):
@@ -151,7 +151,7 @@ async def _use(processes: Processes) -> None:
             assert (await client.post(f"{path}/increment", headers={"idempotency-key": "k"})).status_code == 200
             assert (await client.post(f"{path}/peek")).status_code == 200
         assert (await client.post(f"{processes.url}/objects/Counter/m0/call/nothing")).status_code == 404
-    for node in ("n1", "n2"):  # one of them is a move
+    for node in ("n1", "n2"):  # one of the two pins moves the shard
         processes.command("shards", "move", "3", node)
 
 
@@ -171,7 +171,7 @@ async def test_every_panel_and_every_alert_finds_its_series(tmp_path: Path) -> N
         await queries.until(f'count(up{{namespace="{NAMESPACE}"}} == 1) == 3')
         await _use(processes)
         await queries.until('goverse_method_calls_total{status="success"}')
-        await _use(processes)  # a rate is seen from a series' second value on
+        await _use(processes)  # a rate needs a second value of the series
         await queries.until('sum(rate(goverse_method_calls_total{status="success"}[1m])) > 0')
         await queries.until("sum(rate(goverse_shard_claims_total[1m])) > 0")
 

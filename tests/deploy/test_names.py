@@ -1,4 +1,4 @@
-"""Names, labels, ports and the rollout that the chart makes of releases and addresses of all forms."""
+"""Tests of names, labels, ports and rollouts for releases and addresses of all forms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rendered(release: str, namespace: str, *words: str) -> list[Document]:
 
 
 def labels_of(value: Any) -> list[Any]:
-    """Return the values of all labels, wherever they are."""
+    """Return the values of all labels in all objects."""
     if isinstance(value, dict):
         found = [label for key in ("labels", "matchLabels") for label in (value.get(key) or {}).values()]
         return found + [label for inner in value.values() for label in labels_of(inner)]
@@ -42,7 +42,7 @@ def test_names_fit_and_labels_are_text_whatever_the_release_is_called(release: s
 
 
 def cluster(release: str, namespace: str) -> str:
-    """Return the name of a release's cluster."""
+    """Return the cluster name of a release."""
     (config,) = [
         yaml.safe_load(document["data"]["goverse.yaml"])
         for document in rendered(release, namespace)

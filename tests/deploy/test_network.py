@@ -1,6 +1,6 @@
-"""Who may talk to whom: the edges that the parts need, and nothing else.
+"""Tests that the network policies allow exactly the connections that the parts need.
 
-What the parts need is compared with the connections of running Pods in test_pods.py.
+test_pods.py compares these connections with those of running Pods.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OPS-2")]
 
 PARTS = ("gate", "node", "etcd", "postgres", "tools", "backup", "test")
 
-# From, to, port: what the running system uses.
+# The connections that the running system uses: from, to, port.
 EDGES = {
     ("gate", "node", 7400),
     ("gate", "etcd", 2379),

@@ -1,6 +1,6 @@
-"""The operator's tool with real kubectl and real Helm, on an API server in memory; what runs in Pods is a real cluster.
+"""Tests of the operator's tool with real kubectl and Helm on an in-memory API server; Pods are backed by a real cluster.
 
-What this cannot show is a cluster that acts: Pods that start, Jobs that run, Helm that waits for them.
+Not covered is the behaviour of a real cluster: starting Pods, running Jobs, and Helm waiting for them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SECRET = "swordfish-swordfish"
 
 
 def pod(part: str, name: str, release: str) -> Document:
-    """Return a Pod that is ready."""
+    """Return a ready Pod."""
     labels = {
         "app.kubernetes.io/instance": "goverse",
         "app.kubernetes.io/component": part,
@@ -53,14 +53,14 @@ def pod(part: str, name: str, release: str) -> Document:
 
 
 def helm_owns(document: Document) -> Document:
-    """Return an object as Helm leaves it: it notes whose it is."""
+    """Return an object with Helm's ownership metadata."""
     owner = {"meta.helm.sh/release-name": "goverse", "meta.helm.sh/release-namespace": NAMESPACE}
     metadata = document["metadata"]
     return {**document, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), **owner}}}
 
 
 def settle(document: Document) -> None:
-    """Have what Kubernetes' controllers make of an object be so at once."""
+    """Set the status that Kubernetes' controllers would give an object, immediately."""
     kind, generation = document["kind"], document["metadata"].get("generation", 1)
     document["metadata"]["generation"] = generation
     if kind in ("Deployment", "StatefulSet"):
@@ -81,7 +81,7 @@ def settle(document: Document) -> None:
 
 
 def fill(api: ApiServer, release: str, folder: Path) -> None:
-    """Have the server hold the release as a cluster would, all well."""
+    """Fill the server with a healthy release."""
     values = folder / "values.yaml"
     values.write_text(yaml.safe_dump(VALUES), encoding="utf-8")
     made = template("--values", values)
@@ -104,7 +104,7 @@ def fill(api: ApiServer, release: str, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def release() -> str:
-    """The release that the chart of this tree installs."""
+    """The version that the chart of this tree installs."""
     return app_version(Programs("goverse", NAMESPACE), CHART)
 
 
@@ -119,7 +119,7 @@ def programs() -> Iterator[None]:
 
 @pytest.fixture
 def api(tmp_path: Path, release: str) -> Iterator[ApiServer]:
-    """A server that holds the release, and nothing that runs."""
+    """A server with the release, without running processes."""
     with api_server(tmp_path) as running:
         fill(running, release, tmp_path)
         yield running
@@ -131,12 +131,12 @@ def operate(api: ApiServer, command: str, *words: str) -> int:
 
 
 def findings(told: str) -> dict[str, str]:
-    """Return what was found, by code."""
+    """Return the severity of each finding by code."""
     (line,) = [each for each in told.splitlines() if each.startswith('{"findings"')]
     return {each["code"]: each["weight"] for each in json.loads(line)["findings"]}
 
 
-# --- on a cluster that runs ------------------------------------------------------------------------------------------
+# --- on a running cluster ---------------------------------------------------------------------------------------------
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -150,7 +150,7 @@ async def processes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[P
 
 
 def inside(processes: Processes) -> Any:
-    """Return what runs a command of a Pod beside the process that stands for it."""
+    """Return a function that runs a command of a Pod against the process that represents it."""
     nodes = json.loads(processes.command("-o", "json", "nodes", "list"))
     admin = {f"goverse-node-{at}": each["admin"].removeprefix("http://") for at, each in enumerate(nodes.values())}
     gate = processes.url.rpartition(":")[2]
@@ -218,7 +218,7 @@ async def test_a_release_is_validated_with_its_metrics_and_a_call(
 
 
 def image_of_the_nodes(api: ApiServer) -> str:
-    """Return what the StatefulSet runs."""
+    """Return the image of the StatefulSet."""
     return str(api.objects["statefulsets", "goverse-node"]["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
@@ -290,7 +290,7 @@ async def test_a_bundle_has_what_is_needed_and_no_secret(
     assert not [path for _, path in api.asked if path.endswith("/secrets/goverse-postgres")]
 
 
-# --- without one -----------------------------------------------------------------------------------------------------
+# --- without a cluster ------------------------------------------------------------------------------------------------
 
 
 def test_what_cannot_be_seen_stops_an_upgrade_and_is_in_the_bundle_as_missing(
@@ -319,7 +319,7 @@ def test_a_release_that_is_there_is_not_deployed_again(api: ApiServer, capsys: p
 
 
 def finish(api: ApiServer, *, condition: str = "Complete") -> list[Document]:
-    """Have Jobs end as soon as they are made; return where they are collected."""
+    """End Jobs as soon as they are created, and return the list that collects them."""
     made: list[Document] = []
 
     def created(document: Document) -> None:
@@ -348,7 +348,7 @@ def test_a_backup_is_a_job_of_each_cronjob(api: ApiServer, tmp_path: Path, capsy
         "goverse-backup-etcd",
         "goverse-backup-postgres",
     ]
-    assert capsys.readouterr().out.count("log of goverse-backup-") == 2 * 3  # of what prepares, dumps and keeps
+    assert capsys.readouterr().out.count("log of goverse-backup-") == 2 * 3  # of the containers that prepare, dump and keep
     check_valid(made, tmp_path)
 
 
@@ -372,7 +372,7 @@ def test_a_restore_waits_until_nobody_serves_and_for_a_word(
         "no_restore_runs": "ok",
     }
 
-    for name in ("goverse-node-0", "goverse-node-1", "goverse-gate-a"):  # as Kubernetes would, after the scaling
+    for name in ("goverse-node-0", "goverse-node-1", "goverse-gate-a"):  # as Kubernetes would after scaling
         del api.objects["pods", name]
     assert operate(api, "restore", "--json", *dump) == 1, "they are meant to be there, and would come back"
     capsys.readouterr()
@@ -417,7 +417,7 @@ def test_the_dumps_that_there_are_can_be_listed(
 
 
 def check_valid(made: Sequence[Document], folder: Path) -> None:
-    """Have the schemas of Kubernetes judge Jobs."""
+    """Validate Jobs against the schemas of Kubernetes."""
     for document in made:
         sent = {name: value for name, value in document.items() if name != "status"}
         sent["spec"] = {name: value for name, value in sent["spec"].items() if name != "selector"}

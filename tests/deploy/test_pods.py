@@ -1,7 +1,7 @@
 """The Pods of the chart run for real: called over TLS, stopped and started under load, backed up, destroyed, restored.
 
-The tests share one cluster and run in their order. podman runs the containers; what a kubelet does besides is done by
-`tests/deploy/kubelet.py`, and what `scripts/pods.py` changed in the manifests is the first thing looked at.
+The tests share one cluster and run in order. podman runs the containers, and `tests/deploy/kubelet.py` does the rest of
+a kubelet's work. The first test checks the changes that `scripts/pods.py` makes to the manifests.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LANES = 4
 LOOKS = 30
 PATIENCE_S = 120.0
 
-# Lines that scripts/pods.py may change, by the field that they belong to.
+# Lines that scripts/pods.py may change, by field.
 NETWORK = ("hostNetwork", "ports", "volumeMounts", "env", "command", "args")
 LEFT_TO_OTHERS = (
     "volumes",
@@ -56,13 +56,13 @@ API_SERVER = {
     for port in (443, 6443)
 }
 UNSEEN = {**DNS, **PROMETHEUS, **API_SERVER}
-# Who calls from the machine itself: callers and probes. A policy never keeps a kubelet from its Pods.
+# Connections from the machine itself: callers and probes. A policy never blocks a kubelet from its Pods.
 CALLERS = {("outside", "gate", 8000): ("pods", "gate", 8000)}
 PROBES = {("outside", "node", 7480), ("outside", "etcd", 2381)}
 
 
 def _changed(before: object, after: object, path: str = "") -> Iterator[str]:
-    """Go through the paths at which two Pods differ."""
+    """Yield the paths at which two Pods differ."""
     if isinstance(before, dict) and isinstance(after, dict):
         for name in before.keys() | after.keys():
             yield from _changed(before.get(name), after.get(name), f"{path}/{name}")
@@ -75,7 +75,7 @@ def _changed(before: object, after: object, path: str = "") -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def running(containers: Engine, images: dict[str, str]) -> Iterator[PodCluster]:
-    """The Pods of the chart, and what connects them, watched from before the first one."""
+    """The Pods of the chart, with their connections observed from before the first Pod."""
     with pod_cluster(containers, images) as made:
         yield made
 
@@ -123,7 +123,7 @@ def test_all_probes_pass_and_pods_know_who_they_are(running: PodCluster) -> None
 
 @pytest.mark.requirement("OPS-4")
 def test_the_hook_of_a_node_says_in_the_nodes_log_that_nobody_could_be_asked(running: PodCluster) -> None:
-    """It leaves the node alone, writes nothing where only the hook's own output would go, and is well."""
+    """The hook does not affect the node, prints nothing itself, and exits with 0."""
     name = running.kubelet.of("node")[0]
     hook = running.kubelet.main(name)["lifecycle"]["preStop"]["exec"]["command"]
     ran = running.engine.attempt("podman", "exec", running.kubelet.container(name), *hook)
@@ -133,14 +133,14 @@ def test_the_hook_of_a_node_says_in_the_nodes_log_that_nobody_could_be_asked(run
     def entries() -> list[str]:
         return [line for line in running.kubelet.log(name).splitlines() if "goverse.pre_stop" in line]
 
-    until(lambda: bool(entries()), "the line of the hook is in the log")  # its monitor writes it a moment later
+    until(lambda: bool(entries()), "the line of the hook is in the log")  # podman's monitor writes the line a moment later
     said = entries()
     assert [("KUBERNETES_SERVICE_HOST is not set" in line, name in line) for line in said] == [(True, True)]
 
 
 @pytest.mark.requirement("OBS-3")
 async def test_the_log_level_of_a_pod_changes_with_the_admin_token_that_it_made(running: PodCluster) -> None:
-    """It is asked as through a port-forward."""
+    """The request goes through localhost, as with a port-forward."""
     tokens = set[str]()
     for part, scheme, port in (("node", "http", 7480), ("gate", "https", 8000)):
         name = running.kubelet.of(part)[0]
@@ -221,7 +221,7 @@ async def test_a_node_pod_is_stopped_and_started_under_load_without_a_failed_cal
 
 
 def _doubled(running: PodCluster) -> list[tuple[str, int]]:
-    """Return answers that two different calls got, which would mean that one of them took no effect."""
+    """Return responses that two different calls got, which would mean that one of them had no effect."""
     answers = [answer for key, answer in running.acknowledged.items() if key.startswith("load-")]
     return sorted({answer for answer in answers if answers.count(answer) > 1})
 
@@ -281,9 +281,9 @@ async def test_the_restored_database_has_every_acknowledged_call(running: PodClu
 
 @pytest.fixture(scope="module")
 def seen(running: PodCluster) -> set[Edge]:
-    """Between which parts connections were, from the first Pod on: migration, calls, stops, backups, a restore.
+    """The edges on which connections were seen since the first Pod: migration, calls, stops, backups, a restore.
 
-    Pods that run once connect for an instant, which a hundred looks a second can miss: they run again, so often.
+    Pods that run once connect so briefly that polling a hundred times per second can miss it, so they run repeatedly.
     """
     asyncio.run(running.bid_at_auctions(running.kubelet.of("gate")[0], "last"))
     brief = {("test", "gate", 8000): "test", ("backup", "etcd", 2379): "backup-etcd"}

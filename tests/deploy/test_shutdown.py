@@ -1,4 +1,4 @@
-"""How the chart ends the Pods of nodes, by `nodes.shutdown`: who is asked, who may ask, and what the hook is."""
+"""Tests of `nodes.shutdown`: the shutdown of nodes' Pods, the preStop hook and its permissions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _node(found: list[Document]) -> Document:
 
 
 def _asks(found: list[Document]) -> bool:
-    """Tell whether the nodes' hook is the one that asks."""
+    """Return True if the nodes' preStop hook is the one that queries the API server."""
     return "goverse_cli.pre_stop" in str(_node(found)["containers"][0].get("lifecycle"))
 
 
@@ -79,7 +79,7 @@ def test_the_hook_has_the_time_that_it_takes() -> None:
 
 @pytest.fixture
 def account(tmp_path: Path) -> Any:
-    """An API server over TLS that knows the rendered StatefulSet."""
+    """An API server over TLS that has the rendered StatefulSet."""
     with service_account(tmp_path) as made:
         yield made
 
@@ -113,7 +113,7 @@ def test_nodes_alone_reach_the_api_server_and_where_they_ask_alone() -> None:
 
 
 def test_ways_to_end_differ_in_nothing_else() -> None:
-    """What is there for the question is there with `auto` alone, and what else is there does not change with it."""
+    """Objects for the query exist only with `auto`, and all other objects are the same."""
     settings = ("tls.enabled=false", "postgres.existingSecret=p")
     graceful, auto = (
         {(each["kind"], each["metadata"]["name"]): each for each in _rendered(f"nodes.shutdown={how}", *settings)}

@@ -1,4 +1,4 @@
-"""What is shipped is written down, licences that we do not accept are found, and silence of a service is no answer."""
+"""Tests of the supply chain: SBOMs, refused licences, and an advisory service that does not answer."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_choice_with_an_accepted_licence_is_accepted_and_an_empty_document_is_
 
 @pytest.fixture
 def advisories() -> ModuleType:
-    """`scripts/advisories.py`, which needs nothing but pip-audit."""
+    """The module `scripts/advisories.py`, which needs only pip-audit."""
     spec = importlib.util.spec_from_file_location("advisories", ROOT / "scripts" / "advisories.py")
     assert spec is not None
     assert spec.loader is not None
@@ -132,7 +132,7 @@ def advisories() -> ModuleType:
 
 
 def auditor(folder: Path, known: dict[str, str]) -> Path:
-    """A pip-audit that knows these packages' vulnerabilities; like the real one it cannot tell silence from safety."""
+    """A fake pip-audit with known vulnerabilities. Like the real one, it cannot distinguish "none known" from "no data"."""
     path = folder / "pip-audit"
     path.write_text(
         f"#!{sys.executable}\n"

@@ -1,4 +1,4 @@
-"""Workflows under their schema and zizmor; the chart that the end-to-end test installs, and what its script names."""
+"""Tests of the workflows with their schema and zizmor, and of the chart and names that the end-to-end test uses."""
 
 from __future__ import annotations
 

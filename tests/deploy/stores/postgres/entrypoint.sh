@@ -1,6 +1,6 @@
 #!/bin/bash
-# What the image of Docker's library does for the variables that the chart sets: a first start makes the database,
-# later ones find it; arguments that begin with a dash are those of the server.
+# Behaves like the entry point of the Docker library's image for the variables that the chart sets: the first start creates
+# the database, later starts use it, and arguments that begin with a dash are passed to the server.
 set -euo pipefail
 
 [ "${1:0:1}" != - ] || set -- postgres "$@"
