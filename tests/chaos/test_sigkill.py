@@ -55,7 +55,7 @@ class Server:
     async def kill(self, pid: int) -> None:
         """Kill the server, which must have been alive until then."""
         os.kill(pid, signal.SIGKILL)
-        assert await self._ask(None) == -signal.SIGKILL, "the server ended by itself"
+        assert await self._ask(None) == -signal.SIGKILL, "the server exited without being killed"
 
     async def _ask(self, question: list[str] | None) -> int:
         assert self._process.stdin is not None
@@ -188,7 +188,7 @@ async def test_no_acknowledged_call_is_lost_or_applied_twice_over_a_hundred_kill
     ledger = callers.ledger
     found = verify(tmp_path / ".goverse")
     sys.stdout.write(f"{len(ledger.told)} calls, {ledger.replays} replays, {ledger.unheard} of lost answers; {found}\n")
-    assert ledger.unheard > 0, "no kill came between a commit and its answer"
+    assert ledger.unheard > 0, "no kill happened between a commit and its response"
     ledger.check_gapless()
     ledger.check_positions()
     assert "Traceback" not in (tmp_path / "server.log").read_text()

@@ -26,7 +26,7 @@ from tests.deploy.kubernetes_protobuf import is_protobuf, secret
 
 Document = dict[str, Any]
 Execute = Callable[[str, str, Sequence[str]], tuple[int, str, str]]
-"""Pod, container and words to exit code, standard output and standard error."""
+"""Runs a command (Pod, container, words) and returns exit code, standard output and standard error."""
 
 _KINDS: dict[str, list[str]] = {
     "v1": [*("ConfigMap", "Event", "PersistentVolumeClaim", "Pod", "Secret", "Service", "ServiceAccount", "Namespace")],

@@ -15,7 +15,7 @@ INTERVAL_S = 0.01
 OUTSIDE = "outside"
 _ESTABLISHED = "01"
 _CLIENTS = range(*map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()))
-"""The ports that the kernel gives to whoever connects; no Pod listens on one of them."""
+"""The kernel's ephemeral ports, used by connecting processes; no Pod listens on one of them."""
 # podman's control groups, in cgroups v2 and in one of the hierarchies of v1.
 _GROUPS = (Path("/sys/fs/cgroup/libpod_parent"), Path("/sys/fs/cgroup/pids/libpod_parent"))
 
@@ -72,7 +72,7 @@ class Watcher:
 
     def until_now(self) -> set[Seen]:
         """Return the connections seen so far. Fails if the watcher has ended."""
-        assert self._failed is None, f"nobody looks any more: {self._failed!r}"
+        assert self._failed is None, f"the watcher has failed: {self._failed!r}"
         return set(self.seen)
 
     def look(self) -> None:

@@ -24,7 +24,7 @@ from tests.tree import ROOT
 PREFIX = "localhost/goverse-verify"
 PATIENCE_S = 600.0
 STORAGE_BYTES_MAX = 8_000_000_000
-"""When the images of all runs have grown to this, they are made anew: every change of the sources leaves layers."""
+"""Size at which all images are deleted and rebuilt, because every change of the sources leaves layers."""
 
 _STORAGE = """\
 [storage]
@@ -173,7 +173,7 @@ def engine() -> Iterator[Engine]:
         if last.exists():
             _clear(Engine(folder, last.resolve()))
         if _size(folder) > STORAGE_BYTES_MAX:
-            sys.stderr.write(f"{folder} has grown beyond {STORAGE_BYTES_MAX} bytes: its images are made anew\n")
+            sys.stderr.write(f"{folder} has grown beyond {STORAGE_BYTES_MAX} bytes: its images are deleted and rebuilt\n")
             shutil.rmtree(folder / "storage")
         # The folder contains sockets, whose paths must be short.
         scratch = Path(tempfile.mkdtemp(prefix="goverse-verify-"))

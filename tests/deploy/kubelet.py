@@ -25,7 +25,7 @@ Probe = Document
 
 PATIENCE_S = 240.0
 _SHOWN = 8_000
-"""How many characters of a log a failed wait shows."""
+"""Number of log characters that a failed wait shows."""
 
 
 def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
@@ -195,7 +195,7 @@ class Kubelet:
 
 
 NOTHING = {**dict.fromkeys(("CapEff", "CapPrm", "CapBnd"), "0" * 16), "NoNewPrivs": "1", "Seccomp": "2"}
-"""What the kernel says of a process that may do nothing in particular."""
+"""Fields of /proc/PID/status for a process without privileges."""
 
 
 def confinement(pid: int) -> dict[str, str]:

@@ -147,7 +147,7 @@ def test_the_way_back_over_a_migration_is_with_the_tools_of_the_old_release(site
     cli = (sys.executable, "-m", "goverse_cli", "db")
     assert site.dump("a").returncode == 0
     site.well(*cli, "migrate", **new)
-    assert site.run(*cli, "status", **old).returncode != 0, "the old release refuses what it does not know"
+    assert site.run(*cli, "status", **old).returncode != 0, "the old release refuses an unknown migration"
 
     pod = restoring.after_job(cronjob("postgres"), "of-the-rollback", "now")["spec"]["template"]["spec"]
     steps = [each["args"] for each in (*pod["initContainers"], *pod["containers"])]

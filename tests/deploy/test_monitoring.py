@@ -195,7 +195,7 @@ async def test_every_panel_and_every_alert_finds_its_series(tmp_path: Path) -> N
         assert [each["name"] for each in loaded] == [rule["alert"] for rule in rules]
         assert {each["health"] for each in loaded} <= {"ok", "unknown"}
         firing = await queries.found('ALERTS{alertstate="firing"}')
-        assert firing == [], "an alert fires on a cluster that is well"
+        assert firing == [], "an alert fires on a healthy cluster"
 
 
 def _plain(name: str) -> str:

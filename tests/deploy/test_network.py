@@ -29,7 +29,7 @@ EDGES = {
 }
 
 
-@pytest.mark.parametrize("name", ["minimal", "everything", "tls-off", "existing-secrets", "told-by-kubernetes"])
+@pytest.mark.parametrize("name", ["minimal", "everything", "tls-off", "existing-secrets", "shutdown-auto"])
 def test_exactly_the_needed_edges_are_open(name: str) -> None:
     found = documents(name)
     labels = {pod["metadata"]["labels"][COMPONENT]: pod["metadata"]["labels"] for _, pod in pods(found)}

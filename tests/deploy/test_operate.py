@@ -190,7 +190,7 @@ async def test_before_an_upgrade_a_cluster_that_is_well_passes_and_one_that_is_n
     assert await asyncio.to_thread(operate, api, "upgrade", *words) == 1
     blocked = {code for code, weight in findings(capsys.readouterr().out).items() if weight == "blocks"}
     assert blocked == {"budgets_leave_room", "values_valid"}
-    assert not [path for method, path in api.asked if method != "GET"], "a look changes nothing"
+    assert not [path for method, path in api.asked if method != "GET"], "a check changes nothing"
 
 
 @pytest.mark.slow
@@ -236,7 +236,7 @@ async def test_a_release_is_deployed_and_then_upgraded_by_helm(
         api.created = settle
         api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         assert await asyncio.to_thread(operate, api, "deploy", "--values", str(values), *quick) == 1
-        assert "pods_ready" in capsys.readouterr().out, "nobody made Pods of the StatefulSet"
+        assert "pods_ready" in capsys.readouterr().out, "no controller created the Pods of the StatefulSet"
 
         api.put(*(pod(part, name, release) for part, name in PODS))
         for cronjob in api.of("CronJob"):
@@ -374,15 +374,15 @@ def test_a_restore_waits_until_nobody_serves_and_for_a_word(
 
     for name in ("goverse-node-0", "goverse-node-1", "goverse-gate-a"):  # as Kubernetes would after scaling
         del api.objects["pods", name]
-    assert operate(api, "restore", "--json", *dump) == 1, "they are meant to be there, and would come back"
+    assert operate(api, "restore", "--json", *dump) == 1, "the replicas are still configured, so Kubernetes would restart them"
     capsys.readouterr()
 
-    assert operate(api, "restore", "--stop") == 1, "nobody can be asked"
+    assert operate(api, "restore", "--stop") == 1, "there is no terminal to confirm on"
     assert "--yes goverse" in capsys.readouterr().err
     assert operate(api, "restore", "--stop", "--yes", "goverse") == 0
     workloads = {"statefulsets": "goverse-node", "deployments": "goverse-gate"}
     assert [api.objects[kind, name]["spec"]["replicas"] for kind, name in workloads.items()] == [0, 0]
-    assert operate(api, "restore", "--stop", "--yes", "goverse") == 0, "again, which forgets nothing"
+    assert operate(api, "restore", "--stop", "--yes", "goverse") == 0, "a second stop keeps the recorded replicas"
 
     assert operate(api, "restore", "--dump", "postgres.partial", "--yes", "goverse") == 1
     assert operate(api, "restore", "--dump", "postgres-20260501T021700Z", "--yes", "gooseverse") == 1
@@ -475,4 +475,4 @@ def test_the_command_of_the_restore_brings_a_database_back_as_its_own_role(api: 
             check=False,
         )
         assert ran.returncode != 0
-        assert run("psql", dsn, "-Atc", "SELECT type FROM goverse.kinds").split() == ["Kept"], "half is nothing"
+        assert run("psql", dsn, "-Atc", "SELECT type FROM goverse.kinds").split() == ["Kept"], "an incomplete dump changes nothing"

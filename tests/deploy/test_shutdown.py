@@ -15,7 +15,7 @@ from tests.service_account import ASKED, ServiceAccount, service_account
 
 pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OPS-2")]
 
-AUTO = "told-by-kubernetes"
+AUTO = "shutdown-auto"
 
 
 def _node(found: list[Document]) -> Document:

@@ -1,4 +1,4 @@
-{{/* The configuration file of gates and nodes: what the chart decides, below what the user set in `config`. */}}
+{{/* The configuration file of gates and nodes: the settings of the chart, overridden by those in `config`. */}}
 {{- define "goverse.config" -}}
 {{- $name := include "goverse.name" . }}
 {{- $etcd := dict }}
@@ -35,7 +35,7 @@
 {{- mergeOverwrite $ours (deepCopy .Values.config) | toYaml }}
 {{- end }}
 
-{{/* Names that callers may use: those of the Service, of the Ingress, and the user's. */}}
+{{/* Host names that callers may use: those of the Service and the Ingress, and gates.allowedHosts. */}}
 {{- define "goverse.gateNames" -}}
 {{- $service := printf "%s-gate" (include "goverse.name" .) }}
 {{- $names := list $service (printf "%s.%s" $service .Release.Namespace) (printf "%s.%s.svc" $service .Release.Namespace) (printf "%s.%s.svc.cluster.local" $service .Release.Namespace) }}

@@ -1,4 +1,4 @@
-{{/* The Pod that brings the database to the schema of this release. */}}
+{{/* The Pod that migrates the database to the schema of this release. */}}
 {{- define "goverse.migration" -}}
 {{- include "goverse.pod" (dict "root" . "part" "tools") }}
 restartPolicy: OnFailure

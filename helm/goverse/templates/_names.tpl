@@ -1,10 +1,10 @@
-{{/* A text of at most so many characters: one that is cut ends with a hash of the whole, so that two never become one: (list text length) */}}
+{{/* Shortens a text to a maximum length: (list text length). A shortened text ends with a hash of the whole text, so that it stays unique. */}}
 {{- define "goverse.short" -}}
 {{- $text := index . 0 }}{{ $most := int (index . 1) }}
 {{- if le (len $text) $most }}{{ $text }}{{ else }}{{ printf "%s-%s" ($text | trunc (int (sub $most 9)) | trimSuffix "-" | trimSuffix ".") ($text | sha256sum | trunc 8) }}{{ end }}
 {{- end }}
 
-{{/* At most 36 characters: the name of a CronJob, which ends with -backup-postgres, has 52 at most. */}}
+{{/* At most 36 characters, because the name of a CronJob may have 52 and ends with -backup-postgres. */}}
 {{- define "goverse.name" -}}
 {{- include "goverse.short" (list (ternary .Release.Name (printf "%s-goverse" .Release.Name) (contains "goverse" .Release.Name)) 36) }}
 {{- end }}
@@ -48,7 +48,7 @@ labels:
 {{ .Values.gates.service.port | default (ternary 443 80 .Values.tls.enabled) }}
 {{- end }}
 
-{{/* With `auto` there is the question before it. */}}
+{{/* With `auto`, the query of the API server takes additional time. */}}
 {{- define "goverse.nodeGrace" -}}
 {{ add (int .Values.cluster.preStopDelayS) (mul 4 (int .Values.cluster.drainTimeoutS)) (ternary 20 15 (eq .Values.nodes.shutdown "auto")) }}
 {{- end }}

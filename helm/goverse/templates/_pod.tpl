@@ -1,4 +1,4 @@
-{{/* What every Pod of ours has: (dict "root" $ "part" "gate" "account" "gate" "uid" 65532 "token" false). */}}
+{{/* Common part of all Pods: (dict "root" $ "part" "gate" "account" "gate" "uid" 65532 "token" false). */}}
 {{- define "goverse.pod" -}}
 serviceAccountName: {{ include "goverse.name" .root }}-{{ .account | default .part }}
 automountServiceAccountToken: {{ .token | default false }}
@@ -26,7 +26,7 @@ securityContext:
   capabilities: { drop: [ALL] }
 {{- end }}
 
-{{/* Where the Pods of a part go: (dict "root" $ "part" "gate"). */}}
+{{/* Placement of the Pods of a part: (dict "root" $ "part" "gate"). */}}
 {{- define "goverse.placement" -}}
 topologySpreadConstraints:
   - maxSkew: 1
@@ -54,7 +54,7 @@ affinity:
     {{- end }}
 {{- end }}
 
-{{/* Environment by which a process knows its Pod, and where its configuration and passwords are. */}}
+{{/* Environment with the Pod's name and address, and the paths of configuration and passwords. */}}
 {{- define "goverse.env" -}}
 - { name: POD_NAME, valueFrom: { fieldRef: { fieldPath: metadata.name } } }
 - { name: POD_NAMESPACE, valueFrom: { fieldRef: { fieldPath: metadata.namespace } } }
@@ -105,7 +105,7 @@ affinity:
 {{- end }}
 {{- end }}
 
-{{/* Whether a file with the authority of the database is mounted, and of which secret. */}}
+{{/* The Secret with the CA certificate of the database, or empty if none is mounted. */}}
 {{- define "goverse.postgresCa" -}}
 {{- if .Values.postgres.bundled }}{{ if .Values.tls.enabled }}{{ include "goverse.tlsSecret" (dict "root" . "part" "postgres") }}{{ end }}{{ else }}{{ .Values.postgres.external.caSecret }}{{ end }}
 {{- end }}

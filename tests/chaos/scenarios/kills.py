@@ -45,7 +45,7 @@ async def kill_two(stage: Stage) -> None:
     """Kill the leader and another of four nodes at the same moment."""
     while stage.goes_on():
         nodes = (stage.observer.leader, stage.a_follower())
-        await stage.recovered(await stage.kill(*nodes), "two deaths at once", *nodes)
+        await stage.recovered(await stage.kill(*nodes), "two simultaneous deaths", *nodes)
         await stage.start(*nodes)
 
 

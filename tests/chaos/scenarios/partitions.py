@@ -54,7 +54,7 @@ async def _cut(stage: Stage, proxies: Sequence[TcpProxy], *, lasts_s: float) -> 
             calls = [asyncio.create_task(stage.load.probe(shard)) for shard in shards]  # one call to each of its shards
             await asyncio.sleep(lasts_s)  # there is no event to wait for
         await asyncio.gather(*calls)
-        stage.tell(f"{kind} {lasts_s:g} s: {stage.load.tally.answered - answered} calls meanwhile")
+        stage.tell(f"{kind} {lasts_s:g} s: {stage.load.tally.answered - answered} calls during it")
         await stage.joined(NODE)
 
 

@@ -53,7 +53,7 @@ def test_two_at_once_keep_each_its_own(tmp_path: Path) -> None:
     first, second = dumped(tmp_path, "first", "a"), dumped(tmp_path, "half of", "b")
     named, _ = keep(first, "postgres", 1, NIGHT)
     assert named.read_text() == "first"
-    assert second.read_text() == "half of", "nobody touches what another Pod still writes"
+    assert second.read_text() == "half of", "the partial file of another Pod is not changed"
 
     second.write_text("second")
     later, removed = keep(second, "postgres", 1, NIGHT)

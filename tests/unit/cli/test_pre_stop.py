@@ -88,7 +88,7 @@ def test_an_account_without_rights_decides_nothing(account: ServiceAccount) -> N
 
 
 def test_a_token_that_is_not_known_decides_nothing(account: ServiceAccount) -> None:
-    (account.folder / "token").write_text("of-somebody-else", encoding="ascii")
+    (account.folder / "token").write_text("of-another-account", encoding="ascii")
 
     assert _found_out(account) == (None, f"the API server responded with 401 to GET {ASKED}")
 
@@ -148,9 +148,9 @@ def test_a_port_that_is_none_decides_nothing(account: ServiceAccount) -> None:
 
 
 def test_a_server_that_is_away_decides_nothing(account: ServiceAccount) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        decided, reason = _found_out(account, KUBERNETES_SERVICE_PORT=str(nobody.getsockname()[1]))
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        decided, reason = _found_out(account, KUBERNETES_SERVICE_PORT=str(unused.getsockname()[1]))
 
     assert decided is None
     assert "ConnectionRefusedError" in reason
@@ -191,7 +191,7 @@ def test_a_name_that_nobody_answers_for_is_not_waited_for(
 
     def look_up(*_: object, **__: object) -> None:
         done.wait()
-        raise OSError("nobody knows it")
+        raise OSError("unknown name")
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     try:
@@ -271,7 +271,7 @@ def test_the_hook_ends_a_process_that_comes_back_and_says_so_in_its_log(
 
     assert main(words, account.environ) == 0
 
-    assert _is_reaped(sleeper.pid), "it is gone when the hook ends"
+    assert _is_reaped(sleeper.pid), "the process has ended when the hook ends"
     (entry,) = _said(tmp_path)
     assert (entry["level"], entry["shutdown"], entry["node"]) == ("info", "fast", f"{OWNER}-1")
     assert "wants 3" in entry["reason"]
