@@ -54,7 +54,7 @@ async def test_an_id_may_name_any_shard_of_the_cluster(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("CLU-4", "CLU-10", "OBS-1")
-async def test_an_operator_looks_at_nodes_moves_a_shard_and_checks_the_database(tmp_path: Path) -> None:
+async def test_an_operator_lists_nodes_moves_a_shard_and_checks_the_database(tmp_path: Path) -> None:
     async with cluster(tmp_path, Shape(nodes=2, shards=16)) as processes:
         nodes = json.loads(processes.command("-o", "json", "nodes", "list"))
         assert all(node["answers"] for node in nodes.values())
@@ -122,7 +122,7 @@ async def test_a_second_cluster_is_kept_from_the_database_of_the_first(
 
 
 @pytest.mark.requirement("CLU-4", "CLU-5")
-async def test_targets_that_nobody_can_read_are_written_anew(tmp_path: Path) -> None:
+async def test_unreadable_targets_are_written_again(tmp_path: Path) -> None:
     async with cluster(tmp_path, Shape(nodes=2, shards=16)) as processes:
         key = base64.b64encode(b"/goverse/goverse/targets").decode()
         await processes.etcd.ask("kv/put", {"key": key, "value": base64.b64encode(b"\x00nonsense").decode()})

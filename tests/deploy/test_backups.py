@@ -99,7 +99,7 @@ def test_a_dump_that_cannot_be_read_to_its_end_replaces_nothing(site: Site) -> N
     assert site.names() == [before]
 
 
-def test_two_backups_at_once_are_two_whole_dumps(site: Site) -> None:
+def test_concurrent_backups_are_two_complete_dumps(site: Site) -> None:
     pods = ["a", "b"]
     assert [site.dump(pod).returncode for pod in pods] == [0, 0]
     assert [site.keep(pod, 2).returncode for pod in pods] == [0, 0]

@@ -166,7 +166,7 @@ def test_every_pod_keeps_to_the_restricted_profile(name: str) -> None:
 
 @pytest.mark.requirement("OPS-4", "CLU-6")
 @pytest.mark.parametrize("name", NAMES)
-def test_who_drains_is_not_killed_meanwhile(name: str) -> None:
+def test_a_draining_process_is_not_killed(name: str) -> None:
     found = documents(name)
     config = named(found, "ConfigMap", "goverse-config")["data"]["goverse.yaml"]
     settings = yaml.safe_load(config)
@@ -181,7 +181,7 @@ def test_who_drains_is_not_killed_meanwhile(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_change_of_the_configuration_starts_processes_anew(name: str) -> None:
+def test_a_change_of_the_configuration_restarts_processes(name: str) -> None:
     path = next(path for path in VALUES if path.stem == name)
     changed = template("--values", path, "--set", "config.node.mailbox_calls_max=7")
     assert changed.returncode == 0, changed.stderr

@@ -35,7 +35,7 @@ def test_images_stay_small(name: str, containers: Engine, images: dict[str, str]
 
 
 @pytest.mark.parametrize("name", SIZES_MB)
-def test_images_say_what_they_are_and_run_as_nobody(name: str, containers: Engine, images: dict[str, str]) -> None:
+def test_images_are_labelled_and_run_unprivileged(name: str, containers: Engine, images: dict[str, str]) -> None:
     image = containers.inspect("image", images[name])
 
     assert image["User"] == "65532:65532"

@@ -174,7 +174,7 @@ def inside(processes: Processes) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
-async def test_before_an_upgrade_a_cluster_that_is_well_passes_and_one_that_is_not_is_told(
+async def test_before_an_upgrade_a_healthy_cluster_passes_and_problems_are_reported(
     api: ApiServer, processes: Processes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.execute = inside(processes)
@@ -304,7 +304,7 @@ def test_what_cannot_be_seen_stops_an_upgrade_and_is_in_the_bundle_as_missing(
     assert "missing cluster/nodes.json: kubectl" in capsys.readouterr().out
 
 
-def test_a_release_that_is_there_is_not_deployed_again(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_release_is_not_deployed_again(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert operate(api, "deploy", "--json", "--check-only", "--set", "app.image=x:1") == 1
     assert findings(capsys.readouterr().out)["release_new"] == "blocks"
 
@@ -352,7 +352,7 @@ def test_a_backup_is_a_job_of_each_cronjob(api: ApiServer, tmp_path: Path, capsy
     check_valid(made, tmp_path)
 
 
-def test_a_backup_that_fails_is_told_with_its_last_words(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_backup_is_reported_with_the_end_of_its_log(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
     finish(api, condition="Failed")
     assert operate(api, "backup") == 1
     told = capsys.readouterr().err
@@ -360,7 +360,7 @@ def test_a_backup_that_fails_is_told_with_its_last_words(api: ApiServer, capsys:
     assert "log of goverse-backup-etcd" in told
 
 
-def test_a_restore_waits_until_nobody_serves_and_for_a_word(
+def test_a_restore_requires_stopped_processes_and_a_confirmation(
     api: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = finish(api)
@@ -397,7 +397,7 @@ def test_a_restore_waits_until_nobody_serves_and_for_a_word(
     check_valid(made, tmp_path)
 
 
-def test_a_restore_that_fails_starts_nobody(api: ApiServer) -> None:
+def test_a_failed_restore_leaves_gates_and_nodes_stopped(api: ApiServer) -> None:
     assert [api.objects.pop(("pods", name)) for name in ("goverse-node-0", "goverse-node-1", "goverse-gate-a")]
     assert operate(api, "restore", "--stop", "--yes", "goverse") == 0
     made = finish(api, condition="Failed")

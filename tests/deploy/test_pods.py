@@ -111,7 +111,7 @@ def test_every_container_is_confined_as_the_chart_says(running: PodCluster) -> N
 
 
 @pytest.mark.requirement("OPS-4")
-def test_all_probes_pass_and_pods_know_who_they_are(running: PodCluster) -> None:
+def test_all_probes_pass_and_pods_know_their_names(running: PodCluster) -> None:
     for component in ("node", "gate", "etcd", "postgres"):
         for name in running.kubelet.of(component):
             for kind in running.kubelet.probes(name):
@@ -122,7 +122,7 @@ def test_all_probes_pass_and_pods_know_who_they_are(running: PodCluster) -> None
 
 
 @pytest.mark.requirement("OPS-4")
-def test_the_hook_of_a_node_says_in_the_nodes_log_that_nobody_could_be_asked(running: PodCluster) -> None:
+def test_the_hook_of_a_node_logs_that_no_api_server_was_found(running: PodCluster) -> None:
     """The hook does not affect the node, prints nothing itself, and exits with 0."""
     name = running.kubelet.of("node")[0]
     hook = running.kubelet.main(name)["lifecycle"]["preStop"]["exec"]["command"]

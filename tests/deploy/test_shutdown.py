@@ -42,7 +42,7 @@ def test_the_matrix_has_every_way_to_end() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_a_node_that_asks_has_a_token_and_a_right(name: str) -> None:
+def test_only_a_node_that_queries_the_api_server_has_a_token_and_a_permission(name: str) -> None:
     found = documents(name)
     with_token = [label for label, pod in pods(found) if pod["spec"]["automountServiceAccountToken"]]
     rights = sorted(each["kind"] for each in found if each["apiVersion"].startswith("rbac."))

@@ -157,7 +157,7 @@ def auditor(folder: Path, known: dict[str, str]) -> Path:
         ({"jinja2": "PYSEC-1", "shipped": "PYSEC-2"}, 1, "shipped 1.0: PYSEC-2, fixed in: 9"),
     ],
 )
-def test_a_service_that_knows_nothing_is_not_taken_for_one_that_knows_of_no_harm(
+def test_a_service_without_data_is_not_mistaken_for_no_vulnerabilities(
     tmp_path: Path,
     advisories: ModuleType,
     monkeypatch: pytest.MonkeyPatch,

@@ -86,7 +86,7 @@ def test_an_upgrade_keeps_what_is_there(tmp_path: Path) -> None:
     assert upgrade(before, tmp_path) == before
 
 
-def test_in_the_last_third_of_its_life_a_certificate_is_made_anew_under_the_same_authority(tmp_path: Path) -> None:
+def test_a_certificate_is_renewed_in_its_last_third_under_the_same_ca(tmp_path: Path) -> None:
     before = upgrade({}, tmp_path)
     before["goverse-gate-tls"]["metadata"]["annotations"]["goverse/renew-after"] = "1700000000"
     after = upgrade(before, tmp_path)

@@ -49,7 +49,7 @@ def test_without_a_new_dump_nothing_is_removed(content: str | None, tmp_path: Pa
     assert len(list(tmp_path.glob("postgres-*Z"))) == 3
 
 
-def test_two_at_once_keep_each_its_own(tmp_path: Path) -> None:
+def test_concurrent_backups_keep_separate_files(tmp_path: Path) -> None:
     first, second = dumped(tmp_path, "first", "a"), dumped(tmp_path, "half of", "b")
     named, _ = keep(first, "postgres", 1, NIGHT)
     assert named.read_text() == "first"

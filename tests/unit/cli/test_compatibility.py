@@ -210,7 +210,7 @@ def _component_renamed(document: Document) -> None:
     ],
     ids=lambda change: change.__name__.strip("_"),
 )
-def test_what_old_clients_do_not_notice_is_no_break(changed: Document, change: Callable[[Document], None]) -> None:
+def test_compatible_changes_are_not_reported(changed: Document, change: Callable[[Document], None]) -> None:
     change(changed)
     assert breaks(SAMPLE, changed) == []
 

@@ -43,7 +43,7 @@ def test_a_system_that_refuses_to_raise_the_limit_is_believed(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("hard", "told"), [(20_000, ""), (4_096, f"ulimit -n {20_000 + RESERVED}")])
-def test_only_a_difference_that_somebody_may_notice_is_told_with_what_to_do(
+def test_only_a_noticeable_difference_is_logged_with_a_fix(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hard: int, told: str
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, hard))

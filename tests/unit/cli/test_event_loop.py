@@ -14,7 +14,7 @@ async def _fail(error: Exception) -> None:
     raise error
 
 
-def test_an_end_that_nobody_foresaw_is_logged_with_its_place(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_end_is_logged_with_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ZeroDivisionError):
         run_server(_fail(ZeroDivisionError("by zero")))
     (record,) = caplog.records
@@ -22,7 +22,7 @@ def test_an_end_that_nobody_foresaw_is_logged_with_its_place(caplog: pytest.LogC
     assert "_fail" in caplog.text
 
 
-def test_an_end_that_explains_itself_is_told_by_the_command(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_expected_error_is_reported_by_the_command_only(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(Unavailable):
         run_server(_fail(Unavailable("etcd does not answer")))
     assert not caplog.records
@@ -38,7 +38,7 @@ def test_an_exit_of_the_server_itself_ends_it() -> None:
     assert left.value.code == 3
 
 
-def test_an_exit_in_another_task_reaches_those_who_wait_for_it_and_nobody_else() -> None:
+def test_an_exit_in_another_task_reaches_only_its_waiters() -> None:
     reached: list[object] = []
 
     async def serve() -> None:

@@ -72,7 +72,7 @@ def test_the_images_of_gate_and_node_are_smaller_than_that_of_the_tools() -> Non
 
 
 @pytest.mark.parametrize("kind", ["gate", "node"])
-async def test_a_health_check_asks_the_process_that_is_there(kind: str) -> None:
+async def test_a_health_check_connects_to_the_running_process(kind: str) -> None:
     async with serving() as running:
         port = running.client.base_url.port
         assert port is not None

@@ -87,14 +87,14 @@ def test_an_account_without_rights_decides_nothing(account: ServiceAccount) -> N
     assert _found_out(account) == (None, f"the API server responded with 403 to GET {ASKED}")
 
 
-def test_a_token_that_is_not_known_decides_nothing(account: ServiceAccount) -> None:
+def test_an_unknown_token_decides_nothing(account: ServiceAccount) -> None:
     (account.folder / "token").write_text("of-another-account", encoding="ascii")
 
     assert _found_out(account) == (None, f"the API server responded with 401 to GET {ASKED}")
 
 
 @pytest.mark.parametrize("file", ["token", "ca.crt"])
-def test_a_pod_without_an_account_asks_nobody(file: str, account: ServiceAccount) -> None:
+def test_a_pod_without_an_account_sends_no_request(file: str, account: ServiceAccount) -> None:
     (account.folder / file).unlink()
 
     decided, reason = _found_out(account)
@@ -105,7 +105,7 @@ def test_a_pod_without_an_account_asks_nobody(file: str, account: ServiceAccount
 
 
 @pytest.mark.parametrize("content", ["", "two\nlines", "umläut"], ids=["empty", "two lines", "not ASCII"])
-def test_a_token_that_is_none_decides_nothing(content: str, account: ServiceAccount) -> None:
+def test_an_invalid_token_decides_nothing(content: str, account: ServiceAccount) -> None:
     (account.folder / "token").write_text(content, encoding="utf-8")
 
     decided, reason = _found_out(account)
@@ -140,14 +140,14 @@ def test_a_process_that_is_in_no_pod_decides_nothing(variable: str, account: Ser
     assert _found_out(account, **{variable: ""}) == (None, f"{variable} is not set")
 
 
-def test_a_port_that_is_none_decides_nothing(account: ServiceAccount) -> None:
+def test_an_invalid_port_decides_nothing(account: ServiceAccount) -> None:
     decided, reason = _found_out(account, KUBERNETES_SERVICE_PORT="https")
 
     assert decided is None
     assert reason.startswith("the request to the API server failed: ValueError")
 
 
-def test_a_server_that_is_away_decides_nothing(account: ServiceAccount) -> None:
+def test_an_unreachable_server_decides_nothing(account: ServiceAccount) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         decided, reason = _found_out(account, KUBERNETES_SERVICE_PORT=str(unused.getsockname()[1]))
@@ -156,7 +156,7 @@ def test_a_server_that_is_away_decides_nothing(account: ServiceAccount) -> None:
     assert "ConnectionRefusedError" in reason
 
 
-def test_a_server_that_does_not_take_the_call_is_not_waited_for(account: ServiceAccount) -> None:
+def test_a_server_that_does_not_accept_times_out(account: ServiceAccount) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts the connection, and no data follows
         environ = {**account.environ, "KUBERNETES_SERVICE_PORT": str(silent.getsockname()[1])}
         decided = find_out(environ, account.folder, IMPATIENT_S)
@@ -165,7 +165,7 @@ def test_a_server_that_does_not_take_the_call_is_not_waited_for(account: Service
     assert "timed out" in decided.reason or "did not respond within 0.3 s" in decided.reason
 
 
-def test_a_server_that_thinks_for_ever_is_not_waited_for(
+def test_a_server_that_never_answers_times_out(
     account: ServiceAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = threading.Event()
@@ -184,7 +184,7 @@ def test_a_server_that_thinks_for_ever_is_not_waited_for(
     assert "timed out" in decided.reason or "did not respond within 0.3 s" in decided.reason
 
 
-def test_a_name_that_nobody_answers_for_is_not_waited_for(
+def test_a_name_lookup_that_never_ends_times_out(
     account: ServiceAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = threading.Event()
@@ -222,13 +222,13 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize("what", NONSENSE)
-def test_an_answer_that_is_not_understood_decides_nothing(what: str) -> None:
+def test_an_unexpected_answer_decides_nothing(what: str) -> None:
     with pytest.raises(Unknown, match="response (of the API server|is not a StatefulSet)"):
         judge(OWNER, 1, NONSENSE[what])
 
 
 @pytest.mark.parametrize("text", ["<html>", "", '{"kind":', "[" * 200_000], ids=["HTML", "nothing", "half", "deep"])
-def test_an_answer_that_is_no_json_decides_nothing(text: str, account: ServiceAccount) -> None:
+def test_an_answer_that_is_not_json_decides_nothing(text: str, account: ServiceAccount) -> None:
     account.server.raw[ASKED] = text
 
     assert _found_out(account) == (None, "the API server's response is not valid JSON")
@@ -291,7 +291,7 @@ def test_the_hook_leaves_a_process_alone_that_does_not_come_back(
     assert (entry["level"], entry["shutdown"]) == (level, "graceful")
 
 
-def test_a_hook_that_may_not_write_into_the_log_says_it_on_standard_error(
+def test_a_hook_without_access_to_the_log_writes_to_standard_error(
     account: ServiceAccount, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Covers a process that has ended already: its log and the process itself are missing."""
@@ -305,7 +305,7 @@ def test_a_hook_that_may_not_write_into_the_log_says_it_on_standard_error(
     assert failed["reason"].startswith("the node could not be told: ")
 
 
-def test_a_log_that_nobody_reads_keeps_the_hook_from_nothing(
+def test_a_log_without_a_reader_does_not_block_the_hook(
     account: ServiceAccount, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Covers a full pipe, which accepts no line; the hook must not wait for it."""
