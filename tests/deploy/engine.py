@@ -104,8 +104,8 @@ class Engine:
         ran = self.attempt(*command, timeout_s=timeout_s)
         shown = " ".join(str(word) for word in command[:4])
         assert ran.returncode == 0, (
-            f"`{shown} …` ended with {ran.returncode}. Containers have to run where the deployment is verified; what "
-            f"this machine says against it: {ran.stderr[-3000:]}{ran.stdout[-1000:]}"
+            f"`{shown} …` exited with code {ran.returncode}. These tests need a machine that can run containers: "
+            f"{ran.stderr[-3000:]}{ran.stdout[-1000:]}"
         )
         return ran.stdout
 

@@ -31,16 +31,16 @@ KUBERNETES = ["1.30.0", "1.33.0", "1.37.0"]
 OF_OPERATORS = {"Certificate", "Issuer", "PrometheusRule", "ServiceMonitor"}
 
 ACCEPTED = {
-    "CKV_K8S_8": "the Pod of `helm test` runs once and ends",
-    "CKV_K8S_9": "the Pod of `helm test` runs once and ends",
-    "CKV_K8S_15": "the default is IfNotPresent, so that a registry that is away keeps no node from restarting",
-    "CKV_K8S_35": "the user's own app.envFrom; of ours no secret is a variable",
-    "CKV_K8S_38": "with nodes.shutdown=auto a node asks whether its Pod comes back; test_shutdown.py keeps it to that",
-    "CKV_K8S_40": "the official image of PostgreSQL has its user at 999",
-    "CKV_K8S_43": "digests are the user's to pin: values take whole references",
-    "CKV_K8S_116": "it takes `etcdctl` of the backup for a server",
-    "CKV_K8S_117": "it takes `etcdctl` of the backup for a server",
-    "CKV_K8S_119": "it takes `etcdctl` of the backup for a server",
+    "CKV_K8S_8": "the Pod of `helm test` runs once",
+    "CKV_K8S_9": "the Pod of `helm test` runs once",
+    "CKV_K8S_15": "the default is IfNotPresent, so that nodes can restart while the registry is unavailable",
+    "CKV_K8S_35": "this is the user's own app.envFrom; the chart's secrets are files",
+    "CKV_K8S_38": "with nodes.shutdown=auto a node reads its StatefulSet; test_shutdown.py checks that it can do nothing else",
+    "CKV_K8S_40": "the user of the official PostgreSQL image has the id 999",
+    "CKV_K8S_43": "values accept complete image references, so users can pin digests",
+    "CKV_K8S_116": "checkov mistakes `etcdctl` of the backup for a server",
+    "CKV_K8S_117": "checkov mistakes `etcdctl` of the backup for a server",
+    "CKV_K8S_119": "checkov mistakes `etcdctl` of the backup for a server",
 }
 
 

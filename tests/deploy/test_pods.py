@@ -44,15 +44,15 @@ LEFT_TO_OTHERS = (
 )
 
 DNS = {
-    (part, "namespace:kube-system", 53): "names are in the Pods' hosts files here"
+    (part, "namespace:kube-system", 53): "names are resolved by the Pods' hosts files here"
     for part in ("gate", "node", "etcd", "postgres", "tools", "backup", "test")
 }
 PROMETHEUS = {
-    ("namespace:monitoring", part, port): "no Prometheus runs beside these Pods"
+    ("namespace:monitoring", part, port): "no Prometheus runs in this test"
     for part, port in {"gate": 8000, "node": 7480, "etcd": 2381}.items()
 }
 API_SERVER = {
-    ("node", "cidr:192.0.2.1/32", port): "no API server is there to be asked whether a Pod comes back"
+    ("node", "cidr:192.0.2.1/32", port): "no API server runs in this test"
     for port in (443, 6443)
 }
 UNSEEN = {**DNS, **PROMETHEUS, **API_SERVER}

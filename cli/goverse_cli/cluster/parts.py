@@ -30,7 +30,7 @@ def layout_of(values: Settings) -> KeyLayout:
     """
     shards = values.cluster.shards
     if shards & (shards - 1):
-        raise ConfigError(f"cluster.shards is {shards}; it has to be a power of two", setting="cluster.shards")
+        raise ConfigError(f"cluster.shards is {shards}; it must be a power of two", setting="cluster.shards")
     return KeyLayout(values.cluster.name)
 
 
