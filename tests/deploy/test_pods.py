@@ -237,7 +237,7 @@ async def test_a_gate_pod_leaves_within_its_grace_period(running: PodCluster) ->
 @pytest.mark.requirement("OPS-6", "DUR-2")
 async def test_the_restored_database_has_every_acknowledged_call(running: PodCluster) -> None:
     backup = await asyncio.to_thread(running.back_up)
-    assert re.findall(r"kept (postgres|etcd)-\d{8}T\d{6}Z, [1-9]\d* bytes", backup) == ["postgres", "etcd"]
+    assert re.findall(r"created (postgres|etcd)-\d{8}T\d{6}Z, [1-9]\d* bytes", backup) == ["postgres", "etcd"]
     kubelet = running.kubelet
     processes = [*kubelet.of("gate"), *kubelet.of("node")]
     ends = await asyncio.gather(*(asyncio.to_thread(kubelet.stop, name) for name in processes))
@@ -251,7 +251,7 @@ async def test_the_restored_database_has_every_acknowledged_call(running: PodClu
     await asyncio.to_thread(kubelet.start, postgres)
     await asyncio.to_thread(kubelet.await_ready, postgres)
     await asyncio.to_thread(kubelet.run_to_end, running.job("migrate"))
-    dump = re.search(r"kept (postgres-\w+)", backup)
+    dump = re.search(r"created (postgres-\w+)", backup)
     assert dump is not None
     cronjob = running.document("CronJob", "goverse-backup-postgres")
     for job in (

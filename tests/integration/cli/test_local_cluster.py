@@ -31,7 +31,7 @@ def test_a_port_that_is_taken_is_said_before_anything_starts() -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 1
-    assert f"port {port} is taken" in done.stderr
+    assert f"port {port} is in use" in done.stderr
     assert done.stdout == ""
 
 
