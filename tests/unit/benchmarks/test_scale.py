@@ -22,7 +22,7 @@ def test_what_a_change_weighs_is_measured(monkeypatch: pytest.MonkeyPatch, capsy
     told = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in told] == [
         "12 nodes register and claim",
-        "a node claims one shard more",
+        "a node claims one more shard",
         "the leader writes new targets",
-        "a node tells its load",
+        "a node reports its load",
     ]

@@ -302,7 +302,7 @@ def test_a_hook_without_access_to_the_log_writes_to_standard_error(
 
     decided, failed = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert decided["shutdown"] == "fast"
-    assert failed["reason"].startswith("the node could not be told: ")
+    assert failed["reason"].startswith("SIGQUIT could not be sent to the node: ")
 
 
 def test_a_log_without_a_reader_does_not_block_the_hook(
