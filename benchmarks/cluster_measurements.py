@@ -1,7 +1,7 @@
 """Measurements of a cluster: throughput beside its alternatives, growth, interruptions and the cost of commits.
 
 Throughput is measured in rounds, as on one machine (``measurements``): each round measures all candidates in turn, and
-the median counts. There are more rounds, because five processes and a database share the CPUs, so single rounds vary more.
+the median counts. Five processes and a database share the CPUs, so single rounds vary more and there are more of them.
 Other systems take part in some of the rounds. Each is started for its turn, warmed up, and stopped again, so that it
 takes no CPU time from the others.
 """

@@ -37,9 +37,10 @@ def cluster_sections(results: Results) -> list[str]:
     """Return the lines of the sections about clusters."""
     lines = ["", "## Throughput of a cluster", ""]
     lines += [
-        "One gate, one node and PostgreSQL, each a process, share the two cores with the load generator. The first rounds"
+        "One gate, one node and PostgreSQL, each a process, share the two cores with the load generator. The first",
+        "rounds also measure other systems, each in the fastest configuration that we found (`benchmarks/peers/`).",
+        "",
     ]
-    lines += ["also measure other systems, each in the fastest configuration that we found (`benchmarks/peers/`).", ""]
     lines += [*THROUGHPUT_HEAD, *throughput_rows(results.cluster)]
     for what, found in results.growth.items():
         lines += ["", f"Durable calls by {_GROWTH[what]}:", ""]

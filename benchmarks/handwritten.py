@@ -1,4 +1,4 @@
-"""The alternative that a user would write by hand: FastAPI and an asyncpg upsert, 16 connections, default PostgreSQL."""
+"""The hand-written alternative: FastAPI and an asyncpg upsert, 16 connections, PostgreSQL with default settings."""
 
 import os
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The report of a benchmark run: ``docs/performance.md``, and ``benchmarks/results.json`` for comparison with later runs."""
+"""The report of a benchmark run: ``docs/performance.md``, and ``benchmarks/results.json`` for later comparisons."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def _page(results: Results, command: str) -> str:
     lines = [
         "# Performance",
         "",
-        "All candidates were measured side by side in one run on one machine; the run generates this page. Compare the ratios:",
-        "the absolute numbers depend on this machine, where the load generator uses one of the two cores.",
+        "All candidates were measured side by side in one run on one machine; the run generates this page. Compare the",
+        "ratios: the absolute numbers depend on this machine, where the load generator uses one of the two cores.",
         "",
         f"* machine: {_machine()}, local disk",
         f"* software: Python {platform.python_version()}, {packages}, {results.postgres}",

@@ -25,8 +25,8 @@ FREE = {"resources", "config"}
 OPENING = """\
 # goverse
 
-This chart installs a [GoVerse](../../README.md) cluster on Kubernetes. [Deployment](../../docs/guide/deployment.md) explains how to use it,
-[Chart](../../docs/design/chart.md) explains its design.
+This chart installs a [GoVerse](../../README.md) cluster on Kubernetes. [Deployment](../../docs/guide/deployment.md)
+explains how to use it, and [Chart](../../docs/design/chart.md) explains its design.
 
 `make k8s` generates this page from the comments in `values.yaml`.
 
@@ -86,7 +86,7 @@ def schema_of(value: Any, path: str, told: dict[str, str], documented: set[str])
 
 
 def config_schema() -> dict[str, Any]:
-    """Return the schema of `config`: the names of all settings. Their values are checked by the processes themselves."""
+    """Return the schema of `config`: the names of all settings. The processes themselves check the values."""
     return {
         "additionalProperties": False,
         "properties": {

@@ -198,7 +198,7 @@ class Machine:
     # Features that podman lacks ------------------------------------------------------------------------------------
 
     def _tell_fields(self, pod: Pod, container: Document) -> None:
-        """Replace field references and references to other variables by values, because podman does not resolve them."""
+        """Replace references to fields and other variables by their values, because podman does not resolve them."""
         known = {"metadata.name": pod.name, "metadata.namespace": pod.namespace, "status.podIP": pod.address}
         values: dict[str, str] = {}
         for entry in container.get("env", []):

@@ -1,7 +1,7 @@
 """Generate the reference parts of docs/guide: run it after changing a setting or a command.
 
-A generated part is between `<!-- settings: SECTION -->` or `<!-- help: COMMAND -->` and `<!-- end -->`. Tests check that
-the pages match their sources.
+A generated part is between `<!-- settings: SECTION -->` or `<!-- help: COMMAND -->` and `<!-- end -->`. Tests check
+that the pages match their sources.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The counter in Ray Serve. An actor is a process, so each actor has the counters of one shard, in memory only.
 
-Run it in the environment of scripts/benchmark_peers.sh: ``python ray_counter.py PORT``. It runs until SIGTERM or SIGINT.
+Run ``python ray_counter.py PORT`` in the environment of scripts/benchmark_peers.sh. It runs until SIGTERM or SIGINT.
 """
 
 import signal

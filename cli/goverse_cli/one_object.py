@@ -39,7 +39,7 @@ def restore_object(
 
 
 def refused_as_usage(error: Exception) -> Failure:
-    """Return the failure for ``error``. An unknown type, a time in the future and a non-empty target are usage errors."""
+    """Convert ``error`` to a failure. An unknown type, a time in the future and a non-empty target are usage errors."""
     failure = failure_of(error)
     document = failure.document or {}
     unusable_point = document.get("code") == RestoreRefused.code and document.keys() & {"now", "into"}

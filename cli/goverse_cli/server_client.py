@@ -146,7 +146,7 @@ def _problem(answer: httpx.Response) -> Failure:
     document = _json_object(answer)
     if document is None:
         return Failure(
-            f"{answer.url} responded with {answer.status_code} {answer.reason_phrase}, without a GoVerse error document",
+            f"{answer.url} responded with {answer.status_code} {answer.reason_phrase}, not with a GoVerse error document",
             hint="check that --url is the URL of a GoVerse server",
         )
     code, detail = line(str(document.get("code", ""))), line(str(document.get("detail", "")))
@@ -157,7 +157,7 @@ def _problem(answer: httpx.Response) -> Failure:
     exit_code = ExitCode.UNAVAILABLE if answer.status_code == _SERVICE_UNAVAILABLE else ExitCode.FAILED
     hint = "the error may be temporary: retry, with the same --key if you used one" if document.get("retryable") else ""
     request_id = line(str(document.get("request_id") or ""))
-    name = f", request {request_id}" if request_id and answer.status_code >= _SERVER_ERROR else ""  # to find it in the log
+    name = f", request {request_id}" if request_id and answer.status_code >= _SERVER_ERROR else ""
     message = f"{detail} ({answer.status_code} {code}{name})" + "".join(fields)
     return Failure(message, hint=hint, exit_code=exit_code, document=document)
 

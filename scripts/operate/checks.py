@@ -154,11 +154,11 @@ def backup_recent(facts: Facts, limits: Limits) -> Finding:
         return _unseen(facts, code, "backups")
     dumps = [at for name, at in facts.backups.items() if name.endswith("-postgres")]
     if not dumps:
-        to_do = "create a backup with your database's own tools, then add --despite backup_recent; or set backups.enabled"
+        to_do = "set backups.enabled; or create a backup with your database's tools and add --despite backup_recent"
         return weigh(code, "backups of the database are disabled in this release", to_do)
     newest = max((at for at in dumps if at is not None), default=None)
     if newest is None or facts.at - newest > limits.backup_age:
-        age = "no backup has succeeded yet" if newest is None else f"the newest dump is from {newest:%Y-%m-%d %H:%M} UTC"
+        age = "no dump has succeeded yet" if newest is None else f"the newest dump is from {newest:%Y-%m-%d %H:%M} UTC"
         return weigh(code, age, "run python3 -m scripts.operate backup")
     return ok(code, f"the newest dump is from {newest:%Y-%m-%d %H:%M} UTC")
 
@@ -173,7 +173,7 @@ def all_updated(facts: Facts, _: Limits) -> Finding:
     behind = [f"{each.part} {each.updated} of {each.replicas}" for each in facts.sizes if each.updated < each.replicas]
     old = [pod.name for pod in facts.pods if pod.part in ("node", "gate") and pod.release != facts.wanted]
     if behind or old:
-        to_do = "see `kubectl rollout status`; a Pod that does not start blocks the others, `kubectl describe` has the reason"
+        to_do = "see `kubectl rollout status`; if a Pod does not start, `kubectl describe pod` has the reason"
         return blocks("all_updated", f"not updated to {facts.wanted}: {', '.join(behind + old)}", to_do)
     return ok("all_updated", f"all Pods have version {facts.wanted}")
 

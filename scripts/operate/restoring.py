@@ -70,7 +70,7 @@ def may_restore(dump: str, pods: tuple[Pod, ...] | None, replicas: Mapping[str, 
     serving = sorted(pod.name for pod in pods if pod.part in ("node", "gate"))
     meant = sorted(f"{part} ({count})" for part, count in replicas.items() if count)
     if serving or meant:
-        to_do = "stop them with `python3 -m scripts.operate restore --stop`; all calls fail until they are started again"
+        to_do = "stop them with `python3 -m scripts.operate restore --stop`; all calls fail until they are restarted"
         return [*found, blocks("nobody_serves", f"still running: {', '.join(serving or meant)}", to_do)]
     return [*found, ok("nobody_serves", "gates and nodes are stopped")]
 

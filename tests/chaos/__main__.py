@@ -1,4 +1,4 @@
-"""``python -m tests.chaos``: inject faults into a cluster of real processes under load, and report what callers noticed."""
+"""``python -m tests.chaos``: inject faults into a cluster of real processes under load, and report the effects."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ OVERHEAD_S = 300.0
 PROBLEMS_SHOWN = 20
 
 TEACHING = """\
-Each scenario starts its own cluster on loopback: etcd, PostgreSQL, nodes and two gates. Callers append to objects and read
-them through both gates while processes are killed, frozen, disconnected and restarted. One line per scenario shows the
-effect on the callers:
+Each scenario starts its own cluster on loopback: etcd, PostgreSQL, nodes and two gates. Callers append to objects and
+read them through both gates while processes are killed, frozen, disconnected and restarted. One line per scenario shows
+the effect on the callers:
 
   PASS kill-node  21.4 s  4021 calls, 0 failed, 0 lost, 0 doubled; p50 5 ms, p99 61 ms, longest pause 3.41 s; ...
 
 A scenario fails if a call fails, an acknowledged effect is lost or doubled, the responses are not linearizable (checked
-for each object), or shards are served too late after a node died. Then the exit code is 1, the reasons are printed below
-the line, and the logs of the processes are kept.
+for each object), or shards are served too late after a node died. Then the exit code is 1, the reasons are printed
+below the line, and the logs of the processes are kept.
 
 examples:
   make chaos                                                   run every scenario

@@ -1,6 +1,7 @@
 """A lightweight HTTP client for gates, so that a run measures the cluster and not its client.
 
-Connections are reused, with one call at a time on each. Errors distinguish calls that were sent from calls that were not.
+Connections are reused, with one call at a time on each. Errors distinguish between calls that were sent and calls that
+were not.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Ledger:
         assert told == first, f"{posting} was answered {first} and then {told}"
 
     def check_gapless(self) -> None:
-        """Check that the postings of each account have consecutive entries and versions, in the order of their positions."""
+        """Check that the postings of each account have consecutive entries and versions, in order of position."""
         by_account: defaultdict[str, list[tuple[int, Posting, Told]]] = defaultdict(list)
         for posting, told in self.told.items():
             by_account[posting.account].append((json.loads(told.body)["entry"], posting, told))

@@ -3,7 +3,7 @@
     python -m tests.chaos.preloaded
 
 It reads JSON lines from standard input. A list of arguments starts ``goverse`` with them and prints its process id;
-``null`` waits until it ends and prints its exit code, or minus the number of a signal. It runs one server at a time, and
+``null`` waits until it ends and prints its exit code, or minus the number of a signal. It runs one server at a time and
 exits at the end of its input.
 """
 

@@ -1,7 +1,7 @@
 """Scenarios: what happens to a cluster under load, and the result.
 
-The same functions run in two ways: as ``make chaos``, each on its own cluster and for the requested time, and as tests in
-their shortest form, on a shared cluster (``test_scenarios.py``).
+The same functions run in two ways: as ``make chaos``, each on its own cluster and for the requested time, and as tests
+in their shortest form, on a shared cluster (``test_scenarios.py``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Callers that connect to a node directly, as a gate with an outdated shard table would do.
 
-They verify that a node that was frozen beyond its lease gives no stale responses: their calls wait in the node's sockets
-while it is frozen, and are the first thing that it processes afterwards.
+They verify that a node that was frozen beyond its lease gives no stale responses: their calls wait in the node's
+sockets while it is frozen, and are the first thing that it processes afterwards.
 """
 
 from __future__ import annotations

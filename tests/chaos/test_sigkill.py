@@ -141,7 +141,7 @@ async def snapshot(url: str) -> None:
 
 
 async def kill_often(server: Server, callers: Callers, chance: random.Random) -> None:
-    """Start and kill the server at different moments: at the start, under load, during a snapshot and right after one."""
+    """Start and kill the server at different times: at the start, under load, during a snapshot and right after one."""
     loop = asyncio.get_running_loop()
     snapshot_s = PATIENCE_S
     for kill in range(KILLS):
@@ -156,7 +156,7 @@ async def kill_often(server: Server, callers: Callers, chance: random.Random) ->
             await callers.progress()
             began = loop.time()
             making = asyncio.create_task(snapshot(server.url))
-            # As long as a snapshot takes on this machine, so that the kill happens during it; every SNAPSHOT_EACH-th completes.
+            # As long as a snapshot takes on this machine, so that the kill hits it; each SNAPSHOT_EACH-th completes.
             limit = PATIENCE_S if kill % SNAPSHOT_EACH == 0 else chance.uniform(0, snapshot_s)
             await asyncio.wait({making}, timeout=limit)
             if making.done():

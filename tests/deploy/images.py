@@ -1,8 +1,8 @@
 """Images of the tests, built from the unchanged Dockerfiles with buildah, as a user builds them.
 
-The base image is built from Debian packages (``mmdebstrap``) instead of being pulled, with the same version of Python as
-the default base. etcd and PostgreSQL come from Debian too, in images that behave like those of the chart. The tag of an
-image is a digest of all its inputs, so an existing image is reused, and never for another tree.
+The base image is built from Debian packages (``mmdebstrap``) instead of being pulled, with the same version of Python
+as the default base. etcd and PostgreSQL come from Debian too, in images that behave like those of the chart. The tag of
+an image is a digest of all its inputs, so an existing image is reused, and never for another tree.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ ACCEPTED = {
     "CKV_K8S_9": "the Pod of `helm test` runs once",
     "CKV_K8S_15": "the default is IfNotPresent, so that nodes can restart while the registry is unavailable",
     "CKV_K8S_35": "this is the user's own app.envFrom; the chart's secrets are files",
-    "CKV_K8S_38": "with nodes.shutdown=auto a node reads its StatefulSet; test_shutdown.py checks that it can do nothing else",
+    "CKV_K8S_38": "with nodes.shutdown=auto a node reads its StatefulSet; test_shutdown.py checks that this is all",
     "CKV_K8S_40": "the user of the official PostgreSQL image has the id 999",
     "CKV_K8S_43": "values accept complete image references, so users can pin digests",
     "CKV_K8S_116": "checkov mistakes `etcdctl` of the backup for a server",

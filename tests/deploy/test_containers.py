@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.requirement("OPS
 
 CONFINED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host", "--pull=never")
 
-# Maximum size that an image may add to its base, in MB. If a limit is exceeded, check the size of new dependencies (`du`
-# in /opt/goverse/lib of the image), and leave out those that the role does not need in scripts/image_requirements.py.
+# Maximum size that an image may add to its base, in MB. If a limit is exceeded, check the size of new dependencies
+# (`du` in /opt/goverse/lib of the image), and leave out unneeded ones for the role in scripts/image_requirements.py.
 # If the role needs them, raise the limit here and the figures in docs/design/images.md.
 SIZES_MB = {"gate": 112, "node": 125, "tools": 130, "app": 125}
 

@@ -1,4 +1,4 @@
-"""Tests of the operator's tool with real kubectl and Helm on an in-memory API server; Pods are backed by a real cluster.
+"""Tests of the operator's tool with real kubectl and Helm on an in-memory API server, backed by a real cluster.
 
 Not covered is the behaviour of a real cluster: starting Pods, running Jobs, and Helm waiting for them.
 """
@@ -348,7 +348,7 @@ def test_a_backup_is_a_job_of_each_cronjob(api: ApiServer, tmp_path: Path, capsy
         "goverse-backup-etcd",
         "goverse-backup-postgres",
     ]
-    assert capsys.readouterr().out.count("log of goverse-backup-") == 2 * 3  # of the containers that prepare, dump and keep
+    assert capsys.readouterr().out.count("log of goverse-backup-") == 2 * 3  # prepare, dump and keep
     check_valid(made, tmp_path)
 
 

@@ -133,7 +133,7 @@ def test_the_hook_of_a_node_logs_that_no_api_server_was_found(running: PodCluste
     def entries() -> list[str]:
         return [line for line in running.kubelet.log(name).splitlines() if "goverse.pre_stop" in line]
 
-    until(lambda: bool(entries()), "the line of the hook is in the log")  # podman's monitor writes the line a moment later
+    until(lambda: bool(entries()), "the line of the hook is in the log")  # written a moment later
     said = entries()
     assert [("KUBERNETES_SERVICE_HOST is not set" in line, name in line) for line in said] == [(True, True)]
 

@@ -1,4 +1,4 @@
-"""Scenarios of network partitions: traffic of node n1 is dropped in one direction or both, for longer than its lease."""
+"""Scenarios of network partitions: traffic of node n1 is dropped, one way or both, for longer than its lease."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of a node's addresses: a remote port needs TLS or explicit permission, and the advertised address must be usable."""
+"""Tests of a node's addresses: a remote port needs TLS or permission, and the advertised address must be usable."""
 
 from __future__ import annotations
 

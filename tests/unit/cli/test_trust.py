@@ -1,4 +1,4 @@
-"""Tests that a failed TLS handshake is distinguished from a connection that ended: only the former rules out an effect."""
+"""Tests that a failed TLS handshake, which rules out an effect, is distinguished from a connection that ended."""
 
 import ssl
 
