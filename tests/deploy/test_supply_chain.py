@@ -132,7 +132,7 @@ def advisories() -> ModuleType:
 
 
 def auditor(folder: Path, known: dict[str, str]) -> Path:
-    """A fake pip-audit with known vulnerabilities. Like the real one, it cannot distinguish "none known" from "no data"."""
+    """Write a fake pip-audit with known vulnerabilities, which like the real one reports nothing if it has no data."""
     path = folder / "pip-audit"
     path.write_text(
         f"#!{sys.executable}\n"

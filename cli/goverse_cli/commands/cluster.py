@@ -112,7 +112,7 @@ def move(
     """Move a shard to a node once. No call fails because of the move.
 
     The shard stays on that node until the leader has a reason to move it again; use `goverse shards pin` to keep it
-    there. If this command is interrupted, its request expires by itself within seconds.
+    there. If this command is interrupted, its request expires within 15 seconds.
 
     \b
     Examples:
