@@ -125,8 +125,8 @@ def move(
     _check_place(_run(invocation, _view), shard, node)
     moved = _run(invocation, lambda coordinator, layout: carry(coordinator, layout, shard, node, timeout_s=timeout))
     document = {"shard": shard, "from": moved.source, "node": node, "seconds": round(moved.seconds, 3)}
-    before = f"from {moved.source}" if moved.source != node else "already"
-    show(invocation, document, f"shard {shard} is served by {node}, {before}, after {moved.seconds:.1f} s")
+    text = f"moved shard {shard} from {moved.source or 'no node'} to {node} in {moved.seconds:.1f} s"
+    show(invocation, document, text if moved.source != node else f"shard {shard} is already served by {node}")
 
 
 def _check_place(view: ClusterView, shard: int, node: str) -> None:
