@@ -428,5 +428,5 @@ def test_a_folder_of_pages_that_is_not_there_is_said_before_anything_starts(
 
     assert ended.returncode == 2
     assert "the web folder nodir does not exist" in ended.stderr
-    assert "name another one with --web (gate.web_dir)" in ended.stderr
+    assert "name another folder with --web (gate.web_dir)" in ended.stderr
     assert not (tmp_path / ".goverse").exists()

@@ -206,7 +206,7 @@ async def test_a_process_whose_certificates_are_of_no_use_does_not_start(process
             ["gate", "--port", "0"],
             {"GOVERSE_GATE__TLS_CLIENT_CA": gate["GOVERSE_GATE__TLS_CLIENT_CA"]},
         ),
-        "goverse dev speaks plain HTTP": (["dev", application], gate),
+        "goverse dev serves plain HTTP only": (["dev", application], gate),
     }
     for said, (arguments, variables) in cases.items():
         done = await asyncio.to_thread(processes.attempt, *arguments, **variables)

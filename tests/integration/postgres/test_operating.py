@@ -148,7 +148,7 @@ def test_a_database_is_made_checked_spoiled_and_cleaned(admin: str, run: Command
     assert wrong["objects_and_feed"] == ["default/Item/a is at version 9, and the newest change of it made version 3"]
     assert wrong["feed_holes"] == ["default/Item/b: version 3 follows 1"]
     assert len(wrong["replies"]) == 1
-    assert "stop writing" in told["hint"]
+    assert "stop the nodes" in told["hint"]
 
 
 @pytest.mark.requirement("OPS-2")

@@ -368,7 +368,7 @@ def test_a_target_that_is_there_or_not_said_is_refused(dumped: Path, tmp_path: P
 
     assert (there.returncode, unsaid.returncode, missing.returncode) == (2, 2, 2)
     assert "target is not empty; name a new directory" in there.stderr
-    assert "say where to load it" in unsaid.stderr
+    assert "name one destination" in unsaid.stderr
     assert "missing.ndjson cannot be read: No such file or directory" in missing.stderr
 
 

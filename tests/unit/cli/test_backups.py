@@ -44,7 +44,7 @@ def test_without_a_new_dump_nothing_is_removed(content: str | None, tmp_path: Pa
     if content is not None:
         dumped(tmp_path, content)
 
-    with pytest.raises(Failure, match="not there or empty"):
+    with pytest.raises(Failure, match="missing or empty"):
         keep(partial_of(tmp_path, "postgres", "pod"), "postgres", 1, NIGHT)
     assert len(list(tmp_path.glob("postgres-*Z"))) == 3
 
