@@ -139,7 +139,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--objects", type=int, default=300_000)
-    parser.add_argument("--directory", type=Path, default=None, help="folder for the data (default: a temporary folder)")
+    parser.add_argument(
+        "--directory", type=Path, default=None, help="folder for the data (default: a temporary folder)"
+    )
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="goverse-bench-", dir=options.directory))
     try:

@@ -195,7 +195,7 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
             ),
             Panel(
                 "Frames per message",
-                "Requests and replies per message between gates and nodes. Grows with load and lowers the cost of each.",
+                "Requests and replies per message between gates and nodes. Grows with load, which makes each cheaper.",
                 "short",
                 {
                     "requests, p50": quantile(0.5, "goverse_wire_requests_batch"),

@@ -138,7 +138,7 @@ class _Comparison:
 
 
 class _Side(NamedTuple):
-    """A schema with the document of its references; ``tense`` is "was" for the old document and "is" for the new one."""
+    """A schema with the document of its references; ``tense`` is "was" for the old document, "is" for the new one."""
 
     document: Node
     tense: str

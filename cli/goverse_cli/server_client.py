@@ -36,9 +36,7 @@ class Server:
         except httpx.InvalidURL as error:
             raise Failure(f"{url!r} is not a valid URL: {error}", exit_code=ExitCode.USAGE) from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise Failure(
-                f"{url!r} is not a valid URL; it must look like {DEFAULT_URL}", exit_code=ExitCode.USAGE
-            )
+            raise Failure(f"{url!r} is not a valid URL; it must look like {DEFAULT_URL}", exit_code=ExitCode.USAGE)
         self._timeout = httpx.Timeout(timeout_s + _READ_MARGIN_S, connect=_CONNECT_TIMEOUT_S)
         self._secure = parsed.scheme == "https"
         self._verify = trust.context() if self._secure else True
@@ -146,7 +144,7 @@ def _problem(answer: httpx.Response) -> Failure:
     document = _json_object(answer)
     if document is None:
         return Failure(
-            f"{answer.url} responded with {answer.status_code} {answer.reason_phrase}, not with a GoVerse error document",
+            f"{answer.url} responded with {answer.status_code} {answer.reason_phrase}, not as a GoVerse server does",
             hint="check that --url is the URL of a GoVerse server",
         )
     code, detail = line(str(document.get("code", ""))), line(str(document.get("detail", "")))

@@ -34,7 +34,9 @@ def parser() -> argparse.ArgumentParser:
     )
     for each in (deploy, upgrade, validate):
         each.add_argument("--call", nargs="+", metavar="WORD", help="TYPE ID METHOD [JSON]: a call that must succeed")
-        each.add_argument("--window-s", type=float, default=10, help="seconds during which failed calls are counted (10)")
+        each.add_argument(
+            "--window-s", type=float, default=10, help="seconds during which failed calls are counted (10)"
+        )
 
     debug = command("debug", "Collect logs, states and metrics in one archive, without secrets.", commands.debug)
     debug.add_argument("--folder", type=Path, default=Path(), help="folder for the archive (the current one)")

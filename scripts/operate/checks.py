@@ -53,9 +53,7 @@ def versions_compatible(facts: Facts, _: Limits) -> Finding:
         to_do = "upgrade one minor version at a time, because processes of both versions run together during an upgrade"
         return blocks(code, f"{facts.present} to {facts.wanted} is more than one minor version", to_do)
     if taken is versions.Step.BACK:
-        to_do = (
-            "use `helm rollback` if the newer version had no migration; otherwise restore the backup made before it"
-        )
+        to_do = "use `helm rollback` if the newer version had no migration; otherwise restore the backup made before it"
         return blocks(code, f"{facts.wanted} is older than {facts.present}", to_do)
     return ok(code, f"{facts.present} to {facts.wanted}")
 
@@ -64,9 +62,7 @@ def values_valid(facts: Facts, _: Limits) -> Finding:
     """Check that the new chart accepts the values of the release."""
     if facts.values_refused is None:
         return ok("values_valid", "the new chart accepts the values")
-    return blocks(
-        "values_valid", facts.values_refused, "change these values with --values or --set; see the changelog"
-    )
+    return blocks("values_valid", facts.values_refused, "change these values with --values or --set; see the changelog")
 
 
 def pods_ready(facts: Facts, _: Limits) -> Finding:

@@ -221,9 +221,7 @@ def _limits(wish: Wish, nodes: int, by_calls: int, by_memory: int, cores: float)
     found = [f"nodes: {by_calls} for the calls, {by_memory} for the objects in memory, {wish.spare} spare"]
     connections = nodes * (wish.pool_max + 1)
     if connections > 90:
-        found.append(
-            f"{connections} connections exceed what PostgreSQL's default of 100 leaves: raise max_connections"
-        )
+        found.append(f"{connections} connections exceed what PostgreSQL's default of 100 leaves: raise max_connections")
     if cores > 2:
         found.append("more than two cores of PostgreSQL were not measured; all data goes through one server")
     if wish.state_bytes > 16_384:

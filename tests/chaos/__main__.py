@@ -50,8 +50,12 @@ def main() -> int:
     )
     parser.add_argument("scenario", nargs="*", help="scenarios to run (default: all)")
     parser.add_argument("--list", action="store_true", help="list the scenarios and exit")
-    parser.add_argument("--seconds", type=float, help="duration of each scenario; each disturbance happens at least once")
-    parser.add_argument("--seed", type=int, help="seed of the random decisions (default: a random one, which is printed)")
+    parser.add_argument(
+        "--seconds", type=float, help="duration of each scenario; each disturbance happens at least once"
+    )
+    parser.add_argument(
+        "--seed", type=int, help="seed of the random decisions (default: a random one, which is printed)"
+    )
     parser.add_argument(
         "--lease-ttl",
         type=float,

@@ -72,7 +72,9 @@ class History:
             verdict.lost += len(acknowledged - set(final))
             verdict.doubled += len(final) - len(set(final))
             strangers = set(final) - {note.entry for note in notes}
-            verdict.complaints.extend(f"journal {journal}: entry {entry} was never appended" for entry in sorted(strangers))
+            verdict.complaints.extend(
+                f"journal {journal}: entry {entry} was never appended" for entry in sorted(strangers)
+            )
             digests = digests_of(final)
             found = complaints((_observation(note, final, digests) for note in notes), final)
             verdict.complaints.extend(f"journal {journal}: {each[:400]}" for each in found)

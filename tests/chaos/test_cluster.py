@@ -23,7 +23,9 @@ async def test_an_operator_sees_pins_and_drains(tmp_path: Path) -> None:
         assert "leader" in processes.command("nodes", "list")
         processes.command("shards", "pin", "17", "n1")
         assert "shard 17 is pinned to n1" in processes.command("shards", "list")
-        with pytest.raises(AssertionError, match=r"node 'n9' is not registered in the cluster\n.*registered nodes: n1, n2"):
+        with pytest.raises(
+            AssertionError, match=r"node 'n9' is not registered in the cluster\n.*registered nodes: n1, n2"
+        ):
             processes.command("nodes", "drain", "n9")
         assert "its shards are moving" in processes.command("nodes", "drain", "n2")
         assert "which is draining" in processes.command("shards", "pin", "18", "n2")

@@ -173,7 +173,9 @@ def engine() -> Iterator[Engine]:
         if last.exists():
             _clear(Engine(folder, last.resolve()))
         if _size(folder) > STORAGE_BYTES_MAX:
-            sys.stderr.write(f"{folder} has grown beyond {STORAGE_BYTES_MAX} bytes: its images are deleted and rebuilt\n")
+            sys.stderr.write(
+                f"{folder} has grown beyond {STORAGE_BYTES_MAX} bytes: its images are deleted and rebuilt\n"
+            )
             shutil.rmtree(folder / "storage")
         # The folder contains sockets, whose paths must be short.
         scratch = Path(tempfile.mkdtemp(prefix="goverse-verify-"))

@@ -132,7 +132,7 @@ class Kubelet:
         return log
 
     def stop(self, name: str) -> int:
-        """Stop a Pod as a kubelet does: preStop hook, then SIGTERM. Fails if SIGKILL is needed; returns the exit code."""
+        """Stop a Pod as a kubelet does: preStop hook, then SIGTERM. Fails on SIGKILL; returns the exit code."""
         spec = self.pods[name].rendered["spec"]
         began = time.monotonic()
         hook = self.main(name).get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command")

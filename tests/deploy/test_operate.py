@@ -352,7 +352,9 @@ def test_a_backup_is_a_job_of_each_cronjob(api: ApiServer, tmp_path: Path, capsy
     check_valid(made, tmp_path)
 
 
-def test_a_failed_backup_is_reported_with_the_end_of_its_log(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_backup_is_reported_with_the_end_of_its_log(
+    api: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     finish(api, condition="Failed")
     assert operate(api, "backup") == 1
     told = capsys.readouterr().err
@@ -374,7 +376,9 @@ def test_a_restore_requires_stopped_processes_and_a_confirmation(
 
     for name in ("goverse-node-0", "goverse-node-1", "goverse-gate-a"):  # as Kubernetes would after scaling
         del api.objects["pods", name]
-    assert operate(api, "restore", "--json", *dump) == 1, "the replicas are still configured, so Kubernetes would restart them"
+    assert operate(api, "restore", "--json", *dump) == 1, (
+        "the replicas are still configured, so Kubernetes would restart them"
+    )
     capsys.readouterr()
 
     assert operate(api, "restore", "--stop") == 1, "there is no terminal to confirm on"
@@ -475,4 +479,6 @@ def test_the_command_of_the_restore_brings_a_database_back_as_its_own_role(api: 
             check=False,
         )
         assert ran.returncode != 0
-        assert run("psql", dsn, "-Atc", "SELECT type FROM goverse.kinds").split() == ["Kept"], "an incomplete dump changes nothing"
+        assert run("psql", dsn, "-Atc", "SELECT type FROM goverse.kinds").split() == ["Kept"], (
+            "an incomplete dump changes nothing"
+        )

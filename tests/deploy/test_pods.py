@@ -51,10 +51,7 @@ PROMETHEUS = {
     ("namespace:monitoring", part, port): "no Prometheus runs in this test"
     for part, port in {"gate": 8000, "node": 7480, "etcd": 2381}.items()
 }
-API_SERVER = {
-    ("node", "cidr:192.0.2.1/32", port): "no API server runs in this test"
-    for port in (443, 6443)
-}
+API_SERVER = {("node", "cidr:192.0.2.1/32", port): "no API server runs in this test" for port in (443, 6443)}
 UNSEEN = {**DNS, **PROMETHEUS, **API_SERVER}
 # Connections from the machine itself: callers and probes. A policy never blocks a kubelet from its Pods.
 CALLERS = {("outside", "gate", 8000): ("pods", "gate", 8000)}

@@ -56,10 +56,8 @@ def call(
 ) -> None:
     """Call a method of an object and print its result as JSON.
 
-    The object does not have to exist: the first call creates it, unless its class requires an explicit create.
-
-    Give a call that must not run twice a --key. If its response is lost, repeat the same command: the call takes
-    effect once.
+    The first call creates the object, unless its class requires an explicit create. Use --key for a call that must not
+    take effect twice: you can then repeat the command until it succeeds.
 
     \b
     Examples:
@@ -72,8 +70,7 @@ def call(
     """
     from goverse_cli.server_client import Server, call_path  # noqa: PLC0415 - keeps commands without HTTP fast
 
-    headers = _headers(timeout, key, namespace)
-    path, body = call_path(type_name, object_id, method), _read(arguments)
+    headers, path, body = _headers(timeout, key, namespace), call_path(type_name, object_id, method), _read(arguments)
     server = Server(url, timeout_s=timeout, trust=Trust(ca, cert, cert_key))
     called = ObjectKey(namespace or DEFAULT_NAMESPACE, type_name, object_id)
     try:

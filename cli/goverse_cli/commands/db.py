@@ -33,8 +33,7 @@ def init(
     admin_dsn: Annotated[
         str,
         typer.Option(
-            help="Data source name of a PostgreSQL user that may create roles and databases.",
-            envvar="GOVERSE_ADMIN_DSN",
+            help="Data source name of a user that may create roles and databases.", envvar="GOVERSE_ADMIN_DSN"
         ),
     ],
     admin_password_file: Annotated[

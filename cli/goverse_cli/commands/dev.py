@@ -37,9 +37,7 @@ Web = Annotated[
 ]
 Reload = Annotated[
     bool,
-    typer.Option(
-        "--reload/--no-reload", help="Reload when a file of the package, or a file that it imports, changes."
-    ),
+    typer.Option("--reload/--no-reload", help="Reload when a file of the package, or a file that it imports, changes."),
 ]
 
 

@@ -21,9 +21,8 @@ logger = logging.getLogger("goverse.gate")
 def gate(context: typer.Context, *, host: Host = None, port: Port = None, web: Web = None) -> None:
     """Serve the objects of a cluster over HTTP.
 
-    A gate accepts HTTP requests and routes each call to the node that owns the object. It reads the nodes, their
-    object types and the shard owners from etcd. A gate is stateless, so you can run any number of them behind a load
-    balancer.
+    A gate routes each call to the node that owns the object. It reads the nodes, their object types and the owners of
+    shards from etcd. A gate is stateless, so you can run any number of gates behind a load balancer.
 
     \b
     Examples:

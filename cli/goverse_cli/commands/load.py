@@ -46,9 +46,8 @@ def load(
     Write the dump with `goverse dump --all`. It then includes deleted objects, so that their versions continue, and the
     stored answers to idempotency keys, so that retries stay safe. Every line is checked before anything is loaded.
 
-    Objects keep their states, versions and positions. The change feed starts a new generation.
-
-    Before you load into a cluster, stop its nodes and create the schema with `goverse db migrate`.
+    Objects keep their states, versions and positions. The change feed starts a new generation. Before you load into a
+    cluster, stop its nodes and create the schema with `goverse db migrate`.
 
     \b
     Examples:

@@ -15,9 +15,7 @@ Name = Annotated[
     str,
     typer.Argument(metavar="NAME", help="Name of the project and of its Python package, for example shop."),
 ]
-Into = Annotated[
-    Path | None, typer.Option(help="Parent folder of the new project.", show_default="the current folder")
-]
+Into = Annotated[Path | None, typer.Option(help="Parent folder of the new project.", show_default="the current folder")]
 Source = Annotated[
     Path | None,
     typer.Option(

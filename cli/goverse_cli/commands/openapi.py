@@ -19,7 +19,11 @@ from goverse_cli.single_options import Commands
 from goverse_cli.terminal import show
 from goverse_cli.trust import Ca, Cert, CertKey, Trust
 
-commands = Commands(no_args_is_help=True, rich_markup_mode=None, help="Export the HTTP API as an OpenAPI document, and check it for breaking changes.")
+commands = Commands(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Export the OpenAPI document, and find breaking changes.",
+)
 
 _TIMEOUT_S = 30.0
 _UNUSABLE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS))

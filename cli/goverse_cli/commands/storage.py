@@ -23,11 +23,17 @@ from goverse_cli.terminal import confirm, progress, show
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(
-        "--data-dir", help="Data directory. Default: the setting wal.data_dir, .goverse.", show_default=False
-    ),
+    typer.Option("--data-dir", help="Data directory. Default: the setting wal.data_dir, .goverse.", show_default=False),
 ]
-
+Into = Annotated[Path | None, typer.Option(help="New data directory to restore all data into.", show_default=False)]
+ToTime = Annotated[
+    str | None,
+    typer.Option(help="With --into: restore up to this time, 2026-11-21T09:30:00 (local) or 2026-11-21T09:30:00Z."),
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option(help="With TYPE and ID: restore the object as of this commit_seq or time.", show_default=False),
+]
 
 _RESTORES = """\
 the command has two forms (see goverse restore --help):
@@ -86,9 +92,7 @@ def trim(
 
     invocation = invocation_of(context)
     directory = _data_dir(invocation, data_dir)
-    confirm(
-        invocation, f"earlier states of {directory} can no longer be restored after this; continue?", agreed=yes
-    )
+    confirm(invocation, f"earlier states of {directory} can no longer be restored after this; continue?", agreed=yes)
 
     def at_rest() -> dict[str, Any]:
         removed = admin.trim(directory, snapshots_kept=keep)
@@ -104,22 +108,12 @@ def restore(
     context: typer.Context,
     type_name: Annotated[str | None, typer.Argument(metavar="TYPE", help="Type of the object to restore.")] = None,
     object_id: Annotated[str | None, typer.Argument(metavar="ID", help="Id of the object to restore.")] = None,
-    into: Annotated[
-        Path | None, typer.Option(help="New data directory to restore all data into.", show_default=False)
-    ] = None,
+    into: Into = None,
     data_dir: DataDir = None,
     *,
     to_seq: Annotated[int | None, typer.Option(help="With --into: restore up to this commit_seq.", min=0)] = None,
-    to_time: Annotated[
-        str | None,
-        typer.Option(
-            help="With --into: restore up to this time, 2026-11-21T09:30:00 (local) or 2026-11-21T09:30:00Z."
-        ),
-    ] = None,
-    as_of: Annotated[
-        str | None,
-        typer.Option(help="With TYPE and ID: restore the object as of this commit_seq or time.", show_default=False),
-    ] = None,
+    to_time: ToTime = None,
+    as_of: AsOf = None,
     namespace: Annotated[str, typer.Option(help="Namespace of the object.")] = "default",
     url: Url = DEFAULT_URL,
 ) -> None:

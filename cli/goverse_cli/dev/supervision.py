@@ -191,9 +191,7 @@ class Supervision:
                 self._exit_code, self._why = exit_code, message
                 return
             self._tried = True
-            yield _waiting(
-                message, "still serving the old code" if self._current is not None else "nothing is served"
-            )
+            yield _waiting(message, "still serving the old code" if self._current is not None else "nothing is served")
             if self._current is None:
                 yield TurnAway()
         elif self._current is not None and self._current.number == number:

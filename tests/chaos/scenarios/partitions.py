@@ -60,10 +60,6 @@ async def _cut(stage: Stage, proxies: Sequence[TcpProxy], *, lasts_s: float) -> 
 
 PARTITIONS = [
     Scenario("partition-etcd", "a node is disconnected from etcd", from_etcd, seconds=0, detoured=True),
-    Scenario(
-        "partition-postgres", "a node is disconnected from PostgreSQL", from_postgres, seconds=0, detoured=True
-    ),
-    Scenario(
-        "partition-callers", "a node is disconnected from its callers", from_callers, seconds=0, detoured=True
-    ),
+    Scenario("partition-postgres", "a node is disconnected from PostgreSQL", from_postgres, seconds=0, detoured=True),
+    Scenario("partition-callers", "a node is disconnected from its callers", from_callers, seconds=0, detoured=True),
 ]

@@ -66,6 +66,10 @@ POSTGRES = [
     Scenario("postgres-backends", "the connections to PostgreSQL are ended repeatedly", kill_backends, seconds=8),
     Scenario("postgres-away", "PostgreSQL is down for half a minute", away, seconds=0),
     Scenario(
-        "postgres-failover", "PostgreSQL is killed permanently and its standby promoted", failover, seconds=0, standby=True
+        "postgres-failover",
+        "PostgreSQL is killed permanently and its standby promoted",
+        failover,
+        seconds=0,
+        standby=True,
     ),
 ]

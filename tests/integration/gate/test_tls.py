@@ -166,7 +166,12 @@ async def test_errors_of_the_command_line(bench: Bench, tmp_path: Path, subtests
         cases: dict[str, tuple[str, Trust, str, str]] = {
             "another authority": (https, Trust(foreign, *ours), "self-signed certificate in certificate chain", "--ca"),
             "the system's": (https, Trust(None, *ours), "self-signed certificate in certificate chain", "--ca"),
-            "another name": (else_.server.url, Trust(ca), "ip address mismatch", "host name that the certificate contains"),
+            "another name": (
+                else_.server.url,
+                Trust(ca),
+                "ip address mismatch",
+                "host name that the certificate contains",
+            ),
             "no certificate": (https, Trust(ca), "broke", "--cert"),
             "a foreign one": (https, Trust(ca, *theirs), "broke", "--cert"),
             "https to http": (http.replace("http", "https"), Trust(ca), "", "plain HTTP, use an http:// URL"),

@@ -59,7 +59,7 @@ def test_a_bound_socket_does_not_listen_yet() -> None:
     ("host", "code", "said"),
     [
         ("no-such-host.invalid", ExitCode.USAGE, "cannot resolve gate.host 'no-such-host.invalid'"),
-        ("192.0.2.1", ExitCode.USAGE, "cannot be used"),
+        ("192.0.2.1", ExitCode.USAGE, "cannot listen on 192.0.2.1:"),
     ],
 )
 def test_an_address_of_another_machine_is_refused(host: str, code: ExitCode, said: str) -> None:

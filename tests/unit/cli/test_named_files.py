@@ -38,13 +38,21 @@ LINE = json.dumps(
         ),
         ("snapshot --data-dir text", ExitCode.USAGE, "the data directory text does not exist"),
         ("new shop --into text", ExitCode.USAGE, "text is not a folder\nhint: name a folder with --into"),
-        ("new shop --into absent", ExitCode.USAGE, "the folder absent does not exist\nhint: create it first: mkdir -p absent"),
+        (
+            "new shop --into absent",
+            ExitCode.USAGE,
+            "the folder absent does not exist\nhint: create it first: mkdir -p absent",
+        ),
         (
             "db init --admin-dsn postgresql://postgres@127.0.0.1:1/x",
             ExitCode.UNAVAILABLE,
             "hint: check that the server is running and that --admin-dsn",
         ),
-        ("db status --dsn postgresql://x@127.0.0.1:1/x", ExitCode.UNAVAILABLE, "that postgres.dsn (or --dsn) is correct"),
+        (
+            "db status --dsn postgresql://x@127.0.0.1:1/x",
+            ExitCode.UNAVAILABLE,
+            "that postgres.dsn (or --dsn) is correct",
+        ),
     ],
 )
 def test_what_cannot_be_read_or_written_is_named(

@@ -165,9 +165,7 @@ def test_a_server_that_does_not_accept_times_out(account: ServiceAccount) -> Non
     assert "timed out" in decided.reason or "did not respond within 0.3 s" in decided.reason
 
 
-def test_a_server_that_never_answers_times_out(
-    account: ServiceAccount, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_never_answers_times_out(account: ServiceAccount, monkeypatch: pytest.MonkeyPatch) -> None:
     done = threading.Event()
 
     def think(*_: object) -> dict[str, Any]:
@@ -184,9 +182,7 @@ def test_a_server_that_never_answers_times_out(
     assert "timed out" in decided.reason or "did not respond within 0.3 s" in decided.reason
 
 
-def test_a_name_lookup_that_never_ends_times_out(
-    account: ServiceAccount, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_lookup_that_never_ends_times_out(account: ServiceAccount, monkeypatch: pytest.MonkeyPatch) -> None:
     done = threading.Event()
 
     def look_up(*_: object, **__: object) -> None:
@@ -223,7 +219,7 @@ NONSENSE = {
 
 @pytest.mark.parametrize("what", NONSENSE)
 def test_an_unexpected_answer_decides_nothing(what: str) -> None:
-    with pytest.raises(Unknown, match="response (of the API server|is not a StatefulSet)"):
+    with pytest.raises(Unknown, match=r"response (of the API server|is not a StatefulSet)"):
         judge(OWNER, 1, NONSENSE[what])
 
 
@@ -274,7 +270,7 @@ def test_the_hook_ends_a_process_that_comes_back_and_says_so_in_its_log(
     assert _is_reaped(sleeper.pid), "the process has ended when the hook ends"
     (entry,) = _said(tmp_path)
     assert (entry["level"], entry["shutdown"], entry["node"]) == ("info", "fast", f"{OWNER}-1")
-    assert "wants 3" in entry["reason"]
+    assert "has 3 replicas" in entry["reason"]
     assert TOKEN not in str(entry)
 
 

@@ -40,4 +40,4 @@ def test_a_timeout_beyond_the_maximum_of_the_settings_is_said_at_the_start(caplo
         "Report.load declares timeout_s=90",
         "Report.merge declares timeout_s=61.5",
     ]
-    assert all("node.call_timeout_s_max, which is 60:" in line for line in said)
+    assert all("node.call_timeout_s_max=60:" in line for line in said)
