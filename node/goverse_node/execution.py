@@ -12,7 +12,6 @@ import logging
 import reprlib
 from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
-from contextvars import Context as ContextVars
 from functools import lru_cache
 from types import CoroutineType
 from typing import Any
@@ -55,10 +54,10 @@ _PASSED_ON = (
 )
 
 
-def run(turn: Turn, target: Any, arguments: dict[str, Any], context: ContextVars) -> None:
+def run(turn: Turn, target: Any, arguments: dict[str, Any]) -> None:
     """Start the turn's method on ``target``. A turn without a method ends immediately.
 
-    ``context`` is the turn's own context, which is also the current one.
+    The current context is the turn's own. A coroutine gets a copy of it, as every task does.
     """
     method = turn.method
     if method is None:
@@ -71,7 +70,7 @@ def run(turn: Turn, target: Any, arguments: dict[str, Any], context: ContextVars
         value = method.function(target, **arguments)
         if method.is_async or (value.__class__ not in _PLAIN and _is_awaitable(value.__class__)):
             running = drive(turn, value, scope)
-            turn.task = asyncio.get_running_loop().create_task(running, context=context)
+            turn.task = asyncio.get_running_loop().create_task(running)
             turn.activation.node.track(turn)
             return
     except BaseException as error:

@@ -7,7 +7,6 @@ would wait for ``A.start``, which waits for it. It runs immediately, inside the 
 
 from __future__ import annotations
 
-from contextvars import Context as ContextVars
 from typing import TYPE_CHECKING
 
 from goverse.errors import Deadlock, GoverseError, ReentrancyConflict
@@ -27,11 +26,10 @@ def reenter(activation: Activation, call: Call) -> None:
     """Run a call whose chain returns to the object, or refuse it."""
     if call.request.deadline <= (now := activation.node.now()) and expire_waiting(call, now):
         return
-    context = activation.node.contexts.new()
-    context.run(_begin, activation, call, context)
+    activation.node.contexts.new().run(_begin, activation, call)
 
 
-def _begin(activation: Activation, call: Call, context: ContextVars) -> None:
+def _begin(activation: Activation, call: Call) -> None:
     try:
         method = _admit(activation, call)
         arguments = method.arguments.decode(call.request.body)
@@ -45,7 +43,7 @@ def _begin(activation: Activation, call: Call, context: ContextVars) -> None:
     nested.stepped = True
     isolation.prepare(activation, nested)
     activation.running.append(nested)
-    execution.run(nested, activation.instance.object, arguments, context)
+    execution.run(nested, activation.instance.object, arguments)
 
 
 def _admit(activation: Activation, call: Call) -> MethodSpec:

@@ -7,7 +7,6 @@ half handles a finished turn: it keeps or undoes the change of the state, commit
 from __future__ import annotations
 
 import logging
-from contextvars import Context as ContextVars
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -71,11 +70,9 @@ def begin(activation: Activation, call: Call) -> None:
             if _runs_hook_first(activation, call):
                 return
             assert call.method is not None
-            context = activation.node.contexts.new()
-            context.run(_start, activation, call, call.method, None, call_done, context=context)
+            activation.node.contexts.new().run(_start, activation, call, call.method, None, call_done)
         elif request.operation is Operation.CREATE:
-            context = activation.node.contexts.new()
-            context.run(_begin_create, activation, call, context)
+            activation.node.contexts.new().run(_begin_create, activation, call)
         else:
             _begin_delete(activation, call)
     except GoverseError as error:
@@ -103,7 +100,7 @@ def _runs_hook_first(activation: Activation, call: Call) -> bool:
     return False
 
 
-def _begin_create(activation: Activation, call: Call, context: ContextVars) -> None:
+def _begin_create(activation: Activation, call: Call) -> None:
     instance, request = activation.instance, call.request
     hook = activation.spec.hooks.get("on_create")
     arguments = (hook.arguments if hook else NO_PARAMETERS).decode(request.body)
@@ -122,7 +119,7 @@ def _begin_create(activation: Activation, call: Call, context: ContextVars) -> N
         return
     if request.if_match != 0:
         _check_version(instance, request)
-    _start(activation, call, hook, arguments, partial(_create_done, digest), context=context)
+    _start(activation, call, hook, arguments, partial(_create_done, digest))
 
 
 def _exists(activation: Activation, how: str) -> ObjectExists:
@@ -159,8 +156,7 @@ def _check_version(instance: Instance, request: Request) -> None:
 
 
 def _start_hook(activation: Activation, call: Call | None, hook: MethodSpec | None, done: Done) -> None:
-    context = activation.node.contexts.new()
-    context.run(_start, activation, call, hook, {}, done, context=context)
+    activation.node.contexts.new().run(_start, activation, call, hook, {}, done)
 
 
 def _start(
@@ -169,10 +165,8 @@ def _start(
     method: MethodSpec | None,
     arguments: dict[str, Any] | None,
     done: Done,
-    *,
-    context: ContextVars,
 ) -> None:
-    """Start a turn in ``context``, which is the current context. Arguments default to those in the request's body."""
+    """Start a turn in the current context, which is its own. Arguments default to those in the request's body."""
     node = activation.node
     request = node.own_request(activation.key) if call is None else call.request
     if arguments is None:
@@ -192,7 +186,7 @@ def _start(
     if activation.running:
         isolation.prepare(activation, turn)
     activation.running.append(turn)
-    execution.run(turn, activation.instance.object, arguments, context)
+    execution.run(turn, activation.instance.object, arguments)
 
 
 def deactivate(activation: Activation) -> None:
@@ -232,17 +226,17 @@ def call_done(turn: Turn, body: bytes, error: GoverseError | None) -> None:
     assert call is not None
     if _is_over(activation, turn):
         return
-    before = activation.instance.version if activation.instance.exists else _version(activation)
+    instance = activation.instance
+    before = instance.version if instance.exists else _version(activation)
     failure = conclude(activation, turn, error, writes=not turn.readonly)
     _end(activation, turn)
-    if failure is not None and _runs_again(activation, turn, call, failure):
-        return
-    version = activation.instance.version
     if failure is None:
-        answer(activation, call, Reply(body, version if activation.instance.exists else 0), expected=before)
+        answer(activation, call, Reply(body, instance.version if instance.exists else 0), expected=before)
+    elif _runs_again(activation, turn, call, failure):
+        return
     else:
-        problem = _problem(activation, call, failure)
-        answer(activation, call, Reply(version=version, problem=problem), keep=isinstance(failure, BusinessError))
+        reply = Reply(version=activation.instance.version, problem=_problem(activation, call, failure))
+        answer(activation, call, reply, keep=isinstance(failure, BusinessError))
     activation.admit()
 
 

@@ -52,7 +52,6 @@ _pack_reply = REPLY.pack
 _read_u64 = U64.unpack_from
 _read_full = FULL.unpack_from
 _read_times = Struct("<QQ").unpack_from
-_REPLY_SIZE = REPLY.size
 
 
 class Table:
@@ -349,19 +348,14 @@ def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int, now_m
         if flags & DIGEST:
             digest = record.creation or b""
         state = state or b""
-    idempotency_key = record.idempotency_key
-    reply = record.reply
-    if reply is None or idempotency_key is None:
-        key = kept = fingerprint = answer = b""
-        kept_len = 0
-    else:
-        key = idempotency_key.encode()
-        fingerprint, answer, expires_ms, _ = reply
-        kept = _pack_reply(now_ms + expires_ms - record.at_ms, now_ms, seq, len(fingerprint))
-        kept_len = _REPLY_SIZE + len(fingerprint) + len(answer)
+    key = kept = b""
+    if record.reply is not None and record.idempotency_key is not None:
+        key = record.idempotency_key.encode()
+        fingerprint, answer, expires_ms, _ = record.reply
+        kept = _pack_reply(now_ms + expires_ms - record.at_ms, now_ms, seq, len(fingerprint)) + fingerprint + answer
     state_len = len(digest) + len(state)
-    lengths = (COMMIT, namespace_len, type_len, len(object_id), len(key), state_len, kept_len)
+    lengths = (COMMIT, namespace_len, type_len, len(object_id), len(key), state_len, len(kept))
     head = _pack_full(*lengths, version, seq, record.at_ms, record.state_version, flags)
-    body = b"".join((head, digest, state, kept, fingerprint, answer, both_names, object_id, key))
     object_end = STATE_AT + state_len
-    return body, object_end if flags else 0, object_end + kept_len
+    body = b"".join((head, digest, state, kept, both_names, object_id, key))
+    return body, object_end if flags else 0, object_end + len(kept)

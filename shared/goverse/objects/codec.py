@@ -126,7 +126,7 @@ class Arguments:
             MethodFailed: a validator raised an unexpected error.
         """
         try:
-            values = cast("dict[str, Any]", self._validate_json(body or _EMPTY_OBJECT))
+            values: dict[str, Any] = self._validate_json(body or _EMPTY_OBJECT)
         except ValidationError as error:
             if body and json_text.is_no_arguments(body):
                 return self.decode(b"")

@@ -14,7 +14,6 @@ from goverse.model import json_text
 from goverse.objects import storable
 from goverse.objects.adapters import OWN, RESULT, SENDING, sender
 from goverse.objects.schemas import JsonSchema, result_schema
-from goverse.objects.storable import is_surely
 from goverse.objects.validation_errors import field_problems, in_words, of_wrong_type
 
 
@@ -52,10 +51,11 @@ class Result:
         Raises:
             MethodFailed: the value does not have the declared type.
         """
-        if self._exact is not None and is_surely(value, self._exact):
+        kind = self._exact
+        if kind is not None and type(value) is kind and (kind is not float or value - value == 0.0):
             try:
-                return orjson.dumps(value)  # the same bytes as from the serializer
-            except orjson.JSONEncodeError:  # half a surrogate pair
+                return orjson.dumps(value)  # the same bytes as those of the serializer
+            except orjson.JSONEncodeError:  # an integer of more than 64 bits, or half a surrogate pair
                 pass
         try:
             body = self._to_json(self._validate(value), warnings="error")

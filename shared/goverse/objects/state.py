@@ -24,7 +24,6 @@ from goverse.objects.defaults import NO_VALUE, default_maker, has_default, resto
 from goverse.objects.fidelity import remedy, same, settle
 from goverse.objects.loaded_classes import Column, column
 from goverse.objects.schemas import JsonSchema, result_schema, show_default, without_members
-from goverse.objects.storable import is_surely
 from goverse.objects.unencodable import Declared, type_name, unencodable
 from goverse.objects.validation_errors import (
     changed,
@@ -108,9 +107,9 @@ class State:
         self._compared = tuple(field for field, kind in exact.items() if kind is None)
         # Values of these classes never change in place: an identical object has the same JSON
         self.is_immutable = not self._compared
-        self._is_unconstrained = self.is_immutable and all(
-            storable.is_unconstrained(node) for node in storable.fields_of(schema).values()
-        )
+        unconstrained = all(storable.is_unconstrained(node) for node in storable.fields_of(schema).values())
+        self._is_plain = self.is_immutable and unconstrained
+        self._floats = tuple(field for field, kind in self._exact if kind is float)
         self._columns = self._provable(schema)
         self._keepers = frozenset(found.transparent - found.converted)
         self._restorers: dict[str, Callable[[Any], Any]] = {}
@@ -244,14 +243,18 @@ class State:
         This fast path covers fields of plain types without constraints and replaces both ``dump`` and ``check``. The
         bytes are the same as those of ``dump``.
         """
-        if not self._is_unconstrained:
+        if not self._is_plain:
             return None
         for field, kind in self._exact:
-            if not is_surely(values[field], kind):
+            if type(values[field]) is not kind:
+                return None
+        for field in self._floats:
+            number = values[field]
+            if number - number != 0.0:  # NaN and infinity have no JSON form
                 return None
         try:
             return orjson.dumps(values)
-        except orjson.JSONEncodeError:  # half a surrogate pair
+        except orjson.JSONEncodeError:  # an integer of more than 64 bits, or half a surrogate pair
             return None
 
     def members(self, body: bytes | None) -> dict[str, Any]:

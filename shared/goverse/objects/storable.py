@@ -111,22 +111,6 @@ def exact_class(node: Node) -> type[Any] | None:
     return _EXACT.get(node["type"])
 
 
-_INT_MIN: Final = -(2**63)
-_INT_END: Final = 2**63
-
-
-def is_surely(value: object, kind: type[Any]) -> bool:
-    """True if ``value`` has exactly the class ``kind`` from ``exact_class`` and JSON certainly preserves it."""
-    if type(value) is not kind:
-        return False
-    if kind is int:
-        return _INT_MIN <= cast("int", value) < _INT_END  # larger ones have JSON too, up to a number of digits
-    if kind is float:
-        number = cast("float", value)
-        return number - number == 0.0  # neither infinity nor NaN
-    return True
-
-
 def is_unconstrained(node: Node) -> bool:
     """True if the schema accepts every value of the class from ``exact_class``."""
     while node["type"] == "default":
