@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Pending:
-    """A record on its way to the store, and who is told."""
+    """A record that is being committed, and the replies that wait for it."""
 
     record: Record
     activation: Activation
@@ -25,7 +25,7 @@ class Pending:
 
 
 class Activation:
-    """One object as this life of a node has it, loaded under one epoch."""
+    """One object in the memory of a node, loaded under one epoch and lost when the node crashes."""
 
     def __init__(self, node: SimulatedNode, number: int, shard: int, epoch: int) -> None:
         self.node = node
@@ -62,24 +62,24 @@ class Activation:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing runs, waits or is on its way to the store."""
+        """True while no request runs or waits and no record is being committed."""
         return self._running is None and not self._mailbox and self.tail is None
 
     def close(self) -> None:
-        """Take no new turn: what waits goes elsewhere, what runs goes on."""
+        """Start no more turns. Waiting requests get `moving`; the running one finishes."""
         self.closing = True
         waiting, self._mailbox = self._mailbox, deque()
         for request in waiting:
             request.reply(MOVING)
 
     def cancel(self) -> None:
-        """End the turn that runs, without effect."""
+        """End the running turn without an effect."""
         running, self._running = self._running, None
         if running is not None:
             running.reply(MOVING)
 
     def drop(self, *, again: bool = False) -> None:
-        """Go at once. Turns end without effect; what waited goes elsewhere, or begins anew here."""
+        """Leave memory immediately. Turns end without an effect; requests get `moving`, or start again on this node."""
         if self.gone:
             return
         self.gone = True
@@ -95,12 +95,12 @@ class Activation:
     # --- turns --------------------------------------------------------------------------------------------------------
 
     def deliver(self, request: Request) -> None:
-        """Take a request in."""
+        """Add a request to the mailbox."""
         self._mailbox.append(request)
         self.admit()
 
     def admit(self) -> None:
-        """Run the next turn, if none runs."""
+        """Start the next turn unless one is running."""
         if not self._loaded or self._running is not None or not self._mailbox or self.gone:
             return
         request = self._running = self._mailbox.popleft()
@@ -148,11 +148,15 @@ class Activation:
         self.node.look_for_emptied(self.shard)
 
     def _answer(self, request: Request) -> None:
-        """Answer what committed nothing: behind the newest commit, else at once, else when its epoch is checked."""
+        """Answer a request that committed nothing.
+
+        The reply waits for the newest commit in progress. Without one it leaves immediately if the lease is valid;
+        otherwise an empty record checks the epoch first.
+        """
         entries = self.entries
 
-        def answer(told: Answer) -> None:
-            request.reply(replace(told, entries=entries) if told.kind is Kind.DONE else told)
+        def answer(found: Answer) -> None:
+            request.reply(replace(found, entries=entries) if found.kind is Kind.DONE else found)
 
         if self.tail is not None:
             self.tail.replies.append(answer)
@@ -164,7 +168,7 @@ class Activation:
     # --- commits ------------------------------------------------------------------------------------------------------
 
     def settled(self, pending: Pending, outcome: Any) -> None:
-        """Take note of what became of a record, and tell who waits."""
+        """Handle the outcome of a record and send the replies that wait for it."""
         if self.tail is pending:
             self.tail = None
         if pending.record.key is not None and self._keyed.get(pending.record.key) is pending:

@@ -1,4 +1,4 @@
-"""What travels between a simulated gate and a simulated node."""
+"""The messages between a simulated gate and a simulated node."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 
 class Kind(Enum):
-    """How a send ended."""
+    """The outcome of sending a request."""
 
     DONE = auto()
     MOVING = auto()
@@ -18,7 +18,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a node says; `entries` where it is DONE."""
+    """The reply of a node; `entries` is set if the outcome is DONE."""
 
     kind: Kind
     entries: tuple[int, ...] = ()
@@ -30,7 +30,7 @@ Reply = Callable[[Answer], None]
 
 @dataclass(frozen=True)
 class Request:
-    """One call to one object: with an `entry` it appends it, without it reads."""
+    """One call to one object: it appends `entry`, or reads if there is none."""
 
     object: int
     shard: int
@@ -42,5 +42,5 @@ class Request:
 
     @property
     def looks_up(self) -> bool:
-        """Whether its key may have been used before: keys that gates make are new on the first attempt."""
+        """True if the key may have been used before. A key that a gate made is new on the first attempt."""
         return self.key is not None and (self.recall or self.attempt > 0 or not self.key.startswith("gv-"))

@@ -1,4 +1,4 @@
-"""Clients: each makes one call after another and notes what it saw."""
+"""Clients: each makes one call after another and records the replies."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PATIENCE_S = 9.0
 
 
 class SimulatedClient:
-    """One client. A call with its own key is repeated until it succeeds; others are given up.
+    """One client. It repeats a call with a key until the call succeeds, and gives up other calls that fail.
 
     Attributes:
-        busy: what it waits for, or empty.
-        stopped: it begins no further call.
+        busy: a description of the call in progress, or empty.
+        stopped: the client starts no further call.
     """
 
     def __init__(self, cluster: SimulatedCluster, number: int) -> None:
@@ -30,7 +30,7 @@ class SimulatedClient:
         self._calls = 0
 
     def begin(self) -> None:
-        """Think, then call."""
+        """Start the next call after a random pause."""
         world = self._cluster.world
         if not self.stopped:
             world.after(world.random.uniform(0, 2 * self._cluster.settings.think_s), self._call)

@@ -1,4 +1,4 @@
-"""A simulated cluster and one run of it: start, faults, calm, judgement."""
+"""A simulated cluster and one run of it: start, faults, recovery, and the check of the results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SimulatedCluster:
     """All parts of one run.
 
     Attributes:
-        recovered_s: how long after the last fault every shard was served; None if it was not.
+        recovered_s: time from the end of the faults until every shard was served; None if that did not happen.
     """
 
     def __init__(self, seed: int, settings: Settings) -> None:
@@ -40,14 +40,14 @@ class SimulatedCluster:
         self._calm_at = 0.0
 
     def add_node(self) -> SimulatedNode:
-        """Add one more node."""
+        """Start one more node."""
         node = SimulatedNode(self, f"node-{len(self.nodes)}")
         self.nodes[node.name] = node
         node.start()
         return node
 
     def run(self) -> Watchers:
-        """Run it all; return the watchers, who say what was wrong."""
+        """Run the cluster and return the watchers, which hold the violations."""
         world, settings = self.world, self.settings
         self.etcd.write(self.layout.shards, str(SHARDS).encode())
         for _ in range(settings.nodes):
@@ -58,7 +58,7 @@ class SimulatedCluster:
             client.begin()
         world.run(START_S)
         if self._unserved():
-            self.watchers.found.append(f"after the start nobody serves shards {self._unserved()}")
+            self.watchers.found.append(f"after the start shards are not served: {self._unserved()}")
         faults = Faults(self)
         faults.begin(settings.faults_s)
         world.run(START_S + settings.faults_s)
@@ -67,7 +67,7 @@ class SimulatedCluster:
         self._look_whether_served()
         world.run(self._calm_at + RECOVERY_S)
         if self.recovered_s is None:
-            self.watchers.found.append(f"{RECOVERY_S} s after the last fault nobody serves shards {self._unserved()}")
+            self.watchers.found.append(f"{RECOVERY_S} s after the last fault shards are not served: {self._unserved()}")
         for client in self.clients:
             client.stopped = True
         world.run(world.now + settings.calm_s)
@@ -81,7 +81,7 @@ class SimulatedCluster:
             self.recovered_s = self.world.now - self._calm_at
 
     def _unserved(self) -> list[int]:
-        """Return the shards that a gate cannot reach at the node that serves them."""
+        """Return the shards for which a gate has no route to the node that serves them."""
         found: list[int] = []
         for shard in range(SHARDS):
             for gate in self.gates:
@@ -95,7 +95,7 @@ class SimulatedCluster:
     def _judge(self) -> None:
         for client in self.clients:
             if client.busy:
-                self.watchers.found.append(f"no end of: {client.busy}")
+                self.watchers.found.append(f"did not finish: {client.busy}")
         if not self.watchers.commits:
             self.watchers.found.append("nothing was ever committed")
         self.watchers.finish(self.store.logs)

@@ -1,6 +1,6 @@
-"""A gate's connection to a node: a message that does not get through breaks it, sooner or later.
+"""A gate's connection to a node. A lost message breaks it after a random delay.
 
-What was sent on a connection that broke may still arrive and run; its answer does not come any more.
+A request that was sent before the connection broke may still arrive and run, but its reply is lost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KEEPALIVES_MISSED = 4
 
 
 class Connection:
-    """One connection; `broken` for good once it is."""
+    """One connection. Once it is `broken` it stays so."""
 
     def __init__(self, gate: SimulatedGate, node: SimulatedNode) -> None:
         self._gate = gate
@@ -49,14 +49,14 @@ class Connection:
             self._gate.after(KEEPALIVE_S, self._keep_alive)
 
     def cut(self) -> None:
-        """Break: whoever waits for an answer hears that it is lost."""
+        """Break the connection and report LOST for every request without a reply."""
         self.broken = True
         waiting, self._waiting = self._waiting, {}
         for tell in waiting.values():
             tell(Answer(Kind.LOST))
 
     def send(self, request: Request, tell: Callable[[Answer], None]) -> None:
-        """Send a request; `tell` hears one answer, or that it was lost."""
+        """Send a request and call `tell` once, with the reply or with LOST."""
         number = next(self._numbers)
         self._waiting[number] = tell
         world, gate, node, life, gate_life = self._gate.world, self._gate, self._node, self._life, self._gate.life
@@ -75,5 +75,5 @@ class Connection:
             self._doom()
 
     def _doom(self) -> None:
-        """A message got stuck: the connection will be found dead."""
+        """Break the connection after a random delay, because a message was lost."""
         self._gate.after(self._gate.world.random.uniform(0.05, 2.0), self.cut)

@@ -1,6 +1,7 @@
-"""The twin of etcd: keys with revisions, leases, guarded writes, and watches that deliver in order or not at all.
+"""A simulated etcd: keys with revisions, leases, guarded writes, and watches that deliver in order or not at all.
 
-A request may be lost, its answer may be lost, and it may be applied after its sender gave it up: the sender hears None.
+A request may be lost, its reply may be lost, and it may be applied after its sender stopped waiting. In each of these
+cases the sender receives None.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Kept:
 
 @dataclass
 class LeaseRecord:
-    """A lease and what hangs on it."""
+    """A lease and the keys that are attached to it."""
 
     ttl_s: float
     ends: float
@@ -45,11 +46,11 @@ class Backup(NamedTuple):
 
 
 class SimulatedEtcd:
-    """One etcd for the whole cluster; `stop` and `start` stand for an outage of all its members.
+    """One etcd for the whole cluster; `stop` and `start` simulate an outage of all its members.
 
     Attributes:
-        lag_s: how far the watch of a process lags behind, where it does: its member of etcd is behind the others.
-        history: the number of times that everything was emptied or restored.
+        lag_s: the delay of a process's watch, as if its etcd member were behind the others.
+        history: the number of times that etcd was emptied or restored.
     """
 
     def __init__(self, world: World) -> None:
@@ -64,10 +65,10 @@ class SimulatedEtcd:
         self._log: list[tuple[str, Entry | None, int]] = []
         self._watches: list[Watch] = []
 
-    # --- what clients ask ---------------------------------------------------------------------------------------------
+    # --- requests of clients ------------------------------------------------------------------------------------------
 
     def request(self, process: Process, apply: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Carry `apply` out here and tell `done`, or tell it None."""
+        """Run `apply` in etcd and pass its result to `done`, or None after a timeout."""
         answered = False
         life = process.life
 
@@ -86,14 +87,14 @@ class SimulatedEtcd:
         process.after(REQUEST_TIMEOUT_S, lambda: finish(None))
 
     def grant(self, ttl_s: float) -> int:
-        """Make a lease."""
+        """Create a lease and return its id."""
         self._lease_ids += 1
         self._leases[self._lease_ids] = LeaseRecord(ttl_s, 0.0)
         self.refresh(self._lease_ids)
         return self._lease_ids
 
     def refresh(self, lease_id: int) -> float:
-        """Extend a lease; 0 where it is gone."""
+        """Extend a lease and return its TTL, or 0 if it has expired."""
         lease = self._leases.get(lease_id)
         if lease is None:
             return 0.0
@@ -160,11 +161,11 @@ class SimulatedEtcd:
     # --- outage and watches -------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Answer nobody."""
+        """Stop answering requests."""
         self.up = False
 
     def start(self) -> None:
-        """Answer again; like the real one, give every lease its whole time anew."""
+        """Answer again. Like the real etcd, extend every lease to its full TTL."""
         self.up = True
         for lease_id in list(self._leases):
             self.refresh(lease_id)
@@ -176,7 +177,7 @@ class SimulatedEtcd:
         return Backup(self.revision, {key: replace(kept) for key, kept in self.keys.items()}, leases)
 
     def restore(self, backup: Backup | None) -> None:
-        """Go on from a backup, or from nothing; the real one gives restored leases their whole time."""
+        """Replace the content by a backup, or by nothing. As in the real etcd, restored leases get their full TTL."""
         backup = backup or Backup(1, {}, {})
         self.history += 1
         self.revision = backup.revision
@@ -188,7 +189,7 @@ class SimulatedEtcd:
         self._wake()
 
     def watch(self, process: Process, view: ClusterView, changed: Callable[[], None]) -> None:
-        """Keep `view` up to date for this life of `process`."""
+        """Keep `view` up to date until `process` crashes."""
         self._watches = [watch for watch in self._watches if watch.lives()]
         watch = Watch(self, process, view, changed)
         self._watches.append(watch)
@@ -203,16 +204,16 @@ class SimulatedEtcd:
         return [Entry(key, kept.value, kept.created, kept.modified) for key, kept in self.keys.items()]
 
     def log_from(self, cursor: int) -> list[tuple[str, Entry | None, int]]:
-        """Return the changes behind `cursor`."""
+        """Return the changes after `cursor`."""
         return self._log[cursor:]
 
     def log_end(self) -> int:
-        """Return where the next change will stand."""
+        """Return the cursor of the next change."""
         return len(self._log)
 
 
 class Watch:
-    """One process's stream of changes; it comes back by itself, now and then to find the log compacted."""
+    """The stream of changes to one process. It reconnects by itself, and may find the log compacted."""
 
     def __init__(self, etcd: SimulatedEtcd, process: Process, view: ClusterView, changed: Callable[[], None]) -> None:
         self._etcd = etcd
@@ -224,16 +225,16 @@ class Watch:
         self._history = etcd.history
 
     def lives(self) -> bool:
-        """Tell whether the process is still in the life that watches."""
+        """True while the process has not crashed or restarted since it began to watch."""
         return self._process.alive and self._process.life == self._life
 
     def poll(self) -> None:
-        """Look for what was missed while the stream was broken."""
+        """Send what the process missed while the stream was broken, again and again."""
         self.wake()
         self._process.after(WATCH_RETRY_S, self.poll)
 
     def wake(self) -> None:
-        """Send what is new."""
+        """Send the changes since the last delivery, or all keys if the history was replaced or compacted."""
         etcd, world = self._etcd, self._etcd.world
         replaced = self._history != etcd.history
         if not etcd.up or not self.lives() or (self._cursor >= etcd.log_end() and not replaced):

@@ -1,4 +1,4 @@
-"""What goes wrong in a run, and when; afterwards everything is mended and the cluster has to come to itself."""
+"""The faults of a run and their times. At the end all faults are repaired, and the cluster has to recover."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Faults:
         self._removed: set[str] = set()
 
     def begin(self, seconds: float) -> None:
-        """Let things go wrong for `seconds`."""
+        """Schedule random faults for `seconds`."""
         names = self._cluster.settings.faults or tuple(sorted(ALL))
         at = self._random.uniform(0, 2)
         while at < seconds - 1:
@@ -42,10 +42,10 @@ class Faults:
         ALL[name](self)
 
     def heal(self) -> None:
-        """Mend everything."""
+        """Repair all faults."""
         self._over = True
         world, cluster = self._world, self._cluster
-        world.note("all faults are mended")
+        world.note("all faults are repaired")
         world.cut.clear()
         world.slow.clear()
         world.loss = 0.0
@@ -68,8 +68,8 @@ class Faults:
 
     # --- tools --------------------------------------------------------------------------------------------------------
 
-    def _later(self, seconds: float, mend: Callable[[], None]) -> None:
-        self._world.after(seconds, lambda: None if self._over else mend())
+    def _later(self, seconds: float, repair: Callable[[], None]) -> None:
+        self._world.after(seconds, lambda: None if self._over else repair())
 
     def _any_node(self) -> SimulatedNode:
         return self._random.choice(list(self._cluster.nodes.values()))
@@ -82,7 +82,7 @@ class Faults:
         self._cluster.etcd.write(key, value)
 
     def _cut(self, left: str, right: str, seconds: float) -> None:
-        """Cut one way or both."""
+        """Cut the network between two processes, in one direction or both."""
         ways = self._random.choice(([(left, right)], [(right, left)], [(left, right), (right, left)]))
         self._world.cut.update(ways)
         self._later(seconds, lambda: self._world.cut.difference_update(ways))
@@ -135,7 +135,7 @@ class Faults:
         self._split(18.0)
 
     def _split(self, seconds: float) -> None:
-        """Cut off a node and a gate together: they reach each other and the store, and hear nothing of the others."""
+        """Cut off a node and a gate together: they reach each other and the store, but no other process."""
         side = {self._any_node().name, self._random.choice(self._cluster.gates).name}
         rest = {etcd.NAME, *self._cluster.nodes, *(gate.name for gate in self._cluster.gates)} - side
         ways = {way for one in side for other in rest for way in ((one, other), (other, one))}
@@ -158,17 +158,17 @@ class Faults:
         self._cluster.etcd.restore(None)
 
     def restore_etcd(self) -> None:
-        """Restore a backup that was made a little earlier, also while one of its processes cannot reach etcd."""
+        """Restore a backup that was made up to six seconds ago."""
         backup = self._cluster.etcd.backup()
         self._later(self._random.choice((0.1, 1.0, 6.0)), lambda: self._cluster.etcd.restore(backup))
 
     def empty_etcd_behind_a_split(self) -> None:
-        """Empty etcd while a node and a gate that still reach each other cannot see it."""
+        """Empty etcd while a node and a gate, which still reach each other, are cut off from it."""
         self._split(self._random.choice((3.0, 8.0, 14.0)))
         self._cluster.etcd.restore(None)
 
     def restore_etcd_behind_a_split(self) -> None:
-        """Restore a backup in which shards have other targets, as above."""
+        """Restore a backup while a node and a gate are cut off; shards may have had other targets in it."""
         backup = self._cluster.etcd.backup()
 
         def strike() -> None:
@@ -251,7 +251,7 @@ class Faults:
         self._world.after(DRAIN_BUDGET_S + LEAVE_BUDGET_S, kill)
 
     def _when_gone(self, node: SimulatedNode, life: int) -> None:
-        """Start `node` again a little after this life of it ended."""
+        """Start `node` again as soon as it has left, unless it was started or removed in another way."""
         if node.alive and node.life == life:
             self._world.after(0.3, lambda: self._when_gone(node, life))
         elif node.life == life and node.name not in self._removed:

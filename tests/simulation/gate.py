@@ -1,4 +1,4 @@
-"""A simulated gate: the real table, delivery and parking, in a shell of virtual time."""
+"""A simulated gate: the real shard table, delivery and parking on virtual time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RoutedCall:
         gate.after(CALL_TIMEOUT_S, self._expire)
 
     def go_on(self) -> None:
-        """Do what the rules say."""
+        """Take the next step of the delivery: fail, park or send."""
         if self._done is None:
             return
         gate = self.gate
@@ -79,7 +79,7 @@ class RoutedCall:
 
 
 class SimulatedGate(Process):
-    """One gate, over all its lives."""
+    """One gate, across its restarts."""
 
     def __init__(self, cluster: SimulatedCluster, name: str) -> None:
         super().__init__(cluster.world, name)
@@ -87,7 +87,7 @@ class SimulatedGate(Process):
         self._keys = 0
 
     def start(self) -> None:
-        """Begin a new life."""
+        """Start the process with empty memory."""
         self.life += 1
         self.alive = True
         self.paused_until = 0.0
@@ -99,21 +99,21 @@ class SimulatedGate(Process):
         self._tick()
 
     def crash(self) -> None:
-        """End this life; its callers hear nothing any more."""
+        """Crash. Callers receive no more replies."""
         self.world.note(f"{self.name} crashes")
         self.alive = False
 
     def call(self, number: int, entry: int | None, key: str | None, done: Done) -> None:
-        """Carry a client's call to its object."""
+        """Route a client's call to its object."""
         self.after(self.world.delay("client", self.name), RoutedCall(self, number, entry, key, done).go_on)
 
     def router_key(self) -> str:
-        """Return a key that no call had before."""
+        """Return a new unique idempotency key."""
         self._keys += 1
         return f"{self.name}.{self.life}.{self._keys}"
 
     def send(self, node: str, request: Request, tell: Callable[[Answer], None]) -> None:
-        """Send to `node` over the connection that there is, or a new one."""
+        """Send to `node` over the existing connection, or a new one if there is none."""
         connection = self._connections.get(node)
         if connection is None or connection.broken:
             connection = self._connections[node] = Connection(self, self.cluster.nodes[node])
@@ -123,7 +123,7 @@ class SimulatedGate(Process):
             connection.send(request, tell)
 
     def cut_connections(self) -> None:
-        """Break every connection at once."""
+        """Break all connections."""
         for connection in self._connections.values():
             if not connection.broken:
                 connection.cut()

@@ -1,4 +1,4 @@
-"""A simulated node: the real rules of ownership, lease, election and leadership, in a shell of virtual time."""
+"""A simulated node: the real rules of ownership, lease, election and leadership on virtual time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PLAN_LIMITS = LeaderLimits(plan=PlanLimits(moves_per_round=3, moves_in_flight=4)
 
 
 class SimulatedNode(Process):
-    """One node, over all its lives."""
+    """One node, across its restarts."""
 
     def __init__(self, cluster: SimulatedCluster, name: str) -> None:
         super().__init__(cluster.world, name)
@@ -43,7 +43,7 @@ class SimulatedNode(Process):
     # --- life ---------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin a new life."""
+        """Start the process with empty memory."""
         self.life += 1
         self.alive = True
         self.paused_until = 0.0
@@ -68,12 +68,12 @@ class SimulatedNode(Process):
         self._tick()
 
     def crash(self) -> None:
-        """End this life without a word."""
+        """Crash, without leaving the cluster in order."""
         self.world.note(f"{self.name} crashes")
         self.alive = False
 
     def shut_down(self, how: Shutdown) -> None:
-        """Begin to leave; the budget is the drain's."""
+        """Begin to leave the cluster."""
         self.world.note(f"{self.name} shuts down: {how.name}")
         self.ownership.shut_down(how)
         self.step()
@@ -109,10 +109,10 @@ class SimulatedNode(Process):
         value, guards = str(SHARDS).encode(), {key: ("create", 0)}
         etcd.request(self, lambda: etcd.write(key, value, guards=guards), lambda _revision: self.after(0.5, again))
 
-    # --- the rules' wishes --------------------------------------------------------------------------------------------
+    # --- actions of the state machines --------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Let every rule say what is to be done, and do it."""
+        """Ask all state machines for their next actions, and run these."""
         now = self.clock()
         self._keep_lease(now)
         for action in self.ownership.step(now):
@@ -264,7 +264,7 @@ class SimulatedNode(Process):
         return [one for one in self.activations.values() if one.shard == shard]
 
     def receive(self, request: Request) -> None:
-        """Take a request from a gate."""
+        """Handle a request from a gate."""
         epoch = self.ownership.epoch(request.shard)
         activation = self.activations.get(request.object)
         if epoch is None:
@@ -282,7 +282,7 @@ class SimulatedNode(Process):
             del self.activations[activation.number]
 
     def look_for_emptied(self, shard: int) -> None:
-        """Give a closing shard back once its activations are idle."""
+        """Release a closing shard once its activations are idle."""
         if shard not in self._closing:
             return
         early = Bug.EARLY_RELEASE in self.cluster.settings.bugs
@@ -297,16 +297,16 @@ class SimulatedNode(Process):
             self.step()
 
     def fenced(self, shard: int, epoch: int) -> None:
-        """A record was refused because of its epoch."""
+        """Handle a record that was refused because of its epoch."""
         self.ownership.fenced(shard, epoch, self.clock())
         self.step()
 
     def sure(self, shard: int, epoch: int) -> bool:
-        """Tell whether a reply may leave that committed nothing."""
+        """True if a reply that committed nothing may be sent without a check of the epoch."""
         return self.ownership.may_answer(shard, epoch, self.clock())
 
     def turn_time(self) -> float:
-        """Return how long a turn takes."""
+        """Return the random duration of a turn."""
         return self.world.random.uniform(0, 0.004) + self.slow_turn * self.world.random.random()
 
     # --- group commit -------------------------------------------------------------------------------------------------
@@ -351,7 +351,7 @@ class SimulatedNode(Process):
         self._commit()
 
     def _spoilt(self, pending: Pending) -> bool:
-        """Fail a queued record that was built on one that failed."""
+        """Fail a queued record that depends on a failed one; return whether it did."""
         if not pending.activation.failed:
             return False
         pending.activation.settled(pending, Refused(fenced=False))

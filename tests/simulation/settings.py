@@ -1,4 +1,4 @@
-"""How large a simulated cluster is, and which bugs are planted in it."""
+"""The size of a simulated cluster, and the bugs that can be planted in it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ CLUSTER = "simulated"
 class Bug(Enum):
     """A rule that is broken on purpose, to show that the watchers notice."""
 
-    UNFENCED = auto()  # the store takes records of old epochs
-    UNCHECKED_REPLIES = auto()  # nodes answer what committed nothing without looking at the lease
-    EARLY_RELEASE = auto()  # nodes give a shard away before its turns are durable
-    UNGUARDED_CLAIMS = auto()  # nodes publish claims whatever the targets are by then
-    HASTY_HISTORY = auto()  # nodes claim and plan at once when etcd was emptied or restored
-    UNKEYED_RETRY = auto()  # gates give no key of their own to calls that they send again
+    UNFENCED = auto()  # the store accepts records of old epochs
+    UNCHECKED_REPLIES = auto()  # nodes send replies that committed nothing without checking the lease
+    EARLY_RELEASE = auto()  # nodes release a shard before its turns are durable
+    UNGUARDED_CLAIMS = auto()  # nodes publish claims even if the shard has another target by then
+    HASTY_HISTORY = auto()  # nodes claim and plan without a pause after etcd was emptied or restored
+    UNKEYED_RETRY = auto()  # gates add no router key to calls that they send again
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One run."""
+    """The settings of one run."""
 
     nodes: int = 3
     gates: int = 2

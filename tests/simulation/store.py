@@ -1,7 +1,7 @@
-"""The twin of the store and of the authority over shards: logs of numbers, replies under keys, epochs.
+"""A simulated store and shard authority: logs of numbers, stored replies by key, and epochs.
 
-A commit or a claim happens at one instant, when its message arrives. What a sender did not hear of it can ask about
-by the batch's name; a batch that was asked about and had not come can never come later.
+A commit or a claim is atomic and happens when its message arrives. A sender that received no reply to a commit asks for
+its outcome by the name of the batch. A batch that had not arrived when it was asked for is refused if it arrives later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ REQUEST_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True)
 class Record:
-    """What a turn makes durable; without an entry it only checks the epoch."""
+    """The changes of one turn; a record without an entry only checks the epoch."""
 
     shard: int
     epoch: int
@@ -30,14 +30,14 @@ class Record:
 
 
 class Refused(NamedTuple):
-    """Why a record failed."""
+    """The reason why a record failed."""
 
     fenced: bool
     repeated: bool = False
 
 
 class SimulatedStore:
-    """Objects, keys, epochs; `fenced` is False only to show that the watchers notice."""
+    """Objects, stored replies and epochs. `fenced=False` plants a bug that the watchers must notice."""
 
     def __init__(self, world: World, watchers: Watchers, *, fenced: bool) -> None:
         self.world = world
@@ -50,7 +50,7 @@ class SimulatedStore:
         self._batches: dict[str, Sequence[Any] | None] = {}
 
     def request(self, process: Process, apply: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Carry `apply` out here and tell `done`, or tell it None."""
+        """Run `apply` in the store and pass its result to `done`, or None after a timeout."""
         answered = False
         life = process.life
 
@@ -71,7 +71,7 @@ class SimulatedStore:
         process.after(REQUEST_TIMEOUT_S, lambda: finish(None))
 
     def claim(self, shards: Sequence[int], owner: str) -> dict[int, int]:
-        """Raise the epochs."""
+        """Raise the epochs of shards for `owner`; return them."""
         for shard in shards:
             epoch = self.holdings.get(shard, ("", 0))[1] + 1
             self.holdings[shard] = owner, epoch
@@ -79,11 +79,11 @@ class SimulatedStore:
         return {shard: self.holdings[shard][1] for shard in shards}
 
     def held_by(self, owner: str) -> dict[int, int]:
-        """Return the epochs of the shards that `owner` claimed last."""
+        """Return the epochs of the shards whose last claim was by `owner`."""
         return {shard: epoch for shard, (holder, epoch) in self.holdings.items() if holder == owner}
 
     def commit(self, batch: str, owner: str, records: Sequence[Record]) -> Sequence[Any]:
-        """Apply the records; one outcome each: the entries, or why it was refused."""
+        """Apply the records. Return one outcome for each: the entries, or the reason of its refusal."""
         if batch in self._batches:
             return self._batches[batch] or ()
         outcomes = [self._apply(record, owner) for record in records]
@@ -91,7 +91,7 @@ class SimulatedStore:
         return outcomes
 
     def resolve(self, batch: str) -> tuple[bool, Sequence[Any]]:
-        """Tell whether a batch came, and its outcomes; one that did not come is refused from now on."""
+        """Return whether a batch arrived, and its outcomes. If it did not, refuse it from now on."""
         found = self._batches.setdefault(batch, None)
         return found is not None, found or ()
 

@@ -1,7 +1,7 @@
-"""Each rule that is broken on purpose is noticed by a watcher: the simulation is not content with anything.
+"""Planted bugs: a watcher notices each rule that is broken on purpose, so the simulation can fail.
 
-A bug shows in some runs only, as in life. Each is given the faults that bring it out and, with the same seeds, the
-rules as they are show nothing.
+A bug shows in some runs only. Each case has the faults that provoke its bug. The seed that shows the bug is run once
+more without it, and must be free of violations.
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ CASES = {
 
 @pytest.mark.requirement("CLU-12")
 @pytest.mark.parametrize("bug", Bug)
-def test_a_planted_bug_is_noticed_and_its_absence_is_not(bug: Bug) -> None:
+def test_a_planted_bug_is_noticed_and_a_correct_run_has_no_violation(bug: Bug) -> None:
     settings, complaint = CASES[bug]
     planted = replace(settings, bugs=frozenset({bug}))
     for seed in range(SEEDS_MAX):

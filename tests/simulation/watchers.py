@@ -1,4 +1,4 @@
-"""Who sees the whole run and knows what must never happen in it."""
+"""Observers of a whole run, which check its invariants."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tests.linearizability import Observation, complaints
 
 
 class Watchers:
-    """Notes of a run, and what is wrong with it.
+    """The events of a run, and the violations in it.
 
     Attributes:
-        found: what went wrong so far.
-        history: what callers saw, by object.
+        found: the violations so far.
+        history: the observations of callers, by object.
     """
 
     def __init__(self) -> None:
@@ -23,17 +23,17 @@ class Watchers:
         self._owners: dict[tuple[int, int], str] = {}
 
     def failed(self) -> None:
-        """A caller got no result."""
+        """Count a call without a result."""
         self.failures += 1
 
     def claimed(self, shard: int, epoch: int, owner: str) -> None:
-        """An epoch was given: nobody else has it."""
+        """Check that an epoch is given to one owner only."""
         if (shard, epoch) in self._owners:
             self.found.append(f"epoch {epoch} of shard {shard} was given to {self._owners[shard, epoch]} and {owner}")
         self._owners[shard, epoch] = owner
 
     def committed(self, shard: int, epoch: int, owner: str, newest: int) -> None:
-        """A record became durable: under the newest epoch, by the process that claimed it."""
+        """Check that a durable record has the newest epoch and comes from the process that claimed it."""
         self.commits += 1
         self._check_released(shard, epoch, owner)
         if epoch != newest:
@@ -42,12 +42,12 @@ class Watchers:
             self.found.append(f"{owner} committed with epoch {epoch} of shard {shard}, which it never claimed")
 
     def fenced(self, shard: int, epoch: int, owner: str) -> None:
-        """A record was refused because of its epoch."""
+        """Count a record that was refused because of its epoch."""
         self.fences += 1
         self._check_released(shard, epoch, owner)
 
     def released(self, shard: int, epoch: int) -> None:
-        """A node says that all its turns of the shard are durable."""
+        """Note that a node released a shard, which means that all its turns are durable."""
         self._released.add((shard, epoch))
 
     def _check_released(self, shard: int, epoch: int, owner: str) -> None:
@@ -55,6 +55,6 @@ class Watchers:
             self.found.append(f"{owner} gave shard {shard} away, epoch {epoch}, before a turn of it was durable")
 
     def finish(self, logs: dict[int, tuple[int, ...]]) -> None:
-        """Check what the callers saw against what is there at the end."""
+        """Check the observations of the callers against the final logs."""
         for number, history in sorted(self.history.items()):
             self.found.extend(f"object {number}: {line}" for line in complaints(history, logs.get(number, ()))[:5])

@@ -1,7 +1,7 @@
-"""Virtual time, processes and the network between them; everything that is random comes from one seed.
+"""Virtual time, processes and the network between them. All randomness comes from one seed.
 
-An event belongs to a process or to nobody. A process that crashed gets none of the events meant for its earlier life;
-one that is paused gets them all, late, when it goes on: as a real one does under SIGSTOP.
+An event may belong to a process. A process that crashed receives no event from before its restart. A paused process
+receives all its events when it continues, like a real one after SIGSTOP.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ Event = Callable[[], None]
 
 
 class Process:
-    """Something that can crash, pause, and whose clock is its own.
+    """A process that can crash and pause, with a monotonic clock of its own.
 
     Attributes:
-        name: what it is called.
-        life: grows with every start; 0 before the first.
-        alive: it runs, paused or not.
-        paused_until: events wait until then, or until it is told to go on.
+        name: the name of the process.
+        life: the number of starts so far.
+        alive: True while it runs, paused or not.
+        paused_until: the time until which its events are held back, unless `go_on` ends the pause.
     """
 
     def __init__(self, world: World, name: str) -> None:
@@ -35,20 +35,20 @@ class Process:
         self._offset = world.random.uniform(0, 1e6)
 
     def clock(self) -> float:
-        """Return its monotonic clock."""
+        """Return the time of its monotonic clock."""
         return self.world.now * self._rate + self._offset
 
     def jump(self, seconds: float) -> None:
-        """Let its clock leap forward, as after a suspended machine."""
+        """Move its clock forward, as after a suspension of the machine."""
         self._offset += seconds
 
     def after(self, delay: float, event: Event) -> None:
-        """Have `event` happen to this life of the process."""
+        """Schedule `event` for this process; a restart cancels it."""
         life = self.life
         self.world.after(delay, lambda: self.take(life, event))
 
     def take(self, life: int, event: Event) -> None:
-        """Let `event` happen now, or when the pause ends, if this life still goes on."""
+        """Run `event` now, or when the pause ends. Ignore it if the process has restarted since `life`."""
         if not self.alive or life != self.life:
             return
         if self.paused_until > self.world.now:
@@ -57,12 +57,12 @@ class Process:
             event()
 
     def pause(self, seconds: float) -> None:
-        """Let nothing happen to it for a while."""
+        """Hold back all events of the process for a while."""
         self.paused_until = max(self.paused_until, self.world.now + seconds)
         self.world.at(self.paused_until, self.go_on)
 
     def go_on(self, *, at_once: bool = False) -> None:
-        """Take what was held back, once the pause is over."""
+        """Run the events that were held back if the pause has ended; `at_once` ends it now."""
         if at_once:
             self.paused_until = self.world.now
         if self.paused_until <= self.world.now:
@@ -72,14 +72,15 @@ class Process:
 
 
 class World:
-    """The event queue, and who cannot reach whom.
+    """The event queue and the network.
 
     Attributes:
-        now: virtual seconds.
-        random: the one source of chance.
-        loss: the part of messages that are lost without a partition.
-        slow: how many times longer messages take, by name of either end.
-        trace: what happened, newest last; kept short.
+        now: the virtual time in seconds.
+        random: the only source of randomness.
+        loss: the fraction of messages that are lost without a partition.
+        slow: the factor by which messages are slower, by the name of either end.
+        cut: the pairs of source and target between which no message passes.
+        trace: the events of the run, newest last.
     """
 
     def __init__(self, seed: int) -> None:
@@ -93,15 +94,15 @@ class World:
         self._order = count()
 
     def at(self, when: float, event: Event) -> None:
-        """Have `event` happen at `when`."""
+        """Schedule `event` at the time `when`."""
         heapq.heappush(self._queue, (when, next(self._order), event))
 
     def after(self, delay: float, event: Event) -> None:
-        """Have `event` happen in `delay` seconds."""
+        """Schedule `event` in `delay` seconds."""
         self.at(self.now + delay, event)
 
     def run(self, until: float) -> None:
-        """Let everything happen up to `until`."""
+        """Run all events up to the time `until`."""
         while self._queue and self._queue[0][0] <= until:
             self.now, _, event = heapq.heappop(self._queue)
             event()
@@ -114,18 +115,18 @@ class World:
     # --- network ------------------------------------------------------------------------------------------------------
 
     def delay(self, source: str, target: str) -> float:
-        """Return how long a message takes."""
+        """Return the random duration of a message."""
         factor = max(self.slow.get(source, 1.0), self.slow.get(target, 1.0))
         if self.random.random() < 0.01:
             factor *= 20
         return self.random.uniform(0.0002, 0.002) * factor
 
     def reaches(self, source: str, target: str) -> bool:
-        """Tell whether messages get through from `source` to `target` now."""
+        """True if messages from `source` reach `target` now."""
         return (source, target) not in self.cut
 
     def send(self, source: str, target: str, event: Event) -> bool:
-        """Have `event` happen at `target` after a while, unless the message is lost; tell whether it left."""
+        """Schedule `event` at `target` after the duration of a message; return False if it is lost on sending."""
         if not self.reaches(source, target) or self.random.random() < self.loss:
             return False
 
