@@ -33,7 +33,7 @@ def test_the_limit_is_raised_and_what_is_left_bounds_connections(
 
 
 @pytest.mark.requirement("GATE-9")
-def test_a_system_that_refuses_to_raise_the_limit_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_to_raise_the_limit_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: int, limits: tuple[int, int]) -> None:
         raise ValueError(limits)
 

@@ -62,7 +62,7 @@ def test_code_that_cannot_be_imported_changes_nothing() -> None:
     assert deeds(rules.imported(3)) == [LetStop(1)]
 
 
-def test_a_first_import_that_no_edit_can_mend_ends_it_and_a_later_one_does_not() -> None:
+def test_a_first_import_that_no_edit_can_repair_ends_it_and_a_later_one_does_not() -> None:
     first, later = Supervision(), Supervision()
     list(first.begin())
     assert list(first.failed(1, "there is no module 'shp'", 2)) == []

@@ -111,7 +111,7 @@ async def test_an_operation_that_is_forbidden_to_all_is_refused_to_objects_too()
     async with bench(Inner, Closed) as b:
         assert code(await b.create(Inner, "a", chain=CHAIN)) == ""
         refused = problem(await b.delete(Inner, "a", chain=CHAIN))
-        assert refused.detail.startswith("no caller may delete Inner objects: delete is 'nobody'")
+        assert refused.detail.startswith("no caller may delete Inner objects: delete is 'nobody' ")
         for chain in ((), CHAIN):
             assert code(await b.create(Closed, "a", chain=chain)) == "access_denied"
             assert code(await b.call(Closed, "a", "poke", chain=chain)) == "object_not_found"

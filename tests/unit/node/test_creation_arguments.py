@@ -129,7 +129,7 @@ async def test_an_object_of_an_earlier_release_meets_any_arguments() -> None:
 
 
 @pytest.mark.requirement("OBJ-3")
-async def test_an_exclusive_create_meets_no_object_at_all() -> None:
+async def test_an_exclusive_create_meets_no_object() -> None:
     async with bench(Event) as b:
         await _put(b, Event, "e", b'{"title":"Gala"}')
         assert (await _put(b, Event, "e", b'{"title":"Gala"}', if_match=0))[0] == "object_exists"

@@ -63,7 +63,7 @@ async def test_an_object_that_was_in_memory_before_can_be_created_at_once() -> N
 
 
 @pytest.mark.requirement("OBJ-3")
-async def test_an_object_that_is_being_created_meanwhile_is_created(meeting: Meeting) -> None:
+async def test_an_object_whose_creation_runs_while_tombstones_are_forgotten_is_created(meeting: Meeting) -> None:
     clock = ManualClock()
     store = GatedStore(MemoryStore(clock=clock))
     async with bench(Slot, store=store, clock=clock) as b:

@@ -43,7 +43,7 @@ class Explicit(Object, create_on_call=False):
 
     def on_create(self, owner: str, value: int = 0) -> None:
         if owner == "nobody":
-            raise NotToday("nobody owns nothing", owner=owner)
+            raise NotToday("an owner is required", owner=owner)
         if owner == "broken":
             raise ValueError(owner)
         self.owner, self.value = owner, value
@@ -160,7 +160,7 @@ async def test_a_creation_that_fails_creates_nothing(caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.requirement("OBJ-3")
-async def test_a_deleted_object_starts_afresh_at_a_higher_version() -> None:
+async def test_a_deleted_object_starts_again_at_a_higher_version() -> None:
     async with bench(Plain) as b:
         await b.call(Plain, "a", "add", {"by": 5})
         assert code(await b.delete(Plain, "b")) == "object_not_found"
@@ -310,7 +310,7 @@ async def test_an_object_leaves_memory_whatever_on_deactivate_does(
 
 
 @pytest.mark.requirement("OBJ-4", "OBJ-5")
-async def test_a_call_that_meets_an_object_on_its_way_out_begins_anew(meeting: Meeting, loop_time: LoopTime) -> None:
+async def test_a_call_that_meets_an_object_in_passivation_starts_again(meeting: Meeting, loop_time: LoopTime) -> None:
     async with bench(Hooked, hook_timeout_s=HOOK_S) as b:
         await b.call(Hooked, "a", "poke")
         MOOD["on_deactivate"] = "hang"

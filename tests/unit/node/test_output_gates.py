@@ -263,7 +263,7 @@ async def test_a_listener_that_breaks_does_not_stop_the_commits(
 
 
 @pytest.mark.requirement("DUR-1")
-async def test_a_batch_that_may_wait_takes_what_comes_meanwhile() -> None:
+async def test_a_batch_that_may_wait_takes_later_records_too() -> None:
     async with bench(Tally, batch_max_ms=60_000, batch_max_bytes=2_000) as b:
         calls = [b.call(Tally, f"t{number}", "add") for number in range(3)]
         await settle()

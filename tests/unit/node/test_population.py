@@ -86,7 +86,7 @@ class Desk(Object):
                     await self.delete(self.ref(Desk, self.id))
                 case "delete the caller":
                     await self.ref(Closing, "c").close(self.id)
-                case "create what nobody may":
+                case "create a forbidden type":
                     await self.create(Fixed, "f")
                 case "wrong argument":
                     await self.create(Ticket, "t", seet="A1")
@@ -215,7 +215,7 @@ async def test_a_create_leaves_only_when_the_earlier_turns_are_durable() -> None
         ("delete itself", "Deadlock: Desk/d cannot delete itself"),
         ("delete itself by reference", "Deadlock: Desk/d cannot delete itself"),
         ("delete the caller", "Deadlock: Desk/d cannot be created or deleted by a call that it waits for"),
-        ("create what nobody may", "AccessDenied: no caller may create Fixed objects"),
+        ("create a forbidden type", "AccessDenied: no caller may create Fixed objects"),
         ("wrong argument", "TypeError: Ticket.on_create got an unexpected keyword argument 'seet'"),
         ("wrong type", "InvalidArguments: the arguments do not fit Ticket.on_create: /seat"),
         ("no reference", "TypeError: self.delete takes a reference, or a type and an id"),

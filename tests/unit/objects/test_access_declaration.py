@@ -268,7 +268,7 @@ def _handler_named_like_a_verb() -> type[Object]:
         (_callable_view, "a view cannot be called"),
         (_view_that_is_a_property, "put @view on a plain method"),
         (_view_overridden_without_its_mark, "overrides the view of Right without @view"),
-        (_unknown_word, "delete='everyone' is invalid; use 'anyone', 'internal', 'nobody'"),
+        (_unknown_word, "delete='everyone' is invalid; use 'anyone', 'internal', 'nobody'$"),
         (_contradiction, "create_on_call=True lets any call create the object, but create='internal' forbids that"),
         (_raises_no_exception, "'sold_out' is not an exception class"),
         (_handler_named_like_a_verb, "cannot be exported: the name is reserved"),

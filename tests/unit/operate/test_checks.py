@@ -1,4 +1,4 @@
-"""Which findings an upgrade meets: each fact that is not as it should be blocks under its own code, with what to do."""
+"""Checks of an upgrade: each fact that is out of order blocks under its own code and names the next step."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def codes_that_block(changes: dict[str, Any], checks: Any = BEFORE) -> set[str]:
 
 
 @pytest.mark.parametrize("checks", [BEFORE, AFTER, RUNNING], ids=["before", "after", "running"])
-def test_nothing_stands_against_a_release_that_is_well(checks: Any) -> None:
+def test_a_healthy_release_passes_every_check(checks: Any) -> None:
     assert {each.weight for each in found({}, checks).values()} == {Weight.OK}
 
 
@@ -76,7 +76,7 @@ def test_nothing_stands_against_a_release_that_is_well(checks: Any) -> None:
         ("certificates_last", {"certificates": {"goverse-gate-a gate": NOW + timedelta(days=2)}}),
     ],
 )
-def test_each_trouble_blocks_under_its_code_and_says_what_to_do(code: str, changes: dict[str, Any]) -> None:
+def test_each_problem_blocks_under_its_code_and_says_what_to_do(code: str, changes: dict[str, Any]) -> None:
     assert code in codes_that_block(changes)
     assert found(changes)[code].next
 
@@ -91,7 +91,7 @@ def test_each_trouble_blocks_under_its_code_and_says_what_to_do(code: str, chang
         ("errors_few", {"calls": {"success": 90.0, "timeout": 10.0}}),
     ],
 )
-def test_after_an_upgrade_what_is_left_behind_blocks(code: str, changes: dict[str, Any]) -> None:
+def test_leftovers_of_an_upgrade_block(code: str, changes: dict[str, Any]) -> None:
     assert codes_that_block(changes, AFTER) >= {code}
 
 
@@ -102,21 +102,21 @@ def test_after_an_upgrade_what_is_left_behind_blocks(code: str, changes: dict[st
         ("alerts_silent", {"alerts": ("GoVerseNoLeader",)}),
     ],
 )
-def test_while_it_runs_reasons_and_alerts_are_told(code: str, changes: dict[str, Any]) -> None:
+def test_reasons_and_alerts_of_a_running_release_are_reported(code: str, changes: dict[str, Any]) -> None:
     assert codes_that_block(changes, RUNNING) == {code}
-    told = found(changes, RUNNING)[code].seen
-    assert "no shard is placed yet" in told or "GoVerseNoLeader" in told
+    seen = found(changes, RUNNING)[code].seen
+    assert "no shard is placed yet" in seen or "GoVerseNoLeader" in seen
 
 
 @pytest.mark.parametrize("unseen", ["pods", "nodes", "shards", "budgets", "backups", "migrations", "certificates"])
-def test_what_could_not_be_seen_blocks_and_says_why(unseen: str) -> None:
+def test_a_fact_that_is_unavailable_blocks_with_the_reason(unseen: str) -> None:
     changes: dict[str, Any] = {unseen: None, "unseen": {unseen: "kubectl says no"}}
 
     assert codes_that_block(changes)
     assert any("kubectl says no" in each.seen for each in blocking(found(changes).values()))
 
 
-def test_a_migration_makes_an_old_backup_block_and_is_told_by_name() -> None:
+def test_a_migration_makes_an_old_backup_block_and_is_named() -> None:
     old = {"goverse-backup-postgres": NOW - timedelta(hours=40)}
     migration: dict[str, Any] = {"known_migrations": ("0001_objects", "0002_queries")}
 
@@ -128,7 +128,7 @@ def test_a_migration_makes_an_old_backup_block_and_is_told_by_name() -> None:
     assert codes_that_block({"backups": {"goverse-backup-postgres": None}, **migration}) == {"backup_recent"}
 
 
-def test_who_knows_better_names_the_code() -> None:
+def test_a_finding_can_be_accepted_by_its_code() -> None:
     findings = found({"shards": Shards(8, 7, 1)}).values()
 
     assert [each.code for each in blocking(findings)] == ["shards_claimed"]
@@ -136,16 +136,16 @@ def test_who_knows_better_names_the_code() -> None:
     assert blocking(findings, ["pods_ready"]) != []
 
 
-def test_no_call_at_all_is_no_proof() -> None:
+def test_a_release_without_calls_proves_nothing() -> None:
     assert found({"calls": {}}, AFTER)["errors_few"].weight is Weight.NOTE
 
 
-def test_prometheus_that_was_not_asked_is_told() -> None:
+def test_a_missing_prometheus_is_reported() -> None:
     assert found({"alerts": None}, RUNNING)["alerts_silent"].weight is Weight.NOTE
     assert codes_that_block({"alerts": None, "unseen": {"alerts": "no route"}}, RUNNING) == {"alerts_silent"}
 
 
-def test_a_finding_that_leaves_its_reader_alone_is_refused() -> None:
+def test_a_finding_without_a_next_step_is_refused() -> None:
     with pytest.raises(ValueError, match="what to do next"):
         warning("code", "seen", "")
     assert note("code", "seen").line.startswith("note")

@@ -1,4 +1,4 @@
-"""What Kubernetes and processes answer, taken apart."""
+"""Facts from the output of Kubernetes and from metrics of processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_series_are_read_with_their_labels() -> None:
     assert certificates_of({"g": METRICS}) == {"g gate": datetime.fromtimestamp(1_777_600_000, UTC)}
 
 
-def test_counters_that_began_anew_count_from_there() -> None:
+def test_a_counter_that_was_reset_counts_from_zero() -> None:
     assert since({"success": 10.0, "timeout": 3.0}, {"success": 25.0, "timeout": 1.0, "moving": 2.0}) == {
         "success": 15.0,
         "timeout": 1.0,

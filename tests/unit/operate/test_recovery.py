@@ -1,4 +1,4 @@
-"""A restore on a cluster that does not answer for a while, or says no: nothing twice, and nobody left in the dark."""
+"""Restores on a cluster that does not respond or refuses: no step runs twice, and errors say how to continue."""
 
 from __future__ import annotations
 
@@ -61,26 +61,26 @@ def ended(condition: str) -> dict[str, Any]:
 
 @dataclass
 class Cluster:
-    """A kubectl that plays a stopped release."""
+    """A fake kubectl that answers like a cluster with a stopped release."""
 
     folder: Path
     answers: dict[str, Any]
 
     def has(self, *troubles: dict[str, Any], **answers: Any) -> None:
-        """Have calls fail so often, and give other answers."""
+        """Let commands fail a number of times, and add answers."""
         known = {**{at.replace("_", " "): answer for at, answer in answers.items()}, **self.answers}
         plan = {"troubles": troubles, "answers": known}
         (self.folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
 
     def asked(self, words: str) -> int:
-        """Return how often something was asked."""
+        """Return how often a command with these words was run."""
         path = self.folder / "asked"
         return path.read_text(encoding="utf-8").count(words) if path.exists() else 0
 
 
 @pytest.fixture
 def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """A release that was stopped."""
+    """A cluster with a stopped release."""
     play = tmp_path / "kubectl"
     play.write_text(f"#!{sys.executable}\n{PLAY}", encoding="utf-8")
     play.chmod(0o755)
@@ -108,7 +108,7 @@ DUMP = ("--dump", "postgres-20260501T021700Z", "--yes", "goverse")
 
 
 @pytest.mark.parametrize("at", ["get job ", "logs", "create", "scale deployment"])
-def test_a_cluster_that_does_not_answer_for_a_while_is_borne(stopped: Cluster, at: str) -> None:
+def test_a_cluster_that_does_not_respond_for_a_while_is_tolerated(stopped: Cluster, at: str) -> None:
     stopped.has({"at": at, "times": 2})
 
     assert restore(*DUMP) == 0
@@ -131,32 +131,32 @@ def test_a_job_whose_creation_was_not_answered_is_created_once(stopped: Cluster)
         ("get pods", "Error from server (Forbidden): no"),
     ],
 )
-def test_each_failure_says_that_nobody_serves_and_how_to_go_on(
+def test_each_failure_says_that_gates_and_nodes_are_stopped_and_how_to_continue(
     stopped: Cluster, capsys: pytest.CaptureFixture[str], at: str, said: str
 ) -> None:
     stopped.has({"at": at, "times": 99, "said": said})
 
     assert restore(*DUMP) == 1
     captured = capsys.readouterr()
-    told = captured.out + captured.err
-    assert STOPPED in told
-    assert "restore goverse --namespace default --start" in told
-    assert "--dump postgres-20260501T021700Z" in told
+    said = captured.out + captured.err
+    assert STOPPED in said
+    assert "restore goverse --namespace default --start" in said
+    assert "--dump postgres-20260501T021700Z" in said
 
 
-def test_a_job_that_fails_starts_nobody_and_says_so(stopped: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_after_a_failed_job_gates_and_nodes_stay_stopped(stopped: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     stopped.answers["get job "] = ended("Failed")
     stopped.has()
 
     assert restore(*DUMP) == 1
-    told = capsys.readouterr().err
-    assert "so it ended" in told
-    assert STOPPED in told
+    said = capsys.readouterr().err
+    assert "so it ended" in said
+    assert STOPPED in said
     assert stopped.asked("scale") == 0
 
 
 @pytest.mark.parametrize("words", [DUMP, ("--start",)])
-def test_while_a_restore_runs_nothing_else_begins(
+def test_nothing_else_starts_during_a_restore(
     stopped: Cluster, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     job = restoring.restore_job(cronjob("goverse-backup-postgres"), "postgres-20260501T021700Z", "20260501")
@@ -171,13 +171,13 @@ def test_while_a_restore_runs_nothing_else_begins(
     assert restore(*words) == 0
 
 
-def test_what_was_stopped_can_be_started_alone(stopped: Cluster) -> None:
+def test_the_start_can_run_without_a_restore(stopped: Cluster) -> None:
     assert restore("--start") == 0
     assert (stopped.asked("create"), stopped.asked("--replicas=3")) == (0, 2)
 
 
 @pytest.mark.parametrize(("words", "made"), [(("--no-start",), 2), (("--no-migrate",), 1)])
-def test_a_restore_may_leave_the_start_to_others(
+def test_a_restore_can_skip_the_start_or_the_migration(
     stopped: Cluster, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], made: int
 ) -> None:
     assert restore(*DUMP, *words) == 0

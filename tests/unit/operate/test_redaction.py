@@ -1,4 +1,4 @@
-"""What goes into a bundle has no secret in it, and is still of use."""
+"""A support bundle contains no secrets and keeps everything else."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def test_a_secret_in_a_text_is_hidden(text: str) -> None:
         '{"ts": "2026-05-01T12:00:00Z", "event": "shard 7 opened"}',
     ],
 )
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_other_text_is_unchanged(text: str) -> None:
     assert of_text(text) == text
 
 
-def test_environment_is_hidden_by_its_name_and_references_stay() -> None:
+def test_unknown_environment_values_are_hidden_and_references_stay() -> None:
     document: dict[str, Any] = {
         "env": [
             {"name": "SHOP_TOKEN", "value": SECRET},
@@ -112,7 +112,7 @@ def test_a_secret_in_a_document_is_hidden(document: dict[str, Any]) -> None:
     assert SECRET not in str(of_document({"config": [document]}))
 
 
-def test_secrets_that_are_numbers_are_hidden_and_what_names_one_stays() -> None:
+def test_numeric_secrets_are_hidden_and_references_stay() -> None:
     assert of_document({"password": 12345678, "pin": 3}) == {"password": HIDDEN, "pin": 3}
     kept: dict[str, Any] = {
         "tolerations": [{"key": "objects", "operator": "Exists"}],

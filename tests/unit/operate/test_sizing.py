@@ -1,4 +1,4 @@
-"""The capacity calculator: more asks for at least as much, the laws of scale hold, and nonsense is refused."""
+"""The capacity calculator: sizes grow with the load and in proportion, and invalid input is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WISHES = st.builds(
     spare=st.integers(0, 3),
 )
 COUNTS = [name for name in asdict(size(Wish(), FIGURES)) if name != "limits"]
-# What each node holds shrinks when calls ask for more nodes.
+# These are per node, so they shrink when the calls need more nodes.
 PER_NODE = {"node_memory_used", "activations_bytes_max", "activations_max"}
 
 
@@ -38,7 +38,7 @@ def counts(made: Size) -> dict[str, float]:
 
 
 @given(WISHES, st.sampled_from(["objects", "writes", "reads", "state_bytes", "spare"]), st.integers(1, 5))
-def test_asking_for_more_never_gives_less(wish: Wish, what: str, factor: int) -> None:
+def test_a_larger_wish_never_gives_a_smaller_size(wish: Wish, what: str, factor: int) -> None:
     more = replace(wish, **{what: getattr(wish, what) * factor})
     before, after = counts(size(wish, FIGURES)), counts(size(more, FIGURES))
 
@@ -55,7 +55,7 @@ def test_disk_grows_in_proportion(wish: Wish, factor: int) -> None:
 
 
 @given(WISHES)
-def test_the_nodes_hold_the_objects_with_the_spare_ones_away(wish: Wish) -> None:
+def test_the_nodes_hold_all_objects_without_the_spare_ones(wish: Wish) -> None:
     made = size(wish, FIGURES)
 
     assert made.activations_max * (made.nodes - wish.spare) >= wish.objects
@@ -64,7 +64,7 @@ def test_the_nodes_hold_the_objects_with_the_spare_ones_away(wish: Wish) -> None
 
 
 @given(WISHES)
-def test_a_process_is_no_busier_than_it_may_be(wish: Wish) -> None:
+def test_a_process_is_not_busier_than_allowed(wish: Wish) -> None:
     made = size(wish, FIGURES)
     busy = wish.writes * FIGURES.write_s + wish.reads * FIGURES.read_s
 
@@ -78,7 +78,7 @@ def test_doubling_a_load_that_needs_many_nodes_about_doubles_them() -> None:
     assert 2 * once.nodes - 1 <= twice.nodes <= 2 * once.nodes
 
 
-def test_what_is_measured_is_read_from_the_results_of_the_benchmarks() -> None:
+def test_figures_equal_the_results_of_the_benchmarks() -> None:
     results: dict[str, Any] = json.loads((BENCHMARKS / "results.json").read_text(encoding="utf-8"))
     footprint: dict[str, Any] = json.loads((BENCHMARKS / "footprint.json").read_text(encoding="utf-8"))
 
@@ -104,7 +104,7 @@ def test_what_is_measured_is_read_from_the_results_of_the_benchmarks() -> None:
         ({"node_memory": 100 * MIB}, "node_memory"),
     ],
 )
-def test_nonsense_is_refused_by_name(wrong: dict[str, Any], said: str) -> None:
+def test_an_invalid_wish_is_refused_with_its_name(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(Nonsense, match=said):
         size(Wish(**wrong), FIGURES)
 
@@ -126,20 +126,20 @@ def test_other_ways_of_writing_it_are_refused(written: str) -> None:
         quantity(written)
 
 
-def test_the_command_tells_people_and_programs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_text_or_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["size", "--objects", "1000", "--node-memory", "2Gi"]) == 0
     assert "connections" in capsys.readouterr().out
 
     assert main(["size", "--objects", "1000", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["size"]["activations_max"] == 1000
-    assert told["figures"]["node_bytes"] == FIGURES.node_bytes
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["size"]["activations_max"] == 1000
+    assert printed["figures"]["node_bytes"] == FIGURES.node_bytes
 
     assert main(["size", "--keyed", "2"]) == 2
     assert "keyed" in capsys.readouterr().out
 
 
-def test_bytes_are_told_in_units() -> None:
+def test_bytes_are_written_with_units() -> None:
     assert [human(5), human(3 * MIB), human(2.5 * GIB)] == ["5 bytes", "3.0 MiB", "2.5 GiB"]
 
 

@@ -1,4 +1,4 @@
-"""Which release may follow which."""
+"""The releases that may follow each other in an upgrade."""
 
 import pytest
 
@@ -30,5 +30,5 @@ def test_a_step_is_at_most_one_minor(present: str, wanted: str, expected: Step) 
 
 
 @pytest.mark.parametrize("text", ["", "latest", "1.2", "x1.2.3"])
-def test_what_is_no_release_is_none(text: str) -> None:
+def test_an_invalid_release_is_not_parsed(text: str) -> None:
     assert parse(text) is None

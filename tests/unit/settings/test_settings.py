@@ -429,7 +429,7 @@ def test_object_types_have_settings_by_their_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("objects:\n  Wallet:\n    delete: everyone\n", "objects.Wallet.delete"),
+        ("objects:\n  Wallet:\n    delete: all\n", "objects.Wallet.delete"),
         ("objects:\n  Wallet:\n    delte: anyone\n", "did you mean delete?"),
         ("objects:\n  Wallet: anyone\n", "objects.Wallet"),
     ],

@@ -229,7 +229,7 @@ def test_a_closed_stream_raises_nothing() -> None:
     logger.addHandler(writer)
     stream.close()
 
-    logger.warning("nobody hears this")
+    logger.warning("a line after the stream was closed")
     writer.close()
 
     assert not writer.waiting()
