@@ -1,7 +1,7 @@
-"""A node that is given far more than its container holds, as a process of its own: see ``test_container_limits.py``.
+"""A node with far more objects than its container can hold, as a separate process: see ``test_container_limits.py``.
 
-``python -m tests.acceptance.limited_node MOUNTED DSN``: reads its limit below MOUNTED, keeps its objects in the
-database DSN, as a node of a cluster does, and prints what came of it as JSON.
+``python -m tests.acceptance.limited_node MOUNTED DSN`` reads its memory limit below MOUNTED, stores its objects in the
+database DSN, as a node of a cluster does, and prints the results as JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ AT_ONCE = 50
 
 
 class Picture(BaseModel):
-    """A model: fourteen times its JSON in memory, where a node counts eight."""
+    """A model that takes fourteen times its JSON size in memory, while a node estimates eight times."""
 
     width: int
     height: int
@@ -42,24 +42,24 @@ class Picture(BaseModel):
 
 
 class Album(Object):
-    """An object that is larger in memory than it looks."""
+    """An object that is larger in memory than the node estimates."""
 
     pictures: list[Picture] = []
 
     @call
     def fill(self, number: int) -> int:
-        """Take many pictures in."""
+        """Replace all pictures."""
         self.pictures = [Picture(width=number, height=index, place=f"shelf {index}") for index in range(PICTURES)]
         return len(self.pictures)
 
     @call(readonly=True)
     def last(self) -> list[int]:
-        """Return how many there are, and the last one's size."""
+        """Return the number of pictures, and the width and height of the last one."""
         return [len(self.pictures), self.pictures[-1].width, self.pictures[-1].height]
 
 
 async def ask(node: Node, method: str, numbers: Iterable[int], **arguments: str) -> list[Any]:
-    """Call all of them at once, and return their results."""
+    """Call all albums concurrently and return their results."""
     futures = [
         node.submit(
             Request(
@@ -80,11 +80,11 @@ async def ask(node: Node, method: str, numbers: Iterable[int], **arguments: str)
 
 
 async def run(mounted: Path, dsn: str) -> dict[str, Any]:
-    """Fill all objects, read all again, and tell."""
+    """Fill all objects, read them again, and return the results."""
     calm_collector()
     store = PostgresStore(PostgresOptions(dsn=dsn))
     await store.open()
-    # A bound that protects nothing: what is measured has to.
+    # The configured bound is far too high to protect the process, so only the measured memory can.
     options = NodeOptions(activations_bytes_max=100_000 * MIB)
     node = Node(Registry([Album]), store, options=options, memory=Resources(mounted).memory)
     await node.start()
@@ -97,7 +97,7 @@ async def run(mounted: Path, dsn: str) -> dict[str, Any]:
             expected = [PICTURES if method == "fill" else [PICTURES, n, PICTURES - 1] for n in numbers]
             wrong += sum(answer != right for answer, right in zip(answers, expected, strict=True))
             least = min(least, node.activations.bytes_max)
-    told = {
+    figures = {
         "wrong": wrong,
         "limit_bytes": Allowance.read(mounted).memory_bytes,
         "peak_bytes": peak_bytes(),
@@ -107,15 +107,15 @@ async def run(mounted: Path, dsn: str) -> dict[str, Any]:
     }
     await node.stop()
     await store.close()
-    return told
+    return figures
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process ever had resident."""
+    """Return the peak of this process's resident memory."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise AssertionError("the kernel does not tell the peak")
+    raise AssertionError("/proc/self/status has no VmHWM")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The sample application in a real browser: two people bid against each other, and the server is killed in between."""
+"""The sample application in a real browser: two bidders compete, and the server is killed during the auction."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def browser() -> Iterator[Browser]:
 
 
 class Person:
-    """Somebody with a browser of their own in front of the page."""
+    """A user of the page, with a separate browser context."""
 
     def __init__(self, browser: Browser, url: str, name: str) -> None:
-        """Open the page and say who it is."""
+        """Open the page and enter the user's name."""
         self.troubles: list[str] = []
         self.page: Page = browser.new_context().new_page()
         self.page.set_default_timeout(PATIENCE_MS)
@@ -88,18 +88,18 @@ class Person:
 
 
 def _sample(folder: Path, port: int = 0) -> AbstractContextManager[Dev]:
-    """Serve the sample in one process; the end of the block is a kill -9."""
+    """Serve the sample in one process, and kill it with SIGKILL at the end of the block."""
     web = str(SAMPLE / "web")
     return dev(folder, str(SAMPLE / "auction_house"), "--web", web, "--no-reload", "--port", str(port))
 
 
 def _lose_the_answer(route: Route) -> None:
-    """Let the server do what it is asked for, and the page never hear of it."""
+    """Let the server handle the request, and drop the response."""
     assert route.fetch().ok
     route.abort()
 
 
-def test_two_people_bid_and_a_kill_loses_and_doubles_nothing(browser: Browser, tmp_path: Path) -> None:
+def test_two_bidders_compete_and_a_kill_loses_and_doubles_nothing(browser: Browser, tmp_path: Path) -> None:
     with _sample(tmp_path) as server:
         url = server.url
         zoe, ann, ben = (Person(browser, url, name) for name in ("zoe", "ann", "ben"))
@@ -148,7 +148,7 @@ def test_two_people_bid_and_a_kill_loses_and_doubles_nothing(browser: Browser, t
     assert [person.troubles for person in (zoe, ann, ben)] == [[], [], []]
 
 
-def test_what_does_not_change_is_not_sent_again_and_keeps_the_focus(browser: Browser, tmp_path: Path) -> None:
+def test_an_unchanged_list_is_not_sent_again_and_keeps_the_focus(browser: Browser, tmp_path: Path) -> None:
     with _sample(tmp_path) as server:
         zoe = Person(browser, server.url, "zoe")
         zoe.sell("Clock", start="10.00", reserve="0")

@@ -1,4 +1,4 @@
-"""A node in a container that is too small for its objects answers all calls, because it lets objects go in time."""
+"""A node in a container that is too small for its objects answers all calls, because it passivates objects in time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def migrate(dsn: str) -> None:
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    """A PostgreSQL of our own with an empty schema, as a data source name."""
+    """The DSN of a private PostgreSQL server with an empty schema."""
     with postgres(Path("/var/tmp")) as (dsn, _):
         asyncio.run(migrate(dsn))
         yield dsn
@@ -38,7 +38,7 @@ def database() -> Iterator[str]:
 
 @pytest.fixture
 def limit(tmp_path: Path) -> Iterator[Limit]:
-    """The limit, real where that can be had here."""
+    """The memory limit, a real one where the machine allows it."""
     with memory_limit(LIMIT_BYTES, tmp_path) as made:
         yield made
 
@@ -46,9 +46,9 @@ def limit(tmp_path: Path) -> Iterator[Limit]:
 @pytest.mark.slow
 @pytest.mark.requirement("OPS-7", "OBJ-5")
 def test_a_node_at_its_memory_limit_answers_everything_and_is_not_killed(limit: Limit, database: str) -> None:
-    """Three times the limit in objects, and a bound on them that protects nothing: what is measured counts.
+    """The objects take three times the limit, and the configured bound is too high, so only measured memory counts.
 
-    Without the measuring the kernel ends the process here (exit code -9), where the limit is a real one.
+    Without the measurement the kernel kills the process (exit code -9) where the limit is real.
     """
     done = subprocess.run(
         [*limit.joining, sys.executable, "-m", "tests.acceptance.limited_node", str(limit.mounted), database],
@@ -79,7 +79,7 @@ def test_a_process_in_a_control_group_shows_the_bounds_that_follow_from_it(limit
     )
     settings = json.loads(shown.stdout)
     bound = settings["node.activations_bytes_max"]
-    if limit.members is None:  # nothing limits the process: there is only the machine
+    if limit.members is None:  # without a real limit, the process sees only the machine's memory
         assert bound["origin"].startswith("default")
         assert bound["value"] <= 512 * MIB
     else:

@@ -1,6 +1,7 @@
-"""A million objects behind a bound that holds fifty thousand: all of them answer, with their state.
+"""A million objects with a bound of fifty thousand activations: all of them answer, with their state.
 
-The node runs here, over the embedded store, and is asked through the link that the gate uses; a sample goes over HTTP.
+The node runs in the test process, over the embedded store. Most calls use the node's link as the gate does; a sample
+goes over HTTP.
 """
 
 from __future__ import annotations
@@ -41,22 +42,22 @@ AT_ONCE = 4_000
 SAMPLE = 500
 CALL_TIMEOUT_S = 120.0
 BYTES_PER_OBJECT_MAX = 700
-"""Resident bytes, all told. An activation takes several times as much, so a million of them would be noticed."""
+"""Growth of the process per object, everything included. An activation takes several times as much."""
 
 
 class Device(Object):
-    """The twin of a device."""
+    """A device with its last readings."""
 
     serial: int
     readings: list[int] = []
 
     def on_create(self, serial: int) -> None:
-        """Take a serial number."""
+        """Set the serial number."""
         self.serial = serial
 
     @call
     def report(self, reading: int) -> int:
-        """Keep a reading."""
+        """Add a reading."""
         self.readings = [*self.readings[-2:], reading]
         return len(self.readings)
 
@@ -70,10 +71,10 @@ REGISTRY = Registry([Device])
 
 
 class Crowd:
-    """All objects, asked in groups; keeps the largest number of activations that was seen."""
+    """All objects, called in groups. Records the largest number of activations."""
 
     def __init__(self, node: Node) -> None:
-        """Ask this node."""
+        """Send all requests to this node."""
         self.node = node
         self.most = 0
 
@@ -95,7 +96,7 @@ class Crowd:
         return self.node.submit(Request(operation, key, method, body, self.node.now() + CALL_TIMEOUT_S, "r"))
 
     async def create(self) -> None:
-        """Create all, one in ten with a reading besides."""
+        """Create all objects, and add a reading to every tenth."""
         for first in range(0, OBJECTS, AT_ONCE):
             numbers = range(first, first + AT_ONCE)
             replies = await self.ask(Operation.CREATE, "", ((n, {"serial": n}) for n in numbers))
@@ -103,7 +104,7 @@ class Crowd:
             await self.ask(Operation.CALL, "report", ((n, {"reading": n + 7}) for n in numbers if n % 10 == 0))
 
     async def check(self, numbers: list[int]) -> None:
-        """These objects answer with their state, at its version."""
+        """Check the state and the version of these objects."""
         for first in range(0, len(numbers), AT_ONCE):
             asked = numbers[first : first + AT_ONCE]
             replies = await self.ask(Operation.CALL, "last", ((n, {}) for n in asked))
@@ -114,7 +115,7 @@ class Crowd:
 
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncGenerator[Crowd]:
-    """Run a node with the bound over the store in ``folder``."""
+    """Run a node with the bound on the store in ``folder``."""
     store = WalStore(folder)
     await store.open()
     node = Node(REGISTRY, store, options=NodeOptions(activations_max=RESIDENT_MAX))
@@ -155,7 +156,7 @@ async def test_a_million_objects_answer_behind_a_bound_of_fifty_thousand(tmp_pat
             f"{OBJECTS} objects, at most {crowd.most} activations, {crowd.node.stats.activations} activated in all, "
             f"{grown / MIB:.0f} MiB more\n"
         )
-        assert crowd.most <= RESIDENT_MAX + AT_ONCE, "busy objects may stand above the bound, idle ones may not"
+        assert crowd.most <= RESIDENT_MAX + AT_ONCE, "only busy objects may exceed the bound"
         assert len(crowd.node.activations) <= RESIDENT_MAX
         assert crowd.node.stats.activations >= 2 * OBJECTS - RESIDENT_MAX
         assert grown < OBJECTS * BYTES_PER_OBJECT_MAX
@@ -164,7 +165,7 @@ async def test_a_million_objects_answer_behind_a_bound_of_fifty_thousand(tmp_pat
 
 
 async def check_over_http(node: Node) -> None:
-    """A sample answers over HTTP as well."""
+    """Check a sample of the objects over HTTP."""
     options = GateOptions()
     server = GateServer(create_app(node, describe(REGISTRY), options), options, sockets=[open_listener("127.0.0.1", 0)])
     await server.start()

@@ -1,4 +1,4 @@
-"""What is written from the values of the chart is what would be written today."""
+"""The chart's README and schema are up to date with its values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that people, the README and CI type are the same ones."""
+"""The verbs of the Makefile: all are explained, and the README and CI use the same ones."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What the code imports is declared, what is declared is used, and each package has its row with a reason."""
+"""Dependencies: every import is declared, every declared package is used, and each has a documented reason."""
 
 import ast
 import re
@@ -11,21 +11,21 @@ from tests.tree import PACKAGES, ROOT, python_files
 
 PAGE = ROOT / "docs" / "design" / "dependencies.md"
 
-# Imported without being declared, and why that is right.
+# Packages that are imported but not declared, with the reason.
 BROUGHT_ALONG = {
     "pydantic-core": "pydantic pins it to the one version that it works with; a second opinion could only break that",
     "pytest": "imported by the pytest plugin alone, which pytest loads",
     "pytest-asyncio": "used by the pytest plugin where it is installed",
 }
 
-# Declared without being imported, and why that is right.
+# Packages that are declared but not imported, with the reason.
 NOT_IMPORTED = {
     "fastapi-offline": "only its files are used, through importlib.resources",
 }
 
 
 def _normal(name: str) -> str:
-    """The name of a distribution as registries compare it."""
+    """Return the normalized name of a distribution."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -34,7 +34,7 @@ def _names(requirements: Iterable[str]) -> set[str]:
 
 
 def _project() -> dict[str, list[str]]:
-    """The declared requirements: those of run time under "", and each extra."""
+    """Return the declared requirements: those for run time under "", and those of each extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return {"": project["dependencies"], **project["optional-dependencies"]}
 
@@ -48,7 +48,7 @@ def _imported(tree: ast.Module) -> Iterator[str]:
 
 
 def _distributions_of(folders: Iterable[str]) -> set[str]:
-    """The distributions whose modules the code in these folders imports."""
+    """Return the distributions whose modules the code in these folders imports."""
     providers = packages_distributions()
     ours = {*PACKAGES.values(), "auction_house", "benchmarks", "tests"}
     modules = {

@@ -1,4 +1,4 @@
-"""Tests tell the truth: they do not sleep, are not skipped, and assert something.
+"""Rules for tests: they do not sleep, are not skipped, and assert something.
 
 A test counts as asserting when it, or a function that it calls in the same file, holds an `assert`, a
 `pytest.raises` or `pytest.fail`, or calls something whose name says that it checks; `until` waits for a

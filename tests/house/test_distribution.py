@@ -1,7 +1,7 @@
-"""What a user installs is what the tree holds.
+"""The wheel and the source archive contain all packages.
 
-hatchling says nothing about a package root that it does not find or a file that git ignores, so the wheel
-is built here, without a network, and compared with the folders.
+hatchling does not report a package root that it does not find or a file that git ignores. So the wheel is built here,
+without a network, and compared with the folders.
 """
 
 import subprocess
@@ -33,7 +33,7 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def _files_of_packages() -> set[str]:
-    """Every file of every package folder: a wheel needs those that git ignores by mistake as well."""
+    """Return every file of every package folder. A wheel needs also those that git ignores by mistake."""
     return {
         path.relative_to(ROOT / folder).as_posix()
         for folder, package in PACKAGES.items()
@@ -42,7 +42,7 @@ def _files_of_packages() -> set[str]:
     }
 
 
-# How the image of a part is built stands beside the part.
+# The Dockerfile of a part is in the folder of the part.
 IMAGES = {"cli", "gate", "node"}
 
 
@@ -82,5 +82,5 @@ def test_the_source_archive_holds_the_roots_and_no_more(tmp_path: Path) -> None:
         top = {name.split("/")[1] for name in archive.getnames()}
 
     expected = {*PACKAGES, "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
-    # hatchling always adds the list of what it left out.
+    # hatchling always adds .gitignore, its list of excluded files.
     assert top - {".gitignore"} == expected

@@ -1,4 +1,4 @@
-"""What images and compose file are made of fits the repository; `make verify-deploy` looks closer, with tools."""
+"""The Dockerfiles and the compose file fit the repository. `make verify-deploy` checks them with tools."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _ignored(path: str) -> bool:
 
 
 @pytest.mark.parametrize("folder", ROLES)
-def test_an_image_holds_its_own_roots_and_runs_as_nobody(folder: str) -> None:
+def test_an_image_contains_its_own_roots_and_runs_as_an_unprivileged_user(folder: str) -> None:
     text = _dockerfile(folder)
     copied = [words for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE) if (words := line.split()[:-1])]
     sources = {word for words in copied for word in words if not word.startswith(("--from", "/"))}

@@ -1,4 +1,4 @@
-"""Links between the pages of this repository lead somewhere, and every design page can be found."""
+"""Links between the pages of this repository resolve, and the index lists every design page."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def _links(text: str) -> Iterator[str]:
 
 
 def _anchors(text: str) -> set[str]:
-    """The anchors that a Markdown host gives to the headings of a page."""
+    """Return the anchors that GitHub gives to the headings of a page."""
     found = set(ANCHOR.findall(text))
     seen: dict[str, int] = {}
     for heading in HEADING.findall(FENCE.sub("", text)):

@@ -1,10 +1,10 @@
-"""Modules are named for things of the domain and open with a docstring that says what they are for."""
+"""Modules are named for things of the domain and open with a docstring that states their purpose."""
 
 import ast
 
 from tests.tree import PACKAGES, python_files, shown
 
-# Names that hold anything and therefore say nothing.
+# Names that fit any content and therefore describe none.
 EMPTY_NAMES = {
     *("base", "common", "helper", "helpers", "manager", "managers"),
     *("misc", "util", "utilities", "utils"),

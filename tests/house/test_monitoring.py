@@ -1,4 +1,4 @@
-"""Dashboards, alerts and runbook fit together: one source, known series, an entry and a test for each alert."""
+"""Dashboards, alerts and runbook are consistent: known series, and a runbook entry and a test for each alert."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What protoc wrote is what it would write today."""
+"""The generated protobuf modules are up to date with their sources."""
 
 import os
 import subprocess

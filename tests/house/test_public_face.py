@@ -1,4 +1,4 @@
-"""`goverse` has one public face: small, sorted, complete and documented."""
+"""The public API of `goverse` is small, sorted, complete and documented."""
 
 import re
 from types import ModuleType
@@ -12,7 +12,7 @@ NAMES_MAX = 50
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Constants, then classes, then the rest: the order that the linter keeps as well."""
+    """Return the sort key of a name: constants, then classes, then the rest, as the linter sorts them."""
     if name.isupper():
         return 0, name
     return (1, name) if name[0].isupper() else (2, name)
@@ -44,7 +44,7 @@ def test_every_name_is_documented() -> None:
 
 
 def _errors() -> dict[str, type[GoverseError]]:
-    """Every error class that is defined in `goverse.errors`, by name."""
+    """Return every error class that `goverse.errors` defines, by name."""
     return {
         name: value
         for name, value in vars(errors).items()

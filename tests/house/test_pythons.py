@@ -1,4 +1,4 @@
-"""The admitted Python versions are the same in the metadata, the workflow, the scripts and the documentation."""
+"""The supported Python versions are the same in the metadata, the workflow, the scripts and the documentation."""
 
 import os
 import re
@@ -69,8 +69,8 @@ def test_a_version_that_was_asked_for_must_be_found(tmp_path: Path) -> None:
     assert (ran.returncode, ran.stderr) == (2, "Python 3.99 was requested but not found.\n")
 
 
-def test_finding_no_version_at_all_is_a_failure(tmp_path: Path) -> None:
-    """An empty path and an empty pyenv: the verb must not report success for having tested nothing."""
+def test_finding_no_version_is_a_failure(tmp_path: Path) -> None:
+    """With an empty PATH and an empty pyenv, the verb must not report success although it tested nothing."""
     tools = tmp_path / "bin"
     tools.mkdir()
     for tool in ("bash", "dirname", "sed", "sort"):
@@ -82,8 +82,8 @@ def test_finding_no_version_at_all_is_a_failure(tmp_path: Path) -> None:
     assert ran.stderr == f"No Python from {_admitted()[0]} to {_admitted()[-1]} was found.\n"
 
 
-def test_the_versions_that_are_not_installed_are_told(tmp_path: Path) -> None:
-    """One version is found, and its environment cannot be made; the others are not there."""
+def test_the_versions_that_are_not_installed_are_listed(tmp_path: Path) -> None:
+    """One version is found, but its environment cannot be created. The others are not installed."""
     tools, found = tmp_path / "bin", tmp_path / "versions" / "3.12.9" / "bin" / "python"
     tools.mkdir()
     for tool in ("bash", "dirname", "sed", "sort"):

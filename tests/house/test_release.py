@@ -1,4 +1,4 @@
-"""A release is called by one name everywhere, and its notes are those of the changelog."""
+"""A release has the same version everywhere, and its notes come from the changelog."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ def test_notes_are_a_part_of_the_changelog_and_a_version_without_one_is_refused(
 
 
 @pytest.mark.parametrize("words", [("check", "1.2.3"), ("chart-version", "1.2"), (), ("publish",)])
-def test_what_makes_no_sense_is_refused(words: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_refused(words: tuple[str, ...]) -> None:
     assert release(*words).returncode == 1

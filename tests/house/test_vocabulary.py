@@ -1,4 +1,4 @@
-"""The repository speaks of the project alone, and has no loose ends.
+"""No file mentions machines or tools of its authors, and no file has unfinished work.
 
 Patterns are put together from pieces so that this file does not match itself.
 """
@@ -21,7 +21,7 @@ FOREIGN = {
     ),
     "a loose end": "|".join(["\\bTO" + "DO\\b", "\\bFIX" + "ME\\b", "\\bX" + "XX\\b"]),
     "an ignored failure": r"\|\|" + r"\s*(true|:)(\s|$)",
-    "a merge left half way": "^(<" + "<<<<<< |>" + ">>>>>> )",
+    "an unresolved merge conflict": "^(<" + "<<<<<< |>" + ">>>>>> )",
 }
 
 

@@ -1,6 +1,6 @@
-"""Workflows pin what they use, may do no more than they must, end in time, and call only what is here.
+"""Rules for workflows: pinned actions, minimal permissions, timeouts, and calls of existing verbs and scripts only.
 
-They hold no logic of their own: what they run is a verb of the Makefile or a script, which any machine can run.
+Workflows contain no logic. They run verbs of the Makefile or scripts, which also run on any other machine.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ PINNED = re.compile(r"^[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
 OURS = re.compile(r"(?<![\w./-])((?:\.ci|scripts|tests)/[\w./-]+)")
 UNTRUSTED = re.compile(r"\$\{\{")
 LINES_MAX = 3
-"""Of one `run`; more is logic, which belongs into a script."""
+"""Lines of one `run` step. A longer step is logic, which belongs in a script."""
 
 Job = dict[str, Any]
 
 
 def loaded(text: str) -> dict[str, Any]:
     document = yaml.safe_load(text)
-    document["on"] = document.pop(True, document.get("on"))  # YAML takes `on` for a truth
+    document["on"] = document.pop(True, document.get("on"))  # YAML reads `on` as true
     return document  # type: ignore[no-any-return]
 
 
 def complaints(text: str) -> Iterator[str]:
-    """Say all that is wrong with a workflow."""
+    """Return all violations of the rules in a workflow."""
     document = loaded(text)
     if document.get("permissions") != {}:
         yield "permissions: {} is not at the top"
     if "concurrency" not in document:
         yield "no concurrency group"
     if {"pull_request_target", "workflow_run"} & set(document["on"]):
-        yield "runs foreign code with rights of ours"
+        yield "runs code of a pull request with our permissions"
     for line in text.splitlines():
         used = re.match(r"\s*-?\s*uses: (.*)", line)
         if used and not used[1].startswith("./") and not PINNED.match(used[1]):
@@ -58,7 +58,7 @@ def job_complaints(job: Job) -> Iterator[str]:
         yield "all permissions"
     if "uses" in job:
         if not (ROOT / job["uses"]).is_file():
-            yield f"calls {job['uses']}, which is not there"
+            yield f"calls {job['uses']}, which does not exist"
         return
     if not isinstance(job.get("timeout-minutes"), int):
         yield "no timeout"
@@ -76,14 +76,14 @@ def step_complaints(step: dict[str, Any]) -> Iterator[str]:
         yield "leaves the token in the checkout"
     for verb in re.findall(r"\bmake ([\w./-]+)", command):
         if verb not in targets():
-            yield f"make {verb}, which is no verb"
+            yield f"make {verb}, which is not a verb"
     for name in OURS.findall(command):
         if not (ROOT / name).exists():
-            yield f"{name}, which is not there"
+            yield f"{name}, which does not exist"
 
 
 def targets() -> set[str]:
-    """Return the verbs of the Makefile, and the stamps that it makes."""
+    """Return the verbs of the Makefile and the stamp files that it creates."""
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     verbs = set(re.findall(r"^([a-z][\w-]*):", text, re.MULTILINE))
     return verbs | {f".venv/{name}" for name in re.findall(r":= \$\(VENV\)/(\.installed-\w+)", text)}
@@ -91,7 +91,7 @@ def targets() -> set[str]:
 
 @pytest.mark.requirement("OPS-8")
 @pytest.mark.parametrize("path", WORKFLOWS, ids=NAMES)
-def test_a_workflow_is_pinned_bounded_and_calls_what_is_there(path: Path) -> None:
+def test_a_workflow_is_pinned_and_bounded_and_calls_only_what_exists(path: Path) -> None:
     assert list(complaints(path.read_text(encoding="utf-8"))) == []
 
 
@@ -120,10 +120,10 @@ jobs:
         ("    permissions: {contents: read}\n", "", "a: no permissions"),
         ("    permissions: {contents: read}\n", "    permissions: write-all\n", "a: all permissions"),
         ("    timeout-minutes: 5\n", "", "a: no timeout"),
-        ("make test", "make tests", "make tests, which is no verb"),
-        (".ci/run", "scripts/nothing.sh --now", "scripts/nothing.sh, which is not there"),
+        ("make test", "make tests", "make tests, which is not a verb"),
+        (".ci/run", "scripts/nothing.sh --now", "scripts/nothing.sh, which does not exist"),
         ("make test", "echo ${{ github.head_ref }}", "an expression inside a command"),
-        ("on: push", "on: [pull_request_target]", "runs foreign code"),
+        ("on: push", "on: [pull_request_target]", "runs code of a pull request"),
         ("concurrency: {group: a}\n", "", "no concurrency group"),
         ("make test", "|\n          a\n          b\n          c\n          d", "logic in a workflow"),
     ],

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What only a real cluster shows, in the cluster that kubectl talks to (made for it: `kind create cluster --config
-# tests/kind/cluster.yaml`): install, helm test, calls through the gate, a node Pod deleted and one killed under load, an
-# upgrade under load, an uninstallation that leaves nothing but what holds data.
+# End-to-end test in a kind cluster, created with `kind create cluster --config tests/kind/cluster.yaml`: install, helm
+# test, calls through the gate, a node Pod deleted and one killed under load, an upgrade under load, and an
+# uninstallation that leaves only the volumes with data.
 #   usage: tests/kind/end_to_end.sh [KIND_CLUSTER]      needs docker, helm, kind, kubectl, and .venv (make test)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -21,9 +21,9 @@ chart() { helm --kube-context "kind-$cluster" --namespace "$space" "$@"; }
 
 finish() {
     status=$?
-    set +e # whatever is there still is told and ended
+    set +e # run all steps of the cleanup, even if some fail
     [ -z "$load" ] || kill "$load"
-    if [ -n "$forward" ]; then # stopped, it starts no other one while its child is ended
+    if [ -n "$forward" ]; then # stop the loop first, so that it does not start another port-forward
         kill -STOP "$forward"
         pkill --parent "$forward"
         kill -KILL "$forward"
@@ -44,7 +44,7 @@ settled() {
     kube rollout status "deployment/$release-gate" --timeout 10m
 }
 
-# A forwarded port ends with the Pod of the gate that it leads to, so it is forwarded anew; clients try again meanwhile.
+# A port-forward ends with the gate Pod that it leads to, so it is started again. Clients retry until then.
 forward_for_good() {
     while :; do
         kube port-forward "service/$release-gate" "$port:443"

@@ -1,8 +1,8 @@
-"""Calls counters through a gate until SIGTERM, then reads them: no call may have failed, none may be lost or doubled.
+"""Load through a gate: calls counters until SIGTERM, then reads them. No call may fail, be lost or take effect twice.
 
-``python -m tests.kind.load URL [CA]``: prints a line when the first call of every counter came back, and a line of
-figures at the end; exit code 1 if anything is wrong. Nothing that a caller would not do: the client repeats what
-may be repeated, under the key of the call.
+``python -m tests.kind.load URL [CA]`` prints a line when every counter has answered its first call, and a line of
+figures at the end. The exit code is 1 after any failure. It uses the Python client as an application would: the client
+retries with the idempotency key of the call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CALL_TIMEOUT_S = 60.0
 
 @dataclass
 class Figures:
-    """What came of the calls."""
+    """The results of the calls."""
 
     acknowledged: dict[str, int] = field(default_factory=dict[str, int])
     failed: list[str] = field(default_factory=list[str])
@@ -30,12 +30,12 @@ class Figures:
 
     @property
     def good(self) -> bool:
-        """Whether all is as it should be."""
+        """True if there were calls and all succeeded with the right values."""
         return bool(self.acknowledged) and not self.failed and not self.wrong
 
 
 async def count(gv: GoVerse, name: str, stop: asyncio.Event, figures: Figures, timeout_s: float) -> None:
-    """Count one counter up, one call after the other; each answer has to be one more than the last."""
+    """Increment one counter, one call after the other. Each reply must be one more than the last."""
     counter = gv.object("Counter", name).with_options(timeout_s=timeout_s)
     figures.acknowledged[name] = 0
     while not stop.is_set():
@@ -53,7 +53,7 @@ async def count(gv: GoVerse, name: str, stop: asyncio.Event, figures: Figures, t
 async def run(
     url: str, stop: asyncio.Event, verify: ssl.SSLContext | bool = True, timeout_s: float = CALL_TIMEOUT_S
 ) -> Figures:
-    """Call until ``stop``, then read every counter again."""
+    """Call all counters until ``stop`` is set, then read each of them."""
     figures, run_id = Figures(), uuid4().hex[:8]
     async with GoVerse(url, verify=verify) as gv:
         names = [f"load-{run_id}-{number}" for number in range(COUNTERS)]
@@ -72,7 +72,7 @@ async def run(
 
 
 async def announce(figures: Figures, tasks: list[asyncio.Task[None]]) -> None:
-    """Say that the load is there, as soon as it is."""
+    """Print a line when every counter has answered its first call."""
     while not all(task.done() for task in tasks):
         if len(figures.acknowledged) == COUNTERS and all(figures.acknowledged.values()):
             print("under load", flush=True)  # noqa: T201
@@ -81,7 +81,7 @@ async def announce(figures: Figures, tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def main(url: str, ca: str | None) -> int:
-    """Call until SIGTERM or SIGINT, and judge."""
+    """Call until SIGTERM or SIGINT, and print the results."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -1,6 +1,6 @@
-"""The end-to-end test as a script: with programs that only pretend, it goes through all its steps, and it can fail.
+"""The end-to-end script with fake programs: it runs all its steps, and it can fail.
 
-What a real cluster does is not shown here; see docs/design/workflows.md.
+These tests do not show what a real cluster does; see docs/design/workflows.md.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROGRAMS = {
 
 
 def run(folder: Path, **variables: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """Run the script with these programs; return what it said and the commands that it gave."""
+    """Run the script with fake programs; return its result and the commands that it ran."""
     log = folder / "commands"
     for name, body in PROGRAMS.items():
         path = folder / name
@@ -52,7 +52,7 @@ def cmdline(pid: str) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def test_all_steps_are_made_in_their_order(tmp_path: Path) -> None:
+def test_all_steps_run_in_order(tmp_path: Path) -> None:
     done, commands = run(tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith("all of it is as it should be")
@@ -73,11 +73,11 @@ def test_all_steps_are_made_in_their_order(tmp_path: Path) -> None:
     forwards = (tmp_path / "forwards").read_text().split()
     left = [pid for pid in forwards if "sleep" in cmdline(pid)]
     assert forwards
-    assert left == [], "what forwarded the port runs on"
+    assert left == [], "the port-forward still runs"
 
 
 @pytest.mark.parametrize("variables", [{"LOAD_STATUS": "1"}])
-def test_a_call_that_failed_under_load_fails_the_test_and_the_cluster_is_asked_why(
+def test_a_call_that_fails_under_load_fails_the_script_which_prints_the_state_of_the_cluster(
     tmp_path: Path, variables: dict[str, str]
 ) -> None:
     done, commands = run(tmp_path, **variables)

@@ -1,4 +1,4 @@
-"""The load that judges a cluster notices calls that fail and counters that lost something."""
+"""The load program notices failed calls and wrong counters."""
 
 from __future__ import annotations
 
@@ -34,16 +34,15 @@ class Counter(Object):
         return self.value
 
 
-class Told:
-    """A server of counters."""
+class Counters:
+    """A server with counters."""
 
     def __init__(self, node: Node, server: GateServer) -> None:
-        """Know both parts."""
         self.node, self.url = node, server.url
 
 
 @pytest.fixture
-async def told() -> AsyncIterator[Told]:
+async def counters() -> AsyncIterator[Counters]:
     store = MemoryStore()
     await store.open()
     registry = Registry([Counter])
@@ -52,14 +51,14 @@ async def told() -> AsyncIterator[Told]:
     options = GateOptions()
     server = GateServer(create_app(node, describe(registry), options), options, sockets=[open_listener("127.0.0.1", 0)])
     await server.start()
-    yield Told(node, server)
+    yield Counters(node, server)
     await server.stop()
     await node.stop()
 
 
-async def test_a_server_that_loses_nothing_is_good(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_server_that_loses_nothing_is_good(counters: Counters, capsys: pytest.CaptureFixture[str]) -> None:
     stop = asyncio.Event()
-    running = asyncio.create_task(run(told.url, stop))
+    running = asyncio.create_task(run(counters.url, stop))
     said = ""
     async with asyncio.timeout(30):
         while "under load" not in said:
@@ -72,18 +71,18 @@ async def test_a_server_that_loses_nothing_is_good(told: Told, capsys: pytest.Ca
     assert not figures.failed
 
 
-async def test_a_counter_that_somebody_else_moved_is_told(told: Told) -> None:
-    stop = asyncio.Event()
-    running = asyncio.create_task(run(told.url, stop))
-    await until(lambda: any(activation.key.id.endswith("-3") for activation in told.node.activations))
-    (key,) = (activation.key for activation in told.node.activations if activation.key.id.endswith("-3"))
-    await told.node.submit(Request(Operation.CALL, key, "increment", b"", told.node.now() + 10.0, "other"))
+async def test_a_counter_that_another_client_incremented_is_reported(counters: Counters) -> None:
+    stop, node = asyncio.Event(), counters.node
+    running = asyncio.create_task(run(counters.url, stop))
+    await until(lambda: any(activation.key.id.endswith("-3") for activation in node.activations))
+    (key,) = (activation.key for activation in node.activations if activation.key.id.endswith("-3"))
+    await node.submit(Request(Operation.CALL, key, "increment", b"", node.now() + 10.0, "other"))
     stop.set()
     figures = await running
     assert not figures.good
     assert any("-3:" in complaint for complaint in figures.wrong)
 
 
-async def test_a_server_that_is_gone_fails_the_calls() -> None:
+async def test_calls_to_a_stopped_server_fail() -> None:
     figures = await run(f"http://127.0.0.1:{free_port()}", asyncio.Event(), timeout_s=0.3)
     assert not figures.good
