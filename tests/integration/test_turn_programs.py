@@ -136,13 +136,13 @@ PAUSE = Action("pass_time", {"turns": 10})
 
 
 def test_a_node_that_answers_too_early_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer_at_once(activation: Activation, call: Call, reply: Reply) -> None:
+    def answer_immediately(activation: Activation, call: Call, reply: Reply) -> None:
         call.answer(reply)
 
     program = [Action("hold"), a_call("append"), PAUSE, a_call("look"), PAUSE]
     assert run(program) == []
-    monkeypatch.setattr("goverse_node.answers.answer_when_durable", answer_at_once)
-    assert any("was told (1,) when [] was durable" in each for each in run(program))
+    monkeypatch.setattr("goverse_node.answers.answer_when_durable", answer_immediately)
+    assert any("received (1,) while [] was durable" in each for each in run(program))
 
 
 def test_a_node_that_does_not_undo_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -285,11 +285,11 @@ class Run:
         seen = client.observed().seen
         durable = self.store.logs[client.target]
         if seen is not None and list(seen) != durable[: len(seen)]:
-            self.violations.append(f"{client} was told {seen} when {durable} was durable")
+            self.violations.append(f"{client} received {seen} while {durable} was durable")
         if reply.commit_seq > self.store.seq:
-            self.violations.append(f"{client} was told of position {reply.commit_seq}, durable is {self.store.seq}")
+            self.violations.append(f"{client} received position {reply.commit_seq} while {self.store.seq} was durable")
         if client.done is not None and reply.problem is None and reply.body != client.done.body:
-            self.violations.append(f"{client} was answered in two ways under one key")
+            self.violations.append(f"{client} received different replies under one key")
 
     # --- events of the node -------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The ``goverse`` command as a user runs it: in a process of its own, in a folder of its own."""
+"""The ``goverse`` command as a user runs it: in a separate process and folder."""
 
 import json
 import os
@@ -35,7 +35,7 @@ class Counter(Object):
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a command: no settings of whoever runs the tests."""
+    """Return the environment of a command, without GoVerse settings of the test process."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -47,7 +47,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def goverse(*arguments: str, cwd: Path, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command and return its result."""
     return subprocess.run(
         [sys.executable, "-m", "goverse_cli", *arguments],
         cwd=cwd,
@@ -61,7 +61,7 @@ def goverse(*arguments: str, cwd: Path, stdin: str = "", **more: str) -> subproc
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition, for a bounded time."""
+    """Wait for a condition, at most ``PATIENCE_S``."""
     waited = 0.0
     while not condition():
         assert waited < PATIENCE_S, f"waited {waited:.0f} s for {what}"
@@ -70,7 +70,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 def runs(pid: int) -> bool:
-    """Tell whether a process runs; one that only waits to be collected does not."""
+    """True while a process runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -78,7 +78,7 @@ def runs(pid: int) -> bool:
 
 
 def text_of(record: dict[str, Any]) -> str:
-    """Return what a record says, with its traceback."""
+    """Return the event of a record and its traceback."""
     return f"{record['event']}\n{record.get('exception', '')}"
 
 
@@ -86,7 +86,7 @@ class Dev:
     """A running ``goverse dev``."""
 
     def __init__(self, cwd: Path, *arguments: str, **more: str) -> None:
-        """Start it; the log is JSON, so that it can be read here."""
+        """Start the command, with its log in JSON so that the tests can read it."""
         self.records: list[dict[str, Any]] = []
         self._process = subprocess.Popen(
             [sys.executable, "-m", "goverse_cli", "dev", *arguments],
@@ -113,11 +113,11 @@ class Dev:
         return next((record for record in self.records if part in text_of(record)), None)
 
     def count(self, part: str) -> int:
-        """Return how many records say ``part``."""
+        """Return the number of records with ``part`` in their event or traceback."""
         return sum(part in text_of(record) for record in self.records)
 
     def wait_for(self, part: str) -> dict[str, Any]:
-        """Wait until a record says ``part``."""
+        """Wait until a record has ``part`` in its event or traceback, and return it."""
         until(lambda: self.said(part) is not None or self._process.poll() is not None, f"{part!r} in {self.records}")
         record = self.said(part)
         assert record is not None, self.records
@@ -125,11 +125,11 @@ class Dev:
 
     @property
     def url(self) -> str:
-        """Where it serves."""
+        """The base URL of the server."""
         return cast("str", self.wait_for("serving")["url"])
 
     def increment(self, by: int = 1, object_id: str = "c1") -> int:
-        """Call the counter on a connection of its own."""
+        """Increment a counter over a new connection."""
         answer = httpx.post(
             f"{self.url}/objects/Counter/{object_id}/call/increment", json={"by": by}, timeout=PATIENCE_S
         )
@@ -137,7 +137,7 @@ class Dev:
         return cast("int", answer.json())
 
     def children(self) -> list[int]:
-        """Return the processes that it started."""
+        """Return the running child processes of the command."""
         try:
             listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         except FileNotFoundError:
@@ -145,22 +145,22 @@ class Dev:
         return [int(pid) for pid in listed if runs(int(pid))]
 
     def server_pid(self) -> int:
-        """Return the server process, once there is exactly one."""
+        """Wait until there is exactly one server process, and return its id."""
         until(lambda: len(self.children()) == 1, "one server process")
         return self.children()[0]
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process that was started."""
+        """Send a signal to the command."""
         self._process.send_signal(number)
 
     def wait(self) -> int:
-        """Wait for its end, and return the exit code."""
+        """Wait until the command ends, and return its exit code."""
         code = self._process.wait(PATIENCE_S)
         self._reader.join(PATIENCE_S)
         return code
 
     def close(self) -> None:
-        """End it and whatever it started."""
+        """Kill the command and its child processes."""
         for pid in [*self.children(), self.pid]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -171,7 +171,7 @@ class Dev:
 
 @contextmanager
 def dev(cwd: Path, *arguments: str, **more: str) -> Iterator[Dev]:
-    """Run ``goverse dev`` on a free port, and end it whatever happens."""
+    """Run ``goverse dev`` on a free port until the block ends."""
     server = Dev(cwd, *arguments, *([] if "--port" in arguments else ["--port", "0"]), **more)
     try:
         yield server
@@ -180,14 +180,14 @@ def dev(cwd: Path, *arguments: str, **more: str) -> Iterator[Dev]:
 
 
 def application(folder: Path, text: str = COUNTER, name: str = "app.py") -> Path:
-    """Write an application."""
+    """Write an application to a file and return its path."""
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def edit(path: Path, old: str, new: str) -> None:
-    """Change a file as an editor does."""
+    """Replace a text in a file."""
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The commands beside ``goverse dev``: results on standard output, errors on standard error, exit codes as promised."""
+"""Commands other than ``goverse dev``: results on standard output, errors on standard error, documented exit codes."""
 
 import json
 import shutil
@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Dev]:
-    """A server that serves it."""
+    """A server that serves the application."""
     with dev(folder, "app.py", "--no-reload") as running:
         running.wait_for("serving")
         yield running
@@ -105,7 +105,7 @@ def test_arguments_come_from_a_file_or_standard_input_and_ids_are_any_text(serve
     assert (piped.returncode, json.loads(piped.stdout)) == (0, "x")
 
 
-def test_a_namespace_is_another_world(server: Dev, folder: Path) -> None:
+def test_namespaces_are_separate(server: Dev, folder: Path) -> None:
     call = ("call", "Counter", "n", "increment", "--url", server.url)
 
     outcomes = [
@@ -153,7 +153,7 @@ def test_a_problem_as_json_is_the_problem_document(server: Dev, folder: Path) ->
     assert problem["request_id"]
 
 
-def test_without_a_server_a_call_ends_with_3_and_says_how_to_start_one(folder: Path) -> None:
+def test_without_a_server_a_call_exits_with_3_and_says_how_to_start_one(folder: Path) -> None:
     port = free_port()
 
     ended = goverse("call", "Counter", "c1", "increment", "--url", f"http://127.0.0.1:{port}", cwd=folder)
@@ -172,7 +172,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(server: Dev, f
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "http://"])
-def test_what_is_no_url_is_a_usage_error(folder: Path, url: str) -> None:
+def test_an_invalid_url_is_a_usage_error(folder: Path, url: str) -> None:
     ended = goverse("call", "Counter", "c1", "increment", "--url", url, cwd=folder)
 
     assert ended.returncode == 2
@@ -254,7 +254,7 @@ def test_a_call_of_a_missing_object_names_the_command_that_creates_it(
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder with data of a server that was stopped: c1 was counted up to 1, 2, 3."""
+    """A folder with the data of a stopped server, in which c1 was incremented to 1, 2 and 3."""
     application(tmp_path)
     with dev(tmp_path, "app.py", "--no-reload") as running:
         assert [running.increment() for _ in range(3)] == [1, 2, 3]
@@ -328,7 +328,7 @@ def test_numbers_keep_all_their_digits(tmp_path: Path) -> None:
         (["diff", ".goverse", "empty"], 2, "empty is not a data directory: manifest.json is missing"),
     ],
 )
-def test_storage_commands_say_what_is_in_the_way(data: Path, arguments: list[str], code: int, said: str) -> None:
+def test_storage_commands_report_why_they_cannot_run(data: Path, arguments: list[str], code: int, said: str) -> None:
     (data / "empty").mkdir()
 
     ended = goverse(*arguments, cwd=data)
@@ -381,7 +381,7 @@ def test_snapshot_and_trim_go_through_the_server_that_holds_the_directory(data: 
         assert running.increment() == 4
 
 
-def test_a_reader_that_leaves_early_is_no_reason_to_complain(data: Path) -> None:
+def test_a_reader_that_closes_the_pipe_early_causes_no_error(data: Path) -> None:
     import subprocess
     import sys
 
@@ -415,7 +415,7 @@ def test_config_check_show_and_generate(tmp_path: Path) -> None:
     assert changed.stdout.split() == ["gate.port", "9000", "environment", "variable", "GOVERSE_GATE__PORT"]
 
 
-def test_config_check_tells_everything_that_is_wrong_and_ends_with_2(tmp_path: Path) -> None:
+def test_config_check_reports_all_errors_and_exits_with_2(tmp_path: Path) -> None:
     (tmp_path / "goverse.yaml").write_text("gate:\n  prot: 1\n  port: x\n")
 
     text = goverse("config", "check", cwd=tmp_path, GOVERSE_CONFIG="goverse.yaml")
@@ -438,7 +438,7 @@ def test_help_and_usage(tmp_path: Path, arguments: list[str], code: int) -> None
     assert (ended.stdout if code == 0 or not arguments or arguments == ["config"] else ended.stderr) != ""
 
 
-def test_a_traceback_is_shown_to_whoever_asks_for_it(tmp_path: Path) -> None:
+def test_a_traceback_is_shown_on_request(tmp_path: Path) -> None:
     quiet = goverse("dump", "--data-dir", "absent", cwd=tmp_path)
     loud = goverse("dump", "--data-dir", "absent", "--debug", cwd=tmp_path)
 

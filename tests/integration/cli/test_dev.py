@@ -1,4 +1,4 @@
-"""``goverse dev``: a fresh folder serves, what is in the way is said clearly, and an end is an end."""
+"""``goverse dev``: start in a new folder, errors that prevent a start, shutdown, and the texts for the user."""
 
 import json
 import signal
@@ -30,7 +30,7 @@ SLOW = (
 
 @RELOAD
 @pytest.mark.requirement("QUA-1", "DUR-1", "GATE-1")
-def test_a_fresh_folder_serves_at_once_and_remembers_after_a_kill(tmp_path: Path, mode: str) -> None:
+def test_a_new_folder_is_served_and_keeps_its_data_after_a_kill(tmp_path: Path, mode: str) -> None:
     application(tmp_path)
 
     with dev(tmp_path, "app.py", mode) as server:
@@ -73,7 +73,7 @@ LEAVING = (
 
 @RELOAD
 @pytest.mark.requirement("OBJ-9")
-def test_an_exit_in_a_task_of_a_method_fails_its_call_and_the_server_goes_on(tmp_path: Path, mode: str) -> None:
+def test_an_exit_in_a_task_of_a_method_fails_its_call_and_the_server_keeps_serving(tmp_path: Path, mode: str) -> None:
     application(tmp_path, LEAVING)
 
     with dev(tmp_path, "app.py", mode) as server:
@@ -107,7 +107,7 @@ def test_one_signal_lets_running_calls_finish(tmp_path: Path, mode: str, number:
     assert [answer.json() for answer in answers] == ["done"]
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_server_immediately(tmp_path: Path) -> None:
     application(tmp_path, SLOW.replace("1.5", "1000"))
 
     with dev(tmp_path, "app.py") as server:
@@ -133,7 +133,7 @@ def _post_and_forget(url: str) -> None:
 
 
 @RELOAD
-def test_a_port_in_use_is_said_with_a_way_out(tmp_path: Path, mode: str) -> None:
+def test_a_port_in_use_is_reported_with_a_remedy(tmp_path: Path, mode: str) -> None:
     application(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -148,7 +148,7 @@ def test_a_port_in_use_is_said_with_a_way_out(tmp_path: Path, mode: str) -> None
 
 @RELOAD
 @pytest.mark.requirement("WAL-1")
-def test_a_data_directory_in_use_is_said_with_a_way_out(tmp_path: Path, mode: str) -> None:
+def test_a_data_directory_in_use_is_reported_with_a_remedy(tmp_path: Path, mode: str) -> None:
     application(tmp_path)
     with dev(tmp_path, "app.py") as server:
         server.wait_for("serving")
@@ -201,9 +201,7 @@ def test_a_data_directory_that_cannot_be_written_is_named(tmp_path: Path, mode: 
         (["broken.py", "--no-reload"], "ZeroDivisionError"),
     ],
 )
-def test_what_is_wrong_with_the_command_is_said_before_anything_starts(
-    tmp_path: Path, arguments: list[str], said: str
-) -> None:
+def test_errors_in_the_command_are_reported_before_the_start(tmp_path: Path, arguments: list[str], said: str) -> None:
     application(tmp_path)
     application(tmp_path, "x = 1\n", "empty.py")
     application(tmp_path, "x = 1 / 0\n", "broken.py")
@@ -226,7 +224,7 @@ def test_serving_other_machines_is_possible_and_warned_about(tmp_path: Path) -> 
         assert server.increment() == 1
 
 
-def test_people_see_where_what_and_a_first_call_to_paste(tmp_path: Path) -> None:
+def test_a_terminal_shows_the_address_the_types_and_a_first_call(tmp_path: Path) -> None:
     application(tmp_path)
 
     with dev(tmp_path, "app.py", "--no-reload", LOG_FORMAT="text") as server:
@@ -407,7 +405,7 @@ def test_the_configuration_says_who_may_delete(tmp_path: Path) -> None:
 
 @RELOAD
 @pytest.mark.requirement("OBJ-14")
-def test_a_setting_for_a_type_that_is_not_there_is_an_error(tmp_path: Path, mode: str) -> None:
+def test_a_setting_for_an_unknown_type_is_an_error(tmp_path: Path, mode: str) -> None:
     application(tmp_path)
     (tmp_path / "goverse.yaml").write_text("objects:\n  Conter:\n    delete: anyone\n")
 
@@ -418,9 +416,7 @@ def test_a_setting_for_a_type_that_is_not_there_is_an_error(tmp_path: Path, mode
 
 @RELOAD
 @pytest.mark.parametrize("command", ["dev", "gate"])
-def test_a_folder_of_pages_that_is_not_there_is_said_before_anything_starts(
-    tmp_path: Path, mode: str, command: str
-) -> None:
+def test_a_missing_folder_of_pages_is_reported_before_the_start(tmp_path: Path, mode: str, command: str) -> None:
     application(tmp_path)
     arguments = ["app.py", mode] if command == "dev" else []
 

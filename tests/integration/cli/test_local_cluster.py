@@ -1,4 +1,4 @@
-"""``make cluster`` where it cannot be what it says, and how it ends."""
+"""``make cluster``: a port in use, the shutdown, and pages and process hooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.requirement("QUA-1")
-def test_a_port_that_is_taken_is_said_before_anything_starts() -> None:
+def test_a_port_in_use_is_reported_before_the_start() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -37,7 +37,7 @@ def test_a_port_that_is_taken_is_said_before_anything_starts() -> None:
 
 @contextmanager
 def _cluster(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """Run a cluster of one node and one gate; yield it with what it printed until it was ready."""
+    """Run a cluster of one node and one gate; yield it with its output until it was ready."""
     command = [sys.executable, "scripts/cluster.py", *arguments, "--nodes", "1", "--gates", "1"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -53,7 +53,7 @@ def _cluster(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]
 
 
 @pytest.mark.requirement("QUA-1")
-def test_it_ends_in_order_however_often_it_is_told() -> None:
+def test_it_shuts_down_in_order_even_after_several_signals() -> None:
     with _cluster("benchmarks/counters.py", "--port", str(free_port())) as (process, shown):
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None

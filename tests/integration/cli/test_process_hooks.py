@@ -1,4 +1,4 @@
-"""`@on_start` and `@on_stop` in `goverse dev`: before the first call, after the last one, and over reloads."""
+"""`@on_start` and `@on_stop` in `goverse dev`: before the first call, after the last one, and at reloads."""
 
 import signal
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_a_failing_start_ends_the_command_with_the_cause(tmp_path: Path) -> None
     assert steps(tmp_path) == ["stop"]
 
 
-def test_with_reload_the_edit_that_mends_the_start_is_served(tmp_path: Path) -> None:
+def test_with_reload_the_edit_that_repairs_the_start_is_served(tmp_path: Path) -> None:
     app = application(tmp_path, HOOKED.replace('note("start")', BROKEN))
     with dev(tmp_path, "app.py") as server:
         server.wait_for("nothing is served; waiting for the next change")

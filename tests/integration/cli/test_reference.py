@@ -1,4 +1,4 @@
-"""The page on the command line shows what the commands say, and all of them."""
+"""The page on the command line shows the help of every command."""
 
 import re
 from collections.abc import Iterator

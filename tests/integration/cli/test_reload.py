@@ -1,4 +1,4 @@
-"""``goverse dev`` with reload: new code is served without a failed request, and no process is left alone or behind."""
+"""``goverse dev`` with reload: new code is served without a failed request, and no process is left running."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from tests.integration.cli.processes import COUNTER, Dev, application, dev, edit
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Dev]:
-    """A served counter."""
+    """A server with a counter."""
     application(tmp_path)
     with dev(tmp_path, "app.py", "--port", str(free_port())) as running:
         running.wait_for("serving")
@@ -24,7 +24,7 @@ def server(tmp_path: Path) -> Iterator[Dev]:
 
 
 class Caller(threading.Thread):
-    """Calls without a pause and remembers every answer; a call that fails ends it."""
+    """Calls without a pause and records every response, until a call fails."""
 
     def __init__(self, server: Dev, *, keep_alive: bool) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Caller(threading.Thread):
 
 
 @pytest.mark.requirement("QUA-1")
-def test_edits_are_served_and_no_request_fails_meanwhile(server: Dev, tmp_path: Path) -> None:
+def test_edits_are_served_without_a_failed_request(server: Dev, tmp_path: Path) -> None:
     caller = Caller(server, keep_alive=False)
     caller.start()
 
@@ -88,7 +88,7 @@ def test_a_module_beside_the_application_and_a_new_type_are_noticed(tmp_path: Pa
         until(lambda: httpx.get(f"{server.url}/objects/Cart").status_code == 200, "the new type")
 
 
-def test_a_broken_edit_is_shown_and_the_old_code_goes_on(server: Dev, tmp_path: Path) -> None:
+def test_a_broken_edit_is_shown_and_the_old_code_keeps_serving(server: Dev, tmp_path: Path) -> None:
     edit(tmp_path / "app.py", "value: int = 0", "value: int = 1 / 0")
 
     shown = text_of(server.wait_for("ZeroDivisionError"))
@@ -172,7 +172,7 @@ def test_a_server_that_dies_over_a_broken_file_leaves_an_answer_that_says_so(ser
     assert server.increment() == 1
 
 
-def test_files_that_are_no_part_of_the_program_change_nothing(server: Dev, tmp_path: Path) -> None:
+def test_files_that_are_not_part_of_the_program_change_nothing(server: Dev, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no code")
     (tmp_path / ".hidden").mkdir()
     (tmp_path / ".hidden" / "code.py").write_text("x = 1\n")
@@ -310,7 +310,7 @@ def test_a_package_reloads_for_its_own_files_and_for_what_it_imports(tmp_path: P
     assert [event.partition(" changed")[0] for event in changed] == ["factor.py", "shop/new_module.py"]
 
 
-def test_while_the_import_is_broken_any_file_beside_it_may_mend_it(tmp_path: Path) -> None:
+def test_while_the_import_is_broken_a_change_of_any_file_beside_it_is_tried(tmp_path: Path) -> None:
     application(tmp_path, "from counting import Counter\n")
 
     with dev(tmp_path, "app.py") as server:

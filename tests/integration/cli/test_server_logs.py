@@ -1,4 +1,4 @@
-"""Everything that a gate or node writes is one JSON object per line, also when it cannot start."""
+"""Gates and nodes log one JSON object per line, also when they cannot start."""
 
 import json
 from pathlib import Path
@@ -36,6 +36,6 @@ def test_a_server_that_cannot_start_says_so_in_json(
     assert ended.stdout == ""
 
 
-def test_a_server_in_a_terminal_says_it_in_text(tmp_path: Path) -> None:
+def test_a_server_in_a_terminal_logs_text(tmp_path: Path) -> None:
     ended = goverse("node", "missing.py", cwd=tmp_path, LOG_FORMAT="text")
     assert ended.stderr.startswith("error: ")

@@ -1,4 +1,4 @@
-"""Text of a server or of an object reaches a terminal without control characters; no command reads without end."""
+"""Untrusted text reaches a terminal without control characters, and no command reads a response without a limit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _controls(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
-def test_a_problem_steers_no_terminal(output: str, tmp_path: Path) -> None:
+def test_a_problem_cannot_control_the_terminal(output: str, tmp_path: Path) -> None:
     problem = {"code": CONTROLS, "detail": CONTROLS, "request_id": CONTROLS, "retryable": True}
     problem |= {"errors": [{"path": CONTROLS, "message": CONTROLS}, 5]}
     body = json.dumps(problem, ensure_ascii=False).encode()
@@ -50,13 +50,15 @@ def test_a_problem_steers_no_terminal(output: str, tmp_path: Path) -> None:
     assert _controls(ended.stderr) == []
     assert "\\u001b[2J" in ended.stderr
     if output == "json":
-        assert json.loads(ended.stderr)["detail"] == CONTROLS, "escaped, and still the same text"
+        assert json.loads(ended.stderr)["detail"] == CONTROLS, (
+            "control characters are escaped, and the text is complete"
+        )
     else:
-        assert len(ended.stderr.splitlines()) == 3, "the error, one field and the hint: a text forges no line"
+        assert len(ended.stderr.splitlines()) == 3, "a text cannot add a line to the error, the field and the hint"
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
-def test_a_result_steers_no_terminal(output: str, tmp_path: Path) -> None:
+def test_a_result_cannot_control_the_terminal(output: str, tmp_path: Path) -> None:
     with peer(answering(json.dumps(CONTROLS, ensure_ascii=False).encode())) as server:
         ended = goverse("call", "A", "a", "x", "--url", server.url, "-o", output, cwd=tmp_path)
 
@@ -66,7 +68,7 @@ def test_a_result_steers_no_terminal(output: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("errors", [5, None, "text", {"a": 1}])
-def test_a_problem_with_strange_fields_is_still_told(errors: object, tmp_path: Path) -> None:
+def test_a_problem_with_unexpected_fields_is_still_shown(errors: object, tmp_path: Path) -> None:
     body = json.dumps({"code": "no", "detail": "it is refused", "errors": errors}).encode()
     with peer(answering(body, "409 Conflict", "application/problem+json")) as server:
         ended = goverse("call", "A", "a", "x", "--url", server.url, cwd=tmp_path)
@@ -74,7 +76,7 @@ def test_a_problem_with_strange_fields_is_still_told(errors: object, tmp_path: P
     assert (ended.returncode, ended.stderr) == (1, "error: it is refused (409 no)\n")
 
 
-def test_an_endless_answer_is_given_up(tmp_path: Path) -> None:
+def test_an_endless_response_is_cut_off(tmp_path: Path) -> None:
     with peer(endless) as server:
         ended = goverse("call", "A", "a", "x", "--url", server.url, cwd=tmp_path)
         assert server.broken_off.wait(10)
@@ -91,13 +93,13 @@ def test_an_encoding_that_was_not_asked_for_is_not_unpacked(tmp_path: Path) -> N
     assert "the encoding 'gzip'" in ended.stderr
 
 
-def test_what_steers_a_terminal_is_escaped_in_the_output_of_commands_and_in_the_log_alike() -> None:
+def test_control_characters_are_escaped_in_the_output_of_commands_and_in_the_log() -> None:
     steering = {
         chr(code)
         for code in range(sys.maxunicode + 1)
         if unicodedata.category(chr(code)) in ("Cc", "Cs", "Zl", "Zp")
         or unicodedata.bidirectional(chr(code)) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-        or code in (0x061C, 0x200E, 0x200F)  # marks: letters of a direction that are not seen
+        or code in (0x061C, 0x200E, 0x200F)  # invisible direction marks
     }
     escaped = re.compile(f"[{UNSAFE}]")
 

@@ -26,7 +26,7 @@ LAYOUT = KeyLayout("test")
 
 
 class Cart(Object):
-    """What somebody wants to buy."""
+    """The articles that a customer wants to buy."""
 
     items: dict[str, int] = {}
 

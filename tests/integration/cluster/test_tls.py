@@ -119,7 +119,7 @@ async def test_everything_is_encrypted_and_certificates_change_under_load(proces
     assert processes.ended() == {}
 
 
-async def test_a_broken_renewal_is_told_and_nothing_stops(processes: Processes) -> None:
+async def test_a_broken_renewal_is_reported_and_nothing_stops(processes: Processes) -> None:
     certificates = processes.certificates
     assert certificates is not None
     await all_node_addresses(processes)
@@ -191,7 +191,7 @@ async def test_commands_say_why_they_are_not_trusted(processes: Processes, tmp_p
     assert "the server rejects our certificate" in done.stderr
 
 
-async def test_a_process_whose_certificates_are_of_no_use_does_not_start(processes: Processes, tmp_path: Path) -> None:
+async def test_a_process_with_unusable_certificates_does_not_start(processes: Processes, tmp_path: Path) -> None:
     certificates = processes.certificates
     assert certificates is not None
     application = str(processes.shape.application)

@@ -1,1 +1,1 @@
-"""The client of etcd against real members that are killed, frozen, cut off, wiped and locked."""
+"""The etcd client with real members, which are killed, frozen, cut off, wiped, or require authentication."""

@@ -1,4 +1,4 @@
-"""Clients for tests: quick to give up on a member, and put in a context that closes them."""
+"""etcd clients for tests: with short timeouts, and closed at the end of a block."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUICK: dict[str, Any] = {
 
 @asynccontextmanager
 async def client_of(urls: Sequence[str], **options: Any) -> AsyncIterator[EtcdCoordinator]:
-    """A client that begins with the first endpoint, as far as that stands."""
+    """Run a client that tries the endpoints in their order, beginning with the first."""
     endpoints = tuple(map(Endpoint.parse, urls))
     coordinator = EtcdCoordinator(EtcdOptions(endpoints=endpoints, **{**QUICK, **options}), random=lambda: 0.0)
     try:
@@ -36,7 +36,7 @@ async def client_of(urls: Sequence[str], **options: Any) -> AsyncIterator[EtcdCo
 
 @asynccontextmanager
 async def following(coordinator: Coordinator, prefix: str) -> AsyncIterator[Follower]:
-    """Read what is there, and follow it while the block runs."""
+    """Read the keys with a prefix, and watch them while the block runs."""
     snapshot = await coordinator.read(prefix)
     follower = Follower(snapshot)
     async with follower.following(coordinator.watch(prefix, snapshot.revision)):
@@ -44,14 +44,14 @@ async def following(coordinator: Coordinator, prefix: str) -> AsyncIterator[Foll
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, at most as long as patience lasts."""
+    """Wait for a condition, at most ``PATIENCE_S``."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - it may depend on anything
+        while not condition():  # noqa: ASYNC110 - a condition has no event to wait for
             await asyncio.sleep(0.01)
 
 
 async def insist(operation: Callable[[], Awaitable[Any]]) -> Any:
-    """Repeat until there is an answer."""
+    """Repeat an operation until it does not raise Unavailable; return its result."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             try:

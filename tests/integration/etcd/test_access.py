@@ -1,4 +1,4 @@
-"""Users and certificates: who is let in, what an expired token costs, and what a wrong one says."""
+"""Authentication by users and certificates: accepted and refused clients, and expired tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _text(value: str) -> str:
 
 
 async def lock(cluster: EtcdCluster) -> None:
-    """Ask for users from now on: an administrator, and ours for the keys below /n/."""
+    """Enable authentication, with an administrator and a user for the keys below /n/."""
     await cluster.ask("auth/user/add", {"name": "root", "password": "root"})
     await cluster.ask("auth/role/add", {"name": "root"})
     await cluster.ask("auth/user/grant", {"user": "root", "role": "root"})
@@ -43,13 +43,13 @@ async def lock(cluster: EtcdCluster) -> None:
 
 @pytest.fixture
 async def locked(tmp_path: Path) -> AsyncIterator[EtcdCluster]:
-    """An etcd with users, whose tokens last a second without use."""
+    """An etcd with authentication. Its tokens expire after one second without use."""
     async with etcd_cluster(tmp_path, options=["--auth-token-ttl=1"]) as cluster:
         await lock(cluster)
         yield cluster
 
 
-async def test_a_user_is_let_in(locked: EtcdCluster) -> None:
+async def test_a_user_is_accepted(locked: EtcdCluster) -> None:
     async with client_of(locked.urls, **USER) as client, following(client, "/n/") as follower:
         lease = await client.grant(30.0)
         revision = await put(client, "/n/x", b"1", lease_id=lease.lease_id)
@@ -99,7 +99,7 @@ async def test_a_token_that_expired_is_replaced(locked: EtcdCluster) -> None:
             await expired(locked)
             await operation()
         await expired(locked)
-        proxy.cut()  # and the watch needs a new one itself: nobody else uses this client
+        proxy.cut()  # the watch must get a new token by itself: this client makes no other request
         last = await put(writer, "/n/x", b"last")
         await until(lambda: follower.revision == last)
 
@@ -111,10 +111,10 @@ def _is_past(moment: float) -> bool:
 
 
 async def expired(cluster: EtcdCluster) -> None:
-    """Wait until every token that was given out and not used since is worth nothing.
+    """Wait until every token that was issued before and not used since has expired.
 
-    A use extends a token, so each is tried once, when twice its time is over. If etcd has not removed it by then, the
-    next one is tried.
+    Using a token extends it, so each new token is tried only once, after more than twice its lifetime. If etcd has not
+    removed it by then, the next one is tried.
     """
     loop, credentials = asyncio.get_running_loop(), {"name": "goverse", "password": USER["password"]}
     async with asyncio.timeout(PATIENCE_S):
@@ -125,11 +125,11 @@ async def expired(cluster: EtcdCluster) -> None:
             try:
                 await cluster.ask("kv/range", {"key": _text("/n/probe")}, token=token)
             except AssertionError as refused:
-                assert "invalid auth token" in str(refused)  # noqa: PT017  # other answers are no refusal
+                assert "invalid auth token" in str(refused)  # noqa: PT017  # any other error is a failure
                 return
 
 
-async def test_a_member_that_restarts_forgets_tokens_and_nobody_minds(locked: EtcdCluster) -> None:
+async def test_a_client_recovers_when_a_restarted_member_has_forgotten_its_token(locked: EtcdCluster) -> None:
     async with client_of(locked.urls, **USER) as client, following(client, "/n/") as follower:
         await put(client, "/n/x", b"1")
         [member] = locked.members
@@ -141,7 +141,9 @@ async def test_a_member_that_restarts_forgets_tokens_and_nobody_minds(locked: Et
         assert [value for _, value, _ in follower.log] == [b"1", b"2"]
 
 
-async def test_a_user_is_not_needed_where_nobody_asks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_user_is_ignored_if_authentication_is_disabled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with etcd_cluster(tmp_path) as cluster, client_of(cluster.urls, **USER) as client:
         assert await put(client, "/n/x", b"") > 0
 
@@ -171,7 +173,7 @@ async def test_certificates_of_an_own_authority(tmp_path: Path) -> None:
                     await client.read("/n/")
 
 
-async def test_a_certificate_for_another_host_is_not_believed(tmp_path: Path) -> None:
+async def test_a_certificate_for_another_host_is_not_trusted(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "certificates")
     async with etcd_cluster(tmp_path, authority=authority) as cluster:
         files = {"tls_cert": cluster.tls["client-cert-file"], "tls_key": cluster.tls["client-key-file"]}

@@ -1,4 +1,4 @@
-"""Members that restart, die, freeze or lose their quorum cost time; nothing is lost, doubled or told wrongly."""
+"""Members that restart, die, freeze or lose their quorum cost time. No change is lost, doubled or reported wrongly."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ WRITES = 300
 
 
 async def write_on(coordinator: EtcdCoordinator, count: int) -> list[int]:
-    """Write keys one after the other, each until it is there; return the revisions."""
+    """Create keys one by one, retrying each until it exists; return the revisions."""
     revisions: list[int] = []
     for number in range(count):
         key = f"/n/{number:04d}"
 
         async def create(key: str = key) -> int:
             revision = await coordinator.write([Guard(key, create_revision=0)], [Put(key, b"")])
-            if revision is None:  # an attempt without an answer was carried out
+            if revision is None:  # an earlier attempt took effect although its reply was lost
                 [entry] = (await coordinator.read(key)).entries
                 return entry.mod_revision
             return revision
@@ -80,7 +80,7 @@ async def test_an_operation_waits_for_a_member_and_gives_up_at_its_timeout(tmp_p
         assert (entry.value, entry.mod_revision) == (b"", revision)
 
 
-async def test_the_death_of_the_leader_of_three_goes_unnoticed(tmp_path: Path) -> None:
+async def test_the_death_of_the_leader_of_three_has_no_effect_on_clients(tmp_path: Path) -> None:
     async with etcd_cluster(tmp_path, members=3) as cluster, client_of(cluster.urls) as client:
         lease = await client.grant(30.0)
         await put(client, "/own/x", b"", lease_id=lease.lease_id)
@@ -103,7 +103,7 @@ async def test_the_death_of_the_leader_of_three_goes_unnoticed(tmp_path: Path) -
 
 
 async def until_more(log: list[tuple[str, bytes | None, int]], count: int) -> None:
-    """Wait until the log has grown by so many, or is as long as it gets."""
+    """Wait until the log has grown by ``count`` entries, or has all of them."""
     target = min(len(log) + count, WRITES)
     await until(lambda: len(log) >= target)
 
@@ -115,7 +115,7 @@ async def test_a_member_that_the_client_is_connected_to_dies(tmp_path: Path) -> 
         following(client, "/n/") as follower,
     ):
         revisions = await write_on(client, 10)
-        for member in cluster.members:  # one of them is the one in use, and one leads
+        for member in cluster.members:  # among them the one in use and the leader
             member.kill()
             await insist(lambda: client.write([], [Put("/n/last", b"")]))
             member.start()
@@ -139,7 +139,7 @@ async def test_every_endpoint_is_tried_by_name_and_by_address(tmp_path: Path) ->
             assert [entry.mod_revision for entry in (await client.read("/n/")).entries] == [revision]
 
 
-async def test_a_frozen_member_is_left_for_another_one(tmp_path: Path) -> None:
+async def test_a_client_leaves_a_frozen_member_for_another_one(tmp_path: Path) -> None:
     async with etcd_cluster(tmp_path, members=3) as cluster:
         leader = await cluster.leader()
         follower_first = sorted(cluster.members, key=lambda member: member is leader)
@@ -150,7 +150,7 @@ async def test_a_frozen_member_is_left_for_another_one(tmp_path: Path) -> None:
             lease = await client.grant(30.0)
             await write_on(client, 1)
             follower_first[0].pause()
-            assert await client.refresh(lease.lease_id) is not None  # the client has left by now
+            assert await client.refresh(lease.lease_id) is not None  # the client uses another member by now
             revision = await put(client, "/n/x", b"")
             await until(lambda: follower.revision == revision)
             follower_first[0].resume()
@@ -158,7 +158,7 @@ async def test_a_frozen_member_is_left_for_another_one(tmp_path: Path) -> None:
             assert follower.reloads == 0
 
 
-async def test_a_cluster_that_freezes_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_a_cluster_continues_after_a_freeze(tmp_path: Path) -> None:
     async with (
         etcd_cluster(tmp_path, members=3) as cluster,
         client_of(cluster.urls) as client,
@@ -179,7 +179,7 @@ async def test_a_cluster_that_freezes_goes_on_where_it_was(tmp_path: Path) -> No
         assert not reading.done()
         for member in cluster.members:
             member.resume()
-        assert len((await reading).entries) in (5, 6)  # what was sent to a frozen member may be carried out later
+        assert len((await reading).entries) in (5, 6)  # a request to a frozen member may take effect later
         assert await refreshing is not None
         last = await insist(lambda: client.write([], [Put("/n/last", b"")]))
         await until(lambda: follower.revision >= last)
@@ -264,7 +264,7 @@ async def test_a_restored_backup_is_noticed_although_new_writes_have_overtaken_t
         assert set(follower.state) == {"/n/0000", "/n/0001", "/n/0002", "/n/new"}
 
 
-async def test_a_restored_backup_is_told_although_new_writes_overtake_the_watch_before_it_reads_again(
+async def test_a_restored_backup_is_noticed_although_new_writes_overtake_the_watch_before_it_reads_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = EtcdCoordinator._read
@@ -284,7 +284,7 @@ async def test_a_restored_backup_is_told_although_new_writes_overtake_the_watch_
         seen = follower.revision
 
         async def read_late(self: EtcdCoordinator, keys: Range, revision: int = 0) -> tuple[Snapshot, int]:
-            """The watch has seen that etcd knows less. By the time that it reads again, etcd knows more."""
+            """Delay the read of the watch, which noticed the restore, until etcd has a newer revision than before."""
             while revision == 0 and await insist(lambda: put(fast, "/n/new", b"")) <= seen + 5:
                 pass
             return await read(self, keys, revision)
@@ -337,7 +337,7 @@ async def test_a_compacted_history_is_not_another_one(tmp_path: Path) -> None:
         assert (follower.histories, "/n/last" in follower.state) == (0, True)
 
 
-async def test_a_lease_that_nobody_refreshes_ends_and_everybody_hears_of_it(tmp_path: Path) -> None:
+async def test_a_lease_that_is_not_refreshed_expires_and_watchers_see_it(tmp_path: Path) -> None:
     async with (
         etcd_cluster(tmp_path, members=3) as cluster,
         client_of(cluster.urls) as client,

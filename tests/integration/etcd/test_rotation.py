@@ -1,4 +1,4 @@
-"""Certificates of the client of etcd that change: new connections show and believe the newest, standing ones go on."""
+"""Rotation of the etcd client's certificates: new connections use the newest ones, open ones continue."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.requirement("SEC-3", "CLU-1")
 async def client_of(
     url: str, volume: Volume, *, patience_s: float = 10.0
 ) -> AsyncIterator[tuple[EtcdCoordinator, Credentials]]:
-    """A client, and what it shows and believes."""
+    """Run a client; yield it with its credentials."""
     options = EtcdOptions(
         endpoints=(Endpoint.parse(url),),
         tls_ca=volume.ca,
@@ -47,7 +47,7 @@ async def client_of(
 
 
 class Bench:
-    """An etcd behind a proxy, which asks for certificates of an authority, and the files of a client."""
+    """An etcd behind a proxy that requires client certificates, and the files of a client."""
 
     def __init__(self, folder: Path, authority: Authority, cluster: EtcdCluster, proxy: TcpProxy) -> None:
         self.authority, self.stranger = authority, Authority(folder / "stranger")
@@ -64,7 +64,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 async def refused(client: EtcdCoordinator, said: str) -> None:
-    """Read until the refusal names this reason: on a busy machine an attempt may end before etcd has said it."""
+    """Read until the error contains this reason. On a busy machine an attempt may time out before etcd sends it."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             with pytest.raises(Unavailable) as caught:
@@ -101,8 +101,8 @@ async def test_certificates_change_under_load_without_a_failed_request(bench: Be
         assert credentials.reloads == {"taken": 3, "refused": 0}
 
 
-async def test_a_connection_that_breaks_comes_back_with_the_newest(bench: Bench) -> None:
-    """The first pair is of an authority that etcd does not know: only the renewed one is let in."""
+async def test_a_broken_connection_is_replaced_with_the_newest_certificate(bench: Bench) -> None:
+    """The first certificate is signed by an authority that etcd does not trust; only the renewed one is accepted."""
     bench.volume.fill(bench.stranger.issue("first", "a-node"), bench.authority.certificate)
     async with client_of(bench.url, bench.volume, patience_s=3.0) as (client, credentials):
         await refused(client, "the server rejects our certificate")
@@ -112,19 +112,19 @@ async def test_a_connection_that_breaks_comes_back_with_the_newest(bench: Bench)
         assert (await insist(lambda: client.read("/n/"))).entries == []
         bench.volume.fill(bench.stranger.issue("worse", "a-node"), bench.authority.certificate)
         look(credentials)
-        assert (await insist(lambda: client.read("/n/"))).entries == [], "what stands goes on"
+        assert (await insist(lambda: client.read("/n/"))).entries == [], "an open connection continues"
         bench.volume.fill(bench.authority.issue("again", "a-node"), bench.authority.certificate)
         look(credentials)
         bench.proxy.cut()
         await insist(lambda: client.write([], [Put("/n/x", b"1")]))
 
 
-async def test_an_authority_that_goes_is_believed_no_more(bench: Bench) -> None:
+async def test_a_removed_authority_is_no_longer_trusted(bench: Bench) -> None:
     async with client_of(bench.url, bench.volume, patience_s=3.0) as (client, credentials):
         await insist(lambda: client.read("/n/"))
         bench.volume.fill(bench.authority.issue("next", "a-node"), bench.stranger.certificate)
         look(credentials)
-        assert (await insist(lambda: client.read("/n/"))).entries == [], "what stands goes on"
+        assert (await insist(lambda: client.read("/n/"))).entries == [], "an open connection continues"
         bench.proxy.cut()
         with suppress(Unavailable):
             await client.read("/n/")
@@ -132,7 +132,7 @@ async def test_an_authority_that_goes_is_believed_no_more(bench: Bench) -> None:
         await refused(client, "CERTIFICATE_VERIFY_FAILED")
 
 
-async def test_a_broken_pair_keeps_what_was_there(bench: Bench) -> None:
+async def test_a_broken_pair_keeps_the_previous_one(bench: Bench) -> None:
     async with client_of(bench.url, bench.volume) as (client, credentials):
         bench.volume.key.write_bytes(b"broken")
         look(credentials)
@@ -142,7 +142,7 @@ async def test_a_broken_pair_keeps_what_was_there(bench: Bench) -> None:
         assert credentials.reloads == {"taken": 0, "refused": 1}
 
 
-async def test_what_etcd_is_not_trusted_for_is_said(bench: Bench) -> None:
+async def test_a_refused_connection_names_its_reason(bench: Bench) -> None:
     [plain_url] = [url.replace("https", "http") for url in bench.cluster.urls]
     cases = {
         "CERTIFICATE_VERIFY_FAILED": Volume(bench.volume.folder.parent / "a").fill(

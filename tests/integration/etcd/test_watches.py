@@ -1,4 +1,4 @@
-"""Watches over broken connections and lost history: every change once and in order, or everything anew."""
+"""Watches over broken connections and lost history: every change arrives once and in order, or all keys are reread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BURST = 6_000
 WRITERS = 50
 
 
-async def test_a_burst_arrives_whole_once_and_in_order(tmp_path: Path) -> None:
+async def test_a_burst_arrives_completely_once_and_in_order(tmp_path: Path) -> None:
     async with etcd_cluster(tmp_path) as cluster, client_of(cluster.urls) as client:
         async with following(client, "/n/") as follower:
             revisions = await burst(client)
@@ -35,7 +35,7 @@ async def test_a_burst_arrives_whole_once_and_in_order(tmp_path: Path) -> None:
 
 
 async def burst(client: Coordinator) -> list[int]:
-    """Write from many tasks at once."""
+    """Write from many concurrent tasks; return the sorted revisions."""
 
     async def write(writer: int) -> list[int]:
         return [await put(client, f"/n/{writer}/{number % 10}", b"x" * 100) for number in range(BURST // WRITERS)]
@@ -44,7 +44,7 @@ async def burst(client: Coordinator) -> list[int]:
     return sorted(revision for revisions in written for revision in revisions)
 
 
-async def test_connections_that_are_cut_all_the_time_lose_and_double_nothing(tmp_path: Path) -> None:
+async def test_constantly_broken_connections_lose_and_double_nothing(tmp_path: Path) -> None:
     async with (
         etcd_cluster(tmp_path) as cluster,
         proxy_to(cluster.members[0].port) as proxy,
@@ -107,7 +107,7 @@ async def test_history_that_is_compacted_while_a_watch_is_cut_off_is_read_again(
         assert follower.reloads == 3
 
 
-async def test_a_network_that_drops_everything_is_left_for_another_member(tmp_path: Path) -> None:
+async def test_a_client_leaves_a_member_whose_packets_are_dropped(tmp_path: Path) -> None:
     async with (
         etcd_cluster(tmp_path, members=3) as cluster,
         proxy_to(cluster.members[0].port) as proxy,
@@ -140,7 +140,7 @@ async def test_an_idle_watch_stays_on_its_stream(
     ):
         await until_seen(follower.state, await put(writer, "/n/x", b"1"))
         time = LoopTime(monkeypatch)
-        while time.ahead_s < 180.0:  # silence that would be too long several times over
+        while time.ahead_s < 180.0:  # three times ``silence_s_max``
             await put(writer, "/elsewhere", b"")
             heard = proxy.passed_bytes[Way.BACK]
             await time.advance(10.0)
@@ -154,7 +154,7 @@ async def test_an_idle_watch_stays_on_its_stream(
         assert follower.reloads == 0
 
 
-async def test_a_write_whose_answer_was_cut_off_happened_once_or_not_at_all(tmp_path: Path) -> None:
+async def test_a_write_whose_reply_was_cut_off_took_effect_once_or_not(tmp_path: Path) -> None:
     async with (
         etcd_cluster(tmp_path) as cluster,
         proxy_to(cluster.members[0].port) as proxy,

@@ -131,7 +131,7 @@ def test_a_missing_web_folder_is_a_config_error(tmp_path: Path) -> None:
 async def test_the_log_level_can_be_changed_at_run_time(gate: Serving) -> None:
     changed = await gate.client.put("/admin/log-level", headers=ADMIN, json={"level": "DEBUG"})
     assert (changed.status_code, changed.json()) == (200, {"level": "DEBUG"})
-    assert logging.getLogger("somebody.elses").isEnabledFor(logging.DEBUG)
+    assert logging.getLogger("another.library").isEnabledFor(logging.DEBUG)
     assert not logging.getLogger("httpx").isEnabledFor(logging.DEBUG)  # about its own machinery
     assert (await gate.client.get("/admin/log-level", headers=ADMIN)).json() == {"level": "DEBUG"}
 

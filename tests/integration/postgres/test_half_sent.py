@@ -21,7 +21,7 @@ from goverse_node.stores.postgres.store import PostgresStore
 SYNC = b"S\x00\x00\x00\x04"
 KEY = ObjectKey("default", "Counter", "c")
 SHARD = 7
-PATIENCE_S = 10.0  # below the node's own patience with a claim
+PATIENCE_S = 10.0  # below the node's timeout of a claim
 
 
 class Cutter:
@@ -56,16 +56,16 @@ class Cutter:
                     self.cut.set()
                 writer.write(data)
                 await writer.drain()
-        if not is_cut:  # else the server does not hear of it
+        if not is_cut:  # after a cut the server must not notice that the client has gone
             writer.close()
 
     def drop(self) -> None:
-        """Let the clients know that they were cut off."""
+        """Reset the connections of the clients."""
         for client in self._clients:
             client.transport.abort()
 
     async def close(self) -> None:
-        """Carry nothing any more."""
+        """Stop forwarding and close all connections."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -77,7 +77,7 @@ class Cutter:
 
 @pytest.fixture
 async def dsn() -> AsyncIterator[str]:
-    """A database with our schema."""
+    """The DSN of a database with our schema."""
     with postgres(Path("/var/tmp")) as (found, _):
         connection = await asyncpg.connect(found)
         await schema.migrate(connection)
@@ -91,7 +91,7 @@ def change(version: int, epoch: int) -> CommitRecord:
 
 @pytest.fixture
 async def cutter(dsn: str) -> AsyncIterator[Cutter]:
-    """A way to the server, at its ``port``."""
+    """A proxy to the server, listening at its ``port``."""
     found = Cutter(_port(dsn))
     way = await asyncio.start_server(found.meet, "127.0.0.1", 0)
     found.port = way.sockets[0].getsockname()[1]
@@ -103,7 +103,7 @@ async def cutter(dsn: str) -> AsyncIterator[Cutter]:
 @pytest.fixture
 async def first(dsn: str, cutter: Cutter, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PostgresStore]:
     """A store that is cut off in its second commit."""
-    monkeypatch.setattr(vigil, "LOOK_S", 3_600.0)  # a look would be the one that is cut off
+    monkeypatch.setattr(vigil, "LOOK_S", 3_600.0)  # otherwise such a look could be cut off instead of the commit
     store = PostgresStore(PostgresOptions(dsn=dsn.replace(f":{_port(dsn)}/", f":{cutter.port}/")), owner="n1")
     await store.open()
     assert await store.claim([SHARD], "n1") == {SHARD: 1}
@@ -114,7 +114,7 @@ async def first(dsn: str, cutter: Cutter, monkeypatch: pytest.MonkeyPatch) -> As
 
 
 @pytest.mark.requirement("CLU-2", "CLU-9", "DUR-1")
-async def test_the_shards_of_a_node_that_was_cut_off_in_a_commit_find_another(
+async def test_the_shards_of_a_node_that_was_cut_off_in_a_commit_move_to_another(
     dsn: str, cutter: Cutter, first: PostgresStore
 ) -> None:
     second = PostgresStore(PostgresOptions(dsn=dsn), owner="n2")
@@ -134,7 +134,7 @@ async def test_the_shards_of_a_node_that_was_cut_off_in_a_commit_find_another(
 
 
 @pytest.mark.requirement("DUR-1")
-async def test_a_node_that_was_cut_off_in_a_commit_goes_on_over_another_connection(
+async def test_a_node_that_was_cut_off_in_a_commit_continues_over_another_connection(
     cutter: Cutter, first: PostgresStore
 ) -> None:
     lost = asyncio.create_task(first.commit([change(2, 1)]))

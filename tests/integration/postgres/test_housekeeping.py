@@ -23,12 +23,12 @@ pytestmark = pytest.mark.requirement("DUR-1", "DUR-5")
 DAY_S = 86_400
 KEY = ObjectKey("default", "Counter", "c")
 ROUTER = "0123456789abcdef"
-PATIENCE_S = 20.0  # below the time that one statement gets: whoever waits for the dump fails
+PATIENCE_S = 20.0  # below the timeout of a statement: an operation that waits for the dump fails
 
 
 @pytest.fixture
 async def store(running: Server) -> AsyncIterator[PostgresStore]:
-    """A store that commits."""
+    """An open store."""
     opened = PostgresStore(PostgresOptions(dsn=running.dsn))
     await opened.open()
     yield opened
@@ -37,7 +37,7 @@ async def store(running: Server) -> AsyncIterator[PostgresStore]:
 
 @pytest.fixture
 async def dump(running: Server, store: PostgresStore) -> AsyncIterator[Any]:
-    """A connection that reads all tables in one transaction, which goes on."""
+    """A connection with an open transaction that has read all tables."""
     today = int(time.time()) // DAY_S
     connection = await asyncpg.connect(running.dsn)
     await connection.execute(
@@ -59,7 +59,7 @@ async def dump(running: Server, store: PostgresStore) -> AsyncIterator[Any]:
 
 
 async def work(store: PostgresStore, stop: asyncio.Event) -> int:
-    """Commit and look for replies until told to stop; return how often."""
+    """Commit and recall replies until ``stop`` is set; return the number of commits."""
     times = 0
     while not stop.is_set():
         reply = StoredReply(b"", b"reply", 2**50)

@@ -178,7 +178,7 @@ async def test_a_standby_that_lagged_behind_is_noticed_and_no_position_is_used_t
             await asyncio.to_thread(standby.start)
             await asyncio.to_thread(standby.promote)
             async with asyncio.timeout(PATIENCE_S):
-                while not writing.reverted:  # noqa: ASYNC110  # told by another process
+                while not writing.reverted:  # noqa: ASYNC110  # another process changes it
                     await asyncio.sleep(0.01)
             writing.versions["x"] = await writing.version("x")
             assert writing.versions["x"] == 1

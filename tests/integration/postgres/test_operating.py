@@ -93,7 +93,7 @@ def test_the_administrators_password_comes_from_a_file_whatever_is_in_it(
     assert all(word not in str(told) for word in ("pa'", "'p'", "w=x"))
 
 
-def test_a_password_file_that_cannot_be_read_is_told(admin: str, run: Command, tmp_path: Path) -> None:
+def test_an_unreadable_password_file_is_reported(admin: str, run: Command, tmp_path: Path) -> None:
     code, told = run("db", "init", "--admin-dsn", admin, "--admin-password-file", str(tmp_path / "none"))
     assert code == 2
     assert "--admin-password-file" in told["detail"]

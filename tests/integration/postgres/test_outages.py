@@ -69,7 +69,7 @@ async def finish(store: PostgresStore, stop: asyncio.Event, writing: asyncio.Tas
 
 
 @pytest.mark.requirement("DUR-1", "DUR-2")
-async def test_killed_backends_cost_nothing_but_time(running: Server) -> None:
+async def test_killed_backends_only_cost_time(running: Server) -> None:
     store = PostgresStore(PostgresOptions(dsn=running.dsn))
     await store.open()
     stop = asyncio.Event()
@@ -86,7 +86,7 @@ async def test_killed_backends_cost_nothing_but_time(running: Server) -> None:
 
 
 @pytest.mark.requirement("DUR-1", "DUR-2")
-async def test_cancelled_statements_cost_nothing_but_time(running: Server) -> None:
+async def test_cancelled_statements_only_cost_time(running: Server) -> None:
     store = PostgresStore(PostgresOptions(dsn=running.dsn))
     await store.open()
     stop = asyncio.Event()
@@ -123,7 +123,7 @@ async def test_a_commit_that_waits_for_a_lock_longer_than_a_statement_may_take_i
 
 @pytest.mark.requirement("DUR-1", "DUR-2")
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-async def test_a_server_that_restarts_costs_nothing_but_time(running: Server, mode: str) -> None:
+async def test_a_restart_of_the_server_only_costs_time(running: Server, mode: str) -> None:
     store = PostgresStore(PostgresOptions(dsn=running.dsn))
     await store.open()
     stop = asyncio.Event()
@@ -153,20 +153,20 @@ async def test_a_database_without_our_schema_says_what_to_run(running: Server) -
 
 
 @pytest.mark.requirement("DUR-5")
-async def test_a_database_that_is_not_there_is_a_matter_of_settings(running: Server) -> None:
+async def test_a_missing_database_is_a_configuration_error(running: Server) -> None:
     with pytest.raises(ConfigError, match="database not found"):
         await PostgresStore(PostgresOptions(dsn=f"{running.dsn}-nowhere")).open()
 
 
 async def _allow_writes(running: Server, allow: bool) -> None:
-    """Let the server take writes, or refuse them, as one does that was demoted or is being looked after."""
+    """Let the server accept writes, or refuse them like a demoted server or one in maintenance."""
     connection = await asyncpg.connect(running.dsn)
     await connection.execute("SET default_transaction_read_only = off")
     await connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'off' if allow else 'on'}")
     await connection.execute("SELECT pg_reload_conf()")
     await connection.close()
     async with asyncio.timeout(PATIENCE_S):
-        while await _takes_writes(running) is not allow:  # noqa: ASYNC110  # told by another process
+        while await _takes_writes(running) is not allow:  # noqa: ASYNC110  # another process changes it
             await asyncio.sleep(0.01)
 
 
@@ -179,7 +179,7 @@ async def _takes_writes(running: Server) -> bool:
 
 
 @pytest.mark.requirement("DUR-1", "DUR-2")
-async def test_a_server_that_takes_no_writes_for_a_while_costs_nothing_but_time(running: Server) -> None:
+async def test_a_server_that_is_read_only_for_a_while_only_costs_time(running: Server) -> None:
     store = PostgresStore(PostgresOptions(dsn=running.dsn), owner="n1")
     await store.open()
     stop = asyncio.Event()

@@ -186,7 +186,7 @@ async def test_a_setting_that_does_not_take_effect_is_refused_at_startup(running
 async def test_a_server_that_does_not_sync_is_refused(running: Server, capsys: pytest.CaptureFixture[str]) -> None:
     await alter(running, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
     async with asyncio.timeout(60):
-        while await shown(running, "fsync") != "off":  # noqa: ASYNC110  # told by another process
+        while await shown(running, "fsync") != "off":  # noqa: ASYNC110  # another process changes it
             await asyncio.sleep(0.01)
     code = await asyncio.to_thread(main.run, ["-o", "json", "db", "status", "--dsn", running.dsn])
     assert code == 2
@@ -244,7 +244,7 @@ async def test_a_pooler_that_changes_its_mode_is_noticed_when_a_node_connects_ag
         await store.close()
 
 
-async def test_a_pool_without_room_is_told(running: Server) -> None:
+async def test_a_full_pool_is_reported(running: Server) -> None:
     with (
         pgbouncer(running, "session", pool_size=1) as pooler,
         pytest.raises(Unavailable, match="must allow 6 sessions per node"),

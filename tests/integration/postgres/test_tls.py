@@ -76,7 +76,7 @@ async def test_both_sides_show_a_certificate(bench: Bench) -> None:
         assert (await encrypted(Connections(PostgresOptions(dsn=bench.dsn(mode))))).startswith("TLSv1.3 ")
 
 
-async def test_who_is_not_trusted_is_refused_and_told(bench: Bench, tmp_path: Path) -> None:
+async def test_an_untrusted_peer_is_refused_with_the_reason(bench: Bench, tmp_path: Path) -> None:
     foreign = Authority(tmp_path / "foreign")
     stranger = foreign.issue("stranger", "a-node")
     cases = {
@@ -97,7 +97,7 @@ async def test_a_server_without_tls_is_named(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("name", ["sslrootcert", "sslcert", "sslkey"])
-def test_files_of_no_use_are_refused_at_the_start(name: str, tmp_path: Path) -> None:
+def test_unusable_files_are_refused_at_the_start(name: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     cert, key = authority.issue("node", "a-node")
     files = {"sslrootcert": authority.certificate, "sslcert": cert, "sslkey": key, name: tmp_path / "none.pem"}
@@ -107,7 +107,7 @@ def test_files_of_no_use_are_refused_at_the_start(name: str, tmp_path: Path) -> 
         PostgresStore(PostgresOptions(dsn=dsn))
 
 
-def test_what_is_the_drivers_is_left_to_it(tmp_path: Path) -> None:
+def test_options_of_the_driver_are_passed_on(tmp_path: Path) -> None:
     ca = Authority(tmp_path).certificate
     for query in ("", "?sslmode=prefer", "?sslmode=require", f"?sslmode=verify-full&sslrootcert={ca}&sslcrl={ca}"):
         assert certificates_of(f"postgresql://db/x{query}") is None
@@ -154,7 +154,7 @@ async def test_files_change_under_load_and_a_broken_pair_keeps_what_was_there(be
     assert certificates.reloads == {"taken": 1, "refused": 1}
 
 
-async def test_an_authority_that_goes_is_believed_no_more(bench: Bench) -> None:
+async def test_a_removed_authority_is_no_longer_trusted(bench: Bench) -> None:
     bench.volume.fill(bench.authority.issue("again", "a-node"), bench.other.certificate)
 
     assert "certificate verify failed" in (await reason(bench.dsn())).detail

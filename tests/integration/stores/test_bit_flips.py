@@ -121,7 +121,7 @@ async def test_damage_below_a_snapshot_does_not_stop_a_start(tmp_path: Path) -> 
     first = sorted(name for name in content if name.endswith(".wal"))[0]
     write_files(tmp_path, {first: flipped(content[first], RECORDS_AT + 30, 3)})
     assert await survives(tmp_path, 3 * CALLS)
-    assert verify(tmp_path).problems, "but an operator is told"
+    assert verify(tmp_path).problems, "but `verify` reports the damage"
 
 
 @pytest.mark.requirement("WAL-1", "WAL-3")

@@ -75,7 +75,7 @@ async def test_readers_and_writers_do_not_disturb_each_other(tmp_path: Path) -> 
 
 
 @pytest.mark.requirement("WAL-2")
-async def test_a_cursor_behind_the_log_is_told_where_it_begins(tmp_path: Path) -> None:
+async def test_a_cursor_before_the_log_gets_the_first_valid_position(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await call_many(store, range(30))
         await store.snapshot()

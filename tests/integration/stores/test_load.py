@@ -267,7 +267,7 @@ async def test_a_node_that_starts_during_the_load_sees_what_is_loaded(database: 
     seen = asyncio.create_task(look())
     watching = await asyncpg.connect(database.dsn)
     async with asyncio.timeout(60):
-        while not seen.done() and not await watching.fetchval(  # noqa: ASYNC110  # told by a server
+        while not seen.done() and not await watching.fetchval(  # noqa: ASYNC110  # the server changes it
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'goverse' AND wait_event_type = 'Lock'"
         ):
             await asyncio.sleep(0.01)

@@ -186,7 +186,7 @@ async def test_a_missing_directory_is_made_or_refused_as_asked(tmp_path: Path) -
         assert calls_seen(store) == 3
 
 
-async def test_a_first_start_that_was_interrupted_starts_anew(tmp_path: Path) -> None:
+async def test_an_interrupted_first_start_is_repeated(tmp_path: Path) -> None:
     async with opened(tmp_path):
         pass
     (tmp_path / "manifest.json").unlink()

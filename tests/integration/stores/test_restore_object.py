@@ -234,7 +234,7 @@ def test_a_time_that_a_record_has_is_no_future_although_the_clock_was_set_back(t
     assert json.loads(made.stdout)["from_version"] == 1
 
 
-async def test_calls_meanwhile_see_the_object_before_or_after_and_none_is_lost() -> None:
+async def test_concurrent_calls_see_the_object_before_or_after_and_none_is_lost() -> None:
     store = MemoryStore()
     await store.open()
     node = Node(Registry([Tally]), store)

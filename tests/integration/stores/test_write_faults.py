@@ -242,7 +242,7 @@ class NoMemory(FaultyFiles):
 
 @pytest.mark.requirement("WAL-1", "DUR-1")
 @pytest.mark.parametrize("operation", ["write_durably", "replace"])
-async def test_a_fault_that_nobody_foresaw_stops_acknowledging_and_leaves_nobody_waiting(
+async def test_an_unexpected_fault_stops_acknowledging_and_every_caller_is_answered(
     tmp_path: Path, operation: str
 ) -> None:
     files = NoMemory()

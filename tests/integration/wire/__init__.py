@@ -1,1 +1,1 @@
-"""Links over real sockets, between real processes, with everything going wrong."""
+"""Links over real sockets and between real processes, with injected faults."""

@@ -1,4 +1,4 @@
-"""Short ways to ask a ledger over any link."""
+"""Short forms for calls to a ledger over any link."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ask(link: Link, method: str, object_id: str = "a", *, timeout_s: float = 20.
 
 
 def outcome(reply: Reply) -> tuple[str, str | None]:
-    """What went wrong, and what is known about the request."""
+    """Return the error code, or "", and the value of ``executed``, or None."""
     if reply.problem is None:
         return "", None
     known = reply.problem.executed

@@ -1,4 +1,4 @@
-"""A link server in a process of its own, which a test can kill and stop."""
+"""A link server in a separate process, which a test can kill or freeze."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from goverse.testing.link_objects import Door
 from tests.links import ledgers, server_of
 from tests.tree import PACKAGES, ROOT
 
-START_S = 60.0  # a process of its own, on a machine that may be busy
+START_S = 60.0  # starting a process on a busy machine may take long
 
 
 @dataclass
 class Served:
-    """A server's process."""
+    """The process of a link server."""
 
     process: Process
     address: str
 
     def send(self, signal_: signal.Signals) -> None:
-        """Send a signal."""
+        """Send a signal to the process."""
         self.process.send_signal(signal_)
 
     def stop(self) -> None:
-        """Stop the process, and wait until it stands still."""
+        """Freeze the process with SIGSTOP and wait until it has stopped."""
         self.send(signal.SIGSTOP)
         os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
 
 
 @asynccontextmanager
 async def served() -> AsyncIterator[Served]:
-    """Run this module: a node with ledgers; calls of ``add_later`` wait for ever."""
+    """Run this module, a node with ledgers, in a process. Calls of ``add_later`` never end in it."""
     paths = os.pathsep.join([*(str(ROOT / folder) for folder in PACKAGES), str(ROOT)])
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.integration.wire.processes"),

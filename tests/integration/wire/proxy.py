@@ -1,4 +1,4 @@
-"""A TCP proxy between a link and its server: it can cut connections, or let nothing through."""
+"""A TCP proxy between a link and its server, which can cut connections or hold back all bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 
 class Proxy:
-    """Passes bytes on, until told otherwise."""
+    """A proxy that forwards bytes, unless a test blocks it."""
 
     def __init__(self, target: str) -> None:
         self._host, _, port = target.rpartition(":")
@@ -21,16 +21,16 @@ class Proxy:
         self.address = ""
 
     def cut(self) -> None:
-        """Break every connection that is open."""
+        """Reset every open connection."""
         for writer in tuple(self._writers):
             writer.transport.abort()
 
     def block(self) -> None:
-        """Let nothing through, without a sign."""
+        """Hold back all bytes and keep the connections open."""
         self._flows.clear()
 
     def unblock(self) -> None:
-        """Let things through again."""
+        """Forward bytes again."""
         self._flows.set()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -60,7 +60,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy_to(target: str) -> AsyncIterator[Proxy]:
-    """Stand in front of a target on a free port."""
+    """Run a proxy in front of a target, on a free port."""
     proxy = Proxy(target)
     server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
     proxy.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""A server that dies, freezes or is cut off: every request ends, and says what is known about it."""
+"""A server that dies, freezes or is cut off: every request ends, and its error says whether it may have run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.links import QUICK, ledgers, link_to, pair, server_of
 from tests.loop_time import LoopTime
 from tests.nodes import until
 
-KEEPALIVE_S, SILENCE_S_MAX = 10.0, 30.0  # nothing is that slow: only a time that is moved on makes them pass
+KEEPALIVE_S, SILENCE_S_MAX = 10.0, 30.0  # longer than any test: they pass only when a test advances the time
 PATIENT = replace(QUICK, keepalive_s=KEEPALIVE_S, silence_s_max=SILENCE_S_MAX)
-STEP_S = 0.6 * KEEPALIVE_S  # a process that itself slept for as long as a keepalive does not judge others by that
+STEP_S = 0.6 * KEEPALIVE_S  # below a keepalive: after a longer gap the link assumes that its own process slept
 
 
 def phases(link: GrpcLink) -> list[LinkPhase]:
@@ -65,7 +65,7 @@ async def test_a_node_that_was_never_reached_is_named_as_etcd_names_it(caplog: p
 
 
 @pytest.mark.chaos
-async def test_a_stopped_server_is_found_out_by_its_silence_and_used_again_once_it_wakes(
+async def test_a_frozen_server_is_detected_by_its_silence_and_used_again_when_it_continues(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with served() as server, link_to(server.address, options=PATIENT) as link:
@@ -121,7 +121,7 @@ async def test_a_cut_connection_is_made_again_and_the_next_requests_pass() -> No
         assert server.inflight == 0
 
 
-async def test_both_sides_notice_a_connection_on_which_nothing_passes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_both_sides_notice_a_connection_that_passes_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         ledgers() as node,
         server_of(node, options=PATIENT) as (server, address),
@@ -175,7 +175,7 @@ async def test_requests_wait_for_the_first_attempt_and_are_refused_when_it_fails
         assert link.state.phase is LinkPhase.BROKEN
 
 
-async def test_while_it_is_broken_the_time_since_when_stands_still_and_nothing_waits() -> None:
+async def test_a_broken_link_keeps_the_time_of_the_break_and_no_request_waits() -> None:
     async with ledgers() as node, server_of(node) as (_, address):
         pass
     async with proxy_to(address) as proxy, link_to(proxy.address, connected=False) as link:
@@ -211,7 +211,7 @@ async def test_a_deadline_ends_a_wait_for_a_connection() -> None:
             assert outcome(await ask(link, "add", timeout_s=0.2)) == ("timeout", "no")
 
 
-async def test_a_server_that_does_not_introduce_itself_is_given_up_on() -> None:
+async def test_a_server_without_a_handshake_times_out() -> None:
     async with ledgers() as node, server_of(node) as (_, address), proxy_to(address) as proxy:
         proxy.block()
         options = replace(QUICK, connect_timeout_s=0.1)
@@ -220,7 +220,7 @@ async def test_a_server_that_does_not_introduce_itself_is_given_up_on() -> None:
             assert "0.1 s" in link.state.reason
 
 
-async def test_a_closed_link_refuses_and_what_it_carried_is_unknown() -> None:
+async def test_a_closed_link_refuses_requests_and_pending_ones_are_unknown() -> None:
     async with pair() as ends:
         stuck = ask(ends.link, "add_later")
         await until(lambda: ends.server.inflight == 1)
@@ -234,14 +234,14 @@ async def test_a_closed_link_refuses_and_what_it_carried_is_unknown() -> None:
         await until(lambda: ends.server.inflight == 0)
 
 
-async def test_a_watcher_that_fails_or_has_left_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_watcher_that_fails_or_has_left_does_not_affect_others(caplog: pytest.LogCaptureFixture) -> None:
     async with ledgers() as node, server_of(node) as (_, address), link_to(address) as link:
         seen: list[LinkPhase] = []
         leave = link.watch(lambda state: seen.append(state.phase))
         leave()
 
         def fail(state: LinkState) -> None:
-            raise RuntimeError("the watcher's own fault")
+            raise RuntimeError("an error of the watcher")
 
         link.watch(fail)
         others = phases(link)

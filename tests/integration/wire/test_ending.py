@@ -1,4 +1,4 @@
-"""How a server ends: in order, with everybody told; its health; and who may connect at all."""
+"""The end of a link server: drains, closed links and stops; its health service; an address in use."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_a_draining_server_still_takes_what_one_of_its_turns_waits_for() -
         await draining
 
 
-async def test_what_is_on_its_way_when_a_drain_begins_is_answered_and_nothing_is_unknown() -> None:
+async def test_requests_in_transit_when_a_drain_begins_are_answered_and_none_is_unknown() -> None:
     async with pair() as ends:
         answers = [ask(ends.link, "add", f"o{index}") for index in range(300)]
         draining = asyncio.create_task(ends.server.drain(10.0))
@@ -112,7 +112,7 @@ async def test_a_drain_ends_in_time_although_calls_go_on() -> None:
         assert ends.server.inflight == 0
 
 
-async def test_a_link_that_comes_while_the_server_drains_learns_it_at_once() -> None:
+async def test_a_link_that_connects_during_a_drain_is_notified_of_it() -> None:
     async with pair() as ends:
         running = ask(ends.link, "add_later")
         await until(lambda: bool(Door.waiting))
@@ -134,7 +134,7 @@ async def test_after_a_drain_the_link_finds_the_server_that_took_its_place() -> 
             assert (await ask(ends.link, "add")).body == b"1"
 
 
-async def test_a_link_that_closes_waits_for_what_it_carries() -> None:
+async def test_a_closing_link_waits_for_its_requests() -> None:
     async with pair() as ends:
         running = ask(ends.link, "add_later")
         await until(lambda: bool(Door.waiting))
@@ -147,12 +147,12 @@ async def test_a_link_that_closes_waits_for_what_it_carries() -> None:
 
 
 def outcome_now(link: Any) -> tuple[str, str | None]:
-    """What a request gets that is refused at once."""
+    """Return the outcome of a request that is refused immediately, or ("", None) while it waits."""
     future = ask(link, "add", "b")
     return outcome(future.result()) if future.done() else ("", None)
 
 
-async def test_stopping_twice_or_before_the_start_is_nothing() -> None:
+async def test_stopping_twice_or_before_the_start_has_no_effect() -> None:
     async with ledgers() as node:
         server = LinkServer(node, NODE)
         await server.abort()
@@ -171,7 +171,7 @@ async def test_an_address_that_is_taken_is_a_configuration_error() -> None:
             await second.start(address)
 
 
-async def test_health_tells_the_live_truth() -> None:
+async def test_health_follows_the_node() -> None:
     async with ledgers() as node, server_of(node) as (server, address):
         async with grpc.aio.insecure_channel(address) as channel:
             stub = health_pb2_grpc.HealthStub(channel)

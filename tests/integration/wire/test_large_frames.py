@@ -1,4 +1,4 @@
-"""Frames that are too large: each is answered or refused alone, and the stream stays for everything else."""
+"""Frames that are too large: each is answered or refused, and the stream stays open for all others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MIB = 1024 * 1024
 
 
 class Verbose(BusinessError):
-    """Says more than anyone reads."""
+    """An error with a very long text."""
 
     status = 409
     code = "verbose_in_large_frames"
@@ -80,7 +80,7 @@ def _size(found: Problem) -> int:
 
 
 class Loud(PlainLink):
-    """A node that answers everything with what the test chose, and lists very many long ids."""
+    """A node that answers with a reply chosen by the test, and lists very many long ids."""
 
     def __init__(self, answer: Reply) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Loud(PlainLink):
 
 
 @pytest.mark.requirement("GATE-9")
-async def test_a_body_with_bad_values_under_a_long_path_is_refused_in_few_words_and_nobody_else_notices() -> None:
+async def test_bad_values_under_a_long_path_get_a_short_error_and_other_requests_are_not_affected() -> None:
     store = MemoryStore()
     await store.open()
     node = Node(Registry([Table]), store)

@@ -1,4 +1,4 @@
-"""Much at once: many requests, large bodies, peers that take nothing. Memory and queues stay bounded."""
+"""Many requests, large bodies, and peers that stop reading: memory and queues stay bounded."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _large_replies() -> PlainLink:
 
 
 def _requests(count: int) -> bytes:
-    """An envelope as a peer sends it that has no bounds of its own."""
+    """Return an envelope of a peer that does not limit the number of its requests."""
     envelope = messages.Envelope()
     codec.write_hello(GATE, envelope.hello)
     request = Request(Operation.CALL, ObjectKey("default", "Counter", "c"), "read", b"", 100.0, "r")
@@ -160,7 +160,7 @@ def _one_request(number: int) -> bytes:
 
 
 async def _standstill(count: Any) -> int:
-    """Wait until a number does not change for a while."""
+    """Wait until a number has not changed for half a second, and return it."""
     loop = asyncio.get_running_loop()
     last, since = count(), loop.time()
 
@@ -175,7 +175,7 @@ async def _standstill(count: Any) -> int:
 
 
 async def test_a_server_that_takes_nothing_is_cut_off_and_sending_is_bounded() -> None:
-    """A server that introduces itself and then reads no more."""
+    """The server completes the handshake and then stops reading."""
     stop = asyncio.Event()
 
     async def connect(_requests: object, context: Any) -> None:

@@ -27,7 +27,7 @@ PLAIN = frozenset[str]()
 
 @asynccontextmanager
 async def stream_to(address: str) -> AsyncIterator[Any]:
-    """A raw stream, without anything that keeps its user from mistakes."""
+    """Open a raw stream, on which a test can break the protocol."""
     async with grpc.aio.insecure_channel(address) as channel:
         call = cast("Any", channel).stream_stream(METHOD)()
         yield call
@@ -41,7 +41,7 @@ def hello(said: Hello = GATE) -> messages.Envelope:
 
 
 async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
-    """Read until the stream is refused."""
+    """Read until the stream ends, and return its status and details."""
     with suppress(grpc.aio.AioRpcError):
         while await asyncio.wait_for(call.read(), 10) is not grpc.aio.EOF:
             continue
@@ -73,7 +73,7 @@ async def test_a_peer_without_any_feature_is_served(older: str) -> None:
 
 
 @pytest.mark.requirement("QUA-6")
-async def test_a_peer_of_versions_that_nobody_shares_is_refused_with_both_named() -> None:
+async def test_a_peer_without_a_common_version_is_refused_and_the_error_names_both() -> None:
     future_node = replace(NODE, versions=(7,), release="9.0")
     async with (
         ledgers() as hosted,
@@ -86,7 +86,7 @@ async def test_a_peer_of_versions_that_nobody_shares_is_refused_with_both_named(
 
 
 @pytest.mark.requirement("QUA-6")
-async def test_who_answers_is_known_on_both_sides() -> None:
+async def test_both_sides_know_the_identity_of_the_other() -> None:
     async with ledgers() as hosted, server_of(hosted) as (server, address), link_to(address) as link:
         assert link.state.peer is not None
         assert (link.state.peer.id, link.state.peer.incarnation) == ("n1", "i1")
@@ -104,7 +104,7 @@ async def test_readiness_follows_the_node() -> None:
         assert not link.readiness().ready
 
 
-async def test_a_position_seen_in_a_reply_counts_at_once() -> None:
+async def test_a_position_seen_in_a_reply_counts_immediately() -> None:
     async with ledgers() as hosted, server_of(hosted) as (_, address), link_to(address) as link:
         for _ in range(20):
             reply = await ask(link, "add")
@@ -160,7 +160,7 @@ async def _lists_without_the_feature(call: Any) -> None:
         _lists_without_the_feature,
     ],
 )
-async def test_a_peer_that_breaks_a_rule_is_cut_off_and_nobody_else_notices(say: Say) -> None:
+async def test_a_peer_that_breaks_a_rule_is_cut_off_and_other_peers_are_not_affected(say: Say) -> None:
     async with ledgers() as hosted, server_of(hosted) as (server, address), link_to(address) as link:
         async with stream_to(address) as call:
             await say(call)
@@ -172,7 +172,7 @@ async def test_a_peer_that_breaks_a_rule_is_cut_off_and_nobody_else_notices(say:
         assert [peer.id for peer in server.peers] == ["g1"]
 
 
-async def test_a_peer_that_says_nothing_is_not_waited_for() -> None:
+async def test_a_silent_peer_is_refused() -> None:
     async with ledgers() as hosted, server_of(hosted, options=replace(QUICK, connect_timeout_s=0.1)) as (_, address):
         async with stream_to(address) as call:
             code, details = await refusal(call)
@@ -229,5 +229,5 @@ async def test_what_was_sent_to_a_server_that_answers_nonsense_is_unknown(rubbis
         assert outcome(await ask(link, "add")) == (code, "unknown")
 
 
-def test_readiness_before_the_node_said_anything_is_no() -> None:
+def test_readiness_is_false_before_the_node_reported_it() -> None:
     assert codec.read_readiness(messages.Readiness()) == Readiness(False, (), 0)

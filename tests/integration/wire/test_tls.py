@@ -1,4 +1,4 @@
-"""Streams between processes over mutual TLS: who is let in, what a refusal says, certificates that change."""
+"""Streams over mutual TLS: accepted and refused peers, the texts of refusals, and rotation of certificates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAME = "goverse-node"
 
 
 def rotating(volume: Volume) -> Rotating[WireCertificates]:
-    """What a process makes of the settings that name these files."""
+    """Return the certificates as a process loads them from settings with these files."""
     settings = WireSettings(tls_ca=volume.ca, tls_cert=volume.cert, tls_key=volume.key)
     files = settings.tls_files()
     assert files is not None
@@ -35,7 +35,7 @@ def rotating(volume: Volume) -> Rotating[WireCertificates]:
 
 
 class Bench:
-    """An authority, and the certificates of a node and of a gate that it signed."""
+    """An authority, and the certificates that it signed for a node and a gate."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,14 +58,14 @@ def bench(tmp_path: Path) -> Bench:
 
 @asynccontextmanager
 async def serving(certificates: Rotating[WireCertificates] | None) -> AsyncIterator[str]:
-    """A node behind a server with these certificates."""
+    """Run a node behind a server with these certificates; yield its address."""
     credentials = None if certificates is None else server_credentials(certificates)
     async with ledgers() as node, server_of(node, credentials=credentials) as (_, address):
         yield address
 
 
 async def refused(address: str, security: LinkSecurity | None) -> str:
-    """Why a link to the address is broken; calls to it are refused at once, and nothing of them was carried out."""
+    """Return the reason why a link to the address is broken, and check that calls over it fail without an effect."""
     async with link_to(address, connected=False, security=security) as link:
         await until(lambda: link.state.phase is LinkPhase.BROKEN)
         assert outcome(await asyncio.wait_for(ask(link, "add"), 5.0)) == ("unavailable", "no")
@@ -96,7 +96,7 @@ STRANGERS: dict[str, tuple[Callable[[Bench], LinkSecurity | None], str]] = {
 
 
 @pytest.mark.parametrize("kind", STRANGERS)
-async def test_a_peer_that_is_not_trusted_is_refused_and_told(kind: str, bench: Bench) -> None:
+async def test_an_untrusted_peer_gets_a_clear_refusal(kind: str, bench: Bench) -> None:
     who, said = STRANGERS[kind]
     async with serving(rotating(bench.node)) as address:
         assert said in await refused(address, who(bench))
@@ -106,12 +106,12 @@ async def test_a_certificate_that_expires_while_it_is_used_is_refused(bench: Ben
     pair = bench.authority.issue_expired("old", "a-gate")
     files = WireSettings(tls_ca=bench.gate.ca, tls_cert=pair[0], tls_key=pair[1]).tls_files()
     assert files is not None
-    then = Rotating(files, wire_certificates, now=lambda: 1_577_880_000.0)  # when it was in order
+    then = Rotating(files, wire_certificates, now=lambda: 1_577_880_000.0)  # a time at which the certificate was valid
     async with serving(rotating(bench.node)) as address:
         assert "the server rejects our certificate" in await refused(address, LinkSecurity(then, NAME))
 
 
-async def test_no_certificate_at_all_is_refused(bench: Bench) -> None:
+async def test_a_missing_certificate_is_refused(bench: Bench) -> None:
     import grpc
 
     async with serving(rotating(bench.node)) as address:
@@ -130,7 +130,7 @@ async def test_a_server_without_tls_is_named(bench: Bench) -> None:
 
 
 async def test_certificates_change_under_load_and_an_authority_goes_without_a_failed_call(bench: Bench) -> None:
-    """A new authority is believed beside the old one, then signs everything, then is the only one."""
+    """The new authority is first trusted beside the old one, then signs all certificates, then is the only one."""
     served, shown = rotating(bench.node), rotating(bench.gate)
     old, new = bench.authority, bench.stranger
     late = bench.volume("late", old.issue("late", "a-gate"), old.certificate, new.certificate)
@@ -160,7 +160,7 @@ async def test_certificates_change_under_load_and_an_authority_goes_without_a_fa
 
 @asynccontextmanager
 async def load_on(link: GrpcLink) -> AsyncIterator[Load]:
-    """Calls one after the other, all the time, until the block ends."""
+    """Run four tasks that call without a pause until the block ends."""
     load = Load()
 
     async def go_on() -> None:
@@ -179,7 +179,7 @@ async def load_on(link: GrpcLink) -> AsyncIterator[Load]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_broken_pair_keeps_streams_coming(bench: Bench) -> None:
+async def test_a_broken_pair_does_not_prevent_new_streams(bench: Bench) -> None:
     served = rotating(bench.node)
     async with serving(served) as address:
         bench.node.key.write_bytes(b"broken")
