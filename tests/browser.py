@@ -1,6 +1,6 @@
-"""The browser that tests drive: Debian's Chromium or the one in GOVERSE_CHROMIUM, silent and without a sandbox.
+"""The browser for tests: Debian's Chromium, or the one named by GOVERSE_CHROMIUM.
 
-Tests may run as root in a container, where Chromium's sandbox cannot; it must not call home either.
+The flags disable the sandbox, which does not work for root in a container, and all background network traffic.
 """
 
 import os

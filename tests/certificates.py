@@ -1,4 +1,4 @@
-"""An authority of a test's own, and certificates that it signed, as files."""
+"""A private certificate authority for one test, and the certificates that it signs, as files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 class Authority:
-    """Signs certificates for this test alone."""
+    """A certificate authority that exists for one test."""
 
     def __init__(self, folder: Path) -> None:
         """Keep the files in `folder`."""
@@ -26,7 +26,7 @@ class Authority:
     def issue(
         self, name: str, *identities: str, begins: datetime | None = None, ends: datetime | None = None
     ) -> tuple[Path, Path]:
-        """The files of a certificate for these host names and addresses, and of its key."""
+        """Sign a certificate for these host names and addresses; return the files of the certificate and its key."""
         issued = self._authority.issue_cert(*identities, not_before=begins, not_after=ends)
         certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
@@ -34,15 +34,16 @@ class Authority:
         return certificate, key
 
     def issue_expired(self, name: str, *identities: str) -> tuple[Path, Path]:
-        """The same, of years ago."""
+        """Sign a certificate that expired years ago."""
         return self.issue(name, *identities, begins=LONG_AGO, ends=LONG_AGO + timedelta(days=1))
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A folder of certificates that is filled as Kubernetes fills the volume of a secret: all files change at once.
+    """A folder of certificates whose files all change atomically, as in a secret volume of Kubernetes.
 
-    The names lead over a symbolic link, `..data`, to a folder of one generation; a change swaps that link.
+    The file names are links through a symbolic link, `..data`, to the folder of one generation. An update swaps that
+    link.
     """
 
     folder: Path
@@ -60,13 +61,13 @@ class Volume:
         return self.folder / "tls.key"
 
     def fill(self, pair: tuple[Path, Path], *authorities: Path) -> Volume:
-        """Show this pair, and believe these authorities, from now on."""
+        """Replace the certificate, the key and the trusted authorities."""
         contents = {"tls.crt": pair[0].read_bytes(), "tls.key": pair[1].read_bytes()}
         contents["ca.crt"] = b"".join(path.read_bytes() for path in authorities)
         return self.write(contents)
 
     def write(self, contents: dict[str, bytes]) -> Volume:
-        """Hold these files from now on."""
+        """Replace all files by these."""
         self.folder.mkdir(parents=True, exist_ok=True)
         generation = self.folder / f"..generation-{len(list(self.folder.glob('..generation-*')))}"
         generation.mkdir()
@@ -77,7 +78,7 @@ class Volume:
         os.replace(fresh, self.folder / "..data")  # noqa: PTH105 - the atomic swap is what this is about
         for name in contents:
             shown = self.folder / name
-            if shown.is_dir():  # a test's doing
+            if shown.is_dir():  # a test put a folder in its place
                 shown.rmdir()
             if not shown.is_symlink():
                 shown.symlink_to(f"..data/{name}")

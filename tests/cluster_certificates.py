@@ -11,14 +11,15 @@ NODE_NAME = "goverse-node"
 
 
 class ClusterCertificates:
-    """Volumes as pods mount them, and what PostgreSQL is started with.
+    """Certificate volumes as Pods mount them, and the certificate of etcd and PostgreSQL.
 
     Attributes:
-        first, second: authorities; the first one signs what is there at the start.
-        etcd_files: the client's of etcd and PostgreSQL.
-        gate, node: what a gate and a node show each other.
-        https: what a gate shows its callers, and the authorities of callers.
+        first, second: authorities; the first one signs all initial certificates.
+        stores: the client certificate for etcd and PostgreSQL.
+        gate, node: the certificates that gates and nodes present to each other.
+        https: the certificate that a gate presents to its callers, and the authorities that it accepts for theirs.
         caller: the certificate and key of a caller.
+        servers: the certificate and key of etcd and PostgreSQL.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,31 +33,31 @@ class ClusterCertificates:
         self.stores.fill(self.first.issue("stores", "a-process"), self.first.certificate)
 
     def renew(self, signer: Authority, *believed: Authority) -> None:
-        """Show new certificates between processes and to callers, and believe these authorities."""
+        """Replace the certificates of gates and nodes, and the authorities that they trust in each other."""
         authorities = [one.certificate for one in believed]
         self.node.fill(signer.issue("node", NODE_NAME), *authorities)
         self.gate.fill(signer.issue("gate", "a-gate"), *authorities)
         self.https.fill(signer.issue("https", "127.0.0.1", "localhost"), self.first.certificate)
 
     def renew_stores(self) -> None:
-        """Show etcd and PostgreSQL a new certificate."""
+        """Replace the client certificate for etcd and PostgreSQL."""
         self.stores.fill(self.first.issue("stores", "a-process"), self.first.certificate)
 
     @property
     def postgres(self) -> dict[str, Path]:
-        """What PostgreSQL is started with."""
+        """The TLS settings of PostgreSQL."""
         cert, key = self.servers
         return {"ssl_cert_file": cert, "ssl_key_file": key, "ssl_ca_file": self.first.certificate}
 
     def context(self) -> ssl.SSLContext:
-        """What a caller believes and shows."""
+        """Return the TLS context of a caller: it trusts both authorities and presents its certificate."""
         authorities = self.first.certificate.read_text() + self.second.certificate.read_text()
         context = ssl.create_default_context(cadata=authorities)
         context.load_cert_chain(*self.caller)
         return context
 
     def variables(self, dsn: str) -> dict[str, str]:
-        """The settings that all processes and commands share."""
+        """Return the settings that all processes and commands share."""
         files = {"sslrootcert": self.stores.ca, "sslcert": self.stores.cert, "sslkey": self.stores.key}
         named = "".join(f"&{name}={path}" for name, path in files.items())
         return {
@@ -67,7 +68,7 @@ class ClusterCertificates:
         }
 
     def of(self, *, gate: bool) -> dict[str, str]:
-        """The settings of a gate, or of a node."""
+        """Return the settings of a gate, or of a node."""
         shown = self.gate if gate else self.node
         settings = {"WIRE__TLS_CA": shown.ca, "WIRE__TLS_CERT": shown.cert, "WIRE__TLS_KEY": shown.key}
         if gate:

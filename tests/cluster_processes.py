@@ -34,18 +34,18 @@ LEASE_TTL_S = 3.0
 
 @dataclass(frozen=True)
 class Shape:
-    """What a cluster consists of when it starts.
+    """The processes and settings that a cluster starts with.
 
     Attributes:
-        nodes: how many; they are called n1, n2, …
-        gates: how many; they are called gate-1, gate-2, …
-        shards: a power of two.
-        members: of etcd.
-        lease_ttl_s: how long a silent process keeps its place.
-        application: what the nodes serve.
-        detoured: the nodes whose connections lead through proxies.
-        tls: whether all links are encrypted.
-        standby: whether PostgreSQL has a synchronous standby, which nodes know as well.
+        nodes: number of nodes, named n1, n2, …
+        gates: number of gates, named gate-1, gate-2, …
+        shards: number of shards, a power of two.
+        members: number of etcd members.
+        lease_ttl_s: time after which a silent process loses its lease.
+        application: the application that the nodes serve.
+        detoured: the nodes whose connections go through proxies.
+        tls: encrypt all connections.
+        standby: give PostgreSQL a synchronous standby, which is in the nodes' DSN too.
     """
 
     nodes: int = 3
@@ -76,7 +76,7 @@ class Detours:
     listen: int
 
     def variables(self, dsn: str) -> dict[str, str]:
-        """Return the node's settings, so that it knows nothing but the proxies."""
+        """Return settings that replace every address by that of a proxy."""
         return {
             "GOVERSE_ETCD__ENDPOINTS": ",".join(f"http://127.0.0.1:{proxy.port}" for proxy in self.etcd),
             "GOVERSE_POSTGRES__DSN": dsn.replace(f":{_port_of(dsn)}/", f":{self.postgres.port}/"),
@@ -85,16 +85,16 @@ class Detours:
 
 
 class Processes:
-    """The processes by name.
+    """The processes of a cluster, by name.
 
     Attributes:
-        shape: what was started.
+        shape: the shape that the cluster started with.
         gates: the address of each gate.
-        etcd: its members.
-        postgres: the server.
-        standby: the one that follows it, or None.
+        etcd: the etcd cluster.
+        postgres: the PostgreSQL server.
+        standby: its synchronous standby, or None.
         detours: the proxies of each node that has them.
-        certificates: those of an encrypted cluster.
+        certificates: the certificates, or None without TLS.
     """
 
     def __init__(
@@ -145,13 +145,13 @@ class Processes:
         return dict(self._env)
 
     def command(self, *arguments: str, **variables: str) -> str:
-        """Run a command to its end, with further settings, and return what it printed."""
+        """Run a command with further settings, check that it succeeds, and return its output."""
         done = self.attempt(*arguments, **variables)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def attempt(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end, however that may be; a setting that is empty here is left out."""
+        """Run a command and return its result, also if it fails. A setting that is empty here is removed."""
         given = {**self._env, **variables}
         return subprocess.run(
             [sys.executable, "-m", "goverse_cli", *arguments],
@@ -163,7 +163,7 @@ class Processes:
         )
 
     async def detour(self, name: str, undo: AsyncExitStack) -> None:
-        """Lead what node ``name`` says and is told through proxies; before it starts."""
+        """Put proxies around node ``name``, for all its connections. Call this before it starts."""
         (listen,) = free_ports(1)
         members = [await undo.enter_async_context(proxy_to(member.port)) for member in self.etcd.members]
         postgres = await undo.enter_async_context(proxy_to(_port_of(self.postgres.dsn)))
@@ -190,23 +190,23 @@ class Processes:
             self._running[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def log(self, name: str) -> str:
-        """What the process ``name`` wrote, all that ever had this name."""
+        """Return the log of all processes that had this name."""
         return (self._folder / f"{name}.log").read_text(errors="replace")
 
     def pid(self, name: str) -> int:
-        """The process that runs under this name."""
+        """Return the id of the running process of this name."""
         return self._running[name].pid
 
     def signal(self, name: str, number: signals.Signals) -> None:
         self._running[name].send_signal(number)
 
     async def end(self, name: str, number: signals.Signals) -> int:
-        """Send a signal, and wait for the process's end; return its exit code."""
+        """Send a signal and wait until the process ends; return its exit code."""
         self.signal(name, number)
         return await self.gone(name)
 
     async def gone(self, name: str) -> int:
-        """Wait for the end of a process that something else ends; return its exit code."""
+        """Wait for a process that was ended in another way; return its exit code."""
         return await asyncio.to_thread(self._running.pop(name).wait, PATIENCE_S)
 
     def ended(self) -> dict[str, int]:
@@ -215,7 +215,7 @@ class Processes:
         return {name: code for name, code in codes.items() if code is not None}
 
     async def ready(self, gate: str | None = None) -> None:
-        """Wait until one gate, or each one that runs, says that every shard is served."""
+        """Wait until one gate, or each running one, reports that every shard is served."""
         for name in [gate] if gate else [name for name in self.gates if name in self._running]:
             await self._ready(self.gates[name])
 
@@ -239,7 +239,7 @@ class Processes:
                 raise AssertionError(f"the cluster is not ready: {last}\n{logs}") from None
 
     def client(self, timeout_s: float = 5.0) -> httpx.AsyncClient:
-        """A client of the gates."""
+        """Return an HTTP client for the gates."""
         verify = self.certificates.context() if self.certificates else True
         return httpx.AsyncClient(trust_env=False, timeout=timeout_s, verify=verify)
 
@@ -257,7 +257,7 @@ def _port_of(url: str) -> int:
 
 
 def dsn_of(*servers: Server) -> str:
-    """Return the address of a database that one of these servers has, whichever is the primary."""
+    """Return a DSN with the hosts of all these servers; a client looks for the primary among them."""
     user, _, rest = servers[0].dsn.partition("@")
     hosts = [one.dsn.partition("@")[2].partition("/")[0] for one in servers]
     return f"{user}@{','.join(hosts)}/{rest.partition('/')[2]}"
@@ -265,17 +265,17 @@ def dsn_of(*servers: Server) -> str:
 
 @asynccontextmanager
 async def following(primary: Server) -> AsyncIterator[Server]:
-    """Run a synchronous standby of ``primary``: nothing is committed there without it."""
+    """Run a synchronous standby of ``primary``: every commit waits for it."""
     with server(Path("/var/tmp"), standby_of=primary) as standby:
         execute(primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
         async with asyncio.timeout(PATIENCE_S):
-            while "sync" not in execute(primary, "SELECT sync_state FROM pg_stat_replication"):  # noqa: ASYNC110  # told by a server
+            while "sync" not in execute(primary, "SELECT sync_state FROM pg_stat_replication"):  # noqa: ASYNC110  # the state of another server
                 await asyncio.sleep(0.05)
         yield standby
 
 
 def execute(on: Server, *statements: str) -> str:
-    """Run statements, each for itself, and return what they print."""
+    """Run statements one by one, each in its own transaction, and return their output."""
     words = [word for statement in statements for word in ("-c", statement)]
     done = subprocess.run(["psql", "-qAt", on.dsn, *words], check=True, capture_output=True, text=True)
     return done.stdout

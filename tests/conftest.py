@@ -1,4 +1,4 @@
-"""What holds for all tests: a machine that is busy besides makes examples slow, and never wrong."""
+"""Settings of all tests. Hypothesis sets no deadline: on a busy machine an example may be slow without being wrong."""
 
 from hypothesis import HealthCheck, settings
 

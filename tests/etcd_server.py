@@ -34,7 +34,7 @@ class EtcdMember:
     """One process of etcd.
 
     Attributes:
-        url: its address for clients.
+        url: the address for clients.
     """
 
     name: str
@@ -49,7 +49,7 @@ class EtcdMember:
         return int(self.url.rpartition(":")[2])
 
     def start(self) -> None:
-        """Start it, and do not wait until it answers. It dies with the test, however that ends."""
+        """Start the process without waiting until it answers. The kernel kills it when the test process ends."""
         assert self.process is None, f"{self.name} runs already"
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "log").open("ab") as log:
@@ -64,39 +64,39 @@ class EtcdMember:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Send SIGKILL and wait until the process ends."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End it in order."""
+        """Send SIGTERM and wait until the process ends."""
         self._end(signal.SIGTERM)
 
     def pause(self) -> None:
-        """Freeze it: the kernel keeps its connections."""
+        """Freeze the process. The kernel keeps its connections open."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Continue a frozen process."""
         self._signal(signal.SIGCONT)
 
     def wipe(self) -> None:
-        """Forget all that it knows; it must not run."""
+        """Delete the member's data. The process must not run."""
         assert self.process is None, f"{self.name} still runs"
         shutil.rmtree(self.folder / "data")
 
     def save(self) -> None:
-        """Make a backup of all that it knows; it must not run."""
+        """Make a backup of the member's data. The process must not run."""
         assert self.process is None, f"{self.name} still runs"
         shutil.rmtree(self.folder / "backup", ignore_errors=True)
         shutil.copytree(self.folder / "data", self.folder / "backup")
 
     def restore(self) -> None:
-        """Know what the backup knows; it must not run."""
+        """Replace the member's data by the backup. The process must not run."""
         self.wipe()
         shutil.copytree(self.folder / "backup", self.folder / "data")
 
     def log(self) -> str:
-        """The end of what it wrote."""
+        """Return the last 2000 characters of its log."""
         path = self.folder / "log"
         return path.read_text(errors="replace")[-2000:] if path.exists() else ""
 
@@ -114,7 +114,7 @@ class EtcdMember:
 
 @dataclass
 class EtcdCluster:
-    """All members."""
+    """The members of one etcd cluster."""
 
     members: list[EtcdMember]
     context: ssl.SSLContext | None = None
@@ -122,11 +122,11 @@ class EtcdCluster:
 
     @property
     def urls(self) -> list[str]:
-        """Every member's address for clients."""
+        """The address of each member for clients."""
         return [member.url for member in self.members]
 
     async def ask(self, path: str, body: dict[str, Any], member: EtcdMember | None = None, token: str = "") -> Any:
-        """Ask over etcd's JSON gateway: what tests need and the client does not have."""
+        """Send a request to etcd's JSON gateway, for operations that tests need and the client lacks."""
         member = member or next(member for member in self.members if member.process is not None)
         headers = {"Authorization": token} if token else {}
         async with httpx.AsyncClient(verify=self.context or False, trust_env=False, timeout=PATIENCE_S) as client:
@@ -135,12 +135,12 @@ class EtcdCluster:
         return answer.json()
 
     async def compact(self) -> None:
-        """Forget all history before the newest revision."""
+        """Compact the history up to the newest revision."""
         header = (await self.ask("kv/range", {"key": "AA==", "limit": 1}))["header"]
         await self.ask("kv/compaction", {"revision": header["revision"], "physical": True})
 
     async def leader(self) -> EtcdMember:
-        """The member that leads."""
+        """Return the member that is the Raft leader."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 for member in self.members:
@@ -151,7 +151,7 @@ class EtcdCluster:
                 await asyncio.sleep(0.02)
 
     async def healthy(self, member: EtcdMember | None = None) -> None:
-        """Wait until a member, or each one that was started, answers a read that needs a quorum."""
+        """Wait until a member, or each running one, answers a read that needs a quorum."""
         for one in [member] if member else [one for one in self.members if one.process is not None]:
             async with asyncio.timeout(PATIENCE_S):
                 while not await self._is_healthy(one):
@@ -167,7 +167,7 @@ class EtcdCluster:
         return answer.status_code == 200
 
     def end(self) -> None:
-        """Kill what runs."""
+        """Kill all running members."""
         for member in self.members:
             member.kill()
 
@@ -211,14 +211,14 @@ def _context(authority: Authority, tls: dict[str, Path]) -> ssl.SSLContext:
 async def etcd_cluster(
     folder: Path, *, members: int = 1, options: Sequence[str] = (), authority: Authority | None = None
 ) -> AsyncIterator[EtcdCluster]:
-    """An etcd that is healthy, until the block ends; with TLS where an authority signs for it."""
+    """Run a healthy etcd cluster until the block ends, with TLS if there is an authority to sign its certificate."""
     for attempt in range(STARTS_MAX):
         cluster = _cluster(folder / str(attempt), members, options, authority)
         try:
             for member in cluster.members:
                 member.start()
             await cluster.healthy()
-        except (AssertionError, TimeoutError):  # somebody else took a port meanwhile
+        except (AssertionError, TimeoutError):  # another process took one of the ports
             cluster.end()
             if attempt == STARTS_MAX - 1:
                 raise

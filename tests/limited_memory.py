@@ -1,7 +1,7 @@
-"""A limit of memory for one process: a real control group where this machine lets us make one, else only its files.
+"""A memory limit for one process: a real control group where the machine allows it, otherwise only its files.
 
-Where the group is real the kernel ends a process that takes more. Where it is not, the process reads the same file
-from a folder, and whoever looks compares its peak with the limit.
+In a real group the kernel kills a process that exceeds the limit. Otherwise the process reads the same limit file from
+a folder, and the test compares the peak of its memory with the limit.
 """
 
 from __future__ import annotations
@@ -17,20 +17,25 @@ from goverse.telemetry.control_group import MOUNTED
 
 @dataclass(frozen=True)
 class Limit:
-    """Where a process reads its limit, and the list of members that it joins, if the limit is real."""
+    """A memory limit.
+
+    Attributes:
+        mounted: the folder from which a process reads its limit.
+        members: the member list of the real control group, or None.
+    """
 
     mounted: Path
     members: Path | None
 
     @property
     def joining(self) -> list[str]:
-        """Words before a command that put it into the group."""
+        """The words to put before a command so that it runs in the group."""
         return ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self.members)] if self.members else []
 
 
 @contextmanager
 def memory_limit(limit_bytes: int, folder: Path) -> Iterator[Limit]:
-    """Limit memory to ``limit_bytes``; what is not real stands in ``folder``."""
+    """Limit memory to ``limit_bytes``; without a real group, write the limit file to ``folder``."""
     for parent, name in ((MOUNTED / "memory", "memory.limit_in_bytes"), (MOUNTED, "memory.max")):
         group = parent / f"goverse-test-{uuid4().hex[:12]}"
         try:
@@ -40,7 +45,7 @@ def memory_limit(limit_bytes: int, folder: Path) -> Iterator[Limit]:
         try:
             (group / name).write_text(str(limit_bytes))
         except OSError:
-            group.rmdir()  # a group without the controller of memory
+            group.rmdir()  # the memory controller is not enabled here
             continue
         try:
             yield Limit(MOUNTED, group / "cgroup.procs")

@@ -1,8 +1,8 @@
-"""Is what the callers of one object saw what one copy of it, asked one call at a time, could have shown them?
+"""Linearizability check: the replies of one object must be possible for a single copy that runs one call at a time.
 
-The object is a log: a writing call appends its own number and answers with all entries, a reading one answers them.
-So every answer names the calls that came before it, and the check needs no search: answers must be prefixes of the
-final log, in the order in which calls followed each other in real time.
+The object is a log. A writing call appends its own number and returns all entries; a reading call returns them.
+So every reply names the calls that took effect before it, and the check needs no search: replies must be prefixes of
+the final log, in the order in which calls followed each other in real time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,11 +11,11 @@ from enum import Enum, auto
 
 
 class Outcome(Enum):
-    """What the caller knows of a call."""
+    """The caller's knowledge of the effect of a call."""
 
     DONE = auto()
     FAILED = auto()  # it had no effect
-    UNKNOWN = auto()  # it may have had its effect, or have it later
+    UNKNOWN = auto()  # it may have had an effect, or may have one later
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Observation:
     Attributes:
         entry: the number that it appends, or None for a reading call.
         called: when it began.
-        returned: when its answer came; not looked at where the outcome is unknown.
-        outcome: what the caller knows.
-        seen: the entries that it was answered with, or None where the answer told none.
+        returned: when its reply arrived; ignored if the outcome is unknown.
+        outcome: the caller's knowledge of its effect.
+        seen: the entries in the reply, or None if it had none.
     """
 
     entry: int | None
@@ -38,7 +38,7 @@ class Observation:
 
 
 def complaints(history: Iterable[Observation], final: Sequence[int]) -> list[str]:
-    """Return why `history` with `final` as its outcome is not linearizable; empty when it is."""
+    """Return the reasons why `history`, ending in `final`, is not linearizable; empty if it is."""
     found: list[str] = []
     if len(set(final)) != len(final):
         found.append(f"an entry took effect twice: {list(final)}")
@@ -50,9 +50,9 @@ def complaints(history: Iterable[Observation], final: Sequence[int]) -> list[str
 
 
 def _out_of_order(placed: Sequence[tuple[int, Observation]]) -> Iterable[str]:
-    """Yield the calls that do not see what a call saw that ended before they began.
+    """Yield the calls that miss entries which an earlier call saw. Earlier means that it ended before they began.
 
-    One pass in the order of time: of all calls that ended before, the one that saw most demands most.
+    One pass in the order of time is enough: of all earlier calls, the one that saw the longest log sets the bound.
     """
     ended = sorted(
         ((place, one) for place, one in placed if one.outcome is not Outcome.UNKNOWN), key=lambda each: each[1].returned
@@ -80,7 +80,7 @@ def _alone(one: Observation, final: Sequence[int]) -> Iterable[str]:
 
 
 def _place(one: Observation, final: Sequence[int]) -> int | None:
-    """How many entries the log had right after the call, where that can be known."""
+    """Return the number of entries in the log right after the call, or None if it is unknown."""
     if one.seen is not None:
         return len(one.seen)
     if one.entry is not None and one.entry in final:

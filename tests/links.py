@@ -1,4 +1,4 @@
-"""Links on a test's bench: a node, a server before it, and links to that over loopback."""
+"""Test bench for links: a node, a link server in front of it, and links to that server over loopback."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUICK = WireOptions(backoff_s=0.01, backoff_s_max=0.05, connect_timeout_s=5.0)
 
 @asynccontextmanager
 async def ledgers() -> AsyncIterator[Node]:
-    """A node with the objects of the link contract."""
+    """Run a node with the objects of the link contract."""
     store = MemoryStore()
     await store.open()
     node = Node(Registry(CLASSES), store)
@@ -43,7 +43,7 @@ async def ledgers() -> AsyncIterator[Node]:
 
 @asynccontextmanager
 async def server_of(link: Carrier, **parts: Any) -> AsyncIterator[tuple[LinkServer, str]]:
-    """Serve a link on a free port; give the server and its address."""
+    """Serve a link on a free port; yield the server and its address."""
     wanted = parts.pop("address", f"127.0.0.1:{free_port()}")  # reserved: another server may take its place
     server = LinkServer(link, parts.pop("hello", NODE), **{"options": QUICK, **parts})
     try:
@@ -55,7 +55,7 @@ async def server_of(link: Carrier, **parts: Any) -> AsyncIterator[tuple[LinkServ
 
 @asynccontextmanager
 async def link_to(address: str, *, connected: bool = True, **parts: Any) -> AsyncIterator[GrpcLink]:
-    """A link to an address, by default one that is connected."""
+    """Open a link to an address and, by default, wait until it is connected."""
     hello = parts.pop("hello", GATE)
     link = GrpcLink(address, hello, **{"options": QUICK, **parts})
     link.start()
@@ -69,7 +69,7 @@ async def link_to(address: str, *, connected: bool = True, **parts: Any) -> Asyn
 
 @dataclass
 class Pair:
-    """Both ends of a stream, and the node behind."""
+    """Both ends of a stream, and the node behind the server."""
 
     node: Node
     server: LinkServer
@@ -79,7 +79,7 @@ class Pair:
 
 @asynccontextmanager
 async def pair(**options: Any) -> AsyncIterator[Pair]:
-    """A node, a server before it and a link to it; ``options`` are those of the wire, on both ends."""
+    """Run a node, its link server and a link to it; ``options`` are the wire options of both ends."""
     chosen = replace(QUICK, **options)
     async with (
         ledgers() as node,
@@ -91,7 +91,7 @@ async def pair(**options: Any) -> AsyncIterator[Pair]:
 
 @asynccontextmanager
 async def stranger(connect: Callable[[Any, Any], Awaitable[None]]) -> AsyncIterator[str]:
-    """A server that answers a link's stream with ``connect``, whatever that does; give its address."""
+    """Run a server whose stream handler is ``connect``, a peer that may break the protocol; yield its address."""
     handler: Any = grpc.stream_stream_rpc_method_handler(cast("Any", connect))
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Connect": handler}),))

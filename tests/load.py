@@ -1,16 +1,16 @@
-"""What calls under way came to, for tests that change something beneath them."""
+"""Counters of background calls, for tests that change the system under load."""
 
 from tests.nodes import until
 
 
 class Load:
-    """Calls that came back, and those that failed."""
+    """The number of completed calls, and the failures."""
 
     def __init__(self) -> None:
         self.done = 0
         self.failed: list[str] = []
 
     async def goes_on(self, calls: int = 20) -> None:
-        """Wait until so many more came back."""
+        """Wait until more than ``calls`` further calls have completed."""
         counted = self.done
         await until(lambda: self.done > counted + calls)

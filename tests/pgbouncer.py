@@ -1,4 +1,4 @@
-"""A PgBouncer of a test's own, in front of one PostgreSQL."""
+"""A private PgBouncer for one test, in front of one PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _PATIENCE_S = 20.0
 
 @dataclass(frozen=True)
 class Pooler:
-    """A pooler that runs."""
+    """A running PgBouncer."""
 
     dsn: str
     _folder: Path
     _process: subprocess.Popen[bytes]
 
     def stop(self) -> None:
-        """End it, and with it every connection."""
+        """End the process and thus every connection."""
         self._process.terminate()
         self._process.wait(_PATIENCE_S)
 
 
 @contextmanager
 def pgbouncer(running: Server, mode: str, *, port: int = 0, pool_size: int = 20, more: str = "") -> Iterator[Pooler]:
-    """Run a pooler in a mode: ``session``, ``transaction`` or ``statement``."""
+    """Run PgBouncer with a pool mode: ``session``, ``transaction`` or ``statement``."""
     target = urlsplit(running.dsn)
     port = port or free_port()
     folder = Path(tempfile.mkdtemp(prefix="goverse-pgbouncer-", dir="/var/tmp"))
@@ -58,7 +58,7 @@ default_pool_size = {pool_size}
         encoding="utf-8",
     )
     command = [PROGRAM, str(folder / "pgbouncer.ini")]
-    if os.geteuid() == 0:  # it refuses to run as root
+    if os.geteuid() == 0:  # PgBouncer refuses to run as root
         for path in (folder, *folder.iterdir()):
             shutil.chown(path, "postgres", "postgres")
         command = ["runuser", "-u", "postgres", "--", *command]

@@ -24,7 +24,7 @@ class UnreadableMark(Exception):
 
 
 def marks_in(paths: Iterable[Path]) -> list[Mark]:
-    """Every (id, place) pair carried by tests in these files, in order."""
+    """Return all pairs of requirement id and place in these files, in order."""
     found: list[Mark] = []
     for path in paths:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))

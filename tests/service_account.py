@@ -1,4 +1,4 @@
-"""A Pod's view of Kubernetes: an API server over TLS, and the folder and the environment by which a Pod knows it."""
+"""A Pod's view of Kubernetes: an API server over TLS, with the mounted files and environment variables to reach it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ASKED = f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{OWNER}"
 
 
 def stateful_set(replicas: Any = 3, **metadata: str) -> dict[str, Any]:
-    """Return the StatefulSet of the nodes as the API server tells it."""
+    """Return the StatefulSet of the nodes as the API server shows it."""
     return {
         "kind": "StatefulSet",
         "apiVersion": "apps/v1",
@@ -30,12 +30,12 @@ def stateful_set(replicas: Any = 3, **metadata: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ServiceAccount:
-    """What Kubernetes gives a Pod.
+    """The files and variables that Kubernetes provides to a Pod.
 
     Attributes:
         server: the API server.
-        folder: token and authority, as they are mounted.
-        environ: address of the server, and who the Pod is.
+        folder: the mounted folder with the token and the certificate authority.
+        environ: the address of the server, and the Pod's name and namespace.
     """
 
     server: ApiServer
@@ -49,7 +49,7 @@ class ServiceAccount:
 
 @contextmanager
 def service_account(folder: Path) -> Iterator[ServiceAccount]:
-    """Serve an API over TLS that knows the nodes' StatefulSet, and be its Pod number 1."""
+    """Run an API server that has the nodes' StatefulSet, and yield the service account of its Pod 1."""
     authority = Authority(folder / "authority")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.issue("api", "127.0.0.1"))

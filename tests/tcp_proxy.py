@@ -13,19 +13,19 @@ CHUNK = 64 * 1024
 
 
 class Way(Enum):
-    """In which direction bytes go."""
+    """A direction of traffic."""
 
-    THERE = auto()  # from whoever connected to the target
+    THERE = auto()  # from the client to the target
     BACK = auto()
 
 
 class TcpProxy:
-    """Passes bytes on to one port, until it is told otherwise.
+    """A proxy that forwards connections to one port, and delays or breaks them on demand.
 
     Attributes:
-        port: where to connect instead.
-        streams_begun: how many connections were made through it.
-        passed_bytes: how many bytes were passed on each way.
+        port: the port of the proxy.
+        streams_begun: number of connections that clients opened.
+        passed_bytes: number of bytes forwarded in each direction.
     """
 
     def __init__(self, target_port: int, host: str) -> None:
@@ -42,36 +42,36 @@ class TcpProxy:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen; on the same port again where it listened before."""
+        """Listen. After `stop`, listen on the same port again."""
         self._server = await asyncio.start_server(self._serve, self._host, self.port)
 
     def cut(self) -> None:
-        """Reset every connection; new ones are made."""
+        """Reset every connection, and accept new ones."""
         for writer in tuple(self._writers):
             writer.transport.abort()
 
     def refuse(self) -> None:
-        """Reset every connection, and those that are still made."""
+        """Reset every connection, and every new one until `release`."""
         self._refusing = True
         self.cut()
 
     def hold(self, *ways: Way) -> None:
-        """Keep every connection, new ones too, and pass nothing on: what a network does that drops packets.
+        """Keep all connections open and forward nothing, like a network that drops packets. New ones are held too.
 
         Args:
-            ways: only these; both where none is named.
+            ways: the directions to hold; both by default.
         """
         for way in ways or Way:
             self._flowing[way].clear()
 
     def release(self) -> None:
-        """Pass everything on again, first of all what was held."""
+        """Forward again, beginning with the held bytes, and accept connections again."""
         self._refusing = False
         for flowing in self._flowing.values():
             flowing.set()
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening, and reset every connection."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -103,7 +103,7 @@ class TcpProxy:
                     pump.cancel()
                 await asyncio.gather(*pumps, return_exceptions=True)
         except (OSError, asyncio.CancelledError):
-            pass  # nobody is there behind, or the proxy was stopped
+            pass  # the target does not listen, or the proxy was stopped
         finally:
             for one in (writer, onward):
                 if one is not None:
@@ -122,7 +122,7 @@ class TcpProxy:
 
 @contextlib.asynccontextmanager
 async def proxy_to(target_port: int, *, host: str = "127.0.0.1") -> AsyncIterator[TcpProxy]:
-    """A proxy that listens, until the block ends."""
+    """Run a proxy in front of a port until the block ends."""
     proxy = TcpProxy(target_port, host)
     await proxy.start()
     try:

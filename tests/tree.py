@@ -1,7 +1,7 @@
-"""The repository as the tests about it see it.
+"""The files of the repository, for tests about the source code.
 
-Files are what git would commit, so that caches and environments never count; in a copy without git (a
-source archive) the same is told by folder names.
+Only files that git would commit are listed, so caches and environments do not count. In a copy without git, such as a
+source archive, known folder names are left out instead.
 """
 
 import ast
@@ -41,7 +41,7 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 @cache
 def repository_files(root: Path = ROOT) -> tuple[Path, ...]:
-    """Every file of the repository, sorted, committed or about to be."""
+    """Return every file that is committed or would be, sorted."""
     if (root / ".git").exists():
         listing = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -56,7 +56,7 @@ def repository_files(root: Path = ROOT) -> tuple[Path, ...]:
 
 
 def python_files(*folders: str) -> list[Path]:
-    """The Python files below these folders of the repository, without those that protoc writes."""
+    """Return the Python files below these folders, without those that protoc generates."""
     return [
         path
         for path in repository_files()
@@ -65,12 +65,12 @@ def python_files(*folders: str) -> list[Path]:
 
 
 def shown(path: Path) -> str:
-    """The path as a reader of a failure knows it."""
+    """Return the path relative to the repository, for messages."""
     return path.relative_to(ROOT).as_posix()
 
 
 def functions(tree: ast.Module) -> Iterator[tuple[str, FunctionNode]]:
-    """Every function with its dotted name inside the module."""
+    """Yield every function with its dotted name inside the module."""
     yield from _functions(tree, "")
 
 
@@ -95,7 +95,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def load_module(path: Path) -> ModuleType:
-    """The module of a file that is part of no package, such as a script."""
+    """Load a file that does not belong to a package, such as a script, as a module."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -1,6 +1,6 @@
 """A cluster in one process: real nodes, keepers and routers over an in-memory etcd and store.
 
-A node's process is killed as a whole (``kill``: it answers no call any more, and its lease expires) or shuts down.
+A node either is killed (``kill``: it stops answering, and its lease expires) or shuts down in order.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class Observer:
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
-                while not condition():  # noqa: ASYNC110  # told by another process
+                while not condition():  # noqa: ASYNC110  # another process changes it
                     await asyncio.sleep(POLL_S)
                 return
         raise AssertionError(f"{what} was not seen within {patience_s:g} s; shards by owner: {dict(self.owners())}")
