@@ -6,7 +6,7 @@ of the limit is measured ten times a second, and the bound follows it:
 1. From ``NEAR`` (85 %) on, if use exceeds its mark by more than ``_GROWN`` (0.5 % of the limit), the bound becomes 10 %
    less than objects hold now, and the mark moves to the current use. Constant use does not lower the bound.
 2. Otherwise the bound rises, per measurement: by 10 % below ``FAR`` (75 %), where the mark is removed; by 0.1 % up to
-   ``NEAR``; by 0.01 % up to ``TIGHT`` (90 %), so that a low bound does not stay for ever; not at all above it.
+   ``NEAR``; by 0.01 % up to ``TIGHT`` (90 %), so that a low bound recovers in time; above it not at all.
 3. Rises that add up to 10 % move the mark down by ``_GROWN``, but not below the current use. This mirrors rule 1, so
    use that oscillates around one level cannot lower the bound permanently.
 4. Freed memory that the allocator keeps still counts as used. It is returned to the kernel when the bound falls, and
