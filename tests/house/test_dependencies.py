@@ -58,7 +58,7 @@ def _distributions_of(folders: Iterable[str]) -> set[str]:
     return {_normal(name) for module in foreign for name in providers.get(module, [module])}
 
 
-def test_what_ships_imports_what_is_declared_and_no_more() -> None:
+def test_shipped_code_imports_exactly_what_is_declared() -> None:
     declared, imported = _names(_project()[""]), _distributions_of(PACKAGES)
 
     assert imported - declared == set(BROUGHT_ALONG)

@@ -53,7 +53,7 @@ def test_every_root_holds_its_package_and_nothing_loose() -> None:
         assert (ROOT / folder / package / "py.typed").is_file()
 
 
-def test_no_package_stands_outside_the_known_roots() -> None:
+def test_no_package_is_outside_the_known_roots() -> None:
     found = {(path.parent.parent.name, path.parent.name) for path in ROOT.glob("*/goverse*/__init__.py")}
 
     assert found == set(PACKAGES.items())

@@ -12,7 +12,7 @@ EMPTY_NAMES = {
 SOURCE_FOLDERS = (*PACKAGES, "benchmarks", "sample-app", "scripts/operate", "tests")
 
 
-def test_no_name_says_nothing() -> None:
+def test_no_module_has_a_meaningless_name() -> None:
     unnamed = [
         shown(path)
         for path in python_files(*SOURCE_FOLDERS)
@@ -23,7 +23,7 @@ def test_no_name_says_nothing() -> None:
     assert unnamed == []
 
 
-def test_every_module_opens_with_what_it_is_for() -> None:
+def test_every_module_opens_with_a_docstring() -> None:
     silent: list[str] = []
     for path in python_files(*SOURCE_FOLDERS):
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ def test_names_are_few_and_sorted() -> None:
     assert len(names) == len(set(names))
 
 
-def test_what_is_visible_is_what_is_exported() -> None:
+def test_visible_names_equal_the_exports() -> None:
     visible = {
         name for name, value in vars(goverse).items() if not name.startswith("_") and not isinstance(value, ModuleType)
     }

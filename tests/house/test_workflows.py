@@ -128,7 +128,7 @@ jobs:
         ("make test", "|\n          a\n          b\n          c\n          d", "logic in a workflow"),
     ],
 )
-def test_what_is_wrong_with_a_workflow_is_noticed(before: str, after: str, complaint: str) -> None:
+def test_each_violation_in_a_workflow_is_reported(before: str, after: str, complaint: str) -> None:
     assert list(complaints(GOOD)) == []
     assert before in GOOD
     assert any(complaint in found for found in complaints(GOOD.replace(before, after, 1)))

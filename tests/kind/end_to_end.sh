@@ -29,7 +29,7 @@ finish() {
         kill -KILL "$forward"
     fi
     if [ "$status" -ne 0 ]; then
-        step "what the cluster says after the failure"
+        step "state of the cluster after the failure"
         kube get pods,jobs,events --output wide
         kube logs --prefix --tail 60 --selector "app.kubernetes.io/instance=$release" --all-containers
         cat "$work"/*.log
@@ -125,4 +125,4 @@ chart uninstall "$release" --wait --timeout 10m
 left=$(kube get pods,services,statefulsets,deployments,jobs --selector "app.kubernetes.io/instance=$release" --output name)
 [ -z "$left" ] || { echo "left behind: $left" >&2 && exit 1; }
 kube get persistentvolumeclaims
-echo "all of it is as it should be"
+echo "the end-to-end test passed"

@@ -55,7 +55,7 @@ def cmdline(pid: str) -> str:
 def test_all_steps_run_in_order(tmp_path: Path) -> None:
     done, commands = run(tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.rstrip().endswith("all of it is as it should be")
+    assert done.stdout.rstrip().endswith("the end-to-end test passed")
     given = [command for command in commands if "kind-trial" in command or command.startswith(("docker", "kind"))]
     order = [
         "docker buildx build --load --file gate/Dockerfile",
@@ -82,6 +82,6 @@ def test_a_call_that_fails_under_load_fails_the_script_which_prints_the_state_of
 ) -> None:
     done, commands = run(tmp_path, **variables)
     assert done.returncode == 1
-    assert "what the cluster says after the failure" in done.stdout
+    assert "state of the cluster after the failure" in done.stdout
     assert any("get pods,jobs,events" in command for command in commands)
     assert not any("upgrade" in command for command in commands)

@@ -84,7 +84,7 @@ def test_a_call_prints_the_result(server: Dev, folder: Path) -> None:
     assert (second.returncode, second.stdout, second.stderr) == (0, "3\n", "")
 
 
-def test_a_call_as_json_tells_version_position_and_replay(server: Dev, folder: Path) -> None:
+def test_a_call_as_json_has_version_position_and_replay(server: Dev, folder: Path) -> None:
     command = ("call", "-o", "json", "Counter", "keyed", "increment", "--key", "k1", "--url", server.url)
 
     first, again = (json.loads(goverse(*command, cwd=folder).stdout) for _ in range(2))
@@ -163,7 +163,7 @@ def test_without_a_server_a_call_exits_with_3_and_says_how_to_start_one(folder: 
     assert "goverse dev" in ended.stderr
 
 
-def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(server: Dev, folder: Path) -> None:
+def test_a_proxy_of_the_environment_is_not_used_for_loopback(server: Dev, folder: Path) -> None:
     proxy = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
 
     ended = goverse("call", "Counter", "proxied", "increment", "--url", server.url, cwd=folder, **proxy)

@@ -213,7 +213,7 @@ def test_errors_in_the_command_are_reported_before_the_start(tmp_path: Path, arg
     assert not (tmp_path / ".goverse").exists()
 
 
-def test_serving_other_machines_is_possible_and_warned_about(tmp_path: Path) -> None:
+def test_serving_other_machines_logs_a_warning(tmp_path: Path) -> None:
     application(tmp_path)
     allow = {"GOVERSE_GATE__ALLOW_UNAUTHENTICATED_REMOTE": "true"}
 
@@ -253,7 +253,7 @@ def test_the_first_call_needs_no_create_and_the_pid_is_that_of_the_command(tmp_p
         assert (int(pid[1].rstrip(",")), int(pid[4])) == (server.pid, server.server_pid())
 
 
-def test_a_first_call_of_what_has_to_be_created_comes_after_the_create(tmp_path: Path) -> None:
+def test_the_first_call_to_a_type_without_create_on_call_follows_its_create(tmp_path: Path) -> None:
     application(tmp_path, COUNTER.replace("Counter(Object)", "Attic(Object, create_on_call=False)"))
 
     with dev(tmp_path, "app.py", "--no-reload", LOG_FORMAT="text") as server:
@@ -390,7 +390,7 @@ def test_an_application_that_configures_logging_does_not_silence_the_server(tmp_
 
 
 @pytest.mark.requirement("OBJ-14")
-def test_the_configuration_says_who_may_delete(tmp_path: Path) -> None:
+def test_the_configuration_sets_access_to_delete(tmp_path: Path) -> None:
     application(tmp_path)
     (tmp_path / "goverse.yaml").write_text("objects:\n  Counter:\n    delete: anyone\n")
 

@@ -52,7 +52,7 @@ def steps(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("reload", ["--reload", "--no-reload"])
-def test_they_run_once_before_the_first_call_and_after_the_last_commit(tmp_path: Path, reload: str) -> None:
+def test_hooks_run_once_before_the_first_call_and_after_the_last_commit(tmp_path: Path, reload: str) -> None:
     application(tmp_path, HOOKED)
     with dev(tmp_path, "app.py", reload) as server:
         assert server.increment() == 1
@@ -62,7 +62,7 @@ def test_they_run_once_before_the_first_call_and_after_the_last_commit(tmp_path:
     assert steps(tmp_path) == ["start", "passivated", "stop"]
 
 
-def test_a_reload_closes_before_it_opens(tmp_path: Path) -> None:
+def test_a_reload_runs_stop_hooks_before_start_hooks(tmp_path: Path) -> None:
     app = application(tmp_path, HOOKED)
     with dev(tmp_path, "app.py") as server:
         assert server.increment() == 1

@@ -157,7 +157,7 @@ def test_a_broken_edit_while_a_reload_switches_leaves_the_code_before_it_serving
         holder.join(60)
 
 
-def test_a_server_that_dies_over_a_broken_file_leaves_an_answer_that_says_so(server: Dev, tmp_path: Path) -> None:
+def test_after_a_server_dies_over_a_broken_file_requests_get_an_error_that_says_so(server: Dev, tmp_path: Path) -> None:
     edit(tmp_path / "app.py", "int = 0", "int = 0 +")
     server.wait_for("still serving the old code")
     os.kill(server.server_pid(), signal.SIGKILL)
@@ -229,7 +229,7 @@ def test_a_server_process_that_keeps_dying_is_given_up(tmp_path: Path) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.requirement("WAL-1")
-def test_a_killed_supervisor_leaves_nothing_behind(server: Dev, tmp_path: Path) -> None:
+def test_a_killed_supervisor_leaves_no_process(server: Dev, tmp_path: Path) -> None:
     port = httpx.URL(server.url).port
     assert port is not None
     assert server.increment() == 1
@@ -246,7 +246,7 @@ def test_a_killed_supervisor_leaves_nothing_behind(server: Dev, tmp_path: Path) 
 
 
 @pytest.mark.chaos
-def test_a_killed_supervisor_takes_along_a_server_that_is_stuck_in_the_users_code(tmp_path: Path) -> None:
+def test_the_server_of_a_killed_supervisor_ends_even_if_it_is_stuck_in_user_code(tmp_path: Path) -> None:
     stuck = COUNTER + (
         "\n    @call\n    def hang(self) -> None:\n        import pathlib, time\n"
         '        pathlib.Path("begun").touch()\n        time.sleep(1000)\n'

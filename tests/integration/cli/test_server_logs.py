@@ -23,7 +23,7 @@ def records(text: str) -> list[dict[str, Any]]:
         (["gate", "--port", "0"], {"GOVERSE_ETCD__OPERATION_TIMEOUT_S": "0.2"}, "etcd"),
     ],
 )
-def test_a_server_that_cannot_start_says_so_in_json(
+def test_a_server_that_cannot_start_logs_the_error_in_json(
     tmp_path: Path, command: list[str], settings: dict[str, str], expected: str
 ) -> None:
     (tmp_path / "app.py").write_text(COUNTER)

@@ -100,7 +100,7 @@ def test_an_unreadable_password_file_is_reported(admin: str, run: Command, tmp_p
     assert "cannot be read: No such file or directory" in told["detail"]
 
 
-def test_a_database_is_made_checked_spoiled_and_cleaned(admin: str, run: Command) -> None:
+def test_a_database_is_created_verified_damaged_and_cleaned(admin: str, run: Command) -> None:
     code, told = run("db", "verify")
     assert code == 2
     assert "does not exist" in told["detail"]

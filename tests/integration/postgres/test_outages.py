@@ -196,7 +196,7 @@ async def test_a_server_that_is_read_only_for_a_while_only_costs_time(running: S
 
 
 @pytest.mark.requirement("DUR-1")
-async def test_of_several_servers_the_one_is_used_that_takes_writes(running: Server) -> None:
+async def test_of_several_servers_the_writable_one_is_used(running: Server) -> None:
     with server(Path("/var/tmp")) as other:
         await _allow_writes(other, False)
         first, second = (one.dsn.partition("@")[2].partition("/")[0] for one in (other, running))

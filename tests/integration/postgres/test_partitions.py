@@ -100,7 +100,9 @@ async def test_a_clock_that_jumped_leaves_rows_that_spoil_no_day(
     assert await wrong(connection) == []
 
 
-async def test_a_day_that_cannot_be_made_keeps_no_other_day_from_it(store: PostgresStore, connection: Any) -> None:
+async def test_a_partition_that_cannot_be_created_does_not_prevent_others(
+    store: PostgresStore, connection: Any
+) -> None:
     await drop_days(connection)
     await commit(store, 0)
     await connection.execute(

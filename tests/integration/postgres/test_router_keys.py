@@ -71,9 +71,7 @@ async def test_every_reply_of_a_batch_of_several_routers_is_found(store: Postgre
 
 @pytest.mark.requirement("DUR-2")
 @pytest.mark.parametrize("company", [0, 1], ids=["alone", "beside a conflict"])
-async def test_a_first_sending_that_comes_after_its_repetition_has_no_effect(
-    store: PostgresStore, company: int
-) -> None:
+async def test_a_first_attempt_that_arrives_after_its_retry_has_no_effect(store: PostgresStore, company: int) -> None:
     conflicting = [record(99, version=4)] * company
     assert await store.commit([*conflicting, record(1, fresh=False)])
 
@@ -88,7 +86,7 @@ async def test_a_first_sending_that_comes_after_its_repetition_has_no_effect(
 
 @pytest.mark.requirement("DUR-2")
 @pytest.mark.parametrize("company", [0, 1], ids=["alone", "beside a conflict"])
-async def test_a_repetition_of_what_took_effect_has_none(store: PostgresStore, company: int) -> None:
+async def test_a_retry_of_a_committed_call_has_no_effect(store: PostgresStore, company: int) -> None:
     conflicting = [record(99, version=4)] * company
     assert await store.commit([*conflicting, record(1)])
 

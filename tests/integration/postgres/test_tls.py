@@ -58,11 +58,11 @@ async def reason(dsn: str) -> GoverseError:
         await asyncio.wait_for(Connections(PostgresOptions(dsn=dsn)).dedicated(), 15.0)
     except Exception as error:
         return translated(error)
-    raise AssertionError("it was let in")
+    raise AssertionError("the connection was accepted")
 
 
 async def encrypted(connections: Connections) -> str:
-    """The authority of the certificate with which a new connection was let in."""
+    """Return the TLS version of a new connection and the issuer of its client certificate."""
     connection = await connections.dedicated()
     try:
         query = "SELECT version || ' ' || issuer_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
@@ -113,7 +113,7 @@ def test_options_of_the_driver_are_passed_on(tmp_path: Path) -> None:
         assert certificates_of(f"postgresql://db/x{query}") is None
 
 
-async def test_files_change_under_load_and_a_broken_pair_keeps_what_was_there(bench: Bench) -> None:
+async def test_files_change_under_load_and_a_broken_pair_keeps_the_previous_one(bench: Bench) -> None:
     connections = Connections(PostgresOptions(dsn=bench.dsn()))
     certificates = connections.certificates
     assert certificates is not None

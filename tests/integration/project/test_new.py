@@ -1,4 +1,4 @@
-"""`goverse new`: what it writes works at once, and it overwrites nothing."""
+"""`goverse new`: the new project works unchanged, and existing files are not overwritten."""
 
 import json
 import os

@@ -125,7 +125,7 @@ async def test_damage_below_a_snapshot_does_not_stop_a_start(tmp_path: Path) -> 
 
 
 @pytest.mark.requirement("WAL-1", "WAL-3")
-async def test_what_is_in_front_of_the_damage_can_be_restored(tmp_path: Path) -> None:
+async def test_records_before_the_damage_can_be_restored(tmp_path: Path) -> None:
     await filled(tmp_path / "source", 9)
     content = files_of(tmp_path / "source")
     (name,) = (name for name in content if name.endswith(".wal"))

@@ -358,7 +358,7 @@ def test_every_line_is_checked_before_anything_is_loaded(tmp_path: Path, wrong: 
     assert [path.name for path in tmp_path.iterdir()] == ["dump.ndjson"]
 
 
-def test_a_target_that_is_there_or_not_said_is_refused(dumped: Path, tmp_path: Path) -> None:
+def test_an_existing_or_missing_target_is_refused(dumped: Path, tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "mine").touch()
 

@@ -11,7 +11,7 @@ from goverse_node.stores.wal.directory import DataDirectory, Lock
 
 
 @pytest.mark.requirement("WAL-1")
-def test_a_lock_that_is_let_go_in_a_moment_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_is_released_soon_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory, flock = DataDirectory(tmp_path), fcntl.flock
     held = [os.open(directory.lock, os.O_RDWR | os.O_CREAT)]
     flock(held[0], fcntl.LOCK_EX)
@@ -29,7 +29,7 @@ def test_a_lock_that_is_let_go_in_a_moment_is_waited_for(tmp_path: Path, monkeyp
 
 
 @pytest.mark.requirement("WAL-1")
-def test_a_lock_that_is_held_on_is_refused_with_its_holder(tmp_path: Path) -> None:
+def test_a_lock_that_stays_held_is_refused_with_its_holder(tmp_path: Path) -> None:
     directory = DataDirectory(tmp_path)
     first = Lock(directory)
     with pytest.raises(StoreLocked, match=f"in use by process {os.getpid()}"):

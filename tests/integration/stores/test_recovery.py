@@ -249,7 +249,7 @@ async def test_a_manifest_older_than_the_log_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("WAL-1")
-async def test_damaged_marks_over_a_whole_log_are_only_worth_a_warning(
+async def test_damaged_marks_over_an_intact_log_only_log_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await filled(tmp_path, 5)

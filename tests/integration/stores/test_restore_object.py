@@ -216,7 +216,7 @@ def test_the_time_before_an_object_existed_is_named(tmp_path: Path) -> None:
     assert states(tmp_path) == {"c1": (1, {"value": 1})}
 
 
-def test_a_time_that_a_record_has_is_no_future_although_the_clock_was_set_back(tmp_path: Path) -> None:
+def test_the_time_of_a_record_is_accepted_although_the_clock_was_set_back(tmp_path: Path) -> None:
     late_ms = 9_000_000_000_000
 
     async def work() -> None:

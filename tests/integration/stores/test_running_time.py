@@ -56,7 +56,9 @@ async def test_a_step_of_the_wall_clock_forgets_no_key(kind: str, by_ms: int, tm
 
 @pytest.mark.parametrize("by_ms", STEPS_MS)
 @pytest.mark.parametrize("snapshot", [False, True])
-async def test_nor_does_a_step_between_two_runs(by_ms: int, snapshot: bool, tmp_path: Path) -> None:
+async def test_a_step_of_the_wall_clock_between_two_runs_forgets_no_key(
+    by_ms: int, snapshot: bool, tmp_path: Path
+) -> None:
     clock = ManualClock()
     store = WalStore(tmp_path / "data", clock=clock)
     await store.open()
@@ -77,7 +79,7 @@ async def test_nor_does_a_step_between_two_runs(by_ms: int, snapshot: bool, tmp_
     await again.close()
 
 
-async def test_replies_of_a_program_that_runs_for_moments_go_in_the_end(tmp_path: Path) -> None:
+async def test_replies_of_a_program_with_short_runs_expire(tmp_path: Path) -> None:
     clock = ManualClock()
     for run in range(30):
         store = WalStore(tmp_path / "data", clock=clock)

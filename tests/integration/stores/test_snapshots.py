@@ -80,7 +80,7 @@ async def test_writes_go_on_while_a_snapshot_is_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("WAL-2")
-async def test_a_snapshot_starts_by_itself_when_enough_log_came_together(tmp_path: Path) -> None:
+async def test_a_snapshot_starts_automatically_after_enough_log(tmp_path: Path) -> None:
     async with opened(tmp_path, snapshot_bytes=20_000) as store:
         await call_many(store, range(400), batch=20)
         await until(lambda: store.stats().snapshots_made >= 1)
@@ -109,7 +109,7 @@ async def test_two_snapshots_and_the_log_between_them_are_kept(tmp_path: Path) -
 
 
 @pytest.mark.requirement("WAL-2")
-async def test_a_snapshot_of_nothing_new_is_the_one_that_is_there(tmp_path: Path) -> None:
+async def test_a_snapshot_without_new_commits_is_the_existing_one(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await call_many(store, range(5))
         first = await store.snapshot()
@@ -249,7 +249,7 @@ async def test_closing_does_not_wait_for_a_snapshot(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("WAL-2")
-async def test_what_a_crash_between_snapshot_and_manifest_leaves_is_removed(tmp_path: Path) -> None:
+async def test_leftovers_of_a_crash_between_snapshot_and_manifest_are_removed(tmp_path: Path) -> None:
     await filled(tmp_path, 10)
     stray = tmp_path / "snapshots" / f"{10:020d}.snap"
     stray.write_bytes(b"half a snapshot")
@@ -312,7 +312,7 @@ async def test_a_forgotten_object_never_gets_an_older_version(tmp_path: Path) ->
 
 
 @pytest.mark.requirement("WAL-2")
-async def test_a_snapshot_on_demand_covers_what_came_while_another_was_made(tmp_path: Path) -> None:
+async def test_a_snapshot_on_demand_covers_commits_made_during_another_one(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await call_many(store, range(500), batch=50)
         first = asyncio.create_task(store.snapshot())

@@ -131,7 +131,7 @@ async def test_a_full_disk_that_cannot_be_cut_back_stops_acknowledging(tmp_path:
     await store.close()
 
 
-async def test_no_room_to_claim_ahead_is_no_reason_to_refuse(tmp_path: Path) -> None:
+async def test_a_write_succeeds_without_room_to_claim_ahead(tmp_path: Path) -> None:
     files = FaultyFiles()
     store = wal_store(tmp_path, files=files)
     await store.open()
@@ -214,7 +214,7 @@ async def test_a_rotation_that_fails_around_the_manifest_loses_nothing(tmp_path:
 
 @pytest.mark.requirement("WAL-1", "DUR-1")
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE])
-async def test_too_many_open_files_end_nothing_but_the_rotation(tmp_path: Path, error: int) -> None:
+async def test_too_many_open_files_only_prevent_the_rotation(tmp_path: Path, error: int) -> None:
     files = FaultyFiles()
     store = wal_store(tmp_path, files=files)
     await store.open()

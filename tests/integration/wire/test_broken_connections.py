@@ -32,7 +32,7 @@ def phases(link: GrpcLink) -> list[LinkPhase]:
 
 
 @pytest.mark.chaos
-async def test_a_killed_server_leaves_what_was_sent_unknown_and_the_link_broken() -> None:
+async def test_after_a_server_is_killed_sent_requests_are_unknown_and_the_link_is_broken() -> None:
     async with served() as server, link_to(server.address) as link:
         waiting = [ask(link, "add_later", f"o{index}") for index in range(50)]
         assert (await ask(link, "add", "other")).body == b"1"

@@ -29,7 +29,7 @@ def shut_door() -> None:
     Door.waiting = []
 
 
-async def test_a_draining_server_takes_nothing_new_and_finishes_what_runs() -> None:
+async def test_a_draining_server_refuses_new_requests_and_finishes_running_ones() -> None:
     async with pair() as ends:
         running = ask(ends.link, "add_later")
         await until(lambda: bool(Door.waiting))
@@ -45,7 +45,7 @@ async def test_a_draining_server_takes_nothing_new_and_finishes_what_runs() -> N
         assert outcome(await ask(ends.link, "add", "b")) == ("unavailable", "no")
 
 
-async def test_a_draining_server_still_takes_what_one_of_its_turns_waits_for() -> None:
+async def test_a_draining_server_accepts_requests_that_its_turns_wait_for() -> None:
     async with pair() as ends:
         running = ask(ends.link, "add_later")
         await until(lambda: bool(Door.waiting))
@@ -74,7 +74,7 @@ async def test_requests_in_transit_when_a_drain_begins_are_answered_and_none_is_
         assert ("draining", "no") in found
 
 
-async def test_a_drain_waits_for_what_the_peer_sent_before_it_knew() -> None:
+async def test_a_drain_waits_for_requests_sent_before_the_peer_knew_of_it() -> None:
     async with (
         ledgers() as node,
         server_of(node) as (server, address),

@@ -122,7 +122,7 @@ async def test_bad_values_under_a_long_path_get_a_short_error_and_other_requests
 
 
 @pytest.mark.requirement("GATE-9")
-async def test_errors_of_an_application_are_cut_with_a_mark_before_they_are_kept() -> None:
+async def test_errors_of_an_application_are_truncated_with_a_mark_before_they_are_stored() -> None:
     store = MemoryStore()
     await store.open()
     node = Node(Registry([Table]), store)

@@ -217,7 +217,7 @@ def _damaged(envelope: messages.Envelope) -> bytes:
 @pytest.mark.parametrize(
     ("rubbish", "code"), [(b"\xff\xff", "unavailable"), (_damaged(messages.Envelope()), "peer_error")]
 )
-async def test_what_was_sent_to_a_server_that_answers_nonsense_is_unknown(rubbish: bytes, code: str) -> None:
+async def test_requests_to_a_server_that_replies_with_garbage_are_unknown(rubbish: bytes, code: str) -> None:
     async def connect(_requests: object, context: Any) -> None:
         await context.read()
         await context.write(hello(NODE).SerializeToString())

@@ -54,7 +54,7 @@ def test_near_the_limit_objects_get_no_more_than_they_have_and_less_while_use_gr
 ) -> None:
     meter.used = NEAR
     assert pressure.update(100 * MIB) == 90 * MIB
-    assert 90 * MIB <= pressure.update(90 * MIB) < 90.1 * MIB, "use stands still: what is freed is used again"
+    assert 90 * MIB <= pressure.update(90 * MIB) < 90.1 * MIB, "constant use: freed memory is used again"
     meter.used = NEAR + 0.05
     assert pressure.update(90 * MIB) == 81 * MIB
     assert meter.given_back == 2
@@ -151,7 +151,7 @@ def test_freed_memory_is_given_back_every_few_seconds_while_the_bound_is_lowered
     meter.used = 0.5
     for _ in range(10 * TRIM_UPDATES):
         pressure.update(50 * MIB)
-    assert meter.given_back == before, "far from the limit there is no need"
+    assert meter.given_back == before, "far from the limit no memory is returned"
 
 
 def test_memory_is_given_back_beside_the_loop_once_at_a_time() -> None:
