@@ -82,7 +82,7 @@ def test_an_endless_response_is_cut_off(tmp_path: Path) -> None:
         assert server.broken_off.wait(10)
 
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert "has more than 67108864 bytes" in ended.stderr
+    assert "is longer than 67108864 bytes" in ended.stderr
 
 
 def test_an_encoding_that_was_not_asked_for_is_not_unpacked(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_an_encoding_that_was_not_asked_for_is_not_unpacked(tmp_path: Path) -> N
         ended = goverse("call", "A", "a", "x", "--url", server.url, cwd=tmp_path)
 
     assert ended.returncode == 1
-    assert "the encoding 'gzip'" in ended.stderr
+    assert "the content encoding 'gzip'" in ended.stderr
 
 
 def test_control_characters_are_escaped_in_the_output_of_commands_and_in_the_log() -> None:
