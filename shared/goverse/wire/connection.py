@@ -31,6 +31,9 @@ from goverse.wire.wake import Wake
 
 METHOD: Final = "/goverse.wire.v1.Link/Connect"
 
+_ENDED_BY_PEER: Final = "Internal error from Core"
+"""gRPC's text if a message is written while the peer ends the stream. The peer's own reason is lost then."""
+
 
 class ConnectionBroken(Exception):
     """The connection ended; the message says why."""
@@ -288,5 +291,8 @@ def _refusal(message: messages.Problem) -> GoverseError:
 def reason_of(error: BaseException) -> str:
     """Return a readable reason for a broken stream."""
     if isinstance(error, grpc.aio.AioRpcError):
-        return error.details() or error.code().name
+        details = error.details()
+        if details == _ENDED_BY_PEER:
+            return "the node ended the stream without a reason"
+        return details or error.code().name
     return str(error) or type(error).__name__

@@ -84,7 +84,7 @@ async def test_more_streams_than_a_server_serves_are_turned_away() -> None:
         link_to(address, connected=False) as second,
     ):
         assert outcome(await ask(second, "add")) == ("unavailable", "no")
-        assert "too many streams" in second.state.reason
+        await until(lambda: "too many streams" in second.state.reason)  # gRPC may lose the reason of one attempt
 
 
 def _large_replies() -> PlainLink:
