@@ -56,6 +56,7 @@ static: $(DEV_STAMP)
 	@scripts/install_system.sh nodejs # pyright runs on it
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python scripts/prose.py
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
