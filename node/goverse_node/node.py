@@ -97,9 +97,7 @@ class Node:
         self.track = self.deadlines.track
         self.untrack = self.deadlines.untrack
         self._idle_sweep: asyncio.TimerHandle | None = None
-        self._memory_pressure = (
-            MemoryPressure(bounds.activations_bytes_max, memory, Trimmer()) if memory is not None else None
-        )
+        self._memory_pressure = MemoryPressure(bounds.activations_bytes_max, memory, Trimmer()) if memory else None
         self._memory_check: asyncio.TimerHandle | None = None
         self._makes_room = False
         self._room_due = False

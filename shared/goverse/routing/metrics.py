@@ -3,36 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from goverse.cluster.delivery import Miss
+from goverse.routing.router import Router
 from goverse.telemetry.series import counter, counters, gauge
-
-if TYPE_CHECKING:
-    from goverse.routing.router import Router
-
-
-@dataclass(slots=True)
-class RouterStats:
-    """Counters of calls that did not reach an owner at the first attempt.
-
-    Attributes:
-        misses: sends without a result, by cause.
-        forwards: calls sent to another node than before.
-        parked: how many times a call was parked.
-        held: how many times a call was parked without an attempt, because its node was unreachable.
-        refused: calls refused because parking was full.
-    """
-
-    misses: dict[Miss, int] = field(default_factory=lambda: dict.fromkeys(Miss, 0))
-    forwards: int = 0
-    parked: int = 0
-    held: int = 0
-    refused: int = 0
 
 
 class RouterMetrics(Collector):

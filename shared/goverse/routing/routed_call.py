@@ -8,7 +8,7 @@ attempt number (``goverse.cluster.delivery``).
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from goverse.cluster.delivery import Delivery, Miss
 from goverse.cluster.table import Route
@@ -17,16 +17,24 @@ from goverse.limits import RELEASE_RETRY_AFTER_S
 from goverse.model.frames import Problem, Reply, Request
 from goverse.ports.link import Waiter
 
-if TYPE_CHECKING:
-    from goverse.routing.router import Router
-
-
 _FINAL: Final = ("timeout", "overloaded")
 """Problems that are never retried: no time is left, or a retry would add to the overload."""
 
 
 _UNKNOWN: Final = ("unknown_type", "unknown_method")
 """Problems of a node with another release: the gate or node that routes the call knows the type and the method."""
+
+
+class Retries(Protocol):
+    """The router, as a call sees it."""
+
+    def missed(self, call: RoutedCall, miss: Miss, /) -> None:
+        """Record a send without a result and decide on the next step."""
+        ...
+
+    def is_elsewhere(self, route: Route | None, /) -> bool:
+        """True if the route leads to another process."""
+        ...
 
 
 class RoutedCall:
@@ -39,16 +47,16 @@ class RoutedCall:
         delivery: the retry state; None during the first attempt.
     """
 
-    __slots__ = ("_router", "_waiter", "began_at", "delivery", "request", "route", "shard")
+    __slots__ = ("_retries", "_waiter", "began_at", "delivery", "request", "route", "shard")
 
-    def __init__(self, router: Router, request: Request, shard: int, waiter: Waiter, now: float) -> None:
+    def __init__(self, retries: Retries, request: Request, shard: int, waiter: Waiter, now: float) -> None:
         """Start with a request that was not sent yet; ``waiter`` gets the final reply."""
         self.request = request
         self.shard = shard
         self.began_at = now
         self.delivery: Delivery | None = None
         self.route: Route | None = None
-        self._router = router
+        self._retries = retries
         self._waiter = waiter
 
     def done(self) -> bool:
@@ -75,9 +83,9 @@ class RoutedCall:
             return
         miss = miss_of(problem)
         if miss is not None:
-            self._router.missed(self, miss)
+            self._retries.missed(self, miss)
             return
-        if problem.code in _UNKNOWN and self._router.is_elsewhere(self.route):
+        if problem.code in _UNKNOWN and self._retries.is_elsewhere(self.route):
             reply = Reply(problem=_of_another_release(problem, self.request))
         self._waiter.set_result(reply)
 

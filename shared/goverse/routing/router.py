@@ -28,8 +28,8 @@ from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, placement_of, stabl
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Carrier, Link, Readiness, Waiter
 from goverse.routing.links import Connect, Links, list_at_any, readiness_of
-from goverse.routing.metrics import RouterStats
 from goverse.routing.routed_call import RoutedCall, delivery_of
+from goverse.routing.stats import RouterStats
 
 _GIVEN_UP_S: Final = 0.25  # a parked call whose caller gave up is removed within this time
 
