@@ -71,10 +71,6 @@ class Evacuation:
                 activation.vacate()
                 activation.reset(_lost())
 
-    def calls(self, shard: int) -> int:
-        """Return how many activations the shard has."""
-        return len(self._resident.get(shard, ()))
-
 
 def _cancel(activations: Iterable[Activation]) -> None:
     for activation in activations:

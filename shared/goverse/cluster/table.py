@@ -1,17 +1,15 @@
 """The shard table: the route to the owner of each shard, computed from the claims in etcd.
 
 If two nodes claim a shard, the higher epoch wins. A node that claims but is not registered has no address, so it is not
-a route. A watcher of a shard is called once, when the shard's route changes.
+a route.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from goverse.cluster.view import ClusterView
-
-RouteWatcher = Callable[[], None]
 
 _NOTHING: Mapping[int, int] = {}
 
@@ -39,7 +37,6 @@ class ShardTable:
         self._claimants: list[dict[str, int]] = [{} for _ in range(shard_count)]
         self._addresses: dict[str, str] = {}
         self._seen: tuple[ClusterView, int, int, int] | None = None
-        self._watchers: dict[int, list[RouteWatcher]] = {}
 
     def __len__(self) -> int:
         """Return the number of shards."""
@@ -49,20 +46,8 @@ class ShardTable:
         """Return the route of ``shard``; None while it has no owner."""
         return self.routes[shard]
 
-    def watch(self, shard: int, watcher: RouteWatcher) -> None:
-        """Call ``watcher`` once, when the route of ``shard`` changes."""
-        self._watchers.setdefault(shard, []).append(watcher)
-
-    def unwatch(self, shard: int, watcher: RouteWatcher) -> None:
-        """Undo ``watch``; no effect if the watcher was already called."""
-        waiting = self._watchers.get(shard, [])
-        if watcher in waiting:
-            waiting.remove(watcher)
-        if not waiting:
-            self._watchers.pop(shard, None)
-
     def update(self, view: ClusterView) -> set[int]:
-        """Apply ``view``, call the watchers, and return the shards whose route changed."""
+        """Apply ``view`` and return the shards whose route changed."""
         seen = view, view.reloads, view.members_revision, view.claims_revision
         if seen == self._seen:
             return set()
@@ -79,7 +64,6 @@ class ShardTable:
                 touched |= self._take(node, before, after)
         changed = self._choose({shard for shard in touched if shard < len(self.routes)})
         self.changes += bool(changed)
-        self._notify(changed)
         return changed
 
     def _take(self, node: str, before: Mapping[int, int], after: Mapping[int, int]) -> set[int]:
@@ -109,8 +93,3 @@ class ShardTable:
                 self.routes[shard] = route
                 changed.add(shard)
         return changed
-
-    def _notify(self, changed: set[int]) -> None:
-        called = [watcher for shard in sorted(changed & self._watchers.keys()) for watcher in self._watchers.pop(shard)]
-        for watcher in called:
-            watcher()

@@ -69,7 +69,7 @@ class Client:
         for _ in range(TOKENS_MAX):
             token = await self.token(deadline)
             try:
-                return await self._repeat(method, request, self._metadata(token), deadline)
+                return await self._repeat(method, request, self.metadata(token), deadline)
             except Failure:  # raised only for an unknown token
                 self.forget(token)
         raise Unavailable("etcd rejected every new token; its members may be restarting, retry later")
@@ -92,10 +92,7 @@ class Client:
             self._token = None
 
     def metadata(self, token: str) -> Metadata:
-        """Return the metadata of every request."""
-        return self._metadata(token)
-
-    def _metadata(self, token: str) -> Metadata:
+        """Return the metadata of a request that sends ``token``."""
         return (NEEDS_LEADER, ("token", token)) if token else (NEEDS_LEADER,)
 
     async def _authenticate(self, deadline: float) -> str:

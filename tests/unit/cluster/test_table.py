@@ -62,26 +62,6 @@ def test_a_reload_is_followed_like_any_change() -> None:
     assert table.routes == [None, None]
 
 
-def test_a_watcher_is_called_once_and_only_for_its_shard() -> None:
-    view, table, told = FedView(), ShardTable(3), list[str]()
-    view.node("a")
-    table.watch(0, lambda: told.append("first"))
-    table.watch(0, lambda: told.append("second"))
-    table.watch(1, lambda: told.append("other"))
-    left = lambda: told.append("left")  # noqa: E731
-    table.watch(0, left)
-    table.unwatch(0, left)
-    table.unwatch(0, left)
-    table.unwatch(2, left)
-    view.claim("a", {0: 1})
-    table.update(view)
-    view.claim("a", {0: 2})
-    table.update(view)
-
-    assert told == ["first", "second"]
-    assert len(table) == 3
-
-
 def test_a_change_of_another_kind_costs_nothing() -> None:
     view, table = FedView(), ShardTable(4)
     view.node("a")
