@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx
 
 from goverse.model.json_values import decode
+from goverse.settings.data_source import hide_passwords
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import DEFAULT_URL
 from goverse_cli.printable import line
@@ -22,7 +23,11 @@ _READ_MARGIN_S = 5.0  # the server reports `timeout` itself; the margin applies 
 
 
 class Server:
-    """Client of one server. Every error is raised as a ``Failure`` with a hint."""
+    """Client of one server. Every error is raised as a ``Failure`` with a hint.
+
+    Attributes:
+        shown: the URL of the server for messages, without user and password.
+    """
 
     def __init__(self, url: str, *, timeout_s: float, trust: Trust = Trust()) -> None:  # noqa: B008 - it is frozen
         """Prepare requests to the server at ``url``. Nothing is sent yet.
@@ -34,9 +39,11 @@ class Server:
         try:
             parsed = httpx.URL(self._url)
         except httpx.InvalidURL as error:
-            raise Failure(f"{url!r} is not a valid URL: {error}", exit_code=ExitCode.USAGE) from error
+            raise Failure(f"{hide_passwords(url)!r} is not a valid URL: {error}", exit_code=ExitCode.USAGE) from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise Failure(f"{url!r} is not a valid URL; it must look like {DEFAULT_URL}", exit_code=ExitCode.USAGE)
+            shown = hide_passwords(url)
+            raise Failure(f"{shown!r} is not a valid URL; it must look like {DEFAULT_URL}", exit_code=ExitCode.USAGE)
+        self.shown = shown_url(parsed)
         self._timeout = httpx.Timeout(timeout_s + _READ_MARGIN_S, connect=_CONNECT_TIMEOUT_S)
         self._secure = parsed.scheme == "https"
         self._verify = trust.context() if self._secure else True
@@ -65,13 +72,13 @@ class Server:
             raise self._unreachable(error) from error
         except httpx.TimeoutException as error:
             raise Failure(
-                f"{self._url} did not respond in time; the request may or may not have taken effect",
+                f"{self.shown} did not respond in time; the request may or may not have taken effect",
                 hint=_AGAIN,
                 exit_code=ExitCode.UNAVAILABLE,
             ) from error
         except httpx.TransportError as error:
             raise self._distrusted(error) or Failure(
-                f"the connection to {self._url} broke ({error}); the request may or may not have taken effect",
+                f"the connection to {self.shown} broke ({error}); the request may or may not have taken effect",
                 hint=f"{_AGAIN}; {_SHOW if self._secure else _SECURE}",
                 exit_code=ExitCode.UNAVAILABLE,
             ) from error
@@ -85,7 +92,7 @@ class Server:
         encoding = answer.headers.get("content-encoding", "identity")
         if encoding.strip().lower() != "identity":
             raise Failure(
-                f"{self._url} sent the content encoding {line(encoding[:50])!r}, which this command did not accept",
+                f"{self.shown} sent the content encoding {line(encoding[:50])!r}, which this command did not accept",
                 hint="check that --url is the URL of a GoVerse server",
             )
         content = bytearray()
@@ -93,7 +100,7 @@ class Server:
             content += piece
             if len(content) > _ANSWER_BYTES_MAX:
                 raise Failure(
-                    f"the response of {self._url} is longer than {_ANSWER_BYTES_MAX} bytes; the request may or may "
+                    f"the response of {self.shown} is longer than {_ANSWER_BYTES_MAX} bytes; the request may or may "
                     "not have taken effect",
                     hint="check that --url is the URL of a GoVerse server",
                 )
@@ -111,11 +118,11 @@ class Server:
             hint = "the server rejected the client certificate: set --cert and --cert-key"
         else:
             hint = "set --ca to the CA of the server's certificate, and use a host name that the certificate contains"
-        return Failure(f"TLS handshake with {self._url} failed: {words}", hint=hint, exit_code=ExitCode.UNAVAILABLE)
+        return Failure(f"TLS handshake with {self.shown} failed: {words}", hint=hint, exit_code=ExitCode.UNAVAILABLE)
 
     def _unreachable(self, error: Exception) -> Failure:
         return Failure(
-            f"no server answers at {self._url} ({error})",
+            f"no server answers at {self.shown} ({error})",
             hint="start one with: goverse dev app.py    or set --url to another server",
             exit_code=ExitCode.UNAVAILABLE,
         )
@@ -139,12 +146,18 @@ def _is_local(host: str) -> bool:
         return host == "localhost"
 
 
+def shown_url(url: httpx.URL) -> str:
+    """Return a URL for a message: without user and password."""
+    return str(url.copy_with(userinfo=b""))
+
+
 def _problem(answer: httpx.Response) -> Failure:
     """Return the failure for a response that is not a success: a problem document, or anything else."""
     document = _json_object(answer)
     if document is None:
         return Failure(
-            f"{answer.url} responded with {answer.status_code} {answer.reason_phrase}, not as a GoVerse server does",
+            f"{shown_url(answer.url)} responded with {answer.status_code} {answer.reason_phrase}, not as a GoVerse "
+            "server does",
             hint="check that --url is the URL of a GoVerse server",
         )
     code, detail = line(str(document.get("code", ""))), line(str(document.get("detail", "")))

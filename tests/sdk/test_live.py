@@ -185,6 +185,14 @@ def test_an_invalid_url_is_refused_with_an_example(url: str) -> None:
         GoVerse(url)
 
 
+@pytest.mark.parametrize("url", ["ftp://ann:s3cret@gate", "http://ann:s3cret@", "http://ann:s3cret@gate:port"])
+def test_the_error_for_an_invalid_url_does_not_show_its_password(url: str) -> None:
+    with pytest.raises(ValueError, match="invalid gate URL") as refused:
+        GoVerse(url)
+
+    assert "s3cret" not in str(refused.value)
+
+
 @pytest.mark.slow
 async def test_calls_during_a_kill_and_a_restart_take_effect_once(tmp_path: Path) -> None:
     application(tmp_path, APP)

@@ -76,7 +76,7 @@ def call(
     try:
         answer = server.request("POST", path, body=body, headers=headers)
     except Failure as failure:
-        failure.hint = failure.hint or _creation(failure.document or {}, url, called)
+        failure.hint = failure.hint or _creation(failure.document or {}, server.shown, called)
         raise
     typer.echo(lines(_as_json(answer) if invocation_of(context).as_json else answer.text))
 

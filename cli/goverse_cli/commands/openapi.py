@@ -165,14 +165,15 @@ def _document(found: object, source: str) -> Mapping[str, Any]:
 
 
 def _of_server(url: str, trust: Trust) -> object:
-    from goverse_cli.server_client import Server  # noqa: PLC0415 - the HTTP client is needed with --url only
+    from goverse_cli.server_client import Server, shown_url  # noqa: PLC0415 - needed with --url only
 
     answer = Server(url, timeout_s=_TIMEOUT_S, trust=trust).request("GET", "/openapi.json")
     try:
         return decode(answer.content)
     except ValueError as error:
         raise Failure(
-            f"{answer.url} is not an OpenAPI document", hint="check that --url is the URL of a GoVerse server"
+            f"{shown_url(answer.url)} is not an OpenAPI document",
+            hint="check that --url is the URL of a GoVerse server",
         ) from error
 
 

@@ -20,6 +20,7 @@ CONNECT_TIMEOUT_S: Final = 5.0
 _TOO_LONG: Final = Lost("the response took too long", sent=True)
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
+_USER: Final = re.compile(r"//.*@", re.DOTALL)
 _UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -52,9 +53,13 @@ class Target:
         for name, value in self.headers.items():
             if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:  # the value may be secret
                 raise ValueError(f"invalid header {name!r}: its name and value must be printable ASCII")
-        parsed = httpx.URL(self.url)
+        try:
+            parsed = httpx.URL(self.url)
+        except httpx.InvalidURL:
+            parsed = httpx.URL()
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ValueError(f"invalid gate URL {self.url!r}; expected, for example, https://gate.example")
+            shown = _USER.sub("//********@", self.url)
+            raise ValueError(f"invalid gate URL {shown!r}; expected, for example, https://gate.example")
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments for an httpx client."""

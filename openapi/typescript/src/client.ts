@@ -91,8 +91,12 @@ export class GoVerse<P extends object = AnyPaths> {
    */
   constructor(url: string, options: ClientOptions = {}) {
     const parsed = URL.canParse(url) ? new URL(url) : undefined;
-    if (parsed === undefined || !["http:", "https:"].includes(parsed.protocol) || parsed.username || parsed.password) {
-      throw new TypeError(`invalid gate URL ${JSON.stringify(url)}; expected, for example, https://gate.example`);
+    if (parsed?.username || parsed?.password) {
+      throw new TypeError("the gate URL contains a user name or a password; send them in the header Authorization");
+    }
+    if (parsed === undefined || !["http:", "https:"].includes(parsed.protocol)) {
+      const shown = JSON.stringify(url.replace(/\/\/.*@/s, "//********@"));
+      throw new TypeError(`invalid gate URL ${shown}; expected, for example, https://gate.example`);
     }
     this.url = url.replace(/\/+$/, "");
     this.#options = options;

@@ -308,6 +308,9 @@ test("responses that are not from a gate are recognised", async () => {
   const page = async () => new Response("<html>", { status: 200 });
   await assert.rejects(new GoVerse("http://gate", { fetch: page }).object("A", "a").get(), UnexpectedAnswer);
   for (const wrong of ["localhost:8000", "ftp://gate", ""]) assert.throws(() => new GoVerse(wrong), /https:\/\/gate\.example/);
+  for (const secret of ["http://ann:s3cret@gate", "ftp://ann:s3cret@gate", "http://ann:s3cret@gate:port"]) {
+    assert.throws(() => new GoVerse(secret), (error) => error instanceof TypeError && !error.message.includes("s3cret"));
+  }
 });
 
 // Broken or hostile servers: typed errors, bounded memory, and no retries of requests that may have run ----------------
