@@ -86,7 +86,7 @@ def _creation(problem: dict[str, Any], url: str, called: ObjectKey) -> str:
     _, missing, needed = str(problem.get("detail", "")).partition("create it first with PUT")
     if not missing or problem.get("object") != str(called):
         return ""
-    words = ["curl", "-X", "PUT", f"{url.rstrip('/')}/objects/{called.type}/{quote(called.id, safe='')}"]
+    words = ["curl", "-X", "PUT", f"{url}/objects/{called.type}/{quote(called.id, safe='')}"]
     words += ["-H", f"GoVerse-Namespace: {called.namespace}"] if called.namespace != DEFAULT_NAMESPACE else []
     if needed:
         names = needed.removeprefix(" and ").split(", ")

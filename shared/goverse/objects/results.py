@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property, partial
 from typing import Any
 
@@ -52,7 +53,7 @@ class Result:
             MethodFailed: the value does not have the declared type.
         """
         kind = self._exact
-        if kind is not None and type(value) is kind and (kind is not float or value - value == 0.0):
+        if kind is not None and type(value) is kind and (kind is not float or math.isfinite(value)):
             try:
                 return orjson.dumps(value)  # the same bytes as those of the serializer
             except orjson.JSONEncodeError:  # an integer of more than 64 bits, or half a surrogate pair

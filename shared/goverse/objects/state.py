@@ -249,8 +249,7 @@ class State:
             if type(values[field]) is not kind:
                 return None
         for field in self._floats:
-            number = values[field]
-            if number - number != 0.0:  # NaN and infinity have no JSON form
+            if not math.isfinite(values[field]):  # NaN and infinity have no JSON form
                 return None
         try:
             return orjson.dumps(values)
