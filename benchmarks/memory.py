@@ -3,7 +3,7 @@
     python -m benchmarks.memory [--objects 20000]
 
 Objects are stored first and then activated by a readonly call, so the process grows only by the activations. The table
-also shows the node's own estimate, whose constants in ``goverse_node/instance.py`` are derived from it.
+also shows the node's own estimate, whose constants in ``goverse_node/runtime/instance.py`` are derived from it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from goverse.model.keys import ObjectKey
-from goverse_node.activation import Activation
+from goverse_node.runtime.activation import Activation
 
 _SCAN_MAX = 64  # busy activations that one search for a victim skips per queue
 VICTIMS_MAX = 500  # activations evicted in one event-loop iteration, so that it takes some milliseconds at most

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from goverse.errors import Executed, Unavailable, known
-from goverse_node.pipeline import UNCHANGED
+from goverse_node.runtime.group_commit import UNCHANGED
 
 if TYPE_CHECKING:
-    from goverse_node.activation import Activation
+    from goverse_node.runtime.activation import Activation
 
 Emptied = Callable[[int], None]
 

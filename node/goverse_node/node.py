@@ -27,20 +27,20 @@ from goverse.objects.registry import Registry, unknown_method
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.link import Link, Readiness, Waiter
 from goverse.ports.store import Store
-from goverse_node.activation import Activation
 from goverse_node.activation_cache import VICTIMS_MAX, ActivationCache
-from goverse_node.call import Call
-from goverse_node.contexts import TurnContexts
-from goverse_node.deadlines import Deadlines
 from goverse_node.evacuation import Evacuation
 from goverse_node.memory_pressure import MemoryPressure, Trimmer
 from goverse_node.nested import NestedCalls
 from goverse_node.options import NodeOptions
-from goverse_node.pipeline import UNCHANGED, CommitPipeline
 from goverse_node.reading import read
+from goverse_node.runtime.activation import Activation
+from goverse_node.runtime.call import Call
+from goverse_node.runtime.contexts import TurnContexts
+from goverse_node.runtime.deadlines import Deadlines
+from goverse_node.runtime.group_commit import UNCHANGED, CommitPipeline
+from goverse_node.runtime.stats import NodeStats
+from goverse_node.runtime.turn import violation
 from goverse_node.shard_access import ALL_SHARDS, ShardAccess
-from goverse_node.stats import NodeStats
-from goverse_node.turn import violation
 
 _IDLE_SWEEP_S = 1.0
 _MEMORY_CHECK_S = 0.1

@@ -16,8 +16,8 @@ from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord
 from goverse_node.node import Node
-from goverse_node.phase import Phase
-from goverse_node.pipeline import PendingCommit
+from goverse_node.runtime.group_commit import PendingCommit
+from goverse_node.runtime.phase import Phase
 
 _TRIES: Final = 20
 
@@ -63,7 +63,7 @@ async def put_back(
 
 
 class _Restored:
-    """Owner of the restoring commit; see ``goverse_node.pipeline.Owner``."""
+    """Owner of the restoring commit; see ``goverse_node.runtime.group_commit.Owner``."""
 
     failure: GoverseError | None = None
 

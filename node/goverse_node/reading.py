@@ -19,12 +19,12 @@ from goverse.errors import GoverseError, ObjectNotFound, VersionMismatch
 from goverse.model.frames import MUST_EXIST, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredObject
-from goverse_node.call import Call
-from goverse_node.instance import Instance
-from goverse_node.phase import Phase
-from goverse_node.pipeline import PendingCommit
+from goverse_node.runtime.call import Call
+from goverse_node.runtime.group_commit import PendingCommit
+from goverse_node.runtime.instance import Instance
+from goverse_node.runtime.phase import Phase
+from goverse_node.runtime.store_answer import outcome, refusal
 from goverse_node.showing import shown
-from goverse_node.store_answer import outcome, refusal
 
 if TYPE_CHECKING:
     from goverse_node.node import Node

@@ -12,7 +12,7 @@ import logging
 from goverse.errors import MethodFailed, TooLarge
 from goverse.objects.context import current_turn
 from goverse.objects.spec import ViewSpec
-from goverse_node.instance import Instance
+from goverse_node.runtime.instance import Instance
 
 logger = logging.getLogger("goverse.node.view")
 

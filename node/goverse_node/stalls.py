@@ -16,8 +16,8 @@ from time import monotonic
 from types import FrameType
 from typing import Final
 
-from goverse_node import execution
-from goverse_node.turn import Turn
+from goverse_node.runtime import execution
+from goverse_node.runtime.turn import Turn
 
 STALL_S: Final = 1.0
 CHECKS_PER_STALL: Final = 4

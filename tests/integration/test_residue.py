@@ -12,11 +12,11 @@ from goverse import Object, call
 from goverse.model.frames import Operation, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey
 from goverse.objects.registry import Registry
-from goverse_node.activation import Activation
 from goverse_node.node import Node
 from goverse_node.options import NodeOptions
+from goverse_node.runtime.activation import Activation
+from goverse_node.runtime.turn import Turn
 from goverse_node.stores.memory import MemoryStore
-from goverse_node.turn import Turn
 from tests.nodes import bench, code, value
 
 CYCLES = 50_000

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from goverse.model.frames import Reply
-from goverse_node import isolation
-from goverse_node.activation import Activation
-from goverse_node.call import Call
+from goverse_node.runtime import isolation
+from goverse_node.runtime.activation import Activation
+from goverse_node.runtime.call import Call
 from tests.integration.turn_programs import CAUSES, OBJECTS, Action, Log, Run, WatchedStore
 from tests.nodes import bench
 
@@ -141,7 +141,7 @@ def test_a_node_that_answers_too_early_is_caught(monkeypatch: pytest.MonkeyPatch
 
     program = [Action("hold"), a_call("append"), PAUSE, a_call("look"), PAUSE]
     assert run(program) == []
-    monkeypatch.setattr("goverse_node.answers.answer_when_durable", answer_immediately)
+    monkeypatch.setattr("goverse_node.runtime.answers.answer_when_durable", answer_immediately)
     assert any("received (1,) while [] was durable" in each for each in run(program))
 
 

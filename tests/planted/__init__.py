@@ -6,7 +6,7 @@ per area; modules are discovered, so no other file is edited)::
     # tests/planted/bugs/keys.py
     import pytest
 
-    from goverse_node import idempotency
+    from goverse_node.runtime import idempotency
     from tests.planted import Planted
 
 

@@ -287,7 +287,7 @@ class ObjectHost:
         stored = self._store.load(key)
         if stored is None or stored.state is None:
             return None
-        instance = import_module("goverse_node.instance").Instance(spec, key, stored)
+        instance = import_module("goverse_node.runtime.instance").Instance(spec, key, stored)
         return cast("dict[str, Any]", json_values.decode(instance.base))
 
     async def shown(self, target: type[Any], object_id: str) -> Any:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from goverse_node.turn import Turn
+from goverse_node.runtime.turn import Turn
 from tests.integration.cluster.nested_programs import Run
 
 pytestmark = pytest.mark.requirement("DUR-2", "CLU-12")

@@ -13,8 +13,8 @@ from goverse.cluster.parking import Parking
 from goverse.cluster.table import ShardTable
 from goverse.errors import GoverseError
 from goverse.wire.incoming import Incoming
-from goverse_node import answers
-from goverse_node.pipeline import CommitPipeline, PendingCommit
+from goverse_node.runtime import answers
+from goverse_node.runtime.group_commit import CommitPipeline, PendingCommit
 from goverse_node.stores.wal import scan
 from tests.planted import Planted
 

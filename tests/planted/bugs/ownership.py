@@ -13,14 +13,15 @@ from goverse.model.keys import ObjectKey
 from goverse.ports.clock import boot_time
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.lease_keeper import LeaseKeeper
-from goverse_node import answers, reading
-from goverse_node.activation import Activation
-from goverse_node.call import Call
-from goverse_node.instance import Instance
+from goverse_node import reading
 from goverse_node.node import Node
 from goverse_node.ownership.actions import Publish
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.ownership.ownership import Ownership
+from goverse_node.runtime import answers
+from goverse_node.runtime.activation import Activation
+from goverse_node.runtime.call import Call
+from goverse_node.runtime.instance import Instance
 from tests.planted import Planted
 from tests.twin_cluster import Host
 

@@ -9,13 +9,13 @@ import pytest
 
 from goverse.errors import GoverseError
 from goverse.model.frames import Reply
-from goverse_node import activation as activations
-from goverse_node import answers, deadlines, execution, idempotency, isolation, turns
-from goverse_node.activation import Activation
-from goverse_node.call import Call
-from goverse_node.contexts import TurnContexts
-from goverse_node.phase import Phase
-from goverse_node.pipeline import PendingCommit
+from goverse_node.runtime import activation as activations
+from goverse_node.runtime import answers, deadlines, execution, idempotency, isolation, turns
+from goverse_node.runtime.activation import Activation
+from goverse_node.runtime.call import Call
+from goverse_node.runtime.contexts import TurnContexts
+from goverse_node.runtime.group_commit import PendingCommit
+from goverse_node.runtime.phase import Phase
 from tests.planted import Planted
 
 _NODE: Final = "tests/unit/node/"

@@ -9,7 +9,7 @@ import pytest
 from goverse import BusinessError, Object, call
 from goverse.errors import GoverseError, Timeout
 from goverse.model.frames import Reply
-from goverse_node.turn import Turn
+from goverse_node.runtime.turn import Turn
 from tests.nodes import Bench, Meeting, bench, code, problem, until, value
 
 PLACE = Meeting()

@@ -22,7 +22,7 @@ from goverse.model.records import StoredObject
 from goverse.objects.codec import Arguments
 from goverse.objects.results import Result
 from goverse.objects.spec import TypeSpec
-from goverse_node.instance import Instance
+from goverse_node.runtime.instance import Instance
 
 KEY = ObjectKey("default", "T", "1")
 

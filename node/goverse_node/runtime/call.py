@@ -10,10 +10,10 @@ from goverse.errors import GoverseError, Moving
 from goverse.model.frames import Problem, Reply, Request
 from goverse.objects.spec import MethodSpec
 from goverse.ports.link import Waiter
-from goverse_node.stats import NodeStats
+from goverse_node.runtime.stats import NodeStats
 
 if TYPE_CHECKING:
-    from goverse_node.instance import Instance
+    from goverse_node.runtime.instance import Instance
 
 
 logger = logging.getLogger("goverse.node")

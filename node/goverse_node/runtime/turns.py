@@ -25,16 +25,16 @@ from goverse.model.records import StoredObject
 from goverse.objects.codec import Arguments
 from goverse.objects.creation import creation_of
 from goverse.objects.spec import MethodSpec
-from goverse_node import execution, isolation
-from goverse_node.answers import answer, commit, refuse_when_durable
-from goverse_node.call import Call
-from goverse_node.instance import Instance
-from goverse_node.isolation import conclude, undo
-from goverse_node.phase import Phase
-from goverse_node.turn import Done, Turn
+from goverse_node.runtime import execution, isolation
+from goverse_node.runtime.answers import answer, commit, refuse_when_durable
+from goverse_node.runtime.call import Call
+from goverse_node.runtime.instance import Instance
+from goverse_node.runtime.isolation import conclude, undo
+from goverse_node.runtime.phase import Phase
+from goverse_node.runtime.turn import Done, Turn
 
 if TYPE_CHECKING:
-    from goverse_node.activation import Activation
+    from goverse_node.runtime.activation import Activation
 
 logger = logging.getLogger("goverse.node.turn")
 

@@ -39,8 +39,8 @@ from goverse.model.keys import is_name
 from goverse.model.problem_bounds import bounded_members
 from goverse.objects.context import current_turn
 from goverse.objects.validation_errors import in_words, without_input
-from goverse_node.groups import single
-from goverse_node.turn import Scope, Stepped, Turn
+from goverse_node.runtime.groups import single
+from goverse_node.runtime.turn import Scope, Stepped, Turn
 
 logger = logging.getLogger("goverse.node.turn")
 

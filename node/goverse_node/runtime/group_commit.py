@@ -20,8 +20,8 @@ from goverse.errors import Executed, GoverseError, StoreError, Unavailable, know
 from goverse.model.frames import Reply
 from goverse.model.records import CommitRecord
 from goverse.ports.store import Conflict, Store
-from goverse_node.call import Call
-from goverse_node.stats import NodeStats
+from goverse_node.runtime.call import Call
+from goverse_node.runtime.stats import NodeStats
 
 logger = logging.getLogger("goverse.node.commit")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import ref
 
 if TYPE_CHECKING:
-    from goverse_node.turn import Scope, Turn
+    from goverse_node.runtime.turn import Scope, Turn
 
 _NAMES_MAX = 5
 

@@ -13,13 +13,13 @@ from goverse.errors import Deadlock, GoverseError, ReentrancyConflict
 from goverse.model.frames import Operation
 from goverse.objects.declaration import HOOKS
 from goverse.objects.spec import MethodSpec
-from goverse_node import execution, isolation
-from goverse_node.call import Call
-from goverse_node.turn import Turn
-from goverse_node.turns import call_done, expire_waiting
+from goverse_node.runtime import execution, isolation
+from goverse_node.runtime.call import Call
+from goverse_node.runtime.turn import Turn
+from goverse_node.runtime.turns import call_done, expire_waiting
 
 if TYPE_CHECKING:
-    from goverse_node.activation import Activation
+    from goverse_node.runtime.activation import Activation
 
 
 def reenter(activation: Activation, call: Call) -> None:

@@ -22,12 +22,12 @@ from goverse.model.frames import Reply, Request
 from goverse.model.keys import is_derived, is_unique
 from goverse.model.records import StoredReply
 from goverse.model.replies import decode_reply, fingerprint
-from goverse_node.call import Call
-from goverse_node.phase import Phase
-from goverse_node.store_answer import outcome, refusal
+from goverse_node.runtime.call import Call
+from goverse_node.runtime.phase import Phase
+from goverse_node.runtime.store_answer import outcome, refusal
 
 if TYPE_CHECKING:
-    from goverse_node.activation import Activation
+    from goverse_node.runtime.activation import Activation
 
 
 def deduplicate(activation: Activation, call: Call, idempotency_key: str) -> bool:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from goverse.errors import GoverseError
 from goverse.model.frames import Reply
 from goverse.model.records import CommitRecord
-from goverse_node.call import Call
-from goverse_node.pipeline import PendingCommit
+from goverse_node.runtime.call import Call
+from goverse_node.runtime.group_commit import PendingCommit
 
 if TYPE_CHECKING:
-    from goverse_node.activation import Activation
+    from goverse_node.runtime.activation import Activation
 
 
 def answer_after_check(activation: Activation, call: Call, reply: Reply) -> None:

@@ -30,16 +30,16 @@ from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
 from goverse.objects.spec import TypeSpec
-from goverse_node import idempotency, isolation, reentry, turns
-from goverse_node.call import Call
-from goverse_node.deadlocks import closes_cycle
-from goverse_node.instance import Instance
-from goverse_node.memento import Memento
-from goverse_node.phase import Phase
-from goverse_node.pipeline import UNCHANGED, PendingCommit
-from goverse_node.store_answer import outcome, refusal
-from goverse_node.strays import Strays
-from goverse_node.turn import Scope, Turn
+from goverse_node.runtime import idempotency, isolation, reentry, turns
+from goverse_node.runtime.call import Call
+from goverse_node.runtime.deadlocks import closes_cycle
+from goverse_node.runtime.group_commit import UNCHANGED, PendingCommit
+from goverse_node.runtime.instance import Instance
+from goverse_node.runtime.memento import Memento
+from goverse_node.runtime.phase import Phase
+from goverse_node.runtime.store_answer import outcome, refusal
+from goverse_node.runtime.strays import Strays
+from goverse_node.runtime.turn import Scope, Turn
 
 if TYPE_CHECKING:
     from goverse_node.node import Node

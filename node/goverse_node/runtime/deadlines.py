@@ -16,11 +16,11 @@ from contextvars import copy_context
 from typing import Final
 
 from goverse.errors import GoverseError, IdempotencyInProgress
-from goverse_node.call import Call
 from goverse_node.options import NodeOptions
-from goverse_node.stats import NodeStats
-from goverse_node.turn import Turn
-from goverse_node.turns import expire_waiting, extend, timeout_of
+from goverse_node.runtime.call import Call
+from goverse_node.runtime.stats import NodeStats
+from goverse_node.runtime.turn import Turn
+from goverse_node.runtime.turns import expire_waiting, extend, timeout_of
 
 logger = logging.getLogger("goverse.node")
 

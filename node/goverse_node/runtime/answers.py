@@ -2,7 +2,7 @@
 
 A reply is sent after the commit of its turn. A turn without a commit waits for the newest commit that the object had
 made by then. If all commits are durable already, the reply is sent immediately, or after a check that this node still
-owns the shard (``goverse_node.lease_check``).
+owns the shard (``goverse_node.runtime.lease_check``).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from goverse.model.frames import Problem, Reply
 from goverse.model.keys import ROUTER_KEY_PREFIX
 from goverse.model.records import CommitRecord, StoredReply
 from goverse.model.replies import encode_reply
-from goverse_node.call import Call
-from goverse_node.lease_check import answer_after_check
-from goverse_node.pipeline import PendingCommit
+from goverse_node.runtime.call import Call
+from goverse_node.runtime.group_commit import PendingCommit
+from goverse_node.runtime.lease_check import answer_after_check
 
 if TYPE_CHECKING:
-    from goverse_node.activation import Activation
+    from goverse_node.runtime.activation import Activation
 
 
 def answer(activation: Activation, call: Call, reply: Reply, *, expected: int | None = None, keep: bool = True) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from goverse.model.keys import ObjectKey
 
 if TYPE_CHECKING:
-    from goverse_node.activation import Activation
+    from goverse_node.runtime.activation import Activation
 
 
 def closes_cycle(activation: Activation, chain: tuple[ObjectKey, ...]) -> bool:

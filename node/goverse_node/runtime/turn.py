@@ -23,11 +23,11 @@ from goverse.model.object_ids import derived_id, time_ordered_id
 from goverse.model.records import ObjectSummary
 from goverse.objects.context import Context
 from goverse.objects.spec import MethodSpec
-from goverse_node.pipeline import UNCHANGED
+from goverse_node.runtime.group_commit import UNCHANGED
 
 if TYPE_CHECKING:
-    from goverse_node.activation import Activation
-    from goverse_node.call import Call
+    from goverse_node.runtime.activation import Activation
+    from goverse_node.runtime.call import Call
 
 
 Done = Callable[["Turn", bytes, GoverseError | None], None]
@@ -297,7 +297,7 @@ class Scope:
     """The value of ``current_turn`` while a method runs. Tasks that the method starts inherit it.
 
     Only contexts refer to a scope. A scope that outlives its turn therefore shows that the method left something
-    running (``goverse_node.strays``).
+    running (``goverse_node.runtime.strays``).
     """
 
     __slots__ = ("__weakref__", "turn")

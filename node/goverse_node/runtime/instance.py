@@ -15,7 +15,7 @@ from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
 from goverse.objects.spec import TypeSpec
 from goverse.objects.validation_errors import in_words
-from goverse_node.memento import Memento
+from goverse_node.runtime.memento import Memento
 
 # Measured by benchmarks/memory.py. Live values and encoded state together take 2 times their JSON for text, 7 for
 # numbers, 14 for models. An estimate that is too small breaks the memory bound; one that is too large wastes memory.

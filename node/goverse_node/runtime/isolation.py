@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from goverse.errors import GoverseError, MethodFailed, ReentrancyConflict, StateInvalid, TooLarge
 from goverse.objects.creation import NO_ARGUMENTS
 from goverse.objects.value_text import shown
-from goverse_node.instance import invalid
-from goverse_node.turn import Turn
+from goverse_node.runtime.instance import invalid
+from goverse_node.runtime.turn import Turn
 
 if TYPE_CHECKING:
-    from goverse_node.activation import Activation
+    from goverse_node.runtime.activation import Activation
 
 logger = logging.getLogger("goverse.node.turn")
 
