@@ -16,7 +16,7 @@ from goverse.cluster.keys import KeyLayout
 from goverse.etcd.coordinator import EtcdCoordinator
 from goverse.etcd.options import Endpoint, EtcdOptions
 from goverse.limits import CLUSTER_SHARDS
-from goverse.model.keys import ObjectKey, shard_of
+from goverse.model.keys import ObjectKey, placement_hash, shard_at
 from goverse.ports.coordinator import Put
 
 CLUSTER = "goverse"  # the default of cluster.name
@@ -36,7 +36,7 @@ class Caller:
     @property
     def shard(self) -> int:
         """The shard of the object."""
-        return shard_of(ObjectKey("default", "Counter", self.name), CLUSTER_SHARDS)
+        return shard_at(placement_hash(ObjectKey("default", "Counter", self.name), CLUSTER_SHARDS), CLUSTER_SHARDS)
 
     def longest_s(self, since: float) -> float:
         """Return the duration of the longest call that ended after ``since``."""

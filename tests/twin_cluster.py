@@ -130,7 +130,8 @@ class Host:
         self.coordinator = MemoryCoordinator(cluster.keys)
         self.watch = ClusterWatch(self.coordinator, cluster.layout)
         member = Member(name, name, incarnation)
-        self.router: Router = Router(cluster.connect, shard_count=SHARDS, incarnation=incarnation)
+        self.base = cluster.base
+        self.router: Router = Router(cluster.connect, shard_count=SHARDS, base=cluster.base, incarnation=incarnation)
         self.watch.add(self.router.follow)
         self.keeper = Keeper(
             member,
@@ -149,7 +150,7 @@ class Host:
         self.node.calls = self.router
 
     async def start(self) -> None:
-        await self.watch.start(SHARDS)
+        await self.watch.start(SHARDS, self.base)
         await self.node.start()
         self.keeper.start(self.node.evacuation)
 
@@ -191,7 +192,9 @@ class TwinCluster:
         limits: OwnershipLimits | None = None,
         lease_ttl_s: float = LEASE_TTL_S,
         store: MemoryStore | None = None,
+        base: int = SHARDS,
     ) -> None:
+        self.base = base
         self.limits = limits
         self.lease_ttl_s = lease_ttl_s
         self.registry = Registry(classes)

@@ -10,7 +10,6 @@ from goverse.errors import (
     Draining,
     Executed,
     GoverseError,
-    MalformedRequest,
     Moving,
     Overloaded,
     ReadonlyViolation,
@@ -237,11 +236,9 @@ class Node:
         activation.load()
 
     def _check_placement(self, key: ObjectKey) -> None:
-        if not key.id.startswith(("shard#", "node#")):
+        if not key.id.startswith("node#"):
             return
-        shard, node = placement_of(key.id)
-        if shard is not None and shard >= self.options.shard_count:
-            raise MalformedRequest(f"shard {shard} does not exist; there are {self.options.shard_count}")
+        node = placement_of(key.id).node
         if node is not None and node != self.options.node_id:
             raise Unavailable(f"the id names node {node!r}, but this is node {self.options.node_id!r}")
 

@@ -12,7 +12,6 @@ class NodeOptions:
     """Limits of one node. The suffix ``_s`` means seconds, ``_bytes`` bytes, ``_max`` an inclusive upper bound."""
 
     node_id: str = "node-1"
-    shard_count: int = 64
     create_timeout_s: float = limits.CREATE_TIMEOUT_S
     call_timeout_s: float = limits.CALL_TIMEOUT_S
     hook_timeout_s: float = limits.HOOK_TIMEOUT_S

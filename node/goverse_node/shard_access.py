@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from goverse.model.keys import ObjectKey
+from goverse.limits import CLUSTER_SHARDS
+from goverse.model.keys import ObjectKey, placement_hash
 
 
 class ShardAccess(Protocol):
@@ -40,11 +41,19 @@ class ShardAccess(Protocol):
 
 
 class AllShards:
-    """Access to every shard, for the life of the process."""
+    """Access to every shard, for the life of the process.
+
+    ``base`` limits ``shard#N`` ids as in a cluster that was created with so many shards, because objects of a single
+    node can be moved into a cluster.
+    """
+
+    def __init__(self, base: int = CLUSTER_SHARDS) -> None:
+        self._base = base
 
     def shard_of(self, key: ObjectKey) -> int:
         """Return 0: a single node does not divide its objects into shards."""
-        del key
+        if key.id.startswith("shard#"):
+            placement_hash(key, self._base)
         return 0
 
     def epoch(self, shard: int) -> int | None:

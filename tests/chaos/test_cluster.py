@@ -51,7 +51,7 @@ async def test_an_id_may_name_any_shard_of_the_cluster(tmp_path: Path) -> None:
     async with cluster(tmp_path, Shape(nodes=1, shards=128)) as processes:
         url = processes.url
         assert processes.command("call", "Counter", "shard#127/a", "increment", "--url", url) == "1\n"
-        with pytest.raises(AssertionError, match="shard 128 does not exist; there are 128"):
+        with pytest.raises(AssertionError, match="names shard 128, which does not exist; use a number from 0 to 127"):
             processes.command("call", "Counter", "shard#128/a", "increment", "--url", url)
 
 

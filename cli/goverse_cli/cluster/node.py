@@ -98,12 +98,13 @@ async def serve_node(
     hello = Hello(kind="node", id=values.node.id, incarnation=new_incarnation())
     async with AsyncExitStack() as undo:
         listener = undo.enter_context(listen(values.cluster.admin_listen))
-        _, store, certificates = opened = await _open_store(values, undo)
-        seen = await _follow(values, hello, certificates, undo)
+        opened = await _open_store(values, undo)
+        store, certificates = opened.store, opened.certificates
+        seen = await _follow(values, hello, opened, undo)
         member = _member(values, hello, listener)
         keeper = _keeper(values, member, seen, opened, catalog)
-        options = replace(node_options(values), shard_count=values.cluster.shards)
-        node = Node(registry, store, options=options, shard_access=keeper, memory=Resources().memory)
+        memory = Resources().memory
+        node = Node(registry, store, options=node_options(values), shard_access=keeper, memory=memory)
         served = WireStats()
         wires = WireMetrics(out=seen.links, **{"in": served}), TlsMetrics(certificates.links)
         metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, *wires)
@@ -136,11 +137,15 @@ async def _administer(admin: AdminServer, undo: AsyncExitStack) -> None:
 
 
 class _Opened(NamedTuple):
-    """The store, with and without the wrapper that counts its operations, and the node's certificates."""
+    """The store, with and without the wrapper that counts its operations, and the node's certificates.
+
+    ``base`` is the number of shards that the cluster was created with.
+    """
 
     postgres: PostgresStore
     store: MeteredStore
     certificates: Certificates
+    base: int
 
 
 async def _open_store(values: Settings, undo: AsyncExitStack) -> _Opened:
@@ -151,8 +156,8 @@ async def _open_store(values: Settings, undo: AsyncExitStack) -> _Opened:
     store = MeteredStore(postgres)
     await store.open()
     undo.push_async_callback(store.close)
-    await postgres.join(values.cluster.name, values.cluster.shards)
-    return _Opened(postgres, store, certificates)
+    base = await postgres.join(values.cluster.name, values.cluster.shards)
+    return _Opened(postgres, store, certificates, base)
 
 
 def _keeper(values: Settings, member: Member, seen: _Seen, opened: _Opened, catalog: Catalog) -> Keeper:
@@ -217,17 +222,17 @@ class _Seen(NamedTuple):
 async def _follow(
     values: Settings,
     hello: Hello,
-    certificates: Certificates,
+    opened: _Opened,
     undo: AsyncExitStack,
 ) -> _Seen:
     """Read the cluster's state from etcd, and keep a router for calls between objects up to date with it."""
-    coordinator, links = coordinator_of(values, certificates.etcd), WireStats()
+    coordinator, links = coordinator_of(values, opened.certificates.etcd), WireStats()
     undo.push_async_callback(coordinator.close)
     watch = ClusterWatch(coordinator, layout_of(values))
-    router = router_of(values, hello, links, security=certificates.out)
+    router = router_of(values, hello, links, base=opened.base, security=opened.certificates.out)
     undo.push_async_callback(router.close)
     watch.add(router.follow)
-    await watch.start(values.cluster.shards)
+    await watch.start(values.cluster.shards, opened.base)
     undo.push_async_callback(watch.stop)
     check_encryption(values, watch.view.nodes.values(), values.node.id)
     return _Seen(coordinator, watch, router, links)

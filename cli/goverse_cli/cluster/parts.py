@@ -115,9 +115,13 @@ def router_of(
     hello: Hello,
     stats: WireStats,
     *,
+    base: int | None = None,
     security: LinkSecurity | None = None,
 ) -> Router:
-    """Return a router that connects to nodes in the background and counts its traffic in ``stats``."""
+    """Return a router that connects to nodes in the background and counts its traffic in ``stats``.
+
+    ``base`` is the number of shards that the cluster was created with, if this process knows it.
+    """
     requests_max = values.node.inflight_calls_max
     options, budget = values.wire.options(requests_max), Budget(requests_max)
 
@@ -134,5 +138,5 @@ def router_of(
         link.start()
         return link
 
-    router = Router(connect, shard_count=values.cluster.shards, incarnation=hello.incarnation)
+    router = Router(connect, shard_count=values.cluster.shards, base=base, incarnation=hello.incarnation)
     return router

@@ -19,7 +19,7 @@ from goverse.cluster.table import ShardTable
 from goverse.cluster.view import ClusterView
 from goverse.errors import MalformedRequest
 from goverse.model.catalog import Catalog, encode_catalog
-from goverse.model.keys import ObjectKey, shard_of
+from goverse.model.keys import ObjectKey
 from goverse.ports.authority import Authority
 from goverse.ports.clock import boot_time
 from goverse.ports.coordinator import Coordinator
@@ -82,7 +82,7 @@ class Keeper:
         self._member, self._watch = member, watch
         self._now = now
         self._leases = LeaseKeeper(coordinator, lease_ttl_s, changed=self._wake, now=now)
-        self._shard_count = len(table)
+        self._table = table
         self._news, self._left = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop_task: asyncio.Task[None] | None = None
@@ -149,7 +149,7 @@ class Keeper:
                 f"the id {key.id!r} names a node, which is not supported in a cluster because shards move between "
                 "nodes; use shard#N/name"
             )
-        return shard_of(key, self._shard_count)
+        return self._table.shard_of(key)
 
     def epoch(self, shard: int) -> int | None:
         """Return the epoch for new commits, or None if the shard is not open here."""
@@ -209,7 +209,7 @@ class Keeper:
             return ("no shard is placed yet",)
         if progress.claimed < progress.wanted:
             return (f"claimed {progress.claimed} of {progress.wanted} shards",)
-        if not progress.wanted and self._member.id not in view.drains and len(view.nodes) <= self._shard_count:
+        if not progress.wanted and self._member.id not in view.drains and len(view.nodes) <= len(self._table):
             return ("no shard is meant for this node yet",)
         return ()
 

@@ -1,4 +1,4 @@
-"""The shard table: the route to the owner of each shard, computed from the claims in etcd.
+"""The shard table: the shard of each object, and the route to the owner of each shard, computed from etcd.
 
 If two nodes claim a shard, the higher epoch wins. A node that claims but is not registered has no address, so it is not
 a route.
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from goverse.cluster.view import ClusterView
+from goverse.model.keys import ObjectKey, placement_hash, shard_at
 
 _NOTHING: Mapping[int, int] = {}
 
@@ -27,12 +28,17 @@ class ShardTable:
 
     Attributes:
         routes: the route of each shard, or None; read-only for callers.
+        base: the number of shards that the cluster was created with, in which ``shard#N`` ids count. Until it is known
+            the present number is used. Only a gate can be in that state, and a node refuses a call for a wrong shard.
         changes: a counter that grows with every update that changed a route.
     """
 
-    def __init__(self, shard_count: int) -> None:
+    def __init__(self, shard_count: int, base: int | None = None) -> None:
+        """Begin without routes. Without ``base`` it is taken from the first view that has it."""
         self.routes: list[Route | None] = [None] * shard_count
         self.changes = 0
+        self.base = base or shard_count
+        self._base_known = base is not None
         self._claims: dict[str, Mapping[int, int]] = {}
         self._claimants: list[dict[str, int]] = [{} for _ in range(shard_count)]
         self._addresses: dict[str, str] = {}
@@ -46,8 +52,18 @@ class ShardTable:
         """Return the route of ``shard``; None while it has no owner."""
         return self.routes[shard]
 
+    def shard_of(self, key: ObjectKey) -> int:
+        """Return the shard of an object.
+
+        Raises:
+            MalformedRequest: the id names a shard that does not exist.
+        """
+        return shard_at(placement_hash(key, self.base), len(self.routes))
+
     def update(self, view: ClusterView) -> set[int]:
         """Apply ``view`` and return the shards whose route changed."""
+        if not self._base_known and view.base is not None:
+            self.base, self._base_known = view.base, True
         seen = view, view.reloads, view.members_revision, view.claims_revision
         if seen == self._seen:
             return set()

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from goverse.cluster.claims import Claims
 from goverse.cluster.keys import KeyKind, KeyLayout, ParsedKey
 from goverse.cluster.member import Load, Member
+from goverse.cluster.shard_count import ShardCount
 from goverse.cluster.targets import Targets
 from goverse.errors import DataDamaged, DataNewer
 from goverse.model.catalog import Catalog, decode_catalog
@@ -55,6 +56,7 @@ class ClusterView:
         catalogs: the object types that each node serves.
         leader: the leader key, or None.
         shard_count: the number of shards; None until it was written.
+        base: the number of shards that the cluster was created with; None until a node has written it.
         faults: the reason for each key whose value is unreadable.
         members_revision: the newest revision of any node's registration.
         intents_revision: the newest revision of any pin or drain.
@@ -92,6 +94,7 @@ class ClusterView:
         self.catalogs: dict[str, Catalog] = {}
         self.leader: Leadership | None = None
         self.shard_count: int | None = None
+        self.base: int | None = None
 
     def revision_of(self, key: str) -> int:
         """Return the revision that last wrote ``key``; 0 if it does not exist."""
@@ -137,7 +140,7 @@ class ClusterView:
         self._note(parsed, revision)
         kind, name = parsed
         if kind is KeyKind.SHARDS:
-            self.shard_count = None
+            self.shard_count = self.base = None
         elif kind is KeyKind.LEADER:
             self.leader = None
         elif kind is KeyKind.TARGETS:
@@ -173,7 +176,8 @@ class ClusterView:
     def _read(self, parsed: ParsedKey, entry: Entry) -> None:
         kind, name = parsed
         if kind is KeyKind.SHARDS:
-            self.shard_count = _count(entry.value)
+            found = ShardCount.decode(entry.value)
+            self.shard_count, self.base = found.count, found.base
         elif kind is KeyKind.NODE:
             self.nodes[name] = _named(Member.decode(entry.value), name)
         elif kind is KeyKind.GATE:
@@ -193,12 +197,6 @@ class ClusterView:
             self.catalogs[name] = decode_catalog(entry.value)
         else:
             self.loads[name] = Load.decode(entry.value)
-
-
-def _count(value: bytes) -> int:
-    if not value.isdigit() or len(value) > 9:
-        raise DataDamaged("the shard count is not a number")
-    return int(value)
 
 
 def _node_id(value: bytes) -> str:

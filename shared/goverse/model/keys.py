@@ -1,8 +1,16 @@
 """Object keys and the mapping from keys to shards.
 
-A key is ``(namespace, type, id)``. Its shard is given by the top bits of a stable 64-bit hash of the three parts, so
-the number of shards can be doubled or halved by splitting or merging neighbours. Two reserved id forms name their
-placement instead: ``shard#N/rest`` belongs to shard N, ``node#ID/rest`` to the node with that id.
+A key is ``(namespace, type, id)``. ``placement_hash`` gives its 64-bit hash. Each shard is one range of hashes, so its
+number is the top bits of the hash, and the number of shards can be doubled or halved by splitting or merging
+neighbours. The hash is the same in all processes and releases, and never changes:
+
+* of an ordinary id, it is a hash of namespace, type and id;
+* of an id that begins with a tag in braces, as ``{order-17}/line-3``, it is a hash of namespace and tag. All objects of
+  a namespace with the same tag, whatever their type, are in one shard;
+* of ``shard#N/rest``, it is the first hash of shard N, counted in the base: the number of shards that the cluster had
+  when it was created. So objects with the same N stay together, whatever the number of shards is later.
+
+``node#ID/rest`` names a node. Only a node that serves alone accepts such an id, so its hash is an ordinary one.
 """
 
 from __future__ import annotations
@@ -12,7 +20,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from goverse.errors import MalformedRequest
-from goverse.limits import ID_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, NAME_BYTES_MAX, NAMESPACE_BYTES_MAX
+from goverse.limits import CLUSTER_SHARDS, ID_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, NAME_BYTES_MAX, NAMESPACE_BYTES_MAX
 
 DEFAULT_NAMESPACE = "default"
 
@@ -39,6 +47,8 @@ _NUMBER_DIGITS_MAX = 15
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _FIXED_SHARD = re.compile(r"shard#(0|[1-9][0-9]{0,9})/(.+)", re.DOTALL)
 _FIXED_NODE = re.compile(r"node#([^/]+)/(.+)", re.DOTALL)
+_TAGGED = re.compile(r"\{([^{}]+)\}")
+_HASH_BITS = 64
 
 
 class ObjectKey(NamedTuple):
@@ -194,21 +204,44 @@ def router_number(idempotency_key: str) -> tuple[str, int] | None:
     return idempotency_key[len(ROUTER_KEY_PREFIX) : _ROUTER_NAME_END], number
 
 
-def stable_hash(key: ObjectKey) -> int:
-    """Return a 64-bit hash of the key; it is the same in all processes and releases."""
-    parts = b"\x00".join((key.namespace.encode(), key.type.encode(), key.id.encode()))
-    return int.from_bytes(blake2b(parts, digest_size=8, person=b"goverse.shard").digest(), "big")
+def tag_of(object_id: str) -> str | None:
+    """Return the tag that an id begins with, or None: ``order-17`` for ``{order-17}/line-3``.
+
+    A tag is not empty and contains no braces. So ``{}``, ``{a`` and ``{{a}}`` have none.
+    """
+    match = _TAGGED.match(object_id)
+    return match[1] if match is not None else None
 
 
-def shard_of(key: ObjectKey, shard_count: int) -> int:
-    """Return the shard of ``key`` among ``shard_count`` shards; ``shard_count`` is a power of two.
+def placement_hash(key: ObjectKey, base: int = CLUSTER_SHARDS) -> int:
+    """Return the 64-bit hash of ``key``, which decides its shard; see the rules above.
+
+    ``base`` is the number of shards that the cluster was created with, a power of two. A node that serves alone uses
+    the default.
 
     Raises:
-        MalformedRequest: the id names a shard that does not exist.
+        MalformedRequest: the id names a shard that is not below ``base``.
     """
-    fixed = placement_of(key.id).shard
-    if fixed is not None:
-        if fixed >= shard_count:
-            raise MalformedRequest(f"shard {fixed} does not exist; there are {shard_count} shards")
-        return fixed
-    return stable_hash(key) >> (64 - (shard_count.bit_length() - 1)) if shard_count > 1 else 0
+    namespace, type_name, object_id = key
+    if object_id.startswith(("shard#", "node#", "{")):
+        fixed = placement_of(object_id).shard
+        if fixed is not None:
+            if fixed >= base:
+                raise MalformedRequest(
+                    f"the id {object_id!r} names shard {fixed}, which does not exist; use a number from 0 to {base - 1}"
+                )
+            return fixed << (_HASH_BITS + 1 - base.bit_length())
+        tag = tag_of(object_id)
+        if tag is not None:
+            return _hash(b"goverse.tag", namespace, tag)
+    return _hash(b"goverse.shard", namespace, type_name, object_id)
+
+
+def shard_at(hashed: int, shard_count: int) -> int:
+    """Return the shard that contains the hash ``hashed``, among ``shard_count`` shards; this is a power of two."""
+    return hashed >> (_HASH_BITS + 1 - shard_count.bit_length())
+
+
+def _hash(purpose: bytes, *parts: str) -> int:
+    joined = "\x00".join(parts).encode()
+    return int.from_bytes(blake2b(joined, digest_size=8, person=purpose).digest(), "big")

@@ -21,10 +21,10 @@ from goverse.cluster.delivery import Miss, Park, Send
 from goverse.cluster.parking import Parking
 from goverse.cluster.table import Route, ShardTable
 from goverse.cluster.view import ClusterView
-from goverse.errors import Executed, GoverseError, MalformedRequest, Overloaded, Unavailable, known
+from goverse.errors import Executed, GoverseError, Overloaded, Unavailable, known
 from goverse.limits import PARKED_CALLS_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
-from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, placement_of, stable_hash
+from goverse.model.keys import ROUTER_KEY_PREFIX
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Carrier, Link, Readiness, Waiter
 from goverse.routing.links import Connect, Links, list_at_any, readiness_of
@@ -50,6 +50,7 @@ class Router:
         connect: Connect,
         *,
         shard_count: int,
+        base: int | None = None,
         incarnation: str,
         own: tuple[str, Carrier] | None = None,
         parked_max: int = PARKED_CALLS_MAX,
@@ -59,11 +60,12 @@ class Router:
         Args:
             connect: opens a link to a node.
             shard_count: number of shards of the cluster.
+            base: the number that it was created with, if this process knows it; otherwise it is taken from etcd.
             incarnation: identifies this process; part of the keys that it makes.
             own: this process's node and its id; it is called without a connection.
             parked_max: limit of parked calls; further calls are refused.
         """
-        self.table = ShardTable(shard_count)
+        self.table = ShardTable(shard_count, base)
         self.parking: Parking[RoutedCall] = Parking(parked_max)
         self.stats = RouterStats()
         self.links = Links(connect, self._recovered)
@@ -71,7 +73,6 @@ class Router:
         self.own = own
         self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"  # as ``model.keys.router_key``; parsed again there
         self._numbers = count(1)
-        self._shift = 64 - (shard_count.bit_length() - 1)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._served = 0
@@ -128,7 +129,7 @@ class Router:
     def carry(self, request: Request, waiter: Waiter) -> None:
         """Send a request to the owner of its object; see ``goverse.ports.link.Carrier``."""
         try:
-            shard = self.shard_of(request.key)
+            shard = self.table.shard_of(request.key)
         except GoverseError as error:
             waiter.set_result(Reply(problem=Problem.of(error, request.request_id)))
             return
@@ -160,24 +161,6 @@ class Router:
     def progress(self) -> tuple[int, int]:
         """Return the number of shards with an owner, and of all shards."""
         return self._served, len(self.table)
-
-    def shard_of(self, key: ObjectKey) -> int:
-        """Return the shard of an object; a ``node#`` id is mapped to a shard of that node.
-
-        Raises:
-            MalformedRequest: the id names a shard that does not exist.
-        """
-        if key.id.startswith(("shard#", "node#")):
-            return self._fixed(key)
-        return stable_hash(key) >> self._shift if self._shift < 64 else 0
-
-    def _fixed(self, key: ObjectKey) -> int:
-        shard, node = placement_of(key.id)
-        if shard is not None:
-            if shard >= len(self.table):
-                raise MalformedRequest(f"shard {shard} does not exist; there are {len(self.table)}")
-            return shard
-        return stable_hash(key) >> self._shift if node is not None and self._shift < 64 else 0
 
     def _all_links(self) -> Sequence[Link]:
         return [*([self.own[1]] if self.own is not None else []), *self.links]

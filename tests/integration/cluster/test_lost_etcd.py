@@ -213,4 +213,4 @@ async def test_time_in_which_a_machine_was_suspended_counts_for_its_lease() -> N
 
 
 def shard_of(cluster: TwinCluster, object_id: str) -> int:
-    return cluster.router.shard_of(key_of(Purse, object_id))
+    return cluster.router.table.shard_of(key_of(Purse, object_id))

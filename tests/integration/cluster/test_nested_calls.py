@@ -132,7 +132,7 @@ async def _names(cluster: TwinCluster) -> list[str]:
 
 
 def _owner(cluster: TwinCluster, target: type[Any], object_id: str) -> str:
-    route = cluster.router.table.routes[cluster.router.shard_of(cluster.request(target, object_id, "look").key)]
+    route = cluster.router.table.routes[cluster.router.table.shard_of(cluster.request(target, object_id, "look").key)]
     assert route is not None
     return route.node
 

@@ -49,7 +49,7 @@ def shown(state: Reply) -> str:
 
 
 def shard_of(cluster: TwinCluster, object_id: str) -> int:
-    return cluster.router.shard_of(key_of(Balance, object_id))
+    return cluster.router.table.shard_of(key_of(Balance, object_id))
 
 
 @asynccontextmanager

@@ -131,7 +131,7 @@ async def test_a_running_turn_ends_before_its_shard_moves_and_later_calls_follow
         await PLACE.reached("slow")
         await cluster.join("b")
         leaving = asyncio.create_task(cluster.hosts["a"].keeper.leave(Shutdown.GRACEFUL, 5.0))
-        shard = cluster.router.shard_of(key_of(Tally, "t1"))
+        shard = cluster.router.table.shard_of(key_of(Tally, "t1"))
         await until(lambda: cluster.hosts["a"].keeper.epoch(shard) is None)
         behind = cluster.call(Tally, "t1", "add")
         await until(lambda: len(cluster.router.parking) > 0)
@@ -194,7 +194,7 @@ def _gone(cluster: TwinCluster, name: str) -> bool:
 
 
 def _owner(cluster: TwinCluster, object_id: str) -> str | None:
-    return cluster.owners()[cluster.router.shard_of(key_of(Tally, object_id))]
+    return cluster.owners()[cluster.router.table.shard_of(key_of(Tally, object_id))]
 
 
 def test_there_are_more_shards_than_nodes() -> None:

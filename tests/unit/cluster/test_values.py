@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from goverse.cluster.claims import Claims
 from goverse.cluster.member import Load, Member, MemberState
+from goverse.cluster.shard_count import ShardCount
 from goverse.cluster.targets import Targets
 from goverse.errors import DataDamaged, DataNewer
 from goverse.limits import CLUSTER_SHARDS_MAX, EPOCH_MAX
@@ -30,6 +31,19 @@ CLAIMS = st.builds(
     st.text(max_size=20),
     st.dictionaries(st.integers(0, CLUSTER_SHARDS_MAX - 1), st.integers(1, EPOCH_MAX), max_size=50),
 )
+
+
+@given(st.integers(1, CLUSTER_SHARDS_MAX), st.none() | st.integers(1, CLUSTER_SHARDS_MAX))
+def test_a_shard_count_survives_encoding(count: int, base: int | None) -> None:
+    assert ShardCount.decode(ShardCount(count, base).encode()) == ShardCount(count, base)
+
+
+def test_a_shard_count_is_one_number_or_two_with_a_slash() -> None:
+    assert ShardCount.decode(b"128/64") == ShardCount(128, 64)
+    assert ShardCount.decode(b"128") == ShardCount(128, None)
+    for value in (b"", b"x", b"0", b"64/", b"/64", b"64/0", b"-1", b"64/64/64", b"1234567890", b"64 "):
+        with pytest.raises(DataDamaged):
+            ShardCount.decode(value)
 
 
 @given(targets())

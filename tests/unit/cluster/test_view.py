@@ -15,7 +15,7 @@ def test_every_kind_of_key_is_added_and_removed() -> None:
     layout = view.layout
     gate = Member("g", "g:1", "g.1")
     writes = {
-        layout.shards: b"64",
+        layout.shards: b"64/16",
         layout.gate("g"): gate.encode(),
         layout.load("n"): Load(3).encode(),
         layout.leader: b"n n.1",
@@ -30,6 +30,7 @@ def test_every_kind_of_key_is_added_and_removed() -> None:
     assert view.targets is not None
 
     assert (view.shard_count, view.gates, view.loads, view.pins) == (64, {"g": gate}, {"n": Load(3)}, {7: "n"})
+    assert [view.base] == [16]
     assert (view.drains, view.targets.owners()) == ({"n"}, ["n", None])
     assert view.leader == Leadership(b"n n.1", view.revision_of(layout.leader))
     assert view.claims == {"n": Claims("n.1", {1: 2})}
@@ -38,7 +39,9 @@ def test_every_kind_of_key_is_added_and_removed() -> None:
     view.die("n")
     view.remove(*writes, layout.targets)
     assert not any([view.nodes, view.gates, view.claims, view.loads, view.pins, view.drains])
-    assert [view.leader, view.targets, view.targets_revision, view.shard_count] == [None, None, 0, None]
+    assert [view.leader, view.targets, view.targets_revision] == [None, None, 0]
+    assert view.shard_count is None
+    assert view.base is None
 
 
 def test_a_reload_replaces_everything() -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from goverse import BusinessError, Object, call
 from goverse.errors import GoverseError
+from goverse.limits import CLUSTER_SHARDS
 from goverse.model.frames import Reply
 from goverse_node.node import Node
 from tests.nodes import Bench, Meeting, bench, code, problem, until, value
@@ -474,10 +475,10 @@ async def test_only_what_is_exported_can_be_called() -> None:
 
 @pytest.mark.requirement("OBJ-3")
 async def test_reserved_ids_name_a_place_that_must_exist() -> None:
-    async with bench(Basket, shard_count=4, node_id="here") as b:
-        assert value(await b.call(Basket, "shard#3/x", "add", {"amount": 1})) == 1
+    async with bench(Basket, node_id="here") as b:
+        assert value(await b.call(Basket, f"shard#{CLUSTER_SHARDS - 1}/x", "add", {"amount": 1})) == 1
         assert value(await b.call(Basket, "node#here/x", "add", {"amount": 1})) == 1
-        assert code(await b.call(Basket, "shard#4/x", "add", {"amount": 1})) == "malformed_request"
+        assert code(await b.call(Basket, f"shard#{CLUSTER_SHARDS}/x", "add", {"amount": 1})) == "malformed_request"
         assert code(await b.call(Basket, "node#there/x", "add", {"amount": 1})) == "unavailable"
 
 

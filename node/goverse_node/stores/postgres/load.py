@@ -57,8 +57,8 @@ async def load(connection: Any, lines: Lines, *, now_ms: int, shards: int, add: 
             of the dump.
         StoreError: two types have the same number.
     """
-    found = await connection.fetchrow("SELECT shards FROM goverse.cluster")
-    contents = check(lines("checking"), _PlacementCheck(found["shards"] if found is not None else shards))
+    found = await connection.fetchrow("SELECT base FROM goverse.cluster")
+    contents = check(lines("checking"), _PlacementCheck(found["base"] if found is not None else shards))
     await _refuse_others(connection)
     # Without a partition for their day, the loaded replies would go into the rest table.
     await connection.fetchval("SELECT goverse.prepare_days($1)", _DAYS)
@@ -81,8 +81,8 @@ async def load(connection: Any, lines: Lines, *, now_ms: int, shards: int, add: 
 class _PlacementCheck:
     """Refuses objects whose id names a node, or a shard that the cluster does not have."""
 
-    def __init__(self, shards: int) -> None:
-        self._shards = shards
+    def __init__(self, base: int) -> None:
+        self._base = base
 
     def __call__(self, dumped: Dumped) -> None:
         if not isinstance(dumped, DumpedObject):
@@ -90,8 +90,8 @@ class _PlacementCheck:
         placement = placement_of(dumped.key.id)
         if placement.node is not None:
             raise MalformedRequest(f"{dumped.key} names a node; objects with such an id cannot be stored in a cluster")
-        if placement.shard is not None and placement.shard >= self._shards:
-            raise MalformedRequest(f"{dumped.key} names a shard outside of the cluster's range 0 to {self._shards - 1}")
+        if placement.shard is not None and placement.shard >= self._base:
+            raise MalformedRequest(f"{dumped.key} names a shard outside of the cluster's range 0 to {self._base - 1}")
 
 
 async def _refuse_others(connection: Any, *, tries: int = _TRIES_MAX) -> None:

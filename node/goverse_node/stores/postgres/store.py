@@ -164,20 +164,23 @@ class PostgresStore:
         """
         return await self.housekeeping.cleanup()
 
-    async def join(self, cluster: str, shards: int) -> None:
+    async def join(self, cluster: str, shards: int) -> int:
         """Assign the database to a cluster, or check that it belongs to that cluster already.
+
+        Returns the number of shards that the cluster was created with, in which ``shard#N`` ids count.
 
         Raises:
             ConfigError: it belongs to another cluster, or the number of shards is different.
             Unavailable: PostgreSQL is unavailable.
         """
         found = await self._read(lambda connection: connection.fetchrow(query("join_cluster"), cluster, shards))
-        if tuple(found) != (cluster, shards):
+        if (found["name"], found["shards"]) != (cluster, shards):
             raise ConfigError(
                 f"the database belongs to cluster {found['name']!r} with {found['shards']} shards; this node is set to "
                 f"{cluster!r} with {shards}. A cluster needs its own database and one number of shards",
                 setting="cluster.name" if found["name"] != cluster else "cluster.shards",
             )
+        return int(found["base"])
 
     # --- Store ------------------------------------------------------------------------------------------------
 

@@ -35,11 +35,14 @@ CREATE TRIGGER sign BEFORE UPDATE ON goverse.feed FOR EACH ROW EXECUTE FUNCTION 
 CREATE TABLE goverse.cluster (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     name text NOT NULL,
-    shards integer NOT NULL
+    shards integer NOT NULL,
+    base integer NOT NULL
 );
 COMMENT ON TABLE goverse.cluster IS
     'Whose database this is, written by the first node. Nodes of two clusters would each serve all shards, and with two counts '
     'one object would belong to two shards, whose epochs know nothing of each other.';
+COMMENT ON COLUMN goverse.cluster.base IS
+    'The number of shards that the cluster was created with. Ids of the form shard#N count in it, so it never changes.';
 
 CREATE TABLE goverse.owners (
     number integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
