@@ -170,7 +170,7 @@ class Bench:
             node.stats.inflight == 0
             and not node.deadlines.running
             and not node.deadlines.waiting
-            and not any(activation.keyed or activation.running for activation in node.activations)
+            and not any(activation.leaders or activation.running for activation in node.activations)
         )
 
 

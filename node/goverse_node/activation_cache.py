@@ -86,7 +86,7 @@ class ActivationCache:
 
     def resize(self, activation: Activation) -> bool:
         """Update the size of an activation. Return True if a bound is exceeded."""
-        size = activation.instance.resident_bytes
+        size = activation.state.instance.resident_bytes
         if (
             size != activation.counted_bytes
             and self._all.get(activation.key) is activation

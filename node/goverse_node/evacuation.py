@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from goverse.errors import Executed, Unavailable, known
+from goverse_node.runtime.activation import Activation
 from goverse_node.runtime.group_commit import UNCHANGED
-
-if TYPE_CHECKING:
-    from goverse_node.runtime.activation import Activation
 
 Emptied = Callable[[int], None]
 
@@ -26,19 +23,19 @@ class Evacuation:
     """The activations of a node by shard, and the shards that are closing."""
 
     def __init__(self) -> None:
-        self._resident: dict[int, set[Activation]] = {}
+        self._resident: dict[int, dict[Activation, None]] = {}  # in the order of activation
         self._closing: dict[int, Emptied] = {}
 
     def add(self, activation: Activation) -> None:
         """Register a new activation."""
-        self._resident.setdefault(activation.shard, set()).add(activation)
+        self._resident.setdefault(activation.shard, {})[activation] = None
 
     def remove(self, activation: Activation) -> None:
         """Remove an activation. If it was the last one of a closing shard, call the shard's ``emptied``."""
         left = self._resident.get(activation.shard)
         if left is None or activation not in left:
             return
-        left.discard(activation)
+        del left[activation]
         if not left:
             del self._resident[activation.shard]
             emptied = self._closing.pop(activation.shard, None)

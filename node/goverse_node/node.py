@@ -29,16 +29,17 @@ from goverse.ports.store import Store
 from goverse_node.activation_cache import VICTIMS_MAX, ActivationCache
 from goverse_node.evacuation import Evacuation
 from goverse_node.memory_pressure import MemoryPressure, Trimmer
-from goverse_node.nested import NestedCalls
 from goverse_node.options import NodeOptions
-from goverse_node.reading import read
+from goverse_node.reading import Reader
 from goverse_node.runtime.activation import Activation
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.contexts import TurnContexts
 from goverse_node.runtime.deadlines import Deadlines
 from goverse_node.runtime.group_commit import UNCHANGED, CommitPipeline
+from goverse_node.runtime.nested import NestedCalls
+from goverse_node.runtime.scope import violation
 from goverse_node.runtime.stats import NodeStats
-from goverse_node.runtime.turn import violation
+from goverse_node.runtime.turn import Turn
 from goverse_node.shard_access import ALL_SHARDS, ShardAccess
 
 _IDLE_SWEEP_S = 1.0
@@ -47,7 +48,9 @@ _POLL_S = 0.005
 
 
 class Node:
-    """Hosts the objects of one process; implements ``goverse.ports.link.Carrier``.
+    """Hosts the objects of one process.
+
+    Implements ``goverse.ports.link.Carrier`` for its callers, and ``goverse_node.runtime.host.Host`` for activations.
 
     Attributes:
         loads_at_once: True while every load so far was answered from memory; False after the first load that returned
@@ -91,10 +94,7 @@ class Node:
         )
         self.activations = _activation_cache(bounds)
         self.deadlines = Deadlines(self.options, self.stats)
-        self.watch = self.deadlines.watch
-        self.unwatch = self.deadlines.unwatch
-        self.track = self.deadlines.track
-        self.untrack = self.deadlines.untrack
+        self._reader = Reader(self, self.activations)
         self._idle_sweep: asyncio.TimerHandle | None = None
         self._memory_pressure = MemoryPressure(bounds.activations_bytes_max, memory, Trimmer()) if memory else None
         self._memory_check: asyncio.TimerHandle | None = None
@@ -185,7 +185,7 @@ class Node:
             if method.handler and not request.chain:
                 raise handler_called(request.key.type, method.name)
         elif request.operation is Operation.READ:
-            read(self, call)
+            self._reader.read(call)
             return
         else:
             self._check_access(request)
@@ -279,6 +279,15 @@ class Node:
             self.now() + self.options.hook_timeout_s,
             request_id=self.options.node_id[:REQUEST_ID_BYTES_MAX],
         )
+
+    def turns_of(self, key: ObjectKey) -> Sequence[Turn]:
+        """Return the running turns of an object, none if it is not in memory."""
+        activation = self.activations.get(key)
+        return activation.running if activation is not None else ()
+
+    def release(self, activation: Activation) -> None:
+        """Give away the room of an activation that is about to leave memory."""
+        self.activations.release(activation)
 
     def forget(self, activation: Activation) -> None:
         """Remove an activation from the cache."""

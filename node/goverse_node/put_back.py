@@ -16,8 +16,8 @@ from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord
 from goverse_node.node import Node
+from goverse_node.runtime.activation import Phase
 from goverse_node.runtime.group_commit import PendingCommit
-from goverse_node.runtime.phase import Phase
 
 _TRIES: Final = 20
 
@@ -42,7 +42,7 @@ async def put_back(
         present = await stored if isinstance(stored, Future) else stored
         resident = node.activations.get(key)
         if resident is not None and resident.phase is Phase.ACTIVE:
-            expected = resident.instance.version
+            expected = resident.state.instance.version
         else:
             expected = present.version if present is not None else 0
         shard = node.shard_access.shard_of(key)

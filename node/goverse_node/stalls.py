@@ -1,7 +1,7 @@
 """Detection of methods that block the event loop, and with it every other object of the process.
 
 A timer of the loop records a heartbeat, and a thread checks it. If there was no heartbeat for ``STALL_S``, the thread
-inspects the stack of the loop's thread: a frame of ``execution`` there refers to the blocking turn. Calls themselves
+inspects the stack of the loop's thread: a frame of ``Turn`` there belongs to the blocking turn. Calls themselves
 are not measured, so they cost nothing.
 """
 
@@ -16,7 +16,6 @@ from time import monotonic
 from types import FrameType
 from typing import Final
 
-from goverse_node.runtime import execution
 from goverse_node.runtime.turn import Turn
 
 STALL_S: Final = 1.0
@@ -79,10 +78,10 @@ def _turn_in(frame: FrameType | None) -> Turn | None:
     """Return the turn whose method runs in a stack, or None."""
     while frame is not None:
         if frame.f_code in _RUNS_METHODS:
-            turn = frame.f_locals.get("turn")
+            turn = frame.f_locals.get("self")
             return turn if isinstance(turn, Turn) else None
         frame = frame.f_back
     return None
 
 
-_RUNS_METHODS: Final = (execution.run.__code__, execution.drive.__code__)
+_RUNS_METHODS: Final = (Turn.run.__code__, Turn.drive.__code__)

@@ -2,13 +2,14 @@
 
 import ast
 
-from tests.tree import PACKAGES, python_files, shown
+from tests.tree import PACKAGES, ROOT, python_files, shown
 
 # Names that fit any content and therefore describe none.
 EMPTY_NAMES = {
     *("base", "common", "helper", "helpers", "manager", "managers"),
     *("misc", "util", "utilities", "utils"),
 }
+ENTRIES_MAX = 18
 SOURCE_FOLDERS = (*PACKAGES, "benchmarks", "sample-app", "scripts/operate", "tests")
 
 
@@ -31,3 +32,9 @@ def test_every_module_opens_with_a_docstring() -> None:
             silent.append(shown(path))
 
     assert silent == []
+
+
+def test_the_top_of_the_node_fits_on_one_screen() -> None:
+    entries = [entry.name for entry in (ROOT / "node" / "goverse_node").iterdir() if entry.name != "__pycache__"]
+
+    assert len(entries) <= ENTRIES_MAX, sorted(entries)

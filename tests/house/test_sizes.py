@@ -15,7 +15,10 @@ MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 40
 POSITIONAL_PARAMETERS_MAX = 5
 
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "node/goverse_node/runtime/activation.py": "one state machine: its phases, its mailbox and its turns act on each "
+    "other, and a part of it in another module would need the rest",
+}
 
 
 def _oversized() -> Iterator[tuple[str, str]]:

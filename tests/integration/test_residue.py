@@ -81,11 +81,11 @@ async def test_many_cycles_of_activation_and_passivation_leave_nothing_behind() 
     assert len(node.activations) == 0
     assert (node.activations.bytes, node.activations.leaving) == (0, 0)
     assert not any(node.activations._queues.values())
-    assert (node.deadlines.running, node.deadlines.waiting) == ({}, set())
+    assert (node.deadlines.running, node.deadlines.waiting) == ({}, {})
     assert node.stats.inflight == 0
     assert node.stats.activations == node.stats.passivations >= CYCLES
     gc.collect()
-    assert [one for one in gc.get_objects() if isinstance(one, Activation) and one.node is node] == []
+    assert [one for one in gc.get_objects() if isinstance(one, Activation) and one.host is node] == []
     total = 0
     for summary in await store.list(DEFAULT_NAMESPACE, "Visitor", prefix="", after=None, limit=20_000):
         stored = store.load(ObjectKey(DEFAULT_NAMESPACE, "Visitor", summary.id))
@@ -108,7 +108,7 @@ async def test_an_object_that_left_memory_is_freed_without_the_garbage_collector
         assert value(await b.call(Visitor, "a", "come_back")) == 2
         gc.collect()
         (activation,) = b.node.activations
-        gone = weakref.ref(activation.instance.object)
+        gone = weakref.ref(activation.state.instance.object)
         del activation
         gc.disable()
         try:

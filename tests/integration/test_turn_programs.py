@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from goverse.model.frames import Reply
-from goverse_node.runtime import isolation
-from goverse_node.runtime.activation import Activation
 from goverse_node.runtime.call import Call
+from goverse_node.runtime.output_gate import OutputGate
+from goverse_node.runtime.state import State
 from tests.integration.turn_programs import CAUSES, OBJECTS, Action, Log, Run, WatchedStore
 from tests.nodes import bench
 
@@ -136,17 +136,17 @@ PAUSE = Action("pass_time", {"turns": 10})
 
 
 def test_a_node_that_answers_too_early_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer_immediately(activation: Activation, call: Call, reply: Reply) -> None:
+    def answer_immediately(_gate: OutputGate, _owner: object, call: Call, reply: Reply) -> None:
         call.answer(reply)
 
     program = [Action("hold"), a_call("append"), PAUSE, a_call("look"), PAUSE]
     assert run(program) == []
-    monkeypatch.setattr("goverse_node.runtime.answers.answer_when_durable", answer_immediately)
+    monkeypatch.setattr(OutputGate, "answer_when_durable", answer_immediately)
     assert any("received (1,) while [] was durable" in each for each in run(program))
 
 
 def test_a_node_that_does_not_undo_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     program = [a_call("fail"), PAUSE, a_call("append"), PAUSE]
     assert run(program) == []
-    monkeypatch.setattr(isolation, "undo", lambda activation, turn: None)
+    monkeypatch.setattr(State, "_undo", lambda _state, _turn: None)
     assert any("failed and took effect" in each for each in run(program))

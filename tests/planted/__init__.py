@@ -6,12 +6,12 @@ per area; modules are discovered, so no other file is edited)::
     # tests/planted/bugs/keys.py
     import pytest
 
-    from goverse_node.runtime import idempotency
+    from goverse_node.runtime.idempotency import Leaders
     from tests.planted import Planted
 
 
     def _forget_replies(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(idempotency, "deduplicate", lambda *_: False)
+        monkeypatch.setattr(Leaders, "deduplicate", lambda *_: False)
 
 
     PLANTED = (

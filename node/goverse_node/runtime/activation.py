@@ -1,11 +1,35 @@
-"""An activation: one object in memory, its mailbox, and the order in which its turns run.
+"""An activation: one object in memory, as one state machine. Events come in, effects go to its ``Host``.
+
+Phases:
+
+    LOADING ──▶ ACTIVE ──▶ CLOSING ──▶ GONE
+       └───────────┴──────────────────▶
+
+======== ===============================================================================================================
+LOADING  The object is being loaded from the store. Calls wait in the mailbox.
+ACTIVE   Calls are admitted.
+CLOSING  The last commits settle and ``on_deactivate`` runs. New calls wait in the mailbox.
+GONE     The activation was removed from its host. Waiting calls move to a new activation; turns that still run have no
+         effect.
+======== ===============================================================================================================
+
+Events:
+
+================================ =======================================================================================
+``load``                         the host created it; ``_loaded`` follows with the stored object or an error
+``deliver``                      a call arrived: it is answered from a kept reply, starts a turn, waits, or is refused
+``finished``                     a method ended: the change is committed, the call answered, the next call starts
+``settled``, ``fenced``          the store made a commit durable, or refused it
+``close``, ``vacate``, ``leave`` the object is idle, its shard moves, or its state is unusable: it leaves in order
+``reset``                        the object leaves immediately: running turns have no effect
+================================ =======================================================================================
+
+Effects are method calls on the host and its parts: start a turn, commit, answer, watch a deadline, leave memory.
 
 Calls are admitted in the order in which they arrive. A turn that may change the object runs alone; readonly turns run
 concurrently. A call whose chain already contains this object must not wait in the mailbox, because its chain would
-wait for itself. It runs immediately if re-entrancy allows it, and fails with ``deadlock`` otherwise.
-
-Output gate: a reply is sent when the newest commit that the object had made by then (``tail``) is durable. Until then
-the state behind the reply could still be lost.
+wait for itself. It runs immediately if re-entrancy allows it, and fails with ``deadlock`` otherwise. What starts and
+ends a turn of each kind is a table (``goverse_node.runtime.turn_kinds``).
 """
 
 from __future__ import annotations
@@ -13,55 +37,80 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
-from weakref import ref
+from enum import Enum
+from typing import Any, Final
 
 from goverse.errors import (
+    BusinessError,
     Deadlock,
     Executed,
     GoverseError,
     Moving,
     Overloaded,
     StateInvalid,
+    Timeout,
     Unavailable,
     known,
 )
-from goverse.model.frames import Reply
+from goverse.model.frames import Operation, Problem, Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
-from goverse.objects.spec import TypeSpec
-from goverse_node.runtime import idempotency, isolation, reentry, turns
+from goverse.objects.spec import MethodSpec, TypeSpec
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.deadlocks import closes_cycle
 from goverse_node.runtime.group_commit import UNCHANGED, PendingCommit
+from goverse_node.runtime.host import Host
+from goverse_node.runtime.idempotency import Leaders
 from goverse_node.runtime.instance import Instance
-from goverse_node.runtime.memento import Memento
-from goverse_node.runtime.phase import Phase
+from goverse_node.runtime.output_gate import OutputGate
+from goverse_node.runtime.reentry import method_inside, waiting_turn
+from goverse_node.runtime.state import State
 from goverse_node.runtime.store_answer import outcome, refusal
-from goverse_node.runtime.strays import Strays
-from goverse_node.runtime.turn import Scope, Turn
-
-if TYPE_CHECKING:
-    from goverse_node.node import Node
+from goverse_node.runtime.turn import Turn
+from goverse_node.runtime.turn_kinds import (
+    CALL,
+    CREATE,
+    DELETE,
+    ON_CREATE,
+    ON_DEACTIVATE,
+    TurnKind,
+    creation_by,
+    hook_before_call,
+    hook_of_delete,
+)
 
 logger = logging.getLogger("goverse.node")
+turn_logger = logging.getLogger("goverse.node.turn")
+
+
+class Phase(Enum):
+    """Phase of an activation."""
+
+    LOADING = 1
+    ACTIVE = 2
+    CLOSING = 3
+    GONE = 4
+
+
+_MOVES: Final = {
+    Phase.LOADING: (Phase.ACTIVE, Phase.GONE),
+    Phase.ACTIVE: (Phase.CLOSING, Phase.GONE),
+    Phase.CLOSING: (Phase.GONE,),
+    Phase.GONE: (),
+}
 
 
 class Activation:
     """One object in memory.
 
     Attributes:
-        instance: the live object; set from phase ACTIVE on.
+        host: the node that holds it.
+        state: the live object and the changes of its turns; set from phase ACTIVE on.
+        gate: its commits and the replies that wait for them; set from phase ACTIVE on.
         running: the turns in progress. More than one only if all are readonly, or re-entrant.
-        tail: the newest commit that is not durable yet, or None.
-        live: the encoded state at the last comparison. It differs from ``instance.base`` while ``dirty`` is set.
-        dirty: the running turn that changed the state, or None.
-        activated: True once ``on_activate`` has run, or if the type has none.
-        mementos: snapshots of the base and of a dirty turn's state, while one turn runs beside another that waits.
-        strays: the tasks and callbacks that methods left running when their turns ended, or None.
+        leaders: the leading calls in progress, by idempotency key, or None.
         last_used: time of the last call, on the loop's clock.
         failure: the error with which its commits fail from now on, or None.
-        keyed: the leading calls in progress, by idempotency key.
         shard, epoch: the object's shard, and the epoch under which its commits are made.
         vacating: True once it refuses new calls and leaves memory when the running turns have ended.
     """
@@ -69,63 +118,63 @@ class Activation:
     __slots__ = (
         "_admitting",
         "_mailbox",
-        "activated",
         "counted_bytes",
-        "dirty",
         "epoch",
         "failure",
-        "instance",
+        "gate",
+        "host",
         "key",
-        "keyed",
         "last_used",
-        "live",
-        "mementos",
-        "node",
+        "leaders",
         "phase",
         "running",
         "shard",
         "spec",
-        "strays",
-        "tail",
+        "state",
         "vacating",
     )
 
-    instance: Instance
+    state: State
+    gate: OutputGate
 
-    def __init__(self, node: Node, key: ObjectKey, spec: TypeSpec, *, shard: int = 0, epoch: int = 0) -> None:
+    def __init__(
+        self, host: Host[Activation], key: ObjectKey, spec: TypeSpec, *, shard: int = 0, epoch: int = 0
+    ) -> None:
         """Create an activation in phase LOADING; ``load`` loads the object."""
-        self.node = node
+        self.host = host
         self.key = key
         self.spec = spec
         self.phase = Phase.LOADING
         self.running: list[Turn] = []
-        self.tail: PendingCommit | None = None
-        self.live: bytes | None = None
-        self.dirty: Turn | None = None
-        self.mementos: list[Memento] | None = None
-        self.strays: Strays | None = None
-        self.activated = "on_activate" not in spec.hooks
+        self.leaders: Leaders | None = None
         self.failure: GoverseError | None = None
         self.last_used = 0.0
         self.counted_bytes = 0
         self._admitting = False
         self._mailbox: deque[Call] | None = None
-        self.keyed: dict[str, Call] | None = None
         self.shard = shard
         self.epoch = epoch
         self.vacating = False
 
-    # --- life cycle --------------------------------------------------------------------------------------------------
+    # --- life cycle ---------------------------------------------------------------------------------------------------
+
+    def _enter(self, phase: Phase) -> None:
+        assert phase in _MOVES[self.phase], f"{self.key} cannot go from {self.phase} to {phase}"
+        self.phase = phase
+        if phase is Phase.CLOSING:
+            self.host.release(self)
+        elif phase is Phase.GONE:
+            self.host.forget(self)
 
     def load(self) -> None:
         """Load the object from the store, then admit calls."""
         try:
-            stored = self.node.store.load(self.key)
+            stored = self.host.store.load(self.key)
         except Exception as error:
             self.reset(refusal(error), refuse=True)
             return
         if isinstance(stored, asyncio.Future):
-            self.node.loads_at_once = False
+            self.host.loads_at_once = False
             stored.add_done_callback(self._loaded)
         else:
             self._become_active(stored)
@@ -141,27 +190,22 @@ class Activation:
         if self.phase is not Phase.LOADING:
             return  # the activation was reset during the load, and another node may serve the object by now
         try:
-            self.instance = self.node.contexts.new().run(Instance, self.spec, self.key, stored)
-        except StateInvalid as error:
-            assert stored is not None
-            extra = {"object": str(self.key), "reason": error.detail}
-            logger.error("a stored state does not fit its class", exc_info=error, extra=extra)
-            self.instance = Instance.of_unfit(self.spec, self.key, stored, error)
-            self.activated = False
+            instance = self.host.contexts.new().run(Instance.load, self.spec, self.key, stored)
         except GoverseError as error:
             self.reset(error, refuse=True)
             return
-        self.live = self.instance.base
-        self.phase = Phase.ACTIVE
-        self.node.resized(self)
+        self.state = State(self.key, instance, self.running)
+        self.gate = OutputGate(self.host, self.state, shard=self.shard, epoch=self.epoch)
+        self._enter(Phase.ACTIVE)
+        self.host.resized(self)
         self.admit()
-        if self.instance.unfit is not None:
+        if instance.unfit is not None:
             self.leave()  # the next call loads the stored state again
 
     @property
     def idle(self) -> bool:
         """True while no turn runs, no call waits and no commit is in progress."""
-        return self.phase is Phase.ACTIVE and not self.running and not self._mailbox and self.tail is None
+        return self.phase is Phase.ACTIVE and not self.running and not self._mailbox and self.gate.tail is None
 
     def close(self) -> None:
         """Passivate the object: run ``on_deactivate``, wait until all commits are durable, then leave memory."""
@@ -169,11 +213,16 @@ class Activation:
             self.reset(None)
         if self.phase is not Phase.ACTIVE:
             return
-        self.phase = Phase.CLOSING
-        self.node.activations.release(self)
-        if "on_deactivate" in self.spec.hooks and self.activated and self.instance.exists and not self.running:
-            turns.deactivate(self)
-        else:
+        self._enter(Phase.CLOSING)
+        hook = self.spec.hooks.get("on_deactivate")
+        instance = self.state.instance
+        if hook is None or not instance.activated or not instance.exists or self.running:
+            self.leave()
+            return
+        try:
+            self.host.contexts.new().run(self._start, ON_DEACTIVATE, hook, None, {})
+        except StateInvalid:
+            turn_logger.exception("on_deactivate could not run", extra={"object": str(self.key)})
             self.leave()
 
     def vacate(self) -> None:
@@ -186,7 +235,7 @@ class Activation:
         self.vacating = True
         waiting, self._mailbox = self._mailbox, None
         for call in waiting or ():
-            self.node.unwatch(call)
+            self.host.deadlines.unwatch(call)
             call.refuse(Moving())
         if self.phase is Phase.LOADING:
             self.reset(Moving(), refuse=True)
@@ -197,12 +246,12 @@ class Activation:
         """Leave memory as soon as all commits are durable. Calls in the mailbox move to a new activation."""
         if self.phase is Phase.GONE:
             return
-        self.phase = Phase.CLOSING
-        self.node.activations.release(self)
-        if self.tail is None:
+        if self.phase is not Phase.CLOSING:
+            self._enter(Phase.CLOSING)
+        if self.gate.tail is None:
             self.reset(None)
         else:
-            self.tail.wait(lambda _seq, _error: self.leave())
+            self.gate.tail.wait(lambda _seq, _error: self.leave())
 
     def reset(self, error: GoverseError | None, *, refuse: bool = False) -> None:
         """Leave memory immediately.
@@ -212,71 +261,75 @@ class Activation:
         """
         if self.phase is Phase.GONE:
             return
-        self.phase = Phase.GONE
-        self.node.forget(self)
+        self._enter(Phase.GONE)
         lost = error or known(Unavailable(f"{self.key} was reloaded while the call ran; {UNCHANGED}"), Executed.UNKNOWN)
         self.failure = error
         for turn in tuple(self.running):
             turn.expire(lost)
         waiting, self._mailbox = self._mailbox, None
         for call in waiting or ():
-            self.node.unwatch(call)
+            self.host.deadlines.unwatch(call)
             if call.pointless:
                 call.answer(Reply())
             elif refuse:
                 call.refuse(lost)
             else:
                 call.request.fresh_key = False  # a hook may have run for this call, and nested calls taken effect
-                self.node.deliver(call)
+                self.host.deliver(call)
 
     def spoil(self, error: GoverseError) -> None:
         """Discard a live object whose state cannot be restored: fail its turns with ``error`` and reload it."""
         if self.phase is not Phase.ACTIVE:
             return
-        self.phase = Phase.CLOSING
-        self.node.activations.release(self)
+        self._enter(Phase.CLOSING)
         for turn in tuple(self.running):
             turn.expire(error)
         asyncio.get_running_loop().call_soon(self.leave)  # later: the turn that found the problem is answered first
 
-    # --- calls -------------------------------------------------------------------------------------------------------
+    # --- mailbox ------------------------------------------------------------------------------------------------------
 
     def deliver(self, call: Call) -> None:
         """Answer a repeated call from its kept reply, run the call, or queue it."""
         request = call.request
         idempotency_key = request.idempotency_key
-        if (
-            idempotency_key is not None
-            and not call.readonly
-            and (call.leads is None or call.leads is not self.keyed)
-            and idempotency.deduplicate(self, call, idempotency_key)
-        ):
-            return
+        if idempotency_key is not None and not call.readonly:
+            leaders = self.leaders
+            if leaders is None:
+                leaders = self.leaders = Leaders(self.host, self.key)
+            if call.leads is not leaders and leaders.deduplicate(call, idempotency_key, self._deliver_again):
+                return
         if request.chain and self.key in request.chain:
-            reentry.reenter(self, call)
+            self._reenter(call)
         elif self.vacating:
             call.refuse(Moving())
         elif self.phase is Phase.ACTIVE and not self.running and not self._mailbox:
-            turns.begin(self, call)
-        elif self._mailbox is not None and len(self._mailbox) >= self.node.options.mailbox_calls_max:
+            self._begin(call)
+        elif self._mailbox is not None and len(self._mailbox) >= self.host.options.mailbox_calls_max:
             call.refuse(
                 Overloaded(f"{self.key} already has {len(self._mailbox)} waiting calls; try again", retry_after_s=1)
             )
-        elif request.chain and closes_cycle(self, request.chain):
+        elif request.chain and closes_cycle(self.key, request.chain, self.host.turns_of):
             call.refuse(Deadlock(f"{self.key} waits for the call chain that this call belongs to; try again"))
         else:
             if self._mailbox is None:
                 self._mailbox = deque()
             self._mailbox.append(call)
-            self.node.watch(call)
+            self.host.deadlines.watch(call)
             self.admit()
 
-    def put_back(self, call: Call) -> None:
+    def _deliver_again(self, call: Call) -> None:
+        """Deliver a call for which the store has no kept reply."""
+        if self.phase is Phase.GONE:
+            self.host.deliver(call)
+        else:
+            self.deliver(call)
+
+    def _put_back(self, call: Call) -> None:
         """Put a call at the head of the mailbox."""
         if self._mailbox is None:
             self._mailbox = deque()
         self._mailbox.appendleft(call)
-        self.node.watch(call)
+        self.host.deadlines.watch(call)
 
     def admit(self) -> None:
         """Start waiting calls in order, until one has to wait for a running turn."""
@@ -291,11 +344,11 @@ class Activation:
                 if not call.pointless and not self._may_run(call):
                     break
                 self._mailbox.popleft()
-                self.node.unwatch(call)
+                self.host.deadlines.unwatch(call)
                 if call.pointless:
                     call.answer(Reply())
                 else:
-                    turns.begin(self, call)
+                    self._begin(call)
         finally:
             self._admitting = False
         if not self._mailbox:
@@ -304,39 +357,193 @@ class Activation:
     def _may_run(self, call: Call) -> bool:
         return not self.running or (call.readonly and all(turn.readonly for turn in self.running))
 
-    # --- state and commits -------------------------------------------------------------------------------------------
+    # --- start of turns -----------------------------------------------------------------------------------------------
 
-    def observe(self, turn: Turn) -> None:
-        """Compare the state after a step of ``turn``; see ``isolation.observe``."""
-        isolation.observe(self, turn)
+    def _begin(self, call: Call) -> None:
+        """Start the turn of an admitted call, or the turn of a hook that has to run before it."""
+        host, request, instance = self.host, call.request, self.state.instance
+        if request.deadline <= (now := host.now()) and call.expire(now):
+            return
+        try:
+            if request.operation is Operation.CALL:
+                if request.if_match is not None and call.created_for is not instance:
+                    instance.check_version(request)
+                if not (instance.exists and instance.activated):
+                    first = hook_before_call(instance)
+                    if first is not None:  # the call starts again after it
+                        host.contexts.new().run(self._start, *first, call, {})
+                        return
+                host.contexts.new().run(self._start, CALL, call.method, call, None)
+            elif request.operation is Operation.CREATE:
+                host.contexts.new().run(self._begin_create, call)
+            else:
+                hook = hook_of_delete(instance, request)
+                host.contexts.new().run(self._start, DELETE, hook, call, {})
+        except GoverseError as error:
+            self.gate.refuse_when_durable(self, call, error)
 
-    def prepare(self, turn: Turn) -> GoverseError | None:
-        """Prepare a step of ``turn``; see ``isolation.prepare``."""
-        return isolation.prepare(self, turn)
+    def _begin_create(self, call: Call) -> None:
+        """Start the turn that creates the object; a create that describes the existing object is only answered."""
+        creation = creation_by(self.state.instance, call.request)
+        if creation is None:
+            self.gate.answer(self, call, Reply(version=self.state.instance.version))
+        else:
+            self._start(CREATE, self.spec.hooks.get("on_create"), call, creation.arguments, creation.digest)
 
-    def left_behind(self, turn: Turn, mark: ref[Scope]) -> None:
-        """Track a task or callback that a method left running when its turn ended."""
-        if self.strays is None:
-            self.strays = Strays()
-        self.strays.add(turn, mark)
+    def _start(
+        self,
+        kind: TurnKind,
+        method: MethodSpec | None,
+        call: Call | None,
+        arguments: dict[str, Any] | None,
+        creation: bytes | None = None,
+    ) -> None:
+        """Start a turn in the current context, which is its own. Arguments default to those in the request's body."""
+        host, state = self.host, self.state
+        request = host.own_request(self.key) if call is None else call.request
+        if arguments is None:
+            assert method is not None
+            arguments = method.arguments.decode(request.body)
+        turn = Turn(self, kind, request, method, call)
+        if method is not None:
+            limit = method.timeout_s
+            if limit is None and kind is not CALL:
+                limit = host.options.hook_timeout_s
+            if limit is not None:
+                turn.limit_to(host.now() + limit)
+        if creation is not None:
+            turn.creation = creation
+        if state.strays is not None:
+            state.undo_strays(turn)
+        if self.running:
+            state.prepare(turn)
+        self.running.append(turn)
+        turn.run(state.instance.object, arguments)
+        if turn.task is not None:
+            host.deadlines.track(turn)
 
-    def commit(self, pending: PendingCommit) -> None:
-        """Queue a record in the commit pipeline. Later replies wait until it is durable."""
-        self.tail = pending
-        self.node.pipeline.append(pending)
+    def _reenter(self, call: Call) -> None:
+        """Run a call whose chain returns to the object inside the turn that waits for it, or refuse it."""
+        if call.request.deadline <= (now := self.host.now()) and call.expire(now):
+            return
+        self.host.contexts.new().run(self._start_inside, call)
+
+    def _start_inside(self, call: Call) -> None:
+        try:
+            waiting = waiting_turn(call, self.key, self.running)
+            method = method_inside(call, waiting, self.state)
+            arguments = method.arguments.decode(call.request.body)
+        except GoverseError as error:
+            call.refuse(error)
+            return
+        turn = Turn(self, CALL, call.request, method, call)
+        turn.limit_to(self.host.now() + (method.timeout_s or self.host.options.call_timeout_s))
+        turn.stepped = True
+        self.state.prepare(turn)
+        self.running.append(turn)
+        turn.run(self.state.instance.object, arguments)
+        if turn.task is not None:
+            self.host.deadlines.track(turn)
+
+    # --- end of turns -------------------------------------------------------------------------------------------------
+
+    def finished(self, turn: Turn, body: bytes, error: GoverseError | None) -> None:
+        """Keep or undo the changes of a turn, commit and answer as its kind says, then start the next call."""
+        call, kind, state = turn.call, turn.kind, self.state
+        if self.phase is Phase.GONE:
+            self._end(turn)
+            if call is not None:
+                call.refuse(turn.expired or Timeout("the turn ended after its object left memory; it has no effect"))
+            return
+        before = state.instance.version if state.instance.exists else self._version_in_store()
+        if kind.deletes:
+            failure = state.conclude_deletion(turn, error)
+        else:
+            failure = state.conclude(turn, error, creates=kind.creates and not turn.readonly)
+        self._end(turn)
+        if failure is not None:
+            self._failed(turn, failure)
+        elif kind.reply is not None:
+            assert call is not None
+            if self.gate.answer(self, call, kind.reply(body, state.instance), expected=before):
+                self.host.resized(self)
+        else:
+            self._go_on(turn, before)
+        self.admit()
+
+    def _go_on(self, turn: Turn, before: int) -> None:
+        """Commit the changes of a hook, then start the call that waited for it, or leave memory."""
+        call, instance = turn.call, self.state.instance
+        if instance.version != before:
+            self.gate.commit(self, None, Reply(version=instance.version), expected=before)
+            self.host.resized(self)
+        if call is None:
+            self.leave()
+            return
+        if turn.kind is ON_CREATE:
+            call.created_for = instance
+        else:
+            instance.activated = True
+        self._put_back(call)
+
+    def _failed(self, turn: Turn, failure: GoverseError) -> None:
+        """Refuse the call of a turn, or run it again for a follower. A business error is kept, as a result is."""
+        call = turn.call
+        self.host.stats.turns_failed += 1
+        if call is None:
+            self.leave()
+        elif turn.runs_again(failure, self.host.now()):
+            self._put_back(call)
+        else:
+            problem = Problem.of(failure, call.request.request_id)
+            if self.host.shows_causes:
+                problem.cause = failure.__cause__
+            version = self.state.instance.version if turn.kind.shows_version else 0
+            reply = Reply(version=version, problem=problem)
+            if self.gate.answer(self, call, reply, keep=isinstance(failure, BusinessError)):
+                self.host.resized(self)
+
+    def _end(self, turn: Turn) -> None:
+        turn.closed = True
+        self.running.remove(turn)
+        if self.state.mementos is not None and not self.running:
+            self.state.mementos = None
+        if turn.task is not None:
+            self.host.deadlines.untrack(turn)
+            turn.task = None  # its context refers to the turn: a reference cycle for the garbage collector
+
+    def failed_to_finish(self, turn: Turn) -> None:
+        """Refuse the call of a turn whose end raised an exception, and reload the object."""
+        self.host.deadlines.untrack(turn)
+        self.leave()
+        if turn.call is not None:
+            turn.call.refuse(Unavailable("the node failed to complete the call; it may or may not have taken effect"))
+
+    def _version_in_store(self) -> int:
+        """Return the version that a commit builds on, for an object that does not exist.
+
+        It is read from the store again, because it rises when the store forgets tombstones of the type.
+        """
+        instance = self.state.instance
+        if self.host.loads_at_once:
+            stored = self.host.store.load(self.key)
+            if isinstance(stored, StoredObject) and stored.state is None:
+                instance.version = max(instance.version, stored.version)
+        return instance.version
+
+    # --- commits ------------------------------------------------------------------------------------------------------
 
     def settled(self, pending: PendingCommit, commit_seq: int, error: GoverseError | None) -> None:
         """Answer the call if its commit is durable. If it failed, refuse the call and reset the activation."""
+        if self.gate.tail is pending:
+            self.gate.tail = None
         if error is None:
-            if self.tail is pending:
-                self.tail = None
-            if self.phase is Phase.ACTIVE:
-                self.instance.commit_seq = commit_seq  # before the answer, which may deliver the next call immediately
+            if self.phase is Phase.ACTIVE:  # before the answer, which may deliver the next call immediately
+                self.state.instance.commit_seq = commit_seq
             if pending.call is not None:
                 pending.reply.commit_seq = commit_seq
                 pending.call.answer(pending.reply)
             return
-        self.tail = None if self.tail is pending else self.tail
         self.reset(error)
         if pending.call is not None:
             pending.call.refuse(error)  # after the reset: this may deliver the next call immediately
@@ -344,21 +551,8 @@ class Activation:
     def fenced(self) -> None:
         """Handle a commit that the store refused because another node has claimed the shard."""
         self.vacating = True
-        self.node.shard_access.fenced(self.shard, self.epoch)
+        self.host.shard_access.fenced(self.shard, self.epoch)
 
     async def durable(self) -> None:
-        """Wait until all commits that the object has made so far are durable.
-
-        Raises:
-            GoverseError: the newest commit failed.
-        """
-        if self.tail is None:
-            return
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def wake(_commit_seq: int, error: GoverseError | None) -> None:
-            if not waiting.done():
-                waiting.set_result(None) if error is None else waiting.set_exception(error)
-
-        self.tail.wait(wake)
-        await waiting
+        """Wait until all commits that the object has made so far are durable; see ``OutputGate.durable``."""
+        await self.gate.durable()

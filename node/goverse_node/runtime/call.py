@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
 
-from goverse.errors import GoverseError, Moving
+from goverse.errors import GoverseError, Moving, Timeout
 from goverse.model.frames import Problem, Reply, Request
 from goverse.objects.spec import MethodSpec
 from goverse.ports.link import Waiter
 from goverse_node.runtime.stats import NodeStats
-
-if TYPE_CHECKING:
-    from goverse_node.runtime.instance import Instance
-
 
 logger = logging.getLogger("goverse.node")
 
@@ -27,8 +22,8 @@ class Call:
 
     Attributes:
         waiter: receives the reply.
-        created_for: the object that was created for this call. The call's ``if_match`` held before the creation and is
-            not checked again.
+        created_for: the instance that was created for this call. The call's ``if_match`` held before the creation and
+            is not checked again.
         fingerprint: hash of method and body; calls with the same idempotency key must agree in it.
         leads: the table of leaders in which this call is registered, or None.
     """
@@ -54,7 +49,7 @@ class Call:
         self.method: MethodSpec | None = None
         self.readonly = False
         self.answered = False
-        self.created_for: Instance | None = None
+        self.created_for: object | None = None
         self.fingerprint = b""
         self.leads: dict[str, Call] | None = None
         self.followers: list[Call] | None = None
@@ -101,6 +96,24 @@ class Call:
         self.waiter, self.request = follower.waiter, follower.request
         follower.answered = True
         follower.stats.inflight -= 1
+        return True
+
+    def expire(self, now: float) -> bool:
+        """Refuse the call, whose deadline passed before its turn began.
+
+        Returns:
+            True if the call was refused. False if a follower with a later deadline took its place, so that the call
+            still has a waiter.
+        """
+        self.stats.count_timeout("queue")
+        error = Timeout(
+            f"{self.request.key} was busy until the deadline; the call did not start",
+            operation=self.request.method or self.request.operation.name.lower(),
+            object=str(self.request.key),
+        )
+        if self.promote_follower(error, now):
+            return False
+        self.refuse(error)
         return True
 
     def answer(self, reply: Reply) -> None:

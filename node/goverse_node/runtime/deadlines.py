@@ -20,7 +20,6 @@ from goverse_node.options import NodeOptions
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.stats import NodeStats
 from goverse_node.runtime.turn import Turn
-from goverse_node.runtime.turns import expire_waiting, extend, timeout_of
 
 logger = logging.getLogger("goverse.node")
 
@@ -36,7 +35,7 @@ class Deadlines:
     """
 
     def __init__(self, options: NodeOptions, stats: NodeStats) -> None:
-        self.waiting: set[Call] = set()
+        self.waiting: dict[Call, None] = {}  # in the order of arrival
         self.running: dict[Turn, float | None] = {}
         self._options = options
         self._stats = stats
@@ -62,12 +61,12 @@ class Deadlines:
 
     def watch(self, call: Call) -> None:
         """Enforce the deadline of a waiting call."""
-        self.waiting.add(call)
+        self.waiting[call] = None
         self._arm()
 
     def unwatch(self, call: Call) -> None:
         """Forget a call that no longer waits."""
-        self.waiting.discard(call)
+        self.waiting.pop(call, None)
 
     def end_all(self, error: GoverseError) -> None:
         """Cancel all running turns and refuse all waiting calls with ``error``."""
@@ -87,13 +86,13 @@ class Deadlines:
         for call in [call for call in self.waiting if call.answered or call.request.deadline <= now]:
             if call not in self.waiting:
                 continue  # its turn started while another caller was being answered
-            self.waiting.discard(call)
+            self.waiting.pop(call, None)
             if call.follows and not call.answered:
                 call.refuse(IdempotencyInProgress(retry_after_s=1))
-            elif not call.answered and not expire_waiting(call, now):
-                self.waiting.add(call)
+            elif not call.answered and not call.expire(now):
+                self.waiting[call] = None
         for turn, expired_at in tuple(self.running.items()):
-            if turn.expired is None and turn.deadline <= now and not extend(turn, now):
+            if turn.expired is None and turn.deadline <= now and not turn.extend(now):
                 self._expire(turn)
             if turn.expired is not None and expired_at is None:
                 self.running[turn] = now
@@ -103,8 +102,8 @@ class Deadlines:
             self._arm()
 
     def _expire(self, turn: Turn) -> None:
-        self._stats.count_timeout(f"{turn.activation.key.type}.{turn.name}")
-        turn.expire(timeout_of(turn))
+        self._stats.count_timeout(turn.full_name)
+        turn.expire(turn.timeout())
 
     def _abandon(self, turn: Turn) -> None:
         self.untrack(turn)

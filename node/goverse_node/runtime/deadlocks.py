@@ -8,26 +8,25 @@ Cycles that span several nodes are not detected; they end at the deadline of a c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from goverse.model.keys import ObjectKey
-
-if TYPE_CHECKING:
-    from goverse_node.runtime.activation import Activation
+from goverse_node.runtime.turn import Turn
 
 
-def closes_cycle(activation: Activation, chain: tuple[ObjectKey, ...]) -> bool:
-    """Return True if a call with this chain, queued at ``activation``, would wait for itself."""
-    waiting, seen = set(chain), {activation.key}
-    reached = [activation]
+def closes_cycle(key: ObjectKey, chain: tuple[ObjectKey, ...], turns_of: Callable[[ObjectKey], Sequence[Turn]]) -> bool:
+    """Return True if a call with this chain, queued at the object ``key``, would wait for itself.
+
+    ``turns_of`` returns the running turns of an object, none if the object is not in memory.
+    """
+    waiting, seen = set(chain), {key}
+    reached = [key]
     while reached:
-        for turn in reached.pop().running:
-            for key in turn.waits_for:
-                if key in waiting:
+        for turn in turns_of(reached.pop()):
+            for called in turn.waits_for:
+                if called in waiting:
                     return True
-                if key not in seen:
-                    seen.add(key)
-                    further = activation.node.activations.get(key)
-                    if further is not None:
-                        reached.append(further)
+                if called not in seen:
+                    seen.add(called)
+                    reached.append(called)
     return False

@@ -15,88 +15,102 @@ A key is scoped to one object.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Protocol
 
 from goverse.errors import GoverseError, IdempotencyKeyMismatch
 from goverse.model.frames import Reply, Request
-from goverse.model.keys import is_derived, is_unique
+from goverse.model.keys import ObjectKey, is_derived, is_unique
 from goverse.model.records import StoredReply
 from goverse.model.replies import decode_reply, fingerprint
+from goverse.ports.store import Store
 from goverse_node.runtime.call import Call
-from goverse_node.runtime.phase import Phase
+from goverse_node.runtime.deadlines import Deadlines
+from goverse_node.runtime.stats import NodeStats
 from goverse_node.runtime.store_answer import outcome, refusal
 
-if TYPE_CHECKING:
-    from goverse_node.runtime.activation import Activation
+Deliver = Callable[[Call], None]
 
 
-def deduplicate(activation: Activation, call: Call, idempotency_key: str) -> bool:
-    """Handle a call that repeats an earlier one, or register it as the leader for its key.
+class KeyHost(Protocol):
+    """The part of a host that finds kept replies and watches the deadlines of waiting calls."""
 
-    Returns:
-        True if the call needs nothing further from the caller of this function: it follows a running call, was
-        answered or refused, or waits for the store. In the last case it is delivered again if no reply is kept.
-        False if it should run now.
-    """
-    if not is_unique(idempotency_key):
-        call.fingerprint = fingerprint(call.request)
-    if activation.keyed is None:
-        activation.keyed = {}
-    calls = activation.keyed
-    leader = calls.get(idempotency_key)
-    if leader is not None:
-        if leader.fingerprint != call.fingerprint:
-            call.refuse(_mismatch(call.request))
-        else:
-            call.follow(leader)
-            activation.node.watch(call)
-        return True
-    if call.request.fresh_key:
-        call.lead(calls)
+    deadlines: Deadlines
+    stats: NodeStats
+    store: Store
+
+
+class Leaders(dict[str, Call]):
+    """The leading calls in progress of one object, by idempotency key. A call leaves the table when it is answered."""
+
+    __slots__ = ("_host", "_object")
+
+    def __init__(self, host: KeyHost, key: ObjectKey) -> None:
+        """Deduplicate the calls of the object ``key``."""
+        super().__init__()
+        self._host = host
+        self._object = key
+
+    def deduplicate(self, call: Call, idempotency_key: str, deliver: Deliver) -> bool:
+        """Handle a call that repeats an earlier one, or register it as the leader for its key.
+
+        Returns:
+            True if the call needs nothing further from the caller of this method: it follows a running call, was
+            answered or refused, or waits for the store. In the last case ``deliver`` receives it again if no reply is
+            kept. False if it should run now.
+        """
+        if not is_unique(idempotency_key):
+            call.fingerprint = fingerprint(call.request)
+        leader = self.get(idempotency_key)
+        if leader is not None:
+            if leader.fingerprint != call.fingerprint:
+                call.refuse(_mismatch(call.request))
+            else:
+                call.follow(leader)
+                self._host.deadlines.watch(call)
+            return True
+        if call.request.fresh_key:
+            call.lead(self)
+            return False
+        try:
+            kept = self._host.store.recall(self._object, idempotency_key)
+        except Exception as error:
+            call.refuse(refusal(error))
+            return True
+        if isinstance(kept, asyncio.Future):
+            call.lead(self)
+            self._host.deadlines.watch(call)
+            kept.add_done_callback(lambda answer: self._recalled(call, answer, deliver))
+            return True
+        if kept is not None:
+            self._replay(call, kept)
+            return True
+        call.lead(self)
         return False
-    try:
-        kept = activation.node.store.recall(activation.key, idempotency_key)
-    except Exception as error:
-        call.refuse(refusal(error))
-        return True
-    if isinstance(kept, asyncio.Future):
-        call.lead(calls)
-        activation.node.watch(call)
-        kept.add_done_callback(lambda answer: _recalled(activation, call, answer))
-        return True
-    if kept is not None:
-        _replay(activation, call, kept)
-        return True
-    call.lead(calls)
-    return False
 
+    def _recalled(self, call: Call, answer: asyncio.Future[StoredReply | None], deliver: Deliver) -> None:
+        self._host.deadlines.unwatch(call)
+        kept, error = outcome(answer)
+        if call.pointless:
+            call.answer(Reply())
+        elif error is not None:
+            call.refuse(error)
+        elif kept is not None:
+            self._replay(call, kept)
+        else:
+            deliver(call)
 
-def _recalled(activation: Activation, call: Call, answer: asyncio.Future[StoredReply | None]) -> None:
-    activation.node.unwatch(call)
-    kept, error = outcome(answer)
-    if call.pointless:
-        call.answer(Reply())
-    elif error is not None:
-        call.refuse(error)
-    elif kept is not None:
-        _replay(activation, call, kept)
-    elif activation.phase is Phase.GONE:
-        activation.node.deliver(call)
-    else:
-        activation.deliver(call)
-
-
-def _replay(activation: Activation, call: Call, kept: StoredReply) -> None:
-    if kept.fingerprint != call.fingerprint:
-        call.refuse(_mismatch(call.request))
-        return
-    try:
-        reply = decode_reply(kept.reply, kept.commit_seq)
-    except GoverseError as error:
-        call.refuse(error)
-        return
-    activation.node.stats.replays += 1
-    call.answer(reply)
+    def _replay(self, call: Call, kept: StoredReply) -> None:
+        if kept.fingerprint != call.fingerprint:
+            call.refuse(_mismatch(call.request))
+            return
+        try:
+            reply = decode_reply(kept.reply, kept.commit_seq)
+        except GoverseError as error:
+            call.refuse(error)
+            return
+        self._host.stats.replays += 1
+        call.answer(reply)
 
 
 def _mismatch(request: Request) -> IdempotencyKeyMismatch:

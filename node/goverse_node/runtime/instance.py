@@ -6,22 +6,40 @@ store, so that two encodings are equal exactly if the states are. A set, for exa
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Final
 
-from goverse.errors import GoverseError, MethodFailed, StateInvalid, StateNotStorable, TooLarge
+from goverse.errors import (
+    GoverseError,
+    MethodFailed,
+    ObjectExists,
+    ObjectNotFound,
+    StateInvalid,
+    StateNotStorable,
+    TooLarge,
+    VersionMismatch,
+)
 from goverse.model import json_values
+from goverse.model.frames import MUST_EXIST, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
 from goverse.objects.spec import TypeSpec
 from goverse.objects.validation_errors import in_words
 from goverse_node.runtime.memento import Memento
 
+logger = logging.getLogger("goverse.node")
+
 # Measured by benchmarks/memory.py. Live values and encoded state together take 2 times their JSON for text, 7 for
 # numbers, 14 for models. An estimate that is too small breaks the memory bound; one that is too large wastes memory.
 _OVERHEAD_BYTES = 1_000  # activation, instance and table entries
 _EXPANSION = 8
 _ABSENT: Final = object()
+_NOT_COMPARED: Final = (
+    "; the arguments {} are not shown by GET, so they are not compared with those of the creation. To retry a "
+    "request, send the Idempotency-Key of the first one again"
+)
 
 
 class Instance:
@@ -36,6 +54,7 @@ class Instance:
         "_seen",
         "_seen_body",
         "_was_written",
+        "activated",
         "base",
         "commit_seq",
         "creation",
@@ -48,6 +67,8 @@ class Instance:
 
     unfit: GoverseError | None
     """The error if the stored state does not fit the class, else None. Such an object can only be deleted."""
+    activated: bool
+    """True once ``on_activate`` has run on this object, or if the type has none."""
 
     def __init__(self, spec: TypeSpec, key: ObjectKey, stored: StoredObject | None, version: int = 0) -> None:
         """Build the object from its stored state, or from the defaults if nothing is stored.
@@ -56,6 +77,7 @@ class Instance:
             GoverseError: the stored state does not fit the class.
         """
         self.unfit = None
+        self.activated = "on_activate" not in spec.hooks
         self.spec = spec
         self.exists = stored is not None and stored.state is not None
         self.version = version if stored is None else stored.version
@@ -84,12 +106,22 @@ class Instance:
         self._was_written = False
 
     @classmethod
-    def of_unfit(cls, spec: TypeSpec, key: ObjectKey, stored: StoredObject, error: GoverseError) -> Instance:
-        """Return an instance without fields for a stored state that does not fit the class."""
-        instance = cls(spec, key, None, stored.version)
-        instance.exists, instance.base, instance.unfit = True, None, error
-        instance.creation = stored.creation
-        return instance
+    def load(cls, spec: TypeSpec, key: ObjectKey, stored: StoredObject | None) -> Instance:
+        """Return the object for an activation; an instance without fields if the stored state does not fit the class.
+
+        Raises:
+            DataNewer: the state was written by a newer class.
+        """
+        try:
+            return cls(spec, key, stored)
+        except StateInvalid as error:
+            assert stored is not None
+            extra = {"object": str(key), "reason": error.detail}
+            logger.error("a stored state does not fit its class", exc_info=error, extra=extra)
+            instance = cls(spec, key, None, stored.version)
+            instance.exists, instance.base, instance.unfit, instance.activated = True, None, error, False
+            instance.creation = stored.creation
+            return instance
 
     def _adopt(self, values: dict[str, Any]) -> None:
         """Set the persistent fields. Members that the class does not declare are kept and written back."""
@@ -113,6 +145,53 @@ class Instance:
                 self.base = self.dump()
         if unknown:
             state.tell_unknown(spec.name, unknown)
+
+    # --- conditions of requests ---------------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> ObjectKey:
+        key: ObjectKey = self.object.__dict__["_goverse_key"]
+        return key
+
+    def check_version(self, request: Request) -> None:
+        """Check the version that a request requires (``If-Match``).
+
+        Raises:
+            VersionMismatch: the object has another version, or it does not exist.
+        """
+        if request.if_match is not None:
+            present = self.version if self.exists else 0
+            if request.if_match == MUST_EXIST and not present:
+                raise VersionMismatch("the object does not exist", version=0)
+            if request.if_match not in (present, MUST_EXIST):
+                raise VersionMismatch(f"the object is at version {present}, not {request.if_match}", version=present)
+
+    def check_repeated_creation(self, request: Request, digest: bytes, names: Iterable[str]) -> None:
+        """Check that a create describes this object, which exists: ``digest`` and ``names`` are of its arguments.
+
+        Raises:
+            ObjectExists: the create is exclusive, or its arguments differ from those of the creation.
+            VersionMismatch: the object has another version than the create requires.
+            StateInvalid: the stored state does not fit the class.
+        """
+        if request.if_match == 0:
+            raise self._already_exists("")
+        self.check_version(request)
+        if self.unfit is not None:
+            raise self.unfit
+        if unseen := [name for name in names if not self.spec.shows(name)]:
+            raise self._already_exists(_NOT_COMPARED.format(", ".join(unseen)))
+        if self.creation not in (None, digest):
+            raise self._already_exists(" and was created with other arguments")
+
+    def _already_exists(self, how: str) -> ObjectExists:
+        return ObjectExists(f"{self.key} already exists{how}", object=str(self.key), version=self.version)
+
+    def not_found(self, hint: str = "") -> ObjectNotFound:
+        """Return the error for a request that needs the object to exist."""
+        return ObjectNotFound(f"{self.key} does not exist{'; ' if hint else ''}{hint}", object=str(self.key))
+
+    # --- state --------------------------------------------------------------------------------------------------------
 
     def missing(self) -> list[str]:
         """Return the fields that have no value yet."""

@@ -2,17 +2,15 @@
 
 Each of them holds a copy of the turn's context, and with it the turn's ``Scope``. Nothing else refers to a scope. A
 scope that is alive after its turn therefore belongs to a stray, which may change the object later, while no turn runs.
-As long as an object has strays, its state is compared before each turn (``isolation.undo_strays``). Without strays the
+As long as an object has strays, its state is compared before each turn (``State.undo_strays``). Without strays the
 cost is one weak reference per turn.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from weakref import ref
 
-if TYPE_CHECKING:
-    from goverse_node.runtime.turn import Scope, Turn
+from goverse_node.runtime.scope import Scope
 
 _NAMES_MAX = 5
 
@@ -26,11 +24,11 @@ class Strays:
         self._alive: dict[ref[Scope], str] = {}
         self._ended: list[str] = []
 
-    def add(self, turn: Turn, mark: ref[Scope]) -> None:
-        """Track a scope that is alive although its turn has ended."""
+    def add(self, turn: str, mark: ref[Scope]) -> None:
+        """Track a scope that is alive although its turn has ended. ``turn`` is the turn's name for messages."""
         scope = mark()
         if scope is not None:
-            self._alive[ref(scope, self._forget)] = f"{turn.name} ({turn.request.request_id})"
+            self._alive[ref(scope, self._forget)] = turn
 
     def _forget(self, mark: ref[Scope]) -> None:
         name = self._alive.pop(mark, None)

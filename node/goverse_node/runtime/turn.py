@@ -1,5 +1,12 @@
 """A turn: one run of a method on an object.
 
+A plain function runs immediately, on the stack of its caller. A coroutine gets a task of its own, because libraries
+inspect the current task (timeouts, task groups) and must not find the task of other code.
+
+A method can end in many ways: a result, an exception, ``sys.exit()``, a cancellation, a value of the wrong type. A turn
+reduces each of them to one of two outcomes for ``finished`` of its object: the result as JSON, or a ``GoverseError``.
+No exception of user code leaves a turn, except a ``KeyboardInterrupt`` in tests (``Node.passes_interrupts``).
+
 Readonly and re-entrant turns may run beside other turns of the object, so they are driven step by step. After each
 step, that is, whenever the coroutine suspends, the object's state is compared, so that a change is always attributed to
 the turn that made it.
@@ -8,62 +15,127 @@ the turn that made it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-import os
-from collections.abc import Callable, Coroutine, Generator, Sequence
-from hashlib import blake2b
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Coroutine, Generator
+from functools import lru_cache
+from types import CoroutineType
+from typing import Any, Final, Protocol
+from weakref import ref
 
-from goverse.errors import Deadlock, GoverseError, ReadonlyViolation, Timeout, TooLarge
-from goverse.limits import CHAIN_LENGTH_MAX, STATE_BYTES_MAX
-from goverse.model.frames import Operation, Problem, Reply, Request
-from goverse.model.keys import CLIENT_DERIVED_KEY_PREFIX, DERIVED_KEY_PREFIX, ROUTER_KEY_PREFIX, ObjectKey
-from goverse.model.object_ids import derived_id, time_ordered_id
-from goverse.model.records import ObjectSummary
-from goverse.objects.context import Context
-from goverse.objects.spec import MethodSpec
+from goverse.errors import GoverseError, MethodFailed, StateInvalid, Timeout, TooLarge, TryAgain
+from goverse.model.frames import Request
+from goverse.model.keys import ObjectKey
+from goverse.objects.context import Context, current_turn
+from goverse.objects.creation import NO_ARGUMENTS
+from goverse.objects.spec import MethodSpec, TypeSpec
+from goverse_node.options import NodeOptions
+from goverse_node.runtime.call import Call
 from goverse_node.runtime.group_commit import UNCHANGED
+from goverse_node.runtime.groups import single
+from goverse_node.runtime.method_errors import log_wrong_result, public_error
+from goverse_node.runtime.scope import CallHost, CallingObject, Scope
+from goverse_node.runtime.strays import Strays
+from goverse_node.runtime.turn_kinds import TurnKind
 
-if TYPE_CHECKING:
-    from goverse_node.runtime.activation import Activation
-    from goverse_node.runtime.call import Call
+logger = logging.getLogger("goverse.node.turn")
+
+NO_RESULT: Final = b"null"
+_NO_LIMIT: Final = math.inf
+_PLAIN: Final = frozenset((type(None), bool, int, float, str, bytes, list, dict, tuple, set))
 
 
-Done = Callable[["Turn", bytes, GoverseError | None], None]
+class TurnHost(CallHost, Protocol):
+    """The part of a host that a turn uses."""
+
+    options: NodeOptions
+    shows_causes: bool
+    passes_interrupts: bool
 
 
-_NO_LIMIT = math.inf
+class TurnState(Protocol):
+    """The state of the object, which is compared between the steps of its turns."""
+
+    @property
+    def running(self) -> list[Turn]: ...
+    @property
+    def strays(self) -> Strays | None: ...
+
+    def prepare(self, turn: Turn) -> GoverseError | None:
+        """Prepare a step of ``turn``. Return the error that ends the turn, or None."""
+        ...
+
+    def observe(self, turn: Turn) -> None:
+        """Compare the state after a step of ``turn``, and raise an error for a change that is not allowed."""
+        ...
+
+    def left_behind(self, turn: Turn, mark: ref[Scope]) -> None:
+        """Track a task or callback that a method left running when its turn ended."""
+        ...
+
+
+class TurnObject(CallingObject, Protocol):
+    """The object of a turn."""
+
+    @property
+    def host(self) -> TurnHost: ...
+    @property
+    def spec(self) -> TypeSpec: ...
+    @property
+    def shard(self) -> int: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def state(self) -> TurnState: ...
+
+    def finished(self, turn: Turn, body: bytes, error: GoverseError | None) -> None:
+        """Handle the end of a turn: its result as JSON, or its error."""
+        ...
+
+    def failed_to_finish(self, turn: Turn) -> None:
+        """Handle an exception in ``finished``: refuse the turn's call and leave memory."""
+        ...
+
+    def leave(self) -> None:
+        """Leave memory as soon as all commits are durable."""
+        ...
+
+    def spoil(self, error: GoverseError) -> None:
+        """Discard the live object, whose state cannot be restored."""
+        ...
 
 
 class Turn:
     """A running method.
 
     Attributes:
+        kind: what the end of the turn does.
         method: the exported method or hook; None for a turn without user code.
-        done: called once, with the turn and either its result as JSON or an error.
-        call: the call to refuse when the deadline passes; None for a hook that runs without a call.
+        call: the call that the turn serves; None for a hook that runs without a call.
+        creation: digest of the creation arguments, for an object that the turn creates.
         deadline: time at which the turn is cancelled, on the loop's clock.
         limit: upper bound on ``deadline``, from the method's own time limit.
         expired: the error with which the turn was cancelled, or None. A result that it still returns has no effect.
         condemned: the error for a change that is not allowed, or None. The turn fails with it even if the method
             catches the exception.
         waits_for: the objects that it has called and that have not answered.
+        call_numbers: how many equal calls it has made to other objects, or None if it has made none.
         started: True once its task has taken its first step.
         stepped: True if it is driven step by step.
         closed: True once it has ended or expired, or its activation is gone. It may not call other objects any more.
     """
 
     __slots__ = (
-        "_calls",
         "_context",
         "activation",
         "call",
+        "call_numbers",
         "closed",
         "condemned",
+        "creation",
         "deadline",
-        "done",
         "expired",
+        "kind",
         "limit",
         "method",
         "readonly",
@@ -75,37 +147,39 @@ class Turn:
     )
 
     def __init__(
-        self,
-        activation: Activation,
-        request: Request,
-        method: MethodSpec | None,
-        done: Done,
-        *,
-        deadline: float,
+        self, activation: TurnObject, kind: TurnKind, request: Request, method: MethodSpec | None, call: Call | None
     ) -> None:
-        """Prepare a turn for ``request``. ``execution.run`` starts it."""
+        """Prepare a turn for ``request``. ``run`` starts it."""
         self.activation = activation
+        self.kind = kind
         self.request = request
         self.method = method
-        self.done = done
-        self.call: Call | None = None
+        self.call = call
         self.readonly = method is not None and method.readonly
         self.stepped = method is not None and (method.readonly or method.reentrant)
-        self.deadline = deadline
+        self.deadline = request.deadline
         self.limit = _NO_LIMIT
+        self.creation = NO_ARGUMENTS
         self.expired: GoverseError | None = None
         self.condemned: GoverseError | None = None
         self.closed = False
         self.waits_for: tuple[ObjectKey, ...] = ()
+        self.call_numbers: dict[tuple[ObjectKey, str, bytes], int] | None = None
         self.task: asyncio.Task[None] | None = None
         self.started = False
         self._context: Context | None = None
-        self._calls: dict[tuple[ObjectKey, str, bytes], int] | None = None
+
+    # --- what it is ---------------------------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
         """The name of the method or operation, for messages."""
         return self.method.name if self.method is not None else self.request.operation.name.lower()
+
+    @property
+    def full_name(self) -> str:
+        """The name with the object's type, for messages."""
+        return f"{self.activation.key.type}.{self.name}"
 
     @property
     def context(self) -> Context:
@@ -137,10 +211,41 @@ class Turn:
             found["trace_id"] = trace_id
         return found
 
+    def log_broken_rule(self, error: GoverseError) -> None:
+        """Log that the method broke a rule of the object model, and add the method's name to the error."""
+        if not isinstance(error, MethodFailed | TooLarge) or isinstance(error, StateInvalid):
+            return
+        name = self.full_name
+        if not error.detail.startswith(name):
+            error.detail = f"{name}: {error.detail}"
+            error.args = (error.detail,)
+        extra = {**self.log_fields(), "reason": error.detail}
+        if values := getattr(error, "__notes__", None):
+            extra["values"] = "; ".join(values)
+        logger.error("method broke a rule", extra=extra)
+
     @property
     def fate(self) -> str:
         """The effect of a turn that ends without a commit, as part of an error message."""
-        return "nothing of it took effect" if self._calls is None else UNCHANGED
+        return "nothing of it took effect" if self.call_numbers is None else UNCHANGED
+
+    def led_to(self, call: Call) -> bool:
+        """Return True if ``call`` was made on behalf of this turn: it extends its chain and has its request id."""
+        before, chain = self.request.chain, call.request.chain
+        depth = len(before)
+        return (
+            depth < len(chain)
+            and chain[depth] == self.activation.key
+            and chain[:depth] == before
+            and self.request.request_id == call.request.request_id
+        )
+
+    # --- deadline -----------------------------------------------------------------------------------------------------
+
+    def limit_to(self, deadline: float) -> None:
+        """Set the method's own time limit, which holds for every caller."""
+        self.limit = deadline
+        self.deadline = min(self.request.deadline, deadline)
 
     def expire(self, error: GoverseError) -> None:
         """Cancel the turn and refuse its call with ``error``. A result that the method still returns has no effect."""
@@ -149,191 +254,167 @@ class Turn:
             self.closed = True
             if self.call is not None:
                 self.call.refuse(error)
-            if self.task is not None and self.started:  # a task cancelled before its first step would never call `done`
+            if self.task is not None and self.started:  # one cancelled before its first step would never be `finished`
                 self.task.cancel()
 
-    def extend(self, deadline: float) -> None:
-        """Move the deadline, for a follower that waits longer than the first caller."""
-        self.deadline = deadline
-        self._context = None
+    def extend(self, now: float) -> bool:
+        """Continue for a follower with a later deadline, because the caller's has passed.
 
-    async def call_object(
-        self, key: ObjectKey, method: str, body: bytes, operation: Operation = Operation.CALL
-    ) -> Reply:
-        """Call another object, after all earlier commits of this object are durable."""
-        chain = (*self.request.chain, self.activation.key)
-        if len(chain) > CHAIN_LENGTH_MAX:
-            return Reply(problem=Problem.of(Deadlock(f"the call chain is longer than {CHAIN_LENGTH_MAX} objects")))
-        if (refusal := self._refusal(key, method, body)) is not None:
-            return Reply(problem=Problem.of(refusal))
-        nested_key = self._derived_key(key, method or f"@{operation.name.lower()}", body)
-        await self.activation.durable()
-        if self.closed:
-            raise GoverseError(f"{self.activation.key}.{self.name} has ended; it cannot call other objects any more")
-        request = Request(
-            operation,
-            key,
-            method,
-            body,
-            self.deadline,
-            self.request.request_id,
-            idempotency_key=nested_key,
-            if_match=0 if operation is Operation.CREATE else None,  # fail if the object exists
-            caller=self.request.caller,
-            traceparent=self.request.traceparent,
-            chain=chain,
-            fresh_key=self.request.fresh_key,
-            reads_only=self.readonly,
+        The method's own time limit applies to every caller and is not extended. Returns False if there is no follower.
+        """
+        call = self.call
+        if call is None or call.answered or self.limit <= now:
+            return False
+        error = Timeout(
+            f"{self.activation.key}.{self.name} did not end before the deadline of this caller; it continues for "
+            "another caller with the same idempotency key and may still take effect",
+            operation=self.name,
+            object=str(self.activation.key),
         )
-        self.waits_for = (*self.waits_for, key)
-        node, began = self.activation.node, perf_counter()
+        if not call.promote_follower(error, now):
+            return False
+        call.stats.count_timeout(self.full_name)
+        self.deadline = min(call.request.deadline, self.limit)
+        self._context = None
+        return True
+
+    def runs_again(self, failure: GoverseError, now: float) -> bool:
+        """Return True if the call runs again for a follower: the turn failed because of the first caller's deadline.
+
+        Nested calls carry the first caller's deadline and fail when it passes, even if the turn itself was extended.
+        Nested calls that were completed have no second effect, because the second run derives the same idempotency
+        keys.
+        """
+        call = self.call
+        if call is None or call.answered or not isinstance(failure, TryAgain):
+            return False
+        if now < self.request.deadline or self.limit <= now:
+            return False
+        if call.request.deadline <= now and not call.promote_follower(failure, now):
+            return False
+        call.request.fresh_key = False  # nested calls may have taken effect under keys that derive from this one
+        return True
+
+    def timeout(self) -> Timeout:
+        """Return the error for a turn that did not end before its deadline.
+
+        ``seconds`` is set if the method's own time limit ended it. The time that the caller was willing to wait is
+        added by its gate.
+        """
+        own_limit: dict[str, float] = {}
+        if self.method is not None and self.limit <= self.deadline:
+            own_limit["seconds"] = self.method.timeout_s or self.activation.host.options.hook_timeout_s
+        return Timeout(
+            f"{self.activation.key}.{self.name} did not end before its deadline; {self.fate}",
+            operation=self.name,
+            object=str(self.activation.key),
+            **own_limit,
+        )
+
+    # --- execution ----------------------------------------------------------------------------------------------------
+
+    def run(self, target: Any, arguments: dict[str, Any]) -> None:
+        """Start the method on ``target``. A turn without a method ends immediately.
+
+        The current context is the turn's own. A coroutine gets a copy of it, as every task does.
+        """
+        method = self.method
+        if method is None:
+            self._end(NO_RESULT, None)
+            return
+        scope = Scope(self)
+        current_turn.set(scope)
         try:
-            # Run in a new context: timers and tasks that this call starts in the runtime must not keep the turn's alive
-            reply = await node.contexts.new().run(node.calls.submit, request)
-            node.nested.record(key.type, method, reply.problem, perf_counter() - began)
-            return reply
-        finally:
-            left = list(self.waits_for)
-            left.remove(key)
-            self.waits_for = tuple(left)
+            value = method.function(target, **arguments)
+            if method.is_async or (value.__class__ not in _PLAIN and _is_awaitable(value.__class__)):
+                self.task = asyncio.get_running_loop().create_task(self.drive(value, scope))
+                return
+        except BaseException as error:
+            current_turn.set(None)  # code that runs because of the answer is not part of the turn
+            mark = ref(scope)
+            del scope
+            self._fail(error, mark)
+            return
+        current_turn.set(None)
+        mark = ref(scope)
+        del scope
+        self._succeed(value, mark)
 
-    async def create_object(self, key: ObjectKey, body: bytes) -> Reply:
-        """Create an object. An object that exists is an error, even if it was created with the same arguments."""
-        self._check_population("create", key)
-        return await self.call_object(key, "", body, Operation.CREATE)
-
-    async def delete_object(self, key: ObjectKey) -> Reply:
-        self._check_population("delete", key)
-        return await self.call_object(key, "", b"", Operation.DELETE)
-
-    def _check_population(self, verb: str, key: ObjectKey) -> None:
-        if self.readonly:
-            raise ReadonlyViolation(
-                f"{self.activation.key.type}.{self.name} is readonly and cannot {verb} {key}; declare it without "
-                "readonly=True"
-            )
-        if key == self.activation.key:
-            raise Deadlock(
-                f"{key} cannot {verb} itself: the turn would wait for itself. Let another object do it afterwards"
-            )
-
-    async def list_objects(
-        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
-    ) -> Sequence[ObjectSummary]:
-        """List durable objects, within the turn's deadline."""
-        if self.closed:
-            raise GoverseError(f"{self.activation.key}.{self.name} has ended; it cannot list objects any more")
+    async def drive(self, value: Any, scope: Scope) -> None:
+        """Await the awaitable that the method returned, then end the turn. This task's context holds ``scope``."""
+        self.started = True
+        coroutine: Coroutine[Any, Any, Any] = value if value.__class__ is CoroutineType else _awaiting(value)
+        if self.expired is not None:
+            coroutine.close()
+            current_turn.set(None)
+            self._end(b"", self.expired)
+            return
+        mark = ref(scope)
+        del scope
         try:
-            async with asyncio.timeout_at(self.deadline):
-                return await self.activation.node.calls.list(
-                    namespace, type_name, prefix=prefix, after=after, limit=limit
-                )
-        except TimeoutError:
-            raise Timeout(
-                f"listing {type_name} objects did not finish before the deadline", operation="list", object=type_name
-            ) from None
+            if self.stepped:
+                value = await Stepped(self, coroutine)
+            else:
+                value = await coroutine
+        except BaseException as error:
+            if isinstance(error, GeneratorExit) and not self._is_current():
+                raise  # the event loop is gone, and with it every waiter
+            current_turn.set(None)
+            self._fail(error, mark)
+        else:
+            current_turn.set(None)
+            self._succeed(value, mark)
 
-    def new_id(self, namespace: str, type_name: str, body: bytes) -> str:
-        """Return an id for an object that the turn creates. A retry with the same idempotency key gets the same id.
+    def _is_current(self) -> bool:
+        """Return True if the turn's task is running.
 
-        Objects that are created concurrently are distinguished by their creation arguments, ``body``.
+        A ``GeneratorExit`` then comes from the method itself, and not from the garbage collection of its coroutine.
         """
-        key = self._derived_key(ObjectKey(namespace, type_name, ""), "@id", body)
-        if key is not None:
-            return derived_id(namespace, type_name, key)
-        return time_ordered_id(self.activation.node.clock.wall_ms(), os.urandom(10))
+        try:
+            return asyncio.current_task() is self.task
+        except RuntimeError:
+            return False
 
-    def _refusal(self, key: ObjectKey, method: str, body: bytes) -> GoverseError | None:
-        """Return the error for a call that the turn may not make, or None.
+    def _succeed(self, value: Any, mark: ref[Scope]) -> None:
+        assert self.method is not None
+        if mark() is not None:
+            self.activation.state.left_behind(self, mark)
+        limit = self.activation.host.options.result_bytes_max
+        try:
+            body = self.method.result.encode(value)
+            if len(body) > limit:
+                raise TooLarge(f"the result of {self.full_name} has {len(body)} bytes; {limit} are allowed")
+        except BaseException as error:
+            if isinstance(error, MethodFailed):
+                hides = bool(self.activation.spec.state.hidden)
+                log_wrong_result(value, error, self.log_fields(), hides=hides)
+            self._end(b"", self._public_error(error))
+            return
+        self._end(body, None)
 
-        Two rules are checked. The body must fit the size limit of calls to another node, even if the object is on this
-        one, so that the outcome does not depend on placement. A readonly turn may call readonly methods only; methods
-        that this node does not know are left to the node that serves the object.
-        """
-        if len(body) > STATE_BYTES_MAX:
-            what = f"the arguments of {key.type}.{method}" if method else f"the creation arguments of {key.type}"
-            return TooLarge(f"{what} have {len(body)} bytes; {STATE_BYTES_MAX} are allowed")
-        if not self.readonly:
-            return None
-        spec = self.activation.node.registry.types.get(key.type)
-        called = spec.methods.get(method) if spec is not None else None
-        if called is None or called.readonly:
-            return None  # the node that serves the object decides
-        return ReadonlyViolation(violation(f"{self.activation.key.type}.{self.name}", key, method))
+    def _fail(self, error: BaseException, mark: ref[Scope]) -> None:
+        if mark() is not None:
+            self.activation.state.left_behind(self, mark)
+        self._end(b"", self._public_error(error))
+        if isinstance(error, KeyboardInterrupt) and self.activation.host.passes_interrupts:
+            raise error
 
-    def _derived_key(self, key: ObjectKey, method: str, body: bytes) -> str | None:
-        """Return the idempotency key of a nested call. It is unique to the call and the same in every attempt.
+    def _public_error(self, error: BaseException) -> GoverseError:
+        if self.expired is not None:
+            return self.expired
+        raises = () if self.method is None else self.method.raises
+        failure = public_error(error, self.full_name, raises, self.log_fields())
+        if self.activation.host.shows_causes and failure is not (cause := single(error)):
+            failure.__cause__ = cause
+        return failure
 
-        The key is a hash of the object, the idempotency key of its call, the hook or method that runs, the called
-        object and method, and a sequence number. Calls that a method makes from its own task are numbered in order.
-
-        Concurrent calls, made from other tasks of the turn, may change their order between attempts. Their key also
-        contains their arguments, and the number counts calls with equal arguments. The same applies to calls of
-        ``on_activate``: a repeated call may run it again on another activation, with other arguments.
-        """
-        calls = self._calls
-        if calls is None:
-            calls = self._calls = {}
-        own_key = self.request.idempotency_key
-        if own_key is None:
-            return None
-        in_order = asyncio.current_task() is self.task and self.name != "on_activate"
-        print_ = b"" if in_order else blake2b(body, digest_size=16, person=b"goverse.nested").digest()
-        count = calls[key, method, print_] = calls.get((key, method, print_), 0) + 1
-        origin = "\x00".join((*self.activation.key, own_key, self.name, *key, method, print_.hex(), str(count)))
-        prefix = DERIVED_KEY_PREFIX if own_key.startswith(ROUTER_KEY_PREFIX) else CLIENT_DERIVED_KEY_PREFIX
-        return f"{prefix}{blake2b(origin.encode(), digest_size=24, person=b'goverse.nested').hexdigest()}"
-
-
-def violation(caller: str, key: ObjectKey, method: str) -> str:
-    """Return the error text for a readonly turn that calls a method that is not readonly."""
-    return (
-        f"{caller} is readonly and called {key.type}.{method} of {key}, which may change its object; call a readonly "
-        f"method, or declare {caller} without readonly=True"
-    )
-
-
-class Scope:
-    """The value of ``current_turn`` while a method runs. Tasks that the method starts inherit it.
-
-    Only contexts refer to a scope. A scope that outlives its turn therefore shows that the method left something
-    running (``goverse_node.runtime.strays``).
-    """
-
-    __slots__ = ("__weakref__", "turn")
-
-    turn: Turn
-
-    @property
-    def context(self) -> Context:
-        """The context of the turn's call."""
-        return self.turn.context
-
-    def log_fields(self) -> dict[str, str | int]:
-        """Return the log fields that locate the turn."""
-        return self.turn.log_fields()
-
-    async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
-        """Call another object on behalf of the turn."""
-        return await self.turn.call_object(key, method, body)
-
-    async def create_object(self, key: ObjectKey, body: bytes) -> Reply:
-        """Create an object on behalf of the turn."""
-        return await self.turn.create_object(key, body)
-
-    async def delete_object(self, key: ObjectKey) -> Reply:
-        """Delete an object on behalf of the turn."""
-        return await self.turn.delete_object(key)
-
-    async def list_objects(
-        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
-    ) -> Sequence[ObjectSummary]:
-        """List durable objects on behalf of the turn."""
-        return await self.turn.list_objects(namespace, type_name, prefix=prefix, after=after, limit=limit)
-
-    def new_id(self, namespace: str, type_name: str, body: bytes) -> str:
-        """Return an id for an object that the turn creates."""
-        return self.turn.new_id(namespace, type_name, body)
+    def _end(self, body: bytes, error: GoverseError | None) -> None:
+        try:
+            self.activation.finished(self, body, error)
+        except Exception:
+            logger.exception("error while completing a turn", extra=self.log_fields())
+            self.closed = True
+            self.activation.failed_to_finish(self)
 
 
 class Stepped:
@@ -350,19 +431,19 @@ class Stepped:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         """Drive the coroutine as ``await`` would."""
-        coroutine, turn, activation = self._coroutine, self._turn, self._turn.activation
-        running: list[Turn] = activation.running
+        coroutine, turn, state = self._coroutine, self._turn, self._turn.activation.state
+        running = state.running
         failure: BaseException | None = None
         while True:
-            if len(running) > 1 or activation.strays is not None:
-                failure = activation.prepare(turn) or failure
+            if len(running) > 1 or state.strays is not None:
+                failure = state.prepare(turn) or failure
             try:
                 waits_for = coroutine.send(None) if failure is None else coroutine.throw(failure)
             except StopIteration as end:
-                activation.observe(turn)
+                state.observe(turn)
                 return end.value
             try:
-                activation.observe(turn)
+                state.observe(turn)
             except GoverseError as refused:
                 failure = refused
                 cancel = getattr(waits_for, "cancel", None)
@@ -374,3 +455,12 @@ class Stepped:
                 failure = None
             except BaseException as error:
                 failure = error
+
+
+@lru_cache(maxsize=512)
+def _is_awaitable(kind: type[Any]) -> bool:
+    return hasattr(kind, "__await__")
+
+
+async def _awaiting(value: Awaitable[Any]) -> Any:
+    return await value

@@ -2,6 +2,7 @@
 
 import pytest
 
+from goverse_node.runtime.scope import Scope
 from goverse_node.runtime.turn import Turn
 from tests.integration.cluster.nested_programs import Run
 
@@ -26,7 +27,7 @@ async def test_a_key_that_a_hook_and_its_method_share_is_found(monkeypatch: pyte
 
 
 async def test_an_effect_without_a_key_of_its_own_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Turn, "_derived_key", lambda *_: None)
+    monkeypatch.setattr(Scope, "_derived_key", lambda *_: None)
     run = Run(3, 300)
 
     assert any("took effect 2 times" in line for line in await run())

@@ -13,7 +13,7 @@ from goverse.cluster.parking import Parking
 from goverse.cluster.table import ShardTable
 from goverse.errors import GoverseError
 from goverse.wire.incoming import Incoming
-from goverse_node.runtime import answers
+from goverse_node.runtime import output_gate
 from goverse_node.runtime.group_commit import CommitPipeline, PendingCommit
 from goverse_node.stores.wal import scan
 from tests.planted import Planted
@@ -34,7 +34,7 @@ def _answer_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _keep_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "StoredReply", lambda *_: None)
+    monkeypatch.setattr(output_gate, "StoredReply", lambda *_: None)
 
 
 def _forget_the_lost_send(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import pytest
 
 from goverse.cluster.lease import Lease
 from goverse.cluster.view import ClusterView
-from goverse.model.frames import Reply
+from goverse.errors import GoverseError
 from goverse.model.keys import ObjectKey
 from goverse.ports.clock import boot_time
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.lease_keeper import LeaseKeeper
-from goverse_node import reading
-from goverse_node.node import Node
 from goverse_node.ownership.actions import Publish
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.ownership.ownership import Ownership
-from goverse_node.runtime import answers
-from goverse_node.runtime.activation import Activation
-from goverse_node.runtime.call import Call
+from goverse_node.reading import Reader
 from goverse_node.runtime.instance import Instance
+from goverse_node.runtime.lease_check import EpochCheck
 from tests.planted import Planted
 from tests.twin_cluster import Host
 
@@ -34,21 +32,21 @@ _FENCED: Final = f"{_REPLACED}test_a_node_whose_commit_was_fenced_off_gives_up_t
 
 
 def _confirm_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer_after_check(activation: Activation, call: Call, reply: Reply) -> None:
-        call.answer(reply)
+    def start(_check: EpochCheck, checked: Callable[[GoverseError | None], None]) -> None:
+        checked(None)
 
-    monkeypatch.setattr(answers, "answer_after_check", answer_after_check)
+    monkeypatch.setattr(EpochCheck, "start", start)
 
 
 def _read_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = reading._in_memory
+    original = Reader._in_memory
 
-    def in_memory(node: Node, key: ObjectKey) -> Instance | None:
+    def in_memory(self: Reader, key: ObjectKey) -> Instance | None:
         with monkeypatch.context() as during:
             during.setattr(Keeper, "may_answer", lambda *_: True)
-            return original(node, key)
+            return original(self, key)
 
-    monkeypatch.setattr(reading, "_in_memory", in_memory)
+    monkeypatch.setattr(Reader, "_in_memory", in_memory)
 
 
 def _always_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,16 @@ import pytest
 from goverse.errors import GoverseError
 from goverse.model.frames import Reply
 from goverse_node.runtime import activation as activations
-from goverse_node.runtime import answers, deadlines, execution, idempotency, isolation, turns
-from goverse_node.runtime.activation import Activation
+from goverse_node.runtime import idempotency, method_errors
+from goverse_node.runtime.activation import Activation, Phase
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.contexts import TurnContexts
-from goverse_node.runtime.group_commit import PendingCommit
-from goverse_node.runtime.phase import Phase
+from goverse_node.runtime.group_commit import Owner, PendingCommit
+from goverse_node.runtime.idempotency import Leaders
+from goverse_node.runtime.instance import Instance
+from goverse_node.runtime.output_gate import OutputGate
+from goverse_node.runtime.state import State
+from goverse_node.runtime.turn import Turn
 from tests.planted import Planted
 
 _NODE: Final = "tests/unit/node/"
@@ -28,7 +32,7 @@ def _keep_what_was_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
         if error is None:
             original(self, pending, commit_seq, None)
             return
-        self.tail = None if self.tail is pending else self.tail
+        self.gate.tail = None if self.gate.tail is pending else self.gate.tail
         if pending.call is not None:
             pending.call.refuse(error)
 
@@ -40,21 +44,21 @@ def _ignore_the_fence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _answer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(_activation: Activation, call: Call, reply: Reply) -> None:
+    def answer(_gate: OutputGate, _owner: object, call: Call, reply: Reply) -> None:
         call.answer(reply)
 
-    monkeypatch.setattr(answers, "answer_when_durable", answer)
+    monkeypatch.setattr(OutputGate, "answer_when_durable", answer)
 
 
 def _answer_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = answers.commit
+    original = OutputGate.commit
 
-    def commit(activation: Activation, call: Call | None, reply: Reply, *, expected: int) -> None:
-        original(activation, call, reply, expected=expected)
+    def commit(self: OutputGate, owner: Owner, call: Call | None, reply: Reply, *, expected: int) -> None:
+        original(self, owner, call, reply, expected=expected)
         if call is not None:
             call.answer(reply)
 
-    monkeypatch.setattr(answers, "commit", commit)
+    monkeypatch.setattr(OutputGate, "commit", commit)
 
 
 def _call_others_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,36 +93,37 @@ def _inherit_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _rebuild_instead(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = isolation._rebuild
+    original = State._rebuild
 
-    def put_back(activation: Activation, state: bytes | None, _guilty: object) -> None:
-        original(activation, state)
+    def return_to(self: State, state: bytes | None, turn: Turn, *, guilty: object) -> None:
+        del guilty
+        original(self, state, turn)
 
-    monkeypatch.setattr(isolation, "_put_back", put_back)
+    monkeypatch.setattr(State, "_return_to", return_to)
 
 
 def _forgive_violations(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = isolation.observe
+    original = State.observe
 
-    def observe(activation: Activation, turn: Any) -> None:
+    def observe(self: State, turn: Turn) -> None:
         try:
-            original(activation, turn)
+            original(self, turn)
         finally:
             turn.condemned = None
 
-    monkeypatch.setattr(isolation, "observe", observe)
+    monkeypatch.setattr(State, "observe", observe)
 
 
 def _overlook_strays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "undo_strays", lambda _activation: None)
+    monkeypatch.setattr(State, "undo_strays", lambda *_: None)
 
 
 def _expire_with_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadlines, "extend", lambda _turn, _now: False)
+    monkeypatch.setattr(Turn, "extend", lambda *_: False)
 
 
 def _never_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_runs_again", lambda *_: False)
+    monkeypatch.setattr(Turn, "runs_again", lambda *_: False)
 
 
 def _take_any_body_for_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,18 +131,18 @@ def _take_any_body_for_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _execute_repeated_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "deduplicate", lambda *_: False)
+    monkeypatch.setattr(Leaders, "deduplicate", lambda *_: False)
 
 
 def _forget_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = answers.answer
+    original = OutputGate.answer
 
     def answer(
-        activation: Activation, call: Call, reply: Reply, *, expected: int | None = None, keep: bool = True
-    ) -> None:
-        original(activation, call, reply, expected=expected, keep=keep and reply.problem is None)
+        self: OutputGate, owner: Owner, call: Call, reply: Reply, *, expected: int | None = None, keep: bool = True
+    ) -> bool:
+        return original(self, owner, call, reply, expected=expected, keep=keep and reply.problem is None)
 
-    monkeypatch.setattr(turns, "answer", answer)
+    monkeypatch.setattr(OutputGate, "answer", answer)
 
 
 def _revive_what_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +156,7 @@ def _revive_what_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _leave_groups_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "single", lambda error: error)
+    monkeypatch.setattr(method_errors, "single", lambda error: error)
 
 
 def _see_no_rings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +164,7 @@ def _see_no_rings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _check_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_check_version", lambda *_: None)
+    monkeypatch.setattr(Instance, "check_version", lambda *_: None)
 
 
 PLANTED: Final = (

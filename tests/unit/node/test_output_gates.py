@@ -104,7 +104,7 @@ async def test_turns_do_not_wait_for_commits_and_share_them() -> None:
         await until(lambda: b.store.arrived == 1)
         calls += [b.call(Tally, object_id, "add") for object_id in "aabbcc"]
         await settle()
-        assert b.node.activations.get(key_of(Tally, "a")).instance.version == 3  # type: ignore[union-attr]
+        assert b.node.activations.get(key_of(Tally, "a")).state.instance.version == 3  # type: ignore[union-attr]
         b.store.release()
         assert [value(await each) for each in calls] == [1, 2, 3, 1, 2, 1, 2]
         assert b.node.stats.commit_batches == 2
@@ -248,13 +248,13 @@ async def test_a_listener_that_breaks_does_not_stop_the_commits(
         reader = b.call(Tally, "a", "look")
         activation = b.node.activations.get(key_of(Tally, "a"))
         assert activation is not None
-        await until(lambda: activation.tail is not None)
-        assert activation.tail is not None
+        await until(lambda: activation.gate.tail is not None)
+        assert activation.gate.tail is not None
 
         def broken(commit_seq: int, error: GoverseError | None) -> None:
             raise RuntimeError("a listener")
 
-        activation.tail.wait(broken)
+        activation.gate.tail.wait(broken)
         late = b.call(Tally, "a", "look")
         b.store.release()
         assert [value(await reader), value(await late)] == [2, 2]

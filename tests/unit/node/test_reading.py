@@ -72,3 +72,21 @@ async def test_a_state_is_not_read_once_another_node_has_the_claim(node: Bench) 
     await node.store.claim([SHARD], "them")
     assert code(await node.read(Notes, "n")) == "unavailable"
     assert node.node.shard_access.epoch(SHARD) is None
+
+
+@pytest.mark.parametrize("when", ["before", "during the load"])
+@pytest.mark.parametrize("object_id", ["n", "nowhere"])
+async def test_a_node_whose_shard_is_not_open_does_not_answer_from_the_store(
+    node: Bench, object_id: str, when: str
+) -> None:
+    await node.call(Notes, "n", "write", {"text": "ours"})
+    await node.passivate()
+    access = node.node.shard_access
+    assert isinstance(access, Lapsed)
+    node.store.deferring = when == "during the load"
+    if when == "before":
+        access.held = None
+    reading = node.read(Notes, object_id)
+    access.held = None
+    node.store.answer()
+    assert code(await reading) == "moving"

@@ -345,7 +345,7 @@ async def test_a_reentrant_method_may_fill_required_fields_in_several_steps(meet
 
         filling = b.call(Steps, "a", "fill", {"low": 3, "high": 4})
         await meeting.reached("filling")
-        assert "low" in vars(b.node.activations.get(key_of(Steps, "a")).instance.object)  # type: ignore[union-attr]
+        assert "low" in vars(b.node.activations.get(key_of(Steps, "a")).state.instance.object)  # type: ignore[union-attr]
         meeting.let_go("filling")
         assert value(await filling) == [3, 4]
 

@@ -170,4 +170,4 @@ async def test_an_object_without_strays_is_not_compared_before_a_turn() -> None:
         for method in ("inc", "inc_later", "peek", "peek_later", "inc_reentrant"):
             value(await b.call(Ticker, "t", method))
             [activation] = list(b.node.activations)
-            assert activation.strays is None, method
+            assert activation.state.strays is None, method

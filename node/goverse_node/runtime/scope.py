@@ -1,0 +1,246 @@
+"""The scope of a turn: what its method reaches through ``current_turn``, above all calls to other objects.
+
+A call to another object leaves after all earlier commits of the calling object are durable (the output gate), with the
+turn's deadline, request id and call chain. If the turn's own call has an idempotency key, each nested call gets a key
+derived from it, the same in every attempt, so that a repeated turn repeats no effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from hashlib import blake2b
+from time import perf_counter
+from typing import Protocol
+
+from goverse.errors import Deadlock, GoverseError, ReadonlyViolation, Timeout, TooLarge
+from goverse.limits import CHAIN_LENGTH_MAX, STATE_BYTES_MAX
+from goverse.model.frames import Operation, Problem, Reply, Request
+from goverse.model.keys import CLIENT_DERIVED_KEY_PREFIX, DERIVED_KEY_PREFIX, ROUTER_KEY_PREFIX, ObjectKey
+from goverse.model.object_ids import derived_id, time_ordered_id
+from goverse.model.records import ObjectSummary
+from goverse.objects.context import Context
+from goverse.objects.registry import Registry
+from goverse.ports.clock import Clock
+from goverse.ports.link import Link
+from goverse_node.runtime.contexts import TurnContexts
+from goverse_node.runtime.nested import NestedCalls
+
+
+class CallHost(Protocol):
+    """The part of a host that carries calls to other objects."""
+
+    calls: Link
+    clock: Clock
+    contexts: TurnContexts
+    nested: NestedCalls
+    registry: Registry
+
+
+class CallingObject(Protocol):
+    """The object that makes the calls."""
+
+    @property
+    def key(self) -> ObjectKey: ...
+    @property
+    def host(self) -> CallHost: ...
+
+    async def durable(self) -> None:
+        """Wait until all commits that the object has made so far are durable."""
+        ...
+
+
+class CallingTurn(Protocol):
+    """The turn that makes the calls.
+
+    Attributes:
+        waits_for: the objects that it has called and that have not answered.
+        call_numbers: how many equal calls it has made, or None if it has made none.
+    """
+
+    request: Request
+    readonly: bool
+    deadline: float
+    closed: bool
+    waits_for: tuple[ObjectKey, ...]
+    call_numbers: dict[tuple[ObjectKey, str, bytes], int] | None
+
+    @property
+    def activation(self) -> CallingObject: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def context(self) -> Context: ...
+    @property
+    def task(self) -> asyncio.Task[None] | None: ...
+
+    def log_fields(self) -> dict[str, str | int]:
+        """Return the log fields that locate the turn."""
+        ...
+
+
+class Scope:
+    """The value of ``current_turn`` while a method runs. Tasks that the method starts inherit it.
+
+    Only contexts refer to a scope. A scope that outlives its turn therefore shows that the method left something
+    running (``goverse_node.runtime.strays``).
+    """
+
+    __slots__ = ("__weakref__", "_turn")
+
+    def __init__(self, turn: CallingTurn) -> None:
+        self._turn = turn
+
+    @property
+    def context(self) -> Context:
+        """The context of the turn's call."""
+        return self._turn.context
+
+    def log_fields(self) -> dict[str, str | int]:
+        """Return the log fields that locate the turn."""
+        return self._turn.log_fields()
+
+    async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
+        """Call another object, after all earlier commits of this object are durable."""
+        return await self._call(Operation.CALL, key, method, body)
+
+    async def create_object(self, key: ObjectKey, body: bytes) -> Reply:
+        """Create an object. An object that exists is an error, even if it was created with the same arguments."""
+        self._check_population("create", key)
+        return await self._call(Operation.CREATE, key, "", body)
+
+    async def delete_object(self, key: ObjectKey) -> Reply:
+        self._check_population("delete", key)
+        return await self._call(Operation.DELETE, key, "", b"")
+
+    async def _call(self, operation: Operation, key: ObjectKey, method: str, body: bytes) -> Reply:
+        turn, request = self._turn, self._turn.request
+        chain = (*request.chain, turn.activation.key)
+        if len(chain) > CHAIN_LENGTH_MAX:
+            return Reply(problem=Problem.of(Deadlock(f"the call chain is longer than {CHAIN_LENGTH_MAX} objects")))
+        if (refusal := self._refusal(key, method, body)) is not None:
+            return Reply(problem=Problem.of(refusal))
+        nested_key = self._derived_key(key, method or f"@{operation.name.lower()}", body)
+        await turn.activation.durable()
+        self._check_open("call other objects")
+        nested = Request(
+            operation,
+            key,
+            method,
+            body,
+            turn.deadline,
+            request.request_id,
+            idempotency_key=nested_key,
+            if_match=0 if operation is Operation.CREATE else None,  # fail if the object exists
+            caller=request.caller,
+            traceparent=request.traceparent,
+            chain=chain,
+            fresh_key=request.fresh_key,
+            reads_only=turn.readonly,
+        )
+        return await self._submit(nested)
+
+    async def _submit(self, nested: Request) -> Reply:
+        turn, host, began = self._turn, self._turn.activation.host, perf_counter()
+        turn.waits_for = (*turn.waits_for, nested.key)
+        try:
+            # Run in a new context: timers and tasks that this call starts in the runtime must not keep the turn's alive
+            reply = await host.contexts.new().run(host.calls.submit, nested)
+            host.nested.record(nested.key.type, nested.method, reply.problem, perf_counter() - began)
+            return reply
+        finally:
+            left = list(turn.waits_for)
+            left.remove(nested.key)
+            turn.waits_for = tuple(left)
+
+    def _check_open(self, verb: str) -> None:
+        if self._turn.closed:
+            raise GoverseError(f"{self._turn.activation.key}.{self._turn.name} has ended; it cannot {verb} any more")
+
+    def _check_population(self, verb: str, key: ObjectKey) -> None:
+        turn = self._turn
+        if turn.readonly:
+            raise ReadonlyViolation(
+                f"{turn.activation.key.type}.{turn.name} is readonly and cannot {verb} {key}; declare it without "
+                "readonly=True"
+            )
+        if key == turn.activation.key:
+            raise Deadlock(
+                f"{key} cannot {verb} itself: the turn would wait for itself. Let another object do it afterwards"
+            )
+
+    async def list_objects(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        """List durable objects, within the turn's deadline."""
+        self._check_open("list objects")
+        try:
+            async with asyncio.timeout_at(self._turn.deadline):
+                return await self._turn.activation.host.calls.list(
+                    namespace, type_name, prefix=prefix, after=after, limit=limit
+                )
+        except TimeoutError:
+            raise Timeout(
+                f"listing {type_name} objects did not finish before the deadline", operation="list", object=type_name
+            ) from None
+
+    def new_id(self, namespace: str, type_name: str, body: bytes) -> str:
+        """Return an id for an object that the turn creates. A retry with the same idempotency key gets the same id.
+
+        Objects that are created concurrently are distinguished by their creation arguments, ``body``.
+        """
+        key = self._derived_key(ObjectKey(namespace, type_name, ""), "@id", body)
+        if key is not None:
+            return derived_id(namespace, type_name, key)
+        return time_ordered_id(self._turn.activation.host.clock.wall_ms(), os.urandom(10))
+
+    def _refusal(self, key: ObjectKey, method: str, body: bytes) -> GoverseError | None:
+        """Return the error for a call that the turn may not make, or None.
+
+        Two rules are checked. The body must fit the size limit of calls to another node, even if the object is on this
+        one, so that the outcome does not depend on placement. A readonly turn may call readonly methods only; methods
+        that this node does not know are left to the node that serves the object.
+        """
+        if len(body) > STATE_BYTES_MAX:
+            what = f"the arguments of {key.type}.{method}" if method else f"the creation arguments of {key.type}"
+            return TooLarge(f"{what} have {len(body)} bytes; {STATE_BYTES_MAX} are allowed")
+        turn = self._turn
+        if not turn.readonly:
+            return None
+        spec = turn.activation.host.registry.types.get(key.type)
+        called = spec.methods.get(method) if spec is not None else None
+        if called is None or called.readonly:
+            return None  # the node that serves the object decides
+        return ReadonlyViolation(violation(f"{turn.activation.key.type}.{turn.name}", key, method))
+
+    def _derived_key(self, key: ObjectKey, method: str, body: bytes) -> str | None:
+        """Return the idempotency key of a nested call. It is unique to the call and the same in every attempt.
+
+        The key is a hash of the object, the idempotency key of its call, the hook or method that runs, the called
+        object and method, and a sequence number. Calls that a method makes from its own task are numbered in order.
+
+        Concurrent calls, made from other tasks of the turn, may change their order between attempts. Their key also
+        contains their arguments, and the number counts calls with equal arguments. The same applies to calls of
+        ``on_activate``: a repeated call may run it again on another activation, with other arguments.
+        """
+        turn, own_key = self._turn, self._turn.request.idempotency_key
+        numbers = turn.call_numbers
+        if numbers is None:
+            numbers = turn.call_numbers = {}
+        if own_key is None:
+            return None
+        in_order = asyncio.current_task() is turn.task and turn.name != "on_activate"
+        print_ = b"" if in_order else blake2b(body, digest_size=16, person=b"goverse.nested").digest()
+        count = numbers[key, method, print_] = numbers.get((key, method, print_), 0) + 1
+        origin = "\x00".join((*turn.activation.key, own_key, turn.name, *key, method, print_.hex(), str(count)))
+        prefix = DERIVED_KEY_PREFIX if own_key.startswith(ROUTER_KEY_PREFIX) else CLIENT_DERIVED_KEY_PREFIX
+        return f"{prefix}{blake2b(origin.encode(), digest_size=24, person=b'goverse.nested').hexdigest()}"
+
+
+def violation(caller: str, key: ObjectKey, method: str) -> str:
+    """Return the error text for a readonly turn that calls a method that is not readonly."""
+    return (
+        f"{caller} is readonly and called {key.type}.{method} of {key}, which may change its object; call a readonly "
+        f"method, or declare {caller} without readonly=True"
+    )
