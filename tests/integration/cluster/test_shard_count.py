@@ -10,6 +10,7 @@ import pytest
 from goverse import Object, call
 from goverse.cluster.keys import KeyLayout
 from goverse.cluster.table import ShardTable
+from goverse.cluster.view import ClusterView
 from goverse.errors import ConfigError
 from goverse.model.keys import ObjectKey
 from goverse.ports.clock import SystemClock
@@ -41,7 +42,11 @@ async def watching(
     """Follow the cluster as a node, which knows the base, or as a gate."""
     coordinator = MemoryCoordinator(keys)
     watch, table = ClusterWatch(coordinator, LAYOUT), ShardTable(count, base)
-    watch.add(lambda view: table.update(view) and None)
+
+    def follow(view: ClusterView) -> None:
+        table.update(view)
+
+    watch.add(follow)
     try:
         await watch.start(count, base)
         yield watch, table
