@@ -12,7 +12,6 @@ from typing import Any, Final
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_fastapi_instrumentator import Instrumentator
 from pydantic_core import to_json
 from starlette.middleware.gzip import GZipMiddleware
@@ -20,6 +19,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from goverse.model.catalog import Catalog
 from goverse.ports.administration import Administration
 from goverse.ports.link import Carrier
+from goverse.telemetry.exposition import expose
 from goverse_gate.admin import ConfigView, admin_routes
 from goverse_gate.bodies import Bodies
 from goverse_gate.exchange import Receive, Scope, Send
@@ -182,9 +182,10 @@ def _add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
         summary="Prometheus metrics",
         response_class=Response,
     )
-    async def metrics() -> Response:
+    async def metrics(request: Request) -> Response:
         # On the event loop, not in a thread: the loop changes these numbers, and they have no lock.
-        return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
+        exposed = expose(registry, ",".join(request.headers.getlist("accept")))
+        return Response(exposed.body, headers={"content-type": exposed.content_type})
 
 
 def _add_document(app: GateApp) -> None:

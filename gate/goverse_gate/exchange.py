@@ -13,11 +13,12 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import replace
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Final
 
 from goverse.errors import Timeout
 from goverse.model.frames import Problem, Reply
+from goverse.telemetry.exposition import exemplar, sampled_trace_id
 from goverse_gate.guard import Header, Headers
 from goverse_gate.metrics import Series
 from goverse_gate.options import AccessLog
@@ -148,6 +149,8 @@ class Exchange(ABC):
         """Count the request, and write it to the access log if ``logged`` includes it."""
         duration_s = monotonic() - self.started
         self.series.record(outcome, duration_s)
+        if b"traceparent" in self.found:
+            self._exemplify(outcome, duration_s)
         if self.logged == "off" or (self.logged == "errors" and (status < 400 or is_expected(outcome))):
             return
         level = logging.WARNING if status >= 500 else logging.INFO
@@ -163,6 +166,11 @@ class Exchange(ABC):
                 "duration_ms": round(duration_s * 1000, 3),
             }
             logger.log(level, "%s %s → %s", fields["http_method"], fields["path"], status, extra=fields)
+
+    def _exemplify(self, outcome: str, duration_s: float) -> None:
+        trace_id = sampled_trace_id(self.found[b"traceparent"].decode("latin-1"))
+        if trace_id is not None:
+            self.series.exemplify(outcome, exemplar(trace_id, duration_s, time()))
 
 
 class AsgiExchange(Exchange):

@@ -12,6 +12,7 @@ from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from goverse.errors import AccessDenied
 from goverse.model.catalog import Catalog
@@ -25,16 +26,25 @@ OPERATIONS: Final = ("create", "delete", "list", "read")
 _OUTCOMES: Final = frozenset({"success", "client_gone", *STATUS})
 
 
-class Tally:
-    """The count and the durations of requests with one outcome."""
+Bucket = tuple[str, float] | tuple[str, float, Exemplar]
+"""The upper bound of a bucket, the number of requests up to it, and an exemplar if there is one."""
 
-    __slots__ = ("buckets", "count", "sum_s")
+
+class Tally:
+    """The count and the durations of requests with one outcome.
+
+    Attributes:
+        exemplars: the latest request with a sampled trace, by the index of its bucket; None if there was none.
+    """
+
+    __slots__ = ("buckets", "count", "exemplars", "sum_s")
 
     def __init__(self) -> None:
         """Start at zero."""
         self.count = 0
         self.sum_s = 0.0
         self.buckets = [0] * (len(BUCKETS_S) + 1)
+        self.exemplars: dict[int, Exemplar] | None = None
 
 
 class Series:
@@ -59,21 +69,34 @@ class Series:
         tally.sum_s += duration_s
         tally.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
 
+    def exemplify(self, outcome: str, exemplar: Exemplar) -> None:
+        """Keep the trace of a request that was recorded, as the exemplar of its bucket."""
+        tally = self.tallies.get(outcome) or self.tallies["business_error"]
+        if tally.exemplars is None:
+            tally.exemplars = {}
+        tally.exemplars[bisect_left(BUCKETS_S, exemplar.value)] = exemplar
+
     def count(self, outcome: str) -> int:
         """Return the number of requests with this outcome."""
         tally = self.tallies.get(outcome)
         return tally.count if tally else 0
 
 
-def _histogram(tallies: Iterable[Tally]) -> tuple[list[tuple[str, float]], float]:
+def _histogram(tallies: Iterable[Tally]) -> tuple[list[Bucket], float]:
     """Return cumulative buckets, as Prometheus expects them, and the sum."""
     chosen = list(tallies)
     total = 0
-    buckets: list[tuple[str, float]] = []
+    buckets: list[Bucket] = []
     for index, bound in enumerate((*map(str, BUCKETS_S), "+Inf")):
         total += sum(tally.buckets[index] for tally in chosen)
-        buckets.append((bound, total))
+        latest = _latest_exemplar(chosen, index)
+        buckets.append((bound, total) if latest is None else (bound, total, latest))
     return buckets, sum(tally.sum_s for tally in chosen)
+
+
+def _latest_exemplar(tallies: Iterable[Tally], index: int) -> Exemplar | None:
+    found = [tally.exemplars[index] for tally in tallies if tally.exemplars and index in tally.exemplars]
+    return max(found, key=lambda exemplar: float(exemplar.timestamp or 0), default=None)
 
 
 class GateMetrics(Collector):

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real cluster: every dashboard panel and every alert finds its series."""
+"""A real Prometheus scrapes a real cluster: every panel and every alert finds its series, and it stores exemplars."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OBS-4"), pytest.mark.
 FILES = ROOT / "helm" / "goverse" / "files"
 NAMESPACE = "objects"
 INTERVAL_S = 1
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 # Series that exist only after a failure: a panel may be empty without one, but a process must export its series.
 TROUBLE = {
     "goverse_etcd_errors_total",
@@ -83,6 +85,7 @@ def prometheus(folder: Path, processes: Processes) -> Iterator[str]:
             [
                 *("setpriv", "--pdeathsig=KILL", program, f"--config.file={folder / 'prometheus.yml'}"),
                 *(f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address=127.0.0.1:{port}"),
+                "--enable-feature=exemplar-storage",
             ],
             stdout=log,
             stderr=log,
@@ -106,6 +109,13 @@ class Queries:
         assert answer["status"] == "success", (query, answer)
         series: list[dict[str, Any]] = answer["data"]["result"]
         return series
+
+    async def traces(self, query: str) -> set[str]:
+        """Return the trace ids in the exemplars of a query."""
+        times = {"start": "0", "end": str(time.time() + 60)}
+        answer = (await self._client.get("/api/v1/query_exemplars", params={"query": query, **times})).json()
+        assert answer["status"] == "success", (query, answer)
+        return {each["labels"]["trace_id"] for series in answer["data"] for each in series["exemplars"]}
 
     async def names(self) -> set[str]:
         """Return the names and help texts of all series."""
@@ -150,6 +160,9 @@ async def _use(processes: Processes) -> None:
             assert (await client.post(f"{path}/increment", headers={"idempotency-key": "k"})).status_code == 200
             assert (await client.post(f"{path}/increment", headers={"idempotency-key": "k"})).status_code == 200
             assert (await client.post(f"{path}/peek")).status_code == 200
+        traced = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+        path = f"{processes.url}/objects/Counter/traced/call"
+        assert (await client.post(f"{path}/increment", headers=traced)).status_code == 200
         assert (await client.post(f"{processes.url}/objects/Counter/m0/call/nothing")).status_code == 404
     for node in ("n1", "n2"):  # one of the two pins moves the shard
         processes.command("shards", "move", "3", node)
@@ -174,6 +187,10 @@ async def test_every_panel_and_every_alert_finds_its_series(tmp_path: Path) -> N
         await _use(processes)  # a rate needs a second value of the series
         await queries.until('sum(rate(goverse_method_calls_total{status="success"}[1m])) > 0')
         await queries.until("sum(rate(goverse_shard_claims_total[1m])) > 0")
+
+        async with asyncio.timeout(PATIENCE_S):
+            while await queries.traces("goverse_method_call_duration_seconds_bucket") != {TRACE}:  # noqa: ASYNC110
+                await asyncio.sleep(INTERVAL_S / 4)
 
         known = {_plain(name) for name in await queries.names()}
         wanted = dict[str, str]()

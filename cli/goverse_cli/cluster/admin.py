@@ -17,10 +17,10 @@ import uvicorn
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from goverse.errors import AccessDenied, ConfigError, GoverseError
 from goverse.model.frames import Problem
+from goverse.telemetry.exposition import expose
 from goverse_gate.admin import admin_routes
 from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
@@ -118,9 +118,10 @@ def _app(registry: CollectorRegistry, report: Report, access: GateOptions) -> Fa
         status = 200 if ready else 503
         return JSONResponse({"ready": ready, **told}, status, headers={"cache-control": "no-store"})
 
-    async def metrics() -> Response:
+    async def metrics(request: Request) -> Response:
         # In the event loop, not in a thread: the metrics are plain Python values that only the loop may change.
-        return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
+        exposed = expose(registry, ",".join(request.headers.getlist("accept")))
+        return Response(exposed.body, headers={"content-type": exposed.content_type})
 
     async def refused(request: Request, error: Exception) -> Response:
         del request

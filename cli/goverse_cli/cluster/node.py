@@ -103,8 +103,7 @@ async def serve_node(
         seen = await _follow(values, hello, opened, undo)
         member = _member(values, hello, listener)
         keeper = _keeper(values, member, seen, opened, catalog)
-        memory = Resources().memory
-        node = Node(registry, store, options=node_options(values), shard_access=keeper, memory=memory)
+        node = Node(registry, store, options=node_options(values), shard_access=keeper, memory=Resources().memory)
         served = WireStats()
         wires = WireMetrics(out=seen.links, **{"in": served}), TlsMetrics(certificates.links)
         metrics = node_metrics(node, keeper, seen.router, seen.coordinator, store, *wires)

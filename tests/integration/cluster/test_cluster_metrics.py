@@ -12,6 +12,7 @@ from unittest.mock import ANY
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPEN_METRICS
 from prometheus_client.parser import text_string_to_metric_families
 
 from goverse import Object, call
@@ -123,6 +124,9 @@ async def test_a_node_counts_its_shards_and_names_none_of_them() -> None:
         await until(lambda: not cluster.hosts["first"].keeper.leader.moves.under_way)
         async with served(cluster.hosts["first"], cluster) as client:
             text = (await client.get("/metrics")).text
+            opened = await client.get("/metrics", headers={"Accept": "application/openmetrics-text"})
+        assert opened.headers["content-type"] == OPEN_METRICS
+        assert opened.text.endswith("# EOF\n")
         found = samples(text)
         assert {family.name for family in text_string_to_metric_families(text)} >= OF_THE_CONTRACTS
         own = cluster.owners().count("first")

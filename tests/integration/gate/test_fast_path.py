@@ -291,3 +291,31 @@ async def test_an_error_of_the_link_is_answered_and_counted_once(gate: Serving) 
     metrics = (await gate.client.get("/metrics")).text
     line = 'goverse_method_calls_total{method="increment",object_type="Counter",status="unavailable"} 2.0'
     assert line in metrics
+
+
+@pytest.mark.requirement("OBS-1")
+async def test_a_sampled_trace_is_an_exemplar_of_its_bucket_in_open_metrics_only(gate: Serving) -> None:
+    traces = [f"{number:032x}" for number in range(1, 5)]
+    async with connected(gate.server.url) as wire:
+        for path, trace, flags in (
+            (INCREMENT, traces[0], "00"),
+            (INCREMENT, traces[1], "01"),
+            (f"{READ}?", traces[2], "01"),
+            ("/objects/Counter/c1/call/withdraw", traces[3], "1"),
+        ):
+            await asked(
+                wire, path, b'{"amount":0}' if "withdraw" in path else b"", traceparent=f"00-{trace}-{1:016x}-{flags}"
+            )
+    plain = await gate.client.get("/metrics")
+    opened = await gate.client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+
+    assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert "trace_id" not in plain.text
+    assert opened.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert opened.text.endswith("# EOF\n")
+    found = {
+        (match[1], match[2])
+        for line in opened.text.splitlines()
+        if (match := re.search(r'_duration_seconds_bucket\{.*method="(\w+)".*# \{trace_id="(\w+)"\} ', line))
+    }
+    assert found == {("increment", traces[1]), ("read", traces[2])}

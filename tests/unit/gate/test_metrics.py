@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from goverse.objects.describe import describe
+from goverse.telemetry.exposition import exemplar, expose
 from goverse_gate.metrics import GateMetrics
 from tests.gate.serving import new_link
+
+EXEMPLAR = re.compile(
+    r'_bucket\{(?:(?=.*method="(\w+)")|(?=.*operation="(\w+)")).*le="([^"]+)".*\}'
+    r' .* # \{trace_id="([^"]+)"\} (\S+) (\S+)$'
+)
 
 
 @pytest.fixture
@@ -60,3 +68,31 @@ def test_other_operations_are_timed_by_outcome(metrics: GateMetrics) -> None:
 
 def test_a_method_without_calls_has_no_series(metrics: GateMetrics) -> None:
     assert not any("method_calls_total" in line for line in exported(metrics))
+
+
+@pytest.mark.requirement("OBS-1")
+def test_each_bucket_keeps_the_latest_sampled_trace_as_its_exemplar(metrics: GateMetrics) -> None:
+    series = metrics.methods["Counter", "increment"]
+    for number, (outcome, duration_s) in enumerate(
+        (("success", 0.003), ("timeout", 0.004), ("success", 0.2), ("x", 31.0))
+    ):
+        series.record(outcome, duration_s)
+        series.exemplify(outcome, exemplar(f"trace-{number}", duration_s, 100.0 + number))
+    metrics.operations["read"].record("success", 0.003)
+    metrics.operations["read"].exemplify("success", exemplar("trace-4", 0.003, 104.0))
+    registry = CollectorRegistry()
+    registry.register(metrics)
+
+    text = expose(registry, "application/openmetrics-text").body.decode()
+    found = {
+        (match[1] or match[2], match[3]): (match[4], float(match[5]), float(match[6]))
+        for line in text.splitlines()
+        if (match := EXEMPLAR.search(line))
+    }
+    assert found == {
+        ("increment", "0.005"): ("trace-1", 0.004, 101.0),
+        ("increment", "0.25"): ("trace-2", 0.2, 102.0),
+        ("increment", "+Inf"): ("trace-3", 31.0, 103.0),
+        ("read", "0.005"): ("trace-4", 0.003, 104.0),
+    }
+    assert b"trace-" not in generate_latest(registry)
