@@ -16,7 +16,8 @@ from goverse.cluster.keys import KeyLayout
 from goverse.cluster.member import Load, Member
 from goverse.cluster.table import ShardTable
 from goverse.cluster.targets import Targets
-from goverse.cluster.view import ClusterView, Entry
+from goverse.cluster.view import ClusterView
+from goverse.ports.coordinator import KeyEntry
 
 REPEATS = 20
 
@@ -36,7 +37,7 @@ class Watcher:
         self._revision += 1
         for key, value in changes:
             self.bytes += len(key) + len(value)
-            self.view.put(Entry(key, value, self._revision, self._revision))
+            self.view.put(KeyEntry(key, value, self._revision, self._revision))
         self.table.update(self.view)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from goverse.tls.credentials import LinkSecurity, server_credentials, wire_certificates
 from goverse.tls.files import TlsFiles, named
 from goverse.tls.material import contents_of, validate
 from goverse.tls.rotation import Rotating
-from goverse.wire.credentials import LinkSecurity, server_credentials, wire_certificates
 from tests.docs.walkthrough import walk_through
 from tests.integration.wire.asking import ask
 from tests.links import ledgers, link_to, server_of

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from goverse.cluster.view import ClusterView, Entry
+from goverse.cluster.view import ClusterView
+from goverse.ports.coordinator import KeyEntry
 from tests.simulation.world import Process, World
 
 NAME = "etcd"
@@ -62,7 +63,7 @@ class SimulatedEtcd:
         self.history = 0
         self._leases: dict[int, LeaseRecord] = {}
         self._lease_ids = 100
-        self._log: list[tuple[str, Entry | None, int]] = []
+        self._log: list[tuple[str, KeyEntry | None, int]] = []
         self._watches: list[Watch] = []
 
     # --- requests of clients ------------------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ class SimulatedEtcd:
         self.keys[key] = Kept(value, created, self.revision, lease)
         if lease is not None:
             self._leases[lease].keys.add(key)
-        self._log.append((key, Entry(key, value, created, self.revision), self.revision))
+        self._log.append((key, KeyEntry(key, value, created, self.revision), self.revision))
 
     def _delete(self, key: str) -> None:
         if self.keys.pop(key, None) is not None:
@@ -199,11 +200,11 @@ class SimulatedEtcd:
         for watch in self._watches:
             watch.wake()
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[KeyEntry]:
         """Return all keys."""
-        return [Entry(key, kept.value, kept.created, kept.modified) for key, kept in self.keys.items()]
+        return [KeyEntry(key, kept.value, kept.created, kept.modified) for key, kept in self.keys.items()]
 
-    def log_from(self, cursor: int) -> list[tuple[str, Entry | None, int]]:
+    def log_from(self, cursor: int) -> list[tuple[str, KeyEntry | None, int]]:
         """Return the changes after `cursor`."""
         return self._log[cursor:]
 
@@ -260,14 +261,14 @@ class Watch:
         else:
             send()
 
-    def _reload(self, entries: list[Entry], revision: int, history: int, end: int) -> None:
+    def _reload(self, entries: list[KeyEntry], revision: int, history: int, end: int) -> None:
         if history > self._history or (history == self._history and end > self._cursor):
             begins, self._history = history > self._history, history
             self._cursor = end
             self._view.reload(entries, revision, new_history=begins)
             self._changed()
 
-    def _apply(self, batch: list[tuple[str, Entry | None, int]], begin: int, history: int) -> None:
+    def _apply(self, batch: list[tuple[str, KeyEntry | None, int]], begin: int, history: int) -> None:
         news = batch[self._cursor - begin :] if begin <= self._cursor and history == self._history else []
         for key, entry, revision in news:
             if entry is None:

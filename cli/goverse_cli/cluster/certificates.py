@@ -12,8 +12,8 @@ import grpc
 
 from goverse.etcd.connections import credentials_of
 from goverse.settings import Settings
+from goverse.tls.credentials import Credentials, LinkSecurity, WireCertificates, server_credentials, wire_certificates
 from goverse.tls.rotation import Rotating, keep_current
-from goverse.wire.credentials import Credentials, LinkSecurity, WireCertificates, server_credentials, wire_certificates
 from goverse_gate.tls import server_context
 
 

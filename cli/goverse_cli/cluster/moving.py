@@ -10,7 +10,7 @@ import asyncio
 from typing import Final, NamedTuple
 
 from goverse.cluster.keys import KeyLayout
-from goverse.cluster.view import ClusterView, Entry
+from goverse.cluster.view import ClusterView
 from goverse.ports.coordinator import Coordinator, Guard, Put
 from goverse_cli.failure import Failure
 
@@ -63,7 +63,7 @@ async def move(coordinator: Coordinator, layout: KeyLayout, shard: int, node: st
 async def _look(coordinator: Coordinator, layout: KeyLayout) -> ClusterView:
     snapshot = await coordinator.read(layout.prefix)
     view = ClusterView(layout)
-    view.reload((Entry(*entry) for entry in snapshot.entries), snapshot.revision)
+    view.reload(snapshot.entries, snapshot.revision)
     return view
 
 

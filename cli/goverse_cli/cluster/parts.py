@@ -15,7 +15,7 @@ from goverse.routing.router import Router
 from goverse.settings import Settings
 from goverse.settings.sections import is_loopback
 from goverse.telemetry.coordination import MeteredCoordinator
-from goverse.wire.credentials import Credentials, LinkSecurity
+from goverse.tls.credentials import Credentials, LinkSecurity
 from goverse.wire.handshake import Hello
 from goverse.wire.link import GrpcLink
 from goverse.wire.outgoing import Budget

@@ -8,7 +8,7 @@ from typing import Final
 
 from goverse.cluster.member import Member
 from goverse.settings import Settings
-from goverse.wire.credentials import LinkSecurity
+from goverse.tls.credentials import LinkSecurity
 from goverse.wire.handshake import Hello
 from goverse.wire.link import GrpcLink
 from goverse.wire.link_state import LinkPhase, LinkState

@@ -263,11 +263,9 @@ def _run(invocation: Invocation, work: Callable[[Any, Any], Coroutine[Any, Any, 
 
 
 async def _view(coordinator: Any, layout: Any) -> ClusterView:
-    from goverse.cluster.view import Entry  # noqa: PLC0415
-
     snapshot = await coordinator.read(layout.prefix)
     view = ClusterView(layout)
-    view.reload((Entry(*entry) for entry in snapshot.entries), snapshot.revision)
+    view.reload(snapshot.entries, snapshot.revision)
     return view
 
 

@@ -22,15 +22,7 @@ from goverse.cluster.shard_count import ShardCount
 from goverse.cluster.targets import Targets
 from goverse.errors import DataDamaged, DataNewer
 from goverse.model.catalog import Catalog, decode_catalog
-
-
-class Entry(NamedTuple):
-    """A stored key as read from etcd."""
-
-    key: str
-    value: bytes
-    create_revision: int
-    mod_revision: int
+from goverse.ports.coordinator import KeyEntry
 
 
 class Leadership(NamedTuple):
@@ -60,7 +52,6 @@ class ClusterView:
         faults: the reason for each key whose value is unreadable.
         members_revision: the newest revision of any node's registration.
         intents_revision: the newest revision of any pin or drain.
-        loads_revision: the newest revision of any load.
         reloads: how many times the whole view was replaced. After a reload, the same revision may have other contents.
         histories: how many times etcd was found emptied, replaced or restored. Earlier revisions and leases are
             meaningless after that.
@@ -73,7 +64,6 @@ class ClusterView:
         self.revision = 0
         self.members_revision = 0
         self.intents_revision = 0
-        self.loads_revision = 0
         self.reloads = 0
         self.histories = 0
         self.claims_revision = 0
@@ -100,19 +90,19 @@ class ClusterView:
         """Return the revision that last wrote ``key``; 0 if it does not exist."""
         return self._revisions.get(key, 0)
 
-    def reload(self, entries: Iterable[Entry], revision: int, *, new_history: bool = False) -> None:
+    def reload(self, entries: Iterable[KeyEntry], revision: int, *, new_history: bool = False) -> None:
         """Replace the whole view with the keys as of ``revision``: at start, after a compaction, in a new history."""
         self._clear()
         self._revisions.clear()
         self.faults.clear()
-        self.revision = self.members_revision = self.intents_revision = self.loads_revision = revision
+        self.revision = self.members_revision = self.intents_revision = revision
         self.claims_revision = self.catalogs_revision = revision
         self.reloads += 1
         self.histories += new_history
         for entry in entries:
             self.put(entry)
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: KeyEntry) -> None:
         """Apply a write."""
         self.revision = max(self.revision, entry.mod_revision)
         parsed = self.layout.parse(entry.key)
@@ -166,14 +156,12 @@ class ClusterView:
             self.members_revision = revision
         elif parsed.kind in (KeyKind.PIN, KeyKind.DRAIN):
             self.intents_revision = revision
-        elif parsed.kind is KeyKind.LOAD:
-            self.loads_revision = revision
         elif parsed.kind is KeyKind.CLAIMS:
             self.claims_revision = revision
         elif parsed.kind is KeyKind.CATALOG:
             self.catalogs_revision = revision
 
-    def _read(self, parsed: ParsedKey, entry: Entry) -> None:
+    def _read(self, parsed: ParsedKey, entry: KeyEntry) -> None:
         kind, name = parsed
         if kind is KeyKind.SHARDS:
             found = ShardCount.decode(entry.value)

@@ -18,14 +18,14 @@ from typing import Any, Final, TypeVar
 from google.protobuf.message import Message
 
 from goverse import limits
+from goverse.cluster.backoff import Backoff
 from goverse.errors import CoordinatorError, Unavailable
 from goverse.etcd.connections import Connection, Connections, Metadata
 from goverse.etcd.failures import AUTHENTICATION_OFF, Failure, Meaning
 from goverse.etcd.methods import AUTHENTICATE, LEASE_KEEP_ALIVE, Method
 from goverse.etcd.options import EtcdOptions
 from goverse.etcd.v3 import etcd_pb2 as messages
-from goverse.wire.backoff import Backoff
-from goverse.wire.credentials import Credentials
+from goverse.tls.credentials import Credentials
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)

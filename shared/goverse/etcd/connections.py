@@ -16,14 +16,14 @@ import grpc
 from google.protobuf.message import Message
 
 from goverse import limits
+from goverse.cluster.backoff import Backoff
 from goverse.errors import Unavailable
 from goverse.etcd.channel import RenewedChannel, why
 from goverse.etcd.failures import Failure
 from goverse.etcd.methods import Method
 from goverse.etcd.options import Endpoint, EtcdOptions
+from goverse.tls.credentials import Credentials, channel_credentials, explained
 from goverse.tls.rotation import Rotating
-from goverse.wire.backoff import Backoff
-from goverse.wire.credentials import Credentials, channel_credentials, explained
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)

@@ -26,7 +26,7 @@ from goverse.ports.coordinator import (
     Snapshot,
     check_write,
 )
-from goverse.wire.credentials import Credentials
+from goverse.tls.credentials import Credentials
 
 
 class EtcdCoordinator:

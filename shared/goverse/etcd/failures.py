@@ -47,7 +47,6 @@ COMPACTED: Final = "etcdserver: mvcc: required revision has been compacted"
 FUTURE: Final = "etcdserver: mvcc: required revision is a future revision"
 LEASE_ENDED: Final = "etcdserver: requested lease not found"
 AUTHENTICATION_OFF: Final = "etcdserver: authentication is not enabled"
-PERMISSION_DENIED: Final = "etcdserver: permission denied"
 
 
 class Failure(Exception):

@@ -15,6 +15,7 @@ from typing import Final
 import grpc
 
 from goverse import limits
+from goverse.cluster.backoff import Backoff
 from goverse.errors import CoordinatorError, Unavailable
 from goverse.etcd.client import Client
 from goverse.etcd.connections import Connection, Stream
@@ -24,7 +25,6 @@ from goverse.etcd.methods import RANGE, WATCH
 from goverse.etcd.ranges import Range
 from goverse.etcd.v3 import etcd_pb2 as messages
 from goverse.ports.coordinator import Changed, Reloaded, Snapshot
-from goverse.wire.backoff import Backoff
 
 DENIALS_MAX: Final = 3
 """Consecutive refusals, each with a new token, after which the watch fails."""

@@ -14,9 +14,9 @@ from goverse.errors import GoverseError, InvalidArguments
 from goverse.limits import LIST_LIMIT, LIST_LIMIT_MAX
 from goverse.model import json_values
 from goverse.model.keys import ObjectKey, check_id
+from goverse.model.problems import error_of
 from goverse.model.records import ObjectSummary
 from goverse.objects.context import Turn, current_turn
-from goverse.objects.problems import error_of
 from goverse.objects.reference import Reference, reference_to
 from goverse.objects.spec import TypeSpec
 

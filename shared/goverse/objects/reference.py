@@ -14,8 +14,8 @@ from goverse.model import json_values
 from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey, check_id
 from goverse.model.near_names import advice
+from goverse.model.problems import error_of
 from goverse.objects.context import current_turn
-from goverse.objects.problems import error_of
 from goverse.objects.spec import TypeSpec
 
 Submit = Callable[[ObjectKey, str, bytes], Awaitable[Reply]]

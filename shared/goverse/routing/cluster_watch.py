@@ -18,9 +18,9 @@ from typing import Final
 
 from goverse.cluster.keys import KeyLayout
 from goverse.cluster.shard_count import ShardCount
-from goverse.cluster.view import ClusterView, Entry
+from goverse.cluster.view import ClusterView
 from goverse.errors import ConfigError, DataDamaged, GoverseError, Unavailable
-from goverse.ports.coordinator import Changed, Coordinator, Deleted, Guard, KeyEntry, Put, Reloaded, Snapshot
+from goverse.ports.coordinator import Changed, Coordinator, Deleted, Guard, Put, Reloaded, Snapshot
 
 RETRY_S: Final = 0.5
 FOREIGN_RETRY_S: Final = 5.0  # pause between two checks of an etcd that holds another cluster
@@ -131,7 +131,7 @@ class ClusterWatch:
             if isinstance(change, Deleted):
                 self.view.delete(change.key, change.revision)
             else:
-                self.view.put(_entry(change))
+                self.view.put(change)
         self._notify()
         return news.revision
 
@@ -151,7 +151,7 @@ class ClusterWatch:
             return False
 
     def _reload(self, snapshot: Snapshot, *, new_history: bool = False) -> None:
-        self.view.reload(map(_entry, snapshot.entries), snapshot.revision, new_history=new_history)
+        self.view.reload(snapshot.entries, snapshot.revision, new_history=new_history)
         self._notify()
 
     def _notify(self) -> None:
@@ -166,7 +166,3 @@ class ClusterWatch:
                 follower(self.view)
             except Exception:
                 logger.exception("a follower of the cluster view failed")
-
-
-def _entry(entry: KeyEntry) -> Entry:
-    return Entry(entry.key, entry.value, entry.create_revision, entry.mod_revision)

@@ -19,9 +19,9 @@ from goverse.errors import GoverseError
 from goverse.model import json_values
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey, check_id, check_idempotency_key, check_namespace
+from goverse.model.problems import error_of
 from goverse.model.records import CommitRecord
 from goverse.objects.other_objects import create_body
-from goverse.objects.problems import error_of
 from goverse.objects.process_hooks import ProcessHooks
 from goverse.objects.reference import reference_to
 from goverse.objects.registry import Registry

@@ -15,8 +15,8 @@ import grpc
 
 from goverse.errors import Executed, GoverseError, PeerError, Unavailable, known
 from goverse.model.frames import Problem, Reply
+from goverse.model.problems import error_of
 from goverse.model.records import ObjectSummary
-from goverse.objects.problems import error_of
 from goverse.ports.link import Readiness
 from goverse.wire import codec
 from goverse.wire.handshake import CANCEL, LIST, READINESS, Hello, agree

@@ -22,13 +22,13 @@ from typing import Final
 
 import grpc
 
+from goverse.cluster.backoff import Backoff
 from goverse.errors import Executed, GoverseError, Timeout, Unavailable, known
 from goverse.model.frames import Problem, Reply, Request
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Readiness, Waiter
-from goverse.wire.backoff import Backoff
+from goverse.tls.credentials import LinkSecurity, explained
 from goverse.wire.connection import Connection, ConnectionBroken, reason_of
-from goverse.wire.credentials import LinkSecurity, explained
 from goverse.wire.handshake import Hello
 from goverse.wire.link_state import LinkPhase, LinkState
 from goverse.wire.options import WireOptions

@@ -170,7 +170,7 @@ class LinkServer:
         first = messages.Envelope()
         codec.write_hello(self._hello, first.hello)
         if self._occupancy.draining is not None:
-            first.goaway.reason = self._occupancy.draining
+            first.goaway.reason = self._occupancy.draining  # needs no ping: the peer sends no work before it reads this
         return peer, first
 
     # --- time ---------------------------------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ import pytest
 
 from goverse import Object, call
 from goverse.cluster.keys import KeyLayout
-from goverse.cluster.view import ClusterView, Entry
+from goverse.cluster.view import ClusterView
 from goverse.errors import Executed
 from goverse.model.catalog import encode_catalog
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
+from goverse.ports.coordinator import KeyEntry
 from goverse_cli.cluster.gate import Offered
 from goverse_gate.app import create_app
 from goverse_node.ownership.shutdown import Shutdown
@@ -57,7 +58,7 @@ class Nodes:
     def serve(self, node: str, *classes: type[Any]) -> None:
         self._revision += 1
         value = encode_catalog(describe(Registry(classes)))
-        self.view.put(Entry(LAYOUT.catalog(node), value, self._revision, self._revision))
+        self.view.put(KeyEntry(LAYOUT.catalog(node), value, self._revision, self._revision))
         self.offered.follow(self.view)
 
     def leave(self, node: str) -> None:

@@ -16,7 +16,7 @@ from goverse.etcd.coordinator import EtcdCoordinator
 from goverse.etcd.options import Endpoint, EtcdOptions
 from goverse.ports.coordinator import Put
 from goverse.testing.coordinator_harness import put
-from goverse.wire.credentials import Credentials
+from goverse.tls.credentials import Credentials
 from tests.certificates import Authority, Volume
 from tests.etcd_server import EtcdCluster, etcd_cluster
 from tests.integration.etcd.clients import PATIENCE_S, following, insist, until

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from goverse.settings.cluster_sections import WireSettings
+from goverse.tls.credentials import LinkSecurity, WireCertificates, server_credentials, wire_certificates
 from goverse.tls.rotation import Rotating
-from goverse.wire.credentials import LinkSecurity, WireCertificates, server_credentials, wire_certificates
 from goverse.wire.link import GrpcLink
 from goverse.wire.link_state import LinkPhase
 from tests.certificates import Authority, Volume

@@ -4,7 +4,8 @@ import pytest
 
 from goverse.cluster.claims import Claims
 from goverse.cluster.member import Load, Member
-from goverse.cluster.view import Entry, Leadership
+from goverse.cluster.view import Leadership
+from goverse.ports.coordinator import KeyEntry
 from tests.unit.cluster.views import FedView
 
 pytestmark = pytest.mark.requirement("CLU-1")
@@ -48,7 +49,7 @@ def test_a_reload_replaces_everything() -> None:
     view = FedView()
     view.node("old")
     view.claim("old", {1: 1})
-    view.reload([Entry(view.layout.node("new"), Member("new", "a", "i").encode(), 3, 9)], 12)
+    view.reload([KeyEntry(view.layout.node("new"), Member("new", "a", "i").encode(), 3, 9)], 12)
 
     assert (list(view.nodes), view.claims, view.revision) == (["new"], {}, 12)
     assert view.revision_of(view.layout.node("old")) == 0

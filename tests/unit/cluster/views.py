@@ -8,7 +8,8 @@ from goverse.cluster.claims import Claims
 from goverse.cluster.keys import KeyLayout
 from goverse.cluster.member import Member, MemberState
 from goverse.cluster.targets import Targets
-from goverse.cluster.view import ClusterView, Entry
+from goverse.cluster.view import ClusterView
+from goverse.ports.coordinator import KeyEntry
 
 
 class FedView(ClusterView):
@@ -20,7 +21,7 @@ class FedView(ClusterView):
 
     def write(self, key: str, value: bytes) -> int:
         revision = self.revision + 1
-        self.put(Entry(key, value, self._created.setdefault(key, revision), revision))
+        self.put(KeyEntry(key, value, self._created.setdefault(key, revision), revision))
         return revision
 
     def remove(self, *keys: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from goverse import BusinessError, DefinitionError, Object, call
 from goverse.model.frames import Problem
-from goverse.objects.problems import error_of
+from goverse.model.problems import error_of
 from goverse.objects.registry import Registry
 
 

@@ -18,8 +18,8 @@ from goverse.errors import (
     VersionMismatch,
 )
 from goverse.model.frames import Problem
+from goverse.model.problems import error_of
 from goverse.objects.describe import describe
-from goverse.objects.problems import error_of
 from goverse.objects.reference import reference_to
 from goverse.objects.registry import Registry
 from goverse.testing import ObjectHost

@@ -7,7 +7,7 @@ import pytest
 from goverse.cluster.member import Load, Member, MemberState
 from goverse.cluster.table import ShardTable
 from goverse.cluster.targets import Targets
-from goverse.cluster.view import Entry
+from goverse.ports.coordinator import KeyEntry
 from goverse_node.ownership.leader import Leader, LeaderLimits, WriteTargets
 from goverse_node.ownership.moves import Moves
 from goverse_node.ownership.situation import PlanLimits, Reason
@@ -284,9 +284,9 @@ def test_a_move_is_stuck_only_without_news_of_it_and_passes_its_target_over_for_
 def test_a_leadership_that_a_restored_backup_shows_again_plans_after_one_lease_time() -> None:
     scene = Scene("a", "b")
     scene.settle()
-    entries = [Entry(scene.view.layout.shards, str(SHARDS).encode(), 1, 1)]
+    entries = [KeyEntry(scene.view.layout.shards, str(SHARDS).encode(), 1, 1)]
     member = Member("a", "a:1", "a.1")
-    entries.append(Entry(scene.view.layout.node("a"), member.encode(), 2, 2))
+    entries.append(KeyEntry(scene.view.layout.node("a"), member.encode(), 2, 2))
     scene.view.reload(entries, 3, new_history=True)
     assert scene.step() is None
     assert scene.step(wait=LIMITS.history_pause_s - 0.1) is None

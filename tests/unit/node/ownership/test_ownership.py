@@ -11,7 +11,7 @@ import pytest
 from goverse.cluster.claims import Claims
 from goverse.cluster.lease import Lease
 from goverse.cluster.member import Member, MemberState
-from goverse.cluster.view import Entry
+from goverse.ports.coordinator import KeyEntry
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
 from goverse_node.ownership.ownership import Ownership
 from goverse_node.ownership.phases import NEXT, ShardEvent, ShardPhase
@@ -499,8 +499,8 @@ def test_a_node_registers_again_although_a_restored_backup_shows_it() -> None:
     scene.open(["a", "b", "a"])
     layout, view = scene.view.layout, scene.view
     entries = [
-        Entry(layout.node("a"), Member("a", "a:1", "a.1").encode(), 2, 2),
-        Entry(layout.claims("a"), Claims("a.1", {0: 11, 2: 11}).encode(), 3, 3),
+        KeyEntry(layout.node("a"), Member("a", "a:1", "a.1").encode(), 2, 2),
+        KeyEntry(layout.claims("a"), Claims("a.1", {0: 11, 2: 11}).encode(), 3, 3),
     ]
     view.reload(entries, 4, new_history=True)
     scene.lease.lost()
