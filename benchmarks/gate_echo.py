@@ -36,8 +36,8 @@ from goverse.model.catalog import MethodDescription, TypeDescription
 from goverse.model.frames import Reply, Request
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Readiness, Waiter
+from goverse_cli.listener import open_listener
 from goverse_gate.app import create_app
-from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
 from goverse_gate.server import GateServer
 

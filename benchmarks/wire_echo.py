@@ -37,8 +37,8 @@ from goverse.ports.link import Carrier
 from goverse.wire.handshake import Hello
 from goverse.wire.link import GrpcLink
 from goverse.wire.server import LinkServer
+from goverse_cli.listener import open_listener
 from goverse_gate.app import create_app
-from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
 from goverse_gate.server import GateServer
 

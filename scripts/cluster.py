@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.ports import free_port  # noqa: E402  # found by the line above
 from benchmarks.postgres import postgres  # noqa: E402  # as above
 from goverse.errors import ConfigError  # noqa: E402  # as above
-from goverse_gate.listener import open_listener  # noqa: E402  # as above
+from goverse_cli.listener import open_listener  # noqa: E402  # as above
 
 PATIENCE_S = 60.0
 LOOK_S = 0.5

@@ -42,11 +42,11 @@ def at_rest_or_asked(
         return at_rest()
     except StoreLocked as locked:
         try:
-            from goverse_cli.server_client import Server  # noqa: PLC0415 - keeps other commands fast
+            from goverse_cli.server_client import ServerClient  # noqa: PLC0415 - keeps other commands fast
 
             content = orjson.dumps(body) if body is not None else None
             headers = {**authorization, **({"content-type": "application/json"} if body is not None else {})}
-            answer = Server(url, timeout_s=_SERVER_TIMEOUT_S).request("POST", path, body=content, headers=headers)
+            answer = ServerClient(url, timeout_s=_SERVER_TIMEOUT_S).request("POST", path, body=content, headers=headers)
         except Failure as failure:
             if failure.document is not None:
                 raise

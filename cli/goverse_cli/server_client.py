@@ -22,7 +22,7 @@ _SERVICE_UNAVAILABLE = 503
 _READ_MARGIN_S = 5.0  # the server reports `timeout` itself; the margin applies to a server that sends nothing
 
 
-class Server:
+class ServerClient:
     """Client of one server. Every error is raised as a ``Failure`` with a hint.
 
     Attributes:

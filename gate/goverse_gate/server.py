@@ -7,11 +7,10 @@ off, listeners close, and requests in progress finish within the drain timeout.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import socket
 import ssl
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import uvicorn
@@ -19,6 +18,7 @@ import uvicorn
 from goverse.limits import LISTEN_BACKLOG
 from goverse.tls.rotation import Rotating
 from goverse_gate.app import GateApp
+from goverse_gate.embedded_server import EmbeddedServer, embedded_config
 from goverse_gate.fast_path import FastPath
 from goverse_gate.memory_bounds import Unsent
 from goverse_gate.options import GateOptions
@@ -31,18 +31,14 @@ CANCELLED_GRACE_S: Final = 1.0  # for cancelled requests to send their 503
 _POLL_S: Final = 0.01
 
 
-class _Uvicorn(uvicorn.Server):
-    """uvicorn without signal handlers, with an event for the start of serving."""
+class _Uvicorn(EmbeddedServer):
+    """uvicorn with an event for the start of serving, its own TLS listeners, and a grace for new connections."""
 
     def __init__(self, config: uvicorn.Config, context: ssl.SSLContext | None, handshake_timeout_s: float) -> None:
         super().__init__(config)
         self.serving = asyncio.Event()
         self._context = context
         self._handshake_timeout_s = handshake_timeout_s
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self._context is None:
@@ -174,16 +170,10 @@ def _uvicorn_config(app: GateApp, options: GateOptions, unsent: Unsent) -> uvico
         options.write_stall_timeout_s,
         options.keep_alive_timeout_s,
     )
-    return uvicorn.Config(
+    return embedded_config(
         app,
         interface="asgi3",
         http=bounded_protocol(limits, FastPath(app.objects, options.body_bytes_max), unsent),
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
         backlog=LISTEN_BACKLOG,
         timeout_keep_alive=math.ceil(options.keep_alive_timeout_s),
         timeout_graceful_shutdown=math.ceil(options.drain_timeout_s),

@@ -27,8 +27,8 @@ from goverse.model.keys import ObjectKey
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse_cli.collector import calm_collector
+from goverse_cli.listener import open_listener
 from goverse_gate.app import create_app
-from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
 from goverse_gate.server import GateServer
 from goverse_node.node import Node

@@ -16,8 +16,8 @@ import goverse_client
 from benchmarks.ports import free_port
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
+from goverse_cli.listener import open_listener
 from goverse_gate.app import create_app
-from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
 from goverse_gate.server import GateServer
 from goverse_node.node import Node

@@ -12,8 +12,8 @@ import httpx
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse.ports.link import Carrier
+from goverse_cli.listener import open_listener
 from goverse_gate.app import GateApp, create_app
-from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
 from goverse_gate.server import GateServer
 from goverse_node.node import Node

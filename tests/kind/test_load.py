@@ -12,8 +12,8 @@ from goverse import Object, call
 from goverse.model.frames import Operation, Request
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
+from goverse_cli.listener import open_listener
 from goverse_gate.app import create_app
-from goverse_gate.listener import open_listener
 from goverse_gate.options import GateOptions
 from goverse_gate.server import GateServer
 from goverse_node.node import Node

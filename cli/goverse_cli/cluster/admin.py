@@ -8,12 +8,10 @@ request, with reasons, and never cached. Requests that change something require 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import uvicorn
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
@@ -21,8 +19,9 @@ from prometheus_client import CollectorRegistry
 from goverse.errors import AccessDenied, ConfigError, GoverseError
 from goverse.model.frames import Problem
 from goverse.telemetry.exposition import expose
+from goverse_cli.listener import open_listener
 from goverse_gate.admin import admin_routes
-from goverse_gate.listener import open_listener
+from goverse_gate.embedded_server import EmbeddedServer, embedded_config
 from goverse_gate.options import GateOptions
 from goverse_gate.problems import document, status_of
 
@@ -44,18 +43,15 @@ def listen(address: str) -> socket.socket:
     """
     if not address:
         try:
-            return open_listener(DEFAULT_HOST, DEFAULT_PORT)
+            return open_listener(DEFAULT_HOST, DEFAULT_PORT, setting=SETTING)
         except ConfigError:
-            return open_listener(DEFAULT_HOST, 0)
+            return open_listener(DEFAULT_HOST, 0, setting=SETTING)
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > _PORT_MAX:
         raise ConfigError(
             f"{address!r} is not an address with a port, for example 0.0.0.0:{DEFAULT_PORT}", setting=SETTING
         )
-    try:
-        return open_listener(host.strip("[]"), int(port))
-    except ConfigError as error:
-        raise ConfigError(str(error), setting=SETTING) from error
+    return open_listener(host.strip("[]"), int(port), setting=SETTING)
 
 
 class AdminServer:
@@ -73,18 +69,8 @@ class AdminServer:
         Only the administration options of ``access`` are used.
         """
         self._listener = listener
-        self._server = _Uvicorn(
-            uvicorn.Config(
-                _app(registry, report, access or GateOptions()),
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=1,
-            )
-        )
+        app = _app(registry, report, access or GateOptions())
+        self._server = EmbeddedServer(embedded_config(app, timeout_graceful_shutdown=1))
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -97,14 +83,6 @@ class AdminServer:
         if self._serving is not None:
             await self._serving
         self._listener.close()
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn without signal handlers."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
 
 
 def _app(registry: CollectorRegistry, report: Report, access: GateOptions) -> FastAPI:

@@ -68,10 +68,10 @@ def call(
       goverse call Counter c1 increment -o json | jq .result
       goverse call Counter c1 increment --url https://gate.example:8000 --ca ca.pem
     """
-    from goverse_cli.server_client import Server, call_path  # noqa: PLC0415 - keeps commands without HTTP fast
+    from goverse_cli.server_client import ServerClient, call_path  # noqa: PLC0415 - keeps commands without HTTP fast
 
     headers, path, body = _headers(timeout, key, namespace), call_path(type_name, object_id, method), _read(arguments)
-    server = Server(url, timeout_s=timeout, trust=Trust(ca, cert, cert_key))
+    server = ServerClient(url, timeout_s=timeout, trust=Trust(ca, cert, cert_key))
     called = ObjectKey(namespace or DEFAULT_NAMESPACE, type_name, object_id)
     try:
         answer = server.request("POST", path, body=body, headers=headers)

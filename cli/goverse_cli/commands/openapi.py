@@ -165,9 +165,9 @@ def _document(found: object, source: str) -> Mapping[str, Any]:
 
 
 def _of_server(url: str, trust: Trust) -> object:
-    from goverse_cli.server_client import Server, shown_url  # noqa: PLC0415 - needed with --url only
+    from goverse_cli.server_client import ServerClient, shown_url  # noqa: PLC0415 - needed with --url only
 
-    answer = Server(url, timeout_s=_TIMEOUT_S, trust=trust).request("GET", "/openapi.json")
+    answer = ServerClient(url, timeout_s=_TIMEOUT_S, trust=trust).request("GET", "/openapi.json")
     try:
         return decode(answer.content)
     except ValueError as error:

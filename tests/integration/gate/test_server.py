@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from goverse.errors import ConfigError
-from goverse_gate.listener import open_listener
+from goverse_cli.listener import open_listener
 from goverse_gate.options import GateOptions
 from tests.gate.serving import Serving, serving
 from tests.gate.wire import connected, request, until

@@ -17,7 +17,7 @@ import pytest
 from goverse.settings.sections import GateSettings
 from goverse.tls.rotation import Rotating
 from goverse_cli.failure import Failure
-from goverse_cli.server_client import Server
+from goverse_cli.server_client import ServerClient
 from goverse_cli.trust import Trust
 from goverse_gate.options import GateOptions
 from goverse_gate.tls import Refusals, server_context
@@ -191,7 +191,7 @@ async def test_errors_of_the_command_line(bench: Bench, tmp_path: Path, subtests
 
 
 def _post(url: str, trust: Trust) -> str:
-    return Server(url, timeout_s=5.0, trust=trust).request("POST", INCREMENT).text
+    return ServerClient(url, timeout_s=5.0, trust=trust).request("POST", INCREMENT).text
 
 
 def _quiet() -> None:
