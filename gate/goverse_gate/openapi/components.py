@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from goverse.model.catalog import JsonSchema
+from goverse.objects.schemas import referenced
 
 _LOCAL: Final = "#/$defs/"
 _COMPONENT: Final = "#/components/schemas/"
@@ -65,7 +66,8 @@ class Components:
             self.schemas[name] = {**schema, "title": name} if "title" in schema else schema
 
     def _name(self, name: str, definitions: Mapping[str, Schema], owner: str, *, sent: bool) -> str:
-        reachable = {other: definitions[other] for other in sorted(_reachable(name, definitions))}
+        names = {name} | referenced(definitions[name], definitions)
+        reachable = {other: definitions[other] for other in names}
         return self._free(_FORBIDDEN.sub("_", name), json.dumps(reachable, sort_keys=True), owner, sent=sent)
 
     def _free(self, name: str, meaning: str, owner: str, *, sent: bool) -> str:
@@ -78,28 +80,6 @@ class Components:
                     return candidate
             candidates = [f"{owner}_{name}_{number}"]
             number += 1
-
-
-def _reachable(name: str, definitions: Mapping[str, Schema]) -> set[str]:
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        current = waiting.pop()
-        if current in definitions and current not in found:
-            found.add(current)
-            waiting.extend(_references(definitions[current]))
-    return found
-
-
-def _references(node: object) -> list[str]:
-    if isinstance(node, dict):
-        mapping = cast("dict[str, object]", node)
-        reference = mapping.get("$ref")
-        own = [reference.removeprefix(_LOCAL)] if isinstance(reference, str) else []
-        return own + [name for value in mapping.values() for name in _references(value)]
-    if isinstance(node, list):
-        return [name for value in cast("list[object]", node) for name in _references(value)]
-    return []
 
 
 def _moved(node: object, names: Mapping[str, str]) -> object:

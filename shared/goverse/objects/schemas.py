@@ -61,12 +61,7 @@ def show_default(schema: JsonSchema, to_json: Callable[..., bytes], field: str, 
 def _finished(schema: JsonSchema) -> JsonSchema:
     definitions = cast("Mapping[str, JsonSchema]", schema.get("$defs", {}))
     finished = cast("JsonSchema", _adapted(schema, definitions))
-    if "$defs" in finished:
-        used = _reachable(finished)
-        finished["$defs"] = {name: part for name, part in finished["$defs"].items() if name in used}
-        if not finished["$defs"]:
-            del finished["$defs"]
-    return finished
+    return _with_definitions(finished, finished.pop("$defs", {}))
 
 
 def _adapted(node: Any, definitions: Mapping[str, JsonSchema]) -> Any:
@@ -107,10 +102,10 @@ def _type_of_all(items: list[JsonSchema]) -> JsonSchema:
     return items[0] if items and all(item == items[0] for item in items) else {}
 
 
-def _reachable(schema: JsonSchema) -> set[str]:
-    definitions = schema["$defs"]
+def referenced(part: object, definitions: Mapping[str, JsonSchema]) -> set[str]:
+    """Return the names of the definitions that a part of a schema refers to, directly or through others."""
     found: set[str] = set()
-    waiting = _references({name: part for name, part in schema.items() if name != "$defs"})
+    waiting = _references(part)
     while waiting:
         name = waiting.pop()
         if name in definitions and name not in found:
@@ -133,23 +128,10 @@ def _references(node: Any) -> list[str]:
 def without_members(schema: JsonSchema, hidden: Set[str]) -> JsonSchema:
     """Return the schema of an object without the ``hidden`` members and the definitions that only they use."""
     schema["properties"] = {name: each for name, each in schema.get("properties", {}).items() if name not in hidden}
-    definitions = schema.pop("$defs", {})
-    used: dict[str, Any] = {}
-    waiting: list[Any] = [schema]
-    while waiting:
-        for name in _referred(waiting.pop(), definitions):
-            if name not in used:
-                used[name] = definitions[name]
-                waiting.append(definitions[name])
-    return {"$defs": {name: definitions[name] for name in definitions if name in used}, **schema} if used else schema
+    return _with_definitions(schema, schema.pop("$defs", {}))
 
 
-def _referred(node: Any, definitions: Mapping[str, Any]) -> set[str]:
-    """Return the names of the definitions that a part of a schema refers to: the last part of each reference."""
-    if isinstance(node, dict):
-        return {name for each in cast("dict[str, Any]", node).values() for name in _referred(each, definitions)}
-    if isinstance(node, list):
-        items = cast("list[Any]", node)  # type: ignore[redundant-cast]  # pyright needs it
-        return {name for each in items for name in _referred(each, definitions)}
-    name = node.rpartition("/")[2] if isinstance(node, str) and "/" in node else ""
-    return {name} if name in definitions else set()
+def _with_definitions(schema: JsonSchema, definitions: Mapping[str, JsonSchema]) -> JsonSchema:
+    """Add those of the definitions that the schema refers to."""
+    used = referenced(schema, definitions)
+    return {"$defs": {name: part for name, part in definitions.items() if name in used}, **schema} if used else schema
