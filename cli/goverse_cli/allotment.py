@@ -34,7 +34,7 @@ def keep_within(values: Settings, allowed: Allowance | None = None) -> None:
             extra={"memory_bytes": allowed.memory_bytes, "needed_bytes": OWN_BYTES},
         )
     logger.info(
-        "what this process may use",
+        "resources of this process",
         extra={
             "processors": allowed.processors,
             "memory_bytes": allowed.memory_bytes,

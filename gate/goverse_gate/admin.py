@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey, check_id, check_namespace
 from goverse.ports.administration import Administration
-from goverse.telemetry.logs import change_level
+from goverse.telemetry.logs import change_level, current_level
 from goverse_gate.admin_access import check_administrator
 from goverse_gate.options import GateOptions
 
@@ -22,12 +22,6 @@ ConfigView = Callable[[], Mapping[str, Any]]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 SNAPSHOTS_KEPT_MAX: Final = 1_000
-
-_LEVELS: Final[tuple[tuple[int, Level], ...]] = (
-    (logging.DEBUG, "DEBUG"),
-    (logging.INFO, "INFO"),
-    (logging.WARNING, "WARNING"),
-)
 
 logger = logging.getLogger("goverse.gate.admin")
 
@@ -102,7 +96,7 @@ def admin_routes(options: GateOptions, administration: Administration | None, co
 def _add_log_level(router: APIRouter) -> None:
     @router.get("/log-level", operation_id="get_log_level", summary="Get the log level")
     async def get_log_level() -> LogLevel:
-        return LogLevel(level=_nearest(logging.getLogger().level))
+        return LogLevel.model_validate({"level": current_level().upper()})
 
     @router.put("/log-level", operation_id="set_log_level", summary="Set the log level until the next restart")
     async def set_log_level(wanted: LogLevel) -> LogLevel:
@@ -145,10 +139,3 @@ def _add_store(router: APIRouter, administration: Administration) -> None:
     @router.get("/manifest", operation_id="get_manifest", summary="List the files of the store")
     async def manifest() -> dict[str, Any]:
         return dict(await administration.manifest())
-
-
-def _nearest(level: int) -> Level:
-    for bound, name in _LEVELS:
-        if level <= bound:
-            return name
-    return "ERROR"

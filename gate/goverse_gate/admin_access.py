@@ -23,7 +23,6 @@ from goverse.errors import AccessDenied, ConfigError
 from goverse_gate.options import GateOptions
 
 REMOTE_SETTING: Final = "gate.allow_remote_admin"
-LOCAL_SETTING: Final = "gate.allow_local_admin"
 TOKEN_SETTING: Final = "gate.admin_token_file"  # noqa: S105 - the name of a setting
 TOKEN_FILE: Final = "admin.token"  # noqa: S105 - a file name, in the data directory of a server with an embedded store
 

@@ -58,15 +58,20 @@ class GoverseError(Exception):
         """Set the message and the extra members.
 
         Args:
-            detail: the message for people; the default is the class's docstring.
+            detail: the message for people; the default is the first paragraph of the class's docstring.
             extra: further members of the problem document, as JSON values.
         """
-        self.detail: str = detail if detail is not None else (type(self).__doc__ or "").strip()
+        self.detail: str = detail if detail is not None else summary_of(type(self))
         self.extra: Mapping[str, Any] = extra
         super().__init__(self.detail)
 
 
 E = TypeVar("E", bound=GoverseError)
+
+
+def summary_of(error: type[GoverseError]) -> str:
+    """Return the first paragraph of the docstring of an error class, as one line."""
+    return " ".join((error.__doc__ or "").partition("\n\n")[0].split())
 
 
 def known(error: E, executed: Executed) -> E:

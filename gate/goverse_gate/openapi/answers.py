@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import goverse.errors
-from goverse.errors import GoverseError
+from goverse.errors import GoverseError, summary_of
 from goverse.limits import LIST_LIMIT, LIST_LIMIT_MAX
 from goverse.model.catalog import ErrorDescription
 from goverse_gate.openapi.components import Schema
@@ -295,5 +295,5 @@ def _known_errors() -> list[type[GoverseError]]:
     return sorted(found, key=lambda error: error.code)
 
 
-DETAILS: Final = {error.code: " ".join((error.__doc__ or "").partition("\n\n")[0].split()) for error in _known_errors()}
+DETAILS: Final = {error.code: summary_of(error) for error in _known_errors()}
 RETRYABLE: Final = {error.code for error in _known_errors() if error.retryable}

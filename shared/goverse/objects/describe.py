@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from goverse.errors import BusinessError
+from goverse.errors import BusinessError, summary_of
 from goverse.model.catalog import Catalog, ErrorDescription, JsonSchema, MethodDescription, TypeDescription
 from goverse.objects.registry import Registry
 from goverse.objects.spec import MethodSpec, TypeSpec
@@ -51,7 +51,7 @@ def _errors_before(spec: TypeSpec) -> tuple[type[Exception], ...]:
 
 def _describe_errors(raises: Iterable[type[Exception]]) -> tuple[ErrorDescription, ...]:
     return tuple(
-        ErrorDescription(error.status, error.code, " ".join((error.__doc__ or "").split("\n\n")[0].split()))
+        ErrorDescription(error.status, error.code, summary_of(error))
         for error in dict.fromkeys(raises)
         if issubclass(error, BusinessError)
     )

@@ -149,9 +149,9 @@ def change_level(level: str) -> None:
 
 
 def current_level() -> str:
-    """Return the lowest level that is written."""
+    """Return the lowest level of which GoVerse writes records, whatever the application made of the root logger."""
     level = logging.getLogger().level if OwnLogger.writer is None else OwnLogger.threshold
-    return logging.getLevelName(level).lower()
+    return next((name for name in LEVELS if level <= getattr(logging, name.upper())), LEVELS[-1])
 
 
 def wants_color(stream: TextIO, environ: Mapping[str, str]) -> bool:

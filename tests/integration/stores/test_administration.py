@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -87,12 +88,17 @@ async def test_a_point_that_is_not_covered_is_refused_and_says_what_is(tmp_path:
     for seq in (0, 9, 31, 1_000):
         with pytest.raises(RestoreRefused, match="covers 10 to 30"):
             restore(tmp_path / "a", tmp_path / "b", to_seq=seq)
-    with pytest.raises(RestoreRefused, match="does not reach back"):
+    with pytest.raises(RestoreRefused, match="does not reach back") as refused:
         restore(tmp_path / "a", tmp_path / "b", to_time_ms=NOW_MS + 5_000)
     with pytest.raises(RestoreRefused, match="not both"):
         restore(tmp_path / "a", tmp_path / "b", to_seq=1, to_time_ms=1)
     assert not (tmp_path / "b").exists()
     assert names_in(tmp_path) == ["a"], "nothing half made is left"
+
+    oldest = refused.value.extra["oldest_time"]
+    assert f"covers {oldest} and later" in refused.value.detail
+    oldest_ms = round(datetime.fromisoformat(oldest).timestamp() * 1000)
+    assert restore(tmp_path / "a", tmp_path / "b", to_time_ms=oldest_ms).seq == 10
 
 
 @pytest.mark.requirement("WAL-3")

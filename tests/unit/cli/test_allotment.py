@@ -23,7 +23,7 @@ async def test_threads_for_what_blocks_follow_the_processors(
     allowed = Allowance(processors, 512 * MIB, memory_bounded=True)
     with caplog.at_level(logging.INFO, "goverse"):
         keep_within(load_settings(environ={}, allowed=allowed).values, allowed)
-    (record,) = (record for record in caplog.records if record.message == "what this process may use")
+    (record,) = (record for record in caplog.records if record.message == "resources of this process")
     assert vars(record)["threads_max"] == threads
     assert vars(record)["activations_bytes_max"] == 192 * MIB
 

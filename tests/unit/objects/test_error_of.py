@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from goverse import BusinessError, DefinitionError, Object, call
+from goverse.errors import GoverseError
 from goverse.model.frames import Problem
 from goverse.model.problems import error_of
 from goverse.objects.registry import Registry
@@ -30,6 +31,26 @@ def test_a_declared_class_takes_precedence_over_another_with_the_same_code(decla
     error = error_of(Problem("sold_out_twice", "none left", extra={"left": 0}, status=409), (KeyError, declared))
     assert type(error) is declared
     assert (error.detail, error.extra) == ("none left", {"left": 0})
+
+
+class Closed(BusinessError):
+    """The shop is closed
+    today.
+
+    It opens again tomorrow.
+    """
+
+    status = 409
+    code = "closed"
+
+
+@pytest.mark.requirement("OBJ-8")
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [(Closed(), "The shop is closed today."), (GoverseError(), "An internal error occurred in GoVerse.")],
+)
+def test_the_default_detail_is_the_first_paragraph_of_the_docstring(error: GoverseError, detail: str) -> None:
+    assert Problem.of(error).detail == detail
 
 
 @pytest.mark.requirement("OBJ-8")

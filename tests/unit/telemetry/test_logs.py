@@ -166,6 +166,15 @@ def test_auto_means_text_on_a_terminal_and_json_elsewhere() -> None:
     assert not terminal.getvalue().startswith("{")
 
 
+@pytest.mark.parametrize("root", [logging.CRITICAL, logging.NOTSET])
+def test_the_level_is_the_one_of_goverse_although_an_application_sets_that_of_the_root(root: int) -> None:
+    configure("json", "info", stream=io.StringIO())
+
+    logging.getLogger().setLevel(root)
+
+    assert current_level() == "info"
+
+
 def test_the_level_changes_at_run_time_and_libraries_stay_quiet() -> None:
     stream = io.StringIO()
     configure("json", "warning", stream=stream)

@@ -140,7 +140,7 @@ class _Point:
         usable = [entry.seq for entry in self.manifest.snapshots if entry.last_ms <= time_ms]
         after = max(usable, default=0)
         if not usable and self._first() > 1:
-            raise RestoreRefused(f"the log of {self.directory.root} does not reach back to that time")
+            raise self._not_reaching_back()
         seq = after
         for body in Log(self.directory, self.manifest, self.files, self.progress).records(after):
             if at_ms_of(body) > time_ms:
@@ -154,6 +154,14 @@ class _Point:
                 newest=str(seq),
             )
         return seq
+
+    def _not_reaching_back(self) -> RestoreRefused:
+        told = f"the log of {self.directory.root} does not reach back to that time"
+        if not self.manifest.snapshots:
+            return RestoreRefused(f"{told}, and there is no snapshot")
+        oldest_ms = min(entry.last_ms for entry in self.manifest.snapshots)
+        oldest = time_text(-(-oldest_ms // 1000) * 1000)  # rounded up, because times are shown in seconds
+        return RestoreRefused(f"{told}; it covers {oldest} and later", oldest=str(self.oldest()), oldest_time=oldest)
 
     def oldest(self) -> int:
         """The oldest position that can be restored."""

@@ -18,7 +18,6 @@ class WalStats:
         log_bytes: the size of the log after the newest snapshot.
         kept_replies, kept_bytes: the number of kept replies, and an estimate of the memory that they take.
         snapshots_made, snapshots_failed: snapshots that were completed, and that failed.
-        snapshot_seconds: time spent making snapshots.
         recovery_seconds, recovered_records: duration of the last recovery, and the records that it read.
     """
 
@@ -35,7 +34,6 @@ class WalStats:
     kept_bytes: int = 0
     snapshots_made: int = 0
     snapshots_failed: int = 0
-    snapshot_seconds: float = 0.0
     recovery_seconds: float = 0.0
     recovered_records: int = 0
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -149,7 +148,6 @@ class Upkeep:
             _log.warning("snapshot failed: %s", "cancelled" if task.cancelled() else task.exception())
 
     async def _make(self) -> SnapshotEntry:
-        started = time.monotonic()
         manifest = await self._writer.call(self._writer.rotate)
         upto = manifest.segments[-1] - 1
         if manifest.snapshots and manifest.snapshots[-1].seq == upto:
@@ -165,7 +163,6 @@ class Upkeep:
         )
         self._stats.log_bytes -= covered
         self._stats.snapshots_made += 1
-        self._stats.snapshot_seconds += time.monotonic() - started
         self._set_due(self._writer.manifest)
         _log.info("snapshot at %d: %d objects, %d replies", entry.seq, entry.objects, entry.replies)
         return entry
