@@ -9,16 +9,19 @@ exits at the end of its input.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import traceback
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import goverse_cli.banner
 import goverse_cli.main
 import goverse_cli.serve  # `goverse dev` imports it late; import it before the fork
-from goverse_cli.dev.lifeline import die_with_parent
+
+PR_SET_PDEATHSIG: Final = 1
 
 
 def main() -> None:
@@ -39,7 +42,7 @@ def main() -> None:
 def _become(arguments: list[str]) -> NoReturn:
     status = 1
     try:
-        die_with_parent()
+        _die_with_parent()
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         os.dup2(2, 1)
         status = goverse_cli.main.run(arguments)
@@ -48,6 +51,14 @@ def _become(arguments: list[str]) -> NoReturn:
     finally:
         sys.stderr.flush()
         os._exit(status)
+
+
+def _die_with_parent() -> None:
+    """Request SIGTERM from the kernel for the end of the parent."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it ended just before
+        os._exit(1)
 
 
 if __name__ == "__main__":

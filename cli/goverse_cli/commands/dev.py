@@ -126,7 +126,7 @@ def _with_reload(
     settings: EffectiveSettings[Settings],
     flags: dict[str, tuple[str, Any]],
 ) -> int:
-    from goverse_cli.dev.channel import Job  # noqa: PLC0415 - not needed with --no-reload
+    from goverse_cli.dev.messages import Job  # noqa: PLC0415 - not needed with --no-reload
     from goverse_cli.dev.supervisor import Supervisor  # noqa: PLC0415
 
     gate = settings.values.gate

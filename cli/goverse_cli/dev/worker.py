@@ -1,16 +1,24 @@
-"""The server process of ``goverse dev``, started by the supervisor: ``python -m goverse_cli.dev.worker DESCRIPTOR``."""
+"""The server process of ``goverse dev``, started by the supervisor: ``python -m goverse_cli.dev.worker JOB``.
+
+It imports the application, reports that, and serves once the supervisor requests it. SIGTERM lets it drain and end. The
+channel to the supervisor ends when the supervisor ends, for whatever reason; then this process ends as well.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from queue import SimpleQueue
+from threading import Thread
+from typing import Final
 
 from goverse.errors import StartFailed
 from goverse.objects.application import Application, ApplicationBroken, imported_files, load_application
@@ -19,40 +27,46 @@ from goverse.telemetry import logs
 from goverse.telemetry.own_loggers import adopt
 from goverse.telemetry.resources import Allowance
 from goverse_cli.banner import announce
-from goverse_cli.dev.channel import Failed, Imported, Job, Message, Serve, Serving, decode, encode
-from goverse_cli.dev.lifeline import die_with_parent, watch_supervisor
+from goverse_cli.dev.messages import Job, Report
 from goverse_cli.event_loop import run_to_end
 from goverse_cli.failure import failure_of
 from goverse_cli.serve import Running, serve
 
-logger = logging.getLogger("goverse.dev")
+ORPHAN_DRAIN_S: Final = 3.0
 
-_OF_APPLICATION: Final = (ApplicationBroken, StartFailed)
-"""Errors that an edit of the application can fix."""
+logger = logging.getLogger("goverse.dev")
 
 
 def main() -> None:
-    """Import and serve on request of the supervisor, and exit when it has ended."""
-    die_with_parent()
+    """Import the application, and serve it on request of the supervisor."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    said = channel.makefile("rb")
-    job = _next(said)
-    if not isinstance(job, Job):
-        return
+    job = Job(*json.loads(sys.argv[1]))
+    channel = socket.socket(fileno=job.channel)
+    requests: SimpleQueue[bytes] = SimpleQueue()
+    Thread(target=_listen, args=(channel, requests), name="goverse-lifeline", daemon=True).start()
     try:
         settings, application = _prepare(job)
-        _say(channel, Imported(imported_files(application.target)))
-        told = _next(said)
-        if isinstance(told, Serve):
-            with socket.socket(fileno=job.listener) as listener:
-                run_to_end(_serve(told, settings, application, listener, channel=channel, said=said))
+        _report(channel, Report("imported", imported_files(application.target)))
+        announces = requests.get() == b"announce\n"
+        with socket.socket(fileno=job.listener) as listener:
+            run_to_end(_serve(settings, application, listener, channel, announces=announces))
     except Exception as error:
         failure = failure_of(error)
         if failure.unforeseen:
             logger.exception("the server process failed")
-        _say(channel, Failed(failure.message, failure.exit_code, isinstance(error, _OF_APPLICATION)))
+        broken = isinstance(error, ApplicationBroken | StartFailed)
+        _report(channel, Report("broken" if broken else "failed", [], failure.message, failure.exit_code))
         sys.exit(failure.exit_code)
+
+
+def _listen(channel: socket.socket, requests: SimpleQueue[bytes]) -> None:
+    """Pass on requests. When the supervisor has ended, stop this process, and kill it if its code blocks that."""
+    with suppress(OSError), channel.makefile("rb") as lines:
+        for line in lines:
+            requests.put(line)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_DRAIN_S)  # time for the drain; this daemon thread dies with the process if that ends earlier
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _prepare(job: Job) -> tuple[EffectiveSettings[Settings], Application]:
@@ -65,40 +79,27 @@ def _prepare(job: Job) -> tuple[EffectiveSettings[Settings], Application]:
 
 
 async def _serve(
-    told: Serve,
     settings: EffectiveSettings[Settings],
     application: Application,
     listener: socket.socket,
-    *,
     channel: socket.socket,
-    said: BinaryIO,
+    *,
+    announces: bool,
 ) -> None:
-    loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    watch_supervisor(said, lambda: _from_thread(loop, stop))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
 
     def started(running: Running) -> None:
-        if told.announce:
+        if announces:
             announce(running, settings.values, reloads=True)
-        _say(channel, Serving())
+        _report(channel, Report("serving"))
 
     await serve(application, settings, listener=listener, started=started, stop=stop)
 
 
-def _from_thread(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    with suppress(RuntimeError):  # the loop is closed: the process is about to exit
-        loop.call_soon_threadsafe(stop.set)
-
-
-def _next(said: BinaryIO) -> Message | None:
-    line = said.readline()
-    return decode(line) if line else None
-
-
-def _say(channel: socket.socket, message: Message) -> None:
+def _report(channel: socket.socket, report: Report) -> None:
     with suppress(OSError):  # the supervisor has ended
-        channel.sendall(encode(message))
+        channel.sendall(json.dumps(report).encode() + b"\n")
 
 
 if __name__ == "__main__":

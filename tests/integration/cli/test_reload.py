@@ -157,19 +157,53 @@ def test_a_broken_edit_while_a_reload_switches_leaves_the_code_before_it_serving
         holder.join(60)
 
 
-def test_after_a_server_dies_over_a_broken_file_requests_get_an_error_that_says_so(server: Dev, tmp_path: Path) -> None:
+def test_after_a_server_dies_over_a_broken_file_requests_wait_for_the_repair(server: Dev, tmp_path: Path) -> None:
     edit(tmp_path / "app.py", "int = 0", "int = 0 +")
     server.wait_for("still serving the old code")
     os.kill(server.server_pid(), signal.SIGKILL)
-    server.wait_for("nothing is served")
+    server.wait_for("nothing is served; waiting for the next change")
 
-    answer = httpx.post(f"{server.url}/objects/Counter/c1/call/increment", content=b" " * 500_000, timeout=60)
-    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-    assert "the application cannot be imported" in answer.json()["detail"]
+    values: list[int] = []
+    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0)):  # the kernel accepts connections
+        caller = threading.Thread(target=lambda: values.append(server.increment()))
+        caller.start()
+        edit(tmp_path / "app.py", "int = 0 +", "int = 0")
+        server.wait_for("the application was reloaded")
+        caller.join(60)
 
-    edit(tmp_path / "app.py", "int = 0 +", "int = 0")
-    server.wait_for("the application was reloaded")
+    assert values == [1]
+
+
+def test_an_import_that_hangs_gives_way_to_the_next_edit(server: Dev, tmp_path: Path) -> None:
+    hang = 'open("hanging", "w").close(); import threading; threading.Event().wait()\n'
+    (tmp_path / "app.py").write_text(hang + COUNTER)
+    until((tmp_path / "hanging").exists, "the import to hang")
     assert server.increment() == 1
+
+    (tmp_path / "app.py").write_text(COUNTER)
+    server.wait_for("the application was reloaded")
+    assert server.increment() == 2
+
+
+def test_a_process_that_is_killed_during_its_import_leaves_the_old_code_serving(server: Dev, tmp_path: Path) -> None:
+    path = tmp_path / "app.py"
+    path.write_text("import os\nos._exit(7)\n" + COUNTER)
+    server.wait_for("the process that imported the application ended with exit code 7")
+    assert server.increment() == 1
+
+    path.write_text(COUNTER)
+    server.wait_for("the application was reloaded")
+    assert server.increment() == 2
+
+
+@pytest.mark.parametrize("source", [COUNTER.replace("= 0", "= 0 +"), "import threading\nthreading.Event().wait()\n"])
+def test_a_signal_ends_it_while_nothing_is_served(tmp_path: Path, source: str) -> None:
+    application(tmp_path, 'open("begun", "w").close()\n' * ("Event" in source) + source)
+    with dev(tmp_path, "app.py") as server:
+        until(lambda: (tmp_path / "begun").exists() or server.said("nothing is served") is not None, "the import")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert server.children() == []
 
 
 def test_files_that_are_not_part_of_the_program_change_nothing(server: Dev, tmp_path: Path) -> None:
