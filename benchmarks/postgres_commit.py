@@ -107,7 +107,7 @@ async def cost(
     """Commit batches of one size for ``seconds`` and return their cost."""
     for _ in range(2 * OBJECTS // size + 8):
         await commit(made.next(size))
-    spent = done = 0
+    done = 0
     elapsed = 0.0
     client, server = time.process_time(), backends()
     preparing = 0.0
@@ -119,7 +119,6 @@ async def cost(
         await commit(batch)
         elapsed += time.perf_counter() - at
         done += size
-        spent += 1
     client = time.process_time() - client - preparing
     return Cost(size, done / elapsed, client / done * 1e6, (backends() - server) / done * 1e6)
 

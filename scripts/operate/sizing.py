@@ -65,7 +65,6 @@ class Measured:
     read_s: float
     activation_bytes: float
     """Memory of an object with a small state."""
-    gate_bytes: float
     node_bytes: float
     commit_s: float
     """CPU seconds of PostgreSQL for a write."""
@@ -129,7 +128,6 @@ def measured(folder: Path = BENCHMARKS) -> Measured:
         write_byte_s=line(growth)[1],
         read_s=seconds(READ),
         activation_bytes=results["figures"]["resident bytes per active object"],
-        gate_bytes=footprint["resident_bytes"]["gate"],
         node_bytes=footprint["resident_bytes"]["node"],
         commit_s=commit(COMMIT),
         commit_keyed_s=commit(COMMIT_KEYED),
