@@ -1,7 +1,7 @@
 """Request headers: ``collect`` picks the ones that matter in a single loop, ``read`` parses them.
 
 Most calls have none of these headers, and nothing is allocated for them. An invalid header is rejected, never ignored,
-with two exceptions: ``traceparent`` (as the W3C specifies) and request ids (which only help with reading logs).
+with two exceptions: trace context (as the W3C specifies) and request ids (which only help with reading logs).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from goverse.errors import MalformedRequest, UnsupportedMediaType, UnsupportedTr
 from goverse.limits import CALL_TIMEOUT_S_MIN, IDEMPOTENCY_KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX
 from goverse.model.frames import MUST_EXIST, Problem
 from goverse.model.keys import RESERVED_KEY_PREFIXES, check_namespace, reserved_key
+from goverse.model.trace_context import NO_TRACE, TraceContext, checked
 
 MEANINGFUL: Final = frozenset(
     {
@@ -33,12 +34,13 @@ MEANINGFUL: Final = frozenset(
         b"sec-fetch-mode",
         b"sec-fetch-site",
         b"traceparent",
+        b"tracestate",
         b"transfer-encoding",
         b"x-request-id",
     }
 )
 _RESERVED: Final = tuple(prefix.encode() for prefix in RESERVED_KEY_PREFIXES)
-_MAY_REPEAT: Final = frozenset({b"if-match", b"if-none-match"})
+_MAY_REPEAT: Final = frozenset({b"if-match", b"if-none-match", b"tracestate"})
 _SPACE: Final = b" \t"  # not part of a value when it surrounds it
 
 _TIMEOUT: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -55,7 +57,6 @@ _ETAG: Final = re.compile(rb'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _ETAGS: Final = re.compile(rb"%s(?:[ \t]*,[ \t]*%s)*" % (_ETAG.pattern, _ETAG.pattern))
 _BARE_VERSION: Final = re.compile(rb"[0-9]{1,18}")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~:/+=@-]+")
-_TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(slots=True, frozen=True)
@@ -67,7 +68,7 @@ class CallHeaders:
     idempotency_key: str | None = None
     if_match: int | None = None
     min_seq: int = 0
-    traceparent: str = ""
+    trace: TraceContext = NO_TRACE
 
 
 def collect(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes, dict[bytes, bytes]]:
@@ -129,7 +130,7 @@ def read(found: Mapping[bytes, bytes], default_namespace: str, timeout_s_max: fl
         None if key is None else _idempotency_key(key),
         None if if_match is None else _if_match(if_match)[0],
         0 if min_seq is None else _min_seq(min_seq),
-        trace.decode("ascii") if trace is not None and _TRACEPARENT.fullmatch(trace) else "",
+        NO_TRACE if trace is None else _trace(trace, found.get(b"tracestate", b"")),
     )
 
 
@@ -215,6 +216,10 @@ def _if_match(value: bytes) -> list[int]:
     if len(versions) > _MATCHES_MAX:
         raise MalformedRequest(f"If-Match lists {len(versions)} versions; at most {_MATCHES_MAX} are allowed")
     return versions
+
+
+def _trace(traceparent: bytes, tracestate: bytes) -> TraceContext:
+    return checked(traceparent.decode("latin-1"), tracestate.decode("latin-1"))
 
 
 def _min_seq(value: bytes) -> int:

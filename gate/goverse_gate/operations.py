@@ -16,6 +16,7 @@ import orjson
 from goverse.errors import AccessDenied, MalformedRequest, MethodNotAllowed, Timeout, Unavailable
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
+from goverse.model.trace_context import NO_TRACE
 from goverse.ports.link import Carrier
 from goverse_gate.bodies import Bodies
 from goverse_gate.exchange import JSON, NO_CACHE, AsgiExchange, Exchange
@@ -92,7 +93,7 @@ class Operations:
         if headers.min_seq:
             self._check_seq(headers.min_seq)
         exchange.allowed_s = headers.timeout_s or method.timeout_s
-        return Request(
+        request = Request(
             Operation.CALL,
             key,
             method.name,
@@ -101,9 +102,10 @@ class Operations:
             exchange.request_id,
             headers.idempotency_key,
             headers.if_match,
-            "",
-            headers.traceparent,
         )
+        if headers.trace is not NO_TRACE:
+            request.traceparent, request.tracestate = headers.trace
+        return request
 
     def answer_call(self, exchange: Exchange, reply: Reply) -> Awaitable[None]:
         """Write the link's reply to a call as the response."""
@@ -238,7 +240,7 @@ class Operations:
         create = operation is Operation.CREATE
         default_s = options.default_create_timeout_s if create else options.default_call_timeout_s
         exchange.allowed_s = headers.timeout_s or default_s
-        return Request(
+        request = Request(
             operation,
             key,
             "",
@@ -247,9 +249,10 @@ class Operations:
             exchange.request_id,
             headers.idempotency_key,
             if_match,
-            "",
-            headers.traceparent,
         )
+        if headers.trace is not NO_TRACE:
+            request.traceparent, request.tracestate = headers.trace
+        return request
 
     def _check_seq(self, min_seq: int) -> None:
         if min_seq and self._link.readiness().commit_seq < min_seq:

@@ -18,7 +18,7 @@ NAMESPACE_BYTES_MAX: Final = 128
 IDEMPOTENCY_KEY_BYTES_MAX: Final = 255
 REQUEST_ID_BYTES_MAX: Final = 128
 CALLER_BYTES_MAX: Final = 1 * KIB
-TRACEPARENT_BYTES_MAX: Final = 512
+TRACESTATE_BYTES_MAX: Final = 512  # the W3C specification asks for at least this
 PEER_NAME_BYTES_MAX: Final = 512  # id, incarnation, kind and release in a handshake; the id may be a long Pod name
 
 # --- one call: memory that a single caller can use in the process -----------------------------------------------------

@@ -18,8 +18,8 @@ Call a method of an object with `POST /objects/{type}/{id}/call/{method}` and th
 call returns, its effect is durable. `/v1/objects` is an alias for `/objects`.
 
 All operations also accept these request headers: `GoVerse-Request-Id` (an id for the request, shown in logs),
-`traceparent` (W3C trace context), and `GoVerse-Min-Seq` (a `GoVerse-Commit-Seq` that the response must include;
-otherwise the error is `unavailable`).
+`traceparent` and `tracestate` (W3C trace context), and `GoVerse-Min-Seq` (a `GoVerse-Commit-Seq` that the response
+must include; otherwise the error is `unavailable`).
 
 Errors are `application/problem+json` documents with a stable `code`."""
 

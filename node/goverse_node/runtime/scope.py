@@ -134,10 +134,11 @@ class Scope:
             idempotency_key=nested_key,
             if_match=0 if operation is Operation.CREATE else None,  # fail if the object exists
             caller=request.caller,
-            traceparent=request.traceparent,
+            traceparent=turn.context.traceparent if request.traceparent else "",
             chain=chain,
             fresh_key=request.fresh_key,
             reads_only=turn.readonly,
+            tracestate=request.tracestate,
         )
         return await self._submit(nested)
 

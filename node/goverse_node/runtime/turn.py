@@ -18,6 +18,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Coroutine, Generator
+from dataclasses import replace
 from functools import lru_cache
 from types import CoroutineType
 from typing import Any, Final, Protocol
@@ -26,6 +27,7 @@ from weakref import ref
 from goverse.errors import GoverseError, MethodFailed, StateInvalid, Timeout, TooLarge, TryAgain
 from goverse.model.frames import Request
 from goverse.model.keys import ObjectKey
+from goverse.model.trace_context import child_of, is_sampled, span_id, trace_id
 from goverse.objects.context import Context, current_turn
 from goverse.objects.creation import NO_ARGUMENTS
 from goverse.objects.spec import MethodSpec, TypeSpec
@@ -191,7 +193,8 @@ class Turn:
                 method=self.name,
                 caller=request.caller,
                 idempotency_key=request.idempotency_key,
-                traceparent=request.traceparent,
+                traceparent=child_of(request.traceparent) if is_sampled(request.traceparent) else request.traceparent,
+                tracestate=request.tracestate,
                 chain=request.chain,
                 deadline=self.deadline,
             )
@@ -207,8 +210,10 @@ class Turn:
         }
         if activation.epoch:
             found["shard"] = activation.shard
-        if (trace_id := request.traceparent.partition("-")[2].partition("-")[0]) != "":
-            found["trace_id"] = trace_id
+        if (parent := request.traceparent) != "":
+            found["trace_id"] = trace_id(parent)
+            if is_sampled(parent):
+                found["span_id"], found["parent_span_id"] = span_id(self.context.traceparent), span_id(parent)
         return found
 
     def log_broken_rule(self, error: GoverseError) -> None:
@@ -275,7 +280,8 @@ class Turn:
             return False
         call.stats.count_timeout(self.full_name)
         self.deadline = min(call.request.deadline, self.limit)
-        self._context = None
+        if self._context is not None:
+            self._context = replace(self._context, deadline=self.deadline)
         return True
 
     def runs_again(self, failure: GoverseError, now: float) -> bool:

@@ -45,11 +45,12 @@ class Request:
         if_match: the version that the object must have, or None for any. 0: the object must not exist. ``MUST_EXIST``:
             the object must exist, at any version.
         caller: the caller that the gate identified; empty for an anonymous caller.
-        traceparent: W3C trace context, or empty.
+        traceparent: W3C trace context; empty, or valid (``goverse.model.trace_context``).
         chain: the objects whose turns wait for this call, outermost first.
         attempt: number of earlier attempts; above 0, an earlier attempt may have been executed.
         fresh_key: the idempotency key was generated for this attempt, so no reply can be stored under it.
         reads_only: the call comes from a readonly turn, so only a readonly method may run.
+        tracestate: the entries of tracing systems that belong to ``traceparent``, or empty.
     """
 
     operation: Operation
@@ -66,6 +67,7 @@ class Request:
     attempt: int = 0
     fresh_key: bool = False
     reads_only: bool = False
+    tracestate: str = ""
 
 
 @dataclass(slots=True)

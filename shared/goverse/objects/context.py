@@ -25,7 +25,9 @@ class Context:
         method: the exported method or hook that runs.
         caller: the caller that the gate identified; empty for an anonymous caller.
         idempotency_key: the key that this call runs under, or None.
-        traceparent: W3C trace context, or empty.
+        traceparent: W3C trace context, or empty. If the call is sampled, it has the span id of this turn, so what a
+            method sends it to becomes a child of the turn.
+        tracestate: the entries of tracing systems that belong to ``traceparent``, or empty.
         chain: the objects whose turns wait for this call, outermost first, so ``chain[-1]`` made it; empty for a call
             from outside.
         deadline: the time at which the caller stops waiting, in seconds of ``asyncio``'s ``loop.time()``.
@@ -36,6 +38,7 @@ class Context:
     caller: str
     idempotency_key: str | None
     traceparent: str
+    tracestate: str
     chain: tuple[ObjectKey, ...]
     deadline: float
 

@@ -111,10 +111,10 @@ class LinkContract:
 
     async def test_caller_and_trace_pass(self) -> None:
         async with self.opened() as link:
-            trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-            reply = await self.call(link, "who", caller="alice", traceparent=trace)
+            trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+            reply = await self.call(link, "who", caller="alice", traceparent=trace, tracestate="congo=t61")
 
-            assert orjson.loads(reply.body) == f"alice {trace}"
+            assert orjson.loads(reply.body) == f"alice {trace} congo=t61"
 
     async def test_the_chain_of_calls_passes(self) -> None:
         async with self.opened() as link:

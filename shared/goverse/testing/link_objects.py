@@ -81,7 +81,8 @@ class Ledger(Object, delete="anyone"):
     @call(readonly=True)
     async def who(self) -> str:
         """Return the caller and the trace context."""
-        return f"{self.context.caller} {self.context.traceparent}"
+        context = self.context
+        return f"{context.caller} {context.traceparent} {context.tracestate}"
 
 
 CLASSES = (Ledger,)

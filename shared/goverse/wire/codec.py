@@ -22,12 +22,12 @@ from goverse.limits import (
     PEER_NAME_BYTES_MAX,
     PROBLEM_DETAIL_BYTES_MAX,
     REQUEST_ID_BYTES_MAX,
-    TRACEPARENT_BYTES_MAX,
 )
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey, check_namespace, is_name
 from goverse.model.problem_bounds import bounded_text
 from goverse.model.records import ObjectSummary
+from goverse.model.trace_context import NO_TRACE, checked
 from goverse.ports.link import Readiness
 from goverse.wire.handshake import Hello
 from goverse.wire.problems import read_problem, write_problem
@@ -136,6 +136,8 @@ def _write_request(request: Request, now: float, message: messages.Request) -> N
         message.caller = request.caller
     if request.traceparent:
         message.traceparent = request.traceparent
+        if request.tracestate:
+            message.tracestate = request.tracestate
     if request.attempt:
         message.attempt = request.attempt
     if request.fresh_key:
@@ -167,9 +169,7 @@ class RequestReader:
         self._methods: set[str] = {""}
 
     def read(self, message: messages.Request, now: float) -> Request:
-        """Decode a request; its deadline is on the clock of ``now``.
-
-        All bounds that a gate enforces are checked again, because the peer may not be a gate.
+        """Decode a request, and check the bounds that a gate enforces. Its deadline is on the clock of ``now``.
 
         Raises:
             MalformedRequest: the operation is unknown (a newer peer), or a field is out of bounds.
@@ -178,32 +178,31 @@ class RequestReader:
         operation = _OPERATIONS.get(message.operation)
         if operation is None:
             raise _unfit(f"unknown operation {message.operation}")
-        remaining_ms = min(message.remaining_ms, self._remaining_ms_max)
         key = message.idempotency_key if message.HasField("idempotency_key") else None
         if key is not None and not (key.isascii() and key.isprintable() and 1 <= len(key) <= IDEMPOTENCY_KEY_BYTES_MAX):
             raise _unfit(f"the idempotency key must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters")
-        request_id, caller, trace = message.request_id, message.caller, message.traceparent
+        chain, request_id, caller = message.chain, message.request_id, message.caller
         if not (request_id.isascii() and request_id.isprintable() and len(request_id) <= REQUEST_ID_BYTES_MAX):
             raise _out_of_bounds("request id", REQUEST_ID_BYTES_MAX)
         if caller and not (caller.isascii() and caller.isprintable() and len(caller) <= CALLER_BYTES_MAX):
             raise _out_of_bounds("caller", CALLER_BYTES_MAX)
-        if trace and not (trace.isascii() and trace.isprintable() and len(trace) <= TRACEPARENT_BYTES_MAX):
-            trace = ""  # the W3C specification requires ignoring an invalid traceparent
+        trace = checked(message.traceparent, message.tracestate) if message.traceparent else NO_TRACE
         return Request(
             operation,
             self._key(message.namespace, message.type, message.object_id),
             self._method(message.method),
             message.body,
-            now + remaining_ms / 1000,
+            now + min(message.remaining_ms, self._remaining_ms_max) / 1000,
             request_id,
             key,
             message.if_match if message.HasField("if_match") else None,
             caller,
-            trace,
-            self._chain(message.chain) if message.chain else (),
+            trace.traceparent,
+            self._chain(chain) if chain else (),
             message.attempt,
             message.fresh_key,
             message.reads_only,
+            trace.tracestate,
         )
 
     def _chain(self, chain: Sequence[messages.Key]) -> tuple[ObjectKey, ...]:

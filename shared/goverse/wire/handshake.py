@@ -25,6 +25,26 @@ READINESS: Final = "readiness"
 
 FEATURES: Final = frozenset({CANCEL, LIST, READINESS})
 
+IDENTITY: Final = "identity"
+"""Requests carry the verified identity of the final caller: roles, namespace, token."""
+DELIVERIES: Final = "deliveries"
+"""Requests may be deliveries of reliable calls, which the receiver deduplicates by message."""
+FOLLOW: Final = "follow"
+"""The peer streams the changes of its shards from a position on."""
+INSPECT: Final = "inspect"
+"""The peer shows its activations, turns and shards to an inspector."""
+TOPICS: Final = "topics"
+"""The peer carries messages of topics."""
+QUERY: Final = "query"
+"""The peer answers queries over the objects of a type."""
+RESIZE: Final = "resize"
+"""The peer serves shards of two counts at a time, while the number of shards changes."""
+
+RESERVED: Final = frozenset({IDENTITY, DELIVERIES, FOLLOW, INSPECT, TOPICS, QUERY, RESIZE})
+"""Names of features of later releases. This release announces none of them, and serves peers that do without them."""
+
+assert not FEATURES & RESERVED
+
 
 def _release() -> str:
     try:

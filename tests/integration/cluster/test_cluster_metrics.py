@@ -176,6 +176,8 @@ async def test_a_record_of_a_turn_names_its_shard_and_trace() -> None:
                 "request_id": ANY,
                 "shard": 5,
                 "trace_id": "0af7651916cd43dd8448eb211c80319c",
+                "span_id": ANY,
+                "parent_span_id": "b7ad6b7169203331",
             }
         ]
 

@@ -108,18 +108,19 @@ async def test_the_headers_reach_the_object(gate: Serving) -> None:
         "Idempotency-Key": '"k 1"',
         "If-Match": "*",
         "traceparent": trace,
+        "tracestate": "congo=t61",
     }
     await gate.client.put(C1, headers={"GoVerse-Namespace": "shop"})
     answer = await gate.client.post(INCREMENT, headers=headers)
     assert answer.headers["goverse-request-id"] == "mine-1"
     sent = gate.link.requests[-1]
     assert sent.key == ("shop", "Counter", "c1")
-    assert (sent.request_id, sent.idempotency_key, sent.if_match, sent.traceparent) == (
-        "mine-1",
-        "k 1",
-        MUST_EXIST,
-        trace,
-    )
+    assert (sent.request_id, sent.idempotency_key, sent.if_match) == ("mine-1", "k 1", MUST_EXIST)
+    assert (sent.traceparent, sent.tracestate) == (trace, "congo=t61")
+    for operation in ("GET", "PUT", "DELETE"):
+        await gate.client.request(operation, C1, headers={"traceparent": trace, "tracestate": "congo=t61"})
+        sent = gate.link.requests[-1]
+        assert (sent.traceparent, sent.tracestate) == (trace, "congo=t61")
 
 
 @pytest.mark.parametrize(

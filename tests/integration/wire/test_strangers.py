@@ -15,7 +15,7 @@ from goverse.errors import Unavailable
 from goverse.ports.link import Readiness
 from goverse.wire import codec
 from goverse.wire.connection import METHOD
-from goverse.wire.handshake import CANCEL, FEATURES, LIST, READINESS, Hello
+from goverse.wire.handshake import CANCEL, FEATURES, LIST, READINESS, RESERVED, Hello
 from goverse.wire.link_state import LinkPhase
 from goverse.wire.v1 import wire_pb2 as messages
 from tests.integration.wire.asking import ask, outcome
@@ -70,6 +70,16 @@ async def test_a_peer_without_any_feature_is_served(older: str) -> None:
         running.cancel()
         assert (await ask(link, "add", "other")).body == b"1"
         assert link.state.phase is LinkPhase.CONNECTED
+
+
+@pytest.mark.requirement("QUA-6")
+@pytest.mark.parametrize("newer", ["gate", "node"])
+async def test_a_peer_with_reserved_features_is_served(newer: str) -> None:
+    gate = replace(GATE, features=FEATURES | RESERVED if newer == "gate" else FEATURES)
+    node = replace(NODE, features=FEATURES | RESERVED if newer == "node" else FEATURES)
+    async with ledgers() as hosted, server_of(hosted, hello=node) as (_, address), link_to(address, hello=gate) as link:
+        assert (await ask(link, "add")).body == b"1"
+        assert await link.list("default", "Ledger", prefix="", after=None, limit=1)
 
 
 @pytest.mark.requirement("QUA-6")

@@ -228,9 +228,23 @@ def test_an_invalid_namespace_is_refused(value: str) -> None:
 
 def test_a_well_formed_traceparent_is_passed_on_and_another_ignored() -> None:
     good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    assert reading(traceparent=good).traceparent == good
+    assert reading(traceparent=good).trace == (good, "")
     for bad in ("", "x", good.upper(), good[:-1], "ff" + good[2:], "00-" + "0" * 32 + good[35:], good + "-x"):
-        assert reading(traceparent=bad).traceparent == ""
+        assert reading(traceparent=bad, tracestate="a=1").trace == ("", "")
+
+
+def test_a_tracestate_is_passed_on_with_its_traceparent_and_an_invalid_one_ignored_alone() -> None:
+    good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert reading(traceparent=good, tracestate="congo=t61,rojo=00f").trace == (good, "congo=t61,rojo=00f")
+    assert reading(tracestate="congo=t61").trace == ("", "")
+    for bad in ("congo", "Congo=1", "a=1,a=2", "a=\xe9"):
+        assert reading(traceparent=good, tracestate=bad).trace == (good, "")
+
+
+def test_a_tracestate_in_several_lines_is_one_list() -> None:
+    parent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    _, _, found = collect([(b"tracestate", b"a=1"), (b"traceparent", parent), (b"tracestate", b"b=2 ")])
+    assert read(found, "default", 300.0).trace == (parent.decode(), "a=1,b=2")
 
 
 @pytest.mark.requirement("GATE-10")

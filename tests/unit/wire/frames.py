@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from goverse.model.frames import MUST_EXIST, Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 
 UINT32, UINT64 = 2**32 - 1, 2**64 - 1
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 printables = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=40)
@@ -22,6 +24,13 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=8,
 )
+
+
+def _without_lone_state(request: Request) -> Request:
+    """Return the request as it arrives: a state without a trace is not sent."""
+    return request if request.traceparent else replace(request, tracestate="")
+
+
 requests = st.builds(
     Request,
     operation=st.sampled_from(Operation),
@@ -33,11 +42,13 @@ requests = st.builds(
     idempotency_key=st.none() | printables.filter(len),
     if_match=st.none() | st.just(MUST_EXIST) | st.integers(0, 2**62),
     caller=printables,
-    traceparent=printables,
+    traceparent=st.just("") | st.just(TRACE),
     chain=st.lists(keys, max_size=4).map(tuple),
     attempt=st.integers(0, 1000),
     fresh_key=st.booleans(),
-)
+    reads_only=st.booleans(),
+    tracestate=st.just("congo=t61,rojo=00f"),
+).map(_without_lone_state)
 problems = st.builds(
     Problem,
     code=names,

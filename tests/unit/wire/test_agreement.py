@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from goverse.errors import PeerError
-from goverse.wire.handshake import CANCEL, FEATURES, LIST, Agreement, Hello, agree
+from goverse.wire.handshake import CANCEL, FEATURES, LIST, RESERVED, Agreement, Hello, agree
 from goverse.wire.liveness import Liveness, Verdict
 
 OURS = Hello(kind="gate", id="g1", release="1.1", versions=(1, 2))
@@ -19,6 +19,14 @@ def test_the_highest_shared_version_and_the_shared_features_are_used() -> None:
     assert agree(OURS, older) == Agreement(1, frozenset({CANCEL}))
     assert agree(OURS, newer) == Agreement(2, FEATURES)
     assert LIST in agree(OURS, newer).features
+
+
+@pytest.mark.requirement("QUA-6")
+def test_names_of_later_features_are_reserved_and_none_is_announced_or_agreed_on() -> None:
+    assert {"identity", "deliveries", "follow", "inspect", "topics", "query", "resize"} == RESERVED
+    assert not RESERVED & OURS.features
+    newer = Hello(kind="node", id="n1", features=FEATURES | RESERVED)
+    assert agree(OURS, newer).features == FEATURES
 
 
 @pytest.mark.requirement("QUA-6")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -306,7 +307,38 @@ def test_a_deadline_is_reduced_to_the_longest_allowed_one() -> None:
 
 
 def test_an_invalid_trace_context_is_ignored() -> None:
-    assert through(frames.request(traceparent="0" * 1000))[0].traceparent == ""
+    arrived = through(frames.request(traceparent="0" * 1000, tracestate="a=1"))[0]
+    assert (arrived.traceparent, arrived.tracestate) == ("", "")
+    arrived = through(frames.request(traceparent=frames.TRACE, tracestate="A=1"))[0]
+    assert (arrived.traceparent, arrived.tracestate) == (frames.TRACE, "")
+
+
+@pytest.mark.requirement("QUA-6")
+def test_reserved_fields_are_ignored() -> None:
+    envelope = messages.Envelope()
+    codec.write_requests([(1, frames.request(b"{}", traceparent=frames.TRACE, tracestate="a=1"))], NOW, envelope)
+    identity, delivery = b"\x92\x01\x03abc", b"\x9a\x01\x03abc"  # numbers 18 and 19, three bytes each
+    inner = envelope.requests[0].SerializeToString() + identity + delivery
+    raw = b"\x12" + bytes([len(inner) & 0x7F | 0x80, len(inner) >> 7]) + inner
+
+    (message,) = codec.parse(raw).requests
+
+    assert message.ByteSize() == len(inner), "the fields were sent"
+    assert codec.RequestReader().read(message, NOW) == codec.RequestReader().read(envelope.requests[0], NOW)
+
+
+@pytest.mark.requirement("QUA-6")
+def test_numbers_of_later_fields_are_reserved() -> None:
+    declared = messages.Request.DESCRIPTOR.fields_by_name
+    assert declared["tracestate"].number == 17
+    proto = messages.DESCRIPTOR.serialized_pb
+    reserved = {
+        name: (span.start, span.end)
+        for message in FileDescriptorProto.FromString(proto).message_type
+        if message.name == "Request"
+        for name, span in zip(message.reserved_name, message.reserved_range, strict=True)
+    }
+    assert reserved == {"identity": (18, 19), "delivery": (19, 20)}
 
 
 @pytest.mark.parametrize("what", ["kind", "id", "incarnation", "release"])

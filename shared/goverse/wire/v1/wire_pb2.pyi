@@ -231,6 +231,7 @@ class Request(_message.Message):
     CHAIN_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     FRESH_KEY_FIELD_NUMBER: _builtins.int
+    TRACESTATE_FIELD_NUMBER: _builtins.int
     READS_ONLY_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Chosen by the sender; grows with every request of a stream."""
@@ -246,12 +247,15 @@ class Request(_message.Message):
     idempotency_key: _builtins.str
     if_match: _builtins.int
     caller: _builtins.str
+    """The subject of the client that sent the request at the beginning of the call chain; empty if it is unknown."""
     traceparent: _builtins.str
     attempt: _builtins.int
     fresh_key: _builtins.bool
     """The idempotency key was made for this attempt and cannot have been used before."""
+    tracestate: _builtins.str
+    """The entries of tracing systems that belong to `traceparent`; at most 512 bytes, ignored without a traceparent."""
     reads_only: _builtins.bool
-    """A readonly turn makes this call, so only a readonly method may run. 17 to 19 are reserved for later fields."""
+    """A readonly turn makes this call, so only a readonly method may run."""
     @_builtins.property
     def chain(self) -> _containers.RepeatedCompositeFieldContainer[Global___Key]: ...
     def __init__(
@@ -273,11 +277,12 @@ class Request(_message.Message):
         chain: _abc.Iterable[Global___Key] | None = ...,
         attempt: _builtins.int = ...,
         fresh_key: _builtins.bool = ...,
+        tracestate: _builtins.str = ...,
         reads_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "idempotency_key", b"idempotency_key", "if_match", b"if_match"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "attempt", b"attempt", "body", b"body", "caller", b"caller", "chain", b"chain", "fresh_key", b"fresh_key", "id", b"id", "idempotency_key", b"idempotency_key", "if_match", b"if_match", "method", b"method", "namespace", b"namespace", "object_id", b"object_id", "operation", b"operation", "reads_only", b"reads_only", "remaining_ms", b"remaining_ms", "request_id", b"request_id", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "attempt", b"attempt", "body", b"body", "caller", b"caller", "chain", b"chain", "fresh_key", b"fresh_key", "id", b"id", "idempotency_key", b"idempotency_key", "if_match", b"if_match", "method", b"method", "namespace", b"namespace", "object_id", b"object_id", "operation", b"operation", "reads_only", b"reads_only", "remaining_ms", b"remaining_ms", "request_id", b"request_id", "traceparent", b"traceparent", "tracestate", b"tracestate", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__idempotency_key: _TypeAlias = _typing.Literal["idempotency_key"]  # noqa: Y015
     _WhichOneofArgType__idempotency_key: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key"]  # noqa: Y015
