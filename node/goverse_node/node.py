@@ -19,6 +19,7 @@ from goverse.errors import (
 )
 from goverse.limits import REQUEST_ID_BYTES_MAX
 from goverse.model.access import handler_called, not_allowed
+from goverse.model.caller import SYSTEM
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import ObjectKey, placement_of
 from goverse.model.records import ObjectSummary
@@ -278,6 +279,7 @@ class Node:
             b"",
             self.now() + self.options.hook_timeout_s,
             request_id=self.options.node_id[:REQUEST_ID_BYTES_MAX],
+            caller=SYSTEM,
         )
 
     def turns_of(self, key: ObjectKey) -> Sequence[Turn]:

@@ -31,6 +31,7 @@ from goverse.errors import (
     UnknownType,
     VersionMismatch,
 )
+from goverse.model.caller import Caller
 from goverse.model.keys import ObjectKey
 from goverse.model.records import ObjectSummary
 from goverse.objects.context import Context
@@ -42,6 +43,7 @@ from goverse.objects.process_hooks import on_start, on_stop
 __all__ = [
     "AccessDenied",
     "BusinessError",
+    "Caller",
     "ConflictError",
     "Context",
     "DataNewer",

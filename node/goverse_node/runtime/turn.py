@@ -191,7 +191,7 @@ class Turn:
             self._context = Context(
                 request_id=request.request_id,
                 method=self.name,
-                caller=request.caller,
+                caller=request.caller.through(request.chain) if request.chain else request.caller,
                 idempotency_key=request.idempotency_key,
                 traceparent=child_of(request.traceparent) if is_sampled(request.traceparent) else request.traceparent,
                 tracestate=request.tracestate,

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from goverse.errors import Executed, GoverseError
 from goverse.limits import PROBLEM_DETAIL_BYTES_MAX
+from goverse.model.caller import ANONYMOUS, Caller
 from goverse.model.keys import ObjectKey
 from goverse.model.problem_bounds import bounded_members, bounded_text
 
@@ -44,7 +45,7 @@ class Request:
         idempotency_key: the caller's key, or None.
         if_match: the version that the object must have, or None for any. 0: the object must not exist. ``MUST_EXIST``:
             the object must exist, at any version.
-        caller: the caller that the gate identified; empty for an anonymous caller.
+        caller: the client that sent the request at the beginning of the call chain, without the objects of the chain.
         traceparent: W3C trace context; empty, or valid (``goverse.model.trace_context``).
         chain: the objects whose turns wait for this call, outermost first.
         attempt: number of earlier attempts; above 0, an earlier attempt may have been executed.
@@ -61,7 +62,7 @@ class Request:
     request_id: str
     idempotency_key: str | None = None
     if_match: int | None = None
-    caller: str = ""
+    caller: Caller = ANONYMOUS
     traceparent: str = ""
     chain: tuple[ObjectKey, ...] = ()
     attempt: int = 0

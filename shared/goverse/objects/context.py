@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
+from goverse.model.caller import Caller
 from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import ObjectSummary
@@ -23,7 +24,7 @@ class Context:
     Attributes:
         request_id: identifies the request in logs and answers; all calls of a chain have the same one.
         method: the exported method or hook that runs.
-        caller: the caller that the gate identified; empty for an anonymous caller.
+        caller: the caller: a client or another object. ``str(caller)`` is the client's name, empty if it is unknown.
         idempotency_key: the key that this call runs under, or None.
         traceparent: W3C trace context, or empty. If the call is sampled, it has the span id of this turn, so what a
             method sends it to becomes a child of the turn.
@@ -35,7 +36,7 @@ class Context:
 
     request_id: str
     method: str
-    caller: str
+    caller: Caller
     idempotency_key: str | None
     traceparent: str
     tracestate: str

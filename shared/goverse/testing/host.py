@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar, cast
 from goverse import limits
 from goverse.errors import GoverseError
 from goverse.model import json_values
+from goverse.model.caller import identified
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey, check_id, check_idempotency_key, check_namespace
 from goverse.model.problems import error_of
@@ -248,7 +249,9 @@ class ObjectHost:
         check_namespace(check_text("namespace", namespace))
 
         async def submit(key: ObjectKey, method: str, body: bytes) -> Reply:
-            return await self._submit(Operation.CALL, key, method, body, idempotency_key=idempotency_key, caller=caller)
+            return await self._submit(
+                Operation.CALL, key, method, body, idempotency_key=idempotency_key, caller=identified(caller)
+            )
 
         return cast("T", reference_to(target, namespace, object_id, submit))
 

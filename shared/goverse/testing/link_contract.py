@@ -25,6 +25,7 @@ from typing import Any, Final, cast
 import orjson
 
 from goverse.errors import UnknownType
+from goverse.model.caller import identified
 from goverse.model.frames import MUST_EXIST, Operation, Problem, Reply, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey
 from goverse.ports.link import Carrier, Link
@@ -112,7 +113,7 @@ class LinkContract:
     async def test_caller_and_trace_pass(self) -> None:
         async with self.opened() as link:
             trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-            reply = await self.call(link, "who", caller="alice", traceparent=trace, tracestate="congo=t61")
+            reply = await self.call(link, "who", caller=identified("alice"), traceparent=trace, tracestate="congo=t61")
 
             assert orjson.loads(reply.body) == f"alice {trace} congo=t61"
 

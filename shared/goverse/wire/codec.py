@@ -23,6 +23,7 @@ from goverse.limits import (
     PROBLEM_DETAIL_BYTES_MAX,
     REQUEST_ID_BYTES_MAX,
 )
+from goverse.model.caller import ANONYMOUS, identified
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey, check_namespace, is_name
 from goverse.model.problem_bounds import bounded_text
@@ -132,8 +133,8 @@ def _write_request(request: Request, now: float, message: messages.Request) -> N
         message.idempotency_key = request.idempotency_key
     if request.if_match is not None:
         message.if_match = request.if_match
-    if request.caller:
-        message.caller = request.caller
+    if request.caller is not ANONYMOUS:
+        message.caller = request.caller.subject
     if request.traceparent:
         message.traceparent = request.traceparent
         if request.tracestate:
@@ -196,7 +197,7 @@ class RequestReader:
             request_id,
             key,
             message.if_match if message.HasField("if_match") else None,
-            caller,
+            identified(caller) if caller else ANONYMOUS,
             trace.traceparent,
             self._chain(chain) if chain else (),
             message.attempt,

@@ -86,7 +86,7 @@ class Faulty(Object):
             case "wrong type":
                 return 3  # type: ignore[return-value]  # pyright: ignore
             case "asks who calls":
-                return self.context.caller
+                return str(self.context.caller)
             case "too large":
                 return "x" * 100_000
             case "exits":

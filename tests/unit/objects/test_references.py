@@ -71,7 +71,7 @@ class Account(Object):
             "id": self.id,
             "key": list(self.key),
             "method": context.method,
-            "caller": context.caller,
+            "caller": [context.caller.kind, str(context.caller), str(context.caller.object)],
             "idempotency_key": context.idempotency_key is not None,
             "chain": [list(key) for key in context.chain],
         }
@@ -162,11 +162,15 @@ async def test_a_called_object_knows_its_caller() -> None:
             "id": "a",
             "key": ["default", "Account", "a"],
             "method": "who",
-            "caller": "ann",
+            "caller": ["object", "ann", "Desk/d"],
             "idempotency_key": True,
             "chain": [["default", "Desk", "d"]],
         }
         plain = await host.ref(Account, "a", namespace="elsewhere").who()
+        assert plain["caller"] == ["anonymous", "", "None"]
+        assert (await host.ref(Account, "a", caller="ann").who())["caller"] == ["client", "ann", "None"]
+        unnamed = await host.ref(Desk, "d").introduce()
+        assert unnamed["caller"] == ["object", "", "Desk/d"]
         assert (plain["key"], plain["idempotency_key"], plain["chain"]) == (["elsewhere", "Account", "a"], False, [])
 
 

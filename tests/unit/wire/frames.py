@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from goverse.model.caller import identified
 from goverse.model.frames import MUST_EXIST, Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 
@@ -41,7 +42,7 @@ requests = st.builds(
     request_id=printables,
     idempotency_key=st.none() | printables.filter(len),
     if_match=st.none() | st.just(MUST_EXIST) | st.integers(0, 2**62),
-    caller=printables,
+    caller=printables.map(identified),
     traceparent=st.just("") | st.just(TRACE),
     chain=st.lists(keys, max_size=4).map(tuple),
     attempt=st.integers(0, 1000),

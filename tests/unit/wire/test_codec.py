@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from goverse.errors import Executed, GoverseError, MalformedRequest, PeerError
 from goverse.limits import CALL_TIMEOUT_S_MAX
+from goverse.model.caller import SYSTEM, Caller, identified
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.records import ObjectSummary
@@ -275,7 +276,7 @@ LINK = ObjectKey("default", "Counter", "c")
         ({"idempotency_key": "k" * 256}, "malformed_request"),
         ({"idempotency_key": "k\r\nx: y"}, "malformed_request"),
         ({"idempotency_key": "schl\u00fcssel"}, "malformed_request"),
-        ({"caller": "c" * 1025}, "malformed_request"),
+        ({"caller": identified("c" * 1025)}, "malformed_request"),
         ({"chain": (LINK,) * 33}, "deadlock"),
         ({"chain": (LINK._replace(id="i" * 513),)}, "malformed_request"),
         ({"chain": (LINK._replace(type="no name"),)}, "malformed_request"),
@@ -304,6 +305,18 @@ def test_the_longest_allowed_chain_and_key_are_accepted() -> None:
 def test_a_deadline_is_reduced_to_the_longest_allowed_one() -> None:
     (arrived,) = through(frames.request(deadline=NOW + 49 * 86_400))
     assert arrived.deadline == NOW + CALL_TIMEOUT_S_MAX
+
+
+@pytest.mark.requirement("OBJ-8")
+def test_of_the_caller_the_subject_passes() -> None:
+    """Peers of every release read and write it in the same field."""
+    admin = Caller(kind="client", subject="ann", roles=frozenset({"admin"}), token_id="t1")
+    arrived = [request.caller for request in through(*(frames.request(caller=each) for each in (admin, SYSTEM)))]
+    assert arrived == [identified("ann"), identified("")]
+    written = messages.Request(
+        id=1, operation=messages.OPERATION_CALL, namespace="default", type="Counter", object_id="c", caller="ann"
+    )
+    assert codec.RequestReader().read(written, NOW).caller == identified("ann")
 
 
 def test_an_invalid_trace_context_is_ignored() -> None:
