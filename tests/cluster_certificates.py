@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.certificates import Authority, Volume
 
-NODE_NAME = "goverse-node"
+NODE_NAME, GATE_NAME = "goverse-node", "goverse-gate"
 
 
 class ClusterCertificates:
@@ -36,7 +36,7 @@ class ClusterCertificates:
         """Replace the certificates of gates and nodes, and the authorities that they trust in each other."""
         authorities = [one.certificate for one in believed]
         self.node.fill(signer.issue("node", NODE_NAME), *authorities)
-        self.gate.fill(signer.issue("gate", "a-gate"), *authorities)
+        self.gate.fill(signer.issue("gate", GATE_NAME), *authorities)
         self.https.fill(signer.issue("https", "127.0.0.1", "localhost"), self.first.certificate)
 
     def renew_stores(self) -> None:
@@ -74,4 +74,5 @@ class ClusterCertificates:
         if gate:
             https = self.https
             settings |= {"GATE__TLS_CERT": https.cert, "GATE__TLS_KEY": https.key, "GATE__TLS_CLIENT_CA": https.ca}
-        return {f"GOVERSE_{name}": str(path) for name, path in settings.items()}
+        files = {f"GOVERSE_{name}": str(path) for name, path in settings.items()}
+        return {**files, "GOVERSE_WIRE__TLS_GATE_NAME": GATE_NAME}

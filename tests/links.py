@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -28,11 +28,11 @@ QUICK = WireOptions(backoff_s=0.01, backoff_s_max=0.05, connect_timeout_s=5.0)
 
 
 @asynccontextmanager
-async def ledgers() -> AsyncIterator[Node]:
-    """Run a node with the objects of the link contract."""
+async def ledgers(classes: Sequence[type[Any]] = CLASSES) -> AsyncIterator[Node]:
+    """Run a node with the objects of the link contract, or of other classes."""
     store = MemoryStore()
     await store.open()
-    node = Node(Registry(CLASSES), store)
+    node = Node(Registry(classes), store)
     await node.start()
     try:
         yield node

@@ -75,7 +75,8 @@ def test_the_first_installation_makes_certificates_for_the_names_that_are_used(t
         usage = certificate(made[f"goverse-{part}-tls"]).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         assert {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH} <= set(usage)
     assert "goverse-node" in names_of(made["goverse-node-tls"])
-    assert "goverse-gate.objects.svc" in names_of(made["goverse-gate-tls"])
+    assert "goverse-node" not in names_of(made["goverse-gate-tls"])
+    assert {"goverse-gate", "goverse-gate.objects.svc"} <= set(names_of(made["goverse-gate-tls"]))
     assert "goverse-etcd-2.goverse-etcd.objects.svc" in names_of(made["goverse-etcd-tls"])
     assert "goverse-postgres.objects.svc" in names_of(made["goverse-postgres-tls"])
 

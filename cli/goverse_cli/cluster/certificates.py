@@ -14,6 +14,7 @@ from goverse.etcd.connections import credentials_of
 from goverse.settings import Settings
 from goverse.tls.credentials import Credentials, LinkSecurity, WireCertificates, server_credentials, wire_certificates
 from goverse.tls.rotation import Rotating, keep_current
+from goverse.wire.peer_role import RoleNames
 from goverse_gate.tls import server_context
 
 
@@ -26,6 +27,7 @@ class Certificates:
         gate: connections of HTTP clients to a gate.
         wire: streams between gates and nodes.
         wire_name: DNS name that the certificate of a node must contain.
+        roles: the names by which a node tells the certificates of its peers apart.
         postgres: connections to PostgreSQL.
     """
 
@@ -33,6 +35,7 @@ class Certificates:
     gate: Rotating[ssl.SSLContext] | None = None
     wire: Rotating[WireCertificates] | None = None
     wire_name: str = ""
+    roles: RoleNames | None = None
     postgres: Rotating[ssl.SSLContext] | None = None
 
     @classmethod
@@ -44,7 +47,13 @@ class Certificates:
         """
         files, name = values.wire.tls_files(name=values.wire.tls_name), values.wire.tls_name
         wire = Rotating(files, wire_certificates) if files is not None else None
-        return cls(etcd=credentials_of(values.etcd.options()), wire=wire, wire_name=name, postgres=postgres)
+        return cls(
+            etcd=credentials_of(values.etcd.options()),
+            wire=wire,
+            wire_name=name,
+            roles=None if wire is None else RoleNames(name, values.wire.tls_gate_name),
+            postgres=postgres,
+        )
 
     @classmethod
     def of_gate(cls, values: Settings) -> Certificates:

@@ -121,7 +121,7 @@ async def serve_node(
 def _link_server(
     node: Node, hello: Hello, bounds: WireOptions, certificates: Certificates, stats: WireStats
 ) -> LinkServer:
-    return LinkServer(node, hello, options=bounds, credentials=certificates.into, stats=stats)
+    return LinkServer(node, hello, options=bounds, credentials=certificates.into, roles=certificates.roles, stats=stats)
 
 
 def _take_shards(node: Node, keeper: Keeper, undo: AsyncExitStack) -> None:

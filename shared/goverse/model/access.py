@@ -17,6 +17,16 @@ def handler_called(type_name: str, method: str) -> AccessDenied:
     )
 
 
+def only_nodes(*, has_chain: bool) -> AccessDenied:
+    """Return the error for a request that only a node may send, from a peer with the certificate of a gate."""
+    what = "a call chain" if has_chain else "the idempotency key of a call between objects"
+    return AccessDenied(
+        f"the request has {what}, which only nodes send, but the certificate of its sender is not that of a node: it "
+        "does not carry the name in wire.tls_name",
+        rule="peer",
+    )
+
+
 def not_allowed(type_name: str, verb: str, word: str, *, inside: bool) -> AccessDenied:
     """Return the error for a create or delete (``verb``) that the type limits to ``word``."""
     change = "internal" if inside else "anyone"

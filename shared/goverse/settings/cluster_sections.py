@@ -199,7 +199,14 @@ class WireSettings(Section):
         default="goverse-node",
         min_length=1,
         max_length=253,
-        description="Name that a node's certificate must carry, regardless of the node's address.",
+        description="Name that a node's certificate must carry, regardless of the node's address. A peer without it is "
+        "a gate, and cannot call handlers or send other requests that only nodes may send.",
+    )
+    tls_gate_name: str = Field(
+        default="",
+        max_length=253,
+        description="Name that a gate's certificate must carry; nodes refuse other certificates. Empty: every "
+        "certificate of `tls_ca` without `tls_name` is that of a gate.",
     )
 
     def tls_files(self, *, name: str = "") -> TlsFiles | None:
@@ -241,4 +248,10 @@ class WireSettings(Section):
     @model_validator(mode="after")
     def _mutual(self) -> Self:
         together("wire", tls_ca=self.tls_ca, tls_cert=self.tls_cert, tls_key=self.tls_key)
+        return self
+
+    @model_validator(mode="after")
+    def _two_names(self) -> Self:
+        if self.tls_gate_name.lower() == self.tls_name.lower():
+            raise relation("tls_gate_name", "must differ from wire.tls_name, which is {node}", node=self.tls_name)
         return self

@@ -6,7 +6,7 @@ file, invalid PEM, a key that belongs to another certificate, a certificate that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -108,17 +108,25 @@ def _check_key(file: NamedFile, content: bytes, shown: x509.Certificate, beside:
 
 
 def _check_name(file: NamedFile, shown: x509.Certificate, name: str) -> None:
-    if not name:
-        return
+    names = names_of(shown)
+    if name and not carries(names, name):
+        found = ", ".join(names) or "none"
+        raise file.wrong(f"does not carry the name {name} that peers require (wire.tls_name); its names are: {found}")
+
+
+def names_of(certificate: x509.Certificate) -> list[str]:
+    """Return the DNS names and IP addresses in a certificate."""
     try:
-        carried = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        names = [*carried.get_values_for_type(x509.DNSName), *map(str, carried.get_values_for_type(x509.IPAddress))]
+        carried = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        names = []
+        return []
+    return [*carried.get_values_for_type(x509.DNSName), *map(str, carried.get_values_for_type(x509.IPAddress))]
+
+
+def carries(names: Iterable[str], name: str) -> bool:
+    """True if ``name`` is one of the names of a certificate, or matches one with a wildcard."""
     wildcard = f"*.{name.partition('.')[2]}"
-    if not {name.lower(), wildcard.lower()} & {each.lower() for each in names}:
-        carries = ", ".join(names) or "none"
-        raise file.wrong(f"does not carry the name {name} that peers require (wire.tls_name); its names are: {carries}")
+    return not {name.lower(), wildcard.lower()}.isdisjoint(each.lower() for each in names)
 
 
 def _life(certificate: x509.Certificate) -> tuple[float, float]:

@@ -23,14 +23,16 @@ from goverse.limits import (
     PROBLEM_DETAIL_BYTES_MAX,
     REQUEST_ID_BYTES_MAX,
 )
+from goverse.model.access import only_nodes
 from goverse.model.caller import ANONYMOUS, identified
 from goverse.model.frames import Operation, Problem, Reply, Request
-from goverse.model.keys import ObjectKey, check_namespace, is_name
+from goverse.model.keys import CLIENT_DERIVED_KEY_PREFIX, DERIVED_KEY_PREFIX, ObjectKey, check_namespace, is_name
 from goverse.model.problem_bounds import bounded_text
 from goverse.model.records import ObjectSummary
 from goverse.model.trace_context import NO_TRACE, checked
 from goverse.ports.link import Readiness
 from goverse.wire.handshake import Hello
+from goverse.wire.peer_role import PeerRole
 from goverse.wire.problems import read_problem, write_problem
 from goverse.wire.v1 import wire_pb2 as messages
 
@@ -39,6 +41,7 @@ _OPERATIONS: Final[Mapping[int, Operation]] = {int(operation): operation for ope
 _NUMBERS: Final[Mapping[Operation, messages.Operation.ValueType]] = {
     operation: cast("messages.Operation.ValueType", int(operation)) for operation in Operation
 }
+_DERIVED_PREFIXES: Final = (DERIVED_KEY_PREFIX, CLIENT_DERIVED_KEY_PREFIX)
 _NAMES_KNOWN_MAX: Final = 10_000
 _VERSIONS_MAX: Final = 256
 _REASONS_MAX: Final = 20
@@ -160,10 +163,11 @@ def remaining_ms(seconds: float) -> int:
 class RequestReader:
     """Decodes the requests of one peer; caches names that it has already checked."""
 
-    __slots__ = ("_methods", "_namespaces", "_remaining_ms_max", "_types")
+    __slots__ = ("_from_gate", "_methods", "_namespaces", "_remaining_ms_max", "_types")
 
-    def __init__(self, call_timeout_s_max: float = CALL_TIMEOUT_S_MAX) -> None:
-        """Cap deadlines at ``call_timeout_s_max`` from now."""
+    def __init__(self, call_timeout_s_max: float = CALL_TIMEOUT_S_MAX, *, role: PeerRole = PeerRole.NODE) -> None:
+        """Cap deadlines at ``call_timeout_s_max`` from now, and refuse what a peer of this role may not send."""
+        self._from_gate = role is PeerRole.GATE
         self._remaining_ms_max = call_timeout_s_max * 1000
         self._namespaces: set[str] = set()
         self._types: set[str] = set()
@@ -175,6 +179,7 @@ class RequestReader:
         Raises:
             MalformedRequest: the operation is unknown (a newer peer), or a field is out of bounds.
             Deadlock: the call chain is longer than objects may make it.
+            AccessDenied: the peer is a gate, and only a node may send the request.
         """
         operation = _OPERATIONS.get(message.operation)
         if operation is None:
@@ -183,6 +188,8 @@ class RequestReader:
         if key is not None and not (key.isascii() and key.isprintable() and 1 <= len(key) <= IDEMPOTENCY_KEY_BYTES_MAX):
             raise _unfit(f"the idempotency key must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters")
         chain, request_id, caller = message.chain, message.request_id, message.caller
+        if self._from_gate and (chain or (key is not None and key.startswith(_DERIVED_PREFIXES))):
+            raise known(only_nodes(has_chain=bool(chain)), Executed.NO)
         if not (request_id.isascii() and request_id.isprintable() and len(request_id) <= REQUEST_ID_BYTES_MAX):
             raise _out_of_bounds("request id", REQUEST_ID_BYTES_MAX)
         if caller and not (caller.isascii() and caller.isprintable() and len(caller) <= CALLER_BYTES_MAX):

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 import grpc
 
-from goverse.errors import GoverseError, PeerError, Unavailable
+from goverse.errors import AccessDenied, GoverseError, PeerError, Unavailable
 from goverse.limits import REQUEST_ID_BYTES_MAX
 from goverse.model.frames import Problem, Reply, Request
 from goverse.ports.link import Carrier, Readiness
@@ -23,6 +23,7 @@ from goverse.wire.handshake import CANCEL, LIST, READINESS, Agreement, Hello
 from goverse.wire.incoming import Incoming, Occupancy
 from goverse.wire.liveness import Liveness, Verdict
 from goverse.wire.options import WireOptions
+from goverse.wire.peer_role import PeerRole
 from goverse.wire.portions import divide
 from goverse.wire.problems import write_problem
 from goverse.wire.stats import WireStats
@@ -67,6 +68,7 @@ class Peer:
         options: WireOptions,
         occupancy: Occupancy,
         stats: WireStats,
+        role: PeerRole = PeerRole.NODE,
     ) -> None:
         """Serve ``link`` to the peer; nothing is read or written before ``run``."""
         self.hello = hello
@@ -75,7 +77,8 @@ class Peer:
         self._link = link
         self._options, self._stats = options, stats
         self._loop = asyncio.get_running_loop()
-        self._reader = codec.RequestReader(options.call_timeout_s_max)
+        self._reader = codec.RequestReader(options.call_timeout_s_max, role=role)
+        self._warned = False
         now = self._loop.time()
         self._liveness = Liveness(now, keepalive_s=options.keepalive_s, silence_s_max=options.silence_s_max)
         self._extra: messages.Envelope | None = None
@@ -194,6 +197,8 @@ class Peer:
                 request = self._reader.read(message, now)
             except GoverseError as error:
                 self.incoming.check_number(number)
+                if isinstance(error, AccessDenied):
+                    self._warn(error)
                 self._refuse(number, error, message.request_id[:REQUEST_ID_BYTES_MAX])
                 continue
             self._submit(number, request)
@@ -214,6 +219,12 @@ class Peer:
             return
         incoming.hold(number, len(request.body))
         self._link.carry(request, PendingReply(self, number))
+
+    def _warn(self, error: AccessDenied) -> None:
+        """Log the first request of this peer that only a node may send: a wrong certificate, or an attack."""
+        if not self._warned:
+            self._warned = True
+            logger.warning("request refused", extra={"peer": str(self.hello), "reason": error.detail})
 
     def _cancel(self, numbers: Any) -> None:
         if CANCEL not in self._agreement.features:

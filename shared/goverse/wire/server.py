@@ -22,6 +22,7 @@ from goverse.wire.handshake import Hello, agree
 from goverse.wire.incoming import Occupancy
 from goverse.wire.options import WireOptions
 from goverse.wire.peer import Context, Peer
+from goverse.wire.peer_role import PeerRole, RoleNames, certificate_names
 from goverse.wire.stats import WireStats
 from goverse.wire.v1 import wire_pb2 as messages
 
@@ -42,13 +43,18 @@ class LinkServer:
         *,
         options: WireOptions | None = None,
         credentials: grpc.ServerCredentials | None = None,
+        roles: RoleNames | None = None,
         stats: WireStats | None = None,
     ) -> None:
-        """Serve ``link`` and present ``hello`` to peers. Without ``credentials`` streams are not encrypted."""
+        """Serve ``link`` and present ``hello`` to peers. Without ``credentials`` streams are not encrypted.
+
+        With ``roles``, a peer may send what its certificate allows; without, everything.
+        """
         self._link = link
         self._options = options or WireOptions()
         self._hello = replace(hello, inflight_max=self._options.inflight_max)
         self._credentials = credentials
+        self._roles = roles
         self._occupancy = Occupancy(self._options.inflight_total_max)
         self._stats = stats or WireStats()
         self._stats.under_way[self] = lambda: self._occupancy.requests
@@ -156,7 +162,7 @@ class LinkServer:
         if data is grpc.aio.EOF:
             raise PeerError("the peer closed the stream before the handshake")
         hello = codec.read_hello(codec.parse(data))
-        agreement = agree(self._hello, hello)
+        agreement, role = agree(self._hello, hello), self._role_of(hello, context)
         # Sent before the first message: if that message were cancelled, gRPC would try to send the metadata twice.
         await context.send_initial_metadata(())
         peer = Peer(
@@ -166,12 +172,30 @@ class LinkServer:
             options=self._options,
             occupancy=self._occupancy,
             stats=self._stats,
+            role=role,
         )
         first = messages.Envelope()
         codec.write_hello(self._hello, first.hello)
         if self._occupancy.draining is not None:
             first.goaway.reason = self._occupancy.draining  # needs no ping: the peer sends no work before it reads this
         return peer, first
+
+    def _role_of(self, hello: Hello, context: Context) -> PeerRole:
+        """Return what the peer may send.
+
+        Raises:
+            PeerError: its certificate is that of no gate or node, or it says that it is a node and is not.
+        """
+        if self._roles is None:
+            return PeerRole.NODE
+        names = certificate_names(context.auth_context())
+        role = self._roles.role_of(names)
+        if hello.kind == "node" and role is not PeerRole.NODE:
+            raise PeerError(
+                f"{hello} shows a certificate that is not that of a node: it does not carry the name "
+                f"{self._roles.node} (wire.tls_name); its names are: {', '.join(names) or 'none'}"
+            )
+        return role
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

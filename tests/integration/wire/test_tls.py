@@ -5,25 +5,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from goverse.errors import ConfigError
+from goverse.model.frames import Operation, Request
+from goverse.model.keys import ObjectKey
+from goverse.settings import load_settings
 from goverse.settings.cluster_sections import WireSettings
 from goverse.tls.credentials import LinkSecurity, WireCertificates, server_credentials, wire_certificates
 from goverse.tls.rotation import Rotating
 from goverse.wire.link import GrpcLink
 from goverse.wire.link_state import LinkPhase
+from goverse.wire.peer_role import RoleNames
 from tests.certificates import Authority, Volume
 from tests.integration.wire.asking import ask, outcome
-from tests.links import ledgers, link_to, server_of
+from tests.links import NODE, ledgers, link_to, server_of
 from tests.load import Load
 from tests.nodes import until
 
 pytestmark = pytest.mark.requirement("SEC-3")
 
-NAME = "goverse-node"
+NAME, GATE_NAME = "goverse-node", "goverse-gate"
+ROLES, STRICT = RoleNames(NAME), RoleNames(NAME, GATE_NAME)
+CHAIN = (ObjectKey("default", "Ledger", "z"),)
 
 
 def rotating(volume: Volume) -> Rotating[WireCertificates]:
@@ -57,10 +65,12 @@ def bench(tmp_path: Path) -> Bench:
 
 
 @asynccontextmanager
-async def serving(certificates: Rotating[WireCertificates] | None) -> AsyncIterator[str]:
+async def serving(certificates: Rotating[WireCertificates] | None, roles: RoleNames = ROLES) -> AsyncIterator[str]:
     """Run a node behind a server with these certificates; yield its address."""
-    credentials = None if certificates is None else server_credentials(certificates)
-    async with ledgers() as node, server_of(node, credentials=credentials) as (_, address):
+    parts: dict[str, Any] = {}
+    if certificates is not None:
+        parts = {"credentials": server_credentials(certificates), "roles": roles}
+    async with ledgers() as node, server_of(node, **parts) as (_, address):
         yield address
 
 
@@ -100,6 +110,107 @@ async def test_an_untrusted_peer_gets_a_clear_refusal(kind: str, bench: Bench) -
     who, said = STRANGERS[kind]
     async with serving(rotating(bench.node)) as address:
         assert said in await refused(address, who(bench))
+
+
+# --- gates and nodes --------------------------------------------------------------------------------------------------
+
+FORGERIES: dict[str, dict[str, Any]] = {
+    "a call chain": {"chain": CHAIN},
+    "a call chain and the key of its call": {"chain": CHAIN, "idempotency_key": "~0f"},
+    "the key of a call between objects": {"idempotency_key": "gv-~0f", "fresh_key": True},
+    "the key of such a call for a client": {"idempotency_key": "~0f"},
+}
+
+
+@pytest.mark.parametrize("what", FORGERIES)
+async def test_a_gate_cannot_send_what_only_a_node_may_send(
+    what: str, bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(rotating(bench.node)) as address, link_to(address, security=bench.security()) as link:
+        for _ in range(2):
+            reply = await ask(link, "add", **FORGERIES[what])
+            assert outcome(reply) == ("access_denied", "no")
+            assert reply.problem is not None
+            assert reply.problem.extra["rule"] == "peer"
+            assert not reply.problem.retryable
+            assert "which only nodes send" in reply.problem.detail
+        assert (await ask(link, "add", idempotency_key="k")).body == b"1", "its own requests are served, and only these"
+        assert (await ask(link, "add", idempotency_key="gv-0123456789abcdef-1", fresh_key=True)).body == b"2"
+    assert [record.message for record in caplog.records].count("request refused") == 1
+
+
+async def test_a_gate_cannot_create_what_only_objects_may_create(bench: Bench) -> None:
+    async with serving(rotating(bench.node)) as address, link_to(address, security=bench.security()) as link:
+        deadline = asyncio.get_running_loop().time() + 20
+        key = ObjectKey("default", "Ledger", "new")
+        for operation in (Operation.CREATE, Operation.DELETE, Operation.READ):
+            reply = await link.submit(Request(operation, key, "", b"", deadline, "r1", chain=CHAIN))
+            assert outcome(reply) == ("access_denied", "no")
+
+
+@pytest.mark.parametrize("roles", [ROLES, STRICT])
+async def test_a_node_sends_the_calls_of_its_objects(roles: RoleNames, bench: Bench) -> None:
+    security, hello = bench.security(bench.node), replace(NODE, id="n2")
+    async with (
+        serving(rotating(bench.node), roles) as address,
+        link_to(address, security=security, hello=hello) as link,
+    ):
+        for forgery in FORGERIES.values():
+            assert (await ask(link, "add", **forgery)).problem is None
+
+
+async def test_a_process_that_says_it_is_a_node_needs_the_certificate_of_one(bench: Bench) -> None:
+    async with (
+        serving(rotating(bench.node)) as address,
+        link_to(address, security=bench.security(), hello=replace(NODE, id="n2"), connected=False) as link,
+    ):
+        assert outcome(await ask(link, "add")) == ("unavailable", "no")
+        assert "node n2" in link.state.reason
+        assert "does not carry the name goverse-node (wire.tls_name); its names are: a-gate" in link.state.reason
+
+
+async def test_with_a_name_for_gates_other_certificates_are_refused_until_they_are_renewed(bench: Bench) -> None:
+    shown = rotating(bench.gate)
+    security = LinkSecurity(shown, NAME)
+    async with (
+        serving(rotating(bench.node), STRICT) as address,
+        link_to(address, security=security, connected=False) as link,
+    ):
+        assert outcome(await ask(link, "add")) == ("unavailable", "no")
+        assert "neither the name of nodes, goverse-node (wire.tls_name), nor that of gates" in link.state.reason
+
+        bench.gate.fill(bench.authority.issue("gate", "localhost", GATE_NAME), bench.authority.certificate)
+        shown.check()
+        shown.check()
+        await until(lambda: link.state.phase is LinkPhase.CONNECTED)
+        assert (await ask(link, "add")).problem is None
+        assert outcome(await ask(link, "add", chain=CHAIN)) == ("access_denied", "no")
+
+
+async def test_a_stream_keeps_its_role_and_a_renewed_certificate_counts_from_the_next_one_on(bench: Bench) -> None:
+    shown = rotating(bench.gate)
+    security, hello = LinkSecurity(shown, NAME), replace(NODE, id="n2")
+    bench.gate.fill(bench.authority.issue("both", NAME, GATE_NAME), bench.authority.certificate)
+    shown.check()
+    shown.check()
+    async with serving(rotating(bench.node)) as address, link_to(address, security=security, hello=hello) as steady:
+        assert (await ask(steady, "add", chain=CHAIN)).problem is None
+        bench.gate.fill(bench.authority.issue("gate", GATE_NAME), bench.authority.certificate)
+        shown.check()
+        shown.check()
+        assert (await ask(steady, "add", chain=CHAIN)).problem is None
+        async with link_to(address, security=security) as fresh:
+            assert outcome(await ask(fresh, "add", chain=CHAIN)) == ("access_denied", "no")
+
+
+def test_gates_and_nodes_need_different_names() -> None:
+    with pytest.raises(
+        ConfigError, match=r"wire.tls_gate_name.*must differ from wire\.tls_name, which is goverse-node"
+    ):
+        load_settings(environ={"GOVERSE_WIRE__TLS_GATE_NAME": "GoVerse-Node"})
+
+
+# --- renewal ----------------------------------------------------------------------------------------------------------
 
 
 async def test_a_certificate_that_expires_while_it_is_used_is_refused(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goverse.errors import Executed, GoverseError, MalformedRequest, PeerError
+from goverse.errors import AccessDenied, Executed, GoverseError, MalformedRequest, PeerError
 from goverse.limits import CALL_TIMEOUT_S_MAX
 from goverse.model.caller import SYSTEM, Caller, identified
 from goverse.model.frames import Operation, Problem, Reply, Request
@@ -20,6 +20,7 @@ from goverse.model.records import ObjectSummary
 from goverse.ports.link import Readiness
 from goverse.wire import codec
 from goverse.wire.handshake import Hello
+from goverse.wire.peer_role import PeerRole
 from goverse.wire.problems import read_problem, write_problem
 from goverse.wire.v1 import wire_pb2 as messages
 from tests.unit.wire import frames
@@ -287,6 +288,30 @@ def test_a_request_beyond_a_gates_bounds_is_refused(further: dict[str, Any], cod
         through(frames.request(**further))
     assert refused.value.code == code
     assert len(refused.value.detail) < 200
+
+
+@pytest.mark.requirement("SEC-3")
+@pytest.mark.parametrize(
+    "further",
+    [{"chain": (LINK,)}, {"idempotency_key": "~0f"}, {"idempotency_key": "gv-~0f"}, {"chain": (LINK,) * 33}],
+)
+def test_a_gate_cannot_send_the_requests_of_an_object(further: dict[str, Any]) -> None:
+    envelope = messages.Envelope()
+    codec.write_requests([(1, frames.request(**further))], NOW, envelope)
+
+    with pytest.raises(AccessDenied, match="which only nodes send") as refused:
+        codec.RequestReader(role=PeerRole.GATE).read(envelope.requests[0], NOW)
+    assert refused.value.link_verdict is Executed.NO
+
+
+@given(frames.requests.map(lambda request: replace(request, chain=())))
+def test_a_gate_sends_all_requests_from_outside(request: Request) -> None:
+    if (request.idempotency_key or "").startswith(("~", "gv-~")):
+        return
+    envelope = messages.Envelope()
+    codec.write_requests([(1, request)], NOW, envelope)
+    (message,) = envelope.requests
+    assert codec.RequestReader(role=PeerRole.GATE).read(message, NOW) == codec.RequestReader().read(message, NOW)
 
 
 def test_an_invalid_request_id_of_a_peer_is_refused() -> None:
