@@ -42,7 +42,7 @@ DELIVERED: dict[str, str] = {
     "GATE-8": "Draining: no new work, running calls finish, streams get notice to move, within a configurable time.",
     "GATE-9": "Limits for body, headers and id; slow clients cannot hold memory.",
     "GATE-10": "Configurable CORS, compression of large bodies, request ids, access log.",
-    "SEC-3": "TLS on HTTP, streams, etcd and PostgreSQL, optionally mutual; certificates change without a restart.",
+    "SEC-3": "TLS on all links, also mutual; certificates change without a restart; gates cannot act as nodes.",
     "OBS-1": "The documented metrics on `/metrics`.",
     "OBS-3": "JSON logs with request, trace, node, shard and object; the level changes at run time over HTTP.",
     "OBS-4": "Dashboards and alerts on real series, each alert tested and with an entry in the runbook.",

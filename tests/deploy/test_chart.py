@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from goverse.errors import PeerError
 from goverse.settings import load_settings
+from goverse.wire.peer_role import PeerRole, RoleNames
 from tests.deploy.rendering import (
     CHART,
     NAMES,
+    NAMESPACE,
     VALUES,
     containers,
     documents,
@@ -123,6 +126,33 @@ def test_processes_start_with_what_the_chart_renders(name: str, tmp_path: Path) 
             if container["name"] == "gate":
                 assert {"localhost", "10.1.2.3", "goverse-gate.objects.svc"} <= set(values.gate.allowed_hosts)
     assert {"StatefulSet/goverse-node:node", "Deployment/goverse-gate:gate"} <= started
+
+
+@pytest.mark.requirement("SEC-3")
+@pytest.mark.parametrize(("release", "name"), [("goverse", "goverse"), ("shop", "shop-goverse")])
+def test_nodes_accept_only_the_certificates_of_gates_and_nodes_from_the_authority_of_the_chart(
+    release: str, name: str
+) -> None:
+    values = ("--namespace", NAMESPACE, "--set", "app.image=x:1,tls.source=certManager")
+    ran = run("helm", "template", release, CHART, *values)
+    assert ran.returncode == 0, ran.stderr
+    found = [document for document in yaml.safe_load_all(ran.stdout) if document]
+    wire = yaml.safe_load(named(found, "ConfigMap", f"{name}-config")["data"]["goverse.yaml"])["wire"]
+    roles = RoleNames(wire["tls_name"], wire["tls_gate_name"])
+
+    def role(part: str) -> PeerRole:
+        return roles.role_of(named(found, "Certificate", f"{name}-{part}")["spec"]["dnsNames"])
+
+    assert (role("gate"), role("node")) == (PeerRole.GATE, PeerRole.NODE)
+    for part in ("etcd", "postgres"):
+        with pytest.raises(PeerError, match="neither the name of nodes"):
+            role(part)
+
+
+def test_with_existing_certificates_gates_need_no_name() -> None:
+    config = yaml.safe_load(named(documents("existing-secrets"), "ConfigMap", "goverse-config")["data"]["goverse.yaml"])
+    assert config["wire"]["tls_name"] == "goverse-node"
+    assert "tls_gate_name" not in config["wire"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -29,6 +29,7 @@
 {{- if .Values.tls.enabled }}
   {{- $gate = merge $gate (dict "tls_cert" "/etc/goverse/tls/tls.crt" "tls_key" "/etc/goverse/tls/tls.key") }}
   {{- $wire = dict "tls_ca" "/etc/goverse/tls/ca.crt" "tls_cert" "/etc/goverse/tls/tls.crt" "tls_key" "/etc/goverse/tls/tls.key" "tls_name" "goverse-node" }}
+  {{- if ne .Values.tls.source "existing" }}{{ $_ := set $wire "tls_gate_name" "goverse-gate" }}{{ end }}
 {{- end }}
 {{- $cluster := dict "name" (include "goverse.cluster" .) "shards" .Values.cluster.shards "lease_ttl_s" .Values.cluster.leaseTtlS "nodes_min" .Values.cluster.nodesMin "listen" "0.0.0.0:7400" "admin_listen" "0.0.0.0:7480" "pre_stop_delay_s" .Values.cluster.preStopDelayS }}
 {{- $ours := dict "cluster" $cluster "etcd" $etcd "gate" $gate "postgres" (dict "dsn" $dsn) "log" (dict "format" "json" "level" .Values.cluster.logLevel) "wire" $wire }}

@@ -187,14 +187,15 @@ class RequestReader:
         key = message.idempotency_key if message.HasField("idempotency_key") else None
         if key is not None and not (key.isascii() and key.isprintable() and 1 <= len(key) <= IDEMPOTENCY_KEY_BYTES_MAX):
             raise _unfit(f"the idempotency key must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters")
-        chain, request_id, caller = message.chain, message.request_id, message.caller
+        request_id, caller = message.request_id, message.caller
+        chain = self._chain(message.chain) if message.chain else ()
         if self._from_gate and (chain or (key is not None and key.startswith(_DERIVED_PREFIXES))):
             raise known(only_nodes(has_chain=bool(chain)), Executed.NO)
         if not (request_id.isascii() and request_id.isprintable() and len(request_id) <= REQUEST_ID_BYTES_MAX):
             raise _out_of_bounds("request id", REQUEST_ID_BYTES_MAX)
         if caller and not (caller.isascii() and caller.isprintable() and len(caller) <= CALLER_BYTES_MAX):
             raise _out_of_bounds("caller", CALLER_BYTES_MAX)
-        trace = checked(message.traceparent, message.tracestate) if message.traceparent else NO_TRACE
+        parent, state = checked(message.traceparent, message.tracestate) if message.traceparent else NO_TRACE
         return Request(
             operation,
             self._key(message.namespace, message.type, message.object_id),
@@ -205,12 +206,12 @@ class RequestReader:
             key,
             message.if_match if message.HasField("if_match") else None,
             identified(caller) if caller else ANONYMOUS,
-            trace.traceparent,
-            self._chain(chain) if chain else (),
+            parent,
+            chain,
             message.attempt,
             message.fresh_key,
             message.reads_only,
-            trace.tracestate,
+            state,
         )
 
     def _chain(self, chain: Sequence[messages.Key]) -> tuple[ObjectKey, ...]:

@@ -1,12 +1,23 @@
 """Calls between objects, typed and by name, and `ObjectHost`, with which applications test them."""
 
 import copy
+import dataclasses
 from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
 
-from goverse import BusinessError, Deadlock, DefinitionError, MethodFailed, Object, ObjectKey, ObjectNotFound, call
+from goverse import (
+    BusinessError,
+    Caller,
+    Deadlock,
+    DefinitionError,
+    MethodFailed,
+    Object,
+    ObjectKey,
+    ObjectNotFound,
+    call,
+)
 from goverse.errors import (
     GoverseError,
     InvalidArguments,
@@ -75,6 +86,25 @@ class Account(Object):
             "idempotency_key": context.idempotency_key is not None,
             "chain": [list(key) for key in context.chain],
         }
+
+
+CALLERS: list[Caller] = []
+
+
+class Hooked(Object):
+    touched: int = 0
+
+    async def on_activate(self) -> None:
+        CALLERS.append(self.context.caller)
+
+    async def on_deactivate(self) -> None:
+        CALLERS.append(self.context.caller)
+
+    @call
+    async def touch(self) -> int:
+        CALLERS.append(self.context.caller)
+        self.touched += 1
+        return self.touched
 
 
 class Desk(Object):
@@ -172,6 +202,22 @@ async def test_a_called_object_knows_its_caller() -> None:
         unnamed = await host.ref(Desk, "d").introduce()
         assert unnamed["caller"] == ["object", "", "Desk/d"]
         assert (plain["key"], plain["idempotency_key"], plain["chain"]) == (["elsewhere", "Account", "a"], False, [])
+
+
+@pytest.mark.requirement("OBJ-8")
+async def test_a_hook_has_the_caller_of_the_call_that_it_runs_for_and_else_the_system() -> None:
+    CALLERS.clear()
+    async with ObjectHost(Hooked, Desk, Account) as host:
+        assert await host.ref(Hooked, "h", caller="ann").touch() == 1
+        await host.passivate()
+    assert [(caller.kind, str(caller), caller.object) for caller in CALLERS] == [
+        ("client", "ann", None),
+        ("client", "ann", None),
+        ("system", "", None),
+    ]
+    assert CALLERS[0] == Caller(kind="client", subject="ann")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        CALLERS[0].subject = "bob"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.requirement("OBJ-8", "OBJ-9")

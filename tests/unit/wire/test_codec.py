@@ -293,7 +293,7 @@ def test_a_request_beyond_a_gates_bounds_is_refused(further: dict[str, Any], cod
 @pytest.mark.requirement("SEC-3")
 @pytest.mark.parametrize(
     "further",
-    [{"chain": (LINK,)}, {"idempotency_key": "~0f"}, {"idempotency_key": "gv-~0f"}, {"chain": (LINK,) * 33}],
+    [{"chain": (LINK,)}, {"idempotency_key": "~0f"}, {"idempotency_key": "gv-~0f"}],
 )
 def test_a_gate_cannot_send_the_requests_of_an_object(further: dict[str, Any]) -> None:
     envelope = messages.Envelope()
