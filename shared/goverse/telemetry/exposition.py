@@ -13,11 +13,12 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 from prometheus_client.samples import Exemplar
 
+from goverse.model.trace_context import checked, is_sampled, trace_id
+
 _ACCEPTED: Final = re.compile(
     r"(?:application/openmetrics-text|text/plain)"
     r"(?:\s*;\s*(?:version=[01]\.\d\.\d|charset=utf-8|escaping=[a-z0-9-]{1,20}|q=(?:1(?:\.0*)?|0?\.\d*[1-9]\d*)))*"
 )
-_SAMPLED: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf]")
 
 
 class Exposed(NamedTuple):
@@ -39,8 +40,8 @@ def expose(registry: CollectorRegistry, accept: str) -> Exposed:
 
 def sampled_trace_id(traceparent: str) -> str | None:
     """Return the trace id of a W3C ``traceparent``, or None if it is invalid or its trace is not recorded."""
-    match = _SAMPLED.fullmatch(traceparent)
-    return match[1] if match is not None else None
+    valid = checked(traceparent, "").traceparent
+    return trace_id(valid) if is_sampled(valid) else None
 
 
 def exemplar(trace_id: str, value: float, at_s: float) -> Exemplar:
