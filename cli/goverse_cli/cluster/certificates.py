@@ -62,7 +62,8 @@ class Certificates:
         Raises:
             ConfigError: a certificate or key cannot be read or used.
         """
-        files, shown = values.wire.tls_files(), values.gate.tls_files()
+        shown = values.gate.tls_files()
+        files = values.wire.tls_files(name=values.wire.tls_gate_name, name_setting="wire.tls_gate_name")
         return cls(
             etcd=credentials_of(values.etcd.options()),
             gate=Rotating(shown, server_context) if shown is not None else None,

@@ -209,7 +209,7 @@ class WireSettings(Section):
         "certificate of `tls_ca` without `tls_name` is that of a gate.",
     )
 
-    def tls_files(self, *, name: str = "") -> TlsFiles | None:
+    def tls_files(self, *, name: str = "", name_setting: str = "wire.tls_name") -> TlsFiles | None:
         """Return the certificate files, or None without encryption; our certificate must carry ``name``."""
         if self.tls_ca is None:
             return None
@@ -219,6 +219,7 @@ class WireSettings(Section):
             cert=named("wire.tls_cert", self.tls_cert),
             key=named("wire.tls_key", self.tls_key),
             name=name,
+            name_setting=name_setting,
         )
 
     def options(self, requests_max: int) -> WireOptions:

@@ -34,6 +34,7 @@ class TlsFiles:
         cert: our certificate, with the intermediate certificates up to its authority.
         key: the certificate's private key.
         name: a name that our certificate must carry, "" for any.
+        name_setting: the setting that requires this name.
     """
 
     link: str
@@ -41,6 +42,7 @@ class TlsFiles:
     cert: NamedFile | None = None
     key: NamedFile | None = None
     name: str = ""
+    name_setting: str = "wire.tls_name"
 
     @property
     def all(self) -> tuple[NamedFile | None, ...]:

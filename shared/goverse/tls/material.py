@@ -61,7 +61,7 @@ def validate(files: TlsFiles, contents: Contents, now: float) -> Material:
         shown = _certificates(files.cert, chain)[0]
         times = _check_time(files.cert, shown, now)
         _check_key(files.key, key, shown, files.cert)
-        _check_name(files.cert, shown, files.name)
+        _check_name(files.cert, shown, files)
     return Material(ca, chain, key, *times)
 
 
@@ -107,11 +107,13 @@ def _check_key(file: NamedFile, content: bytes, shown: x509.Certificate, beside:
         raise file.wrong(f"does not belong to the certificate in {beside.path}")
 
 
-def _check_name(file: NamedFile, shown: x509.Certificate, name: str) -> None:
-    names = names_of(shown)
+def _check_name(file: NamedFile, shown: x509.Certificate, files: TlsFiles) -> None:
+    names, name = names_of(shown), files.name
     if name and not carries(names, name):
         found = ", ".join(names) or "none"
-        raise file.wrong(f"does not carry the name {name} that peers require (wire.tls_name); its names are: {found}")
+        raise file.wrong(
+            f"does not carry the name {name} that peers require ({files.name_setting}); its names are: {found}"
+        )
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:

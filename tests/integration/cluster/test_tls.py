@@ -202,6 +202,10 @@ async def test_a_process_with_unusable_certificates_does_not_start(processes: Pr
         "wire.tls_name": (["node", application], wire),
         "requires wire.tls_key as well": (["node", application], {**wire, "GOVERSE_WIRE__TLS_KEY": ""}),
         "gate.tls_key: ": (["gate", "--port", "0"], {**gate, "GOVERSE_GATE__TLS_KEY": str(tmp_path / "none")}),
+        "(wire.tls_gate_name)": (
+            ["gate", "--port", "0"],
+            {**gate, "GOVERSE_WIRE__TLS_CERT": cert, "GOVERSE_WIRE__TLS_KEY": key},
+        ),
         "requires gate.tls_cert": (
             ["gate", "--port", "0"],
             {"GOVERSE_GATE__TLS_CLIENT_CA": gate["GOVERSE_GATE__TLS_CLIENT_CA"]},
