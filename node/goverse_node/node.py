@@ -39,6 +39,7 @@ from goverse_node.runtime.deadlines import Deadlines
 from goverse_node.runtime.group_commit import UNCHANGED, CommitPipeline
 from goverse_node.runtime.nested import NestedCalls
 from goverse_node.runtime.scope import violation
+from goverse_node.runtime.shard_counters import CountersByShard
 from goverse_node.runtime.stats import NodeStats
 from goverse_node.runtime.turn import Turn
 from goverse_node.shard_access import ALL_SHARDS, ShardAccess
@@ -88,7 +89,7 @@ class Node:
         self.calls: Link = self
         self.evacuation = Evacuation()
         self.stats, self.nested = NodeStats(), NestedCalls(registry)
-        self.shard_calls: dict[int, int] = {}  # calls per shard; a reader takes the dict and leaves an empty one
+        self.shard_counters = CountersByShard()
         bounds = self.options
         self.pipeline = CommitPipeline(
             store, self.stats, batch_max_bytes=bounds.batch_max_bytes, batch_max_s=bounds.batch_max_ms / 1000
@@ -213,7 +214,7 @@ class Node:
         activation = self.activations.get(key)
         if activation is not None:
             self.activations.touch(activation, self.now())
-            self.shard_calls[activation.shard] = self.shard_calls.get(activation.shard, 0) + 1
+            activation.counters.calls += 1
             activation.deliver(call)
             return
         try:
@@ -228,11 +229,12 @@ class Node:
             call.refuse(Moving())
             return
         activation = Activation(self, key, spec, shard=shard, epoch=epoch)
+        activation.counters = self.shard_counters.of(shard)
         activation.last_used = self.now()
         self.activations.add(activation)
         self.evacuation.add(activation)
         self.stats.activations += 1
-        self.shard_calls[shard] = self.shard_calls.get(shard, 0) + 1
+        activation.counters.calls += 1
         activation.deliver(call)
         activation.load()
 

@@ -24,6 +24,7 @@ from goverse.errors import GoverseError
 from goverse.limits import LOAD_PAUSE_S, LOADS_PER_S_MAX
 from goverse.ports.coordinator import Coordinator, Put
 from goverse_node.node import Node
+from goverse_node.runtime.shard_counters import ShardReader
 
 BUSIEST_MAX: Final = 8
 """Number of shards that a report names. The leader moves no more of one node's shards because of load in a round."""
@@ -56,15 +57,16 @@ class LoadMeter:
 
     def __init__(self, node: Node, gauges: Gauges) -> None:
         self._node = node
+        self._shards = ShardReader(node.shard_counters)
         self._gauges = gauges
         self._at: float | None = None
 
     def __call__(self, now: float) -> Load:
         """Return the load since the last call."""
-        calls, self._node.shard_calls = self._node.shard_calls, {}
+        grown = self._shards.read()
         elapsed_s = max(now - self._at, 1e-3) if self._at is not None else float("inf")
         self._at = now
-        rates = {shard: count / elapsed_s for shard, count in calls.items()}
+        rates = {shard: counts.calls / elapsed_s for shard, counts in grown.items()}
         busiest = {shard: round(rates[shard], 1) for shard in nlargest(BUSIEST_MAX, rates, key=rates.__getitem__)}
         return Load(
             len(self._node.activations),

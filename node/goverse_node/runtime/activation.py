@@ -64,6 +64,7 @@ from goverse_node.runtime.idempotency import Leaders
 from goverse_node.runtime.instance import Instance
 from goverse_node.runtime.output_gate import OutputGate
 from goverse_node.runtime.reentry import method_inside, waiting_turn
+from goverse_node.runtime.shard_counters import ShardCounters
 from goverse_node.runtime.state import State
 from goverse_node.runtime.store_answer import outcome, refusal
 from goverse_node.runtime.turn import Turn
@@ -112,6 +113,7 @@ class Activation:
         last_used: time of the last call, on the loop's clock.
         failure: the error with which its commits fail from now on, or None.
         shard, epoch: the object's shard, and the epoch under which its commits are made.
+        counters: the counters of the shard, shared with its other objects.
         vacating: True once it refuses new calls and leaves memory when the running turns have ended.
     """
 
@@ -119,6 +121,7 @@ class Activation:
         "_admitting",
         "_mailbox",
         "counted_bytes",
+        "counters",
         "epoch",
         "failure",
         "gate",
@@ -136,6 +139,7 @@ class Activation:
 
     state: State
     gate: OutputGate
+    counters: ShardCounters
 
     def __init__(
         self, host: Host[Activation], key: ObjectKey, spec: TypeSpec, *, shard: int = 0, epoch: int = 0
@@ -538,6 +542,7 @@ class Activation:
         if self.gate.tail is pending:
             self.gate.tail = None
         if error is None:
+            self.counters.committed_bytes += pending.size
             if self.phase is Phase.ACTIVE:  # before the answer, which may deliver the next call immediately
                 self.state.instance.commit_seq = commit_seq
             if pending.call is not None:

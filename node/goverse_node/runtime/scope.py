@@ -55,10 +55,12 @@ class CallingTurn(Protocol):
     """The turn that makes the calls.
 
     Attributes:
+        began: the start of its current step, on ``perf_counter``, moved by the time of other turns within it.
         waits_for: the objects that it has called and that have not answered.
         call_numbers: how many equal calls it has made, or None if it has made none.
     """
 
+    began: float
     request: Request
     readonly: bool
     deadline: float
@@ -147,7 +149,9 @@ class Scope:
         turn.waits_for = (*turn.waits_for, nested.key)
         try:
             # Run in a new context: timers and tasks that this call starts in the runtime must not keep the turn's alive
-            reply = await host.contexts.new().run(host.calls.submit, nested)
+            submitted = host.contexts.new().run(host.calls.submit, nested)
+            turn.began += perf_counter() - began  # the other object's turn may have run just now
+            reply = await submitted
             host.nested.record(nested.key.type, nested.method, reply.problem, perf_counter() - began)
             return reply
         finally:

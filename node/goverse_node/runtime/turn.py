@@ -20,6 +20,7 @@ import math
 from collections.abc import Awaitable, Coroutine, Generator
 from dataclasses import replace
 from functools import lru_cache
+from time import perf_counter
 from types import CoroutineType
 from typing import Any, Final, Protocol
 from weakref import ref
@@ -37,6 +38,7 @@ from goverse_node.runtime.group_commit import UNCHANGED
 from goverse_node.runtime.groups import single
 from goverse_node.runtime.method_errors import log_wrong_result, public_error
 from goverse_node.runtime.scope import CallHost, CallingObject, Scope
+from goverse_node.runtime.shard_counters import ShardCounters, measured
 from goverse_node.runtime.strays import Strays
 from goverse_node.runtime.turn_kinds import TurnKind
 
@@ -88,6 +90,8 @@ class TurnObject(CallingObject, Protocol):
     @property
     def epoch(self) -> int: ...
     @property
+    def counters(self) -> ShardCounters: ...
+    @property
     def state(self) -> TurnState: ...
 
     def finished(self, turn: Turn, body: bytes, error: GoverseError | None) -> None:
@@ -120,6 +124,7 @@ class Turn:
         expired: the error with which the turn was cancelled, or None. A result that it still returns has no effect.
         condemned: the error for a change that is not allowed, or None. The turn fails with it even if the method
             catches the exception.
+        began: the start of its current step, moved by the time of other turns within it; set by ``measured``.
         waits_for: the objects that it has called and that have not answered.
         call_numbers: how many equal calls it has made to other objects, or None if it has made none.
         started: True once its task has taken its first step.
@@ -130,6 +135,7 @@ class Turn:
     __slots__ = (
         "_context",
         "activation",
+        "began",
         "call",
         "call_numbers",
         "closed",
@@ -147,6 +153,8 @@ class Turn:
         "task",
         "waits_for",
     )
+
+    began: float
 
     def __init__(
         self, activation: TurnObject, kind: TurnKind, request: Request, method: MethodSpec | None, call: Call | None
@@ -330,17 +338,20 @@ class Turn:
             return
         scope = Scope(self)
         current_turn.set(scope)
+        began = perf_counter()
         try:
             value = method.function(target, **arguments)
             if method.is_async or (value.__class__ not in _PLAIN and _is_awaitable(value.__class__)):
                 self.task = asyncio.get_running_loop().create_task(self.drive(value, scope))
                 return
         except BaseException as error:
+            self.activation.counters.turn_s += perf_counter() - began
             current_turn.set(None)  # code that runs because of the answer is not part of the turn
             mark = ref(scope)
             del scope
             self._fail(error, mark)
             return
+        self.activation.counters.turn_s += perf_counter() - began
         current_turn.set(None)
         mark = ref(scope)
         del scope
@@ -358,10 +369,8 @@ class Turn:
         mark = ref(scope)
         del scope
         try:
-            if self.stepped:
-                value = await Stepped(self, coroutine)
-            else:
-                value = await coroutine
+            steps = Stepped(self, coroutine).__await__() if self.stepped else coroutine
+            value = await measured(steps, self)
         except BaseException as error:
             if isinstance(error, GeneratorExit) and not self._is_current():
                 raise  # the event loop is gone, and with it every waiter

@@ -45,12 +45,14 @@ async def test_a_node_measures_objects_calls_and_its_busiest_shards() -> None:
     async with TwinCluster(Tally, lease_ttl_s=30.0) as cluster:
         await cluster.join("a")
         await cluster.served("a")
-        meter = LoadMeter(cluster.hosts["a"].node, FixedGauges())
-        meter(100.0)
+        meter, other = (LoadMeter(cluster.hosts["a"].node, FixedGauges()) for _ in range(2))
+        for each in (meter, other):
+            each(100.0)
         for shard, calls in ((3, 20), (5, 60), (7, 1)):
             for _ in range(calls):
                 value(await cluster.call(Tally, f"shard#{shard}/t", "add"))
-        assert meter(110.0) == Load(3, 8.1, 0.8, 0.25, {5: 6.0, 3: 2.0})
+        for each in (meter, other):  # no reader takes figures from another one
+            assert each(110.0) == Load(3, 8.1, 0.8, 0.25, {5: 6.0, 3: 2.0})
         assert meter(120.0) == Load(3, 0.0, 0.8, 0.25, {})
 
 
