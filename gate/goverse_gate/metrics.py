@@ -17,6 +17,7 @@ from prometheus_client.samples import Exemplar
 from goverse.errors import AccessDenied
 from goverse.model.catalog import Catalog
 from goverse.model.frames import Problem
+from goverse.telemetry.series import Bucket, cumulated
 from goverse_gate.problems import STATUS
 
 BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -24,10 +25,6 @@ UNKNOWN: Final = "unknown"
 OPERATIONS: Final = ("create", "delete", "list", "read")
 
 _OUTCOMES: Final = frozenset({"success", "client_gone", *STATUS})
-
-
-Bucket = tuple[str, float] | tuple[str, float, Exemplar]
-"""The upper bound of a bucket, the number of requests up to it, and an exemplar if there is one."""
 
 
 class Tally:
@@ -85,18 +82,16 @@ class Series:
 def _histogram(tallies: Iterable[Tally]) -> tuple[list[Bucket], float]:
     """Return cumulative buckets, as Prometheus expects them, and the sum."""
     chosen = list(tallies)
-    total = 0
-    buckets: list[Bucket] = []
-    for index, bound in enumerate((*map(str, BUCKETS_S), "+Inf")):
-        total += sum(tally.buckets[index] for tally in chosen)
-        latest = _latest_exemplar(chosen, index)
-        buckets.append((bound, total) if latest is None else (bound, total, latest))
-    return buckets, sum(tally.sum_s for tally in chosen)
+    counts = [sum(column) for column in zip(*(tally.buckets for tally in chosen), strict=True)]
+    latest: dict[int, Exemplar] = {}
+    for index, found in (each for tally in chosen for each in (tally.exemplars or {}).items()):
+        if index not in latest or _at_s(found) >= _at_s(latest[index]):
+            latest[index] = found
+    return cumulated(map(str, BUCKETS_S), counts, latest), sum(tally.sum_s for tally in chosen)
 
 
-def _latest_exemplar(tallies: Iterable[Tally], index: int) -> Exemplar | None:
-    found = [tally.exemplars[index] for tally in tallies if tally.exemplars and index in tally.exemplars]
-    return max(found, key=lambda exemplar: float(exemplar.timestamp or 0), default=None)
+def _at_s(exemplar: Exemplar) -> float:
+    return float(exemplar.timestamp or 0)
 
 
 class GateMetrics(Collector):

@@ -152,7 +152,7 @@ class Scope:
             submitted = host.contexts.new().run(host.calls.submit, nested)
             turn.began += perf_counter() - began  # the other object's turn may have run just now
             reply = await submitted
-            host.nested.record(nested.key.type, nested.method, reply.problem, perf_counter() - began)
+            host.nested.record(nested, reply.problem, perf_counter() - began)
             return reply
         finally:
             left = list(turn.waits_for)

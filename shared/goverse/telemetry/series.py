@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.samples import Exemplar
+
+Bucket = tuple[str, float] | tuple[str, float, Exemplar]
+"""The upper bound of a bucket, the number of observations up to it, and the exemplar of one of them if there is one."""
 
 
 def gauge(name: str, help_text: str, value: float) -> Metric:
@@ -48,10 +52,15 @@ def size_histogram(name: str, help_text: str, label: str, sizes: Mapping[str, tu
     return made
 
 
-def cumulated(bounds: Iterable[str], counts: Sequence[int]) -> list[tuple[str, float]]:
-    """Return Prometheus buckets, each including all smaller ones; ``counts`` has one more entry than ``bounds``."""
-    total, buckets = 0, list[tuple[str, float]]()
-    for bound, count in zip((*bounds, "+Inf"), counts, strict=True):
+def cumulated(
+    bounds: Iterable[str], counts: Sequence[int], exemplars: Mapping[int, Exemplar] | None = None
+) -> list[Bucket]:
+    """Return Prometheus buckets, each including all smaller ones; ``counts`` has one more entry than ``bounds``.
+
+    ``exemplars`` has the exemplars of buckets, by index.
+    """
+    total, buckets, chosen = 0, list[Bucket](), exemplars or {}
+    for index, (bound, count) in enumerate(zip((*bounds, "+Inf"), counts, strict=True)):
         total += count
-        buckets.append((bound, total))
+        buckets.append((bound, total, chosen[index]) if index in chosen else (bound, total))
     return buckets

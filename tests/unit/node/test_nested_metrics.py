@@ -70,6 +70,22 @@ async def test_a_nested_call_is_counted_and_timed_by_the_type_and_method_that_it
         assert counts == {("Event", "confirm"): 3, ("Event", "refuse"): 1}
 
 
+@pytest.mark.requirement("OBS-1")
+async def test_the_sampled_trace_of_a_nested_call_is_an_exemplar() -> None:
+    sampled, other = (f"{number:032x}" for number in (1, 2))
+    async with bench(Order, Event) as hosted:
+        for trace, flags in ((sampled, "01"), (other, "00"), ("", "")):
+            traceparent = f"00-{trace}-{7:016x}-{flags}" if trace else ""
+            await hosted.finish(hosted.call(Order, "o1", "pay", {"event": "e"}, traceparent=traceparent))
+        found = [
+            sample.exemplar.labels
+            for family in NodeMetrics(hosted.node).collect()
+            for sample in family.samples
+            if sample.exemplar is not None
+        ]
+        assert found == [{"trace_id": sampled}]
+
+
 async def test_a_call_from_outside_is_no_nested_call() -> None:
     async with bench(Order, Event) as hosted:
         assert value(await hosted.finish(hosted.call(Event, "e", "confirm"))) == 1
