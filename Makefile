@@ -56,6 +56,7 @@ static: $(DEV_STAMP)
 	@scripts/install_system.sh nodejs # pyright runs on it
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --preview --select PLR0917 . # not yet stable
 	$(BIN)/python scripts/prose.py
 	$(BIN)/lint-imports
 	$(BIN)/mypy

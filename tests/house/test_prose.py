@@ -1,24 +1,20 @@
 """The prose check finds what it is for, and nothing in values or code."""
 
-import subprocess
-import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.tree import ROOT
+from tests.tree import ROOT, load_module
 
-SCRIPT = ROOT / "scripts" / "prose.py"
+PROSE = load_module(ROOT / "scripts" / "prose.py")
 WHO = "who" + "ever"
 
 
-def _check(path: Path, text: str) -> tuple[int, str]:
+def _check(path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     path.write_text(text, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(path)], check=False, capture_output=True, text=True, timeout=60
-    )
-    assert done.stderr == ""
-    return done.returncode, done.stdout
+    code: int = PROSE.main([str(path)])
+    return code, capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -32,12 +28,19 @@ def _check(path: Path, text: str) -> tuple[int, str]:
         ("a.py", 'def f() -> bool:\n    """Whether it is so."""\n    return True\n', 2),
         ("a.md", f"# Title\n\nIt serves {WHO} calls.\n", 3),
         ("a.yaml", f"# {WHO.capitalize()} calls\nkey: value\n", 1),
+        ("a.py", "x = 1  # TO" + "DO: two\n", 1),
+        ("a.sh", "set -e\nrm a |" + "| true\n", 2),
+        ("a.yaml", "a: 1\nb: [/ro" + "ot/a]\n", 2),
+        ("a.md", "# Title\n\n<<<" + "<<<< main\n", 3),
+        ("utils.py", "x = 1\n", 1),
     ],
 )
-def test_a_word_that_is_not_to_be_used_is_found(tmp_path: Path, name: str, text: str, line: int) -> None:
+def test_a_word_that_is_not_to_be_used_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, line: int
+) -> None:
     path = tmp_path / name
 
-    code, printed = _check(path, text)
+    code, printed = _check(path, text, capsys)
 
     assert code == 1
     assert printed.startswith(f"{path}:{line}: ")
@@ -56,5 +59,21 @@ def test_a_word_that_is_not_to_be_used_is_found(tmp_path: Path, name: str, text:
         ("a.md", "An event-driven system amends nothing.\n"),
     ],
 )
-def test_values_and_code_are_not_read(tmp_path: Path, name: str, text: str) -> None:
-    assert _check(tmp_path / name, text) == (0, "")
+def test_values_and_code_are_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str) -> None:
+    assert _check(tmp_path / name, text, capsys) == (0, "")
+
+
+@pytest.mark.parametrize(("lines", "found"), [(500, 0), (501, 1)])
+def test_a_module_of_the_product_is_not_too_long(lines: int, found: int) -> None:
+    rules = PROSE.Rules(tomllib.loads(PROSE.RULES.read_text(encoding="utf-8")))
+
+    assert len(list(rules.in_module("shared/goverse/new.py", "x = 1\n" * lines))) == found
+    assert list(rules.in_module("tests/unit/test_new.py", "x = 1\n" * lines)) == []
+
+
+def test_an_exception_for_a_module_that_is_not_long_is_found() -> None:
+    source = tomllib.loads(PROSE.RULES.read_text(encoding="utf-8"))
+    source["modules"]["longer"] = {"shared/goverse/new.py": "it is one idea"}
+
+    assert list(PROSE.Rules(source).in_module("shared/goverse/new.py", "x = 1\n" * 501)) == []
+    assert len(list(PROSE.Rules(source).in_module("shared/goverse/new.py", "x = 1\n" * 500))) == 1

@@ -197,10 +197,6 @@ def _owner(cluster: TwinCluster, object_id: str) -> str | None:
     return cluster.owners()[cluster.router.table.shard_of(key_of(Tally, object_id))]
 
 
-def test_there_are_more_shards_than_nodes() -> None:
-    assert SHARDS > 3
-
-
 @pytest.mark.requirement("CLU-1")
 async def test_a_router_is_ready_while_a_part_of_the_shards_is_served_and_says_which_part() -> None:
     async with TwinCluster(Tally, lease_ttl_s=600.0) as cluster:
