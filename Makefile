@@ -20,6 +20,9 @@ BENCH_ARGS ?=
 CHAOS_ARGS ?=
 CLUSTER_ARGS ?=
 
+# Free workers take tests from busy ones.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
+
 # The environment is rebuilt only if one of these files has changed.
 RECIPE := pyproject.toml constraints.txt scripts/environment.sh
 RUN_STAMP := $(VENV)/.installed-run
@@ -39,17 +42,20 @@ cluster: $(DEV_STAMP) ## Run APP on a cluster: etcd, PostgreSQL, 3 nodes and 2 g
 	@exec $(BIN)/python scripts/cluster.py $(APP) --port $(PORT) $(if $(WEB),--web $(WEB)) $(CLUSTER_ARGS)
 
 .PHONY: test
-test: $(DEV_STAMP) ## Run all tests (PYTEST_ARGS="-k wal" selects some, TEST_PROCESSES)
+test: $(DEV_STAMP) ## Run the quick tests, which start no process (PYTEST_ARGS="-k wal" selects some, TEST_PROCESSES)
+	$(PYTEST) -m "not system and not deploy" $(PYTEST_ARGS)
+
+.PHONY: test-system
+test-system: $(DEV_STAMP) ## Run the tests with real processes, servers and browsers, and long runs of the properties
 	@scripts/install_system.sh chromium curl etcd-server faketime nginx nodejs npm pgbouncer postgresql
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(PYTEST) -m "(system or hypothesis) and not deploy" --hypothesis-profile=thorough $(PYTEST_ARGS)
 
 .PHONY: pythons
 pythons: ## Run the quick tests under every supported Python that is installed (PYTHONS="3.12 3.14" requires these)
-	@scripts/install_system.sh curl etcd-server faketime nginx nodejs npm pgbouncer postgresql
 	@PYTHONS="$(PYTHONS)" scripts/pythons.sh $(PYTEST_ARGS)
 
 .PHONY: check
-check: static test ## Run everything that a change must pass, as CI does
+check: static test-system test ## Run everything that a change must pass, as CI does
 
 .PHONY: static
 static: $(DEV_STAMP)

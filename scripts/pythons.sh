@@ -13,7 +13,7 @@ range=$(sed -n 's/^requires-python = ">=3\.\([0-9]*\),<3\.\([0-9]*\)"$/\1 \2/p' 
 read -r oldest beyond <<<"$range"
 
 tests=("$@")
-[ ${#tests[@]} -gt 0 ] || tests=(tests/unit tests/contract sample-app)
+[ ${#tests[@]} -gt 0 ] || tests=(tests/unit tests/contract sample-app -m "not system and not deploy")
 
 # Print the program of a version: the newest in pyenv, or else the one on the path whose version matches.
 find_python() {

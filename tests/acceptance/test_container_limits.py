@@ -43,7 +43,6 @@ def limit(tmp_path: Path) -> Iterator[Limit]:
         yield made
 
 
-@pytest.mark.slow
 @pytest.mark.requirement("OPS-7", "OBJ-5")
 def test_a_node_at_its_memory_limit_answers_everything_and_is_not_killed(limit: Limit, database: str) -> None:
     """The objects take three times the limit, and the configured bound is too high, so only measured memory counts.

@@ -142,7 +142,6 @@ def server_collector() -> Iterator[None]:
     gc.set_threshold(*before)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("server_collector")
 @pytest.mark.requirement("OBJ-5", "OBJ-3")
 async def test_a_million_objects_answer_behind_a_bound_of_fifty_thousand(tmp_path: Path) -> None:

@@ -109,7 +109,6 @@ def read_some(process: subprocess.Popen[bytes], chance: random.Random) -> list[b
 
 
 @pytest.mark.chaos
-@pytest.mark.slow
 @pytest.mark.requirement("DUR-1", "DUR-2", "WAL-1", "WAL-2")
 async def test_nothing_acknowledged_is_lost_or_doubled_over_many_kills(tmp_path: Path) -> None:
     seed = int(os.environ.get("GOVERSE_TEST_SEED", random.SystemRandom().randrange(1 << 32)))

@@ -62,7 +62,6 @@ async def _destroy(dsn: str) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.slow
 @pytest.mark.requirement("OPS-6", "DUR-2")
 @pytest.mark.parametrize("later", [False, True], ids=["dumped last", "dumped before further calls and moves"])
 async def test_a_destroyed_database_is_restored_from_its_dump(tmp_path: Path, later: bool) -> None:
@@ -98,7 +97,6 @@ async def test_a_destroyed_database_is_restored_from_its_dump(tmp_path: Path, la
 
 
 @pytest.mark.chaos
-@pytest.mark.slow
 @pytest.mark.requirement("DUR-1", "DUR-2")
 async def test_a_restore_under_running_nodes_is_noticed_by_all_of_them(tmp_path: Path) -> None:
     dump = str(tmp_path / "postgres.partial")

@@ -167,7 +167,6 @@ async def kill_often(server: Server, callers: Callers, chance: random.Random) ->
 
 
 @pytest.mark.chaos
-@pytest.mark.slow
 @pytest.mark.requirement("DUR-1", "DUR-2", "WAL-1", "WAL-2")
 async def test_no_acknowledged_call_is_lost_or_applied_twice_over_a_hundred_kills(tmp_path: Path) -> None:
     seed = int(os.environ.get("GOVERSE_TEST_SEED", random.SystemRandom().randrange(1 << 32)))

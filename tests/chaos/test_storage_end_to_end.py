@@ -73,7 +73,6 @@ async def until_ready(url: str) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", kinds())
 @pytest.mark.requirement("DUR-1", "WAL-1", "GATE-1")
 async def test_a_full_disk_is_a_clear_refusal_and_passes_without_loss(tmp_path: Path, kind: str) -> None:

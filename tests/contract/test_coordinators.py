@@ -1,10 +1,8 @@
 """The contract of the coordinator port, run on every implementation."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from goverse.etcd.coordinator import EtcdCoordinator
 from goverse.etcd.options import Endpoint, EtcdOptions
@@ -13,13 +11,7 @@ from goverse.ports.coordinator import Coordinator
 from goverse.ports.memory_coordinator import MemoryCoordinator
 from goverse.ports.memory_keys import MemoryKeys
 from goverse.testing.coordinator_contract import CoordinatorContract
-from tests.etcd_server import EtcdCluster, etcd_cluster
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EtcdCluster]:
-    async with etcd_cluster(tmp_path_factory.mktemp("etcd")) as cluster:
-        yield cluster
+from tests.etcd_server import EtcdCluster
 
 
 @pytest.mark.requirement("CLU-12")
@@ -57,8 +49,8 @@ class TestMemoryCoordinatorThatIsSlow(TestMemoryCoordinator):
 @pytest.mark.requirement("CLU-1")
 class TestEtcdCoordinator(CoordinatorContract):
     @pytest.fixture(autouse=True)
-    def etcd(self, server: EtcdCluster) -> None:
-        self.server = server
+    def etcd(self, etcd_server: EtcdCluster) -> None:
+        self.server = etcd_server
 
     async def make_coordinator(self) -> Coordinator:
         return EtcdCoordinator(EtcdOptions(endpoints=tuple(map(Endpoint.parse, self.server.urls))))

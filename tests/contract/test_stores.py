@@ -1,20 +1,17 @@
 """The contracts of the store and authority ports, run on every implementation."""
 
 import asyncio
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from benchmarks.postgres import postgres
 from goverse.ports.clock import ManualClock
 from goverse.ports.store import Store
 from goverse.testing.authority_contract import AuthorityContract, AuthorityStore
 from goverse.testing.store_contract import StoreContract
 from goverse_node.stores.memory import MemoryStore
-from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.store import PostgresStore
 from goverse_node.stores.wal.store import WalStore
@@ -67,23 +64,6 @@ class TestWalStoreThatStartsFromASnapshot(TestWalStore):
         await store.snapshot()
         await store.trim()
         return await super().restart(store)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The data source name of a PostgreSQL server for this module."""
-    with postgres(Path("/var/tmp")) as (dsn, _):
-        yield dsn
-
-
-@pytest.fixture
-async def database(server: str) -> str:
-    """The data source name of a database with an empty schema."""
-    connection = await asyncpg.connect(server)
-    await connection.execute("DROP SCHEMA IF EXISTS goverse CASCADE")
-    await schema.migrate(connection)
-    await connection.close()
-    return server
 
 
 class ServerClock(ManualClock):

@@ -17,7 +17,7 @@ from tests.deploy.engine import Engine
 from tests.deploy.kubelet import NOTHING, await_end, confinement, until
 from tests.etcd_server import etcd_cluster
 
-pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.requirement("OPS-1")]
+pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OPS-1")]
 
 CONFINED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host", "--pull=never")
 

@@ -21,7 +21,7 @@ from benchmarks.ports import free_ports
 from tests.cluster_processes import PATIENCE_S, Processes, Shape, cluster
 from tests.tree import ROOT
 
-pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OBS-4"), pytest.mark.slow]
+pytestmark = [pytest.mark.deploy, pytest.mark.requirement("OBS-4")]
 
 FILES = ROOT / "helm" / "goverse" / "files"
 NAMESPACE = "objects"

@@ -172,7 +172,6 @@ def inside(processes: Processes) -> Any:
     return execute
 
 
-@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 async def test_before_an_upgrade_a_healthy_cluster_passes_and_problems_are_reported(
     api: ApiServer, processes: Processes, capsys: pytest.CaptureFixture[str]
@@ -193,7 +192,6 @@ async def test_before_an_upgrade_a_healthy_cluster_passes_and_problems_are_repor
     assert not [path for method, path in api.asked if method != "GET"], "a check changes nothing"
 
 
-@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_release_is_validated_with_its_metrics_and_a_call(
     api: ApiServer, processes: Processes, capsys: pytest.CaptureFixture[str]
@@ -222,7 +220,6 @@ def image_of_the_nodes(api: ApiServer) -> str:
     return str(api.objects["statefulsets", "goverse-node"]["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
-@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_release_is_deployed_and_then_upgraded_by_helm(
     tmp_path: Path, processes: Processes, release: str, capsys: pytest.CaptureFixture[str]
@@ -269,7 +266,6 @@ def unpacked(folder: Path) -> dict[str, str]:
         return {name: file.read().decode() for name, file in files.items() if file is not None}
 
 
-@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_bundle_has_what_is_needed_and_no_secret(
     api: ApiServer, processes: Processes, tmp_path: Path, capsys: pytest.CaptureFixture[str]

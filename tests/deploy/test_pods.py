@@ -24,7 +24,7 @@ from tests.deploy.kubelet import NOTHING, confinement, until
 from tests.deploy.pod_cluster import SERVICE, PodCluster, pod_cluster
 from tests.deploy.policies import COMPONENT, Edge, edges
 
-pytestmark = [pytest.mark.deploy, pytest.mark.slow]
+pytestmark = [pytest.mark.deploy]
 
 COUNTERS = 24
 LANES = 4

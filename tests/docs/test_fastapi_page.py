@@ -135,7 +135,6 @@ async def test_the_provider_is_asked_to_retry_if_the_gate_does_not_respond(
     assert answer.status_code == 503
 
 
-@pytest.mark.slow
 @pytest.mark.requirement("DOC-2")
 def test_the_commands_of_the_page_work_as_written(tmp_path: Path) -> None:
     ports = {"8000": str(free_port()), "8080": str(free_port())}

@@ -16,7 +16,6 @@ from tests.tree import ROOT
 PAGE = ROOT / "docs" / "guide" / "own-project.md"
 
 
-@pytest.mark.slow
 @pytest.mark.requirement("DOC-2", "AGT-4")
 def test_the_commands_of_the_page_work_as_written(tmp_path: Path) -> None:
     port, projects = str(free_port()), tmp_path / "projects"

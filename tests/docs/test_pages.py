@@ -49,7 +49,7 @@ def _skips() -> set[str]:
     return {step.argument for page in PAGES for step in read_document(page) if step.mode is Mode.SKIP}
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.requirement("DOC-1", "QUA-1")
 @pytest.mark.parametrize("page", PAGES, ids=shown)
 def test_the_commands_of_a_page_work_as_written(page: Path, copy: Path) -> None:

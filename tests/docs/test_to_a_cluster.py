@@ -30,7 +30,6 @@ def _adapted(dsn: str, etcd: str) -> Callable[[str], str]:
     return adapt
 
 
-@pytest.mark.slow
 @pytest.mark.requirement("DOC-2", "DUR-9")
 async def test_the_way_from_one_machine_to_a_cluster_works_as_the_page_shows_it(tmp_path: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")

@@ -51,6 +51,7 @@ def test_the_compatibility_page_lists_every_version() -> None:
     assert ", ".join(_admitted()) in (ROOT / "docs/guide/compatibility.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.system
 def test_an_environment_is_refused_for_a_version_that_is_not_admitted(tmp_path: Path) -> None:
     older = tmp_path / "python3.10"
     older.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.10.0" || exit 1\n', encoding="ascii")
@@ -63,12 +64,14 @@ def test_an_environment_is_refused_for_a_version_that_is_not_admitted(tmp_path: 
     assert not (tmp_path / "venv").exists()
 
 
+@pytest.mark.system
 def test_a_version_that_was_asked_for_must_be_found(tmp_path: Path) -> None:
     ran = _run("scripts/pythons.sh", PYTHONS="3.99", PYENV_ROOT=str(tmp_path))
 
     assert (ran.returncode, ran.stderr) == (2, "Python 3.99 was requested but not found.\n")
 
 
+@pytest.mark.system
 def test_finding_no_version_is_a_failure(tmp_path: Path) -> None:
     """With an empty PATH and an empty pyenv, the verb must not report success although it tested nothing."""
     tools = tmp_path / "bin"
@@ -82,6 +85,7 @@ def test_finding_no_version_is_a_failure(tmp_path: Path) -> None:
     assert ran.stderr == f"No Python from {_admitted()[0]} to {_admitted()[-1]} was found.\n"
 
 
+@pytest.mark.system
 def test_the_versions_that_are_not_installed_are_listed(tmp_path: Path) -> None:
     """One version is found, but its environment cannot be created. The others are not installed."""
     tools, found = tmp_path / "bin", tmp_path / "versions" / "3.12.9" / "bin" / "python"

@@ -18,8 +18,8 @@ from goverse_node.runtime.activation import Activation
 from goverse_node.runtime.turn import Turn
 from goverse_node.stores.memory import MemoryStore
 from tests.nodes import bench, code, value
+from tests.tiers import forms
 
-CYCLES = 50_000
 BATCH = 1_000
 
 
@@ -52,14 +52,14 @@ def _close_all(node: Node) -> None:
         activation.close()
 
 
-@pytest.mark.slow
 @pytest.mark.requirement("OBJ-5")
-async def test_many_cycles_of_activation_and_passivation_leave_nothing_behind() -> None:
+@pytest.mark.parametrize("cycles", forms(quick=4_000, system=50_000))
+async def test_many_cycles_of_activation_and_passivation_leave_nothing_behind(cycles: int) -> None:
     store = MemoryStore()
     await store.open()
     node = Node(Registry([Visitor]), store, options=NodeOptions(activations_max=BATCH // 2))
     await node.start()
-    for first in range(0, CYCLES, BATCH):
+    for first in range(0, cycles, BATCH):
         requests = [
             Request(
                 Operation.CALL,
@@ -83,7 +83,7 @@ async def test_many_cycles_of_activation_and_passivation_leave_nothing_behind() 
     assert not any(node.activations._queues.values())
     assert (node.deadlines.running, node.deadlines.waiting) == ({}, {})
     assert node.stats.inflight == 0
-    assert node.stats.activations == node.stats.passivations >= CYCLES
+    assert node.stats.activations == node.stats.passivations >= cycles
     gc.collect()
     assert [one for one in gc.get_objects() if isinstance(one, Activation) and one.host is node] == []
     total = 0
@@ -92,7 +92,7 @@ async def test_many_cycles_of_activation_and_passivation_leave_nothing_behind() 
         assert stored is not None
         assert stored.state is not None
         total += orjson.loads(stored.state)["visits"]
-    assert total == CYCLES
+    assert total == cycles
     await node.stop()
     await store.close()
 

@@ -14,8 +14,7 @@ from goverse_node.runtime.output_gate import OutputGate
 from goverse_node.runtime.state import State
 from tests.integration.turn_programs import CAUSES, OBJECTS, Action, Log, Run, WatchedStore
 from tests.nodes import bench
-
-pytestmark = pytest.mark.slow
+from tests.tiers import examples
 
 PAUSES = st.integers(0, 4)
 TARGETS = st.sampled_from(OBJECTS)
@@ -99,7 +98,7 @@ def quiet() -> Any:
 PROGRAMS = settings(
     derandomize=True,
     print_blob=True,
-    max_examples=400,
+    max_examples=examples(50),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
@@ -113,7 +112,7 @@ def test_programs_keep_every_promise(program: list[Action]) -> None:
 
 
 @pytest.mark.requirement("OBJ-2", "OBJ-5", "OBJ-8", "OBJ-9", "DUR-1", "DUR-2", "GATE-6")
-@settings(PROGRAMS, max_examples=60)
+@settings(PROGRAMS, max_examples=examples(8))
 @given(st.lists(SLOW_ACTIONS, min_size=5, max_size=40))
 def test_programs_with_deadlines_and_restarts_keep_every_promise(program: list[Action]) -> None:
     note(str(program))
@@ -121,7 +120,7 @@ def test_programs_with_deadlines_and_restarts_keep_every_promise(program: list[A
 
 
 @pytest.mark.requirement("OBJ-5", "GATE-9")
-@settings(PROGRAMS, max_examples=100)
+@settings(PROGRAMS, max_examples=examples(12))
 @given(st.lists(ACTIONS, min_size=8, max_size=60))
 def test_programs_keep_every_promise_where_memory_and_queues_are_short(program: list[Action]) -> None:
     note(str(program))

@@ -14,7 +14,6 @@ def verdicts() -> dict[str, Verdict]:
     return try_bugs(list(BUGS.values()))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_found(name: str, verdicts: dict[str, Verdict]) -> None:
     assert verdicts[name].fault is None, verdicts[name].fault

@@ -23,6 +23,7 @@ from tests.planted import PATIENCE_S, Planted, planted_bugs
 from tests.tree import ROOT
 
 RUN_S_MAX: Final = 60.0  # of one test
+_PROFILE: Final = ("--hypothesis-profile", "thorough")  # a property must find its bug; seconds do not matter
 _NAMES: Final = "GOVERSE_PLANTED"
 _RESULTS: Final = "GOVERSE_PLANTED_RESULTS"
 
@@ -48,7 +49,20 @@ def try_bugs(bugs: Sequence[Planted]) -> dict[str, Verdict]:
         results = Path(directory, "results.json")
         files = sorted({bug.found_by.partition("::")[0] for bug in bugs})
         ended = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", __name__, "-p", "no:cacheprovider", "-q", "-m", "", *files],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-p",
+                __name__,
+                "-p",
+                "no:cacheprovider",
+                "-q",
+                "-m",
+                "",
+                *_PROFILE,
+                *files,
+            ],
             cwd=ROOT,
             env={**os.environ, _NAMES: ",".join(bug.name for bug in bugs), _RESULTS: str(results)},
             capture_output=True,

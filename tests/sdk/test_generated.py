@@ -88,7 +88,6 @@ def test_the_committed_document_is_that_of_the_sample_application() -> None:
     assert exported.stdout == DOCUMENT.read_text(encoding="utf-8"), "write it again: make sdk"
 
 
-@pytest.mark.slow
 def test_a_type_checker_knows_types_methods_arguments_and_results(written: Path) -> None:
     used = _checked(written.parent, USE)
     assert used.returncode == 0, used.stdout

@@ -193,7 +193,6 @@ def test_the_error_for_an_invalid_url_does_not_show_its_password(url: str) -> No
     assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.slow
 async def test_calls_during_a_kill_and_a_restart_take_effect_once(tmp_path: Path) -> None:
     application(tmp_path, APP)
     with dev(tmp_path, "app.py", "--no-reload") as first:

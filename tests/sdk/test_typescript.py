@@ -16,7 +16,7 @@ from tests.integration.cli.processes import Dev, application, dev
 from tests.sdk.test_live import APP
 from tests.tree import ROOT
 
-pytestmark = [pytest.mark.requirement("GATE-2"), pytest.mark.slow]
+pytestmark = [pytest.mark.requirement("GATE-2")]
 
 CLIENT = ROOT / "openapi" / "typescript"
 TESTS = Path(__file__).parent / "typescript"

@@ -5,6 +5,8 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 from benchmarks.ports import free_port, free_ports
 from tests.tree import ROOT
 
@@ -19,6 +21,7 @@ def test_ports_are_distinct_free_and_below_the_ephemeral_range() -> None:
             server.bind(("127.0.0.1", port))
 
 
+@pytest.mark.system
 def test_a_reserved_port_is_not_given_to_another_process() -> None:
     """The other process tries to reserve that very port, although no server listens on it."""
     code = "import sys; from benchmarks import ports; ports._PORTS = [int(sys.argv[1])]; print(ports.free_port())"

@@ -1,6 +1,7 @@
 """Requirements and tests stay in step, in both directions."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.tree import ROOT, python_files
 SAMPLE = """
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.requirement("MOD-1")]
+pytestmark = [pytest.mark.chaos, pytest.mark.requirement("MOD-1")]
 
 @pytest.mark.requirement("FUN-1", "FUN-2")
 async def test_function(): ...
@@ -39,6 +40,7 @@ def _sample(folder: Path, text: str) -> Path:
     return path
 
 
+@cache
 def _carried() -> list[Mark]:
     tests = [path for path in python_files("tests", "sample-app") if path.name.startswith("test_")]
     return marks_in(path.relative_to(ROOT) for path in tests)

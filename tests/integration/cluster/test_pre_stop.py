@@ -21,7 +21,7 @@ from goverse.ports.coordinator import Changed, Deleted
 from tests.cluster_processes import PATIENCE_S, Processes, Shape, cluster
 from tests.service_account import OWNER, ServiceAccount, service_account, stateful_set
 
-pytestmark = [pytest.mark.slow, pytest.mark.requirement("OPS-2", "OPS-4")]
+pytestmark = [pytest.mark.requirement("OPS-2", "OPS-4")]
 
 
 @pytest.fixture

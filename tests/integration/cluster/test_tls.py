@@ -19,7 +19,7 @@ from tests.certificates import Authority
 from tests.cluster_processes import COUNTERS, Processes, Shape, cluster
 from tests.load import Load
 
-pytestmark = [pytest.mark.requirement("SEC-3"), pytest.mark.slow]
+pytestmark = [pytest.mark.requirement("SEC-3")]
 
 
 @pytest.fixture

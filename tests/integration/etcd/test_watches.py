@@ -11,7 +11,7 @@ import pytest
 from goverse.errors import Unavailable
 from goverse.ports.coordinator import Changed, Coordinator, KeyEntry, Put
 from goverse.testing.coordinator_harness import put
-from tests.etcd_server import etcd_cluster
+from tests.etcd_server import EtcdCluster, etcd_cluster
 from tests.integration.etcd.clients import client_of, following, until
 from tests.loop_time import LoopTime
 from tests.tcp_proxy import Way, proxy_to
@@ -22,8 +22,8 @@ BURST = 6_000
 WRITERS = 50
 
 
-async def test_a_burst_arrives_completely_once_and_in_order(tmp_path: Path) -> None:
-    async with etcd_cluster(tmp_path) as cluster, client_of(cluster.urls) as client:
+async def test_a_burst_arrives_completely_once_and_in_order(etcd: EtcdCluster) -> None:
+    async with client_of(etcd.urls) as client:
         async with following(client, "/n/") as follower:
             revisions = await burst(client)
             await until(lambda: len(follower.log) >= BURST)
@@ -44,11 +44,10 @@ async def burst(client: Coordinator) -> list[int]:
     return sorted(revision for revisions in written for revision in revisions)
 
 
-async def test_constantly_broken_connections_lose_and_double_nothing(tmp_path: Path) -> None:
+async def test_constantly_broken_connections_lose_and_double_nothing(etcd: EtcdCluster) -> None:
     async with (
-        etcd_cluster(tmp_path) as cluster,
-        proxy_to(cluster.members[0].port) as proxy,
-        client_of(cluster.urls) as writer,
+        proxy_to(etcd.members[0].port) as proxy,
+        client_of(etcd.urls) as writer,
         client_of([f"http://127.0.0.1:{proxy.port}"]) as client,
         following(client, "/n/") as follower,
     ):
@@ -65,8 +64,8 @@ async def test_constantly_broken_connections_lose_and_double_nothing(tmp_path: P
         assert follower.reloads == 0
 
 
-async def test_a_large_write_arrives_in_one_piece_although_etcd_sends_fragments(tmp_path: Path) -> None:
-    async with etcd_cluster(tmp_path) as cluster, client_of(cluster.urls) as client:
+async def test_a_large_write_arrives_in_one_piece_although_etcd_sends_fragments(etcd: EtcdCluster) -> None:
+    async with client_of(etcd.urls) as client:
         start = (await client.read("/n/")).revision
         for _ in range(4):
             await client.write([], [Put(f"/n/{number}", bytes(8_000)) for number in range(128)])
@@ -81,11 +80,10 @@ async def test_a_large_write_arrives_in_one_piece_although_etcd_sends_fragments(
         assert all(len(one.changes) % 128 == 0 for one in news)
 
 
-async def test_history_that_is_compacted_while_a_watch_is_cut_off_is_read_again(tmp_path: Path) -> None:
+async def test_history_that_is_compacted_while_a_watch_is_cut_off_is_read_again(etcd: EtcdCluster) -> None:
     async with (
-        etcd_cluster(tmp_path) as cluster,
-        proxy_to(cluster.members[0].port) as proxy,
-        client_of(cluster.urls) as writer,
+        proxy_to(etcd.members[0].port) as proxy,
+        client_of(etcd.urls) as writer,
         client_of([f"http://127.0.0.1:{proxy.port}"]) as client,
         following(client, "/n/") as follower,
     ):
@@ -96,7 +94,7 @@ async def test_history_that_is_compacted_while_a_watch_is_cut_off_is_read_again(
             for number in range(20):
                 await put(writer, "/n/x", b"unseen %d" % number)
             await writer.write([], [Put(f"/n/{round_number}", b"")])
-            await cluster.compact()
+            await etcd.compact()
             proxy.release()
             await until(lambda done=round_number + 1: follower.reloads == done)  # type: ignore[misc]
 
@@ -128,14 +126,13 @@ async def until_seen(state: dict[str, KeyEntry], revision: int) -> None:
 
 
 async def test_an_idle_watch_stays_on_its_stream(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    etcd: EtcdCluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO", "goverse.etcd")
     async with (
-        etcd_cluster(tmp_path) as cluster,
-        proxy_to(cluster.members[0].port) as proxy,
+        proxy_to(etcd.members[0].port) as proxy,
         client_of([f"http://127.0.0.1:{proxy.port}"], ask_s=10.0, silence_s_max=60.0) as client,
-        client_of(cluster.urls) as writer,
+        client_of(etcd.urls) as writer,
         following(client, "/n/") as follower,
     ):
         await until_seen(follower.state, await put(writer, "/n/x", b"1"))
@@ -145,7 +142,7 @@ async def test_an_idle_watch_stays_on_its_stream(
             heard = proxy.passed_bytes[Way.BACK]
             await time.advance(10.0)
             await until(partial(lambda heard: proxy.passed_bytes[Way.BACK] > heard, heard))
-        await cluster.compact()
+        await etcd.compact()
         await until_seen(follower.state, await put(writer, "/n/x", b"2"))
 
         assert proxy.streams_begun == 1
@@ -154,11 +151,10 @@ async def test_an_idle_watch_stays_on_its_stream(
         assert follower.reloads == 0
 
 
-async def test_a_write_whose_reply_was_cut_off_took_effect_once_or_not(tmp_path: Path) -> None:
+async def test_a_write_whose_reply_was_cut_off_took_effect_once_or_not(etcd: EtcdCluster) -> None:
     async with (
-        etcd_cluster(tmp_path) as cluster,
-        proxy_to(cluster.members[0].port) as proxy,
-        client_of(cluster.urls) as observer,
+        proxy_to(etcd.members[0].port) as proxy,
+        client_of(etcd.urls) as observer,
         client_of([f"http://127.0.0.1:{proxy.port}"]) as client,
         following(observer, "/n/") as follower,
     ):

@@ -126,6 +126,7 @@ async def behind_nginx(gate: Serving, folder: Path, port: int) -> AsyncIterator[
         await process.wait()
 
 
+@pytest.mark.system
 async def test_a_site_behind_nginx_with_its_defaults_does_not_expose_administration(tmp_path: Path) -> None:
     async with (
         serving() as gate,

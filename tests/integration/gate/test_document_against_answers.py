@@ -16,7 +16,6 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 SEED = "20261121"
 
 
-@pytest.mark.slow
 @pytest.mark.requirement("GATE-1")
 async def test_no_server_error_and_no_undocumented_answer(tmp_path: Path) -> None:
     async with serving_node() as client:

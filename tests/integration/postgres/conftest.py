@@ -1,4 +1,4 @@
-"""Fixtures: a PostgreSQL server for each test."""
+"""Fixture: a PostgreSQL server for a test that stops it or changes its settings. Others use ``database``."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

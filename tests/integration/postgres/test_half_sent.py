@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
 
-import asyncpg
 import pytest
 
-from benchmarks.postgres import postgres
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord
 from goverse.ports.store import Conflict
-from goverse_node.stores.postgres import schema, vigil
+from goverse_node.stores.postgres import vigil
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.store import PostgresStore
 
@@ -75,24 +72,14 @@ class Cutter:
                 await writer.wait_closed()
 
 
-@pytest.fixture
-async def dsn() -> AsyncIterator[str]:
-    """The DSN of a database with our schema."""
-    with postgres(Path("/var/tmp")) as (found, _):
-        connection = await asyncpg.connect(found)
-        await schema.migrate(connection)
-        await connection.close()
-        yield found
-
-
 def change(version: int, epoch: int) -> CommitRecord:
     return CommitRecord(KEY, version - 1, version, b"%d" % version, 1, 0, shard=SHARD, epoch=epoch)
 
 
 @pytest.fixture
-async def cutter(dsn: str) -> AsyncIterator[Cutter]:
+async def cutter(database: str) -> AsyncIterator[Cutter]:
     """A proxy to the server, listening at its ``port``."""
-    found = Cutter(_port(dsn))
+    found = Cutter(_port(database))
     way = await asyncio.start_server(found.meet, "127.0.0.1", 0)
     found.port = way.sockets[0].getsockname()[1]
     yield found
@@ -101,10 +88,10 @@ async def cutter(dsn: str) -> AsyncIterator[Cutter]:
 
 
 @pytest.fixture
-async def first(dsn: str, cutter: Cutter, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PostgresStore]:
+async def first(database: str, cutter: Cutter, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PostgresStore]:
     """A store that is cut off in its second commit."""
     monkeypatch.setattr(vigil, "LOOK_S", 3_600.0)  # otherwise such a look could be cut off instead of the commit
-    store = PostgresStore(PostgresOptions(dsn=dsn.replace(f":{_port(dsn)}/", f":{cutter.port}/")), owner="n1")
+    store = PostgresStore(PostgresOptions(dsn=_through(cutter, database)), owner="n1")
     await store.open()
     assert await store.claim([SHARD], "n1") == {SHARD: 1}
     assert isinstance((await store.commit([change(1, 1)]))[0], int)
@@ -115,9 +102,9 @@ async def first(dsn: str, cutter: Cutter, monkeypatch: pytest.MonkeyPatch) -> As
 
 @pytest.mark.requirement("CLU-2", "CLU-9", "DUR-1")
 async def test_the_shards_of_a_node_that_was_cut_off_in_a_commit_move_to_another(
-    dsn: str, cutter: Cutter, first: PostgresStore
+    database: str, cutter: Cutter, first: PostgresStore
 ) -> None:
-    second = PostgresStore(PostgresOptions(dsn=dsn), owner="n2")
+    second = PostgresStore(PostgresOptions(dsn=database), owner="n2")
     await second.open()
     lost = asyncio.create_task(first.commit([change(2, 1)]))
     await asyncio.wait_for(cutter.cut.wait(), PATIENCE_S)
@@ -146,10 +133,10 @@ async def test_a_node_that_was_cut_off_in_a_commit_continues_over_another_connec
 
 
 async def test_a_store_that_was_cut_off_in_a_look_closes_and_leaves_no_task(
-    dsn: str, cutter: Cutter, monkeypatch: pytest.MonkeyPatch
+    database: str, cutter: Cutter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vigil, "LOOK_S", 0.01)
-    store = PostgresStore(PostgresOptions(dsn=dsn.replace(f":{_port(dsn)}/", f":{cutter.port}/")), owner="n1")
+    store = PostgresStore(PostgresOptions(dsn=_through(cutter, database)), owner="n1")
     await store.open()
     cutter.armed = True
     await asyncio.wait_for(cutter.cut.wait(), PATIENCE_S)
@@ -158,6 +145,10 @@ async def test_a_store_that_was_cut_off_in_a_look_closes_and_leaves_no_task(
         while names := {task.get_name() for task in asyncio.all_tasks()} & {"goverse-postgres-vigil"}:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert not names
+
+
+def _through(cutter: Cutter, dsn: str) -> str:
+    return dsn.replace(f":{_port(dsn)}/", f":{cutter.port}/")
 
 
 def _port(dsn: str) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from benchmarks.postgres import Server
 from goverse.errors import Unavailable
 from goverse.model.keys import ObjectKey, router_key
 from goverse.model.records import CommitRecord, StoredReply
@@ -27,19 +26,19 @@ PATIENCE_S = 20.0  # below the timeout of a statement: an operation that waits f
 
 
 @pytest.fixture
-async def store(running: Server) -> AsyncIterator[PostgresStore]:
+async def store(database: str) -> AsyncIterator[PostgresStore]:
     """An open store."""
-    opened = PostgresStore(PostgresOptions(dsn=running.dsn))
+    opened = PostgresStore(PostgresOptions(dsn=database))
     await opened.open()
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-async def dump(running: Server, store: PostgresStore) -> AsyncIterator[Any]:
+async def dump(database: str, store: PostgresStore) -> AsyncIterator[Any]:
     """A connection with an open transaction that has read all tables."""
     today = int(time.time()) // DAY_S
-    connection = await asyncpg.connect(running.dsn)
+    connection = await asyncpg.connect(database)
     await connection.execute(
         f"CREATE TABLE goverse.changes_{today - 30} PARTITION OF goverse.changes "
         f"FOR VALUES FROM ({today - 30}) TO ({today - 29})"
@@ -91,8 +90,8 @@ async def test_calls_go_on_while_partitions_wait_for_a_dump(store: PostgresStore
     assert await store.recall(KEY, router_key(ROUTER, 1)) is not None
 
 
-async def test_a_node_starts_while_partitions_wait_for_a_dump(running: Server, dump: Any) -> None:
-    store = PostgresStore(PostgresOptions(dsn=running.dsn))
+async def test_a_node_starts_while_partitions_wait_for_a_dump(database: str, dump: Any) -> None:
+    store = PostgresStore(PostgresOptions(dsn=database))
     await asyncio.wait_for(store.open(), PATIENCE_S)
     assert store.health().ready
     await store.close()

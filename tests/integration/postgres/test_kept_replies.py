@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from benchmarks.postgres import Server
 from goverse import Object, call
 from goverse.objects.registry import Registry
 from goverse_node.node import Node
@@ -35,8 +34,8 @@ class Shelf(Object):
         return await self.ref(Shelf, other).look()
 
 
-async def test_readonly_calls_leave_no_reply_and_a_full_database_refuses_new_keys(running: Server) -> None:
-    store = PostgresStore(PostgresOptions(dsn=running.dsn, kept_replies_bytes_max=1))
+async def test_readonly_calls_leave_no_reply_and_a_full_database_refuses_new_keys(database: str) -> None:
+    store = PostgresStore(PostgresOptions(dsn=database, kept_replies_bytes_max=1))
     await store.open()
     b = Bench(Registry([Shelf]), GatedStore(), NodeOptions(), None)
     b.node = Node(b.registry, store)
@@ -46,7 +45,7 @@ async def test_readonly_calls_leave_no_reply_and_a_full_database_refuses_new_key
         looked = await b.call(Shelf, "a", "look", idempotency_key="l")
         compared = await b.call(Shelf, "a", "compare", {"other": "b"}, idempotency_key="c")
         put = await b.call(Shelf, "a", "put", idempotency_key="p")
-        connection = await asyncpg.connect(running.dsn)
+        connection = await asyncpg.connect(database)
         kept = await connection.fetchval("SELECT count(*) FROM goverse.replies")
         await connection.close()
         await store.housekeeping.measure()

@@ -66,17 +66,17 @@ async def node(dsn: str, name: str) -> AsyncIterator[Node]:
     await store.close()
 
 
-def dump(running: Server, folder: Path) -> Path:
+def dump(database: str, folder: Path) -> Path:
     """Write a dump."""
     file = folder / "dump"
     program = str(BINARIES[-1] / "pg_dump")
     subprocess.run(
-        [program, "--format=custom", "--schema=goverse", f"--file={file}", running.dsn], check=True, timeout=120
+        [program, "--format=custom", "--schema=goverse", f"--file={file}", database], check=True, timeout=120
     )
     return file
 
 
-def restore(running: Server, file: Path) -> None:
+def restore(database: str, file: Path) -> None:
     """Put a dump in the place of the schema, in one transaction, as the guide says."""
     listing = subprocess.run(
         [str(BINARIES[-1] / "pg_restore"), "--schema=goverse", "--file=-", str(file)],
@@ -87,7 +87,7 @@ def restore(running: Server, file: Path) -> None:
     ).stdout
     script = f"BEGIN; DROP SCHEMA goverse CASCADE; CREATE SCHEMA goverse;\n{listing}\nCOMMIT;"
     program = str(BINARIES[-1] / "psql")
-    command = [program, "--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--output=/dev/null", running.dsn]
+    command = [program, "--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--output=/dev/null", database]
     subprocess.run(command, check=True, timeout=120, input=script, text=True)
 
 
@@ -99,29 +99,29 @@ async def generation_of(dsn: str) -> str:
         await connection.close()
 
 
-async def test_a_restore_under_running_nodes_is_noticed_without_a_call(running: Server, tmp_path: Path) -> None:
-    async with node(running.dsn, "a") as writing, node(running.dsn, "b") as idle:
+async def test_a_restore_under_running_nodes_is_noticed_without_a_call(database: str, tmp_path: Path) -> None:
+    async with node(database, "a") as writing, node(database, "b") as idle:
         await writing.write("x")
-        (file, before) = await asyncio.to_thread(dump, running, tmp_path), await generation_of(running.dsn)
+        (file, before) = await asyncio.to_thread(dump, database, tmp_path), await generation_of(database)
         last = max([await writing.write("x") for _ in range(3)])
-        await asyncio.to_thread(restore, running, file)
+        await asyncio.to_thread(restore, database, file)
         await until(lambda: bool(writing.reverted and idle.reverted))
         await until(lambda: writing.store.health().ready)
-        assert await generation_of(running.dsn) != before
+        assert await generation_of(database) != before
         writing.versions["x"] = await writing.version("x")
         assert writing.versions["x"] == 1
         assert await writing.write("x") > last, "a position was used twice"
 
 
 async def test_a_commit_after_a_restore_has_no_effect_and_says_so(
-    running: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vigil, "LOOK_S", 3_600.0)
-    async with node(running.dsn, "a") as writing:
+    async with node(database, "a") as writing:
         await writing.write("x")
-        file = await asyncio.to_thread(dump, running, tmp_path)
+        file = await asyncio.to_thread(dump, database, tmp_path)
         await writing.write("x")
-        await asyncio.to_thread(restore, running, file)
+        await asyncio.to_thread(restore, database, file)
         with pytest.raises(Unavailable, match="lost acknowledged calls"):
             await writing.write("other")
         assert writing.reverted == 1
@@ -131,11 +131,11 @@ async def test_a_commit_after_a_restore_has_no_effect_and_says_so(
         assert writing.reverted == 1
 
 
-async def test_a_claim_that_the_database_lost_is_noticed(running: Server, tmp_path: Path) -> None:
-    async with node(running.dsn, "a") as first, node(running.dsn, "b") as second:
+async def test_a_claim_that_the_database_lost_is_noticed(database: str, tmp_path: Path) -> None:
+    async with node(database, "a") as first, node(database, "b") as second:
         epoch = (await first.store.claim([SHARD], "a"))[SHARD]
         await first.write("x", shard=SHARD, epoch=epoch)
-        connection = await asyncpg.connect(running.dsn)
+        connection = await asyncpg.connect(database)
         held = await connection.fetchrow("SELECT epoch, owner FROM goverse.shards")
         await second.store.claim([SHARD], "b")
         await connection.execute("UPDATE goverse.shards SET epoch = $1, owner = $2", *held)
@@ -143,11 +143,11 @@ async def test_a_claim_that_the_database_lost_is_noticed(running: Server, tmp_pa
         await until(lambda: second.reverted > 0)
 
 
-async def test_an_epoch_given_twice_lets_only_its_owner_write(running: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_epoch_given_twice_lets_only_its_owner_write(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vigil, "LOOK_S", 3_600.0)
-    async with node(running.dsn, "a") as stale, node(running.dsn, "b") as owner:
+    async with node(database, "a") as stale, node(database, "b") as owner:
         epoch = (await stale.store.claim([SHARD], "a"))[SHARD]
-        connection = await asyncpg.connect(running.dsn)
+        connection = await asyncpg.connect(database)
         await connection.execute("DELETE FROM goverse.shards")  # as a standby does that lacks the claim
         await connection.close()
         assert (await owner.store.claim([SHARD], "b"))[SHARD] == epoch
@@ -185,31 +185,31 @@ async def test_a_standby_that_lagged_behind_is_noticed_and_no_position_is_used_t
             assert await writing.write("x") > last
 
 
-async def test_a_restore_into_the_same_server_changes_the_generation(running: Server, tmp_path: Path) -> None:
-    async with node(running.dsn, "a") as writing:
+async def test_a_restore_into_the_same_server_changes_the_generation(database: str, tmp_path: Path) -> None:
+    async with node(database, "a") as writing:
         await writing.write("x")
-    before = await generation_of(running.dsn)
-    file = await asyncio.to_thread(dump, running, tmp_path)
-    async with node(running.dsn, "a"):
-        assert await generation_of(running.dsn) == before, "a restart changes nothing"
-    await asyncio.to_thread(restore, running, file)
-    async with node(running.dsn, "a") as again:
-        assert await generation_of(running.dsn) != before
+    before = await generation_of(database)
+    file = await asyncio.to_thread(dump, database, tmp_path)
+    async with node(database, "a"):
+        assert await generation_of(database) == before, "a restart changes nothing"
+    await asyncio.to_thread(restore, database, file)
+    async with node(database, "a") as again:
+        assert await generation_of(database) != before
         assert again.reverted == 0
-    restored = await generation_of(running.dsn)
-    async with node(running.dsn, "a"):
-        assert await generation_of(running.dsn) == restored
+    restored = await generation_of(database)
+    async with node(database, "a"):
+        assert await generation_of(database) == restored
 
 
-async def test_rows_put_back_by_hand_change_the_generation(running: Server) -> None:
-    async with node(running.dsn, "a") as writing:
+async def test_rows_put_back_by_hand_change_the_generation(database: str) -> None:
+    async with node(database, "a") as writing:
         await writing.write("x")
-    before = await generation_of(running.dsn)
-    connection = await asyncpg.connect(running.dsn)
+    before = await generation_of(database)
+    connection = await asyncpg.connect(database)
     await connection.execute(
         "CREATE TABLE public.saved AS SELECT * FROM goverse.feed; DELETE FROM goverse.feed; "
         "INSERT INTO goverse.feed SELECT * FROM public.saved"
     )
     await connection.close()
-    async with node(running.dsn, "a"):
-        assert await generation_of(running.dsn) != before
+    async with node(database, "a"):
+        assert await generation_of(database) != before

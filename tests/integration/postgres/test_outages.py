@@ -69,12 +69,12 @@ async def finish(store: PostgresStore, stop: asyncio.Event, writing: asyncio.Tas
 
 
 @pytest.mark.requirement("DUR-1", "DUR-2")
-async def test_killed_backends_only_cost_time(running: Server) -> None:
-    store = PostgresStore(PostgresOptions(dsn=running.dsn))
+async def test_killed_backends_only_cost_time(database: str) -> None:
+    store = PostgresStore(PostgresOptions(dsn=database))
     await store.open()
     stop = asyncio.Event()
     writing = asyncio.create_task(write(store, stop))
-    killer = await asyncpg.connect(running.dsn)
+    killer = await asyncpg.connect(database)
     for _ in range(40):
         await asyncio.sleep(0.02)
         await killer.execute(
@@ -86,12 +86,12 @@ async def test_killed_backends_only_cost_time(running: Server) -> None:
 
 
 @pytest.mark.requirement("DUR-1", "DUR-2")
-async def test_cancelled_statements_only_cost_time(running: Server) -> None:
-    store = PostgresStore(PostgresOptions(dsn=running.dsn))
+async def test_cancelled_statements_only_cost_time(database: str) -> None:
+    store = PostgresStore(PostgresOptions(dsn=database))
     await store.open()
     stop = asyncio.Event()
     writing = asyncio.create_task(write(store, stop))
-    other = await asyncpg.connect(running.dsn)
+    other = await asyncpg.connect(database)
     cancelled = 0
     async with asyncio.timeout(PATIENCE_S):
         while cancelled < 10:
@@ -106,10 +106,10 @@ async def test_cancelled_statements_only_cost_time(running: Server) -> None:
 
 
 @pytest.mark.requirement("DUR-1", "DUR-2")
-async def test_a_commit_that_waits_for_a_lock_longer_than_a_statement_may_take_is_tried_again(running: Server) -> None:
-    store = PostgresStore(PostgresOptions(dsn=running.dsn, statement_timeout_s=1.0))
+async def test_a_commit_that_waits_for_a_lock_longer_than_a_statement_may_take_is_tried_again(database: str) -> None:
+    store = PostgresStore(PostgresOptions(dsn=database, statement_timeout_s=1.0))
     await store.open()
-    other = await asyncpg.connect(running.dsn)
+    other = await asyncpg.connect(database)
     stop = asyncio.Event()
     async with other.transaction():
         await other.execute("LOCK TABLE goverse.objects IN ACCESS EXCLUSIVE MODE")
@@ -139,23 +139,23 @@ async def test_a_restart_of_the_server_only_costs_time(running: Server, mode: st
 
 
 @pytest.mark.requirement("DUR-5")
-async def test_a_database_without_our_schema_says_what_to_run(running: Server) -> None:
-    connection = await asyncpg.connect(running.dsn)
+async def test_a_database_without_our_schema_says_what_to_run(database: str) -> None:
+    connection = await asyncpg.connect(database)
     await connection.execute("DROP SCHEMA goverse CASCADE")
     with pytest.raises(StoreError, match="run `goverse db migrate`"):
-        await PostgresStore(PostgresOptions(dsn=running.dsn)).open()
+        await PostgresStore(PostgresOptions(dsn=database)).open()
     assert await schema.migrate(connection) == ["0001_objects"]
     assert await schema.migrate(connection) == []
     await connection.execute("UPDATE goverse.migrations SET digest = 'other'")
     with pytest.raises(StoreError, match="0001_objects was applied in another form"):
-        await PostgresStore(PostgresOptions(dsn=running.dsn)).open()
+        await PostgresStore(PostgresOptions(dsn=database)).open()
     await connection.close()
 
 
 @pytest.mark.requirement("DUR-5")
-async def test_a_missing_database_is_a_configuration_error(running: Server) -> None:
+async def test_a_missing_database_is_a_configuration_error(database: str) -> None:
     with pytest.raises(ConfigError, match="database not found"):
-        await PostgresStore(PostgresOptions(dsn=f"{running.dsn}-nowhere")).open()
+        await PostgresStore(PostgresOptions(dsn=f"{database}-nowhere")).open()
 
 
 async def _allow_writes(running: Server, allow: bool) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from benchmarks.postgres import Server
 from goverse.errors import CursorExpired, GoverseError
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredReply
@@ -25,15 +24,15 @@ KEY = ObjectKey("default", "Counter", "c")
 
 
 @pytest.fixture
-async def connection(running: Server) -> AsyncIterator[Any]:
-    found = await asyncpg.connect(running.dsn)
+async def connection(database: str) -> AsyncIterator[Any]:
+    found = await asyncpg.connect(database)
     yield found
     await found.close()
 
 
 @pytest.fixture
-async def store(running: Server) -> AsyncIterator[PostgresStore]:
-    opened = PostgresStore(PostgresOptions(dsn=running.dsn))
+async def store(database: str) -> AsyncIterator[PostgresStore]:
+    opened = PostgresStore(PostgresOptions(dsn=database))
     await opened.open()
     yield opened
     await opened.close()
@@ -144,9 +143,9 @@ async def test_more_rows_than_can_be_moved_at_once_stay_and_go_with_their_day(
     assert await days_of(connection, "changes") == set(range(DAYS_AHEAD + 1))
 
 
-async def test_the_feed_can_be_switched_off_and_on_for_all_nodes(running: Server, connection: Any) -> None:
+async def test_the_feed_can_be_switched_off_and_on_for_all_nodes(database: str, connection: Any) -> None:
     def store_with(days: int) -> PostgresStore:
-        return PostgresStore(PostgresOptions(dsn=running.dsn, changes_retention_days=days))
+        return PostgresStore(PostgresOptions(dsn=database, changes_retention_days=days))
 
     keeping = store_with(7)
     await keeping.open()
@@ -179,18 +178,18 @@ async def test_the_feed_can_be_switched_off_and_on_for_all_nodes(running: Server
 
 
 async def test_the_rows_of_processes_that_ended_go_and_no_position_is_used_again(
-    running: Server, store: PostgresStore, connection: Any
+    database: str, store: PostgresStore, connection: Any
 ) -> None:
     last = await commit(store, 0)
     await connection.execute("UPDATE goverse.writers SET seen = seen - interval '31 days'")
     await connection.execute("TRUNCATE goverse.changes")
-    second = PostgresStore(PostgresOptions(dsn=running.dsn))
+    second = PostgresStore(PostgresOptions(dsn=database))
     await second.open()
     await second.housekeeping.cleanup()
     assert await connection.fetchval("SELECT count(*) FROM goverse.writers") == 1
     assert await commit(second, 1) > last
     await connection.execute("UPDATE goverse.feed SET newest_seq = newest_seq + (1::bigint << 40)")
-    third = PostgresStore(PostgresOptions(dsn=running.dsn))
+    third = PostgresStore(PostgresOptions(dsn=database))
     await third.open()
     assert await commit(third, 2) > last + (1 << 40)
     await second.close()

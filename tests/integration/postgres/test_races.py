@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
-import asyncpg
 import pytest
 
-from benchmarks.postgres import postgres
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord
 from goverse.ports.store import Conflict
-from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.store import PostgresStore
 
@@ -23,18 +19,14 @@ KEY = ObjectKey("default", "Counter", "contested")
 
 
 @pytest.fixture
-async def stores() -> AsyncIterator[list[PostgresStore]]:
+async def stores(database: str) -> AsyncIterator[list[PostgresStore]]:
     """Three nodes over one database."""
-    with postgres(Path("/var/tmp")) as (dsn, _):
-        connection = await asyncpg.connect(dsn)
-        await schema.migrate(connection)
-        await connection.close()
-        found = [PostgresStore(PostgresOptions(dsn=dsn), owner=name) for name in ("a", "b", "c")]
-        for store in found:
-            await store.open()
-        yield found
-        for store in found:
-            await store.close()
+    found = [PostgresStore(PostgresOptions(dsn=database), owner=name) for name in ("a", "b", "c")]
+    for store in found:
+        await store.open()
+    yield found
+    for store in found:
+        await store.close()
 
 
 @pytest.mark.requirement("CLU-2")

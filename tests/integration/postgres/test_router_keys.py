@@ -5,18 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from benchmarks.postgres import postgres
 from goverse.model.keys import DERIVED_KEY_PREFIX, ObjectKey, router_key
 from goverse.model.records import CommitRecord, StoredReply
 from goverse.ports.clock import ManualClock
 from goverse.ports.store import Conflict
-from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.store import PostgresStore
 
@@ -25,19 +22,15 @@ FAR = 2**50
 
 
 @pytest.fixture
-async def connection() -> AsyncIterator[Any]:
-    with postgres(Path("/var/tmp")) as (dsn, _):
-        found = await asyncpg.connect(dsn)
-        await schema.migrate(found)
-        await found.execute(f"COMMENT ON SCHEMA goverse IS '{dsn}'")
-        yield found
-        await found.close()
+async def connection(database: str) -> AsyncIterator[Any]:
+    found = await asyncpg.connect(database)
+    yield found
+    await found.close()
 
 
 @pytest.fixture
-async def store(connection: Any) -> AsyncIterator[PostgresStore]:
-    dsn = await connection.fetchval("SELECT obj_description('goverse'::regnamespace)")
-    found = PostgresStore(PostgresOptions(dsn=dsn))
+async def store(database: str) -> AsyncIterator[PostgresStore]:
+    found = PostgresStore(PostgresOptions(dsn=database))
     await found.open()
     yield found
     await found.close()
@@ -114,10 +107,9 @@ async def test_replies_are_forgotten_when_their_part_is_the_next_to_be_written(
 
 @pytest.mark.requirement("DUR-2")
 @pytest.mark.parametrize("hours", [-2, 2, 48], ids=["two hours behind", "two hours ahead", "two days ahead"])
-async def test_a_node_whose_clock_is_wrong_forgets_nothing(store: PostgresStore, connection: Any, hours: int) -> None:
+async def test_a_node_whose_clock_is_wrong_forgets_nothing(store: PostgresStore, database: str, hours: int) -> None:
     wrong = ManualClock(wall_ms=time.time_ns() // 1_000_000 + hours * 3_600_000)
-    dsn = await connection.fetchval("SELECT obj_description('goverse'::regnamespace)")
-    other = PostgresStore(PostgresOptions(dsn=dsn), clock=wrong)
+    other = PostgresStore(PostgresOptions(dsn=database), clock=wrong)
     await other.open()
     for writer, reader, now_ms in (
         (store, other, time.time_ns() // 1_000_000),
@@ -174,10 +166,9 @@ async def test_a_reply_under_a_derived_key_lives_in_parts_that_are_emptied_by_tu
 
 @pytest.mark.requirement("DUR-2")
 @pytest.mark.parametrize("hours", [25, -30 * 24], ids=["a day ahead", "a month behind"])
-async def test_a_step_of_a_nodes_clock_forgets_no_key(store: PostgresStore, connection: Any, hours: int) -> None:
+async def test_a_step_of_a_nodes_clock_forgets_no_key(store: PostgresStore, database: str, hours: int) -> None:
     clock = ManualClock(wall_ms=time.time_ns() // 1_000_000)
-    dsn = await connection.fetchval("SELECT obj_description('goverse'::regnamespace)")
-    stepping = PostgresStore(PostgresOptions(dsn=dsn), clock=clock)
+    stepping = PostgresStore(PostgresOptions(dsn=database), clock=clock)
     await stepping.open()
 
     def made(number: int) -> list[CommitRecord]:

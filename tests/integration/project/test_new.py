@@ -80,7 +80,6 @@ def served(folder: Path) -> Iterator[str]:
             process.wait(60)
 
 
-@pytest.mark.slow
 def test_a_new_project_installs_passes_its_checks_and_serves_object_and_page(tmp_path: Path) -> None:
     done = goverse("-o", "json", "new", "web-shop", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ from tests.integration.stores.samples import (
     wal_store,
     write_files,
 )
+from tests.tiers import forms
 
 CALLS = 3
 
@@ -77,14 +78,14 @@ def offsets_of(data: bytes) -> list[int]:
     return sorted({*SPOKEN_FOR, *range(0, RECORDS_AT, 97), *range(RECORDS_AT, len(data))})
 
 
-@pytest.mark.slow
 @pytest.mark.requirement("WAL-1", "WAL-2", "WAL-4", "DUR-1")
-async def test_no_flipped_bit_is_silent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", forms(quick=19, system=1))
+async def test_no_flipped_bit_is_silent(tmp_path: Path, step: int) -> None:
     content = await two_snapshots(tmp_path / "source")
     outcomes: dict[str, list[bool]] = {}
     directory = tmp_path / "flipped"
     for name, data in content.items():
-        for at in offsets_of(data):
+        for at in offsets_of(data)[::step]:
             for path in directory.rglob("*"):
                 if path.is_file():
                     path.unlink()
@@ -98,17 +99,18 @@ async def test_no_flipped_bit_is_silent(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("WAL-1")
-async def test_every_bit_of_a_header_and_a_record_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", forms(quick=7, system=1))
+async def test_every_bit_of_a_header_and_a_record_counts(tmp_path: Path, step: int) -> None:
     await filled(tmp_path / "source", 1)
     content = files_of(tmp_path / "source")
     (name,) = (name for name in content if name.endswith(".wal"))
     size = len(content[name])
     directory = tmp_path / "flipped"
-    for at in range(RECORDS_AT, size):
+    for at in range(RECORDS_AT, size, step):
         for bit in range(8):
             write_files(directory, {**content, name: flipped(content[name], at, bit)})
             assert not await survives(directory, 1)
-    for at in sorted(SPOKEN_FOR):
+    for at in sorted(SPOKEN_FOR)[::step]:
         for path in (directory / "wal").iterdir():
             path.unlink()
         write_files(directory, {**content, name: flipped(content[name], at, at % 8)})

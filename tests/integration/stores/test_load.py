@@ -7,7 +7,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from benchmarks.postgres import Server, server
 from goverse import Object, call
 from goverse.errors import CursorExpired, GoverseError
 from goverse.model.frames import Operation, Reply, Request
@@ -25,7 +24,6 @@ from goverse.model.records import CommitRecord, StoredReply
 from goverse.model.replies import encode_reply
 from goverse.objects.registry import Registry
 from goverse_node.node import Node
-from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.load import load as load_into_database
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.store import PostgresStore
@@ -105,15 +103,6 @@ def dumped(source: Path, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-async def database() -> AsyncIterator[Server]:
-    with server(Path("/var/tmp")) as found:
-        connection = await asyncpg.connect(found.dsn)
-        await schema.migrate(connection)
-        await connection.close()
-        yield found
-
-
 def everything(directory: Path) -> list[str]:
     return list(dump(directory, replies=True, tombstones=True, floors=True))
 
@@ -162,11 +151,11 @@ async def _loaded(answer: Any) -> Any:
     return await answer if isinstance(answer, asyncio.Future) else answer
 
 
-async def test_a_cluster_takes_over_versions_states_and_replies(database: Server, source: Path, dumped: Path) -> None:
-    done = goverse("-o", "json", "load", str(dumped), "--cluster", "--dsn", database.dsn, cwd=dumped.parent)
+async def test_a_cluster_takes_over_versions_states_and_replies(database: str, source: Path, dumped: Path) -> None:
+    done = goverse("-o", "json", "load", str(dumped), "--cluster", "--dsn", database, cwd=dumped.parent)
 
     assert done.returncode == 0, done.stderr
-    store = PostgresStore(PostgresOptions(dsn=database.dsn), owner="n1")
+    store = PostgresStore(PostgresOptions(dsn=database), owner="n1")
     await store.open()
     try:
         for line in map(json.loads, dump(source, tombstones=True)):
@@ -185,13 +174,13 @@ async def test_a_cluster_takes_over_versions_states_and_replies(database: Server
         assert [change.key.id for change in await store.changes(position - 1, 10)] == ["a"]
     finally:
         await store.close()
-    connection = await asyncpg.connect(database.dsn)
+    connection = await asyncpg.connect(database)
     findings = await verify(connection)
     await connection.close()
     assert [(each.check, each.wrong) for each in findings if each.wrong] == []
 
 
-async def test_a_repeated_call_gets_the_answer_that_the_embedded_store_gave(database: Server, tmp_path: Path) -> None:
+async def test_a_repeated_call_gets_the_answer_that_the_embedded_store_gave(database: str, tmp_path: Path) -> None:
     async def add(store: Any, idempotency_key: str) -> tuple[bytes, bool]:
         await store.open()
         node = Node(Registry([Counter]), store)
@@ -207,21 +196,21 @@ async def test_a_repeated_call_gets_the_answer_that_the_embedded_store_gave(data
 
     first = await add(WalStore(tmp_path / "source"), "click-1")
     dumped = goverse("dump", "--all", "--data-dir", "source", cwd=tmp_path)
-    done = goverse("load", "-", "--cluster", "--dsn", database.dsn, cwd=tmp_path, stdin=dumped.stdout)
+    done = goverse("load", "-", "--cluster", "--dsn", database, cwd=tmp_path, stdin=dumped.stdout)
     assert done.returncode == 0, done.stderr
 
-    assert await add(PostgresStore(PostgresOptions(dsn=database.dsn), owner="n1"), "click-1") == (first[0], True)
-    assert await add(PostgresStore(PostgresOptions(dsn=database.dsn), owner="n2"), "click-2") == (b"10", False)
+    assert await add(PostgresStore(PostgresOptions(dsn=database), owner="n1"), "click-1") == (first[0], True)
+    assert await add(PostgresStore(PostgresOptions(dsn=database), owner="n2"), "click-2") == (b"10", False)
 
 
 async def test_a_database_in_use_or_with_objects_is_refused_and_stays_as_it_was(
-    database: Server, dumped: Path, tmp_path: Path
+    database: str, dumped: Path, tmp_path: Path
 ) -> None:
     def load(*more: str) -> tuple[int, str]:
-        done = goverse("load", str(dumped), "--cluster", "--dsn", database.dsn, *more, cwd=tmp_path)
+        done = goverse("load", str(dumped), "--cluster", "--dsn", database, *more, cwd=tmp_path)
         return done.returncode, done.stderr
 
-    store = PostgresStore(PostgresOptions(dsn=database.dsn), owner="n1")
+    store = PostgresStore(PostgresOptions(dsn=database), owner="n1")
     await store.open()
     await store.commit([written(key("other"), 0, {"value": 1})])
     code, told = await asyncio.to_thread(load)
@@ -234,12 +223,12 @@ async def test_a_database_in_use_or_with_objects_is_refused_and_stays_as_it_was(
     code, told = load("--add")
     assert (code, "already contains objects of the dump: default/Counter/" in told) == (1, True), told
     one = line(id="shard#9999/x")
-    done = goverse("load", "-", "--cluster", "--dsn", database.dsn, "--add", cwd=tmp_path, stdin=one)
+    done = goverse("load", "-", "--cluster", "--dsn", database, "--add", cwd=tmp_path, stdin=one)
     code, told = done.returncode, done.stderr
     assert (code, "names a shard outside of the cluster's range 0 to 8191" in told) == (1, True), told
 
 
-async def test_a_node_that_starts_during_the_load_sees_what_is_loaded(database: Server) -> None:
+async def test_a_node_that_starts_during_the_load_sees_what_is_loaded(database: str) -> None:
     loading, go_on = threading.Event(), threading.Event()
 
     def lines(what: str) -> Iterator[bytes]:
@@ -249,7 +238,7 @@ async def test_a_node_that_starts_during_the_load_sees_what_is_loaded(database: 
         yield line(id="a", state={"value": 2}).encode()
 
     async def load() -> None:
-        connection = await asyncpg.connect(database.dsn)
+        connection = await asyncpg.connect(database)
         await load_into_database(connection, lines, now_ms=now_ms(), shards=8192, add=False)
         await connection.close()
 
@@ -260,12 +249,12 @@ async def test_a_node_that_starts_during_the_load_sees_what_is_loaded(database: 
         assert reply.problem is None, reply.problem
         return reply.body
 
-    store = PostgresStore(PostgresOptions(dsn=database.dsn), owner="n1")
+    store = PostgresStore(PostgresOptions(dsn=database), owner="n1")
     node = Node(Registry([Counter]), store)
     work = asyncio.create_task(asyncio.to_thread(asyncio.run, load()))
     await asyncio.to_thread(loading.wait, 60)
     seen = asyncio.create_task(look())
-    watching = await asyncpg.connect(database.dsn)
+    watching = await asyncpg.connect(database)
     async with asyncio.timeout(60):
         while not seen.done() and not await watching.fetchval(  # noqa: ASYNC110  # the server changes it
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'goverse' AND wait_event_type = 'Lock'"

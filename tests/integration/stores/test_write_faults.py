@@ -305,6 +305,7 @@ async def fill_up(store: WalStore, first: int) -> int:
         first += 50
 
 
+@pytest.mark.system
 @pytest.mark.requirement("WAL-1", "DUR-1")
 async def test_a_disk_that_is_really_full(small_disk: Path) -> None:
     async with opened(small_disk / "data") as store:
@@ -352,6 +353,7 @@ asyncio.run(main(Path(sys.argv[1])))
 """
 
 
+@pytest.mark.system
 @pytest.mark.requirement("WAL-1")
 def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY

@@ -260,6 +260,7 @@ def _said(tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (tmp_path / "sleeper.log").read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.system
 def test_the_hook_ends_a_process_that_comes_back_and_says_so_in_its_log(
     account: ServiceAccount, sleeper: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
@@ -274,6 +275,7 @@ def test_the_hook_ends_a_process_that_comes_back_and_says_so_in_its_log(
     assert TOKEN not in str(entry)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("replicas", "level"), [(1, "info"), (-1, "warning")], ids=["not wanted", "nonsense"])
 def test_the_hook_leaves_a_process_alone_that_does_not_come_back(
     replicas: int, level: str, account: ServiceAccount, sleeper: subprocess.Popen[bytes], tmp_path: Path
@@ -287,6 +289,7 @@ def test_the_hook_leaves_a_process_alone_that_does_not_come_back(
     assert (entry["level"], entry["shutdown"]) == (level, "graceful")
 
 
+@pytest.mark.system
 def test_a_hook_without_access_to_the_log_writes_to_standard_error(
     account: ServiceAccount, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -301,6 +304,7 @@ def test_a_hook_without_access_to_the_log_writes_to_standard_error(
     assert failed["reason"].startswith("SIGQUIT could not be sent to the node: ")
 
 
+@pytest.mark.system
 def test_a_log_without_a_reader_does_not_block_the_hook(
     account: ServiceAccount, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -324,6 +328,7 @@ def test_a_log_without_a_reader_does_not_block_the_hook(
     assert json.loads(capsys.readouterr().err)["shutdown"] == "fast"
 
 
+@pytest.mark.system
 def test_the_hook_runs_as_a_command_and_never_ends_with_a_traceback(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "goverse_cli.pre_stop", "60", "--pid", str(os.getpid()), "--account", str(tmp_path)],

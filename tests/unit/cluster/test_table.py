@@ -6,6 +6,7 @@ from hypothesis.strategies import DataObject, booleans, data, dictionaries, inte
 
 from goverse.cluster.member import Load
 from goverse.cluster.table import Route, ShardTable
+from tests.tiers import examples
 from tests.unit.cluster.views import FedView
 
 pytestmark = pytest.mark.requirement("CLU-3")
@@ -71,7 +72,7 @@ def test_a_change_of_another_kind_costs_nothing() -> None:
     assert table.update(view) == set()
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(10))
 @given(data())
 def test_incremental_updates_give_the_same_table_as_a_full_rebuild(
     choices: DataObject,

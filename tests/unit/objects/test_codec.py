@@ -23,6 +23,7 @@ from goverse.objects.codec import Arguments
 from goverse.objects.results import Result
 from goverse.objects.spec import TypeSpec
 from goverse_node.runtime.instance import Instance
+from tests.tiers import examples
 
 KEY = ObjectKey("default", "T", "1")
 
@@ -140,7 +141,7 @@ VALUES = st.fixed_dictionaries(
 
 
 @pytest.mark.requirement("OBJ-1", "OBJ-5")
-@settings(derandomize=True, max_examples=200)
+@settings(derandomize=True, max_examples=examples(25))
 @given(VALUES)
 def test_a_state_is_stored_and_loaded_unchanged(values: dict[str, Any]) -> None:
     state = TypeSpec.of(Everything).state

@@ -86,6 +86,7 @@ def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("mode", "plugins"),
     [

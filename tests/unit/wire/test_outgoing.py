@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from goverse.errors import Executed, GoverseError
 from goverse.model.frames import Reply
 from goverse.wire.outgoing import Budget, Outgoing
+from tests.tiers import examples
 from tests.unit.wire.frames import Slot, request
 
 
@@ -230,5 +231,5 @@ class Program(RuleBasedStateMachine):
         assert len([slot for slot in self.waiting if not slot.given_up]) <= len(self.table) <= 5
 
 
-Program.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
+Program.TestCase.settings = settings(max_examples=examples(10), stateful_step_count=30)
 TestProgram = Program.TestCase

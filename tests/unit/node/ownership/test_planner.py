@@ -11,6 +11,7 @@ from goverse.cluster.member import Load, Member, MemberState
 from goverse_node.ownership.capacity import capacities
 from goverse_node.ownership.planner import plan
 from goverse_node.ownership.situation import Decision, PlanLimits, Reason
+from tests.tiers import examples
 from tests.unit.node.ownership.clusters import PlannedCluster, member, nodes
 
 pytestmark = pytest.mark.requirement("CLU-4")
@@ -20,7 +21,7 @@ SHARDS = st.sampled_from([1, 8, 64, 256])
 MEMBERS = st.lists(WEIGHTS, min_size=1, max_size=9).map(
     lambda weights: {f"n{number}": member(f"n{number}", weight) for number, weight in enumerate(weights)}
 )
-quick = settings(max_examples=60)
+quick = settings(max_examples=examples(10))
 
 
 def check_even(cluster: PlannedCluster) -> None:
@@ -100,7 +101,7 @@ def test_equal_nodes_lose_to_a_fourth_about_a_quarter_and_only_to_it() -> None:
 # --- anything may happen ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(20))
 @given(st.data())
 def test_whatever_happens_moves_stay_bounded_and_the_cluster_comes_to_rest(data: st.DataObject) -> None:
     limits = PlanLimits(moves_per_round=5, moves_in_flight=7)
