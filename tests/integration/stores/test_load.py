@@ -228,6 +228,23 @@ async def test_a_database_in_use_or_with_objects_is_refused_and_stays_as_it_was(
     assert (code, "names a shard outside of the cluster's range 0 to 8191" in told) == (1, True), told
 
 
+async def test_positions_of_a_cluster_that_was_used_for_long_are_taken_over(database: str) -> None:
+    last = 1 << 50
+    connection = await asyncpg.connect(database)
+    loaded = await load_into_database(
+        connection, lambda _: iter([line(commit_seq=last).encode()]), now_ms=now_ms(), shards=8192, add=False
+    )
+    await connection.close()
+    store = PostgresStore(PostgresOptions(dsn=database), owner="n1")
+    await store.open()
+    [position] = await store.commit([written(key("c"), 1, {"value": 2})])
+
+    assert isinstance(position, int)
+    assert position > loaded.commit_seq > last
+    assert [change.key.id for change in await store.changes(position - 1, 10)] == ["c"]
+    await store.close()
+
+
 async def test_a_node_that_starts_during_the_load_sees_what_is_loaded(database: str) -> None:
     loading, go_on = threading.Event(), threading.Event()
 
