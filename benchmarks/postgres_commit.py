@@ -3,9 +3,9 @@
     python -m benchmarks.postgres_commit [--seconds 2] [--sizes 16,64,256]
 
 Commits batches of increments over 1 000 objects, one after the other, in these variants: a hand-written upsert of the
-same rows; ``PostgresStore`` with position and change feed; the same with the fence over 1 024 shards; the same with a
-reply stored under a router's key; the same with a reply stored under a caller's key. Prints records per second, and
-microseconds of CPU time per record in this process and in the server.
+same rows; ``PostgresStore`` with position and change feed, whose entries have links and a cause; the same with the
+fence over 1 024 shards; the same with a reply stored under a router's key; the same with a reply stored under a
+caller's key. Prints records per second, and microseconds of CPU time per record in this process and in the server.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import uvloop
 
 from benchmarks.postgres import postgres
 from benchmarks.processor_time import processor_s
+from goverse.model.cause import encode_call
 from goverse.model.keys import ObjectKey, router_key
 from goverse.model.records import CommitRecord, StoredReply
 from goverse_node.stores.postgres import schema
@@ -34,6 +35,7 @@ OBJECTS: Final = 1_000
 SHARDS: Final = 1_024
 STATE: Final = b'{"value":12345678}'
 REPLY: Final = b"\x01\x00\x00\x00\x00\x00\x00\x00\x01\x0012345678"
+CAUSE: Final = encode_call("increment", "", "0123456789abcdef", f"00-{'4bf92f3577b34da6' * 2}-00f067aa0ba902b7-01")
 ROUTER: Final = "0123456789abcdef"
 BY_HAND: Final = "upsert by hand"
 VARIANTS: Final = {
@@ -93,6 +95,7 @@ class Increments:
             shard,
             self._epochs.get(shard, 0),
             self._keys == "router",
+            cause=CAUSE,
         )
 
 

@@ -11,7 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from goverse.model.keys import ObjectKey
-from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
+from goverse.model.records import (
+    Change,
+    ChangeFilter,
+    CommitRecord,
+    ObjectSummary,
+    StoredObject,
+    StoredReply,
+    StoreHealth,
+)
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores.memory import MemoryStore
 from goverse_node.stores.wal.store import WalStore
@@ -123,8 +131,8 @@ class GatedStore:
     ) -> Sequence[ObjectSummary]:
         return await self.inner.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
 
-    async def changes(self, after: int, limit: int) -> Sequence[Change]:
-        return await self.inner.changes(after, limit)
+    async def changes(self, after: int, limit: int, *, where: ChangeFilter | None = None) -> Sequence[Change]:
+        return await self.inner.changes(after, limit, where=where)
 
     def health(self) -> StoreHealth:
         return self.inner.health()

@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 
 from goverse.ports.clock import ManualClock
-from goverse.ports.store import Store
 from goverse.testing.authority_contract import AuthorityContract, AuthorityStore
 from goverse.testing.store_contract import StoreContract
+from goverse.testing.store_harness import CompleteStore
 from goverse_node.stores.memory import MemoryStore
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.store import PostgresStore
@@ -19,7 +19,7 @@ from goverse_node.stores.wal.store import WalStore
 
 @pytest.mark.requirement("DUR-5")
 class TestMemoryStore(StoreContract):
-    def make_store(self) -> Store:
+    def make_store(self) -> CompleteStore:
         return MemoryStore(clock=self.clock)
 
 
@@ -31,7 +31,7 @@ class TestAuthorityOfTheMemoryStore(AuthorityContract):
 
 @pytest.mark.requirement("DUR-5")
 class TestMemoryStoreWithAShortFeed(StoreContract):
-    def make_store(self) -> Store:
+    def make_store(self) -> CompleteStore:
         return MemoryStore(clock=self.clock, changes_kept=25)
 
 
@@ -41,10 +41,10 @@ class TestWalStore(StoreContract):
     def place(self, tmp_path: Path) -> None:
         self.directory = tmp_path / "data"
 
-    def make_store(self) -> Store:
+    def make_store(self) -> CompleteStore:
         return WalStore(self.directory, clock=self.clock)
 
-    async def restart(self, store: Store) -> Store:
+    async def restart(self, store: CompleteStore) -> CompleteStore:
         await store.close()
         store = self.make_store()
         await store.open()
@@ -53,13 +53,13 @@ class TestWalStore(StoreContract):
 
 @pytest.mark.requirement("DUR-1", "DUR-2", "DUR-5", "WAL-1")
 class TestWalStoreThatRotatesAllTheTime(TestWalStore):
-    def make_store(self) -> Store:
+    def make_store(self) -> CompleteStore:
         return WalStore(self.directory, clock=self.clock, segment_bytes=4300)
 
 
 @pytest.mark.requirement("DUR-5", "WAL-2")
 class TestWalStoreThatStartsFromASnapshot(TestWalStore):
-    async def restart(self, store: Store) -> Store:
+    async def restart(self, store: CompleteStore) -> CompleteStore:
         assert isinstance(store, WalStore)
         await store.snapshot()
         await store.trim()
@@ -100,10 +100,10 @@ class TestPostgresStore(StoreContract):
     def make_clock(self) -> ManualClock:
         return ServerClock(self.options.dsn)
 
-    def make_store(self) -> Store:
+    def make_store(self) -> CompleteStore:
         return PostgresStore(self.options, clock=self.clock)
 
-    async def restart(self, store: Store) -> Store:
+    async def restart(self, store: CompleteStore) -> CompleteStore:
         await store.close()
         store = self.make_store()
         await store.open()

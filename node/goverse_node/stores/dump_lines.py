@@ -2,8 +2,8 @@
 
 A dump is NDJSON, one JSON object per line, as ``goverse dump`` prints it:
 
-    object        namespace, type, id, version, commit_seq, modified_ms, state_version, state, and if known creation,
-                  the digest of the creation arguments
+    object        namespace, type, id, version, commit_seq, modified_ms, state_version, state; if known creation, the
+                  digest of the creation arguments; generation, unless it is 1
     tombstone     the same with ``"deleted": true`` in place of ``state``
     kept reply    namespace, type, id, idempotency_key, commit_seq, expires_ms, fingerprint, reply
     floor         namespace, type, floor: the highest version of the tombstones that the store has forgotten
@@ -58,6 +58,7 @@ class DumpedObject:
     commit_seq: int
     modified_ms: int
     creation: bytes | None = None
+    generation: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,7 @@ def parse(line: bytes) -> Dumped:
         _only(members, _REPLY)
         return _reply(members)
     rest = {"deleted"} if "deleted" in members else {"state", *(members.keys() & {"creation"})}
+    rest |= members.keys() & {"generation"}
     _only(members, _OBJECT | rest)
     return _object(members)
 
@@ -197,14 +199,16 @@ def _object(members: dict[str, Any]) -> DumpedObject:
         state = _encoded(cast("dict[str, Any]", members["state"]))
         if len(state) > STATE_BYTES_MAX:
             raise ValueError(f"state has {len(state)} bytes; {STATE_BYTES_MAX} are allowed")
+    version = _number(members, "version", 1, _COUNT_MAX)
     return DumpedObject(
         _key(members),
-        _number(members, "version", 1, _COUNT_MAX),
+        version,
         state,
         _number(members, "state_version", 0 if state is None else 1, _STATE_VERSION_MAX),
         _number(members, "commit_seq", 1, _COUNT_MAX),
         _number(members, "modified_ms", 0),
         _creation(members) if "creation" in members else None,
+        _number(members, "generation", 1, version) if "generation" in members else 1,
     )
 
 

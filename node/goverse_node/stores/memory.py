@@ -6,17 +6,29 @@ far behind gets ``CursorExpired``, as it would from a store whose log was trimme
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from goverse.errors import CursorExpired, StoreFailed, Unavailable
 from goverse.limits import TOMBSTONE_RETENTION_S
 from goverse.model.keys import ObjectKey
-from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
+from goverse.model.records import (
+    Change,
+    ChangeFilter,
+    CommitRecord,
+    ObjectPlace,
+    ObjectSummary,
+    StoredObject,
+    StoredReply,
+    StoreHealth,
+)
 from goverse.ports.authority import Holding, is_check
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome, Conflict
+from goverse_node.stores.encoding import change_of
+from goverse_node.stores.hash_ranges import within
 from goverse_node.stores.kept import KeptBounds
 from goverse_node.stores.running_time import RunningTime
 from goverse_node.stores.table import SWEEP_PER_RECORD, Table
@@ -39,7 +51,8 @@ class MemoryStore:
         self._clock: Clock = clock or SystemClock()
         self._time = RunningTime(self._clock, self._clock.wall_ms())
         self._table = Table(tombstone_retention_s=tombstone_retention_s, kept=kept)
-        self._changes: deque[Change] = deque(maxlen=changes_kept)
+        self._changes: OrderedDict[int, bytes] = OrderedDict()
+        self._changes_kept = changes_kept
         self._trimmed_seq = 0
         self._seq = 0
         self._open = False
@@ -68,13 +81,14 @@ class MemoryStore:
         now_ms = self._time.now_ms()
         held = [record for record in batch if not self._is_fenced(record)]
         written = [record for record in held if not is_check(record)]
-        staged, _ = self._table.stage(written, self._seq + 1, now_ms)
+        staged, pieces = self._table.stage(written, self._seq + 1, now_ms)
         self._table.apply_staged()
+        bodies = iter(pieces[1::2])
         for record, outcome in zip(written, staged, strict=True):
             if isinstance(outcome, int):
-                self._seq = outcome
+                self._seq, body = outcome, next(bodies)
                 if record.changes_object:
-                    self._note(Change(outcome, record.key, record.version, record.state, record.at_ms))
+                    self._note(outcome, body)
         limit = SWEEP_PER_RECORD * len(batch) + SWEEP_PER_RECORD
         self._table.sweep(now_ms, limit, wall_ms=self._clock.wall_ms())
         outcomes = iter(staged)
@@ -85,6 +99,11 @@ class MemoryStore:
     def kept_bytes(self) -> int:
         """An estimate of the memory that kept replies take."""
         return self._table.kept_bytes
+
+    @property
+    def counted(self) -> Mapping[tuple[str, str], int]:
+        """The number of objects that exist, by namespace and type."""
+        return self._table.living()
 
     # --- Authority ------------------------------------------------------------------------------------------
 
@@ -118,30 +137,47 @@ class MemoryStore:
         """Return up to ``limit`` living objects, sorted by id."""
         return self._table.page(namespace, type_name, prefix=prefix, after=after, limit=limit)
 
-    async def changes(self, after: int, limit: int) -> Sequence[Change]:
-        """Return up to ``limit`` changes after position ``after``, in order.
+    async def changes(self, after: int, limit: int, *, where: ChangeFilter | None = None) -> Sequence[Change]:
+        """Return up to ``limit`` changes after position ``after``, in order; with ``where``, those that it selects.
 
         Raises:
             CursorExpired: changes after ``after`` are no longer kept; ``oldest`` is the oldest valid cursor.
         """
         if after < self._trimmed_seq:
             raise CursorExpired(f"changes after {after} are no longer kept", oldest=str(self._trimmed_seq))
-        found: list[Change] = []
-        for change in reversed(self._changes):
-            if change.commit_seq <= after:
+        behind: list[bytes] = []
+        for seq, body in reversed(self._changes.items()):
+            if seq <= after:
                 break
-            found.append(change)
-        return found[::-1][:limit]
+            behind.append(body)
+        selected = (
+            change
+            for body in reversed(behind)
+            if (change := change_of(body)) is not None and (where is None or where.selects(change.key))
+        )
+        return list(islice(selected, limit))
+
+    async def change(self, key: ObjectKey, commit_seq: int) -> Change | None:
+        """Return the change of ``key`` at a position, or None if it is no longer kept."""
+        body = self._changes.get(commit_seq)
+        found = change_of(body) if body is not None else None
+        return found if found is not None and found.key == key else None
 
     def health(self) -> StoreHealth:
         """Return the store's health. It is ready while it is open."""
         return StoreHealth(self._open, "" if self._open else "the store is not open", self._seq)
 
-    def living(self) -> dict[tuple[str, str], int]:
-        """Return the number of living objects of each (namespace, type)."""
+    async def living(self) -> Mapping[tuple[str, str], int]:
+        """Return the number of objects that exist, by namespace and type."""
         return self._table.living()
 
-    def _note(self, change: Change) -> None:
-        if len(self._changes) == self._changes.maxlen:
-            self._trimmed_seq = self._changes[0].commit_seq
-        self._changes.append(change)
+    async def within(
+        self, first: int, last: int, *, after: ObjectPlace | None = None, limit: int
+    ) -> Sequence[ObjectPlace]:
+        """Return up to ``limit`` objects whose hash is from ``first`` to ``last``, sorted by hash, after ``after``."""
+        return await within(self._table, (first, last), after=after, limit=limit)
+
+    def _note(self, seq: int, body: bytes) -> None:
+        if len(self._changes) == self._changes_kept:
+            self._trimmed_seq, _ = self._changes.popitem(last=False)
+        self._changes[seq] = body

@@ -13,19 +13,36 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from goverse.model.keys import ObjectKey
-from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
+from goverse.model.records import (
+    Change,
+    ChangeFilter,
+    CommitRecord,
+    ObjectPlace,
+    ObjectSummary,
+    StoredObject,
+    StoredReply,
+    StoreHealth,
+)
 from goverse.ports.authority import Authority, Holding
+from goverse.ports.census import Census
+from goverse.ports.history import History
 from goverse.ports.store import CommitOutcome, Store
 from goverse.telemetry.durations import Durations, Errors
 from goverse.telemetry.series import gauge
+from goverse_node.stores.object_counts import objects_gauge
 
 
-class ClusterStore(Store, Authority, Protocol):
-    """A store that is also the authority over shards."""
+class ClusterStore(Store, History, Census, Authority, Protocol):
+    """A store with history and census that is also the authority over shards."""
 
     @property
     def kept_bytes(self) -> int:
         """The size of all kept replies, in bytes."""
+        ...
+
+    @property
+    def counted(self) -> Mapping[tuple[str, str], int]:
+        """The number of objects by namespace and type, as it was counted last."""
         ...
 
 
@@ -67,10 +84,27 @@ class MeteredStore(Collector):
         with self.durations.measure("list"):
             return await self._store.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
 
-    async def changes(self, after: int, limit: int) -> Sequence[Change]:
+    async def changes(self, after: int, limit: int, *, where: ChangeFilter | None = None) -> Sequence[Change]:
         """Return changes after position ``after``."""
         with self.durations.measure("changes"):
-            return await self._store.changes(after, limit)
+            return await self._store.changes(after, limit, where=where)
+
+    async def change(self, key: ObjectKey, commit_seq: int) -> Change | None:
+        """Return the change of ``key`` at a position."""
+        with self.durations.measure("change"):
+            return await self._store.change(key, commit_seq)
+
+    async def living(self) -> Mapping[tuple[str, str], int]:
+        """Return the number of objects that exist, by namespace and type."""
+        with self.durations.measure("living"):
+            return await self._store.living()
+
+    async def within(
+        self, first: int, last: int, *, after: ObjectPlace | None = None, limit: int
+    ) -> Sequence[ObjectPlace]:
+        """Return objects by their hash."""
+        with self.durations.measure("within"):
+            return await self._store.within(first, last, after=after, limit=limit)
 
     def health(self) -> StoreHealth:
         """Return the store's health."""
@@ -90,5 +124,6 @@ class MeteredStore(Collector):
         """Yield the metrics."""
         yield from self.durations.collect()
         yield from self._errors.collect()
+        yield objects_gauge(self._store.counted)
         yield gauge("kept_replies_bytes", "Replies kept under idempotency keys, of all nodes.", self._store.kept_bytes)
         yield gauge("store_ready", "1 while the store accepts commits, else 0.", self._store.health().ready)

@@ -20,7 +20,7 @@ from zlib import crc32
 
 from goverse.limits import TOMBSTONE_RETENTION_S
 from goverse.model.keys import ObjectKey
-from goverse.model.records import CommitRecord, ObjectSummary, StoredObject, StoredReply
+from goverse.model.records import ANCHOR_EVERY, CommitRecord, ObjectSummary, StoredObject, StoredReply
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores import encoding
 from goverse_node.stores.encoding import (
@@ -33,7 +33,11 @@ from goverse_node.stores.encoding import (
     REPLY,
     STATE_AT,
     U64,
+    Standing,
+    check_end,
     object_flags,
+    object_head,
+    standing_of,
 )
 from goverse_node.stores.kept import HEAVY_BYTES, REPLY_OVERHEAD_BYTES, KeptBounds, no_room
 from goverse_node.stores.type_table import TypeTable, make_reply_key, split_reply_key
@@ -49,6 +53,7 @@ body where the object's slice (0 if the object is not written) and the reply's s
 _pack_full = FULL.pack
 _pack_prefix = PREFIX.pack
 _pack_reply = REPLY.pack
+_pack_u64 = U64.pack
 _read_u64 = U64.unpack_from
 _read_full = FULL.unpack_from
 _read_times = Struct("<QQ").unpack_from
@@ -163,11 +168,11 @@ class Table:
         for record in batch:
             namespace, type_name, object_id = record.key
             type_table = self._type_tables.get((namespace, type_name)) or self._new_type_table(namespace, type_name)
-            version = type_table.staged.get(object_id)
-            if version is None:
+            present = type_table.staged.get(object_id)
+            if present is None:
                 blob = type_table.objects.get(object_id)
-                version = type_table.floor if blob is None else _read_u64(blob)[0]
-            after = record.version
+                present = (type_table.floor, 0, 0, 0) if blob is None else standing_of(blob)
+            version, after = present[0], record.version
             if record.expected != version or not version <= after <= version + 1:
                 outcomes.append(_stale(record, version))
                 continue
@@ -179,7 +184,7 @@ class Table:
                     outcomes.append(Conflict(f"{record.key} already has a reply under this idempotency key"))
                     continue
             try:
-                pieces += self._take(record, type_table, seq, (reply_key, now_ms))
+                pieces += self._take(record, type_table, present, seq, (reply_key, now_ms))
             except (struct.error, UnicodeEncodeError) as error:
                 outcomes.append(Conflict(f"the record of {record.key} cannot be encoded: {error}"))
                 continue
@@ -188,14 +193,20 @@ class Table:
         return outcomes, pieces
 
     def _take(
-        self, record: CommitRecord, type_table: TypeTable, seq: int, kept: tuple[str, int]
+        self, record: CommitRecord, type_table: TypeTable, present: Standing, seq: int, kept: tuple[str, int]
     ) -> tuple[bytes, bytes]:
         reply_key, now_ms = kept
-        body, object_end, reply_end = _encode(record, type_table.names, seq, now_ms)
+        version, previous, anchor, life = present
+        if not version % ANCHOR_EVERY:
+            anchor = previous
+        generation = life or record.version
+        links = (previous, anchor, generation)
+        body, object_end, reply_end = _encode(record, type_table.names, links, seq, now_ms)
         object_id = record.key[2]
         self._staged.append((type_table, object_id, reply_key, body, object_end, reply_end))
         if object_end:
-            type_table.staged[object_id] = record.version
+            life = generation if record.state is not None else 0
+            type_table.staged[object_id] = (record.version, seq, anchor, life)
         if reply_key:
             type_table.staged_replies.add(reply_key)
         size = len(body)
@@ -266,8 +277,9 @@ class Table:
             names_at = reply_at + kept_len
             id_at = names_at + namespace_len + type_len
             key_at = id_at + id_len
-            if key_at + key_len != len(body):
-                raise ValueError("the lengths in the record do not match its size")
+            key_end = key_at + key_len
+            if key_end != len(body):
+                check_end(body, key_end)
             type_table = self._replayed.get((namespace_len, body[names_at:id_at]))
             if type_table is None:
                 type_table = self._replayed_type_table(body, names_at, namespace_len, id_at)
@@ -281,7 +293,7 @@ class Table:
                 expires_ms, kept_ms = _read_times(body, reply_at)
                 self._latest = max(self._latest, (kept_ms, core[2]))
                 if expires_ms > self._latest[0]:
-                    reply_key = make_reply_key(body[key_at:].decode(), object_id)
+                    reply_key = make_reply_key(body[key_at:key_end].decode(), object_id)
                     self._keep(type_table, object_id, reply_key, body[reply_at:names_at])
 
     def _replayed_type_table(self, body: bytes, names_at: int, namespace_len: int, id_at: int) -> TypeTable:
@@ -334,28 +346,36 @@ def _stale(record: CommitRecord, version: int) -> Conflict:
     return Conflict(f"{record.key} is at version {version}; the record goes from {record.expected} to {record.version}")
 
 
-def _encode(record: CommitRecord, names: tuple[bytes, int, int], seq: int, now_ms: int) -> tuple[bytes, int, int]:
-    """Return the body, the end of the object's slice (0 if the object is not written) and the end of the reply's."""
+def _encode(
+    record: CommitRecord, names: tuple[bytes, int, int], links: tuple[int, int, int], seq: int, now_ms: int
+) -> tuple[bytes, int, int]:
+    """Return the body, the end of the object's slice (0 if the object is not written) and the end of the reply's.
+
+    ``links`` are the position of the previous change, the anchor and the generation.
+    """
     both_names, namespace_len, type_len = names
     object_id = record.key[2].encode()
     version = record.version
     state = record.state
-    digest = b""
+    front = trail = b""
     if version == record.expected:
         flags, state = 0, b""
     else:
+        previous, anchor, generation = links
         flags = object_flags(state, record.creation)
-        if flags & DIGEST:
-            digest = record.creation or b""
+        if anchor or generation != 1 or flags & DIGEST:
+            flags, front = object_head(flags, anchor, generation, record.creation)
+        if previous or record.cause is not None:
+            trail = _pack_u64(previous) + (record.cause or b"")
         state = state or b""
     key = kept = b""
     if record.reply is not None and record.idempotency_key is not None:
         key = record.idempotency_key.encode()
         fingerprint, answer, expires_ms, _ = record.reply
         kept = _pack_reply(now_ms + expires_ms - record.at_ms, now_ms, seq, len(fingerprint)) + fingerprint + answer
-    state_len = len(digest) + len(state)
+    state_len = len(front) + len(state)
     lengths = (COMMIT, namespace_len, type_len, len(object_id), len(key), state_len, len(kept))
     head = _pack_full(*lengths, version, seq, record.at_ms, record.state_version, flags)
     object_end = STATE_AT + state_len
-    body = b"".join((head, digest, state, kept, both_names, object_id, key))
+    body = b"".join((head, front, state, kept, both_names, object_id, key, trail))
     return body, object_end if flags else 0, object_end + len(kept)

@@ -10,7 +10,7 @@ makes the reply key unambiguous, whatever characters the two parts contain.
 
 from __future__ import annotations
 
-from goverse_node.stores.encoding import ALIVE, CORE, FLAGS_IN_BLOB, REPLY, U64
+from goverse_node.stores.encoding import ALIVE, CORE, FLAGS_IN_BLOB, REPLY, U64, Standing
 from goverse_node.stores.sorted_ids import SortedIds
 
 
@@ -35,7 +35,7 @@ class TypeTable:
         replies: kept replies by reply key.
         heavy: total size in bytes of an object's large replies, by the object's id (``goverse_node.stores.kept``).
         floor: the highest version of a forgotten tombstone. An unknown object of this type has this version.
-        staged: versions that the staged batch will give to objects, by id.
+        staged: standings that the staged batch will give to objects, by id.
         staged_replies: reply keys that the staged batch will add.
     """
 
@@ -61,7 +61,7 @@ class TypeTable:
         self.replies: dict[str, bytes] = {}
         self.heavy: dict[str, int] = {}
         self.floor = 0
-        self.staged: dict[str, int] = {}
+        self.staged: dict[str, Standing] = {}
         self.staged_replies: set[str] = set()
         self._ids: SortedIds | None = SortedIds() if ordered else None
         self._tombstones: dict[str, None] = {}

@@ -8,9 +8,13 @@ reply under the call's idempotency key. It is committed as a whole or not. Its p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from goverse.model.cause import Cause
 from goverse.model.keys import ObjectKey
+
+ANCHOR_EVERY: Final = 64
+"""Every change points to the latest change before it whose version is a multiple of this."""
 
 
 class StoredReply(NamedTuple):
@@ -70,6 +74,8 @@ class CommitRecord:
             again in the meantime.
         creation: digest of the creation arguments (16 bytes), empty for a creation without arguments, None if it is
             unknown or the object is deleted.
+        cause: the call that ran the turn, in its stored form (``goverse.model.cause``), or None. It is kept with the
+            change, so a record that does not change the object needs none.
     """
 
     key: ObjectKey
@@ -84,6 +90,7 @@ class CommitRecord:
     epoch: int = 0
     fresh_key: bool = False
     creation: bytes | None = None
+    cause: bytes | None = None
 
     @property
     def changes_object(self) -> bool:
@@ -99,13 +106,66 @@ class ObjectSummary(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One entry of the change feed: an object was written, or deleted if ``state`` is None."""
+    """One entry of the change feed: an object was written, or deleted if ``state`` is None.
+
+    The changes of one object form a chain. ``previous_seq`` leads to the change before, and ``anchor_seq`` up to 64
+    versions back, so a version far back is found in few steps (``goverse.ports.history``).
+
+    Attributes:
+        commit_seq: the position of the change.
+        key: the object.
+        version: the version that the change made.
+        state: the state as a JSON object in UTF-8, or None if the object was deleted.
+        at_ms: time of the change, in milliseconds since the epoch.
+        state_version: the ``state_version`` of the class that wrote the state.
+        generation: the version with which this life of the object began. It rises when an object is created again
+            after it was deleted. A deletion has the generation of the life that it ends.
+        previous_seq: position of the previous change of this object; 0 if there was none, or if it is unknown.
+        anchor_seq: position of the latest change of this object with a lower version that is a multiple of
+            ``ANCHOR_EVERY``; 0 if there was none, or if it is unknown.
+        cause: the call that made the change; None if it is unknown.
+    """
 
     commit_seq: int
     key: ObjectKey
     version: int
     state: bytes | None
     at_ms: int
+    state_version: int
+    generation: int
+    previous_seq: int = 0
+    anchor_seq: int = 0
+    cause: Cause | None = None
+
+
+class ChangeFilter(NamedTuple):
+    """A selection of changes. A member that is None selects everything.
+
+    Attributes:
+        namespace: the namespace of the objects.
+        types: their types.
+        ids: their ids.
+    """
+
+    namespace: str | None = None
+    types: frozenset[str] | None = None
+    ids: frozenset[str] | None = None
+
+    def selects(self, key: ObjectKey) -> bool:
+        """True if changes of ``key`` are selected."""
+        namespace, type_name, object_id = key
+        return (
+            (self.namespace is None or namespace == self.namespace)
+            and (self.types is None or type_name in self.types)
+            and (self.ids is None or object_id in self.ids)
+        )
+
+
+class ObjectPlace(NamedTuple):
+    """An object and its 64-bit hash."""
+
+    hash: int
+    key: ObjectKey
 
 
 class StoreHealth(NamedTuple):

@@ -21,7 +21,15 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from goverse.model.keys import ObjectKey
-from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
+from goverse.model.records import (
+    Change,
+    ChangeFilter,
+    CommitRecord,
+    ObjectSummary,
+    StoredObject,
+    StoredReply,
+    StoreHealth,
+)
 
 
 class Conflict(NamedTuple):
@@ -83,8 +91,10 @@ class Store(Protocol):
         order of the id's UTF-8 bytes."""
         ...
 
-    async def changes(self, after: int, limit: int) -> Sequence[Change]:
-        """Return up to ``limit`` changes with ``commit_seq > after``, in order.
+    async def changes(self, after: int, limit: int, *, where: ChangeFilter | None = None) -> Sequence[Change]:
+        """Return up to ``limit`` changes with ``commit_seq > after``, in order; with ``where``, those that it selects.
+
+        Fewer than ``limit`` mean that there are no further ones yet.
 
         Raises:
             CursorExpired: entries after ``after`` were trimmed; carries ``oldest``.

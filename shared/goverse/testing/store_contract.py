@@ -1,10 +1,12 @@
 """Tests of the rules in ``goverse.ports.store``, for any implementation of a store.
 
+A store also implements ``goverse.ports.history`` and ``goverse.ports.census``, whose rules are tested with it.
+
 Subclass :class:`StoreContract` in a test file and implement ``make_store``; override ``restart`` if a restart needs
 more than closing and opening the store:
 
 >>> class TestMyStore(StoreContract):
-...     def make_store(self) -> Store:
+...     def make_store(self) -> CompleteStore:
 ...         return MyStore(clock=self.clock)
 
 The suite uses plain assertions, advances :attr:`StoreContract.clock` itself, and works with any test runner that
@@ -17,11 +19,13 @@ from goverse.errors import StoreError
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredObject
 from goverse.ports.store import Conflict
+from goverse.testing.census_contract import CensusContract
+from goverse.testing.history_contract import HistoryContract
 from goverse.testing.store_harness import KEY, NOW_MS, OTHER, delete, keep, load, put, recall, seqs_of
 from goverse.testing.store_reading import ReadingContract
 
 
-class StoreContract(ReadingContract):
+class StoreContract(ReadingContract, HistoryContract, CensusContract):
     """The tests that every store passes; subclasses implement ``make_store``."""
 
     async def test_an_object_that_never_existed_is_none(self) -> None:

@@ -5,15 +5,22 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredObject, StoredReply
+from goverse.ports.census import Census
 from goverse.ports.clock import ManualClock
+from goverse.ports.history import History
 from goverse.ports.store import Store
 
 KEY = ObjectKey("default", "Counter", "c1")
 OTHER = ObjectKey("default", "Counter", "c2")
 NOW_MS = ManualClock().wall_ms()
+
+
+class CompleteStore(Store, History, Census, Protocol):
+    """A store with the history and the census of its objects."""
 
 
 def put(key: ObjectKey, expected: int, state: bytes = b"{}", *, at_ms: int = NOW_MS) -> CommitRecord:
@@ -58,7 +65,7 @@ class StoreHarness:
 
     clock: ManualClock
 
-    def make_store(self) -> Store:
+    def make_store(self) -> CompleteStore:
         """Return a store that is not open yet, with ``self.clock`` and with data of its own."""
         raise NotImplementedError
 
@@ -66,14 +73,14 @@ class StoreHarness:
         """Return the clock that the test advances; replies expire by it, even if the store uses another clock."""
         return ManualClock()
 
-    async def restart(self, store: Store) -> Store:
+    async def restart(self, store: CompleteStore) -> CompleteStore:
         """Return the store as a new process would open it; by default, close and open the same store."""
         await store.close()
         await store.open()
         return store
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[Store, None]:
+    async def opened(self) -> AsyncGenerator[CompleteStore, None]:
         """Provide an open store; close it at the end."""
         self.clock = self.make_clock()
         store = self.make_store()

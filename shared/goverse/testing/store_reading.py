@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from goverse.errors import CursorExpired
-from goverse.model.records import Change
+from goverse.model.records import Change, ChangeFilter, CommitRecord
 from goverse.testing.store_harness import KEY, NOW_MS, OTHER, StoreHarness, delete, keep, put, seqs_of
 
 
@@ -52,9 +52,45 @@ class ReadingContract(StoreHarness):
                 seen += changes
                 after = seen[-1].commit_seq
             assert [change.commit_seq for change in seen] == [*seqs[::2], *last]
-            assert seen[3] == Change(seqs[6], KEY, 4, b"3", NOW_MS + 3)
-            assert seen[-1] == Change(last[0], KEY, 21, None, NOW_MS + 99)
+            assert seen[3] == Change(seqs[6], KEY, 4, b"3", NOW_MS + 3, 1, 1, seqs[4])
+            assert seen[-1] == Change(last[0], KEY, 21, None, NOW_MS + 99, 1, 1, seqs[38])
             assert list(await store.changes(last[0], 10)) == []
+
+    async def test_the_feed_is_read_for_some_objects(self) -> None:
+        async with self.opened() as store:
+            keys = [
+                KEY,
+                OTHER,
+                KEY._replace(namespace="n"),
+                KEY._replace(type="Elsewhere"),
+                OTHER._replace(namespace="n", type="Elsewhere"),
+            ]
+            wanted = [
+                ChangeFilter(),
+                ChangeFilter(namespace="n"),
+                ChangeFilter(types=frozenset({"Counter"})),
+                ChangeFilter(types=frozenset({"Counter", "Elsewhere"}), ids=frozenset({"c2"})),
+                ChangeFilter("n", frozenset({"Elsewhere"}), frozenset({"c2", "c3"})),
+                ChangeFilter(ids=frozenset()),
+                ChangeFilter(namespace="none"),
+            ]
+            for version in range(5):
+                await seqs_of(store, [put(key, version) for key in keys])
+            whole = await store.changes(0, 1_000)
+            assert len(whole) == 25
+            for where in wanted:
+                seen: list[Change] = []
+                while changes := await store.changes(seen[-1].commit_seq if seen else 0, 3, where=where):
+                    seen += changes
+                    if len(changes) < 3:
+                        break
+                assert seen == [change for change in whole if where.selects(change.key)]
+
+    async def test_a_change_has_the_state_version_of_its_writer(self) -> None:
+        async with self.opened() as store:
+            await seqs_of(store, [CommitRecord(KEY, 0, 1, b"{}", 7, NOW_MS), CommitRecord(KEY, 1, 2, b"{}", 9, NOW_MS)])
+
+            assert [change.state_version for change in await store.changes(0, 10)] == [7, 9]
 
     async def test_the_feed_reports_trimmed_changes_instead_of_skipping_them(self) -> None:
         async with self.opened() as store:

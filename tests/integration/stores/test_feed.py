@@ -38,8 +38,8 @@ async def test_the_feed_is_read_across_segments_and_restarts(tmp_path: Path) -> 
         await committed(store, [delete("c0", 50)])
         changes = await everything(store)
     assert [change.commit_seq for change in changes] == list(range(1, 152))
-    assert changes[5] == Change(6, key("c2"), 2, b'{"value":2}', NOW_MS)
-    assert changes[-1] == Change(151, key("c0"), 51, None, NOW_MS)
+    assert changes[5] == Change(6, key("c2"), 2, b'{"value":2}', NOW_MS, 1, 1, 3)
+    assert changes[-1] == Change(151, key("c0"), 51, None, NOW_MS, 1, 1, 148)
 
 
 async def test_records_that_keep_only_a_reply_are_no_changes(tmp_path: Path) -> None:

@@ -197,18 +197,18 @@ async def test_a_trim_refuses_to_rely_on_a_damaged_snapshot(tmp_path: Path) -> N
 @pytest.mark.requirement("WAL-4")
 async def test_newer_snapshots_and_segments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as later:
-        later.setattr("goverse_node.stores.wal.segment.FORMAT", 2)
+        later.setattr("goverse_node.stores.wal.segment.FORMAT", 3)
         await filled(tmp_path / "segment", 5)
     later_segment = wal_store(tmp_path / "segment")
-    with pytest.raises(DataNewer, match=r"\.wal has format 2 at offset 0"):
+    with pytest.raises(DataNewer, match=r"\.wal has format 3 at offset 0"):
         await later_segment.open()
 
     await filled(tmp_path / "snapshot", 5)
     with monkeypatch.context() as later:
-        later.setattr("goverse_node.stores.wal.snapshot.FORMAT", 2)
+        later.setattr("goverse_node.stores.wal.snapshot.FORMAT", 3)
         snapshot(tmp_path / "snapshot", now_ms=NOW_MS)
     later_snapshot = wal_store(tmp_path / "snapshot")
-    with pytest.raises(DataNewer, match=r"\.snap has format 2 at offset 0"):
+    with pytest.raises(DataNewer, match=r"\.snap has format 3 at offset 0"):
         await later_snapshot.open()
     assert len(snapshots_of(tmp_path / "snapshot")) == 1, "what is newer is not thrown away"
 

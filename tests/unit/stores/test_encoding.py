@@ -7,17 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from goverse.model.cause import decode_cause, encode_call
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord, StoredReply
 from goverse.ports.store import Conflict
 from goverse_node.stores import encoding
-from goverse_node.stores.encoding import PREFIX, decode, decode_object, decode_reply, framed
+from goverse_node.stores.encoding import PREFIX, change_of, decode, decode_object, decode_reply, framed
 from goverse_node.stores.table import Table
 from goverse_node.stores.wal.fold import split
 from goverse_node.stores.wal.scan import Scan
 
 U64 = st.integers(0, 2**64 - 1)
 TEXT = st.text(max_size=40)
+CAUSES = st.builds(encode_call, TEXT, TEXT, TEXT, TEXT)
 REPLIES = st.builds(StoredReply, st.binary(max_size=64), st.binary(max_size=200), st.integers(1, 2**63))
 
 
@@ -28,7 +30,8 @@ def records(draw: st.DrawFn) -> CommitRecord:
     state = draw(st.none() | st.binary(min_size=1, max_size=300))
     changes = draw(st.booleans())
     idempotency_key, reply = draw(st.tuples(TEXT, REPLIES) | st.just((None, None)))
-    return CommitRecord(key, 0, int(changes), state, draw(st.integers(0, 2**32 - 1)), draw(U64), idempotency_key, reply)
+    fields = (key, 0, int(changes), state, draw(st.integers(0, 2**32 - 1)), draw(U64), idempotency_key, reply)
+    return CommitRecord(*fields, cause=draw(st.none() | CAUSES))
 
 
 def encoded(record: CommitRecord, seq: int) -> bytes:
@@ -66,6 +69,9 @@ def test_a_record_decodes_to_what_was_encoded(record: CommitRecord, seq: int) ->
         assert entry.state == record.state
         found = decode_object(entry.object)
         assert (found.version, found.state, found.commit_seq) == (record.version, record.state, seq)
+        change = change_of(encoded(record, seq))
+        assert change is not None
+        assert change.cause == (None if record.cause is None else decode_cause(record.cause))
     assert entry.idempotency_key == record.idempotency_key
     if record.reply is not None:
         assert decode_reply(entry.reply) == record.reply._replace(commit_seq=seq)

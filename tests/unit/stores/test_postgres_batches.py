@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from goverse.limits import CLUSTER_SHARDS
 from goverse.model.keys import ObjectKey, is_unique, router_key, router_number
 from goverse.model.records import CommitRecord, StoredReply
 from goverse_node.stores.postgres.batches import BATCH_TYPES, EACH_TYPES, each, folded
@@ -20,7 +21,7 @@ def change(expected: int, key: ObjectKey = KEY) -> CommitRecord:
 
 
 def test_folded_changes_expect_the_first_version_and_write_the_last() -> None:
-    arguments = folded([change(4), change(5), change(0, KEY._replace(id="c2")), change(6)])
+    arguments = folded([change(4), change(5), change(0, KEY._replace(id="c2")), change(6)], CLUSTER_SHARDS)
 
     assert arguments is not None
     assert arguments[EXPECTED] == "{-1,-1,0,4}"
@@ -39,8 +40,8 @@ def test_folded_changes_expect_the_first_version_and_write_the_last() -> None:
     ids=["a gap", "two versions at once", "contradicting versions", "two epochs", "one key twice"],
 )
 def test_a_batch_that_cannot_be_folded_is_committed_record_by_record(batch: list[CommitRecord]) -> None:
-    assert folded(batch) is None
-    assert len(each(batch)) == len(EACH_TYPES)
+    assert folded(batch, CLUSTER_SHARDS) is None
+    assert len(each(batch, CLUSTER_SHARDS)) == len(EACH_TYPES)
 
 
 @given(router=st.text("0123456789abcdef", min_size=16, max_size=16), number=st.integers(0, 2**60 - 1))

@@ -2,10 +2,13 @@
 
 ``goverse.commit_batch`` commits a batch without conflicts. Several records of one object are folded into one change,
 from the version that the first record expects to the state that the last one writes. For example, the changes 4 to 5,
-5 to 6 and 6 to 7 of one object become one change that expects version 4 and writes version 7.
+5 to 6 and 6 to 7 of one object become one change that expects version 4 and writes version 7. All three enter the
+change feed: the database links the first one to the object's newest change, and this module tells it the links between
+them.
 
 ``goverse.commit_each`` commits record by record. It is used when a batch cannot be folded, for example because there is
-a gap between two versions of one object, or because an idempotency key occurs twice.
+a gap between two versions of one object, because an object is deleted and created again, or because an idempotency key
+occurs twice.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ from typing import Any, Final
 import orjson
 
 from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, router_number
-from goverse.model.records import CommitRecord, StoredReply
+from goverse.model.records import ANCHOR_EVERY, CommitRecord, StoredReply
 from goverse.ports.authority import is_check
+from goverse_node.stores.hashes import hash_column
 from goverse_node.stores.postgres.kinds import kind_of
 
 NUMBERS: Final = ("bigint[]", "integer[]")
@@ -28,6 +32,7 @@ BATCH_TYPES: Final = (
     *("integer[]", "bigint[]"),
     *("bigint[]", "bytea[]", "bigint[]", "bigint[]", "bytea[]", "integer[]", "bigint[]", "integer[]", "bytea[]"),
     "integer",
+    *("bigint[]", "bytea[]", "integer[]", "integer[]", "integer[]"),
     *("bigint[]", "bytea[]", "bigint[]"),
     *("bigint[]", "bytea[]", "bytea[]", "bytea[]", "bytea[]", "bigint[]", "integer[]"),
     *("bigint[]", "bytea[]", "bytea[]", "bytea[]", "bytea[]", "bigint[]", "integer[]"),
@@ -37,6 +42,7 @@ BATCH_TYPES: Final = (
 EACH_TYPES: Final = (
     *("bigint[]", "bytea[]", "bigint[]", "bigint[]", "bytea[]", "integer[]", "bigint[]", "integer[]", "bigint[]"),
     *("bytea[]", "boolean[]", "text[]", "bigint[]", "boolean[]", "bytea[]", "bytea[]", "bigint[]", "bytea[]"),
+    *("bigint[]", "bytea[]"),
 )
 
 _FOLDED: Final = -1
@@ -46,7 +52,7 @@ _FOLDED: Final = -1
 class _Changes:
     """The changes of a batch in order, as columns."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: int) -> None:
         self.kinds: list[int] = []
         self.ids: list[bytes] = []
         self.expected: list[int] = []
@@ -56,19 +62,27 @@ class _Changes:
         self.at_ms: list[int] = []
         self.ordinals: list[int] = []
         self.creations: list[bytes | None] = []
+        self.hashes: list[int] = []
+        self.causes: list[bytes | None] = []
         self.places: dict[ObjectKey, int] = {}
+        self.earlier: dict[int, int] = {}
+        self._base = base
 
     def add(self, ordinal: int, record: CommitRecord) -> bool:
-        """Add a change. Returns False if it does not follow the previous change of its object."""
+        """Add a change. Returns False if it does not follow the previous change of its object.
+
+        A creation after a deletion in the same batch counts as not following: it begins another generation.
+        """
         key, expected = record.key, record.expected
         if record.version != expected + 1:
             return False
-        earlier = self.places.get(key)
+        earlier, place = self.places.get(key), len(self.ids)
         if earlier is not None:
-            if self.versions[earlier] != expected:
+            if self.versions[earlier] != expected or self.states[earlier] is None:
                 return False
             expected, self.expected[earlier] = self.expected[earlier], _FOLDED
-        self.places[key] = len(self.ids)
+            self.earlier[place] = earlier
+        self.places[key] = place
         self.kinds.append(kind_of(key[0], key[1]))
         self.ids.append(key[2].encode())
         self.expected.append(expected)
@@ -78,6 +92,8 @@ class _Changes:
         self.at_ms.append(record.at_ms)
         self.ordinals.append(ordinal)
         self.creations.append(record.creation)
+        self.hashes.append(0 if expected else hash_column(key, self._base))
+        self.causes.append(record.cause)
         return True
 
     def columns(self) -> list[Any]:
@@ -92,7 +108,27 @@ class _Changes:
             self.ordinals,
             self.creations,
             len(self.places),
+            self.hashes,
+            self.causes,
+            *self._links(),
         ]
+
+    def _links(self) -> tuple[list[int], list[int], list[int]]:
+        """Return the columns that link the changes of an object that is changed more than once.
+
+        They are the number of each change's object, and the places of the change before it and of its anchor, counted
+        from 1 as in SQL. All are empty if no object is changed twice.
+        """
+        if not self.earlier:
+            return [], [], []
+        number_of = {place: number for number, place in enumerate(sorted(self.places.values()), 1)}
+        last, before, anchors = list(range(len(self.ids))), [0] * len(self.ids), [0] * len(self.ids)
+        for place, earlier in self.earlier.items():
+            before[place] = earlier + 1
+            anchors[place] = anchors[earlier] if self.versions[earlier] % ANCHOR_EVERY else earlier + 1
+        for place, earlier in reversed(self.earlier.items()):
+            last[earlier] = last[place]
+        return [number_of[place] for place in last], before, anchors
 
 
 class _Numbered:
@@ -117,9 +153,9 @@ class _Batch:
     A reply carries the time for which it is kept. The database adds that to its own clock to get the expiry time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, base: int) -> None:
         self.claims: dict[int, int] = {}
-        self.changes = _Changes()
+        self.changes = _Changes(base)
         self.unwritten: dict[ObjectKey, int] = {}
         self.keys: set[tuple[ObjectKey, str]] = set()
         self.router_keys: set[str] = set()  # each was generated for one call
@@ -192,9 +228,9 @@ def is_brief(idempotency_key: str) -> bool:
     return idempotency_key.startswith(ROUTER_KEY_PREFIX) and router_number(idempotency_key) is None
 
 
-def folded(batch: Sequence[CommitRecord]) -> list[Any] | None:
+def folded(batch: Sequence[CommitRecord], base: int) -> list[Any] | None:
     """Return the arguments of ``commit_batch`` after ``p_batch``, or None if the batch cannot be folded."""
-    found = _Batch()
+    found = _Batch(base)
     for ordinal, record in enumerate(batch):
         if not found.add(ordinal, record):
             return None
@@ -211,9 +247,9 @@ def folded(batch: Sequence[CommitRecord]) -> list[Any] | None:
     return _as_text(columns, BATCH_TYPES)
 
 
-def each(batch: Sequence[CommitRecord]) -> list[Any]:
+def each(batch: Sequence[CommitRecord], base: int) -> list[Any]:
     """Return the arguments of ``commit_each`` after ``p_batch``."""
-    return _as_text(_columns([_row(record) for record in batch], len(EACH_TYPES)), EACH_TYPES)
+    return _as_text(_columns([_row(record, base) for record in batch], len(EACH_TYPES)), EACH_TYPES)
 
 
 def _as_text(columns: list[Any], types: Sequence[str]) -> list[Any]:
@@ -223,7 +259,7 @@ def _as_text(columns: list[Any], types: Sequence[str]) -> list[Any]:
     ]
 
 
-def _row(record: CommitRecord) -> tuple[Any, ...]:
+def _row(record: CommitRecord, base: int) -> tuple[Any, ...]:
     key, kept = record.key, record.reply if record.idempotency_key is not None else None
     numbered = router_number(record.idempotency_key) if kept is not None and record.idempotency_key else None
     chosen = record.idempotency_key.encode() if kept and not numbered and record.idempotency_key else None
@@ -247,6 +283,8 @@ def _row(record: CommitRecord) -> tuple[Any, ...]:
         kept.reply if kept is not None else None,
         kept.expires_ms - record.at_ms if kept is not None else None,
         record.creation,
+        0 if record.expected else hash_column(key, base),
+        record.cause,
     )
 
 

@@ -1,4 +1,4 @@
-"""Housekeeping: create partitions for the next days and drop expired data, every two minutes.
+"""Housekeeping: create partitions for the next days, drop expired data and count, every two minutes.
 
 No call depends on it. Commits queue behind the locks that it requests, so it waits for a lock only briefly. While a
 database dump holds the tables, housekeeping fails and is retried until the dump has ended. Each day's partition is
@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from goverse.errors import GoverseError, Unavailable
+from goverse.model.keys import ObjectKey
+from goverse_node.stores.hashes import hash_column
 from goverse_node.stores.postgres.expiry import Expired, expire
 from goverse_node.stores.postgres.failures import translated
 from goverse_node.stores.postgres.kept_size import KeptSize
 from goverse_node.stores.postgres.options import PostgresOptions
+from goverse_node.stores.postgres.statements import query
 
 T = TypeVar("T")
 
@@ -32,6 +35,7 @@ _MISSING: Final = "SELECT parent, day FROM goverse.days_to_prepare($1)"
 _PREPARE: Final = "SELECT goverse.prepare_day($1, $2)"
 _FORGET: Final = "SELECT goverse.forget_router_replies()"
 _FORGET_WRITERS: Final = "SELECT goverse.forget_writers($1)"
+_FILL_IN: Final = "SELECT goverse.fill_in_hashes($1, $2, $3)"
 _KEEP_CHANGES: Final = "SELECT goverse.keep_changes($1)"
 
 logger = logging.getLogger("goverse.node.store")
@@ -46,10 +50,17 @@ class Ask(Protocol):
 
 
 class Housekeeping:
-    """The housekeeping of one process. All processes of a cluster run the same tasks."""
+    """The housekeeping of one process. All processes of a cluster run the same tasks.
 
-    def __init__(self, ask: Ask, options: PostgresOptions, kept: KeptSize) -> None:
+    Attributes:
+        counted: the number of objects by namespace and type, as it was counted last.
+    """
+
+    def __init__(self, ask: Ask, options: PostgresOptions, kept: KeptSize, base: Callable[[], int]) -> None:
+        """Prepare. ``base`` returns the base of hashes, as soon as the cluster is known."""
         self._ask = ask
+        self.counted: Mapping[tuple[str, str], int] = {}
+        self._base = base
         self._options = options
         self._kept = kept
         self._switched = False
@@ -75,7 +86,7 @@ class Housekeeping:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(PAUSE_S)
-            for task in (self.switch, self.prepare, self.cleanup, self.forget, self.measure):
+            for task in (self.switch, self.prepare, self.cleanup, self.forget, self.fill_in_hashes, self.measure):
                 await self._try(task)
 
     async def _try(self, task: Callable[[], Awaitable[object]]) -> None:
@@ -119,12 +130,13 @@ class Housekeeping:
             raise failure
 
     async def measure(self) -> None:
-        """Measure the size of the kept replies.
+        """Measure the size of the kept replies, and count the objects.
 
         Raises:
             Unavailable: PostgreSQL is unavailable.
         """
         await self._ask(self._kept.measure)
+        self.counted = await self._ask(living)
 
     async def cleanup(self) -> Expired:
         """Drop the data that is past its retention. Returns what was dropped.
@@ -142,6 +154,30 @@ class Housekeeping:
             Unavailable: as ``prepare``.
         """
         await self._ask(lambda connection: connection.execute(_FORGET))
+
+    async def fill_in_hashes(self) -> int:
+        """Compute the hashes of objects that nodes of an earlier release created. Returns their number.
+
+        Raises:
+            Unavailable: PostgreSQL is unavailable.
+        """
+        filled = 0
+        while rows := await self._ask(lambda connection: connection.fetch(query("unplaced"))):
+            keys = [ObjectKey(row["namespace"], row["type"], row["id"].decode()) for row in rows]
+            hashes = [hash_column(key, self._base()) for key in keys]
+            columns = [row["kind"] for row in rows], [row["id"] for row in rows], hashes
+            filled += await self._ask(partial(_fill_in, columns))
+        return filled
+
+
+async def living(connection: Any) -> dict[tuple[str, str], int]:
+    """Return the number of objects that exist, by namespace and type."""
+    return {(row["namespace"], row["type"]): row["n"] for row in await connection.fetch(query("living"))}
+
+
+async def _fill_in(columns: tuple[list[Any], ...], connection: Any) -> int:
+    filled: int = await connection.fetchval(_FILL_IN, *columns)
+    return filled
 
 
 async def _prepare_day(parent: str, day: int, connection: Any) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final
 from goverse.errors import MalformedRequest, RestoreRefused, StoreError
 from goverse.model.keys import ROUTER_KEY_PREFIX, placement_of
 from goverse_node.stores.dump_lines import Contents, Dumped, DumpedObject, DumpedReply, check, read
+from goverse_node.stores.hashes import hash_column
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.statements import query
 
@@ -29,7 +30,10 @@ _DAYS: Final = 2
 _COPY_TIMEOUT_S: Final = 86_400.0
 _TRIES_MAX: Final = 25
 _PAUSE_S: Final = 0.2
-_OBJECT_COLUMNS: Final = ("kind", "id", "version", "commit_seq", "modified_ms", "state_version", "state", "creation")
+_OBJECT_COLUMNS: Final = (
+    *("kind", "id", "hash", "version", "generation", "commit_seq", "anchor_seq"),
+    *("modified_ms", "state_version", "state", "creation"),
+)
 _REPLY_COLUMNS: Final = ("day", "kind", "id", "idempotency_key", "fingerprint", "reply", "expires_ms", "commit_seq")
 
 
@@ -58,7 +62,8 @@ async def load(connection: Any, lines: Lines, *, now_ms: int, shards: int, add: 
         StoreError: two types have the same number.
     """
     found = await connection.fetchrow("SELECT base FROM goverse.cluster")
-    contents = check(lines("checking"), _PlacementCheck(found["base"] if found is not None else shards))
+    base = found["base"] if found is not None else shards
+    contents = check(lines("checking"), _PlacementCheck(base))
     await _refuse_others(connection)
     # Without a partition for their day, the loaded replies would go into the rest table.
     await connection.fetchval("SELECT goverse.prepare_days($1)", _DAYS)
@@ -67,7 +72,7 @@ async def load(connection: Any, lines: Lines, *, now_ms: int, shards: int, add: 
         await _refuse_others(connection, tries=1)
         if not add and await connection.fetchval(query("loading/holds")):
             raise RestoreRefused("the database is not empty; load into an empty one, or add to it with --add")
-        await _copy_objects(connection, read(lines("objects")))
+        await _copy_objects(connection, read(lines("objects")), base)
         replies = await _copy_replies(connection, read(lines("replies")), now_ms)
         known = [row[0] for row in await connection.fetch(query("loading/known"))]
         if known:
@@ -113,7 +118,7 @@ async def _refuse_others(connection: Any, *, tries: int = _TRIES_MAX) -> None:
     raise RestoreRefused(f"the database is used by {others} other GoVerse connections; stop all nodes first")
 
 
-async def _copy_objects(connection: Any, dumped: Iterator[Dumped]) -> None:
+async def _copy_objects(connection: Any, dumped: Iterator[Dumped], base: int) -> None:
     kinds: set[tuple[str, str]] = set()
 
     def rows() -> Iterator[tuple[Any, ...]]:
@@ -121,8 +126,9 @@ async def _copy_objects(connection: Any, dumped: Iterator[Dumped]) -> None:
             if isinstance(each, DumpedObject):
                 kinds.add(each.key[:2])
                 number, object_id = kind_of(*each.key[:2]), each.key.id.encode()
-                numbers = (each.commit_seq, each.modified_ms, each.state_version)
-                yield (number, object_id, each.version, *numbers, each.state, each.creation)
+                versions = (each.version, each.generation, each.commit_seq, 0)
+                written = (each.modified_ms, each.state_version, each.state, each.creation)
+                yield (number, object_id, hash_column(each.key, base), *versions, *written)
 
     await _copy(connection, "loaded_objects", _OBJECT_COLUMNS, rows())
     for namespace, type_name in sorted(kinds):

@@ -17,17 +17,28 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from goverse.errors import ConfigError, CursorExpired, StoreFailed, Unavailable
+from goverse.model.cause import decode_cause
 from goverse.model.keys import ObjectKey, router_number
-from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
+from goverse.model.records import (
+    Change,
+    ChangeFilter,
+    CommitRecord,
+    ObjectPlace,
+    ObjectSummary,
+    StoredObject,
+    StoredReply,
+    StoreHealth,
+)
 from goverse.ports.authority import Holding, is_check
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome, Conflict
+from goverse_node.stores.hashes import signed, unsigned
 from goverse_node.stores.postgres import schema
 from goverse_node.stores.postgres.batches import is_brief
 from goverse_node.stores.postgres.connections import Connections
 from goverse_node.stores.postgres.expiry import Expired
 from goverse_node.stores.postgres.failures import is_read_only, is_temporary, translated
-from goverse_node.stores.postgres.housekeeping import Housekeeping
+from goverse_node.stores.postgres.housekeeping import Housekeeping, living
 from goverse_node.stores.postgres.kept_size import KeptSize
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.lookups import Lookups
@@ -41,6 +52,7 @@ T = TypeVar("T")
 _READ_TRIES: Final = 4
 _READ_RETRY_S: Final = 0.05
 _RETRY_S: Final = 0.5
+_SLICE_ROWS: Final = 500
 
 logger = logging.getLogger("goverse.node.store")
 
@@ -80,7 +92,7 @@ class PostgresStore:
         self._load: Lookups[ObjectKey, StoredObject | None] = Lookups(self._load_all)
         self._recall: Lookups[tuple[ObjectKey, str], StoredReply | None] = Lookups(self._recall_all)
         self.kept = KeptSize(options.kept_replies_bytes_max)
-        self.housekeeping = Housekeeping(self._ask, options, self.kept)
+        self.housekeeping = Housekeeping(self._ask, options, self.kept, lambda: self._writer.base)
         self._seq = 0
         self._open = False
 
@@ -180,7 +192,8 @@ class PostgresStore:
                 f"{cluster!r} with {shards}. A cluster needs its own database and one number of shards",
                 setting="cluster.name" if found["name"] != cluster else "cluster.shards",
             )
-        return int(found["base"])
+        self._writer.base = found["base"]
+        return self._writer.base
 
     # --- Store ------------------------------------------------------------------------------------------------
 
@@ -228,24 +241,74 @@ class PostgresStore:
         rows = await self._read(lambda connection: connection.fetch(query("list"), *arguments))
         return [ObjectSummary(row["id"].decode(), row["version"]) for row in rows]
 
-    async def changes(self, after: int, limit: int) -> Sequence[Change]:
-        """Return up to ``limit`` changes after position ``after``, in order.
+    async def changes(self, after: int, limit: int, *, where: ChangeFilter | None = None) -> Sequence[Change]:
+        """Return up to ``limit`` changes after position ``after``, in order; with ``where``, those that it selects.
 
         Raises:
             CursorExpired: changes after ``after`` are no longer kept; ``oldest`` is the oldest valid cursor.
         """
-        rows = await self._read(lambda connection: connection.fetch(query("changes"), after, limit))
+        if where is None:
+            rows = await self._read(partial(_fetch, query("changes"), after, limit))
+        else:
+            rows = await self._selected(after, limit, where)
         trimmed = await self._read(lambda connection: connection.fetchval("SELECT trimmed_seq FROM goverse.feed"))
         if after < trimmed:
             raise CursorExpired(f"changes after {after} are no longer kept", oldest=str(trimmed))
+        return [_change(row, ObjectKey(row["namespace"], row["type"], row["id"].decode())) for row in rows]
+
+    async def _selected(self, after: int, limit: int, where: ChangeFilter) -> Sequence[Any]:
+        """Return the rows of the changes that ``where`` selects. The feed is read in slices of bounded size."""
+        types = None if where.types is None else list(where.types)
+        ids = None if where.ids is None else [each.encode() for each in where.ids]
+        found: list[Any] = []
+        while True:
+            size = max(limit, _SLICE_ROWS)
+            rows = await self._read(partial(_fetch, query("changes_where"), after, size, where.namespace, types, ids))
+            found += [row for row in rows if row["ordinal"] is not None]
+            if len(found) >= limit or len(rows) < size:
+                return found[:limit]
+            after = rows[-1]["commit_seq"]
+
+    # --- History and Census -----------------------------------------------------------------------------------
+
+    async def change(self, key: ObjectKey, commit_seq: int) -> Change | None:
+        """Return the change of ``key`` at a position, or None if it is no longer kept.
+
+        Raises:
+            Unavailable: PostgreSQL is unavailable.
+        """
+        arguments = (kind_of(key[0], key[1]), key[2].encode(), commit_seq)
+        rows = await self._read(partial(_fetch, query("change"), *arguments))
+        return _change(rows[0], key) if rows else None
+
+    async def living(self) -> Mapping[tuple[str, str], int]:
+        """Return the number of objects that exist, by namespace and type.
+
+        Raises:
+            Unavailable: PostgreSQL is unavailable.
+        """
+        return await self._read(living)
+
+    @property
+    def counted(self) -> Mapping[tuple[str, str], int]:
+        """The same numbers as housekeeping counted them last, at most some minutes ago."""
+        return self.housekeeping.counted
+
+    async def within(
+        self, first: int, last: int, *, after: ObjectPlace | None = None, limit: int
+    ) -> Sequence[ObjectPlace]:
+        """Return up to ``limit`` objects whose hash is from ``first`` to ``last``, sorted by hash, after ``after``.
+
+        Raises:
+            Unavailable: PostgreSQL is unavailable.
+        """
+        behind: tuple[int | None, int, bytes] = (None, 0, b"")
+        if after is not None:
+            first = max(first, after.hash)
+            behind = (signed(after.hash), kind_of(after.key[0], after.key[1]), after.key[2].encode())
+        rows = await self._read(partial(_fetch, query("within"), signed(first), signed(last), *behind, limit))
         return [
-            Change(
-                row["commit_seq"],
-                ObjectKey(row["namespace"], row["type"], row["id"].decode()),
-                row["version"],
-                row["state"],
-                row["at_ms"],
-            )
+            ObjectPlace(unsigned(row["hash"]), ObjectKey(row["namespace"], row["type"], row["id"].decode()))
             for row in rows
         ]
 
@@ -345,6 +408,22 @@ async def _fetch(statement: str, *rest: Any) -> Any:
     """Run ``statement``. The arguments come first, the connection last, as ``partial`` passes them."""
     *arguments, connection = rest
     return await connection.fetch(statement, *arguments)
+
+
+def _change(row: Any, key: ObjectKey) -> Change:
+    cause = row["cause"]
+    return Change(
+        row["commit_seq"],
+        key,
+        row["version"],
+        row["state"],
+        row["at_ms"],
+        row["state_version"],
+        row["generation"],
+        row["previous_seq"],
+        row["anchor_seq"],
+        decode_cause(cause) if cause is not None else None,
+    )
 
 
 def _conflict(record: CommitRecord, why: str, present: int) -> Conflict:

@@ -21,6 +21,7 @@ from secrets import randbits
 from typing import Any, Final, NamedTuple
 
 from goverse.errors import Executed, GoverseError, StoreFailed, Unavailable, known
+from goverse.limits import CLUSTER_SHARDS
 from goverse.model.records import CommitRecord
 from goverse_node.stores.postgres import batches
 from goverse_node.stores.postgres.batches import NUMBERS
@@ -70,6 +71,7 @@ class Writer:
     Attributes:
         trouble: the reason why nothing can be committed now; empty if commits work.
         carried: the number of the last batch that is known to be committed.
+        base: the number of shards with which the cluster was created; hashes depend on it.
         number: the primary key of the writer's row.
     """
 
@@ -99,6 +101,7 @@ class Writer:
         self._history = history
         self._reverted = reverted
         self._cut = cut
+        self.base = CLUSTER_SHARDS
         self._owner = self._session = self._batch = 0
         self._connection: Any = None
         self._unsure = False
@@ -210,7 +213,7 @@ class Writer:
 
     async def _carry_out(self, batch: Sequence[CommitRecord]) -> Carried:
         head = (self.number, self._owner, self._session, self.carried, self._batch)
-        folded = batches.folded(batch)
+        folded = batches.folded(batch, self.base)
         if folded is not None:
             try:
                 base = await self._connection.fetchval(_COMMIT_BATCH, *head, *folded)
@@ -219,7 +222,7 @@ class Writer:
                     raise
             else:
                 return Carried(base, {})
-        answer = json.loads(await self._connection.fetchval(_COMMIT_EACH, *head, *batches.each(batch)))
+        answer = json.loads(await self._connection.fetchval(_COMMIT_EACH, *head, *batches.each(batch, self.base)))
         return Carried(answer["base"], _refused(answer["refused"]))
 
     async def _name_kinds(self, missing: set[tuple[str, str]]) -> None:

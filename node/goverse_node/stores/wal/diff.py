@@ -14,7 +14,7 @@ from goverse_node.stores.wal.dump import dump
 _Line = tuple[tuple[str, str, str, str], dict[str, Any]]
 """The name (namespace, type, id, idempotency key) and the members of a line."""
 
-_COMPARED: Final = ("version", "state_version", "state", "creation", "deleted", "fingerprint", "reply")
+_COMPARED: Final = ("version", "generation", "state_version", "state", "creation", "deleted", "fingerprint", "reply")
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,8 @@ def _object_line(entry: Body) -> str:
         "modified_ms": entry.at_ms,
         "state_version": entry.state_version,
     }
+    if entry.generation != 1:
+        line["generation"] = entry.generation
     if entry.state is None:
         line["deleted"] = True
     else:

@@ -29,6 +29,7 @@ from goverse_node.stores.encoding import (
     encode_floor,
     framed,
     seq_of,
+    without_trail,
 )
 from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.scan import BLOCK, Scan
@@ -40,7 +41,11 @@ _Keyed = tuple[bytes, int, bytes]
 
 
 def split(body: bytes) -> list[bytes]:
-    """Split a commit record into one record for the object and one for the reply, as far as it has them."""
+    """Split a commit record into one record for the object and one for the reply, as far as it has them.
+
+    The trail is left out: a snapshot has no earlier changes that it could lead to.
+    """
+    body = without_trail(body)
     what, namespace_len, type_len, id_len, idem_len, state_len, reply_len, *core, flags = FULL.unpack_from(body)
     if not reply_len:
         return [body] if flags & OBJECT else []

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from goverse.errors import RestoreRefused
 from goverse_node.stores.dump_lines import Contents, Dumped, DumpedFloor, DumpedObject, check, read
-from goverse_node.stores.encoding import COMMIT, DIGEST, FULL, REPLY, encode_floor, object_flags
+from goverse_node.stores.encoding import COMMIT, FULL, REPLY, encode_floor, object_flags, object_head
 from goverse_node.stores.wal import manifest as manifests
 from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.ending import create_segment
@@ -106,8 +106,8 @@ def _bodies(dumped: Iterator[Dumped], floors: list[bytes], now_ms: int) -> Itera
         names = [part.encode() for part in each.key]
         lengths = tuple(map(len, names))
         if isinstance(each, DumpedObject):
-            flags = object_flags(each.state, each.creation)
-            state = (each.creation or b"" if flags & DIGEST else b"") + (each.state or b"")
+            flags, head = object_head(object_flags(each.state, each.creation), 0, each.generation, each.creation)
+            state = head + (each.state or b"")
             core = (each.version, each.commit_seq, each.modified_ms, each.state_version, flags)
             yield FULL.pack(COMMIT, *lengths, 0, len(state), 0, *core) + state + b"".join(names)
         else:

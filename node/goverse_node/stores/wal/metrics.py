@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from goverse.telemetry.series import counter, gauge
+from goverse_node.stores.object_counts import objects_gauge
 from goverse_node.stores.wal.store import WalStore
 
 
@@ -21,13 +21,7 @@ class WalMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         stats = self._store.stats()
-        objects = GaugeMetricFamily("goverse_objects_total", "Objects that exist.", labels=["object_type"])
-        by_type: Counter[str] = Counter()
-        for (_, type_name), count in self._store.living().items():
-            by_type[type_name] += count
-        for type_name, count in sorted(by_type.items()):
-            objects.add_metric([type_name], count)
-        yield objects
+        yield objects_gauge(self._store.count_objects())
         yield counter("wal_written_bytes", "Bytes that became durable.", stats.bytes_written)
         yield counter("wal_records", "Records that became durable.", stats.records)
         yield counter("wal_syncs", "Durable writes.", stats.commits)

@@ -24,7 +24,9 @@ from zlib import crc32
 from goverse_node.stores.wal.files import Handle
 from goverse_node.stores.wal.refusals import newer
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Format 2 added anchors, generations and trails to records. Files of format 1 are read as well."""
+
 MAGIC: Final = b"GOVERSEW"
 RECORDS_AT: Final = 4096
 SLOTS: Final = (512, 1024)

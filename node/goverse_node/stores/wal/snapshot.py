@@ -26,7 +26,9 @@ from goverse_node.stores.wal.refusals import damaged, newer
 from goverse_node.stores.wal.scan import BLOCK, Scan
 from goverse_node.stores.wal.segment import Origin
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Format 2 added anchors and generations to records. Files of format 1 are read as well."""
+
 MAGIC: Final = b"GOVERSES"
 END_MAGIC: Final = b"GOVERSEE"
 

@@ -14,16 +14,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from goverse.errors import DataDamaged, GoverseError, StoreFailed, Unavailable
 from goverse.limits import TOMBSTONE_RETENTION_S, WAL_SEGMENT_BYTES, WAL_SNAPSHOT_BYTES, WAL_SNAPSHOTS_KEPT
 from goverse.model.keys import ObjectKey
-from goverse.model.records import Change, CommitRecord, ObjectSummary, StoredObject, StoredReply, StoreHealth
+from goverse.model.records import (
+    Change,
+    ChangeFilter,
+    CommitRecord,
+    ObjectPlace,
+    ObjectSummary,
+    StoredObject,
+    StoredReply,
+    StoreHealth,
+)
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.store import CommitOutcome
+from goverse_node.stores.hash_ranges import within
 from goverse_node.stores.kept import KeptBounds
 from goverse_node.stores.running_time import RunningTime, resumed_ms
 from goverse_node.stores.table import SWEEP_PER_RECORD, Table
@@ -206,22 +216,38 @@ class WalStore:
         """Return up to ``limit`` living objects, sorted by id."""
         return self._table.page(namespace, type_name, prefix=prefix, after=after, limit=limit)
 
-    async def changes(self, after: int, limit: int) -> Sequence[Change]:
-        """Return up to ``limit`` changes after position ``after``, in order.
+    async def changes(self, after: int, limit: int, *, where: ChangeFilter | None = None) -> Sequence[Change]:
+        """Return up to ``limit`` changes after position ``after``, in order; with ``where``, those that it selects.
 
         Raises:
             CursorExpired: the log after ``after`` was trimmed; ``oldest`` is the oldest valid cursor.
         """
         self._opened()
-        return await self._feed.read(after, limit, self._seq)
+        return await self._feed.read(after, limit, self._seq, where)
+
+    async def change(self, key: ObjectKey, commit_seq: int) -> Change | None:
+        """Return the change of ``key`` at a position, or None if the log no longer has it."""
+        self._opened()
+        found = await self._feed.at(commit_seq) if 0 < commit_seq <= self._seq else None
+        return found if found is not None and found.key == key else None
 
     def health(self) -> StoreHealth:
         """Return the store's health. It is ready while commits are accepted."""
         trouble = self._trouble or (self._writer.failure if self._writer is not None else "")
         return StoreHealth(not trouble, trouble, self._seq)
 
-    def living(self) -> dict[tuple[str, str], int]:
-        """Return the number of living objects of each (namespace, type)."""
+    async def living(self) -> Mapping[tuple[str, str], int]:
+        """Return the number of objects that exist, by namespace and type."""
+        return self._table.living()
+
+    async def within(
+        self, first: int, last: int, *, after: ObjectPlace | None = None, limit: int
+    ) -> Sequence[ObjectPlace]:
+        """Return up to ``limit`` objects whose hash is from ``first`` to ``last``, sorted by hash, after ``after``."""
+        return await within(self._table, (first, last), after=after, limit=limit)
+
+    def count_objects(self) -> Mapping[tuple[str, str], int]:
+        """Return the same counts as :meth:`living`, for callers that cannot wait."""
         return self._table.living()
 
     def stats(self) -> WalStats:

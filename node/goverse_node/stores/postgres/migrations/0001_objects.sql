@@ -1,3 +1,4 @@
+-- serves: 1
 -- Objects, the authority over shards, the change feed, and what commits them: one function, one round trip for a batch.
 
 CREATE TABLE goverse.feed (
@@ -81,18 +82,45 @@ COMMENT ON TABLE goverse.kinds IS
 CREATE TABLE goverse.objects (
     kind bigint NOT NULL,
     id bytea NOT NULL,
+    hash bigint NOT NULL,
     version bigint NOT NULL,
+    generation bigint NOT NULL,
     commit_seq bigint NOT NULL,
+    anchor_seq bigint NOT NULL,
     modified_ms bigint NOT NULL,
     state_version integer NOT NULL,
     state bytea,
     creation bytea,
     PRIMARY KEY (kind, id)
 ) WITH (fillfactor = 80);
+CREATE INDEX objects_hash ON goverse.objects (hash);
+COMMENT ON COLUMN goverse.objects.hash IS
+    'The 64-bit hash that decides the shard, minus 2^63, computed by the node. It never changes, so updates stay in their page.';
+COMMENT ON COLUMN goverse.objects.generation IS 'The version with which this life of the object began';
+COMMENT ON COLUMN goverse.objects.anchor_seq IS
+    'The position of the latest change before the newest one whose version is a multiple of 64; 0 if there is none';
 COMMENT ON COLUMN goverse.objects.id IS 'UTF-8; not text, which cannot hold every character that an id can';
 COMMENT ON COLUMN goverse.objects.state IS 'JSON in UTF-8; null for a tombstone, which stays so that versions never go back';
 COMMENT ON COLUMN goverse.objects.creation IS
     'Digest of the arguments that the object was created with, empty for none; null where it is unknown';
+
+CREATE TABLE goverse.unplaced (
+    kind bigint NOT NULL,
+    id bytea NOT NULL,
+    PRIMARY KEY (kind, id)
+);
+COMMENT ON TABLE goverse.unplaced IS
+    'Objects that a node of an earlier release created, which computes no hash. Theirs is 0 until a newer node fills it in.';
+
+CREATE TABLE goverse.living (
+    kind bigint NOT NULL,
+    writer bigint NOT NULL,
+    n bigint NOT NULL,
+    PRIMARY KEY (kind, writer)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE goverse.living IS
+    'How many objects exist: the sum of n over the writers. Each writer counts in rows of its own what its commits create and '
+    'delete, so no two wait for each other. Loads, and writers that were forgotten, count as writer 0.';
 
 CREATE TABLE goverse.changes (
     day integer NOT NULL,
@@ -104,17 +132,27 @@ CREATE TABLE goverse.changes (
     state bytea[] NOT NULL,
     at_ms bigint[] NOT NULL,
     ordinal integer[] NOT NULL,
+    state_version integer[] NOT NULL,
+    generation bigint[] NOT NULL,
+    previous_seq bigint[] NOT NULL,
+    anchor_seq bigint[] NOT NULL,
+    cause bytea[] NOT NULL,
     PRIMARY KEY (base, day)
 ) PARTITION BY RANGE (day);
+-- Causes are mostly random digits: compressing them takes the server more time than all else that a batch does.
+ALTER TABLE goverse.changes ALTER COLUMN cause SET STORAGE EXTERNAL;
 COMMENT ON TABLE goverse.changes IS
-    'One row per batch: its changes as columns, each at the position base + ordinal, the last one at last.';
+    'One row per batch: its changes as columns, each at the position base + ordinal, the last one at last. The changes of an '
+    'object form a chain: previous_seq is the position of the one before, anchor_seq that of the latest one before whose '
+    'version is a multiple of 64, each 0 if there is none.';
 CREATE TABLE goverse.changes_rest PARTITION OF goverse.changes DEFAULT;
 
 CREATE VIEW goverse.each_change AS
-    SELECT base + entry.ordinal AS commit_seq, entry.kind, entry.id, entry.version, entry.state, entry.at_ms
+    SELECT base, last, base + entry.ordinal AS commit_seq, entry.*
     FROM goverse.changes AS batch
-    CROSS JOIN LATERAL unnest(batch.kind, batch.id, batch.version, batch.state, batch.at_ms, batch.ordinal)
-        AS entry (kind, id, version, state, at_ms, ordinal);
+    CROSS JOIN LATERAL unnest(batch.kind, batch.id, batch.version, batch.state, batch.at_ms, batch.ordinal,
+        batch.state_version, batch.generation, batch.previous_seq, batch.anchor_seq, batch.cause)
+        AS entry (kind, id, version, state, at_ms, ordinal, state_version, generation, previous_seq, anchor_seq, cause);
 
 CREATE TABLE goverse.replies (
     day integer NOT NULL,
@@ -304,6 +342,11 @@ CREATE FUNCTION goverse.commit_batch(
     -- the changes, in order; expected is what the object must be at, and -1 where a later change of the batch makes it
     c_kind bigint[], c_id bytea[], c_expected bigint[], c_version bigint[], c_state bytea[], c_state_version integer[],
     c_at_ms bigint[], c_ordinal integer[], c_creation bytea[], c_objects integer,
+    -- the hash of each object that is created, else 0; the calls that made the changes
+    c_hash bigint[], c_cause bytea[],
+    -- only where an object is changed more than once, else empty: the number of each change's object, counted in the order of
+    -- their last changes; the place of the object's change before it, and of its latest anchor before it; 0 for none
+    c_object integer[], c_before integer[], c_anchor integer[],
     -- per object that is not written: what it must be
     k_kind bigint[], k_id bytea[], k_expected bigint[],
     -- the replies to keep under keys that callers chose; each for so long
@@ -325,6 +368,7 @@ DECLARE
     added bigint := 0;
     begins integer := 1;
     begun record;
+    prior record;
     now_ms bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(71023, p_owner);
@@ -339,29 +383,67 @@ BEGIN
     first_seq := begun.first_seq;
 
     IF cardinality(c_id) > 0 THEN
+        -- What the objects are now: the changes point back to it. The update below finds the same rows, or none.
+        SELECT count(present.version) AS objects,
+            bool_or((present.state IS NULL) <> (c.state IS NULL)) AS recount,
+            array_agg(coalesce(present.commit_seq, 0) ORDER BY c.place) AS seq,
+            array_agg(CASE WHEN present.version & 63 = 0 THEN present.commit_seq ELSE coalesce(present.anchor_seq, 0) END
+                ORDER BY c.place) AS anchor,
+            array_agg(CASE WHEN present.state IS NULL THEN c.expected + 1 ELSE present.generation END
+                ORDER BY c.place) AS generation
+        INTO prior
+        FROM unnest(c_kind, c_id, c_expected, c_state) WITH ORDINALITY AS c (kind, id, expected, state, place)
+        LEFT JOIN goverse.objects AS present
+            ON present.kind = c.kind AND present.id = c.id AND present.version = c.expected
+        WHERE c.expected >= 0;
+        IF prior.recount THEN
+            INSERT INTO goverse.living AS counted (kind, writer, n)
+            SELECT c.kind, p_writer, sum((c.state IS NOT NULL)::integer - (present.state IS NOT NULL)::integer)
+            FROM unnest(c_kind, c_id, c_expected, c_state) AS c (kind, id, expected, state)
+            LEFT JOIN goverse.objects AS present
+                ON present.kind = c.kind AND present.id = c.id AND present.version = c.expected
+            WHERE c.expected >= 0 GROUP BY c.kind
+            ON CONFLICT (kind, writer) DO UPDATE SET n = counted.n + excluded.n;
+        END IF;
         UPDATE goverse.objects AS present
         SET version = c.version, state = c.state, state_version = c.state_version,
-            commit_seq = first_seq + c.ordinal, modified_ms = c.at_ms, creation = c.creation
-        FROM unnest(c_kind, c_id, c_expected, c_version, c_state, c_state_version, c_at_ms, c_ordinal, c_creation)
-            AS c (kind, id, expected, version, state, state_version, at_ms, ordinal, creation)
+            commit_seq = first_seq + c.ordinal, modified_ms = c.at_ms, creation = c.creation,
+            generation = CASE WHEN present.state IS NULL THEN c.expected + 1 ELSE present.generation END,
+            anchor_seq = CASE WHEN c.anchor > 0 THEN first_seq + c_ordinal[c.anchor]
+                WHEN present.version & 63 = 0 THEN present.commit_seq ELSE present.anchor_seq END
+        FROM unnest(c_kind, c_id, c_expected, c_version, c_state, c_state_version, c_at_ms, c_ordinal, c_creation, c_anchor)
+            AS c (kind, id, expected, version, state, state_version, at_ms, ordinal, creation, anchor)
         WHERE c.expected > 0 AND present.kind = c.kind AND present.id = c.id AND present.version = c.expected;
         GET DIAGNOSTICS written = ROW_COUNT;
         IF 0 = ANY (c_expected) THEN
-            INSERT INTO goverse.objects (kind, id, version, state, state_version, commit_seq, modified_ms, creation)
-            SELECT c.kind, c.id, c.version, c.state, c.state_version, first_seq + c.ordinal, c.at_ms, c.creation
-            FROM unnest(c_kind, c_id, c_expected, c_version, c_state, c_state_version, c_at_ms, c_ordinal, c_creation)
-                AS c (kind, id, expected, version, state, state_version, at_ms, ordinal, creation)
+            INSERT INTO goverse.objects
+                (kind, id, hash, version, generation, state, state_version, commit_seq, anchor_seq, modified_ms, creation)
+            SELECT c.kind, c.id, c.hash, c.version, 1, c.state, c.state_version, first_seq + c.ordinal,
+                CASE WHEN c.anchor > 0 THEN first_seq + c_ordinal[c.anchor] ELSE 0 END, c.at_ms, c.creation
+            FROM unnest(c_kind, c_id, c_hash, c_expected, c_version, c_state, c_state_version, c_at_ms, c_ordinal, c_creation,
+                c_anchor) AS c (kind, id, hash, expected, version, state, state_version, at_ms, ordinal, creation, anchor)
             WHERE c.expected = 0
             ON CONFLICT DO NOTHING;
             GET DIAGNOSTICS added = ROW_COUNT;
         END IF;
-        IF written + added <> c_objects THEN
+        IF written + added <> c_objects OR written <> prior.objects THEN
             RAISE EXCEPTION 'a version is not the expected one' USING ERRCODE = 'GV002';
         END IF;
         IF begun.changes_kept THEN
-            INSERT INTO goverse.changes (day, base, last, kind, id, version, state, at_ms, ordinal)
+            IF cardinality(c_object) > 0 THEN
+                SELECT array_agg(CASE WHEN c.before > 0 THEN first_seq + c_ordinal[c.before] ELSE (prior.seq)[c.object] END
+                        ORDER BY place) AS seq,
+                    array_agg(CASE WHEN c.anchor > 0 THEN first_seq + c_ordinal[c.anchor] ELSE (prior.anchor)[c.object] END
+                        ORDER BY place) AS anchor,
+                    array_agg((prior.generation)[c.object] ORDER BY place) AS generation
+                INTO prior
+                FROM unnest(c_object, c_before, c_anchor) WITH ORDINALITY AS c (object, before, anchor, place);
+            END IF;
+            INSERT INTO goverse.changes (day, base, last, kind, id, version, state, at_ms, ordinal, state_version, generation,
+                previous_seq, anchor_seq, cause)
             VALUES (goverse.today(), first_seq, first_seq + c_ordinal[cardinality(c_ordinal)],
-                c_kind, c_id, c_version, c_state, c_at_ms, c_ordinal);
+                c_kind, c_id, c_version, c_state, c_at_ms, c_ordinal, c_state_version, prior.generation,
+                prior.seq, prior.anchor, c_cause);
         END IF;
     END IF;
 
@@ -447,18 +529,22 @@ CREATE FUNCTION goverse.commit_each(
     r_state_version integer[], r_at_ms bigint[], r_shard integer[], r_epoch bigint[],
     -- a key, and if it was derived from a router's; or a router's number, and if it was sent before; null without a reply
     r_key bytea[], r_brief boolean[], r_router text[], r_number bigint[], r_resent boolean[],
-    r_fingerprint bytea[], r_reply bytea[], r_lives_ms bigint[], r_creation bytea[]
+    r_fingerprint bytea[], r_reply bytea[], r_lives_ms bigint[], r_creation bytea[], r_hash bigint[], r_cause bytea[]
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 -- Commits what can be committed of a batch, record by record; returns the first position and why the others were not:
 -- {"base": ..., "refused": {"<ordinal>": ["fenced" | "version" | "key", detail]}}.
 DECLARE
     first_seq bigint;
     why_not jsonb := '{}';
+    present record;
     present_version bigint;
     present_epoch bigint;
     present_owner integer;
     begun record;
     kept boolean;
+    lives boolean;
+    life bigint;
+    anchor bigint;
     now_ms bigint := goverse.now_ms();
     at integer;
 BEGIN
@@ -474,8 +560,9 @@ BEGIN
             END IF;
         END IF;
         CONTINUE WHEN r_epoch[at] > 0 AND r_version[at] = r_expected[at] AND r_reply[at] IS NULL;
-        SELECT version INTO present_version FROM goverse.objects WHERE kind = r_kind[at] AND id = r_id[at] FOR UPDATE;
-        present_version := coalesce(present_version, 0);
+        SELECT version, generation, commit_seq, anchor_seq, state IS NOT NULL AS lives INTO present
+        FROM goverse.objects WHERE kind = r_kind[at] AND id = r_id[at] FOR UPDATE;
+        present_version := coalesce(present.version, 0);
         IF present_version <> r_expected[at] OR r_version[at] NOT IN (r_expected[at], r_expected[at] + 1) THEN
             why_not := why_not || jsonb_build_object(at - 1, jsonb_build_array('version', present_version));
             CONTINUE;
@@ -501,22 +588,33 @@ BEGIN
             CONTINUE;
         END IF;
         IF r_version[at] > r_expected[at] THEN
-            INSERT INTO goverse.objects AS present
-                (kind, id, version, state, state_version, commit_seq, modified_ms, creation)
-            VALUES (r_kind[at], r_id[at], r_version[at], r_state[at], r_state_version[at], first_seq + at - 1, r_at_ms[at],
-                r_creation[at])
+            lives := coalesce(present.lives, false);
+            life := CASE WHEN lives THEN present.generation ELSE r_version[at] END;
+            anchor := CASE WHEN present.version & 63 = 0 THEN present.commit_seq ELSE coalesce(present.anchor_seq, 0) END;
+            INSERT INTO goverse.objects AS object
+                (kind, id, hash, version, generation, state, state_version, commit_seq, anchor_seq, modified_ms, creation)
+            VALUES (r_kind[at], r_id[at], r_hash[at], r_version[at], life, r_state[at], r_state_version[at],
+                first_seq + at - 1, anchor, r_at_ms[at], r_creation[at])
             ON CONFLICT (kind, id) DO UPDATE
-            SET version = excluded.version, state = excluded.state, state_version = excluded.state_version,
-                commit_seq = excluded.commit_seq, modified_ms = excluded.modified_ms, creation = excluded.creation
-            WHERE present.version = excluded.version - 1;
+            SET version = excluded.version, generation = excluded.generation, state = excluded.state,
+                state_version = excluded.state_version, commit_seq = excluded.commit_seq, anchor_seq = excluded.anchor_seq,
+                modified_ms = excluded.modified_ms, creation = excluded.creation
+            WHERE object.version = present_version;
             IF NOT FOUND THEN  -- created by another transaction in this moment
                 why_not := why_not || jsonb_build_object(at - 1, jsonb_build_array('version', -1));
                 CONTINUE;
             END IF;
+            IF lives <> (r_state[at] IS NOT NULL) THEN
+                INSERT INTO goverse.living AS counted (kind, writer, n)
+                VALUES (r_kind[at], p_writer, CASE WHEN lives THEN -1 ELSE 1 END)
+                ON CONFLICT (kind, writer) DO UPDATE SET n = counted.n + excluded.n;
+            END IF;
             IF begun.changes_kept THEN
-                INSERT INTO goverse.changes (day, base, last, kind, id, version, state, at_ms, ordinal)
+                INSERT INTO goverse.changes (day, base, last, kind, id, version, state, at_ms, ordinal, state_version,
+                    generation, previous_seq, anchor_seq, cause)
                 VALUES (goverse.today(), first_seq + at - 1, first_seq + at - 1, r_kind[at:at], r_id[at:at],
-                    r_version[at:at], r_state[at:at], r_at_ms[at:at], '{0}');
+                    r_version[at:at], r_state[at:at], r_at_ms[at:at], '{0}', r_state_version[at:at],
+                    ARRAY[life], ARRAY[coalesce(present.commit_seq, 0)], ARRAY[anchor], r_cause[at:at]);
             END IF;
         END IF;
         IF r_key[at] IS NOT NULL AND r_brief[at] THEN
@@ -546,6 +644,110 @@ BEGIN
     UPDATE goverse.writers SET refused = why_not WHERE number = p_writer;
     RETURN jsonb_build_object('base', first_seq, 'refused', why_not);
 END
+$$;
+
+-- A commit function that gets further arguments keeps its old form beside the new one for a minor release: nodes of both
+-- releases commit into the same database during an upgrade.
+
+CREATE FUNCTION goverse.commit_batch(
+    p_writer bigint, p_owner integer, p_session integer, p_after bigint, p_batch bigint,
+    -- the distinct claims that the records were made under
+    p_shards integer[], p_epochs bigint[],
+    -- the changes, in order; expected is what the object must be at, and -1 where a later change of the batch makes it
+    c_kind bigint[], c_id bytea[], c_expected bigint[], c_version bigint[], c_state bytea[], c_state_version integer[],
+    c_at_ms bigint[], c_ordinal integer[], c_creation bytea[], c_objects integer,
+    -- per object that is not written: what it must be
+    k_kind bigint[], k_id bytea[], k_expected bigint[],
+    -- the replies to keep under keys that callers chose; each for so long
+    r_kind bigint[], r_id bytea[], r_key bytea[], r_fingerprint bytea[], r_reply bytea[], r_lives_ms bigint[],
+    r_ordinal integer[],
+    -- those under keys that were derived from a router's
+    b_kind bigint[], b_id bytea[], b_key bytea[], b_fingerprint bytea[], b_reply bytea[], b_lives_ms bigint[],
+    b_ordinal integer[],
+    -- per router: where its replies end among those below, its lowest and highest number
+    m_router text[], m_end integer[], m_low bigint[], m_high bigint[], m_lives_ms bigint[],
+    m_number bigint[], m_ordinal integer[], m_reply bytea[],
+    -- those of them that were sent before
+    s_router text[], s_number bigint[]
+) RETURNS bigint LANGUAGE plpgsql AS $$
+-- For nodes of the release before hashes and links: they compute no hash and name no cause.
+DECLARE
+    no_hash bigint[] := array_fill(0::bigint, ARRAY[cardinality(c_id)]);
+    no_cause bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(c_id)]);
+    object integer[] := '{}';
+    before integer[] := '{}';
+    anchor integer[] := '{}';
+    revived boolean := false;
+    first_seq bigint;
+BEGIN
+    IF cardinality(c_id) <> c_objects THEN
+        SELECT array_agg(number ORDER BY place), array_agg(coalesce(earlier, 0) ORDER BY place),
+            array_agg(coalesce(latest, 0) ORDER BY place), bool_or(deleted)
+        INTO object, before, anchor, revived
+        FROM (
+            SELECT place, earlier, latest, deleted, dense_rank() OVER (ORDER BY final) AS number
+            FROM (
+                SELECT place, max(place) OVER each_object AS final, lag(place) OVER so_far AS earlier,
+                    lag(state IS NULL) OVER so_far AS deleted,
+                    max(place) FILTER (WHERE version & 63 = 0) OVER (so_far ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+                        AS latest
+                FROM unnest(c_kind, c_id, c_version, c_state) WITH ORDINALITY AS c (kind, id, version, state, place)
+                WINDOW each_object AS (PARTITION BY kind, id), so_far AS (PARTITION BY kind, id ORDER BY place)
+            ) AS change
+        ) AS numbered;
+    END IF;
+    IF revived THEN  -- the node then calls commit_each, which gives each life its generation
+        RAISE EXCEPTION 'an object is deleted and created again' USING ERRCODE = 'GV002';
+    END IF;
+    first_seq := goverse.commit_batch(
+        p_writer, p_owner, p_session, p_after, p_batch, p_shards, p_epochs, c_kind, c_id, c_expected, c_version, c_state,
+        c_state_version, c_at_ms, c_ordinal, c_creation, c_objects, no_hash, no_cause, object, before, anchor, k_kind,
+        k_id, k_expected, r_kind, r_id, r_key, r_fingerprint, r_reply, r_lives_ms, r_ordinal, b_kind, b_id, b_key,
+        b_fingerprint, b_reply, b_lives_ms, b_ordinal, m_router, m_end, m_low, m_high, m_lives_ms, m_number, m_ordinal,
+        m_reply, s_router, s_number);
+    INSERT INTO goverse.unplaced (kind, id)
+    SELECT kind, id FROM unnest(c_kind, c_id, c_expected) AS c (kind, id, expected) WHERE expected = 0
+    ON CONFLICT DO NOTHING;
+    RETURN first_seq;
+END
+$$;
+
+CREATE FUNCTION goverse.commit_each(
+    p_writer bigint, p_owner integer, p_session integer, p_after bigint, p_batch bigint,
+    r_kind bigint[], r_id bytea[], r_expected bigint[], r_version bigint[], r_state bytea[],
+    r_state_version integer[], r_at_ms bigint[], r_shard integer[], r_epoch bigint[],
+    -- a key, and if it was derived from a router's; or a router's number, and if it was sent before; null without a reply
+    r_key bytea[], r_brief boolean[], r_router text[], r_number bigint[], r_resent boolean[],
+    r_fingerprint bytea[], r_reply bytea[], r_lives_ms bigint[], r_creation bytea[]
+) RETURNS jsonb LANGUAGE plpgsql AS $$
+-- For nodes of the release before hashes and links.
+DECLARE
+    answer jsonb;
+BEGIN
+    answer := goverse.commit_each(
+        p_writer, p_owner, p_session, p_after, p_batch, r_kind, r_id, r_expected, r_version, r_state, r_state_version,
+        r_at_ms, r_shard, r_epoch, r_key, r_brief, r_router, r_number, r_resent, r_fingerprint, r_reply, r_lives_ms,
+        r_creation, array_fill(0::bigint, ARRAY[cardinality(r_id)]), array_fill(NULL::bytea, ARRAY[cardinality(r_id)]));
+    INSERT INTO goverse.unplaced (kind, id)
+    SELECT present.kind, present.id FROM unnest(r_kind, r_id, r_expected, r_version) AS r (kind, id, expected, version)
+    JOIN goverse.objects AS present USING (kind, id)
+    WHERE r.expected = 0 AND r.version = 1 AND present.hash = 0
+    ON CONFLICT DO NOTHING;
+    RETURN answer;
+END
+$$;
+
+CREATE FUNCTION goverse.fill_in_hashes(p_kind bigint[], p_id bytea[], p_hash bigint[]) RETURNS integer LANGUAGE sql AS $$
+    WITH found AS (
+        DELETE FROM goverse.unplaced USING unnest(p_kind, p_id, p_hash) AS o (kind, id, hash)
+        WHERE unplaced.kind = o.kind AND unplaced.id = o.id
+        RETURNING o.kind, o.id, o.hash
+    ), filled AS (
+        UPDATE goverse.objects AS present SET hash = found.hash FROM found
+        WHERE present.kind = found.kind AND present.id = found.id
+        RETURNING 1
+    )
+    SELECT count(*)::integer FROM filled
 $$;
 
 CREATE FUNCTION goverse.is_past(p_day integer, p_changes_days integer) RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -693,7 +895,8 @@ END
 $$;
 
 CREATE FUNCTION goverse.forget_writers(p_older interval) RETURNS bigint LANGUAGE plpgsql AS $$
--- Forgets processes that were not seen for so long; returns how many. What they wrote last still counts for positions.
+-- Forgets processes that were not seen for so long; returns how many. What they wrote last still counts for positions, and what
+-- they created and deleted for the number of objects.
 DECLARE
     removed bigint;
     newest bigint;
@@ -702,6 +905,12 @@ BEGIN
     SELECT count(*), max(base) INTO removed, newest FROM gone;
     IF removed > 0 THEN
         UPDATE goverse.feed SET newest_seq = greatest(newest_seq, newest + (1 << 20) - 1);
+        WITH gone AS (
+            DELETE FROM goverse.living WHERE writer <> 0 AND writer NOT IN (SELECT number FROM goverse.writers)
+            RETURNING kind, n
+        )
+        INSERT INTO goverse.living AS counted (kind, writer, n) SELECT kind, 0, sum(n) FROM gone GROUP BY kind
+        ON CONFLICT (kind, writer) DO UPDATE SET n = counted.n + excluded.n;
     END IF;
     RETURN removed;
 END

@@ -1,3 +1,6 @@
 INSERT INTO goverse.objects SELECT * FROM loaded_objects;
 INSERT INTO goverse.replies SELECT * FROM loaded_replies;
+INSERT INTO goverse.living AS counted (kind, writer, n)
+SELECT kind, 0, count(*) FROM loaded_objects WHERE state IS NOT NULL GROUP BY kind
+ON CONFLICT (kind, writer) DO UPDATE SET n = counted.n + excluded.n;
 ANALYZE goverse.objects;

@@ -1,0 +1,1 @@
+SELECT kind, id, namespace, type FROM goverse.unplaced JOIN goverse.kinds ON number = kind LIMIT 1000
