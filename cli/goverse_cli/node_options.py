@@ -22,4 +22,5 @@ def node_options(values: Settings) -> NodeOptions:
         idempotency_retention_s=node.idempotency_retention_s,
         batch_max_bytes=wal.batch_max_bytes,
         batch_max_ms=wal.batch_max_ms,
+        history_cause=values.history.cause,
     )

@@ -27,3 +27,4 @@ class NodeOptions:
     idempotency_retention_s: float = limits.IDEMPOTENCY_RETENTION_S
     batch_max_bytes: int = limits.WAL_BATCH_MAX_BYTES
     batch_max_ms: float = limits.WAL_BATCH_MAX_MS
+    history_cause: bool = True

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from goverse.errors import GoverseError
 from goverse.limits import ROUTER_KEY_RETENTION_S
+from goverse.model.cause import encode_call
 from goverse.model.frames import Problem, Reply
 from goverse.model.keys import ROUTER_KEY_PREFIX
 from goverse.model.records import CommitRecord, StoredReply
@@ -115,6 +116,10 @@ class OutputGate:
             retention_s = ROUTER_KEY_RETENTION_S if by_router else host.options.idempotency_retention_s
             expires_ms = at_ms + round(retention_s * 1000)
             kept = StoredReply(call.fingerprint, encode_reply(reply), expires_ms)
+        cause: bytes | None = None
+        if call is not None and host.options.history_cause and instance.version != expected:
+            request = call.request
+            cause = encode_call(request.method, request.caller.subject, request.request_id, request.traceparent)
         record = CommitRecord(
             self._state.key,
             expected,
@@ -128,6 +133,7 @@ class OutputGate:
             self._epoch,
             call is not None and call.request.fresh_key,
             instance.creation if instance.exists else None,
+            cause,
         )
         self.tail = pending = PendingCommit(record, owner, call, reply)
         host.pipeline.append(pending)

@@ -290,6 +290,16 @@ class WalSettings(Section):
     )
 
 
+class HistorySettings(Section):
+    """The history of objects, which the change feed keeps."""
+
+    cause: bool = Field(
+        default=True,
+        description="Keep the cause of every change: method, caller, request id and trace id, some 60 bytes. If false, "
+        "a history shows what changed, but not why.",
+    )
+
+
 class ObjectSettings(Section):
     """The permissions of one object type, which override those of the class."""
 
@@ -328,6 +338,7 @@ class Settings(BaseSettings):
     wire: WireSettings = Field(default_factory=WireSettings)
     etcd: EtcdSettings = Field(default_factory=EtcdSettings)
     postgres: PostgresSettings = Field(default_factory=PostgresSettings)
+    history: HistorySettings = Field(default_factory=HistorySettings)
     log: LogSettings = Field(default_factory=LogSettings)
     objects: dict[str, ObjectSettings] = Field(default_factory=dict[str, ObjectSettings])
 
