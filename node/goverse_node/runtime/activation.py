@@ -300,7 +300,8 @@ class Activation:
             leaders = self.leaders
             if leaders is None:
                 leaders = self.leaders = Leaders(self.host, self.key)
-            if call.leads is not leaders and leaders.deduplicate(call, idempotency_key, self._deliver_again):
+            key = call.scoped(idempotency_key)
+            if call.leads is not leaders and leaders.deduplicate(call, key, self._deliver_again):
                 return
         if request.chain and self.key in request.chain:
             self._reenter(call)

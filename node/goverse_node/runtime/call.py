@@ -7,6 +7,7 @@ import logging
 
 from goverse.errors import GoverseError, Moving, Timeout
 from goverse.model.frames import Problem, Reply, Request
+from goverse.model.keys import scoped_key
 from goverse.objects.spec import MethodSpec
 from goverse.ports.link import Waiter
 from goverse_node.runtime.stats import NodeStats
@@ -68,8 +69,12 @@ class Call:
     def lead(self, calls: dict[str, Call]) -> None:
         """Register this call in ``calls`` as the leader for its idempotency key, until it is answered."""
         if self.request.idempotency_key is not None:
-            calls[self.request.idempotency_key] = self
+            calls[self.scoped(self.request.idempotency_key)] = self
             self.leads = calls
+
+    def scoped(self, idempotency_key: str) -> str:
+        """Return the key of this call in the scope of its caller's subject, as the store keeps it."""
+        return scoped_key(idempotency_key, self.request.caller.subject)
 
     def follow(self, leader: Call) -> None:
         """Wait for the reply of ``leader``, which has the same idempotency key, instead of running."""
@@ -127,7 +132,7 @@ class Call:
         self.answered = True
         self.stats.inflight -= 1
         if self.leads is not None and self.request.idempotency_key is not None:
-            self.leads.pop(self.request.idempotency_key, None)
+            self.leads.pop(self.scoped(self.request.idempotency_key), None)
         _deliver(self.waiter, reply)
         if self.followers:
             kept = reply.problem is None or reply.problem.status is not None

@@ -1,6 +1,6 @@
 """Idempotency: calls with the same key run once and get the same reply.
 
-A key is scoped to one object.
+A key is scoped to one object and to the subject of its caller (``Call.scoped``).
 
 * While the first call with a key runs, further calls with it become its followers and receive its reply.
 * After it was answered, further calls receive the reply that the store keeps. The reply is part of the same commit

@@ -16,6 +16,7 @@ neighbours. The hash is the same in all processes and releases, and never change
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64encode
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -180,6 +181,27 @@ def is_unique(idempotency_key: str) -> bool:
 def is_derived(idempotency_key: str) -> bool:
     """True if the key belongs to a nested call."""
     return idempotency_key.startswith((DERIVED_KEY_PREFIX, CLIENT_DERIVED_KEY_PREFIX))
+
+
+def scoped_key(idempotency_key: str, subject: str) -> str:
+    """Return the form in which stores keep an idempotency key: with a slot for the subject of the caller.
+
+    Callers with different subjects can use the same key for the same object. The slot is empty for a caller without a
+    subject, and for a key that a router made, which no other request can have. Otherwise it is a digest of the subject,
+    so that key and slot fit into ``IDEMPOTENCY_KEY_BYTES_MAX``: ``@<digest>NUL<key>``, or ``@<digest>NUL NUL<digest of
+    the key>`` if the key is too long for that. A key has no NUL, so no two callers get the same form.
+    """
+    if not subject or idempotency_key.startswith(ROUTER_KEY_PREFIX):
+        return idempotency_key
+    slot = f"@{_digest(subject)}\x00"
+    if len(slot) + len(idempotency_key) <= IDEMPOTENCY_KEY_BYTES_MAX:
+        return slot + idempotency_key
+    return f"{slot}\x00{_digest(idempotency_key)}"
+
+
+def _digest(text: str) -> str:
+    digest = blake2b(text.encode(errors="surrogatepass"), digest_size=16, person=b"goverse.scope").digest()
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def router_key(router: str, number: int) -> str:

@@ -10,6 +10,7 @@ import pytest
 from goverse import BusinessError, Object, call
 from goverse.errors import StoreFailed, Unavailable
 from goverse.limits import IDEMPOTENCY_RETENTION_S
+from goverse.model.caller import identified
 from goverse.model.frames import Reply
 from goverse.ports.clock import ManualClock
 from goverse_node.stores.memory import MemoryStore
@@ -17,6 +18,7 @@ from tests.gated_store import GatedStore
 from tests.nodes import Bench, Meeting, bench, code, problem, until, value
 
 PLACE = Meeting()
+ALICE, BOB = identified("alice"), identified("bob")
 MOOD: dict[str, bool] = {}
 
 
@@ -345,3 +347,31 @@ async def test_records_carry_the_key_with_the_effect() -> None:
         assert (plain.idempotency_key, plain.reply) == (None, None)
         assert keyed.state is not None
         assert orjson.loads(keyed.state)["balance"] == 5
+
+
+@pytest.mark.requirement("DUR-2")
+async def test_callers_with_different_subjects_do_not_share_a_key() -> None:
+    async with bench(Account) as one:
+        first = await one.call(Account, "a", "deposit", {"amount": 1}, idempotency_key="k", caller=ALICE)
+        second = await one.call(Account, "a", "deposit", {"amount": 20}, idempotency_key="k", caller=BOB)
+        anonymous = await one.call(Account, "a", "deposit", {"amount": 300}, idempotency_key="k")
+        assert [value(first), value(second), value(anonymous)] == [1, 21, 321]
+
+        await one.restart()
+        again = await one.call(Account, "a", "deposit", {"amount": 20}, idempotency_key="k", caller=BOB)
+        assert (value(again), again.replayed) == (21, True)
+        other = await one.call(Account, "a", "deposit", {"amount": 20}, idempotency_key="k", caller=ALICE)
+        assert code(other) == "idempotency_key_mismatch"
+
+
+async def test_callers_with_different_subjects_do_not_follow_each_other() -> None:
+    async with bench(Account) as one:
+        calls = [
+            one.call(Account, "a", "deposit_slowly", {"amount": amount}, idempotency_key="k", caller=caller)
+            for caller, amount in ((ALICE, 1), (BOB, 2), (BOB, 2))
+        ]
+        await PLACE.reached("slowly")
+        PLACE.let_go("slowly")
+        await PLACE.reached("slowly")
+        PLACE.let_go("slowly")
+        assert [value(await each) for each in calls] == [1, 3, 3]
