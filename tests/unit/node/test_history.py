@@ -28,9 +28,7 @@ async def test_a_change_names_method_request_and_trace() -> None:
     async with bench(Wallet) as one:
         alice, trace = identified("alice"), f"00-{TRACE}-00f067aa0ba902b7-01"
         await one.create(Wallet, "w", request_id="first")
-        await one.call(
-            Wallet, "w", "put", {"cents": 5}, request_id="second", traceparent=trace, caller=identified("alice")
-        )
+        await one.call(Wallet, "w", "put", {"cents": 5}, request_id="second", traceparent=trace, caller=alice)
         await one.delete(Wallet, "w", request_id="third")
 
         changes = await one.store.changes(0, 10)
