@@ -241,7 +241,8 @@ class State:
         """Return ``values`` as JSON if they certainly load as the same values, else None.
 
         This fast path covers fields of plain types without constraints and replaces both ``dump`` and ``check``. The
-        bytes are the same as those of ``dump``.
+        bytes are the same as those of ``dump``. They are copied, because an activation keeps them for its life and
+        orjson returns them in a buffer of at least 4 KiB.
         """
         if not self._is_plain:
             return None
@@ -252,7 +253,7 @@ class State:
             if not math.isfinite(values[field]):  # NaN and infinity have no JSON form
                 return None
         try:
-            return orjson.dumps(values)
+            return bytes(memoryview(orjson.dumps(values)))
         except orjson.JSONEncodeError:  # an integer of more than 64 bits, or half a surrogate pair
             return None
 

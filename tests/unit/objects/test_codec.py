@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -538,3 +539,22 @@ def test_a_default_is_checked_against_the_bounds_of_field() -> None:
 
     with pytest.raises(DefinitionError, match=r"Odd\.level"):
         TypeSpec.of(Odd)
+
+
+def test_the_encoded_state_of_an_object_takes_no_more_memory_than_its_text() -> None:
+    class Seat(Object):
+        row: int = 0
+        label: str = ""
+
+    state = TypeSpec.of(Seat).state
+    count = 200
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = [state.dump_plain({"row": row, "label": "window"}) for row in range(count)]
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept[7] == b'{"row":7,"label":"window"}'
+    assert (after - before) / count < 200
