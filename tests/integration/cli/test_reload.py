@@ -1,5 +1,6 @@
 """``goverse dev`` with reload: new code is served without a failed request, and no process is left running."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,6 +12,9 @@ import httpx
 import pytest
 
 from benchmarks.ports import free_port
+from goverse_cli.dev.messages import Job
+from goverse_cli.dev.server_process import ServerProcess
+from goverse_cli.listener import bind
 from tests.integration.cli.processes import COUNTER, Dev, application, dev, edit, goverse, runs, text_of, until
 
 
@@ -298,6 +302,34 @@ def test_the_server_of_a_killed_supervisor_ends_even_if_it_is_stuck_in_user_code
         until(lambda: not runs(pid), "the end of the server process")
         caller.join(60)
         assert not caller.is_alive()
+
+
+STUBBORN = """
+import signal
+import threading
+from pathlib import Path
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+Path("begun").touch()
+threading.Event().wait()
+"""
+
+
+@pytest.mark.chaos
+async def test_a_server_process_that_does_not_stop_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    application(tmp_path, STUBBORN)
+    monkeypatch.chdir(tmp_path)
+
+    with bind("127.0.0.1", 0) as listener:
+        process = await ServerProcess.start(Job("app.py", {}, None, listener.fileno()))
+        await asyncio.to_thread(until, (tmp_path / "begun").exists, "the import to begin")
+        await process.stop(0.1)
+
+    assert process.ended.result() == "was ended by SIGKILL"
+    assert process.imported.result() is None
+    assert "the server process did not stop within 0.1 s; killing it" in caplog.text
 
 
 def _answers(url: str) -> bool:
