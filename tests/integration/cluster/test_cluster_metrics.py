@@ -57,6 +57,7 @@ OF_THE_CONTRACTS = {
     "goverse_etcd_errors",
     "goverse_store_operation_duration_seconds",
     "goverse_store_errors",
+    "goverse_objects_total",
     "goverse_wire_connections",
     "goverse_wire_connections_opened",
     "goverse_wire_requests",

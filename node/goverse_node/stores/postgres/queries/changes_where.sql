@@ -2,7 +2,7 @@
 SELECT coalesce(base + selected.ordinal, last) AS commit_seq, selected.*
 FROM (
     SELECT * FROM goverse.changes
-    WHERE base > $1 - (1 << 20) AND last > $1 AND base < goverse.horizon()
+    WHERE base > $1::bigint - (1 << 20) AND last > $1 AND base < goverse.horizon()
     ORDER BY base LIMIT $2
 ) AS batch
 LEFT JOIN LATERAL (
