@@ -8,6 +8,7 @@ attempt number (``goverse.cluster.delivery``).
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Final, Protocol
 
 from goverse.cluster.delivery import Delivery, Miss
@@ -85,6 +86,9 @@ class RoutedCall:
         if miss is not None:
             self._retries.missed(self, miss)
             return
+        if problem.executed is Executed.NO and self.request.attempt:
+            # The verdict is about the last attempt; an earlier one was sent and not answered
+            reply = replace(reply, problem=replace(problem, executed=Executed.UNKNOWN))
         if problem.code in _UNKNOWN and self._retries.is_elsewhere(self.route):
             reply = Reply(problem=_of_another_release(problem, self.request))
         self._waiter.set_result(reply)

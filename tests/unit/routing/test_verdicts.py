@@ -1,5 +1,8 @@
 """Classification of problems by the router: only those with `executed` set, and only retryable ones, are retried."""
 
+import asyncio
+from asyncio import Future
+
 import pytest
 
 from goverse.cluster.delivery import Miss
@@ -16,8 +19,9 @@ from goverse.errors import (
     Unavailable,
     known,
 )
-from goverse.model.frames import Problem
-from goverse.routing.routed_call import miss_of
+from goverse.model.frames import Operation, Problem, Reply, Request
+from goverse.model.keys import ObjectKey
+from goverse.routing.routed_call import RoutedCall, miss_of
 
 NO, UNKNOWN = Executed.NO, Executed.UNKNOWN
 
@@ -52,3 +56,28 @@ def test_an_unanswered_call_is_sent_again(error: GoverseError, miss: Miss) -> No
 )
 def test_final_problems_are_delivered_to_the_caller(error: GoverseError) -> None:
     assert miss_of(Problem.of(error)) is None
+
+
+class NoRetries:
+    """A router that sends nothing again."""
+
+    def missed(self, call: RoutedCall, miss: Miss, /) -> None:
+        raise AssertionError(f"{call} was not to be sent again after {miss}")
+
+    def is_elsewhere(self, _route: object, /) -> bool:
+        return True
+
+
+@pytest.mark.requirement("CLU-5")
+@pytest.mark.parametrize(("attempt", "verdict"), [(0, NO), (1, UNKNOWN)])
+@pytest.mark.parametrize("error", [known(Timeout(), NO), known(Overloaded(), NO), known(TooLarge(), NO)])
+async def test_a_last_attempt_without_effect_does_not_vouch_for_an_earlier_one(
+    error: GoverseError, attempt: int, verdict: Executed
+) -> None:
+    answer: Future[Reply] = asyncio.get_running_loop().create_future()
+    request = Request(Operation.CALL, ObjectKey("default", "Counter", "c"), "inc", b"", 10.0, "r", attempt=attempt)
+    RoutedCall(NoRetries(), request, 0, answer, 0.0).set_result(Reply(problem=Problem.of(error)))
+    problem = (await answer).problem
+
+    assert problem is not None
+    assert problem.executed is verdict
