@@ -25,6 +25,7 @@ class Evacuation:
     def __init__(self) -> None:
         self._resident: dict[int, dict[Activation, None]] = {}  # in the order of activation
         self._closing: dict[int, Emptied] = {}
+        self._timers: list[asyncio.TimerHandle] = []
 
     def add(self, activation: Activation) -> None:
         """Register a new activation."""
@@ -40,6 +41,7 @@ class Evacuation:
             del self._resident[activation.shard]
             emptied = self._closing.pop(activation.shard, None)
             if emptied is not None:
+                self._forget_timers()
                 emptied(activation.shard)
 
     def close(self, shards: Iterable[int], cancel_at: float, emptied: Emptied) -> None:
@@ -58,15 +60,23 @@ class Evacuation:
                 activation.vacate()
             slow += self._resident.get(shard, ())
         if slow:
-            asyncio.get_running_loop().call_at(cancel_at, _cancel, slow)
+            self._timers.append(asyncio.get_running_loop().call_at(cancel_at, _cancel, slow))
 
     def drop(self, shards: Iterable[int]) -> None:
         """Remove the activations of ``shards`` immediately."""
         for shard in shards:
             self._closing.pop(shard, None)
+            self._forget_timers()
             for activation in tuple(self._resident.get(shard, ())):
                 activation.vacate()
                 activation.reset(_lost())
+
+    def _forget_timers(self) -> None:
+        """Cancel the timers once no shard is closing."""
+        if not self._closing:
+            for timer in self._timers:
+                timer.cancel()
+            self._timers.clear()
 
 
 def _cancel(activations: Iterable[Activation]) -> None:

@@ -84,7 +84,7 @@ class Keeper:
         self._leases = LeaseKeeper(coordinator, lease_ttl_s, changed=self._wake, now=now)
         self._table = table
         self._news, self._left = asyncio.Event(), asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # a set of tasks would have a random order
         self._loop_task: asyncio.Task[None] | None = None
         self._evacuation: Evacuation | None = None
         self.ownership = Ownership(member, watch.view, self._leases.lease, limits=limits)
@@ -264,11 +264,11 @@ class Keeper:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         self._wake()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("error in an ownership task", exc_info=error)

@@ -107,12 +107,14 @@ class CommitPipeline:
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._under_way: list[PendingCommit] = []
-        self._began = 0.0
+        self._sent_at = 0.0
         self._stopping = False
         self._idle = asyncio.Event()
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="goverse-commit")
+        loop = asyncio.get_running_loop()
+        self._now = loop.time
+        self._task = loop.create_task(self._run(), name="goverse-commit")
 
     def append(self, pending: PendingCommit) -> None:
         """Queue a record for the next batch."""
@@ -131,7 +133,7 @@ class CommitPipeline:
     @property
     def held_up_s(self) -> float:
         """Seconds since the current batch was sent to the store; 0 if no batch is in progress."""
-        return perf_counter() - self._began if self._under_way else 0.0
+        return self._now() - self._sent_at if self._under_way else 0.0
 
     def hurry(self) -> None:
         """Commit without waiting for further records from now on, because the node is about to stop."""
@@ -194,7 +196,7 @@ class CommitPipeline:
         if not batch:
             return
         stats, began = self._stats, perf_counter()
-        self._under_way, self._began = batch, began
+        self._under_way, self._sent_at = batch, self._now()
         try:
             outcomes = await self._store.commit([pending.record for pending in batch])
             answers = list(zip(batch, outcomes, strict=True))

@@ -52,7 +52,7 @@ class Links:
         self._connect = connect
         self._recovered = recovered
         self._links: dict[str, NodeLink] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], None] = {}
 
     def __iter__(self) -> Iterator[NodeLink]:
         """Iterate over the current links."""
@@ -64,13 +64,13 @@ class Links:
 
     def connect(self, present: set[str]) -> None:
         """Open a link to each of the ``present`` addresses that has none."""
-        for address in present - self._links.keys():
+        for address in sorted(present - self._links.keys()):
             link = self._links[address] = self._connect(address)
             link.watch(partial(self._changed, address, link))
 
     def close_absent(self, present: set[str]) -> None:
         """Close all other links. Running calls may finish: a node that lost its lease can still be alive."""
-        for address in self._links.keys() - present:
+        for address in sorted(self._links.keys() - present):
             self._track(self._links.pop(address).close(drain_timeout_s=CALL_TIMEOUT_S))
             self.unreachable.discard(address)
 
@@ -80,8 +80,8 @@ class Links:
             self._track(link.close())
         self._links.clear()
         if self._closing:
-            _, late = await asyncio.wait(tuple(self._closing), timeout=_CLOSE_TIMEOUT_S)
-            for task in late:
+            await asyncio.wait(tuple(self._closing), timeout=_CLOSE_TIMEOUT_S)
+            for task in tuple(self._closing):
                 task.cancel()
 
     def _changed(self, address: str, link: NodeLink, state: LinkState) -> None:
@@ -96,8 +96,8 @@ class Links:
 
     def _track(self, closing: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(closing)
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._closing[task] = None
+        task.add_done_callback(self._closing.pop)
 
 
 async def list_at_any(

@@ -54,12 +54,15 @@ class GrpcLink:
         budget: Budget | None = None,
         jitter: Callable[[], float] = random.random,
         name_of: Callable[[str], str] = lambda _: "",
+        channel: Callable[..., grpc.aio.Channel] = grpc.aio.insecure_channel,
     ) -> None:
         """Take the node's address and our hello. Without ``security`` the stream is not encrypted.
 
-        ``name_of`` returns the id of the node at an address for log lines, or "".
+        ``name_of`` returns the id of the node at an address for log lines, or "". ``channel`` opens a channel that is
+        not encrypted; the simulation replaces it.
         """
         self._name_of = name_of
+        self._new_channel = channel
         self._stats = stats or WireStats()
         self.address = address
         self._hello = hello
@@ -218,7 +221,7 @@ class GrpcLink:
         """Return a new channel with the newest certificates."""
         options, security = self._options.channel, self._security
         if security is None:
-            return grpc.aio.insecure_channel(self.address, options=options)
+            return self._new_channel(self.address, options=options)
         return grpc.aio.secure_channel(self.address, security.credentials, options=[*options, *security.channel])
 
     async def _run_connection(self, connection: Connection) -> None:

@@ -86,7 +86,7 @@ class Peer:
         self._room = Wake()
         self._writing_since: float | None = None
         self._reported: Readiness | None = None
-        self._listings: set[asyncio.Task[None]] = set()
+        self._listings: dict[asyncio.Task[None], None] = {}
         self._pings = 0
         self._goaway_ping = 0
         self._ended: Future[str | None] = self._loop.create_future()
@@ -261,8 +261,8 @@ class Peer:
             write_problem(Problem.of(busy), reply.problem)
             return
         task = self._loop.create_task(self._listed(message), name="goverse-wire-list")
-        self._listings.add(task)
-        task.add_done_callback(self._listings.discard)
+        self._listings[task] = None
+        task.add_done_callback(self._listings.pop)
 
     async def _listed(self, message: messages.ListRequest) -> None:
         reply = messages.ListReply(id=message.id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -45,20 +46,23 @@ class LinkServer:
         credentials: grpc.ServerCredentials | None = None,
         roles: RoleNames | None = None,
         stats: WireStats | None = None,
+        new_server: Callable[..., grpc.aio.Server] = grpc.aio.server,
     ) -> None:
         """Serve ``link`` and present ``hello`` to peers. Without ``credentials`` streams are not encrypted.
 
         With ``roles``, a peer may send what its certificate allows; without, everything.
+        ``new_server`` creates the gRPC server; the simulation replaces it.
         """
         self._link = link
         self._options = options or WireOptions()
         self._hello = replace(hello, inflight_max=self._options.inflight_max)
         self._credentials = credentials
         self._roles = roles
+        self._new_server = new_server
         self._occupancy = Occupancy(self._options.inflight_total_max)
         self._stats = stats or WireStats()
         self._stats.under_way[self] = lambda: self._occupancy.requests
-        self._peers: set[Peer] = set()
+        self._peers: dict[Peer, None] = {}  # not a set: the order of work must not depend on addresses in memory
         self._server: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
         self._serving: bool | None = None
@@ -82,7 +86,7 @@ class LinkServer:
         Raises:
             ConfigError: cannot listen on the address.
         """
-        server = grpc.aio.server(options=self._options.server)
+        server = self._new_server(options=self._options.server)
         handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(cast("Any", self._connect))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Connect": handler}),))
         health_pb2_grpc.add_HealthServicer_to_server(cast("Any", self._health), server)
@@ -135,7 +139,7 @@ class LinkServer:
             self._stats.failed += 1
             logger.warning("stream refused", extra={"peer": context.peer(), "reason": error.detail})
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
-        self._peers.add(peer)
+        self._peers[peer] = None
         self._stats.connections += 1
         self._stats.opened += 1
         logger.info("stream opened", extra={"peer": str(peer.hello), "address": context.peer()})
@@ -148,7 +152,7 @@ class LinkServer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
         finally:
             self._stats.connections -= 1
-            self._peers.discard(peer)
+            self._peers.pop(peer, None)
 
     async def _handshake(self, context: Context) -> tuple[Peer, messages.Envelope]:
         """Perform the handshake. Returns the peer, and the first envelope to send to it."""
