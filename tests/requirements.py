@@ -27,7 +27,7 @@ DELIVERED: dict[str, str] = {
     "WAL-4": "A format with a version; a newer one is refused with a clear error.",
     "CLU-2": "Epochs of shards, checked in every commit; stale writers rejected; replies fenced by the lease.",
     "CLU-1": "etcd membership with leases: all endpoints, TLS, authentication; outages of any kind survived.",
-    "CLU-12": "Deterministic simulation of clusters, seeded, in virtual time.",
+    "CLU-12": "Deterministic simulation of clusters that runs the product, seeded, in virtual time.",
     "CLU-3": "Shards move under load without a failed call, also if the source or the target dies during the move.",
     "CLU-4": "The leader plans with minimal movement, weights, pins, drains and bounded moves, each with a reason.",
     "CLU-5": "Stuck migrations are noticed in time, reported, and resolved.",
@@ -61,6 +61,7 @@ DELIVERED: dict[str, str] = {
     "QUA-1": "One command runs the sample on a fresh machine, another one runs the tests.",
     "QUA-2": "Kills, pauses, partitions, outages of etcd and PostgreSQL under load, checked for linearizability.",
     "QUA-3": "Benchmarks beside the alternatives that a user would choose, with machine and commands.",
+    "QUA-8": "The simulation drives the product's own router, wire and node from one seed; planted bugs are found.",
     "QUA-6": "Peers of neighbouring minor releases work together: versions, features, additive messages.",
     "QUA-5": "Latency of one warm node at a fixed rate, reported with the rate.",
 }

@@ -1,6 +1,7 @@
 """The contract of the coordinator port, run on every implementation."""
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,6 +13,8 @@ from goverse.ports.memory_coordinator import MemoryCoordinator
 from goverse.ports.memory_keys import MemoryKeys
 from goverse.testing.coordinator_contract import CoordinatorContract
 from tests.etcd_server import EtcdCluster
+from tests.simulation import etcd
+from tests.simulation.world import World
 
 
 @pytest.mark.requirement("CLU-12")
@@ -44,6 +47,23 @@ class TestMemoryCoordinatorThatIsSlow(TestMemoryCoordinator):
         self.clock.advance(seconds)
         self.shared.expire()
         await asyncio.sleep(0.002)
+
+
+@pytest.mark.requirement("CLU-12")
+class TestMemoryCoordinatorOfTheSimulation(TestMemoryCoordinatorThatIsSlow):
+    @pytest.fixture(autouse=True)
+    def world(self) -> Iterator[None]:
+        self.simulated = World(7)
+        yield
+        self.simulated.loop.close()
+
+    async def make_coordinator(self) -> Coordinator:
+        return etcd.connect(self.simulated, self.shared, "node-0")
+
+    async def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.shared.expire()
+        await asyncio.sleep(0.05)
 
 
 @pytest.mark.requirement("CLU-1")

@@ -1,6 +1,7 @@
 """The contracts of the store and authority ports, run on every implementation."""
 
 import asyncio
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from goverse_node.stores.memory import MemoryStore
 from goverse_node.stores.postgres.options import PostgresOptions
 from goverse_node.stores.postgres.store import PostgresStore
 from goverse_node.stores.wal.store import WalStore
+from tests.simulation.store import Database, SimulatedStore
+from tests.simulation.watchers import Watchers
+from tests.simulation.world import World
 
 
 @pytest.mark.requirement("DUR-5")
@@ -27,6 +31,31 @@ class TestMemoryStore(StoreContract):
 class TestAuthorityOfTheMemoryStore(AuthorityContract):
     def make_authority(self) -> AuthorityStore:
         return MemoryStore()
+
+
+@pytest.mark.requirement("CLU-12", "DUR-5")
+class TestStoreOfTheSimulation(StoreContract):
+    @pytest.fixture(autouse=True)
+    def simulated(self) -> Iterator[None]:
+        self.world = World(7)
+        yield
+        self.world.loop.close()
+
+    def make_store(self) -> CompleteStore:
+        database = Database(self.world, Watchers(), MemoryStore(clock=self.clock))
+        return SimulatedStore(database, "node-0", "node-0.1")
+
+
+@pytest.mark.requirement("CLU-2", "CLU-12")
+class TestAuthorityOfTheSimulation(AuthorityContract):
+    @pytest.fixture(autouse=True)
+    def simulated(self) -> Iterator[None]:
+        self.world = World(7)
+        yield
+        self.world.loop.close()
+
+    def make_authority(self) -> AuthorityStore:
+        return SimulatedStore(Database(self.world, Watchers(), MemoryStore()), "node-0", "node-0.1")
 
 
 @pytest.mark.requirement("DUR-5")

@@ -1,115 +1,224 @@
-"""A simulated store and shard authority: logs of numbers, stored replies by key, and epochs.
+"""The store of a simulated cluster: one ``MemoryStore``, which each node reaches over the network.
 
-A commit or a claim is atomic and happens when its message arrives. A sender that received no reply to a commit asks for
-its outcome by the name of the batch. A batch that had not arrived when it was asked for is refused if it arrives later.
+A request may be lost, its answer may be lost, and it may be carried out after its sender was paused or killed. A node
+whose commit got no answer asks for its outcome until it knows it, as the PostgreSQL store does: asking for a batch that
+has not arrived refuses it from then on, so the node may send it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+import asyncio
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import copy_context
+from functools import partial
+from itertools import count
+from typing import Any, TypeVar
 
+from goverse.errors import StoreFailed, Unavailable
+from goverse.model.keys import ObjectKey
+from goverse.model.records import (
+    Change,
+    ChangeFilter,
+    CommitRecord,
+    ObjectPlace,
+    ObjectSummary,
+    StoredObject,
+    StoredReply,
+    StoreHealth,
+)
+from goverse.ports.authority import Holding
+from goverse.ports.store import CommitOutcome
+from goverse_node.stores.memory import MemoryStore
 from tests.simulation.watchers import Watchers
-from tests.simulation.world import Process, World
+from tests.simulation.world import World
 
 NAME = "store"
-REQUEST_TIMEOUT_S = 2.0
+REQUEST_TIMEOUT_S = 1.0
+ATTEMPTS = 3
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Record:
-    """The changes of one turn; a record without an entry only checks the epoch."""
-
-    shard: int
-    epoch: int
-    object: int
-    expected: int = 0
-    entry: int | None = None
-    key: str | None = None
+class Lost(Exception):
+    """No answer came in time."""
 
 
-class Refused(NamedTuple):
-    """The reason why a record failed."""
+class Database:
+    """The store's server.
 
-    fenced: bool
-    repeated: bool = False
+    Attributes:
+        memory: the data.
+        delay_s: the longest time that a commit takes besides the network.
+        context: the context of its work, which belongs to no process.
+    """
+
+    def __init__(self, world: World, watchers: Watchers, memory: MemoryStore) -> None:
+        self.world = world
+        self.watchers = watchers
+        self.memory = memory
+        self.delay_s = 0.0
+        self.context = copy_context()
+        self._batches: dict[str, Sequence[CommitOutcome] | None] = {}
+
+    async def commit(self, name: str, owner: str, records: Sequence[CommitRecord]) -> Sequence[CommitOutcome] | None:
+        """Carry out a batch and return its outcomes; None if it was refused before it arrived."""
+        if name in self._batches:
+            return self._batches[name]
+        before = {shard: held.epoch for shard, held in (await self.memory.holdings()).items()}
+        outcomes = self._batches[name] = await self.memory.commit(records)
+        for record, outcome in zip(records, outcomes, strict=True):
+            self.watchers.recorded(record, outcome, owner, before.get(record.shard, 0))
+            what = f"position {outcome}" if isinstance(outcome, int) else "fenced" if outcome.fenced else "refused"
+            epoch = f"shard {record.shard} epoch {record.epoch}"
+            self.world.note(f"store ({owner})", f"commit {record.key.id} version {record.version}, {epoch}: {what}")
+        return outcomes
+
+    async def resolve(self, name: str) -> Sequence[CommitOutcome] | None:
+        """Return the outcomes of a batch. A batch that has not arrived is refused from now on."""
+        return self._batches.setdefault(name, None)
+
+    async def claim(self, shards: Sequence[int], owner: str, life: str) -> Mapping[int, int]:
+        """Raise the epochs of shards for ``owner``, whose present life has the name ``life``."""
+        epochs = await self.memory.claim(shards, owner)
+        for shard, epoch in epochs.items():
+            self.watchers.claimed(shard, epoch, life)
+        self.world.note(f"store ({life})", f"claim shards {sorted(epochs.items())}")
+        return epochs
 
 
 class SimulatedStore:
-    """Objects, stored replies and epochs. `fenced=False` plants a bug that the watchers must notice."""
+    """The store as one process sees it: a ``goverse.ports.store.Store`` and ``goverse.ports.authority.Authority``."""
 
-    def __init__(self, world: World, watchers: Watchers, *, fenced: bool) -> None:
-        self.world = world
-        self.watchers = watchers
-        self.logs: dict[int, tuple[int, ...]] = {}
-        self.replies: dict[tuple[int, str], tuple[int, ...]] = {}
-        self.holdings: dict[int, tuple[str, int]] = {}
-        self.delay_s = 0.0
-        self._fenced = fenced
-        self._batches: dict[str, Sequence[Any] | None] = {}
+    def __init__(self, database: Database, process: str, owner: str) -> None:
+        """Reach ``database`` from the process named ``process``. ``owner`` names this life of it."""
+        self._database, self._process, self._owner = database, process, owner
+        self._batches = count(1)
+        self._open = False
 
-    def request(self, process: Process, apply: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Run `apply` in the store and pass its result to `done`, or None after a timeout."""
-        answered = False
-        life = process.life
+    # --- the network --------------------------------------------------------------------------------------------------
 
-        def finish(result: Any) -> None:
-            nonlocal answered
-            if not answered:
-                answered = True
-                done(result)
+    async def _ask(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Carry out ``operation`` at the server.
 
-        def serve() -> None:
-            result = apply()
-            self.world.send(NAME, process.name, lambda: process.take(life, lambda: finish(result)))
+        Raises:
+            Lost: no answer came; it may have been carried out.
+            Unavailable: this side is closed.
+        """
+        if not self._open:
+            raise Unavailable("the store is not open")
+        task = asyncio.get_running_loop().create_task(self._travel(operation), context=self._database.context)
+        task.add_done_callback(_retrieve)
+        return await asyncio.shield(task)
 
-        def queue() -> None:
-            self.world.after(self.delay_s * self.world.random.random(), serve)
+    async def _travel(self, operation: Callable[[], Awaitable[T]]) -> T:
+        world = self._database.world
+        await asyncio.sleep(world.delay_s(self._process, NAME))
+        if not world.reaches(self._process, NAME) or world.loses():
+            await asyncio.sleep(REQUEST_TIMEOUT_S)
+            raise Lost
+        if self._database.delay_s:
+            await asyncio.sleep(world.random.uniform(0, self._database.delay_s))
+        result = await operation()
+        await asyncio.sleep(world.delay_s(NAME, self._process))
+        if not world.reaches(NAME, self._process) or world.loses():
+            await asyncio.sleep(REQUEST_TIMEOUT_S)
+            raise Lost
+        return result
 
-        self.world.send(process.name, NAME, queue)
-        process.after(REQUEST_TIMEOUT_S, lambda: finish(None))
+    async def _ask_for_data(self, operation: Callable[[], Awaitable[T]]) -> T:
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._ask(operation)
+            except Lost:
+                continue
+        raise Unavailable("the store does not answer")
 
-    def claim(self, shards: Sequence[int], owner: str) -> dict[int, int]:
-        """Raise the epochs of shards for `owner`; return them."""
-        for shard in shards:
-            epoch = self.holdings.get(shard, ("", 0))[1] + 1
-            self.holdings[shard] = owner, epoch
-            self.watchers.claimed(shard, epoch, owner)
-        return {shard: self.holdings[shard][1] for shard in shards}
+    # --- Store --------------------------------------------------------------------------------------------------------
 
-    def held_by(self, owner: str) -> dict[int, int]:
-        """Return the epochs of the shards whose last claim was by `owner`."""
-        return {shard: epoch for shard, (holder, epoch) in self.holdings.items() if holder == owner}
+    async def open(self) -> None:
+        await self._database.memory.open()
+        self._open = True
 
-    def commit(self, batch: str, owner: str, records: Sequence[Record]) -> Sequence[Any]:
-        """Apply the records. Return one outcome for each: the entries, or the reason of its refusal."""
-        if batch in self._batches:
-            return self._batches[batch] or ()
-        outcomes = [self._apply(record, owner) for record in records]
-        self._batches[batch] = outcomes
-        return outcomes
+    async def close(self) -> None:
+        """Refuse further work. The server stays open for other processes."""
+        self._open = False
 
-    def resolve(self, batch: str) -> tuple[bool, Sequence[Any]]:
-        """Return whether a batch arrived, and its outcomes. If it did not, refuse it from now on."""
-        found = self._batches.setdefault(batch, None)
-        return found is not None, found or ()
+    def load(self, key: ObjectKey) -> Future[StoredObject | None]:
+        return self._read(lambda: self._database.memory.load(key))
 
-    def _apply(self, record: Record, owner: str) -> Any:
-        current = self.holdings.get(record.shard, ("", 0))[1]
-        if self._fenced and record.epoch != current:
-            if record.entry is not None:
-                self.watchers.fenced(record.shard, record.epoch, owner)
-            return Refused(fenced=True)
-        entries = self.logs.get(record.object, ())
-        if record.entry is None:
-            return entries
-        if record.key is not None and (record.object, record.key) in self.replies:
-            return Refused(fenced=False, repeated=True)
-        if len(entries) != record.expected:
-            return Refused(fenced=False)
-        self.watchers.committed(record.shard, record.epoch, owner, current)
-        entries = self.logs[record.object] = (*entries, record.entry)
-        if record.key is not None:
-            self.replies[record.object, record.key] = entries
-        return entries
+    def recall(self, key: ObjectKey, idempotency_key: str) -> Future[StoredReply | None]:
+        return self._read(lambda: self._database.memory.recall(key, idempotency_key))
+
+    def _read(self, read: Callable[[], T]) -> Future[T]:
+        async def at_server() -> T:
+            return read()
+
+        return asyncio.get_running_loop().create_task(self._ask_for_data(at_server))
+
+    async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
+        """Commit the batch, however long it takes until the outcome is known."""
+        if not self._open:
+            raise StoreFailed("the store is not open")
+        while True:
+            name = f"{self._owner}/{next(self._batches)}"
+            outcomes = await self._outcomes(name, batch)
+            if outcomes is not None:
+                return outcomes
+
+    async def _outcomes(self, name: str, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome] | None:
+        database, operation = self._database, partial(self._database.commit, name, self._owner, batch)
+        while True:
+            try:
+                return await self._ask(operation)
+            except Lost:
+                operation = partial(database.resolve, name)
+
+    async def list(
+        self, namespace: str, type_name: str, *, prefix: str, after: str | None, limit: int
+    ) -> Sequence[ObjectSummary]:
+        memory = self._database.memory
+        return await self._ask_for_data(
+            lambda: memory.list(namespace, type_name, prefix=prefix, after=after, limit=limit)
+        )
+
+    async def changes(self, after: int, limit: int, *, where: ChangeFilter | None = None) -> Sequence[Change]:
+        return await self._ask_for_data(lambda: self._database.memory.changes(after, limit, where=where))
+
+    def health(self) -> StoreHealth:
+        health = self._database.memory.health()
+        return health if self._open else health._replace(ready=False, reason="the store is not open")
+
+    # --- History and Census -------------------------------------------------------------------------------------------
+
+    async def change(self, key: ObjectKey, commit_seq: int) -> Change | None:
+        return await self._ask_for_data(lambda: self._database.memory.change(key, commit_seq))
+
+    async def living(self) -> Mapping[tuple[str, str], int]:
+        return await self._ask_for_data(self._database.memory.living)
+
+    async def within(
+        self, first: int, last: int, *, after: ObjectPlace | None = None, limit: int
+    ) -> Sequence[ObjectPlace]:
+        return await self._ask_for_data(lambda: self._database.memory.within(first, last, after=after, limit=limit))
+
+    # --- Authority ----------------------------------------------------------------------------------------------------
+
+    async def claim(self, shards: Sequence[int], owner: str) -> Mapping[int, int]:
+        """Raise the epochs of shards.
+
+        Raises:
+            Unavailable: no answer came; the epochs may have been raised.
+        """
+        try:
+            return await self._ask(lambda: self._database.claim(shards, owner, self._owner))
+        except Lost:
+            raise Unavailable("the store does not answer") from None
+
+    async def holdings(self) -> Mapping[int, Holding]:
+        return await self._ask_for_data(self._database.memory.holdings)
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # the process that asked may be gone

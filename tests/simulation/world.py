@@ -1,138 +1,118 @@
-"""Virtual time, processes and the network between them. All randomness comes from one seed.
-
-An event may belong to a process. A process that crashed receives no event from before its restart. A paused process
-receives all its events when it continues, like a real one after SIGSTOP.
-"""
+"""The world of a simulated cluster: virtual time, randomness from one seed, the state of the network, and the trace."""
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from random import Random
 
-Event = Callable[[], None]
+from tests.simulation.loop import Process, VirtualLoop
+
+EPOCH_MS = 1_700_000_000_000
+STEADY_S = 0.001
 
 
-class Process:
-    """A process that can crash and pause, with a monotonic clock of its own.
+class LoopClock:
+    """A ``goverse.ports.clock.Clock`` on the loop's time."""
 
-    Attributes:
-        name: the name of the process.
-        life: the number of starts so far.
-        alive: True while it runs, paused or not.
-        paused_until: the time until which its events are held back, unless `go_on` ends the pause.
-    """
+    def __init__(self, loop: VirtualLoop) -> None:
+        self.monotonic = loop.time
 
-    def __init__(self, world: World, name: str) -> None:
-        self.world = world
-        self.name = name
-        self.life = 0
-        self.alive = False
-        self.paused_until = 0.0
-        self._held: list[tuple[int, Event]] = []
-        self._rate = world.random.uniform(0.998, 1.002)
-        self._offset = world.random.uniform(0, 1e6)
-
-    def clock(self) -> float:
-        """Return the time of its monotonic clock."""
-        return self.world.now * self._rate + self._offset
-
-    def jump(self, seconds: float) -> None:
-        """Move its clock forward, as after a suspension of the machine."""
-        self._offset += seconds
-
-    def after(self, delay: float, event: Event) -> None:
-        """Schedule `event` for this process; a restart cancels it."""
-        life = self.life
-        self.world.after(delay, lambda: self.take(life, event))
-
-    def take(self, life: int, event: Event) -> None:
-        """Run `event` now, or when the pause ends. Ignore it if the process has restarted since `life`."""
-        if not self.alive or life != self.life:
-            return
-        if self.paused_until > self.world.now:
-            self._held.append((life, event))
-        else:
-            event()
-
-    def pause(self, seconds: float) -> None:
-        """Hold back all events of the process for a while."""
-        self.paused_until = max(self.paused_until, self.world.now + seconds)
-        self.world.at(self.paused_until, self.go_on)
-
-    def go_on(self, *, at_once: bool = False) -> None:
-        """Run the events that were held back if the pause has ended; `at_once` ends it now."""
-        if at_once:
-            self.paused_until = self.world.now
-        if self.paused_until <= self.world.now:
-            held, self._held = self._held, []
-            for life, event in held:
-                self.take(life, event)
+    def wall_ms(self) -> int:
+        return EPOCH_MS + round(self.monotonic() * 1000)
 
 
 class World:
-    """The event queue and the network.
+    """Time, randomness, network and trace of one run.
 
     Attributes:
-        now: the virtual time in seconds.
         random: the only source of randomness.
-        loss: the fraction of messages that are lost without a partition.
+        closed: True once the run is over; nothing is recorded any more.
+        trace: the lines of the trace, if the run keeps one.
+        events: the number of events so far.
         slow: the factor by which messages are slower, by the name of either end.
         cut: the pairs of source and target between which no message passes.
-        trace: the events of the run, newest last.
+        loss: the fraction of requests to etcd and the store that are lost without a partition.
     """
 
-    def __init__(self, seed: int) -> None:
-        self.now = 0.0
+    def __init__(self, seed: int, *, traced: bool = False, steady: bool = False) -> None:
+        """Draw everything from ``seed``. In a ``steady`` world messages take equally long and all clocks agree."""
+        self.loop = VirtualLoop()
+        self.clock = LoopClock(self.loop)
         self.random = Random(seed)
-        self.loss = 0.0
-        self.slow: dict[str, float] = {}
+        self.closed = False
+        self.traced = traced
+        self._steady = steady
         self.trace: list[str] = []
+        self.events = 0
+        self.slow: dict[str, float] = {}
         self.cut: set[tuple[str, str]] = set()
-        self._queue: list[tuple[float, int, Event]] = []
-        self._order = count()
+        self.loss = 0.0
+        self._watchers: list[Callable[[], None]] = []
+        self._digest = blake2b(digest_size=16)
 
-    def at(self, when: float, event: Event) -> None:
-        """Schedule `event` at the time `when`."""
-        heapq.heappush(self._queue, (when, next(self._order), event))
+    @property
+    def now(self) -> float:
+        """The virtual time in seconds."""
+        return self.loop.time()
 
-    def after(self, delay: float, event: Event) -> None:
-        """Schedule `event` in `delay` seconds."""
-        self.at(self.now + delay, event)
+    def process(self, name: str) -> Process:
+        """Create a process whose clock has a speed and a start of its own."""
+        if self._steady:
+            return Process(self.loop, name)
+        rate, offset_s = self.random.uniform(0.998, 1.002), self.random.uniform(0, 1e6)
+        return Process(self.loop, name, rate=rate, offset_s=offset_s)
 
-    def run(self, until: float) -> None:
-        """Run all events up to the time `until`."""
-        while self._queue and self._queue[0][0] <= until:
-            self.now, _, event = heapq.heappop(self._queue)
-            event()
-        self.now = until
+    # --- the trace ----------------------------------------------------------------------------------------------------
 
-    def note(self, text: str) -> None:
-        """Add a line to the trace."""
-        self.trace.append(f"{self.now:9.4f} {text}")
+    def note(self, who: str, what: str | Callable[[], str], data: bytes = b"") -> None:
+        """Record an event. ``what`` is a text, or a function that returns it if the run keeps its trace."""
+        if self.closed:
+            return
+        self.events += 1
+        self._digest.update(b"%.6f " % self.now + who.encode() + data)
+        if isinstance(what, str):
+            self._digest.update(what.encode())
+        if self.traced:
+            self.trace.append(f"{self.now:9.4f}  {who:<22} {what if isinstance(what, str) else what()}")
 
-    # --- network ------------------------------------------------------------------------------------------------------
+    def digest(self) -> str:
+        """Return a digest of all events so far."""
+        return self._digest.hexdigest()
 
-    def delay(self, source: str, target: str) -> float:
+    # --- the network --------------------------------------------------------------------------------------------------
+
+    def delay_s(self, source: str, target: str) -> float:
         """Return the random duration of a message."""
         factor = max(self.slow.get(source, 1.0), self.slow.get(target, 1.0))
+        if self._steady:
+            return STEADY_S * factor
         if self.random.random() < 0.01:
             factor *= 20
         return self.random.uniform(0.0002, 0.002) * factor
 
     def reaches(self, source: str, target: str) -> bool:
-        """True if messages from `source` reach `target` now."""
+        """True if messages from ``source`` reach ``target`` now."""
         return (source, target) not in self.cut
 
-    def send(self, source: str, target: str, event: Event) -> bool:
-        """Schedule `event` at `target` after the duration of a message; return False if it is lost on sending."""
-        if not self.reaches(source, target) or self.random.random() < self.loss:
-            return False
+    def sever(self, ways: Iterable[tuple[str, str]]) -> None:
+        """Let no message pass from the first to the second name of each pair."""
+        self.cut.update(ways)
+        self._cut_changed()
 
-        def arrive() -> None:
-            if self.reaches(source, target):
-                event()
+    def mend(self, ways: Iterable[tuple[str, str]]) -> None:
+        """Restore what ``sever`` has cut."""
+        self.cut.difference_update(ways)
+        self._cut_changed()
 
-        self.after(self.delay(source, target), arrive)
-        return True
+    def on_cut(self, watcher: Callable[[], None]) -> None:
+        """Call ``watcher`` after every change of ``cut``."""
+        self._watchers.append(watcher)
+
+    def _cut_changed(self) -> None:
+        for watcher in self._watchers:
+            watcher()
+
+    def loses(self) -> bool:
+        """True if a request to etcd or the store is lost without a partition."""
+        return self.loss > 0 and self.random.random() < self.loss

@@ -1,5 +1,5 @@
 """The rules of the cluster: membership, leader election, shard targets, claims, and the delivery of calls.
 
 Nothing here does IO or reads a clock. Functions take values and ``now`` and return what to do; the code that does it is
-in the node, in the gate and in the simulation (``docs/design/cluster.md``).
+in the node and in the gate (``docs/design/cluster.md``).
 """

@@ -25,12 +25,16 @@ class Reach:
         requests: True while requests arrive.
         answers: True while answers and watch events arrive. A write whose answer is dropped still takes effect.
         delay_s: one-way latency.
+        lag_s: further latency of watch events.
+        silent: a lost request or answer is noticed only when the operation timeout has passed.
     """
 
     def __init__(self) -> None:
         self.requests = True
         self.answers = True
         self.delay_s = 0.0
+        self.lag_s = 0.0
+        self.silent = False
         self._wakers: list[Callable[[], None]] = []
 
     def cut(self, *, requests: bool = True, answers: bool = True) -> None:
@@ -38,9 +42,17 @@ class Reach:
         self.requests = self.requests and not requests
         self.answers = self.answers and not answers
 
+    def one_way_s(self) -> float:
+        """Return the latency of the next message; a simulation draws it."""
+        return self.delay_s
+
     def heal(self) -> None:
         """Restore both directions without latency."""
-        self.requests, self.answers, self.delay_s = True, True, 0.0
+        self.requests, self.answers, self.delay_s, self.lag_s = True, True, 0.0, 0.0
+        self.wake()
+
+    def wake(self) -> None:
+        """Let watches continue after a direction was restored."""
         for waker in tuple(self._wakers):
             waker()
 
@@ -134,7 +146,7 @@ class MemoryCoordinator:
                 if news is None:
                     await wakeup.wait()
                     continue
-                await asyncio.sleep(self.reach.delay_s)
+                await asyncio.sleep(self.reach.one_way_s() + self.reach.lag_s)
                 if self._passes():
                     yield news  # a consumer that raises here opens another watch from its old position
                     if isinstance(news, Reloaded):
@@ -165,10 +177,12 @@ class MemoryCoordinator:
         return not self._closed and self._keys.up and self.reach.requests and self.reach.answers
 
     async def _ask(self, operation: Callable[[], T]) -> T:
-        if not self.reach.delay_s:
+        there_s, back_s = self.reach.one_way_s(), self.reach.one_way_s()
+        if not there_s:
             return self._answer(self._arrive(operation))
-        # A request that is under way arrives even if its caller has timed out.
-        task = asyncio.ensure_future(self._travel(operation))
+        # A request that is under way arrives even if its caller has timed out, or its process has been stopped.
+        travel = self._travel(operation, there_s, back_s)
+        task = asyncio.get_running_loop().create_task(travel, context=self._keys.context)
         self._travelling.add(task)
         task.add_done_callback(self._arrived)
         try:
@@ -177,11 +191,16 @@ class MemoryCoordinator:
         except TimeoutError as error:
             raise Unavailable("the coordinator did not answer in time") from error
 
-    async def _travel(self, operation: Callable[[], T]) -> T:
-        await asyncio.sleep(self.reach.delay_s)
-        result = self._arrive(operation)
-        await asyncio.sleep(self.reach.delay_s)
-        return self._answer(result)
+    async def _travel(self, operation: Callable[[], T], there_s: float, back_s: float) -> T:
+        await asyncio.sleep(there_s)
+        try:
+            result = self._arrive(operation)
+            await asyncio.sleep(back_s)
+            return self._answer(result)
+        except Unavailable:
+            if self.reach.silent:
+                await asyncio.sleep(self._operation_timeout_s)
+            raise
 
     def _arrived(self, task: asyncio.Task[object]) -> None:
         self._travelling.discard(task)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -46,6 +47,7 @@ class MemoryKeys:
     """The shared key-value store.
 
     Attributes:
+        context: the context of the store's own work, which no client's pause or end holds up in a simulation.
         up: False while the store is stopped. Leases do not expire then and get their full TTL on ``start``, as in etcd.
         revision: the revision of the last write.
         history: how many times the store was emptied or restored.
@@ -63,6 +65,7 @@ class MemoryKeys:
         self._compacted = 1
         self._wakers: list[Waker] = []
         self._timer: asyncio.TimerHandle | None = None
+        self.context = copy_context()
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -227,7 +230,7 @@ class MemoryKeys:
         except RuntimeError:  # no event loop is running: the owner of the clock calls `expire`
             return
         left_s = min(lease.ends for lease in self._leases.values()) - self._clock.monotonic()
-        self._timer = loop.call_later(max(left_s, 0.0), self._ring)
+        self._timer = loop.call_later(max(left_s, 0.0), self._ring, context=self.context)
 
     def _ring(self) -> None:
         self._timer = None
