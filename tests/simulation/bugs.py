@@ -170,13 +170,13 @@ BUGS: Final[dict[str, Bug]] = {
     "old-epochs-may-commit": Bug(_ignore_epochs, REPLACED, "the newest one is"),
     "retries-have-no-key": Bug(_send_without_key, BROKEN, TWICE, 10),
     "lost-requests-count-as-unsent": Bug(_say_that_lost_requests_were_not_sent, DEAD, "took effect", 9),
-    "replies-are-not-kept": Bug(from_list("replies-are-not-kept"), BROKEN, TWICE),
+    "replies-are-not-kept": Bug(from_list("replies-are-not-kept"), BROKEN, TWICE, 14),
     "verdicts-are-dropped": Bug(_drop_verdicts, MOVING, "calls failed at the first attempt"),
     "parked-calls-are-forgotten": Bug(_forget_parked_calls, MOVING, "calls failed at the first attempt"),
     "links-enforce-no-deadline": Bug(_enforce_no_deadline, REPLACED, "had no answer by its deadline"),
     "links-stay-open": Bug(_leave_links_open, MOVING, "left a task"),
     "shards-are-given-away-before-they-are-empty": Bug(_give_away_at_once, MOVING, "were fenced in planned moves", 1),
-    "claims-are-published-whatever-the-targets-are": Bug(_publish_without_guards, LAGS, STALE, 16),
+    "claims-are-published-whatever-the-targets-are": Bug(_publish_without_guards, LAGS, STALE, 4),
     "replies-leave-before-their-commit": Bug(from_list("replies-leave-before-their-commit"), STORES, LOST, 2),
     "a-reply-without-a-commit-leaves-at-once": Bug(
         from_list("a-reply-without-a-commit-leaves-at-once"), STORES, "saw", 3

@@ -12,6 +12,7 @@ from goverse.cluster.keys import KeyKind, KeyLayout, ParsedKey
 from goverse.cluster.parking import Parking
 from goverse.cluster.table import ShardTable
 from goverse.errors import GoverseError
+from goverse.routing import routed_call
 from goverse.wire.incoming import Incoming
 from goverse_node.runtime import output_gate
 from goverse_node.runtime.group_commit import CommitPipeline, PendingCommit
@@ -45,6 +46,10 @@ def _forget_the_lost_send(monkeypatch: pytest.MonkeyPatch) -> None:
         self._lost = 0
 
     monkeypatch.setattr(Delivery, "missed", missed)
+
+
+def _vouch_for_lost_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routed_call, "replace", lambda value, **_: value)
 
 
 def _believe_the_older_claim(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +127,13 @@ PLANTED: Final = (
         _forget_the_lost_send,
         "tests/unit/cluster/test_delivery.py::test_a_lost_call_is_sent_as_another_attempt_with_the_same_key",
         "assert",
+    ),
+    Planted(
+        "the-last-attempt-vouches-for-a-lost-one",
+        _vouch_for_lost_attempts,
+        "tests/unit/routing/test_verdicts.py::"
+        "test_a_last_attempt_without_effect_does_not_vouch_for_an_earlier_one[error0-1-unknown]",
+        "Executed.UNKNOWN",
     ),
     Planted(
         "the-older-claim-is-believed",
