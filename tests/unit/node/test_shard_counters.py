@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -77,13 +78,15 @@ class Worker(Object):
     @call
     async def ask(self, other: str) -> None:
         CLOCK.s += 0.001
-        await self.ref(Worker, other).work(2)
+        target: Any = self.ref(Worker, other)  # a plain method, which runs within this step
+        await target.work(2)
         CLOCK.s += 0.004
 
     @call
     async def ask_all(self, others: list[str]) -> None:
         CLOCK.s += 0.001
-        await asyncio.gather(*(self.ref(Worker, other).work(2) for other in others))
+        targets: list[Any] = [self.ref(Worker, other) for other in others]
+        await asyncio.gather(*(target.work(2) for target in targets))
         CLOCK.s += 0.004
 
     @call
