@@ -31,7 +31,7 @@ _COPY_TIMEOUT_S: Final = 86_400.0
 _TRIES_MAX: Final = 25
 _PAUSE_S: Final = 0.2
 _OBJECT_COLUMNS: Final = (
-    *("kind", "id", "hash", "version", "generation", "commit_seq", "anchor_seq"),
+    *("kind", "id", "hash", "version", "generation", "commit_seq", "previous_seq", "anchor_seq"),
     *("modified_ms", "state_version", "state", "creation"),
 )
 _REPLY_COLUMNS: Final = ("day", "kind", "id", "idempotency_key", "fingerprint", "reply", "expires_ms", "commit_seq")
@@ -126,7 +126,7 @@ async def _copy_objects(connection: Any, dumped: Iterator[Dumped], base: int) ->
             if isinstance(each, DumpedObject):
                 kinds.add(each.key[:2])
                 number, object_id = kind_of(*each.key[:2]), each.key.id.encode()
-                versions = (each.version, each.generation, each.commit_seq, 0)
+                versions = (each.version, each.generation, each.commit_seq, 0, 0)
                 written = (each.modified_ms, each.state_version, each.state, each.creation)
                 yield (number, object_id, hash_column(each.key, base), *versions, *written)
 

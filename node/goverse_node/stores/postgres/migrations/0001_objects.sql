@@ -86,6 +86,7 @@ CREATE TABLE goverse.objects (
     version bigint NOT NULL,
     generation bigint NOT NULL,
     commit_seq bigint NOT NULL,
+    previous_seq bigint NOT NULL,
     anchor_seq bigint NOT NULL,
     modified_ms bigint NOT NULL,
     state_version integer NOT NULL,
@@ -97,6 +98,8 @@ CREATE INDEX objects_hash ON goverse.objects (hash);
 COMMENT ON COLUMN goverse.objects.hash IS
     'The 64-bit hash that decides the shard, minus 2^63, computed by the node. It never changes, so updates stay in their page.';
 COMMENT ON COLUMN goverse.objects.generation IS 'The version with which this life of the object began';
+COMMENT ON COLUMN goverse.objects.previous_seq IS
+    'The position that the row had before the batch that wrote it. UPDATE can return new values only, until PostgreSQL 18.';
 COMMENT ON COLUMN goverse.objects.anchor_seq IS
     'The position of the latest change before the newest one whose version is a multiple of 64; 0 if there is none';
 COMMENT ON COLUMN goverse.objects.id IS 'UTF-8; not text, which cannot hold every character that an id can';
@@ -366,6 +369,7 @@ DECLARE
     first_seq bigint;
     written bigint;
     added bigint := 0;
+    old_anchors bigint[];
     begins integer := 1;
     begun record;
     prior record;
@@ -383,42 +387,41 @@ BEGIN
     first_seq := begun.first_seq;
 
     IF cardinality(c_id) > 0 THEN
-        -- What the objects are now: the changes point back to it. The update below finds the same rows, or none.
-        SELECT count(present.version) AS objects,
-            bool_or((present.state IS NULL) <> (c.state IS NULL)) AS recount,
-            array_agg(coalesce(present.commit_seq, 0) ORDER BY c.place) AS seq,
-            array_agg(CASE WHEN present.version & 63 = 0 THEN present.commit_seq ELSE coalesce(present.anchor_seq, 0) END
-                ORDER BY c.place) AS anchor,
-            array_agg(CASE WHEN present.state IS NULL THEN c.expected + 1 ELSE present.generation END
-                ORDER BY c.place) AS generation
-        INTO prior
-        FROM unnest(c_kind, c_id, c_expected, c_state) WITH ORDINALITY AS c (kind, id, expected, state, place)
-        LEFT JOIN goverse.objects AS present
-            ON present.kind = c.kind AND present.id = c.id AND present.version = c.expected
-        WHERE c.expected >= 0;
-        IF prior.recount THEN
-            INSERT INTO goverse.living AS counted (kind, writer, n)
-            SELECT c.kind, p_writer, sum((c.state IS NOT NULL)::integer - (present.state IS NOT NULL)::integer)
-            FROM unnest(c_kind, c_id, c_expected, c_state) AS c (kind, id, expected, state)
-            LEFT JOIN goverse.objects AS present
-                ON present.kind = c.kind AND present.id = c.id AND present.version = c.expected
-            WHERE c.expected >= 0 GROUP BY c.kind
-            ON CONFLICT (kind, writer) DO UPDATE SET n = counted.n + excluded.n;
+        IF cardinality(c_anchor) > 0 AND EXISTS (SELECT FROM unnest(c_anchor) AS place WHERE place > 0) THEN
+            -- An object gets an anchor inside of the batch. Its changes before that point to the anchor that it has now.
+            SELECT array_agg(coalesce(anchor, 0) ORDER BY place) INTO old_anchors FROM (
+                SELECT c.place,
+                    CASE WHEN present.version & 63 = 0 THEN present.commit_seq ELSE present.anchor_seq END AS anchor
+                FROM unnest(c_kind, c_id, c_expected) WITH ORDINALITY AS c (kind, id, expected, place)
+                LEFT JOIN goverse.objects AS present
+                    ON present.kind = c.kind AND present.id = c.id AND present.version = c.expected
+                WHERE c.expected >= 0
+            ) AS now;
         END IF;
-        UPDATE goverse.objects AS present
-        SET version = c.version, state = c.state, state_version = c.state_version,
-            commit_seq = first_seq + c.ordinal, modified_ms = c.at_ms, creation = c.creation,
-            generation = CASE WHEN present.state IS NULL THEN c.expected + 1 ELSE present.generation END,
-            anchor_seq = CASE WHEN c.anchor > 0 THEN first_seq + c_ordinal[c.anchor]
-                WHEN present.version & 63 = 0 THEN present.commit_seq ELSE present.anchor_seq END
-        FROM unnest(c_kind, c_id, c_expected, c_version, c_state, c_state_version, c_at_ms, c_ordinal, c_creation, c_anchor)
-            AS c (kind, id, expected, version, state, state_version, at_ms, ordinal, creation, anchor)
-        WHERE c.expected > 0 AND present.kind = c.kind AND present.id = c.id AND present.version = c.expected;
-        GET DIAGNOSTICS written = ROW_COUNT;
+        -- What the update returns of an object is what its changes point back to. previous_seq is a column because of that.
+        WITH changed AS (
+            UPDATE goverse.objects AS present
+            SET version = c.version, state = c.state, state_version = c.state_version,
+                commit_seq = first_seq + c.ordinal, modified_ms = c.at_ms, creation = c.creation,
+                previous_seq = present.commit_seq,
+                generation = CASE WHEN present.state IS NULL THEN c.expected + 1 ELSE present.generation END,
+                anchor_seq = CASE WHEN c.anchor > 0 THEN first_seq + c_ordinal[c.anchor]
+                    WHEN present.version & 63 = 0 THEN present.commit_seq ELSE present.anchor_seq END
+            FROM unnest(c_kind, c_id, c_expected, c_version, c_state, c_state_version, c_at_ms, c_ordinal, c_creation,
+                c_anchor) WITH ORDINALITY
+                AS c (kind, id, expected, version, state, state_version, at_ms, ordinal, creation, anchor, place)
+            WHERE c.expected > 0 AND present.kind = c.kind AND present.id = c.id AND present.version = c.expected
+            RETURNING c.place, present.previous_seq, present.anchor_seq, present.generation,
+                (present.state IS NULL) = (present.generation <= c.expected) AS recount  -- it lives, or lived, but not both
+        )
+        SELECT array_agg(previous_seq) AS seq, array_agg(anchor_seq) AS anchor, array_agg(generation) AS generation,
+            bool_or(recount) AS recount
+        INTO prior FROM (SELECT * FROM changed ORDER BY place) AS each_object;
+        written := coalesce(cardinality(prior.seq), 0);
         IF 0 = ANY (c_expected) THEN
-            INSERT INTO goverse.objects
-                (kind, id, hash, version, generation, state, state_version, commit_seq, anchor_seq, modified_ms, creation)
-            SELECT c.kind, c.id, c.hash, c.version, 1, c.state, c.state_version, first_seq + c.ordinal,
+            INSERT INTO goverse.objects (kind, id, hash, version, generation, state, state_version, commit_seq, previous_seq,
+                anchor_seq, modified_ms, creation)
+            SELECT c.kind, c.id, c.hash, c.version, 1, c.state, c.state_version, first_seq + c.ordinal, 0,
                 CASE WHEN c.anchor > 0 THEN first_seq + c_ordinal[c.anchor] ELSE 0 END, c.at_ms, c.creation
             FROM unnest(c_kind, c_id, c_hash, c_expected, c_version, c_state, c_state_version, c_at_ms, c_ordinal, c_creation,
                 c_anchor) AS c (kind, id, hash, expected, version, state, state_version, at_ms, ordinal, creation, anchor)
@@ -426,15 +429,35 @@ BEGIN
             ON CONFLICT DO NOTHING;
             GET DIAGNOSTICS added = ROW_COUNT;
         END IF;
-        IF written + added <> c_objects OR written <> prior.objects THEN
+        IF written + added <> c_objects THEN
             RAISE EXCEPTION 'a version is not the expected one' USING ERRCODE = 'GV002';
+        END IF;
+        IF added > 0 THEN  -- objects without a past take their places among the others
+            SELECT array_agg(CASE WHEN expected > 0 THEN (prior.seq)[number] ELSE 0 END ORDER BY place) AS seq,
+                array_agg(CASE WHEN expected > 0 THEN (prior.anchor)[number] ELSE 0 END ORDER BY place) AS anchor,
+                array_agg(CASE WHEN expected > 0 THEN (prior.generation)[number] ELSE 1 END ORDER BY place) AS generation,
+                true AS recount
+            INTO prior FROM (
+                SELECT place, expected, count(*) FILTER (WHERE expected > 0) OVER (ORDER BY place) AS number
+                FROM unnest(c_expected) WITH ORDINALITY AS c (expected, place) WHERE expected >= 0
+            ) AS each_object;
+        END IF;
+        IF prior.recount THEN
+            INSERT INTO goverse.living AS counted (kind, writer, n)
+            SELECT kind, p_writer, sum((state IS NOT NULL)::integer - ((prior.generation)[number] <= expected)::integer)
+            FROM (
+                SELECT kind, expected, state, row_number() OVER (ORDER BY place) AS number
+                FROM unnest(c_kind, c_expected, c_state) WITH ORDINALITY AS c (kind, expected, state, place)
+                WHERE expected >= 0
+            ) AS each_object GROUP BY kind
+            ON CONFLICT (kind, writer) DO UPDATE SET n = counted.n + excluded.n;
         END IF;
         IF begun.changes_kept THEN
             IF cardinality(c_object) > 0 THEN
                 SELECT array_agg(CASE WHEN c.before > 0 THEN first_seq + c_ordinal[c.before] ELSE (prior.seq)[c.object] END
                         ORDER BY place) AS seq,
-                    array_agg(CASE WHEN c.anchor > 0 THEN first_seq + c_ordinal[c.anchor] ELSE (prior.anchor)[c.object] END
-                        ORDER BY place) AS anchor,
+                    array_agg(CASE WHEN c.anchor > 0 THEN first_seq + c_ordinal[c.anchor]
+                        ELSE (coalesce(old_anchors, prior.anchor))[c.object] END ORDER BY place) AS anchor,
                     array_agg((prior.generation)[c.object] ORDER BY place) AS generation
                 INTO prior
                 FROM unnest(c_object, c_before, c_anchor) WITH ORDINALITY AS c (object, before, anchor, place);
@@ -592,13 +615,14 @@ BEGIN
             life := CASE WHEN lives THEN present.generation ELSE r_version[at] END;
             anchor := CASE WHEN present.version & 63 = 0 THEN present.commit_seq ELSE coalesce(present.anchor_seq, 0) END;
             INSERT INTO goverse.objects AS object
-                (kind, id, hash, version, generation, state, state_version, commit_seq, anchor_seq, modified_ms, creation)
+                (kind, id, hash, version, generation, state, state_version, commit_seq, previous_seq, anchor_seq, modified_ms,
+                creation)
             VALUES (r_kind[at], r_id[at], r_hash[at], r_version[at], life, r_state[at], r_state_version[at],
-                first_seq + at - 1, anchor, r_at_ms[at], r_creation[at])
+                first_seq + at - 1, coalesce(present.commit_seq, 0), anchor, r_at_ms[at], r_creation[at])
             ON CONFLICT (kind, id) DO UPDATE
             SET version = excluded.version, generation = excluded.generation, state = excluded.state,
-                state_version = excluded.state_version, commit_seq = excluded.commit_seq, anchor_seq = excluded.anchor_seq,
-                modified_ms = excluded.modified_ms, creation = excluded.creation
+                state_version = excluded.state_version, commit_seq = excluded.commit_seq, previous_seq = excluded.previous_seq,
+                anchor_seq = excluded.anchor_seq, modified_ms = excluded.modified_ms, creation = excluded.creation
             WHERE object.version = present_version;
             IF NOT FOUND THEN  -- created by another transaction in this moment
                 why_not := why_not || jsonb_build_object(at - 1, jsonb_build_array('version', -1));
