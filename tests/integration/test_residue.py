@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import weakref
+from collections.abc import Iterator
 
 import orjson
 import pytest
@@ -45,6 +46,19 @@ class Visitor(Object):
     async def come_in(self) -> int:
         self.visits += 1
         return self.visits
+
+
+@pytest.fixture
+def without_records() -> Iterator[None]:
+    """Log no failed method: a record that pytest keeps holds the traceback, and that the object.
+
+    The level counts also where an earlier test has made the logger one that cannot be disabled.
+    """
+    logger = logging.getLogger("goverse.node.turn")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    yield
+    logger.setLevel(before)
 
 
 def _close_all(node: Node) -> None:
@@ -98,10 +112,8 @@ async def test_many_cycles_of_activation_and_passivation_leave_nothing_behind(cy
 
 
 @pytest.mark.requirement("OBJ-5")
-async def test_an_object_that_left_memory_is_freed_without_the_garbage_collector(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(logging.getLogger("goverse.node.turn"), "disabled", True)  # a kept record keeps the traceback
+@pytest.mark.usefixtures("without_records")
+async def test_an_object_that_left_memory_is_freed_without_the_garbage_collector() -> None:
     async with bench(Visitor) as b:
         assert value(await b.call(Visitor, "a", "come", idempotency_key="k")) == 1
         assert code(await b.call(Visitor, "a", "come_and_fail")) == "method_failed"
@@ -120,8 +132,8 @@ async def test_an_object_that_left_memory_is_freed_without_the_garbage_collector
 
 
 @pytest.mark.requirement("OBJ-5")
-async def test_a_call_leaves_nothing_for_the_garbage_collector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.getLogger("goverse.node.turn"), "disabled", True)
+@pytest.mark.usefixtures("without_records")
+async def test_a_call_leaves_nothing_for_the_garbage_collector() -> None:
     async with bench(Visitor) as b:
         gc.collect()
         of_other_tests = [one for one in gc.get_objects() if isinstance(one, Turn)]
