@@ -60,9 +60,4 @@ class Drop:
     shards: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """Leave the cluster: the node holds no shard any more, so its lease can be revoked. No result."""
-
-
-Action = Register | Claim | Publish | Check | Close | Drop | Leave
+Action = Register | Claim | Publish | Check | Close | Drop

@@ -26,7 +26,7 @@ from goverse.ports.coordinator import Coordinator
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.lease_keeper import LeaseKeeper
 from goverse_node.evacuation import Evacuation
-from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
+from goverse_node.ownership.actions import Action, Check, Claim, Close, Publish, Register
 from goverse_node.ownership.etcd_requests import EtcdRequests
 from goverse_node.ownership.leader import Leader, LeaderLimits
 from goverse_node.ownership.loads import LoadPublisher, Measure
@@ -287,15 +287,13 @@ class Keeper:
             self._spawn(requests.check())
         elif isinstance(action, Close):
             self._close(action)
-        elif isinstance(action, Drop):
+        else:
             logger.warning(
                 "dropped shards that were fenced or did not close in time", extra={"shards": len(action.shards)}
             )
             requests.times.dropped(action.shards, self._now())
             if self._evacuation is not None:
                 self._evacuation.drop(action.shards)
-        else:
-            assert isinstance(action, Leave)
 
     def _close(self, action: Close) -> None:
         if self._evacuation is None:

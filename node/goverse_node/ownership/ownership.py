@@ -27,7 +27,7 @@ from goverse.cluster.claims import Claims
 from goverse.cluster.lease import Lease
 from goverse.cluster.member import Member, MemberState
 from goverse.cluster.view import ClusterView
-from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Leave, Publish, Register
+from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Publish, Register
 from goverse_node.ownership.phases import OwnershipLimits, ShardEvent, ShardPhase
 from goverse_node.ownership.shards import Shards
 from goverse_node.ownership.shutdown import Shutdown, closes_all
@@ -41,7 +41,7 @@ class Ownership:
     Attributes:
         shards: the shards that the node holds.
         shutdown: the kind of shutdown in progress, or None.
-        left: True once the node has left the cluster.
+        left: True once the node holds no shard any more, so that its lease can be revoked.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Ownership:
             actions.append(Drop(tuple(sorted(dropped))))
         if self._departs(now):
             self.left = True
-            return [*actions, Leave()]
+            return actions
         for action in (self._register(now), self._claim(now), self._publish(now), self._check(now)):
             if action is not None:
                 actions.append(action)

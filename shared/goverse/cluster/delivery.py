@@ -4,7 +4,7 @@ Rules:
 
 1. A call that was provably not executed (not sent, or answered with ``moving``) is sent again, to the owner shown in
    the shard table. A call that was sent and not answered is sent again with the same idempotency key and a higher
-   ``attempt``. Every call that changes something therefore has a key: its caller's, or one from the router (``gv-…``).
+   ``attempt``. The router therefore gives a key (``gv-…``) to every call that changes something and has none.
 2. ``attempt`` counts only the sends that were not answered. Only after such a send can the call have been executed
    before, and only then does a node look the key up.
 3. After a failed send a call waits until the shard's route changes. The owner may also be the same and only the
@@ -21,7 +21,6 @@ from typing import NamedTuple
 from goverse.cluster.table import Route
 from goverse.errors import Executed, GoverseError, Timeout, known
 from goverse.limits import PARK_RETRY_S, PARK_RETRY_S_MAX, TIMEOUT_RETRY_AFTER_S
-from goverse.model.keys import ROUTER_KEY_PREFIX
 
 
 class Miss(Enum):
@@ -33,11 +32,10 @@ class Miss(Enum):
 
 
 class Send(NamedTuple):
-    """Send the call to ``route`` as attempt number ``attempt`` under ``idempotency_key``."""
+    """Send the call to ``route`` as attempt number ``attempt``."""
 
     route: Route
     attempt: int
-    idempotency_key: str | None
 
 
 class Park(NamedTuple):
@@ -59,29 +57,14 @@ class Delivery:
     """The state of one call. ``next`` returns the next step; ``missed`` records a send without a result.
 
     For example, a call is sent as attempt 0 and the connection breaks (``LOST``). While the shard's route stays the
-    same, ``next`` returns ``Park`` until the pause is over, then ``Send`` as attempt 1 with the same key. If the route
-    changes earlier, ``next`` returns ``Send`` immediately.
+    same, ``next`` returns ``Park`` until the pause is over, then ``Send`` as attempt 1. If the route changes earlier,
+    ``next`` returns ``Send`` immediately.
     """
 
-    __slots__ = (
-        "_avoided",
-        "_began_at",
-        "_deadline",
-        "_lost",
-        "_pause_s",
-        "_retry_at",
-        "_sent_to",
-        "_under_way",
-        "idempotency_key",
-    )
+    __slots__ = ("_avoided", "_began_at", "_deadline", "_lost", "_pause_s", "_retry_at", "_sent_to", "_under_way")
 
-    def __init__(
-        self, now: float, deadline: float, *, changes: bool, idempotency_key: str | None, router_key: str
-    ) -> None:
-        """Start at ``now``. ``router_key`` is used by a call that changes something and has no key of its own."""
-        self.idempotency_key = idempotency_key
-        if changes and idempotency_key is None:
-            self.idempotency_key = ROUTER_KEY_PREFIX + router_key
+    def __init__(self, now: float, deadline: float) -> None:
+        """Start at ``now``."""
         self._began_at = now
         self._deadline = deadline
         self._lost = 0
@@ -100,7 +83,7 @@ class Delivery:
         if route != self._avoided:
             self._pause_s = PARK_RETRY_S
         self._sent_to, self._under_way = route, True
-        return Send(route, self._lost, self.idempotency_key)
+        return Send(route, self._lost)
 
     def missed(self, miss: Miss, now: float) -> None:
         """Record that the last send had no result."""

@@ -109,11 +109,8 @@ def miss_of(problem: Problem) -> Miss | None:
 
 def delivery_of(call: RoutedCall, sent_to: Route | None) -> Delivery:
     """Return the retry state of a call whose first attempt went to ``sent_to``, or found no owner."""
-    request = call.request
     # Every call except a READ has a key by now, and a READ may be repeated without one
-    delivery = Delivery(
-        call.began_at, request.deadline, changes=False, idempotency_key=request.idempotency_key, router_key=""
-    )
+    delivery = Delivery(call.began_at, call.request.deadline)
     if sent_to is not None:
         delivery.next(sent_to, call.began_at)
     return delivery

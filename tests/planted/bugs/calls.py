@@ -125,7 +125,7 @@ PLANTED: Final = (
     Planted(
         "a-lost-send-is-no-attempt",
         _forget_the_lost_send,
-        "tests/unit/cluster/test_delivery.py::test_a_lost_call_is_sent_as_another_attempt_with_the_same_key",
+        "tests/unit/cluster/test_delivery.py::test_a_lost_call_is_sent_as_another_attempt",
         "assert",
     ),
     Planted(

@@ -12,20 +12,14 @@ pytestmark = pytest.mark.requirement("CLU-3", "DUR-2")
 A1, A2, B3 = Route("a", 1, "a:1"), Route("a", 2, "a:1"), Route("b", 3, "b:1")
 
 
-def delivery(*, changes: bool = True, key: str | None = None) -> Delivery:
-    return Delivery(100.0, 130.0, changes=changes, idempotency_key=key, router_key="g1.1")
-
-
-def test_a_call_that_changes_something_is_sent_to_the_owner_with_a_key() -> None:
-    assert delivery().next(A1, 100.0) == Send(A1, 0, "gv-g1.1")
-    assert delivery(key="mine").next(A1, 100.0) == Send(A1, 0, "mine")
-    assert delivery(changes=False).next(A1, 100.0) == Send(A1, 0, None)
+def delivery() -> Delivery:
+    return Delivery(100.0, 130.0)
 
 
 def test_a_call_without_an_owner_is_parked_until_its_deadline() -> None:
     call = delivery()
     assert call.next(None, 100.0) == Park(130.0)
-    assert call.next(B3, 101.0) == Send(B3, 0, "gv-g1.1")
+    assert call.next(B3, 101.0) == Send(B3, 0)
 
 
 @pytest.mark.parametrize("miss", [Miss.MOVING, Miss.UNSENT])
@@ -36,17 +30,17 @@ def test_a_send_that_was_not_executed_is_no_attempt_and_waits_for_another_route(
 
     assert call.next(A1, 100.0) == Park(100.0 + PARK_RETRY_S)
     assert call.next(None, 100.0) == Park(130.0)
-    assert call.next(A2, 100.0) == Send(A2, 0, "gv-g1.1")
+    assert call.next(A2, 100.0) == Send(A2, 0)
 
 
-def test_a_lost_call_is_sent_as_another_attempt_with_the_same_key() -> None:
+def test_a_lost_call_is_sent_as_another_attempt() -> None:
     call = delivery()
     call.next(A1, 100.0)
     call.missed(Miss.LOST, 100.0)
-    assert call.next(B3, 100.0) == Send(B3, 1, "gv-g1.1")
+    assert call.next(B3, 100.0) == Send(B3, 1)
     call.missed(Miss.MOVING, 100.0)
 
-    assert call.next(A2, 100.0) == Send(A2, 1, "gv-g1.1")
+    assert call.next(A2, 100.0) == Send(A2, 1)
 
 
 def test_the_same_owner_is_retried_with_doubling_pauses() -> None:
