@@ -10,7 +10,7 @@ optional; with them, the turn can be run again. A reader ignores further members
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -59,10 +59,9 @@ def decode_cause(stored: bytes) -> Cause:
     Raises:
         ValueError: the bytes are not a stored cause.
     """
-    found: Any = orjson.loads(stored)
-    if not isinstance(found, list):
+    members: Any = orjson.loads(stored)
+    if members.__class__ is not list:
         raise ValueError("a cause is not a JSON array")
-    members = cast("list[Any]", found)
     method, caller, request_id, trace_id, arguments, clock_ms = (*members, *_NOTHING[len(members) :])[:6]
     return Cause(method, caller, request_id, trace_id, None if arguments is None else str(arguments).encode(), clock_ms)
 
