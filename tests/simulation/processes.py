@@ -127,6 +127,7 @@ class SimulatedProcess:
         if self._stop is not None and not self._stop.done() and self.alive:
             self._world.note(self.life, f"gets the signal to stop ({how.name.lower()})")
             self.lives, self.steady_since = False, self._world.now
+            self._cluster.watchers.leaving.add(self.life)
             self._stop.set_result(how)
 
     def pause(self) -> None:

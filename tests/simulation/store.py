@@ -95,6 +95,7 @@ class SimulatedStore:
         self._database, self._process, self._owner = database, process, owner
         self._batches = count(1)
         self._open = False
+        self._reads: dict[asyncio.Task[Any], None] = {}
 
     # --- the network --------------------------------------------------------------------------------------------------
 
@@ -141,8 +142,12 @@ class SimulatedStore:
         self._open = True
 
     async def close(self) -> None:
-        """Refuse further work. The server stays open for other processes."""
+        """Refuse further work, and give up reads in progress. The server stays open for other processes."""
         self._open = False
+        for task in self._reads:
+            task.cancel()
+        if self._reads:
+            await asyncio.wait(self._reads)
 
     def load(self, key: ObjectKey) -> Future[StoredObject | None]:
         return self._read(lambda: self._database.memory.load(key))
@@ -154,7 +159,10 @@ class SimulatedStore:
         async def at_server() -> T:
             return read()
 
-        return asyncio.get_running_loop().create_task(self._ask_for_data(at_server))
+        task = asyncio.get_running_loop().create_task(self._ask_for_data(at_server))
+        self._reads[task] = None
+        task.add_done_callback(self._reads.pop)
+        return task
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
         """Commit the batch, however long it takes until the outcome is known."""

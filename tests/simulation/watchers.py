@@ -17,7 +17,9 @@ class Watchers:
         found: the violations so far.
         history: the observations of callers, by log.
         commits: the number of durable records.
-        fences: the number of records that were refused because of their epoch.
+        fences: the number of records that were refused because of their epoch, without those after the late claim of a
+            process that was leaving.
+        leaving: the processes that were asked to stop.
         failures: the number of calls that failed at their first attempt.
     """
 
@@ -25,6 +27,7 @@ class Watchers:
         self.found: list[str] = []
         self.history: dict[str, list[Observation]] = defaultdict(list)
         self.commits = self.fences = self.failures = 0
+        self.leaving: set[str] = set()
         self._owners: dict[tuple[int, int], str] = {}
 
     def claimed(self, shard: int, epoch: int, life: str) -> None:
@@ -37,7 +40,8 @@ class Watchers:
         """Check that a durable record has the newest epoch and comes from the process that claimed it."""
         shard, epoch = record.shard, record.epoch
         if not isinstance(outcome, int):
-            self.fences += outcome.fenced
+            # A claim that a leaving process had sent may arrive after the next owner's; the next owner claims again
+            self.fences += outcome.fenced and self._owners.get((shard, newest)) not in self.leaving
             return
         self.commits += 1
         if epoch != newest:
