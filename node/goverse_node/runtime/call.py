@@ -27,6 +27,7 @@ class Call:
             is not checked again.
         fingerprint: hash of method and body; calls with the same idempotency key must agree in it.
         leads: the table of leaders in which this call is registered, or None.
+        leads_as: its key there: the idempotency key in the scope of the caller's subject. Empty while it does not lead.
     """
 
     __slots__ = (
@@ -35,6 +36,7 @@ class Call:
         "fingerprint",
         "followers",
         "leads",
+        "leads_as",
         "method",
         "readonly",
         "request",
@@ -53,6 +55,7 @@ class Call:
         self.created_for: object | None = None
         self.fingerprint = b""
         self.leads: dict[str, Call] | None = None
+        self.leads_as = ""
         self.followers: list[Call] | None = None
         stats.inflight += 1
 
@@ -66,11 +69,11 @@ class Call:
         """True if this call waits for the reply of its leader instead of running."""
         return self.leads is None and self.request.idempotency_key is not None and not self.readonly
 
-    def lead(self, calls: dict[str, Call]) -> None:
-        """Register this call in ``calls`` as the leader for its idempotency key, until it is answered."""
-        if self.request.idempotency_key is not None:
-            calls[self.scoped(self.request.idempotency_key)] = self
-            self.leads = calls
+    def lead(self, calls: dict[str, Call], key: str) -> None:
+        """Register this call in ``calls`` as the leader for ``key``, until it is answered."""
+        calls[key] = self
+        self.leads = calls
+        self.leads_as = key
 
     def scoped(self, idempotency_key: str) -> str:
         """Return the key of this call in the scope of its caller's subject, as the store keeps it."""
@@ -131,8 +134,8 @@ class Call:
             return
         self.answered = True
         self.stats.inflight -= 1
-        if self.leads is not None and self.request.idempotency_key is not None:
-            self.leads.pop(self.scoped(self.request.idempotency_key), None)
+        if self.leads is not None:
+            self.leads.pop(self.leads_as, None)
         _deliver(self.waiter, reply)
         if self.followers:
             kept = reply.problem is None or reply.problem.status is not None

@@ -70,7 +70,7 @@ class Leaders(dict[str, Call]):
                 self._host.deadlines.watch(call)
             return True
         if call.request.fresh_key:
-            call.lead(self)
+            call.lead(self, idempotency_key)
             return False
         try:
             kept = self._host.store.recall(self._object, idempotency_key)
@@ -78,14 +78,14 @@ class Leaders(dict[str, Call]):
             call.refuse(refusal(error))
             return True
         if isinstance(kept, asyncio.Future):
-            call.lead(self)
+            call.lead(self, idempotency_key)
             self._host.deadlines.watch(call)
             kept.add_done_callback(lambda answer: self._recalled(call, answer, deliver))
             return True
         if kept is not None:
             self._replay(call, kept)
             return True
-        call.lead(self)
+        call.lead(self, idempotency_key)
         return False
 
     def _recalled(self, call: Call, answer: asyncio.Future[StoredReply | None], deliver: Deliver) -> None:

@@ -112,7 +112,7 @@ class OutputGate:
         idempotency_key = None if call is None else call.request.idempotency_key
         kept: StoredReply | None = None
         if idempotency_key is not None and call is not None:
-            idempotency_key = call.scoped(idempotency_key)
+            idempotency_key = call.leads_as or call.scoped(idempotency_key)
             by_router = idempotency_key.startswith(ROUTER_KEY_PREFIX)
             retention_s = ROUTER_KEY_RETENTION_S if by_router else host.options.idempotency_retention_s
             expires_ms = at_ms + round(retention_s * 1000)
