@@ -10,6 +10,7 @@ from enum import Enum, auto
 from benchmarks.ports import free_port
 
 CHUNK = 64 * 1024
+_ACCEPT_STEPS = 5  # iterations of asyncio's loop from an accepted socket to the task that serves it, and some more
 
 
 class Way(Enum):
@@ -75,6 +76,8 @@ class TcpProxy:
         if self._server is not None:
             self._server.close()
             self._server = None
+            for _ in range(_ACCEPT_STEPS):  # a connection that was just accepted has no task yet
+                await asyncio.sleep(0)
         self.cut()
         for task in tuple(self._tasks):
             task.cancel()

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.requirement("DUR-1", "DUR-5")
 
 DAY_S = 86_400
 KEY = ObjectKey("default", "Counter", "c")
+EMPTY_COLUMNS = ", '{}'" * 11  # of goverse.changes, behind day, base and last
 
 
 @pytest.fixture
@@ -125,8 +126,7 @@ async def test_more_rows_than_can_be_moved_at_once_stay_and_go_with_their_day(
     await drop_days(connection)
     last = await commit(store, 0)
     await connection.execute(
-        "INSERT INTO goverse.changes SELECT goverse.today(), -n, -n, '{}', '{}', '{}', '{}', '{}', '{}' "
-        "FROM generate_series(1, 100000) AS n"
+        f"INSERT INTO goverse.changes SELECT goverse.today(), -n, -n{EMPTY_COLUMNS} FROM generate_series(1, 100000) n"
     )
     await store.housekeeping.prepare()
     assert await days_of(connection, "changes") == set(range(1, DAYS_AHEAD + 1))

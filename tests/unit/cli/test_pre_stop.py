@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -231,6 +232,14 @@ def test_an_answer_that_is_not_json_decides_nothing(text: str, account: ServiceA
 
 
 # The hook ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _quit_ends_processes() -> Iterator[None]:
+    """Let SIGQUIT end child processes: a shell that starts the tests in the background makes it ignored."""
+    before = signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGQUIT, before)
 
 
 @pytest.fixture
