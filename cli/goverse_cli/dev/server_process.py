@@ -81,7 +81,7 @@ class ServerProcess:
     async def _follow(self, reader: asyncio.StreamReader) -> str:
         with suppress(ConnectionError):
             while line := await reader.readline():
-                self._heard(Report(*json.loads(line)))
+                self._note(Report(*json.loads(line)))
         status = await self._process.wait()
         self._writer.close()
         if not self.imported.done():
@@ -91,7 +91,7 @@ class ServerProcess:
                 return f"was ended by {signal.Signals(-status).name}"
         return f"ended with exit code {status}"
 
-    def _heard(self, report: Report) -> None:
+    def _note(self, report: Report) -> None:
         match report.state:
             case "imported":
                 self.imported.set_result(report.files)

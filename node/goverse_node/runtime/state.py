@@ -60,8 +60,7 @@ class State:
             ReentrancyConflict: another turn has uncommitted changes. Those are kept; the change of ``turn`` is undone.
         """
         try:
-            instance = self.instance
-            state = None if self.live is None and instance.missing() else instance.dump()
+            state = self._encoded()
             if state == self.live:
                 if self.mementos is not None and not turn.readonly:
                     self._drop_live_memento()
@@ -82,6 +81,11 @@ class State:
             raise
         self.dirty = turn
         self.live = state
+
+    def _encoded(self) -> bytes | None:
+        """Return the present state as JSON, or None while a new object still lacks the value of a field."""
+        instance = self.instance
+        return None if self.live is None and instance.missing() else instance.dump()
 
     def prepare(self, turn: Turn) -> GoverseError | None:
         """Prepare a step of ``turn`` if other turns wait, or if a stray may have changed the state before it.
@@ -153,7 +157,7 @@ class State:
         if strays is None or self.dirty is not None:
             return
         try:
-            changed = (None if self.live is None and self.instance.missing() else self.instance.dump()) != self.live
+            changed = self._encoded() != self.live
         except GoverseError:
             changed = True
         if changed:

@@ -21,7 +21,7 @@ class WalMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         stats = self._store.stats()
-        yield objects_gauge(self._store.count_objects())
+        yield objects_gauge(self._store.counted)
         yield counter("wal_written_bytes", "Bytes that became durable.", stats.bytes_written)
         yield counter("wal_records", "Records that became durable.", stats.records)
         yield counter("wal_syncs", "Durable writes.", stats.commits)

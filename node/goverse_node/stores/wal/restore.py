@@ -156,12 +156,12 @@ class _Point:
         return seq
 
     def _not_reaching_back(self) -> RestoreRefused:
-        told = f"the log of {self.directory.root} does not reach back to that time"
+        detail = f"the log of {self.directory.root} does not reach back to that time"
         if not self.manifest.snapshots:
-            return RestoreRefused(f"{told}, and there is no snapshot")
+            return RestoreRefused(f"{detail}, and there is no snapshot")
         oldest_ms = min(entry.last_ms for entry in self.manifest.snapshots)
         oldest = time_text(-(-oldest_ms // 1000) * 1000)  # rounded up, because times are shown in seconds
-        return RestoreRefused(f"{told}; it covers {oldest} and later", oldest=str(self.oldest()), oldest_time=oldest)
+        return RestoreRefused(f"{detail}; it covers {oldest} and later", oldest=str(self.oldest()), oldest_time=oldest)
 
     def oldest(self) -> int:
         """The oldest position that can be restored."""

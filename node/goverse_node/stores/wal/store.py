@@ -246,8 +246,9 @@ class WalStore:
         """Return up to ``limit`` objects whose hash is from ``first`` to ``last``, sorted by hash, after ``after``."""
         return await within(self._table, (first, last), after=after, limit=limit)
 
-    def count_objects(self) -> Mapping[tuple[str, str], int]:
-        """Return the same counts as :meth:`living`, for callers that cannot wait."""
+    @property
+    def counted(self) -> Mapping[tuple[str, str], int]:
+        """The same counts as :meth:`living`, for callers that cannot wait."""
         return self._table.living()
 
     def stats(self) -> WalStats:
