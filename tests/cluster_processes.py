@@ -118,6 +118,7 @@ class Processes:
         self.gates = {f"gate-{number}": f"{scheme}://127.0.0.1:{port}" for number, port in enumerate(ports, 1)}
         self._folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._log_begins: dict[str, int] = {}
         roots = os.pathsep.join(str(ROOT / root) for root in ("shared", "node", "gate", "cli", "."))
         self._env = {
             **os.environ,
@@ -187,6 +188,7 @@ class Processes:
             command = ["setpriv", "--pdeathsig=KILL", sys.executable, "-m", "goverse_cli", *arguments]
             links = self.certificates.of(gate=name in self.gates) if self.certificates else {}
             environment = {**self._env, **links, **variables}
+            self._log_begins[name] = log.tell()
             self._running[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def log(self, name: str) -> str:
@@ -213,6 +215,21 @@ class Processes:
         """Return the processes that ended by themselves, with their exit codes."""
         codes = {name: process.poll() for name, process in self._running.items()}
         return {name: code for name, code in codes.items() if code is not None}
+
+    async def started(self) -> None:
+        """Wait until every node has started. Before that, a signal ends it at once.
+
+        A cluster can be ready without its slowest node.
+        """
+        async with asyncio.timeout(PATIENCE_S):
+            for name in self.nodes:
+                while not self._has_started(name):  # noqa: ASYNC110  # another process writes the log
+                    await asyncio.sleep(0.05)
+
+    def _has_started(self, name: str) -> bool:
+        with (self._folder / f"{name}.log").open("rb") as log:
+            log.seek(self._log_begins[name])
+            return b"node started" in log.read()
 
     async def ready(self, gate: str | None = None) -> None:
         """Wait until one gate, or each running one, reports that every shard is served."""
@@ -304,6 +321,7 @@ async def cluster(folder: Path, shape: Shape | None = None) -> AsyncIterator[Pro
                 for name in processes.gates:
                     processes.start_gate(name)
                 await processes.ready()
+                await processes.started()
                 yield processes
             finally:
                 processes.kill_all()

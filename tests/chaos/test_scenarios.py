@@ -50,6 +50,7 @@ async def processes(shared: Processes) -> Processes:
         if f"n{number}" not in shared.nodes:
             shared.start_node(f"n{number}")
     await shared.ready()
+    await shared.started()
     return shared
 
 
