@@ -224,7 +224,7 @@ class Activation:
             self.leave()
             return
         try:
-            self.host.contexts.new().run(self._start, ON_DEACTIVATE, hook, None, {})
+            self.host.contexts.new().run(self._start_hook, ON_DEACTIVATE, hook, None)
         except StateInvalid:
             turn_logger.exception("on_deactivate could not run", extra={"object": str(self.key)})
             self.leave()
@@ -376,14 +376,14 @@ class Activation:
                 if not (instance.exists and instance.activated):
                     first = hook_before_call(instance)
                     if first is not None:  # the call starts again after it
-                        host.contexts.new().run(self._start, *first, call, {})
+                        host.contexts.new().run(self._start_hook, *first, call)
                         return
                 host.contexts.new().run(self._start, CALL, call.method, call, None)
             elif request.operation is Operation.CREATE:
                 host.contexts.new().run(self._begin_create, call)
             else:
                 hook = hook_of_delete(instance, request)
-                host.contexts.new().run(self._start, DELETE, hook, call, {})
+                host.contexts.new().run(self._start_hook, DELETE, hook, call)
         except GoverseError as error:
             self.gate.refuse_when_durable(self, call, error)
 
@@ -394,6 +394,10 @@ class Activation:
             self.gate.answer(self, call, Reply(version=self.state.instance.version))
         else:
             self._start(CREATE, self.spec.hooks.get("on_create"), call, creation.arguments, creation.digest)
+
+    def _start_hook(self, kind: TurnKind, hook: MethodSpec | None, call: Call | None) -> None:
+        """Start a hook without arguments. Its parameters get their defaults as in a PUT with an empty body."""
+        self._start(kind, hook, call, {} if hook is None else hook.arguments.decode(b""))
 
     def _start(
         self,
