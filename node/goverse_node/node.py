@@ -37,6 +37,7 @@ from goverse_node.runtime.call import Call
 from goverse_node.runtime.contexts import TurnContexts
 from goverse_node.runtime.deadlines import Deadlines
 from goverse_node.runtime.group_commit import UNCHANGED, CommitPipeline
+from goverse_node.runtime.method_errors import unexpected
 from goverse_node.runtime.nested import NestedCalls
 from goverse_node.runtime.scope import violation
 from goverse_node.runtime.shard_counters import CountersByShard
@@ -172,6 +173,9 @@ class Node:
                 self._route(call)
             except GoverseError as error:
                 call.refuse(error)
+            except BaseException as error:
+                where = {"object": str(request.key), "request_id": request.request_id}
+                call.refuse(known(unexpected(error, "the node failed to carry the call out", where), Executed.UNKNOWN))
 
     def _route(self, call: Call) -> None:
         request = call.request

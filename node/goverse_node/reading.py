@@ -30,6 +30,7 @@ from goverse_node.runtime.contexts import TurnContexts
 from goverse_node.runtime.deadlines import Deadlines
 from goverse_node.runtime.instance import Instance
 from goverse_node.runtime.lease_check import CommitHost, EpochCheck
+from goverse_node.runtime.method_errors import unexpected
 from goverse_node.runtime.store_answer import outcome, refusal
 from goverse_node.showing import shown
 
@@ -128,6 +129,10 @@ class Reader:
             state = self._host.contexts.new().run(self._shown, call.request, stored)
         except GoverseError as error:
             call.refuse(error)
+            return None
+        except BaseException as error:
+            where = {"object": str(call.request.key), "request_id": call.request.request_id}
+            call.refuse(unexpected(error, f"{call.request.key} could not be read", where))
             return None
         return Reply(state, stored.version, stored.commit_seq)
 

@@ -62,6 +62,7 @@ from goverse_node.runtime.group_commit import UNCHANGED, PendingCommit
 from goverse_node.runtime.host import Host
 from goverse_node.runtime.idempotency import Leaders
 from goverse_node.runtime.instance import Instance
+from goverse_node.runtime.method_errors import unexpected
 from goverse_node.runtime.output_gate import OutputGate
 from goverse_node.runtime.reentry import method_inside, waiting_turn
 from goverse_node.runtime.shard_counters import ShardCounters
@@ -197,6 +198,10 @@ class Activation:
             instance = self.host.contexts.new().run(Instance.load, self.spec, self.key, stored)
         except GoverseError as error:
             self.reset(error, refuse=True)
+            return
+        except BaseException as error:
+            where = {"object": str(self.key)}
+            self.reset(unexpected(error, f"{self.key} could not be loaded", where), refuse=True)
             return
         self.state = State(self.key, instance, self.running)
         self.gate = OutputGate(self.host, self.state, shard=self.shard, epoch=self.epoch)
@@ -386,6 +391,9 @@ class Activation:
                 host.contexts.new().run(self._start_hook, DELETE, hook, call)
         except GoverseError as error:
             self.gate.refuse_when_durable(self, call, error)
+        except BaseException as error:
+            where = {"object": str(self.key), "method": request.method, "request_id": request.request_id}
+            self.gate.refuse_when_durable(self, call, unexpected(error, "the call could not start", where))
 
     def _begin_create(self, call: Call) -> None:
         """Start the turn that creates the object; a create that describes the existing object is only answered."""
@@ -444,6 +452,10 @@ class Activation:
             arguments = method.arguments.decode(call.request.body)
         except GoverseError as error:
             call.refuse(error)
+            return
+        except BaseException as error:
+            where = {"object": str(self.key), "method": call.request.method, "request_id": call.request.request_id}
+            call.refuse(unexpected(error, "the call could not start", where))
             return
         turn = Turn(self, CALL, call.request, method, call)
         turn.limit_to(self.host.now() + (method.timeout_s or self.host.options.call_timeout_s))

@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Final
 
+from pydantic_core import PydanticSerializationError
+
 from goverse.errors import (
+    DataNewer,
     GoverseError,
     MethodFailed,
     ObjectExists,
@@ -36,6 +39,7 @@ logger = logging.getLogger("goverse.node")
 _OVERHEAD_BYTES = 1_000  # activation, instance and table entries
 _EXPANSION = 8
 _ABSENT: Final = object()
+_JSON_ERRORS: Final = (TypeError, ValueError, PydanticSerializationError)  # the text of other errors is not known
 _NOT_COMPARED: Final = (
     "; the arguments {} are not shown by GET, so they are not compared with those of the creation. To retry a "
     "request, send the Idempotency-Key of the first one again"
@@ -369,11 +373,14 @@ def state_values(spec: TypeSpec, key: ObjectKey, state: bytes, state_version: in
             raise invalid(key, error) from error
     try:
         state = json_values.encode_finite(spec.migrate(json_values.decode(state), state_version))
-    except (TypeError, ValueError) as error:
-        failed = MethodFailed(f"a migration of {spec.name} returned values without a JSON form: {error}")
-        raise invalid(key, failed) from error
     except MethodFailed as error:
         raise invalid(key, error) from error
+    except DataNewer:
+        raise
+    except BaseException as error:  # of any class: the values may be nested too deeply, or of the application's classes
+        reason = error if type(error) in _JSON_ERRORS else type(error).__name__
+        failed = MethodFailed(f"a migration of {spec.name} returned values without a JSON form: {reason}")
+        raise invalid(key, failed) from error
     try:
         return spec.state.load(state)
     except MethodFailed as error:

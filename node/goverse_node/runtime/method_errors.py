@@ -67,6 +67,17 @@ def public_error(
     return _public(cause, name, raises) or _public(error, name, raises) or _hidden(cause, name)
 
 
+def unexpected(error: BaseException, failed: str, where: LogFields) -> MethodFailed:
+    """Log an error that came from outside a method, for example from a validator, and return the one for the caller.
+
+    A ``KeyboardInterrupt`` is raised again.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    logger.error("a call failed outside its method: %s", failed, exc_info=error, extra=where)
+    return MethodFailed(f"{failed}; the node's log has the cause")
+
+
 def log_wrong_result(value: Any, error: MethodFailed, where: LogFields, *, hides: bool) -> None:
     """Log that a method returned a value of a wrong type. Its value is left out if the type has hidden fields."""
     found = {**where, "reason": str(error)}

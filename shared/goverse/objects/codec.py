@@ -29,6 +29,7 @@ from goverse.objects.validation_errors import field_problems, refused, unknown_t
 logger = logging.getLogger("goverse.objects")
 
 _EMPTY_OBJECT = b"{}"
+_UNEXPECTED = "a validator of the arguments failed with an unexpected error"
 
 
 def _foreign(body: bytes) -> str | None:
@@ -132,7 +133,7 @@ class Arguments:
                 return self.decode(b"")
             raise self._refusal(body, error) from error
         except BaseException as error:  # including SystemExit: the arguments of a call must not end the node
-            raise MethodFailed("a validator of the arguments failed with an unexpected error") from error
+            raise MethodFailed(_UNEXPECTED) from error
         colons = body.count(b":")  # one per member in a flat object; without a colon, no member is repeated
         if colons and colons != len(values) and json_text.may_repeat_members(body, _members(values)):
             _check_text(body)
@@ -170,6 +171,8 @@ class Arguments:
             message = f"more than {PROBLEM_FIELDS_MAX} numbers are too small for a float"
             problems = [{"path": "", "message": message}]
             raise InvalidArguments(f"the arguments do not fit {self._name}: {message}", errors=problems) from error
+        except BaseException as error:
+            raise MethodFailed(_UNEXPECTED) from error
 
     def _refusal(self, body: bytes, error: ValidationError) -> MalformedRequest | InvalidArguments:
         """Return the error for a body that does not fit the signature."""

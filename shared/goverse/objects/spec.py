@@ -162,7 +162,7 @@ class TypeSpec:
                 raise MethodFailed(f"{self.name} has no migration from state version {version} to {version + 1}")
             try:
                 values = step(values)
-            except Exception as error:
+            except BaseException as error:  # including SystemExit: the migration of one object must not end the node
                 raise MethodFailed(f"the migration of {self.name} from state version {version} failed") from error
         return values
 
