@@ -342,11 +342,13 @@ class Activation:
         self.host.deadlines.watch(call)
 
     def admit(self) -> None:
-        """Start waiting calls in order, until one has to wait for a running turn."""
+        """Start waiting calls in order, until one has to wait for a running turn. An empty vacating object closes."""
+        if self._mailbox and not self._admitting:
+            self._admit_waiting()
         if self.vacating and not self.running and not self._mailbox:
             self.close()
-        if self._admitting or not self._mailbox:
-            return
+
+    def _admit_waiting(self) -> None:
         self._admitting = True
         try:
             while self._mailbox and self.phase is Phase.ACTIVE:
