@@ -27,6 +27,8 @@ class Call:
             is not checked again.
         fingerprint: hash of method and body; calls with the same idempotency key must agree in it.
         leads: the table of leaders in which this call is registered, or None.
+        followers: the calls that wait for the reply of this one, in the order of arrival, or None.
+        leader: the call for whose reply this one waits instead of running, or None.
         leads_as: its key there: the idempotency key in the scope of the caller's subject. Empty while it does not lead.
     """
 
@@ -35,6 +37,7 @@ class Call:
         "created_for",
         "fingerprint",
         "followers",
+        "leader",
         "leads",
         "leads_as",
         "method",
@@ -56,18 +59,14 @@ class Call:
         self.fingerprint = b""
         self.leads: dict[str, Call] | None = None
         self.leads_as = ""
-        self.followers: list[Call] | None = None
+        self.followers: dict[Call, None] | None = None
+        self.leader: Call | None = None
         stats.inflight += 1
 
     @property
     def pointless(self) -> bool:
         """True if neither the caller nor a follower waits for the reply any more."""
         return self.answered or (not self.followers and self.waiter.done())
-
-    @property
-    def follows(self) -> bool:
-        """True if this call waits for the reply of its leader instead of running."""
-        return self.leads is None and self.request.idempotency_key is not None and not self.readonly
 
     def lead(self, calls: dict[str, Call], key: str) -> None:
         """Register this call in ``calls`` as the leader for ``key``, until it is answered."""
@@ -80,10 +79,26 @@ class Call:
         return scoped_key(idempotency_key, self.request.caller.subject)
 
     def follow(self, leader: Call) -> None:
-        """Wait for the reply of ``leader``, which has the same idempotency key, instead of running."""
+        """Wait for the reply of ``leader``, which has the same idempotency key, instead of running.
+
+        The followers of this call, which may have led in an activation that is gone, follow ``leader`` too.
+        """
+        if self.leads is not None:
+            self.leads.pop(self.leads_as, None)
+            self.leads, self.leads_as = None, ""
         if leader.followers is None:
-            leader.followers = []
-        leader.followers.append(self)
+            leader.followers = {}
+        for call in (self, *(self.followers or ())):
+            call.leader = leader
+            leader.followers[call] = None
+        self.followers = None
+
+    def give_up(self, error: GoverseError) -> None:
+        """Refuse this call, which follows another one. Its leader forgets it, and with it the body of its request."""
+        leader, self.leader = self.leader, None
+        if leader is not None and leader.followers is not None:
+            leader.followers.pop(self, None)
+        self.refuse(error)
 
     def promote_follower(self, error: GoverseError, now: float) -> bool:
         """Refuse this caller with ``error`` and let the follower with the latest deadline take its place.
@@ -98,11 +113,11 @@ class Call:
         if not waiting or self.followers is None:
             return False
         follower = max(waiting, key=lambda one: one.request.deadline)
-        self.followers.remove(follower)
+        del self.followers[follower]
         refusal = Reply(problem=Problem.of(error, self.request.request_id))
         asyncio.get_running_loop().call_soon(_deliver, self.waiter, refusal)
         self.waiter, self.request = follower.waiter, follower.request
-        follower.answered = True
+        follower.answered, follower.leader = True, None
         follower.stats.inflight -= 1
         return True
 
@@ -139,7 +154,9 @@ class Call:
         _deliver(self.waiter, reply)
         if self.followers:
             kept = reply.problem is None or reply.problem.status is not None
-            for follower in self.followers:
+            followers, self.followers = self.followers, None
+            for follower in followers:
+                follower.leader = None
                 follower.stats.deduplicated += 1
                 follower.answer(
                     Reply(

@@ -87,8 +87,8 @@ class Deadlines:
             if call not in self.waiting:
                 continue  # its turn started while another caller was being answered
             self.waiting.pop(call, None)
-            if call.follows and not call.answered:
-                call.refuse(IdempotencyInProgress(retry_after_s=1))
+            if call.leader is not None and not call.answered:
+                call.give_up(IdempotencyInProgress(retry_after_s=1))
             elif not call.answered and not call.expire(now):
                 self.waiting[call] = None
         for turn, expired_at in tuple(self.running.items()):

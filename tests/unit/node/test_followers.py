@@ -9,11 +9,19 @@ import pytest
 from goverse import BusinessError, Object, call
 from goverse.errors import GoverseError, Timeout
 from goverse.model.frames import Reply
+from goverse_node.runtime.call import Call
 from goverse_node.runtime.turn import Turn
-from tests.nodes import Bench, Meeting, bench, code, problem, until, value
+from tests.nodes import Bench, Meeting, bench, code, key_of, problem, until, value
 
 PLACE = Meeting()
 LIMIT_S = 1.0
+
+
+def _leader(b: Bench) -> Call:
+    activation = b.node.activations.get(key_of(Till, "a"))
+    assert activation is not None
+    assert activation.leaders is not None
+    return next(iter(activation.leaders.values()))
 
 
 class Declined(BusinessError):
@@ -285,3 +293,38 @@ async def test_a_waiter_that_raises_keeps_no_follower_from_its_reply(meeting: Me
         meeting.let_go("add")
         assert value(await patient) == 1
         assert value(await b.call(Till, "t", "plain")) == 2
+
+
+@pytest.mark.requirement("DUR-2", "OBJ-9")
+async def test_a_leader_forgets_the_followers_that_were_refused() -> None:
+    async with bench(Till) as b:
+        first = b.call(Till, "a", "add", idempotency_key="k")
+        await PLACE.reached("add")
+        patient = b.call(Till, "a", "add", idempotency_key="k")
+        retries = [b.call(Till, "a", "add", idempotency_key="k", timeout_s=0.01) for _ in range(20)]
+        assert {code(await retry) for retry in retries} == {"idempotency_in_progress"}
+        leader = _leader(b)
+        assert leader.followers is not None
+        assert [one.waiter for one in leader.followers] == [patient]
+        PLACE.let_go("add")
+        assert [value(await one) for one in (first, patient)] == [1, 1]
+        assert leader.followers is None
+
+
+@pytest.mark.requirement("DUR-2", "OBJ-9")
+async def test_a_call_that_led_in_an_activation_that_is_gone_follows_with_its_followers() -> None:
+    async with bench(Till) as b:
+        b.store.deferring = True
+        first = b.call(Till, "a", "add", idempotency_key="k")
+        third = b.call(Till, "a", "add", idempotency_key="k")
+        call, gone = _leader(b), b.node.activations.get(key_of(Till, "a"))
+        assert gone is not None
+        gone.reset(None)
+        second = b.call(Till, "a", "add", idempotency_key="k")
+        b.store.deferring = False
+        b.store.answer()
+        await PLACE.reached("add")
+        call.request.deadline = b.node.now()
+        assert code(await first) == "idempotency_in_progress"
+        PLACE.let_go("add")
+        assert [value(await one) for one in (second, third)] == [1, 1]
