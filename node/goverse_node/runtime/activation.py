@@ -374,8 +374,10 @@ class Activation:
     def _begin(self, call: Call) -> None:
         """Start the turn of an admitted call, or the turn of a hook that has to run before it."""
         host, request, instance = self.host, call.request, self.state.instance
-        if request.deadline <= (now := host.now()) and call.expire(now):
-            return
+        if request.deadline <= (now := host.now()):
+            if call.expire(now):
+                return
+            request = call.request  # a follower with its own condition took the place of the caller
         try:
             if request.operation is Operation.CALL:
                 if request.if_match is not None and call.created_for is not instance:
@@ -504,7 +506,8 @@ class Activation:
             self.leave()
             return
         if turn.kind is ON_CREATE:
-            call.created_for = instance
+            if call.request.if_match == turn.request.if_match:  # otherwise a follower took the caller's place
+                call.created_for = instance
         else:
             instance.activated = True
         self._put_back(call)

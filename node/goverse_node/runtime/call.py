@@ -24,7 +24,7 @@ class Call:
     Attributes:
         waiter: receives the reply.
         created_for: the instance that was created for this call. The call's ``if_match`` held before the creation and
-            is not checked again.
+            is not checked again. None if a follower with another ``if_match`` took the caller's place.
         fingerprint: hash of method and body; calls with the same idempotency key must agree in it.
         leads: the table of leaders in which this call is registered, or None.
         followers: the calls that wait for the reply of this one, in the order of arrival, or None.
@@ -116,6 +116,8 @@ class Call:
         del self.followers[follower]
         refusal = Reply(problem=Problem.of(error, self.request.request_id))
         asyncio.get_running_loop().call_soon(_deliver, self.waiter, refusal)
+        if follower.request.if_match != self.request.if_match:
+            self.created_for = None
         self.waiter, self.request = follower.waiter, follower.request
         follower.answered, follower.leader = True, None
         follower.stats.inflight -= 1

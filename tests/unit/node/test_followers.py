@@ -328,3 +328,43 @@ async def test_a_call_that_led_in_an_activation_that_is_gone_follows_with_its_fo
         assert code(await first) == "idempotency_in_progress"
         PLACE.let_go("add")
         assert [value(await one) for one in (second, third)] == [1, 1]
+
+
+@pytest.mark.requirement("DUR-2", "OBJ-3")
+@pytest.mark.parametrize(
+    ("of_leader", "of_follower", "expected"),
+    [(2, None, ""), (None, 2, "version_mismatch"), (2, 3, ""), (3, 2, "version_mismatch")],
+)
+async def test_a_follower_that_takes_the_place_of_a_late_caller_has_its_own_condition(
+    of_leader: int | None, of_follower: int | None, expected: str
+) -> None:
+    async with bench(Till) as b:
+        holder = b.call(Till, "a", "add")
+        await PLACE.reached("add")
+        PLACE.let_go("add")
+        assert (await holder).version == 2
+        holder = b.call(Till, "a", "add")
+        await PLACE.reached("add")
+        late = b.call(Till, "a", "deadline", idempotency_key="k", if_match=of_leader)
+        follower = b.call(Till, "a", "deadline", idempotency_key="k", if_match=of_follower)
+        _leader(b).request.deadline = b.node.now()  # the turn starts before the next sweep
+        PLACE.let_go("add")
+        assert code(await late) == "timeout"
+        if not expected:
+            await PLACE.reached("deadline")
+            PLACE.let_go("deadline")
+        assert code(await follower) == expected
+
+
+@pytest.mark.requirement("DUR-2", "OBJ-3")
+async def test_a_follower_that_takes_over_during_a_creation_has_its_own_condition() -> None:
+    async with bench(Till) as b:
+        late = b.call(Till, "slow to create", "add", idempotency_key="k")
+        await PLACE.reached("create")
+        follower = b.call(Till, "slow to create", "add", idempotency_key="k", if_match=7)
+        activation = b.node.activations.get(key_of(Till, "slow to create"))
+        assert activation is not None
+        activation.running[0].deadline = b.node.now()
+        assert code(await late) == "timeout"
+        PLACE.let_go("create")
+        assert code(await follower) == "version_mismatch"
