@@ -215,9 +215,13 @@ class State:
         failure = turn.condemned or error or turn.expired
         if failure is None:
             old = self.instance
-            self.instance = Instance(old.spec, self.key, None, old.version + 1)
-            self.live = self.instance.base
-            return None
+            try:
+                self.instance = Instance(old.spec, self.key, None, old.version + 1)
+                self.live = self.instance.base
+                return None
+            except GoverseError as refused:  # a default of the object that takes its place cannot be made
+                failure = refused
+                turn.log_broken_rule(refused)
         try:
             self._undo(turn)
         except GoverseError as unfit:
