@@ -31,6 +31,7 @@ from goverse.model.keys import ObjectKey
 from goverse.model.trace_context import child_of, is_sampled, span_id, trace_id
 from goverse.objects.context import Context, current_turn
 from goverse.objects.creation import NO_ARGUMENTS
+from goverse.objects.declaration import HOOKS
 from goverse.objects.spec import MethodSpec, TypeSpec
 from goverse_node.options import NodeOptions
 from goverse_node.runtime.call import Call
@@ -312,12 +313,15 @@ class Turn:
     def timeout(self) -> Timeout:
         """Return the error for a turn that did not end before its deadline.
 
-        ``seconds`` is set if the method's own time limit ended it. The time that the caller was willing to wait is
-        added by its gate.
+        ``seconds`` is set if a time limit of the method, a hook or a re-entrant call ended it. The time that the caller
+        was willing to wait is added by its gate.
         """
         own_limit: dict[str, float] = {}
         if self.method is not None and self.limit <= self.deadline:
-            own_limit["seconds"] = self.method.timeout_s or self.activation.host.options.hook_timeout_s
+            options = self.activation.host.options
+            own_limit["seconds"] = self.method.timeout_s or (
+                options.hook_timeout_s if self.method.name in HOOKS else options.call_timeout_s
+            )
         return Timeout(
             f"{self.activation.key}.{self.name} did not end before its deadline; {self.fate}",
             operation=self.name,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from goverse import Object, Unavailable, call
+from goverse.errors import Timeout
 from tests.loop_time import LoopTime
 from tests.nodes import Meeting, bench, code, key_of, problem, settle, until, value
 
@@ -273,3 +274,25 @@ async def test_readers_beside_one_that_is_given_up_may_try_again(
         meeting.let_go("stubborn")
         await settle()
         assert b.node.activations.get(key_of(Reader, "a")) is None
+
+
+class Mirror(Object, reentrant=True):
+    seen: int = 0
+
+    @call
+    async def start(self) -> float:
+        try:
+            await self.ref(Mirror, self.id).stuck()
+        except Timeout as error:
+            return float(error.extra["seconds"])
+        return 0.0
+
+    @call
+    async def stuck(self) -> None:
+        await PLACE.wait("stuck")
+
+
+@pytest.mark.requirement("OBJ-9")
+async def test_a_timeout_of_a_reentrant_call_names_the_limit_of_calls() -> None:
+    async with bench(Mirror, call_timeout_s=0.1, hook_timeout_s=7.0) as b:
+        assert value(await b.call(Mirror, "m", "start")) == 0.1
