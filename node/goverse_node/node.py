@@ -135,17 +135,27 @@ class Node:
         await self._until(lambda: not self.deadlines.running, deadline + self.options.cancel_grace_s)
         for activation in self.activations:
             activation.close()
-        await self.settled()
+        await self._until(self._passivate_all, self._end_of_hooks())
         self.deadlines.stop()
         for timer in (self._idle_sweep, self._memory_check):
             if timer is not None:
                 timer.cancel()
         await self.pipeline.stop(self.options.cancel_grace_s)
 
+    def _passivate_all(self) -> bool:
+        """Passivate objects that the hooks of others have activated again. Return True if none is left in memory."""
+        if len(self.activations) > self.activations.leaving:
+            for activation in self.activations:
+                if activation.idle:
+                    activation.close()
+        return not len(self.activations)
+
     async def settled(self) -> None:
         """Wait until the activations that are being passivated are gone, for at most the time limit of their hooks."""
-        end = self.now() + self.options.hook_timeout_s + self.options.cancel_grace_s
-        await self._until(lambda: not self.activations.leaving, end)
+        await self._until(lambda: not self.activations.leaving, self._end_of_hooks())
+
+    def _end_of_hooks(self) -> float:
+        return self.now() + self.options.hook_timeout_s + self.options.cancel_grace_s
 
     async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
         while not condition() and self.now() < deadline:  # noqa: ASYNC110  # many counters, only while stopping

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from goverse import Object, call
-from tests.nodes import Bench, Meeting, bench, code, key_of, settle, until, value
+from goverse.model.records import StoredObject
+from tests.nodes import PATIENCE_S, Bench, Meeting, bench, code, key_of, settle, until, value
 
 PLACE = Meeting()
 
@@ -287,3 +288,40 @@ async def test_a_node_that_is_stopped_twice_or_asked_afterwards_says_so() -> Non
         await b.node.stop(1.0)
         assert code(await b.call(Note, "a", "read")) == "draining"
         assert code(await b.read(Note, "a")) == "draining"
+
+
+class Statistics(Object):
+    total: int = 0
+    _buffered: int = 0
+
+    @call
+    async def add(self) -> None:
+        self._buffered += 1
+
+    def on_deactivate(self) -> None:
+        self.total += self._buffered
+        self._buffered = 0
+
+
+class Reporter(Object):
+    runs: int = 0
+
+    @call
+    def work(self) -> None:
+        self.runs += 1
+
+    async def on_deactivate(self) -> None:
+        await self.ref(Statistics, "s").add()
+
+
+@pytest.mark.requirement("OBJ-4")
+async def test_an_object_that_a_hook_activates_during_a_shutdown_is_passivated_too() -> None:
+    async with bench(Statistics, Reporter) as b:
+        for number in range(3):
+            await b.call(Reporter, f"r{number}", "work")
+        await b.call(Statistics, "s", "add")
+        await b.node.stop(PATIENCE_S)
+        assert not len(b.node.activations)
+        stored = b.store.inner.load(key_of(Statistics, "s"))
+        assert isinstance(stored, StoredObject)
+        assert stored.state == b'{"total":4}'
