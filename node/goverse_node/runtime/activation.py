@@ -324,7 +324,7 @@ class Activation:
             if self._mailbox is None:
                 self._mailbox = deque()
             self._mailbox.append(call)
-            self.host.deadlines.watch(call)
+            self.host.deadlines.watch(call, self)
             self.admit()
 
     def _deliver_again(self, call: Call) -> None:
@@ -339,7 +339,13 @@ class Activation:
         if self._mailbox is None:
             self._mailbox = deque()
         self._mailbox.appendleft(call)
-        self.host.deadlines.watch(call)
+        self.host.deadlines.watch(call, self)
+
+    def forget_answered(self) -> None:
+        """Drop the calls that were answered while they waited; the next one may be able to start."""
+        if self._mailbox:
+            self._mailbox = deque(call for call in self._mailbox if not call.answered) or None
+            self.admit()
 
     def admit(self) -> None:
         """Start waiting calls in order, until one has to wait for a running turn. An empty vacating object closes."""

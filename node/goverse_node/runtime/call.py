@@ -93,12 +93,12 @@ class Call:
             leader.followers[call] = None
         self.followers = None
 
-    def give_up(self, error: GoverseError) -> None:
-        """Refuse this call, which follows another one. Its leader forgets it, and with it the body of its request."""
+    def give_up(self, error: GoverseError | None = None) -> None:
+        """Refuse this call alone, or drop it if its client is gone. Its leader forgets it, and with it its body."""
         leader, self.leader = self.leader, None
         if leader is not None and leader.followers is not None:
             leader.followers.pop(self, None)
-        self.refuse(error)
+        self.answer(Reply(problem=None if error is None else Problem.of(error, self.request.request_id)))
 
     def promote_follower(self, error: GoverseError, now: float) -> bool:
         """Refuse this caller with ``error`` and let the follower with the latest deadline take its place.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextvars import copy_context
-from typing import Final
+from typing import Final, Protocol
 
 from goverse.errors import GoverseError, IdempotencyInProgress
 from goverse_node.options import NodeOptions
@@ -26,16 +26,24 @@ logger = logging.getLogger("goverse.node")
 _SWEEP_S: Final = 0.05  # the longest time from a deadline to its enforcement
 
 
+class Mailbox(Protocol):
+    """Calls that wait for their turn."""
+
+    def forget_answered(self) -> None:
+        """Drop the calls that were answered while they waited."""
+        ...
+
+
 class Deadlines:
     """Enforces the deadlines of waiting calls and running turns.
 
     Attributes:
-        waiting: the calls that wait for their turn, for the store, or for their leader.
+        waiting: the calls that wait for their turn, for the store, or for their leader, each with its mailbox or None.
         running: the turns that run as tasks, each with the time at which its cancellation was noted, or None.
     """
 
     def __init__(self, options: NodeOptions, stats: NodeStats) -> None:
-        self.waiting: dict[Call, None] = {}  # in the order of arrival
+        self.waiting: dict[Call, Mailbox | None] = {}  # in the order of arrival
         self.running: dict[Turn, float | None] = {}
         self._options = options
         self._stats = stats
@@ -59,9 +67,9 @@ class Deadlines:
         """Forget a turn that has ended."""
         self.running.pop(turn, None)
 
-    def watch(self, call: Call) -> None:
-        """Enforce the deadline of a waiting call."""
-        self.waiting[call] = None
+    def watch(self, call: Call, mailbox: Mailbox | None = None) -> None:
+        """Enforce the deadline of a waiting call. It leaves ``mailbox`` when it expires or loses its client."""
+        self.waiting[call] = mailbox
         self._arm()
 
     def unwatch(self, call: Call) -> None:
@@ -83,14 +91,7 @@ class Deadlines:
     def _sweep(self) -> None:
         self._timer = None
         now = self._loop.time()
-        for call in [call for call in self.waiting if call.answered or call.request.deadline <= now]:
-            if call not in self.waiting:
-                continue  # its turn started while another caller was being answered
-            self.waiting.pop(call, None)
-            if call.leader is not None and not call.answered:
-                call.give_up(IdempotencyInProgress(retry_after_s=1))
-            elif not call.answered and not call.expire(now):
-                self.waiting[call] = None
+        self._sweep_waiting(now)
         for turn, expired_at in tuple(self.running.items()):
             if turn.expired is None and turn.deadline <= now and not turn.extend(now):
                 self._expire(turn)
@@ -100,6 +101,27 @@ class Deadlines:
                 self._abandon(turn)
         if self.waiting or self.running:
             self._arm()
+
+    def _sweep_waiting(self, now: float) -> None:
+        """Refuse the waiting calls whose deadline has passed, and drop those whose clients are gone."""
+        left: dict[Mailbox, None] = {}
+        for call in [one for one in self.waiting if one.request.deadline <= now or one.answered or one.waiter.done()]:
+            if call not in self.waiting:
+                continue  # its turn started while another caller was being answered
+            mailbox = self.waiting[call]
+            if call.pointless:
+                call.give_up()
+            elif call.request.deadline > now:
+                continue  # its client is gone, but a follower waits
+            elif call.leader is not None:
+                call.give_up(IdempotencyInProgress(retry_after_s=1))
+            elif not call.expire(now):
+                continue  # a follower took its place
+            self.unwatch(call)
+            if mailbox is not None:
+                left[mailbox] = None
+        for mailbox in left:
+            mailbox.forget_answered()
 
     def _expire(self, turn: Turn) -> None:
         self._stats.count_timeout(turn.full_name)

@@ -296,3 +296,52 @@ class Mirror(Object, reentrant=True):
 async def test_a_timeout_of_a_reentrant_call_names_the_limit_of_calls() -> None:
     async with bench(Mirror, call_timeout_s=0.1, hook_timeout_s=7.0) as b:
         assert value(await b.call(Mirror, "m", "start")) == 0.1
+
+
+class Desk(Object):
+    seen: int = 0
+
+    @call
+    async def hold(self) -> None:
+        await PLACE.wait("hold")
+
+    @call(readonly=True)
+    async def look(self) -> None:
+        await PLACE.wait("look")
+
+    @call
+    def add(self) -> int:
+        self.seen += 1
+        return self.seen
+
+
+@pytest.mark.requirement("OBJ-9")
+@pytest.mark.parametrize("gone_by", ["deadline", "client gone"])
+async def test_only_waiting_calls_count_for_the_bound_of_a_mailbox(gone_by: str) -> None:
+    async with bench(Desk, mailbox_calls_max=5) as b:
+        holder = b.call(Desk, "d", "hold")
+        await PLACE.reached("hold")
+        gone = [b.call(Desk, "d", "add", timeout_s=0.01 if gone_by == "deadline" else 30.0) for _ in range(5)]
+        if gone_by == "client gone":
+            for one in gone:
+                one.cancel()
+        await until(lambda: b.node.stats.inflight == 1)
+        assert not b.node.deadlines.waiting
+        patient = [b.call(Desk, "d", "add") for _ in range(5)]
+        assert code(await b.call(Desk, "d", "add")) == "overloaded"
+        PLACE.let_go("hold")
+        assert code(await holder) == ""
+        assert [value(await one) for one in patient] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.requirement("OBJ-9")
+async def test_a_call_that_expires_lets_those_behind_it_start() -> None:
+    async with bench(Desk) as b:
+        first = b.call(Desk, "d", "look")
+        await PLACE.reached("look")
+        writer = b.call(Desk, "d", "add", timeout_s=0.01)
+        second = b.call(Desk, "d", "look")
+        assert code(await writer) == "timeout"
+        await PLACE.reached("look", 2)
+        PLACE.let_go("look")
+        assert [code(await one) for one in (first, second)] == ["", ""]
