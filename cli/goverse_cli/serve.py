@@ -33,6 +33,7 @@ from goverse_cli.served_types import with_settings
 from goverse_cli.version import release
 from goverse_gate.admin_access import token_in
 from goverse_gate.app import create_app
+from goverse_gate.openapi.document import ApiDocument
 from goverse_gate.options import GateOptions
 from goverse_gate.server import GateServer
 from goverse_node.metrics import NodeMetrics
@@ -61,6 +62,20 @@ class Running:
     created_first: Set[str]
 
 
+def prepared(application: Application, values: Settings) -> Application:
+    """Return the application as it is served, and build everything that depends on its code alone.
+
+    ``goverse dev`` calls this while the old code still serves, so code that cannot be served replaces nothing.
+
+    Raises:
+        ConfigError: a setting names an object type that the application does not have.
+        DefinitionError: the API document cannot describe a type.
+    """
+    served = with_settings(application, values)
+    ApiDocument(describe(served.registry), {}).as_json(served.module.__name__, release())
+    return served
+
+
 async def serve(
     application: Application,
     settings: EffectiveSettings[Settings],
@@ -69,15 +84,16 @@ async def serve(
     started: Callable[[Running], None],
     stop: asyncio.Event,
 ) -> None:
-    """Serve on ``listener`` until ``stop`` is set. Call ``started`` as soon as the server accepts requests.
+    """Serve what ``prepared`` returned on ``listener`` until ``stop`` is set.
+
+    ``started`` is called as soon as the server accepts requests.
 
     Raises:
-        ConfigError: a setting names an object type that the application does not have.
+        ConfigError: an option is invalid.
         StartFailed: an @on_start function of the application failed.
         StoreError: the data directory cannot be used, for example because it is damaged.
     """
     values = settings.values
-    application = with_settings(application, values)
     keep_within(values)
     async with AsyncExitStack() as undo:
         store = await _open_store(values, undo)

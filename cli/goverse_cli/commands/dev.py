@@ -140,9 +140,9 @@ def _with_reload(
 def _in_this_process(target: str, settings: EffectiveSettings[Settings]) -> int:
     from goverse_cli.banner import announce  # noqa: PLC0415 - as above
     from goverse_cli.event_loop import run_server  # noqa: PLC0415
-    from goverse_cli.serve import Running, serve  # noqa: PLC0415
+    from goverse_cli.serve import Running, prepared, serve  # noqa: PLC0415
 
-    application = load_application(target)
+    application = prepared(load_application(target), settings.values)
 
     async def run() -> None:
         stop = asyncio.Event()

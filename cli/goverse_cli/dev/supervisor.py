@@ -3,7 +3,8 @@
 It repeats three steps: import the newest code in a new process; if that succeeds, drain the process that serves and let
 the new one serve; wait for a change of the code or the end of the process.
 
-* Code that cannot be imported, or whose ``@on_start`` function fails, is reported, and the next change is tried.
+* Code that cannot be imported, that cannot be described in the API document, or whose ``@on_start`` function fails, is
+  reported, and the next change is tried. So is code for which a server fails with an unexpected error.
 * A change during an import starts it again. A change during a switch waits, because the newer code may be broken.
 * A process that dies is started again after a growing pause. The command ends with the fifth quick death in a row. It
   also ends if the data cannot be served, and if no edit of the application can fix the first import.

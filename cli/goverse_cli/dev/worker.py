@@ -1,7 +1,8 @@
 """The server process of ``goverse dev``, started by the supervisor: ``python -m goverse_cli.dev.worker JOB``.
 
-It imports the application, reports that, and serves once the supervisor requests it. SIGTERM lets it drain and end. The
-channel to the supervisor ends when the supervisor ends, for whatever reason; then this process ends as well.
+It imports the application, builds what depends on its code alone, reports that, and serves once the supervisor requests
+it. SIGTERM lets it drain and end. The channel to the supervisor ends when the supervisor ends, for whatever reason;
+then this process ends as well.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Final
 
-from goverse.errors import StartFailed
+from goverse.errors import DefinitionError, StartFailed
 from goverse.objects.application import Application, ApplicationBroken, imported_files, load_application
 from goverse.settings import EffectiveSettings, Settings, load_settings
 from goverse.telemetry import logs
@@ -30,7 +31,7 @@ from goverse_cli.banner import announce
 from goverse_cli.dev.messages import Job, Report
 from goverse_cli.event_loop import run_to_end
 from goverse_cli.failure import failure_of
-from goverse_cli.serve import Running, serve
+from goverse_cli.serve import Running, prepared, serve
 
 ORPHAN_DRAIN_S: Final = 3.0
 
@@ -54,7 +55,7 @@ def main() -> None:
         failure = failure_of(error)
         if failure.unforeseen:
             logger.exception("the server process failed")
-        broken = isinstance(error, ApplicationBroken | StartFailed)
+        broken = failure.unforeseen or isinstance(error, ApplicationBroken | DefinitionError | StartFailed)
         _report(channel, Report("broken" if broken else "failed", [], failure.message, failure.exit_code))
         sys.exit(failure.exit_code)
 
@@ -75,7 +76,7 @@ def _prepare(job: Job) -> tuple[EffectiveSettings[Settings], Application]:
     logs.configure(settings.values.log.format, settings.values.log.level, node=settings.values.node.id)
     application = load_application(job.target)
     adopt()
-    return settings, application
+    return settings, prepared(application, settings.values)
 
 
 async def _serve(

@@ -105,6 +105,53 @@ def test_a_broken_edit_is_shown_and_the_old_code_keeps_serving(server: Dev, tmp_
     assert server.increment() == 2
 
 
+NO_DOCUMENT = """
+import goverse_cli.serve
+
+def describe(registry):
+    raise RuntimeError("no document")
+
+goverse_cli.serve.describe = describe
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("by: int = 1", "by: type[int] = int", "Counter.increment: parameter by: a class has no JSON form"),
+        ("\n\nclass", NO_DOCUMENT + "\n\nclass", "unexpected error: RuntimeError: no document"),
+        ("class Counter", "class Renamed", "Counter"),
+    ],
+    ids=["a type without JSON", "an unexpected error", "a setting of another type"],
+)
+def test_an_edit_that_cannot_be_served_leaves_the_old_code_serving(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    path = application(tmp_path)
+    (tmp_path / "goverse.yaml").write_text("objects:\n  Counter:\n    delete: anyone\n")
+
+    with dev(tmp_path, "app.py", "--config", "goverse.yaml") as server:
+        assert server.increment() == 1
+        edit(path, old, new)
+        assert said in str(server.wait_for("still serving the old code; waiting for the next change")["event"])
+        assert server.increment() == 2
+
+        edit(path, new, old)
+        server.wait_for("the application was reloaded")
+        assert server.increment() == 3
+
+
+@pytest.mark.parametrize("breakage", ["type", "document"])
+def test_a_first_start_that_cannot_be_served_waits_for_an_edit(tmp_path: Path, breakage: str) -> None:
+    source = COUNTER.replace("by: int = 1", "by: type[int] = int") if breakage == "type" else NO_DOCUMENT + COUNTER
+    path = application(tmp_path, source)
+
+    with dev(tmp_path, "app.py") as server:
+        server.wait_for("nothing is served; waiting for the next change")
+        path.write_text(COUNTER)
+        assert server.increment() == 1
+
+
 def test_a_terminal_shows_the_lines_of_a_broken_edit(tmp_path: Path) -> None:
     path = application(tmp_path)
     with dev(tmp_path, "app.py", LOG_FORMAT="text") as server:
