@@ -41,8 +41,8 @@ _EXPANSION = 8
 _ABSENT: Final = object()
 _JSON_ERRORS: Final = (TypeError, ValueError, PydanticSerializationError)  # the text of other errors is not known
 _NOT_COMPARED: Final = (
-    "; the arguments {} are not shown by GET, so they are not compared with those of the creation. To retry a "
-    "request, send the Idempotency-Key of the first one again"
+    "; GET does not show {}, so the arguments are not compared with those of the creation. To retry a request, send "
+    "the Idempotency-Key of the first one again"
 )
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from hashlib import blake2b
+from inspect import CORO_CREATED, getcoroutinestate
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 from goverse.errors import Deadlock, GoverseError, ReadonlyViolation, Timeout, TooLarge
 from goverse.limits import CHAIN_LENGTH_MAX, STATE_BYTES_MAX
@@ -58,6 +59,7 @@ class CallingTurn(Protocol):
         began: the start of its current step, on ``perf_counter``, moved by the time of other turns within it.
         waits_for: the objects that it has called and that have not answered.
         call_numbers: how many equal calls it has made, or None if it has made none.
+        unawaited: the calls whose coroutines have not begun to run, by name; None if it has made none.
     """
 
     began: float
@@ -67,6 +69,7 @@ class CallingTurn(Protocol):
     closed: bool
     waits_for: tuple[ObjectKey, ...]
     call_numbers: dict[tuple[ObjectKey, str, bytes], int] | None
+    unawaited: list[tuple[str, Coroutine[Any, Any, Any]]] | None
 
     @property
     def activation(self) -> CallingObject: ...
@@ -80,6 +83,16 @@ class CallingTurn(Protocol):
     def log_fields(self) -> dict[str, str | int]:
         """Return the log fields that locate the turn."""
         ...
+
+
+def forgotten(unawaited: Iterable[tuple[str, Coroutine[Any, Any, Any]]]) -> str:
+    """Return the names of the calls that were made but never run; calls that were cancelled are not among them."""
+    made = [(name, call) for name, call in unawaited if getcoroutinestate(call) == CORO_CREATED]
+    scheduled = {task.get_coro() for task in asyncio.all_tasks()} if made else set()
+    for _, call in made:
+        if call not in scheduled:  # Python would warn about it when it is collected
+            call.close()
+    return ", ".join(dict.fromkeys(name for name, _ in made))
 
 
 class Scope:
@@ -102,6 +115,22 @@ class Scope:
     def log_fields(self) -> dict[str, str | int]:
         """Return the log fields that locate the turn."""
         return self._turn.log_fields()
+
+    def expect(
+        self, call: str, make: Callable[[Callable[[], None]], Coroutine[Any, Any, Any]]
+    ) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine of a call, and keep it as unawaited until it begins to run."""
+        turn = self._turn
+        unawaited = turn.unawaited
+        if unawaited is None:
+            unawaited = turn.unawaited = []
+
+        def awaited() -> None:
+            unawaited.remove(entry)
+
+        entry = call, make(awaited)
+        unawaited.append(entry)
+        return entry[1]
 
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:
         """Call another object, after all earlier commits of this object are durable."""

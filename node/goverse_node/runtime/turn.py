@@ -38,7 +38,7 @@ from goverse_node.runtime.call import Call
 from goverse_node.runtime.group_commit import UNCHANGED
 from goverse_node.runtime.groups import single
 from goverse_node.runtime.method_errors import log_wrong_result, public_error
-from goverse_node.runtime.scope import CallHost, CallingObject, Scope
+from goverse_node.runtime.scope import CallHost, CallingObject, Scope, forgotten
 from goverse_node.runtime.shard_counters import ShardCounters, measured
 from goverse_node.runtime.strays import Strays
 from goverse_node.runtime.turn_kinds import TurnKind
@@ -128,6 +128,7 @@ class Turn:
         began: the start of its current step, moved by the time of other turns within it; set by ``measured``.
         waits_for: the objects that it has called and that have not answered.
         call_numbers: how many equal calls it has made to other objects, or None if it has made none.
+        unawaited: its calls to other objects whose coroutines have not begun to run; None if it has made none.
         started: True once its task has taken its first step.
         stepped: True if it is driven step by step.
         closed: True once it has ended or expired, or its activation is gone. It may not call other objects any more.
@@ -152,6 +153,7 @@ class Turn:
         "started",
         "stepped",
         "task",
+        "unawaited",
         "waits_for",
     )
 
@@ -176,6 +178,7 @@ class Turn:
         self.closed = False
         self.waits_for: tuple[ObjectKey, ...] = ()
         self.call_numbers: dict[tuple[ObjectKey, str, bytes], int] | None = None
+        self.unawaited: list[tuple[str, Coroutine[Any, Any, Any]]] | None = None
         self.task: asyncio.Task[None] | None = None
         self.started = False
         self._context: Context | None = None
@@ -398,6 +401,13 @@ class Turn:
         assert self.method is not None
         if mark() is not None:
             self.activation.state.left_behind(self, mark)
+        if self.unawaited and (names := forgotten(self.unawaited)):
+            error = MethodFailed(
+                f"{self.full_name} called {names} without await, so the call was not made; write await"
+            )
+            self.log_broken_rule(error)
+            self._end(b"", self._public_error(error))
+            return
         limit = self.activation.host.options.result_bytes_max
         try:
             body = self.method.result.encode(value)

@@ -11,7 +11,7 @@ from goverse.errors import AccessDenied
 def handler_called(type_name: str, method: str) -> AccessDenied:
     """Return the error for a call from outside to a method that is marked with ``@handler``."""
     return AccessDenied(
-        f"{type_name}.{method} is a handler: only other objects and the system may call it. To open it to requests "
+        f"{type_name}.{method} is a handler: only other objects and GoVerse itself may call it. To open it to requests "
         f"from outside, mark it with @call instead of @handler",
         rule="handler",
     )
@@ -32,8 +32,8 @@ def not_allowed(type_name: str, verb: str, word: str, *, inside: bool) -> Access
     change = "internal" if inside else "anyone"
     subject = "no caller may" if word == "nobody" else "requests from outside may not"
     return AccessDenied(
-        f"{subject} {verb} {type_name} objects: {verb} is {word!r} for this type. To allow it, declare "
-        f"class {type_name}(Object, {verb}={change!r}), or set objects.{type_name}.{verb} to {change} in the "
+        f"{subject} {verb} {type_name} objects: {verb} is {word!r} for this type. To allow it, add "
+        f"{verb}={change!r} to the options of class {type_name}, or set objects.{type_name}.{verb} to {change} in the "
         "configuration",
         rule=verb,
         setting=f"objects.{type_name}.{verb}",

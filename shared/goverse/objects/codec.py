@@ -23,8 +23,10 @@ from goverse.model import json_text, json_values
 from goverse.objects import exact_numbers, storable
 from goverse.objects.adapters import ARGUMENTS, members_adapter, sender
 from goverse.objects.defaults import NO_VALUE, default_maker, has_default, is_shareable, split
-from goverse.objects.schemas import JsonSchema, arguments_schema, show_default
+from goverse.objects.passing import changed, check_document, check_types, sure
+from goverse.objects.schemas import REF_TEMPLATE, JsonSchema, arguments_schema, show_default
 from goverse.objects.validation_errors import field_problems, refused, unknown_type
+from goverse.objects.value_text import MISSING
 
 logger = logging.getLogger("goverse.objects")
 
@@ -50,7 +52,7 @@ class Arguments:
         """Compile the signature.
 
         Raises:
-            DefinitionError: a parameter cannot be passed by name, or Pydantic does not support its type.
+            DefinitionError: a parameter cannot be passed by name, or its values cannot be passed.
         """
         parameters = list(inspect.signature(function).parameters.values())[1:]
         for parameter in parameters:
@@ -79,12 +81,21 @@ class Arguments:
         self._schema: Mapping[str, Any] = self._adapter.core_schema
         self._validate_json = self._adapter.validator.validate_json
         self._to_json = sender(self._adapter)
+        check_types(name, self._schema)
+        self._compared = tuple(
+            (field, sure(self._schema, node))
+            for field, node in storable.fields_of(self._schema).items()
+            if storable.exact_class(node) is None
+        )
         self._is_plain = storable.is_plain(self._schema) and not self._filled
         self._use_aliases()
         self._read_numbers()
         self._name = name
         self._plain_defaults: dict[str, Any] | None = None
         self._check_defaults(name)
+        if not storable.is_plain(self._schema) or storable.has_annotations(self._schema):
+            types = {f"parameter {field}": hint for field, (hint, _) in declared.items()}
+            check_document(name, partial(self.json_schema, REF_TEMPLATE), types)
 
     def _read_numbers(self) -> None:
         self._holds_decimals = exact_numbers.holds_decimals(self._schema)
@@ -199,7 +210,7 @@ class Arguments:
 
         Raises:
             TypeError: the names or the number of arguments do not fit the signature, as for any Python function.
-            InvalidArguments: a value does not have its declared type.
+            InvalidArguments: a value does not have its declared type, or would arrive as another value.
         """
         if len(positional) > len(self._positional):
             raise TypeError(
@@ -216,11 +227,34 @@ class Arguments:
         if missing:
             raise TypeError(f"{self._name} is missing required arguments: {', '.join(missing)}; {self._takes}")
         try:
-            return self._to_json(values, warnings="error")
+            body = self._to_json(values, warnings="error")
         except PydanticSerializationError as error:
             raise refused(
                 self._name, error, lambda: self._validate_json(self._to_json(values, warnings=False))
             ) from error
+        for name, is_sure in self._compared:
+            if name in values and not is_sure((values[name],)):
+                self._compare(values, body)
+                break
+        return body
+
+    def _compare(self, values: dict[str, Any], body: bytes) -> None:
+        """Compare the arguments of an outgoing call with those that the called object decodes.
+
+        Raises:
+            InvalidArguments: an argument would arrive as another value.
+        """
+        try:
+            arrived = self._validate_json(body)
+            with suppress(ValidationError):  # JSON has fewer types, so the called object may accept more
+                values = self._adapter.validator.validate_python(values, by_name=True)
+        except Exception:  # the called object refuses the arguments, and its error says why
+            return
+        for name, value in values.items():
+            if (found := changed(value, arrived.get(name, MISSING), name)) is not None:
+                raise InvalidArguments(
+                    f"the arguments do not fit {self._name}: {found.in_words}", errors=[found._asdict()]
+                )
 
     @property
     def _takes(self) -> str:

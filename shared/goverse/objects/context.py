@@ -6,10 +6,10 @@ The node sets ``current_turn`` for every turn; tasks that a method starts inheri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from goverse.model.caller import Caller
 from goverse.model.frames import Reply
@@ -54,6 +54,15 @@ class Turn(Protocol):
 
     def log_fields(self) -> Mapping[str, str | int]:
         """Return the fields that identify the turn in its log records."""
+        ...
+
+    def expect(
+        self, call: str, make: Callable[[Callable[[], None]], Coroutine[Any, Any, Any]]
+    ) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that ``make`` makes for a call, and fail the turn if it never runs.
+
+        ``make`` gets a function for the coroutine to call when it begins to run; ``call`` names it in the error.
+        """
         ...
 
     async def call_object(self, key: ObjectKey, method: str, body: bytes) -> Reply:

@@ -35,6 +35,14 @@ def name_of(function: object) -> str:
     return str(getattr(inner, "__qualname__", inner)).rpartition("<locals>.")[2]
 
 
+def not_on(owner: str, mark: str, value: object) -> str:
+    """Return the error for a decorator that exports a method, on a value that cannot be exported."""
+    return (
+        f"{owner}: {mark} goes directly on a function that takes self, not on a {type(value).__name__}; remove the "
+        "other decorator, or call the decorated function from an exported method"
+    )
+
+
 def check_flag(owner: str, option: str, value: object) -> None:
     """Check that a value is True or False.
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from goverse.errors import BusinessError, summary_of
 from goverse.model.catalog import Catalog, ErrorDescription, JsonSchema, MethodDescription, TypeDescription
 from goverse.objects.registry import Registry
+from goverse.objects.schemas import REF_TEMPLATE
 from goverse.objects.spec import MethodSpec, TypeSpec
 
-REF_TEMPLATE = "#/$defs/{model}"
 NO_ARGUMENTS: JsonSchema = {"type": "object", "properties": {}, "additionalProperties": False}
 
 

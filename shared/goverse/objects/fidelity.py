@@ -384,13 +384,14 @@ def _settled_dataclass(live: Any, loaded: Any) -> Any:
 # --- advice ----------------------------------------------------------------------------------------------------------
 
 
-def remedy(difference: Difference) -> str:
-    """Return the advice for a difference."""
+def remedy(difference: Difference, *, is_passed: bool = False) -> str:
+    """Return the advice for a difference; with ``is_passed`` for an argument or a result instead of a field."""
     live, loaded = difference.live, difference.loaded
     for applies, advice in _REMEDIES:
         if applies(live, loaded):
-            return advice
-    return "a validator or serializer of its type changes it; assign the value that they make"
+            return _PASSED.get(applies, advice) if is_passed else advice
+    made = "pass" if is_passed else "assign"
+    return f"a validator or serializer of its type changes it; {made} the value that they make"
 
 
 def _is_number_without_json(live: Any, _loaded: Any) -> bool:
@@ -449,3 +450,11 @@ _REMEDIES: Final[tuple[tuple[Compare, str], ...]] = (
     (_is_zoned, "convert it with astimezone(UTC), and keep the zone's name in a field of its own"),
     (_differs_in_type, "declare its type instead of a wider one"),
 )
+_PASSED: Final[dict[Compare, str]] = {
+    _is_secret: "pass the text in a str instead of a secret type",
+    _is_number_without_json: "NaN and infinity have no JSON form; pass None or a finite number",
+    _is_mapping_with_behaviour: "pass a dict made of it",
+    _is_bounded: "maxlen does not arrive; pass a list, or a deque without maxlen",
+    _is_enum: "declare the enum as the type, or pass its value",
+    _is_zoned: "convert it with astimezone(UTC), and pass the zone's name too",
+}

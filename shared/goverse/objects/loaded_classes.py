@@ -1,9 +1,10 @@
 """A fast check that a value in memory equals the value that its JSON loads as.
 
 ``goverse.objects.fidelity`` compares the value with the loaded JSON, which costs several times as much as writing the
-JSON. If the JSON is that of an acknowledged state, a cheaper check suffices: for the types in this module, the JSON
-and the classes of all parts determine the value. Without the classes it would not suffice: a list with instances of a
-model's subclass, a tuple instead of a list, or a ``StrEnum`` instead of a string has the same JSON.
+JSON. If the JSON is valid, as that of an acknowledged state or of a validated result is, a cheaper check suffices: for
+the types in this module, the JSON and the classes of all parts determine the value. Without the classes it would not
+suffice: a list with instances of a model's subclass, a tuple instead of a list, or a ``StrEnum`` instead of a string
+has the same JSON.
 
 The check processes values in columns (all items of all lists, one field of all models), so the work per value is done
 in C. It covers no other types; for these, and if it fails, the full comparison decides.
@@ -91,7 +92,7 @@ class _Columns:
         if kind in _INSTANTS:
             return _instants(_INSTANTS[kind])
         if kind == "any":
-            return _untyped
+            return untyped
         return self._composed(kind, node)
 
     def _composed(self, kind: str, node: Node) -> Column:
@@ -123,7 +124,7 @@ class _Columns:
         return check
 
     def _inner(self, node: Node, name: str) -> Column:
-        return self.of(node[name]) if node.get(name) is not None else _untyped
+        return self.of(node[name]) if node.get(name) is not None else untyped
 
     def _reference(self, name: str) -> Column:
         made = self._referred.get(name)
@@ -145,7 +146,7 @@ class _Columns:
             raise _Unsupported
         fields = inner["fields"]
         members: dict[str, Node] = fields if is_model else {item["name"]: item for item in fields}
-        if any(item.get("serialization_exclude") or item.get("init_only") for item in members.values()):
+        if any(map(_is_incomplete, members.values())):
             raise _Unsupported
         if not is_model and set(members) != {field.name for field in dataclasses.fields(cls)}:
             raise _Unsupported
@@ -156,6 +157,11 @@ def _has_more(cls: Any, inner: Node) -> bool:
     if issubclass(cls, BaseModel):
         return bool(cls.__private_attributes__) or cls.model_config.get("extra") == "allow"
     return inner.get("extra_behavior") == "allow"
+
+
+def _is_incomplete(item: Node) -> bool:
+    """True if a member is not written, or not read back."""
+    return bool(item.get("serialization_exclude") or item.get("init_only") or item.get("init") is False)
 
 
 def _of_classes(*classes: type[Any]) -> Column:
@@ -248,7 +254,7 @@ def _records(cls: type[Any], members: Mapping[str, Column], *, is_model: bool) -
     return check
 
 
-def _untyped(values: Sequence[Any]) -> bool:
+def untyped(values: Sequence[Any]) -> bool:
     """Check values without a declared type, which load as plain JSON values."""
     left: Sequence[Any] = values
     while left:

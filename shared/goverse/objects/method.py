@@ -15,6 +15,7 @@ from goverse.objects.declaration import (
     check_seconds,
     declared_errors,
     name_of,
+    not_on,
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -36,7 +37,7 @@ class CallOptions:
         timeout_s: the timeout of one call; None uses the configured default.
         raises: business errors that the method documents, and other exceptions whose class name and message the
             caller may see.
-        handler: True if only other objects and the system may call the method, but no request from outside.
+        handler: True if only other objects and GoVerse itself may call the method, but no request from outside.
     """
 
     readonly: bool = False
@@ -88,7 +89,7 @@ def call(
         DefinitionError: an option has an invalid value, or the decorated value is not a function.
     """
     mark = _marker(CallOptions(readonly, reentrant, timeout_s, declared_errors(raises)))
-    return mark if method is None else mark(method)
+    return mark if method is None else mark(_decorated("@call", method))
 
 
 @overload
@@ -114,7 +115,7 @@ def handler(
     timeout_s: float | None = None,
     raises: tuple[type[Exception], ...] = (),
 ) -> Function | Callable[[Function], Function]:
-    """Export a method to other objects and to the system only.
+    """Export a method to other objects and to GoVerse itself only.
 
     A request from outside gets 403 ``access_denied``. The API documentation and generated clients do not contain the
     method. In all other respects it works like ``@call``, with the same options.
@@ -130,13 +131,15 @@ def handler(
         DefinitionError: an option has an invalid value, or the decorated value is not a function.
     """
     mark = _marker(CallOptions(readonly, reentrant, timeout_s, declared_errors(raises), handler=True))
-    return mark if method is None else mark(method)
+    return mark if method is None else mark(_decorated("@handler", method))
 
 
 def _marker(options: CallOptions) -> Callable[[Function], Function]:
     name = "@handler" if options.handler else "@call"
 
     def mark(function: Function) -> Function:
+        if isinstance(function, property):
+            raise DefinitionError(not_on(name_of(function), name, function))
         if not callable(function):
             raise DefinitionError(
                 f"{name_of(function)}: {name} goes on a method; put it below @staticmethod and similar decorators, or "
@@ -153,6 +156,19 @@ def _marker(options: CallOptions) -> Callable[[Function], Function]:
         return function
 
     return mark
+
+
+def _decorated(name: str, method: Function) -> Function:
+    """Return the decorated function.
+
+    Raises:
+        DefinitionError: it is the value of an option that was given without its name.
+    """
+    if isinstance(method, bool | int | float | str | tuple):
+        raise DefinitionError(
+            f"{name}({method!r}): the options of {name} are keywords, for example {name}(readonly=True)"
+        )
+    return method
 
 
 def view(method: Function) -> Function:

@@ -8,7 +8,7 @@ turn takes effect once. A listing reads durable objects only and is not part of 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator
-from typing import Any
+from typing import Any, NoReturn
 
 from goverse.errors import GoverseError, InvalidArguments
 from goverse.limits import LIST_LIMIT, LIST_LIMIT_MAX
@@ -17,6 +17,7 @@ from goverse.model.keys import ObjectKey, check_id
 from goverse.model.problems import error_of
 from goverse.model.records import ObjectSummary
 from goverse.objects.context import Turn, current_turn
+from goverse.objects.passing import check_untyped
 from goverse.objects.reference import Reference, reference_to
 from goverse.objects.spec import TypeSpec
 
@@ -42,9 +43,11 @@ def create_body(target: type[Any] | str, arguments: dict[str, Any]) -> bytes:
     """
     if isinstance(target, str):
         try:
-            return json_values.encode(arguments)
+            body = json_values.encode_finite(arguments)
         except (TypeError, ValueError) as error:
             raise InvalidArguments(f"the creation arguments of {target} have no JSON form: {error}") from error
+        check_untyped(f"the creation arguments of {target}", arguments, body)
+        return body
     spec = TypeSpec.of(target)
     hook = spec.hooks.get("on_create")
     if hook is not None:
@@ -118,6 +121,30 @@ class Listing:
         self._prefix = prefix
         self._after = after
         self._limit = limit
+
+    def __len__(self) -> NoReturn:
+        """Raise an error: the objects are not known before the listing is awaited.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("a listing has no length before it is awaited: use len(await self.list(...))")
+
+    def __iter__(self) -> NoReturn:
+        """Raise an error: the objects are not known before the listing is awaited.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("a listing is not iterable: use async for, or for ... in await self.list(...)")
+
+    def __bool__(self) -> NoReturn:
+        """Raise an error: the objects are not known before the listing is awaited.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("a listing is neither true nor false before it is awaited: use if await self.list(...)")
 
     def __await__(self) -> Generator[Any, None, list[ObjectSummary]]:
         """Return the first ``limit`` objects, or the first 100 without a limit."""

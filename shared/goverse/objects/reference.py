@@ -6,7 +6,7 @@ to an object on the same node behaves exactly like a call to another node.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from goverse.errors import GoverseError, InvalidArguments
@@ -16,6 +16,7 @@ from goverse.model.keys import ObjectKey, check_id
 from goverse.model.near_names import advice
 from goverse.model.problems import error_of
 from goverse.objects.context import current_turn
+from goverse.objects.passing import check_untyped
 from goverse.objects.spec import TypeSpec
 
 Submit = Callable[[ObjectKey, str, bytes], Awaitable[Reply]]
@@ -26,6 +27,14 @@ async def _submit_in_turn(key: ObjectKey, method: str, body: bytes) -> Reply:
     if turn is None:
         raise GoverseError(f"{key}.{method} was called outside a turn; await it inside an exported method or a hook")
     return await turn.call_object(key, method, body)
+
+
+def _expected(
+    key: ObjectKey, method: str, make: Callable[[Callable[[], None] | None], Coroutine[Any, Any, Any]]
+) -> Coroutine[Any, Any, Any]:
+    """Return the coroutine of a call. Inside a turn, the turn fails if it ends before the coroutine is awaited."""
+    turn = current_turn.get()
+    return make(None) if turn is None else turn.expect(f"{key.type}.{method}", make)
 
 
 _set = object.__setattr__
@@ -90,26 +99,37 @@ class Reference:
             raise AttributeError(_no_method(self._goverse_key, self._goverse_spec, name))
         key, submit = self._goverse_key, self._goverse_submit
 
-        async def invoke(*positional: Any, **named: Any) -> Any:
+        async def call(awaited: Callable[[], None] | None, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            if awaited is not None:
+                awaited()
             reply = await submit(key, name, method.arguments.encode(positional, named))
             if reply.problem is not None:
                 raise error_of(reply.problem, method.raises)
             return method.result.decode(reply.body)
 
+        def invoke(*positional: Any, **named: Any) -> Awaitable[Any]:
+            return _expected(key, name, lambda awaited: call(awaited, positional, named))
+
         return invoke
 
     def _untyped(self, name: str) -> Callable[..., Awaitable[Any]]:
-        async def invoke(**named: Any) -> Any:
+        async def call(awaited: Callable[[], None] | None, named: dict[str, Any]) -> Any:
+            if awaited is not None:
+                awaited()
             try:
                 body = json_values.encode_finite(named)
             except (TypeError, ValueError) as error:
                 raise InvalidArguments(
                     f"the arguments of {self._goverse_key.type}.{name} have no JSON form: {error}"
                 ) from error
+            check_untyped(f"the arguments of {self._goverse_key.type}.{name}", named, body)
             reply = await self._goverse_submit(self._goverse_key, name, body)
             if reply.problem is not None:
                 raise error_of(reply.problem)
             return json_values.decode(reply.body)
+
+        def invoke(**named: Any) -> Awaitable[Any]:
+            return _expected(self._goverse_key, name, lambda awaited: call(awaited, named))
 
         return invoke
 

@@ -22,6 +22,8 @@ from goverse.model import json_values
 
 JsonSchema = dict[str, Any]
 
+REF_TEMPLATE: Final = "#/$defs/{model}"
+
 _NUMBERS: Final = frozenset({"integer", "number", "boolean"})
 
 

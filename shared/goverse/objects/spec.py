@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from goverse.errors import DataNewer, DefinitionError, MethodFailed
 from goverse.model.keys import is_name
 from goverse.objects.codec import Arguments
-from goverse.objects.declaration import HOOKS, check_members, check_migration, check_signature
+from goverse.objects.declaration import HOOKS, check_members, check_migration, check_signature, not_on
 from goverse.objects.defaults import default_maker, has_default
 from goverse.objects.field import hidden_fields
 from goverse.objects.generics import Parameters, parameters_of, resolved
@@ -58,7 +58,7 @@ class MethodSpec:
         arguments: the codec of the arguments.
         result: the codec of the result.
         summary, description: taken from the docstring; empty without one.
-        handler: True if only other objects and the system may call the method.
+        handler: True if only other objects and GoVerse itself may call the method.
     """
 
     name: str
@@ -206,10 +206,7 @@ def _methods(user_class: type[Any], policy: Policy) -> dict[str, MethodSpec]:
         if options is None:
             continue
         if not inspect.isfunction(value):
-            raise DefinitionError(
-                f"{owner}: @call goes directly on a function that takes self, not on a {type(value).__name__}; "
-                "remove the other decorator, or call the decorated function from an exported method"
-            )
+            raise DefinitionError(not_on(owner, "@handler" if options.handler else "@call", value))
         if attribute in HOOKS:
             raise DefinitionError(
                 f"{owner} cannot be exported: it is a hook, and only GoVerse calls hooks; remove the decorator"
@@ -282,7 +279,7 @@ def _view(user_class: type[Any]) -> ViewSpec | None:
     if "return" not in hints:
         raise DefinitionError(f"{owner} is a view; annotate what it returns, for example -> OrderView")
     shown = resolved(owner, hints["return"], parameters_of(user_class)[_owner(user_class, attribute)])
-    return ViewSpec(attribute, function, Result(owner, shown))
+    return ViewSpec(attribute, function, Result(owner, shown, is_read_back=False))
 
 
 def _view_name(user_class: type[Any]) -> str | None:

@@ -23,7 +23,8 @@ from goverse.objects.adapters import STATE, WRITING, members_adapter
 from goverse.objects.defaults import NO_VALUE, default_maker, has_default, restorer, split
 from goverse.objects.fidelity import remedy, same, settle
 from goverse.objects.loaded_classes import Column, column
-from goverse.objects.schemas import JsonSchema, result_schema, show_default, without_members
+from goverse.objects.passing import check_document
+from goverse.objects.schemas import REF_TEMPLATE, JsonSchema, result_schema, show_default, without_members
 from goverse.objects.unencodable import Declared, type_name, unencodable
 from goverse.objects.validation_errors import (
     changed,
@@ -83,6 +84,8 @@ class State:
         self._compile()
         self._examine(self._schema)
         self._check_defaults()
+        if not has_view and (not storable.is_plain(self._schema) or storable.has_annotations(self._schema)):
+            check_document(name, partial(self.json_schema, REF_TEMPLATE), self._types)
 
     def _compile(self) -> None:
         # The text of Pydantic's errors goes to the log, which must not contain values of hidden fields either
@@ -139,7 +142,8 @@ class State:
             }
             loaded = cast("dict[str, Any]", self._validate_json(self.dump(values)))
         except MethodFailed as error:
-            raise DefinitionError(f"{self._name}: a default does not fit its field: {error.detail}") from error
+            reason = error.detail.removesuffix(" Nothing was changed.")  # there is no object yet
+            raise DefinitionError(f"{self._name}: a default does not fit its field: {reason}") from error
         except ValidationError as error:
             wrong = [item for item in error.errors() if item["type"] != "missing"]
             if wrong:

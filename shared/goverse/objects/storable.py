@@ -1,8 +1,9 @@
 """Static analysis of declared types, based on Pydantic's core schema.
 
-``examine`` finds types whose values can never be stored and loaded unchanged; a class with such a field is rejected
-when it is compiled. Problems that depend on the value (a subclass in a list, a union with similar members) are found by
-``goverse.objects.fidelity`` before a state is committed.
+``examine`` finds types whose values can never be written as JSON and read back unchanged; a class with such a field,
+parameter or result is rejected when it is compiled. Problems that depend on the value (a subclass in a list, a union
+with similar members) are found by ``goverse.objects.fidelity``, before a state is committed and before arguments or a
+result are sent.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ _SAMPLES: Final[dict[str, list[Any]]] = {
     "timedelta": [timedelta(days=1, microseconds=5)],
 }
 _NEVER_JSON: Final = {
-    "callable": "a function has no JSON form",
-    "is-subclass": "a class has no JSON form",
-    "is-instance": "values of this class have no JSON form",
+    "callable": "a function has no JSON form; declare a str that names it",
+    "is-subclass": "a class has no JSON form; declare a str that names it",
+    "is-instance": "values of this class have no JSON form; declare a dataclass or a model with their data",
     "generator": "an iterator is used up when it is written; declare a list",
     "json": "pydantic.Json is written as the parsed value and cannot be read back; declare the parsed type",
 }
+_WRITTEN: Final = frozenset({"generator", "json"})  # of these, JSON shows the value
 _PLAIN: Final = frozenset(
     {"int", "str", "bool", "none", "float", "bytes", "nullable", "default", "list", "dict", "set", "frozenset", "tuple"}
     | {"enum", "literal", "date", "datetime", "time", "timedelta", "uuid", "union"}
@@ -51,15 +53,17 @@ _CHANGES_TEXT: Final = ("strip_whitespace", "to_lower", "to_upper")
 
 
 class Problem(NamedTuple):
-    """A type that can never be stored.
+    """A type whose values can never be written and read back.
 
     Attributes:
         path: the steps from the field to the type.
         reason: the problem, and the type to declare instead.
+        is_written: True if its JSON shows the value, and only reading it back fails.
     """
 
     path: tuple[str, ...]
     reason: str
+    is_written: bool = True
 
 
 @dataclass(slots=True)
@@ -67,7 +71,7 @@ class Examined:
     """The result of ``examine``.
 
     Attributes:
-        problems: types that can never be stored.
+        problems: types whose values can never be written and read back.
         transparent: classes whose stored form consists exactly of their fields.
         converted: classes whose stored form passes through a validator of the application.
     """
@@ -99,6 +103,15 @@ def examine(schema: Node) -> Examined:
     definitions, root = opened(schema)
     found = Examined()
     _Examination(definitions, found).fields(root, (), converted=False)
+    return found
+
+
+def examine_value(schema: Node) -> Examined:
+    """Examine the type of one value; the paths in the result begin below it."""
+    definitions = opened(schema)[0]
+    found = Examined()
+    root = cast("Node", schema["schema"]) if schema["type"] == "definitions" else schema
+    _Examination(definitions, found).value(root, (), converted=False)
     return found
 
 
@@ -134,6 +147,17 @@ def has_aliases(schema: Any) -> bool:
         if node.get("validation_alias") is not None or node.get("serialization_alias") is not None:
             return True
     return any(map(has_aliases, parts(schema)))
+
+
+def has_annotations(schema: Node) -> bool:
+    """True if a type below the root has metadata, which may change its JSON schema."""
+    return any(map(_has_metadata, parts(opened(schema)[1])))
+
+
+def _has_metadata(schema: Any) -> bool:
+    if isinstance(schema, dict) and cast("dict[str, Any]", schema).get("metadata"):
+        return True
+    return any(map(_has_metadata, parts(schema)))
 
 
 def parts(schema: Any) -> Iterator[Any]:
@@ -240,13 +264,16 @@ class _Examination:
         if written is not None and self._is_written_differently(cast("Node", written), path):
             return
         if kind in _NEVER_JSON and not converted:
-            self._found.problems.append(Problem(path, _NEVER_JSON[kind]))
+            self._found.problems.append(Problem(path, _NEVER_JSON[kind], is_written=kind in _WRITTEN))
         elif kind in ("model", "dataclass"):
             self._model(node, path, converted=converted)
         elif kind in ("typed-dict", "named-tuple"):
             self.fields(node, path, converted=converted)
         elif kind in ("dict", "counter", "ordered-dict"):
             self._mapping(node, path, converted=converted)
+        elif kind == "call":  # a named tuple
+            for item in node["arguments_schema"].get("arguments_schema", ()):
+                self.value(item["schema"], (*path, item["name"]), converted=converted)
         else:
             before = kind in ("function-before", "function-wrap") and not _is_pydantics(node)
             self._parts(node, path, converted=converted or before)
@@ -256,7 +283,7 @@ class _Examination:
         name = getattr(function, "__name__", "")
         if name.startswith("_serialize_secret") and getattr(function, "__module__", "") == "pydantic.types":
             reason = "a secret is written as asterisks and would be lost; keep the text in a str field"
-            self._found.problems.append(Problem(path, reason))
+            self._found.problems.append(Problem(path, reason, is_written=False))
             return True
         return bool(written["type"] == "function-plain")
 
@@ -319,9 +346,9 @@ def _is_pydantics(node: Node) -> bool:
 def _lost(name: str, member: Node) -> str | None:
     """Return the reason why a field is not stored or cannot be read back, or None if it is."""
     if member.get("init_only"):
-        return "an InitVar is not stored" if member["schema"]["type"] != "default" else None
+        return "an InitVar is not written" if member["schema"]["type"] != "default" else None
     if member.get("serialization_exclude") and member["schema"]["type"] != "default":
-        return "a field with exclude=True is not stored, and has no default to be read back as"
+        return "a field with exclude=True is not written, and has no default to be read back as"
     written = member.get("serialization_alias", name)
     accepted: Any = member.get("validation_alias", name)
     paths: list[Any] = [accepted] if isinstance(accepted, str) else list(accepted)

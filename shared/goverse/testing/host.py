@@ -8,7 +8,7 @@ behave as in production. The node is imported by name when a host starts, becaus
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from types import TracebackType
@@ -342,7 +342,9 @@ def _key(namespace: str, target: type[Any], object_id: str) -> ObjectKey:
     return ObjectKey(namespace, TypeSpec.of(target).name, check_id(check_text("the object id", object_id)))
 
 
-def _check(classes: Iterable[type[Any]], timeout_s: float, process_hooks: object) -> None:
+def _check(classes: Sequence[type[Any]], timeout_s: float, process_hooks: object) -> None:
+    if not classes:
+        raise TypeError("the host has no object types; pass the classes that the test calls: ObjectHost(Cart, Order)")
     for each in classes:
         check_class(each)
     check_seconds("timeout_s", timeout_s)

@@ -201,7 +201,7 @@ async def test_create_and_delete_are_documented_only_if_allowed(client: httpx.As
     ):
         refused = _is(answer, 403, "access_denied")
         assert refused["setting"] == "objects.Event.create"
-        assert "class Event(Object, create='anyone')" in refused["detail"]
+        assert "add create='anyone' to the options of class Event" in refused["detail"]
     assert _is(await client.delete("/objects/Event/e"), 403, "access_denied")["setting"] == "objects.Event.delete"
     _is(await client.post("/objects/Event/e/call/count"), 404, "object_not_found")
 

@@ -98,7 +98,7 @@ async def test_deleting_is_for_other_objects_unless_the_class_says_otherwise() -
 
         assert refused.code == "access_denied"
         assert "requests from outside may not delete Account objects: delete is 'internal'" in refused.detail
-        assert "class Account(Object, delete='anyone')" in refused.detail
+        assert "add delete='anyone' to the options of class Account" in refused.detail
         assert "objects.Account.delete" in refused.detail
         assert refused.extra["setting"] == "objects.Account.delete"
         # an id that does not exist gets the same refusal, so the answer does not reveal which ids exist

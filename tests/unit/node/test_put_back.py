@@ -391,7 +391,7 @@ class Kinds(Object):
     async def hold(self) -> list[Any]:
         held = self.counted, self.ordered, self.data["itself"][1]["deep"]
         await PLACE.wait("holding")
-        return [dict(held[0]), list(held[1].items()), held[2]]
+        return [dict(held[0]), list(map(list, held[1].items())), held[2]]
 
     @call(readonly=True)
     def touch(self) -> None:

@@ -195,7 +195,7 @@ def version_without_migration() -> type[Any]:
         (nested_secret, "Odd.people.*.password", "keep the text in a str"),
         (tuple_keys, "Odd.board", "a list of pairs"),
         (enum_keys, "Odd.boards.*", "use str keys"),
-        (excluded, "Odd.password", "exclude=True is not stored"),
+        (excluded, "Odd.password", "exclude=True is not written"),
         (default_of_another_type, "Odd.hit", "'a' does not fit its type"),
         (default_beyond_its_bounds, "Odd.hit", "greater than or equal to 1"),
         (classmethod_over_call, "Odd.hit", "classmethod"),

@@ -247,7 +247,7 @@ MISTAKES = {
     "unannotated override": Mistake(unannotated_override, "Odd.hit:", "by: int"),
     "no self": Mistake(without_self, "Odd.hit ", "make self its first parameter"),
     "argument for self": Mistake(argument_in_place_of_self, "Odd.hit ", "make self its first parameter"),
-    "call on property": Mistake(call_on_a_property, "Odd.hit:", "@call goes on a method"),
+    "call on property": Mistake(call_on_a_property, "Odd.hit:", "@call goes directly on a function"),
     "call on classmethod": Mistake(call_on_a_classmethod, "Odd.hit:", "@call goes on a method"),
     "raises: a name": Mistake(with_options(raises="sold_out"), "Odd.hit:", "'sold_out' is not an exception class"),
     "raises: an instance": Mistake(with_options(raises=(Full(),)), "Odd.hit:", "is not an exception class"),
@@ -352,3 +352,17 @@ def test_raises_takes_one_class_and_any_collection_of_classes(errors: Any) -> No
         def enter(self) -> None: ...
 
     assert TypeSpec.of(Hall).methods["enter"].raises == (Full,)
+
+
+@pytest.mark.parametrize(("mark", "name"), [(call, "@call"), (handler, "@handler")])
+def test_an_option_without_its_name_is_refused(mark: Any, name: str) -> None:
+    with pytest.raises(DefinitionError, match=rf"{name}\(True\): the options of {name} are keywords"):
+        mark(True)
+
+
+def test_a_default_that_does_not_fit_is_refused_without_the_words_for_a_call() -> None:
+    class Odd(Object):
+        x: int = "a"  # type: ignore[assignment]
+
+    with pytest.raises(DefinitionError, match=r"or declare the type of the value\.$"):
+        TypeSpec.of(Odd)

@@ -332,3 +332,8 @@ async def test_a_host_that_is_not_running_raises_an_error() -> None:
     with pytest.raises(ObjectNotFound):
         await host.acting_as(Purse, "bob").delete(Purse, "ann")
     await host.stop()
+
+
+def test_a_host_without_types_is_refused() -> None:
+    with pytest.raises(TypeError, match="the host has no object types; pass the classes that the test calls"):
+        ObjectHost()
