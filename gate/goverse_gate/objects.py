@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final
 
 from goverse.errors import (
@@ -17,6 +17,7 @@ from goverse.errors import (
     GoverseError,
     MalformedRequest,
     Overloaded,
+    RequestError,
     UnknownPath,
     UnsupportedTransferEncoding,
 )
@@ -139,7 +140,17 @@ class Objects:
             return self.operations.on_object(exchange, self.routes.type(segments[0]), segments[1])
         if depth == 1:
             return self.operations.on_type(exchange, self.routes.type(segments[0]))
-        raise UnknownPath(f"path not found: {shown(exchange.raw_path)}")
+        raise UnknownPath(f"path not found: {shown(exchange.raw_path)}{self._call_path(segments)}")
+
+    def _call_path(self, segments: Sequence[bytes]) -> str:
+        """Return a hint for a path that lacks ``/call/`` before the name of a method; empty for other paths."""
+        if len(segments) != 3:
+            return ""
+        try:
+            self.routes.type(segments[0]).method(segments[2])
+        except RequestError:
+            return ""
+        return f"; did you mean {shown(b'/objects/%s/%s/call/%s' % tuple(segments))}?"
 
     # --- shared with the fast path ------------------------------------------------------------------------------
 

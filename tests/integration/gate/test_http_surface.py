@@ -100,6 +100,12 @@ async def test_errors_for_unknown_names_list_the_known_ones(gate: Serving) -> No
     is_problem(await gate.client.get("/objects"), 404, "unknown_path")
 
 
+async def test_a_call_without_its_segment_is_told_the_path(gate: Serving) -> None:
+    wrong = is_problem(await gate.client.post(f"{C1}/increment"), 404, "unknown_path")["detail"]
+    assert wrong.endswith(f"; did you mean '{C1}/call/increment'?")
+    assert "did you mean" not in is_problem(await gate.client.post(f"{C1}/other"), 404, "unknown_path")["detail"]
+
+
 async def test_the_headers_reach_the_object(gate: Serving) -> None:
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     headers = {
