@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -176,6 +176,10 @@ def _without_passwords(value: Any) -> Any:
     return hide_passwords(value) if isinstance(value, str) else value
 
 
+_PART_MIN: Final = 6  # a shorter part of a name says little
+_NEAREST_MAX: Final = 3
+
+
 def _unknown(model: type[BaseSettings], path: SettingPath, origin: str) -> str:
     """Return the message for an unknown name, with the nearest known one in the same spelling."""
     known = {setting.path: setting for setting in known_settings(model)}
@@ -197,9 +201,12 @@ def _unknown(model: type[BaseSettings], path: SettingPath, origin: str) -> str:
         rest = f"did you mean {nearest[0]}?" if nearest else f"known sections: {', '.join(sections(model))}"
         return f"unknown section; {rest}"
     siblings = [name for name in known if name.partition(".")[0] == dotted.partition(".")[0]]
+    last = dotted.partition(".")[2]
+    longer = [name for name in siblings if len(last) >= _PART_MIN and last in name]
     nearest = get_close_matches(dotted, siblings, 1, 0.7) or get_close_matches(dotted, known, 1, 0.6)
+    nearest = list(dict.fromkeys([*nearest, *longer]))[:_NEAREST_MAX]
     return "unknown setting; " + (
-        f"did you mean {nearest[0]}?" if nearest else f"known settings: {', '.join(siblings)}"
+        f"did you mean {' or '.join(nearest)}?" if nearest else f"known settings: {', '.join(siblings)}"
     )
 
 

@@ -440,3 +440,13 @@ def test_an_invalid_setting_of_an_object_type_is_reported_with_its_origin(tmp_pa
         load_settings(config=file, environ={})
     assert told in refused.value.detail
     assert f"{file}, line " in refused.value.detail
+
+
+def test_an_unknown_setting_names_every_setting_that_contains_it(tmp_path: Path) -> None:
+    file = tmp_path / "goverse.yaml"
+    file.write_text("node:\n  call_timeout_s: 5\n")
+
+    with pytest.raises(ConfigError) as refused:
+        load_settings(config=file, environ={})
+
+    assert "did you mean node.call_timeout_s_max or node.default_call_timeout_s?" in refused.value.detail
