@@ -88,7 +88,10 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(message[:1].lower() + message[1:], hint=hint, exit_code=ExitCode.USAGE)
     if isinstance(error, GoverseError):
         document = {"code": error.code, "detail": error.detail, **error.extra}
-        return Failure(error.detail, exit_code=_exit_code(error), document=document)
+        hint = (
+            "stop that process, or choose another directory with --data-dir" if isinstance(error, StoreLocked) else ""
+        )
+        return Failure(error.detail, hint=hint, exit_code=_exit_code(error), document=document)
     if isinstance(error, BrokenPipeError):
         return Failure("the reader of the output closed the pipe")
     if isinstance(error, OSError):

@@ -83,10 +83,12 @@ async def serve(
     listener: socket.socket,
     started: Callable[[Running], None],
     stop: asyncio.Event,
+    supervisor: int | None = None,
 ) -> None:
     """Serve what ``prepared`` returned on ``listener`` until ``stop`` is set.
 
-    ``started`` is called as soon as the server accepts requests.
+    ``started`` is called as soon as the server accepts requests. ``supervisor`` is the process that would start
+    this one again, and has to be stopped with it.
 
     Raises:
         ConfigError: an option is invalid.
@@ -96,7 +98,7 @@ async def serve(
     values = settings.values
     keep_within(values)
     async with AsyncExitStack() as undo:
-        store = await _open_store(values, undo)
+        store = await _open_store(values, undo, supervisor)
         stopped = asyncio.create_task(stop.wait())
         undo.callback(stopped.cancel)
         if not await start_hooks(application, values, undo, stopped):
@@ -124,7 +126,7 @@ def api_document(registry: Registry) -> dict[str, Any]:
     return create_app(Node(registry, MemoryStore()), describe(registry), GateOptions(release=release())).openapi()
 
 
-async def _open_store(values: Settings, undo: AsyncExitStack) -> WalStore:
+async def _open_store(values: Settings, undo: AsyncExitStack, supervisor: int | None) -> WalStore:
     wal, node = values.wal, values.node
     store = WalStore(
         wal.data_dir,
@@ -132,6 +134,7 @@ async def _open_store(values: Settings, undo: AsyncExitStack) -> WalStore:
         segment_bytes=wal.segment_bytes,
         snapshot_bytes=wal.snapshot_bytes,
         snapshots_kept=wal.snapshots_kept,
+        process=supervisor,
     )
     await store.open()
     undo.push_async_callback(store.close)

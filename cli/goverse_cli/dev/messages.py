@@ -22,3 +22,4 @@ class Report(NamedTuple):
     files: list[str] = []  # imported modules of the application's folder
     message: str = ""
     exit_code: int = 0
+    hint: str = ""

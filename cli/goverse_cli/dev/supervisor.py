@@ -167,7 +167,7 @@ class Supervisor:
             Failure: the failure ends the command.
         """
         if fatal and failure.state == "failed":
-            raise Failure(failure.message, exit_code=ExitCode(failure.exit_code))
+            raise Failure(failure.message, hint=failure.hint, exit_code=ExitCode(failure.exit_code))
         self._tried = True
         rest = "nothing is served" if self._current is None else "still serving the old code"
         first, _, traceback = failure.message.partition("\n")

@@ -56,7 +56,7 @@ def main() -> None:
         if failure.unforeseen:
             logger.exception("the server process failed")
         broken = failure.unforeseen or isinstance(error, ApplicationBroken | DefinitionError | StartFailed)
-        _report(channel, Report("broken" if broken else "failed", [], failure.message, failure.exit_code))
+        _report(channel, Report("broken" if broken else "failed", [], failure.message, failure.exit_code, failure.hint))
         sys.exit(failure.exit_code)
 
 
@@ -95,7 +95,7 @@ async def _serve(
             announce(running, settings.values, reloads=True)
         _report(channel, Report("serving"))
 
-    await serve(application, settings, listener=listener, started=started, stop=stop)
+    await serve(application, settings, listener=listener, started=started, stop=stop, supervisor=os.getppid())
 
 
 def _report(channel: socket.socket, report: Report) -> None:

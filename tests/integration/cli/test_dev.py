@@ -156,7 +156,8 @@ def test_a_data_directory_in_use_is_reported_with_a_remedy(tmp_path: Path, mode:
         ended = goverse("dev", "app.py", mode, "--port", "0", cwd=tmp_path)
 
         assert ended.returncode == 3
-        assert "\nerror: the data directory .goverse is in use by process" in ended.stderr
+        assert f"\nerror: the data directory .goverse is in use by process {server.pid}\n" in ended.stderr
+        assert "hint: stop that process, or choose another directory with --data-dir" in ended.stderr
         assert "Traceback" not in ended.stderr
         assert server.increment() == 1
 

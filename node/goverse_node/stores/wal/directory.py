@@ -96,8 +96,8 @@ class Lock:
     program. A lock that is taken is therefore tried again for ``LOCK_TIMEOUT_S``.
     """
 
-    def __init__(self, directory: DataDirectory) -> None:
-        """Take the lock.
+    def __init__(self, directory: DataDirectory, process: int | None = None) -> None:
+        """Take the lock for ``process``, the one to stop if another process needs the directory; default: this one.
 
         Raises:
             StoreLocked: another process holds it.
@@ -107,13 +107,12 @@ class Lock:
         try:
             _take(descriptor)
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(descriptor, f"{process or os.getpid()}\n".encode(), 0)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise StoreLocked(
-                f"the data directory {directory.root} is in use by process {holder}; "
-                "stop that process, or choose another directory",
+                f"the data directory {directory.root} is in use by process {holder}",
                 directory=str(directory.root),
                 pid=holder,
             ) from error

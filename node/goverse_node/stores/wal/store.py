@@ -66,6 +66,7 @@ class WalStore:
         on_batch: called on the event loop after each durable batch.
         make_origin: creates the identity of a new store.
         kept: limits on the memory of kept replies.
+        process: the process that the lock names, if stopping this process is not enough to free the directory.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class WalStore:
         on_batch: Callable[[BatchWritten], None] | None = None,
         make_origin: Callable[[], Origin] = new_origin,
         kept: KeptBounds | None = None,
+        process: int | None = None,
     ) -> None:
         """Create the store. The directory is not accessed before :meth:`open`."""
         self._directory = DataDirectory(directory)
@@ -92,6 +94,7 @@ class WalStore:
         self._on_batch = on_batch
         self._make_origin = make_origin
         self._kept = kept
+        self._process = process
         self._table = Table()
         self._stats = WalStats()
         self._lock: Lock | None = None
@@ -139,7 +142,7 @@ class WalStore:
             if not self._create:
                 raise DataDamaged(f"the data directory {root} is missing (offset 0)", file=str(root), offset=0)
             root.mkdir(parents=True, mode=0o700)
-        self._lock = Lock(self._directory)
+        self._lock = Lock(self._directory, self._process)
         return Recovery(
             self._directory,
             self._files,
