@@ -392,8 +392,10 @@ def invalid(key: ObjectKey, error: MethodFailed) -> StateInvalid:
     """Return the error for callers of an object whose state does not fit its class, with the possible remedies."""
     problems = error.extra.get("errors")
     where = f": {in_words(problems)}" if problems else ""
+    fact, _, advice = error.detail.partition("; ")
+    advice = f"{advice[:1].upper()}{advice[1:]}. " if advice else ""
     return StateInvalid(
-        f"{key} cannot be loaded: {error.detail}{where}. `goverse dump` shows the stored JSON. "
+        f"{key} cannot be loaded: {fact}{where}. {advice}`goverse dump` shows the stored JSON. "
         "Fix the class, or delete the object: DELETE works, without on_delete, if the type has delete='anyone'.",
         **error.extra,
     )
