@@ -26,8 +26,8 @@ class AccessRule(NamedTuple):
 class Registry:
     """The object types of one application, by name."""
 
-    def __init__(self, classes: Iterable[type[Any]]) -> None:
-        """Compile the classes.
+    def __init__(self, classes: Iterable[type[Any]], *, remedy: str = "") -> None:
+        """Compile the classes. ``remedy`` is the advice in the error for a type that is not among them.
 
         Raises:
             DefinitionError: a class breaks a rule of the object model, two classes have the same name, or two
@@ -42,6 +42,7 @@ class Registry:
         _check_codes(types.values())
         _warn_of_required_fields(types.values())
         self.types: Mapping[str, TypeSpec] = dict(sorted(types.items()))
+        self._remedy = f"; {remedy}" if remedy else ""
 
     def __iter__(self) -> Iterator[TypeSpec]:
         """Iterate over the types, ordered by name."""
@@ -55,8 +56,9 @@ class Registry:
         """
         spec = self.types.get(name)
         if spec is None:
-            hint = advice(name, self.types, f"this application has {_names(self.types)}")
-            raise UnknownType(f"unknown object type {name!r}; {hint}")
+            listing = f"this application has {_names(self.types)}"
+            hint = advice(name, self.types, listing)
+            raise UnknownType(f"unknown object type {name!r}; {hint}{self._remedy if hint == listing else ''}")
         return spec
 
     def method(self, type_name: str, name: str) -> MethodSpec:

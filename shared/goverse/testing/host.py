@@ -94,7 +94,7 @@ class ObjectHost:
             result_bytes_max=result_bytes_max,
             idempotency_retention_s=idempotency_retention_s,
         )
-        self._registry = Registry(classes)
+        self._registry = Registry(classes, remedy="pass each class that the test calls to the host")
         self._faults = Faults(self._registry)
         self._hooks = ProcessHooks.of(classes) if process_hooks else ProcessHooks()
         self._timeout_s, self._hook_timeout_s = timeout_s, hook_timeout_s

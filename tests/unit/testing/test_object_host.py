@@ -334,6 +334,19 @@ async def test_a_host_that_is_not_running_raises_an_error() -> None:
     await host.stop()
 
 
+async def test_a_type_that_was_not_passed_to_the_host_is_named_with_the_remedy() -> None:
+    class Passed(Object):
+        @call
+        async def reach(self) -> None:
+            await self.ref("Missing", "m").reach()
+
+    async with ObjectHost(Passed) as host:
+        with pytest.raises(MethodFailed) as failed:
+            await host.ref(Passed, "p").reach()
+
+    assert str(failed.value.__cause__).endswith("pass each class that the test calls to the host")
+
+
 def test_a_host_without_types_is_refused() -> None:
     with pytest.raises(TypeError, match="the host has no object types; pass the classes that the test calls"):
         ObjectHost()
