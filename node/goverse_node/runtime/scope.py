@@ -88,10 +88,11 @@ class CallingTurn(Protocol):
 def forgotten(unawaited: Iterable[tuple[str, Coroutine[Any, Any, Any]]]) -> str:
     """Return the names of the calls that were made but never run; calls that were cancelled are not among them."""
     made = [(name, call) for name, call in unawaited if getcoroutinestate(call) == CORO_CREATED]
-    scheduled = {task.get_coro() for task in asyncio.all_tasks()} if made else set()
-    for _, call in made:
-        if call not in scheduled:  # Python would warn about it when it is collected
-            call.close()
+    if made:
+        scheduled = {task.get_coro() for task in asyncio.all_tasks()}
+        for _, call in made:
+            if call not in scheduled:  # Python would warn about it when it is collected
+                call.close()
     return ", ".join(dict.fromkeys(name for name, _ in made))
 
 
