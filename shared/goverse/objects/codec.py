@@ -191,7 +191,9 @@ class Arguments:
         if error.error_count() == 1 and error.errors(include_url=False, include_input=False)[0]["type"] == (
             "json_invalid"
         ):
-            return MalformedRequest(f"the body is not JSON: {_foreign(body) or problems[0]['message']}")
+            invalid = problems[0]["message"].removeprefix("Invalid JSON: ")
+            found = _foreign(body) or f"{invalid}; check its quotes, commas and braces"
+            return MalformedRequest(f"the body is not JSON: {found}")
         try:
             _check_text(body)
         except MalformedRequest as malformed:

@@ -184,7 +184,7 @@ async def test_a_new_field_without_a_default_is_missing_in_an_old_object_and_the
                 {"path": "/tag", "message": "is missing"},
                 {"path": "/pin", "message": "is missing"},
             ]
-            assert "class Tagged; give tag, pin a default, or raise its state_version and add" in unfit.detail
+            assert ". Give tag, pin a default, or raise its state_version and add" in unfit.detail
 
 
 @pytest.mark.requirement("OBJ-4")
