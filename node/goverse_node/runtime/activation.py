@@ -52,7 +52,7 @@ from goverse.errors import (
     Unavailable,
     known,
 )
-from goverse.model.frames import Operation, Problem, Reply
+from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
 from goverse.objects.spec import MethodSpec, TypeSpec
@@ -402,8 +402,7 @@ class Activation:
         except GoverseError as error:
             self.gate.refuse_when_durable(self, call, error)
         except BaseException as error:
-            where = {"object": str(self.key), "method": request.method, "request_id": request.request_id}
-            self.gate.refuse_when_durable(self, call, unexpected(error, "the call could not start", where))
+            self.gate.refuse_when_durable(self, call, self._not_started(request, error))
 
     def _begin_create(self, call: Call) -> None:
         """Start the turn that creates the object; a create that describes the existing object is only answered."""
@@ -464,8 +463,7 @@ class Activation:
             call.refuse(error)
             return
         except BaseException as error:
-            where = {"object": str(self.key), "method": call.request.method, "request_id": call.request.request_id}
-            call.refuse(unexpected(error, "the call could not start", where))
+            call.refuse(self._not_started(call.request, error))
             return
         turn = Turn(self, CALL, call.request, method, call)
         turn.limit_to(self.host.now() + (method.timeout_s or self.host.options.call_timeout_s))
@@ -475,6 +473,11 @@ class Activation:
         turn.run(self.state.instance.object, arguments)
         if turn.task is not None:
             self.host.deadlines.track(turn)
+
+    def _not_started(self, request: Request, error: BaseException) -> GoverseError:
+        """Log what was raised before the turn of a request began, and return the error for the caller."""
+        where = {"object": str(self.key), "method": request.method, "request_id": request.request_id}
+        return unexpected(error, "the call could not start", where)
 
     # --- end of turns -------------------------------------------------------------------------------------------------
 
