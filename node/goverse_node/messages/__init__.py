@@ -1,0 +1,1 @@
+"""Reliable calls between objects: the rules of delivery, without IO."""

@@ -1,0 +1,213 @@
+"""The sender's side of a pair: which of its pending calls to deliver next, and what each answer means.
+
+A channel holds the unsettled calls from one object to another, in order. It delivers them in order, up to ``WINDOW`` at
+a time, and repeats from the first unanswered one after a failure (go-back-N). A call leaves the channel when its
+outcome is known, and each call has one outcome:
+
+    pending ──▶ on its way ──▶ settled: the receiver committed the call's receipt with its effect
+       ▲            │
+       └────────────┘           failed (an attempt), refused for now (no attempt), too early, lost
+       │
+       └──▶ void ──▶ on its way ──▶ settled: the receiver committed a receipt without effect
+
+    settled ──▶ removed: the sender committed the outcome
+
+Expiry, cancellation, skipping and giving up only mark a call as *void*. The receiver decides: if the call took effect
+before the void delivery arrived, its real outcome comes back instead. So a call that is reported as expired has not
+taken effect, and never will.
+
+After a failure only the head of the pair is delivered, because calls behind it would arrive too early. Each settled call
+doubles the number of deliveries again, up to ``WINDOW``.
+
+A settled call stays in the channel until its sender has committed the outcome. Until then a restart of the sender would
+deliver it again and ask for its outcome, so the receiver must keep that. ``Delivery.head`` tells the receiver up to
+where outcomes are committed, and settled calls take up room in the window.
+
+The channel knows no clock and does no IO. Times are milliseconds of the store's clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from itertools import islice
+
+from goverse_node.messages.receipts import WINDOW, Delivery
+
+
+class Void(Enum):
+    """The reason for which a call is settled without running it."""
+
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    DEAD = "dead"
+
+
+@dataclass(slots=True)
+class Pending:
+    """A call that is not settled yet.
+
+    Attributes:
+        number: its place in the order of the pair.
+        expires_ms: the time at which it becomes void if it has not been settled by then.
+        attempts_max: failed attempts after which it is given up.
+        attempts: attempts that have failed.
+        deliveries: deliveries that were made, failed or not.
+        void: the reason why it must not run any more, or None.
+        not_before_ms: the time of its next attempt.
+        on_its_way: True while a delivery of it has no answer.
+        settled: True once its outcome is known.
+    """
+
+    number: int
+    expires_ms: int
+    attempts_max: int
+    attempts: int = 0
+    deliveries: int = 0
+    void: Void | None = None
+    not_before_ms: int = 0
+    on_its_way: bool = False
+    settled: bool = False
+
+
+class Channel:
+    """The calls from one object to another whose outcomes the sender has not committed yet.
+
+    Attributes:
+        paused: True while an operator holds the pair.
+    """
+
+    def __init__(self) -> None:
+        self.paused = False
+        self._window = WINDOW
+        self._calls: deque[Pending] = deque()
+
+    def __len__(self) -> int:
+        """Return the number of calls in the channel."""
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[Pending]:
+        """Iterate over the calls, in order."""
+        return iter(self._calls)
+
+    def append(self, call: Pending) -> None:
+        """Add a call that was committed. Calls are added in the order of their numbers."""
+        assert not self._calls or call.number > self._calls[-1].number, "calls of a pair are added in order"
+        self._calls.append(call)
+
+    def due(self, now_ms: int) -> list[Delivery]:
+        """Return the deliveries to make now, in order, and note that they are on their way."""
+        found: list[Delivery] = []
+        if self.paused:
+            return found
+        prev = 0
+        for call in islice(self._calls, self._window):
+            if not call.on_its_way and not call.settled:
+                if call.void is None and call.expires_ms <= now_ms:
+                    self._make_void(call, Void.EXPIRED)
+                if call.not_before_ms > now_ms:
+                    break  # the calls behind it would arrive too early
+                found.append(self._deliver(call, prev))
+            if not call.settled or prev:
+                prev = call.number
+        return found
+
+    def next_ms(self) -> int | None:
+        """Return the time at which ``due`` has to be asked again although nothing happened, or None for never.
+
+        A time in the past means now. Only the window matters: later calls cannot be delivered before it moves.
+        """
+        if self.paused:
+            return None
+        for call in islice(self._calls, self._window):
+            if not call.on_its_way and not call.settled:
+                return call.not_before_ms
+        return None
+
+    def _deliver(self, call: Pending, prev: int) -> Delivery:
+        call.on_its_way = True
+        call.deliveries += 1
+        return Delivery(call.number, prev, self._calls[0].number, call.deliveries, void=call.void is not None)
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def settle(self, number: int) -> Pending | None:
+        """Note that the outcome of a call is known, and return the call; None if it was known before.
+
+        The caller commits the outcome and then calls ``remove``.
+        """
+        call = self._find(number)
+        if call is None or call.settled:
+            return None
+        call.settled = True
+        call.on_its_way = False
+        self._window = min(WINDOW, 2 * self._window)
+        return call
+
+    def remove(self, number: int) -> None:
+        """Remove a settled call: its sender has committed the outcome."""
+        call = self._find(number)
+        assert call is not None, "the call is in the channel until it is removed"
+        assert call.settled, "only a settled call is removed"
+        self._calls.remove(call)
+
+    def failed(self, delivery: Delivery, next_ms: int) -> Void | None:
+        """Note that an attempt ran and failed without effect. The next one is at ``next_ms``.
+
+        Returns:
+            ``Void.DEAD`` if it was the last attempt that the call is allowed, else None.
+        """
+        call = self._take_back(delivery, next_ms)
+        if call is None or call.void is not None:
+            return None
+        call.attempts += 1
+        if call.attempts < call.attempts_max:
+            return None
+        self._make_void(call, Void.DEAD)
+        return Void.DEAD
+
+    def refused(self, delivery: Delivery, next_ms: int) -> None:
+        """Note that the receiver did not take the delivery: it is overloaded or moving, or the call came too early.
+
+        This is not an attempt.
+        """
+        self._take_back(delivery, next_ms)
+
+    def give_up(self, number: int, reason: Void) -> bool:
+        """Make a call void. Return False if it is settled already, or void for another reason.
+
+        If a delivery is on its way, the void delivery follows when that has an answer.
+        """
+        call = self._find(number)
+        if call is None or call.settled or call.void is not None:
+            return False
+        self._make_void(call, reason)
+        return True
+
+    def lost(self) -> None:
+        """Deliver everything again: the process or the link that carried the deliveries has ended."""
+        self._window = 1
+        for call in self._calls:
+            call.on_its_way = False
+
+    def _find(self, number: int) -> Pending | None:
+        return next((call for call in self._calls if call.number == number), None)
+
+    def _take_back(self, delivery: Delivery, next_ms: int) -> Pending | None:
+        """Deliver a call and all later ones again, in order. Return None if the answer is to an older delivery."""
+        call = self._find(delivery.number)
+        if call is None or not call.on_its_way or call.deliveries != delivery.attempt:
+            return None
+        self._window = 1
+        call.not_before_ms = next_ms
+        for later in self._calls:
+            if later.number >= call.number:
+                later.on_its_way = False
+        return call
+
+    def _make_void(self, call: Pending, reason: Void) -> None:
+        call.void = reason
+        call.not_before_ms = 0
