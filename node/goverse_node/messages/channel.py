@@ -16,8 +16,8 @@ Expiry, cancellation, skipping and giving up only mark a call as *void*. The rec
 before the void delivery arrived, its real outcome comes back instead. So a call that is reported as expired has not
 taken effect, and never will.
 
-After a failure only the head of the pair is delivered, because calls behind it would arrive too early. Each settled call
-doubles the number of deliveries again, up to ``WINDOW``.
+After a failure only the head of the pair is delivered, because calls behind it would arrive too early. Each settled
+call doubles the number of deliveries again, up to ``WINDOW``.
 
 A settled call stays in the channel until its sender has committed the outcome. Until then a restart of the sender would
 deliver it again and ask for its outcome, so the receiver must keep that. ``Delivery.head`` tells the receiver up to
@@ -34,7 +34,8 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 
-from goverse_node.messages.receipts import WINDOW, Delivery
+from goverse.model.keys import ObjectKey
+from goverse.model.receipts import WINDOW, Delivery
 
 
 class Void(Enum):
@@ -52,6 +53,7 @@ class Pending:
 
     Attributes:
         number: its place in the order of the pair.
+        id: its id.
         expires_ms: the time at which it becomes void if it has not been settled by then.
         attempts_max: failed attempts after which it is given up.
         attempts: attempts that have failed.
@@ -71,16 +73,20 @@ class Pending:
     not_before_ms: int = 0
     on_its_way: bool = False
     settled: bool = False
+    id: str = ""
 
 
 class Channel:
     """The calls from one object to another whose outcomes the sender has not committed yet.
 
     Attributes:
+        sender: the object that sends them.
         paused: True while an operator holds the pair.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sender: ObjectKey) -> None:
+        """Create an empty channel."""
+        self.sender = sender
         self.paused = False
         self._window = WINDOW
         self._calls: deque[Pending] = deque()
@@ -110,7 +116,7 @@ class Channel:
                     self._make_void(call, Void.EXPIRED)
                 if call.not_before_ms > now_ms:
                     break  # the calls behind it would arrive too early
-                found.append(self._deliver(call, prev))
+                found.append(self._deliver(call, prev, now_ms))
             if not call.settled or prev:
                 prev = call.number
         return found
@@ -127,10 +133,11 @@ class Channel:
                 return call.not_before_ms
         return None
 
-    def _deliver(self, call: Pending, prev: int) -> Delivery:
+    def _deliver(self, call: Pending, prev: int, now_ms: int) -> Delivery:
         call.on_its_way = True
         call.deliveries += 1
-        return Delivery(call.number, prev, self._calls[0].number, call.deliveries, void=call.void is not None)
+        head, void = self._calls[0].number, call.void is not None
+        return Delivery(self.sender, call.number, prev, head, call.deliveries, void, call.id, now_ms)
 
     # --- answers ------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from goverse.limits import PROBLEM_DETAIL_BYTES_MAX
 from goverse.model.caller import ANONYMOUS, Caller
 from goverse.model.keys import ObjectKey
 from goverse.model.problem_bounds import bounded_members, bounded_text
+from goverse.model.receipts import Delivery
 
 MUST_EXIST: Final = -1
 """A value of ``Request.if_match``: the object must exist, at any version (``If-Match: *``)."""
@@ -52,6 +53,8 @@ class Request:
         fresh_key: the idempotency key was generated for this attempt, so no reply can be stored under it.
         reads_only: the call comes from a readonly turn, so only a readonly method may run.
         tracestate: the entries of tracing systems that belong to ``traceparent``, or empty.
+        delivery: set if the request delivers a reliable call (``goverse.model.receipts``). The reply says whether the
+            call is settled.
     """
 
     operation: Operation
@@ -69,6 +72,7 @@ class Request:
     fresh_key: bool = False
     reads_only: bool = False
     tracestate: str = ""
+    delivery: Delivery | None = None
 
 
 @dataclass(slots=True)
@@ -115,6 +119,9 @@ class Reply:
         created: True if the request created the object.
         replayed: True if the reply is the stored one of an earlier request with the same idempotency key.
         problem: the error, or None.
+        settled: the reply to a delivery of which the receiver has a durable receipt. It is the outcome of the call: a
+            result, a business error, or ``call_void`` if the call ended without running. The reply to any other
+            delivery is not an outcome, and the sender tries again.
     """
 
     body: bytes = b""
@@ -123,3 +130,4 @@ class Reply:
     created: bool = False
     replayed: bool = False
     problem: Problem | None = None
+    settled: bool = False

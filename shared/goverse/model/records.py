@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from goverse.model.cause import Cause
+from goverse.model.effects import Effects
 from goverse.model.keys import ObjectKey
 
 ANCHOR_EVERY: Final = 64
@@ -60,7 +61,8 @@ class CommitRecord:
 
     Attributes:
         key: the object.
-        expected: the version that the object must have in the store; 0 if it must never have existed.
+        expected: the version that the object must have in the store; 0 if it must never have existed; ``ANY_VERSION``
+            (``goverse.model.effects``) for a record with nothing but effects that do not depend on the state.
         version: the version after the commit: ``expected + 1`` if the turn changed the object, else ``expected``.
         state: the new state as JSON in UTF-8; None deletes the object. Ignored if ``version == expected``.
         state_version: the class's ``state_version``.
@@ -69,13 +71,14 @@ class CommitRecord:
         reply: the reply to store under that key; None without a key.
         shard: the object's shard; ignored if ``epoch`` is 0.
         epoch: the epoch of the claim under which the turn ran, or 0 if no other process can write to the store. A
-            record that neither changes the object nor stores a reply only checks this epoch.
+            record that neither changes the object nor stores a reply nor has effects only checks this epoch.
         fresh_key: a router made the key for this attempt, so a reply can exist under it only if the call was sent
             again in the meantime.
         creation: digest of the creation arguments (16 bytes), empty for a creation without arguments, None if it is
             unknown or the object is deleted.
         cause: the call that ran the turn, in its stored form (``goverse.model.cause``), or None. It is kept with the
             change, so a record that does not change the object needs none.
+        effects: the effects on reliable calls, or None.
     """
 
     key: ObjectKey
@@ -91,6 +94,7 @@ class CommitRecord:
     fresh_key: bool = False
     creation: bytes | None = None
     cause: bytes | None = None
+    effects: Effects | None = None
 
     @property
     def changes_object(self) -> bool:

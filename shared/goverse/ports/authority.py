@@ -6,8 +6,8 @@ Rules that every implementation keeps:
    shard becomes durable, not even one whose commit had already started.
 2. A commit record whose epoch is not the newest one of its shard fails alone, with a fenced ``Conflict``. A store that
    several processes share also compares the owner, because a database that lost claims can issue an epoch twice.
-3. A record that neither changes its object nor stores a reply is only checked against the epoch. Its outcome is the
-   store's newest position.
+3. A record that neither changes its object nor stores a reply nor has effects is only checked against the epoch. Its
+   outcome is the store's newest position.
 """
 
 from __future__ import annotations
@@ -47,4 +47,4 @@ class Authority(Protocol):
 
 def is_check(record: CommitRecord) -> bool:
     """True if the record only has its epoch checked (rule 3)."""
-    return bool(record.epoch) and not record.changes_object and record.reply is None
+    return bool(record.epoch) and not record.changes_object and record.reply is None and record.effects is None

@@ -1,4 +1,4 @@
-"""A pair of objects over a link that delays, repeats, reorders and loses deliveries, and processes that end and restart.
+"""A pair of objects over a link that delays, repeats, reorders and loses deliveries, in processes that restart.
 
 The sender commits calls and keeps them until it has committed their outcome. The receiver commits receipts, together
 with the effects. Everything else is forgotten by a restart. ``run`` plays one seed and returns the record of it.
@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
+from goverse.model.keys import ObjectKey
+from goverse.model.receipts import Delivery, Receipt, Settlement, Verdict
 from goverse_node.messages.channel import Channel, Pending, Void
-from goverse_node.messages.receipts import Delivery, Receipt, Verdict
 
 FAR_MS = 10**9
+SENDER = ObjectKey("default", "Sender", "s")
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Rules:
 
 @dataclass
 class Record:
-    """What happened: the calls that took effect, in order, and the outcome of each call at the sender."""
+    """The course of events: the calls that took effect, in order, and the outcome of each call at the sender."""
 
     effects: list[int] = field(default_factory=list[int])
     outcomes: dict[int, str] = field(default_factory=dict[int, str])
@@ -60,12 +62,11 @@ class Receiver:
         outcome = "void" if delivery.void else "done"
         if not delivery.void:
             self.record.effects.append(delivery.number)
-        kept = {n: o for n, o in self.present.outcomes.items() if n >= delivery.head} | {
-            delivery.number: outcome.encode()
-        }
+        outcomes = {n: o for n, o in self.present.outcomes.items() if n >= delivery.head}
+        outcomes[delivery.number] = outcome.encode()
         if verdict is self.present.judge(delivery):
-            assert self.present.settled(delivery, outcome.encode()).outcomes == kept
-        self.present = Receipt(delivery.number, kept)
+            assert self.present.settled(Settlement(delivery, outcome.encode())).outcomes == outcomes
+        self.present = Receipt(delivery.number, outcomes)
         if self.rules.receipt_with_effect or self.chance.random() < 0.5:
             self.durable = self.present
         return outcome
@@ -76,7 +77,7 @@ class Pair:
         self.chance = Random(seed)
         self.rules, self.record = rules, Record()
         self.receiver = Receiver(rules, self.record, self.chance)
-        self.channel = Channel()
+        self.channel = Channel(SENDER)
         self.durable: dict[int, Pending] = {}
         self.link: list[Delivery] = []
         self.answers: list[tuple[Delivery, str]] = []
@@ -138,7 +139,7 @@ class Pair:
         self.link = [each for each in self.link if self.chance.random() < 0.5]
         self.answers.clear()
         self.uncommitted.clear()
-        self.channel = Channel()
+        self.channel = Channel(SENDER)
         for number, old in sorted(self.durable.items()):
             self.durable[number] = Pending(number, old.expires_ms, old.attempts_max, old.attempts, void=old.void)
             self.channel.append(self.durable[number])

@@ -1,0 +1,78 @@
+"""The outbox: the durable part of reliable calls, in the same store as the objects.
+
+Rules that every implementation keeps (``goverse.testing.outbox_contract`` checks them on each):
+
+1. The effects of a record become durable with the record, or not at all. A record that only has effects is written like
+   any other: it is no mere check of the epoch.
+2. A record that settles a delivery fails alone, with ``Conflict``, unless the delivery is next after the receipt that
+   the store holds for the pair. Two settlements of one pair in one batch count in order.
+3. A record that expects ``ANY_VERSION`` fits every version, also of an object that does not exist, and changes none.
+4. A call that a record sends has the number ``number_of(commit_seq, place in the record)``. It stays in the outbox
+   until a record of the same object removes it.
+5. Receipts and outboxes outlive the deletion of their objects.
+6. A finished call can be read until its ``expires_ms``, and disappears some time after that.
+7. ``pending``, ``receipt`` and ``finished`` return durable data only.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, Protocol
+
+from goverse.model.effects import CallState, FinishedCall, PendingCall
+from goverse.model.keys import ObjectKey
+from goverse.model.receipts import Receipt
+
+
+class CallFilter(NamedTuple):
+    """A selection of calls. A member that is None selects everything.
+
+    Attributes:
+        namespace: the namespace of the senders.
+        type: the type of the receivers.
+        sender, receiver: one object.
+        states: states of finished calls.
+        finished_before_ms: only calls that ended before this time.
+    """
+
+    namespace: str | None = None
+    type: str | None = None
+    sender: ObjectKey | None = None
+    receiver: ObjectKey | None = None
+    states: frozenset[CallState] | None = None
+    finished_before_ms: int | None = None
+
+
+class Outbox(Protocol):
+    """Pending calls, receipts and finished calls."""
+
+    async def pending(self, shards: Collection[int], *, after: int = 0, limit: int) -> Sequence[PendingCall]:
+        """Return up to ``limit`` pending calls of senders in ``shards``, sorted by their numbers, all above ``after``.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        ...
+
+    def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Receipt | Future[Receipt]:
+        """Return the receipt of a pair, an empty one if there is none; directly if in memory, else as a future."""
+        ...
+
+    async def finished(
+        self, where: CallFilter, *, after: tuple[int, str] | None = None, limit: int
+    ) -> Sequence[FinishedCall]:
+        """Return up to ``limit`` kept ends of calls, the newest first, after the place ``(finished_ms, id)``.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        ...
+
+    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
+        """Return the kept end of the call with this id, the newest if several senders used the id."""
+        ...
+
+    async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
+        """Remove up to ``limit`` kept ends of calls, the oldest first, and return how many were removed."""
+        ...
