@@ -10,6 +10,8 @@ import pytest
 
 from goverse.ports.clock import ManualClock
 from goverse.testing.authority_contract import AuthorityContract, AuthorityStore
+from goverse.testing.outbox_contract import FencedOutboxContract, FencedOutboxStore, OutboxContract
+from goverse.testing.outbox_harness import OutboxStore
 from goverse.testing.store_contract import StoreContract
 from goverse.testing.store_harness import CompleteStore
 from goverse_node.stores.memory import MemoryStore
@@ -30,6 +32,18 @@ class TestMemoryStore(StoreContract):
 @pytest.mark.requirement("CLU-2", "DUR-5")
 class TestAuthorityOfTheMemoryStore(AuthorityContract):
     def make_authority(self) -> AuthorityStore:
+        return MemoryStore()
+
+
+@pytest.mark.requirement("DUR-5")
+class TestOutboxOfTheMemoryStore(OutboxContract):
+    def make_store(self) -> OutboxStore:
+        return MemoryStore(clock=self.clock)
+
+
+@pytest.mark.requirement("CLU-2", "DUR-5")
+class TestFencedOutboxOfTheMemoryStore(FencedOutboxContract):
+    def make_authority(self) -> FencedOutboxStore:
         return MemoryStore()
 
 

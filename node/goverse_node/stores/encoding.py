@@ -33,6 +33,14 @@ COMMIT: Final = 1
 """Record type: the commit of a turn. In a snapshot: the part of it that is still needed."""
 FLOOR: Final = 2
 """Record type, in snapshots only: the highest version of the forgotten tombstones of a type."""
+EFFECTS: Final = 3
+"""Record type, in the log only: a COMMIT record with effects (``goverse_node.stores.outbox_encoding``)."""
+PENDING: Final = 4
+MARK: Final = 5
+RECEIPT: Final = 6
+OUTCOME: Final = 7
+FINISHED: Final = 8
+"""Record types, in snapshots and inside of EFFECTS records: see ``goverse_node.stores.outbox_encoding``."""
 
 OBJECT: Final = 1
 """Flag: the record writes the object. Without it, the record only keeps a reply."""
@@ -236,9 +244,15 @@ def object_flags(state: bytes | None, creation: bytes | None) -> int:
     return OBJECT | ALIVE | (DIGEST if creation else PLAIN)
 
 
+def names_end(body: bytes) -> int:
+    """Return the offset at which the names of a record end."""
+    end: int = STATE_AT + sum(FULL.unpack_from(body)[1:7])
+    return end
+
+
 def without_trail(body: bytes) -> bytes:
-    """Return a record without its trail."""
-    return body[: STATE_AT + sum(FULL.unpack_from(body)[1:7])]
+    """Return a COMMIT record without its trail."""
+    return body[: names_end(body)]
 
 
 def _links(blob: bytes, flags: int) -> tuple[int, int]:

@@ -7,13 +7,15 @@ far behind gets ``CursorExpired``, as it would from a store whose log was trimme
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
 from goverse.errors import CursorExpired, StoreFailed, Unavailable
 from goverse.limits import TOMBSTONE_RETENTION_S
+from goverse.model.effects import FinishedCall, PendingCall
 from goverse.model.keys import ObjectKey
+from goverse.model.receipts import Receipt
 from goverse.model.records import (
     Change,
     ChangeFilter,
@@ -26,10 +28,12 @@ from goverse.model.records import (
 )
 from goverse.ports.authority import Holding, is_check
 from goverse.ports.clock import Clock, SystemClock
+from goverse.ports.outbox import CallFilter
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores.encoding import change_of
 from goverse_node.stores.hash_ranges import within
 from goverse_node.stores.kept import KeptBounds
+from goverse_node.stores.outbox_encoding import plain
 from goverse_node.stores.running_time import RunningTime
 from goverse_node.stores.table import SWEEP_PER_RECORD, Table
 
@@ -88,12 +92,43 @@ class MemoryStore:
             if isinstance(outcome, int):
                 self._seq, body = outcome, next(bodies)
                 if record.changes_object:
-                    self._note(outcome, body)
+                    self._note(outcome, plain(body))
         limit = SWEEP_PER_RECORD * len(batch) + SWEEP_PER_RECORD
         self._table.sweep(now_ms, limit, wall_ms=self._clock.wall_ms())
         outcomes = iter(staged)
         checked = iter([self._seq if is_check(record) else next(outcomes) for record in held])
         return [self._fence(record) if self._is_fenced(record) else next(checked) for record in batch]
+
+    # --- Outbox ---------------------------------------------------------------------------------------------
+
+    async def pending(self, shards: Collection[int], *, after: int = 0, limit: int) -> Sequence[PendingCall]:
+        """Return up to ``limit`` pending calls of senders in ``shards`` with numbers above ``after``, in order."""
+        return self._table.outbox.pending(shards, after=after, limit=limit)
+
+    def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Receipt:
+        """Return the receipt of a pair."""
+        return self._table.outbox.receipt(receiver, sender)
+
+    async def finished(
+        self, where: CallFilter, *, after: tuple[int, str] | None = None, limit: int
+    ) -> Sequence[FinishedCall]:
+        """Return up to ``limit`` finished calls that ``where`` selects, the newest first."""
+        return await self._table.outbox.finished(where, self._time.now_ms(), after=after, limit=limit)
+
+    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
+        """Return the newest finished call with this id."""
+        return self._table.outbox.finished_call(namespace, call_id, self._time.now_ms())
+
+    async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
+        """Remove up to ``limit`` finished calls that ``where`` selects, the oldest first. Returns their number."""
+        outbox = self._table.outbox
+        places = await outbox.selected(where, self._time.now_ms(), limit)
+        entries = outbox.forgetting(places, (self._seq, self._clock.wall_ms()))
+        for entry in entries:
+            outbox.put(entry)
+        return len(entries)
+
+    # --- sizes ----------------------------------------------------------------------------------------------
 
     @property
     def kept_bytes(self) -> int:

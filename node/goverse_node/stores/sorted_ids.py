@@ -65,6 +65,18 @@ class SortedIds:
             found.append(value)
         return found
 
+    def last(self, *, before: str | None, limit: int) -> list[str]:
+        """Return up to ``limit`` of the greatest ids, below ``before`` if it is given, in descending order."""
+        found: list[str] = []
+        first = len(self._chunks) - 1 if before is None else min(bisect_left(self._last, before), len(self._chunks) - 1)
+        for at in range(first, -1, -1):
+            chunk = self._chunks[at]
+            end = len(chunk) if before is None else bisect_left(chunk, before)
+            found += chunk[max(0, end - limit + len(found)) : end][::-1]
+            if len(found) >= limit:
+                break
+        return found
+
     def _from(self, prefix: str, after: str | None) -> Iterator[str]:
         if after is None or after < prefix:
             bound, bisect = prefix, bisect_left

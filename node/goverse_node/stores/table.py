@@ -14,11 +14,13 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from struct import Struct
 from typing import Final
 from zlib import crc32
 
 from goverse.limits import TOMBSTONE_RETENTION_S
+from goverse.model.effects import ANY_VERSION
 from goverse.model.keys import ObjectKey
 from goverse.model.records import ANCHOR_EVERY, CommitRecord, ObjectSummary, StoredObject, StoredReply
 from goverse.ports.store import CommitOutcome, Conflict
@@ -27,6 +29,7 @@ from goverse_node.stores.encoding import (
     COMMIT,
     CORE_AT,
     DIGEST,
+    FLOOR,
     FULL,
     OBJECT,
     PREFIX,
@@ -40,6 +43,8 @@ from goverse_node.stores.encoding import (
     standing_of,
 )
 from goverse_node.stores.kept import HEAVY_BYTES, REPLY_OVERHEAD_BYTES, KeptBounds, no_room
+from goverse_node.stores.outbox_encoding import with_entries
+from goverse_node.stores.outbox_table import OutboxTable, Refused
 from goverse_node.stores.type_table import TypeTable, make_reply_key, split_reply_key
 
 SWEEP_SPAN_MS: Final = 60_000
@@ -65,6 +70,7 @@ class Table:
     Attributes:
         kept_replies: the number of kept replies.
         kept_bytes: an estimate of the memory that they take.
+        outbox: pending calls, receipts and finished calls.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class Table:
         """Create an empty table. With ``bulk``, ids are sorted once, by :meth:`settle` after recovery."""
         self.kept_replies = 0
         self.kept_bytes = 0
+        self.outbox = OutboxTable()
         self._kept_bounds = kept or KeptBounds()
         self._type_tables: dict[tuple[str, str], TypeTable] = {}
         self._ordered = not bulk
@@ -173,7 +180,7 @@ class Table:
                 blob = type_table.objects.get(object_id)
                 present = (type_table.floor, 0, 0, 0) if blob is None else standing_of(blob)
             version, after = present[0], record.version
-            if record.expected != version or not version <= after <= version + 1:
+            if (record.expected != version or not version <= after <= version + 1) and not _fits_any(record):
                 outcomes.append(_stale(record, version))
                 continue
             idempotency_key, reply_key = record.idempotency_key, ""
@@ -183,10 +190,12 @@ class Table:
                 if reply_key in type_table.staged_replies or (held is not None and _read_u64(held)[0] > now_ms):
                     outcomes.append(Conflict(f"{record.key} already has a reply under this idempotency key"))
                     continue
+            take = self._take if record.effects is None else self._take_with_effects
             try:
-                pieces += self._take(record, type_table, present, seq, (reply_key, now_ms))
-            except (struct.error, UnicodeEncodeError) as error:
-                outcomes.append(Conflict(f"the record of {record.key} cannot be encoded: {error}"))
+                pieces += take(record, type_table, present, seq, (reply_key, now_ms))
+            except (struct.error, UnicodeEncodeError, Refused) as error:
+                reason = str(error) if isinstance(error, Refused) else f"cannot be encoded: {error}"
+                outcomes.append(Conflict(f"the record of {record.key} {reason}"))
                 continue
             outcomes.append(seq)
             seq += 1
@@ -212,8 +221,22 @@ class Table:
         size = len(body)
         return _pack_prefix(size, crc32(body, size)), body
 
+    def _take_with_effects(
+        self, record: CommitRecord, type_table: TypeTable, present: Standing, seq: int, kept: tuple[str, int]
+    ) -> tuple[bytes, bytes]:
+        if record.expected == ANY_VERSION:
+            record = replace(record, expected=present[0], version=present[0])
+        outbox = self.outbox
+        effects = outbox.encode(record, seq, kept[1])
+        _, body = self._take(record, type_table, present, seq, kept)
+        outbox.stage(effects)
+        body = with_entries(body, effects.entries)
+        return _pack_prefix(len(body), crc32(body, len(body))), body
+
     def apply_staged(self) -> None:
         """Make the staged batch visible."""
+        if self.outbox.staged:
+            self.outbox.apply_staged()
         for type_table, object_id, reply_key, body, object_end, reply_end in self._staged:
             if object_end:
                 type_table.put(object_id, body[CORE_AT:object_end])
@@ -228,6 +251,8 @@ class Table:
             type_table.staged.clear()
             type_table.staged_replies.clear()
         self._staged.clear()
+        if self.outbox.staged:
+            self.outbox.discard_staged()
 
     def _keep(self, type_table: TypeTable, object_id: str, reply_key: str, blob: bytes) -> None:
         replies, size = type_table.replies, len(blob)
@@ -262,8 +287,11 @@ class Table:
 
     @property
     def latest(self) -> tuple[int, int]:
-        """The time of the latest recovered reply, in running time and by the wall clock; zeros if there is none."""
-        return self._latest
+        """The time of the latest recovered reply or finished call, in running time and by the wall clock.
+
+        It is zeros if there is none.
+        """
+        return max(self._latest, self.outbox.latest)
 
     def replay(self, bodies: Sequence[bytes]) -> None:
         """Apply recovered records, in order.
@@ -272,6 +300,11 @@ class Table:
             ValueError: a record is malformed.
         """
         for body in bodies:
+            if body[0] > FLOOR:
+                commit = self.outbox.replay(body)
+                if commit is not None:
+                    self.replay((commit,))
+                continue
             what, namespace_len, type_len, id_len, key_len, state_len, kept_len, *core = _read_full(body)
             reply_at = STATE_AT + state_len
             names_at = reply_at + kept_len
@@ -318,6 +351,8 @@ class Table:
         The age of a tombstone is measured by the wall clock (``wall_ms``). A wrong clock can forget a tombstone too
         early, which is harmless: the floor keeps versions from going back.
         """
+        if self.outbox.keeps_ends:
+            self.outbox.sweep(now_ms, limit)
         if self._expired:
             self._drop_expired(now_ms, limit)
         elif now_ms - self._swept_ms >= SWEEP_SPAN_MS or now_ms < self._swept_ms:
@@ -340,6 +375,10 @@ class Table:
             limit -= len(chunk)
             if not reply_keys:
                 self._expired.popleft()
+
+
+def _fits_any(record: CommitRecord) -> bool:
+    return record.effects is not None and record.expected == record.version == ANY_VERSION
 
 
 def _stale(record: CommitRecord, version: int) -> Conflict:

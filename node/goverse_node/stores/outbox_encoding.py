@@ -1,0 +1,283 @@
+"""Encoding of the effects of a record on reliable calls.
+
+A record with effects has the type EFFECTS. It has the form of a COMMIT record, with a section between the names and the
+trail: the length of the section (4 bytes), and then one *entry* for each effect, after its length (4 bytes). The type
+is a new one, so a release that knows no effects refuses the record as newer.
+
+An entry is a record itself, of the same form: head, core, a value in the place of the state, a *sub-name* in the place
+of the reply, and the names of an object. The log has entries inside of EFFECTS records; a snapshot has the ones that
+are still needed, each as a record of its own:
+
+    type      object    sub-name                      value
+    PENDING   sender    "p", number, 0                shard, encoded call; without the flag ALIVE: it was removed
+    MARK      sender    "p", number, 1                attempts, reason
+    RECEIPT   receiver  "r", names of the sender, 0   last settled number, lowest number whose outcome is kept
+    OUTCOME   receiver  ... the same, 1, number       the outcome
+    FINISHED  sender    "f", id of the call           times, state, attempts, encoded call, outcome; without the flag
+                                                      ALIVE: it was forgotten
+
+Numbers in a sub-name are big endian, so the sub-names of a mark and an outcome follow those of their call and receipt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from struct import Struct
+from typing import Final, get_args
+
+from goverse.model.effects import CallState, FinishedCall, Mark, PendingCall, SentCall, decode_call, encode_call
+from goverse.model.keys import ObjectKey
+from goverse.model.receipts import Receipt
+from goverse_node.stores.encoding import (
+    ALIVE,
+    COMMIT,
+    EFFECTS,
+    FINISHED,
+    FULL,
+    MARK,
+    OUTCOME,
+    PENDING,
+    RECEIPT,
+    STATE_AT,
+    names_end,
+)
+
+U32: Final = Struct("<I")
+NUMBER: Final = Struct(">Q")
+RECEIPT_VALUE: Final = Struct("<QQ")
+"""The last number, and the lowest number whose outcome is kept."""
+_OWNER: Final = Struct("<BBH")
+_SENDER: Final = Struct(">HHH")
+_FINISHED: Final = Struct("<QQQQIBI")
+"""Expiry and time of keeping in running time, end and expiry by the wall clock, attempts, state, length of the call."""
+
+_STATES: Final[Sequence[CallState]] = get_args(CallState)
+
+Place = tuple[int, int]
+"""The position of the record that an entry belongs to, and its wall-clock time."""
+
+
+def with_entries(body: bytes, entries: Sequence[bytes]) -> bytes:
+    """Return a COMMIT record as an EFFECTS record with ``entries``."""
+    at = names_end(body)
+    section = b"".join(piece for entry in entries for piece in (U32.pack(len(entry)), entry))
+    return b"".join((bytes((EFFECTS,)), body[1:at], U32.pack(len(section)), section, body[at:]))
+
+
+def parted(body: bytes) -> tuple[bytes, list[bytes]]:
+    """Return an EFFECTS record as a COMMIT record and its entries.
+
+    Raises:
+        ValueError: the lengths are inconsistent.
+    """
+    at = names_end(body)
+    begin = at + U32.size
+    end = begin + U32.unpack_from(body, at)[0] if begin <= len(body) else len(body) + 1
+    if end > len(body):
+        raise ValueError("the effects in the record are longer than the record")
+    return b"".join((bytes((COMMIT,)), body[1:at], body[end:])), list(_entries(body, begin, end))
+
+
+def _entries(body: bytes, at: int, end: int) -> Iterator[bytes]:
+    while at < end:
+        begin = at + U32.size
+        at = begin + U32.unpack_from(body, at)[0] if begin <= end else end + 1
+        if at > end or at - begin < STATE_AT:
+            raise ValueError("an effect in the record has a wrong length")
+        entry = body[begin:at]
+        if names_end(entry) != len(entry):
+            raise ValueError("the lengths in an effect do not match its size")
+        yield entry
+
+
+def plain(body: bytes) -> bytes:
+    """Return a record without effects."""
+    return parted(body)[0] if body[0] == EFFECTS else body
+
+
+def _entry(what: int, key: ObjectKey, place: Place, parts: tuple[bytes, bytes], *, alive: bool = True) -> bytes:
+    names = [name.encode() for name in key]
+    sub_name, value = parts
+    lengths = (*map(len, names), 0, len(value), len(sub_name))
+    head = FULL.pack(what, *lengths, 0, *place, 0, ALIVE if alive else 0)
+    return b"".join((head, value, sub_name, *names))
+
+
+def key_of(entry: bytes) -> ObjectKey:
+    """Return the object of an entry."""
+    _, namespace_len, type_len, id_len, _, value_len, sub_len, *_ = FULL.unpack_from(entry)
+    at = STATE_AT + value_len + sub_len
+    type_at = at + namespace_len
+    id_at = type_at + type_len
+    return ObjectKey(entry[at:type_at].decode(), entry[type_at:id_at].decode(), entry[id_at : id_at + id_len].decode())
+
+
+def value_of(entry: bytes) -> bytes:
+    """Return the value of an entry."""
+    return entry[STATE_AT : STATE_AT + FULL.unpack_from(entry)[5]]
+
+
+def sub_name_of(entry: bytes) -> bytes:
+    """Return the sub-name of an entry."""
+    value_len, sub_len = FULL.unpack_from(entry)[5:7]
+    return entry[STATE_AT + value_len : STATE_AT + value_len + sub_len]
+
+
+def owner_of(entry: bytes) -> bytes:
+    """Return the lengths and the names of the object of an entry, as one byte string that no other object has."""
+    value_len, sub_len = FULL.unpack_from(entry)[5:7]
+    return entry[1 : 1 + _OWNER.size] + entry[STATE_AT + value_len + sub_len :]
+
+
+def owner_name(key: ObjectKey) -> bytes:
+    """Return the same as :func:`owner_of` for an object."""
+    names = [name.encode() for name in key]
+    return b"".join((_OWNER.pack(*map(len, names)), *names))
+
+
+def is_alive(entry: bytes) -> bool:
+    """True if an entry adds something, False if it removes it."""
+    return bool(entry[FULL.size - 1] & ALIVE)
+
+
+# --- pending calls --------------------------------------------------------------------------------------------------
+
+
+def _pending_name(number: int, part: bytes) -> bytes:
+    return b"p" + NUMBER.pack(number) + part
+
+
+def pending_entry(call: PendingCall, place: Place) -> bytes:
+    """Return the entry that adds a call to an outbox."""
+    value = U32.pack(call.shard) + encode_call(call.call)
+    return _entry(PENDING, call.sender, place, (_pending_name(call.number, b"\0"), value))
+
+
+def removed_entry(sender: ObjectKey, number: int, place: Place) -> bytes:
+    """Return the entry that removes a call from the outbox of ``sender``."""
+    return _entry(PENDING, sender, place, (_pending_name(number, b"\0"), b""), alive=False)
+
+
+def mark_entry(sender: ObjectKey, mark: Mark, place: Place) -> bytes:
+    """Return the entry of a mark on a call of ``sender``."""
+    value = U32.pack(mark.attempts) + mark.void.encode()
+    return _entry(MARK, sender, place, (_pending_name(mark.number, b"\1"), value))
+
+
+def number_in(entry: bytes) -> int:
+    """Return the number of the call that a PENDING or MARK entry is about."""
+    number: int = NUMBER.unpack_from(sub_name_of(entry), 1)[0]
+    return number
+
+
+def shard_in(entry: bytes) -> int:
+    """Return the shard in a PENDING entry."""
+    shard: int = U32.unpack_from(entry, STATE_AT)[0]
+    return shard
+
+
+def pending_call(entry: bytes, mark: bytes | None) -> PendingCall:
+    """Return the call of a PENDING entry, with the value of its MARK entry if it has one."""
+    value = value_of(entry)
+    found = PendingCall(number_in(entry), key_of(entry), shard_in(entry), decode_call(value[U32.size :]))
+    if mark is None:
+        return found
+    return found._replace(attempts=U32.unpack_from(mark)[0], void=mark[U32.size :].decode())
+
+
+# --- receipts -------------------------------------------------------------------------------------------------------
+
+
+def pair_name(sender: ObjectKey) -> bytes:
+    """Return the beginning of the sub-names of a receipt and its outcomes. No other sender's begins with it."""
+    names = [name.encode() for name in sender]
+    return b"".join((b"r", _SENDER.pack(*map(len, names)), *names))
+
+
+def receipt_entries(receiver: ObjectKey, sender: ObjectKey, after: Receipt, place: Place) -> list[bytes]:
+    """Return the entries of a settlement, after which the receipt is ``after``: the receipt, and the new outcome."""
+    name = pair_name(sender)
+    value = RECEIPT_VALUE.pack(after.last, min(after.outcomes, default=after.last))
+    outcome = outcome_entry(receiver, sender, after.last, after.outcomes[after.last], place)
+    return [_entry(RECEIPT, receiver, place, (name + b"\0", value)), outcome]
+
+
+def outcome_entry(receiver: ObjectKey, sender: ObjectKey, number: int, outcome: bytes, place: Place) -> bytes:
+    """Return the entry of one outcome of a receipt."""
+    return _entry(OUTCOME, receiver, place, (pair_name(sender) + b"\1" + NUMBER.pack(number), outcome))
+
+
+def pair_in(sub_name: bytes) -> bytes:
+    """Return the beginning of the sub-name of a RECEIPT or OUTCOME entry (``pair_name``)."""
+    return sub_name[: 1 + _SENDER.size + sum(_SENDER.unpack_from(sub_name, 1))]
+
+
+def sender_in(sub_name: bytes) -> ObjectKey:
+    """Return the sender in the sub-name of a RECEIPT or OUTCOME entry."""
+    namespace_len, type_len, id_len = _SENDER.unpack_from(sub_name, 1)
+    at = 1 + _SENDER.size
+    type_at = at + namespace_len
+    id_at = type_at + type_len
+    names = (sub_name[at:type_at], sub_name[type_at:id_at], sub_name[id_at : id_at + id_len])
+    return ObjectKey(*(name.decode() for name in names))
+
+
+def outcome_number(sub_name: bytes) -> int:
+    """Return the number in the sub-name of an OUTCOME entry."""
+    number: int = NUMBER.unpack_from(sub_name, len(sub_name) - NUMBER.size)[0]
+    return number
+
+
+def encode_receipt(last: int, low: int, outcomes: Mapping[int, bytes]) -> bytes:
+    """Return a receipt as the table keeps it."""
+    kept = (piece for number, each in outcomes.items() for piece in (RECEIPT_VALUE.pack(number, len(each)), each))
+    return b"".join((RECEIPT_VALUE.pack(last, low), *kept))
+
+
+def decode_receipt(stored: bytes) -> tuple[int, int, dict[int, bytes]]:
+    """Return the last number, the lowest number whose outcome is kept, and the outcomes."""
+    last, low = RECEIPT_VALUE.unpack_from(stored)
+    outcomes: dict[int, bytes] = {}
+    at = RECEIPT_VALUE.size
+    while at < len(stored):
+        number, size = RECEIPT_VALUE.unpack_from(stored, at)
+        at += RECEIPT_VALUE.size
+        outcomes[number] = stored[at : at + size]
+        at += size
+    return last, low, outcomes
+
+
+# --- finished calls -------------------------------------------------------------------------------------------------
+
+
+def finished_entry(end: FinishedCall, place: Place, now_ms: int) -> bytes:
+    """Return the entry of a kept end of a call. ``now_ms`` is the store's running time, by which it expires."""
+    call = encode_call(end.call)
+    times = (max(0, now_ms + end.expires_ms - place[1]), now_ms, end.finished_ms, end.expires_ms)
+    value = _FINISHED.pack(*times, end.attempts, _STATES.index(end.state), len(call)) + call + end.outcome
+    return _entry(FINISHED, end.sender, place, (b"f" + end.call.id.encode(), value))
+
+
+def forgotten_entry(sender: ObjectKey, call_id: str, place: Place) -> bytes:
+    """Return the entry that removes a kept end of a call."""
+    return _entry(FINISHED, sender, place, (b"f" + call_id.encode(), b""), alive=False)
+
+
+def end_name(entry: bytes) -> tuple[ObjectKey, str]:
+    """Return the sender and the id of the call of a FINISHED entry."""
+    return key_of(entry), sub_name_of(entry)[1:].decode()
+
+
+def finished_times(entry: bytes) -> tuple[int, int, int]:
+    """Return the expiry and the time of keeping of a FINISHED entry, in running time, and the end of the call."""
+    expires, kept, finished_ms, *_ = _FINISHED.unpack_from(entry, STATE_AT)
+    return expires, kept, finished_ms
+
+
+def finished_call(entry: bytes) -> FinishedCall:
+    """Return the kept end of a call from its entry."""
+    value = value_of(entry)
+    _, _, finished_ms, expires_ms, attempts, state, size = _FINISHED.unpack_from(value)
+    at = _FINISHED.size + size
+    call: SentCall = decode_call(value[_FINISHED.size : at])
+    return FinishedCall(call, key_of(entry), _STATES[state], value[at:], attempts, finished_ms, expires_ms)
