@@ -16,11 +16,13 @@ are still needed, each as a record of its own:
     FINISHED  sender    "f", id of the call           times, state, attempts, encoded call, outcome; without the flag
                                                       ALIVE: it was forgotten
 
-Numbers in a sub-name are big endian, so the sub-names of a mark and an outcome follow those of their call and receipt.
+Numbers have 12 bytes, because positions of PostgreSQL, which a dump can bring here, take up to 63 bits. They are big
+endian, so the sub-names of a mark and an outcome follow those of their call and receipt in their order.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
 from typing import Final, get_args
@@ -43,9 +45,7 @@ from goverse_node.stores.encoding import (
 )
 
 U32: Final = Struct("<I")
-NUMBER: Final = Struct(">Q")
-RECEIPT_VALUE: Final = Struct("<QQ")
-"""The last number, and the lowest number whose outcome is kept."""
+NUMBER_SIZE: Final = 12
 _OWNER: Final = Struct("<BBH")
 _SENDER: Final = Struct(">HHH")
 _FINISHED: Final = Struct("<QQQQIBI")
@@ -144,7 +144,7 @@ def is_alive(entry: bytes) -> bool:
 
 
 def _pending_name(number: int, part: bytes) -> bytes:
-    return b"p" + NUMBER.pack(number) + part
+    return b"p" + _number(number) + part
 
 
 def pending_entry(call: PendingCall, place: Place) -> bytes:
@@ -166,8 +166,7 @@ def mark_entry(sender: ObjectKey, mark: Mark, place: Place) -> bytes:
 
 def number_in(entry: bytes) -> int:
     """Return the number of the call that a PENDING or MARK entry is about."""
-    number: int = NUMBER.unpack_from(sub_name_of(entry), 1)[0]
-    return number
+    return int.from_bytes(sub_name_of(entry)[1 : 1 + NUMBER_SIZE])
 
 
 def shard_in(entry: bytes) -> int:
@@ -197,14 +196,14 @@ def pair_name(sender: ObjectKey) -> bytes:
 def receipt_entries(receiver: ObjectKey, sender: ObjectKey, after: Receipt, place: Place) -> list[bytes]:
     """Return the entries of a settlement, after which the receipt is ``after``: the receipt, and the new outcome."""
     name = pair_name(sender)
-    value = RECEIPT_VALUE.pack(after.last, min(after.outcomes, default=after.last))
+    value = _number(after.last) + _number(min(after.outcomes, default=after.last))
     outcome = outcome_entry(receiver, sender, after.last, after.outcomes[after.last], place)
     return [_entry(RECEIPT, receiver, place, (name + b"\0", value)), outcome]
 
 
 def outcome_entry(receiver: ObjectKey, sender: ObjectKey, number: int, outcome: bytes, place: Place) -> bytes:
     """Return the entry of one outcome of a receipt."""
-    return _entry(OUTCOME, receiver, place, (pair_name(sender) + b"\1" + NUMBER.pack(number), outcome))
+    return _entry(OUTCOME, receiver, place, (pair_name(sender) + b"\1" + _number(number), outcome))
 
 
 def pair_in(sub_name: bytes) -> bytes:
@@ -224,27 +223,41 @@ def sender_in(sub_name: bytes) -> ObjectKey:
 
 def outcome_number(sub_name: bytes) -> int:
     """Return the number in the sub-name of an OUTCOME entry."""
-    number: int = NUMBER.unpack_from(sub_name, len(sub_name) - NUMBER.size)[0]
-    return number
+    return int.from_bytes(sub_name[-NUMBER_SIZE:])
 
 
-def encode_receipt(last: int, low: int, outcomes: Mapping[int, bytes]) -> bytes:
-    """Return a receipt as the table keeps it."""
-    kept = (piece for number, each in outcomes.items() for piece in (RECEIPT_VALUE.pack(number, len(each)), each))
-    return b"".join((RECEIPT_VALUE.pack(last, low), *kept))
+def receipt_value(value: bytes) -> tuple[int, int]:
+    """Return the last number in a RECEIPT entry, and the lowest number whose outcome is kept."""
+    return int.from_bytes(value[:NUMBER_SIZE]), int.from_bytes(value[NUMBER_SIZE : 2 * NUMBER_SIZE])
 
 
-def decode_receipt(stored: bytes) -> tuple[int, int, dict[int, bytes]]:
-    """Return the last number, the lowest number whose outcome is kept, and the outcomes."""
-    last, low = RECEIPT_VALUE.unpack_from(stored)
+def begin_receipt(value: bytes, outcomes: Mapping[int, bytes]) -> bytes:
+    """Return a receipt as the table keeps it: the value of its entry, and the kept outcomes."""
+    return value[: 2 * NUMBER_SIZE] + b"".join(kept_outcome(number, each) for number, each in outcomes.items())
+
+
+def kept_outcome(number: int, outcome: bytes) -> bytes:
+    """Return an outcome as the table appends it to a receipt."""
+    return _number(number) + U32.pack(len(outcome)) + outcome
+
+
+def decode_receipt(stored: bytes) -> Receipt:
+    """Return a receipt that the table keeps."""
     outcomes: dict[int, bytes] = {}
-    at = RECEIPT_VALUE.size
+    at = 2 * NUMBER_SIZE
     while at < len(stored):
-        number, size = RECEIPT_VALUE.unpack_from(stored, at)
-        at += RECEIPT_VALUE.size
-        outcomes[number] = stored[at : at + size]
-        at += size
-    return last, low, outcomes
+        begin = at + NUMBER_SIZE + U32.size
+        end = begin + U32.unpack_from(stored, at + NUMBER_SIZE)[0]
+        outcomes[int.from_bytes(stored[at : at + NUMBER_SIZE])] = stored[begin:end]
+        at = end
+    return Receipt(int.from_bytes(stored[:NUMBER_SIZE]), outcomes)
+
+
+def _number(number: int) -> bytes:
+    try:
+        return number.to_bytes(NUMBER_SIZE)
+    except OverflowError as error:
+        raise struct.error(f"{number} is no number of a call") from error
 
 
 # --- finished calls -------------------------------------------------------------------------------------------------

@@ -89,8 +89,7 @@ class OutboxTable:
         stored = self._receipts.get(pair)
         if stored is None:
             return NO_RECEIPT
-        last, _, outcomes = entries_of.decode_receipt(stored)
-        return Receipt(last, outcomes)
+        return entries_of.decode_receipt(stored)
 
     async def finished(
         self, where: CallFilter, now_ms: int, *, after: tuple[int, str] | None, limit: int
@@ -243,15 +242,15 @@ class OutboxTable:
         pair = entries_of.owner_of(entry) + entries_of.pair_in(sub_name)
         stored = self._receipts.get(pair)
         if entry[0] == RECEIPT:
-            last, low = entries_of.RECEIPT_VALUE.unpack(value)
-            outcomes = entries_of.decode_receipt(stored)[2] if stored is not None else {}
+            _, low = entries_of.receipt_value(value)
+            outcomes = entries_of.decode_receipt(stored).outcomes if stored is not None else {}
             kept = {number: each for number, each in outcomes.items() if number >= low}
-            self._receipts[pair] = entries_of.encode_receipt(last, low, kept)
+            self._receipts[pair] = entries_of.begin_receipt(value, kept)
         elif stored is None:
             raise ValueError("an outcome has no receipt")
         else:
             number = entries_of.outcome_number(sub_name)
-            self._receipts[pair] = stored + entries_of.RECEIPT_VALUE.pack(number, len(value)) + value
+            self._receipts[pair] = stored + entries_of.kept_outcome(number, value)
 
     def _put_end(self, entry: bytes) -> None:
         self._ends.remove(*entries_of.end_name(entry))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from goverse.model.keys import ObjectKey
-from goverse.model.receipts import NO_RECEIPT, WINDOW, Receipt
+from goverse.model.receipts import NO_RECEIPT, WINDOW, Receipt, number_of
 from goverse.ports.store import Conflict
 from goverse.testing.outbox_harness import RECEIVER, SENDER, OutboxHarness, receipt, settles, settles_of
 from goverse.testing.store_harness import load, put, seqs_of
@@ -113,6 +113,16 @@ class ReceiptContract(OutboxHarness):
             try:
                 for at, (sender, receiver) in enumerate(pairs, 1):
                     assert await receipt(later, receiver, sender) == Receipt(at, {at: b"%d" % at})
+            finally:
+                await later.close()
+
+    async def test_numbers_may_have_more_than_64_bits(self) -> None:
+        async with self.opened() as store:
+            first, second = number_of((1 << 62) - 2, 3), number_of((1 << 62) - 1, 9_999)
+            await seqs_of(store, [settles(first), settles(second, prev=first, head=first)])
+            later = await self.restart(store)
+            try:
+                assert await receipt(later) == Receipt(second, {first: b"done", second: b"done"})
             finally:
                 await later.close()
 
