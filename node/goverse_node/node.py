@@ -39,6 +39,7 @@ from goverse_node.runtime.deadlines import Deadlines
 from goverse_node.runtime.group_commit import UNCHANGED, CommitPipeline
 from goverse_node.runtime.method_errors import unexpected
 from goverse_node.runtime.nested import NestedCalls
+from goverse_node.runtime.outgoing import NotDelivering, Outgoing
 from goverse_node.runtime.scope import violation
 from goverse_node.runtime.shard_counters import CountersByShard
 from goverse_node.runtime.stats import NodeStats
@@ -81,13 +82,15 @@ class Node:
         """Host the types of ``registry`` over ``store``. The caller opens the store first and closes it afterwards.
 
         ``memory`` returns the used share of the process's memory limit, 0 to 1; objects are passivated near 1.
-        Objects call each other through the link ``calls``; in a cluster the caller replaces it by a router.
+        Objects call each other through the link ``calls``; in a cluster the caller replaces it by a router. Reliable
+        calls are delivered by ``outgoing``, which the caller sets; until then, objects cannot send any.
         """
         self.registry, self.store = registry, store
         self.clock: Clock = clock or SystemClock()
         self.options = options or NodeOptions()
         self.shard_access = shard_access
         self.calls: Link = self
+        self.outgoing: Outgoing = NotDelivering()
         self.evacuation = Evacuation()
         self.stats, self.nested = NodeStats(), NestedCalls(registry)
         self.shard_counters = CountersByShard()

@@ -6,12 +6,13 @@ Each branch tells the caller what to do:
     ├── RequestError            fix the request; it fails again unless it is changed
     │   ├── MalformedRequest · InvalidArguments · TooLarge · AccessDenied · MethodNotAllowed
     │   ├── UnsupportedMediaType · UnsupportedTransferEncoding
-    │   └── UnknownPath · UnknownType · UnknownMethod · ObjectNotFound · CursorExpired
+    │   └── UnknownPath · UnknownType · UnknownMethod · ObjectNotFound · CursorExpired · CallForgotten
     ├── ConflictError           the object has changed or is in use; read it, then decide
     │   ├── IdempotencyKeyMismatch · IdempotencyInProgress · ObjectExists · VersionMismatch
-    │   └── Deadlock · ReentrancyConflict
+    │   ├── Deadlock · ReentrancyConflict
+    │   └── CallIdMismatch · CallVoid
     ├── TryAgain                the request is valid; retry it later with the same idempotency key
-    │   └── Overloaded · Unavailable · Moving · Draining · Timeout
+    │   └── Overloaded · Unavailable · Moving · Draining · OutOfOrder · Timeout
     ├── MethodFailed            the object's own code broke its contract
     │   ├── ReadonlyViolation   a readonly method changed its state, or called a method that is not readonly
     │   ├── StateInvalid        the stored state does not fit the class; a developer has to fix the class
@@ -161,6 +162,12 @@ class CursorExpired(RequestError):
     code = "cursor_expired"
 
 
+class CallForgotten(RequestError):
+    """The reliable call has ended, and its outcome is no longer kept."""
+
+    code = "call_forgotten"
+
+
 # --- read the object, then decide ------------------------------------------------------------------------------------
 
 
@@ -208,6 +215,18 @@ class ReentrancyConflict(ConflictError):
     retryable = True
 
 
+class CallIdMismatch(ConflictError):
+    """A pending reliable call of the same object has this id and other content."""
+
+    code = "call_id_mismatch"
+
+
+class CallVoid(ConflictError):
+    """The reliable call ended without running: it expired, or was cancelled, skipped or given up."""
+
+    code = "call_void"
+
+
 # --- try again -------------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +260,12 @@ class Draining(TryAgain):
     """The process is shutting down and accepts no new requests."""
 
     code = "draining"
+
+
+class OutOfOrder(TryAgain):
+    """A reliable call arrived before its predecessor was settled; its sender delivers it again."""
+
+    code = "out_of_order"
 
 
 class Timeout(TryAgain):

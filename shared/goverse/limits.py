@@ -25,6 +25,7 @@ PEER_NAME_BYTES_MAX: Final = 512  # id, incarnation, kind and release in a hands
 BODY_BYTES_MAX: Final = 1 * MIB
 RESULT_BYTES_MAX: Final = 4 * MIB
 STATE_BYTES_MAX: Final = 4 * MIB
+SENDS_BYTES_MAX: Final = 16 * MIB  # all reliable calls of one turn, which are one commit record: 10 000 of 1 KiB fit
 HEADERS_BYTES_MAX: Final = 64 * KIB  # the limit of uvicorn's parser
 BODY_READ_TIMEOUT_S: Final = 30.0  # a slow client occupies at most one body for this long
 BODIES_BYTES_MAX: Final = 256 * MIB  # all request bodies without a response yet
@@ -146,7 +147,8 @@ TIMEOUT_RETRY_AFTER_S: Final = 1  # Retry-After of a call that found no owner be
 ROUTER_KEY_RETENTION_S: Final = 900.0  # of keys made by a router; longer than any call
 
 assert STATE_BYTES_MAX >= BODY_BYTES_MAX
-assert WAL_SEGMENT_BYTES >= 2 * (STATE_BYTES_MAX + RESULT_BYTES_MAX)
+assert WAL_SEGMENT_BYTES >= 2 * (STATE_BYTES_MAX + RESULT_BYTES_MAX + SENDS_BYTES_MAX)
+assert SENDS_BYTES_MAX >= 2 * STATE_BYTES_MAX  # a call with the largest arguments can be sent, beside others
 assert CALL_TIMEOUT_S_MIN <= CALL_TIMEOUT_S <= CALL_TIMEOUT_S_MAX
 assert CREATE_TIMEOUT_S <= CALL_TIMEOUT_S
 assert TOMBSTONE_RETENTION_S >= IDEMPOTENCY_RETENTION_S

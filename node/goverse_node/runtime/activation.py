@@ -37,6 +37,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -54,7 +55,7 @@ from goverse.errors import (
 )
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
-from goverse.model.records import StoredObject
+from goverse.model.records import CommitRecord, StoredObject
 from goverse.objects.spec import MethodSpec, TypeSpec
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.deadlocks import closes_cycle
@@ -499,17 +500,18 @@ class Activation:
             self._failed(turn, failure)
         elif kind.reply is not None:
             assert call is not None
-            if self.gate.answer(self, call, kind.reply(body, state.instance), expected=before):
+            reply = kind.reply(body, state.instance)
+            if self.gate.answer(self, call, reply, expected=before, effects=turn.effects):
                 self.host.resized(self)
         else:
             self._go_on(turn, before)
         self.admit()
 
     def _go_on(self, turn: Turn, before: int) -> None:
-        """Commit the changes of a hook, then start the call that waited for it, or leave memory."""
+        """Commit the changes and effects of a hook, then start the call that waited for it, or leave memory."""
         call, instance = turn.call, self.state.instance
-        if instance.version != before:
-            self.gate.commit(self, None, Reply(version=instance.version), expected=before)
+        if instance.version != before or turn.effects:
+            self.gate.commit(self, None, Reply(version=instance.version), expected=before, effects=turn.effects)
             self.host.resized(self)
         if call is None:
             self.leave()
@@ -573,6 +575,8 @@ class Activation:
         if self.gate.tail is pending:
             self.gate.tail = None
         if error is None:
+            if pending.record.effects is not None:
+                self._report(pending.record, commit_seq)
             self.counters.committed_bytes += pending.size
             if self.phase is Phase.ACTIVE:  # before the answer, which may deliver the next call immediately
                 self.state.instance.commit_seq = commit_seq
@@ -583,6 +587,20 @@ class Activation:
         self.reset(error)
         if pending.call is not None:
             pending.call.refuse(error)  # after the reset: this may deliver the next call immediately
+
+    @property
+    def queued(self) -> Sequence[PendingCommit]:
+        """The commits with effects that are not durable yet, in order."""
+        return self.gate.queued or ()
+
+    def _report(self, record: CommitRecord, commit_seq: int) -> None:
+        """Report a durable record with effects to the service that delivers reliable calls."""
+        assert self.gate.queued, "records become durable in order"
+        self.gate.queued.popleft()
+        try:
+            self.host.outgoing.committed(record, commit_seq)
+        except Exception:  # the caller still gets its reply
+            logger.exception("error while noting the reliable calls of a commit", extra={"object": str(self.key)})
 
     def fenced(self) -> None:
         """Handle a commit that the store refused because another node has claimed the shard."""

@@ -12,12 +12,15 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from goverse.errors import Executed, GoverseError, StoreError, Unavailable, known
+from goverse.model.effects import Mark
 from goverse.model.frames import Reply
+from goverse.model.receipts import number_of
 from goverse.model.records import CommitRecord
 from goverse.ports.store import Conflict, Store
 from goverse_node.runtime.call import Call
@@ -68,6 +71,8 @@ class PendingCommit:
         self.size = _RECORD_OVERHEAD_BYTES + len(record.state or b"")
         if record.reply is not None:
             self.size += len(record.reply.reply)
+        if record.effects is not None:
+            self.size += record.effects.size
         self.waiters: list[CommitCallback] | None = None
 
     def settle(self, commit_seq: int, error: GoverseError | None) -> None:
@@ -87,6 +92,52 @@ class PendingCommit:
         if self.waiters is None:
             self.waiters = []
         self.waiters.append(waiter)
+
+
+class LateMark(NamedTuple):
+    """A mark on a call that a queued record sends. The call's number follows from the position of that record.
+
+    Attributes:
+        record: the record that sends the call.
+        part: the place of the call in that record.
+        mark: the mark, whose number is not used.
+    """
+
+    record: PendingCommit
+    part: int
+    mark: Mark
+
+
+class LateCommit(PendingCommit):
+    """A record with late marks. It is committed in a later batch than the records that its marks refer to."""
+
+    __slots__ = ("_unknown", "late_marks")
+
+    def __init__(
+        self, record: CommitRecord, owner: Owner, call: Call | None, reply: Reply, late_marks: Sequence[LateMark]
+    ) -> None:
+        super().__init__(record, owner, call, reply)
+        self.late_marks = tuple(late_marks)
+        self._unknown = len(self.late_marks)
+        for late in self.late_marks:
+            late.record.wait(self._resolver(late))
+
+    @property
+    def waits(self) -> bool:
+        """True while a record that it refers to is not durable. If that fails, this record fails with its owner."""
+        return self._unknown > 0
+
+    def _resolver(self, late: LateMark) -> CommitCallback:
+        """Return the callback that gives a mark its number."""
+
+        def settled(commit_seq: int, error: GoverseError | None) -> None:
+            self._unknown -= 1
+            effects = self.record.effects
+            if error is None and effects is not None:
+                mark = late.mark._replace(number=number_of(commit_seq, late.part))
+                self.record = replace(self.record, effects=replace(effects, marks=(*effects.marks, mark)))
+
+        return settled
 
 
 class CommitPipeline:
@@ -183,6 +234,8 @@ class CommitPipeline:
                 self._queued_bytes -= pending.size
                 queue.popleft().settle(0, pending.owner.failure)
                 continue
+            if batch and pending.record.effects is not None and isinstance(pending, LateCommit) and pending.waits:
+                break  # the record that it refers to is in this batch
             size += pending.size
             if batch and size > self._batch_max_bytes:
                 break

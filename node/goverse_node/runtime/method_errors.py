@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from goverse.errors import (
     BusinessError,
+    CallIdMismatch,
     Deadlock,
     GoverseError,
     MalformedRequest,
@@ -42,8 +43,9 @@ LogFields = Mapping[str, str | int]
 _SHOWN_MAX = 200
 _PASSED_ON = (
     *(BusinessError, MethodFailed, TryAgain, Deadlock, ReentrancyConflict, TooLarge),
-    # Errors that a caller's argument may cause: the id of an object that is missing, that exists, or that is invalid
-    *(ObjectNotFound, ObjectExists, MalformedRequest),
+    # Errors that a caller's argument may cause: the id of an object that is missing, that exists, or that is invalid,
+    # or the id of a reliable call
+    *(ObjectNotFound, ObjectExists, MalformedRequest, CallIdMismatch),
 )
 
 

@@ -12,6 +12,7 @@ the state and the kept reply joins that record there.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Protocol
 
 from goverse.errors import GoverseError
@@ -23,9 +24,10 @@ from goverse.model.records import CommitRecord, StoredReply
 from goverse.model.replies import encode_reply
 from goverse_node.options import NodeOptions
 from goverse_node.runtime.call import Call
-from goverse_node.runtime.group_commit import Owner, PendingCommit
+from goverse_node.runtime.group_commit import LateCommit, Owner, PendingCommit
 from goverse_node.runtime.lease_check import CommitHost, EpochCheck
 from goverse_node.runtime.state import State
+from goverse_node.runtime.turn_effects import TurnEffects
 
 
 class GateHost(CommitHost, Protocol):
@@ -39,9 +41,10 @@ class OutputGate:
 
     Attributes:
         tail: the newest commit that is not durable yet, or None.
+        queued: the commits with effects that are not durable yet, in order; None until there are any.
     """
 
-    __slots__ = ("_epoch", "_host", "_shard", "_state", "tail")
+    __slots__ = ("_epoch", "_host", "_shard", "_state", "queued", "tail")
 
     def __init__(self, host: GateHost, state: State, *, shard: int, epoch: int) -> None:
         """Commit the changes of ``state`` under ``epoch``."""
@@ -50,20 +53,31 @@ class OutputGate:
         self._shard = shard
         self._epoch = epoch
         self.tail: PendingCommit | None = None
+        self.queued: deque[PendingCommit] | None = None
 
-    def answer(self, owner: Owner, call: Call, reply: Reply, *, expected: int | None = None, keep: bool = True) -> bool:
-        """Answer after a commit: a new one if the turn changed the object or its reply is kept, else the object's last.
+    def answer(
+        self,
+        owner: Owner,
+        call: Call,
+        reply: Reply,
+        *,
+        expected: int | None = None,
+        keep: bool = True,
+        effects: TurnEffects | None = None,
+    ) -> bool:
+        """Answer after a commit: a new one if there is something to commit, else the object's last.
 
-        ``expected`` is the version before the turn, None if the turn cannot have changed the object. The reply of a
-        readonly call is not kept. Its turn has no effect, so it can run again.
+        That is a change of the object, the effects of the turn, and a reply that is kept. ``expected`` is the version
+        before the turn, None if the turn cannot have changed the object. The reply of a readonly call is not kept. Its
+        turn has no effect, so it can run again.
 
         Returns:
             True if a commit was made.
         """
         version = self._state.instance.version
         changed = expected is not None and expected != version
-        if changed or (keep and call.request.idempotency_key is not None and not call.readonly):
-            self.commit(owner, call, reply, expected=version if expected is None else expected)
+        if changed or effects or (keep and call.request.idempotency_key is not None and not call.readonly):
+            self.commit(owner, call, reply, expected=version if expected is None else expected, effects=effects)
             return True
         self.answer_when_durable(owner, call, reply)
         return False
@@ -102,7 +116,9 @@ class OutputGate:
         problem = Problem.of(error, call.request.request_id)
         self.answer_when_durable(owner, call, Reply(version=self._state.instance.version, problem=problem))
 
-    def commit(self, owner: Owner, call: Call | None, reply: Reply, *, expected: int) -> None:
+    def commit(
+        self, owner: Owner, call: Call | None, reply: Reply, *, expected: int, effects: TurnEffects | None = None
+    ) -> None:
         """Queue the commit record of a turn, which found the object at version ``expected``.
 
         ``reply`` answers ``call`` when the record is durable. Later replies wait for it too.
@@ -135,9 +151,21 @@ class OutputGate:
             call is not None and call.request.fresh_key,
             instance.creation if instance.exists else None,
             cause,
+            effects.build() if effects else None,
         )
         self.tail = pending = PendingCommit(record, owner, call, reply)
+        if effects:
+            self.tail = pending = self._queue(pending, effects)
         host.pipeline.append(pending)
+
+    def _queue(self, pending: PendingCommit, effects: TurnEffects) -> PendingCommit:
+        """Note a commit with effects until it is durable."""
+        if effects.late_marks:
+            pending = LateCommit(pending.record, pending.owner, pending.call, pending.reply, effects.late_marks)
+        if self.queued is None:
+            self.queued = deque()
+        self.queued.append(pending)
+        return pending
 
     async def durable(self) -> None:
         """Wait until all commits that the object has made so far are durable.

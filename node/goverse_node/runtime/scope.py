@@ -1,8 +1,10 @@
 """The scope of a turn: what its method reaches through ``current_turn``, above all calls to other objects.
 
-A call to another object leaves after all earlier commits of the calling object are durable (the output gate), with the
-turn's deadline, request id and call chain. If the turn's own call has an idempotency key, each nested call gets a key
-derived from it, the same in every attempt, so that a repeated turn repeats no effect.
+An awaited call to another object leaves after all earlier commits of the calling object are durable (the output gate),
+with the turn's deadline, request id and call chain. If the turn's own call has an idempotency key, each nested call
+gets a key derived from it, the same in every attempt, so that a repeated turn repeats no effect.
+
+A reliable call leaves with the commit of the turn (``goverse_node.runtime.turn_effects``).
 """
 
 from __future__ import annotations
@@ -15,18 +17,22 @@ from inspect import CORO_CREATED, getcoroutinestate
 from time import perf_counter
 from typing import Any, Protocol
 
-from goverse.errors import Deadlock, GoverseError, ReadonlyViolation, Timeout, TooLarge
+from goverse.errors import CallIdMismatch, Deadlock, GoverseError, ReadonlyViolation, Timeout, TooLarge
 from goverse.limits import CHAIN_LENGTH_MAX, STATE_BYTES_MAX
+from goverse.model.effects import PendingCall, SentCall, same_content
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import CLIENT_DERIVED_KEY_PREFIX, DERIVED_KEY_PREFIX, ROUTER_KEY_PREFIX, ObjectKey
 from goverse.model.object_ids import derived_id, time_ordered_id
 from goverse.model.records import ObjectSummary
 from goverse.objects.context import Context
-from goverse.objects.registry import Registry
+from goverse.objects.registry import Registry, unknown_method
 from goverse.ports.clock import Clock
 from goverse.ports.link import Link
 from goverse_node.runtime.contexts import TurnContexts
+from goverse_node.runtime.group_commit import PendingCommit
 from goverse_node.runtime.nested import NestedCalls
+from goverse_node.runtime.outgoing import Outgoing
+from goverse_node.runtime.turn_effects import Outbox, TurnEffects
 
 
 class CallHost(Protocol):
@@ -36,6 +42,7 @@ class CallHost(Protocol):
     clock: Clock
     contexts: TurnContexts
     nested: NestedCalls
+    outgoing: Outgoing
     registry: Registry
 
 
@@ -45,7 +52,11 @@ class CallingObject(Protocol):
     @property
     def key(self) -> ObjectKey: ...
     @property
+    def shard(self) -> int: ...
+    @property
     def host(self) -> CallHost: ...
+    @property
+    def queued(self) -> Sequence[PendingCommit]: ...
 
     async def durable(self) -> None:
         """Wait until all commits that the object has made so far are durable."""
@@ -60,6 +71,7 @@ class CallingTurn(Protocol):
         waits_for: the objects that it has called and that have not answered.
         call_numbers: how many equal calls it has made, or None if it has made none.
         unawaited: the calls whose coroutines have not begun to run, by name; None if it has made none.
+        effects: what it adds to its commit record, or None if that is nothing.
     """
 
     began: float
@@ -70,6 +82,7 @@ class CallingTurn(Protocol):
     waits_for: tuple[ObjectKey, ...]
     call_numbers: dict[tuple[ObjectKey, str, bytes], int] | None
     unawaited: list[tuple[str, Coroutine[Any, Any, Any]]] | None
+    effects: TurnEffects | None
 
     @property
     def activation(self) -> CallingObject: ...
@@ -230,6 +243,74 @@ class Scope:
             return derived_id(namespace, type_name, key)
         return time_ordered_id(self._turn.activation.host.clock.wall_ms(), os.urandom(10))
 
+    # --- reliable calls -----------------------------------------------------------------------------------------------
+
+    def now_ms(self) -> int:
+        """Return the wall time of the node, in milliseconds since the epoch."""
+        return self._turn.activation.host.clock.wall_ms()
+
+    def send_call(self, call: SentCall) -> SentCall:
+        """Send a reliable call with the commit of this turn; see ``goverse.objects.context.Turn.send_call``."""
+        self._check_sends(f"send a call to {call.receiver}")
+        if len(call.body) > STATE_BYTES_MAX:
+            raise _too_large(call.receiver, call.method, call.body)
+        turn = self._turn
+        spec = turn.activation.host.registry.types.get(call.receiver.type)
+        if spec is not None and call.method not in spec.methods:
+            raise unknown_method(spec, call.method, inside=True)
+        outbox, effects = self._outbox()
+        if call.id and (pending := outbox.find(call.id)) is not None:
+            if not same_content(pending, call):
+                raise CallIdMismatch(
+                    f"{turn.activation.key} has a pending call with the id {call.id!r}, to {pending.receiver} or with "
+                    "other arguments; choose another id"
+                )
+            return pending
+        outbox.check_room()
+        effects.send(sent := self._originating(call))
+        return sent
+
+    def _originating(self, call: SentCall) -> SentCall:
+        """Return the call with what follows from the turn that sends it, and with an id."""
+        turn, request, now_ms = self._turn, self._turn.request, self.now_ms()
+        return call._replace(
+            id=call.id or f"c_{time_ordered_id(now_ms, os.urandom(10))}",
+            sent_ms=now_ms,
+            subject=request.caller.subject,
+            request_id=request.request_id,
+            traceparent=turn.context.traceparent if request.traceparent else "",
+            tracestate=request.tracestate,
+        )
+
+    def cancel_call(self, call_id: str) -> bool:
+        """Cancel a pending call of the object with the commit of this turn."""
+        self._check_sends("cancel calls")
+        return self._outbox()[0].cancel(call_id)
+
+    def pending_calls(self) -> Sequence[PendingCall]:
+        """Return the pending calls of the object in order, as this turn leaves them."""
+        self._check_open("read the pending calls of its object")
+        return self._outbox()[0].calls()
+
+    def _outbox(self) -> tuple[Outbox, TurnEffects]:
+        """Return the outbox of the object as the turn sees it, and the effects of the turn."""
+        turn = self._turn
+        effects = turn.effects
+        if effects is None:
+            effects = turn.effects = TurnEffects()
+        return Outbox(turn.activation, turn.activation.host.outgoing, effects), effects
+
+    def _check_sends(self, verb: str) -> None:
+        self._check_open(verb)
+        turn = self._turn
+        if turn.readonly:
+            raise ReadonlyViolation(
+                f"{turn.activation.key.type}.{turn.name} is readonly and cannot {verb}; declare it without "
+                "readonly=True"
+            )
+
+    # --- checks and keys ----------------------------------------------------------------------------------------------
+
     def _refusal(self, key: ObjectKey, method: str, body: bytes) -> GoverseError | None:
         """Return the error for a call that the turn may not make, or None.
 
@@ -238,8 +319,7 @@ class Scope:
         that this node does not know are left to the node that serves the object.
         """
         if len(body) > STATE_BYTES_MAX:
-            what = f"the arguments of {key.type}.{method}" if method else f"the creation arguments of {key.type}"
-            return TooLarge(f"{what} have {len(body)} bytes; {STATE_BYTES_MAX} are allowed")
+            return _too_large(key, method, body)
         turn = self._turn
         if not turn.readonly:
             return None
@@ -271,6 +351,11 @@ class Scope:
         origin = "\x00".join((*turn.activation.key, own_key, turn.name, *key, method, print_.hex(), str(count)))
         prefix = DERIVED_KEY_PREFIX if own_key.startswith(ROUTER_KEY_PREFIX) else CLIENT_DERIVED_KEY_PREFIX
         return f"{prefix}{blake2b(origin.encode(), digest_size=24, person=b'goverse.nested').hexdigest()}"
+
+
+def _too_large(key: ObjectKey, method: str, body: bytes) -> TooLarge:
+    what = f"the arguments of {key.type}.{method}" if method else f"the creation arguments of {key.type}"
+    return TooLarge(f"{what} have {len(body)} bytes; {STATE_BYTES_MAX} are allowed")
 
 
 def violation(caller: str, key: ObjectKey, method: str) -> str:

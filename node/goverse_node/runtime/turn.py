@@ -41,6 +41,7 @@ from goverse_node.runtime.method_errors import log_wrong_result, public_error
 from goverse_node.runtime.scope import CallHost, CallingObject, Scope, forgotten
 from goverse_node.runtime.shard_counters import ShardCounters, measured
 from goverse_node.runtime.strays import Strays
+from goverse_node.runtime.turn_effects import TurnEffects
 from goverse_node.runtime.turn_kinds import TurnKind
 
 logger = logging.getLogger("goverse.node.turn")
@@ -129,6 +130,7 @@ class Turn:
         waits_for: the objects that it has called and that have not answered.
         call_numbers: how many equal calls it has made to other objects, or None if it has made none.
         unawaited: its calls to other objects whose coroutines have not begun to run; None if it has made none.
+        effects: what it adds to its commit record besides the state, or None if that is nothing.
         started: True once its task has taken its first step.
         stepped: True if it is driven step by step.
         closed: True once it has ended or expired, or its activation is gone. It may not call other objects any more.
@@ -144,6 +146,7 @@ class Turn:
         "condemned",
         "creation",
         "deadline",
+        "effects",
         "expired",
         "kind",
         "limit",
@@ -179,6 +182,7 @@ class Turn:
         self.waits_for: tuple[ObjectKey, ...] = ()
         self.call_numbers: dict[tuple[ObjectKey, str, bytes], int] | None = None
         self.unawaited: list[tuple[str, Coroutine[Any, Any, Any]]] | None = None
+        self.effects: TurnEffects | None = None
         self.task: asyncio.Task[None] | None = None
         self.started = False
         self._context: Context | None = None

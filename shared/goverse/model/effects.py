@@ -65,6 +65,11 @@ class SentCall(NamedTuple):
     tracestate: str = ""
 
 
+def same_content(call: SentCall, other: SentCall) -> bool:
+    """True if two calls ask the same of the same object, so that the second one repeats the first."""
+    return call[1:5] == other[1:5]
+
+
 class Mark(NamedTuple):
     """A note on a call in the outbox of the record's object.
 

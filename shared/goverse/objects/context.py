@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from goverse.model.caller import Caller
+from goverse.model.effects import PendingCall, SentCall
 from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import ObjectSummary
@@ -85,6 +86,51 @@ class Turn(Protocol):
 
     def new_id(self, namespace: str, type_name: str, body: bytes) -> str:
         """Return an id for a new object with the creation arguments ``body``; a repeated turn gets the same id."""
+        ...
+
+    def now_ms(self) -> int:
+        """Return the wall time of the node, in milliseconds since the epoch."""
+        ...
+
+    def send_call(self, call: SentCall) -> SentCall:
+        """Send a reliable call with the commit of this turn, and return it. A turn that fails sends nothing.
+
+        The turn sets ``sent_ms``, the subject, the request id and the trace of the call, and a new id if it has none.
+        If a call with the same id and content is pending, that one is returned, and nothing is sent.
+
+        Raises:
+            CallIdMismatch: a call with the same id and other content is pending.
+            GoverseError: the turn has ended.
+            Overloaded: too many calls of the object are pending.
+            ReadonlyViolation: the turn is readonly.
+            TooLarge: the arguments, or all calls of the turn together, are too large.
+            UnknownMethod: the type is known here and has no such method.
+        """
+        ...
+
+    def cancel_call(self, call_id: str) -> bool:
+        """Cancel a pending call of the object, with the commit of this turn.
+
+        A call that the turn itself has sent is taken back: it was never sent, and has no outcome.
+
+        Returns:
+            False if no call with this id is pending, or if it is already void.
+
+        Raises:
+            GoverseError: the turn has ended.
+            ReadonlyViolation: the turn is readonly.
+        """
+        ...
+
+    def pending_calls(self) -> Sequence[PendingCall]:
+        """Return the pending calls of the object in order, as this turn leaves them.
+
+        Calls that are not durable yet have the number 0.
+
+        Raises:
+            GoverseError: the turn has ended.
+            Unavailable: the node does not know the calls yet, because it has just begun to serve the object's shard.
+        """
         ...
 
 

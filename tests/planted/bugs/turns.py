@@ -53,8 +53,8 @@ def _answer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def _answer_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     original = OutputGate.commit
 
-    def commit(self: OutputGate, owner: Owner, call: Call | None, reply: Reply, *, expected: int) -> None:
-        original(self, owner, call, reply, expected=expected)
+    def commit(self: OutputGate, owner: Owner, call: Call | None, reply: Reply, **further: Any) -> None:
+        original(self, owner, call, reply, **further)
         if call is not None:
             call.answer(reply)
 
@@ -137,10 +137,8 @@ def _execute_repeated_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 def _forget_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     original = OutputGate.answer
 
-    def answer(
-        self: OutputGate, owner: Owner, call: Call, reply: Reply, *, expected: int | None = None, keep: bool = True
-    ) -> bool:
-        return original(self, owner, call, reply, expected=expected, keep=keep and reply.problem is None)
+    def answer(self: OutputGate, owner: Owner, call: Call, reply: Reply, *, keep: bool = True, **further: Any) -> bool:
+        return original(self, owner, call, reply, keep=keep and reply.problem is None, **further)
 
     monkeypatch.setattr(OutputGate, "answer", answer)
 
