@@ -19,6 +19,7 @@ DELIVERED: dict[str, str] = {
     "OBJ-15": "Objects create, delete and list other objects, typed, with the guarantees of calls.",
     "DUR-1": "An acknowledged call survives a kill at any instant; commits are grouped.",
     "DUR-2": "Idempotency keys commit with the effect and survive passivation, crash, restart and restore.",
+    "DUR-3": "Reliable calls between objects: sent with the commit, delivered exactly once and in order per pair.",
     "DUR-5": "One storage port with several stores behind it, under one contract suite.",
     "DUR-9": "From one machine to a cluster: dump and load with versions, positions and keys; one object restored.",
     "WAL-1": "Checksummed log; torn tail cut; a failed fsync stops acknowledging; rotation; one writer.",

@@ -17,6 +17,7 @@ NAME_BYTES_MAX: Final = 128
 NAMESPACE_BYTES_MAX: Final = 128
 IDEMPOTENCY_KEY_BYTES_MAX: Final = 255
 REQUEST_ID_BYTES_MAX: Final = 128
+CALL_ID_BYTES_MAX: Final = 1 * KIB  # of a reliable call: the longest object id and a prefix fit
 CALLER_BYTES_MAX: Final = 1 * KIB
 TRACESTATE_BYTES_MAX: Final = 512  # the W3C specification asks for at least this
 PEER_NAME_BYTES_MAX: Final = 512  # id, incarnation, kind and release in a handshake; the id may be a long Pod name

@@ -17,11 +17,10 @@ def handler_called(type_name: str, method: str) -> AccessDenied:
     )
 
 
-def only_nodes(*, has_chain: bool) -> AccessDenied:
-    """Return the error for a request that only a node may send, from a peer with the certificate of a gate."""
-    what = "a call chain" if has_chain else "the idempotency key of a call between objects"
+def only_nodes(part: str) -> AccessDenied:
+    """Return the error for a request with a part that only a node may send, from a peer with a gate's certificate."""
     return AccessDenied(
-        f"the request has {what}, which only nodes send, but the certificate of its sender is not that of a node: it "
+        f"the request has {part}, which only nodes send, but the certificate of its sender is not that of a node: it "
         "does not carry the name in wire.tls_name",
         rule="peer",
     )

@@ -31,7 +31,11 @@ SENDS_MAX: Final = 10_000
 """Calls that one turn may send, and that one object may have pending."""
 
 _PART_BITS: Final = 14
-assert 1 << _PART_BITS > SENDS_MAX
+
+PARTS: Final = 1 << _PART_BITS
+"""Numbers per commit. A part is below this."""
+
+assert PARTS > SENDS_MAX
 
 
 def number_of(commit_seq: int, part: int) -> int:

@@ -11,8 +11,9 @@ from typing import Final, cast
 
 from google.protobuf.message import DecodeError
 
-from goverse.errors import Deadlock, Executed, GoverseError, MalformedRequest, PeerError, known
+from goverse.errors import Deadlock, Executed, GoverseError, MalformedRequest, PeerError, Unavailable, known
 from goverse.limits import (
+    CALL_ID_BYTES_MAX,
     CALL_TIMEOUT_S_MAX,
     CALLER_BYTES_MAX,
     CHAIN_LENGTH_MAX,
@@ -21,6 +22,7 @@ from goverse.limits import (
     LIST_LIMIT_MAX,
     PEER_NAME_BYTES_MAX,
     PROBLEM_DETAIL_BYTES_MAX,
+    RELEASE_RETRY_AFTER_S,
     REQUEST_ID_BYTES_MAX,
 )
 from goverse.model.access import only_nodes
@@ -28,6 +30,7 @@ from goverse.model.caller import ANONYMOUS, identified
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import CLIENT_DERIVED_KEY_PREFIX, DERIVED_KEY_PREFIX, ObjectKey, check_namespace, is_name
 from goverse.model.problem_bounds import bounded_text
+from goverse.model.receipts import PARTS, Delivery, number_of, place_of
 from goverse.model.records import ObjectSummary
 from goverse.model.trace_context import NO_TRACE, checked
 from goverse.ports.link import Readiness
@@ -45,6 +48,7 @@ _DERIVED_PREFIXES: Final = (DERIVED_KEY_PREFIX, CLIENT_DERIVED_KEY_PREFIX)
 _NAMES_KNOWN_MAX: Final = 10_000
 _VERSIONS_MAX: Final = 256
 _REASONS_MAX: Final = 20
+_SEQ_MAX: Final = 2**63 - 1  # a bigint in the store
 _UNSENDABLE: Final = (TypeError, ValueError, AttributeError)  # raised by protobuf for a value of the wrong type
 
 
@@ -108,9 +112,12 @@ def read_hello(envelope: messages.Envelope) -> Hello:
 
 
 def write_requests(
-    frames: Iterable[tuple[int, Request]], now: float, envelope: messages.Envelope
+    frames: Iterable[tuple[int, Request]], now: float, envelope: messages.Envelope, *, takes_deliveries: bool = True
 ) -> list[tuple[int, GoverseError]]:
-    """Append requests to the envelope. Returns those that cannot be encoded, with the error."""
+    """Append requests to the envelope. Returns those that cannot be encoded or sent to this peer, with the error.
+
+    A peer without the feature "deliveries" would run a delivery as an ordinary call, so none is sent to it.
+    """
     failed: list[tuple[int, GoverseError]] = []
     requests = envelope.requests
     add = requests.add
@@ -118,11 +125,35 @@ def write_requests(
         message = add()
         try:
             message.id = number
+            if request.delivery is not None:
+                _write_delivery(request.delivery, message.delivery, takes_deliveries=takes_deliveries)
             _write_request(request, now, message)
+        except Unavailable as error:
+            requests.pop()
+            failed.append((number, error))
         except _UNSENDABLE as error:
             requests.pop()
             failed.append((number, known(MalformedRequest(f"the request cannot be encoded: {error}"), Executed.NO)))
     return failed
+
+
+def _write_delivery(delivery: Delivery, message: messages.Delivery, *, takes_deliveries: bool) -> None:
+    """Write the part of a request that makes it a delivery.
+
+    Raises:
+        Unavailable: the peer runs a release that does not know deliveries.
+    """
+    if not takes_deliveries:
+        detail = "the node runs a release without reliable calls; an upgrade is in progress, the call is repeated later"
+        raise known(Unavailable(detail, retry_after_s=RELEASE_RETRY_AFTER_S), Executed.NO)
+    message.sender.namespace, message.sender.type, message.sender.id = delivery.sender
+    message.seq, message.part = place_of(delivery.number)
+    message.prev_seq, message.prev_part = place_of(delivery.prev)
+    message.head_seq, message.head_part = place_of(delivery.head)
+    message.attempt = delivery.attempt
+    message.void = delivery.void
+    message.id = delivery.id
+    message.sent_ms = delivery.sent_ms
 
 
 def _write_request(request: Request, now: float, message: messages.Request) -> None:
@@ -181,6 +212,7 @@ class RequestReader:
             Deadlock: the call chain is longer than objects may make it.
             AccessDenied: the peer is a gate, and only a node may send the request.
         """
+        delivery = self._delivery(message) if message.HasField("delivery") else None
         operation = _OPERATIONS.get(message.operation)
         if operation is None:
             raise _unfit(f"unknown operation {message.operation}")
@@ -190,7 +222,8 @@ class RequestReader:
         request_id, caller = message.request_id, message.caller
         chain = self._chain(message.chain) if message.chain else ()
         if self._from_gate and (chain or (key is not None and key.startswith(_DERIVED_PREFIXES))):
-            raise known(only_nodes(has_chain=bool(chain)), Executed.NO)
+            part = "a call chain" if chain else "the idempotency key of a call between objects"
+            raise known(only_nodes(part), Executed.NO)
         if not (request_id.isascii() and request_id.isprintable() and len(request_id) <= REQUEST_ID_BYTES_MAX):
             raise _out_of_bounds("request id", REQUEST_ID_BYTES_MAX)
         if caller and not (caller.isascii() and caller.isprintable() and len(caller) <= CALLER_BYTES_MAX):
@@ -212,7 +245,26 @@ class RequestReader:
             message.fresh_key,
             message.reads_only,
             state,
+            delivery,
         )
+
+    def _delivery(self, message: messages.Request) -> Delivery:
+        """Decode the part of a request that makes it a delivery. No turn waits for one, so it has no call chain."""
+        if self._from_gate:
+            raise known(only_nodes("the delivery of a reliable call"), Executed.NO)
+        if message.operation != messages.OPERATION_CALL or message.chain or message.HasField("idempotency_key"):
+            raise _unfit("the delivery of a reliable call must be a call without call chain and idempotency key")
+        sent = message.delivery
+        if sent.seq > _SEQ_MAX or max(sent.part, sent.prev_part, sent.head_part) >= PARTS:
+            raise _unfit(f"a number of the delivery is too large: parts are below {PARTS}, positions below 2^63")
+        number = number_of(sent.seq, sent.part)
+        prev, head = number_of(sent.prev_seq, sent.prev_part), number_of(sent.head_seq, sent.head_part)
+        if not (prev < number and head <= number):
+            raise _unfit("the numbers of the delivery are not in order: prev < number and head <= number must hold")
+        if len(sent.id.encode()) > CALL_ID_BYTES_MAX:
+            raise _unfit(f"the id of the reliable call has more than {CALL_ID_BYTES_MAX} bytes")
+        sender = self._key(sent.sender.namespace, sent.sender.type, sent.sender.id)
+        return Delivery(sender, number, prev, head, sent.attempt, sent.void, sent.id, sent.sent_ms)
 
     def _chain(self, chain: Sequence[messages.Key]) -> tuple[ObjectKey, ...]:
         if len(chain) > CHAIN_LENGTH_MAX:
@@ -285,6 +337,8 @@ def _write_reply(reply: Reply, message: messages.Reply) -> None:
         message.replayed = True
     if reply.problem is not None:
         write_problem(reply.problem, message.problem)
+    if reply.settled:
+        message.settled = True
 
 
 def read_reply(message: messages.Reply) -> Reply:
@@ -300,6 +354,7 @@ def read_reply(message: messages.Reply) -> Reply:
         message.created,
         message.replayed,
         read_problem(message.problem) if message.HasField("problem") else None,
+        message.settled,
     )
 
 

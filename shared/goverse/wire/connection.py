@@ -19,7 +19,7 @@ from goverse.model.problems import error_of
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Readiness
 from goverse.wire import codec
-from goverse.wire.handshake import CANCEL, LIST, READINESS, Hello, agree
+from goverse.wire.handshake import CANCEL, DELIVERIES, LIST, READINESS, Hello, agree
 from goverse.wire.liveness import Liveness, Verdict
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import Outgoing
@@ -245,13 +245,15 @@ class Connection:
 
     async def _write(self) -> None:
         outgoing, call, target, stats = self._outgoing, self._call, self._options.message_bytes, self._stats
+        takes_deliveries = DELIVERIES in self._features
         while True:
             if not outgoing.unsent and self._extra is None:
                 self._writing_since = None
                 await self._wake.wait()
             now = self._loop.time()
             envelope, self._extra = self._extra or messages.Envelope(), None
-            for number, error in codec.write_requests(outgoing.take(target), now, envelope):
+            frames = outgoing.take(target)
+            for number, error in codec.write_requests(frames, now, envelope, takes_deliveries=takes_deliveries):
                 entry = outgoing.answered(number)
                 if entry is not None:
                     entry.refuse(error)

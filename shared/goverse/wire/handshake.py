@@ -22,13 +22,13 @@ LIST: Final = "list"
 """The peer can list objects."""
 READINESS: Final = "readiness"
 """The peer reports its readiness, at the start and on every change."""
+DELIVERIES: Final = "deliveries"
+"""Requests may be deliveries of reliable calls, which the receiver runs once each, in order."""
 
-FEATURES: Final = frozenset({CANCEL, LIST, READINESS})
+FEATURES: Final = frozenset({CANCEL, DELIVERIES, LIST, READINESS})
 
 IDENTITY: Final = "identity"
 """Requests carry the verified identity of the final caller: roles, namespace, token."""
-DELIVERIES: Final = "deliveries"
-"""Requests may be deliveries of reliable calls, which the receiver deduplicates by message."""
 FOLLOW: Final = "follow"
 """The peer streams the changes of its shards from a position on."""
 INSPECT: Final = "inspect"
@@ -40,7 +40,7 @@ QUERY: Final = "query"
 RESIZE: Final = "resize"
 """The peer serves shards of two counts at a time, while the number of shards changes."""
 
-RESERVED: Final = frozenset({IDENTITY, DELIVERIES, FOLLOW, INSPECT, TOPICS, QUERY, RESIZE})
+RESERVED: Final = frozenset({IDENTITY, FOLLOW, INSPECT, TOPICS, QUERY, RESIZE})
 """Names of features of later releases. This release announces none of them, and serves peers that do without them."""
 
 assert not FEATURES & RESERVED

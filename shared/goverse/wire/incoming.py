@@ -62,7 +62,8 @@ class Incoming:
         options, occupancy, size = self._options, self._occupancy, len(request.body)
         if len(self._held) >= options.inflight_max or occupancy.requests >= occupancy.requests_max:
             return _busy(f"{occupancy.requests} requests are already in progress")
-        body_bytes_max = STATE_BYTES_MAX if request.chain else options.outside_body_bytes_max
+        is_from_object = request.chain or request.delivery is not None
+        body_bytes_max = STATE_BYTES_MAX if is_from_object else options.outside_body_bytes_max
         if size > body_bytes_max:
             return known(TooLarge(f"the body has {size} bytes; {body_bytes_max} are allowed"), Executed.NO)
         if self._held_bytes + size > options.requests_bytes_max:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from goverse.model.caller import identified
 from goverse.model.frames import MUST_EXIST, Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
+from goverse.model.receipts import PARTS, Delivery, number_of
 
 UINT32, UINT64 = 2**32 - 1, 2**64 - 1
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -50,6 +51,30 @@ requests = st.builds(
     reads_only=st.booleans(),
     tracestate=st.just("congo=t61,rojo=00f"),
 ).map(_without_lone_state)
+numbers = st.builds(number_of, st.integers(1, 2**63 - 1), st.integers(0, PARTS - 1))
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> Delivery:
+    prev, head, number = sorted(draw(st.sets(numbers, min_size=3, max_size=3)))
+    return Delivery(
+        draw(keys),
+        number,
+        draw(st.sampled_from([0, prev])),
+        draw(st.sampled_from([head, number])),
+        draw(st.integers(1, UINT32)),
+        draw(st.booleans()),
+        draw(texts),
+        draw(st.integers(0, UINT64)),
+    )
+
+
+def _delivered(request: Request, delivery: Delivery) -> Request:
+    return replace(request, operation=Operation.CALL, idempotency_key=None, chain=(), delivery=delivery)
+
+
+delivered = st.builds(_delivered, requests, deliveries())
+any_requests = requests | delivered
 problems = st.builds(
     Problem,
     code=names,
@@ -67,6 +92,7 @@ replies = st.builds(
     created=st.booleans(),
     replayed=st.booleans(),
     problem=st.none() | problems,
+    settled=st.booleans(),
 )
 
 

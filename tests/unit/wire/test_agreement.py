@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from goverse.errors import PeerError
-from goverse.wire.handshake import CANCEL, FEATURES, LIST, RESERVED, Agreement, Hello, agree
+from goverse.wire.handshake import CANCEL, DELIVERIES, FEATURES, LIST, RESERVED, Agreement, Hello, agree
 from goverse.wire.liveness import Liveness, Verdict
 
 OURS = Hello(kind="gate", id="g1", release="1.1", versions=(1, 2))
@@ -23,10 +23,18 @@ def test_the_highest_shared_version_and_the_shared_features_are_used() -> None:
 
 @pytest.mark.requirement("QUA-6")
 def test_names_of_later_features_are_reserved_and_none_is_announced_or_agreed_on() -> None:
-    assert {"identity", "deliveries", "follow", "inspect", "topics", "query", "resize"} == RESERVED
+    assert {"identity", "follow", "inspect", "topics", "query", "resize"} == RESERVED
     assert not RESERVED & OURS.features
     newer = Hello(kind="node", id="n1", features=FEATURES | RESERVED)
     assert agree(OURS, newer).features == FEATURES
+
+
+@pytest.mark.requirement("DUR-3", "QUA-6")
+def test_deliveries_are_agreed_on_only_if_both_sides_know_them() -> None:
+    older = Hello(kind="node", id="n1", features=FEATURES - {DELIVERIES})
+
+    assert DELIVERIES in agree(OURS, Hello(kind="node", id="n1")).features
+    assert DELIVERIES not in agree(OURS, older).features
 
 
 @pytest.mark.requirement("QUA-6")

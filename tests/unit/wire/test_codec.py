@@ -16,6 +16,7 @@ from goverse.limits import CALL_TIMEOUT_S_MAX
 from goverse.model.caller import SYSTEM, Caller, identified
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
+from goverse.model.receipts import PARTS, Delivery, number_of
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Readiness
 from goverse.wire import codec
@@ -47,7 +48,7 @@ def through_reply(reply: Reply) -> Reply:
     return codec.read_reply(message)
 
 
-@given(st.lists(frames.requests, max_size=5))
+@given(st.lists(frames.any_requests, max_size=5))
 def test_requests_survive_encoding(requests: list[Request]) -> None:
     arrived = through(*requests)
 
@@ -72,7 +73,7 @@ def test_random_bytes_give_an_envelope_or_a_typed_error(data: bytes) -> None:
 @given(st.data())
 def test_damaged_envelopes_give_frames_or_typed_errors(data: st.DataObject) -> None:
     envelope = messages.Envelope()
-    codec.write_requests(enumerate(data.draw(st.lists(frames.requests, max_size=3)), 1), NOW, envelope)
+    codec.write_requests(enumerate(data.draw(st.lists(frames.any_requests, max_size=3)), 1), NOW, envelope)
     codec.write_replies(enumerate(data.draw(st.lists(frames.replies, max_size=3)), 1), envelope)
     raw = bytearray(envelope.SerializeToString() or b"\x00")
     for _ in range(data.draw(st.integers(1, 4))):
@@ -355,8 +356,8 @@ def test_an_invalid_trace_context_is_ignored() -> None:
 def test_reserved_fields_are_ignored() -> None:
     envelope = messages.Envelope()
     codec.write_requests([(1, frames.request(b"{}", traceparent=frames.TRACE, tracestate="a=1"))], NOW, envelope)
-    identity, delivery = b"\x92\x01\x03abc", b"\x9a\x01\x03abc"  # numbers 18 and 19, three bytes each
-    inner = envelope.requests[0].SerializeToString() + identity + delivery
+    identity = b"\x92\x01\x03abc"  # number 18, three bytes
+    inner = envelope.requests[0].SerializeToString() + identity
     raw = b"\x12" + bytes([len(inner) & 0x7F | 0x80, len(inner) >> 7]) + inner
 
     (message,) = codec.parse(raw).requests
@@ -368,7 +369,7 @@ def test_reserved_fields_are_ignored() -> None:
 @pytest.mark.requirement("QUA-6")
 def test_numbers_of_later_fields_are_reserved() -> None:
     declared = messages.Request.DESCRIPTOR.fields_by_name
-    assert declared["tracestate"].number == 17
+    assert (declared["tracestate"].number, declared["delivery"].number) == (17, 19)
     proto = messages.DESCRIPTOR.serialized_pb
     reserved = {
         name: (span.start, span.end)
@@ -376,7 +377,82 @@ def test_numbers_of_later_fields_are_reserved() -> None:
         if message.name == "Request"
         for name, span in zip(message.reserved_name, message.reserved_range, strict=True)
     }
-    assert reserved == {"identity": (18, 19), "delivery": (19, 20)}
+    assert reserved == {"identity": (18, 19)}
+
+
+# --- deliveries of reliable calls -------------------------------------------------------------------------------------
+
+DELIVERY = Delivery(LINK, number_of(7, 3), number_of(6, 0), number_of(5, 1), 2, id="c_1", sent_ms=1_800_000_000_000)
+
+
+@pytest.mark.requirement("DUR-3")
+def test_numbers_of_deliveries_beyond_64_bits_survive() -> None:
+    number = number_of(2**63 - 1, PARTS - 1)
+    (arrived,) = through(frames.request(delivery=replace(DELIVERY, number=number, prev=number - 1, head=number)))
+
+    assert number.bit_length() > 64
+    assert arrived.delivery == replace(DELIVERY, number=number, prev=number - 1, head=number)
+
+
+@pytest.mark.requirement("SEC-3", "DUR-3")
+def test_a_gate_cannot_deliver_a_reliable_call() -> None:
+    envelope = messages.Envelope()
+    codec.write_requests([(1, frames.request(delivery=DELIVERY))], NOW, envelope)
+
+    with pytest.raises(AccessDenied, match="the delivery of a reliable call, which only nodes send") as refused:
+        codec.RequestReader(role=PeerRole.GATE).read(envelope.requests[0], NOW)
+    assert refused.value.link_verdict is Executed.NO
+
+
+@pytest.mark.requirement("DUR-3", "QUA-6")
+def test_no_delivery_is_written_for_a_peer_that_would_run_it_as_an_ordinary_call() -> None:
+    envelope = messages.Envelope()
+    both = [(1, frames.request(delivery=DELIVERY)), (2, frames.request(b"2"))]
+
+    ((number, error),) = codec.write_requests(both, NOW, envelope, takes_deliveries=False)
+
+    assert (number, error.code, error.retryable, error.link_verdict) == (1, "unavailable", True, Executed.NO)
+    assert [message.body for message in sent(envelope).requests] == [b"2"]
+
+
+@pytest.mark.requirement("DUR-3")
+@pytest.mark.parametrize(
+    "further",
+    [
+        {"delivery": replace(DELIVERY, sender=LINK._replace(id=""))},
+        {"delivery": replace(DELIVERY, sender=LINK._replace(type="no name"))},
+        {"delivery": replace(DELIVERY, number=0, prev=0, head=0)},
+        {"delivery": replace(DELIVERY, prev=DELIVERY.number)},
+        {"delivery": replace(DELIVERY, head=DELIVERY.number + 1)},
+        {"delivery": replace(DELIVERY, number=number_of(2**63, 0))},
+        {"delivery": replace(DELIVERY, id="i" * 1025)},
+        {"delivery": DELIVERY, "chain": (LINK,)},
+        {"delivery": DELIVERY, "idempotency_key": "k"},
+    ],
+)
+def test_an_invalid_delivery_is_refused(further: dict[str, Any]) -> None:
+    with pytest.raises(MalformedRequest) as refused:
+        through(frames.request(**further))
+    assert refused.value.link_verdict is Executed.NO
+
+
+@pytest.mark.parametrize("part", ["part", "prev_part", "head_part"])
+def test_a_part_that_no_commit_has_is_refused(part: str) -> None:
+    envelope = messages.Envelope()
+    codec.write_requests([(1, frames.request(delivery=DELIVERY))], NOW, envelope)
+    setattr(envelope.requests[0].delivery, part, PARTS)
+
+    with pytest.raises(MalformedRequest, match="too large"):
+        codec.RequestReader().read(envelope.requests[0], NOW)
+
+
+@pytest.mark.parametrize("operation", [operation for operation in Operation if operation is not Operation.CALL])
+def test_only_a_call_can_be_a_delivery(operation: Operation) -> None:
+    request = frames.request(delivery=DELIVERY)
+    request.operation = operation
+
+    with pytest.raises(MalformedRequest, match="must be a call"):
+        through(request)
 
 
 @pytest.mark.parametrize("what", ["kind", "id", "incarnation", "release"])

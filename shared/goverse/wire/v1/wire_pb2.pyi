@@ -232,6 +232,7 @@ class Request(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     FRESH_KEY_FIELD_NUMBER: _builtins.int
     TRACESTATE_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     READS_ONLY_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Chosen by the sender; grows with every request of a stream."""
@@ -258,6 +259,12 @@ class Request(_message.Message):
     """A readonly turn makes this call, so only a readonly method may run."""
     @_builtins.property
     def chain(self) -> _containers.RepeatedCompositeFieldContainer[Global___Key]: ...
+    @_builtins.property
+    def delivery(self) -> Global___Delivery:
+        """Set if the request delivers a reliable call. Requires the feature "deliveries": a receiver without it would run the
+        call again with each repetition.
+        """
+
     def __init__(
         self,
         *,
@@ -278,11 +285,12 @@ class Request(_message.Message):
         attempt: _builtins.int = ...,
         fresh_key: _builtins.bool = ...,
         tracestate: _builtins.str = ...,
+        delivery: Global___Delivery | None = ...,
         reads_only: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "idempotency_key", b"idempotency_key", "if_match", b"if_match"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "delivery", b"delivery", "idempotency_key", b"idempotency_key", "if_match", b"if_match"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "attempt", b"attempt", "body", b"body", "caller", b"caller", "chain", b"chain", "fresh_key", b"fresh_key", "id", b"id", "idempotency_key", b"idempotency_key", "if_match", b"if_match", "method", b"method", "namespace", b"namespace", "object_id", b"object_id", "operation", b"operation", "reads_only", b"reads_only", "remaining_ms", b"remaining_ms", "request_id", b"request_id", "traceparent", b"traceparent", "tracestate", b"tracestate", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "attempt", b"attempt", "body", b"body", "caller", b"caller", "chain", b"chain", "delivery", b"delivery", "fresh_key", b"fresh_key", "id", b"id", "idempotency_key", b"idempotency_key", "if_match", b"if_match", "method", b"method", "namespace", b"namespace", "object_id", b"object_id", "operation", b"operation", "reads_only", b"reads_only", "remaining_ms", b"remaining_ms", "request_id", b"request_id", "traceparent", b"traceparent", "tracestate", b"tracestate", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__idempotency_key: _TypeAlias = _typing.Literal["idempotency_key"]  # noqa: Y015
     _WhichOneofArgType__idempotency_key: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key"]  # noqa: Y015
@@ -296,6 +304,64 @@ class Request(_message.Message):
 Global___Request: _TypeAlias = Request  # noqa: Y015
 
 @_typing.final
+class Delivery(_message.Message):
+    """One attempt to deliver a reliable call to the object of the request. The number of a call is a position in the store
+    and the call's part of the commit there.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SENDER_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    PREV_SEQ_FIELD_NUMBER: _builtins.int
+    PREV_PART_FIELD_NUMBER: _builtins.int
+    HEAD_SEQ_FIELD_NUMBER: _builtins.int
+    HEAD_PART_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    VOID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    SENT_MS_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    part: _builtins.int
+    prev_seq: _builtins.int
+    """The number of the unsettled call before it in the pair of sender and receiver; 0 if there is none."""
+    prev_part: _builtins.int
+    head_seq: _builtins.int
+    """The number of the first call of the pair whose outcome the sender has not committed."""
+    head_part: _builtins.int
+    attempt: _builtins.int
+    void: _builtins.bool
+    """Settle the call without running it."""
+    id: _builtins.str
+    sent_ms: _builtins.int
+    """The time of this delivery by the sender's node, in milliseconds since the epoch."""
+    @_builtins.property
+    def sender(self) -> Global___Key: ...
+    def __init__(
+        self,
+        *,
+        sender: Global___Key | None = ...,
+        seq: _builtins.int = ...,
+        part: _builtins.int = ...,
+        prev_seq: _builtins.int = ...,
+        prev_part: _builtins.int = ...,
+        head_seq: _builtins.int = ...,
+        head_part: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        void: _builtins.bool = ...,
+        id: _builtins.str = ...,
+        sent_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sender", b"sender"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "head_part", b"head_part", "head_seq", b"head_seq", "id", b"id", "part", b"part", "prev_part", b"prev_part", "prev_seq", b"prev_seq", "sender", b"sender", "sent_ms", b"sent_ms", "seq", b"seq", "void", b"void"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+
+@_typing.final
 class Reply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -306,12 +372,15 @@ class Reply(_message.Message):
     CREATED_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    SETTLED_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     body: _builtins.bytes
     version: _builtins.int
     commit_seq: _builtins.int
     created: _builtins.bool
     replayed: _builtins.bool
+    settled: _builtins.bool
+    """The reply to a delivery whose receipt is durable: it is the outcome of the call."""
     @_builtins.property
     def problem(self) -> Global___Problem: ...
     def __init__(
@@ -324,10 +393,11 @@ class Reply(_message.Message):
         created: _builtins.bool = ...,
         replayed: _builtins.bool = ...,
         problem: Global___Problem | None = ...,
+        settled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "commit_seq", b"commit_seq", "created", b"created", "id", b"id", "problem", b"problem", "replayed", b"replayed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "commit_seq", b"commit_seq", "created", b"created", "id", b"id", "problem", b"problem", "replayed", b"replayed", "settled", b"settled", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
