@@ -2,7 +2,8 @@
 
 A link delivers the reply of each attempt to the ``RoutedCall``, so the first attempt needs no further object. Only a
 call that met a problem gets a ``Delivery``, whose rules decide whether it is sent again, to which node, and with which
-attempt number (``goverse.cluster.delivery``).
+attempt number (``goverse.cluster.delivery``). The delivery of a reliable call is not sent again if it may have been
+executed; its sender repeats it.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class RoutedCall:
         if self.done():
             return
         miss = miss_of(problem)
-        if miss is not None:
+        if miss is not None and not (miss is Miss.LOST and self.request.delivery is not None):
             self._retries.missed(self, miss)
             return
         if problem.executed is Executed.NO and self.request.attempt:

@@ -7,6 +7,10 @@ that was provably not executed is sent again; so is one that may be repeated und
 Every call except a READ has such a key: the caller's, or one made here that is unique to this process. Calls of
 readonly methods need one because they may start hooks, and calls made by ``on_create`` or ``on_activate`` derive their
 keys from it.
+
+The delivery of a reliable call has no key, because its receiver recognises repetitions by their numbers. Its sender
+repeats it, in order with the other calls of its pair. So the router sends a delivery again only if it was provably not
+executed, and answers ``unavailable`` otherwise.
 """
 
 from __future__ import annotations
@@ -133,7 +137,7 @@ class Router:
         except GoverseError as error:
             waiter.set_result(Reply(problem=Problem.of(error, request.request_id)))
             return
-        if request.idempotency_key is None and request.operation is not Operation.READ:
+        if request.idempotency_key is None and request.operation is not Operation.READ and request.delivery is None:
             request.idempotency_key = f"{self._key_prefix}{next(self._numbers):x}"
             request.fresh_key = True
         call = RoutedCall(self, request, shard, waiter, asyncio.get_running_loop().time())
@@ -208,7 +212,7 @@ class Router:
         elif isinstance(step, Park):
             self._park(call, step.until)
         else:
-            self._fail(call, step.error)
+            self._fail(call, step.error if call.request.delivery is None else _as_refusal(step.error))
 
     def _park(self, call: RoutedCall, until: float) -> None:
         if self._closed:
@@ -253,6 +257,11 @@ class Router:
         at = self.parking.next_at()
         if at is not None:
             self._arm(min(at, now + _GIVEN_UP_S))
+
+
+def _as_refusal(error: GoverseError) -> GoverseError:
+    """Return the error for a delivery that reached no owner before its deadline: to its sender, that is no attempt."""
+    return known(Unavailable(f"{error.detail}; the call was not delivered"), Executed.NO)
 
 
 def _shutting_down() -> GoverseError:

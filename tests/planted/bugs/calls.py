@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
-from goverse.cluster.delivery import Delivery
+from goverse.cluster.delivery import Delivery, Miss
 from goverse.cluster.election import Election
 from goverse.cluster.keys import KeyKind, KeyLayout, ParsedKey
 from goverse.cluster.parking import Parking
 from goverse.cluster.table import ShardTable
 from goverse.errors import GoverseError
+from goverse.model.frames import Problem, Request
+from goverse.ports.link import Waiter
 from goverse.routing import routed_call
+from goverse.routing.router import Router
+from goverse.wire import codec
 from goverse.wire.incoming import Incoming
 from goverse_node.runtime import output_gate
 from goverse_node.runtime.group_commit import CommitPipeline, PendingCommit
@@ -114,7 +118,57 @@ def _ignore_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "crc32", lambda *_: Whatever(0))
 
 
+def _key_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Router.carry
+
+    def carry(self: Router, request: Request, waiter: Waiter) -> None:
+        if request.delivery is not None:
+            request.idempotency_key, request.fresh_key = f"{self._key_prefix}{next(self._numbers):x}", True
+        original(self, request, waiter)
+
+    monkeypatch.setattr(Router, "carry", carry)
+
+
+def _resend_lost_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = routed_call.miss_of
+
+    def miss_of(problem: Problem) -> object:
+        miss = original(problem)
+        return Miss.UNSENT if miss is Miss.LOST else miss
+
+    monkeypatch.setattr(routed_call, "miss_of", miss_of)
+
+
+def _send_deliveries_to_older_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = codec.write_requests
+
+    def write_requests(*frames: Any, takes_deliveries: bool = True) -> Any:
+        del takes_deliveries
+        return original(*frames)
+
+    monkeypatch.setattr(codec, "write_requests", write_requests)
+
+
 PLANTED: Final = (
+    Planted(
+        "deliveries-get-idempotency-keys",
+        _key_deliveries,
+        "tests/unit/routing/test_keys_of_calls.py::test_the_delivery_of_a_reliable_call_has_no_key",
+        "assert",
+    ),
+    Planted(
+        "lost-deliveries-are-sent-again",
+        _resend_lost_deliveries,
+        "tests/unit/routing/test_verdicts.py::"
+        "test_a_delivery_is_sent_again_only_if_it_provably_did_not_run[error3-followed3]",
+        "assert",
+    ),
+    Planted(
+        "older-peers-get-deliveries",
+        _send_deliveries_to_older_peers,
+        "tests/unit/wire/test_codec.py::test_no_delivery_is_written_for_a_peer_that_would_run_it_as_an_ordinary_call",
+        "not enough values to unpack",
+    ),
     Planted(
         "replies-leave-before-their-commit",
         _answer_before_the_commit,

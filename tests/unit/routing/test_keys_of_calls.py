@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from goverse.errors import Executed
 from goverse.model.frames import Operation, Request
 from goverse.model.keys import ObjectKey, router_key, router_number
+from goverse.model.receipts import Delivery
 from goverse.routing.links import NodeLink
 from goverse.routing.router import Router
 
@@ -39,6 +41,34 @@ async def test_a_request_that_may_change_something_has_a_key(
 
     assert (await reply).problem is not None
     assert (request.idempotency_key, request.fresh_key) == (sent, fresh)
+
+
+@pytest.mark.requirement("DUR-3")
+async def test_the_delivery_of_a_reliable_call_has_no_key() -> None:
+    router = Router(unreachable, shard_count=1, incarnation=ROUTER)
+    deadline = asyncio.get_running_loop().time() + 60.0
+    key = ObjectKey("default", "Counter", "c1")
+    request = Request(Operation.CALL, key, "increment", b"", deadline, "r1", delivery=Delivery(key, 1, 0, 1))
+
+    reply = router.submit(request)
+    await router.close()
+
+    assert (await reply).problem is not None
+    assert (request.idempotency_key, request.fresh_key) == (None, False)
+
+
+@pytest.mark.requirement("DUR-3")
+async def test_a_delivery_that_finds_no_owner_is_refused_and_no_attempt_has_failed() -> None:
+    router = Router(unreachable, shard_count=1, incarnation=ROUTER)
+    deadline = asyncio.get_running_loop().time() + 0.01
+    key = ObjectKey("default", "Counter", "c1")
+    request = Request(Operation.CALL, key, "increment", b"", deadline, "r1", delivery=Delivery(key, 1, 0, 1))
+
+    problem = (await router.submit(request)).problem
+    await router.close()
+
+    assert problem is not None
+    assert (problem.code, problem.retryable, problem.executed) == ("unavailable", True, Executed.NO)
 
 
 async def test_each_call_has_a_key_of_its_own_that_names_the_router() -> None:

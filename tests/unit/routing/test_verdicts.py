@@ -21,6 +21,7 @@ from goverse.errors import (
 )
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
+from goverse.model.receipts import Delivery
 from goverse.routing.routed_call import RoutedCall, miss_of
 
 NO, UNKNOWN = Executed.NO, Executed.UNKNOWN
@@ -66,6 +67,45 @@ class NoRetries:
 
     def is_elsewhere(self, _route: object, /) -> bool:
         return True
+
+
+class Recorded(NoRetries):
+    """A router that notes what it would send again."""
+
+    def __init__(self) -> None:
+        self.misses: list[Miss] = []
+
+    def missed(self, call: RoutedCall, miss: Miss, /) -> None:
+        assert not call.done()
+        self.misses.append(miss)
+
+
+@pytest.mark.requirement("DUR-3")
+@pytest.mark.parametrize(
+    ("error", "followed"),
+    [
+        (Moving(), [Miss.MOVING]),
+        (known(Draining(), NO), [Miss.UNSENT]),
+        (known(Unavailable(), NO), [Miss.UNSENT]),
+        (known(Unavailable(), UNKNOWN), []),
+        (known(Draining(), UNKNOWN), []),
+    ],
+)
+async def test_a_delivery_is_sent_again_only_if_it_provably_did_not_run(
+    error: GoverseError, followed: list[Miss]
+) -> None:
+    answer: Future[Reply] = asyncio.get_running_loop().create_future()
+    key, router = ObjectKey("default", "Counter", "c"), Recorded()
+    request = Request(Operation.CALL, key, "inc", b"", 10.0, "r", delivery=Delivery(key, 1, 0, 1))
+    RoutedCall(router, request, 0, answer, 0.0).set_result(Reply(problem=Problem.of(error)))
+    await asyncio.sleep(0)
+
+    assert router.misses == followed
+    assert answer.done() is (not followed)
+    if not followed:
+        problem = answer.result().problem
+        assert problem is not None
+        assert (problem.code, problem.executed) == (error.code, UNKNOWN)
 
 
 @pytest.mark.requirement("CLU-5")
