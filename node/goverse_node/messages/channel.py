@@ -8,7 +8,8 @@ outcome is known, and each call has one outcome:
        ▲            │
        └────────────┘           failed (an attempt), refused for now (no attempt), too early, lost
        │
-       └──▶ void ──▶ on its way ──▶ settled: the receiver committed a receipt without effect
+       ├──▶ void ──▶ on its way ──▶ settled: the receiver committed a receipt without effect
+       └──▶ held                an operator decides: retry or skip
 
     settled ──▶ removed: the sender committed the outcome
 
@@ -23,6 +24,10 @@ A settled call stays in the channel until its sender has committed the outcome. 
 deliver it again and ask for its outcome, so the receiver must keep that. ``Delivery.head`` tells the receiver up to
 where outcomes are committed, and settled calls take up room in the window.
 
+Outcomes are committed in the order of the pair (``front``), so the calls in the sender's outbox are always the newest
+ones of the pair, without a gap. The receiver therefore never has to keep more than ``WINDOW`` outcomes, also after a
+restart of the sender.
+
 The channel knows no clock and does no IO. Times are milliseconds of the store's clock.
 """
 
@@ -32,7 +37,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
+from itertools import islice, takewhile
 
 from goverse.model.keys import ObjectKey
 from goverse.model.receipts import WINDOW, Delivery
@@ -62,6 +67,9 @@ class Pending:
         not_before_ms: the time of its next attempt.
         on_its_way: True while a delivery of it has no answer.
         settled: True once its outcome is known.
+        holds: hold it, instead of giving it up, after its last attempt or a final refusal.
+        held: True while it waits for an operator. The calls behind it wait as well.
+        refusals: refusals since its last attempt; the wait after a refusal grows with it.
     """
 
     number: int
@@ -74,6 +82,9 @@ class Pending:
     on_its_way: bool = False
     settled: bool = False
     id: str = ""
+    holds: bool = False
+    held: bool = False
+    refusals: int = 0
 
 
 class Channel:
@@ -104,8 +115,8 @@ class Channel:
         assert not self._calls or call.number > self._calls[-1].number, "calls of a pair are added in order"
         self._calls.append(call)
 
-    def due(self, now_ms: int) -> list[Delivery]:
-        """Return the deliveries to make now, in order, and note that they are on their way."""
+    def due(self, now_ms: int, limit: int = WINDOW) -> list[Delivery]:
+        """Return up to ``limit`` deliveries to make now, in order, and note that they are on their way."""
         found: list[Delivery] = []
         if self.paused:
             return found
@@ -114,7 +125,7 @@ class Channel:
             if not call.on_its_way and not call.settled:
                 if call.void is None and call.expires_ms <= now_ms:
                     self._make_void(call, Void.EXPIRED)
-                if call.not_before_ms > now_ms:
+                if call.held or call.not_before_ms > now_ms or len(found) == limit:
                     break  # the calls behind it would arrive too early
                 found.append(self._deliver(call, prev, now_ms))
             if not call.settled or prev:
@@ -130,8 +141,14 @@ class Channel:
             return None
         for call in islice(self._calls, self._window):
             if not call.on_its_way and not call.settled:
-                return call.not_before_ms
+                if call.void is not None:
+                    return call.not_before_ms
+                return call.expires_ms if call.held else min(call.not_before_ms, call.expires_ms)
         return None
+
+    def front(self) -> list[Pending]:
+        """Return the settled calls whose outcomes can be committed now: those with no unsettled call before them."""
+        return list(takewhile(lambda call: call.settled, self._calls))
 
     def _deliver(self, call: Pending, prev: int, now_ms: int) -> Delivery:
         call.on_its_way = True
@@ -146,7 +163,7 @@ class Channel:
 
         The caller commits the outcome and then calls ``remove``.
         """
-        call = self._find(number)
+        call = self.find(number)
         if call is None or call.settled:
             return None
         call.settled = True
@@ -155,40 +172,61 @@ class Channel:
         return call
 
     def remove(self, number: int) -> None:
-        """Remove a settled call: its sender has committed the outcome."""
-        call = self._find(number)
-        assert call is not None, "the call is in the channel until it is removed"
-        assert call.settled, "only a settled call is removed"
-        self._calls.remove(call)
+        """Remove the first call, which is settled: its sender has committed the outcome."""
+        first = self._calls[0]
+        assert first.number == number, "outcomes are committed in the order of the pair"
+        assert first.settled, "only a settled call is removed"
+        self._calls.popleft()
 
-    def failed(self, delivery: Delivery, next_ms: int) -> Void | None:
+    def failed(self, delivery: Delivery, next_ms: int) -> Pending | None:
         """Note that an attempt ran and failed without effect. The next one is at ``next_ms``.
 
+        After the last attempt that the call is allowed it becomes void, or is held.
+
         Returns:
-            ``Void.DEAD`` if it was the last attempt that the call is allowed, else None.
+            The call, or None if the answer is to an older delivery.
         """
         call = self._take_back(delivery, next_ms)
-        if call is None or call.void is not None:
-            return None
-        call.attempts += 1
-        if call.attempts < call.attempts_max:
-            return None
-        self._make_void(call, Void.DEAD)
-        return Void.DEAD
+        if call is not None and call.void is None:
+            call.attempts += 1
+            call.refusals = 0
+            if call.attempts >= call.attempts_max:
+                self._end_attempts(call)
+        return call
 
-    def refused(self, delivery: Delivery, next_ms: int) -> None:
+    def rejected(self, delivery: Delivery) -> Pending | None:
+        """Note that the call can never succeed. It becomes void, or is held. Returns what ``failed`` does."""
+        call = self._take_back(delivery, 0)
+        if call is not None and call.void is None:
+            call.attempts += 1
+            self._end_attempts(call)
+        return call
+
+    def refused(self, delivery: Delivery, next_ms: int) -> Pending | None:
         """Note that the receiver did not take the delivery: it is overloaded or moving, or the call came too early.
 
-        This is not an attempt.
+        This is not an attempt. Returns what ``failed`` does.
         """
-        self._take_back(delivery, next_ms)
+        call = self._take_back(delivery, next_ms)
+        if call is not None:
+            call.refusals += 1
+        return call
+
+    def retry(self, number: int) -> bool:
+        """Deliver a call now that is held, or waits for its next attempt. Return False if it is not waiting."""
+        call = self.find(number)
+        if call is None or call.settled or call.on_its_way:
+            return False
+        call.held = False
+        call.not_before_ms = 0
+        return True
 
     def give_up(self, number: int, reason: Void) -> bool:
         """Make a call void. Return False if it is settled already, or void for another reason.
 
         If a delivery is on its way, the void delivery follows when that has an answer.
         """
-        call = self._find(number)
+        call = self.find(number)
         if call is None or call.settled or call.void is not None:
             return False
         self._make_void(call, reason)
@@ -197,24 +235,32 @@ class Channel:
     def lost(self) -> None:
         """Deliver everything again: the process or the link that carried the deliveries has ended."""
         self._window = 1
-        for call in self._calls:
+        for call in islice(self._calls, WINDOW):
             call.on_its_way = False
 
-    def _find(self, number: int) -> Pending | None:
+    def find(self, number: int) -> Pending | None:
+        """Return a call by its number, or None. Calls near the head are found fast."""
         return next((call for call in self._calls if call.number == number), None)
 
     def _take_back(self, delivery: Delivery, next_ms: int) -> Pending | None:
         """Deliver a call and all later ones again, in order. Return None if the answer is to an older delivery."""
-        call = self._find(delivery.number)
+        call = self.find(delivery.number)
         if call is None or not call.on_its_way or call.deliveries != delivery.attempt:
             return None
         self._window = 1
         call.not_before_ms = next_ms
-        for later in self._calls:
+        for later in islice(self._calls, WINDOW):
             if later.number >= call.number:
                 later.on_its_way = False
         return call
 
+    def _end_attempts(self, call: Pending) -> None:
+        if call.holds:
+            call.held = True
+        else:
+            self._make_void(call, Void.DEAD)
+
     def _make_void(self, call: Pending, reason: Void) -> None:
         call.void = reason
+        call.held = False
         call.not_before_ms = 0

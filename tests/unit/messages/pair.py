@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from goverse.model.keys import ObjectKey
-from goverse.model.receipts import Delivery, Receipt, Settlement, Verdict
+from goverse.model.receipts import WINDOW, Delivery, Receipt, Settlement, Verdict
 from goverse_node.messages.channel import Channel, Pending, Void
 
 FAR_MS = 10**9
@@ -46,7 +46,7 @@ class Receiver:
         self.present = self.durable
 
     def handle(self, delivery: Delivery) -> str:
-        """Return the answer: ``done``, a void reason's marker, ``failed``, ``refused`` or ``early``."""
+        """Return the answer: ``done``, ``void``, ``failed``, ``never``, ``refused`` or ``early``."""
         if self.chance.random() < 0.1:
             return "refused"
         verdict = self.present.judge(delivery)
@@ -58,7 +58,7 @@ class Receiver:
         if verdict is Verdict.OUT_OF_ORDER:
             return "early"
         if not delivery.void and self.chance.random() < 0.25:
-            return "failed"
+            return "failed" if self.chance.random() < 0.9 else "never"
         outcome = "void" if delivery.void else "done"
         if not delivery.void:
             self.record.effects.append(delivery.number)
@@ -87,12 +87,13 @@ class Pair:
     def send(self) -> None:
         self.number += self.chance.choice((1, 2, 50))
         expires = self.now + self.chance.choice((5, 40, FAR_MS))
-        self.durable[self.number] = Pending(self.number, expires, attempts_max=self.chance.choice((2, 50)))
+        attempts, holds = self.chance.choice(((2, False), (50, False), (3, True)))
+        self.durable[self.number] = Pending(self.number, expires, attempts_max=attempts, holds=holds)
         self.record.sent.append(self.number)
         self.channel.append(self.durable[self.number])
 
     def deliver(self) -> None:
-        self.link += self.channel.due(self.now)
+        self.link += self.channel.due(self.now, self.chance.choice((1, 3, WINDOW)))
 
     def arrive(self) -> None:
         """One delivery arrives; it may arrive again later."""
@@ -114,6 +115,8 @@ class Pair:
             self.settle(delivery.number, answer)
         elif answer == "failed":
             self.channel.failed(delivery, self.now + self.chance.randrange(5))
+        elif answer == "never":
+            self.channel.rejected(delivery)
         else:
             self.channel.refused(delivery, self.now + self.chance.randrange(5))
 
@@ -122,12 +125,11 @@ class Pair:
             self.uncommitted[number] = answer
 
     def commit(self) -> None:
-        """The sender commits the outcomes that it knows."""
-        for number, answer in self.uncommitted.items():
-            self.record.outcomes[number] = answer
-            del self.durable[number]
-            self.channel.remove(number)
-        self.uncommitted.clear()
+        """The sender commits the outcomes that it knows, in order."""
+        for call in self.channel.front():
+            self.record.outcomes[call.number] = self.uncommitted.pop(call.number)
+            del self.durable[call.number]
+            self.channel.remove(call.number)
 
     def lose(self) -> None:
         """The link breaks: what is on its way arrives later or never, and its answers never."""
@@ -141,26 +143,42 @@ class Pair:
         self.uncommitted.clear()
         self.channel = Channel(SENDER)
         for number, old in sorted(self.durable.items()):
-            self.durable[number] = Pending(number, old.expires_ms, old.attempts_max, old.attempts, void=old.void)
+            self.durable[number] = Pending(
+                number, old.expires_ms, old.attempts_max, old.attempts, void=old.void, holds=old.holds
+            )
             self.channel.append(self.durable[number])
 
     def give_up(self) -> None:
         if self.durable:
             self.channel.give_up(self.chance.choice(list(self.durable)), Void.CANCELLED)
 
+    def pause(self) -> None:
+        self.channel.paused = not self.channel.paused
+
+    def operate(self) -> None:
+        """An operator retries a call that is held, or skips it."""
+        held = [call for call in self.channel if call.held]
+        for call in held:
+            if self.chance.random() < 0.5:
+                assert self.channel.retry(call.number)
+            else:
+                assert self.channel.give_up(call.number, Void.SKIPPED)
+
     def step(self) -> None:
         self.now += self.chance.randrange(3)
         kinds = [self.send, self.deliver, self.arrive, self.answer, self.commit]
-        rare = [self.lose, self.restart_sender, self.receiver.restart, self.give_up]
-        weights = [2, 6, 8, 8, 2, 0.2, 0.2, 0.2, 0.3]
+        rare = [self.lose, self.restart_sender, self.receiver.restart, self.give_up, self.pause, self.operate]
+        weights = [2, 6, 8, 8, 2, 0.2, 0.2, 0.2, 0.3, 0.1, 0.3]
         self.chance.choices([*kinds, *rare], weights)[0]()
 
     def drain(self) -> None:
         """End all faults and let everything arrive."""
+        self.channel.paused = False
         for _ in range(20_000):
             if not len(self.channel):
                 return
             self.now += 3
+            self.operate()
             self.deliver()
             self.arrive()
             self.answer()
